@@ -1,0 +1,52 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from wsserver.clock import Clock
+
+
+class FakeClock(Clock):
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now_monotonic = 1000.0
+        self.now_wall = now
+
+    def monotonic(self) -> float:
+        return self.now_monotonic
+
+    def wall(self) -> float:
+        return self.now_wall
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on both clocks."""
+        self.now_monotonic += seconds
+        self.now_wall += seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def io_loop() -> Iterator[IOLoop]:
+    """The loop that ``@pytest.mark.gen_test`` runs on.
+
+    pytest-tornado's own fixture uses calls that newer Tornados removed.
+    """
+    with asyncio.Runner() as runner:
+
+        async def current() -> IOLoop:
+            return IOLoop.current()
+
+        loop = runner.run(current())
+        asyncio.set_event_loop(runner.get_loop())
+        yield loop
+        asyncio.set_event_loop(None)

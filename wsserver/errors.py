@@ -1,0 +1,279 @@
+"""The error root: every refusal carries the code that clients of the contract branch on.
+
+Domain code raises these; the web layer turns them into problem documents, the dispatcher into
+``error`` replies, the handshake into close codes. Nobody parses messages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+
+class Meaning(NamedTuple):
+    """What a code means on each way out."""
+
+    status: int
+    """HTTP status."""
+    close: int | None
+    """Close code at the handshake, or None where a refusal is HTTP only."""
+    temporary: bool
+    """Can trying again help?"""
+    title: str
+    """Short summary, the same for each occurrence (RFC 9457 §3.1.3)."""
+
+
+MEANINGS: dict[str, Meaning] = {
+    "auth_ambiguous": Meaning(400, 4501, False, "More than one token"),
+    "bad_request": Meaning(400, 4501, False, "Bad request"),
+    "bad_json": Meaning(400, None, False, "Not valid JSON"),
+    "bad_unicode": Meaning(400, None, False, "Not valid Unicode"),
+    "too_deep": Meaning(400, None, False, "Nested too deeply"),
+    "unknown_type": Meaning(400, None, False, "Unknown command"),
+    "unknown_field": Meaning(400, None, False, "Unknown field"),
+    "not_joined": Meaning(400, None, False, "Session not joined"),
+    "session_bound": Meaning(400, None, False, "Connection bound to its session"),
+    "token_missing": Meaning(401, 4500, False, "Token missing"),
+    "token_invalid": Meaning(401, 4500, False, "Token invalid"),
+    "token_expired": Meaning(401, 4500, False, "Token expired"),
+    "token_revoked": Meaning(401, 4505, False, "Token revoked"),
+    "forbidden": Meaning(403, 4503, False, "Forbidden"),
+    "origin_forbidden": Meaning(403, None, False, "Origin not allowed"),
+    "host_forbidden": Meaning(403, None, False, "Host not allowed"),
+    "not_found": Meaning(404, None, False, "Not found"),
+    "method_not_allowed": Meaning(405, None, False, "Method not allowed"),
+    "request_timeout": Meaning(408, None, True, "Request timeout"),
+    "idempotency_conflict": Meaning(409, None, False, "Idempotency key used for another request"),
+    "idempotency_pending": Meaning(409, None, True, "Request with this key still running"),
+    "body_too_large": Meaning(413, None, False, "Body too large"),
+    "unsupported_media_type": Meaning(415, None, False, "Unsupported media type"),
+    "validation_failed": Meaning(422, None, False, "Validation failed"),
+    "upgrade_required": Meaning(426, None, False, "Upgrade required"),
+    "rate_limited": Meaning(429, None, True, "Rate limited"),
+    "connection_limit": Meaning(429, 4504, False, "Connection limit reached"),
+    "internal_error": Meaning(500, 1011, True, "Internal error"),
+    "server_full": Meaning(503, 1013, True, "Server full"),
+    "draining": Meaning(503, 1013, True, "Server draining"),
+    "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
+    "storage_full": Meaning(507, None, True, "Storage full"),
+}
+"""The codes of the contract, each with what it means on each way out."""
+
+
+class WsServerError(Exception):
+    """A refusal or failure with a code from ``MEANINGS``; the message never holds a secret."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message or MEANINGS[self.code].title)
+        self.details = details
+        """More members for the answer, such as ``field`` or ``retry_after_ms``."""
+
+    @property
+    def message(self) -> str:
+        """Human-readable text, safe to show to the client."""
+        return str(self)
+
+    @property
+    def meaning(self) -> Meaning:
+        """HTTP status, close code and retry advice of this error's code."""
+        return MEANINGS[self.code]
+
+
+class BadRequest(WsServerError):
+    """A malformed request; ``details["field"]`` names the culprit where there is one."""
+
+    code = "bad_request"
+
+
+class BadJson(WsServerError):
+    """Text that is not JSON: syntax, NaN, a number out of range, duplicate keys."""
+
+    code = "bad_json"
+
+
+class BadUnicode(WsServerError):
+    """A lone surrogate or broken UTF-8 inside JSON text."""
+
+    code = "bad_unicode"
+
+
+class TooDeep(WsServerError):
+    """JSON nested deeper than the contract allows."""
+
+    code = "too_deep"
+
+
+class UnknownType(WsServerError):
+    """A command whose type nobody handles."""
+
+    code = "unknown_type"
+
+
+class UnknownField(WsServerError):
+    """A command with a field that its type does not have."""
+
+    code = "unknown_field"
+
+
+class NotJoined(WsServerError):
+    """An action in a session that the connection has not joined."""
+
+    code = "not_joined"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"not joined to session {session_id}")
+
+
+class SessionBound(WsServerError):
+    """A connection of one session asked for another."""
+
+    code = "session_bound"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"this connection is bound to session {session_id}")
+
+
+class AuthAmbiguous(WsServerError):
+    """Tokens in more than one place."""
+
+    code = "auth_ambiguous"
+
+
+class TokenMissing(WsServerError):
+    """No token where one is needed."""
+
+    code = "token_missing"
+
+
+class TokenInvalid(WsServerError):
+    """A token that cannot be trusted; the message says why without quoting it."""
+
+    code = "token_invalid"
+
+
+class TokenExpired(WsServerError):
+    """A token past its ``exp``."""
+
+    code = "token_expired"
+
+
+class TokenRevoked(WsServerError):
+    """A token on the deny list, by ``jti`` or by user."""
+
+    code = "token_revoked"
+
+
+class Forbidden(WsServerError):
+    """Known, but not permitted."""
+
+    code = "forbidden"
+
+
+class OriginForbidden(WsServerError):
+    """A browser page from an origin that is not allowed."""
+
+    code = "origin_forbidden"
+
+
+class HostForbidden(WsServerError):
+    """A Host header that is not ours (DNS rebinding)."""
+
+    code = "host_forbidden"
+
+
+class NotFound(WsServerError):
+    """Nothing of that kind has this id."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"no {kind} {id}")
+        self.kind = kind
+        self.id = id
+
+
+class MethodNotAllowed(WsServerError):
+    """The path exists, the method does not; the web layer adds ``Allow``."""
+
+    code = "method_not_allowed"
+
+
+class IdempotencyConflict(WsServerError):
+    """An idempotency key that was used with another body."""
+
+    code = "idempotency_conflict"
+
+
+class IdempotencyPending(WsServerError):
+    """An idempotency key whose first request has not been answered yet."""
+
+    code = "idempotency_pending"
+
+
+class BodyTooLarge(WsServerError):
+    """A request body over the limit."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(WsServerError):
+    """A body that says it is not JSON."""
+
+    code = "unsupported_media_type"
+
+
+class ValidationFailed(WsServerError):
+    """JSON of the wrong shape: ``errors`` is a list of ``{"field", "message"}``."""
+
+    code = "validation_failed"
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__(
+            "; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors
+        )
+
+
+class UpgradeRequired(WsServerError):
+    """A plain request to a WebSocket URL that would have been let in."""
+
+    code = "upgrade_required"
+
+
+class RateLimited(WsServerError):
+    """Too many messages on one connection; says when the next one is welcome."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after_ms: int) -> None:
+        super().__init__("too many messages", retry_after_ms=retry_after_ms)
+
+
+class ConnectionLimit(WsServerError):
+    """One connection too many for this user."""
+
+    code = "connection_limit"
+
+
+class ServerFull(WsServerError):
+    """No room for another connection on this server."""
+
+    code = "server_full"
+
+
+class Draining(WsServerError):
+    """The server is about to stop and takes nobody in."""
+
+    code = "draining"
+
+
+class StorageUnavailable(WsServerError):
+    """The database cannot take it now: locked, busy, or an I/O error."""
+
+    code = "storage_unavailable"
+
+
+class StorageFull(WsServerError):
+    """The disk is full."""
+
+    code = "storage_full"

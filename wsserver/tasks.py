@@ -1,0 +1,42 @@
+"""Ownership of background tasks: each is kept, named, logged when it fails, cancelled at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class Tasks:
+    """The background tasks of one owner."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Run a coroutine in the background; a failure is logged with its traceback."""
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._running.add(task)  # the loop itself keeps only a weak reference
+        task.add_done_callback(self._finished)
+        return task
+
+    async def cancel(self) -> None:
+        """Cancel all that still run, and wait until they have ended."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("task failed name=%s", task.get_name(), exc_info=error)
