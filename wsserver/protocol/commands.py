@@ -125,7 +125,7 @@ MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {
 }
 
 
-class RefusedCommand(Exception):  # noqa: N818 - a refusal that carries the error, not an error kind
+class RefusedCommand(Exception):
     """A text that is no command: the error to answer with, and the ``ref`` to echo."""
 
     def __init__(self, error: WsServerError, ref: Ref | None) -> None:
@@ -149,7 +149,7 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
     ref = envelope.pop("ref", _ABSENT)
     if ref is _ABSENT:
         ref = None
-    elif not _is_ref(ref):
+    elif not is_ref(ref):
         message = f"ref: a string of at most {MAX_REF_LENGTH} characters or an integer"
         raise RefusedCommand(BadRequest(message, field="ref"), None)
     type_ = envelope.pop("type", None)
@@ -165,7 +165,8 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
         raise RefusedCommand(_refusal(error), ref) from None
 
 
-def _is_ref(ref: object) -> bool:
+def is_ref(ref: object) -> bool:
+    """Is this a `ref` to echo: a short string or an integer?"""
     if isinstance(ref, str):
         return len(ref) <= MAX_REF_LENGTH
     return type(ref) is int  # a bool is no integer in JSON
