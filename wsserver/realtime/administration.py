@@ -31,7 +31,7 @@ class RevocationStore(Protocol):
 
 
 class Administration:
-    """Changes to live state, each with its permission, its scope and its line in the audit trail."""
+    """Changes to live state: each with its permission, its scope and its audit entry."""
 
     def __init__(
         self,
