@@ -69,7 +69,8 @@ class Snapshots:
         """Store a snapshot.
 
         It is flat: ``timestamp`` (seconds since the epoch), ``node``, ``sequence`` (≥ 0), the ten
-        ``FIELDS`` (integers), and any further entries that JSON can carry. The same (timestamp, node, sequence) again replaces it, so that a retry adds nothing.
+        ``FIELDS`` (integers), and any further entries that JSON can carry. The same (timestamp,
+        node, sequence) again replaces the first, so that a retry adds nothing.
         Raises ``StorageUnavailable``, ``StorageFull``, ``KeyError`` for a field that is missing.
         """
         extra = {
