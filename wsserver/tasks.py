@@ -1,4 +1,4 @@
-"""Ownership of background tasks: each is kept, named, logged when it fails, cancelled at the end."""
+"""Ownership of background tasks: each is kept, named, logged when it fails, cancelled at end."""
 
 from __future__ import annotations
 
