@@ -1,0 +1,70 @@
+# Makes .venv ready. Read by scripts/serve, scripts/test: . scripts/environment.sh in the root.
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+die() {
+    say "$@"
+    exit 1
+}
+
+# Does the interpreter start (a pyenv shim may not), and is it new enough?
+is_new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+# Sets python to an interpreter that can make virtual environments.
+find_python() {
+    without_venv=
+    for python in python3.13 python3.12 python3.11 python3 python; do
+        is_new_enough "$python" || continue
+        if "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+            return
+        fi
+        without_venv=${without_venv:-$python}
+    done
+    if [ -n "$without_venv" ]; then
+        version=$("$without_venv" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        die "$0: $without_venv has no ensurepip, so it cannot make a virtual environment." \
+            "Install it: apt-get install python$version-venv (Debian, Ubuntu)"
+    fi
+    die "$0: needs Python 3.11 or newer, and found none as python3.13, python3.12, python3.11," \
+        "python3 or python. Install one: apt-get install python3 python3-venv (Debian, Ubuntu)"
+}
+
+# What an installation depends on: these files, and where it lies (a moved .venv is broken).
+fingerprint() {
+    {
+        pwd -P
+        cat setup.py pyproject.toml scripts/environment.sh wsserver/__init__.py
+    } | cksum
+}
+
+# ensure_installed serve|test: leaves .venv with what is needed; true if it had to install.
+ensure_installed() {
+    wanted=$(fingerprint)
+    if is_new_enough .venv/bin/python; then
+        # The tests' packages include the server's.
+        for kind in "$1" test; do
+            if [ "$(cat ".venv/installed-$kind" 2>/dev/null)" = "$wanted" ]; then
+                return 1
+            fi
+        done
+    fi
+    if ! is_new_enough .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        find_python
+        say "$0: making .venv with $("$python" --version)"
+        "$python" -m venv --clear .venv || die "$0: could not make .venv"
+    fi
+    rm -f .venv/installed-*
+    say "$0: installing into .venv; the first time takes about a minute"
+    case $1 in
+        test) packages='.[test]' ;;
+        *) packages='.' ;;
+    esac
+    # Editable, so that a changed source needs no new installation.
+    PIP_USER=0 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        --editable "$packages" >&2 || die "$0: the installation failed; run it again when mended"
+    printf '%s\n' "$wanted" >".venv/installed-$1"
+}

@@ -1,0 +1,76 @@
+"""Packaging of the server and its command-line client."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """Read the version without importing the package, whose dependencies may not be there yet."""
+    source = (HERE / "wsserver" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
+    if found is None:
+        raise SystemExit("wsserver/__init__.py has no __version__")
+    return found[1]
+
+
+setup(
+    name="wsserver",
+    version=version(),
+    description="WebSocket server for live chat, with a management API and a command-line client",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="MIT",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: No Input/Output (Daemon)",
+        "Framework :: AsyncIO",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Communications :: Chat",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Typing :: Typed",
+    ],
+    python_requires=">=3.11",
+    packages=find_namespace_packages(include=["wsserver*", "wsctl*"]),
+    package_data={"wsserver": ["py.typed", "static/**/*"], "wsctl": ["py.typed"]},
+    entry_points={
+        "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.cli:main"],
+    },
+    install_requires=[
+        "tornado>=6.6.1,<6.7",
+        "pyjwt[crypto]>=2.15,<3",
+        "click>=8.3.1,<9",
+        "rich>=14,<16",
+        "sqlite-utils>=4.2.1,<5",
+        "msgspec>=0.22,<0.23",
+        "platformdirs>=4,<5",
+        "prometheus-client>=0.25,<1",
+        "websockets>=17,<18",
+        "urllib3>=2,<3",
+    ],
+    extras_require={
+        "uvloop": ["uvloop>=0.23,<1"],
+        "test": [
+            "pytest>=9.2,<10",
+            "pytest-tornado==0.8.1",
+            "setuptools>=77,<82",  # pytest-tornado imports pkg_resources, which 82 removed
+            "hypothesis>=6.170,<7",
+            "schemathesis>=4.32,<5",
+            "kosoku==0.1.0",
+            "playwright>=1.65,<2",
+            "ruff>=0.17.6,<0.18",
+            "mypy>=2.4,<2.5",
+        ],
+    },
+)

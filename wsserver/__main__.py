@@ -1,0 +1,7 @@
+"""``python -m wsserver`` is the command ``wsserver``."""
+
+from __future__ import annotations
+
+from wsserver.cli import main
+
+main(prog_name="wsserver")

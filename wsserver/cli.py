@@ -1,0 +1,198 @@
+"""The command ``wsserver``: start the server, look at its configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from wsserver import __version__
+
+if TYPE_CHECKING:
+    from wsserver.config import ConfigFaults, Loaded
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class ExitStatus(IntEnum):
+    """How the command ended."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CONFIG = 78
+    """A fault in the file or the environment, or in what they name (EX_CONFIG of sysexits.h)."""
+
+
+def _setting_flags(command: Command) -> Command:
+    """Add the flags that ``serve`` and ``config`` share."""
+    for flag in reversed(
+        (
+            click.option(
+                "--config",
+                "config_file",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                metavar="FILE.toml",
+                help="Read settings from this file.",
+            ),
+            click.option(
+                "--dev",
+                is_flag=True,
+                help="Development mode: loopback only, with a secret of its own in data_dir.",
+            ),
+            click.option("--host", metavar="H", help="Address to listen on  [default: 127.0.0.1]"),
+            click.option(
+                "--port",
+                type=click.IntRange(0, 65535),
+                metavar="P",
+                help="Port to listen on, 0 for any free one  [default: 8765]",
+            ),
+            click.option(
+                "--database",
+                metavar="FILE",
+                help="SQLite file  [default: var/wsserver.sqlite3]",
+            ),
+            click.option(
+                "--plugin",
+                "plugins",
+                multiple=True,
+                metavar="module:function",
+                help="Call this function at start; may be repeated. Replaces `plugins`.",
+            ),
+        )
+    ):
+        command = flag(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="wsserver", message="%(prog)s %(version)s")
+def main() -> None:
+    """Serve WebSockets for live chat.
+
+    Settings come from flags, the environment (WSSERVER_PORT=9000), a TOML file, in this order.
+
+    \b
+    Example:
+      wsserver serve --dev
+    """
+
+
+@main.command()
+@_setting_flags
+@click.pass_context
+def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: Any) -> None:
+    """Run the server until SIGTERM or Ctrl-C.
+
+    \b
+    Examples:
+      wsserver serve --dev
+      wsserver serve --config /etc/wsserver.toml --host 0.0.0.0
+    """
+    from wsserver.config import ConfigFaults, load_settings, make_folders
+
+    try:
+        settings = load_settings(config_file, os.environ, flags, dev)
+        make_folders(settings)
+    except ConfigFaults as faults:
+        _fail(faults)
+
+    from wsserver.app import run
+    from wsserver.logs import set_up_logging
+
+    secrets = [settings.jwt_secret] if settings.jwt_secret else []
+    set_up_logging(settings.log_format, settings.log_level, secrets=secrets)
+    try:
+        status = run(settings, dev=dev)
+    except ConfigFaults as faults:
+        _print(faults)
+        status = ExitStatus.CONFIG
+    ctx.exit(status)
+
+
+@main.group()
+def config() -> None:
+    """Check the configuration or show what it comes to.
+
+    \b
+    Example:
+      wsserver config check --config /etc/wsserver.toml
+    """
+
+
+@config.command()
+@_setting_flags
+def check(config_file: Path | None, dev: bool, **flags: Any) -> None:
+    """Say that all is well, or name every fault and exit with 78. Changes nothing.
+
+    \b
+    Example:
+      wsserver config check --config /etc/wsserver.toml
+    """
+    _read(config_file, dev, flags)
+    click.echo("configuration: all is well")
+
+
+@config.command()
+@_setting_flags
+@click.option("--json", "as_json", is_flag=True, help="JSON: key → value and source.")
+def show(config_file: Path | None, dev: bool, as_json: bool, **flags: Any) -> None:
+    """Print every setting with its source; secrets are masked.
+
+    \b
+    Examples:
+      wsserver config show
+      wsserver config show --dev --json
+    """
+    from wsserver.config import masked
+
+    settings, sources = _read(config_file, dev, flags)
+    shown = masked(settings, sources)
+    if as_json:
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    lines = [(_as_toml(key, entry["value"]), entry["source"]) for key, entry in shown.items()]
+    width = min(50, max(len(line) for line, _ in lines))
+    for line, source in lines:
+        click.echo(f"{line:{width}}  # {source}")
+
+
+def _as_toml(key: str, value: Any) -> str:
+    if value is None:
+        return f"# {key} is not set"
+    if isinstance(value, dict):
+        entries = ", ".join(f"{name} = {json.dumps(entry)}" for name, entry in value.items())
+        return f"{key} = {{ {entries} }}" if entries else f"{key} = {{}}"
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _read(config_file: Path | None, dev: bool, flags: dict[str, Any]) -> Loaded:
+    from wsserver.config import ConfigFaults, read_settings
+
+    try:
+        return read_settings(config_file, os.environ, flags, dev)
+    except ConfigFaults as faults:
+        _fail(faults)
+
+
+def _fail(faults: ConfigFaults) -> NoReturn:
+    """End with every fault on stderr: as a usage error if only flags are to blame.
+
+    ``--database`` is not one of them: what is wrong is the file that it names.
+    """
+    _print(faults)
+    flags_alone = all(
+        fault.source.startswith("flag") and fault.key != "database" for fault in faults.faults
+    )
+    sys.exit(ExitStatus.USAGE if flags_alone else ExitStatus.CONFIG)
+
+
+def _print(faults: ConfigFaults) -> None:
+    for fault in faults.faults:
+        click.echo(f"wsserver: config: {fault}", err=True)

@@ -1,0 +1,24 @@
+"""The server's settings: read from flags, environment and a TOML file, checked as a whole."""
+
+from __future__ import annotations
+
+from wsserver.config.faults import ConfigFaults, Fault
+from wsserver.config.files import make_folders, secret_bytes
+from wsserver.config.hosts import accepted_hosts, is_loopback
+from wsserver.config.load import Loaded, load_settings, read_settings
+from wsserver.config.masking import masked
+from wsserver.config.settings import Settings
+
+__all__ = [
+    "ConfigFaults",
+    "Fault",
+    "Loaded",
+    "Settings",
+    "accepted_hosts",
+    "is_loopback",
+    "load_settings",
+    "make_folders",
+    "masked",
+    "read_settings",
+    "secret_bytes",
+]

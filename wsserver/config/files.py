@@ -1,0 +1,113 @@
+"""The files and folders that settings name: what is wrong with them, and the ones made here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from wsserver.config.faults import ConfigFaults, Fault, Faulty
+from wsserver.config.settings import Settings
+
+DEV_SECRET = "dev-jwt-secret"  # noqa: S105 - a file's name
+MIN_SECRET_BYTES = 32
+MAX_KEY_FILE_BYTES = 1_048_576
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the file's bytes. Raises ``Faulty``, which does not name the path.
+
+    Somebody may have put the secret itself where its file's name belongs.
+    """
+    try:
+        if not path.is_file():
+            raise Faulty("names no file" if not path.exists() else "names something not a file")
+        with path.open("rb") as file:
+            content = file.read(MAX_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise Faulty(f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_KEY_FILE_BYTES:
+        raise Faulty("names a file too large for a key")
+    return content
+
+
+def secret_bytes(settings: Settings) -> bytes | None:
+    """Return the signing secret of ``jwt_secret`` or ``jwt_secret_file``; None without either.
+
+    Line breaks at the file's end do not belong to the secret. Raises ``Faulty`` (a ValueError).
+    """
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.encode("utf-8", "surrogateescape")
+    if settings.jwt_secret_file is not None:
+        return read_key_file(settings.jwt_secret_file).rstrip(b"\r\n")
+    return None
+
+
+def check_secret(secret: bytes) -> None:
+    """Raise ``Faulty`` for a secret that is short or is really another kind of key."""
+    if len(secret) < MIN_SECRET_BYTES:
+        raise Faulty(f"is shorter than {MIN_SECRET_BYTES} bytes")
+    if secret.lstrip().startswith((b"-----BEGIN ", b"ssh-")):
+        raise Faulty("is a key of a pair, not a secret; public ones go to jwt_public_key_file")
+
+
+def check_folder(path: Path) -> None:
+    """Raise ``Faulty`` unless the folder exists or could be made, and can be written to."""
+    try:
+        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+        if not nearest.is_dir():
+            raise Faulty(f"cannot be a folder: {nearest} is a file")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise Faulty(f"cannot be written to: no permission in {nearest}")
+    except OSError as error:
+        raise Faulty(f"cannot be a folder: {error.strerror}") from None
+
+
+def check_database(database: Path, data_dir: Path) -> None:
+    """Raise ``Faulty`` where no database file can be. Its content is the storage's business."""
+    try:
+        if database.is_dir():
+            raise Faulty(f"is a folder: {database}")
+        if database.exists() and not database.is_file():
+            raise Faulty(f"is not a regular file: {database}")
+        folder = database.parent
+        if folder.is_dir():
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise Faulty(f"cannot be written to: no permission in {folder}")
+        elif not folder.absolute().is_relative_to(data_dir.absolute()):
+            raise Faulty(f"is in a folder that does not exist: {folder}")
+    except OSError as error:
+        raise Faulty(f"cannot be a file: {error.strerror}") from None
+
+
+def make_folders(settings: Settings) -> None:
+    """Make ``data_dir`` and, within it, the database's folder. Raises ``ConfigFaults``."""
+    for key, folder in (("data_dir", settings.data_dir), ("database", settings.database.parent)):
+        try:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        except OSError as error:
+            fault = Fault(key, "start", f"cannot make folder {folder}: {error.strerror}")
+            raise ConfigFaults([fault]) from None
+
+
+def make_dev_secret(path: Path) -> None:
+    """Write a new secret for development, readable by its owner alone; an existing one stays.
+
+    Complete or not there, also when two servers start at once. Raises ``ConfigFaults``.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        if path.exists():
+            path.chmod(0o600)
+            return
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink()
+    except OSError as error:
+        fault = Fault("jwt_secret_file", "dev", f"cannot be made: {error.strerror}")
+        raise ConfigFaults([fault]) from None

@@ -1,0 +1,194 @@
+"""From the sources to settings, or to the list of everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from wsserver.config import files, hosts, keys, names
+from wsserver.config.faults import ConfigFaults, Fault, Faulty
+from wsserver.config.settings import KEY_SOURCES, Settings
+from wsserver.config.sources import Layers
+from wsserver.config.values import convert
+
+
+class Loaded(NamedTuple):
+    """Settings with where each value came from."""
+
+    settings: Settings
+    sources: dict[str, str]
+    """Key → ``file PATH``, ``env NAME``, ``flag --NAME`` or ``dev``; absent: default."""
+
+
+def load_settings(
+    config_file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    dev: bool,
+) -> Settings:
+    """Read, check and, in development mode, provide the secret.
+
+    Precedence: flag, environment, file, default; None and () as a flag mean "not given". With
+    ``dev`` and no source of keys, a secret is made in ``data_dir`` (0600) and used again later.
+    Raises ``ConfigFaults`` with every fault there is.
+    """
+    settings, sources = read_settings(config_file, environ, flags, dev)
+    if sources.get("jwt_secret_file") == "dev" and settings.jwt_secret_file is not None:
+        files.make_folders(settings)
+        files.make_dev_secret(settings.jwt_secret_file)
+    return settings
+
+
+def read_settings(
+    config_file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, Any],
+    dev: bool,
+) -> Loaded:
+    """Do the same as ``load_settings``, with the sources, and without making anything."""
+    layers = Layers()
+    if config_file is not None:
+        layers.add_file(config_file)
+    layers.add_environment(environ)
+    layers.add_flags(flags)
+    check = _Check(layers, dev)
+    settings = check.run()
+    if check.faults:
+        raise ConfigFaults(check.faults)
+    return Loaded(settings, check.sources)
+
+
+class _Check:
+    """One pass over everything that was given; ``faults`` grows, nothing is raised."""
+
+    def __init__(self, layers: Layers, dev: bool) -> None:
+        self.faults = list(layers.faults)
+        self.sources = {key: given.source for key, given in layers.given.items()}
+        self._given = layers.given
+        self._dev = dev
+
+    def run(self) -> Settings:
+        values = {}
+        for key, given in self._given.items():
+            try:
+                values[key] = _accept(key, given.value)
+            except Faulty as faulty:
+                self._fault(key, *faulty.messages)
+        settings = Settings(**values)
+        if "database" not in self._given:
+            settings = replace(settings, database=settings.data_dir / "wsserver.sqlite3")
+        self._check_places(settings)
+        return self._with_keys(settings)
+
+    def _check_places(self, settings: Settings) -> None:
+        self._try("data_dir", lambda: files.check_folder(settings.data_dir))
+        self._try("database", lambda: files.check_database(settings.database, settings.data_dir))
+        if self._dev and not hosts.is_loopback(settings.host):
+            self._fault("host", "must be a loopback address in development mode (--dev)")
+
+    def _with_keys(self, settings: Settings) -> Settings:
+        """Check the source of keys; fill in what follows from it."""
+        named = [key for key in KEY_SOURCES if key in self._given]
+        if not named and self._dev:
+            named = ["jwt_secret_file"]
+            self.sources[named[0]] = "dev"
+            settings = replace(settings, jwt_secret_file=settings.data_dir / files.DEV_SECRET)
+        if not named and not any(fault.key in KEY_SOURCES for fault in self.faults):
+            self._fault(
+                "jwt_secret",
+                f"is missing: set one of {', '.join(KEY_SOURCES)} (or start with --dev)",
+            )
+        for key in named[1:]:
+            self._fault(key, f"is one source of keys too many: {named[0]} is set too")
+        if "jwt_algorithm" in self._given:
+            self._try("jwt_algorithm", lambda: keys.check_one_family(settings.jwt_algorithm))
+        for key in named:
+            settings = self._with_key(key, settings, alone=len(named) == 1)
+        return settings
+
+    def _with_key(self, key: str, settings: Settings, *, alone: bool) -> Settings:
+        if getattr(settings, key) is None:  # faulty already
+            return settings
+        only = {other: getattr(settings, other) if other == key else None for other in KEY_SOURCES}
+        chosen = replace(settings, **only)
+        if self.sources[key] != "dev" or (settings.data_dir / files.DEV_SECRET).exists():
+            self._try(key, lambda: _check_secret(chosen))
+        possible = self._try(key, lambda: keys.possible_algorithms(chosen))
+        if not alone or possible is None:
+            return settings
+        if "jwt_algorithm" not in self._given:
+            if key == "jwks_url":
+                return settings
+            return replace(settings, jwt_algorithm=possible[:1])
+        wrong = [name for name in settings.jwt_algorithm if name not in possible]
+        if wrong:
+            self._fault(
+                "jwt_algorithm",
+                f"{', '.join(wrong)} cannot be used with {key}, only {', '.join(possible)}",
+            )
+        return settings
+
+    def _try(self, key: str, action: Callable[[], Any]) -> Any:
+        """Run a check of one key; None, and a fault, if it fails. A key's first failure counts."""
+        try:
+            return action()
+        except Faulty as faulty:
+            if not any(fault.key == key for fault in self.faults):
+                self._fault(key, *faulty.messages)
+            return None
+
+    def _fault(self, key: str, *messages: str) -> None:
+        source = self.sources.get(key, "default")
+        self.faults += [Fault(key, source, message) for message in messages]
+
+
+def _check_secret(settings: Settings) -> None:
+    secret = files.secret_bytes(settings)
+    if secret is not None:
+        files.check_secret(secret)
+
+
+def _accept(key: str, value: Any) -> Any:
+    """Bring a given value to its type and its one spelling. Raises ``Faulty``."""
+    converted = convert(key, value)
+    if key in _SPELLINGS:
+        return _SPELLINGS[key](converted)
+    return converted
+
+
+def _each(check: Callable[[str], str]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    def check_all(entries: tuple[str, ...]) -> tuple[str, ...]:
+        checked: list[str] = []
+        messages: list[str] = []
+        for entry in entries:
+            try:
+                checked.append(check(entry))
+            except Faulty as faulty:
+                messages += faulty.messages
+        if messages:
+            raise Faulty(*messages)
+        return tuple(dict.fromkeys(checked))
+
+    return check_all
+
+
+def _at_least_one(entries: tuple[str, ...]) -> tuple[str, ...]:
+    if not entries:
+        raise Faulty("must name an algorithm")
+    return _each(names.algorithm)(entries)
+
+
+_SPELLINGS: dict[str, Callable[[Any], Any]] = {
+    "host": hosts.host,
+    "allowed_origins": _each(hosts.origin),
+    "allowed_hosts": _each(hosts.allowed_host),
+    "trusted_proxies": _each(hosts.network),
+    "jwks_url": hosts.jwks_url,
+    "jwt_algorithm": _at_least_one,
+    "permissions": names.permission_table,
+    "node": names.node,
+    "plugins": _each(names.plugin),
+}

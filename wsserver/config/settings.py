@@ -1,0 +1,101 @@
+"""Every key of the configuration with its type, bounds and default."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Rate = Annotated[float, Meta(gt=0)]
+
+
+def host_name() -> str:
+    """This machine's name, with ``-`` for what a node's name may not hold."""
+    return re.sub(r"[^A-Za-z0-9._:@-]", "-", socket.gethostname())[:128] or "localhost"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one server. ``docs/configuration.rst`` says what each one means.
+
+    Field names are the keys of the file; a unit stands in the name. As ``load_settings`` returns
+    it, everything has been checked and brought to one spelling (hosts and origins in lower case).
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8765
+
+    data_dir: Path = Path("var")
+    database: Path = Path("var/wsserver.sqlite3")
+    """Without a value of its own: ``wsserver.sqlite3`` in ``data_dir``."""
+    synchronous: Literal["normal", "full"] = "normal"
+
+    jwt_secret: str | None = None
+    jwt_secret_file: Path | None = None
+    jwt_public_key_file: Path | None = None
+    jwks_url: str | None = None
+    jwt_algorithm: tuple[str, ...] = ()
+    """Algorithms of one family. Empty only with ``jwks_url``: each key's own."""
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+
+    allowed_origins: tuple[str, ...] = ()
+    """As a browser writes them. Empty: the same origin only."""
+    allowed_hosts: tuple[str, ...] = ()
+    """``name`` (any port) or ``name:port``. ``accepted_hosts`` gives what holds when empty."""
+    allow_query_token: bool = True
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks in CIDR form whose ``X-Forwarded-For`` is believed."""
+    permissions: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Role → its permissions, in place of the built-in set of that role."""
+
+    max_connections: Count = 50_000
+    max_connections_per_user: Count = 5
+    connection_limit_policy: Literal["reject", "evict_oldest"] = "reject"
+    heartbeat_interval_s: Seconds = 30.0
+    heartbeat_timeout_s: Seconds = 60.0
+    max_message_bytes: Count = 65_536
+    queue_limit_bytes: Count = 1_048_576
+    message_rate: Rate = 40.0
+    message_burst: Count = 80
+    handshake_timeout_s: Seconds = 10.0
+    coalesce_ms: Annotated[float, Meta(ge=0)] = 5.0
+    drain_timeout_s: Seconds = 8.0
+
+    snapshot_interval_s: Seconds = 60.0
+    snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0
+    alert_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    alert_window_s: Seconds = 60.0
+
+    log_format: Literal["text", "json"] | None = None
+    """None: ``text`` on a terminal, else ``json``."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    node: str = msgspec.field(default_factory=host_name)
+    plugins: tuple[str, ...] = ()
+    """``module:function``, called at start with the manager."""
+
+    def __repr__(self) -> str:
+        """Without the secret: a repr ends up in logs and tracebacks."""
+        shown = ", ".join(
+            f"{key}={'********' if key in SECRETS and value else repr(value)}"
+            for key, value in msgspec.structs.asdict(self).items()
+            if key != "jwks_url"
+        )
+        return f"Settings({shown})"
+
+
+SECRETS = frozenset({"jwt_secret"})
+"""Keys whose value is never shown."""
+
+UNQUOTED = SECRETS | {"jwt_secret_file", "jwks_url"}
+"""Keys whose value no fault quotes: it may be a secret, or one put there by mistake."""
+
+KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")
+
+FIELDS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+"""Key → its type, with bounds."""

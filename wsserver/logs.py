@@ -1,0 +1,131 @@
+"""Where log records go: one safe line an event on stderr, as text or as JSON.
+
+Redaction happens on the finished text, so nothing gets round it: not the message, its arguments,
+a traceback, Tornado's access log, nor Tornado's dump of a request that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Literal, TextIO
+
+from wsserver.clock import rfc3339
+from wsserver.redaction import Redactor, one_json_line, one_line
+
+log = logging.getLogger(__name__)
+
+LogFormat = Literal["text", "json"]
+
+
+class _LineFormatter(logging.Formatter):
+    """The parts of a record, redacted. Never changes the record, which other handlers share."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def message_of(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - logging's own answer would print the raw arguments
+            message = f"{record.msg} (logged with arguments that do not fit)"
+        return self._redact(message)
+
+    def trace_of(self, record: logging.LogRecord) -> str:
+        """The traceback and the stack, "" without either."""
+        parts = []
+        if record.exc_info and record.exc_info[1] is not None:
+            parts.append("".join(traceback.format_exception(record.exc_info[1])).rstrip())
+        if record.stack_info:
+            parts.append(record.stack_info)
+        return self._redact("\n".join(parts))
+
+
+class TextFormatter(_LineFormatter):
+    """``2024-01-15T14:30:00.000Z INFO wsserver.app: message``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line; a traceback follows after `` | ``, line breaks escaped."""
+        text = f"{rfc3339(record.created)} {record.levelname} {record.name}: "
+        text += self.message_of(record)
+        trace = self.trace_of(record)
+        return one_line(f"{text} | {trace}" if trace else text)
+
+
+class JsonFormatter(_LineFormatter):
+    """An object with ``timestamp``, ``level``, ``logger``, ``message`` and ``exception?``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        event = {
+            "timestamp": rfc3339(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self.message_of(record),
+        }
+        trace = self.trace_of(record)
+        if trace:
+            event["exception"] = trace
+        return one_json_line(json.dumps(event, ensure_ascii=False))
+
+
+FORMATTERS: dict[LogFormat, type[_LineFormatter]] = {"text": TextFormatter, "json": JsonFormatter}
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """A stream handler that stays silent when it cannot write.
+
+    The standard answer to a full disk or a closed pipe prints the record's raw arguments.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Drop the record."""
+
+
+def set_up_logging(
+    log_format: LogFormat | None,
+    log_level: str,
+    *,
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+) -> LineHandler:
+    """Send every record of this process from ``log_level`` on to ``stream`` (stderr).
+
+    ``log_format`` None: ``text`` on a terminal, else ``json``. Warnings of Python and errors that
+    nobody caught, in any thread, become records too. For the process that owns itself: a program
+    that embeds the server keeps its own logging and may use the formatters. Returns the handler.
+    """
+    target = sys.stderr if stream is None else stream
+    chosen: LogFormat = log_format or ("text" if target.isatty() else "json")
+    handler = LineHandler(target)
+    handler.setFormatter(FORMATTERS[chosen](Redactor(secrets)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(log_level.upper())
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+    return handler
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    _critical("uncaught error", error, trace)
+
+
+def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or issubclass(args.exc_type, SystemExit):
+        return
+    name = args.thread.name if args.thread else "?"
+    _critical(f"uncaught error in thread {name}", args.exc_value, args.exc_traceback)
+
+
+def _critical(message: str, error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("%s", message, exc_info=(type(error), error, trace))
