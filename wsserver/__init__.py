@@ -1,4 +1,4 @@
-"""A WebSocket server for live chat: connections, routing, statistics, management."""
+"""wsserver: a real-time messaging server for WebSocket clients, beside your backend."""
 
 from __future__ import annotations
 

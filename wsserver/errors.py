@@ -53,6 +53,7 @@ MEANINGS: dict[str, Meaning] = {
     "internal_error": Meaning(500, 1011, True, "Internal error"),
     "server_full": Meaning(503, 1013, True, "Server full"),
     "draining": Meaning(503, 1013, True, "Server draining"),
+    "keys_unavailable": Meaning(503, 1013, True, "Signing keys unavailable"),
     "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
     "storage_full": Meaning(507, None, True, "Storage full"),
 }
@@ -162,6 +163,12 @@ class TokenRevoked(WsServerError):
     """A token on the deny list, by ``jti`` or by user."""
 
     code = "token_revoked"
+
+
+class KeysUnavailable(WsServerError):
+    """No token can be judged now: the keys were never fetched. Not the client's fault."""
+
+    code = "keys_unavailable"
 
 
 class Forbidden(WsServerError):

@@ -1,4 +1,4 @@
-"""Ownership of background tasks: each is kept, named, logged when it fails, cancelled at end."""
+"""Ownership of background tasks: kept, named, logged when they fail, cancelled at the end."""
 
 from __future__ import annotations
 

@@ -1,0 +1,12 @@
+"""The keys that the identity tests share."""
+
+from __future__ import annotations
+
+import pytest
+from token_signing import Signer
+
+
+@pytest.fixture(scope="session")
+def signer() -> Signer:
+    """Made once: an RSA key takes a while."""
+    return Signer()

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from wsserver.storage.check import check_file
+from wsserver.storage.database import Database
+from wsserver.storage.faults import DatabaseFault
+
+
+def hashes(path: Path) -> dict[str, str]:
+    """The bytes of the database and its write-ahead log."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in path.parent.iterdir()
+        if not file.name.endswith("-shm")  # rebuilt by whoever opens, holds no data
+    }
+
+
+async def refuse(make_database: Callable[..., Database], path: Path, text: str) -> None:
+    """Opening must fail, say why and how to go on, and change nothing."""
+    before = hashes(path)
+    with pytest.raises(DatabaseFault, match=text) as caught:
+        await make_database().open()
+    assert str(path) in str(caught.value)
+    assert "nothing was changed; " in str(caught.value)
+    assert hashes(path) == before
+
+
+async def make_file(make_database: Callable[..., Database]) -> None:
+    database = make_database()
+    await database.open()
+    await database.close()
+
+
+def add_newer_migration(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+        " VALUES ('wsserver', 'm9999_later', '2040-01-01')"
+    )
+
+
+@pytest.mark.gen_test
+async def test_a_newer_schema_is_refused(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    await make_file(make_database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        add_newer_migration(connection)
+    await refuse(make_database, path, "newer version .*m9999_later")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.gen_test
+async def test_a_newer_schema_still_in_the_log_is_refused(
+    make_database: Callable[..., Database], path: Path, tmp_path: Path
+) -> None:
+    await make_file(make_database)
+    crashed = tmp_path / "crashed"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        add_newer_migration(connection)
+        shutil.copytree(path.parent, crashed)
+    (crashed / f"{path.name}-shm").unlink()
+    shutil.rmtree(path.parent)
+    shutil.copytree(crashed, path.parent)
+    assert Path(f"{path}-wal").stat().st_size > 0
+    await refuse(make_database, path, "newer version")
+
+
+@pytest.mark.gen_test
+async def test_a_damaged_page_is_refused(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    await make_file(make_database)
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(b"\xff" * 4096)
+    await refuse(make_database, path, "is damaged")
+
+
+@pytest.mark.gen_test
+async def test_a_damaged_schema_page_is_refused(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    await make_file(make_database)
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 1000)
+    await refuse(make_database, path, "is damaged")
+
+
+@pytest.mark.gen_test
+async def test_a_file_cut_off_is_refused(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    await make_file(make_database)
+    os.truncate(path, path.stat().st_size // 2)
+    await refuse(make_database, path, "is damaged")
+    os.truncate(path, 50)
+    await refuse(make_database, path, "cut off in its header")
+
+
+@pytest.mark.gen_test
+async def test_what_is_no_database_is_refused(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    path.parent.mkdir()
+    path.write_text("[server]\nport = 8765\n" * 50)
+    await refuse(make_database, path, "is not a SQLite database")
+
+
+@pytest.mark.gen_test
+async def test_a_folder_is_refused(make_database: Callable[..., Database], path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(DatabaseFault, match="is a folder"):
+        await make_database().open()
+    assert list(path.iterdir()) == []
+
+
+@pytest.mark.gen_test
+async def test_another_programs_database_is_refused(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    await refuse(make_database, path, "belongs to another program")
+
+
+@pytest.mark.gen_test
+async def test_an_empty_file_becomes_a_database(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    path.parent.mkdir()
+    path.touch()
+    assert check_file(path) is False
+    await make_file(make_database)
+    assert check_file(path) is True
+
+
+@pytest.mark.gen_test
+async def test_looking_for_damage_ends_after_two_seconds(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    await make_file(make_database)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+            " INSERT INTO revocations SELECT 'jti', i, i FROM n"
+        )
+    moments = iter([0.0])
+    assert check_file(path, lambda: next(moments, 2.1)) is True
+    assert list(moments) == []
+
+
+def test_a_missing_file_is_no_fault(path: Path) -> None:
+    assert check_file(path) is False
+    assert not path.parent.exists()

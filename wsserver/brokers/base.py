@@ -1,0 +1,70 @@
+"""The broker interface: publications out to every node, receipts back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from wsserver.protocol.targets import Target
+
+
+class Publication(Struct, frozen=True):
+    """One message on its way to the nodes: encoded once, wherever and to whomever it goes."""
+
+    message_id: str
+    type: str
+    target: Target
+    payload: bytes
+    """The push as JSON text."""
+    organization_id: str | None = None
+    """Only connections of this organization."""
+    role: str | None = None
+    """Only connections with this role."""
+    exclude_users: frozenset[str] = frozenset()
+
+
+class Receipt(Struct, frozen=True):
+    """What became of a publication: connections matched, written or queued to, and failed."""
+
+    matched: int = 0
+    sent: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Receipt) -> Receipt:
+        return Receipt(
+            self.matched + other.matched, self.sent + other.sent, self.failed + other.failed
+        )
+
+
+Deliver = Callable[[Publication], Receipt]
+"""A node's callback: give a publication to the node's own connections."""
+
+
+class Broker(Protocol):
+    """Carries publications to every node, the publishing one included.
+
+    A node learns of its own publications by the same callback as of everybody else's; there is
+    one path for one node and for many.
+    """
+
+    def subscribe(self, deliver: Deliver) -> None:
+        """Register a node's callback, before ``start``."""
+
+    async def start(self) -> None:
+        """Connect to whatever carries the messages."""
+
+    async def stop(self) -> None:
+        """Let go of it."""
+
+    def post(self, publication: Publication) -> None:
+        """Publish and forget: nobody waits for the receipt."""
+
+    async def publish(self, publication: Publication) -> Receipt:
+        """Publish and return the sum of the nodes' receipts."""
+        ...
+
+    def health(self) -> dict[str, object]:
+        """State for the health check: ``ok`` and whatever explains it."""
+        ...

@@ -1,0 +1,176 @@
+"""Where the keys that verify tokens come from, and which algorithms each may serve.
+
+A key knows its algorithms, and a token's header only has to agree with them. That is what keeps
+a public key from ever being used as an HMAC secret (RFC 8725 §3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    EllipticCurvePublicKey,
+)
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from wsserver.errors import TokenInvalid
+
+FAMILIES: Final = {
+    "HS256": "HMAC", "HS384": "HMAC", "HS512": "HMAC",
+    "RS256": "RSA", "RS384": "RSA", "RS512": "RSA",
+    "PS256": "RSA-PSS", "PS384": "RSA-PSS", "PS512": "RSA-PSS",
+    "ES256": "ECDSA", "ES384": "ECDSA", "ES512": "ECDSA",
+    "EdDSA": "EdDSA",
+}  # fmt: skip
+"""Every algorithm that can be configured, with its family (RFC 7518 §3.1, RFC 8037 §3.1)."""
+
+HMAC_ALGORITHMS: Final = frozenset(name for name in FAMILIES if FAMILIES[name] == "HMAC")
+PUBLIC_KEY_ALGORITHMS: Final = frozenset(FAMILIES) - HMAC_ALGORITHMS
+
+SHORTEST_SECRET_BYTES: Final = 32
+SHORTEST_RSA_BITS: Final = 2048  # RFC 7518 §3.3
+
+_RSA_ALGORITHMS = frozenset(name for name in FAMILIES if name[:2] in ("RS", "PS"))
+# RFC 7518 §3.4 ties each algorithm to one curve.
+_CURVES: dict[type, str] = {SECP256R1: "ES256", SECP384R1: "ES384", SECP521R1: "ES512"}
+
+
+@dataclass(slots=True, eq=False)
+class VerifyKey:
+    """One key: what it may verify, and whether it is still to be trusted."""
+
+    kid: str | None
+    own_algorithm: str
+    """The one it serves where nothing is configured."""
+    algorithms: frozenset[str]
+    """All that it could serve."""
+    material: Any = field(repr=False)
+    """Secret bytes, or a public key of ``cryptography``."""
+    is_retired: bool = False
+    """Set when its source dropped it: tokens that it verified have to be verified again."""
+
+    def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
+        """Is this the key's signature of these bytes? ``algorithm`` is one of ``algorithms``."""
+        try:
+            return jwt.get_algorithm_by_name(algorithm).verify(signed, self.material, signature)
+        except (ValueError, UnsupportedAlgorithm):  # a signature of impossible shape
+            return False
+
+
+class KeySource(Protocol):
+    """Something that knows the keys. Keys are found by ``kid`` in what it holds, nowhere else."""
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """All algorithms that keys of this source can serve."""
+
+    @property
+    def own_algorithm(self) -> str | None:
+        """The default algorithm, or None where each key has its own."""
+
+    def is_fresh(self) -> bool:
+        """May the keys held be used as they are, without asking anybody?"""
+
+    async def refresh(self) -> None:
+        """Bring the keys up to date if they are not; never raises."""
+
+    async def find(self, kid: str | None, algorithm: str) -> VerifyKey:
+        """The key for a token with this header.
+
+        Raises ``TokenInvalid`` if there is none, ``KeysUnavailable`` if none could be fetched yet.
+        """
+
+
+class _OneKey:
+    """A source with one key, which serves tokens whatever ``kid`` they name."""
+
+    def __init__(self, key: VerifyKey) -> None:
+        self._key = key
+
+    @property
+    def algorithms(self) -> frozenset[str]:
+        """All algorithms that the key can serve."""
+        return self._key.algorithms
+
+    @property
+    def own_algorithm(self) -> str:
+        """The key's default algorithm."""
+        return self._key.own_algorithm
+
+    def is_fresh(self) -> bool:
+        """Whether the key may be used; it never changes, so always."""
+        return True
+
+    async def refresh(self) -> None:
+        """Do nothing: there is nowhere to ask."""
+
+    async def find(self, kid: str | None, algorithm: str) -> VerifyKey:
+        """The one key; ``TokenInvalid`` if it cannot serve the algorithm."""
+        if algorithm not in self._key.algorithms:
+            raise TokenInvalid("the token's algorithm is not allowed")
+        return self._key
+
+
+class SecretKeys(_OneKey):
+    """A shared secret of at least 32 bytes, for HS256, HS384 and HS512.
+
+    Raises ``ValueError`` (never quoting the secret) if it is shorter, or is a key file's content.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__(VerifyKey(None, "HS256", HMAC_ALGORITHMS, checked_secret(secret)))
+
+
+class FileKeys(_OneKey):
+    """A public key in PEM: RSA of at least 2048 bits, P-256, P-384, P-521, Ed25519 or Ed448.
+
+    Raises ``ValueError`` for anything else, a private key among it: it does not belong here.
+    """
+
+    def __init__(self, pem: bytes) -> None:
+        if b"PRIVATE KEY" in pem:
+            raise ValueError("this is a private key; only the public key is needed")
+        try:
+            key = load_pem_public_key(pem)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise ValueError("not a public key in PEM format") from None
+        super().__init__(public_key(None, key))
+
+
+def checked_secret(secret: bytes) -> bytes:
+    """The secret, if it is fit for HMAC; otherwise ``ValueError``."""
+    if len(secret) < SHORTEST_SECRET_BYTES:
+        raise ValueError(f"the secret has {len(secret)} bytes, at least 32 are needed")
+    try:
+        jwt.get_algorithm_by_name("HS256").prepare_key(secret)
+    except jwt.InvalidKeyError:
+        raise ValueError("the secret is a public key, certificate or JWK") from None
+    return secret
+
+
+def public_key(kid: str | None, key: object) -> VerifyKey:
+    """A public key of ``cryptography`` with the algorithms that fit its type.
+
+    Raises ``ValueError`` for other types, other curves and short RSA keys.
+    """
+    if isinstance(key, RSAPublicKey):
+        if key.key_size < SHORTEST_RSA_BITS:
+            raise ValueError(f"the RSA key has {key.key_size} bits, at least 2048 are needed")
+        return VerifyKey(kid, "RS256", _RSA_ALGORITHMS, key)
+    if isinstance(key, EllipticCurvePublicKey):
+        algorithm = _CURVES.get(type(key.curve))
+        if algorithm is None:
+            raise ValueError(f"the curve {key.curve.name} is not supported")
+        return VerifyKey(kid, algorithm, frozenset({algorithm}), key)
+    if isinstance(key, Ed25519PublicKey | Ed448PublicKey):
+        return VerifyKey(kid, "EdDSA", frozenset({"EdDSA"}), key)
+    raise ValueError("this type of key cannot verify tokens")

@@ -1,0 +1,168 @@
+"""Which Origin and Host headers are let in: exact lists, against pages of other sites.
+
+Origin stops a foreign page that opens our socket with the visitor's network position; Host stops
+DNS rebinding, where the foreign page's own name suddenly points at us. Nothing is ever matched by
+suffix, so ``app.example.com.evil`` gains nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
+_AUTHORITY = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(?::([0-9]{1,5}))?"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_ALL_ADDRESSES = frozenset({"", "0.0.0.0", "[::]", "*"})  # noqa: S104 - compared, not bound
+
+
+class Authority(NamedTuple):
+    """Host in lower case (IPv6 in brackets, shortened) and port, None where it is not written."""
+
+    host: str
+    port: int | None
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port of a page; the port is filled in for http and https."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def parse_authority(text: str) -> Authority | None:
+    """Take ``host[:port]`` apart; None if malformed.
+
+    User info, a trailing dot, blanks, zone ids and odd ports are all malformed: none of them is
+    in a browser's Host header, and each has fooled a comparison somewhere.
+    """
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        return None
+    host = match[1].lower()
+    if host.startswith("["):
+        try:
+            host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            return None
+    if match[2] is None:
+        return Authority(host, None)
+    port = int(match[2])
+    return Authority(host, port) if 0 < port < 65536 else None
+
+
+def parse_origin(text: str) -> Origin | None:
+    """Take ``scheme://host[:port]`` apart; None if malformed, which ``null`` is too."""
+    match = _ORIGIN.fullmatch(text)
+    authority = parse_authority(match[2]) if match is not None else None
+    if match is None or authority is None:
+        return None
+    scheme = match[1].lower()
+    return Origin(scheme, authority.host, authority.port or _DEFAULT_PORTS.get(scheme))
+
+
+class Origins:
+    """The origins whose pages may call us: those listed, or with None our own only.
+
+    A list replaces the default; entries look like ``https://app.example.com``. Raises
+    ``ValueError`` that lists every malformed entry.
+    """
+
+    def __init__(self, allowed: Sequence[str] | None) -> None:
+        self._allowed: frozenset[Origin] | None = None
+        if allowed is not None:
+            parsed = {entry: parse_origin(entry) for entry in allowed}
+            _refuse_malformed("origin", [entry for entry in parsed if parsed[entry] is None])
+            self._allowed = frozenset(origin for origin in parsed.values() if origin is not None)
+
+    def allows(self, origin: str | None, host: str, scheme: str) -> bool:
+        """May a page of this origin call us at this Host, over this scheme (http or https)?
+
+        No Origin header (None) is no browser's and passes.
+        """
+        if origin is None:
+            return True
+        page = parse_origin(origin)
+        if page is None:
+            return False
+        if self._allowed is not None:
+            return page in self._allowed
+        return _is_same_origin(page, host, scheme)
+
+
+class Hosts:
+    """The Host headers that name us: those listed, or with None what follows from the binding.
+
+    An entry without port matches any port, one with a port that port. By default it is the bound
+    host and, on loopback, ``localhost``, ``127.0.0.1`` and ``[::1]``, at any port (a forwarded port
+    or a proxy may change it, and rebinding needs a foreign name); bound to all addresses, any
+    well-formed Host. Raises ``ValueError`` that lists every malformed entry.
+    """
+
+    def __init__(self, allowed: Sequence[str] | None, bound_host: str) -> None:
+        self._allowed: frozenset[Authority] | None
+        if allowed is None:
+            self._allowed = _default_hosts(bound_host)
+            return
+        parsed = {entry: parse_authority(entry) for entry in allowed}
+        _refuse_malformed("host", [entry for entry in parsed if parsed[entry] is None])
+        self._allowed = frozenset(entry for entry in parsed.values() if entry is not None)
+
+    @property
+    def takes_any(self) -> bool:
+        """Is every Host let in? Worth a warning at start."""
+        return self._allowed is None
+
+    def allows(self, host_header: str | None) -> bool:
+        """Does this Host header name us? Missing and malformed ones do not."""
+        host = parse_authority(host_header) if host_header is not None else None
+        if host is None:
+            return False
+        if self._allowed is None:
+            return True
+        return host in self._allowed or Authority(host.host, None) in self._allowed
+
+
+def _default_hosts(bound_host: str) -> frozenset[Authority] | None:
+    bare = bound_host.strip("[]")
+    written = f"[{bare}]" if ":" in bare else bare
+    host = parse_authority(written)
+    name = host.host if host is not None else written
+    if name in _ALL_ADDRESSES:
+        return None
+    names = {name, *_LOOPBACK_NAMES} if _is_loopback(name) else {name}
+    return frozenset(Authority(name, None) for name in names)
+
+
+def _is_same_origin(page: Origin, host: str, scheme: str) -> bool:
+    ours = parse_authority(host)
+    if ours is None or page.scheme not in _DEFAULT_PORTS:
+        return False
+    if page.scheme != scheme:
+        # A proxy that ends TLS and does not say so makes an https page's request look like http.
+        # Not the other way round, and not where the client plainly talks to us directly.
+        is_direct = ours.port is not None and _is_loopback(ours.host)
+        if scheme != "http" or is_direct:
+            return False
+    port = ours.port or _DEFAULT_PORTS[page.scheme]
+    return (page.host, page.port) == (ours.host, port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_malformed(kind: str, entries: Sequence[str]) -> None:
+    if entries:
+        raise ValueError("; ".join(f"malformed {kind} {entry!r}" for entry in entries))

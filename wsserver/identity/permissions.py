@@ -1,0 +1,103 @@
+"""What each role may do: one table, and the questions asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from wsserver.errors import Forbidden
+from wsserver.identity.claims import ROLES, Claims
+
+ALL_PERMISSIONS = frozenset(
+    {
+        "monitor",  # the monitor endpoint: live statistics, events, admin commands
+        "stats:read",
+        "connections:read",
+        "connections:disconnect",
+        "sessions:manage",  # member lists
+        "sessions:any",  # enter any session without being named
+        "messages:read",
+        "messages:publish",
+        "notifications:send",
+        "notifications:read",
+        "tokens:revoke",
+        "audit:read",
+    }
+)
+"""Every permission there is. Configuration and tokens can grant no other."""
+
+DEFAULT_ROLES: Mapping[str, frozenset[str]] = {
+    "admin": ALL_PERMISSIONS,
+    "service": frozenset(
+        {
+            "monitor",
+            "stats:read",
+            "connections:read",
+            "sessions:manage",
+            "messages:read",
+            "messages:publish",
+            "notifications:send",
+            "notifications:read",
+        }
+    ),
+    "manager": frozenset(
+        {
+            "stats:read",
+            "connections:read",
+            "messages:read",
+            "messages:publish",
+            "notifications:send",
+        }
+    ),
+    "user": frozenset(),
+}
+"""Role → permissions, unless configured otherwise."""
+
+UNCONFINED_ROLES = frozenset({"admin", "service"})
+"""Roles that see every organization; all others see only their own."""
+
+
+class Permissions:
+    """The role table in force.
+
+    ``table`` replaces whole rows of ``DEFAULT_ROLES``; roles it leaves out keep theirs. Raises
+    ``ValueError`` that lists every unknown role and permission in it.
+    """
+
+    def __init__(self, table: Mapping[str, Iterable[str]] | None = None) -> None:
+        rows = {role: frozenset(names) for role, names in (table or {}).items()}
+        faults = [f"unknown role {role!r}" for role in sorted(rows.keys() - set(ROLES))]
+        faults += [
+            f"unknown permission {name!r} for role {role!r}"
+            for role, names in rows.items()
+            for name in sorted(names - ALL_PERMISSIONS)
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        self._rows = {**DEFAULT_ROLES, **rows}
+
+    def of(self, claims: Claims) -> frozenset[str]:
+        """All that the bearer may do: the role's row, narrowed by the token's own list."""
+        row = self._rows[claims.role]
+        return row if claims.permissions is None else row & claims.permissions
+
+    def allows(self, claims: Claims, permission: str) -> bool:
+        """May the bearer do this?"""
+        return permission in self._rows[claims.role] and (
+            claims.permissions is None or permission in claims.permissions
+        )
+
+    def require(self, claims: Claims, permission: str) -> None:
+        """Raise ``Forbidden`` unless the bearer may do this."""
+        if not self.allows(claims, permission):
+            raise Forbidden(f"this needs the permission {permission}")
+
+    def confined_to(self, claims: Claims) -> str | None:
+        """The one organization whose things the bearer may see and reach; None means all.
+
+        Raises ``Forbidden`` for a confined role whose token names no organization: it has none.
+        """
+        if claims.role in UNCONFINED_ROLES:
+            return None
+        if claims.organization_id is None:
+            raise Forbidden("this needs a token with an organization_id")
+        return claims.organization_id

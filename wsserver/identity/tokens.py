@@ -1,0 +1,216 @@
+"""Verifying tokens: signature, time and claims, with a cache for those seen before.
+
+The three parts are taken apart here, not by PyJWT, which tolerates trailing ``=`` and gives no
+strict types; the signatures themselves are checked by PyJWT and cryptography.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jwt
+import msgspec
+
+from wsserver.clock import Clock
+from wsserver.errors import TokenExpired, TokenInvalid
+from wsserver.identity.claims import Claims, audiences, parse_claims
+from wsserver.identity.keys import FAMILIES, KeySource, VerifyKey, checked_secret
+from wsserver.identity.revocations import Revocations
+
+LONGEST_TOKEN = 16 * 1024
+"""Characters; longer tokens are refused unread."""
+
+_PARTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+_UNSUPPORTED_HEADERS = ("crit", "b64")  # RFC 7515 §4.1.11: what isn't understood must be refused
+
+
+class _Token(NamedTuple):
+    algorithm: str
+    kid: str | None
+    payload: bytes
+    signed: bytes
+    signature: bytes
+
+
+class _Verified(NamedTuple):
+    claims: Claims
+    key: VerifyKey
+
+
+class TokenVerifier:
+    """Turns tokens into claims.
+
+    Only the configured ``algorithms`` are accepted, or with none configured the key's own; the
+    token's header never chooses. ``issuer`` and ``audience``, where given, must be in the token.
+    ``leeway_s`` forgives clocks that differ. Up to ``cache_size`` verified tokens are remembered by
+    their hash, so that the connections of one token share one ``Claims`` object; time, revocation
+    and the key's retirement are looked at each time all the same.
+
+    Raises ``ValueError`` as ``algorithms_for`` does.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        algorithms: Sequence[str],
+        clock: Clock,
+        issuer: str | None = None,
+        audience: str | None = None,
+        revocations: Revocations | None = None,
+        leeway_s: float = 0,
+        cache_size: int = 10_000,
+    ) -> None:
+        self._keys = keys
+        self._algorithms = algorithms_for(keys, algorithms)
+        self._clock = clock
+        self._issuer = issuer
+        self._audience = audience
+        self._revocations = revocations
+        self._leeway_s = leeway_s
+        self._cache_size = cache_size
+        self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of a token that is good now.
+
+        Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked``, none of which quotes it, and
+        ``KeysUnavailable`` while the keys could not be fetched yet.
+        """
+        if not self._keys.is_fresh():
+            await self._keys.refresh()
+        claims = self._recall(token)
+        return claims if claims is not None else await self._verify_anew(token)
+
+    def verify_cached(self, token: str) -> Claims | None:
+        """The claims of a token that was verified before; None if ``verify`` has to be awaited.
+
+        Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked`` if it is good no more.
+        """
+        return self._recall(token) if self._keys.is_fresh() else None
+
+    def _recall(self, token: str) -> Claims | None:
+        if len(token) > LONGEST_TOKEN or not token.isascii():
+            raise TokenInvalid("the token is malformed")
+        digest = _digest(token)
+        verified = self._cache.get(digest)
+        if verified is None:
+            return None
+        if verified.key.is_retired:
+            del self._cache[digest]
+            return None
+        self._cache.move_to_end(digest)
+        self._check_moment(verified.claims)
+        return verified.claims
+
+    async def _verify_anew(self, token: str) -> Claims:
+        parsed = _parse(token)
+        allowed = self._algorithms or self._keys.algorithms
+        if parsed.algorithm not in allowed:  # before a made-up one can cause a fetch
+            raise TokenInvalid("the token's algorithm is not allowed")
+        key = await self._keys.find(parsed.kid, parsed.algorithm)
+        if self._algorithms is None and parsed.algorithm != key.own_algorithm:
+            raise TokenInvalid("the token's algorithm is not allowed")
+        if not key.verifies(parsed.algorithm, parsed.signed, parsed.signature):
+            raise TokenInvalid("the token's signature is wrong")
+        payload = _json_object(parsed.payload, "payload")
+        claims = parse_claims(payload)
+        self._check_parties(payload)
+        self._check_moment(claims)
+        return self._remember(token, claims, key)
+
+    def _check_parties(self, payload: Mapping[str, Any]) -> None:
+        if self._issuer is not None and payload.get("iss") != self._issuer:
+            raise TokenInvalid("the token is from another issuer")
+        if self._audience is not None and self._audience not in audiences(payload):
+            raise TokenInvalid("the token is for another audience")
+
+    def _check_moment(self, claims: Claims) -> None:
+        now = self._clock.wall()
+        if now >= claims.exp + self._leeway_s:
+            raise TokenExpired
+        if claims.nbf is not None and now < claims.nbf - self._leeway_s:
+            raise TokenInvalid("the token is not valid yet")
+        if self._revocations is not None:
+            self._revocations.check(claims)
+
+    def _remember(self, token: str, claims: Claims, key: VerifyKey) -> Claims:
+        digest = _digest(token)
+        known = self._cache.get(digest)
+        if known is not None and known.key is key:  # verified by another task meanwhile: share
+            return known.claims
+        self._cache[digest] = _Verified(claims, key)
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+        return claims
+
+
+def algorithms_for(keys: KeySource, configured: Sequence[str]) -> frozenset[str] | None:
+    """The algorithms to accept: those configured, else the source's own, None for each key's own.
+
+    Raises ``ValueError`` naming every fault: unknown algorithms (``none`` is one), several
+    families, one that the keys cannot serve.
+    """
+    if not configured:
+        return None if keys.own_algorithm is None else frozenset({keys.own_algorithm})
+    faults = [f"unknown algorithm {name!r}" for name in configured if name not in FAMILIES]
+    known = [name for name in configured if name in FAMILIES]
+    if len({FAMILIES[name] for name in known}) > 1:
+        faults.append(f"algorithms of more than one family: {', '.join(known)}")
+    faults += [f"{name} does not fit the key" for name in known if name not in keys.algorithms]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return frozenset(known)
+
+
+def sign_hs256(secret: bytes, payload: Mapping[str, Any]) -> str:
+    """A token for development and tests; ``ValueError`` for a secret of less than 32 bytes."""
+    return jwt.PyJWS().encode(msgspec.json.encode(payload), checked_secret(secret), "HS256")
+
+
+def _parse(token: str) -> _Token:
+    """Take a token apart. ``jku``, ``x5u`` and ``jwk`` in its header are never even looked at."""
+    match = _PARTS.fullmatch(token)
+    if match is None:
+        raise TokenInvalid("the token is malformed")
+    header = _json_object(_decode(match[1]), "header")
+    for name in _UNSUPPORTED_HEADERS:
+        if name in header:
+            raise TokenInvalid(f'the token header "{name}" is not supported')
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str):
+        raise TokenInvalid("the token names no algorithm")
+    if "kid" in header and not isinstance(kid, str):
+        raise TokenInvalid('the token header "kid" must be a string')
+    signed = token[: match.end(2)].encode()
+    return _Token(algorithm, kid, _decode(match[2]), signed, _decode(match[3]))
+
+
+def _decode(part: str) -> bytes:
+    """Base64url without padding (RFC 7515 §2), in its only spelling."""
+    try:
+        decoded = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except ValueError:
+        raise TokenInvalid("the token is malformed") from None
+    # Left-over bits that are not zero would give one token several spellings.
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=").decode() != part:
+        raise TokenInvalid("the token is malformed")
+    return decoded
+
+
+def _json_object(data: bytes, part: str) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise TokenInvalid(f"the token's {part} is not JSON") from None
+    if not isinstance(decoded, dict):
+        raise TokenInvalid(f"the token's {part} is not a JSON object")
+    return decoded
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,178 @@
+"""What clients may say on a socket, and how a frame's text becomes a typed command."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+
+from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError
+from wsserver.protocol import strict_json
+from wsserver.protocol.complaints import describe
+from wsserver.protocol.types import Content, Id, JsonObject, Position
+
+Ref = str | int
+MAX_REF_LENGTH = 64
+_ABSENT = object()
+
+
+class Command(Struct, forbid_unknown_fields=True):
+    """The root of all commands; ``type`` and ``ref`` are the envelope's and stand outside."""
+
+
+class Ping(Command):
+    """Answered by ``pong`` with the same ``data``."""
+
+    data: Any = UNSET
+
+
+class Pong(Command):
+    """Answers the server's ping; the one command without a reply."""
+
+    id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+
+
+class JoinSession(Command):
+    """Receive what is sent to a session from now on."""
+
+    session_id: Id
+    since: Position | UnsetType = UNSET
+
+
+class LeaveSession(Command):
+    """Stop receiving what is sent to a session."""
+
+    session_id: Id
+
+
+class SendMessage(Command):
+    """Say something in a session."""
+
+    session_id: Id
+    content: Content
+    content_type: Annotated[str, Meta(min_length=1, max_length=128)] = "text"
+    client_message_id: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+
+
+class Typing(Command):
+    """Tell the others in a session that this user types, or has stopped."""
+
+    session_id: Id
+    is_typing: bool
+
+
+class Presence(Command):
+    """Ask who is in a session."""
+
+    session_id: Id
+
+
+class RefreshToken(Command):
+    """Go on with a newer token of the same user."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=16384)]
+
+
+class GetStats(Command):
+    """The statistics, as ``GET /stats``."""
+
+    args: JsonObject | UnsetType = UNSET
+
+
+class Administer(Command):
+    """A monitor command: ``args`` is the body of the REST call of the same meaning."""
+
+    args: JsonObject
+
+
+class Subscribe(Administer):
+    """Choose which events and how frequent statistics this monitor gets."""
+
+
+class Broadcast(Administer):
+    """As ``POST /broadcast``."""
+
+
+class Publish(Administer):
+    """As ``POST /messages``."""
+
+
+class DisconnectUser(Administer):
+    """As ``POST /users/disconnect``."""
+
+
+class PingUser(Administer):
+    """As ``POST /ping/{user_id}``, with ``user_id`` in ``args``."""
+
+
+CHAT_COMMANDS: dict[str, type[Command]] = {
+    "ping": Ping,
+    "pong": Pong,
+    "join_session": JoinSession,
+    "leave_session": LeaveSession,
+    "send_message": SendMessage,
+    "typing": Typing,
+    "presence": Presence,
+    "refresh_token": RefreshToken,
+}
+MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {
+    "get_stats": GetStats,
+    "subscribe": Subscribe,
+    "broadcast": Broadcast,
+    "publish": Publish,
+    "disconnect_user": DisconnectUser,
+    "ping_user": PingUser,
+}
+
+
+class RefusedCommand(Exception):
+    """A text that is no command: the error to answer with, and the ``ref`` to echo."""
+
+    def __init__(self, error: WsServerError, ref: Ref | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.ref = ref
+
+
+def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Command, Ref | None]:
+    """Turn a text frame into its type, command and ``ref``.
+
+    Raises ``RefusedCommand`` with the error of the first fault, in the order: JSON, envelope,
+    type, unknown fields, field types.
+    """
+    try:
+        envelope = strict_json.decode(raw)
+    except WsServerError as error:
+        raise RefusedCommand(error, None) from None
+    if not isinstance(envelope, dict):
+        raise RefusedCommand(BadRequest("a command is a JSON object"), None)
+    ref = envelope.pop("ref", _ABSENT)
+    if ref is _ABSENT:
+        ref = None
+    elif not is_ref(ref):
+        message = f"ref: a string of at most {MAX_REF_LENGTH} characters or an integer"
+        raise RefusedCommand(BadRequest(message, field="ref"), None)
+    type_ = envelope.pop("type", None)
+    if not isinstance(type_, str):
+        what = "a string" if type_ is not None else "required"
+        raise RefusedCommand(BadRequest(f"type: {what}", field="type"), ref)
+    kind = known.get(type_)
+    if kind is None:
+        raise RefusedCommand(UnknownType(f"unknown command {type_[:64]!r}", field="type"), ref)
+    try:
+        return type_, convert(envelope, kind), ref
+    except ValidationError as error:
+        raise RefusedCommand(_refusal(error), ref) from None
+
+
+def is_ref(ref: object) -> bool:
+    """Is this a `ref` to echo: a short string or an integer?"""
+    if isinstance(ref, str):
+        return len(ref) <= MAX_REF_LENGTH
+    return type(ref) is int  # a bool is no integer in JSON
+
+
+def _refusal(error: ValidationError) -> WsServerError:
+    field, message, unknown = describe(error)
+    kind = UnknownField if unknown else BadRequest
+    return kind(f"{field}: {message}" if field else message, field=field)

@@ -1,0 +1,43 @@
+"""Ids of our own making: time-sortable, with a prefix that says what they name."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number
+_RANDOM_BITS = 50
+
+
+class IdFactory:
+    """Makes ids such as ``msg_01hk153x00h9v3t7n2c4d5e6``: milliseconds, then a random tail.
+
+    Within one millisecond the tail counts up, so that ids of one process sort in the order in
+    which they were made, also when the wall clock is set back (the last millisecond is kept).
+    """
+
+    def __init__(self) -> None:
+        self._millis = 0
+        self._tail = 0
+
+    def __call__(self, prefix: str, wall: float | None = None) -> str:
+        """Return ``prefix_`` and 20 characters; ``wall`` is seconds since the epoch."""
+        millis = int((time.time() if wall is None else wall) * 1000)
+        if millis > self._millis:
+            self._millis = millis
+            self._tail = secrets.randbits(_RANDOM_BITS - 1)  # half the range left to count up in
+        else:
+            self._tail += 1
+        return f"{prefix}_{_base32(self._millis, 10)}{_base32(self._tail, 10)}"
+
+
+def _base32(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        digits.append(_ALPHABET[number & 31])
+        number >>= 5
+    return "".join(reversed(digits))
+
+
+new_id = IdFactory()
+"""The process's id factory; it keeps nothing but the last id, so sharing it couples nobody."""

@@ -1,0 +1,175 @@
+"""What the server says: push types, which of them the API may send, and their JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+
+from wsserver.errors import ValidationFailed, WsServerError
+from wsserver.protocol.commands import Ref
+from wsserver.protocol.complaints import describe
+from wsserver.protocol.requests import Body, Sender
+from wsserver.protocol.strict_json import encode
+from wsserver.protocol.types import Content, Id, JsonObject, Text
+
+RESERVED_TYPES = frozenset(
+    {
+        "connection_established",
+        "ping",
+        "pong",
+        "session_joined",
+        "session_left",
+        "new_message",
+        "typing",
+        "message_status_update",
+        "ai_processing_status",
+        "notification",
+        "stats_update",
+        "user_status_update",
+        "event",
+        "token_expiring",
+        "server_draining",
+        "error",
+        "ack",
+        "result",
+        "history",
+        "presence",
+        "resumed",
+        "token_refreshed",
+    }
+)
+"""Names that mean something to clients already: pushes, and the replies to commands."""
+
+
+class _Fields(Struct, forbid_unknown_fields=True):
+    pass
+
+
+class NewMessage(_Fields):
+    """A message in a session, as a backend publishes it; the service builds ``message``."""
+
+    content: Content
+    session_id: Id
+    content_type: Annotated[str, Meta(min_length=1, max_length=128)] = "text"
+    sender: Sender | None = None
+
+
+class Typing(_Fields):
+    """Somebody types, or has stopped."""
+
+    session_id: Id
+    user_id: Id
+    is_typing: bool
+    username: Text | None = None
+
+
+class MessageStatusUpdate(_Fields):
+    """How far a message has come."""
+
+    message_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    status: Literal["queued", "sent", "delivered", "read", "failed", "expired"]
+    session_id: Id | UnsetType = UNSET
+    user_id: Id | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+
+
+class AiProcessingStatus(_Fields):
+    """How far the AI's answer has come."""
+
+    session_id: Id
+    status: Literal["queued", "processing", "streaming", "completed", "failed"]
+    progress: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    detail: Text | UnsetType = UNSET
+    message_id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+    delta: Text | UnsetType = UNSET
+
+
+class UserStatusUpdate(_Fields):
+    """A user came or went."""
+
+    user_id: Id
+    status: Literal["online", "offline"]
+    connections: Annotated[int, Meta(ge=0)] = 0
+
+
+class Custom(_Fields):
+    """Any type that is not reserved."""
+
+    data: Any = None
+
+
+PUBLISHABLE: dict[str, type[_Fields]] = {
+    "new_message": NewMessage,
+    "typing": Typing,
+    "message_status_update": MessageStatusUpdate,
+    "ai_processing_status": AiProcessingStatus,
+    "user_status_update": UserStatusUpdate,
+}
+"""The reserved types that the API may send nevertheless."""
+
+
+def publishable_fields(body: Body, session_id: str | None) -> _Fields:
+    """Check a body against its push type; ``session_id`` of the target fills in a missing one.
+
+    Raises ``ValidationFailed`` naming the field.
+    """
+    if body.type in RESERVED_TYPES and body.type not in PUBLISHABLE:
+        raise ValidationFailed([{"field": "type", "message": f"{body.type} is reserved"}])
+    kind = PUBLISHABLE.get(body.type, Custom)
+    members = body.members()
+    if session_id is not None and "session_id" in kind.__struct_fields__:
+        if members.setdefault("session_id", session_id) != session_id:
+            raise ValidationFailed(
+                [{"field": "session_id", "message": "another session than the target"}]
+            )
+    try:
+        return convert(members, kind)
+    except ValidationError as error:
+        complaint = describe(error)
+        raise ValidationFailed([{"field": complaint.field, "message": complaint.message}]) from None
+
+
+def push(type_: str, timestamp: str, **members: Any) -> bytes:
+    """Encode a push: its type, its members, its time."""
+    return encode({"type": type_, **members, "timestamp": timestamp})
+
+
+def reply(type_: str, ref: Ref | None, **members: Any) -> bytes:
+    """Encode a reply, with the command's ``ref`` where it had one."""
+    if ref is None:
+        return encode({"type": type_, **members})
+    return encode({"type": type_, "ref": ref, **members})
+
+
+def error_reply(error: WsServerError, ref: Ref | None) -> bytes:
+    """Encode an ``error`` reply; ``temporary`` tells whether trying again can help."""
+    body: JsonObject = {
+        "code": error.code,
+        "message": error.message,
+        "temporary": error.meaning.temporary,
+    }
+    body.update({name: value for name, value in error.details.items() if value not in (None, "")})
+    return reply("error", ref, error=body)
+
+
+def message_of(
+    message_id: str, fields: NewMessage, created_at: str, client_message_id: str | None = None
+) -> JsonObject:
+    """Build the ``message`` of a ``new_message`` push."""
+    sender = fields.sender or Sender(user_id="system", role="service")
+    message: JsonObject = {
+        "id": message_id,
+        "session_id": fields.session_id,
+        "sender": {
+            "user_id": sender.user_id,
+            "username": sender.username,
+            "role": sender.role,
+        },
+        "content": fields.content,
+        "content_type": fields.content_type,
+        "created_at": created_at,
+    }
+    if client_message_id is not None:
+        message["client_message_id"] = client_message_id
+    return message

@@ -1,0 +1,151 @@
+"""Bodies that the REST API and the monitor's commands take; OpenAPI is made from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, to_builtins
+
+from wsserver.errors import ValidationFailed
+from wsserver.protocol.complaints import describe
+from wsserver.protocol.targets import TargetType
+from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Text
+
+MAX_BATCH = 1000
+MAX_MEMBERS = 10_000
+
+S = TypeVar("S", bound=Struct)
+
+
+def read_request(body: Any, kind: type[S]) -> S:
+    """Check decoded JSON against a request's shape; raises ``ValidationFailed``."""
+    try:
+        return convert(body, kind)
+    except ValidationError as error:
+        complaint = describe(error)
+        raise ValidationFailed([{"field": complaint.field, "message": complaint.message}]) from None
+
+
+class Request(Struct, forbid_unknown_fields=True):
+    """The root of all bodies."""
+
+
+class Sender(Request):
+    """Who a message is from."""
+
+    user_id: Id
+    username: Text | None = None
+    role: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Body(Request):
+    """The body fields of the push types that may be sent through the API.
+
+    Which of them belong to which type is the contract's table of pushes; a custom type has
+    ``data`` alone.
+    """
+
+    type: PushType
+    data: Any = UNSET
+    session_id: Id | UnsetType = UNSET
+    user_id: Id | UnsetType = UNSET
+    username: Text | UnsetType = UNSET
+    is_typing: bool | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
+    content_type: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
+    sender: Sender | UnsetType = UNSET
+    message_id: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
+    status: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+    progress: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    detail: Text | UnsetType = UNSET
+    delta: Text | UnsetType = UNSET
+    connections: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    exclude_users: Annotated[list[Id], Meta(max_length=1000)] = []
+    keep: bool | UnsetType = UNSET
+
+    def members(self) -> JsonObject:
+        """The body fields given, as a JSON object, without the options of sending."""
+        given: JsonObject = to_builtins(self)
+        for option in _OPTIONS:
+            given.pop(option, None)
+        return given
+
+
+_OPTIONS = ("type", "exclude_users", "keep", "target", "organization_id", "role")
+
+
+class BroadcastRequest(Body):
+    """A message for everyone, or for one organization or role."""
+
+    organization_id: Id | UnsetType = UNSET
+    role: Id | UnsetType = UNSET
+
+
+class TargetRequest(Request):
+    """Who a message is for; ``id`` is required for all but a broadcast."""
+
+    type: TargetType
+    id: Id | UnsetType = UNSET
+
+
+class PublishRequest(Body, kw_only=True):
+    """A message for a target."""
+
+    target: TargetRequest
+
+
+class TargetedBody(Body):
+    """A message whose target stands in the path."""
+
+
+class BatchRequest(Request):
+    """Several publishes; each is judged by itself, so one bad one does not spoil the others."""
+
+    messages: Annotated[list[JsonObject], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class DisconnectRequest(Request):
+    """Close a user's connections, or one of them."""
+
+    user_id: Id
+    reason: Reason | UnsetType = UNSET
+    connection_id: Id | UnsetType = UNSET
+
+
+class PingRequest(Request):
+    """Ping all connections of a user and wait for the answers."""
+
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+
+
+class PingUserRequest(PingRequest, kw_only=True):
+    """The same over the monitor's socket, where there is no path to name the user in."""
+
+    user_id: Id
+
+
+class SubscribeRequest(Request):
+    """What a monitor wants to be told."""
+
+    events: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=100)
+    ] = ["*"]
+    interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 5.0
+
+
+class MembersRequest(Request):
+    """The whole member list of a session; it replaces the old one."""
+
+    user_ids: Annotated[list[Id], Meta(max_length=MAX_MEMBERS)]
+
+
+class TicketRequest(Request):
+    """A ticket for the bearer of the token; there is nothing to choose."""
+
+
+class RevokeRequest(Request):
+    """Exactly one of the two."""
+
+    jti: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
+    user_id: Id | UnsetType = UNSET

@@ -1,0 +1,46 @@
+"""Who a message is for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class TargetType(StrEnum):
+    """The kinds of target that the router knows."""
+
+    BROADCAST = "broadcast"
+    USER = "user"
+    SESSION = "session"
+    ORGANIZATION = "organization"
+    ROLE = "role"
+    CONNECTION = "connection"
+
+
+class Target(Struct, frozen=True):
+    """A kind of target and, for all but a broadcast, its id."""
+
+    type: TargetType
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type}:{self.id}" if self.id else str(self.type)
+
+
+EVERYONE = Target(TargetType.BROADCAST)
+
+
+def user(user_id: str) -> Target:
+    """All connections of one user."""
+    return Target(TargetType.USER, user_id)
+
+
+def session(session_id: str) -> Target:
+    """All connections that have joined one session."""
+    return Target(TargetType.SESSION, session_id)
+
+
+def connection(connection_id: str) -> Target:
+    """One connection."""
+    return Target(TargetType.CONNECTION, connection_id)

@@ -1,0 +1,48 @@
+"""Field types shared by commands, pushes and requests, with the contract's limits in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
+PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
+
+Id = Annotated[
+    str,
+    Meta(
+        pattern=ID_PATTERN,
+        description="1-128 characters of A-Z a-z 0-9 . _ : @ -",
+        examples=["user_67890"],
+    ),
+]
+PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipped"])]
+Offset = Annotated[int, Meta(ge=0, le=2**53)]
+Reason = Annotated[str, Meta(max_length=123)]
+Text = Annotated[str, Meta(max_length=65536)]
+JsonObject = dict[str, Any]
+Content = str | JsonObject
+
+
+class Position(Struct, forbid_unknown_fields=True):
+    """A place in a stream; offsets start at 1, 0 is before the first message."""
+
+    epoch: Annotated[str, Meta(max_length=128)]
+    offset: Offset
+
+
+__all__ = [
+    "ID_PATTERN",
+    "PUSH_TYPE_PATTERN",
+    "UNSET",
+    "Content",
+    "Id",
+    "JsonObject",
+    "Offset",
+    "Position",
+    "PushType",
+    "Reason",
+    "Text",
+    "UnsetType",
+]

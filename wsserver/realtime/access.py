@@ -1,0 +1,67 @@
+"""Who may enter a session, and what a role confined to an organization can see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from wsserver.errors import Forbidden
+from wsserver.identity.claims import Claims
+from wsserver.identity.permissions import Permissions
+from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.hub import Hub
+
+
+class SessionAccess:
+    """Decides who may enter a session: by claim, by member list, or by permission."""
+
+    def __init__(self, permissions: Permissions, is_member: Callable[[str, str], bool]) -> None:
+        self._permissions = permissions
+        self._is_member = is_member
+
+    def allows(self, claims: Claims, session_id: str) -> bool:
+        """May the bearer of these claims enter the session?"""
+        return (
+            claims.sessions == "*"
+            or session_id in claims.sessions
+            or self._is_member(session_id, claims.sub)
+            or self._permissions.allows(claims, "sessions:any")
+        )
+
+    def require(self, claims: Claims, session_id: str) -> None:
+        """Raise ``Forbidden``, in the same words for a session that exists and one that doesn't."""
+        if not self.allows(claims, session_id):
+            raise Forbidden(f"no access to session {session_id}")
+
+
+class Scope:
+    """The part of the world that an administrator sees: everything, or one organization."""
+
+    def __init__(self, hub: Hub, organization_id: str | None) -> None:
+        self._hub = hub
+        self.organization_id = organization_id
+
+    def sees(self, connection: ConnectionInfo) -> bool:
+        """Does the connection belong to it?"""
+        mine = self.organization_id
+        return mine is None or connection.claims.organization_id == mine
+
+    def filter(self, connections: Iterable[ConnectionInfo]) -> list[ConnectionInfo]:
+        """Those of the connections that belong to it."""
+        return [connection for connection in connections if self.sees(connection)]
+
+    def has_user(self, user_id: str) -> bool:
+        """False for a user who is connected, but from outside; nothing is known of the absent."""
+        connections = self._hub.of_user(user_id)
+        return not connections or any(map(self.sees, connections))
+
+    def has_session(self, session_id: str) -> bool:
+        """False for a session whose connections all belong to other organizations."""
+        mine = self.organization_id
+        connections = self._hub.of_session(session_id)
+        if mine is None or not connections:
+            return True
+        return any(c.claims.organization_id in (None, mine) for c in connections)
+
+    def has_organization(self, organization_id: str) -> bool:
+        """Is it this organization, or one of all?"""
+        return self.organization_id in (None, organization_id)

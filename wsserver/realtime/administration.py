@@ -1,0 +1,170 @@
+"""What operators may change: disconnect, ping, member lists, revocations, tickets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec import UNSET
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.errors import Forbidden, NotFound, ValidationFailed
+from wsserver.identity.permissions import Permissions
+from wsserver.identity.revocations import Revocations
+from wsserver.identity.tickets import Tickets
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
+from wsserver.realtime.access import Scope
+from wsserver.realtime.actor import Actor, Audit, audit_entry
+from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.members import Members
+from wsserver.storage.revocations import RevocationStore
+
+DISCONNECTED_REASON = "disconnected by an administrator"
+
+
+class Administration:
+    """Changes to live state: each with its permission, its scope and its audit entry."""
+
+    def __init__(
+        self,
+        manager: WebSocketManager,
+        permissions: Permissions,
+        members: Members,
+        revocations: Revocations,
+        revocation_store: RevocationStore,
+        tickets: Tickets,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self._manager = manager
+        self._hub = manager.hub
+        self._permissions = permissions
+        self._members = members
+        self._revocations = revocations
+        self._revocation_store = revocation_store
+        self._tickets = tickets
+        self._audit = audit
+        self._clock = clock
+
+    async def disconnect_user(self, actor: Actor, request: DisconnectRequest) -> dict[str, Any]:
+        """Close a user's connections, or one of them, with 4502; returns how many there were."""
+        scope = self._scope(actor, "connections:disconnect")
+        if not scope.has_user(request.user_id):
+            raise Forbidden(f"user {request.user_id} is outside of your organization")
+        wanted = request.connection_id
+        found = [
+            connection
+            for connection in scope.filter(self._hub.of_user(request.user_id))
+            if wanted is UNSET or connection.connection_id == wanted
+        ]
+        reason = request.reason if request.reason is not UNSET else ""
+        self._disconnect(found, reason)
+        self._record(
+            actor,
+            "disconnect",
+            f"user:{request.user_id}",
+            connections=[c.connection_id for c in found],
+            reason=reason,
+        )
+        return {"disconnected": len(found)}
+
+    async def disconnect_connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
+        """Close one connection with 4502; raises ``NotFound``."""
+        scope = self._scope(actor, "connections:disconnect")
+        connection = self._hub.connections.get(connection_id)
+        if connection is None or not scope.sees(connection):
+            raise NotFound("connection", connection_id)
+        self._disconnect([connection], "")
+        self._record(actor, "disconnect", f"connection:{connection_id}", user_id=connection.user_id)
+        return {"disconnected": 1}
+
+    async def ping_user(self, actor: Actor, user_id: str, timeout_s: float) -> dict[str, Any]:
+        """Ping all connections of a user and wait for the answers: real round trips."""
+        scope = self._scope(actor, "connections:read")
+        if not scope.has_user(user_id):
+            raise NotFound("user", user_id)
+        connections = scope.filter(self._hub.of_user(user_id))
+        trips = await asyncio.gather(*(self._manager.ping(c, timeout_s) for c in connections))
+        return {
+            "user_id": user_id,
+            "online": bool(connections),
+            "connections": [
+                {
+                    "connection_id": connection.connection_id,
+                    "alive": rtt_ms is not None,
+                    "rtt_ms": rtt_ms,
+                }
+                for connection, rtt_ms in zip(connections, trips, strict=True)
+            ],
+        }
+
+    def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
+        """A session's member list; empty for one that has none."""
+        self._session_scope(actor, session_id)
+        return {"session_id": session_id, "user_ids": self._members.of_session(session_id)}
+
+    async def replace_members(
+        self, actor: Actor, session_id: str, request: MembersRequest
+    ) -> dict[str, Any]:
+        """Put a list in place of another; who loses access by it is put out at once."""
+        self._session_scope(actor, session_id)
+        user_ids = list(dict.fromkeys(request.user_ids))
+        removed = await self._members.replace(
+            session_id, user_ids, actor.claims.sub, self._clock.wall()
+        )
+        for user_id in removed:
+            for connection in self._hub.of_user(user_id):
+                self._manager.enforce_access(connection)
+        self._record(
+            actor,
+            "members",
+            f"session:{session_id}",
+            members=len(user_ids),
+            removed=sorted(removed)[:100],
+        )
+        return {"session_id": session_id, "user_ids": self._members.of_session(session_id)}
+
+    async def revoke(self, actor: Actor, request: RevokeRequest) -> dict[str, Any]:
+        """Refuse a token, or all that a user has so far; live connections are closed with 4505."""
+        self._permissions.require(actor.claims, "tokens:revoke")
+        if (request.jti is UNSET) == (request.user_id is UNSET):
+            raise ValidationFailed(
+                [{"field": "jti", "message": "exactly one of jti and user_id is required"}]
+            )
+        now = self._clock.wall()
+        if request.jti is not UNSET:
+            await self._revocation_store.add("jti", request.jti, now)
+            self._revocations.revoke_jti(request.jti)
+            target, answer = f"jti:{request.jti}", {"jti": request.jti}
+        else:
+            assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
+            at = self._revocations.revoke_user(request.user_id, now)
+            await self._revocation_store.add("user", request.user_id, at)
+            target, answer = f"user:{request.user_id}", {"user_id": request.user_id}
+        revoked = [c for c in self._hub if self._revocations.is_revoked(c.claims)]
+        for connection in revoked:
+            self._manager.close(connection, CloseCode.TOKEN_REVOKED, "token revoked")
+        self._record(actor, "revoke", target, disconnected=len(revoked))
+        return {**answer, "disconnected": len(revoked)}
+
+    def ticket(self, actor: Actor) -> dict[str, Any]:
+        """A ticket that stands for the actor's token, once, for 30 seconds."""
+        ticket, expires_at = self._tickets.issue(actor.claims)
+        return {"ticket": ticket, "expires_at": rfc3339(expires_at)}
+
+    def _disconnect(self, connections: list[ConnectionInfo], reason: str) -> None:
+        for connection in connections:
+            self._manager.close(connection, CloseCode.DISCONNECTED, reason or DISCONNECTED_REASON)
+
+    def _scope(self, actor: Actor, permission: str) -> Scope:
+        self._permissions.require(actor.claims, permission)
+        return Scope(self._hub, self._permissions.confined_to(actor.claims))
+
+    def _session_scope(self, actor: Actor, session_id: str) -> None:
+        if not self._scope(actor, "sessions:manage").has_session(session_id):
+            raise NotFound("session", session_id)
+
+    def _record(self, actor: Actor, action: str, target: str, **detail: Any) -> None:
+        self._audit.record(audit_entry(actor, action, target, self._clock.wall(), **detail))

@@ -1,0 +1,175 @@
+"""From a text frame to the handler of its command, and from its outcome to one reply."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from wsserver.clock import Clock
+from wsserver.errors import RateLimited, WsServerError
+from wsserver.protocol import strict_json
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.commands import (
+    CHAT_COMMANDS,
+    MONITOR_COMMANDS,
+    Ref,
+    RefusedCommand,
+    decode_command,
+    is_ref,
+)
+from wsserver.protocol.pushes import error_reply, reply
+from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.limits import MessageRate, TokenBucket
+from wsserver.realtime.statistics import Statistics
+from wsserver.tasks import Tasks
+from wsserver.wire.frames import build_frame
+
+log = logging.getLogger(__name__)
+
+BACKLOG_LIMIT = 32
+"""Frames that may wait behind a slow command before the connection's reading is paused."""
+
+Answer = tuple[str, dict[str, Any]]
+"""A reply's type and members."""
+Outcome = Answer | None
+Handler = Callable[[ConnectionInfo, Any], Outcome | Awaitable[Outcome]]
+
+
+class _InternalError(WsServerError):
+    code = "internal_error"
+
+
+class Closer(Protocol):
+    """Ends a connection."""
+
+    def __call__(self, connection: ConnectionInfo, code: int, reason: str) -> None:
+        """Close with a code and a reason of at most 123 bytes."""
+
+
+class Dispatcher:
+    """Runs the commands of each connection one after the other, each answered exactly once.
+
+    A handler that finishes at once costs no task. Behind one that waits, the connection's next
+    frames queue up; past ``BACKLOG_LIMIT`` its socket is not read any more until there is room.
+    """
+
+    def __init__(
+        self,
+        handlers: dict[str, Handler],
+        monitor_handlers: dict[str, Handler],
+        limit: MessageRate,
+        statistics: Statistics,
+        clock: Clock,
+        tasks: Tasks,
+        close: Closer,
+    ) -> None:
+        self._chat = (CHAT_COMMANDS, handlers)
+        self._monitor = (MONITOR_COMMANDS, handlers | monitor_handlers)
+        self._limit = limit
+        self._statistics = statistics
+        self._clock = clock
+        self._tasks = tasks
+        self._close = close
+
+    def receive(self, connection: ConnectionInfo, payload: bytes) -> None:
+        """Take a text message as it comes off the wire."""
+        self._statistics.messages_received += 1
+        wait_ms = self.spend(connection)
+        if wait_ms:
+            self._refuse_for_rate(connection, payload, wait_ms)
+        elif connection.backlog is None or _envelope(payload)[0] == "pong":
+            # A pong overtakes: the slow command may be the very ping that it answers.
+            self._run(connection, payload)
+        else:
+            backlog: deque[bytes] = connection.backlog
+            backlog.append(payload)
+            if len(backlog) == BACKLOG_LIMIT:
+                connection.websocket.pause_reading()
+
+    def spend(self, connection: ConnectionInfo) -> int:
+        """Charge the connection for one message; 0, or how many milliseconds it is too early.
+
+        Closes a connection that goes on and on (4029).
+        """
+        now = self._clock.monotonic()
+        bucket = connection.bucket
+        if bucket is None:
+            bucket = connection.bucket = TokenBucket(self._limit, now)
+        wait_ms = bucket.take(self._limit, now)
+        if wait_ms and bucket.is_hopeless(now):
+            self._close(connection, CloseCode.RATE_LIMIT, "too many messages, slow down")
+        return wait_ms
+
+    def _refuse_for_rate(self, connection: ConnectionInfo, payload: bytes, wait_ms: int) -> None:
+        self._statistics.refused_commands += 1
+        type_, ref = _envelope(payload)
+        if type_ != "pong" and connection.is_alive:
+            self._send(connection, error_reply(RateLimited(wait_ms), ref))
+
+    def _run(self, connection: ConnectionInfo, payload: bytes) -> None:
+        known, handlers = self._monitor if connection.is_monitor else self._chat
+        try:
+            type_, command, ref = decode_command(payload, known)
+        except RefusedCommand as refused:
+            self._fail(connection, refused.error, refused.ref)
+            return
+        try:
+            outcome = handlers[type_](connection, command)
+        except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
+            self._fail(connection, error, ref)
+            return
+        if outcome is None or isinstance(outcome, tuple):
+            self._answer(connection, outcome, ref)
+            return
+        connection.backlog = deque()
+        self._tasks.spawn(self._finish(connection, outcome, ref), name=f"command {type_}")
+
+    async def _finish(
+        self, connection: ConnectionInfo, outcome: Awaitable[Outcome], ref: Ref | None
+    ) -> None:
+        """Await a slow command, then run what has queued up behind it."""
+        try:
+            self._answer(connection, await outcome, ref)
+        except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
+            self._fail(connection, error, ref)
+        backlog: deque[bytes] = connection.backlog
+        connection.backlog = None
+        while backlog and connection.is_alive and connection.backlog is None:
+            self._run(connection, backlog.popleft())
+        if connection.backlog is not None:
+            connection.backlog.extend(backlog)  # behind another slow one; reading stays as it is
+        elif connection.is_alive:
+            connection.websocket.resume_reading()
+
+    def _answer(self, connection: ConnectionInfo, outcome: Outcome, ref: Ref | None) -> None:
+        if outcome is not None and connection.is_alive:
+            type_, members = outcome
+            self._send(connection, reply(type_, ref, **members))
+
+    def _fail(self, connection: ConnectionInfo, error: Exception, ref: Ref | None) -> None:
+        if isinstance(error, WsServerError):
+            self._statistics.refused_commands += 1
+        else:
+            self._statistics.internal_errors += 1
+            log.error("command failed connection=%s", connection.connection_id, exc_info=error)
+            error = _InternalError()
+        if connection.is_alive:
+            self._send(connection, error_reply(error, ref))
+
+    def _send(self, connection: ConnectionInfo, text: bytes) -> None:
+        self._statistics.messages_sent += 1
+        connection.websocket.send(build_frame(text))
+
+
+def _envelope(payload: bytes) -> tuple[str | None, Ref | None]:
+    """Type and ``ref`` of a command that is refused unread, as far as they can be made out."""
+    try:
+        envelope = strict_json.decode(payload)
+    except WsServerError:
+        return None, None
+    if not isinstance(envelope, dict):
+        return None, None
+    type_, ref = envelope.get("type"), envelope.get("ref")
+    return type_ if isinstance(type_, str) else None, ref if is_ref(ref) else None

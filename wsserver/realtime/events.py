@@ -1,0 +1,104 @@
+"""Events: what happens, told to whoever asked to know."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+Handler = Callable[[Event], Any]
+
+USER_CONNECTED = "user_connected"
+USER_DISCONNECTED = "user_disconnected"
+SESSION_JOINED = "session_joined"
+SESSION_LEFT = "session_left"
+MESSAGE_RECEIVED = "message_received"
+TYPING_STATUS_CHANGED = "typing_status_changed"
+ALERT_RAISED = "alert_raised"
+ALERT_CLEARED = "alert_cleared"
+
+MAX_RUNNING = 1000
+"""Async handler calls under way at once; past it events are dropped for async handlers, aloud."""
+
+
+class EventBus:
+    """Calls handlers by the name of the event; names may be globs such as ``session_*``.
+
+    A handler gets one dict: ``name``, ``timestamp`` and the event's own fields. Sync handlers
+    run at once and must not block; async ones run as tasks. One that fails is logged and
+    counted, and neither the server nor the other handlers notice.
+    """
+
+    def __init__(self, tasks: Tasks, clock: Clock, on_failure: Callable[[], None]) -> None:
+        self._tasks = tasks
+        self._clock = clock
+        self._on_failure = on_failure
+        self._handlers: list[tuple[str, Handler]] = []
+        self._running = 0
+        self.dropped = 0
+        """Events that an async handler did not get because too many calls were under way."""
+
+    def add_event_handler(self, name: str, handler: Handler) -> None:
+        """Call ``handler`` for each event whose name matches the glob ``name``."""
+        if not callable(handler):
+            raise TypeError(f"an event handler is callable, not {type(handler).__name__}")
+        self._handlers.append((name, handler))
+
+    def remove_event_handler(self, name: str, handler: Handler) -> None:
+        """Take back ``add_event_handler``; raises ``ValueError`` if there was none."""
+        self._handlers.remove((name, handler))
+
+    def wants(self, name: str) -> bool:
+        """Is there any handler for this name? Lets callers skip building what nobody reads."""
+        return any(fnmatchcase(name, glob) for glob, _ in self._handlers)
+
+    def emit(self, name: str, **fields: Any) -> None:
+        """Tell everybody who asked; never raises for a handler's sake."""
+        if not self._handlers:
+            return
+        matching = [handler for glob, handler in self._handlers if fnmatchcase(name, glob)]
+        if not matching:
+            return
+        event = {"name": name, "timestamp": rfc3339(self._clock.wall()), **fields}
+        for handler in matching:
+            self._call(name, handler, dict(event))
+
+    def _call(self, name: str, handler: Handler, event: Event) -> None:
+        try:
+            outcome = handler(event)
+        except Exception:  # noqa: BLE001 - the edge to foreign code; logged
+            self._failed(name, handler)
+            return
+        if not inspect.isawaitable(outcome):
+            return
+        if self._running >= MAX_RUNNING:
+            if inspect.iscoroutine(outcome):
+                outcome.close()
+            self.dropped += 1
+            if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8 …: loud but not a flood
+                log.warning(
+                    "events dropped name=%s total=%d: handlers too slow", name, self.dropped
+                )
+            return
+        self._running += 1
+        self._tasks.spawn(self._await(name, handler, outcome), name=f"event {name}")
+
+    async def _await(self, name: str, handler: Handler, outcome: Awaitable[Any]) -> None:
+        try:
+            await outcome
+        except Exception:  # noqa: BLE001 - the edge to foreign code; logged
+            self._failed(name, handler)
+        finally:
+            self._running -= 1
+
+    def _failed(self, name: str, handler: Handler) -> None:
+        self._on_failure()
+        log.exception("event handler failed name=%s handler=%r", name, handler)

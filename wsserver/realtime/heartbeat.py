@@ -1,0 +1,125 @@
+"""The heartbeat: who is pinged when, and who has been silent for too long."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.pushes import push
+from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.timer_wheel import TimerWheel
+from wsserver.wire.frames import PING, build_frame
+
+log = logging.getLogger(__name__)
+
+_GOLDEN = 0.618033988749895
+
+
+@dataclass(frozen=True)
+class HeartbeatSettings:
+    """Both in seconds, any positive numbers, independent of each other."""
+
+    interval_s: float = 30.0
+    timeout_s: float = 60.0
+
+    @property
+    def tick_s(self) -> float:
+        """How often to look: fine enough for both, at most four times a second."""
+        return max(0.005, min(0.25, self.interval_s / 20, self.timeout_s / 20))
+
+
+class Heartbeat:
+    """Pings every connection once per interval, spread over it, and closes the silent ones.
+
+    Costs nothing per message: the transport notes when it last heard something, and a
+    connection is looked at only when its time would be up if it had been silent since.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        settings: HeartbeatSettings,
+        clock: Clock,
+        close: Callable[[ConnectionInfo, int, str], None],
+    ) -> None:
+        self.settings = settings
+        self._hub = hub
+        self._clock = clock
+        self._close = close
+        self._pings: TimerWheel[str] = TimerWheel(settings.tick_s)
+        self._deadlines: TimerWheel[str] = TimerWheel(settings.tick_s)
+        self._added = 0
+        self._round = 0
+        self.resumed_at = 0.0
+        self._advanced_at = clock.monotonic()
+
+    def add(self, connection: ConnectionInfo) -> None:
+        """Begin with a connection.
+
+        Its first ping comes at a point of the interval that no other connection is near, however
+        many connected in the same moment (multiples of the golden ratio spread evenly).
+        """
+        now = self._clock.monotonic()
+        self._added += 1
+        phase = self._added * _GOLDEN % 1.0
+        self._pings.schedule(now + self.settings.interval_s * phase, connection.connection_id)
+        self._deadlines.schedule(now + self.settings.timeout_s, connection.connection_id)
+
+    def advance(self) -> None:
+        """Do what is due; to be called every ``settings.tick_s``."""
+        now = self._clock.monotonic()
+        if now - self._advanced_at > max(1.0, self.settings.timeout_s / 4):
+            # The process itself stood still: what the clients sent is waiting unread, so the
+            # silence is ours.
+            log.warning("stood still for %.1f s", now - self._advanced_at)
+            self.resumed_at = now
+        self._advanced_at = now
+        self._close_silent(now)
+        self._ping_due(now)
+
+    def _close_silent(self, now: float) -> None:
+        timeout_s = self.settings.timeout_s
+        for connection_id in self._deadlines.advance(now):
+            connection = self._hub.connections.get(connection_id)
+            if connection is None:
+                continue
+            if connection.is_dead(now, timeout_s, self.resumed_at):
+                self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
+            else:
+                heard = max(connection.websocket.last_heard, self.resumed_at)
+                self._deadlines.schedule(heard + timeout_s, connection_id)
+
+    def _ping_due(self, now: float) -> None:
+        frames = b""
+        wall = self._clock.wall()
+        ping_id = ""
+        for connection_id in self._pings.advance(now):
+            connection = self._hub.connections.get(connection_id)
+            if connection is None:
+                continue
+            if not frames:  # one encoding for all that are due in this tick
+                self._round += 1
+                ping_id = f"ping_{self._round}"
+                text = push("ping", rfc3339(wall), id=ping_id)
+                frames = build_frame(text) + build_frame(ping_id.encode(), PING)
+            self.note_ping(connection, ping_id, now, wall)
+            connection.websocket.send(frames)
+            self._pings.schedule(now + self.settings.interval_s, connection_id)
+
+    def note_ping(self, connection: ConnectionInfo, ping_id: str, now: float, wall: float) -> None:
+        """Remember a ping, so that its answer gives the round trip."""
+        connection.ping_id = ping_id
+        connection.pinged_at = now
+        connection.last_ping = wall
+
+    def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> None:
+        """Note an answer; the first one to the latest ping gives the round trip."""
+        connection.last_pong = self._clock.wall()
+        if ping_id and ping_id == connection.ping_id:
+            elapsed = self._clock.monotonic() - connection.pinged_at
+            connection.rtt_ms = round(elapsed * 1000, 3)
+            connection.ping_id = ""

@@ -1,0 +1,138 @@
+"""What operators may see of the live state: statistics, connections, users, sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsserver.clock import rfc3339
+from wsserver.errors import NotFound
+from wsserver.identity.permissions import Permissions
+from wsserver.realtime.access import Scope
+from wsserver.realtime.actor import Actor
+from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.paging import Window, page
+
+
+class Inspection:
+    """Reads of the REST API; each checks its permission and shows only the actor's scope."""
+
+    def __init__(self, manager: WebSocketManager, permissions: Permissions) -> None:
+        self._manager = manager
+        self._hub: Hub = manager.hub
+        self._permissions = permissions
+
+    def stats(self, actor: Actor) -> dict[str, Any]:
+        """The statistics; the gauges of one organization for those confined to it."""
+        scope = self._scope(actor, "stats:read")
+        return self._manager.stats(scope.organization_id)
+
+    def connections(
+        self,
+        actor: Actor,
+        window: Window,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        organization_id: str | None = None,
+        endpoint: str | None = None,
+    ) -> dict[str, Any]:
+        """The connections that pass every filter given, oldest first."""
+        scope = self._scope(actor, "connections:read")
+        found: list[ConnectionInfo]
+        if user_id is not None:
+            found = self._hub.of_user(user_id)
+        elif session_id is not None:
+            found = self._hub.of_session(session_id)
+        elif organization_id is not None:
+            found = self._hub.of_organization(organization_id)
+        else:
+            found = list(self._hub)
+        selected = [
+            connection
+            for connection in scope.filter(found)
+            if (session_id is None or session_id in (connection.sessions or ()))
+            and organization_id in (None, connection.claims.organization_id)
+            and endpoint in (None, connection.endpoint)
+        ]
+        return _connection_page(selected, window)
+
+    def connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
+        """One connection; raises ``NotFound``, also for one outside of the scope."""
+        scope = self._scope(actor, "connections:read")
+        connection = self._hub.connections.get(connection_id)
+        if connection is None or not scope.sees(connection):
+            raise NotFound("connection", connection_id)
+        return connection.view()
+
+    def user_connections(self, actor: Actor, user_id: str, window: Window) -> dict[str, Any]:
+        """A user's connections; empty when offline."""
+        scope = self._scope(actor, "connections:read")
+        if not scope.has_user(user_id):
+            raise NotFound("user", user_id)
+        return _connection_page(scope.filter(self._hub.of_user(user_id)), window)
+
+    def online_users(self, actor: Actor, window: Window) -> dict[str, Any]:
+        """Who is connected, by user id."""
+        scope = self._scope(actor, "connections:read")
+        ids = self._hub.user_connections
+        users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
+        part = page(users, str, window)
+        return {
+            "users": [self._user(user_id, scope) for user_id in part.items],
+            "total": part.total,
+            "next_cursor": part.next_cursor,
+        }
+
+    def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
+        """The sessions that somebody has joined, by session id."""
+        scope = self._scope(actor, "connections:read")
+        ids = sorted(filter(scope.has_session, self._hub.session_connections))
+        part = page(ids, str, window)
+        return {
+            "sessions": [self._manager.session_view(id_) for id_ in part.items],
+            "total": part.total,
+            "next_cursor": part.next_cursor,
+        }
+
+    def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
+        """One session; raises ``NotFound`` for one that was never used."""
+        scope = self._scope(actor, "connections:read")
+        if not (scope.has_session(session_id) and self._manager.is_session_known(session_id)):
+            raise NotFound("session", session_id)
+        return self._manager.session_view(session_id)
+
+    def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
+        """The connections that have joined a session; empty when nobody has."""
+        scope = self._scope(actor, "connections:read")
+        if not scope.has_session(session_id):
+            raise NotFound("session", session_id)
+        return _connection_page(scope.filter(self._hub.of_session(session_id)), window)
+
+    def _scope(self, actor: Actor, permission: str) -> Scope:
+        self._permissions.require(actor.claims, permission)
+        return Scope(self._hub, self._permissions.confined_to(actor.claims))
+
+    def _user(self, user_id: str, scope: Scope) -> dict[str, Any]:
+        connections = scope.filter(self._hub.of_user(user_id))
+        return {
+            "user_id": user_id,
+            "connections": len(connections),
+            "online_since": rfc3339(min(c.connected_at for c in connections)),
+            "metadata": connections[0].metadata,
+        }
+
+
+def _connection_page(connections: list[ConnectionInfo], window: Window) -> dict[str, Any]:
+    ordered = sorted(connections, key=_id)
+    part = page(ordered, _id, window)
+    return {
+        "connections": [c.view() for c in part.items],
+        "total": part.total,
+        "next_cursor": part.next_cursor,
+    }
+
+
+def _id(connection: ConnectionInfo) -> str:
+    return connection.connection_id

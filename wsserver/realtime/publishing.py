@@ -1,0 +1,155 @@
+"""Messages from backends and operators: permission, shape and target checked, then sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, to_builtins
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.errors import Forbidden, ValidationFailed, WsServerError
+from wsserver.identity.permissions import Permissions
+from wsserver.protocol.ids import new_id
+from wsserver.protocol.pushes import NewMessage, message_of, publishable_fields
+from wsserver.protocol.requests import (
+    BatchRequest,
+    Body,
+    BroadcastRequest,
+    PublishRequest,
+    TargetRequest,
+    read_request,
+)
+from wsserver.protocol.targets import EVERYONE, Target, TargetType
+from wsserver.realtime.access import Scope
+from wsserver.realtime.actor import Actor, Audit, audit_entry
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.router import Message, Router
+
+PUBLISH = "messages:publish"
+
+
+class Publishing:
+    """``POST /broadcast``, ``/messages`` and their relatives, also over the monitor's socket."""
+
+    def __init__(
+        self, hub: Hub, router: Router, permissions: Permissions, audit: Audit, clock: Clock
+    ) -> None:
+        self._hub = hub
+        self._router = router
+        self._permissions = permissions
+        self._audit = audit
+        self._clock = clock
+
+    async def broadcast(self, actor: Actor, request: BroadcastRequest) -> dict[str, Any]:
+        """Send to everybody, one organization or one role; returns the counts."""
+        message = self._message(actor, request, EVERYONE)
+        if request.organization_id is not UNSET:
+            self._require_organization(actor, request.organization_id)
+            message.organization_id = request.organization_id
+        if request.role is not UNSET:
+            message.role = request.role
+        sent = await self._router.send(message)
+        self._audit.record(
+            audit_entry(
+                actor,
+                "broadcast",
+                "broadcast",
+                self._clock.wall(),
+                type=request.type,
+                message_id=sent.message_id,
+                matched=sent.receipt.matched,
+            )
+        )
+        return sent.answer()
+
+    async def publish(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
+        """Send to a target named in the body; returns the counts."""
+        return await self.publish_to(actor, target_of(request.target), request)
+
+    async def publish_to(self, actor: Actor, target: Target, body: Body) -> dict[str, Any]:
+        """Send to a target named in the path; returns the counts."""
+        return (await self._router.send(self._message(actor, body, target))).answer()
+
+    async def batch(self, actor: Actor, request: BatchRequest) -> dict[str, Any]:
+        """Send many, in order; each succeeds or fails by itself."""
+        self._permissions.require(actor.claims, PUBLISH)
+        results = []
+        for raw in request.messages:
+            try:
+                answer = await self.publish(actor, read_request(raw, PublishRequest))
+                results.append({"status": 200, **answer})
+            except WsServerError as error:
+                results.append(
+                    {
+                        "status": error.meaning.status,
+                        "code": error.code,
+                        "detail": error.message,
+                        **error.details,
+                    }
+                )
+        return {"results": results}
+
+    def explain(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
+        """Who would get a message and who not, and why; sends nothing."""
+        message = self._message(actor, request, target_of(request.target))
+        return self._router.explain(message)
+
+    def _message(self, actor: Actor, body: Body, target: Target) -> Message:
+        self._permissions.require(actor.claims, PUBLISH)
+        if body.keep is True:
+            raise ValidationFailed([{"field": "keep", "message": "this server keeps no messages"}])
+        session_id = target.id if target.type is TargetType.SESSION else None
+        fields = publishable_fields(body, session_id)
+        message_id = new_id("msg", self._clock.wall())
+        if isinstance(fields, NewMessage):
+            created_at = rfc3339(self._clock.wall())
+            members = {
+                "session_id": fields.session_id,
+                "message": message_of(message_id, fields, created_at),
+            }
+        else:
+            members = to_builtins(fields)
+        return Message(
+            type=body.type,
+            members=members,
+            target=target,
+            message_id=message_id,
+            organization_id=self._confinement(actor, target),
+            exclude_users=frozenset(body.exclude_users),
+        )
+
+    def _confinement(self, actor: Actor, target: Target) -> str | None:
+        """The organization to filter by; raises ``Forbidden`` for a target outside of it."""
+        mine = self._permissions.confined_to(actor.claims)
+        if mine is None:
+            return None
+        scope = Scope(self._hub, mine)
+        match target.type:
+            case TargetType.USER if not scope.has_user(target.id):
+                raise Forbidden(f"user {target.id} is outside of your organization")
+            case TargetType.SESSION:
+                if not scope.has_session(target.id):
+                    raise Forbidden(f"session {target.id} is outside of your organization")
+                return None  # a session's customers belong to no organization, yet to the session
+            case TargetType.ORGANIZATION:
+                self._require_organization(actor, target.id)
+            case TargetType.CONNECTION:
+                connection = self._hub.connections.get(target.id)
+                if connection is not None and not scope.sees(connection):
+                    raise Forbidden(f"connection {target.id} is outside of your organization")
+        return mine
+
+    def _require_organization(self, actor: Actor, organization_id: str) -> None:
+        if self._permissions.confined_to(actor.claims) not in (None, organization_id):
+            raise Forbidden(f"organization {organization_id} is not yours")
+
+
+def target_of(request: TargetRequest) -> Target:
+    """Turn a request's target into ours; raises ``ValidationFailed`` for a missing or idle id."""
+    if request.type is TargetType.BROADCAST:
+        if request.id is not UNSET:
+            raise ValidationFailed([{"field": "target.id", "message": "a broadcast has no id"}])
+        return EVERYONE
+    if request.id is UNSET:
+        raise ValidationFailed([{"field": "target.id", "message": "required"}])
+    return Target(request.type, request.id)

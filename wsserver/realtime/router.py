@@ -1,0 +1,172 @@
+"""From a message to the connections it is for: the one path that every push takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from wsserver.brokers.base import Broker, Publication, Receipt
+from wsserver.clock import Clock, rfc3339
+from wsserver.protocol.ids import new_id
+from wsserver.protocol.pushes import push
+from wsserver.protocol.targets import EVERYONE, Target, TargetType
+from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.statistics import Statistics
+from wsserver.wire.frames import build_frame
+from wsserver.wire.poller import Poller
+
+_websocket = attrgetter("websocket")
+
+
+@dataclass(slots=True)
+class Message:
+    """Something to be pushed, before it is encoded."""
+
+    type: str
+    members: dict[str, Any]
+    target: Target = EVERYONE
+    message_id: str = ""
+    """Given where the members refer to it; otherwise made on sending."""
+    organization_id: str | None = None
+    role: str | None = None
+    exclude_users: frozenset[str] = field(default_factory=frozenset)
+    is_addressed: bool = True
+    """Does its push carry an ``id`` of its own? Signals such as ``typing`` do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The outcome of a send."""
+
+    message_id: str
+    receipt: Receipt
+
+    def answer(self) -> dict[str, Any]:
+        """The outcome as the REST API gives it."""
+        return {
+            "message_id": self.message_id,
+            "matched": self.receipt.matched,
+            "sent": self.receipt.sent,
+            "failed": self.receipt.failed,
+        }
+
+
+Select = Callable[[Hub, str], Iterable[ConnectionInfo]]
+
+SELECT: dict[TargetType, Select] = {
+    TargetType.BROADCAST: lambda hub, _: hub.connections.values(),
+    TargetType.USER: lambda hub, id_: hub.of_user(id_),
+    TargetType.SESSION: lambda hub, id_: hub.of_session(id_),
+    TargetType.ORGANIZATION: lambda hub, id_: hub.of_organization(id_),
+    TargetType.ROLE: lambda hub, id_: hub.of_role(id_),
+    TargetType.CONNECTION: lambda hub, id_: (
+        [hub.connections[id_]] if id_ in hub.connections else []
+    ),
+}
+
+
+class Router:
+    """Encodes each message once, hands it to the broker, and delivers what the broker brings.
+
+    ``send`` and ``post`` are what the rest of the program calls; ``deliver`` is the broker's.
+    """
+
+    def __init__(
+        self, hub: Hub, broker: Broker, poller: Poller, statistics: Statistics, clock: Clock
+    ) -> None:
+        self._hub = hub
+        self._broker = broker
+        self._poller = poller
+        self._statistics = statistics
+        self._clock = clock
+        broker.subscribe(self.deliver)
+
+    async def send(self, message: Message) -> Sent:
+        """Send a message to its target on every node; returns who got it.
+
+        This is where a message that is to be kept will be stored before it is published.
+        """
+        publication = self._publication(message)
+        return Sent(publication.message_id, await self._broker.publish(publication))
+
+    def post(self, message: Message) -> None:
+        """Send a signal whose outcome nobody waits for."""
+        self._broker.post(self._publication(message))
+
+    def deliver(self, publication: Publication) -> Receipt:
+        """Write a publication to this node's connections: one frame, whoever gets it."""
+        started = self._clock.monotonic()
+        transports = list(map(_websocket, self.select(publication)))
+        if not transports:
+            return Receipt()
+        frame = build_frame(publication.payload)
+        sent = self._poller.send_many(transports, frame)
+        failed = len(transports) - sent
+        self._statistics.delivered(sent, failed, self._clock.monotonic() - started)
+        return Receipt(len(transports), sent, failed)
+
+    def select(self, publication: Publication) -> Iterable[ConnectionInfo]:
+        """The live connections a publication is for."""
+        target = publication.target
+        selected = SELECT[target.type](self._hub, target.id)
+        organization_id, role = publication.organization_id, publication.role
+        excluded = publication.exclude_users
+        if organization_id is not None:
+            selected = [c for c in selected if c.claims.organization_id == organization_id]
+        if role is not None:
+            selected = [c for c in selected if c.claims.role == role]
+        if excluded:
+            selected = [c for c in selected if c.claims.sub not in excluded]
+        return selected
+
+    def explain(self, message: Message) -> dict[str, Any]:
+        """Who would get a message and who of its target would not, and why; sends nothing."""
+        recipients, excluded = [], []
+        for connection in SELECT[message.target.type](self._hub, message.target.id):
+            who = {"user_id": connection.user_id, "connection_id": connection.connection_id}
+            reason = _exclusion(connection, message)
+            if reason is None:
+                recipients.append(who)
+            else:
+                excluded.append({**who, "reason": reason})
+        absent = self._absent(message)
+        return {
+            "matched": len(recipients),
+            "recipients": recipients,
+            "excluded": excluded + absent,
+        }
+
+    def _absent(self, message: Message) -> list[dict[str, Any]]:
+        target = message.target
+        if target.type is TargetType.USER and target.id not in self._hub.user_connections:
+            return [{"user_id": target.id, "reason": "offline"}]
+        return []
+
+    def _publication(self, message: Message) -> Publication:
+        wall = self._clock.wall()
+        message_id = message.message_id or new_id("msg", wall)
+        members = {"id": message_id, **message.members} if message.is_addressed else message.members
+        return Publication(
+            message_id=message_id,
+            type=message.type,
+            target=message.target,
+            payload=push(message.type, rfc3339(wall), **members),
+            organization_id=message.organization_id,
+            role=message.role,
+            exclude_users=message.exclude_users,
+        )
+
+
+def _exclusion(connection: ConnectionInfo, message: Message) -> str | None:
+    claims = connection.claims
+    if claims.sub in message.exclude_users:
+        return "excluded"
+    organization_id = message.organization_id
+    if organization_id is not None and claims.organization_id != organization_id:
+        return "other_organization"
+    if message.role is not None and claims.role != message.role:
+        return "other_role"
+    return None

@@ -1,0 +1,158 @@
+"""Counting what happens, and the figures made from the counts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from wsserver.clock import Clock
+from wsserver.realtime.hub import Hub
+
+RATE_WINDOW_S = 10.0
+SAMPLES = 2048
+
+REPORT_FIELDS = (
+    "total_connections",
+    "active_connections",
+    "messages_sent",
+    "messages_received",
+    "disconnections",
+    "errors",
+    "active_users",
+    "active_sessions",
+    "total_user_connections",
+    "total_session_connections",
+)
+
+
+class Statistics:
+    """Counters since start, the latest latencies, and rates over the last ten seconds."""
+
+    def __init__(self, clock: Clock, node: str) -> None:
+        self._clock = clock
+        self.node = node
+        self.started_at = clock.monotonic()
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.connects = 0
+        self.disconnections = 0
+        self.refused_commands = 0
+        self.failed_sends = 0
+        self.internal_errors = 0
+        self.handler_failures = 0
+        self.deliver_s: deque[float] = deque(maxlen=SAMPLES)
+        self._marks: deque[tuple[float, int, int, int]] = deque()
+
+    @property
+    def errors(self) -> int:
+        """Refused commands, failed sends and internal errors, since start."""
+        return self.refused_commands + self.failed_sends + self.internal_errors
+
+    @property
+    def operations(self) -> int:
+        """Everything that could have failed, since start: what errors are a share of."""
+        return self.messages_received + self.messages_sent + self.failed_sends
+
+    def delivered(self, sent: int, failed: int, elapsed_s: float) -> None:
+        """Count a fan-out."""
+        self.messages_sent += sent
+        self.failed_sends += failed
+        self.deliver_s.append(elapsed_s)
+
+    def handler_failed(self) -> None:
+        """Count an event handler that raised."""
+        self.handler_failures += 1
+
+    def mark(self) -> None:
+        """Note the counters for the rates; to be called about once a second."""
+        now = self._clock.monotonic()
+        self._marks.append((now, self.messages_sent, self.messages_received, self.connects))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= RATE_WINDOW_S:
+            self._marks.popleft()
+
+    def rates(self) -> dict[str, float]:
+        """Messages and connects a second over the last ten seconds."""
+        names = ("messages_sent_per_s", "messages_received_per_s", "connects_per_s")
+        counts = (self.messages_sent, self.messages_received, self.connects)
+        if not self._marks:
+            return dict.fromkeys(names, 0.0)
+        since, *before = self._marks[0]
+        elapsed = self._clock.monotonic() - since
+        if elapsed <= 0:
+            return dict.fromkeys(names, 0.0)
+        return {
+            name: round((count - old) / elapsed, 3)
+            for name, count, old in zip(names, counts, before, strict=True)
+        }
+
+    def snapshot(
+        self, hub: Hub, timeout_s: float, resumed_at: float, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """The ten fields of the report and more; the gauges for one organization if asked.
+
+        The counters are the server's: messages and errors are not counted by organization.
+        """
+        now = self._clock.monotonic()
+        connections = hub if organization_id is None else hub.of_organization(organization_id)
+        total, users, pairs, rtts, queued = 0, set(), 0, [], 0
+        active = 0
+        sessions: set[str] = set()
+        for connection in connections:
+            total += 1
+            users.add(connection.user_id)
+            active += not connection.is_dead(now, timeout_s, resumed_at)
+            queued += connection.websocket.queued_bytes
+            if connection.sessions:
+                pairs += len(connection.sessions)
+                sessions |= connection.sessions
+            if connection.rtt_ms is not None:
+                rtts.append(connection.rtt_ms)
+        return {
+            "total_connections": total,
+            "active_connections": active,
+            "messages_sent": self.messages_sent,
+            "messages_received": self.messages_received,
+            "disconnections": self.disconnections,
+            "errors": self.errors,
+            "active_users": len(users),
+            "active_sessions": len(sessions),
+            "total_user_connections": total,
+            "total_session_connections": pairs,
+            "uptime_s": round(now - self.started_at, 3),
+            "connects": self.connects,
+            "refused_commands": self.refused_commands,
+            "failed_sends": self.failed_sends,
+            "internal_errors": self.internal_errors,
+            "handler_failures": self.handler_failures,
+            "queued_bytes": queued,
+            "rates": self.rates(),
+            "deliver_ms": percentiles(seconds * 1000 for seconds in self.deliver_s),
+            "rtt_ms": percentiles(rtts),
+            "node": self.node,
+        }
+
+
+def percentiles(values: Iterable[float]) -> dict[str, float | None]:
+    """The 50th, 95th and 99th percentile and the maximum (nearest rank); None without values."""
+    ordered = sorted(values)
+    if not ordered:
+        return {"p50": None, "p95": None, "p99": None, "max": None}
+    last = len(ordered) - 1
+    ranks = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: round(ordered[round(last * rank)], 3) for name, rank in ranks.items()}
+
+
+def flatten(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring nested figures to one level, as ``deliver_ms_p99``; those without a value are left out.
+
+    Rates lose their group's name: ``messages_sent_per_s`` says it all.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in stats.items():
+        if not isinstance(value, dict):
+            flat[name] = value
+            continue
+        prefix = "" if name == "rates" else f"{name}_"
+        flat |= {prefix + inner: figure for inner, figure in value.items() if figure is not None}
+    return flat

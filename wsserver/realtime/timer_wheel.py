@@ -1,0 +1,41 @@
+"""A timer wheel: many timers at the price of one."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class TimerWheel(Generic[T]):
+    """Keeps items until they are due, in slots of ``tick_s`` seconds.
+
+    Pure: it is told the time. An item comes out at most one tick late, never early; however far
+    the clock has moved, each call costs only what is due. Nothing is cancelled: who schedules
+    ids rather than objects finds out that one is gone when it comes due, and holds no memory.
+    """
+
+    def __init__(self, tick_s: float) -> None:
+        self.tick_s = tick_s
+        self._slots: dict[int, list[T]] = {}
+        self._ticks: list[int] = []  # a heap of the keys of _slots
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots.values()))
+
+    def schedule(self, due: float, item: T) -> None:
+        """Keep an item until ``due``."""
+        tick = math.ceil(due / self.tick_s)
+        slot = self._slots.get(tick)
+        if slot is None:
+            slot = self._slots[tick] = []
+            heapq.heappush(self._ticks, tick)
+        slot.append(item)
+
+    def advance(self, now: float) -> Iterator[T]:
+        """Yield what is due, earliest first; new items may be scheduled meanwhile."""
+        while self._ticks and self._ticks[0] * self.tick_s <= now:
+            yield from self._slots.pop(heapq.heappop(self._ticks))

@@ -1,0 +1,152 @@
+"""The database file: one thread writes it in group commits, another one reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import sqlite_utils
+
+from wsserver.clock import Clock
+from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.storage.reader import Reader
+from wsserver.storage.worker import Job, Worker
+from wsserver.storage.writer import Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Database:
+    """One SQLite file (WAL) behind two threads; every method is called on the loop of ``open``.
+
+    ``synchronous``: "normal" survives a crash of the process, "full" also power loss.
+    ``queue_limit``: functions that may wait for each of the two threads.
+    ``busy_timeout_s``: how long a transaction waits for another process's lock.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: Literal["normal", "full"] = "normal",
+        clock: Clock,
+        queue_limit: int = 10_000,
+        busy_timeout_s: float = 2.0,
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        self._lost = 0
+        self._refusing = False
+        self._writer = Writer(
+            path,
+            synchronous=synchronous,
+            clock=clock,
+            busy_timeout_s=busy_timeout_s,
+            queue_limit=queue_limit,
+            on_lost=self._count_lost,
+        )
+        self._reader = Reader(
+            path,
+            busy_timeout_s=busy_timeout_s,
+            queue_limit=queue_limit,
+            on_lost=self._count_lost,
+        )
+
+    async def open(self) -> None:
+        """Create the folder (0700) and the file (0600) where missing, and bring the schema up.
+
+        Raises ``DatabaseFault`` for a file that cannot be used, with its bytes unchanged, and
+        ``StorageUnavailable`` while another process holds it locked.
+        """
+        await self._writer.start()
+        try:
+            await self._reader.start()
+        except Exception:
+            await self._writer.stop()
+            raise
+
+    async def close(self) -> None:
+        """Finish what is queued, move the write-ahead log into the file, close. Harmless twice."""
+        await self._reader.stop()
+        await self._writer.stop()
+
+    async def run(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
+        """Run ``fn`` in the writing thread and return its result once it is committed.
+
+        All that wait are executed in one transaction, each in a savepoint: where ``fn`` raises,
+        its own changes are undone and the exception comes out here. ``fn`` returns plain values
+        (no cursor), and neither commits nor rolls back. Raises ``StorageUnavailable`` (locked,
+        I/O error, queue full: at once) and ``StorageFull``; nothing is stored then. After a
+        cancellation the outcome is unknown.
+        """
+        return await self._ask(self._writer, fn)
+
+    async def read(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
+        """Run ``fn`` in the reading thread, on one consistent state of the committed data.
+
+        A write in ``fn`` raises ``sqlite3.OperationalError``. Errors as those of ``run``.
+        """
+        return await self._ask(self._reader, fn)
+
+    def submit(self, fn: Callable[[sqlite_utils.Database], object]) -> bool:
+        """Queue ``fn`` for the writing thread without waiting; False: no room, or closed.
+
+        A failure later on is logged and counted in ``health()["lost_writes"]``.
+        """
+        try:
+            self._writer.put(Job(fn, None))
+        except StorageUnavailable as error:
+            self._lost += 1
+            if not self._refusing:  # once, not for each of thousands
+                self._refusing = True
+                log.error("write refused reason=%s", error)
+            return False
+        self._refusing = False
+        return True
+
+    async def settle(self) -> None:
+        """Wait until everything queued so far has been committed or has failed; never raises.
+
+        Lets a read see what the same caller has just submitted.
+        """
+        try:
+            await self.run(_nothing)
+        except WsServerError:
+            return
+
+    def health(self) -> dict[str, Any]:
+        """The state for ``/health`` and ``/metrics``.
+
+        ``ok``: the latest commit succeeded and there is room in the queue; ``queued``: functions
+        that wait; ``last_commit_ms``: duration of the latest commit (None before the first);
+        ``commits``, ``lost_writes``: since start; ``file_bytes``: database and write-ahead log;
+        ``last_error``: why the latest commit failed, or None.
+        """
+        writer = self._writer
+        return {
+            "ok": writer.last_error is None and writer.has_room,
+            "queued": len(writer),
+            "last_commit_ms": writer.last_commit_ms,
+            "commits": writer.commits,
+            "lost_writes": self._lost,
+            "file_bytes": writer.file_bytes,
+            "last_error": writer.last_error,
+        }
+
+    async def _ask(self, worker: Worker, fn: Callable[[sqlite_utils.Database], T]) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        worker.put(Job(fn, future))
+        return await future
+
+    def _count_lost(self, count: int, error: Exception) -> None:
+        self._lost += count
+        log.error("writes lost count=%d", count, exc_info=error)
+
+
+def _nothing(db: sqlite_utils.Database) -> None:
+    """Change nothing, and be committed."""

@@ -1,0 +1,168 @@
+"""The schema, as the steps that lead to it. A step that has been released is never edited.
+
+Times are REAL seconds since the epoch, as the clock, the tokens' claims and the API's arithmetic
+have them: nothing is converted, and a revocation's moment compares exactly with a token's ``iat``.
+(A double still tells microseconds apart in the year 2200.) Hours are INTEGER seconds at their
+start, because they are compared for equality.
+"""
+
+from __future__ import annotations
+
+import sqlite_utils
+from sqlite_utils import Migrations
+
+MIGRATIONS = Migrations("wsserver")
+
+
+def known_names() -> frozenset[str]:
+    """The names of all steps that this version knows."""
+    with sqlite_utils.Database(memory=True) as empty:
+        return frozenset(step.name for step in MIGRATIONS.pending(empty))
+
+
+def applied_names(db: sqlite_utils.Database) -> list[str]:
+    """The names of the steps recorded in a database, in their order; only reads."""
+    return [step.name for step in MIGRATIONS.applied(db)]
+
+
+@MIGRATIONS()
+def m0001_snapshots(db: sqlite_utils.Database) -> None:
+    """Statistics: raw snapshots and, for what has left the retention, sums for each hour.
+
+    Sums rather than means are stored, so that an hour can be added to in as many batches as it
+    takes and stay exact; the view ``snapshot_means`` divides. ``extra`` is JSON: numbers by name
+    in ``snapshots``, ``[sum, count]`` by name in ``snapshot_hours``.
+    """
+    db.execute("""
+        CREATE TABLE snapshots (
+            at REAL NOT NULL,
+            node TEXT NOT NULL,
+            sequence INTEGER NOT NULL,
+            total_connections INTEGER NOT NULL,
+            active_connections INTEGER NOT NULL,
+            messages_sent INTEGER NOT NULL,
+            messages_received INTEGER NOT NULL,
+            disconnections INTEGER NOT NULL,
+            errors INTEGER NOT NULL,
+            active_users INTEGER NOT NULL,
+            active_sessions INTEGER NOT NULL,
+            total_user_connections INTEGER NOT NULL,
+            total_session_connections INTEGER NOT NULL,
+            extra TEXT NOT NULL DEFAULT '{}',
+            PRIMARY KEY (at, node, sequence)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE snapshot_hours (
+            hour INTEGER NOT NULL,
+            node TEXT NOT NULL,
+            samples INTEGER NOT NULL CHECK (samples > 0),
+            total_connections INTEGER NOT NULL,
+            active_connections INTEGER NOT NULL,
+            messages_sent INTEGER NOT NULL,
+            messages_received INTEGER NOT NULL,
+            disconnections INTEGER NOT NULL,
+            errors INTEGER NOT NULL,
+            active_users INTEGER NOT NULL,
+            active_sessions INTEGER NOT NULL,
+            total_user_connections INTEGER NOT NULL,
+            total_session_connections INTEGER NOT NULL,
+            extra TEXT NOT NULL DEFAULT '{}',
+            PRIMARY KEY (hour, node)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE VIEW snapshot_means AS SELECT
+            hour AS at,
+            node,
+            samples,
+            1.0 * total_connections / samples AS total_connections,
+            1.0 * active_connections / samples AS active_connections,
+            1.0 * messages_sent / samples AS messages_sent,
+            1.0 * messages_received / samples AS messages_received,
+            1.0 * disconnections / samples AS disconnections,
+            1.0 * errors / samples AS errors,
+            1.0 * active_users / samples AS active_users,
+            1.0 * active_sessions / samples AS active_sessions,
+            1.0 * total_user_connections / samples AS total_user_connections,
+            1.0 * total_session_connections / samples AS total_session_connections,
+            (
+                SELECT json_group_object(
+                    key, 1.0 * json_extract(value, '$[0]') / json_extract(value, '$[1]')
+                )
+                FROM json_each(snapshot_hours.extra)
+            ) AS extra
+        FROM snapshot_hours
+    """)
+
+
+@MIGRATIONS()
+def m0002_audit(db: sqlite_utils.Database) -> None:
+    """Who did what. AUTOINCREMENT: an id is never used again, so cursors stay true."""
+    db.execute("""
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at REAL NOT NULL,
+            actor TEXT NOT NULL,
+            role TEXT NOT NULL,
+            action TEXT NOT NULL,
+            target TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            request_id TEXT NOT NULL,
+            remote_ip TEXT NOT NULL
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX audit_by_actor ON audit (actor, id)")
+    db.execute("CREATE INDEX audit_by_action ON audit (action, id)")
+    db.execute("CREATE INDEX audit_by_time ON audit (at)")
+
+
+@MIGRATIONS()
+def m0003_revocations(db: sqlite_utils.Database) -> None:
+    """Refused tokens: one by ``jti``, or all of a user's issued before a moment."""
+    db.execute("""
+        CREATE TABLE revocations (
+            kind TEXT NOT NULL CHECK (kind IN ('jti', 'user')),
+            value TEXT NOT NULL,
+            at REAL NOT NULL,
+            PRIMARY KEY (kind, value)
+        ) STRICT, WITHOUT ROWID
+    """)
+
+
+@MIGRATIONS()
+def m0004_idempotency(db: sqlite_utils.Database) -> None:
+    """Answers by idempotency key; ``status`` NULL while the first request is running.
+
+    ``process`` names the run of the server that claimed the key: a claim without an answer means
+    nothing to the next run.
+    """
+    db.execute("""
+        CREATE TABLE idempotency (
+            scope TEXT NOT NULL,
+            key TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            process TEXT NOT NULL,
+            claimed_at REAL NOT NULL,
+            status INTEGER,
+            headers TEXT,
+            body BLOB,
+            UNIQUE (scope, key)
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX idempotency_by_time ON idempotency (claimed_at)")
+
+
+@MIGRATIONS()
+def m0005_session_members(db: sqlite_utils.Database) -> None:
+    """Who may enter which session."""
+    db.execute("""
+        CREATE TABLE session_members (
+            session_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            added_by TEXT NOT NULL,
+            added_at REAL NOT NULL,
+            PRIMARY KEY (session_id, user_id)
+        ) STRICT, WITHOUT ROWID
+    """)

@@ -1,0 +1,53 @@
+"""The thread with the read-only connection, for long reads that must not hold up writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlite_utils
+
+from wsserver.storage.faults import translate
+from wsserver.storage.worker import Failure, Job, Worker, rollback
+
+
+class Reader(Worker):
+    """Each job sees one consistent state of what is committed."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float,
+        queue_limit: int,
+        on_lost: Callable[[int, Exception], None],
+    ) -> None:
+        super().__init__("storage-reader", queue_limit=queue_limit, on_lost=on_lost)
+        self._path = path
+        self._busy_timeout_s = busy_timeout_s
+
+    def _open(self) -> sqlite_utils.Database:
+        connection = sqlite3.connect(
+            f"{self._path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=self._busy_timeout_s,
+        )
+        return sqlite_utils.Database(connection, execute_plugins=False)
+
+    def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
+        return [self._attempt(db, job) for job in jobs]
+
+    def _attempt(self, db: sqlite_utils.Database, job: Job) -> Any:
+        try:
+            db.conn.execute("BEGIN")
+            return job.fn(db)
+        except Exception as error:  # noqa: BLE001 - the edge: the waiting future gets it
+            return Failure(translate(error))
+        finally:
+            rollback(db.conn)
+
+    def _close(self, db: sqlite_utils.Database) -> None:
+        db.close()

@@ -1,0 +1,176 @@
+"""A thread that owns one SQLite connection and works off a bounded queue of functions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlite_utils
+
+from wsserver.errors import StorageUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class Job:
+    """A function of the connection, and the future that wants its result (None: nobody does)."""
+
+    __slots__ = ("fn", "future")
+
+    def __init__(
+        self, fn: Callable[[sqlite_utils.Database], Any], future: asyncio.Future[Any] | None
+    ) -> None:
+        self.fn = fn
+        self.future = future
+
+
+class Failure:
+    """The outcome of a job that raised; every other outcome is the job's result itself."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        # A future refuses StopIteration, and one refused would leave its neighbours waiting.
+        self.error = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
+
+
+class Worker(ABC):
+    """A thread, its connection and its queue.
+
+    The loop's side only takes a lock that is held for a few instructions, so it never waits for
+    the disk. All outcomes of one round come back in one ``call_soon_threadsafe``.
+    """
+
+    def __init__(
+        self, name: str, *, queue_limit: int, on_lost: Callable[[int, Exception], None]
+    ) -> None:
+        self._name = name
+        self._queue_limit = queue_limit
+        self._on_lost = on_lost
+        self._waiting: deque[Job] = deque()
+        self._wakeup = threading.Condition()
+        self._stopping = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Future[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def start(self) -> None:
+        """Start the thread and open its connection; raises what ``_open`` raises."""
+        self._loop = asyncio.get_running_loop()
+        started: asyncio.Future[None] = self._loop.create_future()
+        self._stopped = self._loop.create_future()
+        self._stopping = False
+        # A daemon: leaving the process at once (second SIGTERM) must not wait for the disk, and
+        # an unfinished transaction is undone by the next start.
+        threading.Thread(
+            target=self._main, args=(started, self._stopped), name=self._name, daemon=True
+        ).start()
+        try:
+            await started
+        except Exception:
+            self._stopping = True
+            raise
+
+    def put(self, job: Job) -> None:
+        """Queue a job; ``StorageUnavailable`` at once when the queue is full or closed."""
+        with self._wakeup:
+            if self._stopping:
+                raise StorageUnavailable("the database is closed")
+            if len(self._waiting) >= self._queue_limit:
+                raise StorageUnavailable("too many requests are waiting for the database")
+            self._waiting.append(job)
+            self._wakeup.notify()
+
+    async def stop(self) -> None:
+        """Take no more jobs, finish those that wait, close the connection."""
+        if self._stopped is None:
+            return
+        with self._wakeup:
+            self._stopping = True
+            self._wakeup.notify()
+        await asyncio.shield(self._stopped)
+
+    @abstractmethod
+    def _open(self) -> sqlite_utils.Database:
+        """Open the connection (in the thread)."""
+
+    @abstractmethod
+    def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
+        """Do the jobs (in the thread): one outcome each, a ``Failure`` where it raised."""
+
+    @abstractmethod
+    def _close(self, db: sqlite_utils.Database) -> None:
+        """Close the connection (in the thread)."""
+
+    def _main(self, started: asyncio.Future[None], stopped: asyncio.Future[None]) -> None:
+        try:
+            try:
+                db = self._open()
+            except Exception as error:  # noqa: BLE001 - the edge: start() raises it
+                self._post(_settle, started, Failure(error))
+                return
+            self._post(_settle, started, None)
+            while jobs := self._take():
+                self._post(self._deliver, jobs, self._work(db, jobs))
+            self._close(db)
+        finally:
+            self._post(_settle, stopped, None)
+
+    def _take(self) -> list[Job]:
+        """Everything that waits; waits for the first; nothing left and stopping: empty."""
+        with self._wakeup:
+            while not self._waiting and not self._stopping:
+                self._wakeup.wait()
+            jobs = list(self._waiting)
+            self._waiting.clear()
+            return jobs
+
+    def _post(self, callback: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None  # noqa: S101 - set before the thread starts
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            # The loop has closed without stop(): nobody is left to be told.
+            if not self._loop.is_closed():
+                raise
+
+    def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[Any]) -> None:
+        lost = 0
+        reason: Exception | None = None
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if job.future is not None:
+                _settle(job.future, outcome)
+            elif isinstance(outcome, Failure):
+                lost += 1
+                reason = outcome.error
+        if reason is not None:
+            self._on_lost(lost, reason)
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    if future.done():  # whoever waited was cancelled
+        return
+    if isinstance(outcome, Failure):
+        future.set_exception(outcome.error)
+    else:
+        future.set_result(outcome)
+
+
+def rollback(connection: sqlite3.Connection) -> None:
+    """Undo an open transaction, if there still is one; never raises.
+
+    Where a broken disk makes even this fail, the next round finds the transaction and tries again.
+    """
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        log.error("rollback failed reason=%s", error)

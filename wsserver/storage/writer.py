@@ -1,0 +1,146 @@
+"""The thread with the one connection that writes and checkpoints: group commits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlite_utils
+
+from wsserver.clock import Clock
+from wsserver.storage.check import check_file
+from wsserver.storage.faults import DatabaseFault, is_locked, translate
+from wsserver.storage.migrations import MIGRATIONS
+from wsserver.storage.worker import Failure, Job, Worker, rollback
+
+log = logging.getLogger(__name__)
+
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_REMEDY = "free the disk, grant access to the file and its folder, or name another one"
+
+
+class Writer(Worker):
+    """Everything that waits goes into one transaction, so that commits keep up with requests.
+
+    SQLite before 3.51.3 can damage a file that two connections checkpoint: no other one may write.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synchronous: Literal["normal", "full"],
+        clock: Clock,
+        busy_timeout_s: float,
+        queue_limit: int,
+        on_lost: Callable[[int, Exception], None],
+    ) -> None:
+        super().__init__("storage-writer", queue_limit=queue_limit, on_lost=on_lost)
+        self._path = path
+        self._synchronous = synchronous
+        self._clock = clock
+        self._busy_timeout_s = busy_timeout_s
+        # Written by the thread, read by the loop: single references, replaced as a whole.
+        self.commits = 0
+        self.last_commit_ms: float | None = None
+        self.last_error: str | None = None
+        self.file_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Will ``put`` take another job?"""
+        return not self._stopping and len(self) < self._queue_limit
+
+    def _open(self) -> sqlite_utils.Database:
+        path = self._path
+        if not check_file(path, self._clock.monotonic):
+            _create(path)
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, timeout=self._busy_timeout_s)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+            db = sqlite_utils.Database(connection, execute_plugins=False)
+            MIGRATIONS.apply(db)
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            if is_locked(error):
+                raise translate(error) from error
+            raise DatabaseFault(path, f"cannot be opened for writing ({error})", _REMEDY) from error
+        self.file_bytes = _size(path)
+        return db
+
+    def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
+        """One transaction for all; a job that raises is undone alone.
+
+        Some errors (disk full, I/O) make SQLite undo the whole transaction; then nothing of this
+        round is stored and each job gets that error.
+        """
+        connection = db.conn
+        began = self._clock.monotonic()
+        rollback(connection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(db, job) for job in jobs]
+            connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
+            rollback(connection)
+            told = translate(error)
+            if self.last_error is None:
+                log.error("commit failed reason=%s", told)
+            self.last_error = str(told)
+            return [Failure(told)] * len(jobs)
+        if self.last_error is not None:
+            log.info("commits succeed again")
+        self.last_error = None
+        self.last_commit_ms = (self._clock.monotonic() - began) * 1000
+        self.commits += 1
+        self.file_bytes = _size(self._path)
+        return outcomes
+
+    def _attempt(self, db: sqlite_utils.Database, job: Job) -> Any:
+        connection = db.conn
+        connection.execute("SAVEPOINT job")
+        try:
+            outcome = job.fn(db)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO job")
+            outcome = Failure(translate(error))
+        connection.execute("RELEASE job")
+        return outcome
+
+    def _close(self, db: sqlite_utils.Database) -> None:
+        try:
+            db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            log.warning("checkpoint failed, the next start catches up reason=%s", error)
+        db.close()
+
+
+def _create(path: Path) -> None:
+    """An empty file that nobody else may read; SQLite gives its -wal and -shm the same mode."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise DatabaseFault(path, f"cannot be created ({error.strerror})", _REMEDY) from error
+
+
+def _size(path: Path) -> int:
+    """Bytes of the database and its write-ahead log."""
+    total = 0
+    for name in (path, f"{path}-wal"):
+        try:
+            total += os.stat(name).st_size
+        except FileNotFoundError:
+            continue
+    return total
