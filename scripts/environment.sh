@@ -64,7 +64,7 @@ ensure_installed() {
         *) packages='.' ;;
     esac
     # Editable, so that a changed source needs no new installation.
-    PIP_USER=0 .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    PIP_USER=0 .venv/bin/python -m pip install -qq --disable-pip-version-check \
         --editable "$packages" >&2 || die "$0: the installation failed; run it again when mended"
     printf '%s\n' "$wanted" >".venv/installed-$1"
 }

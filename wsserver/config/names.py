@@ -82,8 +82,8 @@ def node(text: str) -> str:
     return text
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean "port"?``, "" if nothing comes near."""
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return ``; did you mean "port"?``, the name after ``prefix``; "" if nothing comes near."""
     by_folded = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_folded, n=1, cutoff=0.6)
-    return f'; did you mean "{by_folded[near[0]]}"?' if near else ""
+    return f'; did you mean "{prefix}{by_folded[near[0]]}"?' if near else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +55,8 @@ class Layers:
             key, separator, entry = name.removeprefix(PREFIX).partition("__")
             source = f"env {name}"
             if name != name.upper() or key.lower() not in FIELDS:
-                self._unknown(name, source, [PREFIX + key.upper() for key in FIELDS])
+                hint = did_you_mean(key, (known.upper() for known in FIELDS), PREFIX)
+                self._fault(name, source, "is unknown" + hint)
             elif not separator:
                 self._take_text(key.lower(), environ[name], source)
             elif key.lower() not in TABLES or not entry:
@@ -75,7 +76,7 @@ class Layers:
         if key in FIELDS:
             self.given[key] = Given(value, source)
         else:
-            self._unknown(key, source, FIELDS)
+            self._fault(key, source, "is unknown" + did_you_mean(key, FIELDS))
 
     def _take_text(self, key: str, text: str, source: str) -> None:
         try:
@@ -90,9 +91,6 @@ class Layers:
         table = below.value if below is not None else {}
         if isinstance(table, dict):
             self._take(key, {**table, entry: list_from_text(text)}, source)
-
-    def _unknown(self, name: str, source: str, known: Iterable[str]) -> None:
-        self._fault(name, source, "is unknown" + did_you_mean(name, known))
 
     def _fault(self, key: str, source: str, message: str) -> None:
         self.faults.append(Fault(key, source, message))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wsserver.identity.claims import Claims
+from wsserver.storage.audit import AuditEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +21,23 @@ class Actor:
 class Audit(Protocol):
     """Takes down what administrators do; never waits, never fails the action."""
 
-    def record(self, entry: dict[str, Any]) -> Any:
-        """Store an entry: ``actor``, ``role``, ``action``, ``target``, ``detail``, …"""
+    def record(self, entry: AuditEntry) -> bool:
+        """Store an entry soon; False if there was no room for it."""
+        ...
 
 
 def audit_entry(
     actor: Actor, action: str, target: str, at: float, outcome: str = "ok", **detail: Any
-) -> dict[str, Any]:
+) -> AuditEntry:
     """One line of the audit trail; ``at`` is wall-clock seconds."""
-    return {
-        "at": at,
-        "actor": actor.claims.sub,
-        "role": actor.claims.role,
-        "organization_id": actor.claims.organization_id,
-        "action": action,
-        "target": target,
-        "detail": detail,
-        "outcome": outcome,
-        "request_id": actor.request_id,
-        "remote_ip": actor.remote_ip,
-    }
+    return AuditEntry(
+        at=at,
+        actor=actor.claims.sub,
+        role=actor.claims.role,
+        action=action,
+        target=target,
+        detail=detail,
+        outcome=outcome,
+        request_id=actor.request_id,
+        remote_ip=actor.remote_ip,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import UNSET
 
@@ -19,15 +19,9 @@ from wsserver.realtime.actor import Actor, Audit, audit_entry
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
+from wsserver.storage.revocations import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
-
-
-class RevocationStore(Protocol):
-    """Where revocations outlive the process."""
-
-    async def add(self, kind: str, value: str, at: float) -> None:
-        """Store one; ``kind`` is ``jti`` or ``user``, ``at`` wall-clock seconds."""
 
 
 class Administration:
@@ -146,8 +140,8 @@ class Administration:
             target, answer = f"jti:{request.jti}", {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
-            await self._revocation_store.add("user", request.user_id, now)
-            self._revocations.revoke_user(request.user_id, now)
+            at = self._revocations.revoke_user(request.user_id, now)
+            await self._revocation_store.add("user", request.user_id, at)
             target, answer = f"user:{request.user_id}", {"user_id": request.user_id}
         revoked = [c for c in self._hub if self._revocations.is_revoked(c.claims)]
         for connection in revoked:

@@ -129,16 +129,17 @@ class WebSocketManager:
 
         ``response`` (the handshake's answer) goes out in one write with the first pushes;
         ``received`` is what the client has sent already. Raises what ``admit`` raises, and then
-        leaves the descriptor to the caller.
+        leaves the descriptor to the caller; ``OSError`` when the system cannot watch the socket,
+        which is closed then.
         """
         self.admit(newcomer.claims)
         if self._is_at_limit(newcomer.claims.sub):
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
-        is_first = self.hub.add(connection)
         greeting = response + build_frame(self._established(connection))
-        self._poller.adopt(fd, connection, first=received, greeting=greeting)
+        connection.websocket = self._poller.adopt(fd, connection, first=received, greeting=greeting)
+        is_first = self.hub.add(connection)
         self.statistics.connects += 1
         self.statistics.messages_sent += 1
         self.heartbeat.add(connection)

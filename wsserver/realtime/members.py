@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-
-class MemberStore(Protocol):
-    """Where the lists outlive the process."""
-
-    async def all(self) -> Iterable[tuple[str, str]]:
-        """All pairs of session id and user id."""
-        ...
-
-    async def replace(
-        self, session_id: str, user_ids: Sequence[str], by: str, at: float
-    ) -> tuple[set[str], set[str]]:
-        """Put a list in place of another; returns the users added and those removed."""
-        ...
+from wsserver.storage.members import MemberStore
 
 
 class Members:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wsserver.clock import Clock
@@ -59,6 +59,10 @@ class Statistics:
         self.messages_sent += sent
         self.failed_sends += failed
         self.deliver_s.append(elapsed_s)
+
+    def handler_failed(self) -> None:
+        """Count an event handler that raised."""
+        self.handler_failures += 1
 
     def mark(self) -> None:
         """Note the counters for the rates; to be called about once a second."""
@@ -137,3 +141,18 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
     last = len(ordered) - 1
     ranks = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
     return {name: round(ordered[round(last * rank)], 3) for name, rank in ranks.items()}
+
+
+def flatten(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring nested figures to one level, as ``deliver_ms_p99``; those without a value are left out.
+
+    Rates lose their group's name: ``messages_sent_per_s`` says it all.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in stats.items():
+        if not isinstance(value, dict):
+            flat[name] = value
+            continue
+        prefix = "" if name == "rates" else f"{name}_"
+        flat |= {prefix + inner: figure for inner, figure in value.items() if figure is not None}
+    return flat

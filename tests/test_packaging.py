@@ -1,0 +1,175 @@
+"""What a package, the scripts and their stamp promise, without installing anything."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsserver import __version__
+
+ROOT = Path(__file__).parents[1]
+
+
+def setup_arguments() -> dict[str, Any]:
+    """The literal arguments of ``setup()``; what is computed is left out."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    call = next(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "setup"
+    )
+    arguments = {}
+    for keyword in call.keywords:
+        try:
+            arguments[keyword.arg or ""] = ast.literal_eval(keyword.value)
+        except ValueError:
+            continue
+    return arguments
+
+
+def test_the_version_stands_in_one_place() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert "version" not in setup_arguments(), "computed, not written again"
+    shown = subprocess.run(
+        [sys.executable, "setup.py", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.splitlines()[-1] == __version__
+
+
+@pytest.mark.parametrize("entry", setup_arguments()["entry_points"]["console_scripts"])
+def test_entry_points_can_be_called(entry: str) -> None:
+    module, _, function = entry.partition("=")[2].partition(":")
+    if not (ROOT / module.partition(".")[0]).is_dir():
+        pytest.skip(f"{module} is not there yet")
+    assert callable(getattr(import_module(module), function))
+
+
+def test_every_requirement_has_an_upper_bound() -> None:
+    arguments = setup_arguments()
+    extras = arguments["extras_require"].values()
+    for requirement in [*arguments["install_requires"], *(one for few in extras for one in few)]:
+        assert re.search(r"==|<", requirement), requirement
+
+
+def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    assert build["requires"] == ["setuptools>=77,<82"]
+
+
+@pytest.mark.parametrize("script", ["scripts/serve", "scripts/test", ".ci/run"])
+def test_scripts_are_executable_and_parse(script: str) -> None:
+    path = ROOT / script
+    assert os.access(path, os.X_OK)
+    shell = "bash" if path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash") else "sh"
+    subprocess.run([shell, "-n", str(path)], check=True)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A copy of the scripts in a path with a blank, and an empty folder ``bin`` for a PATH."""
+    root = tmp_path / "a folder"
+    shutil.copytree(ROOT / "scripts", root / "scripts")
+    for name in ("setup.py", "pyproject.toml", "wsserver/__init__.py"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    (root / "bin").mkdir()
+    for tool in ("sh", "cat", "cksum", "dirname", "rm", "id", "mkdir"):
+        found = shutil.which(tool)
+        assert found is not None
+        (root / "bin" / tool).symlink_to(found)
+    return root
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def start(root: Path, script: str, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(root / "scripts" / script), *args],
+        cwd="/",
+        env={"PATH": str(root / "bin")},
+        capture_output=True,
+        text=True,
+    )
+
+
+# An interpreter that makes an environment of its own kind, and tells what it was asked to do.
+FAKE_PYTHON = """
+case "$*" in
+    *"-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;
+    *"pip install"*) echo "installed: $*" ;;
+    *"-m wsserver"*|*"-m pytest"*) echo "in $PWD: $*" ;;
+esac
+"""
+
+
+def test_no_python_is_said_clearly(machine: Path) -> None:
+    for shim in ("python3.13", "python3.11"):  # shims that are there and cannot start
+        program(machine / "bin" / shim, "exit 127")
+    done = start(machine, "serve")
+    assert done.returncode == 1
+    assert "needs Python 3.11 or newer, and found none" in done.stderr
+
+
+def test_a_python_without_ensurepip_says_what_to_install(machine: Path) -> None:
+    text = 'case "$*" in *ensurepip*) exit 1 ;; *print*) echo 3.11 ;; esac'
+    program(machine / "bin" / "python3", text)
+    done = start(machine, "serve")
+    assert done.returncode == 1
+    assert "apt-get install python3.11-venv" in done.stderr
+
+
+def test_serve_installs_once_and_starts_in_the_root(machine: Path) -> None:
+    chmod = shutil.which("chmod")
+    assert chmod is not None
+    (machine / "bin" / "chmod").symlink_to(chmod)
+    program(machine / "bin" / "python3.12", FAKE_PYTHON)
+    first = start(machine, "serve", "--port", "9000")
+    assert first.stdout.splitlines() == [f"in {machine}: -m wsserver serve --dev --port 9000"]
+    assert "installed: " in first.stderr
+    again = start(machine, "serve")
+    assert (again.stdout, again.stderr) == (f"in {machine}: -m wsserver serve --dev\n", "")
+    with (machine / "setup.py").open("a") as file:
+        file.write("# changed\n")
+    assert "installed: " in start(machine, "serve").stderr
+
+
+def test_the_packages_of_the_tests_are_enough_to_serve(machine: Path) -> None:
+    chmod = shutil.which("chmod")
+    assert chmod is not None
+    (machine / "bin" / "chmod").symlink_to(chmod)
+    program(machine / "bin" / "python3.12", FAKE_PYTHON)
+    program(machine / "bin" / "chromium", "")
+    first = start(machine, "test", "-k", "a b")
+    assert first.stdout.splitlines() == [f"in {machine}: -m pytest -k a b"]
+    assert "--editable .[test]" in first.stderr
+    assert start(machine, "test").stderr == ""
+    assert start(machine, "serve").stderr == ""
+
+
+def test_without_chromium_the_tests_say_so(machine: Path) -> None:
+    program(machine / ".venv" / "bin" / "python", FAKE_PYTHON)
+    (machine / "bin" / "id").unlink()
+    program(machine / "bin" / "id", "echo 1000")
+    done = start(machine, "test")
+    assert done.returncode == 0
+    assert "no chromium on PATH: the browser test will be skipped" in done.stderr

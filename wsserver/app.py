@@ -1,0 +1,182 @@
+"""Builds the whole system: this function is its diagram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tornado.httpclient import AsyncHTTPClient
+from tornado.ioloop import IOLoop
+from tornado.web import Application
+
+from wsserver.brokers.memory import MemoryBroker
+from wsserver.clock import Clock
+from wsserver.config import Settings, secret_bytes
+from wsserver.identity.jwks import JwksKeys
+from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
+from wsserver.identity.origins import Hosts, Origins
+from wsserver.identity.permissions import Permissions
+from wsserver.identity.revocations import Revocations
+from wsserver.identity.tickets import Tickets
+from wsserver.identity.tokens import TokenVerifier
+from wsserver.realtime.access import SessionAccess
+from wsserver.realtime.administration import Administration
+from wsserver.realtime.chat_commands import ChatCommands
+from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.events import EventBus
+from wsserver.realtime.heartbeat import HeartbeatSettings
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.inspection import Inspection
+from wsserver.realtime.limits import MessageRate
+from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
+from wsserver.realtime.members import Members
+from wsserver.realtime.monitor_commands import MonitorCommands
+from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.router import Router
+from wsserver.realtime.statistics import Statistics
+from wsserver.service import Parts, Service
+from wsserver.storage.audit import AuditLog
+from wsserver.storage.database import Database
+from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.members import MemberStore
+from wsserver.storage.revocations import RevocationStore
+from wsserver.storage.snapshots import Snapshots
+from wsserver.tasks import Tasks
+from wsserver.wire.poller import Poller
+
+JWKS_TIMEOUT_S = 5.0
+JWKS_LIMIT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class System:
+    """What ``build`` has built: the service, and the Tornado application in front of it."""
+
+    service: Service
+    application: Application
+    tickets: Tickets
+    verifier: TokenVerifier
+
+    @property
+    def manager(self) -> WebSocketManager:
+        """The face of the live side, for plugins and embedding programs."""
+        return self.service.manager
+
+
+def build(settings: Settings, clock: Clock | None = None) -> System:
+    """Wire the whole system together; nothing runs before ``service.start()``.
+
+    To be called on the event loop that will serve it. Raises ``ValueError`` for keys or
+    permissions that cannot be used; ``load_settings`` has found such faults already.
+    """
+    clock = clock or Clock()
+    tasks = Tasks()
+
+    # Who is asking, and what they may do
+    permissions = Permissions(settings.permissions)
+    revocations = Revocations(clock)
+    tickets = Tickets(clock, revocations=revocations)
+    keys = key_source(settings, clock)
+    verifier = TokenVerifier(
+        keys,
+        settings.jwt_algorithm,
+        clock,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        revocations=revocations,
+    )
+
+    # What is stored
+    database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
+    audit = AuditLog(database)
+    snapshots = Snapshots(database)
+    idempotency = IdempotencyStore(database)
+    revocation_store = RevocationStore(database)
+    members = Members(MemberStore(database))
+
+    # Who is connected, and what reaches them
+    hub = Hub()
+    broker = MemoryBroker()
+    statistics = Statistics(clock, settings.node)
+    poller = Poller(
+        IOLoop.current(),
+        clock,
+        queue_limit_bytes=settings.queue_limit_bytes,
+        max_message_bytes=settings.max_message_bytes,
+        coalesce_s=settings.coalesce_ms / 1000,
+    )
+    router = Router(hub, broker, poller, statistics, clock)
+    manager = WebSocketManager(
+        hub=hub,
+        router=router,
+        poller=poller,
+        events=EventBus(tasks, clock, statistics.handler_failed),
+        statistics=statistics,
+        access=SessionAccess(permissions, members.is_member),
+        members=members,
+        heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
+        limits=ConnectionLimits(
+            settings.max_connections,
+            settings.max_connections_per_user,
+            settings.connection_limit_policy,
+        ),
+        clock=clock,
+    )
+
+    # What operators and backends may do, over REST and over a monitor's socket alike
+    inspection = Inspection(manager, permissions)
+    publishing = Publishing(hub, router, permissions, audit, clock)
+    administration = Administration(
+        manager, permissions, members, revocations, revocation_store, tickets, audit, clock
+    )
+    chat = ChatCommands(manager, router, verifier, clock)
+    monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
+    manager.dispatcher = Dispatcher(
+        chat.table(),
+        monitor.table(),
+        MessageRate(settings.message_rate, settings.message_burst),
+        statistics,
+        clock,
+        tasks,
+        manager.close,
+    )
+
+    service = Service(
+        Parts(
+            settings=settings,
+            clock=clock,
+            tasks=tasks,
+            database=database,
+            broker=broker,
+            poller=poller,
+            manager=manager,
+            members=members,
+            revocations=revocations,
+            revocation_store=revocation_store,
+            snapshots=snapshots,
+            idempotency=idempotency,
+            keys=keys,
+        )
+    )
+    raise NotImplementedError
+
+
+def key_source(settings: Settings, clock: Clock) -> KeySource:
+    """The keys that tokens are checked with, from wherever the settings say."""
+    secret = secret_bytes(settings)
+    if secret is not None:
+        return SecretKeys(secret)
+    if settings.jwt_public_key_file is not None:
+        return FileKeys(settings.jwt_public_key_file.read_bytes())
+    if settings.jwks_url is None:
+        raise ValueError("no source of keys")
+    return JwksKeys(settings.jwks_url, fetch, clock)
+
+
+async def fetch(url: str) -> bytes:
+    """Get a document without blocking the loop; no redirects, a megabyte at most."""
+    client = AsyncHTTPClient(force_instance=True, max_body_size=JWKS_LIMIT_BYTES)
+    try:
+        response = await client.fetch(url, follow_redirects=False, request_timeout=JWKS_TIMEOUT_S)
+    finally:
+        client.close()
+    return response.body

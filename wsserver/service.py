@@ -1,0 +1,190 @@
+"""The life of a server: start, periodic work, health, orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wsserver.brokers.base import Broker
+from wsserver.clock import Clock
+from wsserver.config import Settings
+from wsserver.errors import WsServerError
+from wsserver.identity.keys import KeySource
+from wsserver.identity.revocations import Revocations
+from wsserver.realtime import events
+from wsserver.realtime.alerts import ErrorRateAlert
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.members import Members
+from wsserver.realtime.statistics import flatten
+from wsserver.storage.database import Database
+from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.revocations import RevocationStore
+from wsserver.storage.snapshots import Snapshots
+from wsserver.tasks import Tasks
+from wsserver.wire.poller import Poller
+
+log = logging.getLogger(__name__)
+
+PRUNE_INTERVAL_S = 600.0
+LAG_INTERVAL_S = 0.5
+LAGGING_S = 1.0
+
+
+@dataclass
+class Parts:
+    """What the service starts, looks after and stops; ``app.build`` puts it together."""
+
+    settings: Settings
+    clock: Clock
+    tasks: Tasks
+    database: Database
+    broker: Broker
+    poller: Poller
+    manager: WebSocketManager
+    members: Members
+    revocations: Revocations
+    revocation_store: RevocationStore
+    snapshots: Snapshots
+    idempotency: IdempotencyStore
+    keys: KeySource
+
+
+class Service:
+    """The whole server but for its HTTP side, which hangs on ``manager`` and friends."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.settings = parts.settings
+        self.manager = parts.manager
+        self.poller = parts.poller
+        self.tasks = parts.tasks
+        self._clock = parts.clock
+        self._sequence = 0
+        self._lag_s = 0.0
+        settings = parts.settings
+        self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
+
+    async def start(self) -> None:
+        """Open the database, read back what outlived the last run, begin the periodic work.
+
+        Raises ``DatabaseFault`` for a file that cannot be used.
+        """
+        parts = self._parts
+        await parts.database.open()
+        stored = await parts.revocation_store.all()
+        parts.revocations.load(
+            [value for kind, value, _ in stored if kind == "jti"],
+            [(value, at) for kind, value, at in stored if kind == "user"],
+        )
+        await parts.members.load()
+        await parts.broker.start()
+        for name, period_s, work in (
+            ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
+            ("monitors", 0.1, self.manager.monitors.advance),
+            ("token expiry", 0.5, self.manager.expire_tokens),
+            ("rates", 1.0, self.manager.statistics.mark),
+            ("alert", self._alert.period_s, self._watch_errors),
+            ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
+            ("prune", PRUNE_INTERVAL_S, self._prune),
+            ("loop lag", LAG_INTERVAL_S, lambda: None),
+        ):
+            self.tasks.spawn(self._repeat(name, period_s, work), name=name)
+
+    async def drain(self) -> None:
+        """Tell everybody to come back, flush the queues, close; let nobody in meanwhile.
+
+        Takes at most ``drain_timeout_s``, whatever the clients do.
+        """
+        self.manager.drain()
+        await self.poller.wait_closed(self.settings.drain_timeout_s)
+
+    async def stop(self) -> None:
+        """End the periodic work, store the last snapshot, close what is open."""
+        self.poller.close()
+        await self.tasks.cancel()
+        await self._parts.broker.stop()
+        await self._parts.keys.close()
+        try:
+            await self._take_snapshot()
+        except WsServerError as error:
+            log.warning("last snapshot not stored: %s", error)
+        await self._parts.database.close()
+
+    def health(self) -> dict[str, Any]:
+        """State and checks, with no secret in them.
+
+        ``status`` is ``ok``, ``degraded`` (serving, but somebody should look) or ``draining``.
+        """
+        manager, parts = self.manager, self._parts
+        connections, limit = len(manager.hub), manager.limits.total
+        checks: dict[str, dict[str, Any]] = {
+            "database": parts.database.health(),
+            "broker": parts.broker.health(),
+            "connections": {"ok": connections < limit, "open": connections, "limit": limit},
+            "loop": {"ok": self._lag_s < LAGGING_S, "lag_ms": round(self._lag_s * 1000, 1)},
+            "errors": {
+                "ok": not self._alert.is_raised,
+                "threshold": self._alert.threshold,
+                "window_s": self._alert.window_s,
+            },
+        }
+        status = "ok" if all(check["ok"] for check in checks.values()) else "degraded"
+        return {"status": "draining" if manager.is_draining else status, "checks": checks}
+
+    # Periodic work
+
+    async def _repeat(
+        self, name: str, period_s: float, work: Callable[[], Awaitable[None] | None]
+    ) -> None:
+        """Do something again and again; a failure is logged and the next time tried all the same.
+
+        The times are counted from the start, so that the period does not drift; what was missed
+        while the process stood still is not made up for.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + period_s
+        while True:
+            await asyncio.sleep(due - loop.time())
+            late_s = loop.time() - due
+            if name == "loop lag":
+                self._lag_s = max(late_s, self._lag_s * 0.9)
+            try:
+                outcome = work()
+                if outcome is not None:
+                    await outcome
+            except WsServerError as error:
+                log.warning("periodic work refused name=%s code=%s: %s", name, error.code, error)
+            except Exception:
+                log.exception("periodic work failed name=%s", name)
+            due = max(due + period_s, loop.time())
+
+    def _watch_errors(self) -> None:
+        statistics = self.manager.statistics
+        verdict = self._alert.observe(
+            self._clock.monotonic(), statistics.errors, statistics.operations
+        )
+        if verdict.has_changed:
+            name = events.ALERT_RAISED if verdict.is_raised else events.ALERT_CLEARED
+            log.warning("%s alert=error_rate rate=%.4f", name, verdict.rate)
+            self.manager.emit(
+                name,
+                alert="error_rate",
+                value=round(verdict.rate, 6),
+                threshold=self._alert.threshold,
+                window_s=self._alert.window_s,
+            )
+
+    async def _take_snapshot(self) -> None:
+        self._sequence += 1
+        stats = flatten(self.manager.stats())
+        await self._parts.snapshots.add(
+            {**stats, "timestamp": self._clock.wall(), "sequence": self._sequence}
+        )
+
+    async def _prune(self) -> None:
+        now = self._clock.wall()
+        await self._parts.snapshots.prune(now, self.settings.snapshot_retention_days)
+        await self._parts.idempotency.prune(now)

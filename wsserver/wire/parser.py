@@ -1,0 +1,316 @@
+"""Parses what a client sends, strictly (RFC 6455 §5), without any I/O.
+
+An event is a plain tuple ``(kind, payload, code)``: one allocation, and half of what a small
+object costs.
+
+===========  =============================  =======================================
+kind         payload                        code
+===========  =============================  =======================================
+``TEXT``     the message, valid UTF-8       0
+``BINARY``   the message                    0
+``PING``     up to 125 bytes, to be echoed  0
+``PONG``     up to 125 bytes                0
+``CLOSE``    the reason, valid UTF-8        close code, 1005 when the peer gave none
+``FAILURE``  which rule was broken, ASCII   close code to answer with
+===========  =============================  =======================================
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Final, TypeAlias
+
+from wsserver.wire.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    INVALID_PAYLOAD,
+    MAX_CONTROL_BYTES,
+    MESSAGE_TOO_BIG,
+    NO_STATUS,
+    PING,
+    POLICY_VIOLATION,
+    PONG,
+    PROTOCOL_ERROR,
+    TEXT,
+    WireError,
+)
+
+Event: TypeAlias = tuple[int, bytes, int]
+
+FAILURE: Final = -1
+"""Kind of the event that ends a stream which broke a rule."""
+
+MAX_FRAGMENTS: Final = 16384
+"""Frames of one message at most: empty fragments would otherwise cost work without a bound."""
+
+_FIN: Final = 0x80
+_RESERVED: Final = 0x70
+_MASKED: Final = 0x80
+_FINAL_TEXT: Final = _FIN | TEXT
+_OPCODES: Final = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+_new_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def _unmask_with_int(mask: bytes, data: bytes) -> bytes:
+    """XOR ``data`` with the repeated four bytes of ``mask``: one operation on two long integers."""
+    size = len(data)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
+
+
+try:
+    from tornado.speedups import websocket_mask as unmask
+except ImportError:  # built without a C compiler; Tornado's own fallback works byte by byte
+    unmask = _unmask_with_int
+
+
+def is_wire_code(code: int) -> bool:
+    """Whether a peer may put this code into a close frame (RFC 6455 §7.4)."""
+    return (1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether ``data`` is complete, valid UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def parse_small_text(data: bytes, max_message_bytes: int) -> bytes | None:
+    """Take the commonest read of all: exactly one short, whole, masked text frame.
+
+    Returns its payload, or None for anything else, which then goes through ``FrameParser``. No
+    state is made, so a connection that only ever sends such frames costs no memory for parsing.
+    """
+    size = len(data) - 6
+    if (
+        size < 0
+        or size > MAX_CONTROL_BYTES
+        or data[0] != _FINAL_TEXT
+        or data[1] != size | _MASKED
+        or size > max_message_bytes
+    ):
+        return None
+    payload = unmask(data[2:6], data[6:])
+    return payload if is_utf8(payload) else None
+
+
+class FrameParser:
+    """One client's byte stream turned into events.
+
+    ``max_message_bytes`` bounds a message, and the sum of its fragments, by the *declared* lengths:
+    nothing over it is ever buffered (1009). When ``is_idle`` the parser holds nothing and may be
+    dropped; a new one goes on where it left off.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_done",
+        "_fin",
+        "_fragments",
+        "_head",
+        "_left",
+        "_mask",
+        "_max",
+        "_message",
+        "_opcode",
+        "_size",
+    )
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._max = max_message_bytes
+        self._head = b""
+        """Bytes not yet understood: part of a header, or of a control frame (< 140 bytes)."""
+        self._left = 0
+        """Payload bytes of the current data frame that have not arrived."""
+        self._mask = b""
+        """The current data frame's mask, turned to its next byte."""
+        self._fin = True
+        self._opcode = 0
+        """Kind of the message being collected; 0: none."""
+        self._message: bytearray | None = None
+        """The message so far, unmasked."""
+        self._size = 0
+        """Declared bytes of the message so far."""
+        self._fragments = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._done = False
+        """After a close frame or a failure the rest is noise."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is kept: no part of a frame, no part of a message."""
+        return not (self._head or self._opcode or self._done)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the next bytes; return what they completed, in order.
+
+        Never raises. What came before a violation is still returned; the violation itself is the
+        last event, ``FAILURE``, and whatever is fed after it or after a ``CLOSE`` is ignored.
+        """
+        events: list[Event] = []
+        if self._done:
+            return events
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        try:
+            used = self._parse(data, events)
+        except WireError as error:
+            self._finish()
+            events.append((FAILURE, error.reason.encode(), error.code))
+        else:
+            if not self._done:
+                self._head = data[used:]
+        return events
+
+    def _parse(self, data: bytes, events: list[Event]) -> int:
+        """Append events to ``events``; return how many bytes were used."""
+        start = 0
+        end = len(data)
+        while start < end:
+            if self._left:
+                start = self._take_payload(data, start, events)
+                continue
+            if end - start < 2:
+                break
+            first = data[start]
+            opcode = first & 0x0F
+            self._check_start(first, opcode, data[start + 1])
+            size = data[start + 1] & 0x7F
+            body = start + 6
+            if size == 126:
+                body += 2
+            elif size == 127:
+                body += 8
+            if end < body:
+                break
+            if size >= 126:
+                size = self._long_size(data[start + 2 : body - 4], size)
+            mask = data[body - 4 : body]
+            if opcode & 0x8:
+                if end < body + size:
+                    break
+                start = body + size
+                self._control(opcode, unmask(mask, data[body:start]), events)
+                if self._done:
+                    break
+            else:
+                self._begin_frame(first, opcode, size, mask)
+                start = self._take_payload(data, body, events)
+        return start
+
+    def _check_start(self, first: int, opcode: int, second: int) -> None:
+        """Check what the first two bytes of a frame say."""
+        # An extension such as permessage-deflate would claim its reserved bit here.
+        if first & _RESERVED:
+            raise WireError(PROTOCOL_ERROR, "reserved bits set")
+        if opcode not in _OPCODES:
+            raise WireError(PROTOCOL_ERROR, "unknown opcode")
+        if opcode & 0x8:
+            if not first & _FIN:
+                raise WireError(PROTOCOL_ERROR, "fragmented control frame")
+            if second & 0x7F > MAX_CONTROL_BYTES:
+                raise WireError(PROTOCOL_ERROR, "control frame too long")
+        elif opcode == CONTINUATION:
+            if not self._opcode:
+                raise WireError(PROTOCOL_ERROR, "continuation of nothing")
+        elif self._opcode:
+            raise WireError(PROTOCOL_ERROR, "new message inside a fragmented one")
+        if not second & _MASKED:
+            raise WireError(PROTOCOL_ERROR, "frame not masked")
+
+    @staticmethod
+    def _long_size(raw: bytes, form: int) -> int:
+        """Read an extended length; only the shortest form is allowed (RFC 6455 §5.2)."""
+        size = int.from_bytes(raw, "big")
+        if size >> 63:
+            raise WireError(PROTOCOL_ERROR, "length out of range")
+        if size < (126 if form == 126 else 65536):
+            raise WireError(PROTOCOL_ERROR, "length not in its shortest form")
+        return size
+
+    def _begin_frame(self, first: int, opcode: int, size: int, mask: bytes) -> None:
+        """Start a data frame whose header has been read."""
+        if self._size + size > self._max:
+            raise WireError(MESSAGE_TOO_BIG, f"message over {self._max} bytes")
+        if self._fragments >= MAX_FRAGMENTS:
+            raise WireError(POLICY_VIOLATION, "too many fragments")
+        self._size += size
+        self._fragments += 1
+        self._fin = bool(first & _FIN)
+        self._left = size
+        self._mask = mask
+        if opcode:
+            self._opcode = opcode
+
+    def _take_payload(self, data: bytes, start: int, events: list[Event]) -> int:
+        """Take what there is of the current data frame; return where the next one starts."""
+        stop = min(start + self._left, len(data))
+        taken = stop - start
+        piece = unmask(self._mask, data[start:stop])
+        self._left -= taken
+        complete = self._fin and not self._left
+        if complete and self._message is None:
+            # The whole message in one piece: no copy, one check.
+            if self._opcode == TEXT and not is_utf8(piece):
+                raise WireError(INVALID_PAYLOAD, "text is not UTF-8")
+            events.append((self._opcode, piece, 0))
+            self._reset()
+            return stop
+        if self._message is None:
+            self._message = bytearray()
+            if self._opcode == TEXT:
+                self._decoder = _new_decoder()
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(piece, complete)
+            except UnicodeDecodeError:
+                raise WireError(INVALID_PAYLOAD, "text is not UTF-8") from None
+        self._message += piece
+        if complete:
+            events.append((self._opcode, bytes(self._message), 0))
+            self._reset()
+        elif self._left:
+            turn = taken & 3
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        return stop
+
+    def _control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
+        """Take a whole control frame."""
+        if opcode != CLOSE:
+            events.append((opcode, payload, 0))
+            return
+        if not payload:
+            events.append((CLOSE, b"", NO_STATUS))
+        elif len(payload) == 1:
+            raise WireError(PROTOCOL_ERROR, "close frame of one byte")
+        else:
+            code = int.from_bytes(payload[:2], "big")
+            if not is_wire_code(code):
+                raise WireError(PROTOCOL_ERROR, "close code not allowed")
+            reason = payload[2:]
+            if not is_utf8(reason):
+                raise WireError(INVALID_PAYLOAD, "close reason is not UTF-8")
+            events.append((CLOSE, reason, code))
+        self._finish()
+
+    def _reset(self) -> None:
+        """Forget the message that has been delivered."""
+        self._opcode = 0
+        self._message = None
+        self._decoder = None
+        self._size = 0
+        self._fragments = 0
+
+    def _finish(self) -> None:
+        """Stop for good, and let everything kept go."""
+        self._reset()
+        self._head = b""
+        self._left = 0
+        self._done = True
