@@ -75,8 +75,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
     tickets = Tickets(clock, revocations=revocations)
+    keys = key_source(settings, clock)
     verifier = TokenVerifier(
-        key_source(settings, clock),
+        keys,
         settings.jwt_algorithm,
         clock,
         issuer=settings.jwt_issuer,
@@ -153,6 +154,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocation_store=revocation_store,
             snapshots=snapshots,
             idempotency=idempotency,
+            keys=keys,
         )
     )
     raise NotImplementedError

@@ -103,8 +103,8 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
     except ConfigFaults as faults:
         _fail(faults)
 
-    from wsserver.app import run
     from wsserver.logs import set_up_logging
+    from wsserver.process import run
 
     secrets = [settings.jwt_secret] if settings.jwt_secret else []
     set_up_logging(settings.log_format, settings.log_level, secrets=secrets)

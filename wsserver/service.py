@@ -12,6 +12,7 @@ from wsserver.brokers.base import Broker
 from wsserver.clock import Clock
 from wsserver.config import Settings
 from wsserver.errors import WsServerError
+from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
@@ -48,6 +49,7 @@ class Parts:
     revocation_store: RevocationStore
     snapshots: Snapshots
     idempotency: IdempotencyStore
+    keys: KeySource
 
 
 class Service:
@@ -91,17 +93,24 @@ class Service:
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
 
-    async def stop(self) -> None:
-        """Tell everybody to come back, flush the queues, close, store the last snapshot.
+    async def drain(self) -> None:
+        """Tell everybody to come back, flush the queues, close; let nobody in meanwhile.
 
-        Takes at most ``drain_timeout_s`` for the sockets, whatever the clients do.
+        Takes at most ``drain_timeout_s``, whatever the clients do.
         """
         self.manager.drain()
-        await self.poller.drain(self.settings.drain_timeout_s)
+        await self.poller.wait_closed(self.settings.drain_timeout_s)
+
+    async def stop(self) -> None:
+        """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
         await self.tasks.cancel()
         await self._parts.broker.stop()
-        await self._take_snapshot()
+        await self._parts.keys.close()
+        try:
+            await self._take_snapshot()
+        except WsServerError as error:
+            log.warning("last snapshot not stored: %s", error)
         await self._parts.database.close()
 
     def health(self) -> dict[str, Any]:

@@ -89,6 +89,9 @@ class KeySource(Protocol):
         Raises ``TokenInvalid`` if there is none, ``KeysUnavailable`` if none could be fetched yet.
         """
 
+    async def close(self) -> None:
+        """Give up whatever is under way."""
+
 
 class _OneKey:
     """A source with one key, which serves tokens whatever ``kid`` they name."""
@@ -112,6 +115,9 @@ class _OneKey:
 
     async def refresh(self) -> None:
         """Do nothing: there is nowhere to ask."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing is ever under way."""
 
     async def find(self, kid: str | None, algorithm: str) -> VerifyKey:
         """The one key; ``TokenInvalid`` if it cannot serve the algorithm."""

@@ -12,6 +12,7 @@ import sqlite_utils
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.storage.lock import ServerLock
 from wsserver.storage.reader import Reader
 from wsserver.storage.worker import Job, Worker
 from wsserver.storage.writer import Writer
@@ -42,6 +43,7 @@ class Database:
         self._clock = clock
         self._lost = 0
         self._refusing = False
+        self._lock = ServerLock(path)
         self._writer = Writer(
             path,
             synchronous=synchronous,
@@ -63,17 +65,19 @@ class Database:
         Raises ``DatabaseFault`` for a file that cannot be used, with its bytes unchanged, and
         ``StorageUnavailable`` while another process holds it locked.
         """
-        await self._writer.start()
+        self._lock.acquire()
         try:
+            await self._writer.start()
             await self._reader.start()
-        except Exception:
-            await self._writer.stop()
+        except BaseException:
+            await self.close()
             raise
 
     async def close(self) -> None:
         """Finish what is queued, move the write-ahead log into the file, close. Harmless twice."""
         await self._reader.stop()
         await self._writer.stop()
+        self._lock.release()
 
     async def run(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
         """Run ``fn`` in the writing thread and return its result once it is committed.
