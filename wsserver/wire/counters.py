@@ -1,0 +1,22 @@
+"""What the wire has done since it was started."""
+
+from __future__ import annotations
+
+
+class Counters:
+    """Totals that only grow."""
+
+    __slots__ = ("adopted", "bytes_in", "bytes_out", "frames_in", "slow_consumers", "writes")
+
+    def __init__(self) -> None:
+        self.adopted = 0
+        """Connections taken over."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        """Bytes the operating system has accepted, greetings included."""
+        self.frames_in = 0
+        """Whole messages and control frames received."""
+        self.writes = 0
+        """System calls that wrote something; fewer than frames where fan-outs were collected."""
+        self.slow_consumers = 0
+        """Connections ended because they did not read (4002)."""

@@ -1,0 +1,198 @@
+"""Sends one frame to many connections, collecting frames while they come in quick succession."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from wsserver.clock import Clock
+from wsserver.wire.counters import Counters
+from wsserver.wire.outbox import Link
+from wsserver.wire.readiness import Loop
+from wsserver.wire.transport import Transport
+
+WRITES_PER_TURN: Final = 1024
+"""Sockets written to before the loop gets its turn: about 10 ms, whatever the audience's size."""
+
+COLLECT_LIMIT_BYTES: Final = 256 * 1024
+"""Collected for one connection at most, before all that was collected is written early."""
+
+
+class Fanout:
+    """One frame to many connections, each connection's frames in order.
+
+    A frame goes out at once when nothing went out in the last ``coalesce_s`` seconds; otherwise it
+    joins the others of that window, and each connection gets one write for all of them.
+
+    ``on_short(transport, data, written)`` takes over what a socket did not accept;
+    ``on_broken(transport)`` a connection that a write found broken.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        clock: Clock,
+        counters: Counters,
+        coalesce_s: float,
+        collect_limit_bytes: int,
+        on_short: Callable[[Transport, bytes, int], bool],
+        on_broken: Callable[[Transport], None],
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._counters = counters
+        self._coalesce_s = coalesce_s
+        self._collect_limit_bytes = min(collect_limit_bytes, COLLECT_LIMIT_BYTES)
+        self._on_short = on_short
+        self._on_broken = on_broken
+        self._waiting: list[Transport] = []
+        """Connections with collected frames, in the order of their first one."""
+        self._flushing: deque[Transport] = deque()
+        """Those whose window is over and who have not been written to yet."""
+        self._timer: object | None = None
+        self._quiet_from = 0.0
+        """From then on a frame goes out at once."""
+        self._reverse = False
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes collected for all connections together."""
+        waiting = {*self._waiting, *self._flushing}
+        return sum(link.size for each in waiting if (link := each._pending) is not None)
+
+    def send_many(self, transports: Iterable[Transport], frame: bytes) -> int:
+        """Send a frame to each; return how many it was written, queued or collected for."""
+        each = iter(transports)
+        sent = 0
+        if not (self._waiting or self._flushing) and self._clock.monotonic() >= self._quiet_from:
+            sent = self._write(islice(each, WRITES_PER_TURN), frame)
+            self._quiet_from = self._clock.monotonic() + self._coalesce_s
+        # What is left of a large audience waits for the next turn of the loop, as collected frames
+        # do: then one turn is never long, and the order on each connection is kept.
+        return sent + self._collect(each, frame, 0.0 if sent else None)
+
+    def flush(self) -> None:
+        """Write everything collected, now."""
+        self._flushing.extend(self._waiting)
+        self._waiting.clear()
+        while self._flushing:
+            self._flush_some()
+
+    def close(self) -> None:
+        """Forget what is collected, and stop the timer."""
+        self._waiting.clear()
+        self._flushing.clear()
+        if self._timer is not None:
+            self._loop.remove_timeout(self._timer)
+            self._timer = None
+
+    def _write(self, transports: Iterable[Transport], frame: bytes) -> int:
+        """Write to each at once. This loop is the server's hottest: nothing is allocated in it."""
+        write = os.write
+        size = len(frame)
+        sent = 0
+        other = 0
+        for transport in transports:
+            if transport._out is not None:
+                other += transport.send(frame)
+                continue
+            try:
+                written = write(transport._fd, frame)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                self._on_broken(transport)
+                continue
+            if written == size:
+                sent += 1
+            else:
+                other += self._on_short(transport, frame, written)
+        self._counters.writes += sent
+        self._counters.bytes_out += sent * size
+        return sent + other
+
+    def _collect(self, transports: Iterable[Transport], frame: bytes, delay_s: float | None) -> int:
+        """Append a frame to what each connection waits for: one attribute store for most."""
+        first: Link | None = None
+        parent: Link | None = None
+        child: Link | None = None
+        children: dict[Link, Link] = {}
+        waiting = self._waiting
+        largest = 0
+        count = 0
+        for transport in transports:
+            link = transport._pending
+            if link is not None:
+                if link is not parent:
+                    parent = link
+                    child = children.get(link)
+                    if child is None:
+                        child = children[link] = Link(link, frame)
+                        largest = max(largest, child.size)
+                transport._pending = child
+            elif transport._out is None:
+                if first is None:
+                    first = Link(None, frame)
+                transport._pending = first
+                waiting.append(transport)
+            elif not transport.send(frame):
+                continue
+            count += 1
+        if largest > self._collect_limit_bytes:
+            self.flush()
+        elif waiting and self._timer is None and not self._flushing:
+            if delay_s is None:
+                delay_s = max(0.0, self._quiet_from - self._clock.monotonic())
+            self._timer = self._loop.call_later(delay_s, self._window_ended)
+        return count
+
+    def _window_ended(self) -> None:
+        """Start writing what was collected; every other time from the other end, to be fair."""
+        self._timer = None
+        if self._reverse:
+            self._waiting.reverse()
+        self._reverse = not self._reverse
+        self._flushing.extend(self._waiting)
+        self._waiting.clear()
+        self._flush_turn()
+
+    def _flush_turn(self) -> None:
+        """Write to some, and leave the others for the next turn."""
+        self._timer = None
+        self._flush_some()
+        if self._flushing:
+            self._timer = self._loop.call_later(0, self._flush_turn)
+        elif self._waiting:
+            self._timer = self._loop.call_later(self._coalesce_s, self._window_ended)
+
+    def _flush_some(self) -> None:
+        """Write to as many connections as one turn allows, each with one write."""
+        flushing = self._flushing
+        write = os.write
+        writes = 0
+        total = 0
+        for _ in range(min(len(flushing), WRITES_PER_TURN)):
+            transport = flushing.popleft()
+            link = transport._pending
+            if link is None:  # a direct send took it along, or the connection has ended
+                continue
+            transport._pending = None
+            data = link.join()
+            try:
+                written = write(transport._fd, data)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                self._on_broken(transport)
+                continue
+            if written == len(data):
+                writes += 1
+                total += written
+            else:
+                self._on_short(transport, data, written)
+        self._counters.writes += writes
+        self._counters.bytes_out += total
+        self._quiet_from = self._clock.monotonic() + self._coalesce_s

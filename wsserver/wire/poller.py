@@ -1,0 +1,300 @@
+"""Holds all WebSocket connections of an event loop: takes them in, reads them, shuts them down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from wsserver.clock import Clock
+from wsserver.wire.carrier import Carrier
+from wsserver.wire.closing import DISCARD_LIMIT_BYTES
+from wsserver.wire.counters import Counters
+from wsserver.wire.fanout import Fanout
+from wsserver.wire.frames import (
+    CLOSE,
+    EMPTY_PONG,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    PING,
+    PONG,
+    TEXT,
+    UNSUPPORTED_DATA,
+    build_frame,
+)
+from wsserver.wire.parser import FAILURE, Event, FrameParser, parse_small_text
+from wsserver.wire.readiness import BROKEN, READ, WRITE, Loop, OnReady, Readiness, best_readiness
+from wsserver.wire.sockets import set_nodelay
+from wsserver.wire.transport import CLOSED, LEAVING, OPEN, Owner, Transport
+
+log = logging.getLogger(__name__)
+
+
+class Poller:
+    """All WebSocket connections of one event loop.
+
+    ``queue_limit_bytes`` bounds what waits for one connection (past it: 4002) and
+    ``max_message_bytes`` an incoming message (past it: 1009). ``coalesce_s`` is the window in which
+    fan-outs are collected under load, 0 for none. One turn of the loop reads at most ``read_bytes``
+    of a connection and delivers at most ``frames_per_turn`` of its messages, so that nobody starves
+    the others.
+    ``close_timeout_s`` bounds a closing handshake. Binary messages are refused (1003) unless
+    ``accept_binary``. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        clock: Clock,
+        *,
+        queue_limit_bytes: int = 1024 * 1024,
+        max_message_bytes: int = 64 * 1024,
+        coalesce_s: float = 0.005,
+        read_bytes: int = 64 * 1024,
+        frames_per_turn: int = 32,
+        close_timeout_s: float = 5.0,
+        accept_binary: bool = False,
+        readiness: Callable[[Loop, OnReady], Readiness] = best_readiness,
+    ) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._max_message_bytes = max_message_bytes
+        self._read_bytes = read_bytes
+        self._frames_per_turn = frames_per_turn
+        self._accept_binary = accept_binary
+        self._readiness = readiness(loop, self._on_ready)
+        self._carrier = carrier = Carrier(
+            loop,
+            clock,
+            self._readiness,
+            queue_limit_bytes,
+            close_timeout_s,
+            self._deliver_backlog,
+            self._progressed,
+        )
+        self._fanout = Fanout(
+            loop, clock, carrier.counters, coalesce_s, queue_limit_bytes, carrier.hold, carrier.drop
+        )
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    @property
+    def counters(self) -> Counters:
+        """Totals since the start."""
+        return self._carrier.counters
+
+    @property
+    def connections(self) -> int:
+        """Sockets held, those on their way out included."""
+        return len(self._carrier.transports)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes waiting for all connections together. Cost grows with the number that wait."""
+        held = sum(each._out.size for each in self._carrier.blocked if each._out is not None)
+        return held + self._fanout.pending_bytes
+
+    def adopt(
+        self, fd: int, owner: Owner, *, first: bytes = b"", greeting: bytes = b""
+    ) -> Transport:
+        """Take over a connected, non-blocking socket, descriptor and all.
+
+        ``greeting`` is written at once: the 101 response, and frames that belong with it. ``first``
+        are bytes that came from the peer already; they count before anything read from the socket,
+        in the loop's next turn. The owner hears nothing before ``adopt`` has returned.
+
+        Raises ``OSError`` when the system cannot watch the socket, which is closed then.
+        """
+        transport = Transport(self._carrier, fd, owner, self._clock.monotonic())
+        set_nodelay(fd)
+        transport._interest = 0 if first else READ
+        try:
+            self._readiness.watch(fd, transport._interest)
+        except OSError:
+            os.close(fd)
+            raise
+        self._carrier.transports[fd] = transport
+        self.counters.adopted += 1
+        if greeting:
+            transport.send(greeting)
+        if first:
+            transport._backlog = deque()  # keeps reading off
+            self._loop.add_callback(self._take_first, transport, first)
+        return transport
+
+    def send_many(self, transports: Iterable[Transport], frame: bytes) -> int:
+        """Send a frame to each; return how many it was sent to, or waits for.
+
+        The others are closed or exceeded their queue limit. Within the coalescing window the frame
+        may leave up to ``coalesce_s`` later; order on each connection is kept against ``send`` too.
+        """
+        return self._fanout.send_many(transports, frame)
+
+    # -- shutting down
+
+    def close_all(self, code: int, reason: str = "") -> int:
+        """Start the closing handshake on every open connection; return on how many."""
+        transports = [each for each in self._carrier.transports.values() if each.is_open]
+        for transport in transports:
+            transport.close(code, reason)
+        return len(transports)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Write what was collected, then wait until no connection has anything queued.
+
+        False: after ``timeout_s`` seconds something still is.
+        """
+        self._fanout.flush()
+        return await self._wait_until(lambda: not self._carrier.blocked, timeout_s)
+
+    async def wait_closed(self, timeout_s: float) -> bool:
+        """Wait until every socket is closed; False: after ``timeout_s`` seconds some are not."""
+        return await self._wait_until(lambda: not self._carrier.transports, timeout_s)
+
+    def close(self) -> None:
+        """Close every socket at once (owners are told 1001) and stop watching."""
+        for transport in tuple(self._carrier.transports.values()):
+            self._carrier.end(transport, GOING_AWAY, "server gone", False)
+            self._carrier.release(transport)
+        self._carrier.tell_ended()
+        self._fanout.close()
+        self._carrier.farewells.close()
+        self._readiness.close()
+
+    async def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        if condition():
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (condition, future)
+        self._waiters.append(entry)
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return condition()
+        finally:
+            if entry in self._waiters:
+                self._waiters.remove(entry)
+        return True
+
+    def _progressed(self) -> None:
+        """Wake those who wait for queues or connections to be gone."""
+        for condition, future in self._waiters:
+            if condition() and not future.done():
+                future.set_result(None)
+
+    # -- reading
+
+    def _on_ready(self, ready: list[tuple[int, int]]) -> None:
+        """Serve a batch. Events are hints: only what a read or write answers counts."""
+        now = self._clock.monotonic()
+        carrier = self._carrier
+        transports = carrier.transports
+        carrier.begin_batch()
+        try:
+            for fd, events in ready:
+                transport = transports.get(fd)
+                if transport is None:  # ended earlier in this batch
+                    continue
+                if events & WRITE:
+                    carrier.push(transport)
+                if events & ~WRITE:
+                    self._read(transport, events, now)
+        finally:
+            carrier.end_batch()
+
+    def _read(self, transport: Transport, events: int, now: float) -> None:
+        if transport._paused or transport._backlog is not None or transport._state is CLOSED:
+            if events & BROKEN and transport._state is not CLOSED:
+                self._carrier.drop(transport)  # reset: reported although nobody reads
+            return
+        try:
+            data = os.read(transport._fd, self._read_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._carrier.drop(transport)
+            return
+        self.counters.bytes_in += len(data)
+        transport.last_heard = now
+        if transport._state is LEAVING:
+            farewell = self._carrier.farewells.get(transport)
+            if farewell is not None:
+                farewell.discarded += len(data)
+                if farewell.discarded > DISCARD_LIMIT_BYTES:
+                    self._carrier.release(transport)
+        else:
+            self._take(transport, data)
+
+    def _take_first(self, transport: Transport, data: bytes) -> None:
+        """Take the bytes that were read before the socket was adopted."""
+        if transport._state is CLOSED:
+            return
+        transport._backlog = None
+        self.counters.bytes_in += len(data)
+        if transport._state is not LEAVING:
+            self._take(transport, data)
+        self._carrier.update_interest(transport)
+        self._carrier.tell_ended()
+
+    def _take(self, transport: Transport, data: bytes) -> None:
+        """Parse and deliver."""
+        parser = transport._parser
+        if parser is None:
+            text = parse_small_text(data, self._max_message_bytes)
+            if text is not None:
+                self.counters.frames_in += 1
+                self._handle(transport, TEXT, text, 0)
+                return
+            parser = FrameParser(self._max_message_bytes)
+        events = parser.feed(data)
+        transport._parser = None if parser.is_idle else parser
+        self.counters.frames_in += len(events)
+        if events:
+            self._deliver(transport, deque(events))
+
+    def _deliver_backlog(self, transport: Transport) -> None:
+        if transport._backlog is not None:
+            self._deliver(transport, transport._backlog)
+
+    def _deliver(self, transport: Transport, events: deque[Event]) -> None:
+        """Deliver this turn's share, and keep the rest."""
+        share = self._frames_per_turn
+        while events and share and not transport._paused and transport._state < LEAVING:
+            share -= 1
+            kind, payload, code = events.popleft()
+            self._handle(transport, kind, payload, code)
+        keep = bool(events) and transport._state < LEAVING
+        if keep or transport._backlog is not None:
+            transport._backlog = events if keep else None
+            self._carrier.update_interest(transport)
+        if keep and not transport._paused:
+            self._carrier.deliver_later(transport)
+
+    def _handle(self, transport: Transport, kind: int, payload: bytes, code: int) -> None:
+        if kind == CLOSE:
+            self._carrier.peer_closed(transport, code, payload.decode())
+            return
+        if kind == FAILURE:
+            self._carrier.fail(transport, code, payload.decode())
+            return
+        owner = transport._owner
+        if transport._state is not OPEN or owner is None:
+            return
+        try:
+            if kind == TEXT:
+                owner.on_text(transport, payload)
+            elif kind == PING:
+                transport.send(build_frame(payload, PONG) if payload else EMPTY_PONG)
+                owner.on_ping(transport, payload)
+            elif kind == PONG:
+                owner.on_pong(transport, payload)
+            elif self._accept_binary:
+                owner.on_binary(transport, payload)
+            else:
+                self._carrier.fail(transport, UNSUPPORTED_DATA, "binary messages are not accepted")
+        except Exception:
+            log.exception("message handler failed fd=%d", transport._fd)
+            self._carrier.fail(transport, INTERNAL_ERROR, "internal error")
