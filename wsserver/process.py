@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import importlib
 import logging
-import os
 import resource
 import signal
 import socket
@@ -28,6 +28,7 @@ from wsserver.web.server import Listener
 log = logging.getLogger(__name__)
 
 PLUGIN_GROUP = "wsserver.plugins"
+BACKLOG = 4096
 HTTP_GRACE_S = 1.0
 EXIT_OK = 0
 EXIT_FORCED = 1
@@ -129,12 +130,13 @@ def _on_signals(handle: Callable[[], None]) -> None:
 
 def _bind(settings: Settings) -> list[socket.socket]:
     try:
-        return bind_sockets(settings.port, settings.host, backlog=4096)
+        return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
-        key = "port" if isinstance(error, (PermissionError, OSError)) and error.errno else "host"
-        if isinstance(error, socket.gaierror):
+        key = "host" if isinstance(error, socket.gaierror) else "port"
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             key = "host"
-        message = f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno)}"
+        where = f"{settings.host}:{settings.port}"
+        message = f"cannot listen on {where}: {error.strerror or error}"
         raise ConfigFaults([Fault(key, "", message)]) from None
 
 
