@@ -12,7 +12,7 @@ from wsserver.realtime.hub import Hub
 
 
 class SessionAccess:
-    """Decides who may enter a session: by claim, by member list, or by permission."""
+    """Decides who may enter a session (by claim, member list or permission), and who may monitor."""
 
     def __init__(self, permissions: Permissions, is_member: Callable[[str, str], bool]) -> None:
         self._permissions = permissions
@@ -31,6 +31,13 @@ class SessionAccess:
         """Raise ``Forbidden``, in the same words for a session that exists and one that doesn't."""
         if not self.allows(claims, session_id):
             raise Forbidden(f"no access to session {session_id}")
+
+    def allows_monitoring(self, claims: Claims) -> bool:
+        """May the bearer watch the server? Not who is confined: a monitor sees everybody."""
+        return (
+            self._permissions.allows(claims, "monitor")
+            and self._permissions.confined_to(claims) is None
+        )
 
 
 class Scope:
