@@ -131,7 +131,7 @@ class Client:
 
     def _open(self, deadline: float) -> http.client.HTTPConnection:
         """A connection with its socket open; every address of the name shares the deadline."""
-        plain = _connect(self._host, self._port, deadline)
+        plain = open_socket(self._host, self._port, deadline)
         if not self._is_tls:
             connection = http.client.HTTPConnection(self._host, self._port)
             connection.sock = plain
@@ -160,8 +160,7 @@ class Client:
         raise _refusal(response, answer, self._target.url)
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-        return Unreachable(f"cannot reach {self._target.url}: {reason}")
+        return Unreachable(f"cannot reach {self._target.url}: {reason_of(error)}")
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -201,7 +200,10 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in a few words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     if isinstance(error, http.client.RemoteDisconnected):
         return "it hung up without an answer"
     if isinstance(error, OSError) and error.strerror:
@@ -209,7 +211,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _connect(host: str, port: int, deadline: float) -> socket.socket:
+def open_socket(host: str, port: int, deadline: float) -> socket.socket:
     """A socket to the first address of ``host`` that answers.
 
     The look-up runs on a daemon thread, because a dead name server would hold it up for longer

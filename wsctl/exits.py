@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import click
 
@@ -24,7 +24,7 @@ class ExitStatus(IntEnum):
 class Failed(click.ClickException):
     """It was tried and did not work; shown as one line on stderr."""
 
-    exit_code: int = ExitStatus.FAILED
+    exit_code: ClassVar[int] = ExitStatus.FAILED
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message as one line, whatever the server put into it."""

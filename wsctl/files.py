@@ -27,9 +27,7 @@ def replace_file(path: Path, *, mode: int | None = None) -> Iterator[TextIO]:
         return
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with open(
-            descriptor, "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as file:
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             yield file
             file.flush()
             os.fchmod(file.fileno(), _mode_of(path) if mode is None else mode)

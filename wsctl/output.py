@@ -100,7 +100,7 @@ class Output:
             self.stream.flush()
 
     def line(self, text: str, **style: Any) -> None:
-        """One line for people on stdout; ``style`` as of ``click.style``, dropped without colour."""
+        """One line for people on stdout; ``style`` as ``click.style`` has it, if colours may be."""
         text = printable(text)
         self.data((click.style(text, **style) if style and self.has_colour else text) + "\n")
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from wsctl.environment import Environment
-from wsctl.exits import ExitStatus, Failed
+from wsctl.exits import BadUsage, ExitStatus, Failed
 from wsctl.output import FORMATS
 
 
@@ -140,7 +140,12 @@ class RootGroup(LazyGroup):
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             code = super().main(
-                args, prog_name, complete_var, False, windows_expand_args, **extra
+                args,
+                prog_name=prog_name,
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
             )
         except click.ClickException as error:
             error.show()
@@ -166,3 +171,13 @@ def pipe_may_close() -> Iterator[None]:
         raise click.exceptions.Exit(ExitStatus.DONE) from None
     except OSError as error:
         raise Failed(f"cannot write the output: {error.strerror or error}") from None
+
+
+def read_stdin() -> str:
+    """All of standard input, for an argument of ``-``; exits 2 if it is no text."""
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise BadUsage("standard input is no UTF-8 text") from None

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    _SecondsType = click.ParamType[float]
+else:  # older clicks know no such subscript
+    _SecondsType = click.ParamType
 
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
@@ -105,12 +110,14 @@ def age(value: Any, now: float) -> str:
     return "" if seconds is None else readable(max(0.0, now - seconds))
 
 
-class Duration(click.ParamType):
+class Duration(_SecondsType):
     """An option such as ``5m``; its value is seconds."""
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """Seconds; exits 2 for what is no duration."""
         if isinstance(value, float):
             return value
@@ -120,12 +127,14 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Moment(click.ParamType):
+class Moment(_SecondsType):
     """An option such as ``24h`` or ``2024-01-15T14:30:00Z``; its value is seconds since 1970."""
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """Seconds since the epoch; exits 2 for what is no time."""
         if isinstance(value, float):
             return value

@@ -22,7 +22,7 @@ def read_secret(path: Path) -> bytes:
 
 
 def sign(secret: bytes, claims: dict[str, Any], ttl_s: float) -> str:
-    """An HS256 token of ``claims`` plus ``iat``, ``exp`` and ``jti``; good for ``ttl_s`` seconds."""
+    """An HS256 token of ``claims`` plus ``iat``, ``exp``, ``jti``; good for ``ttl_s`` seconds."""
     if len(secret) < SHORTEST_SECRET_BYTES:
         raise BadUsage(
             f"the secret is {len(secret)} bytes long; the server wants {SHORTEST_SECRET_BYTES}"

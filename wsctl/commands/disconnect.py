@@ -28,9 +28,10 @@ from wsctl.text import printable
 def disconnect(
     environment: Environment, user: str, connection: str | None, reason: str | None, yes: bool
 ) -> None:
-    """Close all connections of USER, or one of them (close code 4502: do not reconnect).
+    """Close the connections of a user, or one of them.
 
-    Asks first on a terminal; without one, as in cron, it does as told.
+    The clients are told not to come back by themselves (close code 4502). Asks first on a
+    terminal; without one, as in cron, it does as told.
     """
     what = f"connection {connection} of {user}" if connection else f"all connections of {user}"
     if (
@@ -51,5 +52,7 @@ def disconnect(
         answer,
         f"closed {plain(count)} connection{'' if count == 1 else 's'} of {user}"
         if count
-        else f"{user} had no such connection" if connection else f"{user} was not connected",
+        else f"{user} had no such connection"
+        if connection
+        else f"{user} was not connected",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wsctl.environment import Environment, pass_environment
-from wsctl.shape import command
+from wsctl.shape import command, read_stdin
 from wsctl.times import Duration
 
 ANNOUNCEMENT = "announcement"
@@ -32,9 +32,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="JSON",
                 help="Its data instead of a text; - reads it from standard input.",
             ),
-            click.option(
-                "--keep", is_flag=True, help="Keep it for those who come back later."
-            ),
+            click.option("--keep", is_flag=True, help="Keep it for those who come back later."),
             click.option(
                 "--ttl", type=Duration(), metavar="AGE", help="With --keep: for how long, as 1h."
             ),
@@ -80,7 +78,7 @@ def _parsed(data: str) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON")
 
-    text = click.get_text_stream("stdin").read() if data == "-" else data
+    text = read_stdin() if data == "-" else data
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
@@ -111,6 +109,7 @@ def publish(environment: Environment, path: str, body: dict[str, Any], whom: str
 @pass_environment
 def broadcast(
     environment: Environment,
+    /,
     exclude: tuple[str, ...],
     organization: str | None,
     role: str | None,
@@ -141,7 +140,9 @@ def broadcast(
 @click.option("--user", metavar="U", help="To all connections of this user.")
 @click.option("--session", metavar="S", help="To everybody in this session.")
 @pass_environment
-def send(environment: Environment, user: str | None, session: str | None, **content: Any) -> None:
+def send(
+    environment: Environment, /, user: str | None, session: str | None, **content: Any
+) -> None:
     """Send a message to one user or one session.
 
     TEXT arrives as an `announcement` with `data: {"text": TEXT}`; with --type new_message it

@@ -12,7 +12,7 @@ import click
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, Failed
 from wsctl.output import Column, plain
-from wsctl.shape import LazyGroup, command
+from wsctl.shape import LazyGroup, command, read_stdin
 from wsctl.times import Duration, readable, rfc3339
 
 _ROLES = ("user", "manager", "admin", "service")
@@ -80,7 +80,7 @@ def create(
         claims["permissions"] = _names(permissions)
     made = sign(_secret(secret_file), claims, ttl)
     if environment.output.is_table:
-        environment.output.data(made + "\n")
+        environment.output.data(f"{made}\n")
     else:
         environment.output.record({"token": made})
 
@@ -117,7 +117,7 @@ def inspect(environment: Environment, token: str) -> None:
 
     The signature is NOT checked: anybody could have written what is shown.
     """
-    text = click.get_text_stream("stdin").read() if token == "-" else token  # noqa: S105
+    text = read_stdin() if token == "-" else token  # noqa: S105
     header, claims = _parts(text.strip().removeprefix("Bearer "))
     now = time.time()
     state, is_expired = _state(claims, now)
