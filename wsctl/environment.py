@@ -42,10 +42,12 @@ class Environment:
 
     @cached_property
     def client(self) -> Client:
-        """The client for that server."""
+        """The client for that server; let go when the command ends."""
         from wsctl.client import Client
 
-        return Client(self.target)
+        client = Client(self.target)
+        click.get_current_context().find_root().call_on_close(client.close)
+        return client
 
 
 pass_environment = click.make_pass_decorator(Environment, ensure=True)
