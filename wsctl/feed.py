@@ -68,7 +68,8 @@ class MonitorFeed:
         while True:
             reason = "the connection was lost"
             try:
-                with closing(self._connect()) as connection:
+                # Closed by hand first: left to itself it would report any end as an error.
+                with self._connect() as connection, closing(connection):
                     self._has_connected = True
                     yield from self._receive(connection)
             except ConnectionClosed as closed:

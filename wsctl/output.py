@@ -28,6 +28,8 @@ class Column:
     """Turns the value into text; None: plain text, booleans as yes and no."""
     right: bool = False
     """Numbers stand to the right."""
+    is_detail: bool = False
+    """May be left out where the terminal is too narrow for the whole table."""
 
 
 def plain(value: Any) -> str:
@@ -150,18 +152,23 @@ class Output:
 
     def table(self, columns: Sequence[Column], rows: Sequence[Row]) -> str:
         """A table as text; aligned also for wide characters; unfolded and uncoloured in a pipe."""
-        from wsctl.tables import draw
+        from wsctl.tables import align, draw, natural_width
 
-        cells = []
-        for row in rows:
-            flat = flatten(row)
-            cells.append([printable((c.show or plain)(flat.get(c.key))) for c in columns])
-        return draw(
-            [(column.title, column.right) for column in columns],
-            cells,
-            width=self.width if self.is_terminal else None,
-            colour=self.has_colour,
-        )
+        width = self.width if self.is_terminal else None
+        flat_rows = [flatten(row) for row in rows]
+        chosen = list(columns)
+        while True:
+            titles = [(column.title, column.right) for column in chosen]
+            cells = [
+                [printable((c.show or plain)(flat.get(c.key))) for c in chosen]
+                for flat in flat_rows
+            ]
+            details = [column for column in chosen if column.is_detail]
+            if width is None:
+                return align(titles, cells)
+            if not details or natural_width(titles, cells) <= width:
+                return draw(titles, cells, width=width, colour=self.has_colour)
+            chosen.remove(details[-1])
 
     @property
     def width(self) -> int:

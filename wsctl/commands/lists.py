@@ -23,22 +23,22 @@ def _rtt(value: Any) -> str:
 
 _ONLINE = [
     Column("USER", "user_id"),
-    Column("NAME", "metadata.username"),
-    Column("ROLE", "metadata.role"),
+    Column("NAME", "metadata.username", is_detail=True),
+    Column("ROLE", "metadata.role", is_detail=True),
     Column("CONNECTIONS", "connections", right=True),
     Column("ONLINE FOR", "online_since", _ago, right=True),
 ]
 _CONNECTIONS = [
     Column("CONNECTION", "connection_id"),
     Column("USER", "user_id"),
-    Column("NAME", "metadata.username"),
+    Column("NAME", "metadata.username", is_detail=True),
     Column("SESSION", "session_id"),
-    Column("ENDPOINT", "endpoint"),
+    Column("ENDPOINT", "endpoint", is_detail=True),
     Column("OPEN FOR", "connected_at", _ago, right=True),
     Column("ALIVE", "is_alive"),
     Column("RTT", "rtt_ms", _rtt, right=True),
-    Column("QUEUED", "queued_bytes", right=True),
-    Column("FROM", "remote_ip"),
+    Column("QUEUED", "queued_bytes", right=True, is_detail=True),
+    Column("FROM", "remote_ip", is_detail=True),
 ]
 _SESSIONS = [
     Column("SESSION", "session_id"),
