@@ -211,7 +211,7 @@ def test_watch_in_a_pipe_repeats_lines_and_outlives_an_outage() -> None:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return dict(answer)
 
     waits: list[float] = []
     samples = watched({"n": 1}, fetch, 2.0, waits.append)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from websockets.sync.server import ServerConnection
 from wsctl_fakes import ADMIN, FakeServer, connection
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 
 
-def start(*args: str, **kwargs: object) -> subprocess.Popen[str]:
+def start(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*WSCTL, *args], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs
-    )  # type: ignore[call-overload, no-any-return]
+        [*WSCTL, *args], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def imported(server: FakeServer, *args: str) -> set[str]:
@@ -97,14 +100,14 @@ def test_output_that_cannot_be_written_is_1(server: FakeServer) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
-def on_terminal(*args: str, typed: bytes = b"", until: bytes | None = None, **env: str) -> tuple[
-    int, bytes
-]:  # fmt: skip
+def on_terminal(
+    *args: str, typed: bytes = b"", until: bytes | None = None, env: dict[str, str] | None = None
+) -> tuple[int, bytes]:
     """Run on a pseudo-terminal; with ``until``, press Ctrl-C once that has been shown."""
     main, side = pty.openpty()
     process = subprocess.Popen(
         [*WSCTL, *args], stdin=side, stdout=side, stderr=side, start_new_session=True,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **env},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **(env or {})},
     )  # fmt: skip
     os.close(side)
     if typed:
@@ -138,14 +141,16 @@ def test_the_live_view_gives_the_cursor_back(server: FakeServer) -> None:
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_plain_where_no_colour_is_wanted(server: FakeServer, env: dict[str, str]) -> None:
     target = ("--url", server.url, "--token", ADMIN)
-    assert b"\x1b" in on_terminal(*target, "online", NO_COLOR="")[1]
-    assert b"\x1b" not in on_terminal(*target, "online", **env)[1]
+    assert b"\x1b" in on_terminal(*target, "online", env={"NO_COLOR": ""})[1]
+    assert b"\x1b" not in on_terminal(*target, "online", env=env)[1]
 
 
 def test_tables_and_help_fit_80_columns(server: FakeServer) -> None:
     from rich.cells import cell_len
 
-    shown = on_terminal("--url", server.url, "--token", ADMIN, "connections", NO_COLOR="1")[1]
+    shown = on_terminal(
+        "--url", server.url, "--token", ADMIN, "connections", env={"NO_COLOR": "1"}
+    )[1]
     assert max(map(cell_len, shown.decode().splitlines())) <= 80
     assert "conn_0000" in "".join(shown.decode().split())
 
@@ -161,3 +166,31 @@ def test_disconnect_asks_on_a_terminal(
     result, shown = on_terminal(*target, "disconnect", "u1", *args, typed=typed)
     assert (result, len(server.asked)) == (code, asked), shown
     assert (b"Close all connections of u1?" in shown) == bool(typed)
+
+
+def silent_monitor(socket: ServerConnection) -> None:
+    """Confirm the subscription, send one event, then nothing."""
+    socket.recv()
+    socket.send(json.dumps({"type": "result", "ref": 1, "result": {}}))
+    socket.send(json.dumps({"type": "event", "event": {"name": "user_connected"}}))
+    socket.recv()
+
+
+def test_a_silent_monitor_ends_with_its_reader(monitor_server: Callable[..., str]) -> None:
+    process = start("--url", monitor_server(silent_monitor), "--token", ADMIN, "monitor", "-q")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["type"] == "event"
+    process.stdout.close()
+    assert process.wait(5) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_ctrl_c_ends_a_monitor_with_130(monitor_server: Callable[..., str]) -> None:
+    code, shown = on_terminal(
+        "--url", monitor_server(silent_monitor), "--token", ADMIN, "monitor",
+        until=b"user_connected",
+    )  # fmt: skip
+    assert (code, b"Traceback" in shown) == (130, False)
+    assert b"\x1b[32m" in shown

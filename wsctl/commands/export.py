@@ -86,7 +86,7 @@ WRITERS: dict[str, Callable[[Spool], Iterator[str]]] = {
 @command(
     """
     wsctl export stats --since 24h --out stats.csv
-    wsctl export stats --since 2024-01-15T00:00:00+08:00 --until 2024-01-16T00:00:00+08:00
+    wsctl export stats --since 2024-01-15T00:00:00+08:00 --until 12h
     wsctl export stats --since 30d --step 1h --format ndjson
     wsctl export stats --database var/wsserver.sqlite3 --out stats.csv
     """
