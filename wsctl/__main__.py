@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    # An exception instead of sudden death: the terminal's cursor and temporary files are cared
+    # for. The code is the one that a shell gives for the signal.
+    sys.exit(128 + number)
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         from wsctl.cli import wsctl
 

@@ -158,6 +158,9 @@ def test_ping_without_an_answer_is_1(ctl: Run) -> None:
     result = ctl("ping", "nobody", "-c", "1")
     assert (result.exit_code, "100% loss" in result.stdout) == (1, True)
     answer = json.loads(ctl("ping", "nobody", "-c", "1", "-o", "json").stdout)
+    assert ctl("ping", "u1", "-c", "1", "-o", "csv").stdout == (
+        "n,connection_id,alive,rtt_ms\n1,conn_1,true,1.5\n"
+    )
     assert answer["summary"] == {"sent": 1, "received": 0, "loss_percent": 100.0}
 
 

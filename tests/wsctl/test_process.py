@@ -101,9 +101,13 @@ def test_output_that_cannot_be_written_is_1(server: FakeServer) -> None:
 
 
 def on_terminal(
-    *args: str, typed: bytes = b"", until: bytes | None = None, env: dict[str, str] | None = None
+    *args: str,
+    typed: bytes = b"",
+    until: bytes | None = None,
+    signal_number: int = signal.SIGINT,
+    env: dict[str, str] | None = None,
 ) -> tuple[int, bytes]:
-    """Run on a pseudo-terminal; with ``until``, press Ctrl-C once that has been shown."""
+    """Run on a pseudo-terminal; with ``until``, send the signal once that has been shown."""
     main, side = pty.openpty()
     process = subprocess.Popen(
         [*WSCTL, *args], stdin=side, stdout=side, stderr=side, start_new_session=True,
@@ -122,18 +126,21 @@ def on_terminal(
             break
         shown += chunk
         if until is not None and until in shown:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal_number)
             until = None
     os.close(main)
     return process.wait(5), shown
 
 
-def test_the_live_view_gives_the_cursor_back(server: FakeServer) -> None:
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_live_view_gives_the_cursor_back(
+    server: FakeServer, number: int, expected: int
+) -> None:
     code, shown = on_terminal(
         "--url", server.url, "--token", ADMIN, "stats", "--watch", "--interval", "10ms",
-        until=b"34,567",
+        until=b"34,567", signal_number=number,
     )  # fmt: skip
-    assert code == 130
+    assert code == expected
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
     assert b"Traceback" not in shown
 

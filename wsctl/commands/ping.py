@@ -11,16 +11,9 @@ import click
 
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
-from wsctl.output import Column
+from wsctl.output import csv_line, to_json
 from wsctl.shape import command
 from wsctl.times import Duration
-
-_COLUMNS = [
-    Column("N", "n", right=True),
-    Column("CONNECTION", "connection_id"),
-    Column("ALIVE", "alive"),
-    Column("RTT MS", "rtt_ms", right=True),
-]
 
 
 @dataclass
@@ -99,7 +92,8 @@ def ping(
 ) -> None:
     """Measure round trips to a user, as ping does to a host.
 
-    Every connection of USER is asked each time.
+    Every connection of USER is asked each time. With -o json one object at the end, or with
+    -c 0 one a line.
 
     Exit code 1 when nothing answered.
     """
@@ -109,18 +103,20 @@ def ping(
     try:
         for trip in round_trips(environment, user, count, interval, timeout):
             summary.add(trip)
-            if count and not output.is_table:
-                trips.append(trip)
             if shows_lines:
                 output.line(_line(user, trip))
+            elif output.format == "json" and not count:
+                output.data(to_json(trip) + "\n")
+            elif output.format == "csv":
+                output.data(("" if summary.sent > 1 else csv_line(trip)) + csv_line(trip.values()))
+            else:
+                trips.append(trip)
     finally:
         # Also after Ctrl-C: then it is the summary that one is after.
         if shows_lines and summary.sent:
             _conclude(environment, user, summary)
-    if output.format == "json":
+    if output.format == "json" and count:
         output.record({"user_id": user, "round_trips": trips, "summary": summary.as_dict()})
-    elif output.format == "csv":
-        output.rows(_COLUMNS, trips, empty="")
     ctx.exit(ExitStatus.DONE if summary.times_ms else ExitStatus.FAILED)
 
 
