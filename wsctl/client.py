@@ -155,7 +155,8 @@ class Client:
             answer = json.loads(content)
         except (ValueError, RecursionError):
             answer = None
-        if response.status in accept and isinstance(answer, dict):
+        is_problem = response.status >= 400 and isinstance(answer, dict) and "code" in answer
+        if response.status in accept and isinstance(answer, dict) and not is_problem:
             return answer
         raise _refusal(response, answer, self._target.url)
 

@@ -35,6 +35,8 @@ def test_health_needs_no_token_and_its_exit_code_tells(run: Run, server: FakeSer
     server.answers["GET", "/health"] = (503, {"status": "draining", "checks": {}})
     bad = run("--url", server.url, "health", "-q")
     assert (bad.exit_code, bad.output) == (1, "")
+    server.answers["GET", "/health"] = (503, problem(503, "server_full", "no room"))
+    assert "no room (server_full, 503, request req_7)" in run("--url", server.url, "health").stderr
 
 
 def test_lists_follow_every_page(ctl: Run, server: FakeServer) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from websockets.sync.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection, serve
+from websockets.typing import Subprotocol
 from wsctl_fakes import ADMIN, Run
 
 from wsctl.commands.monitor import describe
@@ -121,6 +124,28 @@ def test_nobody_there_at_the_start_is_unreachable() -> None:
     feed, _, _ = feed_of("http://127.0.0.1:9")
     with pytest.raises(Unreachable):
         next(feed.pushes())
+
+
+def test_it_keeps_trying_while_the_server_is_away() -> None:
+    def script(socket: ServerConnection) -> None:
+        greet(socket)
+        socket.send(json.dumps(EVENT))
+        with contextlib.suppress(ConnectionClosed):
+            socket.recv()
+
+    server = serve(script, "127.0.0.1", 0, subprotocols=[Subprotocol("wsserver.v1")])
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    feed, said, waits = feed_of(f"http://127.0.0.1:{server.socket.getsockname()[1]}")
+    pushes = feed.pushes()
+    assert next(pushes) == EVENT
+    server.shutdown()
+    thread.join()
+    assert [next(pushes) for _ in range(4)] == [None] * 4
+    assert "closed with 1001" in said[1]
+    assert all("Connection refused" in text for text in said[2:])
+    assert 0.25 <= waits[0] <= 0.5
+    assert 2 <= waits[3] <= 4
 
 
 def test_silence_ticks(monitor_server: Callable[..., str]) -> None:
