@@ -49,9 +49,9 @@ class Target:
     """A server's address with a way to get a token that is valid now."""
 
     url: str
-    _token: str | None = None
-    _token_file: Path | None = None
-    _dev_secret: Path | None = None
+    given_token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    dev_secret_file: Path | None = None
     _made: tuple[float, str] = field(default=(0.0, ""), repr=False)
 
     def token(self) -> str:
@@ -60,12 +60,12 @@ class Target:
         A token file is read again each time, and a development token made anew before it expires,
         so that long-running commands outlive their first token. Exits 4 where there is none.
         """
-        if self._token is not None:
-            return _checked(self._token)
-        if self._token_file is not None:
-            return _checked(_read_token(self._token_file))
-        if self._dev_secret is not None:
-            return self._dev_token(self._dev_secret)
+        if self.given_token is not None:
+            return _checked(self.given_token)
+        if self.token_file is not None:
+            return _checked(_read_token(self.token_file))
+        if self.dev_secret_file is not None:
+            return self._dev_token(self.dev_secret_file)
         raise NotPermitted(
             "no token: give --token-file, set WSCTL_TOKEN, add a context,"
             " or run it beside a development server's var folder"
@@ -125,15 +125,15 @@ def resolve(
     target = Target(check_url(chosen or dev_url or DEFAULT_URL))
     is_kept = kept_url is not None and check_url(kept_url) == target.url
     if token is not None or token_file is not None:
-        target._token, target._token_file = token, token_file
+        target.given_token, target.token_file = token, token_file
     elif context and is_kept and kept_token_file:
-        target._token_file = Path(kept_token_file)
+        target.token_file = Path(kept_token_file)
     elif env_token:
-        target._token = env_token.strip()
+        target.given_token = env_token.strip()
     elif is_kept and kept_token_file:
-        target._token_file = Path(kept_token_file)
+        target.token_file = Path(kept_token_file)
     elif target.url == (dev_url or DEFAULT_URL) and (folder / DEV_SECRET).is_file():
-        target._dev_secret = folder / DEV_SECRET
+        target.dev_secret_file = folder / DEV_SECRET
     return target
 
 

@@ -178,7 +178,7 @@ def test_an_expiring_token_is_replaced_by_the_newer_one(
         socket.recv()
 
     feed = MonitorFeed(
-        Target(monitor_server(script), _token_file=file),
+        Target(monitor_server(script), token_file=file),
         events=["*"], interval_s=None, say=lambda _: None,
     )  # fmt: skip
     pushes = feed.pushes()
