@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
@@ -35,7 +36,10 @@ _SKIPPED = frozenset({"type", "timestamp", "name"})
     """
 )
 @click.option(
-    "--events", multiple=True, metavar="GLOB", help="Only pushes of these types; repeatable."
+    "--events",
+    multiple=True,
+    metavar="GLOB",
+    help="Only events of these names and pushes of these types; repeatable.",
 )
 @click.option("--interval", type=Duration(), metavar="AGE", help="How often statistics come.")
 @pass_environment
@@ -66,6 +70,8 @@ def monitor(
         if push is None:
             if output.reader_is_gone():
                 ctx.exit(ExitStatus.DONE)
+        elif events and not is_wanted(push, events):
+            continue
         elif output.format == "csv":
             output.data(csv_line((push.get("timestamp"), push.get("type"), to_json(push))))
         elif for_people:
@@ -74,6 +80,15 @@ def monitor(
             output.line(f"{clock_time(push.get('timestamp'))}  {text}", fg=colour)
         else:
             output.data(to_json(push) + "\n")
+
+
+def is_wanted(push: dict[str, Any], globs: tuple[str, ...]) -> bool:
+    """Does a push's type, or the name of the event in it, match one of the globs?
+
+    The server chooses among events alone; statistics and user status come in any case.
+    """
+    names = {str(push.get("type")), describe(push)[0]}
+    return any(fnmatchcase(name, glob) for name in names for glob in globs)
 
 
 def describe(push: dict[str, Any]) -> tuple[str, str]:
