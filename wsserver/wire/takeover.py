@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from asyncio import Future
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Stream(Protocol):
@@ -16,8 +16,8 @@ class Stream(Protocol):
         """Whether the stream was closed."""
         ...
 
-    def fileno(self) -> int:
-        """Return the descriptor."""
+    def fileno(self) -> Any:
+        """Return the descriptor, or the socket that has it."""
         ...
 
     def close(self) -> None:
@@ -40,7 +40,8 @@ def take_socket(stream: Stream) -> tuple[int, bytes]:
     """
     if stream.closed():
         raise ConnectionResetError("the connection was lost before it could be taken over")
-    fd = os.dup(stream.fileno())
+    source = stream.fileno()
+    fd = os.dup(source if isinstance(source, int) else source.fileno())
     stream.close()
     # A closed stream still serves reads from its buffer, and cannot read more from the socket,
     # which an open one would do when its buffer is empty.
