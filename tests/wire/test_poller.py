@@ -480,6 +480,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
 ) -> None:
     poller = make_poller()
     replacements: list[tuple[Transport, Peer, Recorder]] = []
+    held: list[bool] = []
 
     class Replacing(Recorder):
         """Ends the other connection and opens a new one, which would get its descriptor."""
@@ -489,6 +490,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
             for victim in (first, second):
                 if victim is not transport and victim.state is State.OPEN:
                     victim.abort()
+                    held.append(os.path.exists(f"/proc/self/fd/{victim._fd}"))
                     replacements.append(connect(poller))
 
     first, first_peer, first_owner = connect(poller, Replacing())
@@ -497,6 +499,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
     await second_peer.send(client_frame(b"2"))
     while not replacements:
         await asyncio.sleep(0)
+    assert held == [True]
     ended = second_owner if first_owner.heard else first_owner
     assert await ended.end() == (1006, "aborted", False)
     _, peer, owner = replacements[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from asyncio import Future
-from typing import Any, Protocol
+from collections.abc import Awaitable
+from typing import Any, Protocol, cast
 
 
 class Stream(Protocol):
@@ -24,7 +25,7 @@ class Stream(Protocol):
         """Close the stream's own descriptor, without shutting the connection down."""
         ...
 
-    def read_bytes(self, num_bytes: int, partial: bool = False) -> Future[bytes]:
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         """Read up to ``num_bytes``."""
         ...
 
@@ -46,6 +47,7 @@ def take_socket(stream: Stream) -> tuple[int, bytes]:
     # A closed stream still serves reads from its buffer, and cannot read more from the socket,
     # which an open one would do when its buffer is empty.
     try:
-        return fd, stream.read_bytes(stream.max_buffer_size, partial=True).result()
+        rest = cast("Future[bytes]", stream.read_bytes(stream.max_buffer_size, partial=True))
+        return fd, rest.result()
     except OSError:
         return fd, b""
