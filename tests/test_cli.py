@@ -81,7 +81,8 @@ def test_a_fault_in_the_environment_is_78_with_one_line_each() -> None:
     assert done.stderr.splitlines() == [
         "wsserver: config: port (env WSSERVER_PORT): must be a whole number from 0 to 65535, "
         "not 70000",
-        "wsserver: config: jwt_secret (env WSSERVER_JWT_SECRET): is shorter than 32 bytes",
+        "wsserver: config: jwt_secret (env WSSERVER_JWT_SECRET): does not fit: "
+        "the secret has 12 bytes, at least 32 are needed",
     ]
     assert list(Path().iterdir()) == []
 

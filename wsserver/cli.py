@@ -95,7 +95,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
       wsserver serve --dev
       wsserver serve --config /etc/wsserver.toml --host 0.0.0.0
     """
-    from wsserver.config import ConfigFaults, load_settings, make_folders
+    from wsserver.config import ConfigFaults, load_settings, make_folders, secret_bytes
 
     try:
         settings = load_settings(config_file, os.environ, flags, dev)
@@ -106,8 +106,8 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
     from wsserver.logs import set_up_logging
     from wsserver.process import run
 
-    secrets = [settings.jwt_secret] if settings.jwt_secret else []
-    set_up_logging(settings.log_format, settings.log_level, secrets=secrets)
+    secret = (secret_bytes(settings) or b"").decode("utf-8", "replace")
+    set_up_logging(settings.log_format, settings.log_level, secrets=[secret])
     try:
         status = run(settings, dev=dev)
     except ConfigFaults as faults:

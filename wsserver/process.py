@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import importlib
 import logging
-import os
 import resource
 import signal
 import socket
@@ -19,7 +19,7 @@ from typing import Any
 from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build
-from wsserver.config import ConfigFaults, Fault, Settings, accepted_hosts
+from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.development import announce
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.faults import DatabaseFault
@@ -28,6 +28,7 @@ from wsserver.web.server import Listener
 log = logging.getLogger(__name__)
 
 PLUGIN_GROUP = "wsserver.plugins"
+BACKLOG = 4096
 HTTP_GRACE_S = 1.0
 EXIT_OK = 0
 EXIT_FORCED = 1
@@ -65,7 +66,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
     _spare_the_collector()
     url = url_of(sockets[0])
     print(f"listening on {url}", file=sys.stderr, flush=True)
-    if accepted_hosts(settings) is None:
+    if system.hosts.takes_any:
         log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
     forget = announce(system, settings, url) if dev else contextlib.nullcontext()
     with forget:
@@ -129,12 +130,13 @@ def _on_signals(handle: Callable[[], None]) -> None:
 
 def _bind(settings: Settings) -> list[socket.socket]:
     try:
-        return bind_sockets(settings.port, settings.host, backlog=4096)
+        return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
-        key = "port" if isinstance(error, (PermissionError, OSError)) and error.errno else "host"
-        if isinstance(error, socket.gaierror):
+        key = "host" if isinstance(error, socket.gaierror) else "port"
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             key = "host"
-        message = f"cannot listen on {settings.host}:{settings.port}: {os.strerror(error.errno)}"
+        where = f"{settings.host}:{settings.port}"
+        message = f"cannot listen on {where}: {error.strerror or error}"
         raise ConfigFaults([Fault(key, "", message)]) from None
 
 

@@ -11,7 +11,6 @@ from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.settings import Settings
 
 DEV_SECRET = "dev-jwt-secret"  # noqa: S105 - a file's name
-MIN_SECRET_BYTES = 32
 MAX_KEY_FILE_BYTES = 1_048_576
 
 
@@ -32,24 +31,21 @@ def read_key_file(path: Path) -> bytes:
     return content
 
 
+def dev_secret(settings: Settings) -> Path:
+    """Return the file of the secret that development mode makes."""
+    return settings.data_dir / DEV_SECRET
+
+
 def secret_bytes(settings: Settings) -> bytes | None:
     """Return the signing secret of ``jwt_secret`` or ``jwt_secret_file``; None without either.
 
-    Line breaks at the file's end do not belong to the secret. Raises ``Faulty`` (a ValueError).
+    White space around the secret in a file does not belong to it. Raises ``Faulty`` (a ValueError).
     """
     if settings.jwt_secret is not None:
         return settings.jwt_secret.encode("utf-8", "surrogateescape")
     if settings.jwt_secret_file is not None:
-        return read_key_file(settings.jwt_secret_file).rstrip(b"\r\n")
+        return read_key_file(settings.jwt_secret_file).strip()
     return None
-
-
-def check_secret(secret: bytes) -> None:
-    """Raise ``Faulty`` for a secret that is short or is really another kind of key."""
-    if len(secret) < MIN_SECRET_BYTES:
-        raise Faulty(f"is shorter than {MIN_SECRET_BYTES} bytes")
-    if secret.lstrip().startswith((b"-----BEGIN ", b"ssh-")):
-        raise Faulty("is a key of a pair, not a secret; public ones go to jwt_public_key_file")
 
 
 def check_folder(path: Path) -> None:

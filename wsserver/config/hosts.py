@@ -7,15 +7,10 @@ import re
 from urllib.parse import urlsplit
 
 from wsserver.config.faults import Faulty
-from wsserver.config.settings import Settings
-
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+from wsserver.identity.origins import parse_authority, parse_origin
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^:\[\]/?#@\s]+)(:(?P<port>[0-9]{1,5}))?")
-_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^/?#@\s]+)")
-_DEFAULT_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 
 def is_loopback(host: str) -> bool:
@@ -26,23 +21,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def accepted_hosts(settings: Settings) -> frozenset[str] | None:
-    """The Host values to accept, each ``name`` (any port) or ``name:port``; None: any.
-
-    None only when bound to all addresses without ``allowed_hosts``: that deserves a warning.
-    """
-    if settings.allowed_hosts:
-        return frozenset(settings.allowed_hosts)
-    if is_loopback(settings.host):
-        return frozenset((*LOOPBACK_HOSTS, _in_url(settings.host)))
-    try:
-        if ipaddress.ip_address(settings.host).is_unspecified:
-            return None
-    except ValueError:
-        pass
-    return frozenset((_in_url(settings.host),))
 
 
 def host(text: str) -> str:
@@ -57,28 +35,26 @@ def host(text: str) -> str:
 
 
 def allowed_host(text: str) -> str:
-    """Check an entry of ``allowed_hosts``; returns it in lower case."""
-    checked = _host_port(text.lower())
-    if checked is None:
+    """Check an entry of ``allowed_hosts``; returns it in lower case, IPv6 shortened."""
+    parsed = parse_authority(text)
+    if parsed is None:
         raise Faulty(
             f"must hold host names or addresses like app.example.com, 10.0.0.5:8765 "
             f"or [::1], not {text[:80]!r}"
         )
-    return checked
+    return parsed.host if parsed.port is None else f"{parsed.host}:{parsed.port}"
 
 
 def origin(text: str) -> str:
     """Check an origin; returns it as browsers write it: lower case, no default port."""
-    match = _ORIGIN.fullmatch(text.lower())
-    checked = _host_port(match["rest"]) if match else None
-    if match is None or checked is None or match["scheme"] == "file":
+    parsed = parse_origin(text)
+    if parsed is None or parsed.scheme == "file":
         raise Faulty(
             "must hold exact origins like https://app.example.com "
             f"(scheme, host, port if unusual, nothing after it), not {text[:80]!r}"
         )
-    return f"{match['scheme']}://" + checked.removesuffix(
-        ":" + _DEFAULT_PORTS.get(match["scheme"], "-")
-    )
+    is_usual = parsed.port in (None, {"http": 80, "https": 443}.get(parsed.scheme))
+    return f"{parsed.scheme}://{parsed.host}" + ("" if is_usual else f":{parsed.port}")
 
 
 def network(text: str) -> str:
@@ -110,21 +86,6 @@ def jwks_url(text: str) -> str:
     return text
 
 
-def _host_port(text: str) -> str | None:
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or int(match["port"] or 1) not in range(1, 65536):
-        return None
-    name = match["host"]
-    if name.startswith("["):
-        try:
-            name = f"[{ipaddress.IPv6Address(name[1:-1])}]"
-        except ValueError:
-            return None
-    elif not _is_name(name):
-        return None
-    return f"{name}:{int(match['port'])}" if match["port"] else name
-
-
 def _is_name(text: str) -> bool:
     if not _NAME.fullmatch(text):
         return False
@@ -134,7 +95,3 @@ def _is_name(text: str) -> bool:
         except ValueError:
             return False
     return True
-
-
-def _in_url(name: str) -> str:
-    return f"[{name}]" if ":" in name else name

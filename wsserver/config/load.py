@@ -95,7 +95,7 @@ class _Check:
         if not named and self._dev:
             named = ["jwt_secret_file"]
             self.sources[named[0]] = "dev"
-            settings = replace(settings, jwt_secret_file=settings.data_dir / files.DEV_SECRET)
+            settings = replace(settings, jwt_secret_file=files.dev_secret(settings))
         if not named and not any(fault.key in KEY_SOURCES for fault in self.faults):
             self._fault(
                 "jwt_secret",
@@ -114,8 +114,9 @@ class _Check:
             return settings
         only = {other: getattr(settings, other) if other == key else None for other in KEY_SOURCES}
         chosen = replace(settings, **only)
-        if self.sources[key] != "dev" or (settings.data_dir / files.DEV_SECRET).exists():
-            self._try(key, lambda: _check_secret(chosen))
+        is_to_be_made = self.sources[key] == "dev" and not files.dev_secret(settings).exists()
+        if is_to_be_made:
+            chosen = replace(chosen, jwt_secret_file=None, jwt_secret="-" * 32)
         possible = self._try(key, lambda: keys.possible_algorithms(chosen))
         if not alone or possible is None:
             return settings
@@ -143,12 +144,6 @@ class _Check:
     def _fault(self, key: str, *messages: str) -> None:
         source = self.sources.get(key, "default")
         self.faults += [Fault(key, source, message) for message in messages]
-
-
-def _check_secret(settings: Settings) -> None:
-    secret = files.secret_bytes(settings)
-    if secret is not None:
-        files.check_secret(secret)
 
 
 def _accept(key: str, value: Any) -> Any:

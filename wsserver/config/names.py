@@ -7,34 +7,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from wsserver.config.faults import Faulty
-
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "HS": ("HS256", "HS384", "HS512"),
-    "RS": ("RS256", "RS384", "RS512"),
-    "PS": ("PS256", "PS384", "PS512"),
-    "ES": ("ES256", "ES384", "ES512"),
-    "EdDSA": ("EdDSA",),
-}
-"""Algorithms by family: the kind of key and what is done with it."""
-
-FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names}
-
-ROLES = ("user", "manager", "admin", "service")
-
-PERMISSIONS = (
-    "monitor",
-    "stats:read",
-    "connections:read",
-    "connections:disconnect",
-    "sessions:manage",
-    "sessions:any",
-    "messages:read",
-    "messages:publish",
-    "notifications:send",
-    "notifications:read",
-    "tokens:revoke",
-    "audit:read",
-)
+from wsserver.identity.claims import ROLES
+from wsserver.identity.keys import FAMILIES
+from wsserver.identity.permissions import ALL_PERMISSIONS
 
 _NODE = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _NAME = r"[^\W\d]\w*"
@@ -43,10 +18,10 @@ _PLUGIN = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
 
 def algorithm(text: str) -> str:
     """Check the name of a signature algorithm; case counts, as in a token's header."""
-    if text not in FAMILY_OF:
+    if text not in FAMILIES:
         raise Faulty(
-            f"must hold names out of {', '.join(FAMILY_OF)}, not {text[:40]!r}"
-            + did_you_mean(text, FAMILY_OF)
+            f"must hold names out of {', '.join(FAMILIES)}, not {text[:40]!r}"
+            + did_you_mean(text, FAMILIES)
         )
     return text
 
@@ -59,9 +34,9 @@ def permission_table(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, 
             messages.append(f"has an unknown role {role[:40]!r}" + did_you_mean(role, ROLES))
         messages += [
             f"gives role {role[:40]!r} an unknown permission {permission[:40]!r}"
-            + did_you_mean(permission, PERMISSIONS)
+            + did_you_mean(permission, ALL_PERMISSIONS)
             for permission in permissions
-            if permission not in PERMISSIONS
+            if permission not in ALL_PERMISSIONS
         ]
     if messages:
         raise Faulty(*messages)

@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_origins: tuple[str, ...] = ()
     """As a browser writes them. Empty: the same origin only."""
     allowed_hosts: tuple[str, ...] = ()
-    """``name`` (any port) or ``name:port``. ``accepted_hosts`` gives what holds when empty."""
+    """``name`` (any port) or ``name:port``. Empty: what follows from ``host``."""
     allow_query_token: bool = True
     trusted_proxies: tuple[str, ...] = ()
     """Networks in CIDR form whose ``X-Forwarded-For`` is believed."""

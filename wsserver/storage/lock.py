@@ -30,6 +30,9 @@ class ServerLock:
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_current = os.path.samestat(os.fstat(fd), os.stat(self._path))
+        except FileNotFoundError:
+            is_current = False
         except OSError:
             os.close(fd)
             raise DatabaseFault(
@@ -37,10 +40,15 @@ class ServerLock:
                 "another server is using it",
                 "stop that one first, or name another file",
             ) from None
+        if not is_current:  # its last holder removed it between our open and our lock
+            os.close(fd)
+            self.acquire()
+            return
         self._fd = fd
 
     def release(self) -> None:
-        """Let go of it; harmless twice."""
+        """Remove the file and let go of it; harmless twice."""
         if self._fd is not None:
+            self._path.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = None
