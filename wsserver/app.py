@@ -57,6 +57,7 @@ class System:
     application: Application
     tickets: Tickets
     verifier: TokenVerifier
+    hosts: Hosts
 
     @property
     def manager(self) -> WebSocketManager:
@@ -159,6 +160,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             keys=keys,
         )
     )
+    hosts = Hosts(settings.allowed_hosts or None, settings.host)
     context = WebContext(
         settings=settings,
         clock=clock,
@@ -166,7 +168,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         permissions=permissions,
         tickets=tickets,
         origins=Origins(settings.allowed_origins or None),
-        hosts=Hosts(settings.allowed_hosts or None, settings.host),
+        hosts=hosts,
         manager=manager,
         poller=poller,
         inspection=inspection,
@@ -177,7 +179,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         idempotency=idempotency,
         health=service.health,
     )
-    return System(service, make_application(context), tickets, verifier)
+    return System(service, make_application(context), tickets, verifier, hosts)
 
 
 def key_source(settings: Settings, clock: Clock) -> KeySource:

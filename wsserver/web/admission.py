@@ -10,7 +10,6 @@ from wsserver.errors import BadRequest, Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import Credential, extract_credential
 from wsserver.identity.ids import is_id
-from wsserver.identity.permissions import Permissions
 from wsserver.realtime.connection import MONITOR
 from wsserver.web.queries import parse_pairs
 
@@ -54,8 +53,12 @@ class Tickets(Protocol):
         ...
 
 
-class SessionAccess(Protocol):
-    """Knows who may enter a session."""
+class Access(Protocol):
+    """Knows who may enter a session, and who may monitor."""
+
+    def allows_monitoring(self, claims: Claims) -> bool:
+        """May the bearer watch the server?"""
+        ...
 
     def require(self, claims: Claims, session_id: str) -> None:
         """Raise ``Forbidden`` for those who may not."""
@@ -68,14 +71,12 @@ class Admission:
         self,
         verifier: Verifier,
         tickets: Tickets,
-        permissions: Permissions,
-        access: SessionAccess,
+        access: Access,
         admit: Callable[[Claims], None],
         allow_query_token: bool,
     ) -> None:
         self._verifier = verifier
         self._tickets = tickets
-        self._permissions = permissions
         self._access = access
         self._admit = admit
         self._allow_query_token = allow_query_token
@@ -91,10 +92,8 @@ class Admission:
             claims = self._tickets.peek(credential.value)
         else:
             claims = await self._verifier.verify(credential.value)
-        if knock.endpoint == MONITOR:
-            self._permissions.require(claims, "monitor")
-            if self._permissions.confined_to(claims) is not None:
-                raise Forbidden("the monitor shows the whole server, your role one organization")
+        if knock.endpoint == MONITOR and not self._access.allows_monitoring(claims):
+            raise Forbidden("this needs the permission monitor and a role of no one organization")
         if knock.session_id is not None:
             self._access.require(claims, knock.session_id)
         self._admit(claims)

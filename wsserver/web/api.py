@@ -44,9 +44,9 @@ class ApiHandler(BaseHandler):
 
     endpoints: Mapping[str, Endpoint]
 
-    def initialize(self, path: str, endpoints: Mapping[str, Endpoint]) -> None:
+    def initialize(self, route: str, endpoints: Mapping[str, Endpoint]) -> None:
         """Take the path's rows of the table (Tornado's hook)."""
-        self.route = path
+        self.route = route
         self.endpoints = endpoints
         self.allowed_methods = allowed_methods(endpoints)
         self.takes_any_host = any(each.takes_any_host for each in endpoints.values())

@@ -16,7 +16,7 @@ def make_application(context: WebContext) -> Application:
     """The Tornado application of one server."""
     context.documents = make_documents(ENDPOINTS, SOCKETS)
     return Application(
-        rules(),  # type: ignore[arg-type]
+        rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
         context=context,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import (
@@ -43,6 +43,10 @@ _WIRE = {
     "writes": "System calls that wrote",
     "slow_consumers": "Connections ended because they did not read",
 }
+Values = Iterable[tuple[tuple[str, ...], float]]
+"""Label values with what was measured."""
+
+STATES = ("ok", "degraded", "draining")
 _QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1"}
 
 
@@ -56,37 +60,37 @@ class ServerCollector(Collector):
         """All metrics, now."""
         context = self._context
         stats = context.manager.stats()
-        yield _gauge("info", "The node that answers", {(str(stats["node"]),): 1}, ("node",))
+        yield _gauge("info", "The node that answers", [((str(stats["node"]),), 1)], ("node",))
         yield from _of_stats(stats)
         counters = context.poller.counters
         for name, text in _WIRE.items():
-            yield _counter(f"wire_{name}", text, {(): getattr(counters, name)})
+            yield _counter(f"wire_{name}", text, [((), getattr(counters, name))])
         yield from _of_health(context.health())
         yield from _of_traffic(context.traffic)
 
 
 def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
     for key, (name, text) in _GAUGES.items():
-        yield _gauge(name, text, {(): stats[key]})
+        yield _gauge(name, text, [((), stats[key])])
     for key, (name, text) in _COUNTERS.items():
-        yield _counter(name, text, {(): stats[key]})
+        yield _counter(name, text, [((), stats[key])])
     for key, name, text in (
         ("deliver_ms", "deliver_seconds", "Time of the latest fan-outs"),
         ("rtt_ms", "rtt_seconds", "Round trips of the connections' latest pings"),
     ):
-        values = {
-            (quantile,): stats[key][rank] / 1000
+        values = [
+            ((quantile,), stats[key][rank] / 1000)
             for rank, quantile in _QUANTILES.items()
             if stats[key][rank] is not None
-        }
+        ]
         yield _gauge(name, text, values, ("quantile",))
 
 
 def _of_health(health: Mapping[str, Any]) -> Iterator[Metric]:
-    states = {(state,): int(health["status"] == state) for state in ("ok", "degraded", "draining")}
+    states = [((state,), int(health["status"] == state)) for state in STATES]
     yield _gauge("health", "1 for the state of the server", states, ("status",))
     checks = health["checks"]
-    results = {(name,): int(bool(check["ok"])) for name, check in checks.items()}
+    results = [((name,), int(bool(check["ok"]))) for name, check in checks.items()]
     yield _gauge("check", "1 for each check that is passed", results, ("check",))
     database = checks.get("database", {})
     for key, name, text, factor in (
@@ -95,24 +99,24 @@ def _of_health(health: Mapping[str, Any]) -> Iterator[Metric]:
         ("last_commit_ms", "database_commit_seconds", "Duration of the latest commit", 0.001),
     ):
         if database.get(key) is not None:
-            yield _gauge(name, text, {(): database[key] * factor})
+            yield _gauge(name, text, [((), database[key] * factor)])
     for key, name, text in (
         ("commits", "database_commits", "Transactions committed"),
         ("lost_writes", "database_lost_writes", "Writes that failed with nobody waiting"),
     ):
         if key in database:
-            yield _counter(name, text, {(): database[key]})
+            yield _counter(name, text, [((), database[key])])
 
 
 def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
-    yield _gauge("http_requests_under_way", "Requests not answered yet", {(): traffic.under_way})
-    answered = {
-        (method, route, str(status)): count
+    yield _gauge("http_requests_under_way", "Requests not answered yet", [((), traffic.under_way)])
+    answered = [
+        ((method, route, str(status)), count)
         for (method, route, status), count in traffic.answered.items()
-    }
+    ]
     labels = ("method", "route", "status")
     yield _counter("http_requests", "Requests answered", answered, labels)
-    refused = {(code,): count for code, count in traffic.refused.items()}
+    refused = [((code,), count) for code, count in traffic.refused.items()]
     yield _counter("handshakes_refused", "Handshakes refused", refused, ("code",))
     buckets, below = [], 0
     for bound in BUCKETS_S:
@@ -126,19 +130,15 @@ def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
     yield histogram
 
 
-def _gauge(
-    name: str, text: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...] = ()
-) -> Metric:
+def _gauge(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
     family = GaugeMetricFamily(f"wsserver_{name}", text, labels=labels)
-    for key, value in values.items():
+    for key, value in values:
         family.add_metric(key, value)
     return family
 
 
-def _counter(
-    name: str, text: str, values: Mapping[tuple[str, ...], float], labels: tuple[str, ...] = ()
-) -> Metric:
+def _counter(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
     family = CounterMetricFamily(f"wsserver_{name}", text, labels=labels)
-    for key, value in values.items():
+    for key, value in values:
         family.add_metric(key, value)
     return family

@@ -340,6 +340,6 @@ def rules() -> list[Rule]:
     """Tornado's routes: fixed paths first, as ``/users/disconnect`` is no user's."""
     paths = by_path()
     ordered = sorted(paths, key=lambda path: path.count("{"))
-    return [rule_for(path, ApiHandler, path=path, endpoints=paths[path]) for path in ordered] + [
+    return [rule_for(path, ApiHandler, route=path, endpoints=paths[path]) for path in ordered] + [
         rule_for(socket.path, SocketHandler, socket=socket) for socket in SOCKETS
     ]

@@ -151,8 +151,7 @@ class SocketHandler(BaseHandler):
         return Admission(
             context.verifier,
             context.tickets,
-            context.permissions,
-            context.manager.access,
+            context.manager.sessions.access,
             context.manager.admit,
             context.settings.allow_query_token,
         )
