@@ -47,7 +47,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         "/tokens/revoke": {"jti": "j"},
         "/ping/{user_id}": {"timeout_s": 10},
     }
-    seen = set()
+    seen: set[tuple[str, str]] = set()
     for endpoint in sorted(ENDPOINTS, key=lambda each: each.method == "DELETE"):
         if not (isinstance(endpoint.answer, type) and issubclass(endpoint.answer, msgspec.Struct)):
             continue
@@ -64,7 +64,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         typed = msgspec.convert(decoded, endpoint.answer, strict=True)
         unknown = _missing(decoded, msgspec.to_builtins(typed))
         assert not unknown, (endpoint.path, unknown)
-        seen.add(short)
+        seen.add((endpoint.method, short))
     assert len(seen) == 24
 
 

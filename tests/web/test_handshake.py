@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import weakref
 
 import pytest
 from web_server import API, KEY, Server, Socket, token
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.typing import Subprotocol
 
 from wsserver.errors import MEANINGS
 from wsserver.web.sockets import SocketHandler
 
 S1 = "/ws/chat/session/s1"
+V1 = Subprotocol("wsserver.v1")
 MONITOR = "/ws/admin/monitor"
 
 
@@ -79,6 +84,21 @@ async def test_frames_sent_with_the_request_are_not_lost(server: Server) -> None
     frame = bytes((0x81, 0x80 | len(text))) + mask + text
     socket = await server.knock(bearer=token("u1", "user"), after=frame)
     assert (await socket.push("pong"))["ref"] == "early"
+
+
+@pytest.mark.gen_test
+async def test_a_real_client_library_comes_in_and_is_refused(server: Server) -> None:
+    url = f"ws://127.0.0.1:{server.port}/ws/chat"
+    headers = {"Authorization": f"Bearer {token('u1', 'user')}"}
+    async with connect(url, additional_headers=headers, subprotocols=[V1]) as client:
+        assert json.loads(await client.recv())["type"] == "connection_established"
+    async with connect(url, subprotocols=[V1]) as client:
+        with pytest.raises(ConnectionClosedError):
+            await client.recv()
+        assert (client.close_code, client.close_reason) == (4500, "Token missing")
+    with pytest.raises(InvalidStatus) as refusal:
+        await connect(url)
+    assert refusal.value.response.status_code == 401
 
 
 # Refusals
@@ -169,9 +189,7 @@ async def test_the_sixth_connection_is_refused(server: Server) -> None:
 
 @pytest.mark.gen_test
 async def test_the_oldest_is_evicted_under_the_other_policy(start_server) -> None:
-    server = await start_server(
-        connection_limit_policy="evict_oldest", max_connections_per_user=2
-    )
+    server = await start_server(connection_limit_policy="evict_oldest", max_connections_per_user=2)
     sockets = [await server.connect("u1") for _ in range(3)]
     assert (await sockets[0].closed())[0] == 4504
 
@@ -199,9 +217,7 @@ async def test_a_full_and_a_draining_server_say_when_to_come_back(start_server) 
 async def test_a_foreign_page_gets_403_whatever_it_offers(start_server, origin: str) -> None:
     server = await start_server(allowed_origins=("https://app.example.com",))
     for extra in ({}, {"Sec-Fetch-Site": "same-origin"}):
-        socket = await server.knock(
-            bearer=token("u1", "user"), headers={"Origin": origin, **extra}
-        )
+        socket = await server.knock(bearer=token("u1", "user"), headers={"Origin": origin, **extra})
         assert (socket.response.status, socket.response.code) == (403, "origin_forbidden")
     good = await server.knock(
         bearer=token("u1", "user"), headers={"Origin": "https://app.example.com"}
@@ -357,7 +373,7 @@ async def test_a_client_that_leaves_at_once_is_no_error(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(20):
-        reader, writer = await server.open()
+        _reader, writer = await server.open()
         writer.write(
             (
                 "GET /ws/chat HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"

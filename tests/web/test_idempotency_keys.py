@@ -83,7 +83,9 @@ async def test_a_malformed_key(server: Server, value: str) -> None:
 async def test_refusals_and_failures_are_not_kept(server: Server) -> None:
     user = token("u1", "user")
     assert (await server.post("/broadcast", headers=key("a"), bearer=user, **HINT)).status == 403
-    assert (await server.post("/broadcast", headers=key("b"), type="connection_established")).status == 422
+    assert (
+        await server.post("/broadcast", headers=key("b"), type="connection_established")
+    ).status == 422
     assert (await server.post("/broadcast", headers=key("b"), **HINT)).status == 200
 
     broadcast = server.context.publishing.broadcast

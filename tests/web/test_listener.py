@@ -17,9 +17,7 @@ from wsserver.web.server import KEPT_BACK, Listener
 async def second_listener(server: Server, limit: int) -> tuple[Listener, int, list[int]]:
     """Another door to the same application, with its own idea of the descriptor limit."""
     limits = [limit]
-    listener = Listener(
-        server.system.application, server.context.settings, limit=lambda: limits[0]
-    )
+    listener = Listener(server.system.application, server.context.settings, limit=lambda: limits[0])
     sockets = bind_sockets(0, "127.0.0.1")
     listener.start(sockets)
     return listener, sockets[0].getsockname()[1], limits
@@ -88,7 +86,7 @@ async def test_stopping_waits_for_requests_under_way(server: Server) -> None:
     ping = await socket.push("ping")
     stopping = asyncio.ensure_future(server.listener.stop(5.0))
     await asyncio.sleep(0)
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         await server.open()
     socket.send(type="pong", id=ping["id"])
     assert (await pinged).status == 200

@@ -9,9 +9,7 @@ from web_server import API, Server, token
 
 
 @pytest.mark.gen_test(timeout=20)
-async def test_a_canary_is_found_nowhere(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_canary_is_found_nowhere(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     good = token("canary", "admin")
     bad = "canary-bad-token.part.part"
@@ -39,7 +37,7 @@ async def test_a_canary_is_found_nowhere(
         ):
             socket = await server.knock(**options)  # type: ignore[arg-type]
             answers.append(repr(socket.response.headers).encode())
-            opcode, payload = await socket.frame()
+            _opcode, payload = await socket.frame()
             answers.append(payload)
 
     def broken(*args: object) -> None:

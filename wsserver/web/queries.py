@@ -165,9 +165,7 @@ def _shown(name: str) -> str:
 
 @cache
 def _numbers(kind: type[Struct]) -> frozenset[str]:
-    return frozenset(
-        field.name for field in msgspec.structs.fields(kind) if _is_number(field.type)
-    )
+    return frozenset(field.name for field in msgspec.structs.fields(kind) if _is_number(field.type))
 
 
 def _is_number(kind: Any) -> bool:
