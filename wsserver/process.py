@@ -19,7 +19,7 @@ from typing import Any
 from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build
-from wsserver.config import ConfigFaults, Fault, Settings, accepted_hosts
+from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.development import announce
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.faults import DatabaseFault
@@ -66,7 +66,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
     _spare_the_collector()
     url = url_of(sockets[0])
     print(f"listening on {url}", file=sys.stderr, flush=True)
-    if accepted_hosts(settings) is None:
+    if system.hosts.takes_any:
         log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
     forget = announce(system, settings, url) if dev else contextlib.nullcontext()
     with forget:

@@ -86,7 +86,9 @@ class Administration:
         if not scope.has_user(user_id):
             raise NotFound("user", user_id)
         connections = scope.filter(self._hub.of_user(user_id))
-        trips = await asyncio.gather(*(self._manager.ping(c, timeout_s) for c in connections))
+        trips = await asyncio.gather(
+            *(self._manager.heartbeat.measure(c, timeout_s) for c in connections)
+        )
         return {
             "user_id": user_id,
             "online": bool(connections),
@@ -116,7 +118,7 @@ class Administration:
         )
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
-                self._manager.enforce_access(connection)
+                self._manager.sessions.enforce_access(connection, self._manager.close)
         self._record(
             actor,
             "members",

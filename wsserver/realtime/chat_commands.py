@@ -57,22 +57,24 @@ class ChatCommands:
 
     def pong(self, connection: ConnectionInfo, command: commands.Pong) -> None:
         """Take the answer to a heartbeat."""
-        self._manager.note_pong(connection, command.id if command.id is not UNSET else None)
+        self._manager.heartbeat.note_pong(
+            connection, command.id if command.id is not UNSET else None
+        )
 
     def join_session(self, connection: ConnectionInfo, command: commands.JoinSession) -> Answer:
         """Join a session; joining again gives the same answer."""
         session_id = command.session_id
         if connection.session_id not in (None, session_id):
             raise SessionBound(str(connection.session_id))
-        self._manager.access.require(connection.claims, session_id)
+        self._manager.sessions.access.require(connection.claims, session_id)
         since = command.since if command.since is not UNSET else None
-        return "session_joined", self._manager.join(connection, session_id, since)
+        return "session_joined", self._manager.sessions.join(connection, session_id, since)
 
     def leave_session(self, connection: ConnectionInfo, command: commands.LeaveSession) -> Answer:
         """Leave a session; leaving one that was not joined changes nothing."""
         if connection.session_id is not None:
             raise SessionBound(connection.session_id)
-        self._manager.leave(connection, command.session_id)
+        self._manager.sessions.leave(connection, command.session_id)
         return "session_left", {"session_id": command.session_id, "user_id": connection.user_id}
 
     async def send_message(

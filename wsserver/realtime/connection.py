@@ -36,6 +36,13 @@ class Gate(Protocol):
         """The connection has ended, for whatever reason."""
 
 
+class Close(Protocol):
+    """Ends a connection: the manager's ``close``."""
+
+    def __call__(self, connection: ConnectionInfo, code: int, reason: str) -> None:
+        """Close with a code and a reason of at most 123 bytes."""
+
+
 class ConnectionInfo:
     """One WebSocket: whose it is, what it has joined, when it was last heard of.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.errors import RateLimited, WsServerError
@@ -20,7 +20,7 @@ from wsserver.protocol.commands import (
     is_ref,
 )
 from wsserver.protocol.pushes import error_reply, reply
-from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.limits import MessageRate, TokenBucket
 from wsserver.realtime.statistics import Statistics
 from wsserver.tasks import Tasks
@@ -41,13 +41,6 @@ class _InternalError(WsServerError):
     code = "internal_error"
 
 
-class Closer(Protocol):
-    """Ends a connection."""
-
-    def __call__(self, connection: ConnectionInfo, code: int, reason: str) -> None:
-        """Close with a code and a reason of at most 123 bytes."""
-
-
 class Dispatcher:
     """Runs the commands of each connection one after the other, each answered exactly once.
 
@@ -63,7 +56,7 @@ class Dispatcher:
         statistics: Statistics,
         clock: Clock,
         tasks: Tasks,
-        close: Closer,
+        close: Close,
     ) -> None:
         self._chat = (CHAT_COMMANDS, handlers)
         self._monitor = (MONITOR_COMMANDS, handlers | monitor_handlers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
@@ -104,17 +106,10 @@ class Heartbeat:
             if not frames:  # one encoding for all that are due in this tick
                 self._round += 1
                 ping_id = f"ping_{self._round}"
-                text = push("ping", rfc3339(wall), id=ping_id)
-                frames = build_frame(text) + build_frame(ping_id.encode(), PING)
-            self.note_ping(connection, ping_id, now, wall)
+                frames = _ping_frames(ping_id, wall)
+            self._note_ping(connection, ping_id, now, wall)
             connection.websocket.send(frames)
             self._pings.schedule(now + self.settings.interval_s, connection_id)
-
-    def note_ping(self, connection: ConnectionInfo, ping_id: str, now: float, wall: float) -> None:
-        """Remember a ping, so that its answer gives the round trip."""
-        connection.ping_id = ping_id
-        connection.pinged_at = now
-        connection.last_ping = wall
 
     def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> None:
         """Note an answer; the first one to the latest ping gives the round trip."""
@@ -123,3 +118,47 @@ class Heartbeat:
             elapsed = self._clock.monotonic() - connection.pinged_at
             connection.rtt_ms = round(elapsed * 1000, 3)
             connection.ping_id = ""
+        waiters = connection.waiters
+        if waiters and ping_id in waiters:
+            answer = waiters.pop(ping_id)
+            if not answer.done():
+                answer.set_result(self._clock.monotonic())
+
+    async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
+        """Ping one connection now and wait: its round trip in ms, None without a timely answer."""
+        if not connection.is_alive:
+            return None
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        ping_id = new_id("ping", wall)
+        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+        waiters = connection.waiters = connection.waiters or {}
+        waiters[ping_id] = answer
+        self._note_ping(connection, ping_id, now, wall)
+        connection.websocket.send(_ping_frames(ping_id, wall))
+        try:
+            answered_at = await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            return None
+        finally:
+            waiters.pop(ping_id, None)
+        return None if answered_at is None else round((answered_at - now) * 1000, 3)
+
+    @staticmethod
+    def give_up(connection: ConnectionInfo) -> None:
+        """Tell those who measure a connection that has gone."""
+        for answer in (connection.waiters or {}).values():
+            if not answer.done():
+                answer.set_result(None)
+
+    @staticmethod
+    def _note_ping(connection: ConnectionInfo, ping_id: str, now: float, wall: float) -> None:
+        connection.ping_id = ping_id
+        connection.pinged_at = now
+        connection.last_ping = wall
+
+
+def _ping_frames(ping_id: str, wall: float) -> bytes:
+    """Both kinds of ping in one write: scripts see the JSON one, browsers answer the other."""
+    return build_frame(push("ping", rfc3339(wall), id=ping_id)) + build_frame(
+        ping_id.encode(), PING
+    )

@@ -91,7 +91,7 @@ class Inspection:
         ids = sorted(filter(scope.has_session, self._hub.session_connections))
         part = page(ids, str, window)
         return {
-            "sessions": [self._manager.session_view(id_) for id_ in part.items],
+            "sessions": [self._manager.sessions.view(id_) for id_ in part.items],
             "total": part.total,
             "next_cursor": part.next_cursor,
         }
@@ -99,9 +99,9 @@ class Inspection:
     def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used."""
         scope = self._scope(actor, "connections:read")
-        if not (scope.has_session(session_id) and self._manager.is_session_known(session_id)):
+        if not (scope.has_session(session_id) and self._manager.sessions.is_known(session_id)):
             raise NotFound("session", session_id)
-        return self._manager.session_view(session_id)
+        return self._manager.sessions.view(session_id)
 
     def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
         """The connections that have joined a session; empty when nobody has."""

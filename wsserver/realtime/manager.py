@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,6 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
-from wsserver.protocol.types import Position
 from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
@@ -25,9 +23,11 @@ from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitors import Monitors
+from wsserver.realtime.presence import Presence
 from wsserver.realtime.router import Message, Router, Sent
+from wsserver.realtime.sessions import Sessions
 from wsserver.realtime.statistics import Statistics
-from wsserver.wire.frames import PING, build_frame
+from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
@@ -82,13 +82,14 @@ class WebSocketManager:
         self.hub = hub
         self.events = events
         self.statistics = statistics
-        self.access = access
         self.limits = limits
         self.is_draining = False
-        self.epoch = new_id("epoch", clock.wall())
+        self.sessions = Sessions(
+            hub, router, events, access, members, new_id("epoch", clock.wall())
+        )
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
         self.monitors = Monitors(events, self.stats, clock)
-        self._members = members
+        self._presence = Presence(hub, router, self.monitors, members)
         self._router = router
         self._poller = poller
         self._clock = clock
@@ -173,7 +174,7 @@ class WebSocketManager:
             heartbeat_interval=settings.interval_s,
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
-            inbox={"epoch": self.epoch, "offset": 0, "pending": 0},
+            inbox={**self.sessions.position(), "pending": 0},
             protocol=connection.protocol,
         )
 
@@ -190,104 +191,16 @@ class WebSocketManager:
             connections=len(self.hub.user_connections[connection.user_id]),
         )
         if is_first:
-            self._tell_status(connection, "online", self._sessions_of(connection))
+            self._presence.tell(connection, "online", self._presence.sessions_of(connection))
         if connection.session_id is not None:
-            joined = self.join(connection, connection.session_id, None)
-            self.send(connection, "session_joined", **joined)
+            joined = self.sessions.join(connection, connection.session_id)
+            self._router.push(connection, "session_joined", **joined)
         self._warn_of_expiry(self._clock.wall())
-
-    def _sessions_of(self, connection: ConnectionInfo) -> set[str]:
-        """The sessions whose people should know that this user comes or goes."""
-        sessions = self._members.sessions_of(connection.user_id)
-        if connection.session_id is not None:
-            sessions.add(connection.session_id)
-        if connection.claims.sessions != "*":
-            sessions |= connection.claims.sessions
-        return sessions
 
     def _is_at_limit(self, user_id: str) -> bool:
         return len(self.hub.user_connections.get(user_id, ())) >= self.limits.per_user
 
-    # Sessions
-
-    def join(
-        self, connection: ConnectionInfo, session_id: str, since: Position | None
-    ) -> dict[str, Any]:
-        """Put a connection into a session; returns the members of its ``session_joined``."""
-        is_first = self.hub.join(connection, session_id)
-        who = {"session_id": session_id, "user_id": connection.user_id}
-        if is_first:
-            self._post_to_session("session_joined", connection, who)
-        self.events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
-        position = self.position()
-        return {
-            **who,
-            **position,
-            "recovered": since is not None and since.epoch == self.epoch and since.offset == 0,
-            "messages": [],
-            "users": self.hub.presence(session_id),
-        }
-
-    def leave(self, connection: ConnectionInfo, session_id: str) -> None:
-        """Take a connection out of a session, if it is in it."""
-        if connection.sessions is None or session_id not in connection.sessions:
-            return
-        is_last = self.hub.leave(connection, session_id)
-        who = {"session_id": session_id, "user_id": connection.user_id}
-        if is_last:
-            self._post_to_session("session_left", connection, who)
-        self.events.emit(events.SESSION_LEFT, connection_id=connection.connection_id, **who)
-
-    def enforce_access(self, connection: ConnectionInfo) -> None:
-        """Put a connection out of the sessions that it may no longer be in, at once."""
-        if connection.session_id is not None:
-            if not self.access.allows(connection.claims, connection.session_id):
-                self.close(connection, CloseCode.FORBIDDEN, "no access to the session any more")
-            return
-        for session_id in list(connection.sessions or ()):
-            if not self.access.allows(connection.claims, session_id):
-                self.leave(connection, session_id)
-                self.send(
-                    connection, "session_left", session_id=session_id, user_id=connection.user_id
-                )
-
-    def position(self) -> dict[str, Any]:
-        """Where a stream stands; nothing is kept, so each is empty and as old as the process."""
-        return {"epoch": self.epoch, "offset": 0}
-
-    def is_session_known(self, session_id: str) -> bool:
-        """Was the session ever used?"""
-        return session_id in self.hub.known_sessions or bool(self._members.of_session(session_id))
-
-    def session_view(self, session_id: str) -> dict[str, Any]:
-        """A session as the REST API shows it."""
-        return {
-            "session_id": session_id,
-            "users": self.hub.presence(session_id),
-            "members": self._members.of_session(session_id),
-            "connections": len(self.hub.session_connections.get(session_id, ())),
-            **self.position(),
-        }
-
-    def _post_to_session(self, type_: str, connection: ConnectionInfo, who: dict[str, Any]) -> None:
-        self._router.post(
-            Message(
-                type=type_,
-                members=who,
-                target=session(who["session_id"]),
-                exclude_users=frozenset((connection.user_id,)),
-                is_addressed=False,
-            )
-        )
-
     # Sending
-
-    def send(self, connection: ConnectionInfo, type_: str, **members: Any) -> None:
-        """Push to one connection of this node."""
-        if connection.is_alive:
-            self.statistics.messages_sent += 1
-            text = push(type_, rfc3339(self._clock.wall()), **members)
-            connection.websocket.send(build_frame(text))
 
     async def send_to_user(self, user_id: str, type_: str, **members: Any) -> Sent:
         """Push to all connections of a user, on every node."""
@@ -318,36 +231,7 @@ class WebSocketManager:
 
     def ponged(self, connection: ConnectionInfo, payload: bytes) -> None:
         """An RFC 6455 pong has come; its payload is the id of the ping."""
-        self.note_pong(connection, payload.decode("ascii", "replace"))
-
-    def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> None:
-        """Take the answer to a ping, whichever of the two kinds came first."""
-        self.heartbeat.note_pong(connection, ping_id)
-        waiters = connection.waiters
-        if waiters and ping_id in waiters:
-            answer = waiters.pop(ping_id)
-            if not answer.done():
-                answer.set_result(self._clock.monotonic())
-
-    async def ping(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
-        """Measure a round trip now, in milliseconds; None if no answer came in time."""
-        if not connection.is_alive:
-            return None
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        ping_id = new_id("ping", wall)
-        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
-        waiters = connection.waiters = connection.waiters or {}
-        waiters[ping_id] = answer
-        self.heartbeat.note_ping(connection, ping_id, now, wall)
-        text = push("ping", rfc3339(wall), id=ping_id)
-        connection.websocket.send(build_frame(text) + build_frame(ping_id.encode(), PING))
-        try:
-            answered_at = await asyncio.wait_for(answer, timeout_s)
-        except TimeoutError:
-            return None
-        finally:
-            waiters.pop(ping_id, None)
-        return None if answered_at is None else round((answered_at - now) * 1000, 3)
+        self.heartbeat.note_pong(connection, payload.decode("ascii", "replace"))
 
     # Tokens
 
@@ -356,7 +240,9 @@ class WebSocketManager:
         self._expiry.discard(connection)
         self.hub.reclaim(connection, claims)
         self._expiry.add(connection)
-        self.enforce_access(connection)
+        if connection.is_monitor and not self.sessions.access.allows_monitoring(claims):
+            self.close(connection, CloseCode.FORBIDDEN, "not permitted to monitor any more")
+        self.sessions.enforce_access(connection, self.close)
 
     def expire_tokens(self) -> None:
         """Warn those whose token is about to run out, close those whose has."""
@@ -367,7 +253,9 @@ class WebSocketManager:
     def _warn_of_expiry(self, wall: float) -> list[ConnectionInfo]:
         warn, expired = self._expiry.due(wall)
         for connection in warn:
-            self.send(connection, "token_expiring", expires_at=rfc3339(connection.claims.exp))
+            self._router.push(
+                connection, "token_expiring", expires_at=rfc3339(connection.claims.exp)
+            )
         return expired
 
     # Going
@@ -397,15 +285,12 @@ class WebSocketManager:
         connection.is_alive = False
         self.statistics.disconnections += 1
         self._expiry.discard(connection)
-        sessions = self._sessions_of(connection) | (connection.sessions or set())
-        for session_id in list(connection.sessions or ()):
-            self.leave(connection, session_id)
+        sessions = self._presence.sessions_of(connection)
+        self.sessions.leave_all(connection)
         is_last = self.hub.remove(connection)
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
-        for answer in (connection.waiters or {}).values():
-            if not answer.done():
-                answer.set_result(None)
+        self.heartbeat.give_up(connection)
         log.info(
             "closed connection=%s user=%s code=%d reason=%s",
             connection.connection_id,
@@ -424,24 +309,7 @@ class WebSocketManager:
             connections=len(self.hub.user_connections.get(connection.user_id, ())),
         )
         if is_last:
-            self._tell_status(connection, "offline", sessions)
-
-    def _tell_status(self, connection: ConnectionInfo, status: str, sessions: set[str]) -> None:
-        """Tell the monitors and the people of the user's sessions; each connection once."""
-        user_id = connection.user_id
-        members = {
-            "user_id": user_id,
-            "status": status,
-            "connections": len(self.hub.user_connections.get(user_id, ())),
-        }
-        self.monitors.tell("user_status_update", except_user=user_id, **members)
-        told: set[str] = set()
-        for session_id in sessions:
-            for other in self.hub.of_session(session_id):
-                if other.user_id == user_id or other.is_monitor or other.connection_id in told:
-                    continue
-                told.add(other.connection_id)
-                self.send(other, "user_status_update", **members)
+            self._presence.tell(connection, "offline", sessions)
 
     def drain(self) -> None:
         """Let nobody in any more, and tell everybody to come back, each at another time.
@@ -454,7 +322,7 @@ class WebSocketManager:
         window_ms = max(5000, 2 * len(connections))
         for index, connection in enumerate(connections):
             after_ms = 1000 + index * window_ms // len(connections)
-            self.send(connection, "server_draining", reconnect_after_ms=after_ms)
+            self._router.push(connection, "server_draining", reconnect_after_ms=after_ms)
             self.close(
                 connection, CloseCode.RESTART, f"server restarts; reconnect_after_ms={after_ms}"
             )

@@ -96,6 +96,13 @@ class Router:
         """Send a signal whose outcome nobody waits for."""
         self._broker.post(self._publication(message))
 
+    def push(self, connection: ConnectionInfo, type_: str, **members: Any) -> None:
+        """Push to one connection of this node, past the broker."""
+        if connection.is_alive:
+            self._statistics.messages_sent += 1
+            text = push(type_, rfc3339(self._clock.wall()), **members)
+            connection.websocket.send(build_frame(text))
+
     def deliver(self, publication: Publication) -> Receipt:
         """Write a publication to this node's connections: one frame, whoever gets it."""
         started = self._clock.monotonic()
