@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from web_server import API, Server, token
+
+from tests.web.web_server import API, Server, token
 
 
 @pytest.mark.gen_test
