@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -327,4 +327,4 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-MakeLive = Callable[..., Live]
+MakeLive = Callable[..., Awaitable[Live]]

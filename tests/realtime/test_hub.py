@@ -33,8 +33,11 @@ class HubAgainstAModel(RuleBasedStateMachine):
     def user_in(self, user: str, session_id: str) -> bool:
         return any((c.connection_id, session_id) in self.joined for c in self.of_user(user))
 
-    @rule(user=USERS, organization_id=st.sampled_from(ORGANIZATIONS),
-          role=st.sampled_from(["user", "admin"]))
+    @rule(
+        user=USERS,
+        organization_id=st.sampled_from(ORGANIZATIONS),
+        role=st.sampled_from(["user", "admin"]),
+    )
     def add(self, user: str, organization_id: str | None, role: str) -> None:
         connection = fake_connection(user, organization_id=organization_id, role=role)
         is_first = not self.of_user(user)
