@@ -1,4 +1,4 @@
-"""The live side wired together as ``app.build`` does, and clients on the other end of its sockets."""
+"""The live side wired together as ``app.build`` does, and clients at the far end of its sockets."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Live:
         clock: Any,
         path: Path,
         *,
-        heartbeat: HeartbeatSettings = HeartbeatSettings(),
-        limits: ConnectionLimits = ConnectionLimits(),
-        rate: MessageRate = MessageRate(1e6, 1e6),
+        heartbeat: HeartbeatSettings | None = None,
+        limits: ConnectionLimits | None = None,
+        rate: MessageRate | None = None,
         queue_limit_bytes: int = 1024 * 1024,
     ) -> None:
         self.clock = clock
@@ -93,8 +93,8 @@ class Live:
             statistics=self.statistics,
             access=self.access,
             members=self.members,
-            heartbeat=heartbeat,
-            limits=limits,
+            heartbeat=heartbeat or HeartbeatSettings(),
+            limits=limits or ConnectionLimits(),
             clock=clock,
         )
         self.inspection = Inspection(manager, self.permissions)
@@ -116,7 +116,7 @@ class Live:
         manager.dispatcher = Dispatcher(
             self.handlers,
             self.monitor_handlers,
-            rate,
+            rate or MessageRate(1e6, 1e6),
             self.statistics,
             clock,
             self.tasks,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from live_server import Live
+from tests.realtime.live_server import Live
 
 
 @pytest.mark.gen_test

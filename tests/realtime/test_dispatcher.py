@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
+from tests.realtime.fake_connections import fake_connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_server import PING, Client, Live, MakeLive, settle
+from tests.realtime.live_server import PING, Client, Live, MakeLive, settle
 from tornado.ioloop import IOLoop
 
 from wsserver.clock import Clock

@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
 from hypothesis import given
 from hypothesis import strategies as st
-from live_server import PONG, Live, settle
 
+from tests.realtime.fake_connections import fake_connection
+from tests.realtime.live_server import PONG, Live, settle
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
 

@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.realtime.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
 from wsserver.realtime import hub as hub_module
 from wsserver.realtime.hub import Hub

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 import pytest
-from live_server import Client, Live, MakeLive, settle
+from tests.realtime.live_server import Client, Live, MakeLive, settle
 
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.realtime.heartbeat import HeartbeatSettings
@@ -335,7 +335,7 @@ async def test_a_program_pushes_to_users_sessions_and_everybody(live: Live) -> N
         assert sent.receipt.matched == sent.receipt.sent == sum(expected)
         got = [await client.rest() for client in (u1, u2)]
         assert [len(pushes) for pushes in got] == expected
-        for push in sum(got, []):
+        for push in (push for pushes in got for push in pushes):
             assert (push["type"], push["data"], push["id"]) == ("x", 1, sent.message_id)
 
 
