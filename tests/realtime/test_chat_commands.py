@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+
 from tests.realtime.live_server import Live, settle
 
 POSITION_FIELDS = {"epoch", "offset"}

@@ -6,12 +6,12 @@ import logging
 from typing import Any
 
 import pytest
-from tests.realtime.fake_connections import fake_connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.realtime.live_server import PING, Client, Live, MakeLive, settle
 from tornado.ioloop import IOLoop
 
+from tests.realtime.fake_connections import fake_connection
+from tests.realtime.live_server import PING, Client, Live, MakeLive, settle
 from wsserver.clock import Clock
 from wsserver.realtime.dispatcher import BACKLOG_LIMIT, Dispatcher
 from wsserver.realtime.limits import MessageRate

@@ -6,8 +6,8 @@ import socket
 from typing import Any
 
 import pytest
-from tests.realtime.live_server import Client, Live, MakeLive, settle
 
+from tests.realtime.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.realtime.heartbeat import HeartbeatSettings
 from wsserver.realtime.manager import ConnectionLimits, Newcomer

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.realtime.live_server import Live, MakeLive
 
+from tests.realtime.live_server import Live, MakeLive
 from wsserver.realtime.members import Members
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.realtime.live_server import Client, Live
 
+from tests.realtime.live_server import Client, Live
 from wsserver.errors import Forbidden, ValidationFailed
 from wsserver.protocol.requests import (
     BatchRequest,
@@ -37,9 +37,7 @@ def people(live: Live, io_loop: Any) -> dict[str, Client]:
             ("other", "o2", ["s_other", "s_mixed"]),
             ("free", None, ["s_free"]),
         ):
-            people[user] = await live.connect(
-                user, sessions="*", organization_id=organization_id
-            )
+            people[user] = await live.connect(user, sessions="*", organization_id=organization_id)
             for session_id in sessions:
                 await people[user].call("join_session", session_id=session_id)
         for client in people.values():
@@ -50,7 +48,7 @@ def people(live: Live, io_loop: Any) -> dict[str, Client]:
 
 
 async def who_got(people: dict[str, Client]) -> str:
-    return " ".join(name for name, client in people.items() if await client.rest())
+    return " ".join([name for name, client in people.items() if await client.rest()])
 
 
 @pytest.mark.gen_test
@@ -68,9 +66,7 @@ async def test_publishing_needs_its_permission(live: Live, role: str, may: bool)
             lambda who: live.publishing.publish_to(
                 who, session("s1"), read_request({"type": "x"}, TargetedBody)
             ),
-            lambda who: live.publishing.batch(
-                who, read_request({"messages": [{}]}, BatchRequest)
-            ),
+            lambda who: live.publishing.batch(who, read_request({"messages": [{}]}, BatchRequest)),
         ):
             if allowed:
                 await call(each)
@@ -125,7 +121,7 @@ async def test_a_manager_reaches_its_organization_alone(
         assert await who_got(people) == admin
     boss = live.actor("manager", organization_id="o1")
     if manager is None:
-        with pytest.raises(Forbidden, match="organization|not yours"):
+        with pytest.raises(Forbidden, match=r"organization|not yours"):
             await live.publishing.publish(boss, request)
         with pytest.raises(Forbidden):
             live.publishing.explain(boss, request)
@@ -226,9 +222,7 @@ async def test_a_message_of_the_wrong_shape_names_its_field(
 
 
 @pytest.mark.gen_test
-async def test_a_batch_is_judged_one_by_one_in_order(
-    live: Live, people: dict[str, Client]
-) -> None:
+async def test_a_batch_is_judged_one_by_one_in_order(live: Live, people: dict[str, Client]) -> None:
     messages = [
         {"type": "x", "data": 1, "target": {"type": "user", "id": "mine"}},
         {"type": "x", "target": {"type": "user"}},
