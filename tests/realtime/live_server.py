@@ -161,11 +161,7 @@ class Live:
         **claims: Any,
     ) -> Client:
         """A client that is connected and, unless told otherwise, has read its greeting."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        fd = os.dup(ours.fileno())
-        ours.close()
-        client = Client(theirs)
+        fd, client = socket_pair()
         self.clients.append(client)
         newcomer = Newcomer(
             claims=self.claims(user, **claims),
@@ -319,6 +315,13 @@ class Client:
             self._buffer += data
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
+
+
+def socket_pair() -> tuple[int, Client]:
+    """A descriptor for a poller to own, and the client at its far end."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return ours.detach(), Client(theirs)
 
 
 async def settle() -> None:
