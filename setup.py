@@ -45,7 +45,7 @@ setup(
     packages=find_namespace_packages(include=["wsserver*", "wsctl*"]),
     package_data={"wsserver": ["py.typed", "static/**/*"], "wsctl": ["py.typed"]},
     entry_points={
-        "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.cli:main"],
+        "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.__main__:main"],
     },
     install_requires=[
         "tornado>=6.6.1,<6.7",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import tornado.web
 from kosoku import FailureError, run_fuzzingclient
@@ -89,7 +87,9 @@ async def test_every_case_passes(io_loop: IOLoop, readiness: type) -> None:
         ]
         assert failed == []
         assert len(results) > 200
-        print(functools.reduce(lambda c, r: {**c, r.behavior.value: c.get(r.behavior.value, 0) + 1}, results, {}), [r.case_id for r in results if r.behavior.value != "OK"], [ (r.case_id,r.behavior_close.value) for r in results if r.behavior_close.value != "OK"])
+        # The suite itself expects no particular outcome of these.
+        not_ok = {case.case_id for case in results if case.behavior.value != "OK"}
+        assert not_ok <= {"7.1.6", "7.13.1", "7.13.2"}
         assert await poller.wait_closed(10)
     finally:
         server.stop()

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
-from wsserver.identity.permissions import Permissions
+from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 
 
 class SessionAccess:
-    """Decides who may enter a session (by claim, member list or permission), and who may monitor."""
+    """Decides who may enter a session (by claim, member list, permission) and who may monitor."""
 
     def __init__(self, permissions: Permissions, is_member: Callable[[str, str], bool]) -> None:
         self._permissions = permissions
@@ -34,10 +34,7 @@ class SessionAccess:
 
     def allows_monitoring(self, claims: Claims) -> bool:
         """May the bearer watch the server? Not who is confined: a monitor sees everybody."""
-        return (
-            self._permissions.allows(claims, "monitor")
-            and self._permissions.confined_to(claims) is None
-        )
+        return claims.role in UNCONFINED_ROLES and self._permissions.allows(claims, "monitor")
 
 
 class Scope:

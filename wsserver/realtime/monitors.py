@@ -85,7 +85,8 @@ class Monitors:
         name = event["name"]
         frame = b""
         for connection in list(self._connections):
-            if any(fnmatchcase(name, glob) for glob in connection.subscription.events):
+            globs = connection.subscription.events
+            if any(fnmatchcase(name, glob) or glob == "event" for glob in globs):
                 frame = frame or self._frame("event", event=event)
                 connection.websocket.send(frame)
 

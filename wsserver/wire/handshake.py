@@ -15,8 +15,8 @@ _VERSION: Final = "13"
 class Headers(Protocol):
     """Request headers: names in any case, repeated ones joined with commas."""
 
-    def get(self, name: str, default: str = "", /) -> str:
-        """Return a header's value."""
+    def get(self, name: str, default: str, /) -> str:
+        """Return a header's value, or ``default``."""
         ...
 
 

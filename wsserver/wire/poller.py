@@ -77,6 +77,7 @@ class Poller:
         self._fanout = Fanout(
             loop, clock, carrier.counters, coalesce_s, queue_limit_bytes, carrier.hold, carrier.drop
         )
+        self._closed = False
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     @property
@@ -104,14 +105,17 @@ class Poller:
         are bytes that came from the peer already; they count before anything read from the socket,
         in the loop's next turn. The owner hears nothing before ``adopt`` has returned.
 
-        Raises ``OSError`` when the system cannot watch the socket, which is closed then.
+        Raises ``OSError`` when the system cannot watch the descriptor, ``ValueError`` when the
+        poller is closed; the descriptor is closed then.
         """
         transport = Transport(self._carrier, fd, owner, self._clock.monotonic())
-        set_nodelay(fd)
         transport._interest = 0 if first else READ
         try:
+            if self._closed:
+                raise ValueError("the poller is closed")
+            set_nodelay(fd)
             self._readiness.watch(fd, transport._interest)
-        except OSError:
+        except (OSError, ValueError):
             os.close(fd)
             raise
         self._carrier.transports[fd] = transport
@@ -153,10 +157,15 @@ class Poller:
         return await self._wait_until(lambda: not self._carrier.transports, timeout_s)
 
     def close(self) -> None:
-        """Close every socket at once (owners are told 1001) and stop watching."""
+        """Close every socket at once, tell the owners (1001), and stop watching; once is enough."""
+        if self._closed:
+            return
+        self._closed = True
         for transport in tuple(self._carrier.transports.values()):
-            self._carrier.end(transport, GOING_AWAY, "server gone", False)
-            self._carrier.release(transport)
+            farewell = self._carrier.farewells.get(transport)
+            if farewell is None:
+                self._carrier.end(transport, GOING_AWAY, "server gone", False)
+            self._carrier.drop(transport)
         self._carrier.tell_ended()
         self._fanout.close()
         self._carrier.farewells.close()

@@ -28,7 +28,7 @@ def shutdown_writing(fd: int) -> None:
 @contextmanager
 def _borrowed(fd: int) -> Iterator[socket.socket]:
     """A socket object for a descriptor, which stays open."""
-    # Given the family and type, no system call is made to find them out; any will do here.
+    # Neither of the two calls depends on the family, so any will do.
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
     try:
         yield sock

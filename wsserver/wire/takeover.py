@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from asyncio import Future
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Any, Protocol, cast
 
 
 class Stream(Protocol):
@@ -16,15 +17,15 @@ class Stream(Protocol):
         """Whether the stream was closed."""
         ...
 
-    def fileno(self) -> int:
-        """Return the descriptor."""
+    def fileno(self) -> Any:
+        """Return the descriptor, or the socket that has it."""
         ...
 
     def close(self) -> None:
         """Close the stream's own descriptor, without shutting the connection down."""
         ...
 
-    def read_bytes(self, num_bytes: int, partial: bool = False) -> Future[bytes]:
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         """Read up to ``num_bytes``."""
         ...
 
@@ -40,11 +41,13 @@ def take_socket(stream: Stream) -> tuple[int, bytes]:
     """
     if stream.closed():
         raise ConnectionResetError("the connection was lost before it could be taken over")
-    fd = os.dup(stream.fileno())
+    source = stream.fileno()
+    fd = os.dup(source if isinstance(source, int) else source.fileno())
     stream.close()
     # A closed stream still serves reads from its buffer, and cannot read more from the socket,
     # which an open one would do when its buffer is empty.
     try:
-        return fd, stream.read_bytes(stream.max_buffer_size, partial=True).result()
+        rest = cast("Future[bytes]", stream.read_bytes(stream.max_buffer_size, partial=True))
+        return fd, rest.result()
     except OSError:
         return fd, b""

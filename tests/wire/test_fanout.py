@@ -1,0 +1,260 @@
+"""One frame to many: at once when it is quiet, collected under load, always in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from conftest import FakeClock
+from tornado.ioloop import IOLoop
+from wire_peers import Peer, Recorder, client_frame
+
+from wsserver.wire import fanout
+from wsserver.wire.frames import build_frame
+from wsserver.wire.poller import Poller
+from wsserver.wire.transport import Transport
+
+A, B, C, D = (build_frame(each) for each in (b"a", b"bb", b"ccc", b"dddd"))
+
+Room = tuple[Poller, list[Transport], list[Peer]]
+
+
+@pytest.fixture
+def room(io_loop: IOLoop, clock: FakeClock) -> Iterator[Callable[..., Room]]:
+    """A poller with some connections."""
+    pollers: list[Poller] = []
+    peers: list[Peer] = []
+
+    def make(size: int, **settings: object) -> Room:
+        poller = Poller(io_loop, clock, **settings)  # type: ignore
+        pollers.append(poller)
+        transports = []
+        for _ in range(size):
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            transports.append(poller.adopt(near.detach(), Recorder()))
+            peers.append(Peer(far))
+        return poller, transports, peers[-size:]
+
+    yield make
+    for poller in pollers:
+        poller.close()
+    for peer in peers:
+        peer.sock.close()
+
+
+async def received(peer: Peer, *frames: bytes) -> bool:
+    return await peer.exactly(sum(map(len, frames))) == b"".join(frames)
+
+
+@pytest.mark.gen_test
+async def test_when_it_is_quiet_a_frame_leaves_at_once(
+    room: Callable[..., Room], clock: FakeClock
+) -> None:
+    poller, transports, peers = room(3)
+    for round_number in range(1, 4):
+        assert poller.send_many(transports, A) == 3
+        assert poller.counters.writes == 3 * round_number
+        clock.advance(0.006)
+    assert poller.queued_bytes == 0
+    assert all([await received(peer, A, A, A) for peer in peers])
+
+
+@pytest.mark.gen_test
+async def test_under_load_each_connection_gets_one_write_for_a_window(
+    room: Callable[..., Room],
+) -> None:
+    poller, transports, peers = room(3)
+    poller.send_many(transports, A)
+    for frame in (B, C, D):
+        assert poller.send_many(iter(transports), frame) == 3
+    assert poller.counters.writes == 3
+    assert transports[0].queued_bytes == len(B + C + D)
+    assert poller.queued_bytes == 3 * len(B + C + D)
+    # They share everything: nothing was copied for each of them.
+    assert transports[0]._pending is transports[1]._pending is transports[2]._pending
+    assert all([await received(peer, A, B, C, D) for peer in peers])
+    assert poller.counters.writes == 6
+    assert poller.counters.bytes_out == 3 * len(A + B + C + D)
+    assert poller.queued_bytes == 0
+    # Right after a flush it is not quiet: this is collected again, and leaves all the same.
+    poller.send_many(transports, A)
+    assert poller.counters.writes == 6
+    assert all([await received(peer, A) for peer in peers])
+
+
+@pytest.mark.gen_test
+async def test_a_direct_send_takes_the_collected_frames_along(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(2)
+    poller.send_many(transports, A)
+    poller.send_many(transports, B)
+    assert transports[0].send(C)
+    assert poller.counters.writes == 3
+    poller.send_many(transports, D)
+    assert await received(peers[0], A, B, C, D)
+    assert await received(peers[1], A, B, D)
+
+
+@pytest.mark.gen_test
+async def test_connections_with_different_histories(room: Callable[..., Room]) -> None:
+    poller, (one, two, three), peers = room(3)
+    poller.send_many([], A)
+    poller.send_many([one], A)
+    poller.send_many([two], B)
+    poller.send_many([three, one, two], C)
+    poller.send_many([one, two], D)
+    poller.send_many([two, three], A)
+    assert await received(peers[0], A, C, D)
+    assert await received(peers[1], B, C, D, A)
+    assert await received(peers[2], C, A)
+
+
+@pytest.mark.gen_test
+async def test_without_a_window_everything_leaves_at_once(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(2, coalesce_s=0)
+    for frame in (A, B, C):
+        poller.send_many(transports, frame)
+    assert poller.counters.writes == 6
+    assert all([await received(peer, A, B, C) for peer in peers])
+
+
+@pytest.mark.parametrize("coalesce_s", [0, 0.005])
+@pytest.mark.gen_test
+async def test_a_large_audience_is_served_in_several_turns_in_order(
+    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch, coalesce_s: float
+) -> None:
+    monkeypatch.setattr(fanout, "WRITES_PER_TURN", 4)
+    poller, transports, peers = room(10, coalesce_s=coalesce_s)
+    assert poller.send_many(transports, A) == 10
+    assert poller.counters.writes == 4
+    assert poller.send_many(reversed(transports), B) == 10
+    transports[9].send(C)
+    assert all([await received(peer, A, B) for peer in peers[:9]])
+    assert await received(peers[9], A, B, C)
+    assert poller.queued_bytes == 0
+
+
+@pytest.mark.gen_test
+async def test_what_is_collected_is_bounded(
+    room: Callable[..., Room],
+) -> None:
+    poller, transports, peers = room(2, queue_limit_bytes=10_000)
+    poller.send_many(transports, A)
+    frame = build_frame(b"x" * 3000)
+    for _ in range(4):
+        assert poller.send_many(transports, frame) == 2
+    assert poller.counters.writes == 4
+    assert transports[0].queued_bytes == 0
+    assert all([await received(peer, A, *[frame] * 4) for peer in peers])
+
+
+@pytest.mark.gen_test
+async def test_closing_sends_what_was_collected_first(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(1)
+    poller.send_many(transports, A)
+    poller.send_many(transports, B)
+    transports[0].close(1000)
+    assert poller.send_many(transports, C) == 0
+    assert await received(peers[0], A, B)
+    assert await peers[0].close_frame() == (1000, "")
+
+
+@pytest.mark.gen_test
+async def test_connections_that_end_while_frames_are_collected(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(4)
+    poller.send_many(transports, A)
+    poller.send_many(transports, B)
+    transports[0].abort()
+    peers[1].sock.close()
+    assert poller.send_many(transports, C) == 3
+    assert await received(peers[2], A, B, C)
+    assert await received(peers[3], A, B, C)
+    assert poller.connections == 2
+    assert poller.queued_bytes == 0
+
+
+@pytest.mark.gen_test
+async def test_a_broken_connection_is_found_by_a_write(
+    room: Callable[..., Room], clock: FakeClock
+) -> None:
+    poller, transports, peers = room(2)
+    peers[0].sock.close()
+    assert poller.send_many(transports, A) == 1
+    assert await received(peers[1], A)
+
+
+@pytest.mark.gen_test
+async def test_drain_writes_what_was_collected(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(2)
+    poller.send_many(transports, A)
+    poller.send_many(transports, B)
+    assert await poller.drain(1)
+    assert poller.counters.writes == 4
+    assert poller.queued_bytes == 0
+    assert all([await received(peer, A, B) for peer in peers])
+
+
+@pytest.mark.gen_test
+async def test_an_audience_may_shrink_when_owners_learn_of_an_end(
+    room: Callable[..., Room],
+) -> None:
+    """A hub passes its own dictionary; ``on_close`` must not change it during the loop."""
+    poller, transports, peers = room(3)
+    audience = dict.fromkeys(transports)
+
+    class Leaving(Recorder):
+        def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
+            del audience[transport]
+            super().on_close(transport, code, reason, clean)
+
+    owner = Leaving()
+    transports[0]._owner = owner
+    peers[0].sock.close()
+    assert poller.send_many(audience, A) == 2
+    await owner.end()
+    assert poller.send_many(audience, A) == 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.gen_test
+async def test_order_holds_whatever_is_mixed(
+    room: Callable[..., Room],
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    monkeypatch.setattr(fanout, "WRITES_PER_TURN", 3)
+    choose = random.Random(seed)
+    poller, transports, peers = room(8, queue_limit_bytes=1 << 24, coalesce_s=0.001)
+    expected: dict[Transport, list[bytes]] = {each: [] for each in transports}
+    readers = [asyncio.ensure_future(_read_to_the_close_frame(peer)) for peer in peers[:4]]
+    for number in range(400):
+        frame = build_frame(b"%d " % number * choose.choice([1, 10, 3000]))
+        if choose.random() < 0.7:
+            audience = choose.sample(transports, choose.randint(0, 8))
+            assert poller.send_many(audience, frame) == len(audience)
+        else:
+            audience = [choose.choice(transports)]
+            assert audience[0].send(frame)
+        for transport in audience:
+            expected[transport].append(frame)
+        if choose.random() < 0.2:
+            clock.advance(0.002)
+        if choose.random() < 0.2:
+            await asyncio.sleep(0)
+    poller.close_all(1000)
+    # Half of the peers start to read only now: their sockets were full, their queues long.
+    readers += [asyncio.ensure_future(_read_to_the_close_frame(peer)) for peer in peers[4:]]
+    for transport, reader in zip(transports, readers, strict=True):
+        assert await reader == expected[transport]
+
+
+async def _read_to_the_close_frame(peer: Peer) -> list[bytes]:
+    frames = []
+    while (received := await peer.frame())[0] == 1:
+        frames.append(build_frame(received[1]))
+    await peer.send(client_frame(b"", 8))
+    return frames

@@ -1,0 +1,103 @@
+"""The far side of a connection, and an owner that writes down what it hears."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from websockets.frames import Frame, Opcode
+
+from wsserver.wire.transport import Owner, Transport
+
+
+def client_frame(payload: bytes = b"", opcode: int = 1, *, fin: bool = True) -> bytes:
+    """A masked frame, as clients send them."""
+    return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
+
+
+class Recorder(Owner):
+    """Writes down everything, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        self.closed: asyncio.Future[tuple[int, str, bool]] = asyncio.Future()
+        self._changed = asyncio.Event()
+
+    def note(self, kind: str, payload: bytes) -> None:
+        self.heard.append((kind, payload))
+        self._changed.set()
+
+    def on_text(self, transport: Transport, payload: bytes) -> None:
+        self.note("text", payload)
+
+    def on_binary(self, transport: Transport, payload: bytes) -> None:
+        self.note("binary", payload)
+
+    def on_ping(self, transport: Transport, payload: bytes) -> None:
+        self.note("ping", payload)
+
+    def on_pong(self, transport: Transport, payload: bytes) -> None:
+        self.note("pong", payload)
+
+    def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
+        self.closed.set_result((code, reason, clean))  # a second call would raise
+
+    async def until(self, count: int) -> list[tuple[str, bytes]]:
+        """Wait until so many things were heard."""
+        while len(self.heard) < count:
+            self._changed.clear()
+            await asyncio.wait_for(self._changed.wait(), 5)
+        return self.heard
+
+    async def end(self) -> tuple[int, str, bool]:
+        """Wait until the connection has ended."""
+        return await asyncio.wait_for(asyncio.shield(self.closed), 5)
+
+
+class Peer:
+    """A client's socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._rest = b""
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    async def recv(self, size: int = 65536) -> bytes:
+        """What comes in one read; empty at the end of the stream."""
+        read = asyncio.get_running_loop().sock_recv(self.sock, size)
+        return await asyncio.wait_for(read, 5)
+
+    async def exactly(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            data = await self.recv()
+            assert data, f"stream ended after {self._rest!r}"
+            self._rest += data
+        taken, self._rest = self._rest[:size], self._rest[size:]
+        return taken
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame: opcode and payload."""
+        first, size = await self.exactly(2)
+        assert first & 0xF0 == 0x80
+        if size == 126:
+            (size,) = struct.unpack("!H", await self.exactly(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", await self.exactly(8))
+        return first & 15, await self.exactly(size)
+
+    async def close_frame(self) -> tuple[int, str]:
+        """The next frame, which is a close frame: code and reason."""
+        opcode, payload = await self.frame()
+        assert opcode == 8
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+
+    async def end(self) -> bytes:
+        """All that comes until the server has closed its side."""
+        rest, self._rest = self._rest, b""
+        while data := await self.recv():
+            rest += data
+        return rest

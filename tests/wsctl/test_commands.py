@@ -1,0 +1,226 @@
+"""The commands that ask the server and show its answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from wsctl_fakes import ADMIN, API, NOBODY, STATS, FakeServer, Run, connection, problem
+
+
+def test_stats_shows_every_field_with_its_unit(ctl: Run) -> None:
+    text = ctl("stats").stdout
+    assert "total connections" in text
+    assert "34,567" in text
+    assert "3 h 5 min" in text
+    assert "3.25 ms" in text
+    assert "45.25 /s" in text
+
+
+def test_stats_as_json_and_csv_before_and_after_the_command(ctl: Run) -> None:
+    assert json.loads(ctl("stats", "-o", "json").stdout) == STATS
+    assert json.loads(ctl("-o", "json", "stats").stdout) == STATS
+    (row,) = csv.DictReader(io.StringIO(ctl("-o", "json", "stats", "-o", "csv").stdout))
+    assert row["messages_sent"] == "34567"
+    assert row["delivery_latency_ms.p99"] == "3.25"
+
+
+def test_health_needs_no_token_and_its_exit_code_tells(run: Run, server: FakeServer) -> None:
+    good = run("--url", server.url, "health")
+    assert (good.exit_code, "database" in good.stdout) == (0, True)
+    assert server.asked[0].token is None
+    server.answers["GET", "/health"] = (503, {"status": "draining", "checks": {}})
+    bad = run("--url", server.url, "health", "-q")
+    assert (bad.exit_code, bad.output) == (1, "")
+    server.answers["GET", "/health"] = (503, problem(503, "server_full", "no room"))
+    assert "no room (server_full, 503, request req_7)" in run("--url", server.url, "health").stderr
+
+
+def test_lists_follow_every_page(ctl: Run, server: FakeServer) -> None:
+    server.connections = [connection(number) for number in range(2300)]
+    assert len(json.loads(ctl("connections", "-o", "json").stdout)) == 2300
+    assert [asked.query.get("cursor") for asked in server.asked] == [None, "1000", "2000"]
+    server.asked.clear()
+    assert len(json.loads(ctl("connections", "--limit", "1500", "-o", "json").stdout)) == 1500
+    assert [asked.query["limit"] for asked in server.asked] == ["1000", "500"]
+
+
+def test_connections_pass_their_filters_on(ctl: Run, server: FakeServer) -> None:
+    result = ctl("connections", "--user", "u1", "--session", "s:1", "--endpoint", "chat")
+    assert result.exit_code == 0
+    assert server.asked[0].query.items() >= {
+        "user_id": "u1", "session_id": "s:1", "endpoint": "chat"
+    }.items()  # fmt: skip
+    assert "organization_id" not in server.asked[0].query
+    assert "张三" in result.stdout
+    assert "'=cmd()" in ctl("connections", "-o", "csv").stdout
+
+
+def test_online_and_sessions(ctl: Run) -> None:
+    assert "张三" in ctl("online").stdout
+    assert "张三" in ctl("sessions").stdout
+    assert json.loads(ctl("sessions", "-o", "json").stdout)[0]["offset"] == 9
+
+
+@pytest.mark.parametrize(
+    ("args", "path", "body"),
+    [
+        (["broadcast", "你好"], "/broadcast", {"type": "announcement", "data": {"text": "你好"}}),
+        (
+            ["broadcast", "--type", "price", "--data", "[1]", "--exclude", "u1", "--role", "admin"],
+            "/broadcast",
+            {"type": "price", "data": [1], "exclude_users": ["u1"], "role": "admin"},
+        ),
+        (
+            ["send", "--user", "a@b", "hi", "--keep", "--ttl", "1h"],
+            "/users/a@b/messages",
+            {"type": "announcement", "data": {"text": "hi"}, "keep": True, "ttl_s": 3600},
+        ),
+        (
+            ["send", "--session", "s1", "--type", "new_message", "hi"],
+            "/sessions/s1/messages",
+            {"type": "new_message", "content": "hi"},
+        ),
+        (
+            ["send", "--session", "s1", "--type", "typing", "--data", '{"is_typing": true}'],
+            "/sessions/s1/messages",
+            {"type": "typing", "is_typing": True},
+        ),
+        (
+            ["disconnect", "u1", "--connection", "conn_1", "--reason", "bye"],
+            "/users/disconnect",
+            {"user_id": "u1", "connection_id": "conn_1", "reason": "bye"},
+        ),
+    ],
+)
+def test_what_is_posted(
+    ctl: Run, server: FakeServer, args: list[str], path: str, body: dict[str, Any]
+) -> None:
+    result = ctl(*args)
+    assert result.exit_code == 0, result.output
+    assert server.asked[0].path == API + path
+    assert server.asked[0].body == body
+
+
+def test_publishing_says_how_many_got_it(ctl: Run) -> None:
+    assert ctl("broadcast", "x").stdout == "msg_1 to everybody: 3 matched, 2 sent, 1 failed\n"
+    assert json.loads(ctl("broadcast", "x", "-o", "json").stdout)["matched"] == 3
+    assert ctl("broadcast", "x", "-q").output == ""
+    piped = ctl("broadcast", "--type", "t", "--data", "-", stdin='{"a": 1}')
+    assert piped.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["broadcast"],
+        ["broadcast", "x", "--data", "{}"],
+        ["broadcast", "--type", "t", "--data", "{"],
+        ["broadcast", "--type", "t", "--data", "NaN"],
+        ["broadcast", "--type", "typing", "--data", "[]"],
+        ["broadcast", "x", "--ttl", "1h"],
+        ["send", "x"],
+        ["send", "--user", "u", "--session", "s", "x"],
+        ["connections", "--limit", "0"],
+        ["--bogus", "stats"],
+        ["stats", "-o", "xml"],
+        ["export", "stats", "--since", "2026-13-45"],
+        ["export", "stats", "--since", "1h", "--until", "2h"],
+        ["export", "stats", "--step", "0s"],
+    ],
+)
+def test_bad_usage_is_2_and_asks_nothing(ctl: Run, server: FakeServer, args: list[str]) -> None:
+    assert ctl(*args).exit_code == 2
+    assert server.asked == []
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(run: Run) -> None:
+    result = run("conections")
+    assert (result.exit_code, "Did you mean connections" in result.stderr) == (2, True)
+    assert "Did you mean create?" in run("token", "creat").stderr
+
+
+def test_ping_shows_round_trips_and_a_summary(ctl: Run, server: FakeServer) -> None:
+    result = ctl("ping", "u1", "-c", "2", "-i", "1ms")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "answer from conn_1: n=1 time=1.5 ms",
+        "answer from conn_1: n=2 time=1.5 ms",
+        "--- u1 ---",
+        "2 sent, 2 received, 0% loss",
+        "min/avg/max/mdev = 1.500/1.500/1.500/0.000 ms",
+    ]
+    assert server.asked[0].body == {"timeout_s": 5.0}
+
+
+def test_ping_without_an_answer_is_1(ctl: Run) -> None:
+    result = ctl("ping", "nobody", "-c", "1")
+    assert (result.exit_code, "100% loss" in result.stdout) == (1, True)
+    answer = json.loads(ctl("ping", "nobody", "-c", "1", "-o", "json").stdout)
+    assert ctl("ping", "u1", "-c", "1", "-o", "csv").stdout == (
+        "n,connection_id,alive,rtt_ms\n1,conn_1,true,1.5\n"
+    )
+    assert answer["summary"] == {"sent": 1, "received": 0, "loss_percent": 100.0}
+
+
+def test_refusals_are_one_line_with_code_and_request_id(ctl: Run, server: FakeServer) -> None:
+    server.answers["GET", "/stats"] = (500, problem(500, "internal_error", "odd\nthing\x1b[2J"))
+    result = ctl("stats")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "wsctl: odd thing\\x1b[2J (internal_error, 500, request req_7)\n"
+    )  # fmt: skip
+    server.answers["GET", "/stats"] = (200, b"<html>")
+    assert "is it a wsserver?" in ctl("stats").stderr
+
+
+@pytest.mark.parametrize("token", [NOBODY, "canary-of-a-token", "canary with\nblanks"])
+def test_a_token_that_may_not_is_4_and_never_shown(
+    run: Run, server: FakeServer, token: str
+) -> None:
+    result = run("--url", server.url, "--token", token, "stats")
+    assert result.exit_code == 4
+    assert token not in result.output
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_token_at_all_is_4(run: Run, server: FakeServer) -> None:
+    result = run("--url", server.url, "stats")
+    assert (result.exit_code, "no token" in result.stderr) == (4, True)
+
+
+def test_nobody_there_is_3_in_one_line(run: Run) -> None:
+    result = run("--url", "http://127.0.0.1:9", "--token", ADMIN, "stats")
+    assert result.exit_code == 3
+    assert result.stderr == "wsctl: cannot reach http://127.0.0.1:9: Connection refused\n"
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "127.0.0.1:8765", "http://u:secret@x", "http://x:99999"]
+)
+def test_an_odd_address_is_2(run: Run, url: str) -> None:
+    result = run("--url", url, "--token", ADMIN, "stats")
+    assert (result.exit_code, "secret" in result.output) == (2, False)
+
+
+def test_watch_in_a_pipe_repeats_lines_and_outlives_an_outage() -> None:
+    from wsctl.commands.stats import watched
+    from wsctl.exits import NotPermitted, Unreachable
+
+    answers: list[Any] = [Unreachable("gone"), {"n": 2}, NotPermitted("no")]
+
+    def fetch() -> dict[str, Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    waits: list[float] = []
+    samples = watched({"n": 1}, fetch, 2.0, waits.append)
+    assert [next(samples) for _ in range(3)] == [{"n": 1}, "gone", {"n": 2}]
+    with pytest.raises(NotPermitted):
+        next(samples)
+    assert waits == [2.0, 2.0, 2.0]

@@ -1,0 +1,73 @@
+"""One output layer: tables, JSON, CSV, safe for terminals and spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from rich.cells import cell_len
+
+from wsctl.output import Column, Output
+from wsctl.text import csv_cell, flatten, one_line, printable
+
+COLUMNS = [Column("NAME", "name"), Column("N", "n", right=True)]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "-1-1", "+1e"])
+def test_formulas_are_quoted(text: str) -> None:
+    assert csv_cell(text) == "'" + text
+
+
+@pytest.mark.parametrize("text", ["-5", "+1.5", "-1e-7", "a=1", "张三"])
+def test_numbers_and_plain_text_are_not(text: str) -> None:
+    assert csv_cell(text) == text
+
+
+def test_control_characters_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[2J\u202eb\x9b1m") == "a\\x1b[2J\\u202eb\\x9b1m"
+    assert one_line("a\nb\r\n  c") == "a b c"
+
+
+def test_wide_names_stay_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "张三的微信", "n": 1}, {"name": "bob", "n": 22}]
+    Output().rows(COLUMNS, rows, empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert {cell_len(line) for line in lines} == {cell_len(lines[0])}
+    assert lines[1].startswith("张三的微信")
+
+
+def test_a_table_fits_its_width_without_losing_a_character() -> None:
+    from wsctl.tables import draw
+
+    text = draw([("ID", False), ("NAME", False)], [["c" * 60, "张" * 30]], width=80, colour=False)
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert text.count("c") == 60
+    assert text.count("张") == 30
+
+
+def test_json_is_the_rows_and_csv_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    rows = [{"name": "张三", "n": 1, "more": {"x": None, "l": ["a", "b"]}}]
+    output.format = "json"
+    output.rows(COLUMNS, rows, empty="")
+    assert json.loads(capsys.readouterr().out) == rows
+    output.format = "csv"
+    output.rows(COLUMNS, rows, empty="")
+    assert list(csv.DictReader(io.StringIO(capsys.readouterr().out))) == [
+        {"name": "张三", "n": "1", "more.x": "", "more.l": "a b"}
+    ]
+
+
+def test_empty_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output()
+    output.rows(COLUMNS, [], empty="nobody")
+    assert capsys.readouterr() == ("", "nobody\n")
+    output.format = "csv"
+    output.rows(COLUMNS, [], empty="nobody")
+    assert capsys.readouterr().out == "name,n\n"
+
+
+def test_flatten_keeps_lists_of_objects_as_json() -> None:
+    assert flatten({"a": {"b": 1}, "c": [{"d": 1}]}) == {"a.b": 1, "c": '[{"d": 1}]'}

@@ -1,0 +1,1 @@
+"""``wsctl``: the operators' command line of wsserver; speaks HTTP and imports nothing of it."""

@@ -1,0 +1,252 @@
+"""The HTTP client: one request, one answer, every failure one line with its exit code."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from wsctl.exits import Failed, NotPermitted, Unreachable
+from wsctl.target import Target
+
+API = "/api/v1/websocket"
+PATIENCE_S = 4.5
+"""From the call to the whole answer, so that a dead server is told within 5 s."""
+PAGE = 1000
+"""The most rows that the API gives at once."""
+
+
+def path_part(text: str) -> str:
+    """An id as one segment of a path."""
+    return quote(text, safe="")
+
+
+class Client:
+    """Talks to one server over one kept-alive connection."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        parts = urlsplit(target.url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._is_tls = parts.scheme == "https"
+        self._prefix = parts.path
+        self._connection: http.client.HTTPConnection | None = None
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        """GET under the API's root; ``query`` values of None are left out."""
+        wanted = {key: value for key, value in (query or {}).items() if value is not None}
+        return self.request("GET", path + (f"?{urlencode(wanted)}" if wanted else ""), **kwargs)
+
+    def post(self, path: str, body: Mapping[str, Any], **kwargs: Any) -> Any:
+        """POST a JSON object under the API's root."""
+        return self.request("POST", path, body=body, **kwargs)
+
+    def pages(
+        self, path: str, key: str, query: Mapping[str, Any], limit: int | None = None
+    ) -> Iterator[Any]:
+        """The rows of a list, over all its pages, at most ``limit``."""
+        left, cursor = limit, None
+        while True:
+            size = PAGE if left is None else min(PAGE, left)
+            page = self.get(path, {**query, "limit": size, "cursor": cursor})
+            rows = member(page, key, list)[:left]
+            yield from rows
+            left = None if left is None else left - len(rows)
+            previous, cursor = cursor, page.get("next_cursor")
+            if not cursor or left == 0:
+                return
+            if cursor == previous:
+                raise Failed(f"the server's list of {key} does not advance")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        patience_s: float = PATIENCE_S,
+        anonymous: bool = False,
+        accept: tuple[int, ...] = (200, 201, 202),
+    ) -> Any:
+        """The answer's JSON.
+
+        ``patience_s`` bounds connecting and answering together. ``anonymous`` sends no token.
+        Raises ``Unreachable``, ``NotPermitted`` (401, 403) or ``Failed`` (other than ``accept``).
+        """
+        deadline = time.monotonic() + patience_s
+        headers = {"Accept": "application/json", "User-Agent": "wsctl"}
+        if not anonymous:
+            headers["Authorization"] = f"Bearer {self._target.token()}"
+        data = None
+        if body is not None:
+            data = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            headers["Content-Type"] = "application/json"
+        url = f"{self._prefix}{API}{path}"
+        # The server may have closed an idle connection; only a read may be asked twice.
+        reused = self._connection is not None and method == "GET"
+        try:
+            return self._exchange(method, url, data, headers, deadline, accept)
+        except (ConnectionError, http.client.RemoteDisconnected) as error:
+            if not reused:
+                raise self._unreachable(error) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+        try:
+            return self._exchange(method, url, data, headers, deadline, accept)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from None
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        deadline: float,
+        accept: tuple[int, ...],
+    ) -> Any:
+        if method != "GET":
+            self.close()
+        try:
+            connection = self._connection or self._open(deadline)
+            self._connection = connection
+            sock = connection.sock
+            sock.settimeout(_left(deadline))
+            connection.request(method, url, body=data, headers=dict(headers))
+            sock.settimeout(_left(deadline))
+            response = connection.getresponse()
+            sock.settimeout(_left(deadline))
+            content = response.read()
+        except BaseException:
+            self.close()
+            raise
+        return self._understand(response, content, accept)
+
+    def _open(self, deadline: float) -> http.client.HTTPConnection:
+        """A connection with its socket open; every address of the name shares the deadline."""
+        plain = open_socket(self._host, self._port, deadline)
+        if not self._is_tls:
+            connection = http.client.HTTPConnection(self._host, self._port)
+            connection.sock = plain
+            return connection
+        import ssl
+
+        try:
+            plain.settimeout(_left(deadline))
+            secure = ssl.create_default_context().wrap_socket(plain, server_hostname=self._host)
+        except BaseException:
+            plain.close()
+            raise
+        connection = http.client.HTTPSConnection(self._host, self._port)
+        connection.sock = secure
+        return connection
+
+    def _understand(
+        self, response: http.client.HTTPResponse, content: bytes, accept: tuple[int, ...]
+    ) -> Any:
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        is_problem = response.status >= 400 and isinstance(answer, dict) and "code" in answer
+        if response.status in accept and isinstance(answer, dict) and not is_problem:
+            return answer
+        raise _refusal(response, answer, self._target.url)
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"cannot reach {self._target.url}: {reason_of(error)}")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def member(answer: Any, key: str, kind: type) -> Any:
+    """``answer[key]``, which must be a ``kind``; a server that answers otherwise is a failure."""
+    value = answer.get(key)
+    if not isinstance(value, kind):
+        raise Failed(f"the server's answer has no {key}: is it a wsserver?")
+    return value
+
+
+def _refusal(response: http.client.HTTPResponse, answer: Any, url: str) -> Failed:
+    """The problem document (RFC 9457) as one line: what, code, status and request id."""
+    problem = answer if isinstance(answer, dict) else {}
+    if response.status < 400 or "code" not in problem:
+        what = f"{url} answered {response.status} {response.reason}: is it a wsserver?"
+    else:
+        what = str(problem.get("detail") or problem.get("title") or response.reason)
+    marks = [str(problem[key]) for key in ("code",) if key in problem]
+    marks.append(str(response.status))
+    request_id = problem.get("request_id") or response.headers.get("X-Request-ID")
+    if request_id:
+        marks.append(f"request {request_id}")
+    kind = NotPermitted if response.status in (401, 403) else Failed
+    return kind(f"{what} ({', '.join(marks)})")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in a few words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it hung up without an answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"
+
+
+def open_socket(host: str, port: int, deadline: float) -> socket.socket:
+    """A socket to the first address of ``host`` that answers.
+
+    The look-up runs on a daemon thread, because a dead name server would hold it up for longer
+    than anybody waits at this command line.
+    """
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        addresses = answers.get(timeout=_left(deadline))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(addresses, UnicodeError):
+        raise OSError(0, f"{host} is no host name")
+    if isinstance(addresses, Exception):
+        raise addresses
+    failure: OSError = OSError(0, "the name has no address")
+    for left, (family, kind, protocol, _, address) in zip(
+        range(len(addresses), 0, -1), addresses, strict=True
+    ):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            # One silent address must leave time for the others.
+            sock.settimeout(_left(deadline) / left)
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            failure = error
+            sock.close()
+    raise failure

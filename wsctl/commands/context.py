@@ -1,0 +1,122 @@
+"""``wsctl context``: the servers kept by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.output import Column
+from wsctl.shape import LazyGroup, command
+
+_COLUMNS = [
+    Column("CURRENT", "current", lambda value: "*" if value else ""),
+    Column("NAME", "name"),
+    Column("URL", "url"),
+    Column("TOKEN FILE", "token_file"),
+]
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog="""
+    wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
+    wsctl context use prod
+    """,
+)
+def context() -> None:
+    """Keep servers by name and choose the one in use.
+
+    They are kept in the user's configuration folder, readable to that user alone. Of a token
+    only the name of its file is kept.
+    """
+
+
+@command(
+    """
+    wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
+    """
+)
+@click.argument("name")
+@click.option("--url", required=True, metavar="U", help="The server's address.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="F",
+    help="File that holds the token for it.",
+)
+@pass_environment
+def add(environment: Environment, name: str, url: str, token_file: Path | None) -> None:
+    """Keep a server as NAME, in place of an older one of that name.
+
+    The first one kept is in use at once.
+    """
+    from wsctl.contexts import Contexts, Server
+    from wsctl.target import check_url
+
+    kept = str(token_file.absolute()) if token_file else None
+    contexts = Contexts()
+    contexts.add(name, Server(check_url(url), kept))
+    in_use = " and in use" if contexts.current == name else ""
+    environment.output.note(f"context {name} kept{in_use}")
+
+
+@command(
+    """
+    wsctl context use prod
+    """
+)
+@click.argument("name")
+@pass_environment
+def use(environment: Environment, name: str) -> None:
+    """Talk to NAME from now on."""
+    from wsctl.contexts import Contexts
+
+    Contexts().use(name)
+    environment.output.note(f"context {name} in use")
+
+
+@command(
+    """
+    wsctl context list
+    wsctl context list -o json
+    """
+)
+@pass_environment
+def list_(environment: Environment) -> None:
+    """List the kept servers; a star marks the one in use."""
+    from wsctl.contexts import Contexts
+
+    contexts = Contexts()
+    rows = [
+        {
+            "name": name,
+            "url": server.url,
+            "token_file": server.token_file,
+            "current": name == contexts.current,
+        }
+        for name, server in sorted(contexts.servers.items())
+    ]
+    environment.output.rows(_COLUMNS, rows, empty="no contexts kept")
+
+
+@command(
+    """
+    wsctl context remove prod
+    """
+)
+@click.argument("name")
+@pass_environment
+def remove(environment: Environment, name: str) -> None:
+    """Forget the server kept as NAME; its token file stays."""
+    from wsctl.contexts import Contexts
+
+    Contexts().remove(name)
+    environment.output.note(f"context {name} removed")
+
+
+context.add_command(add)
+context.add_command(use)
+context.add_command(list_, "list")
+context.add_command(remove)

@@ -1,0 +1,126 @@
+"""``wsctl online``, ``connections`` and ``sessions``: who is here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.output import Column, plain
+from wsctl.shape import command
+from wsctl.times import age
+
+
+def _ago(value: Any) -> str:
+    return age(value, time.time())
+
+
+def _rtt(value: Any) -> str:
+    return "" if value is None else f"{value:.1f} ms"
+
+
+_ONLINE = [
+    Column("USER", "user_id"),
+    Column("NAME", "metadata.username", is_detail=True),
+    Column("ROLE", "metadata.role", is_detail=True),
+    Column("CONNECTIONS", "connections", right=True),
+    Column("ONLINE FOR", "online_since", _ago, right=True),
+]
+_CONNECTIONS = [
+    Column("CONNECTION", "connection_id"),
+    Column("USER", "user_id"),
+    Column("NAME", "metadata.username", is_detail=True),
+    Column("SESSION", "session_id"),
+    Column("ENDPOINT", "endpoint", is_detail=True),
+    Column("OPEN FOR", "connected_at", _ago, right=True),
+    Column("ALIVE", "is_alive"),
+    Column("RTT", "rtt_ms", _rtt, right=True),
+    Column("QUEUED", "queued_bytes", right=True, is_detail=True),
+    Column("FROM", "remote_ip", is_detail=True),
+]
+_SESSIONS = [
+    Column("SESSION", "session_id"),
+    Column("USERS", "names"),
+    Column("CONNECTIONS", "connections", right=True),
+    Column("OFFSET", "offset", plain, right=True),
+]
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows. Default: all."
+)
+
+
+@command(
+    """
+    wsctl online
+    wsctl online --limit 20 -o csv
+    """
+)
+@limit_option
+@pass_environment
+def online(environment: Environment, limit: int | None) -> None:
+    """List the users who are online."""
+    rows = list(environment.client.pages("/online-users", "users", {}, limit))
+    environment.output.rows(_ONLINE, rows, empty="nobody is online")
+
+
+@command(
+    """
+    wsctl connections
+    wsctl connections --user u1
+    wsctl connections --session s1 -o json
+    wsctl connections --endpoint monitor
+    """
+)
+@click.option("--user", metavar="U", help="Only this user's.")
+@click.option("--session", metavar="S", help="Only those in this session.")
+@click.option("--organization", metavar="O", help="Only this organization's.")
+@click.option(
+    "--endpoint", type=click.Choice(["chat", "session", "monitor"]), help="Only of this endpoint."
+)
+@limit_option
+@pass_environment
+def connections(
+    environment: Environment,
+    user: str | None,
+    session: str | None,
+    organization: str | None,
+    endpoint: str | None,
+    limit: int | None,
+) -> None:
+    """List open connections; filters can be combined."""
+    query = {
+        "user_id": user,
+        "session_id": session,
+        "organization_id": organization,
+        "endpoint": endpoint,
+    }
+    rows = list(environment.client.pages("/connections", "connections", query, limit))
+    environment.output.rows(_CONNECTIONS, rows, empty="no connections")
+
+
+@command(
+    """
+    wsctl sessions
+    wsctl sessions -o json
+    """
+)
+@limit_option
+@pass_environment
+def sessions(environment: Environment, limit: int | None) -> None:
+    """List the active sessions with who is in them."""
+    rows = list(environment.client.pages("/sessions", "sessions", {}, limit))
+    if environment.output.is_table:
+        rows = [{**row, "names": _names(row.get("users"))} for row in rows]
+    environment.output.rows(_SESSIONS, rows, empty="no active sessions")
+
+
+def _names(users: Any) -> str:
+    if not isinstance(users, list):
+        return ""
+    return ", ".join(
+        str(user.get("username") or user.get("user_id")) if isinstance(user, dict) else str(user)
+        for user in users
+    )

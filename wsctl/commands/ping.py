@@ -1,0 +1,171 @@
+"""``wsctl ping``: real round trips to a user's connections."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import ExitStatus
+from wsctl.output import csv_line, to_json
+from wsctl.shape import command
+from wsctl.times import Duration
+
+
+@dataclass
+class Summary:
+    """What the round trips come to; times in milliseconds."""
+
+    sent: int = 0
+    times_ms: list[float] = field(default_factory=list)
+
+    def add(self, trip: dict[str, Any]) -> None:
+        """Count one round trip, answered or not."""
+        self.sent += 1
+        if trip["alive"] and trip["rtt_ms"] is not None:
+            self.times_ms.append(float(trip["rtt_ms"]))
+
+    @property
+    def loss(self) -> float:
+        """The part without an answer, 0 to 1."""
+        return 1 - len(self.times_ms) / self.sent if self.sent else 1.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Counts, loss in percent, and min, avg, max, mdev where there was an answer."""
+        found: dict[str, Any] = {
+            "sent": self.sent,
+            "received": len(self.times_ms),
+            "loss_percent": round(self.loss * 100, 1),
+        }
+        if self.times_ms:
+            mean = sum(self.times_ms) / len(self.times_ms)
+            spread = sum((value - mean) ** 2 for value in self.times_ms) / len(self.times_ms)
+            numbers = (min(self.times_ms), mean, max(self.times_ms), spread**0.5)
+            names = ("min_ms", "avg_ms", "max_ms", "mdev_ms")
+            found |= {n: round(v, 3) for n, v in zip(names, numbers, strict=True)}
+        return found
+
+
+@command(
+    """
+    wsctl ping u1
+    wsctl ping u1 -c 1 -q && echo "u1 is there"
+    wsctl ping u1 -c 0 --interval 5s
+    """
+)
+@click.argument("user")
+@click.option(
+    "-c",
+    "--count",
+    type=click.IntRange(min=0),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="How many; 0: until Ctrl-C.",
+)
+@click.option(
+    "-i",
+    "--interval",
+    type=Duration(),
+    default="1s",
+    show_default=True,
+    metavar="AGE",
+    help="Pause between them.",
+)
+@click.option(
+    "-W", "--timeout", type=Duration(), default="5s", show_default=True, metavar="AGE",
+    help="How long to wait for each answer.",
+)  # fmt: skip
+@pass_environment
+@click.pass_context
+def ping(
+    ctx: click.Context,
+    environment: Environment,
+    user: str,
+    count: int,
+    interval: float,
+    timeout: float,
+) -> None:
+    """Measure round trips to a user, as ping does to a host.
+
+    Every connection of USER is asked each time. With -o json one object at the end, or with
+    -c 0 one a line.
+
+    Exit code 1 when nothing answered.
+    """
+    output = environment.output
+    summary, trips = Summary(), []
+    shows_lines = output.is_table and not output.quiet
+    try:
+        for trip in round_trips(environment, user, count, interval, timeout):
+            summary.add(trip)
+            if shows_lines:
+                output.line(_line(user, trip))
+            elif output.format == "json" and not count:
+                output.data(to_json(trip) + "\n")
+            elif output.format == "csv":
+                output.data(("" if summary.sent > 1 else csv_line(trip)) + csv_line(trip.values()))
+            else:
+                trips.append(trip)
+    finally:
+        # Also after Ctrl-C: then it is the summary that one is after.
+        if shows_lines and summary.sent:
+            _conclude(environment, user, summary)
+    if output.format == "json" and count:
+        output.record({"user_id": user, "round_trips": trips, "summary": summary.as_dict()})
+    ctx.exit(ExitStatus.DONE if summary.times_ms else ExitStatus.FAILED)
+
+
+def round_trips(
+    environment: Environment,
+    user: str,
+    count: int,
+    interval_s: float,
+    timeout_s: float,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[dict[str, Any]]:
+    """One row for each connection and round; one with no connection for a user who is offline."""
+    from wsctl.client import PATIENCE_S, member, path_part
+
+    path = f"/ping/{path_part(user)}"
+    number = 0
+    while True:
+        number += 1
+        answer = environment.client.post(
+            path, {"timeout_s": timeout_s}, patience_s=timeout_s + PATIENCE_S
+        )
+        reached = member(answer, "connections", list)
+        for connection in reached or [{}]:
+            yield {
+                "n": number,
+                "connection_id": connection.get("connection_id"),
+                "alive": connection.get("alive") is True,
+                "rtt_ms": connection.get("rtt_ms"),
+            }
+        if number == count:
+            return
+        wait(interval_s)
+
+
+def _line(user: str, trip: dict[str, Any]) -> str:
+    if trip["connection_id"] is None:
+        return f"{user} is not online: n={trip['n']}"
+    if trip["alive"] and trip["rtt_ms"] is not None:
+        return f"answer from {trip['connection_id']}: n={trip['n']} time={trip['rtt_ms']:.1f} ms"
+    return f"no answer from {trip['connection_id']}: n={trip['n']}"
+
+
+def _conclude(environment: Environment, user: str, summary: Summary) -> None:
+    numbers = summary.as_dict()
+    output = environment.output
+    output.line(f"--- {user} ---")
+    output.line(
+        f"{numbers['sent']} sent, {numbers['received']} received, {numbers['loss_percent']:g}% loss"
+    )
+    if summary.times_ms:
+        values = (numbers[name] for name in ("min_ms", "avg_ms", "max_ms", "mdev_ms"))
+        output.line(f"min/avg/max/mdev = {'/'.join(f'{value:.3f}' for value in values)} ms")

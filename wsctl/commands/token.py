@@ -1,0 +1,189 @@
+"""``wsctl token``: make a token for trying things out, look into one."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import BadUsage, Failed
+from wsctl.output import Column, plain
+from wsctl.shape import LazyGroup, command, read_stdin
+from wsctl.times import Duration, readable, rfc3339
+
+_ROLES = ("user", "manager", "admin", "service")
+_MOMENTS = ("exp", "iat", "nbf")
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog="""
+    wsctl token create --user u1 --sessions s1
+    wsctl token inspect -
+    """,
+)
+def token() -> None:
+    """Make and read tokens; neither asks the server."""
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@command(
+    """
+    wsctl token create --user u1 --sessions s1,s2
+    wsctl token create --user ops --role admin --ttl 5m
+    wsctl token create --user u1 --sessions '*' --secret-file /etc/wsserver/secret
+    """
+)
+@click.option("--user", required=True, metavar="U", help="The user id (claim sub).")
+@click.option("--role", type=click.Choice(_ROLES), help="The role; the server's default is user.")
+@click.option("--sessions", metavar="a,b|*", help="Sessions that may be entered; * for all.")
+@click.option("--organization", metavar="O", help="The organization id.")
+@click.option("--username", metavar="N", help="The name shown to others.")
+@click.option("--permissions", metavar="a,b", help="Narrow the role's permissions to these.")
+@click.option(
+    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Good for."
+)
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="File with the server's secret. Or WSSERVER_JWT_SECRET, or ./var/dev-jwt-secret.",
+)
+@pass_environment
+def create(
+    environment: Environment,
+    user: str,
+    role: str | None,
+    sessions: str | None,
+    organization: str | None,
+    username: str | None,
+    permissions: str | None,
+    ttl: float,
+    secret_file: Path | None,
+) -> None:
+    """Make a token signed with the server's secret (HS256) and print it alone."""
+    from wsctl.tokens import sign
+
+    claims: dict[str, Any] = {"sub": user}
+    optional = {"role": role, "username": username, "organization_id": organization}
+    claims.update({name: value for name, value in optional.items() if value is not None})
+    if sessions is not None:
+        claims["sessions"] = "*" if sessions.strip() == "*" else _names(sessions)
+    if permissions is not None:
+        claims["permissions"] = _names(permissions)
+    made = sign(_secret(secret_file), claims, ttl)
+    if environment.output.is_table:
+        environment.output.data(f"{made}\n")
+    else:
+        environment.output.record({"token": made})
+
+
+def _secret(secret_file: Path | None) -> bytes:
+    from wsctl.target import DEV_FOLDER, DEV_SECRET
+    from wsctl.tokens import read_secret
+
+    if secret_file is not None:
+        return read_secret(secret_file)
+    if secret := os.environ.get("WSSERVER_JWT_SECRET"):
+        return secret.encode()
+    development = DEV_FOLDER / DEV_SECRET
+    if development.is_file():
+        return read_secret(development)
+    raise BadUsage(
+        f"no secret: give --secret-file, set WSSERVER_JWT_SECRET, or have {development} here"
+    )
+
+
+_COLUMNS = [Column("PART", "part"), Column("NAME", "name"), Column("VALUE", "value")]
+
+
+@command(
+    """
+    wsctl token create --user u1 | wsctl token inspect -
+    wsctl token inspect - -o json < token.txt
+    """
+)
+@click.argument("token", metavar="TOKEN|-")
+@pass_environment
+def inspect(environment: Environment, token: str) -> None:
+    """Show what a token says; - reads it from standard input.
+
+    The signature is NOT checked: anybody could have written what is shown.
+    """
+    text = read_stdin() if token == "-" else token  # noqa: S105
+    header, claims = _parts(text.strip().removeprefix("Bearer "))
+    now = time.time()
+    state, is_expired = _state(claims, now)
+    output = environment.output
+    if output.format == "json":
+        output.record(
+            {
+                "header": header,
+                "claims": claims,
+                "times": {k: _moment(claims[k]) for k in _MOMENTS if k in claims},
+                "expired": is_expired,
+                "state": state,
+                "signature": "not checked",
+            }
+        )
+        return
+    rows = [{"part": "header", "name": k, "value": _shown(v)} for k, v in header.items()]
+    for name, value in claims.items():
+        moment = _moment(value) if name in _MOMENTS else None
+        shown = f"{_shown(value)} = {moment}" if moment else _shown(value)
+        rows.append({"part": "claim", "name": name, "value": shown})
+    rows.append({"part": "state", "name": "expiry", "value": state})
+    rows.append({"part": "state", "name": "signature", "value": "not checked"})
+    output.rows(_COLUMNS, rows, empty="")
+
+
+def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    import jwt
+
+    try:
+        whole = jwt.decode_complete(text, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        # Never the library's own message: it may quote the token.
+        raise Failed("that is no token: header.claims.signature in base64url are wanted") from None
+    return whole["header"], whole["payload"]
+
+
+def _moment(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return rfc3339(value)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _state(claims: dict[str, Any], now: float) -> tuple[str, bool | None]:
+    """In words, and whether it is expired; None: it does not say, or not as a number."""
+    expiry = claims.get("exp")
+    if _moment(expiry) is None or expiry is None:
+        return "no usable exp: the server refuses it", None
+    if expiry <= now:
+        return f"expired {readable(now - expiry)} ago", True
+    start = claims.get("nbf")
+    if _moment(start) is not None and start is not None and start > now:
+        return f"not valid before {readable(start - now)} from now", False
+    return f"valid for {readable(expiry - now)}", False
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return plain(value) if isinstance(value, bool) or value is None else str(value)
+
+
+token.add_command(create)
+token.add_command(inspect)

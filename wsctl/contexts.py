@@ -1,0 +1,98 @@
+"""The servers an operator keeps by name, in the user's configuration folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wsctl.exits import BadUsage, Failed
+from wsctl.files import replace_file
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Server:
+    """One kept server. The token itself is never kept, only the file that holds it."""
+
+    url: str
+    token_file: str | None = None
+
+
+def contexts_file() -> Path:
+    """``contexts.json`` in the user's configuration folder (XDG, macOS or Windows)."""
+    from platformdirs import user_config_path
+
+    return user_config_path("wsctl") / "contexts.json"
+
+
+class Contexts:
+    """The kept servers and which of them is in use; every change is written at once, mode 0600."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or contexts_file()
+        self.current: str | None = None
+        self.servers: dict[str, Server] = {}
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            kept = json.loads(self._path.read_bytes())
+            self.servers = {
+                name: Server(str(entry["url"]), entry.get("token_file"))
+                for name, entry in kept["contexts"].items()
+            }
+            self.current = kept.get("current")
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise Failed(f"cannot read {self._path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Failed(f"{self._path} is damaged: mend or remove it") from None
+
+    def get(self, name: str) -> Server:
+        """The server of that name; exits 2, naming the near ones, when there is none."""
+        if name in self.servers:
+            return self.servers[name]
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, self.servers, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " See: wsctl context list"
+        raise BadUsage(f"no context {name!r}.{hint}")
+
+    def add(self, name: str, server: Server) -> None:
+        """Keep a server, replacing one of the same name; the first one becomes current."""
+        if not _NAME.fullmatch(name):
+            raise BadUsage(f"{name!r} is no context name: use letters, digits, dot, - and _")
+        self.servers[name] = server
+        self.current = self.current or name
+        self._save()
+
+    def use(self, name: str) -> None:
+        """Make a kept server the one for commands that name none."""
+        self.get(name)
+        self.current = name
+        self._save()
+
+    def remove(self, name: str) -> None:
+        """Forget a server; no other becomes current in its place."""
+        self.get(name)
+        del self.servers[name]
+        if self.current == name:
+            self.current = None
+        self._save()
+
+    def _save(self) -> None:
+        kept = {
+            "current": self.current,
+            "contexts": {name: asdict(server) for name, server in self.servers.items()},
+        }
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with replace_file(self._path, mode=0o600) as file:
+                file.write(json.dumps(kept, indent=2, ensure_ascii=False) + os.linesep)
+        except OSError as error:
+            raise Failed(f"cannot write {self._path}: {error.strerror}") from None

@@ -1,0 +1,212 @@
+"""The monitor's stream of pushes, kept alive over restarts of the server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from wsctl.client import PATIENCE_S, open_socket, reason_of
+from wsctl.exits import Failed, NotPermitted, Unreachable
+from wsctl.target import Target
+
+PATH = "/ws/admin/monitor"
+_SUBSCRIBE, _REFRESH = 1, 2
+_LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_NO_RECONNECT = range(4500, 5000)
+_NOT_PERMITTED = (4500, 4503, 4505)
+
+
+class MonitorFeed:
+    """Subscribes to the monitor and yields what it pushes.
+
+    ``events``: globs of push types. ``interval_s``: how often statistics come; None: as often as
+    the server likes. ``say`` is told of connecting and losing the connection. ``wait`` sleeps.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        events: Sequence[str],
+        interval_s: float | None,
+        say: Callable[[str], None],
+        tick_s: float = 1.0,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._target = target
+        self._events = list(events)
+        self._interval_s = interval_s
+        self._say = say
+        self._tick_s = tick_s
+        self._wait = wait
+        self._has_connected = False
+        self._failures = 0
+        self._hint_s: float | None = None
+        self._token = ""
+        # Its own log would print tracebacks of connections whose loss is reported here.
+        self._logger = logging.getLogger("wsctl.websockets")
+        self._logger.addHandler(logging.NullHandler())
+        self._logger.propagate = False
+
+    def pushes(self) -> Iterator[dict[str, Any] | None]:
+        """Every push of the server; None whenever ``tick_s`` seconds passed without one.
+
+        Never ends by itself. Raises ``Unreachable`` if the first connection fails, later ones
+        are tried again; ``NotPermitted`` and ``Failed`` where the server says not to come back.
+        """
+        while True:
+            reason = "the connection was lost"
+            try:
+                # Closed by hand first: left to itself it would report any end as an error.
+                with self._connect() as connection, closing(connection):
+                    self._has_connected = True
+                    yield from self._receive(connection)
+            except ConnectionClosed as closed:
+                reason = self._closed(closed)
+            except InvalidStatus as refused:
+                reason = self._refused(refused.response.status_code)
+            except (OSError, InvalidHandshake) as error:
+                reason = self._lost(error)
+            yield from self._pause(reason)
+
+    def _connect(self) -> ClientConnection:
+        parts = urlsplit(self._target.url)
+        is_tls = parts.scheme == "https"
+        deadline = time.monotonic() + PATIENCE_S
+        self._token = self._target.token()
+        sock = open_socket(parts.hostname or "", parts.port or (443 if is_tls else 80), deadline)
+        try:
+            sock.settimeout(None)
+            return connect(
+                f"ws{self._target.url.removeprefix('http')}{PATH}",
+                sock=sock,
+                subprotocols=[Subprotocol("wsserver.v1")],
+                additional_headers={"Authorization": f"Bearer {self._token}"},
+                user_agent_header="wsctl",
+                compression=None,
+                proxy=None,
+                open_timeout=max(0.1, deadline - time.monotonic()),
+                close_timeout=1,
+                max_size=_LARGEST_MESSAGE_BYTES,
+                logger=self._logger,
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    def _receive(self, connection: ClientConnection) -> Iterator[dict[str, Any] | None]:
+        args: dict[str, Any] = {"events": self._events}
+        if self._interval_s is not None:
+            args["interval_s"] = self._interval_s
+        _send(connection, {"type": "subscribe", "ref": _SUBSCRIBE, "args": args})
+        while True:
+            try:
+                text = connection.recv(timeout=self._tick_s)
+            except TimeoutError:
+                yield None
+                continue
+            message = _parsed(text)
+            kind = message.get("type")
+            if kind == "ping":
+                _send(connection, {"type": "pong", "id": message.get("id")})
+            elif "ref" in message:
+                self._replied(message)
+            elif kind == "token_expiring":
+                self._refresh(connection)
+            elif kind == "server_draining":
+                self._hint_s = _seconds(message.get("reconnect_after_ms"))
+                yield message
+            elif kind != "connection_established":
+                yield message
+
+    def _replied(self, message: dict[str, Any]) -> None:
+        if message.get("type") != "error":
+            if message["ref"] == _SUBSCRIBE:
+                self._failures = 0
+                self._say(f"watching {self._target.url}")
+            return
+        error = message.get("error")
+        code, text = (
+            (error.get("code"), error.get("message")) if isinstance(error, dict) else ("", "")
+        )
+        if message["ref"] == _REFRESH:
+            self._say(f"the server did not take the new token: {text} ({code})")
+            return
+        raise (NotPermitted if code == "forbidden" else Failed)(f"{text} ({code})")
+
+    def _refresh(self, connection: ClientConnection) -> None:
+        """Present the newer token, where there is one (a development token, a rotated file)."""
+        token = self._target.token()
+        if token != self._token:
+            self._token = token
+            _send(connection, {"type": "refresh_token", "ref": _REFRESH, "token": token})
+
+    def _closed(self, closed: ConnectionClosed) -> str:
+        if closed.rcvd is None:
+            return "the connection was lost"
+        code, reason = closed.rcvd.code, closed.rcvd.reason
+        text = f"the server closed with {code}" + (f": {reason}" if reason else "")
+        if code in _NO_RECONNECT:
+            raise (NotPermitted if code in _NOT_PERMITTED else Failed)(text)
+        return text
+
+    def _refused(self, status: int) -> str:
+        text = f"{self._target.url} answered {status}"
+        if status in (401, 403):
+            raise NotPermitted(text)
+        if status < 500:
+            raise Failed(f"{text} on {PATH}: is it a wsserver?")
+        return text
+
+    def _lost(self, error: Exception) -> str:
+        text = f"cannot reach {self._target.url}: {reason_of(error)}"
+        if not self._has_connected:
+            raise Unreachable(text) from None
+        return text
+
+    def _pause(self, reason: str) -> Iterator[None]:
+        """Wait before the next attempt: as the server asked, else doubling, with chance in it so
+        that many monitors do not come back in the same moment.
+        """
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._failures, 10))
+        pause_s = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
+        if self._hint_s is not None:
+            pause_s, self._hint_s = self._hint_s, None
+        self._failures += 1
+        self._say(f"{reason}; next attempt in {pause_s:.1f} s")
+        while pause_s > 0:
+            self._wait(min(pause_s, self._tick_s))
+            pause_s -= self._tick_s
+            yield None
+
+
+def _send(connection: ClientConnection, message: dict[str, Any]) -> None:
+    connection.send(json.dumps(message))
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise Failed("the server sent something that is no message: is it a wsserver?")
+    return message
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    """The server's advice in seconds, at most a minute; None for what is no number."""
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return None
+    return min(max(milliseconds, 0), 60_000) / 1000

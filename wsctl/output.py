@@ -1,0 +1,190 @@
+"""The output layer: data to stdout as table, JSON or CSV, talk to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+
+from wsctl.text import csv_cell, flatten, printable
+
+FORMATS = ("table", "json", "csv")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table for people."""
+
+    title: str
+    key: str
+    """Name of the field, ``outer.inner`` for nested ones."""
+    show: Callable[[Any], str] | None = None
+    """Turns the value into text; None: plain text, booleans as yes and no."""
+    right: bool = False
+    """Numbers stand to the right."""
+    is_detail: bool = False
+    """May be left out where the terminal is too narrow for the whole table."""
+
+
+def plain(value: Any) -> str:
+    """A value as people read it: nothing for null, yes and no, at most two decimals."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.2f}".rstrip("0").rstrip(".")
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """JSON text that keeps Chinese readable and goes through any terminal."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+
+
+def csv_line(cells: Iterable[Any]) -> str:
+    """One CSV line (RFC 4180, ``\\n``), safe against formulas."""
+    import csv
+    import io
+
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow([csv_cell(cell) for cell in cells])
+    return line.getvalue()
+
+
+class Output:
+    """Where and how a command speaks."""
+
+    def __init__(self) -> None:
+        self.format: str | None = None
+        """What ``-o`` asked for; None when it was not given."""
+        self.quiet = False
+
+    @property
+    def stream(self) -> TextIO:
+        """stdout of now; looked up each time because tests exchange it."""
+        return sys.stdout
+
+    @property
+    def is_terminal(self) -> bool:
+        """Does a person look at stdout?"""
+        return self.stream is not None and self.stream.isatty()
+
+    @property
+    def is_live(self) -> bool:
+        """A terminal that can redraw its screen, showing tables."""
+        return self.is_table and self.is_terminal and os.environ.get("TERM") != "dumb"
+
+    @property
+    def has_colour(self) -> bool:
+        """May colours be used (https://no-color.org, ``TERM=dumb``)?"""
+        return self.is_live and not os.environ.get("NO_COLOR")
+
+    @property
+    def is_table(self) -> bool:
+        """Is the output for people rather than programs?"""
+        return self.format in (None, "table")
+
+    def data(self, text: str) -> None:
+        """Write ``text`` to stdout at once, as it is."""
+        if self.stream is not None:
+            self.stream.write(text)
+            self.stream.flush()
+
+    def line(self, text: str, **style: Any) -> None:
+        """One line for people on stdout; ``style`` as ``click.style`` has it, if colours may be."""
+        text = printable(text)
+        self.data((click.style(text, **style) if style and self.has_colour else text) + "\n")
+
+    def note(self, text: str) -> None:
+        """Talk: one line on stderr, nothing with ``--quiet``."""
+        if not self.quiet:
+            click.echo(printable(text), err=True)
+
+    def document(self, document: Row, sentence: str) -> None:
+        """What an action answered: ``sentence`` for people (not when quiet), else the document."""
+        if not self.is_table:
+            self.record(document)
+        elif not self.quiet:
+            self.line(sentence)
+
+    def record(self, document: Row) -> None:
+        """One object as JSON or as a CSV header with one line."""
+        if self.format == "csv":
+            flat = flatten(document)
+            self.data(csv_line(flat) + csv_line(flat.values()))
+        else:
+            self.data(to_json(document, indent=2) + "\n")
+
+    def rows(self, columns: Sequence[Column], rows: Sequence[Row], *, empty: str) -> None:
+        """A list: table for people, array of the whole objects in JSON, every field in CSV.
+
+        ``empty`` is said on stderr when a table has no rows.
+        """
+        if self.format == "json":
+            self.data(to_json(rows, indent=2) + "\n")
+        elif self.format == "csv":
+            self._csv_rows([column.key for column in columns], rows)
+        elif rows:
+            self.data(self.table(columns, rows))
+        else:
+            self.note(empty)
+
+    def _csv_rows(self, first: Sequence[str], rows: Sequence[Row]) -> None:
+        flat_rows = [flatten(row) for row in rows]
+        names = dict.fromkeys(name for row in flat_rows for name in row)
+        # Declared columns stand first and even in an empty list, so that scripts can rely on them.
+        declared = [name for name in first if name in names or not rows]
+        header = list(dict.fromkeys([*declared, *names]))
+        self.data(csv_line(header))
+        for row in flat_rows:
+            self.data(csv_line(row.get(name) for name in header))
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Row]) -> str:
+        """A table as text; aligned also for wide characters; unfolded and uncoloured in a pipe."""
+        from wsctl.tables import align, draw, natural_width
+
+        width = self.width if self.is_terminal else None
+        flat_rows = [flatten(row) for row in rows]
+        chosen = list(columns)
+        while True:
+            titles = [(column.title, column.right) for column in chosen]
+            cells = [
+                [printable((c.show or plain)(flat.get(c.key))) for c in chosen]
+                for flat in flat_rows
+            ]
+            details = [column for column in chosen if column.is_detail]
+            if width is None:
+                return align(titles, cells)
+            if not details or natural_width(titles, cells) <= width:
+                return draw(titles, cells, width=width, colour=self.has_colour)
+            chosen.remove(details[-1])
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        import shutil
+
+        return shutil.get_terminal_size().columns
+
+    def reader_is_gone(self) -> bool:
+        """Has the program that reads our pipe ended? Lets a silent monitor end with it."""
+        import select
+
+        try:
+            descriptor = self.stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            return False
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,0 +1,183 @@
+"""The shape of our commands: shared options, lazy groups, interruption and closed pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from wsctl.environment import Environment
+from wsctl.exits import BadUsage, ExitStatus, Failed
+from wsctl.output import FORMATS
+
+
+def _set_format(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Environment).output.format = value
+
+
+def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Environment).output.quiet = True
+
+
+def output_options() -> list[click.Parameter]:
+    """``-o`` and ``-q``, the same before and after the command; the later one wins."""
+    return [
+        click.Option(
+            ["-o", "--output"],
+            type=click.Choice(FORMATS),
+            help="Format of the answer. Default: table.",
+            expose_value=False,
+            callback=_set_format,
+        ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            help="Say only what was asked for, and errors.",
+            expose_value=False,
+            callback=_set_quiet,
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command with the shared output options; its epilog is its examples."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *output_options()]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, one a line, so that they can be copied."""
+        write_examples(self.epilog, formatter)
+
+
+def write_examples(epilog: str | None, formatter: click.HelpFormatter) -> None:
+    """The examples section of a help text."""
+    if epilog:
+        with formatter.section("Examples"):
+            for example in epilog.strip().splitlines():
+                formatter.write(" " * formatter.current_indent + example.strip() + "\n")
+
+
+def command(examples: str, **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command with ``examples``, one a line."""
+    return click.command(cls=Command, epilog=examples, **kwargs)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; near misses are named.
+
+    ``table``: name of a command → ``module:attribute``.
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = dict(table or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table, which groups what belongs together."""
+        return [*self.table, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now if need be."""
+        if cmd_name in self.table:
+            module, _, attribute = self.table[cmd_name].partition(":")
+            found: click.Command = getattr(importlib.import_module(module), attribute)
+            return found
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but a mistyped command is answered with the nearest ones."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, self.list_commands(ctx), n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, one a line."""
+        write_examples(self.epilog, formatter)
+
+
+class RootGroup(LazyGroup):
+    """The program: turns every end into the right exit code."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the options of the program; ``--help`` may end in a closed pipe."""
+        with pipe_may_close():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with pipe_may_close():
+            return super().invoke(ctx)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run with ``args`` and leave: 130 when interrupted, else as ``ExitStatus`` says."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError):
+                # What the locale's encoding lacks is shown as an escape rather than a traceback.
+                stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        try:
+            code = super().main(
+                args,
+                prog_name=prog_name,
+                complete_var=complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(ExitStatus.INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else ExitStatus.DONE)
+
+
+@contextlib.contextmanager
+def pipe_may_close() -> Iterator[None]:
+    """End quietly and well when the reader of our output (``head``, ``less``) has seen enough."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more when it ends: let that go nowhere.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        raise click.exceptions.Exit(ExitStatus.DONE) from None
+    except OSError as error:
+        raise Failed(f"cannot write the output: {error.strerror or error}") from None
+
+
+def read_stdin() -> str:
+    """All of standard input, for an argument of ``-``; exits 2 if it is no text."""
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError:
+        raise BadUsage("standard input is no UTF-8 text") from None

@@ -1,0 +1,151 @@
+"""Which server a command talks to, and with which token."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wsctl.contexts import Contexts
+from wsctl.exits import BadUsage, NotPermitted
+from wsctl.tokens import read_secret, sign
+
+DEFAULT_URL = "http://127.0.0.1:8765"
+DEV_FOLDER = Path("var")
+DEV_SERVER, DEV_SECRET = "dev-server.json", "dev-jwt-secret"
+_DEV_TOKEN_TTL_S = 300
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# What RFC 6750 §2.1 allows in a bearer token; anything else could break out of the header.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+
+
+def check_url(url: str) -> str:
+    """``url`` without a trailing slash; exits 2 if it is no http or https address."""
+    try:
+        parts = urlsplit(url)
+        good = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.query or parts.fragment or parts.username or parts.password)
+            and url.isascii()
+            and url.isprintable()
+            and " " not in url
+        )
+    except ValueError:
+        good = False
+    if not good:
+        # Not quoted: somebody may have put a password into it.
+        raise BadUsage("the server's address must look like http://host:port or https://host")
+    return url.rstrip("/")
+
+
+@dataclass
+class Target:
+    """A server's address with a way to get a token that is valid now."""
+
+    url: str
+    given_token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    dev_secret_file: Path | None = None
+    _made: tuple[float, str] = field(default=(0.0, ""), repr=False)
+
+    def token(self) -> str:
+        """The token to present now.
+
+        A token file is read again each time, and a development token made anew before it expires,
+        so that long-running commands outlive their first token. Exits 4 where there is none.
+        """
+        if self.given_token is not None:
+            return _checked(self.given_token)
+        if self.token_file is not None:
+            return _checked(_read_token(self.token_file))
+        if self.dev_secret_file is not None:
+            return self._dev_token(self.dev_secret_file)
+        raise NotPermitted(
+            "no token: give --token-file, set WSCTL_TOKEN, add a context,"
+            " or run it beside a development server's var folder"
+        )
+
+    def _dev_token(self, secret_file: Path) -> str:
+        good_until, token = self._made
+        if time.monotonic() > good_until:
+            claims = {"sub": "wsctl", "username": "wsctl", "role": "admin"}
+            token = sign(read_secret(secret_file), claims, _DEV_TOKEN_TTL_S)
+            self._made = (time.monotonic() + _DEV_TOKEN_TTL_S / 2, token)
+        return token
+
+
+def _checked(token: str) -> str:
+    if not _TOKEN.fullmatch(token):
+        raise NotPermitted("the given token is none: it has characters that no token has")
+    return token
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise BadUsage(f"cannot read the token file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadUsage(f"the token file {path} holds no text") from None
+
+
+def resolve(
+    *,
+    url: str | None,
+    token: str | None,
+    token_file: Path | None,
+    context: str | None,
+    environ: Mapping[str, str],
+    folder: Path = DEV_FOLDER,
+) -> Target:
+    """Choose address and token: flags, then ``--context``, environment, current context, ``./var``.
+
+    A kept or development token goes only to the address it was kept with, never to one that a
+    flag or the environment names.
+    """
+    if token is not None and token_file is not None:
+        raise BadUsage("give --token or --token-file, not both")
+    env_url, env_token = environ.get("WSCTL_URL"), environ.get("WSCTL_TOKEN")
+    kept_url = kept_token_file = None
+    if context is not None or not (url or env_url):
+        contexts = Contexts()
+        name = context or contexts.current
+        if name is not None:
+            server = contexts.get(name)
+            kept_url, kept_token_file = server.url, server.token_file
+    # A context named on the command line is nearer than the environment; the current one is not.
+    chosen = url or (kept_url if context else None) or env_url or kept_url
+    dev_url = _dev_server(folder)
+    target = Target(check_url(chosen or dev_url or DEFAULT_URL))
+    is_kept = kept_url is not None and check_url(kept_url) == target.url
+    if token is not None or token_file is not None:
+        target.given_token, target.token_file = token, token_file
+    elif context and is_kept and kept_token_file:
+        target.token_file = Path(kept_token_file)
+    elif env_token:
+        target.given_token = env_token.strip()
+    elif is_kept and kept_token_file:
+        target.token_file = Path(kept_token_file)
+    elif target.url == (dev_url or DEFAULT_URL) and (folder / DEV_SECRET).is_file():
+        target.dev_secret_file = folder / DEV_SECRET
+    return target
+
+
+def _dev_server(folder: Path) -> str | None:
+    """The address of the development server whose files lie in ``folder``.
+
+    Only a loopback one: a folder from elsewhere must not send anybody's token away.
+    """
+    try:
+        url = json.loads((folder / DEV_SERVER).read_bytes())["url"]
+        if urlsplit(url).hostname in _LOOPBACK:
+            return check_url(url)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return None

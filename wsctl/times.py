@@ -1,0 +1,146 @@
+"""Times as people write and read them: ages, steps, RFC 3339, durations."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    _SecondsType = click.ParamType[float]
+else:  # older clicks know no such subscript
+    _SecondsType = click.ParamType
+
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+    r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+_LONGEST_S = 100 * 366 * 86400.0
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``30s``, ``5m``, ``1h30m``, ``2d``; more than zero, at most 100 years.
+
+    Raises ``ValueError`` with a message for the user.
+    """
+    seconds, end = 0.0, 0
+    while match := _PART.match(text, end):
+        seconds += float(match[1]) * _UNITS_S[match[2]]
+        end = match.end()
+    if end == 0 or end != len(text):
+        raise ValueError(f"{text!r} is no duration: write it as 30s, 5m, 24h or 7d")
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError(f"{text!r} is out of range")
+    return seconds
+
+
+def parse_moment(text: str, now: float) -> float:
+    """Seconds since the epoch of an RFC 3339 time, a date (midnight UTC) or an age before ``now``.
+
+    Raises ``ValueError`` with a message for the user.
+    """
+    if _PART.match(text):
+        return now - parse_duration(text)
+    if not (_RFC3339.fullmatch(text) or _DATE.fullmatch(text)):
+        raise ValueError(
+            f"{text!r} is no time: write 2024-01-15T14:30:00Z (with Z or an offset"
+            " such as +08:00), 2024-01-15, or an age such as 24h"
+        )
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no time: {error}") from None
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``."""
+    millis = round(seconds * 1000)
+    moment = datetime.fromtimestamp(millis // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+
+
+def epoch(value: Any) -> float | None:
+    """Seconds since the epoch of what the server calls a time; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError):
+            return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return None
+
+
+def readable(seconds: float) -> str:
+    """A duration in its two largest units: ``3 d 4 h``, ``12 min 5 s``, ``0.4 s``."""
+    if seconds < 0:
+        return "-" + readable(-seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    days, rest = divmod(whole, 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, secs = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (secs, "s")]
+    while parts and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts[:2] if number) or "0 s"
+
+
+def clock_time(value: Any) -> str:
+    """The local time of day of a server's time, ``14:30:05``; what it was if it is none."""
+    seconds = epoch(value)
+    if seconds is None:
+        return str(value or "")
+    return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
+
+
+def age(value: Any, now: float) -> str:
+    """How long ago a server's time was, readable; empty for no time."""
+    seconds = epoch(value)
+    return "" if seconds is None else readable(max(0.0, now - seconds))
+
+
+class Duration(_SecondsType):
+    """An option such as ``5m``; its value is seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds; exits 2 for what is no duration."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Moment(_SecondsType):
+    """An option such as ``24h`` or ``2024-01-15T14:30:00Z``; its value is seconds since 1970."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds since the epoch; exits 2 for what is no time."""
+        if isinstance(value, float):
+            return value
+        import time
+
+        try:
+            return parse_moment(str(value), time.time())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
