@@ -41,6 +41,8 @@ from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
+from wsserver.web.application import make_application
+from wsserver.web.context import WebContext
 from wsserver.wire.poller import Poller
 
 JWKS_TIMEOUT_S = 5.0
@@ -55,6 +57,7 @@ class System:
     application: Application
     tickets: Tickets
     verifier: TokenVerifier
+    hosts: Hosts
 
     @property
     def manager(self) -> WebSocketManager:
@@ -157,7 +160,26 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             keys=keys,
         )
     )
-    raise NotImplementedError
+    hosts = Hosts(settings.allowed_hosts or None, settings.host)
+    context = WebContext(
+        settings=settings,
+        clock=clock,
+        verifier=verifier,
+        permissions=permissions,
+        tickets=tickets,
+        origins=Origins(settings.allowed_origins or None),
+        hosts=hosts,
+        manager=manager,
+        poller=poller,
+        inspection=inspection,
+        publishing=publishing,
+        administration=administration,
+        snapshots=snapshots,
+        audit=audit,
+        idempotency=idempotency,
+        health=service.health,
+    )
+    return System(service, make_application(context), tickets, verifier, hosts)
 
 
 def key_source(settings: Settings, clock: Clock) -> KeySource:

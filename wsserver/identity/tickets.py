@@ -64,9 +64,14 @@ class Tickets:
         Raises ``TokenInvalid`` for an unknown, used or expired ticket, ``TokenRevoked`` if its
         token has been revoked since.
         """
-        if len(ticket) > _LONGEST or not ticket.isascii():
-            raise TokenInvalid("the ticket is unknown, used or expired")
-        issued = self._issued.pop(_digest(ticket), None)
+        claims = self.peek(ticket)
+        del self._issued[_digest(ticket)]
+        return claims
+
+    def peek(self, ticket: str) -> Claims:
+        """Give the same without using the ticket up; raises what ``redeem`` raises."""
+        is_possible = len(ticket) <= _LONGEST and ticket.isascii()
+        issued = self._issued.get(_digest(ticket)) if is_possible else None
         if (
             issued is None
             or issued.ends_monotonic <= self._clock.monotonic()

@@ -69,8 +69,8 @@ class MessageStatusUpdate(_Fields):
 
     message_id: Annotated[str, Meta(min_length=1, max_length=128)]
     status: Literal["queued", "sent", "delivered", "read", "failed", "expired"]
-    session_id: Id | UnsetType = UNSET
-    user_id: Id | UnsetType = UNSET
+    session_id: Id
+    user_id: Id
     reason: Text | UnsetType = UNSET
 
 

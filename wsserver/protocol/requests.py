@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, to_builtins
+from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, field, to_builtins
 
 from wsserver.errors import ValidationFailed
 from wsserver.protocol.complaints import describe
@@ -130,7 +130,7 @@ class SubscribeRequest(Request):
 
     events: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=100)
-    ] = ["*"]
+    ] = field(default_factory=lambda: ["*"])
     interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 5.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from msgspec import UNSET
@@ -88,12 +89,12 @@ class ChatCommands:
         now = self._clock.monotonic()
         earlier = self._sent.find(connection.user_id, client_id, now)
         if earlier is not None:
-            return "ack", {"message_id": await earlier}
+            return "ack", {"message_id": await asyncio.shield(earlier)}
         answer = self._sent.begin(connection.user_id, client_id, now)
         try:
             message_id = await self._deliver(connection, command, client_id)
-        except BaseException:
-            self._sent.abandon(connection.user_id, client_id)
+        except BaseException as error:
+            self._sent.abandon(connection.user_id, client_id, error)
             raise
         answer.set_result(message_id)
         return "ack", {"message_id": message_id}

@@ -137,7 +137,7 @@ class ConnectionInfo:
 
     def is_dead(self, now: float, timeout_s: float, resumed_at: float) -> bool:
         """Has nothing been heard for ``timeout_s``, time the server itself stood still aside?"""
-        return now - max(self.websocket.last_heard, resumed_at) >= timeout_s
+        return now >= max(self.websocket.last_heard, resumed_at) + timeout_s
 
     def view(self) -> dict[str, Any]:
         """The connection as the REST API shows it."""

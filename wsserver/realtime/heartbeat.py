@@ -74,10 +74,12 @@ class Heartbeat:
     def advance(self) -> None:
         """Do what is due; to be called every ``settings.tick_s``."""
         now = self._clock.monotonic()
-        if now - self._advanced_at > max(1.0, self.settings.timeout_s / 4):
+        stood_still_s = now - self._advanced_at
+        if stood_still_s > max(4 * self.settings.tick_s, self.settings.timeout_s / 4):
             # The process itself stood still: what the clients sent is waiting unread, so the
             # silence is ours.
-            log.warning("stood still for %.1f s", now - self._advanced_at)
+            if stood_still_s > 1.0:
+                log.warning("stood still for %.1f s", stood_still_s)
             self.resumed_at = now
         self._advanced_at = now
         self._close_silent(now)
@@ -85,7 +87,7 @@ class Heartbeat:
 
     def _close_silent(self, now: float) -> None:
         timeout_s = self.settings.timeout_s
-        for connection_id in self._deadlines.advance(now):
+        for _, connection_id in self._deadlines.advance(now):
             connection = self._hub.connections.get(connection_id)
             if connection is None:
                 continue
@@ -97,9 +99,10 @@ class Heartbeat:
 
     def _ping_due(self, now: float) -> None:
         frames = b""
+        interval_s = self.settings.interval_s
         wall = self._clock.wall()
         ping_id = ""
-        for connection_id in self._pings.advance(now):
+        for due, connection_id in self._pings.advance(now):
             connection = self._hub.connections.get(connection_id)
             if connection is None:
                 continue
@@ -109,7 +112,9 @@ class Heartbeat:
                 frames = _ping_frames(ping_id, wall)
             self._note_ping(connection, ping_id, now, wall)
             connection.websocket.send(frames)
-            self._pings.schedule(now + self.settings.interval_s, connection_id)
+            # Counted from when it was due: those that come late together stay apart in the next.
+            missed = (now - due) // interval_s
+            self._pings.schedule(due + (missed + 1) * interval_s, connection_id)
 
     def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> None:
         """Note an answer; the first one to the latest ping gives the round trip."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 REFUSALS_UNTIL_CLOSE = 100
@@ -20,13 +21,13 @@ class MessageRate(NamedTuple):
 class TokenBucket:
     """The allowance of one connection, refilled as time passes."""
 
-    __slots__ = ("_refusals", "_refused_since", "_tokens", "_updated")
+    __slots__ = ("_refusals", "_tokens", "_updated")
 
     def __init__(self, limit: MessageRate, now: float) -> None:
         self._tokens = limit.burst
         self._updated = now
-        self._refusals = 0
-        self._refused_since = 0.0
+        self._refusals: deque[float] | None = None
+        """When the latest were; most connections never have one."""
 
     def take(self, limit: MessageRate, now: float) -> int:
         """Spend one message; 0 if it is allowed, else the milliseconds until the next one is."""
@@ -40,8 +41,10 @@ class TokenBucket:
 
     def is_hopeless(self, now: float) -> bool:
         """Count a refusal; True once there were 100 within 10 s."""
-        if now - self._refused_since > REFUSAL_WINDOW_S:
-            self._refused_since = now
-            self._refusals = 0
-        self._refusals += 1
-        return self._refusals >= REFUSALS_UNTIL_CLOSE
+        if self._refusals is None:
+            self._refusals = deque(maxlen=REFUSALS_UNTIL_CLOSE)
+        self._refusals.append(now)
+        return (
+            len(self._refusals) == REFUSALS_UNTIL_CLOSE
+            and now - self._refusals[0] <= REFUSAL_WINDOW_S
+        )

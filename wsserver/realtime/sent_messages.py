@@ -41,7 +41,9 @@ class SentMessages:
         self._answers[(user_id, client_message_id)] = (now, answer)
         return answer
 
-    def abandon(self, user_id: str, client_message_id: str) -> None:
-        """Sending failed: the next try is a first one again, and waiters are told."""
-        _, answer = self._answers.pop((user_id, client_message_id))
-        answer.cancel()
+    def abandon(self, user_id: str, client_message_id: str, error: BaseException) -> None:
+        """Sending failed: the next try is a first one again, and those who wait get the error."""
+        _, answer = self._answers.pop((user_id, client_message_id), (0.0, None))
+        if answer is not None:
+            answer.set_exception(error)
+            answer.exception()  # seen, so that nobody is warned when nobody waits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -138,9 +139,11 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
     ordered = sorted(values)
     if not ordered:
         return {"p50": None, "p95": None, "p99": None, "max": None}
-    last = len(ordered) - 1
-    ranks = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {name: round(ordered[round(last * rank)], 3) for name, rank in ranks.items()}
+    ranks = {"p50": 50, "p95": 95, "p99": 99, "max": 100}
+    return {
+        name: round(ordered[math.ceil(len(ordered) * rank / 100) - 1], 3)
+        for name, rank in ranks.items()
+    }
 
 
 def flatten(stats: Mapping[str, Any]) -> dict[str, Any]:

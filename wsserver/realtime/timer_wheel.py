@@ -29,13 +29,19 @@ class TimerWheel(Generic[T]):
     def schedule(self, due: float, item: T) -> None:
         """Keep an item until ``due``."""
         tick = math.ceil(due / self.tick_s)
+        if tick * self.tick_s < due:  # rounding: early, an item could be put back and come again
+            tick += 1
         slot = self._slots.get(tick)
         if slot is None:
             slot = self._slots[tick] = []
             heapq.heappush(self._ticks, tick)
         slot.append(item)
 
-    def advance(self, now: float) -> Iterator[T]:
-        """Yield what is due, earliest first; new items may be scheduled meanwhile."""
-        while self._ticks and self._ticks[0] * self.tick_s <= now:
-            yield from self._slots.pop(heapq.heappop(self._ticks))
+    def advance(self, now: float) -> Iterator[tuple[float, T]]:
+        """Yield what is due, with its slot's time, earliest first.
+
+        New items may be scheduled meanwhile.
+        """
+        while self._ticks and (due := self._ticks[0] * self.tick_s) <= now:
+            for item in self._slots.pop(heapq.heappop(self._ticks)):
+                yield due, item

@@ -1,0 +1,37 @@
+"""A whole live side for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_server import Live, MakeLive
+from tornado.ioloop import IOLoop
+
+from wsserver.clock import Clock
+
+
+@pytest.fixture
+def make_live(io_loop: IOLoop, clock: Clock, tmp_path: Path) -> Iterator[MakeLive]:
+    """Live sides with options of their own, on one database file; stopped at the end."""
+    made: list[Live] = []
+
+    def make(**options: Any) -> Live:
+        async def start() -> Live:
+            live = Live(clock, tmp_path / "wsserver.sqlite3", **options)
+            made.append(live)
+            await live.start()
+            return live
+
+        return io_loop.run_sync(start)
+
+    yield make
+    for live in made:
+        io_loop.run_sync(live.stop)
+
+
+@pytest.fixture
+def live(make_live: MakeLive) -> Live:
+    return make_live()

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_connections import fake_connection
+
+from wsserver.identity.claims import Claims
+from wsserver.realtime.expiry import TokenExpiry
+
+EXP = 1_700_000_030.5
+
+
+@pytest.fixture
+def expiry() -> TokenExpiry:
+    return TokenExpiry()
+
+
+def test_a_warning_comes_60_s_before_and_once(expiry: TokenExpiry) -> None:
+    connection = fake_connection(exp=EXP)
+    expiry.add(connection)
+    assert expiry.due(EXP - 60.001) == ([], [])
+    assert expiry.due(EXP - 60.0) == ([connection], [])
+    assert expiry.due(EXP - 59.0) == ([], [])
+    assert expiry.due(EXP - 0.001) == ([], [])
+    assert expiry.due(EXP) == ([], [connection])
+
+
+def test_what_is_expired_at_first_sight_is_not_warned(expiry: TokenExpiry) -> None:
+    connection = fake_connection(exp=EXP)
+    expiry.add(connection)
+    assert expiry.due(EXP + 1000) == ([], [connection])
+
+
+def test_a_wall_clock_that_jumps_forward_is_noticed_at_once(expiry: TokenExpiry) -> None:
+    connections = [fake_connection(exp=EXP + n * 600) for n in range(12)]
+    for connection in connections:
+        expiry.add(connection)
+    assert expiry.due(EXP - 3600) == ([], [])
+    warn, expired = expiry.due(EXP + 3590)
+    assert expired == connections[:6]
+    assert warn == connections[6:7]
+
+
+def test_a_wall_clock_that_jumps_back_expires_nobody(expiry: TokenExpiry) -> None:
+    connection = fake_connection(exp=EXP)
+    expiry.add(connection)
+    assert expiry.due(EXP - 30) == ([connection], [])
+    assert expiry.due(EXP - 3630) == ([], [])
+    assert expiry.due(EXP - 30) == ([], [])
+    assert expiry.due(EXP)[1] == [connection]
+
+
+def test_newer_claims_are_warned_of_anew(expiry: TokenExpiry) -> None:
+    connection: Any = fake_connection(exp=EXP)
+    expiry.add(connection)
+    expiry.due(EXP - 10)
+    expiry.discard(connection)
+    connection.claims = Claims(sub="u1", exp=EXP + 1000)
+    expiry.add(connection)
+    assert expiry.due(EXP + 900) == ([], [])
+    assert expiry.due(EXP + 940) == ([connection], [])
+    assert expiry.due(EXP + 1000) == ([], [connection])
+
+
+def test_a_closed_connection_leaves_nothing_behind(expiry: TokenExpiry) -> None:
+    connection = fake_connection(exp=EXP)
+    expiry.add(connection)
+    expiry.discard(connection)
+    expiry.discard(connection)
+    assert expiry.due(EXP + 1e6) == ([], [])
+    assert expiry._buckets == {}

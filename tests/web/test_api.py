@@ -1,0 +1,30 @@
+"""The REST API end to end: permissions, bodies, errors, lists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from web_server import API, Server, token
+
+
+@pytest.mark.gen_test
+async def test_stats_have_the_ten_fields_and_more(server: Server) -> None:
+    answer = await server.get("/stats")
+    assert answer.status == 200, answer
+    assert answer.json()["total_connections"] == 0
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+@pytest.mark.gen_test
+async def test_a_connection_is_listed_and_closed(server: Server) -> None:
+    socket = await server.connect("u1", sessions=["s1"])
+    listed = (await server.get("/connections?user_id=u1")).json()
+    assert listed["total"] == 1
+    connection_id = listed["connections"][0]["connection_id"]
+    assert (await server.get(f"/connections/{connection_id}")).json()["user_id"] == "u1"
+    closed = await server.request("DELETE", f"{API}/connections/{connection_id}", bearer=token())
+    assert closed.json() == {"disconnected": 1}
+    assert (await socket.closed())[0] == 4502

@@ -1,0 +1,118 @@
+"""Who may open a WebSocket: one decision, made before the handshake is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from wsserver.errors import BadRequest, Forbidden
+from wsserver.identity.claims import Claims
+from wsserver.identity.extract import Credential, extract_credential
+from wsserver.identity.ids import is_id
+from wsserver.realtime.connection import MONITOR
+from wsserver.web.queries import parse_pairs
+
+_PARAMETERS = ("ticket", "token")
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """What a client says when it wants to come in."""
+
+    endpoint: str
+    session_id: str | None
+    query: str
+    """Raw. It may hold a token, so a ``Knock`` must not be logged."""
+    authorization: Sequence[str]
+    """Values of the header."""
+    subprotocols: Sequence[str]
+    """Values of ``Sec-WebSocket-Protocol``."""
+
+    def __repr__(self) -> str:
+        return f"<Knock {self.endpoint}>"
+
+
+class Verifier(Protocol):
+    """Turns tokens into claims."""
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of a good token."""
+        ...
+
+
+class Tickets(Protocol):
+    """Turns tickets into claims."""
+
+    def peek(self, ticket: str) -> Claims:
+        """The claims of a ticket, which stays good."""
+        ...
+
+    def redeem(self, ticket: str) -> Claims:
+        """The claims of a ticket, once."""
+        ...
+
+
+class Access(Protocol):
+    """Knows who may enter a session, and who may monitor."""
+
+    def allows_monitoring(self, claims: Claims) -> bool:
+        """May the bearer watch the server?"""
+        ...
+
+    def require(self, claims: Claims, session_id: str) -> None:
+        """Raise ``Forbidden`` for those who may not."""
+
+
+class Admission:
+    """Decides, in the contract's order; Host and Origin have been checked before."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        tickets: Tickets,
+        access: Access,
+        admit: Callable[[Claims], None],
+        allow_query_token: bool,
+    ) -> None:
+        self._verifier = verifier
+        self._tickets = tickets
+        self._access = access
+        self._admit = admit
+        self._allow_query_token = allow_query_token
+
+    async def decide(self, knock: Knock, *, is_probe: bool) -> Claims:
+        """The claims of somebody who may come in; raises what stands against it.
+
+        A probe (a plain GET) leaves a ticket unused. After the last ``await`` nothing is left but
+        to come in: what ``admit`` said is still true when this returns.
+        """
+        credential = self._read(knock)
+        if credential.kind == "ticket":
+            claims = self._tickets.peek(credential.value)
+        else:
+            claims = await self._verifier.verify(credential.value)
+        if knock.endpoint == MONITOR and not self._access.allows_monitoring(claims):
+            raise Forbidden("this needs the permission monitor and a role of no one organization")
+        if knock.session_id is not None:
+            self._access.require(claims, knock.session_id)
+        self._admit(claims)
+        if credential.kind == "ticket" and not is_probe:
+            self._tickets.redeem(credential.value)
+        return claims
+
+    def _read(self, knock: Knock) -> Credential:
+        if knock.session_id is not None and not is_id(knock.session_id):
+            raise BadRequest("session_id: malformed", field="session_id")
+        given: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
+        for name, value in parse_pairs(knock.query):
+            if name not in given:
+                raise BadRequest("unknown query parameter")
+            given[name].append(value)
+        return extract_credential(
+            knock.authorization,
+            knock.subprotocols,
+            given["ticket"],
+            given["token"],
+            self._allow_query_token,
+        )

@@ -1,0 +1,23 @@
+"""Puts the routes together into what Tornado serves."""
+
+from __future__ import annotations
+
+from tornado.web import Application
+
+from wsserver.web.access_log import log_request
+from wsserver.web.base import NotFoundHandler
+from wsserver.web.context import WebContext
+from wsserver.web.documents import make_documents
+from wsserver.web.routes import ENDPOINTS, rules
+from wsserver.web.sockets import SOCKETS
+
+
+def make_application(context: WebContext) -> Application:
+    """The Tornado application of one server."""
+    context.documents = make_documents(ENDPOINTS, SOCKETS)
+    return Application(
+        rules(),
+        default_handler_class=NotFoundHandler,
+        log_function=log_request,
+        context=context,
+    )

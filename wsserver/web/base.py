@@ -1,0 +1,329 @@
+"""What every request goes through: source, body, errors, headers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from wsserver.errors import (
+    BadRequest,
+    BodyTooLarge,
+    HostForbidden,
+    OriginForbidden,
+    WsServerError,
+)
+from wsserver.protocol.ids import new_id
+from wsserver.web import cors
+from wsserver.web.context import WebContext
+from wsserver.web.endpoint import Reply
+from wsserver.web.problems import (
+    ERRORS_BY_STATUS,
+    PROBLEM_TYPE,
+    InternalError,
+    PathNotFound,
+    RequestTimeout,
+    problem,
+    problem_headers,
+)
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT_BYTES = 1024 * 1024
+DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
+"""Read and thrown away after a refusal, so that the client gets to read the answer."""
+SLOW_READER_S = 30.0
+"""How long a client may take to fetch its answer."""
+
+_REQUEST_ID = re.compile(r"[ -~]{1,128}")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_NO_LIMIT = 2**62
+_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+
+
+@stream_request_body
+class BaseHandler(RequestHandler):
+    """Checks where a request comes from, takes its body, and makes every error a document.
+
+    Subclasses define ``check``, which looks at the headers alone, and ``respond``. What they raise
+    becomes the answer. Tornado hands the body over in parts, because only so can a client that
+    sends too much be told: its own limit just cuts the connection.
+    """
+
+    takes_any_host = False
+    route = "*"
+    """The path's template, for the figures."""
+    allowed_methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
+
+    request_id: str
+    remote_ip: str
+
+    async def check(self) -> None:
+        """Look at the headers; raises what stands against the request."""
+
+    async def respond(self) -> None:
+        """Answer a request that was not refused; ``body`` is complete."""
+        raise PathNotFound("nothing is served here")
+
+    @property
+    def context(self) -> WebContext:
+        """The rest of the system."""
+        context: WebContext = self.application.settings["context"]
+        return context
+
+    @property
+    def body(self) -> bytes:
+        """What the client sent."""
+        return bytes(self._body)
+
+    @property
+    def has_body(self) -> bool:
+        """Does the client say that it sends anything?"""
+        headers = self.request.headers
+        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+
+    # The way of a request
+
+    async def prepare(self) -> None:
+        """Check the headers, then decide whether the body is wanted (Tornado's hook)."""
+        self.context.traffic.begin(self)
+        self._body = bytearray()
+        self._received = 0
+        self._refusal: WsServerError | None = None
+        self._is_answered = False
+        self._timer: asyncio.TimerHandle | None = None
+        try:
+            self._check_source()
+            await self.check()
+        except WsServerError as error:
+            self._refusal = error
+        if not self.has_body:
+            if self._refusal is not None:
+                raise self._refusal
+            return
+        await self._expect_body()
+
+    async def _expect_body(self) -> None:
+        headers = self.request.headers
+        length = headers.get("Content-Length", "")
+        is_too_large = _LENGTH.fullmatch(length) is not None and int(length) > BODY_LIMIT_BYTES
+        if is_too_large and self._refusal is None:
+            self._refusal = _too_large()
+        self.request.connection.set_max_body_size(_NO_LIMIT)  # type: ignore[union-attr]
+        if self._refusal is not None and "Expect" in headers:
+            raise self._refusal  # nothing has been sent yet, and nothing will be
+        self._timer = asyncio.get_running_loop().call_later(
+            self.context.settings.handshake_timeout_s, self._give_up
+        )
+        if is_too_large and self._refusal is not None:
+            await self._answer_early(self._refusal)
+
+    async def data_received(self, chunk: bytes) -> None:
+        """Take a part of the body (Tornado's hook)."""
+        self._received += len(chunk)
+        if self._is_answered:
+            if self._received > DISCARD_LIMIT_BYTES and not self._finished:
+                self.finish()
+        elif self._received > BODY_LIMIT_BYTES:
+            self._body.clear()
+            await self._answer_early(self._refusal or _too_large())
+        elif self._refusal is None:
+            self._body += chunk
+
+    async def _answer_early(self, error: WsServerError) -> None:
+        """Answer while the client still sends; the rest is read and thrown away, up to a limit.
+
+        A socket closed with unread data in it is reset, and the client would never see the answer.
+        """
+        self._is_answered = True
+        self._write_problem(error)
+        self.set_header("Content-Length", str(sum(map(len, self._write_buffer))))
+        self.set_header("Connection", "close")
+        try:
+            await self.flush()
+        except StreamClosedError:
+            pass
+
+    def _give_up(self) -> None:
+        """The body has taken too long."""
+        if self._finished:
+            return
+        if not self._is_answered:
+            self.clear()
+            self._write_problem(RequestTimeout("the body did not arrive in time"))
+            self.set_header("Connection", "close")
+        self.finish()
+
+    async def _serve(self, *args: str, **kwargs: str) -> None:
+        """All methods end here; which ones a path has is ``check``'s business."""
+        self._stop_timer()
+        if self._is_answered:
+            self.finish()
+            self.request.connection.stream.close()  # type: ignore[union-attr]
+            return
+        if self._refusal is not None:
+            raise self._refusal
+        await self.respond()
+
+    get = head = post = put = patch = delete = options = _serve
+
+    def _check_source(self) -> None:
+        headers = self.request.headers
+        if not self.takes_any_host and not self.context.hosts.allows(headers.get("Host")):
+            raise HostForbidden("this server is not called by that Host")
+        if not self.is_origin_allowed():
+            raise OriginForbidden("pages of this origin may not use this server")
+
+    def is_origin_allowed(self) -> bool:
+        """May the page that the request comes from use us? No Origin: it is no page."""
+        origins = self.request.headers.get_list("Origin")
+        return self.context.origins.allows(
+            ", ".join(origins) if origins else None, self.request.host, self.scheme
+        )
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``, as the client sees it."""
+        request = self.request
+        return self.context.proxies.scheme(
+            self.peer, request.protocol, request.headers.get_list("X-Forwarded-Proto")
+        )
+
+    @property
+    def peer(self) -> str:
+        """The address of the socket's other end."""
+        return self.request.remote_ip or ""
+
+    def write_reply(self, reply: Reply) -> None:
+        """Make a reply the answer."""
+        self.set_status(reply.status)
+        self.set_header("Content-Type", reply.content_type)
+        for name, value in reply.headers.items():
+            self.set_header(name, value)
+        self.write(reply.body)
+
+    # Headers and errors
+
+    def set_default_headers(self) -> None:
+        """Give every answer, errors included, its common headers (Tornado's hook)."""
+        if not hasattr(self, "request_id"):
+            self._identify()
+        self.clear_header("Server")
+        self.set_header("X-Request-ID", self.request_id)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Content-Security-Policy", _DATA_POLICY)
+        self.set_header("Vary", "Origin")
+        for name, value in cors.answer_headers(
+            self.request.headers.get_list("Origin"), self.is_origin_allowed
+        ):
+            self.set_header(name, value)
+
+    def _identify(self) -> None:
+        headers = self.request.headers
+        given = headers.get_list("X-Request-ID")
+        is_usable = len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
+        self.request_id = given[0] if is_usable else new_id("req", self.context.clock.wall())
+        self.remote_ip = self.context.proxies.client_address(
+            self.peer, headers.get_list("X-Forwarded-For")
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Make a document of whatever was raised (Tornado's hook)."""
+        raised = kwargs.get("exc_info", (None, None, None))[1]
+        error: WsServerError
+        if isinstance(raised, WsServerError):
+            error = raised
+        else:
+            error = ERRORS_BY_STATUS.get(status_code, InternalError)()
+        self._write_problem(error)
+        if error.meaning.status == 405:
+            self.set_header("Allow", ", ".join(self.allowed_methods))
+        self.finish()
+
+    def _write_problem(self, error: WsServerError) -> None:
+        self.set_status(error.meaning.status)
+        self.set_header("Content-Type", PROBLEM_TYPE)
+        for name, value in problem_headers(error).items():
+            self.set_header(name, value)
+        self.write(msgspec.json.encode(problem(error, self.request_id)))
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Log what should not have happened; refusals are in the access log (Tornado's hook).
+
+        Tornado's own text would show the query string, which may hold a token.
+        """
+        if value is None or isinstance(value, (WsServerError, HTTPError, StreamClosedError)):
+            return
+        self.context.manager.statistics.internal_errors += 1
+        log.error(
+            "request failed method=%s path=%s id=%s",
+            self.request.method,
+            self.request.path,
+            self.request_id,
+            exc_info=(type(value), value, tb),
+        )
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Decode a part of the path (Tornado's hook)."""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise BadRequest("the path is not valid UTF-8") from None
+
+    def compute_etag(self) -> str | None:
+        """None: nothing here may be stored (Tornado's hook)."""
+        return None
+
+    # The end
+
+    def on_finish(self) -> None:
+        """Count the answer (Tornado's hook)."""
+        self._end()
+        stream = self.request.connection.stream  # type: ignore[union-attr]
+        if stream.writing():
+            # One that does not fetch its answer must not hold the connection for ever.
+            asyncio.get_running_loop().call_later(SLOW_READER_S, _close_if_writing, stream)
+
+    def on_connection_close(self) -> None:
+        """The client has gone before it was answered (Tornado's hook)."""
+        super().on_connection_close()
+        self._end()
+
+    def _end(self) -> None:
+        self._stop_timer()
+        self.context.traffic.end(self)
+
+    def _stop_timer(self) -> None:
+        timer = getattr(self, "_timer", None)
+        if timer is not None:
+            timer.cancel()
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"at most {BODY_LIMIT_BYTES} bytes", limit_bytes=BODY_LIMIT_BYTES)
+
+
+def _close_if_writing(stream: Any) -> None:
+    if stream.writing():
+        stream.close()
+
+
+class NotFoundHandler(BaseHandler):
+    """Answers for every path that is not in the route table."""
+
+    async def check(self) -> None:
+        """Refuse."""
+        raise PathNotFound("nothing is served under this path")

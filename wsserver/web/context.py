@@ -1,0 +1,56 @@
+"""Everything that the handlers need from the rest of the system, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsserver.clock import Clock
+from wsserver.config import Settings
+from wsserver.identity.origins import Hosts, Origins
+from wsserver.identity.permissions import Permissions
+from wsserver.identity.tickets import Tickets
+from wsserver.identity.tokens import TokenVerifier
+from wsserver.realtime.administration import Administration
+from wsserver.realtime.inspection import Inspection
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.publishing import Publishing
+from wsserver.storage.audit import AuditLog
+from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.snapshots import Snapshots
+from wsserver.web.documents import Documents
+from wsserver.web.proxies import Proxies
+from wsserver.web.traffic import Traffic
+from wsserver.wire.poller import Poller
+
+
+@dataclass(kw_only=True)
+class WebContext:
+    """What ``app.build`` hands to the web layer; made once, shared by all requests."""
+
+    settings: Settings
+    clock: Clock
+    verifier: TokenVerifier
+    permissions: Permissions
+    tickets: Tickets
+    origins: Origins
+    hosts: Hosts
+    manager: WebSocketManager
+    poller: Poller
+    """Also takes the sockets of clients that are refused with a close code."""
+    inspection: Inspection
+    publishing: Publishing
+    administration: Administration
+    snapshots: Snapshots
+    audit: AuditLog
+    idempotency: IdempotencyStore
+    health: Callable[[], Mapping[str, Any]]
+    """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
+    traffic: Traffic = field(default_factory=Traffic)
+    proxies: Proxies = field(init=False)
+    documents: Documents = field(init=False)
+    """Made from the route table when the application is made."""
+
+    def __post_init__(self) -> None:
+        self.proxies = Proxies(self.settings.trusted_proxies)

@@ -1,0 +1,30 @@
+"""Letting pages of allowed origins call the API from a browser (CORS; WHATWG Fetch §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+EXPOSED = "X-Request-ID, Idempotency-Replayed, Retry-After, Allow"
+REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID"
+PREFLIGHT_AGE_S = 600
+
+
+def answer_headers(
+    origins: Sequence[str], is_allowed: Callable[[], bool]
+) -> Iterator[tuple[str, str]]:
+    """The headers that let a page read an answer; none for a page that may not.
+
+    Credentials are never allowed: the API knows no cookies.
+    """
+    if len(origins) == 1 and is_allowed():
+        yield "Access-Control-Allow-Origin", origins[0]
+        yield "Access-Control-Expose-Headers", EXPOSED
+
+
+def preflight_headers(methods: Sequence[str]) -> dict[str, str]:
+    """What a browser asks for before it sends a request with a token."""
+    return {
+        "Access-Control-Allow-Methods": ", ".join(methods),
+        "Access-Control-Allow-Headers": REQUEST_HEADERS,
+        "Access-Control-Max-Age": str(PREFLIGHT_AGE_S),
+    }

@@ -1,0 +1,101 @@
+"""What one row of the route table says, and what its handler gets and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from wsserver.realtime.actor import Actor
+
+if TYPE_CHECKING:
+    from wsserver.web.context import WebContext
+
+PREFIX: Final = "/api/v1/websocket"
+PUBLIC: Final = "public"
+"""Access without a token."""
+SIGNED_IN: Final = "signed in"
+"""Access with any valid token."""
+JSON_TYPE: Final = "application/json"
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that has passed every check, in types."""
+
+    actor: Actor | None
+    """Who asks; None where no token is needed."""
+    path: Mapping[str, str]
+    query: Any
+    """The endpoint's query struct."""
+    body: Any
+    """The endpoint's request struct; None where it takes none."""
+
+    @property
+    def who(self) -> Actor:
+        """Who asks, where a token is needed."""
+        if self.actor is None:
+            raise RuntimeError("a public endpoint has no actor")
+        return self.actor
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as bytes."""
+
+    body: bytes
+    content_type: str = JSON_TYPE
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_reply(answer: Any, status: int = 200) -> Reply:
+    """An answer as JSON."""
+    return Reply(msgspec.json.encode(answer), status=status)
+
+
+Handle = Callable[["WebContext", Call], Awaitable[Any]]
+"""Does what an endpoint is for; returns a ``Reply``, or what becomes its JSON."""
+
+
+class NoQuery(Struct, forbid_unknown_fields=True):
+    """No query parameters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """One row of the route table. Routes and OpenAPI document are both made from it."""
+
+    method: str
+    path: str
+    """With ``{names}``, each of which is an id."""
+    access: str
+    """A permission, ``PUBLIC`` or ``SIGNED_IN``."""
+    handle: Handle
+    answer: Any
+    """Type of the JSON answer, or a media type of something else."""
+    summary: str
+    tag: str
+    query: type[Struct] = NoQuery
+    request: type[Struct] | None = None
+    is_body_optional: bool = False
+    is_open_to_loopback: bool = False
+    """No token is needed from this machine itself."""
+    takes_any_host: bool = False
+    is_page: bool = False
+    """Something for a browser to show, rather than data."""
+    errors: tuple[str, ...] = ()
+    """Codes beyond those that every such endpoint has."""
+
+    @property
+    def name(self) -> str:
+        """A name that is unique in the table, for OpenAPI's ``operationId``."""
+        words = [
+            word.strip("{}").replace("-", "_").replace(".", "_")
+            for word in self.path.removeprefix(PREFIX).split("/")
+            if word
+        ]
+        return "_".join([self.method.lower(), *words]) or self.method.lower()

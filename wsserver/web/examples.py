@@ -1,0 +1,96 @@
+"""Examples for the OpenAPI document, by struct; a test holds each against its struct."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from wsserver.protocol import requests
+from wsserver.web import answers
+
+_CONNECTION = {
+    "connection_id": "conn_12345",
+    "user_id": "user_67890",
+    "session_id": "session_abc123",
+    "sessions": ["session_abc123"],
+    "connected_at": "2024-01-15T14:30:00.000Z",
+    "last_ping": "2024-01-15T14:35:20.000Z",
+    "last_pong": "2024-01-15T14:35:21.000Z",
+    "is_alive": True,
+    "metadata": {"username": "sales_manager", "role": "manager", "organization_id": "org_123"},
+    "remote_ip": "192.0.2.7",
+    "user_agent": "Mozilla/5.0",
+    "endpoint": "session",
+    "protocol": "wsserver.v1",
+    "rtt_ms": 12.5,
+    "queued_bytes": 0,
+}
+_PERCENTILES = {"p50": 0.2, "p95": 0.9, "p99": 1.4, "max": 3.0}
+
+EXAMPLES: dict[type[Struct], Any] = {
+    requests.BroadcastRequest: {"type": "announcement", "data": {"text": "Maintenance at 22:00"}},
+    requests.PublishRequest: {
+        "target": {"type": "user", "id": "user_67890"},
+        "type": "order.shipped",
+        "data": {"order_id": "o-1"},
+    },
+    requests.TargetedBody: {
+        "type": "new_message",
+        "session_id": "session_abc123",
+        "content": "您好",
+    },
+    requests.BatchRequest: {
+        "messages": [
+            {
+                "target": {"type": "session", "id": "session_abc123"},
+                "type": "ai_processing_status",
+                "status": "processing",
+                "progress": 0.4,
+            }
+        ]
+    },
+    requests.DisconnectRequest: {"user_id": "user_67890", "reason": "signed out elsewhere"},
+    requests.PingRequest: {"timeout_s": 5},
+    requests.MembersRequest: {"user_ids": ["user_67890", "user_13579"]},
+    requests.TicketRequest: {},
+    requests.RevokeRequest: {"user_id": "user_67890"},
+    answers.Stats: {
+        "total_connections": 156,
+        "active_connections": 142,
+        "messages_sent": 15420,
+        "messages_received": 8930,
+        "disconnections": 45,
+        "errors": 12,
+        "active_users": 89,
+        "active_sessions": 67,
+        "total_user_connections": 156,
+        "total_session_connections": 134,
+        "uptime_s": 86400.0,
+        "connects": 201,
+        "refused_commands": 9,
+        "failed_sends": 3,
+        "internal_errors": 0,
+        "handler_failures": 0,
+        "queued_bytes": 0,
+        "rates": {
+            "messages_sent_per_s": 12.0,
+            "messages_received_per_s": 4.5,
+            "connects_per_s": 0.1,
+        },
+        "deliver_ms": _PERCENTILES,
+        "rtt_ms": _PERCENTILES,
+        "node": "node-1",
+    },
+    answers.Connection: _CONNECTION,
+    answers.Connections: {"connections": [_CONNECTION], "total": 1, "next_cursor": None},
+    answers.Disconnected: {"disconnected": 1},
+    answers.PingResult: {
+        "user_id": "user_67890",
+        "online": True,
+        "connections": [{"connection_id": "conn_12345", "alive": True, "rtt_ms": 12.5}],
+    },
+    answers.Published: {"message_id": "msg_12345", "matched": 2, "sent": 2, "failed": 0},
+    answers.Ticket: {"ticket": "…", "expires_at": "2024-01-15T14:30:30.000Z"},
+    answers.Revoked: {"user_id": "user_67890", "disconnected": 2},
+}

@@ -1,0 +1,30 @@
+"""Sessions: which there are, who is in them, who belongs to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsserver.web.context import WebContext
+from wsserver.web.endpoint import Call
+
+
+async def listing(context: WebContext, call: Call) -> dict[str, Any]:
+    """The sessions that somebody has joined."""
+    return context.inspection.sessions(call.who, call.query.window)
+
+
+async def one(context: WebContext, call: Call) -> dict[str, Any]:
+    """One session."""
+    return context.inspection.session(call.who, call.path["session_id"])
+
+
+async def members(context: WebContext, call: Call) -> dict[str, Any]:
+    """A session's member list."""
+    return context.administration.members(call.who, call.path["session_id"])
+
+
+async def replace_members(context: WebContext, call: Call) -> dict[str, Any]:
+    """Put another member list in place."""
+    return await context.administration.replace_members(
+        call.who, call.path["session_id"], call.body
+    )

@@ -1,0 +1,172 @@
+"""Query strings as types: strict, so that a misspelt filter is an error and not a wrong answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import Meta, Struct, ValidationError
+
+from wsserver.clock import Clock
+from wsserver.errors import BadRequest
+from wsserver.protocol.complaints import describe
+from wsserver.protocol.types import Id
+from wsserver.realtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
+
+S = TypeVar("S", bound=Struct)
+Pairs = Sequence[tuple[str, str]]
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_AGE = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.A)
+_DATETIME = Annotated[datetime, Meta(tz=True)]
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+MAX_PAIRS = 32
+
+Moment = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="RFC 3339, or an age before now such as 90s, 5m, 24h, 7d",
+        examples=["24h", "2024-01-15T14:30:00Z"],
+    ),
+]
+Step = Annotated[
+    str,
+    Meta(
+        pattern=r"^[1-9][0-9]{0,8}[smhd](?!\n)$",
+        description="the last snapshot of each such time",
+        examples=["5m"],
+    ),
+]
+
+
+class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which part of a list."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="how many at most")] = DEFAULT_LIMIT
+    cursor: (
+        Annotated[
+            str, Meta(min_length=1, max_length=1024, description="next_cursor of the page before")
+        ]
+        | None
+    ) = None
+
+    @property
+    def window(self) -> Window:
+        """The same, for lists held in memory."""
+        return Window(self.limit, self.cursor)
+
+
+class ConnectionsQuery(PageQuery, kw_only=True):
+    """Which connections; every filter given has to fit."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    organization_id: Id | None = None
+    endpoint: Literal["chat", "session", "monitor"] | None = None
+
+
+class HistoryQuery(PageQuery, kw_only=True):
+    """Which snapshots; ``since`` is inclusive, ``until`` exclusive."""
+
+    since: Moment = "24h"
+    until: Moment | None = None
+    step: Step | None = None
+
+
+class AuditQuery(PageQuery, kw_only=True):
+    """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
+
+    actor: Id | None = None
+    action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+def parse_pairs(query: str) -> Pairs:
+    """Take a raw query string apart; raises ``BadRequest`` for broken escapes and UTF-8.
+
+    Neither names nor values are quoted in the error: they may hold a token.
+    """
+    if not query:
+        return ()
+    pairs = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        pairs.append((_unquote(name), _unquote(value)))
+    if len(pairs) > MAX_PAIRS:
+        raise BadRequest("too many query parameters")
+    return pairs
+
+
+def read_query(pairs: Pairs, kind: type[S]) -> S:
+    """Bring query parameters into a struct's types; raises ``BadRequest`` naming the culprit."""
+    numbers = _numbers(kind)
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in values:
+            raise BadRequest(f"{_shown(name)}: given twice", field=_shown(name))
+        if name in numbers:
+            if _NUMBER.fullmatch(text) is None:
+                raise BadRequest(f"{name}: not a whole number", field=name)
+            values[name] = int(text)
+        else:
+            values[name] = text
+    try:
+        return msgspec.convert(values, kind)
+    except ValidationError as error:
+        complaint = describe(error)
+        field = _shown(complaint.field)
+        what = "unknown query parameter" if complaint.unknown else complaint.message
+        raise BadRequest(f"{field}: {what}", field=field) from None
+
+
+def moment_of(text: str, field: str, clock: Clock) -> float:
+    """Seconds since the epoch for a time or an age; raises ``BadRequest``."""
+    age = _AGE.fullmatch(text)
+    if age is not None:
+        return clock.wall() - int(age[1]) * _UNIT_S[age[2]]
+    try:
+        if _TIME.fullmatch(text) is None:
+            raise ValueError(text)
+        # Upper case, as msgspec wants it; it knows leap years and the length of months.
+        moment = msgspec.convert(text.upper(), _DATETIME)
+        return float(moment.timestamp())
+    except (ValueError, OverflowError):  # covers msgspec's errors
+        raise BadRequest(
+            f"{field}: neither an RFC 3339 time nor an age such as 24h", field=field
+        ) from None
+
+
+def seconds_of(step: str) -> int:
+    """The length of a step in seconds."""
+    return int(step[:-1]) * _UNIT_S[step[-1]]
+
+
+def _unquote(text: str) -> str:
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise BadRequest("the query string holds a broken escape")
+    try:
+        # Tornado reads the request line as latin-1.
+        return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
+    except UnicodeError:
+        raise BadRequest("the query string is not valid UTF-8") from None
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 64 and name.isascii() and name.isprintable() else "query"
+
+
+@cache
+def _numbers(kind: type[Struct]) -> frozenset[str]:
+    return frozenset(
+        field.name
+        for field in msgspec.structs.fields(kind)
+        if isinstance(msgspec.inspect.type_info(field.type), msgspec.inspect.IntType)
+    )

@@ -1,0 +1,345 @@
+"""The one table of all paths: who may call them, what they take, what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tornado.routing import Rule
+
+from wsserver.protocol import requests
+from wsserver.web import answers
+from wsserver.web.api import ApiHandler, rule_for
+from wsserver.web.endpoint import PREFIX, PUBLIC, SIGNED_IN, Endpoint
+from wsserver.web.handlers import (
+    audit,
+    connections,
+    docs,
+    health,
+    messages,
+    metrics,
+    sessions,
+    stats,
+    tokens,
+    users,
+)
+from wsserver.web.queries import AuditQuery, ConnectionsQuery, HistoryQuery, PageQuery
+from wsserver.web.sockets import SOCKETS, SocketHandler
+
+HTML = "text/html; charset=utf-8"
+CSS = "text/css; charset=utf-8"
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/stats",
+        access="stats:read",
+        handle=stats.stats,
+        answer=answers.Stats,
+        summary="The statistics of now",
+        tag="Statistics",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/stats/history",
+        access="stats:read",
+        handle=stats.history,
+        query=HistoryQuery,
+        answer=answers.Snapshots,
+        summary="Snapshots of a time range, oldest first",
+        tag="Statistics",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/connections",
+        access="connections:read",
+        handle=connections.listing,
+        query=ConnectionsQuery,
+        answer=answers.Connections,
+        summary="The connections that pass every filter",
+        tag="Connections",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/connections/{{connection_id}}",
+        access="connections:read",
+        handle=connections.one,
+        answer=answers.Connection,
+        summary="One connection",
+        tag="Connections",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="DELETE",
+        path=f"{PREFIX}/connections/{{connection_id}}",
+        access="connections:disconnect",
+        handle=connections.close,
+        answer=answers.Disconnected,
+        summary="Close a connection (4502)",
+        tag="Connections",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/users/{{user_id}}/connections",
+        access="connections:read",
+        handle=connections.of_user,
+        query=PageQuery,
+        answer=answers.Connections,
+        summary="A user's connections; none for one who is offline or unknown",
+        tag="Users",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/online-users",
+        access="connections:read",
+        handle=users.online,
+        query=PageQuery,
+        answer=answers.OnlineUsers,
+        summary="Who is connected",
+        tag="Users",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/users/disconnect",
+        access="connections:disconnect",
+        handle=users.disconnect,
+        request=requests.DisconnectRequest,
+        answer=answers.Disconnected,
+        summary="Close a user's connections, or one of them (4502)",
+        tag="Users",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/ping/{{user_id}}",
+        access="connections:read",
+        handle=users.ping,
+        request=requests.PingRequest,
+        answer=answers.PingResult,
+        summary="Ping all connections of a user and wait for the answers",
+        tag="Users",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/sessions",
+        access="connections:read",
+        handle=sessions.listing,
+        query=PageQuery,
+        answer=answers.Sessions,
+        summary="The sessions that somebody has joined",
+        tag="Sessions",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/sessions/{{session_id}}",
+        access="connections:read",
+        handle=sessions.one,
+        answer=answers.Session,
+        summary="One session; 404 if it was never used",
+        tag="Sessions",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/sessions/{{session_id}}/connections",
+        access="connections:read",
+        handle=connections.of_session,
+        query=PageQuery,
+        answer=answers.Connections,
+        summary="The connections that have joined a session",
+        tag="Sessions",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/sessions/{{session_id}}/members",
+        access="sessions:manage",
+        handle=sessions.members,
+        answer=answers.SessionMembers,
+        summary="Who may enter a session without being named in a token",
+        tag="Sessions",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="PUT",
+        path=f"{PREFIX}/sessions/{{session_id}}/members",
+        access="sessions:manage",
+        handle=sessions.replace_members,
+        request=requests.MembersRequest,
+        answer=answers.SessionMembers,
+        summary="Replace the member list; who is removed is put out at once",
+        tag="Sessions",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/broadcast",
+        access="messages:publish",
+        handle=messages.broadcast,
+        request=requests.BroadcastRequest,
+        answer=answers.Published,
+        summary="Send to everybody, one organization or one role",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/messages",
+        access="messages:publish",
+        handle=messages.publish,
+        request=requests.PublishRequest,
+        answer=answers.Published,
+        summary="Send to a target",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/users/{{user_id}}/messages",
+        access="messages:publish",
+        handle=messages.to_user,
+        request=requests.TargetedBody,
+        answer=answers.Published,
+        summary="Send to all connections of a user",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/sessions/{{session_id}}/messages",
+        access="messages:publish",
+        handle=messages.to_session,
+        request=requests.TargetedBody,
+        answer=answers.Published,
+        summary="Send to everybody in a session",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/messages/batch",
+        access="messages:publish",
+        handle=messages.batch,
+        request=requests.BatchRequest,
+        answer=answers.Batch,
+        summary="Send many messages; each is judged by itself",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/messages/explain",
+        access="messages:publish",
+        handle=messages.explain,
+        request=requests.PublishRequest,
+        answer=answers.Explanation,
+        summary="Who would get a message and who not; sends nothing",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/tickets",
+        access=SIGNED_IN,
+        handle=tokens.ticket,
+        request=requests.TicketRequest,
+        is_body_optional=True,
+        answer=answers.Ticket,
+        summary="A ticket for one WebSocket handshake",
+        tag="Tokens",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/tokens/revoke",
+        access="tokens:revoke",
+        handle=tokens.revoke,
+        request=requests.RevokeRequest,
+        answer=answers.Revoked,
+        summary="Refuse a token by jti, or all that a user has; closes their connections (4505)",
+        tag="Tokens",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/audit",
+        access="audit:read",
+        handle=audit.listing,
+        query=AuditQuery,
+        answer=answers.AuditTrail,
+        summary="Who did what, newest first",
+        tag="Server",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/health",
+        access=PUBLIC,
+        handle=health.health,
+        answer=answers.Health,
+        summary="Whether the server should get traffic; 503: not now",
+        tag="Server",
+        takes_any_host=True,
+        errors=("draining",),
+    ),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        access="stats:read",
+        handle=metrics.metrics,
+        answer="text/plain",
+        summary="The figures for Prometheus; without a token from this machine itself",
+        tag="Server",
+        is_open_to_loopback=True,
+        takes_any_host=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/openapi.json",
+        access=PUBLIC,
+        handle=docs.document,
+        answer=dict,
+        summary="This description, as OpenAPI 3.1",
+        tag="Server",
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/docs",
+        access=PUBLIC,
+        handle=docs.page,
+        answer=HTML,
+        summary="This description, to read",
+        tag="Server",
+        is_page=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/docs.css",
+        access=PUBLIC,
+        handle=docs.stylesheet,
+        answer=CSS,
+        summary="The page's looks",
+        tag="Server",
+        is_page=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/",
+        access=PUBLIC,
+        handle=docs.index,
+        answer=HTML,
+        summary="Where to go from here",
+        tag="Server",
+        is_page=True,
+    ),
+)
+"""Every row; what is not in it is answered with 404."""
+
+
+def by_path(endpoints: Iterable[Endpoint] = ENDPOINTS) -> dict[str, dict[str, Endpoint]]:
+    """The rows by path and method."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return paths
+
+
+def rules() -> list[Rule]:
+    """Tornado's routes: fixed paths first, as ``/users/disconnect`` is no user's."""
+    paths = by_path()
+    ordered = sorted(paths, key=lambda path: path.count("{"))
+    return [rule_for(path, ApiHandler, route=path, endpoints=paths[path]) for path in ordered] + [
+        rule_for(socket.path, SocketHandler, socket=socket) for socket in SOCKETS
+    ]

@@ -1,0 +1,220 @@
+"""The WebSocket endpoints up to the handshake; from then on the connection is the wire's."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
+from wsserver.identity.claims import Claims
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.realtime.connection import CHAT, MONITOR, PLAIN, SESSION, V1
+from wsserver.realtime.manager import Newcomer
+from wsserver.web.admission import Admission, Knock
+from wsserver.web.base import BaseHandler
+from wsserver.wire.handshake import (
+    HandshakeError,
+    accept_key,
+    check_upgrade,
+    list_items,
+    response_bytes,
+)
+from wsserver.wire.poller import Poller
+from wsserver.wire.takeover import take_socket
+from wsserver.wire.transport import Transport
+
+log = logging.getLogger(__name__)
+
+USER_AGENT_LIMIT = 256
+METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One WebSocket endpoint."""
+
+    path: str
+    endpoint: str
+    access: str
+    summary: str
+
+
+SOCKETS = (
+    Socket("/ws/chat", CHAT, "any valid token", "Join and leave any number of sessions"),
+    Socket(
+        "/ws/chat/session/{session_id}",
+        SESSION,
+        "a token with access to the session",
+        "Bound to one session, joined from the start",
+    ),
+    Socket(
+        "/ws/admin/monitor",
+        MONITOR,
+        "monitor",
+        "Live statistics, user status and events; admin commands",
+    ),
+)
+
+
+class RefusedOwner:
+    """Owns the socket of a client that was let in only to be told why not."""
+
+    __slots__ = ()
+
+    def on_text(self, transport: Transport, payload: bytes) -> None:
+        """Nothing is listened to."""
+
+    def on_binary(self, transport: Transport, payload: bytes) -> None:
+        """Nothing is listened to."""
+
+    def on_ping(self, transport: Transport, payload: bytes) -> None:
+        """The wire has answered."""
+
+    def on_pong(self, transport: Transport, payload: bytes) -> None:
+        """Nothing was asked."""
+
+    def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
+        """It has been told."""
+
+
+_REFUSED = RefusedOwner()  # stateless: one for all
+
+
+class SocketHandler(BaseHandler):
+    """Decides on a handshake, then hands the socket over and is done."""
+
+    allowed_methods = METHODS
+
+    def initialize(self, socket: Socket) -> None:
+        """Take the endpoint's description (Tornado's hook)."""
+        self._socket = socket
+        self.route = socket.path
+
+    async def check(self) -> None:
+        """Only GET opens a WebSocket (RFC 6455 §4.1)."""
+        if self.request.method not in METHODS:
+            raise MethodNotAllowed("a WebSocket is opened with GET")
+
+    async def respond(self) -> None:
+        """Run the checks; refuse, answer a probe, or hand the socket over."""
+        if self.request.method == "OPTIONS":
+            self.set_status(204)
+            self.set_header("Allow", ", ".join(METHODS))
+            return
+        key, fault = self._read_upgrade()
+        is_v1 = V1 in self._offered()
+        try:
+            claims = await self._admission().decide(self._knock(), is_probe=key is None)
+        except WsServerError as refusal:
+            self.context.traffic.refused[refusal.code] += 1
+            if key is None or not is_v1:
+                raise
+            self._let_in_and_close(key, refusal)
+            return
+        if fault is not None:
+            self._refuse_fault(fault)
+        if key is None:
+            self.set_header("Sec-WebSocket-Version", "13")
+            raise UpgradeRequired("this is a WebSocket; you would be let in")
+        await self._hand_over(key, claims, V1 if is_v1 else PLAIN)
+
+    def _read_upgrade(self) -> tuple[str | None, HandshakeError | None]:
+        request = self.request
+        try:
+            key = check_upgrade(request.method or "", request.headers)
+        except HandshakeError as fault:
+            return None, fault
+        if key is not None and request.version != "HTTP/1.1":
+            return None, HandshakeError(400, "a WebSocket needs HTTP/1.1")
+        return key, None
+
+    def _refuse_fault(self, fault: HandshakeError) -> None:
+        if fault.status == 426:
+            raise UpgradeRequired(fault.reason, version=13)
+        raise BadRequest(fault.reason)
+
+    def _offered(self) -> list[str]:
+        return list_items(",".join(self.request.headers.get_list("Sec-WebSocket-Protocol")))
+
+    def _knock(self) -> Knock:
+        headers = self.request.headers
+        return Knock(
+            endpoint=self._socket.endpoint,
+            session_id=self.path_kwargs.get("session_id"),
+            query=self.request.query,
+            authorization=headers.get_list("Authorization"),
+            subprotocols=headers.get_list("Sec-WebSocket-Protocol"),
+        )
+
+    def _admission(self) -> Admission:
+        context = self.context
+        return Admission(
+            context.verifier,
+            context.tickets,
+            context.manager.sessions.access,
+            context.manager.admit,
+            context.settings.allow_query_token,
+        )
+
+    async def _hand_over(self, key: str, claims: Claims, protocol: str) -> None:
+        newcomer = Newcomer(
+            claims=claims,
+            endpoint=self._socket.endpoint,
+            session_id=self.path_kwargs.get("session_id"),
+            protocol=protocol,
+            remote_ip=self.remote_ip,
+            user_agent=self.request.headers.get("User-Agent", "")[:USER_AGENT_LIMIT],
+        )
+        taken = self._take_socket()
+        if taken is None:
+            return
+        fd, received = taken
+        subprotocol = V1 if protocol == V1 else None
+        response = response_bytes(accept_key(key), subprotocol, self._extra_headers())
+        try:
+            await self.context.manager.connect(fd, newcomer, response=response, received=received)
+        except WsServerError as refusal:  # HTTP is over: only a close code can say why
+            self.context.traffic.refused[refusal.code] += 1
+            _close_with(self.context.poller, fd, response, received, refusal)
+        except OSError as error:
+            log.warning("connection lost at the handshake: %s", error)
+
+    def _let_in_and_close(self, key: str, refusal: WsServerError) -> None:
+        taken = self._take_socket()
+        if taken is None:
+            return
+        fd, received = taken
+        response = response_bytes(accept_key(key), V1, self._extra_headers())
+        _close_with(self.context.poller, fd, response, received, refusal)
+
+    def _extra_headers(self) -> list[tuple[str, str]]:
+        return [("X-Request-ID", self.request_id)]
+
+    def _take_socket(self) -> tuple[int, bytes] | None:
+        """Take the socket out of HTTP's hands; None if the client has gone."""
+        self.set_status(101)
+        stream = self.detach()
+        self._end()
+        self._log()
+        try:
+            return take_socket(stream)
+        except OSError as error:
+            log.warning("connection lost at the handshake: %s", error)
+            stream.close()
+            return None
+
+
+def _close_with(
+    poller: Poller, fd: int, response: bytes, received: bytes, refusal: WsServerError
+) -> None:
+    """Answer a handshake and close at once, so that a script in a browser learns the reason."""
+    meaning = refusal.meaning
+    code = meaning.close
+    if code is None:
+        code = CloseCode.TRY_LATER if meaning.temporary else CloseCode.POLICY
+    try:
+        transport = poller.adopt(fd, _REFUSED, first=received, greeting=response)
+    except OSError as error:
+        log.warning("connection lost at the handshake: %s", error)
+        return
+    transport.close(code, refusal.message)
