@@ -58,9 +58,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Settings, boo
         calls.append((settings, dev))
         return 0
 
-    app: Any = types.ModuleType("wsserver.app")
+    app: Any = types.ModuleType("wsserver.process")
     app.run = start
-    monkeypatch.setitem(sys.modules, "wsserver.app", app)
+    monkeypatch.setitem(sys.modules, "wsserver.process", app)
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     hooks = sys.excepthook, threading.excepthook
@@ -159,7 +159,7 @@ def test_serve_makes_its_folder(served: list[tuple[Settings, bool]]) -> None:
 def test_the_status_of_the_server_is_that_of_the_command(
     served: list[tuple[Settings, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["wsserver.app"], "run", lambda settings, dev: 1)
+    monkeypatch.setattr(sys.modules["wsserver.process"], "run", lambda settings, dev: 1)
     assert invoke("serve", "--dev").exit_code == 1
 
 
@@ -169,7 +169,7 @@ def test_faults_that_show_at_start_are_78(
     def refuse(settings: Settings, *, dev: bool) -> int:
         raise ConfigFaults([Fault("port", "flag --port", "is in use: 8765")])
 
-    monkeypatch.setattr(sys.modules["wsserver.app"], "run", refuse)
+    monkeypatch.setattr(sys.modules["wsserver.process"], "run", refuse)
     result = invoke("serve", "--dev", "--port", "8765")
     assert result.exit_code == ExitStatus.CONFIG
     assert result.stderr == "wsserver: config: port (flag --port): is in use: 8765\n"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from token_signing import Signer
+
+from tests.identity.token_signing import Signer
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import msgspec
 import pytest
-from token_signing import Signer
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from tests.identity.token_signing import Signer
 from wsserver.errors import KeysUnavailable, TokenInvalid
 from wsserver.identity.jwks import JwksKeys, parse_jwks
 from wsserver.identity.tokens import TokenVerifier

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from token_signing import SECRET, Signer, pem_of
 
+from tests.identity.token_signing import SECRET, Signer, pem_of
 from wsserver.errors import TokenInvalid
 from wsserver.identity.keys import FAMILIES, FileKeys, SecretKeys
 from wsserver.identity.tokens import algorithms_for

@@ -11,9 +11,9 @@ import jwt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from token_signing import SECRET, Signer
 from tornado.ioloop import IOLoop
 
+from tests.identity.token_signing import SECRET, Signer
 from wsserver.clock import Clock
 from wsserver.errors import TokenExpired, TokenInvalid, TokenRevoked
 from wsserver.identity.claims import Claims

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_server import Live, MakeLive
 from tornado.ioloop import IOLoop
 
+from tests.realtime.live_server import Live, MakeLive
 from wsserver.clock import Clock
 
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from live_server import CLOSE, Live, settle
+
+from tests.realtime.live_server import Live
 
 
 @pytest.mark.gen_test

@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 import pytest
-from live_server import settle
 
+from tests.realtime.live_server import settle
 from wsserver.realtime import events as events_module
 from wsserver.realtime.events import EventBus
 from wsserver.tasks import Tasks

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
 
+from tests.realtime.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
 from wsserver.realtime.expiry import TokenExpiry
 

@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
 from hypothesis import given
 from hypothesis import strategies as st
-from live_server import PONG, Live, settle
 
+from tests.realtime.fake_connections import fake_connection
+from tests.realtime.live_server import PONG, Live, settle
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
 
@@ -197,9 +197,7 @@ async def test_the_round_trip_comes_from_whichever_pong_is_first(live: Live, fir
     else:
         client.send_frame(PONG, ping["id"].encode())
     await settle()
-    assert client.info.rtt_ms == pytest.approx(
-        (live.clock.wall() - pinged_at) * 1000, abs=0.01
-    )
+    assert client.info.rtt_ms == pytest.approx((live.clock.wall() - pinged_at) * 1000, abs=0.01)
     measured = client.info.rtt_ms
     answered_at = client.info.last_pong
     assert answered_at == live.clock.wall()
@@ -261,4 +259,3 @@ async def test_measuring_ends_without_an_answer_when_time_is_up_or_the_connectio
     client.socket.close()
     assert await measuring is None
     assert await live.manager.heartbeat.measure(client.info, 5.0) is None
-

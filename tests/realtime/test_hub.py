@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.realtime.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
 from wsserver.realtime import hub as hub_module
 from wsserver.realtime.hub import Hub
@@ -33,8 +33,11 @@ class HubAgainstAModel(RuleBasedStateMachine):
     def user_in(self, user: str, session_id: str) -> bool:
         return any((c.connection_id, session_id) in self.joined for c in self.of_user(user))
 
-    @rule(user=USERS, organization_id=st.sampled_from(ORGANIZATIONS),
-          role=st.sampled_from(["user", "admin"]))
+    @rule(
+        user=USERS,
+        organization_id=st.sampled_from(ORGANIZATIONS),
+        role=st.sampled_from(["user", "admin"]),
+    )
     def add(self, user: str, organization_id: str | None, role: str) -> None:
         connection = fake_connection(user, organization_id=organization_id, role=role)
         is_first = not self.of_user(user)

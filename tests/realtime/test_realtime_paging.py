@@ -39,7 +39,5 @@ def test_a_cursor_of_somebody_else_is_a_bad_request(cursor: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_cursor_is_safe_in_a_url_and_comes_back(last: str) -> None:
     cursor = encode_cursor(last)
-    assert set(cursor) <= set(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-    )
+    assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
     assert decode_cursor(cursor) == last

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_connections import fake_connection
 
+from tests.realtime.fake_connections import fake_connection
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.statistics import REPORT_FIELDS, Statistics, flatten, percentiles
 
@@ -15,11 +15,11 @@ def statistics(clock: Any) -> Statistics:
 
 
 def test_the_ten_fields_have_the_reports_names() -> None:
-    assert REPORT_FIELDS == (
+    assert (
         *("total_connections", "active_connections", "messages_sent", "messages_received"),
         *("disconnections", "errors", "active_users", "active_sessions"),
         *("total_user_connections", "total_session_connections"),
-    )
+    ) == REPORT_FIELDS
 
 
 def test_the_gauges_count_connections_users_sessions_and_pairs(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
-from web_server import Server, start
+
+from tests.web.web_server import Server, start
 
 StartServer = Callable[..., Awaitable[Server]]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-
 import pytest
-from web_server import API, Server, token
+
+from tests.web.web_server import API, Server, token
 
 
 @pytest.mark.gen_test

@@ -8,10 +8,10 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import FakeClock
 from tornado.ioloop import IOLoop
-from wire_peers import Peer, Recorder, client_frame
 
+from tests.conftest import FakeClock
+from tests.wire.wire_peers import Peer, Recorder, client_frame
 from wsserver.wire import fanout
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller

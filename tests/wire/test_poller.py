@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from tornado.ioloop import IOLoop
-from wire_peers import Peer, Recorder, client_frame
 
+from tests.wire.wire_peers import Peer, Recorder, client_frame
 from wsserver.clock import Clock
 from wsserver.wire.frames import build_frame
 from wsserver.wire.parser import MAX_FRAGMENTS

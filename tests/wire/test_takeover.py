@@ -13,8 +13,8 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
-from wire_peers import Peer, Recorder, client_frame
 
+from tests.wire.wire_peers import Peer, Recorder, client_frame
 from wsserver.clock import Clock
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller

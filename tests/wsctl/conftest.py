@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
-from wsctl_fakes import ADMIN, FakeServer, Handler, Run, Script
 
+from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Handler, Run, Script
 from wsctl.cli import wsctl
 
 

@@ -8,7 +8,8 @@ import json
 from typing import Any
 
 import pytest
-from wsctl_fakes import ADMIN, API, NOBODY, STATS, FakeServer, Run, connection, problem
+
+from tests.wsctl.wsctl_fakes import ADMIN, API, NOBODY, STATS, FakeServer, Run, connection, problem
 
 
 def test_stats_shows_every_field_with_its_unit(ctl: Run) -> None:

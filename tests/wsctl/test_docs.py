@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 from rich.cells import cell_len
-from wsctl_fakes import Run
 
+from tests.wsctl.wsctl_fakes import Run
 from wsctl.cli import wsctl
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "wsctl.rst"

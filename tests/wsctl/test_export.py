@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from wsctl_fakes import FakeServer, Run, problem
 
+from tests.wsctl.wsctl_fakes import FakeServer, Run, problem
 from wsctl.fields import TEN
 from wsctl.files import replace_file
 

@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
-from wsctl_fakes import ADMIN, Run
 
+from tests.wsctl.wsctl_fakes import ADMIN, Run
 from wsctl.commands.monitor import describe
 from wsctl.exits import Failed, NotPermitted, Unreachable
 from wsctl.feed import MonitorFeed

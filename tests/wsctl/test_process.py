@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from websockets.sync.server import ServerConnection
-from wsctl_fakes import ADMIN, FakeServer, connection
+
+from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, connection
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 

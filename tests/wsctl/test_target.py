@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jwt
 import pytest
-from wsctl_fakes import ADMIN, FakeServer, Run
 
+from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run
 from wsctl.contexts import contexts_file
 
 SECRET = "s" * 32
