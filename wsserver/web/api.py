@@ -135,10 +135,10 @@ class ApiHandler(BaseHandler):
 
     def _check_media_type(self) -> None:
         headers = self.request.headers
-        given = headers.get("Content-Type")
-        if given is None:
+        given = set(headers.get_list("Content-Type"))  # said twice alike is said once
+        if not given:
             raise UnsupportedMediaType("Content-Type is missing; send application/json")
-        if _JSON_TYPE.fullmatch(given) is None:
+        if len(given) > 1 or _JSON_TYPE.fullmatch(given.pop()) is None:
             raise UnsupportedMediaType("send application/json in UTF-8")
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("send the body without Content-Encoding")
