@@ -168,5 +168,10 @@ def _numbers(kind: type[Struct]) -> frozenset[str]:
     return frozenset(
         field.name
         for field in msgspec.structs.fields(kind)
-        if isinstance(msgspec.inspect.type_info(field.type), msgspec.inspect.IntType)
+        if isinstance(_bare(msgspec.inspect.type_info(field.type)), msgspec.inspect.IntType)
     )
+
+
+def _bare(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    """A type without its description, which msgspec wraps around it."""
+    return info.type if isinstance(info, msgspec.inspect.Metadata) else info
