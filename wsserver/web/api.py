@@ -23,6 +23,7 @@ from wsserver.protocol.requests import read_request
 from wsserver.realtime.actor import Actor
 from wsserver.web import cors
 from wsserver.web.base import BaseHandler
+from wsserver.web.context import WebContext
 from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Call, Endpoint, Reply, json_reply
 from wsserver.web.idempotency import Claimed, claim, fingerprint
 from wsserver.web.proxies import FORWARDING_HEADERS, is_loopback
@@ -156,7 +157,7 @@ class ApiHandler(BaseHandler):
         return decoded, read_request(decoded, endpoint.request)
 
 
-async def _perform(context: Any, endpoint: Endpoint, call: Call) -> Reply:
+async def _perform(context: WebContext, endpoint: Endpoint, call: Call) -> Reply:
     answer = await endpoint.handle(context, call)
     return answer if isinstance(answer, Reply) else json_reply(answer)
 
