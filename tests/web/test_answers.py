@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from web_server import API, Server, token
 
+from tests.web.web_server import API, Server, token
 from wsserver.realtime.statistics import flatten
 from wsserver.web.examples import EXAMPLES
 from wsserver.web.routes import ENDPOINTS

@@ -9,11 +9,11 @@ import os
 import weakref
 
 import pytest
-from web_server import API, KEY, Server, Socket, token
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
+from tests.web.web_server import API, KEY, Server, Socket, token
 from wsserver.errors import MEANINGS
 from wsserver.web.sockets import SocketHandler
 

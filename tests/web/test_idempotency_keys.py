@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from web_server import API, Server, token
 
+from tests.web.web_server import API, Server, token
 from wsserver.errors import StorageUnavailable
 
 HINT = {"type": "hint", "data": {"a": 1, "b": 2}}

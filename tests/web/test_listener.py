@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from tornado.netutil import bind_sockets
-from web_server import API, Server, token
 
+from tests.web.web_server import API, Server, token
 from wsserver.web.server import KEPT_BACK, Listener
 
 

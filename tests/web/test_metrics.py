@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from web_server import Server, token
+
+from tests.web.web_server import Server, token
 
 
 async def scrape(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

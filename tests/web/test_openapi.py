@@ -8,8 +8,8 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from web_server import Server, token
 
+from tests.web.web_server import Server, token
 from wsserver.errors import MEANINGS
 from wsserver.web.documents import make_documents
 from wsserver.web.routes import ENDPOINTS

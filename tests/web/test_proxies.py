@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from web_server import Server, token
 
+from tests.web.web_server import Server, token
 from wsserver.web.proxies import Proxies, is_loopback, parse_address
 
 TRUSTED = Proxies(["10.0.0.0/8", "::1/128"])

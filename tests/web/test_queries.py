@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web_server import Server
 
+from tests.web.web_server import Server
 from wsserver.errors import BadRequest
 from wsserver.web.queries import PageQuery, moment_of, parse_pairs, read_query, seconds_of
 

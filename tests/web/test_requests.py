@@ -8,8 +8,8 @@ import socket
 import struct
 
 import pytest
-from web_server import API, Server, read_response, token
 
+from tests.web.web_server import API, Server, read_response, token
 from wsserver.web.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}

@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from web_server import Server, start, token
 
+from tests.web.web_server import Server, start, token
 from wsserver.web.documents import make_documents
 from wsserver.web.routes import ENDPOINTS
 from wsserver.web.sockets import SOCKETS

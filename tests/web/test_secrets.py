@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from web_server import API, Server, token
+
+from tests.web.web_server import API, Server, token
 
 
 @pytest.mark.gen_test(timeout=20)
