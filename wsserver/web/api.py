@@ -29,7 +29,7 @@ from wsserver.web.idempotency import Claimed, claim, fingerprint
 from wsserver.web.proxies import FORWARDING_HEADERS, is_loopback
 from wsserver.web.queries import parse_pairs, read_query
 
-_PAGE_POLICY = (
+PAGE_POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "object-src 'none'"
 )
@@ -76,7 +76,7 @@ class ApiHandler(BaseHandler):
             self._answer_options()
             return
         if endpoint.is_page:
-            self.set_header("Content-Security-Policy", _PAGE_POLICY)
+            self.set_header("Content-Security-Policy", PAGE_POLICY)
         decoded, body = self._read_body(endpoint)
         call = Call(self._actor, self._path, self._query, body)
         keys = self.request.headers.get_list("Idempotency-Key")
