@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from web_server import API, Server, token
 
+from tests.web.web_server import API, Server, token
 from wsserver.identity import DEFAULT_ROLES
 from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Endpoint
 from wsserver.web.examples import EXAMPLES
