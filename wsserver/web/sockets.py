@@ -114,7 +114,6 @@ class SocketHandler(BaseHandler):
         if fault is not None:
             self._refuse_fault(fault)
         if key is None:
-            self.set_header("Sec-WebSocket-Version", "13")
             raise UpgradeRequired("this is a WebSocket; you would be let in")
         await self._hand_over(key, claims, V1 if is_v1 else PLAIN)
 
@@ -130,7 +129,7 @@ class SocketHandler(BaseHandler):
 
     def _refuse_fault(self, fault: HandshakeError) -> None:
         if fault.status == 426:
-            raise UpgradeRequired(fault.reason, version=13)
+            raise UpgradeRequired(fault.reason)
         raise BadRequest(fault.reason)
 
     def _offered(self) -> list[str]:
