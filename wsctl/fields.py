@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wsctl.output import plain
@@ -30,22 +30,61 @@ def in_order(stats: Mapping[str, Any]) -> dict[str, Any]:
     return {name: flat.get(name) for name in TEN} | flat
 
 
+def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Two columns for people, ``field`` and ``value``: units at the values, percentiles in a row."""
+    nested = {name: value for name, value in stats.items() if isinstance(value, Mapping)}
+    rows = [
+        {"field": label(name), "value": shown(name, value)}
+        for name, value in in_order(stats).items()
+        if name in stats and name not in nested
+    ]
+    for name, figures in nested.items():
+        if name == "rates":
+            rows += [{"field": label(k), "value": shown(k, v)} for k, v in figures.items()]
+        else:
+            rows.append(_percentiles(name, figures))
+    return rows
+
+
+def _percentiles(name: str, figures: Mapping[str, Any]) -> dict[str, str]:
+    field = f"{label(name)} {'/'.join(figures)}"
+    if all(value is None for value in figures.values()):
+        return {"field": field, "value": "-"}
+    values = "/".join("-" if value is None else plain(value) for value in figures.values())
+    return {"field": field, "value": values + (" ms" if name.endswith("_ms") else "")}
+
+
 def label(name: str) -> str:
     """A field's name without the unit that its value is shown with."""
-    words = name.removesuffix("_ms").removesuffix("_s").removesuffix("_bytes")
-    return words.replace("_", " ").replace(".", " ")
+    for unit in UNITS:
+        name = name.removesuffix(unit)
+    return name.replace("_", " ").replace(".", " ")
 
 
 def shown(name: str, value: Any) -> str:
     """A field's value with its unit."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return plain(value)
-    if name.endswith("uptime_s"):
-        return readable(value)
-    if name.endswith("_ms") or "_ms." in name:
-        return f"{plain(float(value))} ms"
-    if name.endswith("_bytes"):
-        return f"{plain(value)} B"
-    if name.endswith(("_per_second", "_per_s")):
-        return f"{plain(float(value))} /s"
+    for unit, show in UNITS.items():
+        if name.endswith(unit):
+            return show(value)
     return plain(value)
+
+
+def byte_size(value: float) -> str:
+    """Bytes with a unit that keeps the number short: ``512 B``, ``145 KiB``, ``1.4 GiB``."""
+    size, unit = float(value), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1000 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.3g} {unit}"
+
+
+UNITS: dict[str, Callable[[float], str]] = {
+    "_per_s": lambda value: f"{plain(float(value))} /s",
+    "_ms": lambda value: f"{plain(float(value))} ms",
+    "_bytes": byte_size,
+    "_s": readable,
+}
+"""End of a field's name → how its value is written; the first that fits counts."""

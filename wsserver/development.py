@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wsserver.app import System
 from wsserver.clock import Clock
-from wsserver.config import Settings, secret_bytes
+from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.identity.claims import parse_claims
 from wsserver.identity.tokens import sign_hs256
 
@@ -23,58 +23,68 @@ CONSOLE_TICKET_S = 600.0
 
 
 @contextlib.contextmanager
-def announce(system: System, settings: Settings, url: str) -> Iterator[None]:
-    """Print what to try, and leave address and token in ``data_dir`` for ``wsctl``.
+def first_steps(system: System, settings: Settings, url: str) -> Iterator[str]:
+    """Leave address and token in ``data_dir`` for ``wsctl``; yields a text with what to try.
 
-    The files go when the server stops.
+    The files go at the end. Raises ``ConfigFaults`` where they cannot be written. With somebody
+    else's keys there are no tokens of our own: no files, and an empty text.
     """
     secret = secret_bytes(settings)
-    if secret is None:  # development with somebody else's keys: no tokens of our own
-        yield
+    if secret is None:
+        yield ""
         return
-    now = Clock().wall()
-    admin = {"sub": "dev-admin", "role": "admin", "sessions": "*"}
-    times = {"iat": int(now), "exp": int(now) + TOKEN_LIFETIME_S}
-    server_file = settings.data_dir / SERVER_FILE
-    token_file = settings.data_dir / TOKEN_FILE
-    _write_private(server_file, json.dumps({"url": url, "pid": os.getpid()}))
-    _write_private(token_file, sign_hs256(secret, admin | times))
-    user_token = sign_hs256(
-        secret, {"sub": "dev-user", "sessions": "*", "username": "开发者"} | times
+    now = int(Clock().wall())
+    times = {"iat": now, "exp": now + TOKEN_LIFETIME_S}
+    admin = {"sub": "dev-admin", "role": "admin", "sessions": "*", **times}
+    user = {"sub": "dev-user", "username": "开发者", "sessions": "*", **times}
+    ticket, _ = system.tickets.issue(parse_claims(admin), CONSOLE_TICKET_S)
+    server_file, token_file = settings.data_dir / SERVER_FILE, settings.data_dir / TOKEN_FILE
+    lines = (
+        "development mode; try:",
+        f"  console    {url}/console#ticket={ticket}",
+        f"  wsctl      {_wsctl_line(url, token_file)}",
+        f"  websocket  {_websocket_line(url, sign_hs256(secret, user))}",
     )
-    ticket, _ = system.tickets.issue(parse_claims(admin | times), CONSOLE_TICKET_S)
-    commands = Path(sys.executable).parent
-    socket_url = url.replace("http", "ws", 1)
-    lines = {
-        "console": f"{url}/console#ticket={ticket}",
-        "wsctl": f"{_shown(commands / 'wsctl')} --url {url} --token-file {_shown(token_file)} stats",
-        "websocket": (
-            f"{_shown(commands / 'websockets')} '{socket_url}/ws/chat?token={user_token}'"
-        ),
-    }
-    print("development mode; try:", file=sys.stderr)
-    for name, line in lines.items():
-        print(f"  {name:9}  {line}", file=sys.stderr)
-    sys.stderr.flush()
     try:
-        yield
+        _write_private(server_file, json.dumps({"url": url, "pid": os.getpid()}))
+        _write_private(token_file, sign_hs256(secret, admin))
+        yield "\n".join(lines) + "\n"
     finally:
         for path in (server_file, token_file):
             path.unlink(missing_ok=True)
 
 
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+def _wsctl_line(url: str, token_file: Path) -> str:
+    words = [*_command("wsctl"), "--url", url, "--token-file", _from_here(token_file), "stats"]
+    return shlex.join(words)
 
 
-def _shown(path: Path) -> str:
-    """A path as one would type it from here."""
+def _websocket_line(url: str, token: str) -> str:
+    address = f"{url.replace('http', 'ws', 1)}/ws/chat?token={token}"
+    return shlex.join([*_command("websockets"), address])
+
+
+def _command(name: str) -> list[str]:
+    """How to call a command that is installed beside this interpreter, or its module."""
+    python = Path(sys.executable)
+    script = python.with_name(name)
+    return [_from_here(script)] if script.exists() else [_from_here(python), "-m", name]
+
+
+def _from_here(path: Path) -> str:
+    """A path as one would type it here."""
     try:
-        path = path.relative_to(Path.cwd())
+        return str(path.relative_to(Path.cwd()))
     except ValueError:
-        pass
-    return shlex.quote(str(path))
+        return str(path)
+
+
+def _write_private(path: Path, text: str) -> None:
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise ConfigFaults([Fault("data_dir", "start", message)]) from None

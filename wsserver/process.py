@@ -12,26 +12,31 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from importlib.metadata import entry_points
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build
 from wsserver.config import ConfigFaults, Fault, Settings
-from wsserver.development import announce
-from wsserver.realtime.manager import WebSocketManager
+from wsserver.development import first_steps
+from wsserver.errors import WsServerError
+from wsserver.plugins import Plugin, call_plugins, load_plugins
+from wsserver.storage.check import check_file
 from wsserver.storage.faults import DatabaseFault
 from wsserver.web.server import Listener
 
 log = logging.getLogger(__name__)
 
-PLUGIN_GROUP = "wsserver.plugins"
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
 BACKLOG = 4096
 HTTP_GRACE_S = 1.0
 EXIT_OK = 0
-EXIT_FORCED = 1
+EXIT_FAILED = 1
+"""Cut short by a second signal, or not started for a reason that may pass, as a locked database."""
+
+_FAULTS_OF_HOST = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
 
 
 def run(settings: Settings, *, dev: bool = False) -> int:
@@ -41,7 +46,7 @@ def run(settings: Settings, *, dev: bool = False) -> int:
     cannot be used, a plugin that cannot be imported.
     """
     raise_descriptor_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(serve(settings, dev=dev))
 
 
@@ -49,30 +54,51 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
     """Start, wait for a signal, stop; a second signal cuts the stop short."""
     stop, hurry = asyncio.Event(), asyncio.Event()
     _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
-    sockets = _bind(settings)
-    system = build(settings)
-    try:
-        for plugin in _plugins(settings):
-            plugin(system.manager)
-        await system.service.start()
-    except DatabaseFault as fault:
-        _close(sockets)
-        raise ConfigFaults([Fault("database", str(settings.database), str(fault))]) from None
-    except BaseException:
-        _close(sockets)
-        raise
-    listener = Listener(system.application, settings)
-    listener.start(sockets)
-    _spare_the_collector()
-    url = url_of(sockets[0])
-    print(f"listening on {url}", file=sys.stderr, flush=True)
-    if system.hosts.takes_any:
-        log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
-    forget = announce(system, settings, url) if dev else contextlib.nullcontext()
-    with forget:
+    plugins, sockets = _prepare(settings)
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(_close, sockets)
+        system = build(settings)
+        try:
+            await _start(system, settings, plugins)
+        except WsServerError as error:
+            log.error("not started: %s", error)
+            return EXIT_FAILED
+        url = url_of(sockets[0])
+        listener = Listener(system.application, settings)
+        listener.start(sockets)
+        _spare_the_collector()
+        print(f"listening on {url}", file=sys.stderr, flush=True)
+        if system.hosts.takes_any:
+            log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
+        if dev:
+            text = at_end.enter_context(first_steps(system, settings, url))
+            print(text, end="", file=sys.stderr, flush=True)
         await stop.wait()
         log.info("stopping")
         return await _stop(system, listener, hurry)
+
+
+def _prepare(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
+    """What can fail before anything is built; raises ``ConfigFaults`` with all that is wrong."""
+    faults: list[Fault] = []
+    plugins: list[Plugin] = []
+    sockets: list[socket.socket] = []
+    with _collecting(faults):
+        plugins = load_plugins(settings.plugins)
+    with _collecting(faults):
+        sockets = _bind(settings)
+    if faults:  # else the start looks at the database
+        with _collecting(faults), contextlib.suppress(WsServerError), _database_faults():
+            check_file(settings.database)
+        _close(sockets)
+        raise ConfigFaults(faults)
+    return plugins, sockets
+
+
+async def _start(system: System, settings: Settings, plugins: list[Plugin]) -> None:
+    await call_plugins(plugins, system.manager)
+    with _database_faults():
+        await system.service.start()
 
 
 async def _stop(system: System, listener: Listener, hurry: asyncio.Event) -> int:
@@ -88,7 +114,7 @@ async def _stop(system: System, listener: Listener, hurry: asyncio.Event) -> int
     stopping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await stopping
-    return EXIT_FORCED
+    return EXIT_FAILED
 
 
 async def _stop_in_order(system: System, listener: Listener) -> None:
@@ -112,13 +138,13 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's loop where it is installed: the extra is the switch."""
+def fastest_loop() -> LoopFactory | None:
+    """uvloop's loop where it is installed (the extra is the switch), None for Python's own."""
     try:
         uvloop: Any = importlib.import_module("uvloop")
     except ImportError:
         return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    factory: LoopFactory = uvloop.new_event_loop
     return factory
 
 
@@ -128,42 +154,35 @@ def _on_signals(handle: Callable[[], None]) -> None:
         loop.add_signal_handler(number, handle)
 
 
+@contextlib.contextmanager
+def _collecting(faults: list[Fault]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigFaults as found:
+        faults += found.faults
+
+
+@contextlib.contextmanager
+def _database_faults() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseFault as fault:
+        message = f"{fault.path}: {fault.problem}; {fault.remedy}"
+        raise ConfigFaults([Fault("database", "start", message)]) from None
+
+
 def _bind(settings: Settings) -> list[socket.socket]:
     try:
         return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
     except OSError as error:
-        key = "host" if isinstance(error, socket.gaierror) else "port"
-        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-            key = "host"
-        where = f"{settings.host}:{settings.port}"
-        message = f"cannot listen on {where}: {error.strerror or error}"
-        raise ConfigFaults([Fault(key, "", message)]) from None
+        is_host = isinstance(error, socket.gaierror) or error.errno in _FAULTS_OF_HOST
+        message = f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
+        raise ConfigFaults([Fault("host" if is_host else "port", "start", message)]) from None
 
 
 def _close(sockets: list[socket.socket]) -> None:
     for listening in sockets:
         listening.close()
-
-
-def _plugins(settings: Settings) -> list[Callable[[WebSocketManager], Any]]:
-    """Installed plugins first, then those of the settings, each a callable."""
-    plugins, faults = [], []
-    for entry in entry_points(group=PLUGIN_GROUP):
-        try:
-            plugins.append(entry.load())
-        except Exception as error:  # foreign code may raise anything at import
-            log.exception("plugin failed to load name=%s", entry.name)
-            faults.append(Fault("plugins", f"entry point {entry.name}", repr(error)))
-    for name in settings.plugins:
-        module, _, function = name.partition(":")
-        try:
-            plugins.append(getattr(importlib.import_module(module), function))
-        except Exception as error:  # as above
-            log.exception("plugin failed to load name=%s", name)
-            faults.append(Fault("plugins", "", f"{name}: {error!r}"))
-    if faults:
-        raise ConfigFaults(faults)
-    return plugins
 
 
 def _spare_the_collector() -> None:

@@ -70,10 +70,19 @@ class Service:
     async def start(self) -> None:
         """Open the database, read back what outlived the last run, begin the periodic work.
 
-        Raises ``DatabaseFault`` for a file that cannot be used.
+        Raises ``DatabaseFault`` for a file that cannot be used, ``StorageUnavailable`` for one that
+        cannot be used now; nothing stays open then.
         """
+        await self._parts.database.open()
+        try:
+            await self._read_back()
+        except BaseException:
+            await self._parts.database.close()
+            raise
+        self._begin()
+
+    async def _read_back(self) -> None:
         parts = self._parts
-        await parts.database.open()
         stored = await parts.revocation_store.all()
         parts.revocations.load(
             [value for kind, value, _ in stored if kind == "jti"],
@@ -81,6 +90,8 @@ class Service:
         )
         await parts.members.load()
         await parts.broker.start()
+
+    def _begin(self) -> None:
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),

@@ -14,11 +14,14 @@ from tests.wsctl.wsctl_fakes import ADMIN, API, NOBODY, STATS, FakeServer, Run, 
 
 def test_stats_shows_every_field_with_its_unit(ctl: Run) -> None:
     text = ctl("stats").stdout
-    assert "total connections" in text
+    shown = {line[:25].strip(): line[25:].strip() for line in text.splitlines()}
+    assert shown["total connections"] == "12"
     assert "34,567" in text
-    assert "3 h 5 min" in text
-    assert "3.25 ms" in text
     assert "45.25 /s" in text
+    assert shown["uptime"] == "3 h 5 min"
+    assert shown["queued"] == "145 KiB"
+    assert shown["deliver p50/p99"] == "0.4/3.25 ms"
+    assert shown["rtt p50/p99"] == "-"
 
 
 def test_stats_as_json_and_csv_before_and_after_the_command(ctl: Run) -> None:
@@ -26,7 +29,7 @@ def test_stats_as_json_and_csv_before_and_after_the_command(ctl: Run) -> None:
     assert json.loads(ctl("-o", "json", "stats").stdout) == STATS
     (row,) = csv.DictReader(io.StringIO(ctl("-o", "json", "stats", "-o", "csv").stdout))
     assert row["messages_sent"] == "34567"
-    assert row["delivery_latency_ms.p99"] == "3.25"
+    assert row["deliver_ms.p99"] == "3.25"
 
 
 def test_health_needs_no_token_and_its_exit_code_tells(run: Run, server: FakeServer) -> None:
@@ -38,6 +41,24 @@ def test_health_needs_no_token_and_its_exit_code_tells(run: Run, server: FakeSer
     assert (bad.exit_code, bad.output) == (1, "")
     server.answers["GET", "/health"] = (503, problem(503, "server_full", "no room"))
     assert "no room (server_full, 503, request req_7)" in run("--url", server.url, "health").stderr
+
+
+def test_health_says_what_is_wrong_and_what_was_measured(ctl: Run, server: FakeServer) -> None:
+    checks = {
+        "database": {"ok": False, "file_bytes": 148_328, "last_error": "the disk is full"},
+        "loop": {"ok": True, "lag_ms": 0.9},
+    }
+    server.answers["GET", "/health"] = (503, {"status": "degraded", "checks": checks})
+    result = ctl("health")
+    rows = [line.split(None, 2) for line in result.stdout.splitlines()]
+    assert (result.exit_code, rows[1]) == (1, ["status", "degraded"])
+    database, loop = result.stdout.splitlines()[2:]
+    assert database.split()[:3] == ["database", "NOT", "OK"]
+    assert database.endswith("file 145 KiB, last error the disk is full")
+    assert loop.endswith("lag 0.9 ms")
+    lines = ctl("health", "-o", "csv").stdout.splitlines()
+    assert lines[0] == "check,result"
+    assert "database.file_bytes,148328" in lines
 
 
 def test_lists_follow_every_page(ctl: Run, server: FakeServer) -> None:

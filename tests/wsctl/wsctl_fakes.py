@@ -24,8 +24,8 @@ STATS = {
     "total_connections": 12, "active_connections": 11, "messages_sent": 34567,
     "messages_received": 890, "disconnections": 5, "errors": 1, "active_users": 7,
     "active_sessions": 3, "total_user_connections": 12, "total_session_connections": 9,
-    "uptime_s": 11111.5, "messages_sent_per_second": 45.25,
-    "delivery_latency_ms": {"p50": 0.4, "p99": 3.25}, "node": "n1",
+    "uptime_s": 11111.5, "queued_bytes": 148_328, "rates": {"messages_sent_per_s": 45.25},
+    "deliver_ms": {"p50": 0.4, "p99": 3.25}, "rtt_ms": {"p50": None, "p99": None}, "node": "n1",
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ class FakeServer:
         if (asked.method, path) in self.answers:
             return self.answers[asked.method, path]
         if path == "/health":
-            return 200, {"status": "ok", "checks": {"database": "ok"}}
+            return 200, {"status": "ok", "checks": {"database": {"ok": True, "queued": 0}}}
         if asked.token is None:
             return 401, problem(401, "token_missing", "no token")
         if asked.token == NOBODY:

@@ -8,21 +8,41 @@ import click
 
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
+from wsctl.fields import label, shown
 from wsctl.output import Column
 from wsctl.shape import command
 from wsctl.text import flatten
 
-_COLUMNS = [Column("CHECK", "check"), Column("RESULT", "result")]
+_PEOPLE = [Column("CHECK", "check"), Column("RESULT", "result"), Column("DETAILS", "details")]
+_FLAT = [Column("CHECK", "check"), Column("RESULT", "result")]
 
 
-def checks_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for the whole and one for each check."""
-    checks = answer.get("checks")
-    rows = flatten(checks) if isinstance(checks, dict) else {}
+def people_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for the whole, and one for each check with what it has measured."""
+    rows = [{"check": "status", "result": answer["status"], "details": ""}]
+    for name, check in _checks(answer).items():
+        details = (
+            f"{label(key)} {shown(key, value)}"
+            for key, value in check.items()
+            if key != "ok" and value is not None
+        )
+        result = "ok" if check.get("ok") is True else "NOT OK"
+        rows.append({"check": name, "result": result, "details": ", ".join(details)})
+    return rows
+
+
+def flat_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for the whole, and one for every figure of every check."""
     return [
         {"check": "status", "result": answer["status"]},
-        *({"check": name, "result": result} for name, result in rows.items()),
+        *({"check": k, "result": v} for k, v in flatten(_checks(answer)).items()),
     ]
+
+
+def _checks(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    checks = answer.get("checks")
+    found = checks if isinstance(checks, dict) else {}
+    return {name: check for name, check in found.items() if isinstance(check, dict)}
 
 
 @command(
@@ -47,6 +67,8 @@ def health(ctx: click.Context, environment: Environment) -> None:
     status = member(answer, "status", str)
     if output.format == "json":
         output.record(answer)
-    elif not (output.quiet and output.is_table):
-        output.rows(_COLUMNS, checks_of(answer), empty="")
+    elif output.format == "csv":
+        output.rows(_FLAT, flat_rows(answer), empty="")
+    elif not output.quiet:
+        output.rows(_PEOPLE, people_rows(answer), empty="")
     ctx.exit(ExitStatus.DONE if status == "ok" else ExitStatus.FAILED)

@@ -10,18 +10,13 @@ import click
 
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import Failed, NotPermitted
-from wsctl.fields import TEN, in_order, label, shown
+from wsctl.fields import TEN, in_order, people_rows
 from wsctl.output import Column, Output, csv_line, to_json
 from wsctl.shape import command
 from wsctl.text import one_line
 from wsctl.times import Duration, clock_time
 
 _COLUMNS = [Column("FIELD", "field"), Column("VALUE", "value", right=True)]
-
-
-def rows_of(stats: dict[str, Any]) -> list[dict[str, str]]:
-    """Two columns for people: every field with its value and unit."""
-    return [{"field": label(k), "value": shown(k, v)} for k, v in in_order(stats).items()]
 
 
 def check(stats: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +55,7 @@ def stats(environment: Environment, watch: bool, interval: float) -> None:
     first = check(client.get("/stats"))
     if not watch:
         if output.is_table:
-            output.data(output.table(_COLUMNS, rows_of(first)))
+            output.data(output.table(_COLUMNS, people_rows(first)))
         else:
             output.record(in_order(first) if output.format == "csv" else first)
         return
@@ -136,5 +131,5 @@ def _live(environment: Environment, samples: Iterator[dict[str, Any] | str]) -> 
             else:
                 status = f"{clock_time(_now())}  {url}  Ctrl-C ends"
                 titles = [(column.title, column.right) for column in _COLUMNS]
-                table = make(titles, [[row["field"], row["value"]] for row in rows_of(sample)])
+                table = make(titles, [[row["field"], row["value"]] for row in people_rows(sample)])
             live.update(Group(Text(status), table), refresh=True)

@@ -15,7 +15,8 @@ class Fault(msgspec.Struct, frozen=True):
     key: str
     """A key of the settings, or the unknown name as it was written."""
     source: str
-    """``default``, ``dev``, ``file PATH``, ``env NAME`` or ``flag --NAME``."""
+    """``default``, ``dev``, ``file PATH``, ``env NAME`` or ``flag --NAME``; ``start`` for what only
+    shows when it is tried."""
     message: str
     """What is wrong, starting as a predicate of the key. Never holds a secret."""
 

@@ -106,7 +106,7 @@ class SocketHandler(BaseHandler):
         try:
             claims = await self._admission().decide(self._knock(), is_probe=key is None)
         except WsServerError as refusal:
-            self.context.traffic.refused[refusal.code] += 1
+            self._note(refusal)
             if key is None or not is_v1:
                 raise
             self._let_in_and_close(key, refusal)
@@ -173,10 +173,20 @@ class SocketHandler(BaseHandler):
         try:
             await self.context.manager.connect(fd, newcomer, response=response, received=received)
         except WsServerError as refusal:  # HTTP is over: only a close code can say why
-            self.context.traffic.refused[refusal.code] += 1
+            self._note(refusal)
             _close_with(self.context.poller, fd, response, received, refusal)
         except OSError as error:
             log.warning("connection lost at the handshake: %s", error)
+
+    def _note(self, refusal: WsServerError) -> None:
+        self.context.traffic.refused[refusal.code] += 1
+        log.info(
+            "handshake refused endpoint=%s code=%s ip=%s id=%s",
+            self._socket.endpoint,
+            refusal.code,
+            self.remote_ip,
+            self.request_id,
+        )
 
     def _let_in_and_close(self, key: str, refusal: WsServerError) -> None:
         taken = self._take_socket()
