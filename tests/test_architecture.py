@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("realtime",),
     ("notifications",),
     ("web",),
-    ("app", "service", "process", "cli", "development", "__main__"),
+    ("app", "service", "plugins", "process", "cli", "development", "__main__"),
 )
 """From left to right: each may import the layers before it, itself, and the leaves."""
 
