@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import entry_points
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -40,11 +41,12 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
     wanted: list[tuple[str, Callable[[], Any]]] = [
         (f"entry point {entry.name}", entry.load) for entry in entry_points(group=GROUP)
     ]
-    wanted += [(name, lambda name=name: _find(name)) for name in names]
+    wanted += [(name, partial(_find, name)) for name in names]
     for name, load in wanted:
         try:
             function = load()
         except Exception as error:  # foreign code may raise anything at import
+            log.exception("plugin cannot be imported name=%s", name)
             faults.append(_fault(name, "cannot be imported", error))
             continue
         if callable(function):
@@ -64,6 +66,7 @@ async def call_plugins(plugins: Iterable[Plugin], manager: WebSocketManager) -> 
             if inspect.isawaitable(result):
                 await result
         except Exception as error:  # as above
+            log.exception("plugin failed name=%s", name)
             raise ConfigFaults([_fault(name, "failed", error)]) from None
         log.info("plugin called name=%s", name)
 
@@ -74,5 +77,4 @@ def _find(name: str) -> Any:
 
 
 def _fault(name: str, what: str, error: Exception) -> Fault:
-    log.error("plugin %s name=%s", what, name, exc_info=error)
     return Fault("plugins", "start", f"{name} {what}: {type(error).__name__}: {error}")
