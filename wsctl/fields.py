@@ -31,7 +31,7 @@ def in_order(stats: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Two columns for people, ``field`` and ``value``: units at the values, percentiles in a row."""
+    """Two columns for people, ``field`` and ``value``; percentiles share a row."""
     nested = {name: value for name, value in stats.items() if isinstance(value, Mapping)}
     rows = [
         {"field": label(name), "value": shown(name, value)}

@@ -301,7 +301,8 @@ UNUSABLE: list[dict[str, Any]] = [
     {"use": "enc"}, {"use": 1}, {"use": None}, {"key_ops": ["encrypt"]}, {"key_ops": []},
     {"key_ops": "verify"}, {"key_ops": None}, {"kid": 1}, {"kid": ["k"]}, {"kty": "oct"},
     {"kty": "RSA"}, {"kty": "XXX"}, {"kty": None}, {"kty": ["EC"]}, {"alg": "HS256"},
-    {"alg": "RS256"}, {"alg": "none"}, {"alg": None}, {"alg": []}, {"alg": "ES384"}, {"crv": "secp256k1"},
+    {"alg": "RS256"}, {"alg": "none"}, {"alg": None}, {"alg": []}, {"alg": "ES384"},
+    {"crv": "secp256k1"},
     {"crv": "P-384"}, {"crv": None}, {"x": ""}, {"x": None}, {"x": 1}, {"x": "é"}, {"x": "!!!"},
     {"x": "AAAA"}, {"y": "A" * 43},
 ]  # fmt: skip

@@ -30,6 +30,17 @@ def test_redeemed_once(clock: FakeClock) -> None:
         tickets.redeem(ticket)
 
 
+def test_peeking_uses_nothing_up(clock: FakeClock) -> None:
+    tickets = Tickets(clock)
+    claims = claims_for(clock)
+    ticket, _ = tickets.issue(claims)
+    assert tickets.peek(ticket) is tickets.peek(ticket) is claims
+    assert tickets.redeem(ticket) is claims
+    for gone in (ticket, "unknown", "é"):
+        with pytest.raises(TokenInvalid):
+            tickets.peek(gone)
+
+
 def test_expires(clock: FakeClock) -> None:
     tickets = Tickets(clock)
     early, _ = tickets.issue(claims_for(clock))

@@ -82,7 +82,7 @@ class ServerProcess:
             stderr=stderr,
         )
         # A terminal's other end, or the end of the pipe.
-        self._stream = self._process.stderr if terminal is None else open(terminal, "rb")
+        self._stream = self._process.stderr if terminal is None else os.fdopen(terminal, "rb")
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> ServerProcess:

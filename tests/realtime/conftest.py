@@ -18,14 +18,11 @@ def make_live(io_loop: IOLoop, clock: Clock, tmp_path: Path) -> Iterator[MakeLiv
     """Live sides with options of their own, on one database file; stopped at the end."""
     made: list[Live] = []
 
-    def make(**options: Any) -> Live:
-        async def start() -> Live:
-            live = Live(clock, tmp_path / "wsserver.sqlite3", **options)
-            made.append(live)
-            await live.start()
-            return live
-
-        return io_loop.run_sync(start)
+    async def make(**options: Any) -> Live:
+        live = Live(clock, tmp_path / "wsserver.sqlite3", **options)
+        made.append(live)
+        await live.start()
+        return live
 
     yield make
     for live in made:
@@ -33,5 +30,5 @@ def make_live(io_loop: IOLoop, clock: Clock, tmp_path: Path) -> Iterator[MakeLiv
 
 
 @pytest.fixture
-def live(make_live: MakeLive) -> Live:
-    return make_live()
+def live(io_loop: IOLoop, make_live: MakeLive) -> Live:
+    return io_loop.run_sync(make_live)

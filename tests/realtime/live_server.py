@@ -1,4 +1,4 @@
-"""The live side wired together as ``app.build`` does, and clients on the other end of its sockets."""
+"""The live side wired together as ``app.build`` does, and clients at the far end of its sockets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,9 @@ class Live:
         clock: Any,
         path: Path,
         *,
-        heartbeat: HeartbeatSettings = HeartbeatSettings(),
-        limits: ConnectionLimits = ConnectionLimits(),
-        rate: MessageRate = MessageRate(1e6, 1e6),
+        heartbeat: HeartbeatSettings | None = None,
+        limits: ConnectionLimits | None = None,
+        rate: MessageRate | None = None,
         queue_limit_bytes: int = 1024 * 1024,
     ) -> None:
         self.clock = clock
@@ -93,8 +93,8 @@ class Live:
             statistics=self.statistics,
             access=self.access,
             members=self.members,
-            heartbeat=heartbeat,
-            limits=limits,
+            heartbeat=heartbeat or HeartbeatSettings(),
+            limits=limits or ConnectionLimits(),
             clock=clock,
         )
         self.inspection = Inspection(manager, self.permissions)
@@ -116,7 +116,7 @@ class Live:
         manager.dispatcher = Dispatcher(
             self.handlers,
             self.monitor_handlers,
-            rate,
+            rate or MessageRate(1e6, 1e6),
             self.statistics,
             clock,
             self.tasks,
@@ -161,11 +161,7 @@ class Live:
         **claims: Any,
     ) -> Client:
         """A client that is connected and, unless told otherwise, has read its greeting."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        fd = os.dup(ours.fileno())
-        ours.close()
-        client = Client(theirs)
+        fd, client = socket_pair()
         self.clients.append(client)
         newcomer = Newcomer(
             claims=self.claims(user, **claims),
@@ -321,10 +317,17 @@ class Client:
         return taken
 
 
+def socket_pair() -> tuple[int, Client]:
+    """A descriptor for a poller to own, and the client at its far end."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return ours.detach(), Client(theirs)
+
+
 async def settle() -> None:
     """Let the loop do what is ready: sockets included."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-MakeLive = Callable[..., Live]
+MakeLive = Callable[..., Awaitable[Live]]

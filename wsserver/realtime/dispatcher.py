@@ -110,11 +110,11 @@ class Dispatcher:
             return
         try:
             outcome = handlers[type_](connection, command)
+            if outcome is None or isinstance(outcome, tuple):
+                self._answer(connection, outcome, ref)
+                return
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
-            return
-        if outcome is None or isinstance(outcome, tuple):
-            self._answer(connection, outcome, ref)
             return
         connection.backlog = deque()
         self._tasks.spawn(self._finish(connection, outcome, ref), name=f"command {type_}")

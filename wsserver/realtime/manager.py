@@ -286,7 +286,9 @@ class WebSocketManager:
         self.statistics.disconnections += 1
         self._expiry.discard(connection)
         sessions = self._presence.sessions_of(connection)
-        self.sessions.leave_all(connection)
+        # While draining everybody goes: telling those who are next that others went is no use,
+        # and would cost the square of their number.
+        self.sessions.leave_all(connection, quietly=self.is_draining)
         is_last = self.hub.remove(connection)
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
@@ -308,7 +310,7 @@ class WebSocketManager:
             reason=reason,
             connections=len(self.hub.user_connections.get(connection.user_id, ())),
         )
-        if is_last:
+        if is_last and not self.is_draining:
             self._presence.tell(connection, "offline", sessions)
 
     def drain(self) -> None:

@@ -45,11 +45,13 @@ class Sessions:
 
         The others are told once a user, not once a connection.
         """
+        is_new = session_id not in (connection.sessions or ())
         is_first = self._hub.join(connection, session_id)
         who = {"session_id": session_id, "user_id": connection.user_id}
         if is_first:
             self._tell("session_joined", connection, who)
-        self._events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
+        if is_new:
+            self._events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
         return {
             **who,
             **self.position(),
@@ -58,20 +60,20 @@ class Sessions:
             "users": self._hub.presence(session_id),
         }
 
-    def leave(self, connection: ConnectionInfo, session_id: str) -> None:
-        """Take a connection out of a session, if it is in it."""
+    def leave(self, connection: ConnectionInfo, session_id: str, *, quietly: bool = False) -> None:
+        """Take a connection out of a session, if it is in it; ``quietly``: tell nobody there."""
         if connection.sessions is None or session_id not in connection.sessions:
             return
         is_last = self._hub.leave(connection, session_id)
         who = {"session_id": session_id, "user_id": connection.user_id}
-        if is_last:
+        if is_last and not quietly:
             self._tell("session_left", connection, who)
         self._events.emit(events.SESSION_LEFT, connection_id=connection.connection_id, **who)
 
-    def leave_all(self, connection: ConnectionInfo) -> None:
+    def leave_all(self, connection: ConnectionInfo, *, quietly: bool = False) -> None:
         """Take a connection out of every session."""
         for session_id in list(connection.sessions or ()):
-            self.leave(connection, session_id)
+            self.leave(connection, session_id, quietly=quietly)
 
     def enforce_access(self, connection: ConnectionInfo, close: Close) -> None:
         """Put a connection out of the sessions that it may no longer be in, at once."""

@@ -201,6 +201,13 @@ class Published(Answer):
     failed: int
 
 
+class FieldError(Answer):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
 class BatchResult(Answer):
     """One message of a batch: ``status`` 200 with the counts, or what stood against it."""
 
@@ -211,6 +218,8 @@ class BatchResult(Answer):
     failed: int | None = None
     code: str | None = None
     detail: str | None = None
+    field: str | None = None
+    errors: list[FieldError] | None = None
 
 
 class Batch(Answer):
@@ -289,13 +298,6 @@ class Health(Answer):
 
     status: Literal["ok", "degraded", "draining"]
     checks: dict[str, Check]
-
-
-class FieldError(Answer):
-    """What is wrong with one field."""
-
-    field: str
-    message: str
 
 
 class Problem(Answer):

@@ -23,12 +23,13 @@ from wsserver.protocol.requests import read_request
 from wsserver.realtime.actor import Actor
 from wsserver.web import cors
 from wsserver.web.base import BaseHandler
+from wsserver.web.context import WebContext
 from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Call, Endpoint, Reply, json_reply
 from wsserver.web.idempotency import Claimed, claim, fingerprint
 from wsserver.web.proxies import FORWARDING_HEADERS, is_loopback
 from wsserver.web.queries import parse_pairs, read_query
 
-_PAGE_POLICY = (
+PAGE_POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "object-src 'none'"
 )
@@ -75,7 +76,7 @@ class ApiHandler(BaseHandler):
             self._answer_options()
             return
         if endpoint.is_page:
-            self.set_header("Content-Security-Policy", _PAGE_POLICY)
+            self.set_header("Content-Security-Policy", PAGE_POLICY)
         decoded, body = self._read_body(endpoint)
         call = Call(self._actor, self._path, self._query, body)
         keys = self.request.headers.get_list("Idempotency-Key")
@@ -135,10 +136,10 @@ class ApiHandler(BaseHandler):
 
     def _check_media_type(self) -> None:
         headers = self.request.headers
-        given = headers.get("Content-Type")
-        if given is None:
+        given = set(headers.get_list("Content-Type"))  # said twice alike is said once
+        if not given:
             raise UnsupportedMediaType("Content-Type is missing; send application/json")
-        if _JSON_TYPE.fullmatch(given) is None:
+        if len(given) > 1 or _JSON_TYPE.fullmatch(given.pop()) is None:
             raise UnsupportedMediaType("send application/json in UTF-8")
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise UnsupportedMediaType("send the body without Content-Encoding")
@@ -156,7 +157,7 @@ class ApiHandler(BaseHandler):
         return decoded, read_request(decoded, endpoint.request)
 
 
-async def _perform(context: Any, endpoint: Endpoint, call: Call) -> Reply:
+async def _perform(context: WebContext, endpoint: Endpoint, call: Call) -> Reply:
     answer = await endpoint.handle(context, call)
     return answer if isinstance(answer, Reply) else json_reply(answer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tornado.web import Application
 
 from wsserver.web.access_log import log_request
+from wsserver.web.assets import asset_rules
 from wsserver.web.base import NotFoundHandler
 from wsserver.web.context import WebContext
 from wsserver.web.documents import make_documents
@@ -16,7 +17,7 @@ def make_application(context: WebContext) -> Application:
     """The Tornado application of one server."""
     context.documents = make_documents(ENDPOINTS, SOCKETS)
     return Application(
-        rules(),
+        rules() + asset_rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
         context=context,

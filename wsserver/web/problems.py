@@ -59,6 +59,7 @@ def problem_headers(error: WsServerError) -> dict[str, str]:
     elif error.code == "upgrade_required":
         headers["Upgrade"] = "websocket"
         headers["Connection"] = "Upgrade"
+        headers["Sec-WebSocket-Version"] = "13"
     retry_after_s = error.details.get("retry_after_s")
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)

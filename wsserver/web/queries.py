@@ -165,13 +165,11 @@ def _shown(name: str) -> str:
 
 @cache
 def _numbers(kind: type[Struct]) -> frozenset[str]:
-    return frozenset(
-        field.name
-        for field in msgspec.structs.fields(kind)
-        if isinstance(_bare(msgspec.inspect.type_info(field.type)), msgspec.inspect.IntType)
-    )
+    return frozenset(field.name for field in msgspec.structs.fields(kind) if _is_number(field.type))
 
 
-def _bare(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
-    """A type without its description, which msgspec wraps around it."""
-    return info.type if isinstance(info, msgspec.inspect.Metadata) else info
+def _is_number(kind: Any) -> bool:
+    described = msgspec.inspect.type_info(kind)
+    if isinstance(described, msgspec.inspect.Metadata):
+        described = described.type
+    return isinstance(described, msgspec.inspect.IntType)

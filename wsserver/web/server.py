@@ -28,6 +28,7 @@ ACCEPTS_PER_TURN = 64
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 LOG_INTERVAL_S = 1.0
+UNLIMITED = 2**31
 BODY_GRACE_S = 5.0
 
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -49,7 +50,8 @@ def make_http_server(application: Application, settings: Settings) -> HTTPServer
 
 def descriptor_limit() -> int:
     """How many descriptors this process may have open."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
 class Listener:
@@ -152,6 +154,6 @@ def _lowest_free() -> int:
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 2**31
+        return UNLIMITED
     os.close(descriptor)
     return descriptor

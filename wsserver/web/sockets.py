@@ -106,7 +106,7 @@ class SocketHandler(BaseHandler):
         try:
             claims = await self._admission().decide(self._knock(), is_probe=key is None)
         except WsServerError as refusal:
-            self.context.traffic.refused[refusal.code] += 1
+            self._note(refusal)
             if key is None or not is_v1:
                 raise
             self._let_in_and_close(key, refusal)
@@ -114,7 +114,6 @@ class SocketHandler(BaseHandler):
         if fault is not None:
             self._refuse_fault(fault)
         if key is None:
-            self.set_header("Sec-WebSocket-Version", "13")
             raise UpgradeRequired("this is a WebSocket; you would be let in")
         await self._hand_over(key, claims, V1 if is_v1 else PLAIN)
 
@@ -130,7 +129,7 @@ class SocketHandler(BaseHandler):
 
     def _refuse_fault(self, fault: HandshakeError) -> None:
         if fault.status == 426:
-            raise UpgradeRequired(fault.reason, version=13)
+            raise UpgradeRequired(fault.reason)
         raise BadRequest(fault.reason)
 
     def _offered(self) -> list[str]:
@@ -174,10 +173,20 @@ class SocketHandler(BaseHandler):
         try:
             await self.context.manager.connect(fd, newcomer, response=response, received=received)
         except WsServerError as refusal:  # HTTP is over: only a close code can say why
-            self.context.traffic.refused[refusal.code] += 1
+            self._note(refusal)
             _close_with(self.context.poller, fd, response, received, refusal)
         except OSError as error:
             log.warning("connection lost at the handshake: %s", error)
+
+    def _note(self, refusal: WsServerError) -> None:
+        self.context.traffic.refused[refusal.code] += 1
+        log.info(
+            "handshake refused endpoint=%s code=%s ip=%s id=%s",
+            self._socket.endpoint,
+            refusal.code,
+            self.remote_ip,
+            self.request_id,
+        )
 
     def _let_in_and_close(self, key: str, refusal: WsServerError) -> None:
         taken = self._take_socket()

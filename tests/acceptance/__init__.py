@@ -1,0 +1,1 @@
+"""The contract, held against a real process by real clients."""

@@ -1,0 +1,112 @@
+"""Servers that live as long as a module, clients that live as long as a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.acceptance.clients import V1, Client, RawClient, knock
+from tests.acceptance.running_server import RunningServer
+from tests.acceptance.signing import token
+
+Start = Callable[..., RunningServer]
+Connect = Callable[..., Client]
+OpenRaw = Callable[..., RawClient]
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[list[RunningServer]]:
+    """Every server of the module; those that still run are stopped, which must go well."""
+    started: list[RunningServer] = []
+    try:
+        yield started
+        for server in started:
+            server.stop()
+    finally:
+        for server in started:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def start(servers: list[RunningServer], tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Start a server with settings; ``folder`` to start it where another one was."""
+
+    def start(**settings: Any) -> RunningServer:
+        folder = settings.pop("folder", None) or tmp_path_factory.mktemp("server")
+        server = RunningServer(folder, **settings)
+        servers.append(server)
+        return server
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, start: Start) -> RunningServer:
+    """The module's server, with the module's ``SETTINGS``."""
+    return start(**getattr(request.module, "SETTINGS", {}))
+
+
+@pytest.fixture(autouse=True)
+def clean_logs(servers: list[RunningServer]) -> Iterator[None]:
+    yield
+    for server in servers:
+        server.check_log()
+
+
+@pytest.fixture
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Connect to the module's server, past the greeting; all are closed after the test."""
+    clients: list[tuple[RunningServer, Client]] = []
+
+    def connect(
+        sub: str = "u1",
+        path: str = "/ws/chat",
+        *,
+        to: RunningServer | None = None,
+        v1: bool = True,
+        **claims: Any,
+    ) -> Client:
+        server = to or request.getfixturevalue("server")
+        bearer = claims.pop("bearer", None) or token(sub, **claims)
+        client = knock(server, path, bearer=bearer, offers=(V1,) if v1 else ())
+        clients.append((server, client))
+        client.established = client.push("connection_established")
+        return client
+
+    yield connect
+    for _, client in clients:
+        client.close()
+    for server in {server for server, _ in clients}:
+        if server.process.poll() is None:
+            server.until_empty()
+
+
+@pytest.fixture
+def monitor(connect: Connect) -> Connect:
+    """Connect an administrator's monitor."""
+
+    def monitor(sub: str = "watcher", role: str = "admin", **claims: Any) -> Client:
+        return connect(sub, "/ws/admin/monitor", role=role, **claims)
+
+    return monitor
+
+
+@pytest.fixture
+def raw(request: pytest.FixtureRequest) -> Iterator[OpenRaw]:
+    """Open a bare socket to the module's server."""
+    clients: list[tuple[RunningServer, RawClient]] = []
+
+    def raw(to: RunningServer | None = None, **options: Any) -> RawClient:
+        server = to or request.getfixturevalue("server")
+        client = RawClient(server, **options)
+        clients.append((server, client))
+        return client
+
+    yield raw
+    for _, client in clients:
+        client.close()
+    for server in {server for server, _ in clients}:
+        if server.process.poll() is None:
+            server.until_empty()

@@ -1,0 +1,328 @@
+"""A real browser against a real server: ``client.js`` and the console."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+from websockets.asyncio.client import ClientConnection, connect
+
+from tests.rst_blocks import block
+from tests.web.conftest import StartServer, server, start_server
+from tests.web.web_server import Server, token
+from wsserver.identity.claims import parse_claims
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.realtime.connection import ConnectionInfo
+
+__all__ = ["server", "start_server"]
+
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (apt-get install chromium)"),
+    # The browser's own process is started and watched by playwright.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-default-browser-check",
+]
+WATCH_POLICY = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) =>
+        violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+"""
+# Makes a client of its own in the page, and notes what happens to it.
+OPEN_CLIENT = """
+    async ({tokens, session}) => {
+        const { WsClient } = await import("/static/client.js");
+        window.seen = [];
+        window.client = new WsClient({ tokenProvider: () => tokens.shift(), minDelayMs: 10 });
+        for (const name of ["ws:state", "ws:close", "ws:rejoined", "ws:error", "ws:lost"]) {
+            client.addEventListener(name, ({ detail }) => seen.push([name, detail]));
+        }
+        window.sight = (name) => new Promise((resolve) => {
+            const found = seen.find((entry) => entry[0] === name);
+            if (found) resolve(found[1]);
+            else client.addEventListener(name, ({ detail }) => resolve(detail), { once: true });
+        });
+        await client.connect();
+        if (session) await client.join(session);
+    }
+"""
+
+
+@contextlib.asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        try:
+            yield chromium
+        finally:
+            await chromium.close()
+
+
+@contextlib.asynccontextmanager
+async def page_of(server: Server, **options: Any) -> AsyncIterator[Page]:
+    """A page of the server's origin on which nothing may go wrong."""
+    async with browser() as chromium:
+        context = await chromium.new_context(**{"locale": "en-US", **options})
+        page = await context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "requestfailed",
+            lambda request: (
+                faults.append(request.url) if request.failure != "net::ERR_ABORTED" else None
+            ),
+        )
+        page.on(
+            "console",
+            lambda message: faults.append(message.text) if message.type == "error" else None,
+        )
+        page.set_default_timeout(15_000)
+        await page.add_init_script(WATCH_POLICY)
+        await page.goto(url_of(server) + "/console")
+        yield page
+        assert await page.evaluate("violations") == []
+        assert faults == []
+
+
+def url_of(server: Server) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+async def use_ticket(page: Page, server: Server, **claims: Any) -> None:
+    """Open the console as its printed address does."""
+    payload = {"sub": "dev-admin", "role": "admin", "exp": 4e9, "sessions": "*", **claims}
+    ticket, _ = server.system.tickets.issue(parse_claims(payload))
+    await page.goto("about:blank")
+    await page.goto(f"{url_of(server)}/console#ticket={ticket}")
+    await expect(page.locator("#state")).to_have_attribute("data-state", "open")
+
+
+@contextlib.asynccontextmanager
+async def program(server: Server, session: str, **claims: Any) -> AsyncIterator[ClientConnection]:
+    """A client of another kind, in the session."""
+    url = f"ws://127.0.0.1:{server.port}/ws/chat/session/{session}"
+    bearer = token("zhang", "user", username="张三", sessions=[session], **claims)
+    async with connect(url, subprotocols=["wsserver.v1", f"bearer.{bearer}"]) as socket:  # type: ignore[list-item]
+        await hear(socket, "session_joined")
+        yield socket
+
+
+async def hear(socket: ClientConnection, type_: str) -> dict[str, Any]:
+    """The next push of a type."""
+    while True:
+        push: dict[str, Any] = json.loads(await socket.recv())
+        if push["type"] == type_:
+            return push
+
+
+def only_connection(server: Server, user_id: str) -> ConnectionInfo:
+    (connection,) = server.system.manager.hub.of_user(user_id)
+    return connection
+
+
+# The console
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_page_and_a_program_talk_in_one_session(server: Server) -> None:
+    async with page_of(server) as page, program(server, "s1") as socket:
+        await use_ticket(page, server)
+        assert page.url == f"{url_of(server)}/console"  # the ticket is gone from the address
+        await page.fill("#join-session", "s1")
+        await page.press("#join-session", "Enter")
+        await expect(page.locator("#people li")).to_have_count(2)
+        assert (await hear(socket, "session_joined"))["user_id"] == "dev-admin"
+
+        await socket.send('{"type": "typing", "session_id": "s1", "is_typing": true}')
+        await expect(page.locator("#typing")).to_have_text("张三 is typing …")
+        await page.keyboard.type("Hel")  # joining has put the focus into the message field
+        typing = await hear(socket, "typing")
+        assert (typing["user_id"], typing["is_typing"]) == ("dev-admin", True)
+
+        await page.keyboard.type("lo")
+        await page.keyboard.press("Enter")
+        message = (await hear(socket, "new_message"))["message"]
+        assert (message["content"], message["sender"]["user_id"]) == ("Hello", "dev-admin")
+        answer = {"type": "send_message", "session_id": "s1", "content": "<b>你好</b>"}
+        await socket.send(json.dumps(answer))
+        await expect(page.locator("#messages li p")).to_have_text(["Hello", "<b>你好</b>"])
+        await expect(page.locator("#typing")).to_have_text("")
+        await expect(page.locator("#lines li").last).to_contain_text("张三 in s1: <b>你好</b>")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_console_shows_notices_and_statistics(server: Server) -> None:
+    async with page_of(server) as page:
+        await page.select_option("#endpoint", "monitor")
+        await page.fill("#token", token("ops", "admin"))
+        await page.press("#token", "Enter")
+        await expect(page.locator("#stats")).to_contain_text("Connections")
+        assert await page.input_value("#token") == ""
+        await server.system.manager.send_to_user("ops", "announcement", data={"text": "at 22:00"})
+        await expect(page.locator(".toast p")).to_have_text("at 22:00")
+        await page.locator(".toast button").click()
+        await expect(page.locator(".toast")).to_have_count(0)
+        server.system.manager.emit("order.placed", total=42)
+        await expect(page.locator("#lines")).to_contain_text('order.placed {"total":42}')
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_console_speaks_chinese(server: Server) -> None:
+    async with page_of(server, locale="zh-CN") as page:
+        await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+        await expect(page.locator("#state")).to_have_text("未连接")
+        await expect(page.get_by_label("令牌")).to_be_visible()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
+    async with page_of(server) as page:
+        await use_ticket(page, server)
+        connection = only_connection(server, "dev-admin")
+        server.system.manager.close(connection, CloseCode.DISCONNECTED, "lunch")
+        await expect(page.locator("#state")).to_have_attribute("data-state", "closed")
+        await expect(page.locator(".toast p")).to_have_text("Connection closed: 4502 lunch")
+        await expect(page.locator("#token")).to_be_focused()
+
+
+# client.js
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_readmes_page_talks(server: Server) -> None:
+    async with page_of(server) as page:
+        lines: list[str] = []
+        told = asyncio.Event()
+
+        def on_line(message: Any) -> None:
+            lines.append(message.text)
+            if message.text == "u1: Hello from the browser":
+                told.set()
+
+        page.on("console", on_line)
+        script = block("README.rst", "chat.js").text
+        await page.route(
+            "**/chat.js",
+            lambda route: route.fulfill(body=script, content_type="text/javascript"),
+        )
+        bearer = token("u1", "user", sessions=["s1"])
+        await page.route("**/my/token", lambda route: route.fulfill(body=bearer))
+        await page.evaluate("import('/chat.js')")
+        await asyncio.wait_for(told.wait(), 15)
+        assert lines[:2] == ["state: connecting", "state: open"]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_restart_brings_the_client_back_into_its_sessions(server: Server) -> None:
+    async with page_of(server) as page:
+        tokens = [token("u1", "user", sessions=["s1"])] * 2
+        await page.evaluate(OPEN_CLIENT, {"tokens": tokens, "session": "s1"})
+        first = only_connection(server, "u1")
+        server.system.manager.close(
+            first, CloseCode.RESTART, "server restarts; reconnect_after_ms=20"
+        )
+        await page.evaluate("sight('ws:rejoined')")
+        seen = await page.evaluate("seen")
+        states = [detail["state"] for name, detail in seen if name == "ws:state"]
+        assert states == ["connecting", "open", "waiting", "connecting", "open"]
+        (closed,) = [detail for name, detail in seen if name == "ws:close"]
+        assert (closed["code"], closed["willReconnect"], closed["delayMs"]) == (1012, True, 20)
+        second = only_connection(server, "u1")
+        assert second is not first
+        assert second.sessions == {"s1"}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_client_disconnected_by_an_administrator_stays_away(server: Server) -> None:
+    async with page_of(server) as page:
+        await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")] * 2, "session": None})
+        connection = only_connection(server, "u1")
+        server.system.manager.close(connection, CloseCode.DISCONNECTED, "out")
+        closed = await page.evaluate("sight('ws:close')")
+        assert (closed["code"], closed["willReconnect"]) == (4502, False)
+        failed = "client.command('ping').catch((error) => [error.code, error.temporary])"
+        assert await page.evaluate(failed) == ["disconnected", True]
+        assert len(server.system.manager.hub) == 0
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_refused_client_learns_why(server: Server) -> None:
+    async with page_of(server) as page:
+        opened = page.evaluate(OPEN_CLIENT, {"tokens": ["a.b.c"], "session": None})
+        with pytest.raises(Exception, match="WsError"):
+            await opened
+        closed = await page.evaluate("sight('ws:close')")
+        assert (closed["code"], closed["willReconnect"]) == (4500, False)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_token_about_to_expire_is_renewed(server: Server) -> None:
+    async with page_of(server) as page:
+        now = server.context.clock.wall()
+        tokens = [token("u1", "user", exp=now + 30), token("u1", "user", exp=now + 3000)]
+        await page.evaluate(OPEN_CLIENT, {"tokens": tokens, "session": None})
+        # The command after the refresh is answered after it.
+        await page.evaluate("client.command('ping')")
+        assert only_connection(server, "u1").claims.exp == pytest.approx(now + 3000, abs=1)
+        assert [e for e in await page.evaluate("seen") if e[0] == "ws:error"] == []
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_error_reply_rejects_with_its_code(server: Server) -> None:
+    async with page_of(server) as page:
+        await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
+        refused = "client.join('s9').catch((error) => [error.name, error.code, error.temporary])"
+        assert await page.evaluate(refused) == ["WsError", "forbidden", False]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_heartbeat_is_answered(start_server: StartServer) -> None:
+    server = await start_server(heartbeat_interval_s=0.05, heartbeat_timeout_s=30)
+    async with page_of(server) as page:
+        await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
+        await page.evaluate(
+            "new Promise((resolve) => client.addEventListener('ping', resolve, {once: true}))"
+        )
+        await page.evaluate("client.command('ping')")  # comes after the pong
+        assert only_connection(server, "u1").rtt_ms is not None
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_server_that_falls_silent_is_left(server: Server) -> None:
+    async with page_of(server) as page:
+        greeting = {"type": "connection_established", "user_id": "u1", "heartbeat_interval": 0.01}
+        await page.route_web_socket("**/ws/chat", lambda ws: ws.send(json.dumps(greeting)))
+        await page.evaluate(OPEN_CLIENT, {"tokens": ["t"] * 9, "session": None})
+        closed = await page.evaluate("sight('ws:close')")
+        assert (closed["code"], closed["willReconnect"]) == (4001, True)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_close_codes_that_allow_coming_back(server: Server) -> None:
+    async with page_of(server) as page:
+        allowed = await page.evaluate(
+            """async (codes) => {
+                const { mayReconnect } = await import("/static/client.js");
+                return codes.filter(mayReconnect);
+            }""",
+            [1006, *(int(code) for code in CloseCode), 4499, 4500, 4999],
+        )
+    assert allowed == [1006, 1001, 1012, 1013, 4001, 4002, 4003, 4010, 4029, 4499]

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.realtime.live_server import Client, Live
+from wsserver.errors import Forbidden, NotFound
+from wsserver.realtime.paging import Window
+from wsserver.realtime.statistics import REPORT_FIELDS
+
+ALL = Window()
+
+
+@pytest.fixture
+def people(live: Live, io_loop: IOLoop) -> dict[str, Client]:
+    """Two devices of mine (o1), one of other (o2), one of nobody's, in four sessions."""
+
+    async def connect() -> dict[str, Client]:
+        people = {}
+        for name, user, organization_id, sessions in (
+            ("mine1", "mine", "o1", ["s_mine", "s_mixed"]),
+            ("mine2", "mine", "o1", []),
+            ("other", "other", "o2", ["s_other", "s_mixed"]),
+            ("free", "free", None, ["s_free"]),
+        ):
+            people[name] = client = await live.connect(
+                user, sessions="*", organization_id=organization_id, username=user.title()
+            )
+            live.clock.advance(1.0)
+            for session_id in sessions:
+                await client.call("join_session", session_id=session_id)
+        return people
+
+    return io_loop.run_sync(connect)
+
+
+def names(people: dict[str, Client], answer: dict[str, Any]) -> str:
+    by_id = {client.id: name for name, client in people.items()}
+    assert answer["total"] == len(answer["connections"])
+    return " ".join(by_id[c["connection_id"]] for c in answer["connections"])
+
+
+@pytest.mark.parametrize(
+    ("call", "permission"),
+    [
+        (lambda live, who: live.inspection.stats(who), "stats:read"),
+        (lambda live, who: live.inspection.connections(who, ALL), "connections:read"),
+        (lambda live, who: live.inspection.connection(who, "c"), "connections:read"),
+        (lambda live, who: live.inspection.user_connections(who, "u", ALL), "connections:read"),
+        (lambda live, who: live.inspection.online_users(who, ALL), "connections:read"),
+        (lambda live, who: live.inspection.sessions(who, ALL), "connections:read"),
+        (lambda live, who: live.inspection.session(who, "s"), "connections:read"),
+        (lambda live, who: live.inspection.session_connections(who, "s", ALL), "connections:read"),
+    ],
+)
+def test_every_read_needs_its_permission(live: Live, call: Any, permission: str) -> None:
+    others = live.permissions.of(live.claims(role="admin")) - {permission}
+    for role in ("admin", "service", "manager"):
+        actor = live.actor(role, organization_id="o1")
+        try:
+            call(live, actor)
+        except NotFound:
+            pass
+        with pytest.raises(Forbidden, match=permission):
+            call(live, live.actor(role, organization_id="o1", permissions=others))
+    with pytest.raises(Forbidden):
+        call(live, live.actor("user", organization_id="o1"))
+    with pytest.raises(Forbidden, match="organization_id"):
+        call(live, live.actor("manager"))
+
+
+def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Client]) -> None:
+    everything = live.inspection.stats(live.actor())
+    assert list(everything)[:10] == list(REPORT_FIELDS)
+    mine = live.inspection.stats(live.actor("manager", organization_id="o1"))
+    gauges = ("total_connections", "active_users", "active_sessions", "total_session_connections")
+    assert [everything[g] for g in gauges] == [4, 3, 4, 5]
+    assert [mine[g] for g in gauges] == [2, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("filters", "everything", "o1"),
+    [
+        ({}, "mine1 mine2 other free", "mine1 mine2"),
+        ({"user_id": "mine"}, "mine1 mine2", "mine1 mine2"),
+        ({"user_id": "other"}, "other", ""),
+        ({"user_id": "nobody"}, "", ""),
+        ({"session_id": "s_mixed"}, "mine1 other", "mine1"),
+        ({"organization_id": "o2"}, "other", ""),
+        ({"endpoint": "chat"}, "mine1 mine2 other free", "mine1 mine2"),
+        ({"endpoint": "monitor"}, "", ""),
+        ({"user_id": "mine", "session_id": "s_mine"}, "mine1", "mine1"),
+        ({"user_id": "mine", "organization_id": "o2"}, "", ""),
+        ({"session_id": "s_mixed", "organization_id": "o2"}, "other", ""),
+    ],
+)
+def test_connections_pass_every_filter_oldest_first(
+    live: Live, people: dict[str, Client], filters: dict[str, str], everything: str, o1: str
+) -> None:
+    for role in ("admin", "service"):
+        answer = live.inspection.connections(live.actor(role), ALL, **filters)
+        assert names(people, answer) == everything
+    manager = live.actor("manager", organization_id="o1")
+    assert names(people, live.inspection.connections(manager, ALL, **filters)) == o1
+
+
+def test_lists_come_in_pages_that_join_up(live: Live, people: dict[str, Client]) -> None:
+    actor = live.actor()
+    seen, cursor = [], None
+    for expected in (3, 1):
+        answer = live.inspection.connections(actor, Window(3, cursor))
+        assert (len(answer["connections"]), answer["total"]) == (expected, 4)
+        seen += [c["connection_id"] for c in answer["connections"]]
+        cursor = answer["next_cursor"]
+    assert cursor is None
+    assert seen == [client.id for client in people.values()]
+    first = live.inspection.online_users(actor, Window(2))
+    rest = live.inspection.online_users(actor, Window(2, first["next_cursor"]))
+    assert [u["user_id"] for u in first["users"] + rest["users"]] == ["free", "mine", "other"]
+    assert (first["total"], rest["next_cursor"]) == (3, None)
+    first = live.inspection.sessions(actor, Window(3))
+    rest = live.inspection.sessions(actor, Window(3, first["next_cursor"]))
+    assert [s["session_id"] for s in first["sessions"] + rest["sessions"]] == [
+        *("s_free", "s_mine", "s_mixed", "s_other")
+    ]
+
+
+def test_one_connection_is_found_only_in_the_scope(live: Live, people: dict[str, Client]) -> None:
+    for client in people.values():
+        view = live.inspection.connection(live.actor(), client.id)
+        assert view == client.info.view()
+    manager = live.actor("manager", organization_id="o1")
+    assert live.inspection.connection(manager, people["mine1"].id)["user_id"] == "mine"
+    for id_ in (people["other"].id, people["free"].id, "conn_none"):
+        with pytest.raises(NotFound):
+            live.inspection.connection(manager, id_)
+
+
+def test_a_users_connections_are_empty_when_offline(live: Live, people: dict[str, Client]) -> None:
+    manager = live.actor("manager", organization_id="o1")
+    for actor in (live.actor(), manager):
+        assert live.inspection.user_connections(actor, "offline", ALL)["connections"] == []
+        assert names(people, live.inspection.user_connections(actor, "mine", ALL)) == "mine1 mine2"
+    with pytest.raises(NotFound):
+        live.inspection.user_connections(manager, "other", ALL)
+
+
+def test_online_users_are_counted_since_their_first_connection(
+    live: Live, people: dict[str, Client]
+) -> None:
+    answer = live.inspection.online_users(live.actor("manager", organization_id="o1"), ALL)
+    assert answer == {
+        "users": [
+            {
+                "user_id": "mine",
+                "connections": 2,
+                "online_since": "2023-11-14T22:13:20.000Z",
+                "metadata": {"username": "Mine", "role": "user", "organization_id": "o1"},
+            }
+        ],
+        "total": 1,
+        "next_cursor": None,
+    }
+
+
+@pytest.mark.gen_test
+async def test_sessions_are_shown_with_people_members_and_position(
+    live: Live, people: dict[str, Client]
+) -> None:
+    await live.members.replace("s_mine", ["u9"], "boss", 0.0)
+    await live.members.replace("s_listed", ["u9"], "boss", 0.0)
+    manager = live.actor("manager", organization_id="o1")
+    assert live.inspection.session(manager, "s_mine") == {
+        "session_id": "s_mine",
+        "users": [{"user_id": "mine", "username": "Mine", "connections": 1}],
+        "members": ["u9"],
+        "connections": 1,
+        "epoch": live.manager.sessions.epoch,
+        "offset": 0,
+    }
+    shown = live.inspection.sessions(manager, ALL)["sessions"]
+    assert [s["session_id"] for s in shown] == ["s_free", "s_mine", "s_mixed"]
+    assert live.inspection.session(manager, "s_listed")["connections"] == 0
+    for actor, session_id in ((manager, "s_other"), (manager, "never"), (live.actor(), "never")):
+        with pytest.raises(NotFound):
+            live.inspection.session(actor, session_id)
+    await people["free"].call("leave_session", session_id="s_free")
+    assert live.inspection.session(live.actor(), "s_free")["users"] == []
+
+
+def test_a_sessions_connections_are_those_of_the_scope(
+    live: Live, people: dict[str, Client]
+) -> None:
+    manager = live.actor("manager", organization_id="o1")
+    read = live.inspection.session_connections
+    assert names(people, read(live.actor(), "s_mixed", ALL)) == "mine1 other"
+    assert names(people, read(manager, "s_mixed", ALL)) == "mine1"
+    assert read(manager, "never", ALL)["connections"] == []
+    with pytest.raises(NotFound):
+        read(manager, "s_other", ALL)

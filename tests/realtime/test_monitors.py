@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.realtime.live_server import Client, Live
+from wsserver.realtime.statistics import REPORT_FIELDS
+
+
+def types(pushes: list[dict]) -> list[str]:  # type: ignore[type-arg]
+    return [push["type"] for push in pushes]
+
+
+async def subscribe(client: Client, **args: object) -> None:
+    assert (await client.call("subscribe", args=args))["type"] == "result"
+
+
+@pytest.mark.gen_test
+async def test_statistics_come_at_once_and_then_every_five_seconds(live: Live) -> None:
+    client = await live.monitor()
+    live.manager.monitors.advance()
+    (push,) = await client.rest()
+    assert push["type"] == "stats_update"
+    assert list(push["stats"])[:10] == list(REPORT_FIELDS)
+    assert push["timestamp"]
+    for seconds, due in ((4.9, 0), (0.1, 1), (0.0, 0), (12.0, 1), (4.9, 0), (0.1, 1)):
+        live.clock.advance(seconds)
+        live.manager.monitors.advance()
+        assert len(await client.rest()) == due
+
+
+@pytest.mark.gen_test
+async def test_a_subscription_chooses_the_interval(live: Live) -> None:
+    client, other = await live.monitor("a"), await live.monitor("b")
+    live.manager.monitors.advance()
+    await subscribe(client, interval_s=0.5)
+    for each in (client, other):
+        await each.rest()
+    counts = {"client": 0, "other": 0}
+    for _ in range(40):
+        live.clock.advance(0.125)
+        live.manager.monitors.advance()
+    counts = {"client": len(await client.rest()), "other": len(await other.rest())}
+    assert counts == {"client": 10, "other": 1}
+
+
+@pytest.mark.gen_test
+async def test_events_come_to_those_who_subscribed_by_globs(live: Live) -> None:
+    silent = await live.monitor("silent")
+    some = await live.monitor("some")
+    everything = await live.monitor("everything")
+    await subscribe(some, events=["session_*", "billing.paid"])
+    await subscribe(everything)
+    for each in (silent, some, everything):
+        await each.rest()
+    await live.in_session("u1")
+    live.manager.emit("billing.paid", amount=5)
+    got = [
+        [p["event"]["name"] for p in await each.rest() if p["type"] == "event"]
+        for each in (silent, some, everything)
+    ]
+    assert got == [
+        [],
+        ["session_joined", "billing.paid"],
+        ["user_connected", "session_joined", "billing.paid"],
+    ]
+
+
+@pytest.mark.gen_test
+async def test_a_new_subscription_takes_the_place_of_the_old(live: Live) -> None:
+    client = await live.monitor()
+    await subscribe(client, events=["a"])
+    await subscribe(client, events=["b"])
+    live.manager.emit("a")
+    live.manager.emit("b")
+    assert [p["event"]["name"] for p in await client.rest()] == ["b"]
+    await subscribe(client, events=[])
+    live.manager.emit("b")
+    assert await client.rest() == []
+
+
+@pytest.mark.gen_test
+async def test_events_are_listened_to_only_while_somebody_wants_them(live: Live) -> None:
+    client, other = await live.monitor("a"), await live.monitor("b")
+    assert not live.events.wants("x")
+    await subscribe(client)
+    await subscribe(other)
+    assert len(live.events._handlers) == 1
+    for each, wanted in ((client, True), (other, False)):
+        live.manager.close(each.info, 1000, "")
+        assert live.events.wants("x") is wanted
+    assert len(live.manager.monitors) == 0
+    live.manager.monitors.advance()
+
+
+@pytest.mark.gen_test
+async def test_a_monitor_gets_every_users_status_but_its_own(live: Live) -> None:
+    client = await live.monitor("watcher")
+    second = await live.monitor("watcher")
+    assert types(await client.rest()) == []
+    other = await live.connect("u1")
+    live.manager.close(other.info, 1000, "")
+    for each in (client, second):
+        pushes = await each.rest()
+        assert [(p["user_id"], p["status"], p["connections"]) for p in pushes] == [
+            ("u1", "online", 1),
+            ("u1", "offline", 0),
+        ]

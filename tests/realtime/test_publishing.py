@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.realtime.live_server import Client, Live
+from wsserver.errors import Forbidden, ValidationFailed
+from wsserver.protocol.requests import (
+    BatchRequest,
+    BroadcastRequest,
+    PublishRequest,
+    TargetedBody,
+    read_request,
+)
+from wsserver.protocol.targets import session
+from wsserver.realtime.actor import Actor
+
+
+def publish(target: str, id_: str | None = None, type_: str = "x", **body: Any) -> PublishRequest:
+    to = {"type": target} if id_ is None else {"type": target, "id": id_}
+    return read_request({"type": type_, "target": to, **body}, PublishRequest)
+
+
+def broadcast(**body: Any) -> BroadcastRequest:
+    return read_request({"type": "x", **body}, BroadcastRequest)
+
+
+@pytest.fixture
+def people(live: Live, io_loop: Any) -> dict[str, Client]:
+    """mine (o1, in s_mine and s_mixed), other (o2, in s_other and s_mixed), free (none)."""
+
+    async def connect() -> dict[str, Client]:
+        people = {}
+        for user, organization_id, sessions in (
+            ("mine", "o1", ["s_mine", "s_mixed"]),
+            ("other", "o2", ["s_other", "s_mixed"]),
+            ("free", None, ["s_free"]),
+        ):
+            people[user] = await live.connect(user, sessions="*", organization_id=organization_id)
+            for session_id in sessions:
+                await people[user].call("join_session", session_id=session_id)
+        for client in people.values():
+            await client.rest()
+        return people
+
+    return dict(io_loop.run_sync(connect))
+
+
+async def who_got(people: dict[str, Client]) -> str:
+    return " ".join([name for name, client in people.items() if await client.rest()])
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("role", "may"), [("admin", True), ("service", True), ("manager", True), ("user", False)]
+)
+async def test_publishing_needs_its_permission(live: Live, role: str, may: bool) -> None:
+    actor = live.actor(role, organization_id="o1")
+    narrowed = live.actor(role, organization_id="o1", permissions=frozenset({"stats:read"}))
+    request = publish("broadcast")
+    for each, allowed in ((actor, may), (narrowed, False)):
+        for call in (
+            lambda who: live.publishing.broadcast(who, broadcast()),
+            lambda who: live.publishing.publish(who, request),
+            lambda who: live.publishing.publish_to(
+                who, session("s1"), read_request({"type": "x"}, TargetedBody)
+            ),
+            lambda who: live.publishing.batch(who, read_request({"messages": [{}]}, BatchRequest)),
+        ):
+            if allowed:
+                await call(each)
+            else:
+                with pytest.raises(Forbidden):
+                    await call(each)
+        if allowed:
+            live.publishing.explain(each, request)
+        else:
+            with pytest.raises(Forbidden):
+                live.publishing.explain(each, request)
+
+
+CONFINEMENT = [
+    # target, what an admin reaches, what a manager of o1 reaches (None: forbidden)
+    (("broadcast", None), "mine other free", "mine"),
+    (("user", "mine"), "mine", "mine"),
+    (("user", "other"), "other", None),
+    (("user", "free"), "free", None),
+    (("user", "offline"), "", ""),
+    (("session", "s_mine"), "mine", "mine"),
+    (("session", "s_other"), "other", None),
+    (("session", "s_mixed"), "mine other", "mine other"),
+    (("session", "s_free"), "free", "free"),
+    (("session", "s_empty"), "", ""),
+    (("organization", "o1"), "mine", "mine"),
+    (("organization", "o2"), "other", None),
+    (("organization", "o9"), "", None),
+    (("role", "user"), "mine other free", "mine"),
+    (("connection", "mine"), "mine", "mine"),
+    (("connection", "other"), "other", None),
+    (("connection", "conn_none"), "", ""),
+]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("target", "admin", "manager"), CONFINEMENT)
+async def test_a_manager_reaches_its_organization_alone(
+    live: Live,
+    people: dict[str, Client],
+    target: tuple[str, str | None],
+    admin: str,
+    manager: str | None,
+) -> None:
+    type_, id_ = target
+    if type_ == "connection" and id_ in people:
+        id_ = people[str(id_)].id
+    request = publish(type_, id_, data="hello")
+    for role in ("admin", "service"):
+        answer = await live.publishing.publish(live.actor(role), request)
+        assert answer["matched"] == len(admin.split())
+        assert await who_got(people) == admin
+    boss = live.actor("manager", organization_id="o1")
+    if manager is None:
+        with pytest.raises(Forbidden, match=r"organization|not yours"):
+            await live.publishing.publish(boss, request)
+        with pytest.raises(Forbidden):
+            live.publishing.explain(boss, request)
+        assert await who_got(people) == ""
+        return
+    explained = live.publishing.explain(boss, request)
+    answer = await live.publishing.publish(boss, request)
+    assert explained["matched"] == answer["matched"] == len(manager.split())
+    assert await who_got(people) == manager
+
+
+@pytest.mark.gen_test
+async def test_a_manager_without_an_organization_reaches_nobody(live: Live) -> None:
+    with pytest.raises(Forbidden, match="organization_id"):
+        await live.publishing.broadcast(live.actor("manager"), broadcast())
+
+
+@pytest.mark.gen_test
+async def test_a_broadcast_goes_to_all_or_to_an_organization_or_role(
+    live: Live, people: dict[str, Client]
+) -> None:
+    boss = live.actor("manager", organization_id="o1")
+    for actor, body, expected in (
+        (live.actor(), {}, "mine other free"),
+        (live.actor(), {"organization_id": "o2"}, "other"),
+        (live.actor(), {"role": "user"}, "mine other free"),
+        (live.actor(), {"role": "admin"}, ""),
+        (live.actor(), {"exclude_users": ["mine", "free"]}, "other"),
+        (boss, {}, "mine"),
+        (boss, {"organization_id": "o1"}, "mine"),
+        (boss, {"role": "user"}, "mine"),
+    ):
+        answer = await live.publishing.broadcast(actor, broadcast(**body))
+        assert (answer["matched"], answer["sent"], answer["failed"]) == (
+            *(len(expected.split()), len(expected.split()), 0),
+        )
+        assert await who_got(people) == expected
+    with pytest.raises(Forbidden):
+        await live.publishing.broadcast(boss, broadcast(organization_id="o2"))
+
+
+@pytest.mark.gen_test
+async def test_a_broadcast_is_in_the_audit_trail_without_its_body(live: Live) -> None:
+    answer = await live.publishing.broadcast(live.actor(), broadcast(data="secret"))
+    (entry,) = await live.audited()
+    assert (entry.actor, entry.action, entry.role) == ("boss", "broadcast", "admin")
+    assert entry.detail["message_id"] == answer["message_id"]
+    assert "secret" not in str(entry)
+
+
+@pytest.mark.gen_test
+async def test_a_new_message_of_a_backend_is_built_by_the_service(
+    live: Live, people: dict[str, Client]
+) -> None:
+    body = read_request(
+        {
+            "type": "new_message",
+            "content": "您好",
+            "sender": {"user_id": "ai_1", "username": "AI", "role": "ai"},
+        },
+        TargetedBody,
+    )
+    answer = await live.publishing.publish_to(live.actor("service"), session("s_mine"), body)
+    (push,) = await people["mine"].rest()
+    assert push["message"] == {
+        "id": answer["message_id"],
+        "session_id": "s_mine",
+        "sender": {"user_id": "ai_1", "username": "AI", "role": "ai"},
+        "content": "您好",
+        "content_type": "text",
+        "created_at": "2023-11-14T22:13:20.000Z",
+    }
+    assert (push["id"], push["session_id"]) == (answer["message_id"], "s_mine")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (publish("broadcast", type_="session_joined"), "type"),
+        (publish("broadcast", type_="notification"), "type"),
+        (publish("broadcast", "x1"), "target.id"),
+        (publish("user"), "target.id"),
+        (publish("session"), "target.id"),
+        (publish("broadcast", keep=True), "keep"),
+        (publish("broadcast", content="x"), "content"),
+        (publish("broadcast", type_="new_message", content="x"), "session_id"),
+        (publish("session", "s1", type_="typing", is_typing=True), "user_id"),
+    ],
+)
+async def test_a_message_of_the_wrong_shape_names_its_field(
+    live: Live, request_: PublishRequest, field: str
+) -> None:
+    for call in (live.publishing.publish(live.actor(), request_),):
+        with pytest.raises(ValidationFailed) as caught:
+            await call
+        assert caught.value.details["errors"][0]["field"] == field
+
+
+@pytest.mark.gen_test
+async def test_a_batch_is_judged_one_by_one_in_order(live: Live, people: dict[str, Client]) -> None:
+    messages = [
+        {"type": "x", "data": 1, "target": {"type": "user", "id": "mine"}},
+        {"type": "x", "target": {"type": "user"}},
+        {"type": "x", "target": {"type": "user", "id": "other"}},
+        {"nonsense": 1},
+        {"type": "x", "data": 2, "target": {"type": "user", "id": "mine"}},
+    ]
+    boss: Actor = live.actor("manager", organization_id="o1")
+    answer = await live.publishing.batch(boss, read_request({"messages": messages}, BatchRequest))
+    results = answer["results"]
+    assert [r["status"] for r in results] == [200, 422, 403, 422, 200]
+    assert [r.get("code") for r in results] == [
+        *(None, "validation_failed", "forbidden", "validation_failed", None)
+    ]
+    assert all(r["detail"] for r in results if r["status"] != 200)
+    assert results[0]["message_id"] < results[4]["message_id"]
+    assert [p["data"] for p in await people["mine"].rest()] == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_explaining_sends_nothing(live: Live, people: dict[str, Client]) -> None:
+    explained = live.publishing.explain(
+        live.actor(), publish("broadcast", exclude_users=["other"], data=1)
+    )
+    assert explained["matched"] == 2
+    assert explained["recipients"][0] == {
+        "user_id": "mine",
+        "connection_id": people["mine"].id,
+    }
+    assert [(e["user_id"], e["reason"]) for e in explained["excluded"]] == [("other", "excluded")]
+    assert await who_got(people) == ""

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.realtime.fake_connections import fake_connection
+from tests.realtime.live_server import Live
+from wsserver.brokers.base import Publication, Receipt
+from wsserver.brokers.memory import MemoryBroker
+from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.router import Message, Router
+from wsserver.realtime.statistics import Statistics
+
+
+class FakePoller:
+    """Sends to all but those whose socket is broken."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[Any], bytes]] = []
+
+    def send_many(self, transports: list[Any], frame: bytes) -> int:
+        self.calls.append((transports, frame))
+        return sum(transport.send(frame) for transport in transports)
+
+
+class Bench:
+    def __init__(self, clock: Any) -> None:
+        self.hub = Hub()
+        self.poller: Any = FakePoller()
+        self.statistics = Statistics(clock, "n")
+        self.router = Router(self.hub, MemoryBroker(), self.poller, self.statistics, clock)
+        self.names: dict[str, str] = {}
+        for name, user_id, organization_id, role, sessions in (
+            ("a1", "a", "o1", "user", ["s1"]),
+            ("a2", "a", "o1", "user", []),
+            ("b1", "b", "o1", "manager", ["s1", "s2"]),
+            ("c1", "c", "o2", "user", ["s2"]),
+            ("d1", "d", None, "admin", []),
+        ):
+            connection = fake_connection(user_id, organization_id=organization_id, role=role)
+            self.hub.add(connection)
+            self.names[connection.connection_id] = name
+            for session_id in sessions:
+                self.hub.join(connection, session_id)
+
+    def connection(self, name: str) -> Any:
+        (id_,) = (id_ for id_, each in self.names.items() if each == name)
+        return self.hub.connections[id_]
+
+    def selected(self, target: Target, **filters: Any) -> list[str]:
+        publication = Publication("msg_1", "x", target, b"{}", **filters)
+        return [self.names[c.connection_id] for c in self.router.select(publication)]
+
+
+@pytest.fixture
+def bench(clock: Any) -> Bench:
+    return Bench(clock)
+
+
+@pytest.mark.parametrize(
+    ("target", "filters", "names"),
+    [
+        (EVERYONE, {}, "a1 a2 b1 c1 d1"),
+        (EVERYONE, {"organization_id": "o1"}, "a1 a2 b1"),
+        (EVERYONE, {"role": "user"}, "a1 a2 c1"),
+        (EVERYONE, {"organization_id": "o1", "role": "user"}, "a1 a2"),
+        (EVERYONE, {"exclude_users": frozenset({"a", "d", "nobody"})}, "b1 c1"),
+        (EVERYONE, {"organization_id": "o9"}, ""),
+        (user("a"), {}, "a1 a2"),
+        (user("a"), {"organization_id": "o2"}, ""),
+        (user("a"), {"exclude_users": frozenset({"a"})}, ""),
+        (user("nobody"), {}, ""),
+        (session("s1"), {}, "a1 b1"),
+        (session("s2"), {"organization_id": "o2"}, "c1"),
+        (session("s1"), {"exclude_users": frozenset({"a"})}, "b1"),
+        (session("s9"), {}, ""),
+        (Target(TargetType.ORGANIZATION, "o1"), {}, "a1 a2 b1"),
+        (Target(TargetType.ORGANIZATION, "o1"), {"role": "manager"}, "b1"),
+        (Target(TargetType.ORGANIZATION, "o9"), {}, ""),
+        (Target(TargetType.ROLE, "user"), {}, "a1 a2 c1"),
+        (Target(TargetType.ROLE, "user"), {"organization_id": "o2"}, "c1"),
+        (Target(TargetType.ROLE, "service"), {}, ""),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_target_and_its_filters_choose_the_connections(
+    bench: Bench, target: Target, filters: dict[str, Any], names: str
+) -> None:
+    assert bench.selected(target, **filters) == names.split()
+    message = Message("x", {}, target, **filters)
+    explained = bench.router.explain(message)
+    assert [bench.names[r["connection_id"]] for r in explained["recipients"]] == names.split()
+    assert explained["matched"] == len(names.split())
+    assert (await bench.router.send(message)).receipt.matched == len(names.split())
+
+
+def test_one_connection_can_be_a_target(bench: Bench) -> None:
+    target = Target(TargetType.CONNECTION, bench.connection("b1").connection_id)
+    assert bench.selected(target) == ["b1"]
+    assert bench.selected(target, role="user") == []
+    assert bench.selected(Target(TargetType.CONNECTION, "conn_none")) == []
+
+
+@pytest.mark.gen_test
+async def test_a_message_is_encoded_once_and_its_counts_add_up(
+    bench: Bench, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encodings = []
+    from wsserver.realtime import router as module
+
+    push = module.push
+    monkeypatch.setattr(module, "push", lambda *a, **k: encodings.append(a) or push(*a, **k))
+    bench.connection("b1").websocket.is_open = False
+    sent = await bench.router.send(Message("x", {"data": 1}))
+    assert sent.receipt == Receipt(matched=5, sent=4, failed=1)
+    assert sent.answer() == {"message_id": sent.message_id, "matched": 5, "sent": 4, "failed": 1}
+    assert len(encodings) == 1
+    assert len({id(c.websocket.sent[0]) for c in bench.hub}) == 1
+    stats = bench.statistics
+    assert (stats.messages_sent, stats.failed_sends, stats.errors) == (4, 1, 1)
+    frame = bench.connection("a1").websocket.sent[0]
+    assert json.loads(frame[2:]) == {
+        "type": "x",
+        "id": sent.message_id,
+        "data": 1,
+        "timestamp": "2023-11-14T22:13:20.000Z",
+    }
+
+
+@pytest.mark.gen_test
+async def test_an_id_given_is_the_messages_own(bench: Bench) -> None:
+    sent = await bench.router.send(Message("x", {}, message_id="msg_mine"))
+    assert sent.message_id == "msg_mine"
+    assert json.loads(bench.connection("a1").websocket.sent[0][2:])["id"] == "msg_mine"
+
+
+def test_a_signal_carries_no_id_and_nobody_waits_for_it(bench: Bench) -> None:
+    bench.router.post(Message("typing", {}, user("a"), is_addressed=False))
+    assert "id" not in json.loads(bench.connection("a1").websocket.sent[0][2:])
+    assert bench.connection("b1").websocket.sent == []
+
+
+@pytest.mark.gen_test
+async def test_a_message_for_nobody_costs_nothing(bench: Bench) -> None:
+    sent = await bench.router.send(Message("x", {}, user("nobody")))
+    assert sent.receipt == Receipt()
+    assert bench.poller.calls == []
+
+
+def test_a_connection_on_its_way_out_is_pushed_nothing(bench: Bench) -> None:
+    connection = bench.connection("a1")
+    bench.router.push(connection, "x")
+    connection.is_alive = False
+    bench.router.push(connection, "x")
+    assert len(connection.websocket.sent) == 1
+
+
+def test_explaining_gives_the_reason_for_each_who_is_left_out(bench: Bench) -> None:
+    explained = bench.router.explain(
+        Message("x", {}, organization_id="o1", role="user", exclude_users=frozenset({"a"}))
+    )
+    assert explained["recipients"] == []
+    reasons = {bench.names[e["connection_id"]]: e["reason"] for e in explained["excluded"]}
+    assert reasons == {
+        "a1": "excluded",
+        "a2": "excluded",
+        "b1": "other_role",
+        "c1": "other_organization",
+        "d1": "other_organization",
+    }
+    assert bench.poller.calls == []
+    assert bench.router.explain(Message("x", {}, user("z")))["excluded"] == [
+        {"user_id": "z", "reason": "offline"}
+    ]
+
+
+@pytest.mark.gen_test
+async def test_offline_and_dying_connections_are_left_out_on_real_sockets(live: Live) -> None:
+    stays, goes, dies = [await live.connect(u) for u in ("stays", "goes", "dies")]
+    goes.send_frame(8, b"\x03\xe8")
+    await goes.closing()
+    live.manager.close(dies.info, 4502, "")
+    sent = await live.manager.broadcast("x")
+    assert sent.receipt == Receipt(1, 1, 0)
+    assert (await stays.receive("x"))["id"] == sent.message_id
+
+
+@pytest.mark.gen_test
+async def test_what_is_sent_arrives_in_the_order_of_sending(live: Live) -> None:
+    client = await live.in_session("u1")
+    for n in range(30):
+        if n % 3 == 0:
+            await live.manager.broadcast("x", data=n)
+        elif n % 3 == 1:
+            live.router.push(client.info, "x", data=n)
+        else:
+            live.router.post(Message("x", {"data": n}, session("s1")))
+    assert [p["data"] for p in await client.rest()] == list(range(30))

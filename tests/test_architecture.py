@@ -1,0 +1,164 @@
+"""The rules of the layers, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONGEST_FILE = 400
+"""Lines; past it a file is asked whether it is two."""
+
+LEAVES = ("config", "errors", "identity", "clock", "tasks", "logs", "redaction")
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("protocol", "wire"),
+    ("storage", "brokers"),
+    ("realtime",),
+    ("notifications",),
+    ("web",),
+    ("app", "service", "plugins", "process", "cli", "development", "__main__"),
+)
+"""From left to right: each may import the layers before it, itself, and the leaves."""
+
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+CONFINED = {
+    # foreign package: parts of wsserver that may import it
+    "tornado": {"web", "app", "process"},
+    "redis": {"brokers"},
+    "sqlite_utils": {"storage"},
+}
+ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
+"""A C function that unmasks bytes, and knows nothing of the web."""
+
+WSCTL_FORBIDDEN = {"wsserver", "tornado", "sqlite_utils"}
+
+
+def imports_of(source: str) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything imported, also inside functions and TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+def faults_of(module: str, source: str) -> list[str]:
+    """What a module of ``wsserver`` or ``wsctl`` imports against the rules."""
+    package, _, inside = module.partition(".")
+    part = inside.partition(".")[0]
+    faults = []
+    for line, name in imports_of(source):
+        top, _, rest = name.partition(".")
+        wrong = (
+            top in WSCTL_FORBIDDEN
+            if package == "wsctl"
+            else _is_arrow_to_the_right(part, rest.partition(".")[0])
+            if top == "wsserver"
+            else top in CONFINED
+            and part not in CONFINED[top]
+            and (part, name) not in ALLOWED_NEVERTHELESS
+        )
+        if wrong:
+            faults.append(f"{module}:{line} imports {name}")
+    return faults
+
+
+def _is_arrow_to_the_right(part: str, imported: str) -> bool:
+    if part == imported or imported in LEAVES:
+        return False
+    if imported not in RANK:
+        return imported != "__version__"
+    if part in LEAVES or part not in RANK:
+        return True
+    if part in LAYERS[-1]:  # the parts of the last layer make one program together
+        return False
+    return RANK[imported] >= RANK[part]
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in ("wsserver", "wsctl"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def test_imports_point_left_only() -> None:
+    faults = [fault for module, path in modules() for fault in faults_of(module, path.read_text())]
+    assert not faults, "\n".join(faults)
+
+
+def test_every_part_of_the_package_has_its_place() -> None:
+    parts = {module.split(".")[1] for module, _ in modules() if module.startswith("wsserver.")}
+    assert parts <= {*LEAVES, *RANK}
+
+
+def test_no_file_is_longer_than_a_reader_can_bear() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for _, path in modules()}
+    too_long = {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE}
+    assert not too_long, f"longer than {LONGEST_FILE} lines: {too_long}"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wsserver.protocol.x", "from wsserver.realtime.hub import Hub"),
+        ("wsserver.protocol.x", "import wsserver.wire.frames"),
+        ("wsserver.wire.x", "from wsserver.protocol import pushes"),
+        ("wsserver.storage.x", "from wsserver.brokers.base import Broker"),
+        ("wsserver.brokers.x", "from wsserver.realtime.hub import Hub"),
+        ("wsserver.realtime.x", "from wsserver.web.base import Handler"),
+        ("wsserver.realtime.x", "from wsserver import web"),
+        ("wsserver.realtime.x", "from wsserver.notifications.service import X"),
+        ("wsserver.web.x", "from wsserver.app import build"),
+        ("wsserver.identity.x", "from wsserver.protocol.types import Id"),
+        ("wsserver.errors", "from wsserver.protocol.types import Id"),
+        ("wsserver.clock", "from wsserver.service import Service"),
+        ("wsserver.newcomer.x", "from wsserver.protocol.types import Id"),
+        ("wsserver.realtime.x", "from wsserver.newcomer import X"),
+        ("wsserver.realtime.x", "from tornado.web import HTTPError"),
+        ("wsserver.wire.x", "from tornado.ioloop import IOLoop"),
+        ("wsserver.realtime.x", "from tornado.speedups import websocket_mask"),
+        ("wsserver.identity.x", "import tornado.httpclient"),
+        ("wsserver.realtime.x", "import redis"),
+        ("wsserver.web.x", "from redis.asyncio import Redis"),
+        ("wsserver.realtime.x", "import sqlite_utils"),
+        ("wsserver.app", "from sqlite_utils import Database"),
+        ("wsctl.x", "from wsserver.errors import NotFound"),
+        ("wsctl.x", "import tornado"),
+        ("wsctl.x", "from sqlite_utils import Database"),
+        ("wsserver.protocol.x", "def f():\n    from wsserver.realtime.hub import Hub"),
+        (
+            "wsserver.protocol.x",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsserver.realtime.hub",
+        ),
+    ],
+)
+def test_the_checker_sees_an_arrow_against_the_rule(module: str, source: str) -> None:
+    (fault,) = faults_of(module, source)
+    assert fault.startswith(f"{module}:")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wsserver.realtime.x", "from wsserver.protocol.types import Id\nimport asyncio"),
+        ("wsserver.realtime.x", "from wsserver.realtime.hub import Hub"),
+        ("wsserver.realtime.x", "from wsserver.errors import NotFound"),
+        ("wsserver.wire.x", "from wsserver.clock import Clock"),
+        ("wsserver.web.x", "from tornado.web import RequestHandler"),
+        ("wsserver.app", "from wsserver.service import Service\nimport tornado.ioloop"),
+        ("wsserver.brokers.redis", "import redis"),
+        ("wsserver.storage.x", "import sqlite_utils"),
+        ("wsserver.config.x", "from wsserver.identity.keys import SecretKeys"),
+        ("wsserver.cli", "from wsserver import __version__"),
+        ("wsctl.x", "from wsctl.output import Output\nimport httpx"),
+    ],
+)
+def test_the_checker_lets_the_others_pass(module: str, source: str) -> None:
+    assert faults_of(module, source) == []

@@ -1,0 +1,386 @@
+"""The documentation holds what it says: its commands and examples are run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.rst_blocks import ROOT, block, blocks, outline, parse, table
+from wsserver.identity.permissions import ALL_PERMISSIONS, DEFAULT_ROLES
+
+README, CHINESE = "README.rst", "README.zh.rst"
+FILES = [README, CHINESE, "CHANGELOG.rst", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.rst"))]
+USUAL_URL = "http://127.0.0.1:8765"
+ROLES = ("admin", "service", "manager", "user")
+PATIENCE_S = 20.0
+
+
+@dataclass
+class Newcomer:
+    """A folder with a server running in it, and what a shell needs to work there."""
+
+    folder: Path
+    environ: dict[str, str]
+    url: str = ""
+
+    def here(self, text: str) -> str:
+        """An example with this server's address in place of the usual one."""
+        for scheme in ("http", "ws"):
+            usual = USUAL_URL.replace("http", scheme)
+            text = text.replace(usual, self.url.replace("http", scheme))
+        return text
+
+    def start(self, script: str, **more: Any) -> subprocess.Popen[str]:
+        """Run a shell command beside the test."""
+        return subprocess.Popen(
+            ["sh", "-ec", f"exec {self.here(script)}"],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            **more,
+        )
+
+    def run(self, script: str) -> str:
+        """Run a shell script to its end; returns its output."""
+        done = subprocess.run(
+            ["sh", "-ec", self.here(script)],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def make_newcomer(folder: Path) -> Newcomer:
+    """A folder that looks like a fresh clone after ``scripts/serve`` has installed everything."""
+    tools = folder / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    python = shlex.quote(sys.executable)
+    for name in ("wsctl", "wsserver"):
+        _script(tools / name, f'exec {python} -m {name} "$@"\n')
+    _script(tools / "python", f'exec {python} "$@"\n')
+    (tools / "activate").write_text(f"PATH={shlex.quote(str(tools))}:$PATH\n")
+    (folder / "scripts").mkdir()
+    # As scripts/serve does once .venv is ready, on a port that is free.
+    _script(folder / "scripts" / "serve", f"exec {python} -m wsserver serve --dev --port 0\n")
+    environ = {name: value for name, value in os.environ.items() if name[:2] not in ("WS", "XD")}
+    environ |= {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}:{folder}",
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "COLUMNS": "120",
+    }
+    return Newcomer(folder, environ)
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def serve(newcomer: Newcomer, command: str) -> Iterator[Newcomer]:
+    """Run a server until the test has ended; it must then stop with status 0."""
+    server = newcomer.start(command, stderr=subprocess.PIPE)
+    assert server.stderr is not None
+    too_late = threading.Timer(PATIENCE_S, server.kill)
+    too_late.start()
+    said = ""
+    try:
+        while (ready := re.search(r"^listening on (http://\S+)$", said, re.MULTILINE)) is None:
+            line = server.stderr.readline()
+            assert line, said
+            said += line
+        too_late.cancel()
+        newcomer.url = ready[1]
+        yield newcomer
+        server.send_signal(signal.SIGTERM)
+        said += server.communicate(timeout=PATIENCE_S)[1]
+        assert server.returncode == 0, said
+        assert "Traceback" not in said, said
+    finally:
+        too_late.cancel()
+        server.kill()
+        server.communicate()
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+    """Somebody who has typed the README's first command."""
+    (command,) = block(README, "serve").commands
+    yield from serve(make_newcomer(tmp_path), command)
+
+
+# What the files look like
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_parses_without_a_complaint(path: str) -> None:
+    assert parse(path)[1] == ""
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_links_of_a_file_lead_somewhere(path: str) -> None:
+    for node in parse(path)[0].findall():
+        target = node.get("refuri", "") if hasattr(node, "get") else ""
+        if target and "://" not in target:
+            assert ((ROOT / path).parent / target.partition("#")[0]).exists(), target
+
+
+def test_the_chinese_readme_is_built_as_the_english_one() -> None:
+    assert outline(CHINESE) == outline(README)
+
+
+def test_the_chinese_readme_has_the_same_code() -> None:
+    assert blocks(CHINESE) == blocks(README)
+
+
+def test_every_json_example_is_json() -> None:
+    for path in FILES:
+        for example in blocks(path):
+            if example.language == "json":
+                json.loads(example.text)
+
+
+def test_every_python_example_compiles() -> None:
+    for path in FILES:
+        for example in blocks(path):
+            if example.language == "python":
+                compile(example.text, f"{path}:{example.name}", "exec")
+
+
+# The first five minutes
+
+
+def test_the_first_five_minutes(newcomer: Newcomer) -> None:
+    """Serve, token, a client in Python, wsctl: literally as the README has it."""
+    newcomer.run("\n".join(block(README, "token").commands))
+    program = newcomer.here(block(README, "hello.py").text)
+    (newcomer.folder / "hello.py").write_text(program, encoding="utf-8")
+    (command,) = block(README, "hello").commands
+    with newcomer.start(command) as client:
+        assert client.stdout is not None
+        shown = [client.stdout.readline().strip() for _ in range(4)]
+        said = newcomer.run("\n".join(block(README, "answer").commands))
+        rest = client.stdout.read()
+        assert client.wait(PATIENCE_S) == 0
+    assert "\n".join(shown) in [example.text for example in blocks(README)]
+    assert "new_message Welcome, Alice\n" in rest
+    assert rest.endswith("new_message bye\n")
+    for shown_by_wsctl in ("alice", "s1", "total connections"):
+        assert shown_by_wsctl in said
+
+
+@pytest.mark.parametrize("command", block(README, "watch").commands)
+def test_watching_shows_something_at_once_and_ends_with_ctrl_c(
+    newcomer: Newcomer, command: str
+) -> None:
+    with newcomer.start(command) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() != ""
+        watcher.send_signal(signal.SIGINT)
+        watcher.stdout.read()
+        assert watcher.wait(PATIENCE_S) == 130
+
+
+# The REST page
+
+
+def test_every_rest_example_is_answered_as_shown(newcomer: Newcomer) -> None:
+    """Run each curl command; the answer must have the members of the one that is printed."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on PATH, which the examples use")
+    customer = Customer(newcomer)
+    try:
+        _run_rest_examples(newcomer, customer)
+    finally:
+        customer.leave()
+
+
+def _run_rest_examples(newcomer: Newcomer, customer: Customer) -> None:
+    listing = blocks("docs/rest.rst")
+    variables = "\n".join(block("docs/rest.rst", "rest-variables").commands)
+    ran = 0
+    for place, example in enumerate(listing):
+        if example.language != "console" or example.name == "rest-variables":
+            continue
+        customer.come()
+        (command,) = example.commands
+        output = newcomer.run(f"{variables}\n{command} --fail-with-body")
+        following = listing[place + 1] if place + 1 < len(listing) else None
+        if following is not None and following.language == "json":
+            shown, real = json.loads(following.text), json.loads(output)
+            assert is_like(shown, real), f"{command}\nshown: {shown}\nreal: {real}"
+        ran += 1
+    assert ran >= 25
+
+
+class Customer:
+    """The user that the examples speak of; comes back whenever an example has put them out."""
+
+    def __init__(self, newcomer: Newcomer) -> None:
+        token = newcomer.run(
+            "wsctl token create --user user_67890 --username sales_manager --role manager"
+            " --organization org_123 --sessions session_abc123"
+        ).strip()
+        self._url = newcomer.url.replace("http", "ws") + "/ws/chat/session/session_abc123"
+        self._protocols: Any = ["wsserver.v1", f"bearer.{token}"]
+        self._socket: ClientConnection | None = None
+        self._open = contextlib.ExitStack()
+
+    def come(self) -> None:
+        """Be connected, and in the session."""
+        with contextlib.suppress(ConnectionClosed):
+            if self._socket is not None:
+                self._socket.send('{"type": "ping"}')
+                self._hear("pong")
+                return
+        self.leave()
+        self._socket = self._open.enter_context(connect(self._url, subprotocols=self._protocols))
+        self._hear("session_joined")
+
+    def _hear(self, type_: str) -> None:
+        assert self._socket is not None
+        while json.loads(self._socket.recv(timeout=PATIENCE_S))["type"] != type_:
+            pass
+
+    def leave(self) -> None:
+        """Be gone."""
+        self._open.close()
+
+
+def is_like(shown: Any, real: Any) -> bool:
+    """Has the real answer all members of the one that is shown, of the same types?"""
+    if isinstance(shown, dict):
+        return isinstance(real, dict) and all(
+            name in real and is_like(member, real[name]) for name, member in shown.items()
+        )
+    if isinstance(shown, list):
+        return isinstance(real, list) and (
+            not shown or (len(real) > 0 and all(map(is_like, shown, real)))
+        )
+    if isinstance(shown, float | int) and not isinstance(shown, bool):
+        return isinstance(real, float | int) or real is None
+    return type(shown) is type(real)
+
+
+# The tables
+
+
+def test_the_permission_table_is_the_one_in_force() -> None:
+    rows = {row[0]: row[1:] for row in table("docs/rest.rst", "permissions")}
+    assert rows == {
+        permission: ["yes" if permission in DEFAULT_ROLES[role] else "no" for role in ROLES]
+        for permission in ALL_PERMISSIONS
+    }
+
+
+def test_the_route_table_is_the_one_served() -> None:
+    from wsserver.web.endpoint import PREFIX, PUBLIC, SIGNED_IN
+    from wsserver.web.routes import ENDPOINTS
+
+    shown = {}
+    for method, path, permission, *cells in table("docs/rest.rst", "routes"):
+        shown[method, path.removesuffix(" (at the root)")] = (permission, cells)
+    words = {PUBLIC: "none", SIGNED_IN: "any valid token"}
+    real = {}
+    for endpoint in ENDPOINTS:
+        if not endpoint.path.startswith(PREFIX) and endpoint.path != "/metrics":
+            continue  # the description of the API, and pages
+        permission = words.get(endpoint.access, endpoint.access)
+        cells = [
+            "yes" if permission in words.values() or permission in DEFAULT_ROLES[role] else "no"
+            for role in ROLES
+        ]
+        real[endpoint.method, endpoint.path.removeprefix(PREFIX)] = (permission, cells)
+    assert shown == real
+
+
+def test_the_close_codes_are_all_there() -> None:
+    from wsserver.protocol.close_codes import CloseCode
+
+    text = parse("docs/protocol.rst")[0].astext()
+    assert [int(code) for code in CloseCode if str(int(code)) not in text] == []
+
+
+# Plugins and embedding
+
+
+def test_the_plugin_example_welcomes(tmp_path: Path) -> None:
+    newcomer = make_newcomer(tmp_path)
+    plugin = block("docs/embedding.rst", "audit_plugin.py").text
+    (tmp_path / "audit_plugin.py").write_text(plugin, encoding="utf-8")
+    (command,) = block("docs/embedding.rst", "plugin-serve").commands
+    for running in serve(newcomer, f"{command} --port 0"):
+        token = running.run("wsctl token create --user alice").strip()
+        url = running.url.replace("http", "ws") + "/ws/chat"
+        with connect(url, subprotocols=["wsserver.v1", f"bearer.{token}"]) as socket:  # type: ignore[list-item]
+            pushes = [json.loads(socket.recv(timeout=PATIENCE_S)) for _ in range(2)]
+    assert [push["type"] for push in pushes] == ["connection_established", "welcome"]
+    assert pushes[1]["data"] == {"text": "Hello!"}
+
+
+def test_the_embedding_example_serves_a_shop(tmp_path: Path) -> None:
+    newcomer = make_newcomer(tmp_path)
+    socket_port, shop_port = free_ports(2)
+    program = block("docs/embedding.rst", "shop.py").text
+    program = program.replace("8765", str(socket_port)).replace("8080", str(shop_port))
+    (tmp_path / "shop.py").write_text(program, encoding="utf-8")
+    secret = re.search(r'SECRET = "(.+)"', program)
+    assert secret is not None
+    newcomer.environ["WSSERVER_JWT_SECRET"] = secret[1]
+    token = newcomer.run("wsctl token create --user alice").strip()
+    with newcomer.start("python shop.py") as shop:
+        assert shop.stdout is not None
+        assert shop.stdout.readline() == "ready\n"
+        url = f"ws://127.0.0.1:{socket_port}/ws/chat"
+        with connect(url, subprotocols=["wsserver.v1", f"bearer.{token}"]) as socket:  # type: ignore[list-item]
+            assert json.loads(socket.recv(timeout=PATIENCE_S))["type"] == "connection_established"
+            assert post(f"http://127.0.0.1:{shop_port}/orders/alice") == {"told": 1}
+            push = json.loads(socket.recv(timeout=PATIENCE_S))
+            assert (push["type"], push["data"]) == ("order.placed", {"total": 42})
+            shop.send_signal(signal.SIGINT)
+            while json.loads(socket.recv(timeout=PATIENCE_S))["type"] != "server_draining":
+                pass
+        shop.wait(PATIENCE_S)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    import socket
+
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in listening]
+    for one in listening:
+        one.close()
+    return ports
+
+
+def post(url: str) -> Any:
+    """POST nothing; returns the JSON of the answer."""
+    import urllib.request
+
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+        return json.load(answer)

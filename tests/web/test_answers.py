@@ -1,0 +1,95 @@
+"""Real answers fit the types from which the OpenAPI document is made, field by field."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.web.web_server import API, Server, token
+from wsserver.realtime.statistics import flatten
+from wsserver.web.examples import EXAMPLES
+from wsserver.web.routes import ENDPOINTS
+
+OPEN_ENDED = ("checks", "snapshots", "detail")
+"""Where more members may stand than the types name."""
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_every_json_answer_fits_its_type(server: Server) -> None:
+    user = await server.connect("u1", sessions=["s1"], username="U", organization_id="o1")
+    user.send(type="join_session", session_id="s1", ref=1)
+    await user.push("session_joined")
+    connection = user.greeting["connection_id"]  # type: ignore[attr-defined]
+    await server.context.snapshots.add(
+        {
+            **flatten(server.system.manager.stats()),
+            "timestamp": server.context.clock.wall() - 60,
+            "sequence": 1,
+        }
+    )
+    ids = {"connection_id": connection, "user_id": "u1", "session_id": "s1"}
+    bodies: dict[str, dict[str, Any]] = {
+        "/users/disconnect": {"user_id": "offline"},
+        "/messages/explain": {
+            "target": {"type": "broadcast"},
+            "type": "hint",
+            "exclude_users": ["u1"],
+        },
+        "/messages/batch": {
+            "messages": [{"target": {"type": "user", "id": "u1"}, "type": "hint"}, {"type": 1}]
+        },
+        "/sessions/{session_id}/members": {"user_ids": ["u1", "u2"]},
+        "/sessions/{session_id}/messages": {"type": "new_message", "content": "hi"},
+        "/users/{user_id}/messages": {"type": "hint", "data": 1},
+        "/tokens/revoke": {"jti": "j"},
+        "/ping/{user_id}": {"timeout_s": 10},
+    }
+    seen: set[tuple[str, str]] = set()
+    for endpoint in sorted(ENDPOINTS, key=lambda each: each.method == "DELETE"):
+        if not (isinstance(endpoint.answer, type) and issubclass(endpoint.answer, msgspec.Struct)):
+            continue
+        short = endpoint.path.removeprefix(API)
+        body = bodies.get(short, EXAMPLES.get(endpoint.request, {}) if endpoint.request else {})
+        asked = asyncio.ensure_future(
+            server.request(endpoint.method, endpoint.path.format(**ids), bearer=token(), **body)
+        )
+        if short.startswith("/ping"):
+            user.send(type="pong", id=(await user.push("ping"))["id"])
+        answer = await asked
+        assert answer.status == 200, (endpoint.path, answer)
+        decoded = msgspec.json.decode(answer.body)
+        typed = msgspec.convert(decoded, endpoint.answer, strict=True)
+        unknown = _missing(decoded, msgspec.to_builtins(typed))
+        assert not unknown, (endpoint.path, unknown)
+        seen.add((endpoint.method, short))
+    assert len(seen) == 24
+
+
+def _missing(decoded: Any, typed: Any, where: str = "") -> list[str]:
+    """Members of an answer that its type does not know."""
+    if isinstance(decoded, dict) and isinstance(typed, dict):
+        if where in OPEN_ENDED:
+            return []
+        return [
+            found
+            for name, value in decoded.items()
+            for found in (
+                _missing(value, typed[name], name) if name in typed else [f"{where}.{name}"]
+            )
+        ]
+    if isinstance(decoded, list) and isinstance(typed, list):
+        return [
+            found
+            for one, other in zip(decoded, typed, strict=True)
+            for found in _missing(one, other, where)
+            if where not in OPEN_ENDED
+        ]
+    return []
+
+
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+def test_every_example_fits_its_type(kind: type[msgspec.Struct]) -> None:
+    msgspec.convert(EXAMPLES[kind], kind, strict=True)

@@ -1,0 +1,139 @@
+"""Role × route: every cell of the table, over real requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.web.web_server import API, Server, token
+from wsserver.identity import DEFAULT_ROLES
+from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Endpoint
+from wsserver.web.examples import EXAMPLES
+from wsserver.web.routes import ENDPOINTS
+
+ROLES = ("admin", "service", "manager", "user")
+
+# What each role may do, written out on purpose: the table of the code must not check itself.
+ALLOWED = {
+    f"GET {API}/stats": "admin service manager",
+    f"GET {API}/stats/history": "admin service manager",
+    f"GET {API}/connections": "admin service manager",
+    f"GET {API}/connections/{{connection_id}}": "admin service manager",
+    f"DELETE {API}/connections/{{connection_id}}": "admin",
+    f"GET {API}/users/{{user_id}}/connections": "admin service manager",
+    f"GET {API}/online-users": "admin service manager",
+    f"POST {API}/users/disconnect": "admin",
+    f"POST {API}/ping/{{user_id}}": "admin service manager",
+    f"GET {API}/sessions": "admin service manager",
+    f"GET {API}/sessions/{{session_id}}": "admin service manager",
+    f"GET {API}/sessions/{{session_id}}/connections": "admin service manager",
+    f"GET {API}/sessions/{{session_id}}/members": "admin service",
+    f"PUT {API}/sessions/{{session_id}}/members": "admin service",
+    f"POST {API}/broadcast": "admin service manager",
+    f"POST {API}/messages": "admin service manager",
+    f"POST {API}/users/{{user_id}}/messages": "admin service manager",
+    f"POST {API}/sessions/{{session_id}}/messages": "admin service manager",
+    f"POST {API}/messages/batch": "admin service manager",
+    f"POST {API}/messages/explain": "admin service manager",
+    f"POST {API}/tickets": "admin service manager user",
+    f"POST {API}/tokens/revoke": "admin",
+    f"GET {API}/audit": "admin",
+    f"GET {API}/health": "admin service manager user nobody",
+    "GET /metrics": "admin service manager",
+    "GET /api/v1/openapi.json": "admin service manager user nobody",
+    "GET /api/v1/docs": "admin service manager user nobody",
+    "GET /api/v1/docs.css": "admin service manager user nobody",
+    "GET /": "admin service manager user nobody",
+}
+ABSENT = {"connections/{connection_id}", "sessions/{session_id}"}
+"""Those answer 404 for what was never there."""
+
+
+def test_the_table_names_every_route_once() -> None:
+    rows = [f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS]
+    assert sorted(rows) == sorted(ALLOWED)
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
+def test_the_table_agrees_with_the_default_roles(endpoint: Endpoint) -> None:
+    allowed = ALLOWED[f"{endpoint.method} {endpoint.path}"].split()
+    for role in ROLES:
+        may = endpoint.access in (PUBLIC, SIGNED_IN) or endpoint.access in DEFAULT_ROLES[role]
+        assert may is (role in allowed), role
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_each_role_gets_what_it_may_and_nothing_else(server: Server) -> None:
+    for endpoint in ENDPOINTS:
+        allowed = ALLOWED[f"{endpoint.method} {endpoint.path}"].split()
+        for role in (*ROLES, "nobody"):
+            status, code = await _ask(server, endpoint, role)
+            cell = f"{role} {endpoint.method} {endpoint.path}: {status} {code}"
+            if role in allowed:
+                is_absent = endpoint.path.removeprefix(f"{API}/") in ABSENT
+                assert status == (404 if is_absent else 200), cell
+            elif role == "nobody":
+                assert (status, code) == (401, "token_missing"), cell
+            else:
+                assert (status, code) == (403, "forbidden"), cell
+
+
+async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]:
+    path = endpoint.path
+    for name in ("connection_id", "user_id", "session_id"):
+        path = path.replace(f"{{{name}}}", "x1")
+    body = dict(EXAMPLES[endpoint.request]) if endpoint.request else {}
+    if "session_id" in body:
+        body["session_id"] = "x1"
+    if endpoint.path.endswith("/users/{user_id}/messages"):
+        body = {"type": "hint", "data": 1}
+    bearer = None if role == "nobody" else token("someone", role, organization_id="o1")
+    # As if through a proxy on this machine, so that being local opens nothing.
+    answer = await server.request(
+        endpoint.method, path, bearer=bearer, headers={"X-Forwarded-For": "192.0.2.1"}, **body
+    )
+    return answer.status, answer.code if answer.status >= 400 else ""
+
+
+@pytest.mark.parametrize("role", ["ADMIN", "admin ", ["admin"], "root", "", 1])
+@pytest.mark.gen_test
+async def test_an_odd_role_is_no_admin(server: Server, role: object) -> None:
+    answer = await server.get("/audit", bearer=token("u1", role))  # type: ignore[arg-type]
+    assert (answer.status, answer.code) == (401, "token_invalid")
+
+
+@pytest.mark.gen_test
+async def test_permissions_of_a_token_narrow_its_role(server: Server) -> None:
+    bearer = token("a", "admin", permissions=["stats:read"])
+    assert (await server.get("/stats", bearer=bearer)).status == 200
+    assert (await server.get("/audit", bearer=bearer)).code == "forbidden"
+
+
+@pytest.mark.gen_test
+async def test_a_manager_without_an_organization_sees_nothing(server: Server) -> None:
+    bearer = token("m", "manager")
+    for path in ("/stats", "/stats/history", "/connections", "/online-users", "/sessions"):
+        assert (await server.get(path, bearer=bearer)).code == "forbidden", path
+
+
+@pytest.mark.gen_test
+async def test_a_manager_is_kept_to_its_organization(server: Server) -> None:
+    await server.connect("mine", organization_id="o1")
+    theirs = await server.connect("theirs", organization_id="o2", sessions=["s2"])
+    theirs.send(type="join_session", session_id="s2", ref=1)
+    await theirs.push("session_joined")
+    bearer = token("m", "manager", organization_id="o1")
+
+    listed = (await server.get("/connections", bearer=bearer)).json()
+    assert [each["user_id"] for each in listed["connections"]] == ["mine"]
+    online = (await server.get("/online-users", bearer=bearer)).json()
+    assert [each["user_id"] for each in online["users"]] == ["mine"]
+    assert (await server.get("/stats", bearer=bearer)).json()["total_connections"] == 1
+    assert (await server.get("/sessions", bearer=bearer)).json()["total"] == 0
+    other = theirs.greeting["connection_id"]  # type: ignore[attr-defined]
+    for path in (f"/connections/{other}", "/users/theirs/connections", "/sessions/s2"):
+        assert (await server.get(path, bearer=bearer)).code == "not_found", path
+    hint = {"type": "hint", "data": 1}
+    for path in ("/users/theirs/messages", "/sessions/s2/messages"):
+        assert (await server.post(path, bearer=bearer, **hint)).code == "forbidden", path
+    sent = (await server.post("/broadcast", bearer=bearer, **hint)).json()
+    assert (sent["matched"], sent["sent"], sent["failed"]) == (1, 1, 0)

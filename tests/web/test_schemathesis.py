@@ -1,0 +1,72 @@
+"""The API is driven from its own OpenAPI document; nothing may be an internal error."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.web.web_server import Server, start, token
+from wsserver.web.documents import make_documents
+from wsserver.web.routes import ENDPOINTS
+from wsserver.web.sockets import SOCKETS
+
+schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS).openapi)
+
+
+@pytest.fixture(scope="module")
+def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server in a thread, as schemathesis is a blocking client."""
+    folder: Path = tmp_path_factory.mktemp("api")
+    started = threading.Event()
+    state: dict[str, object] = {}
+
+    async def serve() -> None:
+        server: Server = await start(folder)
+        stop = asyncio.Event()
+        state.update(url=f"http://127.0.0.1:{server.port}", stop=stop)
+        state["loop"] = asyncio.get_running_loop()
+        started.set()
+        await stop.wait()
+        await server.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(10)
+    yield str(state["url"])
+    state["loop"].call_soon_threadsafe(state["stop"].set)  # type: ignore[attr-defined]
+    thread.join(10)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_request_is_an_internal_error(case: schemathesis.Case, base_url: str) -> None:
+    if "timeout_s" in (case.body if isinstance(case.body, dict) else {}):
+        case.body["timeout_s"] = 0.01
+    headers = {"Authorization": f"Bearer {token()}"}
+    response = case.call(base_url=base_url, headers=headers, timeout=10)
+    case.validate_response(
+        response,
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ],
+    )

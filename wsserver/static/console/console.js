@@ -1,0 +1,143 @@
+/** The console: signs in, keeps one connection, shows its state. */
+
+import { WsClient } from "../client.js";
+import { byId, h } from "./dom.js";
+import { Live } from "./live.js";
+import { Talk } from "./talk.js";
+import { LANGUAGE, text, translate } from "./texts.js";
+import { notify, toast } from "./toasts.js";
+
+const MONITOR = "/ws/admin/monitor";
+const STATS = [
+  ["stat_total_connections", (stats) => stats.total_connections],
+  ["stat_active_users", (stats) => stats.active_users],
+  ["stat_active_sessions", (stats) => stats.active_sessions],
+  ["stat_sent_rate", (stats) => stats.rates?.messages_sent_per_s],
+  ["stat_received_rate", (stats) => stats.rates?.messages_received_per_s],
+  ["stat_errors", (stats) => stats.errors],
+];
+
+translate(document);
+const live = new Live();
+const talk = new Talk();
+let client = null;
+let countdown = 0;
+
+byId("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = byId("token");
+  const token = field.value.trim();
+  field.value = ""; // it stays in this page's memory alone
+  connect({ token });
+});
+byId("endpoint").addEventListener("change", showBound);
+byId("disconnect").addEventListener("click", () => client?.close());
+showBound();
+showState("idle");
+useTicket();
+
+/** `/console#ticket=…` signs in at once; `&endpoint=monitor` as a monitor. */
+function useTicket() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  let ticket = fragment.get("ticket");
+  // Before anything else: the address is seen over shoulders, and kept in the history.
+  history.replaceState(null, "", location.pathname + location.search);
+  if (!ticket) return;
+  if (["chat", "monitor"].includes(fragment.get("endpoint"))) {
+    byId("endpoint").value = fragment.get("endpoint");
+  }
+  connect({
+    ticketProvider() {
+      const only = ticket;
+      ticket = null;
+      if (!only) toast(text("ticket_used"), { kind: "warning", stays: true });
+      return only;
+    },
+  });
+}
+
+function connect(credential) {
+  client?.close();
+  const endpoint = byId("endpoint").value;
+  client = new WsClient({
+    ...credential,
+    ...(endpoint === "monitor" ? { endpoint: MONITOR } : {}),
+    ...(endpoint === "session" ? { sessionId: byId("bound-session").value } : {}),
+  });
+  listen(client);
+  talk.attach(client);
+  client.connect().catch(() => {}); // ws:close tells
+}
+
+function listen(mine) {
+  const on = (name, handle) =>
+    mine.addEventListener(name, ({ detail }) => mine === client && handle(detail));
+  on("ws:push", (push) => live.add(push));
+  on("ws:state", ({ state }) => showState(state));
+  on("ws:open", (push) => {
+    byId("who").textContent = push.user_id;
+    if (byId("endpoint").value === "monitor") {
+      const args = { events: ["*"], interval_s: 2 };
+      mine.command("subscribe", { args }).catch((error) => toast(error.message));
+    }
+  });
+  on("ws:close", ({ code, reason, willReconnect, delayMs }) => {
+    const s = Math.ceil((delayMs ?? 0) / 1000);
+    live.add({
+      type: "ws.close",
+      data: { text: text(willReconnect ? "closed_again" : "closed", { code, reason, s }) },
+    });
+    if (willReconnect) countDown(delayMs);
+    else if (code !== 1000) toast(text("closed", { code, reason }), { kind: "error", stays: true });
+  });
+  on("stats_update", ({ stats }) => showStats(stats));
+  on("notification", notify);
+  on("announcement", ({ data }) => toast(data?.text ?? JSON.stringify(data)));
+}
+
+function showState(state) {
+  clearInterval(countdown);
+  byId("state").dataset.state = state;
+  byId("state-text").textContent = text(`state_${state}`, { s: "…" });
+  const isOff = state === "idle" || state === "closed";
+  byId("access").hidden = !isOff;
+  byId("side").hidden = isOff;
+  byId("disconnect").hidden = isOff;
+  if (isOff) {
+    byId("talk").hidden = true;
+    byId("stats").hidden = true;
+    byId("who").textContent = "";
+    byId("token").focus();
+  }
+}
+
+function countDown(delayMs) {
+  const until = performance.now() + delayMs;
+  const show = () => {
+    const s = Math.max(0, Math.ceil((until - performance.now()) / 1000));
+    byId("state-text").textContent = text("state_waiting", { s });
+  };
+  show();
+  countdown = setInterval(show, 500);
+}
+
+function showStats(stats) {
+  const box = byId("stats");
+  box.hidden = false;
+  box.replaceChildren(
+    ...STATS.map(([name, read]) =>
+      h(
+        "div",
+        {},
+        h("dt", {}, text(name)),
+        h("dd", {}, (read(stats) ?? 0).toLocaleString(LANGUAGE, { maximumFractionDigits: 1 })),
+      ),
+    ),
+  );
+}
+
+function showBound() {
+  const isBound = byId("endpoint").value === "session";
+  byId("bound").hidden = !isBound;
+  byId("bound-session").required = isBound;
+}

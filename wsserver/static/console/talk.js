@@ -1,0 +1,273 @@
+/** Sessions, the people in them and what they say. */
+
+import { addLine, byId, h } from "./dom.js";
+import { contentOf, nameOf, timeOf } from "./lines.js";
+import { text } from "./texts.js";
+import { toast } from "./toasts.js";
+
+const MESSAGES_LIMIT = 500;
+const TYPING_LASTS_MS = 6000; // somebody whose browser went away would type for ever
+const TYPING_REPEATS_MS = 3000;
+
+export class Talk {
+  #client = null;
+  #sessions = new Map(); // id -> {messages: [element], users, typists: Map(id -> {name, timer}), unread}
+  #current = null;
+  #typedAt = 0;
+  #isTyping = false;
+  #typingTimer = 0;
+
+  constructor() {
+    byId("join").addEventListener("submit", (event) => this.#onJoin(event));
+    byId("composer").addEventListener("submit", (event) => this.#onSend(event));
+    const draft = byId("draft");
+    draft.placeholder = text("message_hint");
+    draft.addEventListener("input", () => this.#onInput());
+    draft.addEventListener("keydown", (event) => {
+      // While an input method composes (pinyin), Enter chooses a word.
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        byId("composer").requestSubmit();
+      }
+    });
+  }
+
+  /** Talk over this client from now on. */
+  attach(client) {
+    this.#client = client;
+    this.#sessions.clear();
+    this.#current = null;
+    const on = (name, handle) =>
+      client.addEventListener(name, ({ detail }) => client === this.#client && handle(detail));
+    on("ws:open", (push) => push.session_id && this.#add(push.session_id));
+    on("ws:rejoined", (reply) => this.#entered(reply));
+    on("ws:lost", ({ session_id, error }) => {
+      toast(text("lost", { session: session_id, reason: error.message }), { kind: "warning" });
+      this.#remove(session_id);
+    });
+    on("new_message", (push) => this.#show(push.message));
+    on("typing", (push) => this.#noteTyping(push));
+    on("session_joined", (push) => (push.users ? this.#entered(push) : this.#count(push)));
+    on("session_left", (push) =>
+      push.user_id === client.connection?.user_id ? this.#remove(push.session_id) : this.#count(push),
+    );
+    this.#render();
+  }
+
+  // Joining and leaving
+
+  async #onJoin(event) {
+    event.preventDefault();
+    const field = byId("join-session");
+    const session = field.value.trim();
+    try {
+      const reply = await this.#client.join(session);
+      field.value = "";
+      this.#entered(reply);
+      this.#choose(session);
+      byId("draft").focus();
+    } catch (error) {
+      toast(text("not_joined", { session, reason: error.message }), { kind: "error" });
+    }
+  }
+
+  async #leave(id) {
+    try {
+      await this.#client.leave(id);
+      this.#remove(id);
+    } catch (error) {
+      toast(error.message, { kind: "error" });
+    }
+  }
+
+  #add(id) {
+    if (!this.#sessions.has(id)) {
+      this.#sessions.set(id, { messages: [], users: [], typists: new Map(), unread: 0 });
+    }
+    this.#current ??= id;
+    this.#render();
+  }
+
+  #remove(id) {
+    this.#sessions.delete(id);
+    if (this.#current === id) {
+      this.#isTyping = false;
+      this.#current = this.#sessions.keys().next().value ?? null;
+    }
+    this.#render();
+  }
+
+  #entered({ session_id: id, users }) {
+    this.#add(id);
+    this.#sessions.get(id).users = users;
+    this.#render();
+  }
+
+  /** Somebody came or went: ask who is there, as the push does not say how often they are. */
+  async #count({ session_id: id }) {
+    try {
+      const { users } = await this.#client.presence(id);
+      const session = this.#sessions.get(id);
+      if (session) session.users = users;
+      this.#renderPeople();
+    } catch {
+      // Disconnected meanwhile: joining again brings the list.
+    }
+  }
+
+  #choose(id) {
+    this.#stopTyping();
+    this.#current = id;
+    this.#sessions.get(id).unread = 0;
+    this.#render();
+  }
+
+  // Saying
+
+  async #onSend(event) {
+    event.preventDefault();
+    const draft = byId("draft");
+    const content = draft.value.trim();
+    if (content === "") return;
+    const session = this.#current;
+    draft.value = "";
+    this.#stopTyping();
+    try {
+      await this.#client.sendMessage(session, content);
+    } catch (error) {
+      toast(text("not_sent", { reason: error.message }), { kind: "error" });
+      if (draft.value === "" && this.#current === session) draft.value = content;
+    }
+  }
+
+  #onInput() {
+    if (byId("draft").value.trim() === "") {
+      this.#stopTyping();
+      return;
+    }
+    const now = performance.now();
+    if (!this.#isTyping || now - this.#typedAt > TYPING_REPEATS_MS) {
+      this.#isTyping = true;
+      this.#typedAt = now;
+      this.#client.typing(this.#current, true).catch(() => {});
+    }
+    clearTimeout(this.#typingTimer);
+    this.#typingTimer = setTimeout(() => this.#stopTyping(), TYPING_REPEATS_MS);
+  }
+
+  #stopTyping() {
+    clearTimeout(this.#typingTimer);
+    if (!this.#isTyping) return;
+    this.#isTyping = false;
+    this.#client.typing(this.#current, false).catch(() => {});
+  }
+
+  // Hearing
+
+  #show(message) {
+    const session = this.#sessions.get(message.session_id);
+    if (!session) return;
+    const isMine = message.sender.user_id === this.#client.connection?.user_id;
+    const line = h(
+      "li",
+      { className: isMine ? "mine" : "" },
+      h("span", { className: "from" }, isMine ? text("you") : nameOf(message.sender)),
+      h("p", {}, contentOf(message)),
+      h("time", { dateTime: message.created_at }, timeOf(message.created_at)),
+    );
+    session.messages.push(line);
+    if (session.messages.length > MESSAGES_LIMIT) session.messages.shift();
+    this.#noteTyping({ ...message, user_id: message.sender.user_id, is_typing: false });
+    if (message.session_id === this.#current) {
+      addLine(byId("messages"), line, MESSAGES_LIMIT);
+    } else {
+      session.unread += 1;
+      this.#renderSessions();
+    }
+  }
+
+  #noteTyping({ session_id: id, user_id: user, username, is_typing: isTyping }) {
+    const typists = this.#sessions.get(id)?.typists;
+    if (!typists) return;
+    clearTimeout(typists.get(user)?.timer);
+    typists.delete(user);
+    if (isTyping) {
+      const timer = setTimeout(() => {
+        typists.delete(user);
+        this.#renderTyping();
+      }, TYPING_LASTS_MS);
+      typists.set(user, { name: username ?? user, timer });
+    }
+    this.#renderTyping();
+  }
+
+  // Drawing
+
+  #render() {
+    this.#renderSessions();
+    this.#renderPeople();
+    this.#renderTyping();
+    byId("talk").hidden = this.#current === null;
+    if (this.#current === null) return;
+    const list = byId("messages");
+    byId("talk-title").textContent = this.#current;
+    list.setAttribute("aria-label", text("messages_of", { session: this.#current }));
+    list.replaceChildren(...this.#sessions.get(this.#current).messages);
+    list.scrollTop = list.scrollHeight;
+  }
+
+  #renderSessions() {
+    const isBound = Boolean(this.#client?.connection?.session_id);
+    byId("join").hidden = isBound;
+    byId("no-sessions").hidden = this.#sessions.size > 0;
+    byId("sessions").replaceChildren(
+      ...[...this.#sessions].map(([id, session]) => {
+        const name = h("button", { type: "button", onclick: () => this.#choose(id) }, id);
+        if (id === this.#current) name.setAttribute("aria-current", "true");
+        if (session.unread) {
+          const label = text("unread", { n: session.unread });
+          name.append(h("span", { className: "badge", title: label }, String(session.unread)));
+        }
+        const leave = h(
+          "button",
+          {
+            type: "button",
+            className: "quiet",
+            "aria-label": text("leave_session", { session: id }),
+            onclick: () => this.#leave(id),
+          },
+          text("leave"),
+        );
+        return h("li", {}, name, isBound ? null : leave);
+      }),
+    );
+  }
+
+  #renderPeople() {
+    const users = this.#sessions.get(this.#current)?.users ?? [];
+    byId("people-panel").hidden = users.length === 0;
+    byId("people").replaceChildren(
+      ...users.map((user) =>
+        h(
+          "li",
+          {},
+          user.username ?? user.user_id,
+          user.user_id === this.#client.connection?.user_id
+            ? h("small", {}, ` (${text("you")})`)
+            : null,
+          user.connections > 1 ? h("small", {}, ` ×${user.connections}`) : null,
+        ),
+      ),
+    );
+  }
+
+  #renderTyping() {
+    const names = [...(this.#sessions.get(this.#current)?.typists.values() ?? [])].map(
+      ({ name }) => name,
+    );
+    const who = names.slice(0, 3).join(text("and"));
+    byId("typing").textContent = names.length
+      ? text(names.length > 1 ? "many_type" : "one_types", { who })
+      : "";
+  }
+}
