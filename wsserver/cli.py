@@ -37,7 +37,8 @@ def _setting_flags(command: Command) -> Command:
             click.option(
                 "--config",
                 "config_file",
-                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                # One that may not be read is a fault like others in it, not of the flag.
+                type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path),
                 metavar="FILE.toml",
                 help="Read settings from this file.",
             ),

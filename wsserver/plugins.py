@@ -45,7 +45,8 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
     for name, load in wanted:
         try:
             function = load()
-        except Exception as error:  # noqa: BLE001 - foreign code may raise anything at import
+        except Exception as error:  # foreign code may raise anything at import
+            log.exception("plugin cannot be imported name=%s", name)
             faults.append(_fault(name, "cannot be imported", error))
             continue
         if callable(function):
@@ -64,7 +65,8 @@ async def call_plugins(plugins: Iterable[Plugin], manager: WebSocketManager) -> 
             result = function(manager)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # as above
+            log.exception("plugin failed name=%s", name)
             raise ConfigFaults([_fault(name, "failed", error)]) from None
         log.info("plugin called name=%s", name)
 
@@ -75,5 +77,4 @@ def _find(name: str) -> Any:
 
 
 def _fault(name: str, what: str, error: Exception) -> Fault:
-    log.error("plugin %s name=%s", what, name, exc_info=error)
     return Fault("plugins", "start", f"{name} {what}: {type(error).__name__}: {error}")

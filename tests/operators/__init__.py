@@ -1,0 +1,1 @@
+"""The server and wsctl as operators run them: real processes, real files, real sockets."""
