@@ -7,6 +7,7 @@ import logging
 from tornado.web import RequestHandler
 
 from wsserver.web.base import BaseHandler
+from wsserver.web.traffic import Traffic
 
 log = logging.getLogger("wsserver.web.access")
 
@@ -15,21 +16,40 @@ QUIET_ROUTES = ("/api/v1/websocket/health", "/metrics")
 
 
 def log_request(handler: RequestHandler) -> None:
-    """Log and count an answered request: the path alone, as the query may hold a token."""
+    """Log and count an answered request (Tornado's ``log_function``)."""
     request = handler.request
-    seconds = request.request_time()
-    status = handler.get_status()
-    route, request_id, remote_ip = "*", "", request.remote_ip
     if isinstance(handler, BaseHandler):
-        route, request_id, remote_ip = handler.route, handler.request_id, handler.remote_ip
         method = request.method if request.method in handler.allowed_methods else "other"
-        handler.context.traffic.answer(method or "other", route, status, seconds)
+        log_answer(
+            handler.context.traffic,
+            method or "other",
+            handler.route,
+            request.path,
+            handler.get_status(),
+            request.request_time(),
+            handler.remote_ip,
+            handler.request_id,
+        )
+
+
+def log_answer(
+    traffic: Traffic,
+    method: str,
+    route: str,
+    path: str,
+    status: int,
+    seconds: float,
+    remote_ip: str,
+    request_id: str,
+) -> None:
+    """Log and count an answer: the path alone, as the query may hold a token."""
+    traffic.answer(method, route, status, seconds)
     level = logging.DEBUG if route in QUIET_ROUTES and status < 500 else logging.INFO
     log.log(
         level,
         "request method=%s path=%s status=%d ms=%.1f ip=%s id=%s",
-        request.method,
-        request.path,
+        method,
+        path,
         status,
         seconds * 1000,
         remote_ip,

@@ -9,6 +9,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
@@ -17,6 +18,7 @@ from tornado.web import Application
 
 from wsserver.config import Settings
 from wsserver.web.context import WebContext
+from wsserver.web.doorway import Doorway
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,8 @@ class Listener:
     ) -> None:
         self._context: WebContext = application.settings["context"]
         self._server = make_http_server(application, settings)
+        self._doorway = Doorway(self._context, self._serve_http)
+        self._is_stopped = False
         self._limit = limit
         self._sockets: list[socket.socket] = []
         self._watched = False
@@ -90,6 +94,9 @@ class Listener:
         for listening in self._sockets:
             listening.close()
         self._sockets.clear()
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._doorway.close()
         if not await self._context.traffic.wait_idle(grace_s):
             log.warning("requests cut off count=%d", self._context.traffic.under_way)
         await self._server.close_all_connections()
@@ -130,14 +137,17 @@ class Listener:
                 self._pause("descriptors are running out")
                 return
 
-    def _serve(self, connection: socket.socket, address: tuple[object, ...]) -> None:
+    def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         connection.setblocking(False)
         try:
-            stream = IOStream(connection, max_buffer_size=MAX_BUFFER_BYTES)
-            self._server.handle_stream(stream, address)
+            self._doorway.receive(connection, address)
         except Exception:
             log.exception("connection not served")
             connection.close()
+
+    def _serve_http(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        stream = IOStream(connection, max_buffer_size=MAX_BUFFER_BYTES)
+        self._server.handle_stream(stream, address)
 
     def _pause(self, reason: str) -> None:
         self._unwatch()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
 from wsserver.identity.claims import Claims
@@ -102,7 +104,7 @@ class SocketHandler(BaseHandler):
             self.set_header("Allow", ", ".join(METHODS))
             return
         key, fault = self._read_upgrade()
-        is_v1 = V1 in self._offered()
+        is_v1 = V1 in offered_subprotocols(self.request.headers)
         try:
             claims = await self._admission().decide(self._knock(), is_probe=key is None)
         except WsServerError as refusal:
@@ -131,9 +133,6 @@ class SocketHandler(BaseHandler):
         if fault.status == 426:
             raise UpgradeRequired(fault.reason)
         raise BadRequest(fault.reason)
-
-    def _offered(self) -> list[str]:
-        return list_items(",".join(self.request.headers.get_list("Sec-WebSocket-Protocol")))
 
     def _knock(self) -> Knock:
         headers = self.request.headers
@@ -211,6 +210,15 @@ class SocketHandler(BaseHandler):
             log.warning("connection lost at the handshake: %s", error)
             stream.close()
             return None
+
+
+class _Headers(Protocol):
+    def get_list(self, name: str) -> Sequence[str]: ...
+
+
+def offered_subprotocols(headers: _Headers) -> list[str]:
+    """The subprotocols that a client would speak."""
+    return list_items(",".join(headers.get_list("Sec-WebSocket-Protocol")))
 
 
 def _close_with(
