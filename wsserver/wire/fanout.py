@@ -17,6 +17,9 @@ from wsserver.wire.transport import Transport
 WRITES_PER_TURN: Final = 1024
 """Sockets written to before the loop gets its turn: about 10 ms, whatever the audience's size."""
 
+STRETCH: Final = 4
+"""How many times the window may grow while writing takes much of the time."""
+
 COLLECT_LIMIT_BYTES: Final = 256 * 1024
 """Collected for one connection at most, before all that was collected is written early."""
 
@@ -25,7 +28,10 @@ class Fanout:
     """One frame to many connections, each connection's frames in order.
 
     A frame goes out at once when nothing went out in the last ``coalesce_s`` seconds; otherwise it
-    joins the others of that window, and each connection gets one write for all of them.
+    joins the others of that window, and each connection gets one write for all of them. The window
+    is twice as long as the last round of writes took, within 1 to ``STRETCH`` times ``coalesce_s``:
+    so writing to a large audience takes about a third of the time, and what it does not take is
+    left for collecting.
 
     ``on_short(transport, data, written)`` takes over what a socket did not accept;
     ``on_broken(transport)`` a connection that a write found broken.
@@ -56,6 +62,7 @@ class Fanout:
         self._quiet_from = 0.0
         """From then on a frame goes out at once."""
         self._reverse = False
+        self._round_began = 0.0
 
     @property
     def pending_bytes(self) -> int:
@@ -67,9 +74,11 @@ class Fanout:
         """Send a frame to each; return how many it was written, queued or collected for."""
         each = iter(transports)
         sent = 0
-        if not (self._waiting or self._flushing) and self._clock.monotonic() >= self._quiet_from:
-            sent = self._write(islice(each, WRITES_PER_TURN), frame)
-            self._quiet_from = self._clock.monotonic() + self._coalesce_s
+        if not (self._waiting or self._flushing):
+            now = self._clock.monotonic()
+            if now >= self._quiet_from:
+                sent = self._write(islice(each, WRITES_PER_TURN), frame)
+                self._written(now)
         # What is left of a large audience waits for the next turn of the loop, as collected frames
         # do: then one turn is never long, and the order on each connection is kept.
         return sent + self._collect(each, frame, 0.0 if sent else None)
@@ -78,8 +87,10 @@ class Fanout:
         """Write everything collected, now."""
         self._flushing.extend(self._waiting)
         self._waiting.clear()
+        began = self._clock.monotonic()
         while self._flushing:
             self._flush_some()
+        self._written(began)
 
     def close(self) -> None:
         """Forget what is collected, and stop the timer."""
@@ -157,6 +168,7 @@ class Fanout:
         self._reverse = not self._reverse
         self._flushing.extend(self._waiting)
         self._waiting.clear()
+        self._round_began = self._clock.monotonic()
         self._flush_turn()
 
     def _flush_turn(self) -> None:
@@ -165,8 +177,17 @@ class Fanout:
         self._flush_some()
         if self._flushing:
             self._timer = self._loop.call_later(0, self._flush_turn)
-        elif self._waiting:
-            self._timer = self._loop.call_later(self._coalesce_s, self._window_ended)
+            return
+        window_s = self._written(self._round_began)
+        if self._waiting:
+            self._timer = self._loop.call_later(window_s, self._window_ended)
+
+    def _written(self, began: float) -> float:
+        """Start the next window after a round of writes; return its length in seconds."""
+        now = self._clock.monotonic()
+        window_s = min(max(self._coalesce_s, 2 * (now - began)), STRETCH * self._coalesce_s)
+        self._quiet_from = now + window_s
+        return window_s
 
     def _flush_some(self) -> None:
         """Write to as many connections as one turn allows, each with one write."""
@@ -195,4 +216,3 @@ class Fanout:
                 self._on_short(transport, data, written)
         self._counters.writes += writes
         self._counters.bytes_out += total
-        self._quiet_from = self._clock.monotonic() + self._coalesce_s
