@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.index import Index
 
 KNOWN_SESSIONS_LIMIT = 100_000
 
@@ -19,9 +20,9 @@ class Hub:
 
     def __init__(self) -> None:
         self.connections: dict[str, ConnectionInfo] = {}
-        self.user_connections: dict[str, set[str]] = {}
-        self.session_connections: dict[str, set[str]] = {}
-        self.organization_connections: dict[str, set[str]] = {}
+        self.user_connections = Index()
+        self.session_connections = Index()
+        self.organization_connections = Index()
         self.known_sessions: OrderedDict[str, None] = OrderedDict()
         """The sessions used lately, the latest last; bounded."""
 
@@ -32,35 +33,30 @@ class Hub:
 
     def add(self, connection: ConnectionInfo) -> bool:
         """Register a connection; True if it is its user's first."""
-        id_ = connection.connection_id
-        self.connections[id_] = connection
+        self.connections[connection.connection_id] = connection
         organization_id = connection.claims.organization_id
         if organization_id is not None:
-            self.organization_connections.setdefault(organization_id, set()).add(id_)
-        of_user = self.user_connections.setdefault(connection.user_id, set())
-        of_user.add(id_)
-        return len(of_user) == 1
+            self.organization_connections.add(organization_id, connection)
+        return self.user_connections.add(connection.user_id, connection)
 
     def remove(self, connection: ConnectionInfo) -> bool:
         """Forget a connection that is in no session any more; True if it was its user's last."""
-        id_ = connection.connection_id
-        if self.connections.pop(id_, None) is None:
+        if self.connections.pop(connection.connection_id, None) is None:
             return False
         organization_id = connection.claims.organization_id
         if organization_id is not None:
-            _discard(self.organization_connections, organization_id, id_)
-        return _discard(self.user_connections, connection.user_id, id_)
+            self.organization_connections.discard(organization_id, connection)
+        return self.user_connections.discard(connection.user_id, connection)
 
     def reclaim(self, connection: ConnectionInfo, claims: Any) -> None:
         """Put newer claims of the same user in place, moving it in the organization index."""
-        id_ = connection.connection_id
         old, new = connection.claims.organization_id, claims.organization_id
         connection.claims = claims
         if old != new:
             if old is not None:
-                _discard(self.organization_connections, old, id_)
+                self.organization_connections.discard(old, connection)
             if new is not None:
-                self.organization_connections.setdefault(new, set()).add(id_)
+                self.organization_connections.add(new, connection)
 
     def join(self, connection: ConnectionInfo, session_id: str) -> bool:
         """Put a connection into a session; True if its user was not there yet."""
@@ -68,7 +64,7 @@ class Hub:
         if connection.sessions is None:
             connection.sessions = set()
         connection.sessions.add(session_id)
-        self.session_connections.setdefault(session_id, set()).add(connection.connection_id)
+        self.session_connections.add(session_id, connection)
         self.known_sessions[session_id] = None
         self.known_sessions.move_to_end(session_id)
         if len(self.known_sessions) > KNOWN_SESSIONS_LIMIT:
@@ -80,22 +76,22 @@ class Hub:
         if connection.sessions is None or session_id not in connection.sessions:
             return False
         connection.sessions.discard(session_id)
-        _discard(self.session_connections, session_id, connection.connection_id)
+        self.session_connections.discard(session_id, connection)
         return not self.is_user_in_session(connection.user_id, session_id)
 
     # Looking up
 
     def of_user(self, user_id: str) -> list[ConnectionInfo]:
         """The user's connections, oldest first."""
-        return self._resolve(self.user_connections.get(user_id))
+        return self.user_connections.connections(user_id)
 
     def of_session(self, session_id: str) -> list[ConnectionInfo]:
         """The connections that have joined a session."""
-        return self._resolve(self.session_connections.get(session_id))
+        return self.session_connections.connections(session_id)
 
     def of_organization(self, organization_id: str) -> list[ConnectionInfo]:
         """The connections of an organization."""
-        return self._resolve(self.organization_connections.get(organization_id))
+        return self.organization_connections.connections(organization_id)
 
     def of_role(self, role: str) -> list[ConnectionInfo]:
         """The connections whose token has a role; looks at each, as such messages are rare."""
@@ -103,8 +99,10 @@ class Hub:
 
     def is_user_in_session(self, user_id: str, session_id: str) -> bool:
         """Has any connection of the user joined the session?"""
-        here = self.session_connections.get(session_id)
-        return here is not None and not here.isdisjoint(self.user_connections.get(user_id, ()))
+        return any(
+            connection.sessions and session_id in connection.sessions
+            for connection in self.user_connections.connections(user_id)
+        )
 
     def sessions_of_user(self, user_id: str) -> set[str]:
         """All sessions that the user's connections have joined."""
@@ -125,25 +123,5 @@ class Hub:
             entry["connections"] += 1
         return list(users.values())
 
-    def _resolve(self, ids: set[str] | None) -> list[ConnectionInfo]:
-        if not ids:
-            return []
-        connections = self.connections
-        if len(ids) == 1:
-            return [connections[id_] for id_ in ids]
-        return [connections[id_] for id_ in sorted(ids)]  # ids sort by time
-
     def __iter__(self) -> Iterator[ConnectionInfo]:
         return iter(self.connections.values())
-
-
-def _discard(index: dict[str, set[str]], key: str, id_: str) -> bool:
-    """Remove an id from an index; True if its key is gone with it."""
-    ids = index.get(key)
-    if ids is None:
-        return False
-    ids.discard(id_)
-    if ids:
-        return False
-    del index[key]
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,12 +104,12 @@ class WebSocketManager:
         return self.hub.connections
 
     @property
-    def user_connections(self) -> dict[str, set[str]]:
+    def user_connections(self) -> Mapping[str, set[str]]:
         """Connection ids by user."""
         return self.hub.user_connections
 
     @property
-    def session_connections(self) -> dict[str, set[str]]:
+    def session_connections(self) -> Mapping[str, set[str]]:
         """Connection ids by session."""
         return self.hub.session_connections
 
@@ -188,7 +189,7 @@ class WebSocketManager:
             connection_id=connection.connection_id,
             session_id=connection.session_id,
             endpoint=connection.endpoint,
-            connections=len(self.hub.user_connections[connection.user_id]),
+            connections=self.hub.user_connections.count(connection.user_id),
         )
         if is_first:
             self._presence.tell(connection, "online", self._presence.sessions_of(connection))
@@ -198,7 +199,7 @@ class WebSocketManager:
         self._warn_if_due(connection)
 
     def _is_at_limit(self, user_id: str) -> bool:
-        return len(self.hub.user_connections.get(user_id, ())) >= self.limits.per_user
+        return self.hub.user_connections.count(user_id) >= self.limits.per_user
 
     # Sending
 
@@ -311,7 +312,7 @@ class WebSocketManager:
             endpoint=connection.endpoint,
             code=int(code),
             reason=reason,
-            connections=len(self.hub.user_connections.get(connection.user_id, ())),
+            connections=self.hub.user_connections.count(connection.user_id),
         )
         if is_last and not self.is_draining:
             self._presence.tell(connection, "offline", sessions)

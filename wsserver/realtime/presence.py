@@ -34,7 +34,7 @@ class Presence:
         members = {
             "user_id": user_id,
             "status": status,
-            "connections": len(self._hub.user_connections.get(user_id, ())),
+            "connections": self._hub.user_connections.count(user_id),
         }
         self._monitors.tell("user_status_update", except_user=user_id, **members)
         concerned = {

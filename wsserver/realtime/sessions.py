@@ -102,7 +102,7 @@ class Sessions:
             "session_id": session_id,
             "users": self._hub.presence(session_id),
             "members": self._members.of_session(session_id),
-            "connections": len(self._hub.session_connections.get(session_id, ())),
+            "connections": self._hub.session_connections.count(session_id),
             **self.position(),
         }
 
