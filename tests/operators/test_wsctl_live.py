@@ -286,7 +286,7 @@ def test_stats_watch_writes_line_after_line(server: ServerProcess) -> None:
         watch.send_signal(signal.SIGINT)
         assert watch.wait(PATIENCE_S) == 130
         assert watch.stderr is not None
-        assert watch.stderr.read() == ""
+        assert watch.stderr.read().strip() == ""
     with started(server, "stats", "--watch", "--interval", "50ms", "-o", "csv") as watch:
         header, row = line_of(watch).split(","), line_of(watch).split(",")
         assert header[:2] == ["timestamp", "total_connections"]
