@@ -157,6 +157,10 @@ class RunningServer:
     def delete(self, path: str, bearer: str | None = None) -> Response:
         return self.request("DELETE", API + path, bearer=bearer or ADMIN)
 
+    def health(self) -> Any:
+        """The document of ``/health``, whatever its status."""
+        return self.request("GET", f"{API}/health").json()
+
     def until(self, ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
         """Ask again and again until the answer is the wanted one."""
         deadline = time.monotonic() + PATIENCE_S
@@ -168,7 +172,7 @@ class RunningServer:
 
     def until_empty(self) -> None:
         """Wait until nobody is connected."""
-        self.until(lambda: self.get("/stats").ok["total_connections"], lambda count: count == 0)
+        self.until(lambda: self.health()["checks"]["connections"]["open"], lambda n: n == 0)
 
     # Its end
 

@@ -203,6 +203,20 @@ async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
         await expect(page.locator("#token")).to_be_focused()
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_the_console_asks_for_a_token_once_its_ticket_is_used(server: Server) -> None:
+    async with page_of(server) as page:
+        await use_ticket(page, server)
+        connection = only_connection(server, "dev-admin")
+        reason = "server restarts; reconnect_after_ms=1"
+        server.system.manager.close(connection, CloseCode.RESTART, reason)
+        await expect(page.locator("#access")).to_be_visible()
+        await expect(page.locator(".toast p")).to_contain_text("Paste a token")
+        await page.fill("#token", token("ops", "admin"))
+        await page.press("#token", "Enter")
+        await expect(page.locator("#who")).to_have_text("ops")
+
+
 # client.js
 
 

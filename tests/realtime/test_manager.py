@@ -157,6 +157,14 @@ async def test_coming_and_going_is_told_to_monitors_and_to_people_of_the_users_s
 
 
 @pytest.mark.gen_test
+async def test_a_monitor_that_has_joined_the_session_is_told_once_too(live: Live) -> None:
+    monitor = await live.monitor()
+    await monitor.call("join_session", session_id="s1")
+    await live.connect("u1", sessions=["s1"])
+    assert [p["status"] for p in await monitor.rest()] == ["online"]
+
+
+@pytest.mark.gen_test
 async def test_those_in_a_session_that_the_user_had_joined_hear_that_it_is_offline(
     live: Live,
 ) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsserver.realtime.timer_wheel import TimerWheel
@@ -38,6 +38,8 @@ def test_items_come_out_once_never_early_and_at_most_a_tick_late(
 
 
 @given(st.floats(0, 1e6), st.sampled_from([0.005, 0.0075, 0.05, 0.1, 0.25, 0.3]))
+@example(3994.0275, 0.0075)
+@example(7458.3, 0.3)
 def test_nothing_is_early_by_a_rounding_error_either(due: float, tick_s: float) -> None:
     wheel: TimerWheel[str] = TimerWheel(tick_s)
     wheel.schedule(due, "x")

@@ -207,6 +207,11 @@ async def test_a_full_and_a_draining_server_say_when_to_come_back(start_server) 
     assert int(probe.headers["retry-after"]) > 0
     health = await server.request("GET", f"{API}/health")
     assert (health.status, health.json()["status"]) == (503, "draining")
+    refused = await server.request(
+        "POST", f"{API}/broadcast", bearer=token("a", "admin"), type="too.late"
+    )
+    assert (refused.status, refused.json()["code"]) == (503, "draining")
+    assert int(refused.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -496,3 +496,14 @@ async def test_an_internal_error_says_nothing(
     assert "request failed" in caplog.text
     assert bearer not in caplog.text
     assert json.loads(answer.body)["detail"] == "Internal error"
+
+
+@pytest.mark.gen_test
+async def test_a_media_type_given_twice_counts_when_both_agree(server: Server) -> None:
+    for second, status in (("application/json", 200), ("text/plain", 415)):
+        head = (
+            f"POST {API}/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 15\r\n"
+            f"Authorization: Bearer {token()}\r\nContent-Type: application/json\r\n"
+            f"Content-Type: {second}\r\n\r\n"
+        )
+        assert (await server.raw(head.encode() + b'{"type":"hint"}')).status == status, second

@@ -106,8 +106,15 @@ def describe(push: dict[str, Any]) -> tuple[str, str]:
 
 def _line(name: str, fields: dict[str, Any]) -> str:
     told = (
-        f"{key}={to_json(value) if isinstance(value, dict | list) else plain(value)}"
+        f"{key}={_shown(value)}"
         for key, value in fields.items()
         if key not in _SKIPPED and value is not None
     )
     return f"{name:<24} {' '.join(told)}".rstrip()
+
+
+def _shown(value: Any) -> str:
+    """A value in a line: close codes and ports are not grouped by thousands, so no number is."""
+    if isinstance(value, dict | list):
+        return to_json(value)
+    return str(value) if type(value) is int else plain(value)

@@ -24,6 +24,8 @@
 const PROTOCOL = "wsserver.v1";
 const RECONNECTING = new Set([1001, 1006, 1012, 1013]);
 const TOKEN_INVALID = 4500;
+/** The reason of `ws:close` when a provider has given null. */
+export const NO_CREDENTIAL = "no credential";
 const HEARTBEAT_TIMEOUT = 4001;
 const STABLE_MS = 10_000; // a connection that lasted this long has earned a fresh backoff
 
@@ -189,7 +191,7 @@ export class WsClient extends EventTarget {
     }
     if (run !== this.#run) return;
     if (credential === null) {
-      this.#end(TOKEN_INVALID, "no credential");
+      this.#end(TOKEN_INVALID, NO_CREDENTIAL);
       return;
     }
     try {

@@ -12,6 +12,7 @@ from tornado.routing import PathMatches, Rule
 from wsserver.errors import (
     BadJson,
     BadRequest,
+    Draining,
     MethodNotAllowed,
     UnsupportedMediaType,
 )
@@ -64,6 +65,9 @@ class ApiHandler(BaseHandler):
             raise MethodNotAllowed(f"{self.request.method} is not served here")
         self._endpoint = endpoint
         self._actor = await self._authenticate(endpoint)
+        if endpoint.request is not None and self.context.manager.is_draining:
+            # What is asked for now would be done for nobody: the connections are going.
+            raise Draining("the server is about to stop", retry_after_s=2)
         self._path = _read_path(self.path_kwargs)
         self._query = read_query(parse_pairs(self.request.query), endpoint.query)
         if endpoint.request is not None and self.has_body:

@@ -41,6 +41,7 @@ def render_index() -> str:
     return (
         _HEAD.format(title="wsserver")
         + "<h1>wsserver</h1>\n<p>A WebSocket server for live chat is running here.</p>\n<ul>\n"
+        '<li><a href="/console">Console</a></li>\n'
         '<li><a href="/api/v1/docs">REST API</a> '
         '(<a href="/api/v1/openapi.json">OpenAPI 3.1</a>)</li>\n'
         '<li><a href="/api/v1/websocket/health">Health</a></li>\n</ul>\n' + _TAIL

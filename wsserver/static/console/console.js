@@ -1,6 +1,6 @@
 /** The console: signs in, keeps one connection, shows its state. */
 
-import { WsClient } from "../client.js";
+import { NO_CREDENTIAL, WsClient } from "../client.js";
 import { byId, h } from "./dom.js";
 import { Live } from "./live.js";
 import { Talk } from "./talk.js";
@@ -88,7 +88,9 @@ function listen(mine) {
       data: { text: text(willReconnect ? "closed_again" : "closed", { code, reason, s }) },
     });
     if (willReconnect) countDown(delayMs);
-    else if (code !== 1000) toast(text("closed", { code, reason }), { kind: "error", stays: true });
+    else if (code !== 1000 && reason !== NO_CREDENTIAL) {
+      toast(text("closed", { code, reason }), { kind: "error", stays: true });
+    }
   });
   on("stats_update", ({ stats }) => showStats(stats));
   on("notification", notify);
