@@ -116,6 +116,16 @@ def test_any_sign_of_life_counts_from_its_own_moment() -> None:
     assert len(bench.closed) == 2
 
 
+def test_one_whose_frames_wait_behind_a_slow_command_is_silent_but_not_dead() -> None:
+    bench = Bench(30.0, 60.0)
+    bench.connections[0].backlog = ["waiting"]
+    bench.run(200.0)
+    assert not bench.closed
+    bench.connections[0].backlog = None
+    bench.run(60.0)
+    assert len(bench.closed) == 1
+
+
 @given(
     st.floats(0.05, 100),
     st.lists(st.floats(0, 1), min_size=1, max_size=20),

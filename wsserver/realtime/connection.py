@@ -136,7 +136,12 @@ class ConnectionInfo:
         return self.endpoint == MONITOR
 
     def is_dead(self, now: float, timeout_s: float, resumed_at: float) -> bool:
-        """Has nothing been heard for ``timeout_s``, time the server itself stood still aside?"""
+        """Has nothing been heard for ``timeout_s``, time the server itself stood still aside?
+
+        Not while frames of it wait behind a slow command: its socket may be left unread then.
+        """
+        if self.backlog:
+            return False
         return now >= max(self.websocket.last_heard, resumed_at) + timeout_s
 
     def view(self) -> dict[str, Any]:

@@ -38,13 +38,19 @@ class TokenExpiry:
         horizon = (wall + WARNING_S) // _BUCKET_S
         for key in [key for key in self._buckets if key <= horizon]:
             for connection in self._buckets[key]:
-                left = connection.claims.exp - wall
-                if left <= 0:
+                if connection.claims.exp <= wall:
                     expired.append(connection)
-                elif left <= WARNING_S and not connection.is_warned_of_expiry:
-                    connection.is_warned_of_expiry = True
+                elif self.is_to_be_warned(connection, wall):
                     warn.append(connection)
         return warn, expired
+
+    @staticmethod
+    def is_to_be_warned(connection: ConnectionInfo, wall: float) -> bool:
+        """Is the token about to run out, and is this the first time that this is found?"""
+        if connection.is_warned_of_expiry or connection.claims.exp - wall > WARNING_S:
+            return False
+        connection.is_warned_of_expiry = True
+        return True
 
 
 def _bucket(connection: ConnectionInfo) -> int:

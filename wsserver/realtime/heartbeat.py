@@ -94,8 +94,10 @@ class Heartbeat:
             if connection.is_dead(now, timeout_s, self.resumed_at):
                 self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
             else:
-                heard = max(connection.websocket.last_heard, self.resumed_at)
-                self._deadlines.schedule(heard + timeout_s, connection_id)
+                deadline = max(connection.websocket.last_heard, self.resumed_at) + timeout_s
+                if deadline <= now:  # unread behind a slow command: silent, but not dead
+                    deadline = now + timeout_s
+                self._deadlines.schedule(deadline, connection_id)
 
     def _ping_due(self, now: float) -> None:
         frames = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wsserver.clock import rfc3339
-from wsserver.errors import NotFound
+from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor
@@ -38,8 +38,18 @@ class Inspection:
         organization_id: str | None = None,
         endpoint: str | None = None,
     ) -> dict[str, Any]:
-        """The connections that pass every filter given, oldest first."""
+        """The connections that pass every filter given, oldest first.
+
+        Raises ``Forbidden`` for a filter that names something outside of the scope.
+        """
         scope = self._scope(actor, "connections:read")
+        for kind, name, is_inside in (
+            ("user", user_id, scope.has_user),
+            ("session", session_id, scope.has_session),
+            ("organization", organization_id, scope.has_organization),
+        ):
+            if name is not None and not is_inside(name):
+                raise Forbidden(f"{kind} {name} is outside of your organization")
         found: list[ConnectionInfo]
         if user_id is not None:
             found = self._hub.of_user(user_id)

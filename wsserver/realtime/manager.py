@@ -195,7 +195,7 @@ class WebSocketManager:
         if connection.session_id is not None:
             joined = self.sessions.join(connection, connection.session_id)
             self._router.push(connection, "session_joined", **joined)
-        self._warn_of_expiry(self._clock.wall())
+        self._warn_if_due(connection)
 
     def _is_at_limit(self, user_id: str) -> bool:
         return len(self.hub.user_connections.get(user_id, ())) >= self.limits.per_user
@@ -240,23 +240,26 @@ class WebSocketManager:
         self._expiry.discard(connection)
         self.hub.reclaim(connection, claims)
         self._expiry.add(connection)
+        self._warn_if_due(connection)
         if connection.is_monitor and not self.sessions.access.allows_monitoring(claims):
             self.close(connection, CloseCode.FORBIDDEN, "not permitted to monitor any more")
         self.sessions.enforce_access(connection, self.close)
 
     def expire_tokens(self) -> None:
         """Warn those whose token is about to run out, close those whose has."""
-        wall = self._clock.wall()
-        for connection in self._warn_of_expiry(wall):
+        warn, expired = self._expiry.due(self._clock.wall())
+        for connection in warn:
+            self._warn(connection)
+        for connection in expired:
             self.close(connection, CloseCode.TOKEN_EXPIRED, "token expired")
 
-    def _warn_of_expiry(self, wall: float) -> list[ConnectionInfo]:
-        warn, expired = self._expiry.due(wall)
-        for connection in warn:
-            self._router.push(
-                connection, "token_expiring", expires_at=rfc3339(connection.claims.exp)
-            )
-        return expired
+    def _warn_if_due(self, connection: ConnectionInfo) -> None:
+        if self._expiry.is_to_be_warned(connection, self._clock.wall()):
+            self._warn(connection)
+
+    def _warn(self, connection: ConnectionInfo) -> None:
+        expires_at = rfc3339(connection.claims.exp)
+        self._router.push(connection, "token_expiring", expires_at=expires_at)
 
     # Going
 
