@@ -318,10 +318,8 @@ def test_health_tells_of_draining_and_a_second_signal_ends_it(tmp_path: Path, lo
         server.kill(signal.SIGTERM)
         server.wait_for("stopping")
         assert health(server.url) == (503, "draining")
-        began = time.monotonic()
         server.kill(signal.SIGTERM)
-        assert server.wait(5) == 1
-        assert time.monotonic() - began < 1
+        assert server.wait(5) == 1, "draining alone would take 8 s"
     assert any("second signal" in line for line in server.lines)
     assert "Traceback" not in "\n".join(server.lines)
     assert not (tmp_path / "var/dev-server.json").exists()
