@@ -267,16 +267,22 @@ async def test_draining_waits_for_nobody_longer_than_it_was_told(
     assert service.poller.connections == 0
 
 
+@pytest.mark.parametrize(
+    "fault", [StorageUnavailable("disk I/O error"), RuntimeError("a plugin's")]
+)
 @pytest.mark.gen_test
 async def test_a_stop_closes_the_database_even_when_it_takes_no_snapshot_any_more(
-    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
 ) -> None:
     async def refuse(snapshot: Any) -> None:
-        raise StorageUnavailable("disk I/O error")
+        raise fault
 
     monkeypatch.setattr(service._parts.snapshots, "add", refuse)
     with caplog.at_level(logging.WARNING):
         await service.stop()
-    assert "last snapshot not stored" in caplog.text
+    assert "last snapshot not" in caplog.text
     with pytest.raises(StorageUnavailable):
         await service._parts.database.read(lambda db: None)

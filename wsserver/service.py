@@ -122,6 +122,8 @@ class Service:
             await self._take_snapshot()
         except WsServerError as error:
             log.warning("last snapshot not stored: %s", error)
+        except Exception:  # whatever it is, the database has to be closed
+            log.exception("last snapshot not taken")
         await self._parts.database.close()
 
     def health(self) -> dict[str, Any]:

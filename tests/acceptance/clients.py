@@ -234,11 +234,12 @@ class RawClient:
                     return message
 
     def closed(self) -> tuple[int, str]:
-        """Code and reason of the close frame, which is answered."""
+        """Code and reason of the close frame, which is answered; the socket is done with then."""
         while True:
             opcode, payload = self.frame()
             if opcode == CLOSE:
                 self.send_frame(CLOSE, payload[:2])
+                self.close()
                 return int.from_bytes(payload[:2], "big"), payload[2:].decode()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from tests.acceptance.signing import token
 Start = Callable[..., RunningServer]
 Connect = Callable[..., Client]
 OpenRaw = Callable[..., RawClient]
+Clients = list[tuple[RunningServer, Client | RawClient]]
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,20 @@ def clean_logs(servers: list[RunningServer]) -> Iterator[None]:
 
 
 @pytest.fixture
-def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
-    """Connect to the module's server, past the greeting; all are closed after the test."""
-    clients: list[tuple[RunningServer, Client]] = []
+def clients() -> Iterator[Clients]:
+    """Every client of the test; all are closed after it, and their servers see them go."""
+    opened: Clients = []
+    yield opened
+    for _, client in opened:
+        client.close()
+    for server in {server for server, _ in opened}:
+        if server.process.poll() is None:
+            server.until_empty()
+
+
+@pytest.fixture
+def connect(request: pytest.FixtureRequest, clients: Clients) -> Connect:
+    """Connect to the module's server, past the greeting."""
 
     def connect(
         sub: str = "u1",
@@ -75,12 +87,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
         client.established = client.push("connection_established")
         return client
 
-    yield connect
-    for _, client in clients:
-        client.close()
-    for server in {server for server, _ in clients}:
-        if server.process.poll() is None:
-            server.until_empty()
+    return connect
 
 
 @pytest.fixture
@@ -94,9 +101,8 @@ def monitor(connect: Connect) -> Connect:
 
 
 @pytest.fixture
-def raw(request: pytest.FixtureRequest) -> Iterator[OpenRaw]:
+def raw(request: pytest.FixtureRequest, clients: Clients) -> OpenRaw:
     """Open a bare socket to the module's server."""
-    clients: list[tuple[RunningServer, RawClient]] = []
 
     def raw(to: RunningServer | None = None, **options: Any) -> RawClient:
         server = to or request.getfixturevalue("server")
@@ -104,9 +110,4 @@ def raw(request: pytest.FixtureRequest) -> Iterator[OpenRaw]:
         clients.append((server, client))
         return client
 
-    yield raw
-    for _, client in clients:
-        client.close()
-    for server in {server for server, _ in clients}:
-        if server.process.poll() is None:
-            server.until_empty()
+    return raw

@@ -36,6 +36,12 @@ def test_a_handful_of_errors_alarms_nobody() -> None:
     assert (verdict.is_raised, verdict.rate) == (True, 1.0)
 
 
+def test_errors_before_the_first_look_count() -> None:
+    alert = ErrorRateAlert(0.05, 10)
+    assert alert.observe(1000.0, 20, 40) == (0.5, True, True)
+    assert not alert.observe(1010.0, 20, 40).is_raised
+
+
 def test_errors_from_before_the_window_do_not_count() -> None:
     alert = ErrorRateAlert(0.05, 10)
     alert.observe(0.0, 100, 100)

@@ -25,7 +25,8 @@ class ErrorRateAlert:
         self.threshold = threshold
         self.window_s = window_s
         self.is_raised = False
-        self._samples: deque[tuple[float, int, int]] = deque()
+        # From nothing on: errors before the first look count as well.
+        self._samples: deque[tuple[float, int, int]] = deque([(float("-inf"), 0, 0)])
 
     @property
     def period_s(self) -> float:

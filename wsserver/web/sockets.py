@@ -14,6 +14,7 @@ from wsserver.realtime.connection import CHAT, MONITOR, PLAIN, SESSION, V1
 from wsserver.realtime.manager import Newcomer
 from wsserver.web.admission import Admission, Knock
 from wsserver.web.base import BaseHandler
+from wsserver.web.problems import InternalError
 from wsserver.wire.handshake import (
     HandshakeError,
     accept_key,
@@ -112,6 +113,12 @@ class SocketHandler(BaseHandler):
             if key is None or not is_v1:
                 raise
             self._let_in_and_close(key, refusal)
+            return
+        except Exception as error:
+            if key is None or not is_v1:
+                raise
+            self.log_exception(type(error), error, error.__traceback__)
+            self._let_in_and_close(key, InternalError())
             return
         if fault is not None:
             self._refuse_fault(fault)

@@ -1,0 +1,182 @@
+"""§6, §11: who may do what over REST, and where a manager's world ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.clients import Client
+from tests.acceptance.conftest import Connect, Start
+from tests.acceptance.running_server import RunningServer
+from tests.acceptance.signing import token
+
+TOKENS = {
+    "admin": token("an-admin", role="admin"),
+    "service": token("a-service", role="service"),
+    "manager": token("a-manager", role="manager", organization_id="acme"),
+    "homeless": token("no-organization", role="manager"),
+    "user": token("a-user", organization_id="acme"),
+    "narrowed": token("narrow", role="admin", permissions=["stats:read"]),
+}
+NEWS = {"type": "news"}
+TO_NOBODY = {**NEWS, "target": {"type": "user", "id": "nobody"}}
+
+ROWS: list[tuple[str, str, object, str]] = [
+    # method, path, body, the roles that may
+    ("GET", "/stats", None, "admin service manager narrowed"),
+    ("GET", "/stats/history", None, "admin service manager narrowed"),
+    ("GET", "/connections", None, "admin service manager"),
+    ("GET", "/online-users", None, "admin service manager"),
+    ("GET", "/users/nobody/connections", None, "admin service manager"),
+    ("GET", "/sessions", None, "admin service manager"),
+    ("GET", "/sessions/none/connections", None, "admin service manager"),
+    ("POST", "/ping/nobody", {}, "admin service manager"),
+    ("POST", "/users/disconnect", {"user_id": "nobody"}, "admin"),
+    ("GET", "/sessions/none/members", None, "admin service"),
+    ("PUT", "/sessions/none/members", {"user_ids": []}, "admin service"),
+    ("POST", "/broadcast", NEWS, "admin service manager"),
+    ("POST", "/messages", TO_NOBODY, "admin service manager"),
+    ("POST", "/users/nobody/messages", NEWS, "admin service manager"),
+    ("POST", "/sessions/none/messages", NEWS, "admin service manager"),
+    ("POST", "/messages/batch", {"messages": [TO_NOBODY]}, "admin service manager"),
+    ("POST", "/messages/explain", TO_NOBODY, "admin service manager"),
+    ("POST", "/tokens/revoke", {"jti": "none"}, "admin"),
+    ("GET", "/audit", None, "admin"),
+    ("POST", "/tickets", {}, "admin service manager homeless user narrowed"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "allowed"), ROWS, ids=lambda v: str(v)[:30])
+def test_each_role_may_do_what_the_table_says(
+    server: RunningServer, method: str, path: str, body: object, allowed: str
+) -> None:
+    url = f"/api/v1/websocket{path}"
+    for role, bearer in TOKENS.items():
+        answer = server.request(method, url, body, bearer=bearer)
+        if role in allowed.split():
+            assert answer.status == 200, (role, answer)
+        elif (role, path) == ("homeless", "/messages/batch"):
+            assert answer.ok["results"][0]["status"] == 403  # each is judged by itself
+        else:
+            assert answer.problem == (403, "forbidden"), role
+    assert server.request(method, url, body).problem == (401, "token_missing")
+    bad = server.request(method, url, body, bearer="nonsense")
+    assert bad.problem == (401, "token_invalid")
+    assert "Bearer" in bad.headers["www-authenticate"]
+
+
+class World:
+    """Two organizations, and a manager of one of them."""
+
+    def __init__(self, server: RunningServer, connect: Connect) -> None:
+        self.server = server
+        self.manager = TOKENS["manager"]
+        self.mine = connect("mine", sessions="*", organization_id="acme")
+        self.theirs = connect("theirs", sessions="*", organization_id="other")
+        self.nobodys = connect("nobodys", sessions="*")
+        self.mine.join("ours")
+        self.nobodys.join("ours")
+        self.theirs.join("foreign")
+        for client in (self.mine, self.theirs, self.nobodys):
+            client.rest()
+
+    def users(self, path: str, name: str) -> set[str]:
+        return {each["user_id"] for each in self.server.get(path, self.manager).ok[name]}
+
+
+@pytest.fixture
+def world(server: RunningServer, connect: Connect) -> World:
+    return World(server, connect)
+
+
+def test_a_managers_lists_show_its_organization_alone(world: World) -> None:
+    assert world.users("/connections", "connections") == {"mine"}
+    for query in ("organization_id=other", "user_id=theirs", "session_id=foreign"):
+        answer = world.server.get(f"/connections?{query}", world.manager)
+        assert answer.problem == (403, "forbidden")
+    assert world.users("/online-users", "users") == {"mine"}
+    assert world.users("/sessions/ours/connections", "connections") == {"mine"}
+    sessions = world.server.get("/sessions", world.manager).ok
+    assert [each["session_id"] for each in sessions["sessions"]] == ["ours"]
+    assert sessions["total"] == 1
+    stats = world.server.get("/stats", world.manager).ok
+    assert (stats["total_connections"], stats["active_users"], stats["active_sessions"]) == (
+        1,
+        1,
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/users/theirs/connections",
+        "/sessions/foreign",
+        "/sessions/foreign/connections",
+        "/connections/{theirs}",
+    ],
+)
+def test_what_is_outside_is_not_there(world: World, path: str) -> None:
+    path = path.replace("{theirs}", world.theirs.id)
+    assert world.server.get(path, world.manager).problem == (404, "not_found")
+    assert world.server.get(path).status == 200  # it is, for an administrator
+
+
+def test_pinging_outside(world: World) -> None:
+    assert world.server.post("/ping/theirs", {}, world.manager).problem == (404, "not_found")
+    assert world.server.post("/ping/mine", {}, world.manager).ok["online"] is True
+
+
+def heard(client: Client) -> bool:
+    return "news" in {push["type"] for push in client.rest()}
+
+
+def test_an_untargeted_broadcast_stays_inside(world: World) -> None:
+    assert world.server.post("/broadcast", NEWS, world.manager).ok["matched"] == 1
+    target = {**NEWS, "target": {"type": "broadcast"}}
+    assert world.server.post("/messages", target, world.manager).ok["matched"] == 1
+    assert heard(world.mine)
+    assert not heard(world.theirs)
+    assert not heard(world.nobodys)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/broadcast", {"organization_id": "other"}),
+        ("/messages", {"target": {"type": "user", "id": "theirs"}}),
+        ("/messages", {"target": {"type": "session", "id": "foreign"}}),
+        ("/messages", {"target": {"type": "organization", "id": "other"}}),
+        ("/messages", {"target": {"type": "connection", "id": "{theirs}"}}),
+        ("/messages/explain", {"target": {"type": "user", "id": "theirs"}}),
+        ("/messages/explain", {"target": {"type": "session", "id": "foreign"}}),
+        ("/users/theirs/messages", {}),
+        ("/sessions/foreign/messages", {}),
+    ],
+)
+def test_naming_what_is_outside_is_forbidden(
+    world: World, path: str, body: dict[str, dict[str, str]]
+) -> None:
+    if body.get("target", {}).get("type") == "connection":
+        body = {"target": {"type": "connection", "id": world.theirs.id}}
+    answer = world.server.post(path, {**NEWS, **body}, world.manager)
+    assert answer.problem == (403, "forbidden")
+    assert not heard(world.theirs)
+
+
+def test_inside_it_may_publish_to_everything(world: World) -> None:
+    for target, matched in (
+        ({"type": "user", "id": "mine"}, 1),
+        ({"type": "organization", "id": "acme"}, 1),
+        ({"type": "session", "id": "ours"}, 2),  # the customer of no organization included
+        ({"type": "role", "id": "user"}, 1),
+        ({"type": "connection", "id": world.mine.id}, 1),
+    ):
+        body = {**NEWS, "target": target}
+        assert world.server.post("/messages", body, world.manager).ok["matched"] == matched
+
+
+def test_the_table_can_be_configured(start: Start) -> None:
+    server = start(permissions={"user": ["stats:read"], "admin": ["audit:read"]})
+    assert server.get("/audit").status == 200
+    assert server.get("/stats").problem == (403, "forbidden")
+    assert server.get("/stats", TOKENS["user"]).status == 200

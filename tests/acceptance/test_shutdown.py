@@ -1,0 +1,151 @@
+"""Shutdown: everybody is told, in order and in time, whatever the clients do."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.acceptance.clients import CLOSE, V1, RawClient, knock
+from tests.acceptance.conftest import Connect, OpenRaw, Start
+from tests.acceptance.running_server import API, RunningServer
+from tests.acceptance.signing import token
+
+
+def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[RawClient]:
+    clients = []
+    for number in range(count):
+        client = raw(to=server)
+        client.open(token(f"u{number % 50}", sessions="*"), path)
+        clients.append(client)
+    return clients
+
+
+def test_two_hundred_clients_are_told_when_to_come_back(start: Start, raw: OpenRaw) -> None:
+    server = start()
+    clients = crowd(server, raw, 200, "/ws/chat/session/s1")
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    delays = []
+    for client in clients:
+        while (notice := client.message())["type"] in ("session_joined", "user_status_update"):
+            assert notice.get("status") != "offline"  # nobody is told that the others go
+        assert notice["type"] == "server_draining"
+        assert notice["timestamp"]
+        delays.append(notice["reconnect_after_ms"])
+        opcode, payload = client.frame()
+        assert opcode == CLOSE
+        assert int.from_bytes(payload[:2], "big") == 1012
+        assert f"reconnect_after_ms={delays[-1]}" in payload[2:].decode()
+        client.send_frame(CLOSE, payload[:2])
+        client.close()
+    assert len(set(delays)) == 200
+    assert max(delays) - min(delays) > 1000
+    assert server.wait() == 0
+    assert time.monotonic() - started < 10
+
+
+def test_while_it_drains_nobody_is_let_in_and_health_says_so(start: Start, raw: OpenRaw) -> None:
+    server = start()
+    bearer = token("latecomer")
+    (holder,) = crowd(server, raw, 1, "/ws/chat")  # does not answer the close frame
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    server.until(lambda: server.health()["status"], lambda status: status == "draining")
+    health = server.request("GET", f"{API}/health")
+    assert health.status == 503
+    with pytest.raises(InvalidStatus) as refusal:
+        knock(server, bearer=bearer, offers=())
+    assert refusal.value.response.status_code == 503
+    assert json.loads(refusal.value.response.body)["code"] == "draining"
+    assert int(refusal.value.response.headers["Retry-After"]) > 0
+    probe = server.request("GET", "/ws/chat", bearer=bearer)
+    assert probe.problem == (503, "draining")
+    code, reason = knock(server, bearer=bearer).closed()
+    assert code == 1013
+    assert reason
+    assert server.get("/stats").status == 200  # asked and answered until the end
+    assert server.wait() == 0
+    assert 1 < time.monotonic() - started < 10
+    assert holder.message("server_draining")
+
+
+def test_clients_that_never_read_do_not_hold_it(start: Start, raw: OpenRaw) -> None:
+    server = start()
+    clients = []
+    for number in range(5):
+        client = raw(to=server, receive_buffer=4096)
+        client.open(token(f"u{number}"))
+        clients.append(client)
+    text = {"type": "filler", "data": "x" * 300_000}
+    while server.get("/stats").ok["queued_bytes"] == 0:  # the kernel takes the first megabytes
+        assert server.post("/broadcast", text).ok["matched"] == 5
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert time.monotonic() - started < 10
+
+
+def test_what_is_queued_is_flushed_first(start: Start, raw: OpenRaw) -> None:
+    server = start()
+    client = raw(to=server, receive_buffer=4096)
+    client.open(token("reader"))
+    for number in range(3):
+        server.post("/broadcast", {"type": "filler", "data": [number, "x" * 250_000]})
+    server.signal(signal.SIGTERM)
+    server.wait_for_line("stopping")
+    received = [client.message()["type"] for _ in range(4)]
+    assert received == ["filler", "filler", "filler", "server_draining"]
+    assert client.closed()[0] == 1012
+    assert server.wait() == 0
+
+
+def test_a_second_signal_ends_it_at_once(start: Start, raw: OpenRaw) -> None:
+    server = start()
+    crowd(server, raw, 3, "/ws/chat")  # none of which answers
+    server.signal(signal.SIGTERM)
+    server.wait_for_line("stopping")
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    server.wait()
+    assert time.monotonic() - started < 1
+
+
+def test_clients_of_a_library_see_1012(start: Start, connect: Connect) -> None:
+    server = start()
+    clients = [
+        connect("u1", to=server, v1=True),
+        connect("u2", to=server, v1=False),
+        connect("u3", "/ws/admin/monitor", to=server, role="admin"),
+    ]
+    server.signal(signal.SIGINT)
+    for client in clients:
+        code, reason = client.closed()
+        assert code == 1012
+        assert re.search(r"reconnect_after_ms=\d+", reason)
+        assert client.pushes[-1]["type"] == "server_draining"
+        assert client.socket.subprotocol in (V1, None)
+    assert server.wait() == 0
+
+
+def test_requests_under_way_are_finished(start: Start, raw: OpenRaw) -> None:
+    server = start()
+    client = raw(to=server)  # speaks HTTP only, slowly
+    head = f"POST {API}/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    bearer = token("admin", role="admin")
+    body = b'{"type": "news"}'
+    client.socket.sendall(
+        f"{head}Authorization: Bearer {bearer}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
+    holder = raw(to=server)
+    holder.open(token())
+    server.signal(signal.SIGTERM)
+    holder.message("server_draining")
+    client.socket.sendall(body)
+    assert client.response().ok["matched"] == 0
+    assert holder.closed()[0] == 1012
+    assert server.wait() == 0
