@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 class Clock:
     """The machine's clocks. Timers and limits use ``monotonic``; tokens and timestamps ``wall``."""
 
-    def monotonic(self) -> float:
-        """Seconds that only ever grow; the zero point means nothing."""
-        return time.monotonic()
+    # The functions themselves: these are called several times for each message.
+    monotonic = staticmethod(time.monotonic)
+    """Seconds that only ever grow; the zero point means nothing."""
 
-    def wall(self) -> float:
-        """Seconds since the epoch, UTC; may jump when the machine's clock is set."""
-        return time.time()
+    wall = staticmethod(time.time)
+    """Seconds since the epoch, UTC; may jump when the machine's clock is set."""
 
 
 def rfc3339(seconds: float) -> str:
@@ -25,4 +25,10 @@ def rfc3339(seconds: float) -> str:
     that is read and written again stays the same.
     """
     whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
+    return f"{_second(whole)}.{micros // 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(whole: int) -> str:
+    """The part that thousands of timestamps in a row have in common."""
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}"

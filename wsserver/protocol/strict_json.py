@@ -55,7 +55,10 @@ def _surely_unique(raw: bytes, value: Any) -> bool:
     """
     if type(value) is not dict or b"\\" in raw or b"[" in raw or raw.count(b"{") != 1:
         return False
-    strings = len(value) + sum(type(member) is str for member in value.values())
+    strings = len(value)
+    for member in value.values():
+        if type(member) is str:
+            strings += 1
     return raw.count(b'"') == 2 * strings
 
 
