@@ -39,6 +39,8 @@ class _LineFormatter(logging.Formatter):
 
     def trace_of(self, record: logging.LogRecord) -> str:
         """The traceback and the stack, "" without either."""
+        if not (record.exc_info or record.stack_info):
+            return ""
         parts = []
         if record.exc_info and record.exc_info[1] is not None:
             parts.append("".join(traceback.format_exception(record.exc_info[1])).rstrip())
