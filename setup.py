@@ -69,6 +69,7 @@ setup(
             "schemathesis>=4.32,<5",
             "kosoku==0.1.0",
             "playwright>=1.65,<2",
+            "uvloop>=0.23,<1",  # the server is tested on both loops
             "docutils>=0.22,<0.24",
             "ruff>=0.17.6,<0.18",
             "mypy>=2.4,<2.5",

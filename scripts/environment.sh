@@ -14,19 +14,39 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
+# Root on Debian may install packages; anybody else gets false.
+apt_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    say "$0: installing $* with apt-get"
+    {
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" || {
+            apt-get update -qq &&
+                DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@"
+        }
+    } </dev/null >/dev/null 2>&1
+}
+
+can_make_environments() {
+    "$1" -c 'import ensurepip, venv' >/dev/null 2>&1
+}
+
 # Sets python to an interpreter that can make virtual environments.
 find_python() {
     without_venv=
     for python in python3.13 python3.12 python3.11 python3 python; do
         is_new_enough "$python" || continue
-        if "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+        if can_make_environments "$python"; then
             return
         fi
         without_venv=${without_venv:-$python}
     done
     if [ -n "$without_venv" ]; then
-        version=$("$without_venv" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-        die "$0: $without_venv has no ensurepip, so it cannot make a virtual environment." \
+        python=$without_venv
+        version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+        if apt_install "python$version-venv" && can_make_environments "$python"; then
+            return
+        fi
+        die "$0: $python has no ensurepip, so it cannot make a virtual environment." \
             "Install it: apt-get install python$version-venv (Debian, Ubuntu)"
     fi
     die "$0: needs Python 3.11 or newer, and found none as python3.13, python3.12, python3.11," \
@@ -41,17 +61,39 @@ fingerprint() {
     } | cksum
 }
 
+# is_installed serve|test FINGERPRINT: is .venv there with what is needed?
+is_installed() {
+    is_new_enough .venv/bin/python || return 1
+    # The tests' packages include the server's.
+    for kind in "$1" test; do
+        [ "$(cat ".venv/installed-$kind" 2>/dev/null)" = "$2" ] && return
+    done
+    return 1
+}
+
 # ensure_installed serve|test: leaves .venv with what is needed; true if it had to install.
 ensure_installed() {
     wanted=$(fingerprint)
-    if is_new_enough .venv/bin/python; then
-        # The tests' packages include the server's.
-        for kind in "$1" test; do
-            if [ "$(cat ".venv/installed-$kind" 2>/dev/null)" = "$wanted" ]; then
-                return 1
-            fi
-        done
+    if is_installed "$1" "$wanted"; then
+        return 1
     fi
+    # One at a time, where the system has flock; who waited may find all done.
+    exec 9>.venv.lock
+    if command -v flock >/dev/null && ! flock -n 9; then
+        say "$0: waiting for another installation into .venv"
+        flock 9
+    fi
+    status=1
+    if ! is_installed "$1" "$wanted"; then
+        install_packages "$1" "$wanted"
+        status=0
+    fi
+    exec 9>&-
+    return $status
+}
+
+# install_packages serve|test FINGERPRINT
+install_packages() {
     if ! is_new_enough .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         find_python
         say "$0: making .venv with $("$python" --version)"
@@ -66,5 +108,5 @@ ensure_installed() {
     # Editable, so that a changed source needs no new installation.
     PIP_USER=0 .venv/bin/python -m pip install -qq --disable-pip-version-check \
         --editable "$packages" >&2 || die "$0: the installation failed; run it again when mended"
-    printf '%s\n' "$wanted" >".venv/installed-$1"
+    printf '%s\n' "$2" >".venv/installed-$1"
 }

@@ -71,6 +71,19 @@ def test_files_are_left_for_wsctl_and_taken_away(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_server_leaves_the_files_of_a_later_one_alone(tmp_path: Path) -> None:
+    with (
+        ServerProcess(tmp_path, "--dev", "--database", "1.db") as first,
+        ServerProcess(tmp_path, "--dev", "--database", "2.db") as second,
+    ):
+        hint(second, "websocket")
+        assert first.stop() == 0
+        assert json.loads((tmp_path / "var" / SERVER_FILE).read_text())["url"] == second.url
+        assert (tmp_path / "var" / TOKEN_FILE).exists()
+        assert second.stop() == 0
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["dev-jwt-secret"]
+
+
 def test_the_secret_stays_from_one_start_to_the_next(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
         token = server.token("u1", "user")

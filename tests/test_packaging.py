@@ -102,6 +102,17 @@ def program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def begin(root: Path, script: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(root / "scripts" / script)],
+        cwd="/",
+        env={"PATH": str(root / "bin")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def start(root: Path, script: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(root / "scripts" / script), *args],
@@ -136,6 +147,53 @@ def test_a_python_without_ensurepip_says_what_to_install(machine: Path) -> None:
     done = start(machine, "serve")
     assert done.returncode == 1
     assert "apt-get install python3.11-venv" in done.stderr
+
+
+# Learns to make environments once the package is there.
+FAKE_BARE_PYTHON = """
+case "$*" in
+    *ensurepip*) exec test -e installed-venv ;;
+    *print*) echo 3.11 ;;
+    *"-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;
+    *"-m wsserver"*) echo "served" ;;
+esac
+"""
+
+
+def test_root_on_debian_gets_ensurepip_installed(machine: Path) -> None:
+    for tool in ("id", "test"):
+        (machine / "bin" / tool).unlink(missing_ok=True)
+    program(machine / "bin" / "id", "echo 0")
+    program(machine / "bin" / "test", "[ -e installed-venv ]")
+    program(machine / "bin" / "python3", FAKE_BARE_PYTHON)
+    program(machine / "bin" / "apt-get", 'echo "$@" >>asked; : >installed-venv')
+    done = start(machine, "serve")
+    assert (done.returncode, done.stdout) == (0, "served\n"), done.stderr
+    asked = (machine / "asked").read_text().splitlines()
+    assert asked == ["install -qq --no-install-recommends python3.11-venv"]
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock")
+def test_two_that_start_at_once_install_once(machine: Path) -> None:
+    flock = shutil.which("flock")
+    assert flock is not None
+    (machine / "bin" / "flock").symlink_to(flock)
+    os.mkfifo(machine / "gate")
+    program(
+        machine / "bin" / "python3.12",
+        'case "$*" in *"pip install"*) cat gate ;; esac' + FAKE_PYTHON,
+    )
+    with begin(machine, "serve") as first:
+        assert first.stderr is not None
+        while "installing into .venv" not in first.stderr.readline():
+            assert first.poll() is None
+        with begin(machine, "serve") as second:
+            assert second.stderr is not None
+            assert "waiting for another installation" in second.stderr.readline()
+            (machine / "gate").write_text("")
+            said = [first.stderr.read(), second.stderr.read()]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert sum(text.count("installed: ") for text in said) == 1
 
 
 def test_serve_installs_once_and_starts_in_the_root(machine: Path) -> None:

@@ -31,17 +31,23 @@ def in_order(stats: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Two columns for people, ``field`` and ``value``; percentiles share a row."""
-    nested = {name: value for name, value in stats.items() if isinstance(value, Mapping)}
+    """Rows of ``field``, ``value`` and ``rate`` for people: few enough for a terminal's 24 lines.
+
+    A rate stands beside its counter, percentiles share a row.
+    """
+    rates = dict(stats.get("rates") or {})
     rows = [
-        {"field": label(name), "value": shown(name, value)}
+        {
+            "field": label(name),
+            "value": shown(name, value),
+            "rate": shown("_per_s", rates.pop(f"{name}_per_s", None)),
+        }
         for name, value in in_order(stats).items()
-        if name in stats and name not in nested
+        if not isinstance(stats.get(name, {}), Mapping)
     ]
-    for name, figures in nested.items():
-        if name == "rates":
-            rows += [{"field": label(k), "value": shown(k, v)} for k, v in figures.items()]
-        else:
+    rows += [{"field": label(k), "value": "", "rate": shown(k, v)} for k, v in rates.items()]
+    for name, figures in stats.items():
+        if isinstance(figures, Mapping) and name != "rates":
             rows.append(_percentiles(name, figures))
     return rows
 
@@ -49,9 +55,10 @@ def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
 def _percentiles(name: str, figures: Mapping[str, Any]) -> dict[str, str]:
     field = f"{label(name)} {'/'.join(figures)}"
     if all(value is None for value in figures.values()):
-        return {"field": field, "value": "-"}
+        return {"field": field, "value": "-", "rate": ""}
     values = "/".join("-" if value is None else plain(value) for value in figures.values())
-    return {"field": field, "value": values + (" ms" if name.endswith("_ms") else "")}
+    unit = " ms" if name.endswith("_ms") else ""
+    return {"field": field, "value": values + unit, "rate": ""}
 
 
 def label(name: str) -> str:

@@ -16,7 +16,7 @@ from wsctl.tokens import read_secret, sign
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 DEV_FOLDER = Path("var")
-DEV_SERVER, DEV_SECRET = "dev-server.json", "dev-jwt-secret"
+DEV_SERVER, DEV_SECRET, DEV_TOKEN = "dev-server.json", "dev-jwt-secret", "dev-admin-token"
 _DEV_TOKEN_TTL_S = 300
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # What RFC 6750 §2.1 allows in a bearer token; anything else could break out of the header.
@@ -132,9 +132,17 @@ def resolve(
         target.given_token = env_token.strip()
     elif is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
-    elif target.url == (dev_url or DEFAULT_URL) and (folder / DEV_SECRET).is_file():
-        target.dev_secret_file = folder / DEV_SECRET
+    elif target.url == (dev_url or DEFAULT_URL):
+        _find_dev_token(target, folder)
     return target
+
+
+def _find_dev_token(target: Target, folder: Path) -> None:
+    """A secret makes tokens for as long as the server runs; the token beside it lasts a day."""
+    if (folder / DEV_SECRET).is_file():
+        target.dev_secret_file = folder / DEV_SECRET
+    elif (folder / DEV_TOKEN).is_file():
+        target.token_file = folder / DEV_TOKEN
 
 
 def _dev_server(folder: Path) -> str | None:

@@ -62,10 +62,9 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``."""
-    millis = round(seconds * 1000)
-    moment = datetime.fromtimestamp(millis // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{millis % 1000:03d}Z"
+    """Seconds since the epoch as RFC 3339 UTC, cut to milliseconds as the server does."""
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
 
 
 def epoch(value: Any) -> float | None:

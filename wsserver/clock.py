@@ -19,7 +19,10 @@ class Clock:
 
 
 def rfc3339(seconds: float) -> str:
-    """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``."""
-    whole = int(seconds // 1)
-    millis = int((seconds - whole) * 1000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+    """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``.
+
+    What is beyond a millisecond is cut off, so that a text never lies after its moment; a text
+    that is read and written again stays the same.
+    """
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"

@@ -26,8 +26,9 @@ CONSOLE_TICKET_S = 600.0
 def first_steps(system: System, settings: Settings, url: str) -> Iterator[str]:
     """Leave address and token in ``data_dir`` for ``wsctl``; yields a text with what to try.
 
-    The files go at the end. Raises ``ConfigFaults`` where they cannot be written. With somebody
-    else's keys there are no tokens of our own: no files, and an empty text.
+    The files go at the end; where servers share a folder, they are the last one's. Raises
+    ``ConfigFaults`` where they cannot be written. With somebody else's keys there are no tokens of
+    our own: no files, and an empty text.
     """
     secret = secret_bytes(settings)
     if secret is None:
@@ -45,13 +46,16 @@ def first_steps(system: System, settings: Settings, url: str) -> Iterator[str]:
         f"  wsctl      {_wsctl_line(url, token_file)}",
         f"  websocket  {_websocket_line(url, sign_hs256(secret, user))}",
     )
+    ours = json.dumps({"url": url, "pid": os.getpid()}) + "\n"
     try:
-        _write_private(server_file, json.dumps({"url": url, "pid": os.getpid()}))
-        _write_private(token_file, sign_hs256(secret, admin))
+        _write_private(server_file, ours)
+        _write_private(token_file, sign_hs256(secret, admin) + "\n")
         yield "\n".join(lines) + "\n"
     finally:
-        for path in (server_file, token_file):
-            path.unlink(missing_ok=True)
+        # A server on another database may have come to the same folder since.
+        if server_file.exists() and server_file.read_text(encoding="utf-8") == ours:
+            for path in (server_file, token_file):
+                path.unlink(missing_ok=True)
 
 
 def _wsctl_line(url: str, token_file: Path) -> str:
@@ -84,7 +88,7 @@ def _write_private(path: Path, text: str) -> None:
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+            file.write(text)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise ConfigFaults([Fault("data_dir", "start", message)]) from None

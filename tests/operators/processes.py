@@ -7,10 +7,11 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -148,6 +149,21 @@ class ServerProcess:
             self._process.kill()
         self._process.wait()
         self._reader.join()
+
+
+@contextlib.contextmanager
+def silent_client(server: ServerProcess) -> Iterator[socket.socket]:
+    """A client that never answers: one such keeps a server draining for a while."""
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
+        client.sendall(
+            f"GET /ws/chat?token={server.token('silent', 'user')} HTTP/1.1\r\n"
+            f"Host: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert client.recv(4096).startswith(b"HTTP/1.1 101")
+        yield client
 
 
 def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.operators.conftest import Run
-from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, environment
+from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, environment, silent_client
 from wsctl.fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]
@@ -109,7 +109,9 @@ def line_of(process: subprocess.Popen[str]) -> str:
 def test_stats_in_every_format(ctl: Run, clients: dict[str, ClientConnection]) -> None:
     table = ctl("stats")
     assert table.exit_code == 0
-    shown = dict(line.split("  ", 1) for line in table.stdout.splitlines()[1:])
+    lines = table.stdout.splitlines()
+    assert len(lines) + 2 <= 24, "with the live view's own two lines, a usual terminal shows it all"
+    shown = dict(line.split("  ", 1) for line in lines[1:])
     assert shown["total connections"].strip() == "2"
     assert "deliver p50/p95/p99/max" in shown
     assert max(map(cell_len, table.stdout.splitlines())) <= 80
@@ -271,6 +273,18 @@ def test_a_monitor_shows_only_what_was_asked_for(
             assert "session_id=s1" in line
 
 
+def test_a_monitor_shows_people_what_was_said(
+    server: ServerProcess, clients: dict[str, ClientConnection]
+) -> None:
+    with started(server, "monitor", "--events", "message_*", "-o", "table") as monitor:
+        assert monitor.stderr is not None
+        monitor.stderr.readline()
+        message = {"type": "send_message", "session_id": "s1", "content": "你好", "ref": 1}
+        clients["u1"].send(json.dumps(message))
+        line = line_of(monitor)
+        assert line.rstrip().endswith(" message=你好")
+
+
 def test_a_monitor_gets_statistics_as_often_as_it_likes(server: ServerProcess) -> None:
     flags = ("--events", "stats_update", "--interval", "100ms")
     with started(server, "monitor", *flags) as monitor:
@@ -286,7 +300,7 @@ def test_stats_watch_writes_line_after_line(server: ServerProcess) -> None:
         watch.send_signal(signal.SIGINT)
         assert watch.wait(PATIENCE_S) == 130
         assert watch.stderr is not None
-        assert watch.stderr.read() == ""
+        assert watch.stderr.read().strip() == ""
     with started(server, "stats", "--watch", "--interval", "50ms", "-o", "csv") as watch:
         header, row = line_of(watch).split(","), line_of(watch).split(",")
         assert header[:2] == ["timestamp", "total_connections"]
@@ -434,10 +448,11 @@ def test_exit_codes(run: Run, server: ServerProcess, tmp_path: Path) -> None:
 def test_health_of_a_server_that_drains_is_1_and_of_one_that_is_gone_3(
     run: Run, tmp_path: Path
 ) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
-        with connect(server.websocket("/ws/chat", server.token())) as idle:
-            receive(idle, "connection_established")
-            idle.socket.shutdown(1)  # reads on, says nothing any more
-            assert run("--url", server.url, "health").exit_code == 0
-        assert server.stop() == 0
+    with ServerProcess(tmp_path, "--dev") as server, silent_client(server):
+        assert run("--url", server.url, "health").exit_code == 0
+        server.kill(signal.SIGTERM)
+        server.wait_for("stopping")
+        draining = run("--url", server.url, "health")
+        assert (draining.exit_code, "draining" in draining.stdout) == (1, True)
+        assert server.stop() == 1, "cut short"
         assert run("--url", server.url, "health").exit_code == 3

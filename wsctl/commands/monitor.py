@@ -105,6 +105,8 @@ def describe(push: dict[str, Any]) -> tuple[str, str]:
 
 
 def _line(name: str, fields: dict[str, Any]) -> str:
+    if isinstance(fields.get("message"), dict):  # of a chat; -o json has all of it
+        fields = {**fields, "message": fields["message"].get("content")}
     told = (
         f"{key}={_shown(value)}"
         for key, value in fields.items()

@@ -16,7 +16,11 @@ from wsctl.shape import command
 from wsctl.text import one_line
 from wsctl.times import Duration, clock_time
 
-_COLUMNS = [Column("FIELD", "field"), Column("VALUE", "value", right=True)]
+_COLUMNS = [
+    Column("FIELD", "field"),
+    Column("VALUE", "value", right=True),
+    Column("RATE", "rate", right=True),
+]
 
 
 def check(stats: dict[str, Any]) -> dict[str, Any]:
@@ -131,5 +135,6 @@ def _live(environment: Environment, samples: Iterator[dict[str, Any] | str]) -> 
             else:
                 status = f"{clock_time(_now())}  {url}  Ctrl-C ends"
                 titles = [(column.title, column.right) for column in _COLUMNS]
-                table = make(titles, [[row["field"], row["value"]] for row in people_rows(sample)])
+                rows = people_rows(sample)
+                table = make(titles, [[row[column.key] for column in _COLUMNS] for row in rows])
             live.update(Group(Text(status), table), refresh=True)

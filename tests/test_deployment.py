@@ -1,0 +1,195 @@
+"""What docs/deployment.rst says can be loaded, run and seen."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, refused
+from tests.rst_blocks import block, table
+from wsserver.config import load_settings
+from wsserver.identity import sign_hs256
+from wsserver.process import EXIT_FAILED
+from wsserver.web.server import KEPT_BACK
+
+DOCUMENT = "docs/deployment.rst"
+
+
+def toml(folder: Path) -> str:
+    """The example's settings with its folders moved into ``folder``."""
+    (folder / "jwt-secret").write_text(SECRET)
+    return (
+        block(DOCUMENT, "wsserver.toml")
+        .text.replace("/var/lib/wsserver", str(folder / "data"))
+        .replace("/etc/wsserver", str(folder))
+    )
+
+
+def unit() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, delimiters="=")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(block(DOCUMENT, "wsserver.service").text)
+    return parser
+
+
+def test_the_settings_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(toml(tmp_path))
+    done = refused("config", "check", "--config", "c.toml", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_starts_what_there_is_and_outlasts_the_draining(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(toml(tmp_path))
+    settings = load_settings(tmp_path / "c.toml", {}, {}, False)
+    service = unit()["Service"]
+    program, *args = shlex.split(service["ExecStart"])
+    assert Path(program).name == "wsserver"
+    args[args.index("/etc/wsserver/wsserver.toml")] = "c.toml"
+    done = refused(*args, "--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert float(service["TimeoutStopSec"]) > settings.drain_timeout_s + 2
+    assert int(service["LimitNOFILE"]) >= settings.max_connections + KEPT_BACK
+    assert service["RestartPreventExitStatus"] == "78"
+    assert str(EXIT_FAILED) not in service["RestartPreventExitStatus"].split()
+    assert f"/var/lib/{service['StateDirectory']}" in block(DOCUMENT, "wsserver.toml").text
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    path = tmp_path / "wsserver.service"
+    text = block(DOCUMENT, "wsserver.service").text
+    path.write_text(text.replace("/opt/wsserver/bin/wsserver", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True)
+    assert str(path) not in done.stderr
+
+
+def test_the_metrics_exist(tmp_path: Path) -> None:
+    names = [row[0].partition("{")[0] for row in table(DOCUMENT, "metrics")]
+    assert names
+    with ServerProcess(tmp_path, "--dev") as server, urlopen(f"{server.url}/metrics") as answer:
+        text = answer.read().decode()
+    for name in names:
+        assert f"# TYPE {name.removesuffix('_total')}" in text, name
+
+
+def test_the_backup_is_whole_while_the_server_runs(tmp_path: Path) -> None:
+    (command,) = block(DOCUMENT, "backup-command").commands
+    copy = tmp_path / "copy.sqlite3"
+    words = shlex.split(command)
+    words[0] = sys.executable
+    with ServerProcess(tmp_path, "--dev", env={"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}):
+        words[-2:] = [str(tmp_path / "var/wsserver.sqlite3"), str(copy)]
+        subprocess.run(words, check=True, capture_output=True)
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM snapshots").fetchone()[0] >= 0
+
+
+def test_proxies_have_to_be_patient_for_longer_than_the_heartbeat(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(toml(tmp_path))
+    settings = load_settings(tmp_path / "c.toml", {}, {}, False)
+    found = re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", block(DOCUMENT, "nginx.conf").text)
+    assert found == [f"{3 * settings.heartbeat_interval_s:.0f}"] * 2
+
+
+# With nginx itself
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        return int(chosen.getsockname()[1])
+
+
+@contextmanager
+def nginx(folder: Path, server: str) -> Iterator[str]:
+    """nginx with the document's configuration, without TLS; its address."""
+    port = free_port()
+    text = block(DOCUMENT, "nginx.conf").text
+    for old, new in (
+        ("listen 443 ssl;", f"listen 127.0.0.1:{port};"),
+        ("127.0.0.1:8765", server.removeprefix("http://")),
+        ("/var/log/nginx", str(folder)),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    text = re.sub(r"\n *ssl_certificate\S* .*;", "", text)
+    places = "".join(
+        f"{name}_temp_path {folder}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    conf = folder / "nginx.conf"
+    conf.write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"events {{ worker_connections 64; }}\nhttp {{\n{places}{text}\n}}\n"
+    )
+    tested = subprocess.run(
+        ["nginx", "-t", "-p", folder, "-c", conf], capture_output=True, text=True
+    )
+    assert tested.returncode == 0, tested.stderr
+    with subprocess.Popen(["nginx", "-p", folder, "-c", conf], stderr=subprocess.PIPE) as process:
+        try:
+            until_it_listens(port, process)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            continue
+        return
+    raise AssertionError("nginx has ended")
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx")
+def test_a_chat_through_nginx(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(toml(tmp_path))
+    admin, user = (
+        sign_hs256(SECRET.encode(), {"sub": role, "role": role, "exp": 2**33})
+        for role in ("admin", "user")
+    )
+    with ServerProcess(tmp_path, "--config", "c.toml") as server:
+        with nginx(tmp_path, server.url) as proxy:
+            host, port = proxy.split(":")
+            with (
+                socket.create_connection((host, int(port))) as sock,
+                connect(
+                    "ws://chat.example.com/ws/chat",
+                    sock=sock,
+                    additional_headers={
+                        "Authorization": f"Bearer {user}",
+                        "X-Forwarded-For": "203.0.113.9",
+                    },
+                ) as client,
+            ):
+                assert json.loads(client.recv(timeout=5))["user_id"] == "user"
+                request = Request(
+                    f"http://{proxy}/api/v1/websocket/connections",
+                    headers={"Authorization": f"Bearer {admin}", "Host": "chat.example.com"},
+                )
+                with urlopen(request) as answer:  # loopback
+                    (found,) = json.load(answer)["connections"]
+                # nginx saw this client on loopback, where trusted proxies are: as if one more
+                # of them had passed the address on.
+                assert found["remote_ip"] == "203.0.113.9"
+        assert server.stop() == 0
+    log = (tmp_path / "chat.access.log").read_text()
+    assert '"GET /ws/chat" 101' in log
