@@ -46,7 +46,7 @@ def test_both_pings_come_together_every_interval(raw: OpenRaw) -> None:
         seen.append(ping_id)
         client.send("pong", id=ping_id)
     assert len(set(seen)) == 5
-    assert 0.3 < time.monotonic() - started < 1.5
+    assert 0.3 < time.monotonic() - started < 3
 
 
 def test_silence_is_closed_with_4001_and_forgotten(raw: OpenRaw, server: RunningServer) -> None:
