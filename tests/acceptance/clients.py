@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -154,6 +155,23 @@ def knock(
         max_queue=None,  # what a test does not read must not hold up its goodbye
     )
     return Client(connection)
+
+
+def together(work: Callable[[int], Any], count: int) -> list[Any]:
+    """Do something in many threads that start at the same moment; returns what each gave."""
+    answers: list[Any] = [None] * count
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        barrier.wait(PATIENCE_S)
+        answers[number] = work(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    return answers
 
 
 class RawClient:

@@ -156,7 +156,7 @@ def test_typing_reaches_the_others_and_never_the_sender(connect: Connect, sessio
         assert "typing" not in {push["type"] for push in client.rest()}
 
 
-@pytest.mark.parametrize("ref", ["c7", "", "x" * 64, "引用", 0, -1, 7, 2**62])
+@pytest.mark.parametrize("ref", ["c7", "", "x" * 64, "引用", 0, -1, 7, 2**62, 10**30])
 def test_a_ref_comes_back_as_it_was(connect: Connect, ref: Any) -> None:
     client = connect()
     client.send("ping", ref=ref)
@@ -184,6 +184,9 @@ def test_a_bad_ref_is_not_echoed(connect: Connect, ref: Any) -> None:
         ("nonsense", "bad_json"),
         ('{"type":"ping","data":NaN}', "bad_json"),
         ('{"type":"ping","data":1e400}', "bad_json"),
+        ('{"type":"ping","data":' + "1" * 5000 + "}", "bad_json"),
+        ('\ufeff{"type":"ping"}', "bad_json"),
+        ('{"type":"ping"}{"type":"ping"}', "bad_json"),
         ('{"type":"ping","type":"ping"}', "bad_json"),
         ('{"type":"ping","data":{"a":1,"\\u0061":2}}', "bad_json"),
         ('{"type":"ping","data":"\\ud800"}', "bad_unicode"),

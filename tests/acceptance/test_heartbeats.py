@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
-from tests.acceptance.clients import CLOSE, PING, PONG, TEXT, RawClient
+from tests.acceptance.clients import CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, together
 from tests.acceptance.conftest import Connect, OpenRaw, Start
 from tests.acceptance.running_server import ROOT, RunningServer
 from tests.acceptance.signing import token
@@ -44,7 +46,7 @@ def test_both_pings_come_together_every_interval(raw: OpenRaw) -> None:
         seen.append(ping_id)
         client.send("pong", id=ping_id)
     assert len(set(seen)) == 5
-    assert 0.3 < time.monotonic() - started < 1.5
+    assert 0.3 < time.monotonic() - started < 3
 
 
 def test_silence_is_closed_with_4001_and_forgotten(raw: OpenRaw, server: RunningServer) -> None:
@@ -58,26 +60,29 @@ def test_silence_is_closed_with_4001_and_forgotten(raw: OpenRaw, server: Running
 
 
 def test_any_frame_is_life(raw: OpenRaw) -> None:
-    answers = {
-        "pong": lambda client: client.send_frame(PONG, b"unasked"),
-        "ping": lambda client: client.send_frame(PING, b""),
-        "command": lambda client: client.send("nonsense"),
-        "fragment": lambda client: client.send_frame(TEXT, b"{", final=False),
-    }
-    for name, answer in answers.items():
-        client = raw()
-        client.open(token(name))
+    fragments = itertools.chain([TEXT], itertools.repeat(CONTINUATION))
+    answers: list[Callable[[RawClient], None]] = [
+        lambda client: client.send_frame(PONG, b"unasked"),
+        lambda client: client.send_frame(PING, b""),
+        lambda client: client.send("nonsense"),
+        lambda client: client.send_frame(next(fragments), b" ", final=False),
+    ]
+    clients = [raw() for _ in answers]
+    for number, client in enumerate(clients):
+        client.open(token(f"lively{number}"))
+
+    def live(number: int) -> int:
+        """Answer pings for longer than the timeout; the last frame must be no close frame."""
         deadline = time.monotonic() + 1.2
-        is_first = True
         while time.monotonic() < deadline:
-            opcode, payload = client.frame()
-            assert opcode != CLOSE, (name, payload)
-            if opcode == PING and name != "fragment":
-                answer(client)
-            elif opcode == PING:
-                client.send_frame(TEXT if is_first else 0, b" ", final=False)
-                is_first = False
-        client.close()
+            opcode, _ = clients[number].frame()
+            if opcode == PING:
+                answers[number](clients[number])
+            elif opcode == CLOSE:
+                break
+        return opcode
+
+    assert CLOSE not in together(live, len(clients))
 
 
 def test_round_trips_are_measured(raw: OpenRaw, server: RunningServer) -> None:

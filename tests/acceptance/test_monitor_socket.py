@@ -35,7 +35,7 @@ def test_statistics_come_at_once_and_then_at_the_interval(monitor: Connect) -> N
     started = time.monotonic()
     for _ in range(6):
         client.await_push("stats_update")
-    assert 0.3 < time.monotonic() - started < 2
+    assert 0.3 < time.monotonic() - started < 3
     assert set(client.result("get_stats")) == set(stats)
     bare = client.call("get_stats")
     assert set(bare["result"]) == set(stats)

@@ -10,7 +10,7 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.acceptance.clients import CLOSE, V1, RawClient, knock
+from tests.acceptance.clients import CLOSE, TEXT, V1, RawClient, knock
 from tests.acceptance.conftest import Connect, OpenRaw, Start
 from tests.acceptance.running_server import API, RunningServer
 from tests.acceptance.signing import token
@@ -50,7 +50,7 @@ def test_two_hundred_clients_are_told_when_to_come_back(start: Start, raw: OpenR
 
 
 def test_while_it_drains_nobody_is_let_in_and_health_says_so(start: Start, raw: OpenRaw) -> None:
-    server = start()
+    server = start(drain_timeout_s=2)
     bearer = token("latecomer")
     (holder,) = crowd(server, raw, 1, "/ws/chat")  # does not answer the close frame
     started = time.monotonic()
@@ -74,20 +74,26 @@ def test_while_it_drains_nobody_is_let_in_and_health_says_so(start: Start, raw: 
     assert holder.message("server_draining")
 
 
-def test_clients_that_never_read_do_not_hold_it(start: Start, raw: OpenRaw) -> None:
+def test_clients_that_never_read_or_never_stop_do_not_hold_it(start: Start, raw: OpenRaw) -> None:
     server = start()
-    clients = []
     for number in range(5):
-        client = raw(to=server, receive_buffer=4096)
-        client.open(token(f"u{number}"))
-        clients.append(client)
-    text = {"type": "filler", "data": "x" * 300_000}
+        raw(to=server, receive_buffer=4096).open(token(f"deaf{number}"))
+    talker = raw(to=server)
+    talker.open(token("talker"))
+    text = {"type": "filler", "data": "x" * 300_000, "exclude_users": ["talker"]}
     while server.get("/stats").ok["queued_bytes"] == 0:  # the kernel takes the first megabytes
         assert server.post("/broadcast", text).ok["matched"] == 5
     started = time.monotonic()
     server.signal(signal.SIGTERM)
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        _talk_for_ever(talker)
     assert server.wait() == 0
     assert time.monotonic() - started < 10
+
+
+def _talk_for_ever(client: RawClient) -> None:
+    while True:
+        client.send_frame(TEXT, b'{"type":"pong","id":"' + b"x" * 10_000 + b'"}')
 
 
 def test_what_is_queued_is_flushed_first(start: Start, raw: OpenRaw) -> None:

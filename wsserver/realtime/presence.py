@@ -43,5 +43,4 @@ class Presence:
             for other in self._hub.of_session(session_id)
             if other.user_id != user_id and not other.is_monitor
         }
-        for other in concerned.values():
-            self._router.push(other, "user_status_update", **members)
+        self._router.push_many(concerned.values(), "user_status_update", **members)

@@ -17,6 +17,7 @@ from wsserver.realtime.hub import Hub
 from wsserver.realtime.statistics import Statistics
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
+from wsserver.wire.transport import Transport
 
 _websocket = attrgetter("websocket")
 
@@ -106,13 +107,23 @@ class Router:
             text = push(type_, rfc3339(self._clock.wall()), **members)
             connection.websocket.send(build_frame(text))
 
+    def push_many(
+        self, connections: Iterable[ConnectionInfo], type_: str, /, **members: Any
+    ) -> None:
+        """Push the same to several connections of this node, past the broker."""
+        transports = [c.websocket for c in connections if c.is_alive]
+        if transports:
+            self._write(transports, push(type_, rfc3339(self._clock.wall()), **members))
+
     def deliver(self, publication: Publication) -> Receipt:
-        """Write a publication to this node's connections: one frame, whoever gets it."""
-        started = self._clock.monotonic()
+        """Write a publication to this node's connections."""
         transports = list(map(_websocket, self.select(publication)))
-        if not transports:
-            return Receipt()
-        frame = build_frame(publication.payload)
+        return self._write(transports, publication.payload) if transports else Receipt()
+
+    def _write(self, transports: list[Transport], text: bytes) -> Receipt:
+        """One frame, whoever gets it."""
+        started = self._clock.monotonic()
+        frame = build_frame(text)
         if len(transports) <= FEW:
             sent = sum([transport.send(frame) for transport in transports])
         else:
