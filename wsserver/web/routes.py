@@ -115,6 +115,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="connections:read",
         handle=users.ping,
         request=requests.PingRequest,
+        is_body_optional=True,
         answer=answers.PingResult,
         summary="Ping all connections of a user and wait for the answers",
         tag="Users",
