@@ -431,8 +431,10 @@ def test_a_context_remembers_the_server(
     assert run("context", "remove", "here").exit_code == 0
 
 
-def test_exit_codes(run: Run, server: ServerProcess, tmp_path: Path) -> None:
-    os.chdir(tmp_path)
+def test_exit_codes(
+    run: Run, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     bad = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.canary"
     for token in (bad, server.token("u1", "user"), server.token(exp=1)):
         refused = run("--url", server.url, "--token", token, "stats")
