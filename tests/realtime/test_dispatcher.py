@@ -13,7 +13,8 @@ from tornado.ioloop import IOLoop
 from tests.realtime.fake_connections import fake_connection
 from tests.realtime.live_server import PING, Client, Live, MakeLive, settle
 from wsserver.clock import Clock
-from wsserver.realtime.dispatcher import BACKLOG_LIMIT, Dispatcher
+from wsserver.realtime import dispatcher
+from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.statistics import Statistics
 from wsserver.tasks import Tasks
@@ -158,17 +159,26 @@ async def test_a_slow_command_holds_up_nobody_else(live: Live, gate: Gate) -> No
     assert (await quick.call("ping"))["type"] == "pong"
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A limit that is reached with few messages."""
+    monkeypatch.setattr(dispatcher, "BACKLOG_LIMIT", 32)
+    return 32
+
+
 @pytest.mark.gen_test
-async def test_a_long_backlog_pauses_reading_until_there_is_room(live: Live, gate: Gate) -> None:
+async def test_a_long_backlog_pauses_reading_until_there_is_room(
+    live: Live, gate: Gate, few: int
+) -> None:
     client = await live.connect()
     client.send("presence", ref="slow", session_id="s1")
-    total = BACKLOG_LIMIT * 3
+    total = few * 3
     for n in range(total):
         client.send("ping", ref=n)
     for _ in range(10):
         await settle()
-    assert len(client.info.backlog) == BACKLOG_LIMIT
-    assert live.statistics.messages_received == BACKLOG_LIMIT + 1
+    assert len(client.info.backlog) == few
+    assert live.statistics.messages_received == few + 1
     await gate.open()
     refs = [(await client.message())["ref"] for _ in range(total + 1)]
     assert refs == ["slow", *range(total)]
@@ -176,19 +186,36 @@ async def test_a_long_backlog_pauses_reading_until_there_is_room(live: Live, gat
 
 @pytest.mark.gen_test
 async def test_one_slow_command_after_another_keeps_the_bound_and_the_order(
-    live: Live, gate: Gate
+    live: Live, gate: Gate, few: int
 ) -> None:
     client = await live.connect()
-    total = BACKLOG_LIMIT * 2
+    total = few * 2
     for n in range(total):
         client.send("presence", ref=n, session_id="s1")
     for n in range(total):
         for _ in range(4):
             await settle()
-        assert len(client.info.backlog) <= BACKLOG_LIMIT
+        assert len(client.info.backlog) <= few
         await gate.open()
         assert (await client.message())["ref"] == n
     assert (await client.call("ping"))["type"] == "pong"
+
+
+@pytest.mark.gen_test
+async def test_a_backlog_of_many_bytes_pauses_reading_too(
+    live: Live, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "BACKLOG_LIMIT_BYTES", 5000)
+    client = await live.connect()
+    client.send("presence", ref="slow", session_id="s1")
+    large = "x" * 1000
+    for n in range(20):
+        client.send("ping", ref=n, data=large)
+    for _ in range(10):
+        await settle()
+    assert len(client.info.backlog) == 5
+    await gate.open()
+    assert [(await client.message())["ref"] for _ in range(21)] == ["slow", *range(20)]
 
 
 @pytest.mark.gen_test

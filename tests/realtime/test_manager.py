@@ -387,3 +387,17 @@ async def test_many_comings_and_goings_leave_nothing(live: Live) -> None:
     assert len(live.manager.heartbeat._pings) == len(live.manager.heartbeat._deadlines) == 0
     if before:
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.gen_test
+async def test_people_who_all_leave_at_once_are_no_failed_sends(live: Live) -> None:
+    crowd = [await live.in_session(f"u{n}") for n in range(20)]
+    stays = await live.in_session("stays")
+    for client in crowd:
+        client.socket.close()
+    for client in crowd:
+        await settle()
+    left = [p["user_id"] for p in await stays.rest() if p["type"] == "session_left"]
+    assert sorted(left) == sorted(client.info.user_id for client in crowd)
+    assert live.statistics.errors == 0
+    assert live.statistics.disconnections == 20

@@ -21,6 +21,8 @@ class FakePoller:
     def __init__(self) -> None:
         self.calls: list[tuple[list[Any], bytes]] = []
 
+    unreported_ends = 0
+
     def send_many(self, transports: list[Any], frame: bytes) -> int:
         self.calls.append((transports, frame))
         return sum(transport.send(frame) for transport in transports)

@@ -28,8 +28,9 @@ from wsserver.wire.frames import build_frame
 
 log = logging.getLogger(__name__)
 
-BACKLOG_LIMIT = 32
-"""Frames that may wait behind a slow command before the connection's reading is paused."""
+BACKLOG_LIMIT = 1024
+BACKLOG_LIMIT_BYTES = 256 * 1024
+"""Messages that may wait behind a slow command before the connection's reading is paused."""
 
 Answer = tuple[str, dict[str, Any]]
 """A reply's type and members."""
@@ -41,11 +42,40 @@ class _InternalError(WsServerError):
     code = "internal_error"
 
 
+class Backlog:
+    """The messages that wait behind a connection's slow command."""
+
+    __slots__ = ("_messages", "_size")
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def is_full(self) -> bool:
+        """Is it enough for now?"""
+        return len(self._messages) >= BACKLOG_LIMIT or self._size >= BACKLOG_LIMIT_BYTES
+
+    def append(self, payload: bytes) -> None:
+        """Let one more wait."""
+        self._messages.append(payload)
+        self._size += len(payload)
+
+    def take(self) -> bytes:
+        """The one that has waited longest."""
+        payload = self._messages.popleft()
+        self._size -= len(payload)
+        return payload
+
+
 class Dispatcher:
     """Runs the commands of each connection one after the other, each answered exactly once.
 
     A handler that finishes at once costs no task. Behind one that waits, the connection's next
-    frames queue up; past ``BACKLOG_LIMIT`` its socket is not read any more until there is room.
+    frames queue up; past the limits of the backlog its socket is not read until all is worked off.
     """
 
     def __init__(
@@ -76,9 +106,9 @@ class Dispatcher:
             # A pong overtakes: the slow command may be the very ping that it answers.
             self._run(connection, payload)
         else:
-            backlog: deque[bytes] = connection.backlog
+            backlog: Backlog = connection.backlog
             backlog.append(payload)
-            if len(backlog) == BACKLOG_LIMIT:
+            if backlog.is_full:
                 connection.websocket.pause_reading()
 
     def spend(self, connection: ConnectionInfo) -> int:
@@ -116,7 +146,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
             return
-        connection.backlog = deque()
+        connection.backlog = Backlog()
         self._tasks.spawn(self._finish(connection, outcome, ref), name=f"command {type_}")
 
     async def _finish(
@@ -127,13 +157,14 @@ class Dispatcher:
             self._answer(connection, await outcome, ref)
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
-        backlog: deque[bytes] = connection.backlog
+        backlog: Backlog = connection.backlog
         connection.backlog = None
-        while backlog and connection.is_alive and connection.backlog is None:
-            self._run(connection, backlog.popleft())
-        if connection.backlog is not None:
-            connection.backlog.extend(backlog)  # behind another slow one; reading stays as it is
-        elif connection.is_alive:
+        while backlog and connection.is_alive:
+            self._run(connection, backlog.take())
+            if connection.backlog is not None:  # another slow one: the rest goes on waiting
+                connection.backlog = backlog
+                return
+        if connection.is_alive:
             connection.websocket.resume_reading()
 
     def _answer(self, connection: ConnectionInfo, outcome: Outcome, ref: Ref | None) -> None:

@@ -121,7 +121,15 @@ class Router:
         return self._write(transports, publication.payload) if transports else Receipt()
 
     def _write(self, transports: list[Transport], text: bytes) -> Receipt:
-        """One frame, whoever gets it."""
+        """One frame, whoever gets it.
+
+        When many connections end at once, the first ones are announced while the hub still holds
+        the last ones: those are neither meant nor a failure.
+        """
+        if self._poller.unreported_ends:
+            transports = [transport for transport in transports if transport.is_open]
+            if not transports:
+                return Receipt()
         started = self._clock.monotonic()
         frame = build_frame(text)
         if len(transports) <= FEW:

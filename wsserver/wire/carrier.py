@@ -58,6 +58,8 @@ class Carrier:
         """Those with parsed messages to deliver in the next turn."""
         self._ended: list[tuple[Transport, Owner, int, str, bool]] = []
         """Ends to be reported as soon as no owner's code is on the stack."""
+        self.unreported_ends = 0
+        """Connections that have ended without their owners knowing yet."""
         self._telling = False
         self._in_batch = False
         self._dead_fds: list[int] = []
@@ -247,6 +249,7 @@ class Carrier:
             return
         transport._owner = None
         self._ended.append((transport, owner, code, reason, clean))
+        self.unreported_ends += 1
         if not self._in_batch and not self._telling:
             self._telling = True
             self._loop.add_callback(self.tell_ended)
@@ -257,6 +260,7 @@ class Carrier:
         while self._ended:
             ended, self._ended = self._ended, []
             for transport, owner, code, reason, clean in ended:
+                self.unreported_ends -= 1
                 try:
                     owner.on_close(transport, code, reason, clean)
                 except Exception:

@@ -96,6 +96,11 @@ class Poller:
         held = sum(each._out.size for each in self._carrier.blocked if each._out is not None)
         return held + self._fanout.pending_bytes
 
+    @property
+    def unreported_ends(self) -> int:
+        """How many connections have ended without their owners having been told yet."""
+        return self._carrier.unreported_ends
+
     def adopt(
         self, fd: int, owner: Owner, *, first: bytes = b"", greeting: bytes = b""
     ) -> Transport:
