@@ -395,8 +395,7 @@ async def test_people_who_all_leave_at_once_are_no_failed_sends(live: Live) -> N
     stays = await live.in_session("stays")
     for client in crowd:
         client.socket.close()
-    for client in crowd:
-        await settle()
+    await settle()
     left = [p["user_id"] for p in await stays.rest() if p["type"] == "session_left"]
     assert sorted(left) == sorted(client.info.user_id for client in crowd)
     assert live.statistics.errors == 0
