@@ -53,7 +53,7 @@ class Parts:
 
 
 class LoopLag:
-    """How late the event loop comes to what is due: the latest peak, fading by a tenth each time."""
+    """How late the event loop comes to what is due: the latest peak, fading."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
