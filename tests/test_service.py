@@ -16,7 +16,7 @@ from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import Newcomer
 from wsserver.realtime.statistics import REPORT_FIELDS
-from wsserver.service import Service
+from wsserver.service import LoopLag, Service
 from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 
@@ -235,8 +235,31 @@ async def test_a_full_server_or_a_lagging_loop_is_degraded(
     await connect(service)
     health = service.health()
     assert (health["status"], health["checks"]["connections"]["open"]) == ("degraded", 1)
-    service._lag_s = 1.5
+    service.lag.note(1.5)
     assert service.health()["checks"]["loop"] == {"ok": False, "lag_ms": 1500.0}
+
+
+def test_a_lag_s_peak_fades() -> None:
+    lag = LoopLag()
+    seen = []
+    for late_s in (0.0, 1.0, 0.0, 0.85, 0.2):
+        lag.note(late_s)
+        seen.append((round(lag.seconds, 4), lag.is_high))
+    assert seen == [(0.0, False), (1.0, True), (0.9, False), (0.85, False), (0.765, False)]
+
+
+@pytest.mark.gen_test
+async def test_a_loop_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    lag = LoopLag()
+    watching = asyncio.ensure_future(lag.watch(1.0))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: time() + 3.0)
+    while not lag.seconds:
+        await asyncio.sleep(0)
+    assert 2.0 <= lag.seconds < 3.0
+    watching.cancel()
 
 
 @pytest.mark.gen_test

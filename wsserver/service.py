@@ -52,6 +52,30 @@ class Parts:
     keys: KeySource
 
 
+class LoopLag:
+    """How late the event loop comes to what is due: the latest peak, fading."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @property
+    def is_high(self) -> bool:
+        """Does everybody notice?"""
+        return self.seconds >= LAGGING_S
+
+    def note(self, late_s: float) -> None:
+        """Take in that something was done so much later than it was due."""
+        self.seconds = max(late_s, self.seconds * 0.9)
+
+    async def watch(self, period_s: float = LAG_INTERVAL_S) -> None:
+        """Measure again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + period_s
+            await asyncio.sleep(period_s)
+            self.note(loop.time() - due)
+
+
 class Service:
     """The whole server but for its HTTP side, which hangs on ``manager`` and friends."""
 
@@ -63,7 +87,7 @@ class Service:
         self.tasks = parts.tasks
         self._clock = parts.clock
         self._sequence = 0
-        self._lag_s = 0.0
+        self.lag = LoopLag()
         settings = parts.settings
         self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
 
@@ -100,9 +124,9 @@ class Service:
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
             ("prune", PRUNE_INTERVAL_S, self._prune),
-            ("loop lag", LAG_INTERVAL_S, lambda: None),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
+        self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:
         """Tell everybody to come back, flush the queues, close; let nobody in meanwhile.
@@ -137,7 +161,7 @@ class Service:
             "database": parts.database.health(),
             "broker": parts.broker.health(),
             "connections": {"ok": connections < limit, "open": connections, "limit": limit},
-            "loop": {"ok": self._lag_s < LAGGING_S, "lag_ms": round(self._lag_s * 1000, 1)},
+            "loop": {"ok": not self.lag.is_high, "lag_ms": round(self.lag.seconds * 1000, 1)},
             "errors": {
                 "ok": not self._alert.is_raised,
                 "threshold": self._alert.threshold,
@@ -161,9 +185,6 @@ class Service:
         due = loop.time() + period_s
         while True:
             await asyncio.sleep(due - loop.time())
-            late_s = loop.time() - due
-            if name == "loop lag":
-                self._lag_s = max(late_s, self._lag_s * 0.9)
             try:
                 outcome = work()
                 if outcome is not None:

@@ -115,6 +115,29 @@ def test_token_create_without_a_good_secret_is_2(run: Run) -> None:
     assert run("token", "create", "--user", "u", "--ttl", "0s").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--user", "a b"),
+        ("--user", ""),
+        ("--user", "张三"),
+        ("--user", "u1\n"),
+        ("--user", "u" * 129),
+        ("--organization", "o/1"),
+        ("--sessions", "s1,s 2"),
+        ("--sessions", "*,s1"),
+    ],
+)
+def test_token_create_refuses_what_is_no_id(
+    run: Run, monkeypatch: pytest.MonkeyPatch, option: str, text: str
+) -> None:
+    monkeypatch.setenv("WSSERVER_JWT_SECRET", SECRET)
+    result = run("token", "create", "--user", "u1", option, text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{option}: " in result.stderr
+    assert "is no id" in result.stderr
+
+
 def test_token_inspect_reads_times_and_says_what_it_did_not_check(run: Run) -> None:
     token = jwt.encode({"sub": "u1", "exp": 1_700_000_000, "sessions": ["a"]}, SECRET)
     result = run("token", "inspect", "-", stdin=token + "\n")

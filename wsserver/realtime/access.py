@@ -21,8 +21,7 @@ class SessionAccess:
     def allows(self, claims: Claims, session_id: str) -> bool:
         """May the bearer of these claims enter the session?"""
         return (
-            claims.sessions == "*"
-            or session_id in claims.sessions
+            claims.opens(session_id)
             or self._is_member(session_id, claims.sub)
             or self._permissions.allows(claims, "sessions:any")
         )

@@ -19,6 +19,7 @@ from wsserver.errors import (
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
 from wsserver.identity.ids import is_id
+from wsserver.identity.loopback import is_loopback
 from wsserver.protocol import strict_json
 from wsserver.protocol.requests import read_request
 from wsserver.realtime.actor import Actor
@@ -27,7 +28,7 @@ from wsserver.web.base import BaseHandler
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Call, Endpoint, Reply, json_reply
 from wsserver.web.idempotency import Claimed, claim, fingerprint
-from wsserver.web.proxies import FORWARDING_HEADERS, is_loopback
+from wsserver.web.proxies import FORWARDING_HEADERS
 from wsserver.web.queries import parse_pairs, read_query
 
 PAGE_POLICY = (
