@@ -250,6 +250,15 @@ async def test_a_wrong_body(server: Server, body: bytes, status: int, code: str)
         assert all(set(each) == {"field", "message"} for each in answer.json()["errors"])
 
 
+@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"'])
+@pytest.mark.gen_test
+async def test_a_body_that_is_no_object_is_named_as_a_whole(server: Server, body: bytes) -> None:
+    answer = await server.post("/broadcast", body)
+    document = answer.json()
+    assert [each["field"] for each in document["errors"]] == ["body"]
+    assert document["detail"].startswith("body: Expected object")
+
+
 @pytest.mark.gen_test
 async def test_a_ticket_needs_no_body(server: Server) -> None:
     for body in (None, b"", b"{}"):
