@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 
@@ -205,6 +206,28 @@ async def test_the_request_id_is_echoed_everywhere(server: Server) -> None:
     for path in (f"{API}/health", "/nowhere", f"{API}/stats", "/"):
         answer = await server.request("GET", path, headers={"X-Request-ID": "abc-1"})
         assert answer.headers["x-request-id"] == "abc-1", path
+
+
+@pytest.mark.parametrize("given", ["x" * 128, "!#$%&()*+,-./:;<>?@[]^_`{|}~", "4bf92f35-77b3"])
+@pytest.mark.gen_test
+async def test_visible_characters_are_echoed(server: Server, given: str) -> None:
+    answer = await server.request("GET", f"{API}/health", headers={"X-Request-ID": given})
+    assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["a b", "x status=200", "id=7", '"x"', "it's"])
+@pytest.mark.gen_test
+async def test_a_request_id_cannot_pretend_to_be_another_field_of_a_log_line(
+    server: Server, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = await server.request("GET", f"{API}/stats", headers={"X-Request-ID": given})
+    made = answer.headers["x-request-id"]
+    assert made.startswith("req_")
+    assert answer.json()["request_id"] == made
+    (line,) = [r.getMessage() for r in caplog.records if "path=/api" in r.getMessage()]
+    assert line.endswith(f" id={made}")
+    assert given not in line
 
 
 @pytest.mark.parametrize("given", ["x" * 129, "a\tb", "é", "\x7f"])
