@@ -153,7 +153,8 @@ class Service:
     def health(self) -> dict[str, Any]:
         """State and checks, with no secret in them.
 
-        ``status`` is ``ok``, ``degraded`` (serving, but somebody should look) or ``draining``.
+        ``status`` is ``ok``, ``degraded`` (somebody should look; it serves unless the check
+        ``connections`` says that it is full) or ``draining``.
         """
         manager, parts = self.manager, self._parts
         connections, limit = len(manager.hub), manager.limits.total

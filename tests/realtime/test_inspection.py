@@ -195,6 +195,30 @@ async def test_sessions_are_shown_with_people_members_and_position(
     assert live.inspection.session(live.actor(), "s_free")["users"] == []
 
 
+@pytest.mark.gen_test
+async def test_a_session_shows_my_people_and_its_customers_but_not_other_organizations(
+    live: Live, people: dict[str, Client]
+) -> None:
+    await people["free"].call("join_session", session_id="s_mixed")
+    await live.members.replace("s_mixed", ["mine", "other", "free", "absent"], "boss", 0.0)
+    manager = live.actor("manager", organization_id="o1")
+    for actor, expected in ((manager, "mine1 free"), (live.actor(), "mine1 other free")):
+        view = live.inspection.session(actor, "s_mixed")
+        (listed,) = [
+            each
+            for each in live.inspection.sessions(actor, ALL)["sessions"]
+            if each["session_id"] == "s_mixed"
+        ]
+        assert view == listed
+        answer = live.inspection.session_connections(actor, "s_mixed", ALL)
+        assert names(people, answer) == expected
+        assert view["connections"] == len(expected.split())
+        assert [user["user_id"] for user in view["users"]] == [
+            people[name].info.user_id for name in expected.split()
+        ]
+    assert live.inspection.session(manager, "s_mixed")["members"] == ["absent", "free", "mine"]
+
+
 def test_a_sessions_connections_are_those_of_the_scope(
     live: Live, people: dict[str, Client]
 ) -> None:

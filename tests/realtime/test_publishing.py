@@ -28,14 +28,14 @@ def broadcast(**body: Any) -> BroadcastRequest:
 
 @pytest.fixture
 def people(live: Live, io_loop: Any) -> dict[str, Client]:
-    """mine (o1, in s_mine and s_mixed), other (o2, in s_other and s_mixed), free (none)."""
+    """mine (o1), other (o2), free (none), each in a session of its own and in s_mixed."""
 
     async def connect() -> dict[str, Client]:
         people = {}
         for user, organization_id, sessions in (
             ("mine", "o1", ["s_mine", "s_mixed"]),
             ("other", "o2", ["s_other", "s_mixed"]),
-            ("free", None, ["s_free"]),
+            ("free", None, ["s_free", "s_mixed"]),
         ):
             people[user] = await live.connect(user, sessions="*", organization_id=organization_id)
             for session_id in sessions:
@@ -89,7 +89,7 @@ CONFINEMENT = [
     (("user", "offline"), "", ""),
     (("session", "s_mine"), "mine", "mine"),
     (("session", "s_other"), "other", None),
-    (("session", "s_mixed"), "mine other", "mine other"),
+    (("session", "s_mixed"), "mine other free", "mine free"),
     (("session", "s_free"), "free", "free"),
     (("session", "s_empty"), "", ""),
     (("organization", "o1"), "mine", "mine"),
@@ -128,6 +128,8 @@ async def test_a_manager_reaches_its_organization_alone(
         assert await who_got(people) == ""
         return
     explained = live.publishing.explain(boss, request)
+    assert "other" not in {who["user_id"] for who in explained["recipients"]}
+    assert {who["reason"] for who in explained["excluded"]} <= {"offline"}
     answer = await live.publishing.publish(boss, request)
     assert explained["matched"] == answer["matched"] == len(manager.split())
     assert await who_got(people) == manager

@@ -137,3 +137,23 @@ async def test_a_manager_is_kept_to_its_organization(server: Server) -> None:
         assert (await server.post(path, bearer=bearer, **hint)).code == "forbidden", path
     sent = (await server.post("/broadcast", bearer=bearer, **hint)).json()
     assert (sent["matched"], sent["sent"], sent["failed"]) == (1, 1, 0)
+
+
+@pytest.mark.gen_test
+async def test_history_and_metrics_are_the_whole_servers_for_a_manager_and_name_nobody(
+    server: Server,
+) -> None:
+    await server.connect("theirs", organization_id="o2")
+    await server.system.service._take_snapshot()
+    bearer = token("m", "manager", organization_id="o1")
+    assert (await server.get("/stats", bearer=bearer)).json()["total_connections"] == 0
+    history = await server.get("/stats/history", bearer=bearer)
+    assert (history.status, history.json()["snapshots"][0]["total_connections"]) == (200, 1)
+    metrics = await server.request(
+        "GET", "/metrics", bearer=bearer, headers={"X-Forwarded-For": "192.0.2.1"}
+    )
+    assert metrics.status == 200
+    assert b"wsserver_connections 1.0" in metrics.body
+    for answer in (history, metrics):
+        assert b"theirs" not in answer.body
+        assert b"o2" not in answer.body

@@ -90,9 +90,16 @@ class Publishing:
         return {"results": results}
 
     def explain(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
-        """Who would get a message and who not, and why; sends nothing."""
-        message = self._message(actor, request, target_of(request.target))
-        return self._router.explain(message)
+        """Who would get a message and who not, and why; sends nothing.
+
+        A role confined to an organization learns nothing of the others: their connections are
+        not among the excluded either.
+        """
+        target = target_of(request.target)
+        message = self._message(actor, request, target)
+        scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
+        is_session = target.type is TargetType.SESSION
+        return self._router.explain(message, scope.sees_in_session if is_session else scope.sees)
 
     def _message(self, actor: Actor, body: Body, target: Target) -> Message:
         self._permissions.require(actor.claims, PUBLISH)
@@ -115,6 +122,8 @@ class Publishing:
             target=target,
             message_id=message_id,
             organization_id=self._confinement(actor, target),
+            # A session's customers belong to no organization, yet to the session.
+            with_unaffiliated=target.type is TargetType.SESSION,
             exclude_users=frozenset(body.exclude_users),
         )
 
@@ -127,10 +136,8 @@ class Publishing:
         match target.type:
             case TargetType.USER if not scope.has_user(target.id):
                 raise Forbidden(f"user {target.id} is outside of your organization")
-            case TargetType.SESSION:
-                if not scope.has_session(target.id):
-                    raise Forbidden(f"session {target.id} is outside of your organization")
-                return None  # a session's customers belong to no organization, yet to the session
+            case TargetType.SESSION if not scope.has_session(target.id):
+                raise Forbidden(f"session {target.id} is outside of your organization")
             case TargetType.ORGANIZATION:
                 self._require_organization(actor, target.id)
             case TargetType.CONNECTION:

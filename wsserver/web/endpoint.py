@@ -20,6 +20,8 @@ PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed in"
 """Access with any valid token."""
 JSON_TYPE: Final = "application/json"
+REQUEST_ID: Final = r"[!#-&(-<>-~]{1,128}"
+"""Request ids that are echoed: visible ASCII but ``=`` and quotes, as the log says ``id=…``."""
 
 
 @dataclass(slots=True)
