@@ -82,6 +82,14 @@ def test_a_development_server_is_found_by_itself(
     assert run("--url", server.url, "stats").exit_code == 0
 
 
+def test_the_token_that_the_server_left_comes_before_a_secret(
+    run: Run, server: FakeServer, dev_folder: Path
+) -> None:
+    (dev_folder / "dev-admin-token").write_text(ADMIN + "\n")
+    assert run("stats").exit_code == 0
+    assert server.asked[0].token == ADMIN
+
+
 def test_the_development_token_goes_nowhere_else(run: Run, dev_folder: Path) -> None:
     assert run("--url", "http://127.0.0.1:9", "stats").exit_code == 4
     (dev_folder / "dev-server.json").write_text('{"url": "http://evil.example"}')
