@@ -17,6 +17,7 @@ from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import Newcomer
 from wsserver.realtime.statistics import REPORT_FIELDS
 from wsserver.service import LoopLag, Service
+from wsserver.storage.audit import AuditEntry
 from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 
@@ -309,3 +310,18 @@ async def test_a_stop_closes_the_database_even_when_it_takes_no_snapshot_any_mor
     assert "last snapshot not" in caplog.text
     with pytest.raises(StorageUnavailable):
         await service._parts.database.read(lambda db: None)
+
+
+@pytest.mark.gen_test
+async def test_the_audit_trail_is_stored_at_the_stop_and_pruned_in_time(
+    make_service: MakeService, clock: Any
+) -> None:
+    first = await make_service()
+    for at in (clock.wall() - 367 * 86_400, clock.wall()):
+        first._parts.audit.record(AuditEntry(at=at, actor="a", role="admin", action="x"))
+    await first.stop()
+    second = await make_service()
+    assert (await second._parts.audit.page(10)).total == 2
+    await second._prune()
+    (left,) = (await second._parts.audit.page(10)).items
+    assert left.at == clock.wall()

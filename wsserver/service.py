@@ -19,6 +19,7 @@ from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
+from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.revocations import RevocationStore
@@ -48,6 +49,7 @@ class Parts:
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
+    audit: AuditLog
     idempotency: IdempotencyStore
     keys: KeySource
 
@@ -148,6 +150,7 @@ class Service:
             log.warning("last snapshot not stored: %s", error)
         except Exception:  # whatever it is, the database has to be closed
             log.exception("last snapshot not taken")
+        self._parts.audit.close()
         await self._parts.database.close()
 
     def health(self) -> dict[str, Any]:
@@ -223,3 +226,4 @@ class Service:
         now = self._clock.wall()
         await self._parts.snapshots.prune(now, self.settings.snapshot_retention_days)
         await self._parts.idempotency.prune(now)
+        await self._parts.audit.prune(now)

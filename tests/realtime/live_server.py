@@ -135,6 +135,7 @@ class Live:
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()
+        self.audit.close()
         await self.database.close()
 
     def claims(self, user: str = "u1", **changes: Any) -> Claims:

@@ -86,7 +86,8 @@ async def test_the_answers_are_those_of_the_rest_calls(live: Live) -> None:
     assert await result("disconnect_user", user_id="u1", reason="bye") == {"disconnected": 1}
     assert await client.closing() == (4502, "bye")
     entries = {e.action: e for e in await live.audited()}
-    assert entries.keys() == {"broadcast", "disconnect"}
+    assert entries.keys() == {"broadcast", "publish", "disconnect"}
+    assert entries["publish"].target == "user:u1"
     assert entries["disconnect"].remote_ip == "10.0.0.1"
     assert entries["disconnect"].request_id == monitor.id
 

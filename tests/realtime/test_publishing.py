@@ -175,6 +175,74 @@ async def test_a_broadcast_is_in_the_audit_trail_without_its_body(live: Live) ->
 
 
 @pytest.mark.gen_test
+async def test_each_publish_is_in_the_audit_trail_without_its_body(
+    live: Live, people: dict[str, Client]
+) -> None:
+    actor = live.actor("service", "backend")
+    answers = [
+        await live.publishing.publish(actor, publish("user", "mine", data="secret")),
+        await live.publishing.publish_to(
+            actor, session("s_mixed"), read_request({"type": "y", "data": "secret"}, TargetedBody)
+        ),
+    ]
+    live.publishing.explain(actor, publish("user", "mine"))
+    second, first = await live.audited()
+    for entry, answer, target, type_, matched in (
+        (first, answers[0], "user:mine", "x", 1),
+        (second, answers[1], "session:s_mixed", "y", 3),
+    ):
+        assert (entry.actor, entry.role, entry.action) == ("backend", "service", "publish")
+        assert (entry.target, entry.outcome, entry.request_id) == (target, "ok", "req_1")
+        assert entry.detail == {
+            "type": type_,
+            "message_id": answer["message_id"],
+            "matched": matched,
+        }
+
+
+@pytest.mark.gen_test
+async def test_a_batch_is_one_line_of_the_audit_trail(
+    live: Live, people: dict[str, Client]
+) -> None:
+    messages = [
+        {"type": "x", "data": "secret", "target": {"type": "session", "id": "s_mixed"}},
+        {"type": "x", "target": {"type": "user", "id": "other"}},
+        {"nonsense": "secret"},
+        {"type": "x", "target": {"type": "user", "id": "mine"}},
+    ]
+    boss = live.actor("manager", organization_id="o1")
+    await live.publishing.batch(boss, read_request({"messages": messages}, BatchRequest))
+    (entry,) = await live.audited()
+    assert (entry.action, entry.target, entry.outcome) == ("batch", "", "ok")
+    assert entry.detail == {"messages": 4, "accepted": 2, "refused": 2, "matched": 3}
+
+
+@pytest.mark.gen_test
+async def test_what_is_forbidden_is_in_the_audit_trail_too(
+    live: Live, people: dict[str, Client]
+) -> None:
+    boss = live.actor("manager", organization_id="o1")
+    user = live.actor("user", "mallory", organization_id="o1")
+    batch = read_request({"messages": [{}]}, BatchRequest)
+    for attempt in (
+        live.publishing.publish(boss, publish("user", "other", data="secret")),
+        live.publishing.publish(user, publish("session", "s_mine")),
+        live.publishing.broadcast(boss, broadcast(organization_id="o2")),
+        live.publishing.batch(user, batch),
+    ):
+        with pytest.raises(Forbidden):
+            await attempt
+    entries = list(reversed(await live.audited()))
+    assert [(e.actor, e.action, e.target, e.outcome) for e in entries] == [
+        ("boss", "publish", "user:other", "forbidden"),
+        ("mallory", "publish", "session:s_mine", "forbidden"),
+        ("boss", "broadcast", "broadcast", "forbidden"),
+        ("mallory", "batch", "", "forbidden"),
+    ]
+    assert "secret" not in str(entries)
+
+
+@pytest.mark.gen_test
 async def test_a_new_message_of_a_backend_is_built_by_the_service(
     live: Live, people: dict[str, Client]
 ) -> None:

@@ -47,6 +47,6 @@ async def test_a_full_server_wants_no_traffic_and_says_why(start_server: StartSe
 
 @pytest.mark.gen_test
 async def test_a_server_that_only_wants_to_be_looked_at_gets_traffic(server: Server) -> None:
-    server.system.service._lag_s = 60.0
+    server.system.service.lag.note(60.0)
     answer = await server.get("/health", bearer=None)
     assert (answer.status, answer.json()["status"]) == (200, "degraded")

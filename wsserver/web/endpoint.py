@@ -89,6 +89,8 @@ class Endpoint:
     takes_any_host: bool = False
     is_page: bool = False
     """Something for a browser to show, rather than data."""
+    action: str = ""
+    """What the audit trail calls it; empty where nothing is done that belongs there."""
     errors: tuple[str, ...] = ()
     """Codes beyond those that every such endpoint has."""
 
