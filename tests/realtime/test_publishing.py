@@ -178,7 +178,7 @@ async def test_a_broadcast_is_in_the_audit_trail_without_its_body(live: Live) ->
 async def test_each_publish_is_in_the_audit_trail_without_its_body(
     live: Live, people: dict[str, Client]
 ) -> None:
-    actor = live.actor("service", "backend")
+    actor = live.actor("admin", "boss")
     answers = [
         await live.publishing.publish(actor, publish("user", "mine", data="secret")),
         await live.publishing.publish_to(
@@ -191,13 +191,22 @@ async def test_each_publish_is_in_the_audit_trail_without_its_body(
         (first, answers[0], "user:mine", "x", 1),
         (second, answers[1], "session:s_mixed", "y", 3),
     ):
-        assert (entry.actor, entry.role, entry.action) == ("backend", "service", "publish")
+        assert (entry.actor, entry.role, entry.action) == ("boss", "admin", "publish")
         assert (entry.target, entry.outcome, entry.request_id) == (target, "ok", "req_1")
         assert entry.detail == {
             "type": type_,
             "message_id": answer["message_id"],
             "matched": matched,
         }
+
+
+@pytest.mark.gen_test
+async def test_a_backends_publishes_are_traffic_and_leave_no_line(live: Live) -> None:
+    backend = live.actor("service", "backend")
+    message = {"target": {"type": "broadcast"}, "type": "x"}
+    await live.publishing.publish(backend, read_request(message, PublishRequest))
+    await live.publishing.batch(backend, BatchRequest(messages=[message]))
+    assert await live.audited() == []
 
 
 @pytest.mark.gen_test
