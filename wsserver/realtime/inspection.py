@@ -118,7 +118,7 @@ class Inspection:
         scope = self._scope(actor, "connections:read")
         if not scope.has_session(session_id):
             raise NotFound("session", session_id)
-        return _connection_page(scope.of_session(session_id), window)
+        return _connection_page(scope.filter(self._hub.of_session(session_id)), window)
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)
