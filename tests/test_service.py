@@ -15,9 +15,9 @@ from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import Newcomer
-from wsserver.realtime.statistics import REPORT_FIELDS
 from wsserver.service import LoopLag, Service
 from wsserver.storage.audit import AuditEntry
+from wsserver.storage.means import FIELDS
 from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 
@@ -113,7 +113,7 @@ async def test_the_last_snapshot_is_taken_at_the_stop_and_kept(
     clock.advance(100.0)
     second = await make_service()
     (snapshot,) = await snapshots_of(second)
-    assert set(REPORT_FIELDS) <= snapshot.keys()
+    assert set(FIELDS) <= snapshot.keys()
     assert (snapshot["messages_received"], snapshot["node"]) == (7, "node-1")
     assert snapshot["disconnections"] == 1
     assert snapshot["timestamp"] == clock.wall() - 100.0

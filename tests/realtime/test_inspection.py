@@ -9,7 +9,7 @@ from tests.realtime.live_server import Client, Live
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.realtime.paging import Window
-from wsserver.realtime.statistics import REPORT_FIELDS
+from wsserver.storage.means import FIELDS
 
 ALL = Window()
 
@@ -74,7 +74,7 @@ def test_every_read_needs_its_permission(live: Live, call: Any, permission: str)
 
 def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Client]) -> None:
     everything = live.inspection.stats(live.actor())
-    assert list(everything)[:10] == list(REPORT_FIELDS)
+    assert list(everything)[:10] == list(FIELDS)
     mine = live.inspection.stats(live.actor("manager", organization_id="o1"))
     gauges = ("total_connections", "active_users", "active_sessions", "total_session_connections")
     assert [everything[g] for g in gauges] == [4, 3, 4, 5]

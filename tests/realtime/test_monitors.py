@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.realtime.live_server import Client, Live
-from wsserver.realtime.statistics import REPORT_FIELDS
+from wsserver.storage.means import FIELDS
 
 
 def types(pushes: list[dict]) -> list[str]:  # type: ignore[type-arg]
@@ -20,7 +20,7 @@ async def test_statistics_come_at_once_and_then_every_five_seconds(live: Live) -
     live.manager.monitors.advance()
     (push,) = await client.rest()
     assert push["type"] == "stats_update"
-    assert list(push["stats"])[:10] == list(REPORT_FIELDS)
+    assert list(push["stats"])[:10] == list(FIELDS)
     assert push["timestamp"]
     for seconds, due in ((4.9, 0), (0.1, 1), (0.0, 0), (12.0, 1), (4.9, 0), (0.1, 1)):
         live.clock.advance(seconds)

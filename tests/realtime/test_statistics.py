@@ -6,7 +6,8 @@ import pytest
 
 from tests.realtime.fake_connections import fake_connection
 from wsserver.realtime.hub import Hub
-from wsserver.realtime.statistics import REPORT_FIELDS, Statistics, flatten, percentiles
+from wsserver.realtime.statistics import Statistics, flatten, percentiles
+from wsserver.storage.means import FIELDS
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def test_the_ten_fields_have_the_reports_names() -> None:
         *("total_connections", "active_connections", "messages_sent", "messages_received"),
         *("disconnections", "errors", "active_users", "active_sessions"),
         *("total_user_connections", "total_session_connections"),
-    ) == REPORT_FIELDS
+    ) == FIELDS
 
 
 def test_the_gauges_count_connections_users_sessions_and_pairs(
@@ -41,7 +42,7 @@ def test_the_gauges_count_connections_users_sessions_and_pairs(
     hub.of_user("u3")[0].websocket.last_heard = now - 59.9
     hub.of_user("u1")[0].rtt_ms = 5.0
     stats = statistics.snapshot(hub, 60.0, 0.0)
-    assert list(stats)[:10] == list(REPORT_FIELDS)
+    assert list(stats)[:10] == list(FIELDS)
     expected = {
         "total_connections": 4,
         "active_connections": 3,

@@ -17,19 +17,6 @@ CROWD = 2000
 """Looking at more connections than this takes over a millisecond, so it is not done each time."""
 READING_KEPT_S = 1.0
 
-REPORT_FIELDS = (
-    "total_connections",
-    "active_connections",
-    "messages_sent",
-    "messages_received",
-    "disconnections",
-    "errors",
-    "active_users",
-    "active_sessions",
-    "total_user_connections",
-    "total_session_connections",
-)
-
 
 class Sizes(NamedTuple):
     """How many there are of what, in a part of the server."""
