@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -113,6 +114,8 @@ def age(value: Any, now: float) -> str:
 class _Seconds(_SecondsType):
     """An option whose value is seconds; what they are read with is the subclass's."""
 
+    read: ClassVar[Callable[[str], float]]
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
@@ -120,27 +123,20 @@ class _Seconds(_SecondsType):
         if isinstance(value, float):
             return value
         try:
-            return self._read(str(value))
+            return self.read(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-    def _read(self, text: str) -> float:
-        raise NotImplementedError
 
 
 class Duration(_Seconds):
     """An option such as ``5m``; its value is seconds."""
 
     name = "duration"
-
-    def _read(self, text: str) -> float:
-        return parse_duration(text)
+    read = staticmethod(parse_duration)
 
 
 class Moment(_Seconds):
     """An option such as ``24h`` or ``2024-01-15T14:30:00Z``; its value is seconds since 1970."""
 
     name = "time"
-
-    def _read(self, text: str) -> float:
-        return parse_moment(text, time.time())
+    read = staticmethod(lambda text: parse_moment(text, time.time()))
