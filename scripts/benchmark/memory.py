@@ -52,7 +52,7 @@ RULES = (
     Rule("wire/", "", "table of the poller"),
     Rule("realtime/manager.py", "ConnectionInfo(", "connection record"),
     Rule("realtime/connection.py", "", "connection record"),
-    Rule("realtime/manager.py", "", "times, and what the record refers to"),
+    Rule("realtime/manager.py", "", "time of connecting"),
     Rule("protocol/ids.py", "", "connection id"),
     Rule("identity/claims.py", "", "claims of the token"),
     Rule("identity/tokens.py", "decode", "claims of the token"),
