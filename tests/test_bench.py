@@ -77,7 +77,7 @@ class TestReport:
         assert lines[0] == "W1a: 1,000 connections, 200 broadcasts back to back"
         row = next(line for line in lines if "for each second of its CPU" in line)
         assert row.split()[-4:] == ["500", "50", "10.0", "x"]
-        assert "  wsserver: other programs were busy; measure again when they are not" in lines
+        assert "  ! other programs were busy, measure again: wsserver" in lines
         assert lines[-2].count("█") == 10 * lines[-1].count("█") == 40
 
     @pytest.mark.parametrize(("share", "drawn"), [(0, "    "), (0.5, "██  "), (1 / 32, "▏   ")])
@@ -97,11 +97,13 @@ class TestReport:
         )
         assert descriptors_lacking(workload, workload.full, 20_000) == ""
 
-    def test_the_pauses_that_a_server_tells_of_are_found(self) -> None:
-        from scripts.benchmark.stress import pauses_of
+    def test_pauses_are_told_apart_by_time_and_cause(self, tmp_path: Path) -> None:
+        from scripts.benchmark.pauses import longest_ms, read
 
-        metrics = 'wsserver_gc_pause_seconds{quantile="1"} 0.004\nwsserver_writes_total 7\n'
-        assert pauses_of(metrics) == {'gc_pause_seconds{quantile="1"}': 4.0}
+        (tmp_path / "pauses").write_text("1.5 loop 0.02\n2.5 gc0 0.004\n2.6 loop 0.01\n")
+        pauses = read(tmp_path, 2.0, 3.0)
+        assert (longest_ms(pauses, "loop"), longest_ms(pauses, "gc")) == (10.0, 4.0)
+        assert longest_ms([], "loop") == 0.0
 
 
 class TestMemory:

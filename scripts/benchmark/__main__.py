@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -37,8 +38,18 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         print("needs Linux: the figures of processes are read from /proc", file=sys.stderr)
         return 1
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(arguments))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(run_until_told(arguments))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+
+
+async def run_until_told(arguments: argparse.Namespace) -> int:
+    """Run; SIGTERM ends it as Ctrl-C does, with all that was started."""
+    task = asyncio.ensure_future(run(arguments))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -96,7 +107,9 @@ async def run(arguments: argparse.Namespace) -> int:
                 continue
             for kind in servers_for(workload, arguments.servers):
                 say(f"round {number} of {rounds}: {workload.name} {kind.name}")
-                environment = workload.quick_environment if arguments.quick else {}
+                environment = dict(workload.environment)
+                if arguments.quick:
+                    environment |= workload.quick_environment
                 try:
                     async with (
                         asyncio.timeout(TIMEOUT_S),

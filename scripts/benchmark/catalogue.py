@@ -38,6 +38,7 @@ class Workload:
     """Are the other servers measured by it, too?"""
     extra_connections: int = 0
     """Those that the workload opens beside its size's."""
+    environment: dict[str, str] = field(default_factory=dict)
     quick_environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -196,9 +197,15 @@ WORKLOADS = (
             Figure("bystander_alone_p99_ms", "a bystander's ping, p99, ms", "{:,.1f}"),
             Figure("bystander_p99_ms", "the same during broadcasts", "{:,.1f}"),
             Figure("bystander_max_ms", "the longest of them", "{:,.1f}"),
+            Figure("pause_connecting_ms", "loop's longest pause, connecting, ms", "{:,.1f}"),
+            Figure("pause_idle_ms", "the same with heartbeats alone", "{:,.1f}"),
+            Figure("pause_broadcast_ms", "the same during broadcasts", "{:,.1f}"),
+            Figure("collections", "garbage collections"),
+            Figure("collection_ms", "the longest of them, ms", "{:,.1f}"),
         ),
         is_for_peers=False,
         extra_connections=1,
+        environment={"WSSERVER_PLUGINS": "scripts.benchmark.pauses:watch"},
         quick_environment={"WSSERVER_HEARTBEAT_INTERVAL_S": "3"},
     ),
 )

@@ -36,6 +36,7 @@ class Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,
+            start_new_session=True,
         )
         os.sched_setaffinity(process.pid, cores)
         return cls(process)

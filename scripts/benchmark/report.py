@@ -38,28 +38,20 @@ def _table(workload: Workload, size: Size, found: Mapping[str, Figures]) -> Iter
     first, others = servers[0], servers[1:]
     yield f"{workload.name}: {workload.about.format(**vars(size))}"
     yield _row("", [*servers, *(f"/ {other}" for other in others)])
-    for figure in _rows(workload, found):
+    rows = [each for each in workload.figures if any(each.key in some for some in found.values())]
+    for figure in rows:
         values = {server: found[server].get(figure.key) for server in servers}
         cells = [_cell(figure, values[server]) for server in servers]
         if figure.has_ratio:
             cells += [_ratio(values[first], values[other]) for other in others]
         yield _row(figure.label, cells)
-    for server in servers:
-        if (found[server].get("client_cpu") or 0) > CROWDED:
-            yield f"  {server}: the clients were busy all the time; it may be capable of more"
-        if (found[server].get("other_cpu") or 0) > NOISY:
-            yield f"  {server}: other programs were busy; measure again when they are not"
+    crowded = [name for name in servers if (found[name].get("client_cpu") or 0) > CROWDED]
+    if crowded:
+        yield f"  ! the clients were the limit, by far or nearly: {', '.join(crowded)}"
+    noisy = [name for name in servers if (found[name].get("other_cpu") or 0) > NOISY]
+    if noisy:
+        yield f"  ! other programs were busy, measure again: {', '.join(noisy)}"
     yield from _bars(workload, found)
-
-
-def _rows(workload: Workload, found: Mapping[str, Figures]) -> list[Figure]:
-    """The figures of the catalogue that somebody has, and those that servers tell of themselves."""
-    known = {figure.key for figure in workload.figures}
-    rows = [
-        each for each in workload.figures if any(each.key in figures for figures in found.values())
-    ]
-    told = dict.fromkeys(key for figures in found.values() for key in figures if "_seconds" in key)
-    return rows + [Figure(key, f"{key}, ms", "{:,.1f}") for key in told if key not in known]
 
 
 def _row(label: str, cells: Sequence[str]) -> str:

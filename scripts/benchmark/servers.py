@@ -90,7 +90,8 @@ class Server:
         self.kind = kind
         self.port = 0
         self._process = process
-        self._folder = folder
+        self.folder = folder
+        """Its working folder."""
 
     @classmethod
     async def start(cls, kind: Kind, cores: set[int], **environment: str) -> Server:
@@ -101,7 +102,12 @@ class Server:
         # The folder is the working one too: what a server writes, it writes there.
         with (folder / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *kind.command, cwd=folder, env=own, stdin=asyncio.subprocess.DEVNULL, stderr=log
+                *kind.command,
+                cwd=folder,
+                env=own,
+                stdin=asyncio.subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the benchmark, which stops it in order
             )
         server = cls(kind, process, folder)
         try:
@@ -125,7 +131,7 @@ class Server:
     @property
     def log(self) -> str:
         """What it has said so far."""
-        return (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def cpu_s(self) -> float:
         """Processor time used so far."""
@@ -149,7 +155,7 @@ class Server:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _wait_for_port(self) -> int:
         with contextlib.suppress(TimeoutError):

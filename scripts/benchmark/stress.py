@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from itertools import pairwise
 
 from scripts.benchmark.crew import Worker, percentile_ms
+from scripts.benchmark.pauses import longest_ms, read
 from scripts.benchmark.stage import Stage, merged, total
 from scripts.benchmark.workloads import COLLECT_TIMEOUT_S, SETTLE_S, Figures, Size, shares
 
@@ -82,7 +85,9 @@ async def churn(stage: Stage, size: Size) -> Figures:
 async def many(stage: Stage, size: Size) -> Figures:
     """As many connections as there may be: broadcasts to all, and a bystander that pings."""
     before = stage.server.rss_bytes()
+    times = [time.monotonic()]
     opened = await stage.crew.connect(size.connections)
+    times.append(time.monotonic())
     bystander = await Worker.start(stage.client_cores)
     try:
         first = stage.crew.users(1)
@@ -92,6 +97,7 @@ async def many(stage: Stage, size: Size) -> Figures:
         alone = await bystander.ask("echo", seconds=ALONE_S, pause_s=BYSTANDER_PAUSE_S)
         with stage.measure() as used:
             await asyncio.sleep(size.seconds)
+        times.append(time.monotonic())
         await stage.crew.ask("expect", messages=size.messages)
         rate = size.rate or 1.0
         echoing = asyncio.create_task(
@@ -102,6 +108,10 @@ async def many(stage: Stage, size: Size) -> Figures:
         beside = await echoing
     finally:
         await bystander.stop()
+    times.append(time.monotonic())
+    parts = [read(stage.server.folder, *stretch) for stretch in pairwise(times)]
+    pauses_connecting, pauses_idle, pauses_broadcast = parts
+    pauses = [pause for part in parts for pause in part]
     micros = merged(answers, "micros")
     connected = size.connections - opened["failed"]
     return {
@@ -118,15 +128,9 @@ async def many(stage: Stage, size: Size) -> Figures:
         "bystander_alone_p99_ms": percentile_ms(alone["micros"], 99),
         "bystander_p99_ms": percentile_ms(beside["micros"], 99),
         "bystander_max_ms": percentile_ms(beside["micros"], 100),
-        **pauses_of(await stage.figures()),
+        "pause_connecting_ms": longest_ms(pauses_connecting, "loop"),
+        "pause_idle_ms": longest_ms(pauses_idle, "loop"),
+        "pause_broadcast_ms": longest_ms(pauses_broadcast, "loop"),
+        "collections": sum(p.what.startswith("gc") for p in pauses),
+        "collection_ms": longest_ms(pauses, "gc"),
     }
-
-
-def pauses_of(metrics: str) -> Figures:
-    """The pauses that a server tells of itself: metrics named pause or lag, in ms."""
-    found: Figures = {}
-    for line in metrics.splitlines():
-        name, _, value = line.rpartition(" ")
-        if re.match(r"wsserver_\w*(pause|lag)\w*_seconds", name):
-            found[name.removeprefix("wsserver_")] = float(value) * 1000
-    return found
