@@ -16,6 +16,11 @@ def client_frame(payload: bytes = b"", opcode: int = 1, *, fin: bool = True) -> 
     return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
 
 
+def cut(transport: Transport) -> None:
+    """End a connection at once, as the wire does with one that it finds broken."""
+    transport._carrier.drop(transport)
+
+
 class Recorder(Owner):
     """Writes down everything, and lets a test wait for it."""
 
