@@ -61,6 +61,12 @@ setup(
     ],
     extras_require={
         "uvloop": ["uvloop>=0.23,<1"],
+        "bench": [
+            "fastapi>=0.165,<0.166",
+            "uvicorn[standard]>=0.54,<0.55",
+            "picows>=2.3.1,<3",
+            "uvloop>=0.23,<1",
+        ],
         "test": [
             "pytest>=9.2,<10",
             "pytest-tornado==0.8.1",
@@ -70,6 +76,7 @@ setup(
             "kosoku==0.1.0",
             "playwright>=1.65,<2",
             "uvloop>=0.23,<1",  # the server is tested on both loops
+            "picows>=2.3.1,<3",  # the benchmark's clients
             "docutils>=0.22,<0.24",
             "ruff>=0.17.6,<0.18",
             "mypy>=2.4,<2.5",

@@ -1,4 +1,4 @@
-# Makes .venv ready. Read by scripts/serve, scripts/test: . scripts/environment.sh in the root.
+# Makes .venv ready. Read by the other scripts: . scripts/environment.sh in the root.
 
 say() {
     printf '%s\n' "$*" >&2
@@ -61,17 +61,20 @@ fingerprint() {
     } | cksum
 }
 
-# is_installed serve|test FINGERPRINT: is .venv there with what is needed?
-is_installed() {
-    is_new_enough .venv/bin/python || return 1
-    # The tests' packages include the server's.
-    for kind in "$1" test; do
-        [ "$(cat ".venv/installed-$kind" 2>/dev/null)" = "$2" ] && return
-    done
-    return 1
+# has_stamp serve|test|bench FINGERPRINT: was that installed, as things are now?
+has_stamp() {
+    [ "$(cat ".venv/installed-$1" 2>/dev/null)" = "$2" ]
 }
 
-# ensure_installed serve|test: leaves .venv with what is needed; true if it had to install.
+# is_installed serve|test|bench FINGERPRINT: is .venv there with what is needed?
+is_installed() {
+    is_new_enough .venv/bin/python || return 1
+    has_stamp "$1" "$2" && return
+    # The others' packages include the server's.
+    [ "$1" = serve ] && { has_stamp test "$2" || has_stamp bench "$2"; }
+}
+
+# ensure_installed serve|test|bench: leaves .venv with what is needed; true if it had to install.
 ensure_installed() {
     wanted=$(fingerprint)
     if is_installed "$1" "$wanted"; then
@@ -92,17 +95,20 @@ ensure_installed() {
     return $status
 }
 
-# install_packages serve|test FINGERPRINT
+# install_packages serve|test|bench FINGERPRINT
 install_packages() {
     if ! is_new_enough .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         find_python
         say "$0: making .venv with $("$python" --version)"
         "$python" -m venv --clear .venv || die "$0: could not make .venv"
     fi
-    rm -f .venv/installed-*
+    # What is there already stays, and is only added to.
+    for kind in serve test bench; do
+        has_stamp "$kind" "$2" || rm -f ".venv/installed-$kind"
+    done
     say "$0: installing into .venv; the first time takes about a minute"
     case $1 in
-        test) packages='.[test]' ;;
+        test | bench) packages=".[$1]" ;;
         *) packages='.' ;;
     esac
     # Editable, so that a changed source needs no new installation.

@@ -72,7 +72,9 @@ def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests(
     assert build["requires"] == ["setuptools>=77,<82"]
 
 
-@pytest.mark.parametrize("script", ["scripts/serve", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/serve", "scripts/test", "scripts/bench", "scripts/memory", ".ci/run"]
+)
 def test_scripts_are_executable_and_parse(script: str) -> None:
     path = ROOT / script
     assert os.access(path, os.X_OK)
@@ -128,7 +130,7 @@ FAKE_PYTHON = """
 case "$*" in
     *"-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;
     *"pip install"*) echo "installed: $*" ;;
-    *"-m wsserver"*|*"-m pytest"*) echo "in $PWD: $*" ;;
+    *"-m wsserver"*|*"-m pytest"*|*"-m scripts.benchmark"*) echo "in $PWD: $*" ;;
 esac
 """
 
@@ -216,6 +218,17 @@ def test_the_packages_of_the_tests_are_enough_to_serve(machine: Path) -> None:
     assert "--editable .[test]" in first.stderr
     assert start(machine, "test").stderr == ""
     assert start(machine, "serve").stderr == ""
+
+
+def test_the_benchmark_adds_its_packages_to_those_of_the_tests(machine: Path) -> None:
+    program(machine / "bin" / "python3.12", FAKE_PYTHON)
+    program(machine / "bin" / "chromium", "")
+    start(machine, "test")
+    first = start(machine, "bench", "--quick")
+    assert first.stdout.splitlines() == [f"in {machine}: -m scripts.benchmark --quick"]
+    assert "--editable .[bench]" in first.stderr
+    for script in ("bench", "test", "memory", "serve"):
+        assert start(machine, script).stderr == ""
 
 
 def test_without_chromium_the_tests_say_so(machine: Path) -> None:

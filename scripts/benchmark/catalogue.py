@@ -1,0 +1,211 @@
+"""Every workload with its sizes, and the figures that the report shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from scripts.benchmark.stage import Stage
+from scripts.benchmark.stress import SLOW_READERS, churn, many, slow_readers
+from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the report."""
+
+    key: str
+    label: str
+    form: str = "{:,.0f}"
+    scale: float = 1.0
+    is_main: bool = False
+    """Shown as bars, too."""
+    is_less_better: bool = False
+    has_ratio: bool = False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Something to be measured."""
+
+    name: str
+    about: str
+    run: Callable[[Stage, Size], Awaitable[Figures]]
+    full: Size
+    quick: Size
+    figures: tuple[Figure, ...]
+    is_for_peers: bool = True
+    """Are the other servers measured by it, too?"""
+    extra_connections: int = 0
+    """Those that the workload opens beside its size's."""
+    environment: dict[str, str] = field(default_factory=dict)
+    quick_environment: dict[str, str] = field(default_factory=dict)
+
+
+def _ms(key: str, label: str) -> Figure:
+    return Figure(key, label, "{:,.1f}", is_less_better=True, has_ratio=True)
+
+
+_PER_CPU = Figure("per_cpu_s", "for each second of its CPU", is_main=True, has_ratio=True)
+_P50, _P99 = _ms("p50_ms", "p50, ms"), _ms("p99_ms", "p99, ms")
+_MISSING = Figure("missing", "deliveries missing")
+_FAILED = Figure("failed", "connections failed")
+_SHARES = (
+    Figure("client_cpu", "clients' CPU, % of theirs", scale=100),
+    Figure("other_cpu", "other programs' CPU, % of a core", scale=100),
+)
+_SERVER_CPU = Figure(
+    "server_cpu", "server's CPU, % of a core", "{:,.1f}", 100, is_less_better=True, has_ratio=True
+)
+_FAN_OUT = (
+    Figure("per_s", "deliveries a second", has_ratio=True),
+    _PER_CPU,
+    _P50,
+    _P99,
+    _MISSING,
+    _FAILED,
+    *_SHARES,
+)
+
+WORKLOADS = (
+    Workload(
+        "W1a",
+        "{connections:,} connections, {messages} broadcasts back to back",
+        fan_out,
+        Size(1000, messages=200),
+        Size(200, messages=40),
+        _FAN_OUT,
+    ),
+    Workload(
+        "W1b",
+        "{connections:,} connections, {messages} broadcasts back to back",
+        fan_out,
+        Size(5000, messages=40),
+        Size(500, messages=20),
+        _FAN_OUT,
+    ),
+    Workload(
+        "W2",
+        "{connections:,} connections, {rate:.0f} broadcasts a second, {messages} in all",
+        fan_out,
+        Size(1000, messages=100, rate=20),
+        Size(200, messages=20, rate=20),
+        (
+            Figure("p50_ms", "p50, ms", "{:,.1f}", 1, True, True, True),
+            _P99,
+            _SERVER_CPU,
+            _MISSING,
+            _FAILED,
+            *_SHARES,
+        ),
+    ),
+    Workload(
+        "W3",
+        "{connections:,} connections, ping and pong without a pause, {seconds:.0f} s",
+        echo,
+        Size(100, seconds=3),
+        Size(50, seconds=1),
+        (
+            Figure("per_s", "round trips a second", has_ratio=True),
+            _PER_CPU,
+            _P50,
+            _P99,
+            _FAILED,
+            *_SHARES,
+        ),
+    ),
+    Workload(
+        "W4",
+        "{connections:,} idle connections",
+        idle,
+        Size(5000),
+        Size(500),
+        (
+            Figure("kb_each", "memory of each, KB", "{:,.2f}", 1, True, True, True),
+            Figure("connects_per_s", "connects a second", has_ratio=True),
+            Figure("connects_per_cpu_s", "for each second of its CPU", has_ratio=True),
+            _FAILED,
+            *_SHARES,
+        ),
+        extra_connections=WARM_UP_CONNECTIONS,
+    ),
+    Workload(
+        "W5",
+        "{connections:,} connections, {messages} broadcasts of {publishers} publishers at once",
+        fan_out,
+        Size(1000, messages=300, publishers=32),
+        Size(200, messages=60, publishers=32),
+        _FAN_OUT,
+    ),
+    Workload(
+        "slow",
+        f"{{connections:,}} readers beside {SLOW_READERS} that stop, {{messages}} broadcasts of"
+        " 32 KB, {rate:.0f} a second",
+        slow_readers,
+        Size(100, messages=300, rate=50),
+        Size(50, messages=150, rate=50),
+        (
+            Figure("offered_mb", "MB offered to the slow ones"),
+            Figure("grown_mb", "MB that the server grew by", "{:,.1f}"),
+            Figure("cut_off", "slow ones closed with 4002"),
+            Figure("not_cut_off", "slow ones not closed"),
+            Figure("p99_before_ms", "the others' p99 before, ms", "{:,.1f}"),
+            Figure("p99_during_ms", "the others' p99 meanwhile, ms", "{:,.1f}"),
+            _MISSING,
+            _FAILED,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        extra_connections=SLOW_READERS,
+        quick_environment={"WSSERVER_QUEUE_LIMIT_BYTES": "262144"},
+    ),
+    Workload(
+        "churn",
+        "{connections:,} times connect and leave",
+        churn,
+        Size(20_000),
+        Size(1000),
+        (
+            Figure("cycles_per_s", "a second"),
+            Figure("cycles_per_cpu_s", "for each second of its CPU"),
+            Figure("descriptors_more", "descriptors more than before"),
+            Figure("threads_more", "threads more than before"),
+            Figure("rss_before_mb", "memory before, MB", "{:,.1f}"),
+            Figure("rss_after_mb", "memory after, MB", "{:,.1f}"),
+            Figure("failed", "cycles failed"),
+            *_SHARES,
+        ),
+        is_for_peers=False,
+    ),
+    Workload(
+        "many",
+        "{connections:,} connections, {messages} broadcasts, {rate:.0f} a second",
+        many,
+        Size(19_500, messages=10, rate=1, seconds=30),
+        Size(1000, messages=4, rate=2, seconds=3),
+        (
+            Figure("connected", "connected"),
+            _FAILED,
+            Figure("lost", "connections lost"),
+            Figure("connects_per_s", "connects a second"),
+            Figure("kb_each", "memory of each, KB", "{:,.2f}"),
+            Figure("idle_cpu", "heartbeat and its answers, % of a core", "{:,.1f}", 100),
+            Figure("p50_ms", "broadcast to all, p50, ms", "{:,.1f}"),
+            Figure("p99_ms", "broadcast to all, p99, ms", "{:,.1f}"),
+            Figure("max_ms", "broadcast to all, the last one, ms", "{:,.1f}"),
+            _MISSING,
+            Figure("bystander_alone_p99_ms", "a bystander's ping, p99, ms", "{:,.1f}"),
+            Figure("bystander_p99_ms", "the same during broadcasts", "{:,.1f}"),
+            Figure("bystander_max_ms", "the longest of them", "{:,.1f}"),
+            Figure("pause_connecting_ms", "loop's longest pause, connecting, ms", "{:,.1f}"),
+            Figure("pause_idle_ms", "the same with heartbeats alone", "{:,.1f}"),
+            Figure("pause_broadcast_ms", "the same during broadcasts", "{:,.1f}"),
+            Figure("collections", "garbage collections"),
+            Figure("collection_ms", "the longest of them, ms", "{:,.1f}"),
+        ),
+        is_for_peers=False,
+        extra_connections=1,
+        environment={"WSSERVER_PLUGINS": "scripts.benchmark.pauses:watch"},
+        quick_environment={"WSSERVER_HEARTBEAT_INTERVAL_S": "3"},
+    ),
+)

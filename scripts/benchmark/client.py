@@ -1,0 +1,277 @@
+"""One process of clients: does what the lines on its standard input ask, and answers in lines.
+
+Each line is a JSON object with ``do`` and the arguments of that method of ``Load``; each answer is
+one with its result, or with ``error``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from scripts.benchmark.procfs import raise_descriptor_limit
+from scripts.benchmark.tokens import make_token
+
+MARK = b'"sent_ns":"'
+"""What stands before the time at which a message was published: 20 digits, CLOCK_MONOTONIC."""
+PING = b'{"type":"ping"}'
+PONG = b'"pong"'
+READ_BUFFER_BYTES = 2048
+SMALL_WINDOW_BYTES = 64 * 1024
+"""What the kernel may keep for one that is not going to read; it would take megabytes."""
+LINE_LIMIT = 64 * 1024 * 1024
+LEAVE_TIMEOUT_S = 10.0
+AT_ONCE = 32
+"""Handshakes that a process has under way at the same time."""
+
+
+class Client(WSListener):
+    """One connection: counts the messages it gets, and takes the time of some."""
+
+    def __init__(self, load: Load, is_counted: bool, is_timed: bool) -> None:
+        super().__init__()
+        self._load = load
+        self._is_counted = is_counted
+        self._is_timed = is_timed
+        self.transport: WSTransport | None = None
+        self.pinged_ns = 0
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Note that it is there."""
+        self.transport = transport
+        if self._is_counted:
+            self._load.clients.add(self)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Note that it has gone."""
+        self._load.clients.discard(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Count a message; RFC 6455 pings are answered before they get here."""
+        load = self._load
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.send_close()
+            transport.disconnect()
+            return
+        if not self._is_counted:
+            return
+        payload = frame.get_payload_as_bytes()
+        start = payload.find(MARK)
+        if start >= 0:
+            load.received += 1
+            if self._is_timed:
+                sent_ns = int(payload[start + len(MARK) : start + len(MARK) + 20])
+                load.micros.append((time.monotonic_ns() - sent_ns) // 1000)
+            if load.received == load.expected:
+                load.complete()
+        elif PONG in payload and self.pinged_ns:
+            load.ponged(self)
+
+    def ping(self) -> None:
+        """Send a ping, and take the time until its pong."""
+        if self.transport is not None and not self.transport.is_disconnected:
+            self.pinged_ns = time.monotonic_ns()
+            self.transport.send(WSMsgType.TEXT, PING)
+
+
+class Load:
+    """The connections of this process, and what they are doing."""
+
+    def __init__(self) -> None:
+        self.clients: set[Client] = set()
+        self.opened = 0
+        """How many of them there should be."""
+        self.received = 0
+        self.expected = -1
+        self.micros: list[int] = []
+        self._completed_ns = 0
+        self._complete: asyncio.Event = asyncio.Event()
+        self._echo_until_ns = 0
+        self._echo_pause_s = 0.0
+        self._echoes = 0
+        self._uncounted: list[WSTransport] = []
+
+    async def connect(
+        self, url: str, first: int, count: int, has_tokens: bool, timed_every: int
+    ) -> dict[str, Any]:
+        """Open connections number ``first`` and following, each of a user of its own."""
+        headers = [self._headers(f"u{first + n}", has_tokens) for n in range(count)]
+        numbers = iter(range(count))
+        faults: Counter[str] = Counter()
+
+        async def open_some() -> None:
+            for number in numbers:
+                is_timed = number % timed_every == 0
+                try:
+                    await self._open(url, headers[number], is_timed=is_timed)
+                except Exception as error:  # noqa: BLE001 - counted, and told
+                    faults[f"{type(error).__name__}: {error}"[:200]] += 1
+
+        began = time.monotonic()
+        await asyncio.gather(*(open_some() for _ in range(min(AT_ONCE, count))))
+        elapsed_s = time.monotonic() - began
+        failed = sum(faults.values())
+        self.opened += count - failed
+        gc.collect()
+        gc.freeze()
+        return {"seconds": elapsed_s, "failed": failed, "faults": dict(faults)}
+
+    async def expect(self, messages: int) -> dict[str, Any]:
+        """Count from now on, until each connection has got so many."""
+        self.received = 0
+        self.micros = []
+        self._complete.clear()
+        self._completed_ns = 0
+        self.expected = messages * self.opened
+        if self.expected == 0:
+            self.complete()
+        return {"expected": self.expected}
+
+    async def collect(self, timeout_s: float) -> dict[str, Any]:
+        """Wait for what is expected; return what came, the last one's time, and latencies in µs."""
+        try:
+            await asyncio.wait_for(self._complete.wait(), timeout_s)
+        except TimeoutError:
+            self._completed_ns = time.monotonic_ns()
+        return {
+            "received": self.received,
+            "missing": self.expected - self.received,
+            "completed_ns": self._completed_ns,
+            "micros": self.micros,
+            "lost": self.opened - len(self.clients),
+        }
+
+    def complete(self) -> None:
+        """All that was expected is there."""
+        self._completed_ns = time.monotonic_ns()
+        self._complete.set()
+
+    async def echo(self, seconds: float, pause_s: float = 0.0) -> dict[str, Any]:
+        """Ping on all connections, each ping ``pause_s`` after the pong before it."""
+        self.micros = []
+        self._echoes = 0
+        self._echo_pause_s = pause_s
+        began = time.monotonic_ns()
+        self._echo_until_ns = began + int(seconds * 1e9)
+        for client in tuple(self.clients):
+            client.ping()
+        await asyncio.sleep(seconds)
+        elapsed_s = (time.monotonic_ns() - began) / 1e9
+        return {"pongs": self._echoes, "seconds": elapsed_s, "micros": self.micros}
+
+    def ponged(self, client: Client) -> None:
+        """Note a round trip, and begin the next one."""
+        now = time.monotonic_ns()
+        micros = (now - client.pinged_ns) // 1000
+        client.pinged_ns = 0
+        if now >= self._echo_until_ns:
+            return
+        self._echoes += 1
+        self.micros.append(micros)
+        if self._echo_pause_s:
+            asyncio.get_running_loop().call_later(self._echo_pause_s, client.ping)
+        else:
+            client.ping()
+
+    async def add_uncounted(
+        self, url: str, first: int, count: int, has_tokens: bool
+    ) -> dict[str, Any]:
+        """Open connections that read, and whose messages are not counted."""
+        for number in range(first, first + count):
+            headers = self._headers(f"u{number}", has_tokens)
+            self._uncounted.append(
+                await self._open(url, headers, is_counted=False, socket_factory=_small_window)
+            )
+        return {}
+
+    async def stop_reading(self) -> dict[str, Any]:
+        """Never read from the uncounted ones again."""
+        for transport in self._uncounted:
+            transport.underlying_transport.pause_reading()
+        return {}
+
+    async def churn(
+        self, url: str, first: int, cycles: int, has_tokens: bool, at_once: int
+    ) -> dict[str, Any]:
+        """Connect and leave again, ``cycles`` times, ``at_once`` beside each other."""
+        numbers = iter(range(first, first + cycles))
+        faults: Counter[str] = Counter()
+
+        async def come_and_go() -> None:
+            for number in numbers:
+                try:
+                    headers = self._headers(f"u{number}", has_tokens)
+                    transport = await self._open(url, headers, is_counted=False)
+                    transport.send_close()
+                    await asyncio.wait_for(transport.wait_disconnected(), LEAVE_TIMEOUT_S)
+                except Exception as error:  # noqa: BLE001 - counted, and told
+                    faults[f"{type(error).__name__}: {error}"[:200]] += 1
+
+        began = time.monotonic()
+        await asyncio.gather(*(come_and_go() for _ in range(at_once)))
+        elapsed_s = time.monotonic() - began
+        failed = sum(faults.values())
+        return {"seconds": elapsed_s, "failed": failed, "faults": dict(faults)}
+
+    async def _open(
+        self,
+        url: str,
+        headers: dict[str, str],
+        *,
+        is_counted: bool = True,
+        is_timed: bool = False,
+        **more: Any,
+    ) -> WSTransport:
+        transport, _ = await ws_connect(
+            lambda: Client(self, is_counted, is_timed),
+            url,
+            extra_headers=headers,
+            websocket_handshake_timeout=30,
+            read_buffer_init_size=READ_BUFFER_BYTES,
+            **more,
+        )
+        return transport
+
+    @staticmethod
+    def _headers(user_id: str, has_tokens: bool) -> dict[str, str]:
+        return {"Authorization": f"Bearer {make_token(user_id)}"} if has_tokens else {}
+
+
+def _small_window(_: object) -> socket.socket:
+    """Make a socket, to be connected, that takes little which is not read."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW_BYTES)
+    return sock
+
+
+async def main() -> None:
+    """Obey until standard input ends."""
+    load = Load()
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=LINE_LIMIT)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        request = json.loads(line)
+        method: Callable[..., Awaitable[dict[str, Any]]] = getattr(load, request.pop("do"))
+        try:
+            answer = await method(**request)
+        except Exception as error:  # noqa: BLE001 - told to who asked
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -1,0 +1,60 @@
+"""A small HTTP client that keeps its connection: one request at a time, JSON in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Any, Self
+
+
+class RequestError(Exception):
+    """An answer that is none, or not a success."""
+
+
+class HttpClient:
+    """One connection to a server on loopback."""
+
+    def __init__(self, port: int, token: str | None = None) -> None:
+        self._port = port
+        self._head = f"Host: 127.0.0.1:{port}\r\n"
+        if token is not None:
+            self._head += f"Authorization: Bearer {token}\r\n"
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    async def get(self, path: str) -> bytes:
+        """Return the body of a successful answer; raises ``RequestError``."""
+        return await self._request(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode())
+
+    async def post(self, path: str, body: bytes) -> dict[str, Any]:
+        """Post JSON; return the answer's JSON. Raises ``RequestError``."""
+        head = (
+            f"POST {path} HTTP/1.1\r\n{self._head}"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        answer: dict[str, Any] = json.loads(await self._request(head.encode() + body))
+        return answer
+
+    async def _request(self, request: bytes) -> bytes:
+        self._writer.write(request)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head[1:])
+        }
+        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        status = head[0].split(" ", 2)[1]
+        if not status.startswith("2"):
+            raise RequestError(f"{status}: {body[:300].decode('utf-8', 'replace')}")
+        return body

@@ -1,0 +1,66 @@
+"""What Linux tells about processes: time used, memory, descriptors, threads."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a process holds."""
+
+    descriptors: int
+    threads: int
+    rss_bytes: int
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used, in user and in system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def cpus_s(pids: Iterable[int]) -> float:
+    """The same for several processes together."""
+    return sum(map(cpu_s, pids))
+
+
+def busy_s() -> float:
+    """Seconds that all processors together were not idle, since the machine started."""
+    with open("/proc/stat", encoding="utf-8") as file:
+        ticks = [int(field) for field in file.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) * _TICK_S
+
+
+def rss_bytes(pid: int) -> int:
+    """Memory that a process has in use."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * _PAGE_BYTES
+
+
+def state(pid: int) -> State:
+    """What a process holds now."""
+    return State(
+        descriptors=len(os.listdir(f"/proc/{pid}/fd")),
+        threads=len(os.listdir(f"/proc/{pid}/task")),
+        rss_bytes=rss_bytes(pid),
+    )
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process, and those it starts, all that the system lets us; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def split_cores() -> tuple[set[int], set[int]]:
+    """A core for the server, and the others for its clients; the same one where there is one."""
+    cores = sorted(os.sched_getaffinity(0))
+    return {cores[0]}, set(cores[1:] or cores)

@@ -1,0 +1,126 @@
+"""The benchmark measures what it says: everything arrives, and the report has its rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("picows", "uvloop")),
+        reason="needs the packages of the extra bench",
+    ),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
+]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.benchmark", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "W1a,W3", "--servers", "wsserver,tornado", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["faults"] == []
+    for workload in ("W1a", "W3"):
+        assert set(found["results"][workload]) == {"wsserver", "tornado"}
+        for (figures,) in found["results"][workload].values():
+            assert figures["failed"] == 0
+            assert figures["per_s"] > 0
+    for (figures,) in found["results"]["W1a"].values():
+        assert figures["missing"] == 0
+    for row in (
+        "W1a: 200 connections, 40 broadcasts back to back",
+        "deliveries a second",
+        "W3: 50 connections, ping and pong without a pause",
+        "round trips a second",
+        "/ tornado",
+    ):
+        assert row in done.stdout
+    assert "█" in done.stdout
+
+
+def test_names_that_there_are_not_are_refused() -> None:
+    done = run("--only", "W1a,W9")
+    assert done.returncode == 2
+    assert "no such name: W9" in done.stderr
+
+
+class TestReport:
+    """What can be said without measuring."""
+
+    def test_ratios_are_of_the_medians_of_all_rounds(self) -> None:
+        from scripts.benchmark.catalogue import WORKLOADS
+        from scripts.benchmark.report import table
+
+        workload = next(each for each in WORKLOADS if each.name == "W1a")
+        rounds = {
+            "wsserver": [{"per_cpu_s": value, "other_cpu": 0.5} for value in (400.0, 900.0, 500.0)],
+            "tornado": [{"per_cpu_s": 50.0}, {"per_cpu_s": None}],
+        }
+        lines = table(workload, workload.full, rounds).splitlines()
+        assert lines[0] == "W1a: 1,000 connections, 200 broadcasts back to back"
+        row = next(line for line in lines if "for each second of its CPU" in line)
+        assert row.split()[-4:] == ["500", "50", "10.0", "x"]
+        assert "  ! other programs were busy, measure again: wsserver" in lines
+        assert lines[-2].count("█") == 10 * lines[-1].count("█") == 40
+
+    @pytest.mark.parametrize(("share", "drawn"), [(0, "    "), (0.5, "██  "), (1 / 32, "▏   ")])
+    def test_a_bar_has_its_length(self, share: float, drawn: str) -> None:
+        from scripts.benchmark.report import bar
+
+        assert bar(share, 4) == drawn
+
+    def test_too_few_descriptors_are_said_clearly(self) -> None:
+        from scripts.benchmark.__main__ import descriptors_lacking
+        from scripts.benchmark.catalogue import WORKLOADS
+
+        workload = next(each for each in WORKLOADS if each.name == "many")
+        said = descriptors_lacking(workload, workload.full, 1024)
+        assert said == (
+            "it needs 19629 file descriptors, and this shell allows 1024 (ulimit -Hn 19629)"
+        )
+        assert descriptors_lacking(workload, workload.full, 20_000) == ""
+
+    def test_pauses_are_told_apart_by_time_and_cause(self, tmp_path: Path) -> None:
+        from scripts.benchmark.pauses import longest_ms, read
+
+        (tmp_path / "pauses").write_text("1.5 loop 0.02\n2.5 gc0 0.004\n2.6 loop 0.01\n")
+        pauses = read(tmp_path, 2.0, 3.0)
+        assert (longest_ms(pauses, "loop"), longest_ms(pauses, "gc")) == (10.0, 4.0)
+        assert longest_ms([], "loop") == 0.0
+
+
+class TestMemory:
+    """Which part of a connection is whose."""
+
+    def test_every_part_is_found_and_the_sum_is_theirs(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts.benchmark.memory", "--connections", "200"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        rows = [line.rsplit(maxsplit=2) for line in done.stdout.splitlines()[1:] if line]
+        weights = {row[0]: int(row[1]) for row in rows[:-1]}
+        together = weights.pop("together")
+        assert {"connection record", "transport", "claims of the token"} <= set(weights)
+        assert abs(together - sum(weights.values())) <= len(weights)
+        assert weights.get("everything else", 0) < together / 10
