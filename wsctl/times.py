@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from abc import abstractmethod
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -114,7 +114,10 @@ def age(value: Any, now: float) -> str:
 class _Seconds(_SecondsType):
     """An option whose value is seconds; what they are read with is the subclass's."""
 
-    read: ClassVar[Callable[[str], float]]
+    @staticmethod
+    @abstractmethod
+    def read(text: str) -> float:
+        """Seconds; raises ``ValueError`` for what cannot be read."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -132,11 +135,19 @@ class Duration(_Seconds):
     """An option such as ``5m``; its value is seconds."""
 
     name = "duration"
-    read = staticmethod(parse_duration)
+
+    @staticmethod
+    def read(text: str) -> float:
+        """See ``parse_duration``."""
+        return parse_duration(text)
 
 
 class Moment(_Seconds):
     """An option such as ``24h`` or ``2024-01-15T14:30:00Z``; its value is seconds since 1970."""
 
     name = "time"
-    read = staticmethod(lambda text: parse_moment(text, time.time()))
+
+    @staticmethod
+    def read(text: str) -> float:
+        """See ``parse_moment``; ages count from now."""
+        return parse_moment(text, time.time())
