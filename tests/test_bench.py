@@ -12,13 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = [
-    pytest.mark.skipif(
-        any(importlib.util.find_spec(name) is None for name in ("picows", "uvloop")),
-        reason="needs the packages of the extra bench",
-    ),
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
-]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+needs_clients = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("picows", "uvloop")),
+    reason="needs the packages of the extra bench",
+)
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +30,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@needs_clients
 def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "W1a,W3", "--servers", "wsserver,tornado", "--json", str(file))
@@ -55,12 +55,14 @@ def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
     assert "█" in done.stdout
 
 
+@needs_clients
 def test_names_that_there_are_not_are_refused() -> None:
     done = run("--only", "W1a,W9")
     assert done.returncode == 2
     assert "no such name: W9" in done.stderr
 
 
+@needs_clients
 class TestReport:
     """What can be said without measuring."""
 
