@@ -159,7 +159,7 @@ class WebSocketManager:
             endpoint=newcomer.endpoint,
             session_id=newcomer.session_id,
             protocol=newcomer.protocol,
-            # Thousands come through one proxy, with a handful of browsers: one text for all of them.
+            # Thousands come through one proxy, with a handful of browsers: one text for all.
             remote_ip=sys.intern(newcomer.remote_ip),
             user_agent=sys.intern(newcomer.user_agent),
             connected_at=wall,
