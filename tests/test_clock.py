@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from wsctl.times import rfc3339 as shown_by_wsctl
 from wsserver.clock import rfc3339
@@ -24,6 +26,13 @@ def test_what_is_beyond_a_millisecond_is_cut_by_server_and_wsctl_alike(
     seconds: float, text: str
 ) -> None:
     assert rfc3339(seconds) == shown_by_wsctl(seconds) == text
+
+
+@given(st.floats(0, 4e9))
+@example(1_700_000_000.7835)
+@example(1_700_000_000.9999996)
+def test_server_and_wsctl_write_every_moment_alike(seconds: float) -> None:
+    assert rfc3339(seconds) == shown_by_wsctl(seconds)
 
 
 def test_every_millisecond_stays_what_it_is() -> None:

@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, refused
 from tests.rst_blocks import block, table
 from wsserver.config import load_settings
-from wsserver.identity import sign_hs256
+from wsserver.identity import sign_hmac
 from wsserver.process import EXIT_FAILED
 from wsserver.web.server import KEPT_BACK
 
@@ -163,7 +163,7 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 def test_a_chat_through_nginx(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(toml(tmp_path))
     admin, user = (
-        sign_hs256(SECRET.encode(), {"sub": role, "role": role, "exp": 2**33})
+        sign_hmac(SECRET.encode(), {"sub": role, "role": role, "exp": 2**33})
         for role in ("admin", "user")
     )
     with ServerProcess(tmp_path, "--config", "c.toml") as server:

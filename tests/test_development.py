@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.operators.processes import SECRET, ServerProcess, environment, shell
-from wsserver.config import ConfigFaults
+from wsserver import development
+from wsserver.app import build
+from wsserver.config import ConfigFaults, Settings
 from wsserver.development import SERVER_FILE, TOKEN_FILE, _command, _write_private
 
 
@@ -40,9 +44,87 @@ def test_the_lines_can_be_pasted(tmp_path: Path, host: str, data_dir: str) -> No
         assert server.stop() == 0
 
 
+STRICT = {
+    "WSSERVER_JWT_ALGORITHM": "HS512",
+    "WSSERVER_JWT_ISSUER": "https://login.example.com",
+    "WSSERVER_JWT_AUDIENCE": "chat",
+    "WSSERVER_ALLOW_QUERY_TOKEN": "false",
+}
+WSCTL_STATS = shlex.join([sys.executable, "-m", "wsctl", "stats"])
+
+
+def test_the_lines_work_whatever_is_asked_of_tokens(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, "--dev", env=STRICT) as server:
+        for line in (hint(server, "wsctl"), WSCTL_STATS):
+            stats = shell(line, tmp_path)
+            assert (stats.returncode, stats.stderr) == (0, "")
+        said = shell(hint(server, "websocket"), tmp_path)
+        assert '"connection_established"' in said.stdout
+        assert server.stop() == 0
+
+
+def test_no_token_stands_in_what_is_printed(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, "--dev") as server:
+        address = shlex.split(hint(server, "websocket"))[-1]
+        token = (tmp_path / "var" / TOKEN_FILE).read_text().strip()
+        assert server.stop() == 0
+    assert re.fullmatch(r"ws://127\.0\.0\.1:\d+/ws/chat\?ticket=[\w-]{40,}", address)
+    printed = "\n".join(server.lines)
+    assert not any(part in printed for part in token.split("."))
+
+
+def test_a_secret_of_an_earlier_run_does_not_mislead_wsctl(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/dev-jwt-secret").write_text("of an earlier run, with other settings")
+    with ServerProcess(tmp_path, "--dev", env={"WSSERVER_JWT_SECRET": SECRET}) as server:
+        hint(server, "websocket")
+        stats = shell(WSCTL_STATS, tmp_path)
+        assert (stats.returncode, stats.stderr) == (0, "")
+        assert server.stop() == 0
+
+
+@pytest.mark.gen_test
+async def test_the_token_is_renewed_while_the_server_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(development, "RENEWAL_S", 0.001)
+    settings = Settings(
+        jwt_secret=SECRET,
+        jwt_algorithm=("HS256",),
+        data_dir=tmp_path,
+        database=tmp_path / "wsserver.sqlite3",
+    )
+    system = build(settings)
+    await system.service.start()
+    token_file = tmp_path / TOKEN_FILE
+    with development.first_steps(system, settings, "http://127.0.0.1:1"):
+        first = token_file.read_text()
+        while token_file.read_text() == first:
+            await asyncio.sleep(0)
+        assert (await system.verifier.verify(token_file.read_text().strip())).role == "admin"
+    await system.service.stop()
+
+
+@pytest.mark.gen_test
+async def test_the_token_of_a_later_server_is_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(development, "RENEWAL_S", 0.001)
+    are_ours = iter([False, False, True])
+    written = asyncio.Event()
+
+    def write() -> None:
+        assert next(are_ours, None) is None  # both refusals came first
+        written.set()
+
+    renewing = asyncio.ensure_future(development._renew(write, lambda: next(are_ours, False)))
+    await asyncio.wait_for(written.wait(), 3)
+    renewing.cancel()
+
+
 def test_the_console_s_ticket_lets_one_administrator_in(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
-        found = re.fullmatch(r"(http://\S+)/console#ticket=(\S+)", hint(server, "console"))
+        found = re.fullmatch(
+            r"(http://\S+)/console#ticket=([\w-]+)&endpoint=monitor", hint(server, "console")
+        )
         assert found is not None
         assert found[1] == server.url
         address = f"{server.url.replace('http', 'ws')}/ws/admin/monitor?ticket={found[2]}"

@@ -15,8 +15,9 @@ from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import Newcomer
-from wsserver.realtime.statistics import REPORT_FIELDS
-from wsserver.service import Service
+from wsserver.service import LoopLag, Service
+from wsserver.storage.audit import AuditEntry
+from wsserver.storage.means import FIELDS
 from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 
@@ -112,7 +113,7 @@ async def test_the_last_snapshot_is_taken_at_the_stop_and_kept(
     clock.advance(100.0)
     second = await make_service()
     (snapshot,) = await snapshots_of(second)
-    assert set(REPORT_FIELDS) <= snapshot.keys()
+    assert set(FIELDS) <= snapshot.keys()
     assert (snapshot["messages_received"], snapshot["node"]) == (7, "node-1")
     assert snapshot["disconnections"] == 1
     assert snapshot["timestamp"] == clock.wall() - 100.0
@@ -235,8 +236,31 @@ async def test_a_full_server_or_a_lagging_loop_is_degraded(
     await connect(service)
     health = service.health()
     assert (health["status"], health["checks"]["connections"]["open"]) == ("degraded", 1)
-    service._lag_s = 1.5
+    service.lag.note(1.5)
     assert service.health()["checks"]["loop"] == {"ok": False, "lag_ms": 1500.0}
+
+
+def test_a_lag_s_peak_fades() -> None:
+    lag = LoopLag()
+    seen = []
+    for late_s in (0.0, 1.0, 0.0, 0.85, 0.2):
+        lag.note(late_s)
+        seen.append((round(lag.seconds, 4), lag.is_high))
+    assert seen == [(0.0, False), (1.0, True), (0.9, False), (0.85, False), (0.765, False)]
+
+
+@pytest.mark.gen_test
+async def test_a_loop_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    time = loop.time
+    lag = LoopLag()
+    watching = asyncio.ensure_future(lag.watch(1.0))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: time() + 3.0)
+    while not lag.seconds:
+        await asyncio.sleep(0)
+    assert 2.0 <= lag.seconds < 3.0
+    watching.cancel()
 
 
 @pytest.mark.gen_test
@@ -286,3 +310,18 @@ async def test_a_stop_closes_the_database_even_when_it_takes_no_snapshot_any_mor
     assert "last snapshot not" in caplog.text
     with pytest.raises(StorageUnavailable):
         await service._parts.database.read(lambda db: None)
+
+
+@pytest.mark.gen_test
+async def test_the_audit_trail_is_stored_at_the_stop_and_pruned_in_time(
+    make_service: MakeService, clock: Any
+) -> None:
+    first = await make_service()
+    for at in (clock.wall() - 367 * 86_400, clock.wall()):
+        first._parts.audit.record(AuditEntry(at=at, actor="a", role="admin", action="x"))
+    await first.stop()
+    second = await make_service()
+    assert (await second._parts.audit.page(10)).total == 2
+    await second._prune()
+    (left,) = (await second._parts.audit.page(10)).items
+    assert left.at == clock.wall()

@@ -138,11 +138,11 @@ def resolve(
 
 
 def _find_dev_token(target: Target, folder: Path) -> None:
-    """A secret makes tokens for as long as the server runs; the token beside it lasts a day."""
-    if (folder / DEV_SECRET).is_file():
-        target.dev_secret_file = folder / DEV_SECRET
-    elif (folder / DEV_TOKEN).is_file():
+    """The running server's own token, which fits its settings; a secret may be an earlier run's."""
+    if (folder / DEV_TOKEN).is_file():
         target.token_file = folder / DEV_TOKEN
+    elif (folder / DEV_SECRET).is_file():
+        target.dev_secret_file = folder / DEV_SECRET
 
 
 def _dev_server(folder: Path) -> str | None:

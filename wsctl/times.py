@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -109,37 +110,37 @@ def age(value: Any, now: float) -> str:
     return "" if seconds is None else readable(max(0.0, now - seconds))
 
 
-class Duration(_SecondsType):
+class _Seconds(_SecondsType):
+    """An option whose value is seconds; what they are read with is the subclass's."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds; exits 2 for what cannot be read."""
+        if isinstance(value, float):
+            return value
+        try:
+            return self._read(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def _read(self, text: str) -> float:
+        raise NotImplementedError
+
+
+class Duration(_Seconds):
     """An option such as ``5m``; its value is seconds."""
 
     name = "duration"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Seconds; exits 2 for what is no duration."""
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def _read(self, text: str) -> float:
+        return parse_duration(text)
 
 
-class Moment(_SecondsType):
+class Moment(_Seconds):
     """An option such as ``24h`` or ``2024-01-15T14:30:00Z``; its value is seconds since 1970."""
 
     name = "time"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Seconds since the epoch; exits 2 for what is no time."""
-        if isinstance(value, float):
-            return value
-        import time
-
-        try:
-            return parse_moment(str(value), time.time())
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    def _read(self, text: str) -> float:
+        return parse_moment(text, time.time())

@@ -157,6 +157,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocations=revocations,
             revocation_store=revocation_store,
             snapshots=snapshots,
+            audit=audit,
             idempotency=idempotency,
             keys=keys,
         )

@@ -33,7 +33,8 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
     """Import the installed plugins, then those named as ``module:function``, in this order.
 
     Modules in the working folder are found too, after all that is installed. Raises
-    ``ConfigFaults`` with every one that cannot be imported or called; why stands in the log.
+    ``ConfigFaults`` with every one that cannot be imported or called; at debug their
+    tracebacks are logged.
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -46,7 +47,7 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
         try:
             function = load()
         except Exception as error:  # foreign code may raise anything at import
-            log.exception("plugin cannot be imported name=%s", name)
+            log.debug("plugin cannot be imported name=%s", name, exc_info=True)
             faults.append(_fault(name, "cannot be imported", error))
             continue
         if callable(function):
@@ -59,14 +60,14 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
 
 
 async def call_plugins(plugins: Iterable[Plugin], manager: WebSocketManager) -> None:
-    """Call them in order. Raises ``ConfigFaults`` for the first that raises, traceback logged."""
+    """Call them in order. Raises ``ConfigFaults`` for the first that raises."""
     for name, function in plugins:
         try:
             result = function(manager)
             if inspect.isawaitable(result):
                 await result
         except Exception as error:  # as above
-            log.exception("plugin failed name=%s", name)
+            log.debug("plugin failed name=%s", name, exc_info=True)
             raise ConfigFaults([_fault(name, "failed", error)]) from None
         log.info("plugin called name=%s", name)
 
@@ -77,4 +78,5 @@ def _find(name: str) -> Any:
 
 
 def _fault(name: str, what: str, error: Exception) -> Fault:
-    return Fault("plugins", "start", f"{name} {what}: {type(error).__name__}: {error}")
+    message = f"{name} {what}: {type(error).__name__}: {error} (where: with log_level debug)"
+    return Fault("plugins", "start", message)

@@ -19,6 +19,7 @@ from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
+from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.revocations import RevocationStore
@@ -48,8 +49,33 @@ class Parts:
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
+    audit: AuditLog
     idempotency: IdempotencyStore
     keys: KeySource
+
+
+class LoopLag:
+    """How late the event loop comes to what is due: the latest peak, fading."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @property
+    def is_high(self) -> bool:
+        """Does everybody notice?"""
+        return self.seconds >= LAGGING_S
+
+    def note(self, late_s: float) -> None:
+        """Take in that something was done so much later than it was due."""
+        self.seconds = max(late_s, self.seconds * 0.9)
+
+    async def watch(self, period_s: float = LAG_INTERVAL_S) -> None:
+        """Measure again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + period_s
+            await asyncio.sleep(period_s)
+            self.note(loop.time() - due)
 
 
 class Service:
@@ -63,7 +89,7 @@ class Service:
         self.tasks = parts.tasks
         self._clock = parts.clock
         self._sequence = 0
-        self._lag_s = 0.0
+        self.lag = LoopLag()
         settings = parts.settings
         self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
 
@@ -100,9 +126,9 @@ class Service:
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
             ("prune", PRUNE_INTERVAL_S, self._prune),
-            ("loop lag", LAG_INTERVAL_S, lambda: None),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
+        self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:
         """Tell everybody to come back, flush the queues, close; let nobody in meanwhile.
@@ -124,12 +150,14 @@ class Service:
             log.warning("last snapshot not stored: %s", error)
         except Exception:  # whatever it is, the database has to be closed
             log.exception("last snapshot not taken")
+        self._parts.audit.close()
         await self._parts.database.close()
 
     def health(self) -> dict[str, Any]:
         """State and checks, with no secret in them.
 
-        ``status`` is ``ok``, ``degraded`` (serving, but somebody should look) or ``draining``.
+        ``status`` is ``ok``, ``degraded`` (somebody should look; it serves unless the check
+        ``connections`` says that it is full) or ``draining``.
         """
         manager, parts = self.manager, self._parts
         connections, limit = len(manager.hub), manager.limits.total
@@ -137,7 +165,7 @@ class Service:
             "database": parts.database.health(),
             "broker": parts.broker.health(),
             "connections": {"ok": connections < limit, "open": connections, "limit": limit},
-            "loop": {"ok": self._lag_s < LAGGING_S, "lag_ms": round(self._lag_s * 1000, 1)},
+            "loop": {"ok": not self.lag.is_high, "lag_ms": round(self.lag.seconds * 1000, 1)},
             "errors": {
                 "ok": not self._alert.is_raised,
                 "threshold": self._alert.threshold,
@@ -161,9 +189,6 @@ class Service:
         due = loop.time() + period_s
         while True:
             await asyncio.sleep(due - loop.time())
-            late_s = loop.time() - due
-            if name == "loop lag":
-                self._lag_s = max(late_s, self._lag_s * 0.9)
             try:
                 outcome = work()
                 if outcome is not None:
@@ -201,3 +226,4 @@ class Service:
         now = self._clock.wall()
         await self._parts.snapshots.prune(now, self.settings.snapshot_retention_days)
         await self._parts.idempotency.prune(now)
+        await self._parts.audit.prune(now)

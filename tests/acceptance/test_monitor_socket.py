@@ -91,8 +91,8 @@ def test_a_monitor_does_what_rest_does(
 
     assert client.result("disconnect_user", user_id="u1", reason="enough") == {"disconnected": 1}
     assert user.closed() == (4502, "enough")
-    actions = [entry["action"] for entry in server.get("/audit?limit=2").ok["entries"]]
-    assert actions == ["disconnect", "broadcast"]
+    actions = [entry["action"] for entry in server.get("/audit?limit=3").ok["entries"]]
+    assert actions == ["disconnect", "publish", "broadcast"]
     assert client.result("ping_user", user_id="u1") == {
         "user_id": "u1",
         "online": False,

@@ -106,6 +106,24 @@ def test_a_managers_lists_show_its_organization_alone(world: World) -> None:
     )
 
 
+def test_a_session_is_its_organizations_and_its_customers(world: World) -> None:
+    world.theirs.join("ours")
+    for client in (world.mine, world.theirs, world.nobodys):
+        client.rest()
+    assert world.users("/sessions/ours/connections", "connections") == {"mine"}
+    assert world.users("/sessions/ours", "users") == {"mine", "nobodys"}
+    assert world.server.get("/sessions/ours", world.manager).ok["connections"] == 2
+    explained = world.server.post(
+        "/messages/explain", {**NEWS, "target": {"type": "session", "id": "ours"}}, world.manager
+    ).ok
+    assert "theirs" not in str(explained)
+    assert world.server.post("/sessions/ours/messages", NEWS, world.manager).ok["matched"] == 2
+    assert heard(world.mine)
+    assert heard(world.nobodys)
+    assert not heard(world.theirs)
+    assert world.server.post("/sessions/ours/messages", NEWS).ok["matched"] == 3
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from wsserver.brokers.base import Broker, Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
-from wsserver.protocol.targets import EVERYONE
+from wsserver.protocol.targets import EVERYONE, session
 
 
 class Node:
@@ -63,3 +64,15 @@ async def test_after_stopping_nothing_is_delivered(broker: Broker) -> None:
     await broker.publish(publication("m1"))
     broker.post(publication("m2"))
     assert node.got == []
+
+
+def test_a_publication_can_cross_a_wire() -> None:
+    sent = Publication(
+        *("m1", "x", session("s1"), b"{}"),
+        organization_id="o1",
+        with_unaffiliated=True,
+        role="user",
+        exclude_users=frozenset({"u1"}),
+    )
+    wire = msgspec.msgpack.encode(sent)
+    assert msgspec.msgpack.decode(wire, type=Publication) == sent

@@ -106,12 +106,12 @@ def url_of(server: Server) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-async def use_ticket(page: Page, server: Server, **claims: Any) -> None:
+async def use_ticket(page: Page, server: Server, more: str = "") -> None:
     """Open the console as its printed address does."""
-    payload = {"sub": "dev-admin", "role": "admin", "exp": 4e9, "sessions": "*", **claims}
+    payload = {"sub": "dev-admin", "role": "admin", "exp": 4e9, "sessions": "*"}
     ticket, _ = server.system.tickets.issue(parse_claims(payload))
     await page.goto("about:blank")
-    await page.goto(f"{url_of(server)}/console#ticket={ticket}")
+    await page.goto(f"{url_of(server)}/console#ticket={ticket}{more}")
     await expect(page.locator("#state")).to_have_attribute("data-state", "open")
 
 
@@ -141,10 +141,11 @@ def only_connection(server: Server, user_id: str) -> ConnectionInfo:
 # The console
 
 
+@pytest.mark.parametrize("more", ["", "&endpoint=monitor"])
 @pytest.mark.gen_test(timeout=60)
-async def test_a_page_and_a_program_talk_in_one_session(server: Server) -> None:
+async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: str) -> None:
     async with page_of(server) as page, program(server, "s1") as socket:
-        await use_ticket(page, server)
+        await use_ticket(page, server, more)
         assert page.url == f"{url_of(server)}/console"  # the ticket is gone from the address
         await page.fill("#join-session", "s1")
         await page.press("#join-session", "Enter")
@@ -165,7 +166,11 @@ async def test_a_page_and_a_program_talk_in_one_session(server: Server) -> None:
         await socket.send(json.dumps(answer))
         await expect(page.locator("#messages li p")).to_have_text(["Hello", "<b>你好</b>"])
         await expect(page.locator("#typing")).to_have_text("")
-        await expect(page.locator("#lines li").last).to_contain_text("张三 in s1: <b>你好</b>")
+        line = page.locator("#lines li", has_text="张三 in s1: <b>你好</b>")
+        await expect(line).to_be_visible()
+        if more:
+            await expect(page.locator("#stats")).to_contain_text("Connections")
+            await expect(page.locator("#lines")).to_contain_text("message_received")
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -19,7 +19,7 @@ from wsserver.errors import TokenExpired, TokenInvalid, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.identity.keys import FAMILIES, FileKeys, SecretKeys
 from wsserver.identity.revocations import Revocations
-from wsserver.identity.tokens import LONGEST_TOKEN, TokenVerifier, sign_hs256
+from wsserver.identity.tokens import LONGEST_TOKEN, TokenVerifier, sign_hmac
 
 if TYPE_CHECKING:
     from tests.conftest import FakeClock
@@ -293,14 +293,14 @@ def test_refused_tokens_are_not_cached(clock: FakeClock, signer: Signer) -> None
         assert checker.verify_cached(token) is None
 
 
-def test_sign_hs256(clock: FakeClock) -> None:
-    token = sign_hs256(SECRET, {**GOOD, "username": "张三"})
+def test_sign_hmac(clock: FakeClock) -> None:
+    token = sign_hmac(SECRET, {**GOOD, "username": "张三"})
     assert verify(verifier(clock), token).username == "张三"
     head, body, signature = token.split(".")
     expected = hmac.new(SECRET, f"{head}.{body}".encode(), hashlib.sha256).digest()
     assert jwt.utils.base64url_decode(signature) == expected
     with pytest.raises(ValueError, match="at least 32"):
-        sign_hs256(b"short", GOOD)
+        sign_hmac(b"short", GOOD)
 
 
 JSON = st.recursive(

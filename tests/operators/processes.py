@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from wsserver.identity import sign_hs256
+from wsserver.identity import sign_hmac
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -134,7 +134,7 @@ class ServerProcess:
     def token(self, user: str = "ops", role: str = "admin", **claims: Any) -> str:
         """A token of its development secret."""
         secret = (self.folder / "var" / "dev-jwt-secret").read_bytes()
-        return sign_hs256(secret, {"sub": user, "role": role, "exp": 2**33, **claims})
+        return sign_hmac(secret, {"sub": user, "role": role, "exp": 2**33, **claims})
 
     def _read(self) -> None:
         assert self._stream is not None

@@ -51,7 +51,7 @@ def test_a_body_of_the_contract_is_taken(kind: Any, body: dict[str, Any]) -> Non
     ("kind", "body", "field"),
     [
         *(
-            (kind, wrong, "")
+            (kind, wrong, "body")
             for kind in (BroadcastRequest, TicketRequest)
             for wrong in ([], None, "x", 1)
         ),

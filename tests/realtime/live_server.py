@@ -19,7 +19,7 @@ from wsserver.identity.keys import SecretKeys
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
-from wsserver.identity.tokens import TokenVerifier, sign_hs256
+from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
@@ -135,6 +135,7 @@ class Live:
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()
+        self.audit.close()
         await self.database.close()
 
     def claims(self, user: str = "u1", **changes: Any) -> Claims:
@@ -147,7 +148,7 @@ class Live:
         return Actor(self.claims(user, role=role, **changes), "10.0.0.9", "req_1")
 
     def token(self, user: str = "u1", **changes: Any) -> str:
-        return sign_hs256(SECRET, {"sub": user, "exp": self.clock.wall() + 86400, **changes})
+        return sign_hmac(SECRET, {"sub": user, "exp": self.clock.wall() + 86400, **changes})
 
     async def connect(
         self,

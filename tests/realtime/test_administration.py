@@ -237,3 +237,29 @@ async def test_a_ticket_stands_for_its_owner_once(live: Live) -> None:
         live.tickets.redeem(answer["ticket"])
     await settle()
     assert await live.audited() == []
+
+
+@pytest.mark.gen_test
+async def test_what_is_forbidden_is_in_the_audit_trail_once(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(live.permissions._rows, "manager", frozenset({"connections:disconnect"}))
+    await live.connect("other", organization_id="o2")
+    user = live.actor("user", "mallory", organization_id="o1")
+    boss = live.actor("manager", organization_id="o1")
+    for attempt in (
+        live.administration.disconnect_user(user, who(user_id="u1")),
+        live.administration.disconnect_user(boss, who(user_id="other")),
+        live.administration.disconnect_connection(user, "conn_1"),
+        live.administration.replace_members(user, "s1", members("u1")),
+        live.administration.revoke(user, revoke(jti="j1")),
+    ):
+        with pytest.raises(Forbidden):
+            await attempt
+    assert [(e.actor, e.action, e.target, e.outcome) for e in await live.audited()] == [
+        ("mallory", "revoke", "jti:j1", "forbidden"),
+        ("mallory", "members", "session:s1", "forbidden"),
+        ("mallory", "disconnect", "connection:conn_1", "forbidden"),
+        ("boss", "disconnect", "user:other", "forbidden"),
+        ("mallory", "disconnect", "user:u1", "forbidden"),
+    ]

@@ -73,7 +73,6 @@ def test_names_may_be_globs(bus: EventBus, glob: str, names: list[str]) -> None:
     seen: list[str] = []
     bus.add_event_handler(glob, lambda event: seen.append(event["name"]))
     for name in ("session_joined", "session_left", "user_connected", "billing.paid"):
-        assert bus.wants(name) is (name in names)
         bus.emit(name)
     assert seen == names
 

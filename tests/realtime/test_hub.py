@@ -108,6 +108,7 @@ class HubAgainstAModel(RuleBasedStateMachine):
             self.hub.organization_connections,
         ):
             assert all(index.values())
+            assert index.pairs == sum(map(len, index.values()))
 
 
 TestHubAgainstAModel = HubAgainstAModel.TestCase

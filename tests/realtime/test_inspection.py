@@ -7,8 +7,9 @@ from tornado.ioloop import IOLoop
 
 from tests.realtime.live_server import Client, Live
 from wsserver.errors import Forbidden, NotFound
+from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.realtime.paging import Window
-from wsserver.realtime.statistics import REPORT_FIELDS
+from wsserver.storage.means import FIELDS
 
 ALL = Window()
 
@@ -56,7 +57,7 @@ def names(people: dict[str, Client], answer: dict[str, Any]) -> str:
     ],
 )
 def test_every_read_needs_its_permission(live: Live, call: Any, permission: str) -> None:
-    others = live.permissions.of(live.claims(role="admin")) - {permission}
+    others = ALL_PERMISSIONS - {permission}
     for role in ("admin", "service", "manager"):
         actor = live.actor(role, organization_id="o1")
         try:
@@ -73,7 +74,7 @@ def test_every_read_needs_its_permission(live: Live, call: Any, permission: str)
 
 def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Client]) -> None:
     everything = live.inspection.stats(live.actor())
-    assert list(everything)[:10] == list(REPORT_FIELDS)
+    assert list(everything)[:10] == list(FIELDS)
     mine = live.inspection.stats(live.actor("manager", organization_id="o1"))
     gauges = ("total_connections", "active_users", "active_sessions", "total_session_connections")
     assert [everything[g] for g in gauges] == [4, 3, 4, 5]
@@ -192,6 +193,34 @@ async def test_sessions_are_shown_with_people_members_and_position(
             live.inspection.session(actor, session_id)
     await people["free"].call("leave_session", session_id="s_free")
     assert live.inspection.session(live.actor(), "s_free")["users"] == []
+
+
+@pytest.mark.gen_test
+async def test_a_session_shows_my_people_and_its_customers_but_not_other_organizations(
+    live: Live, people: dict[str, Client]
+) -> None:
+    await people["free"].call("join_session", session_id="s_mixed")
+    await live.members.replace("s_mixed", ["mine", "other", "free", "absent"], "boss", 0.0)
+    manager = live.actor("manager", organization_id="o1")
+    everybody = "mine1 other free"
+    for actor, expected, to_list in (
+        (manager, "mine1 free", "mine1"),
+        (live.actor(), everybody, everybody),
+    ):
+        view = live.inspection.session(actor, "s_mixed")
+        (listed,) = [
+            each
+            for each in live.inspection.sessions(actor, ALL)["sessions"]
+            if each["session_id"] == "s_mixed"
+        ]
+        assert view == listed
+        answer = live.inspection.session_connections(actor, "s_mixed", ALL)
+        assert names(people, answer) == to_list
+        assert view["connections"] == len(expected.split())
+        assert [user["user_id"] for user in view["users"]] == [
+            people[name].info.user_id for name in expected.split()
+        ]
+    assert live.inspection.session(manager, "s_mixed")["members"] == ["absent", "free", "mine"]
 
 
 def test_a_sessions_connections_are_those_of_the_scope(

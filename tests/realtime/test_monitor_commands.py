@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.realtime.live_server import PONG, Live
-from wsserver.realtime.statistics import REPORT_FIELDS
+from wsserver.storage.means import FIELDS
 
 READS_ONLY = frozenset({"monitor"})
 COMMANDS: list[tuple[str, dict[str, Any], str | None]] = [
@@ -71,7 +71,7 @@ async def test_the_answers_are_those_of_the_rest_calls(live: Live) -> None:
         return answer["result"]
 
     stats = await result("get_stats")
-    assert set(REPORT_FIELDS) <= stats.keys()
+    assert set(FIELDS) <= stats.keys()
     assert stats["total_connections"] == 2
     assert await result("subscribe", events=["x"], interval_s=9) == {
         "events": ["x"],
@@ -86,7 +86,8 @@ async def test_the_answers_are_those_of_the_rest_calls(live: Live) -> None:
     assert await result("disconnect_user", user_id="u1", reason="bye") == {"disconnected": 1}
     assert await client.closing() == (4502, "bye")
     entries = {e.action: e for e in await live.audited()}
-    assert entries.keys() == {"broadcast", "disconnect"}
+    assert entries.keys() == {"broadcast", "publish", "disconnect"}
+    assert entries["publish"].target == "user:u1"
     assert entries["disconnect"].remote_ip == "10.0.0.1"
     assert entries["disconnect"].request_id == monitor.id
 

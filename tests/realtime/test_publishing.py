@@ -28,14 +28,14 @@ def broadcast(**body: Any) -> BroadcastRequest:
 
 @pytest.fixture
 def people(live: Live, io_loop: Any) -> dict[str, Client]:
-    """mine (o1, in s_mine and s_mixed), other (o2, in s_other and s_mixed), free (none)."""
+    """mine (o1), other (o2), free (none), each in a session of its own and in s_mixed."""
 
     async def connect() -> dict[str, Client]:
         people = {}
         for user, organization_id, sessions in (
             ("mine", "o1", ["s_mine", "s_mixed"]),
             ("other", "o2", ["s_other", "s_mixed"]),
-            ("free", None, ["s_free"]),
+            ("free", None, ["s_free", "s_mixed"]),
         ):
             people[user] = await live.connect(user, sessions="*", organization_id=organization_id)
             for session_id in sessions:
@@ -89,7 +89,7 @@ CONFINEMENT = [
     (("user", "offline"), "", ""),
     (("session", "s_mine"), "mine", "mine"),
     (("session", "s_other"), "other", None),
-    (("session", "s_mixed"), "mine other", "mine other"),
+    (("session", "s_mixed"), "mine other free", "mine free"),
     (("session", "s_free"), "free", "free"),
     (("session", "s_empty"), "", ""),
     (("organization", "o1"), "mine", "mine"),
@@ -128,6 +128,8 @@ async def test_a_manager_reaches_its_organization_alone(
         assert await who_got(people) == ""
         return
     explained = live.publishing.explain(boss, request)
+    assert "other" not in {who["user_id"] for who in explained["recipients"]}
+    assert {who["reason"] for who in explained["excluded"]} <= {"offline"}
     answer = await live.publishing.publish(boss, request)
     assert explained["matched"] == answer["matched"] == len(manager.split())
     assert await who_got(people) == manager
@@ -170,6 +172,83 @@ async def test_a_broadcast_is_in_the_audit_trail_without_its_body(live: Live) ->
     assert (entry.actor, entry.action, entry.role) == ("boss", "broadcast", "admin")
     assert entry.detail["message_id"] == answer["message_id"]
     assert "secret" not in str(entry)
+
+
+@pytest.mark.gen_test
+async def test_each_publish_is_in_the_audit_trail_without_its_body(
+    live: Live, people: dict[str, Client]
+) -> None:
+    actor = live.actor("admin", "boss")
+    answers = [
+        await live.publishing.publish(actor, publish("user", "mine", data="secret")),
+        await live.publishing.publish_to(
+            actor, session("s_mixed"), read_request({"type": "y", "data": "secret"}, TargetedBody)
+        ),
+    ]
+    live.publishing.explain(actor, publish("user", "mine"))
+    second, first = await live.audited()
+    for entry, answer, target, type_, matched in (
+        (first, answers[0], "user:mine", "x", 1),
+        (second, answers[1], "session:s_mixed", "y", 3),
+    ):
+        assert (entry.actor, entry.role, entry.action) == ("boss", "admin", "publish")
+        assert (entry.target, entry.outcome, entry.request_id) == (target, "ok", "req_1")
+        assert entry.detail == {
+            "type": type_,
+            "message_id": answer["message_id"],
+            "matched": matched,
+        }
+
+
+@pytest.mark.gen_test
+async def test_a_backends_publishes_are_traffic_and_leave_no_line(live: Live) -> None:
+    backend = live.actor("service", "backend")
+    message = {"target": {"type": "broadcast"}, "type": "x"}
+    await live.publishing.publish(backend, read_request(message, PublishRequest))
+    await live.publishing.batch(backend, BatchRequest(messages=[message]))
+    assert await live.audited() == []
+
+
+@pytest.mark.gen_test
+async def test_a_batch_is_one_line_of_the_audit_trail(
+    live: Live, people: dict[str, Client]
+) -> None:
+    messages = [
+        {"type": "x", "data": "secret", "target": {"type": "session", "id": "s_mixed"}},
+        {"type": "x", "target": {"type": "user", "id": "other"}},
+        {"nonsense": "secret"},
+        {"type": "x", "target": {"type": "user", "id": "mine"}},
+    ]
+    boss = live.actor("manager", organization_id="o1")
+    await live.publishing.batch(boss, read_request({"messages": messages}, BatchRequest))
+    (entry,) = await live.audited()
+    assert (entry.action, entry.target, entry.outcome) == ("batch", "", "ok")
+    assert entry.detail == {"messages": 4, "accepted": 2, "refused": 2, "matched": 3}
+
+
+@pytest.mark.gen_test
+async def test_what_is_forbidden_is_in_the_audit_trail_too(
+    live: Live, people: dict[str, Client]
+) -> None:
+    boss = live.actor("manager", organization_id="o1")
+    user = live.actor("user", "mallory", organization_id="o1")
+    batch = read_request({"messages": [{}]}, BatchRequest)
+    for attempt in (
+        live.publishing.publish(boss, publish("user", "other", data="secret")),
+        live.publishing.publish(user, publish("session", "s_mine")),
+        live.publishing.broadcast(boss, broadcast(organization_id="o2")),
+        live.publishing.batch(user, batch),
+    ):
+        with pytest.raises(Forbidden):
+            await attempt
+    entries = list(reversed(await live.audited()))
+    assert [(e.actor, e.action, e.target, e.outcome) for e in entries] == [
+        ("boss", "publish", "user:other", "forbidden"),
+        ("mallory", "publish", "session:s_mine", "forbidden"),
+        ("boss", "broadcast", "broadcast", "forbidden"),
+        ("mallory", "batch", "", "forbidden"),
+    ]
+    assert "secret" not in str(entries)
 
 
 @pytest.mark.gen_test

@@ -41,9 +41,9 @@ class Bench:
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),
             ("a2", "a", "o1", "user", []),
-            ("b1", "b", "o1", "manager", ["s1", "s2"]),
-            ("c1", "c", "o2", "user", ["s2"]),
-            ("d1", "d", None, "admin", []),
+            ("b1", "b", "o1", "manager", ["s1", "s2", "s3"]),
+            ("c1", "c", "o2", "user", ["s2", "s3"]),
+            ("d1", "d", None, "admin", ["s3"]),
         ):
             connection = fake_connection(user_id, organization_id=organization_id, role=role)
             self.hub.add(connection)
@@ -80,6 +80,8 @@ def bench(clock: Any) -> Bench:
         (user("nobody"), {}, ""),
         (session("s1"), {}, "a1 b1"),
         (session("s2"), {"organization_id": "o2"}, "c1"),
+        (session("s3"), {"organization_id": "o2"}, "c1"),
+        (session("s3"), {"organization_id": "o2", "with_unaffiliated": True}, "c1 d1"),
         (session("s1"), {"exclude_users": frozenset({"a"})}, "b1"),
         (session("s9"), {}, ""),
         (Target(TargetType.ORGANIZATION, "o1"), {}, "a1 a2 b1"),

@@ -6,7 +6,8 @@ import pytest
 
 from tests.realtime.fake_connections import fake_connection
 from wsserver.realtime.hub import Hub
-from wsserver.realtime.statistics import REPORT_FIELDS, Statistics, flatten, percentiles
+from wsserver.realtime.statistics import Statistics, flatten, percentiles
+from wsserver.storage.means import FIELDS
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def test_the_ten_fields_have_the_reports_names() -> None:
         *("total_connections", "active_connections", "messages_sent", "messages_received"),
         *("disconnections", "errors", "active_users", "active_sessions"),
         *("total_user_connections", "total_session_connections"),
-    ) == REPORT_FIELDS
+    ) == FIELDS
 
 
 def test_the_gauges_count_connections_users_sessions_and_pairs(
@@ -41,7 +42,7 @@ def test_the_gauges_count_connections_users_sessions_and_pairs(
     hub.of_user("u3")[0].websocket.last_heard = now - 59.9
     hub.of_user("u1")[0].rtt_ms = 5.0
     stats = statistics.snapshot(hub, 60.0, 0.0)
-    assert list(stats)[:10] == list(REPORT_FIELDS)
+    assert list(stats)[:10] == list(FIELDS)
     expected = {
         "total_connections": 4,
         "active_connections": 3,
@@ -57,6 +58,69 @@ def test_the_gauges_count_connections_users_sessions_and_pairs(
     mine = statistics.snapshot(hub, 60.0, 0.0, "o1")
     assert (mine["total_connections"], mine["active_users"], mine["active_sessions"]) == (2, 1, 2)
     assert statistics.snapshot(hub, 60.0, 0.0, "o9")["total_connections"] == 0
+
+
+def crowd(hub: Hub, now: float, size: int) -> list[Any]:
+    for number in range(size):
+        connection = fake_connection(f"u{number // 2}", last_heard=now, organization_id="o1")
+        connection.websocket.queued_bytes = 1
+        hub.add(connection)
+        hub.join(connection, f"s{number % 3}")
+    return list(hub)
+
+
+GAUGES = ("total_connections", "active_users", "active_sessions", "total_session_connections")
+
+
+@pytest.mark.parametrize("organization_id", [None, "o1"])
+def test_a_crowd_is_looked_at_once_a_second(
+    statistics: Statistics, clock: Any, organization_id: str | None
+) -> None:
+    hub = Hub()
+    first, *_ = crowd(hub, clock.monotonic(), 2001)
+
+    def queued() -> Any:
+        return statistics.snapshot(hub, 60.0, 0.0, organization_id)["queued_bytes"]
+
+    assert queued() == 2001
+    first.websocket.queued_bytes = 100
+    clock.advance(0.9)
+    assert queued() == 2001
+    assert statistics.snapshot(hub, 60.0, 0.0, "o9")["queued_bytes"] == 0  # not the same part
+    clock.advance(0.1)
+    assert queued() == 2100
+    first.websocket.queued_bytes = 1
+    hub.leave(first, "s0")
+    hub.remove(first)
+    assert queued() == 2000  # not a crowd any more: always fresh
+
+
+def test_in_a_crowd_the_sizes_of_the_server_are_exact_all_the_same(
+    statistics: Statistics, clock: Any
+) -> None:
+    hub = Hub()
+    connections = crowd(hub, clock.monotonic(), 2010)
+    statistics.snapshot(hub, 60.0, 0.0)
+    for connection in connections[:3]:
+        hub.leave(connection, next(iter(connection.sessions)))
+        hub.remove(connection)
+    hub.join(connections[3], "s_new")
+    hub.join(connections[3], "s_new")
+    stats = statistics.snapshot(hub, 60.0, 0.0)
+    assert [stats[name] for name in GAUGES] == [2007, 1004, 4, 2008]
+    assert stats["active_connections"] == 2007  # never more than there are
+
+
+def test_nothing_is_remembered_of_those_who_are_asked_about_no_more(
+    statistics: Statistics, clock: Any
+) -> None:
+    hub = Hub()
+    crowd(hub, clock.monotonic(), 2001)
+    for organization_id in ("o1", None):
+        statistics.snapshot(hub, 60.0, 0.0, organization_id)
+    clock.advance(1.0)
+    statistics.snapshot(hub, 60.0, 0.0, "o9")
+    assert statistics._readings == {}
 
 
 def test_errors_are_refused_commands_failed_sends_and_internal_errors(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 import pytest
 
 from wsserver.errors import BadRequest
+from wsserver.storage import audit as audit_module
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 
@@ -121,8 +123,107 @@ async def test_recording_does_not_wait_and_closing_stores_what_waits(
 ) -> None:
     recorded = [audit.record(entry(n)) for n in range(100)]
     assert recorded == [True] * 100
+    audit.close()
+    assert not audit.record(entry(101))
     await asyncio.wait_for(database.close(), 10)
     again = make_database()
     await again.open()
     assert (await AuditLog(again).page(1)).total == 100
-    assert not audit.record(entry(101))
+
+
+@pytest.mark.gen_test
+async def test_many_entries_are_stored_as_one_write(audit: AuditLog, database: Database) -> None:
+    commits = database.health()["commits"]
+    for n in range(2000):
+        audit.record(entry(n))
+    assert database.queued == 0  # nothing but a list has been touched
+    audit.flush()
+    assert database.queued <= 1
+    assert (await audit.page(1)).total == 2000
+    assert database.health()["commits"] <= commits + 2
+
+
+@pytest.mark.gen_test
+async def test_entries_are_stored_by_themselves_soon(
+    audit: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = asyncio.Event()
+    submit = database.submit
+
+    def note(fn: Any, writes: int = 1) -> bool:
+        stored.set()
+        return submit(fn, writes)
+
+    monkeypatch.setattr(database, "submit", note)
+    audit.record(entry(1))
+    await asyncio.wait_for(stored.wait(), 10)
+
+
+@pytest.mark.gen_test
+async def test_what_waits_is_bounded_and_each_that_is_refused_is_counted(
+    audit: AuditLog,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(audit_module, "WAITING_LIMIT", 5)
+    with caplog.at_level(logging.CRITICAL):
+        assert [audit.record(entry(n)) for n in range(8)] == [True] * 5 + [False] * 3
+    assert database.health()["lost_writes"] == 3
+    assert (await audit.page(1)).total == 5
+
+
+@pytest.mark.gen_test
+async def test_behind_a_database_that_is_held_up_entries_wait_here(
+    audit: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "BUSY_JOBS", -1)
+    audit.record(entry(1))
+    audit._store()
+    assert len(audit._waiting) == 1
+    monkeypatch.undo()
+    audit._store()
+    assert audit._waiting == []
+    assert (await audit.page(1)).total == 1
+
+
+@pytest.mark.gen_test
+async def test_entries_that_cannot_be_stored_are_all_counted(
+    audit: AuditLog, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(3):
+        audit.record(entry(n, target="\ud800"))
+    with caplog.at_level(logging.CRITICAL):
+        assert (await audit.page(1)).total == 0
+    assert database.health()["lost_writes"] == 3
+
+
+@pytest.mark.gen_test
+async def test_what_is_older_than_a_year_is_pruned(
+    audit: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "_BATCH_ROWS", 2)
+    now = 400.0 * 86_400
+    oldest = now - 366 * 86_400
+    for at in (oldest - 3, oldest - 2, oldest - 1, oldest, now):
+        audit.record(entry(0, at=at))
+    audit.flush()
+    assert await audit.prune(now) == 3
+    assert moments((await audit.page(10)).items) == [now, oldest]
+    assert await audit.prune(now) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_flood_of_one_kind_pushes_out_only_itself(
+    audit: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "KEPT_ROWS", 3)
+    monkeypatch.setattr(audit_module, "_BATCH_ROWS", 2)
+    audit.record(entry(1, action="disconnect"))
+    for n in range(10, 20):
+        audit.record(entry(n, action="publish"))
+        audit.record(entry(100 + n, action="disconnect", outcome="forbidden"))
+    audit.flush()
+    assert await audit.prune(200.0) == 14
+    assert moments((await audit.page(10)).items) == [119, 19, 118, 18, 117, 17, 1]
+    assert await audit.prune(200.0) == 0

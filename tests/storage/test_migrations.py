@@ -10,6 +10,7 @@ RELEASED = {
     "m0003_revocations",
     "m0004_idempotency",
     "m0005_session_members",
+    "m0006_audit_by_outcome",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.web.conftest import StartServer
 from tests.web.web_server import API, Server, token
 
 
@@ -26,3 +27,26 @@ async def test_a_connection_is_listed_and_closed(server: Server) -> None:
     closed = await server.request("DELETE", f"{API}/connections/{connection_id}", bearer=token())
     assert closed.json() == {"disconnected": 1}
     assert (await socket.closed())[0] == 4502
+
+
+@pytest.mark.gen_test
+async def test_a_full_server_wants_no_traffic_and_says_why(start_server: StartServer) -> None:
+    server = await start_server(max_connections=1)
+    assert (await server.get("/health", bearer=None)).status == 200
+    socket = await server.connect("u1")
+    full = await server.get("/health", bearer=None)
+    assert (full.status, full.json()["status"]) == (503, "degraded")
+    checks = full.json()["checks"]
+    assert [name for name, check in checks.items() if not check["ok"]] == ["connections"]
+    refused = await server.knock(bearer=token("u2", "user"), protocols="")
+    assert (refused.response.status, refused.response.code) == (503, "server_full")
+    await server.post("/users/disconnect", user_id="u1")
+    await socket.closed()
+    assert (await server.get("/health", bearer=None)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_only_wants_to_be_looked_at_gets_traffic(server: Server) -> None:
+    server.system.service.lag.note(60.0)
+    answer = await server.get("/health", bearer=None)
+    assert (answer.status, answer.json()["status"]) == (200, "degraded")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 
@@ -207,6 +208,28 @@ async def test_the_request_id_is_echoed_everywhere(server: Server) -> None:
         assert answer.headers["x-request-id"] == "abc-1", path
 
 
+@pytest.mark.parametrize("given", ["x" * 128, "!#$%&()*+,-./:;<>?@[]^_`{|}~", "4bf92f35-77b3"])
+@pytest.mark.gen_test
+async def test_visible_characters_are_echoed(server: Server, given: str) -> None:
+    answer = await server.request("GET", f"{API}/health", headers={"X-Request-ID": given})
+    assert answer.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["a b", "x status=200", "id=7", '"x"', "it's"])
+@pytest.mark.gen_test
+async def test_a_request_id_cannot_pretend_to_be_another_field_of_a_log_line(
+    server: Server, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = await server.request("GET", f"{API}/stats", headers={"X-Request-ID": given})
+    made = answer.headers["x-request-id"]
+    assert made.startswith("req_")
+    assert answer.json()["request_id"] == made
+    (line,) = [r.getMessage() for r in caplog.records if "path=/api" in r.getMessage()]
+    assert line.endswith(f" id={made}")
+    assert given not in line
+
+
 @pytest.mark.parametrize("given", ["x" * 129, "a\tb", "é", "\x7f"])
 @pytest.mark.gen_test
 async def test_an_odd_request_id_is_replaced(server: Server, given: str) -> None:
@@ -248,6 +271,15 @@ async def test_a_wrong_body(server: Server, body: bytes, status: int, code: str)
     assert (answer.status, answer.code) == (status, code), answer
     if status == 422:
         assert all(set(each) == {"field", "message"} for each in answer.json()["errors"])
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"x"'])
+@pytest.mark.gen_test
+async def test_a_body_that_is_no_object_is_named_as_a_whole(server: Server, body: bytes) -> None:
+    answer = await server.post("/broadcast", body)
+    document = answer.json()
+    assert [each["field"] for each in document["errors"]] == ["body"]
+    assert document["detail"].startswith("body: Expected object")
 
 
 @pytest.mark.gen_test

@@ -137,3 +137,58 @@ async def test_a_manager_is_kept_to_its_organization(server: Server) -> None:
         assert (await server.post(path, bearer=bearer, **hint)).code == "forbidden", path
     sent = (await server.post("/broadcast", bearer=bearer, **hint)).json()
     assert (sent["matched"], sent["sent"], sent["failed"]) == (1, 1, 0)
+
+
+@pytest.mark.gen_test
+async def test_history_and_metrics_are_the_whole_servers_for_a_manager_and_name_nobody(
+    server: Server,
+) -> None:
+    await server.connect("theirs", organization_id="o2")
+    await server.system.service._take_snapshot()
+    bearer = token("m", "manager", organization_id="o1")
+    assert (await server.get("/stats", bearer=bearer)).json()["total_connections"] == 0
+    history = await server.get("/stats/history", bearer=bearer)
+    assert (history.status, history.json()["snapshots"][0]["total_connections"]) == (200, 1)
+    metrics = await server.request(
+        "GET", "/metrics", bearer=bearer, headers={"X-Forwarded-For": "192.0.2.1"}
+    )
+    assert metrics.status == 200
+    assert b"wsserver_connections 1.0" in metrics.body
+    for answer in (history, metrics):
+        assert b"theirs" not in answer.body
+        assert b"o2" not in answer.body
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
+    server: Server,
+) -> None:
+    """For want of the permission, so before anything of the body is known. Reads leave none."""
+    for endpoint in ENDPOINTS:
+        await _ask(server, endpoint, "user")
+    entries = (await server.get("/audit?actor=someone")).json()["entries"]
+    assert {(e["role"], e["outcome"], e["remote_ip"]) for e in entries} == {
+        ("user", "forbidden", entries[0]["remote_ip"])
+    }
+    assert sorted(f"{e['action']} {e['target']}" for e in entries) == sorted(
+        [
+            *("disconnect connection:x1", "disconnect ", "members session:x1", "revoke "),
+            *("broadcast ", "publish ", "publish user:x1", "publish session:x1", "batch "),
+        ]
+    )
+
+
+@pytest.mark.gen_test
+async def test_an_action_of_the_api_leaves_one_line_in_the_audit_trail(server: Server) -> None:
+    hint = {"type": "hint", "data": 1}
+    await server.post("/messages", target={"type": "broadcast"}, **hint)
+    await server.post("/users/u1/messages", **hint)
+    await server.post("/sessions/s1/messages", headers={"Idempotency-Key": "k"}, **hint)
+    replayed = await server.post("/sessions/s1/messages", headers={"Idempotency-Key": "k"}, **hint)
+    assert replayed.headers["idempotency-replayed"] == "true"
+    await server.post("/messages/batch", messages=[{"target": {"type": "broadcast"}, **hint}])
+    await server.post("/tickets")
+    entries = (await server.get("/audit")).json()["entries"]
+    assert [f"{e['action']} {e['target']} {e['outcome']}" for e in entries] == [
+        *("batch  ok", "publish session:s1 ok", "publish user:u1 ok", "publish broadcast ok"),
+    ]

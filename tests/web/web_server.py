@@ -16,7 +16,7 @@ from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build
 from wsserver.config import Settings
-from wsserver.identity import sign_hs256
+from wsserver.identity import sign_hmac
 from wsserver.web.server import Listener
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -28,7 +28,7 @@ def token(sub: str = "admin1", role: str = "admin", **claims: Any) -> str:
     """A good token; ``exp=None`` and the like leave a claim out."""
     now = time.time()
     payload = {"sub": sub, "role": role, "iat": now - 10, "exp": now + 3600, **claims}
-    return sign_hs256(SECRET.encode(), {k: v for k, v in payload.items() if v is not None})
+    return sign_hmac(SECRET.encode(), {k: v for k, v in payload.items() if v is not None})
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.conftest import FakeClock
-from tests.wire.wire_peers import Peer, Recorder, client_frame
+from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
 from wsserver.wire import fanout
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
@@ -133,7 +133,7 @@ async def test_a_large_audience_of_several_forms_is_written_to_in_turns(
 ) -> None:
     monkeypatch.setattr(fanout, "WRITES_PER_TURN", 3)
     poller, transports, peers = room(7)
-    transports[1].abort()
+    poller._carrier.drop(transports[1])
     forms = [(transports[:2], A), (transports[2:5], B), (transports[5:], C)]
     assert poller.send_forms(forms) == 6
     assert poller.counters.writes == 2
@@ -196,7 +196,7 @@ async def test_connections_that_end_while_frames_are_collected(room: Callable[..
     poller, transports, peers = room(4)
     poller.send_many(transports, A)
     poller.send_many(transports, B)
-    transports[0].abort()
+    cut(transports[0])
     peers[1].sock.close()
     assert poller.send_many(transports, C) == 3
     assert await received(peers[2], A, B, C)
@@ -213,17 +213,6 @@ async def test_a_broken_connection_is_found_by_a_write(
     peers[0].sock.close()
     assert poller.send_many(transports, A) == 1
     assert await received(peers[1], A)
-
-
-@pytest.mark.gen_test
-async def test_drain_writes_what_was_collected(room: Callable[..., Room]) -> None:
-    poller, transports, peers = room(2)
-    poller.send_many(transports, A)
-    poller.send_many(transports, B)
-    assert await poller.drain(1)
-    assert poller.counters.writes == 4
-    assert poller.queued_bytes == 0
-    assert all([await received(peer, A, B) for peer in peers])
 
 
 @pytest.mark.gen_test
@@ -274,7 +263,8 @@ async def test_order_holds_whatever_is_mixed(
             clock.advance(0.002)
         if choose.random() < 0.2:
             await asyncio.sleep(0)
-    poller.close_all(1000)
+    for transport in transports:
+        transport.close(1000)
     # Half of the peers start to read only now: their sockets were full, their queues long.
     readers += [asyncio.ensure_future(_read_to_the_close_frame(peer)) for peer in peers[4:]]
     for transport, reader in zip(transports, readers, strict=True):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.wire.wire_peers import Peer, Recorder, client_frame
+from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
 from wsserver.clock import Clock
 from wsserver.wire import poller as poller_module
 from wsserver.wire.deflate import deflate, inflate
@@ -382,7 +382,8 @@ async def test_a_peer_that_never_answers_the_close_frame(
 ) -> None:
     poller = make_poller(close_timeout_s=0.05)
     pairs = [connect(poller) for _ in range(3)]
-    assert poller.close_all(1012, "restart") == 3
+    for transport, _, _ in pairs:
+        transport.close(1012, "restart")
     for _, peer, owner in pairs:
         assert await owner.end() == (1012, "restart", False)
         assert await peer.close_frame() == (1012, "restart")
@@ -399,7 +400,6 @@ async def test_a_lost_connection(make_poller: MakePoller, connect: Connect) -> N
     assert not transport.send(build_frame(b"x"))
     assert poller.send_many([transport], build_frame(b"x")) == 0
     transport.close(1000)
-    transport.abort()
     transport.pause_reading()
 
 
@@ -417,16 +417,6 @@ async def test_a_reset_connection(
     assert not owner.closed.done()
     assert await owner.end() == (1006, "connection lost", False)
     assert caplog.records == []
-
-
-@pytest.mark.gen_test
-async def test_abort(make_poller: MakePoller, connect: Connect) -> None:
-    transport, peer, owner = connect(make_poller())
-    transport.abort()
-    assert not owner.closed.done()
-    assert transport.state is State.CLOSED
-    assert await owner.end() == (1006, "aborted", False)
-    assert await peer.end() == b""
 
 
 @pytest.mark.gen_test
@@ -535,22 +525,12 @@ async def test_partial_writes_keep_their_rest_in_order(
     for frame in frames:
         assert transport.send(frame)
     assert transport.queued_bytes == poller.queued_bytes > 0
-    draining = asyncio.ensure_future(poller.drain(5))
     assert await peer.exactly(sum(map(len, frames))) == b"".join(frames)
-    assert await draining
     assert transport.queued_bytes == poller.queued_bytes == 0
     assert transport._out is None
     assert poller.counters.bytes_out == sum(map(len, frames))
     assert transport.send(build_frame(b"x"))
     assert await peer.frame() == (1, b"x")
-
-
-@pytest.mark.gen_test
-async def test_drain_gives_up(make_poller: MakePoller, connect: Connect) -> None:
-    poller = make_poller(queue_limit_bytes=1 << 24)
-    transport, _, _ = connect(poller, buffer=4096)
-    transport.send(build_frame(b"x" * 3_000_000))
-    assert not await poller.drain(0.01)
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -618,7 +598,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
             super().on_text(transport, payload)
             for victim in (first, second):
                 if victim is not transport and victim.state is State.OPEN:
-                    victim.abort()
+                    cut(victim)
                     held.append(os.path.exists(f"/proc/self/fd/{victim._fd}"))
                     replacements.append(connect(poller))
 
@@ -630,7 +610,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
         await asyncio.sleep(0)
     assert held == [True]
     ended = second_owner if first_owner.heard else first_owner
-    assert await ended.end() == (1006, "aborted", False)
+    assert await ended.end() == (1006, "connection lost", False)
     _, peer, owner = replacements[0]
     await peer.send(client_frame(b"to the new one"))
     assert await owner.until(1) == [("text", b"to the new one")]
@@ -644,7 +624,7 @@ async def test_no_descriptor_is_left_behind(make_poller: MakePoller, connect: Co
         pairs = [connect(poller) for _ in range(10)]
         for index, (transport, peer, _) in enumerate(pairs):
             if index % 2:
-                transport.abort()
+                cut(transport)
             peer.sock.close()
         assert await poller.wait_closed(5)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -19,6 +19,11 @@ def client_frame(
     return bytes((data[0] | 0x40,)) + data[1:] if rsv1 else data
 
 
+def cut(transport: Transport) -> None:
+    """End a connection at once, as the wire does with one that it finds broken."""
+    transport._carrier.drop(transport)
+
+
 class Recorder(Owner):
     """Writes down everything, and lets a test wait for it."""
 

@@ -82,6 +82,14 @@ def test_a_development_server_is_found_by_itself(
     assert run("--url", server.url, "stats").exit_code == 0
 
 
+def test_the_token_that_the_server_left_comes_before_a_secret(
+    run: Run, server: FakeServer, dev_folder: Path
+) -> None:
+    (dev_folder / "dev-admin-token").write_text(ADMIN + "\n")
+    assert run("stats").exit_code == 0
+    assert server.asked[0].token == ADMIN
+
+
 def test_the_development_token_goes_nowhere_else(run: Run, dev_folder: Path) -> None:
     assert run("--url", "http://127.0.0.1:9", "stats").exit_code == 4
     (dev_folder / "dev-server.json").write_text('{"url": "http://evil.example"}')
@@ -113,6 +121,29 @@ def test_token_create_without_a_good_secret_is_2(run: Run) -> None:
     assert (result.exit_code, "canary" in result.output) == (2, False)
     assert run("token", "create", "--user", "u", "--secret-file", "none").exit_code == 2
     assert run("token", "create", "--user", "u", "--ttl", "0s").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--user", "a b"),
+        ("--user", ""),
+        ("--user", "张三"),
+        ("--user", "u1\n"),
+        ("--user", "u" * 129),
+        ("--organization", "o/1"),
+        ("--sessions", "s1,s 2"),
+        ("--sessions", "*,s1"),
+    ],
+)
+def test_token_create_refuses_what_is_no_id(
+    run: Run, monkeypatch: pytest.MonkeyPatch, option: str, text: str
+) -> None:
+    monkeypatch.setenv("WSSERVER_JWT_SECRET", SECRET)
+    result = run("token", "create", "--user", "u1", option, text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{option}: " in result.stderr
+    assert "is no id" in result.stderr
 
 
 def test_token_inspect_reads_times_and_says_what_it_did_not_check(run: Run) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from wsctl.text import flatten
 from wsctl.times import Duration, Moment
 
 _DAY_S = 86_400.0
+_FIRST = ("timestamp", "node", *TEN)
 
 
 @click.group(
@@ -42,20 +43,23 @@ class Spool:
     def __init__(self, file: IO[str], rows: Iterable[dict[str, Any]]) -> None:
         self._file = file
         self.count = 0
-        names: dict[str, None] = {}
+        names = set(_FIRST)
         for row in rows:
-            flat = flatten(row)
-            names.update(dict.fromkeys(flat))
-            file.write(json.dumps(row) + "\n")
+            names.update(flatten(row))
+            file.write(json.dumps({name: row[name] for name in _in_order(row)}) + "\n")
             self.count += 1
-        first = ("timestamp", "node", *TEN)
-        self.columns = [*first, *sorted(names.keys() - set(first))]
+        self.columns = _in_order(names)
         """Timestamp, node, the ten fields, then whatever else any row has."""
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows once more."""
         self._file.seek(0)
         return map(json.loads, self._file)
+
+
+def _in_order(names: Collection[str]) -> list[str]:
+    """One order, whether a row comes from the server or from its file."""
+    return [*(name for name in _FIRST if name in names), *sorted({*names}.difference(_FIRST))]
 
 
 def _csv(spool: Spool) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from wsctl.shape import LazyGroup, command, read_stdin
 from wsctl.times import Duration, readable, rfc3339
 
 _ROLES = ("user", "manager", "admin", "service")
+_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _MOMENTS = ("exp", "iat", "nbf")
 
 
@@ -28,6 +30,13 @@ _MOMENTS = ("exp", "iat", "nbf")
 )
 def token() -> None:
     """Make and read tokens; neither asks the server."""
+
+
+def _id(option: str, text: str) -> str:
+    """What the server takes for an id; a token with another one is refused there."""
+    if not _ID.fullmatch(text):
+        raise BadUsage(f"{option}: {text!r} is no id: it takes 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+    return text
 
 
 def _names(text: str) -> list[str]:
@@ -71,11 +80,14 @@ def create(
     """Make a token signed with the server's secret (HS256) and print it alone."""
     from wsctl.tokens import sign
 
-    claims: dict[str, Any] = {"sub": user}
-    optional = {"role": role, "username": username, "organization_id": organization}
+    claims: dict[str, Any] = {"sub": _id("--user", user)}
+    if organization is not None:
+        claims["organization_id"] = _id("--organization", organization)
+    optional = {"role": role, "username": username}
     claims.update({name: value for name, value in optional.items() if value is not None})
     if sessions is not None:
-        claims["sessions"] = "*" if sessions.strip() == "*" else _names(sessions)
+        is_all = sessions.strip() == "*"
+        claims["sessions"] = "*" if is_all else [_id("--sessions", n) for n in _names(sessions)]
     if permissions is not None:
         claims["permissions"] = _names(permissions)
     made = sign(_secret(secret_file), claims, ttl)

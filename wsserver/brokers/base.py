@@ -20,6 +20,8 @@ class Publication(Struct, frozen=True):
     """The push as JSON text."""
     organization_id: str | None = None
     """Only connections of this organization."""
+    with_unaffiliated: bool = False
+    """And of none: widens ``organization_id``, for sessions whose customers belong to none."""
     role: str | None = None
     """Only connections with this role."""
     exclude_users: frozenset[str] = frozenset()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from wsserver.config.faults import ConfigFaults, Fault
 from wsserver.config.files import make_folders, secret_bytes
-from wsserver.config.hosts import is_loopback
 from wsserver.config.load import Loaded, load_settings, read_settings
 from wsserver.config.masking import masked
 from wsserver.config.settings import Settings
@@ -14,7 +13,6 @@ __all__ = [
     "Fault",
     "Loaded",
     "Settings",
-    "is_loopback",
     "load_settings",
     "make_folders",
     "masked",

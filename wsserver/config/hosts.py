@@ -1,4 +1,4 @@
-"""Names and addresses: their spelling, and which of them mean this machine alone."""
+"""How names and addresses in the settings have to be spelled."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ import re
 from urllib.parse import urlsplit
 
 from wsserver.config.faults import Faulty
+from wsserver.identity.loopback import is_loopback
 from wsserver.identity.origins import parse_authority, parse_origin
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-
-
-def is_loopback(host: str) -> bool:
-    """Does the host (name or address, no brackets) mean this machine alone?"""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def host(text: str) -> str:

@@ -13,6 +13,7 @@ from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.settings import KEY_SOURCES, Settings
 from wsserver.config.sources import Layers
 from wsserver.config.values import convert
+from wsserver.identity.loopback import is_loopback
 
 
 class Loaded(NamedTuple):
@@ -86,7 +87,7 @@ class _Check:
     def _check_places(self, settings: Settings) -> None:
         self._try("data_dir", lambda: files.check_folder(settings.data_dir))
         self._try("database", lambda: files.check_database(settings.database, settings.data_dir))
-        if self._dev and not hosts.is_loopback(settings.host):
+        if self._dev and not is_loopback(settings.host):
             self._fault("host", "must be a loopback address in development mode (--dev)")
 
     def _with_keys(self, settings: Settings) -> Settings:

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 
 from wsserver.config.faults import Faulty
 from wsserver.identity.claims import ROLES
+from wsserver.identity.ids import is_id
 from wsserver.identity.keys import FAMILIES
 from wsserver.identity.permissions import ALL_PERMISSIONS
 
-_NODE = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _NAME = r"[^\W\d]\w*"
 _PLUGIN = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
 
@@ -52,7 +52,7 @@ def plugin(text: str) -> str:
 
 def node(text: str) -> str:
     """Check a node's name: 1 to 128 of ``[A-Za-z0-9._:@-]``."""
-    if not _NODE.fullmatch(text):
+    if not is_id(text):
         raise Faulty("must be 1 to 128 characters out of A-Z a-z 0-9 . _ : @ -")
     return text
 

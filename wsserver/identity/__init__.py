@@ -11,7 +11,7 @@ from wsserver.identity.origins import Hosts, Origins
 from wsserver.identity.permissions import ALL_PERMISSIONS, DEFAULT_ROLES, Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
-from wsserver.identity.tokens import TokenVerifier, algorithms_for, sign_hs256
+from wsserver.identity.tokens import TokenVerifier, algorithms_for, sign_hmac
 
 __all__ = [
     "ALL_PERMISSIONS",
@@ -32,5 +32,5 @@ __all__ = [
     "extract_credential",
     "is_id",
     "parse_claims",
-    "sign_hs256",
+    "sign_hmac",
 ]

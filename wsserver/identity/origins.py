@@ -12,6 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wsserver.identity.loopback import is_loopback
+
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _AUTHORITY = re.compile(
     r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)(?::([0-9]{1,5}))?"
@@ -136,7 +138,7 @@ def _default_hosts(bound_host: str) -> frozenset[Authority] | None:
     name = host.host if host is not None else written
     if name in _ALL_ADDRESSES:
         return None
-    names = {name, *_LOOPBACK_NAMES} if _is_loopback(name) else {name}
+    names = {name, *_LOOPBACK_NAMES} if is_loopback(name) else {name}
     return frozenset(Authority(name, None) for name in names)
 
 
@@ -147,20 +149,11 @@ def _is_same_origin(page: Origin, host: str, scheme: str) -> bool:
     if page.scheme != scheme:
         # A proxy that ends TLS and does not say so makes an https page's request look like http.
         # Not the other way round, and not where the client plainly talks to us directly.
-        is_direct = ours.port is not None and _is_loopback(ours.host)
+        is_direct = ours.port is not None and is_loopback(ours.host)
         if scheme != "http" or is_direct:
             return False
     port = ours.port or _DEFAULT_PORTS[page.scheme]
     return (page.host, page.port) == (ours.host, port)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse_malformed(kind: str, entries: Sequence[str]) -> None:

@@ -75,13 +75,8 @@ class Permissions:
             raise ValueError("; ".join(faults))
         self._rows = {**DEFAULT_ROLES, **rows}
 
-    def of(self, claims: Claims) -> frozenset[str]:
-        """All that the bearer may do: the role's row, narrowed by the token's own list."""
-        row = self._rows[claims.role]
-        return row if claims.permissions is None else row & claims.permissions
-
     def allows(self, claims: Claims, permission: str) -> bool:
-        """May the bearer do this?"""
+        """May the bearer do this? The role's row counts, narrowed by the token's own list."""
         return permission in self._rows[claims.role] and (
             claims.permissions is None or permission in claims.permissions
         )

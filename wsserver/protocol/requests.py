@@ -13,6 +13,8 @@ from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, T
 
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
+BODY = "body"
+"""What an error names as its field where the whole is of the wrong type, as an array is."""
 
 S = TypeVar("S", bound=Struct)
 
@@ -23,7 +25,8 @@ def read_request(body: Any, kind: type[S]) -> S:
         return convert(body, kind)
     except ValidationError as error:
         complaint = describe(error)
-        raise ValidationFailed([{"field": complaint.field, "message": complaint.message}]) from None
+        field_ = complaint.field or BODY
+        raise ValidationFailed([{"field": field_, "message": complaint.message}]) from None
 
 
 class Request(Struct, forbid_unknown_fields=True):

@@ -21,8 +21,7 @@ class SessionAccess:
     def allows(self, claims: Claims, session_id: str) -> bool:
         """May the bearer of these claims enter the session?"""
         return (
-            claims.sessions == "*"
-            or session_id in claims.sessions
+            claims.opens(session_id)
             or self._is_member(session_id, claims.sub)
             or self._permissions.allows(claims, "sessions:any")
         )
@@ -49,6 +48,24 @@ class Scope:
         mine = self.organization_id
         return mine is None or connection.claims.organization_id == mine
 
+    def sees_in_session(self, connection: ConnectionInfo) -> bool:
+        """Is the connection shown, and written to, as part of a session?
+
+        A session's customers belong to no organization, but to the session: they are. The people
+        of other organizations are not.
+        """
+        mine = self.organization_id
+        return mine is None or connection.claims.organization_id in (None, mine)
+
+    def of_session(self, session_id: str) -> list[ConnectionInfo]:
+        """The connections in a session that are shown."""
+        return list(filter(self.sees_in_session, self._hub.of_session(session_id)))
+
+    def knows_member(self, user_id: str) -> bool:
+        """May the user be named in a member list? Not who is connected from elsewhere alone."""
+        connections = self._hub.of_user(user_id)
+        return not connections or any(map(self.sees_in_session, connections))
+
     def filter(self, connections: Iterable[ConnectionInfo]) -> list[ConnectionInfo]:
         """Those of the connections that belong to it."""
         return [connection for connection in connections if self.sees(connection)]
@@ -60,11 +77,8 @@ class Scope:
 
     def has_session(self, session_id: str) -> bool:
         """False for a session whose connections all belong to other organizations."""
-        mine = self.organization_id
         connections = self._hub.of_session(session_id)
-        if mine is None or not connections:
-            return True
-        return any(c.claims.organization_id in (None, mine) for c in connections)
+        return not connections or any(map(self.sees_in_session, connections))
 
     def has_organization(self, organization_id: str) -> bool:
         """Is it this organization, or one of all?"""

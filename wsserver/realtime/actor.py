@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wsserver.clock import Clock
+from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.storage.audit import AuditEntry
 
@@ -26,18 +30,36 @@ class Audit(Protocol):
         ...
 
 
-def audit_entry(
-    actor: Actor, action: str, target: str, at: float, outcome: str = "ok", **detail: Any
-) -> AuditEntry:
-    """One line of the audit trail; ``at`` is wall-clock seconds."""
-    return AuditEntry(
-        at=at,
-        actor=actor.claims.sub,
-        role=actor.claims.role,
-        action=action,
-        target=target,
-        detail=detail,
-        outcome=outcome,
-        request_id=actor.request_id,
-        remote_ip=actor.remote_ip,
-    )
+class Trail:
+    """Writes the audit trail; whoever calls it keeps tokens and message bodies out of it."""
+
+    def __init__(self, audit: Audit, clock: Clock) -> None:
+        self._audit = audit
+        self._clock = clock
+
+    def record(
+        self, actor: Actor, action: str, target: str, outcome: str = "ok", **detail: Any
+    ) -> None:
+        """Add one line."""
+        self._audit.record(
+            AuditEntry(
+                at=self._clock.wall(),
+                actor=actor.claims.sub,
+                role=actor.claims.role,
+                action=action,
+                target=target,
+                detail=detail,
+                outcome=outcome,
+                request_id=actor.request_id,
+                remote_ip=actor.remote_ip,
+            )
+        )
+
+    @contextmanager
+    def denials(self, actor: Actor, action: str, target: str) -> Iterator[None]:
+        """Add a line if what is done inside is forbidden: the attempt counts too."""
+        try:
+            yield
+        except Forbidden as error:
+            self.record(actor, action, target, error.code)
+            raise

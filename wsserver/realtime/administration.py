@@ -15,7 +15,7 @@ from wsserver.identity.tickets import Tickets
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
 from wsserver.realtime.access import Scope
-from wsserver.realtime.actor import Actor, Audit, audit_entry
+from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
@@ -45,14 +45,16 @@ class Administration:
         self._revocations = revocations
         self._revocation_store = revocation_store
         self._tickets = tickets
-        self._audit = audit
+        self._trail = Trail(audit, clock)
         self._clock = clock
 
     async def disconnect_user(self, actor: Actor, request: DisconnectRequest) -> dict[str, Any]:
         """Close a user's connections, or one of them, with 4502; returns how many there were."""
-        scope = self._scope(actor, "connections:disconnect")
-        if not scope.has_user(request.user_id):
-            raise Forbidden(f"user {request.user_id} is outside of your organization")
+        target = f"user:{request.user_id}"
+        with self._trail.denials(actor, "disconnect", target):
+            scope = self._scope(actor, "connections:disconnect")
+            if not scope.has_user(request.user_id):
+                raise Forbidden(f"user {request.user_id} is outside of your organization")
         wanted = request.connection_id
         found = [
             connection
@@ -61,10 +63,10 @@ class Administration:
         ]
         reason = request.reason if request.reason is not UNSET else ""
         self._disconnect(found, reason)
-        self._record(
+        self._trail.record(
             actor,
             "disconnect",
-            f"user:{request.user_id}",
+            target,
             connections=[c.connection_id for c in found],
             reason=reason,
         )
@@ -72,12 +74,14 @@ class Administration:
 
     async def disconnect_connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
         """Close one connection with 4502; raises ``NotFound``."""
-        scope = self._scope(actor, "connections:disconnect")
+        target = f"connection:{connection_id}"
+        with self._trail.denials(actor, "disconnect", target):
+            scope = self._scope(actor, "connections:disconnect")
         connection = self._hub.connections.get(connection_id)
         if connection is None or not scope.sees(connection):
             raise NotFound("connection", connection_id)
         self._disconnect([connection], "")
-        self._record(actor, "disconnect", f"connection:{connection_id}", user_id=connection.user_id)
+        self._trail.record(actor, "disconnect", target, user_id=connection.user_id)
         return {"disconnected": 1}
 
     async def ping_user(self, actor: Actor, user_id: str, timeout_s: float) -> dict[str, Any]:
@@ -111,7 +115,9 @@ class Administration:
         self, actor: Actor, session_id: str, request: MembersRequest
     ) -> dict[str, Any]:
         """Put a list in place of another; who loses access by it is put out at once."""
-        self._session_scope(actor, session_id)
+        target = f"session:{session_id}"
+        with self._trail.denials(actor, "members", target):
+            self._session_scope(actor, session_id)
         user_ids = list(dict.fromkeys(request.user_ids))
         removed = await self._members.replace(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
@@ -119,10 +125,10 @@ class Administration:
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
                 self._manager.sessions.enforce_access(connection, self._manager.close)
-        self._record(
+        self._trail.record(
             actor,
             "members",
-            f"session:{session_id}",
+            target,
             members=len(user_ids),
             removed=sorted(removed)[:100],
         )
@@ -130,7 +136,8 @@ class Administration:
 
     async def revoke(self, actor: Actor, request: RevokeRequest) -> dict[str, Any]:
         """Refuse a token, or all that a user has so far; live connections are closed with 4505."""
-        self._permissions.require(actor.claims, "tokens:revoke")
+        with self._trail.denials(actor, "revoke", _revoked(request)):
+            self._permissions.require(actor.claims, "tokens:revoke")
         if (request.jti is UNSET) == (request.user_id is UNSET):
             raise ValidationFailed(
                 [{"field": "jti", "message": "exactly one of jti and user_id is required"}]
@@ -139,16 +146,16 @@ class Administration:
         if request.jti is not UNSET:
             await self._revocation_store.add("jti", request.jti, now)
             self._revocations.revoke_jti(request.jti)
-            target, answer = f"jti:{request.jti}", {"jti": request.jti}
+            answer = {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
             at = self._revocations.revoke_user(request.user_id, now)
             await self._revocation_store.add("user", request.user_id, at)
-            target, answer = f"user:{request.user_id}", {"user_id": request.user_id}
+            answer = {"user_id": request.user_id}
         revoked = [c for c in self._hub if self._revocations.is_revoked(c.claims)]
         for connection in revoked:
             self._manager.close(connection, CloseCode.TOKEN_REVOKED, "token revoked")
-        self._record(actor, "revoke", target, disconnected=len(revoked))
+        self._trail.record(actor, "revoke", _revoked(request), disconnected=len(revoked))
         return {**answer, "disconnected": len(revoked)}
 
     def ticket(self, actor: Actor) -> dict[str, Any]:
@@ -168,5 +175,7 @@ class Administration:
         if not self._scope(actor, "sessions:manage").has_session(session_id):
             raise NotFound("session", session_id)
 
-    def _record(self, actor: Actor, action: str, target: str, **detail: Any) -> None:
-        self._audit.record(audit_entry(actor, action, target, self._clock.wall(), **detail))
+
+def _revoked(request: RevokeRequest) -> str:
+    """What a revocation is of, for the audit trail."""
+    return f"user:{request.user_id}" if request.jti is UNSET else f"jti:{request.jti}"

@@ -56,10 +56,6 @@ class EventBus:
         """Take back ``add_event_handler``; raises ``ValueError`` if there was none."""
         self._handlers.remove((name, handler))
 
-    def wants(self, name: str) -> bool:
-        """Is there any handler for this name? Lets callers skip building what nobody reads."""
-        return any(fnmatchcase(name, glob) for glob, _ in self._handlers)
-
     def emit(self, name: str, **fields: Any) -> None:
         """Tell everybody who asked; never raises for a handler's sake."""
         if not self._handlers:

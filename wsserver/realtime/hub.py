@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from wsserver.realtime.connection import ConnectionInfo
@@ -110,18 +110,23 @@ class Hub:
 
     def presence(self, session_id: str) -> list[dict[str, Any]]:
         """Who is in a session: each user once, with the number of connections."""
-        users: dict[str, dict[str, Any]] = {}
-        for connection in self.of_session(session_id):
-            entry = users.setdefault(
-                connection.user_id,
-                {
-                    "user_id": connection.user_id,
-                    "username": connection.claims.username,
-                    "connections": 0,
-                },
-            )
-            entry["connections"] += 1
-        return list(users.values())
+        return users_of(self.of_session(session_id))
 
     def __iter__(self) -> Iterator[ConnectionInfo]:
         return iter(self.connections.values())
+
+
+def users_of(connections: Iterable[ConnectionInfo]) -> list[dict[str, Any]]:
+    """Whose connections these are: each user once, with the number of them."""
+    users: dict[str, dict[str, Any]] = {}
+    for connection in connections:
+        entry = users.setdefault(
+            connection.user_id,
+            {
+                "user_id": connection.user_id,
+                "username": connection.claims.username,
+                "connections": 0,
+            },
+        )
+        entry["connections"] += 1
+    return list(users.values())

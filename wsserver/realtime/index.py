@@ -16,32 +16,39 @@ class Index(Mapping[str, set[str]]):
     bytes. Several are in a dict, in the order of coming.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "pairs")
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self.pairs = 0
+        """Connections, summed over the keys."""
 
     def add(self, key: str, connection: ConnectionInfo) -> bool:
         """Put a connection under a key; True if it is the first one there."""
         entry = self._entries.get(key)
         if entry is None:
             self._entries[key] = connection
+            self.pairs += 1
             return True
         if not isinstance(entry, dict):
             if entry is connection:
                 return False
             entry = self._entries[key] = {entry.connection_id: entry}
+        before = len(entry)
         entry[connection.connection_id] = connection
+        self.pairs += len(entry) - before
         return False
 
     def discard(self, key: str, connection: ConnectionInfo) -> bool:
         """Take a connection away; True if the key is gone with it."""
         entry = self._entries.get(key)
         if isinstance(entry, dict):
-            entry.pop(connection.connection_id, None)
+            if entry.pop(connection.connection_id, None) is not None:
+                self.pairs -= 1
             if not entry:
                 del self._entries[key]
         elif entry is connection:
+            self.pairs -= 1
             del self._entries[key]
         else:
             return False

@@ -96,12 +96,12 @@ class Inspection:
         }
 
     def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """The sessions that somebody has joined, by session id."""
+        """The sessions that somebody of the scope, or of no organization, has joined, by id."""
         scope = self._scope(actor, "connections:read")
         ids = sorted(filter(scope.has_session, self._hub.session_connections))
         part = page(ids, str, window)
         return {
-            "sessions": [self._manager.sessions.view(id_) for id_ in part.items],
+            "sessions": [self._manager.sessions.view(id_, scope) for id_ in part.items],
             "total": part.total,
             "next_cursor": part.next_cursor,
         }
@@ -111,7 +111,7 @@ class Inspection:
         scope = self._scope(actor, "connections:read")
         if not (scope.has_session(session_id) and self._manager.sessions.is_known(session_id)):
             raise NotFound("session", session_id)
-        return self._manager.sessions.view(session_id)
+        return self._manager.sessions.view(session_id, scope)
 
     def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
         """The connections that have joined a session; empty when nobody has."""

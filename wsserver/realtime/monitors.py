@@ -53,7 +53,10 @@ class Monitors:
         self._update_listening()
 
     def subscribe(self, connection: ConnectionInfo, request: SubscribeRequest) -> dict[str, Any]:
-        """Put a new choice in place of the old one; returns what is now in force."""
+        """Put a new choice in place of the old one; returns what is now in force.
+
+        Its globs match the names of events; ``event``, the push type, stands for all of them.
+        """
         now = self._clock.monotonic()
         connection.subscription = Subscription(tuple(request.events), request.interval_s, now)
         self._update_listening()
@@ -82,6 +85,10 @@ class Monitors:
                 connection.websocket.send(frame)
 
     def _on_event(self, event: Event) -> None:
+        """Push to those who have a glob for its name; ``event``, the push's type, stands for all.
+
+        ``wsctl monitor`` chooses by push types alone, and no event of ours has that name.
+        """
         name = event["name"]
         frame = b""
         for connection in list(self._connections):

@@ -36,6 +36,8 @@ class Message:
     message_id: str = ""
     """Given where the members refer to it; otherwise made on sending."""
     organization_id: str | None = None
+    with_unaffiliated: bool = False
+    """Does ``organization_id`` let those pass who belong to no organization at all?"""
     role: str | None = None
     exclude_users: frozenset[str] = field(default_factory=frozenset)
     is_addressed: bool = True
@@ -158,17 +160,25 @@ class Router:
         organization_id, role = publication.organization_id, publication.role
         excluded = publication.exclude_users
         if organization_id is not None:
-            selected = [c for c in selected if c.claims.organization_id == organization_id]
+            allowed = _organizations(organization_id, publication.with_unaffiliated)
+            selected = [c for c in selected if c.claims.organization_id in allowed]
         if role is not None:
             selected = [c for c in selected if c.claims.role == role]
         if excluded:
             selected = [c for c in selected if c.claims.sub not in excluded]
         return selected
 
-    def explain(self, message: Message) -> dict[str, Any]:
-        """Who would get a message and who of its target would not, and why; sends nothing."""
+    def explain(
+        self, message: Message, is_shown: Callable[[ConnectionInfo], bool] | None = None
+    ) -> dict[str, Any]:
+        """Who would get a message and who of its target would not, and why; sends nothing.
+
+        ``is_shown``: which connections whoever asks may learn of (None: all).
+        """
         recipients, excluded = [], []
         for connection in SELECT[message.target.type](self._hub, message.target.id):
+            if is_shown is not None and not is_shown(connection):
+                continue
             who = {"user_id": connection.user_id, "connection_id": connection.connection_id}
             reason = _exclusion(connection, message)
             if reason is None:
@@ -198,17 +208,23 @@ class Router:
             target=message.target,
             payload=push(message.type, rfc3339(wall), **members),
             organization_id=message.organization_id,
+            with_unaffiliated=message.with_unaffiliated,
             role=message.role,
             exclude_users=message.exclude_users,
         )
+
+
+def _organizations(organization_id: str, with_unaffiliated: bool) -> tuple[str | None, ...]:
+    return (organization_id, None) if with_unaffiliated else (organization_id,)
 
 
 def _exclusion(connection: ConnectionInfo, message: Message) -> str | None:
     claims = connection.claims
     if claims.sub in message.exclude_users:
         return "excluded"
-    organization_id = message.organization_id
-    if organization_id is not None and claims.organization_id != organization_id:
+    if message.organization_id is not None and claims.organization_id not in _organizations(
+        message.organization_id, message.with_unaffiliated
+    ):
         return "other_organization"
     if message.role is not None and claims.role != message.role:
         return "other_role"

@@ -8,10 +8,10 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import Position
 from wsserver.realtime import events
-from wsserver.realtime.access import SessionAccess
+from wsserver.realtime.access import Scope, SessionAccess
 from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.events import EventBus
-from wsserver.realtime.hub import Hub
+from wsserver.realtime.hub import Hub, users_of
 from wsserver.realtime.members import Members
 from wsserver.realtime.router import Message, Router
 
@@ -96,13 +96,14 @@ class Sessions:
         """Was the session ever used?"""
         return session_id in self._hub.known_sessions or bool(self._members.of_session(session_id))
 
-    def view(self, session_id: str) -> dict[str, Any]:
-        """A session as the REST API shows it."""
+    def view(self, session_id: str, scope: Scope) -> dict[str, Any]:
+        """A session as the REST API shows it to somebody of this scope."""
+        connections = scope.of_session(session_id)
         return {
             "session_id": session_id,
-            "users": self._hub.presence(session_id),
-            "members": self._members.of_session(session_id),
-            "connections": self._hub.session_connections.count(session_id),
+            "users": users_of(connections),
+            "members": list(filter(scope.knows_member, self._members.of_session(session_id))),
+            "connections": len(connections),
             **self.position(),
         }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -11,6 +13,17 @@ import sqlite_utils
 from wsserver.storage.database import Database
 from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
+GATHER_S = 0.02
+"""Entries of so long go into the database together."""
+WAITING_LIMIT = 10_000
+"""Entries that may wait here; any more are refused."""
+BUSY_JOBS = 1000
+"""While more than this waits for the database, entries wait here."""
+KEPT_S = 366 * 86_400
+KEPT_ROWS = 1_000_000
+"""Of each action with each outcome."""
+
+_BATCH_ROWS = 300
 _INSERT = (
     "INSERT INTO audit (at, actor, role, action, target, detail, outcome, request_id, remote_ip)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -46,29 +59,50 @@ class Place(NamedTuple):
 
 
 class AuditLog:
-    """The table ``audit``."""
+    """The table ``audit``, and the entries on their way into it.
+
+    A backend may publish thousands of times a second. So entries are gathered for 20 ms and stored
+    in one statement; what is in the database after a crash lacks the last of them.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._waiting: list[AuditEntry] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def record(self, entry: AuditEntry) -> bool:
-        """Queue an entry for storing, without waiting; False: refused, logged and counted."""
-        values = (
-            entry.at,
-            entry.actor,
-            entry.role,
-            entry.action,
-            entry.target,
-            json.dumps(entry.detail, ensure_ascii=False),
-            entry.outcome,
-            entry.request_id,
-            entry.remote_ip,
-        )
+        """Take an entry for storing, without waiting; False: refused, logged and counted."""
+        if self._is_closed or len(self._waiting) >= WAITING_LIMIT:
+            self._database.refuse("the audit trail takes no more")
+            return False
+        self._waiting.append(entry)
+        if self._timer is None:
+            self._arm()
+        return True
 
-        def insert(db: sqlite_utils.Database) -> None:
-            db.execute(_INSERT, values)
+    def flush(self) -> None:
+        """Queue everything taken so far for the database, at once."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            entries, self._waiting = self._waiting, []
+            self._database.submit(partial(_insert, entries), writes=len(entries))
 
-        return self._database.submit(insert)
+    def close(self) -> None:
+        """Take no more; to be called before the database is closed."""
+        self._is_closed = True
+        self.flush()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._store)
+
+    def _store(self) -> None:
+        if self._database.queued > BUSY_JOBS:  # as behind a lock: fill nobody's queue meanwhile
+            self._arm()
+        else:
+            self.flush()
 
     async def page(
         self,
@@ -107,6 +141,7 @@ class AuditLog:
             rows = db.execute(page_sql, page_values).fetchall()
             return rows, db.execute(total_sql, total_values).fetchone()[0]
 
+        self.flush()
         await self._database.settle()
         rows, total = await self._database.read(select)
         more = len(rows) > limit
@@ -114,9 +149,72 @@ class AuditLog:
         next_cursor = encode_cursor(Place(rows[-1][0])) if more else None
         return Page([_as_entry(row) for row in rows], total, next_cursor)
 
+    async def prune(self, now: float) -> int:
+        """Delete what is older than a year, and of each action with each outcome all but the
+        latest million; answers how many.
+
+        Counted separately, so that neither a stream of publishes nor one of refused attempts
+        pushes anything else out. In batches of 300 rows, each its own job, so that other writes
+        pass in between. Raises ``StorageUnavailable``, ``StorageFull``.
+        """
+        run = self._database.run
+        deleted = 0
+        while batch := await run(partial(_drop_old, before=now - KEPT_S)):
+            deleted += batch
+        for action, outcome, last in await self._database.read(_surplus):
+            while batch := await run(partial(_drop, action=action, outcome=outcome, last=last)):
+                deleted += batch
+        return deleted
+
+
+def _insert(entries: list[AuditEntry], db: sqlite_utils.Database) -> None:
+    db.conn.executemany(_INSERT, map(_as_row, entries))
+
+
+def _drop_old(db: sqlite_utils.Database, before: float) -> int:
+    return db.execute(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)",
+        [before, _BATCH_ROWS],
+    ).rowcount
+
+
+def _surplus(db: sqlite_utils.Database) -> list[tuple[str, str, int]]:
+    """Action, outcome and the last id that is one too many, wherever there are too many."""
+    crowded = db.execute(
+        "SELECT action, outcome FROM audit GROUP BY action, outcome HAVING count(*) > ?",
+        [KEPT_ROWS],
+    ).fetchall()
+    last = "SELECT id FROM audit WHERE action = ? AND outcome = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+    return [
+        (action, outcome, db.execute(last, [action, outcome, KEPT_ROWS]).fetchone()[0])
+        for action, outcome in crowded
+    ]
+
+
+def _drop(db: sqlite_utils.Database, action: str, outcome: str, last: int) -> int:
+    return db.execute(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit"
+        " WHERE action = ? AND outcome = ? AND id <= ? ORDER BY id LIMIT ?)",
+        [action, outcome, last, _BATCH_ROWS],
+    ).rowcount
+
 
 def _where(conditions: dict[str, Any]) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _as_row(entry: AuditEntry) -> tuple[Any, ...]:
+    return (
+        entry.at,
+        entry.actor,
+        entry.role,
+        entry.action,
+        entry.target,
+        json.dumps(entry.detail, ensure_ascii=False),
+        entry.outcome,
+        entry.request_id,
+        entry.remote_ip,
+    )
 
 
 def _as_entry(row: tuple[Any, ...]) -> AuditEntry:

@@ -97,21 +97,31 @@ class Database:
         """
         return await self._ask(self._reader, fn)
 
-    def submit(self, fn: Callable[[sqlite_utils.Database], object]) -> bool:
+    @property
+    def queued(self) -> int:
+        """Functions that wait for the writing thread."""
+        return len(self._writer)
+
+    def submit(self, fn: Callable[[sqlite_utils.Database], object], writes: int = 1) -> bool:
         """Queue ``fn`` for the writing thread without waiting; False: no room, or closed.
 
-        A failure later on is logged and counted in ``health()["lost_writes"]``.
+        A failure, now or later on, is logged and counted in ``health()["lost_writes"]`` as so many
+        ``writes``.
         """
         try:
-            self._writer.put(Job(fn, None))
+            self._writer.put(Job(fn, None, writes))
         except StorageUnavailable as error:
-            self._lost += 1
-            if not self._refusing:  # once, not for each of thousands
-                self._refusing = True
-                log.error("write refused reason=%s", error)
+            self.refuse(str(error), writes)
             return False
         self._refusing = False
         return True
+
+    def refuse(self, reason: str, writes: int = 1) -> None:
+        """Count writes that were not even queued."""
+        self._lost += writes
+        if not self._refusing:  # once, not for each of thousands
+            self._refusing = True
+            log.error("write refused reason=%s", reason)
 
     async def settle(self) -> None:
         """Wait until everything queued so far has been committed or has failed; never raises.

@@ -166,3 +166,9 @@ def m0005_session_members(db: sqlite_utils.Database) -> None:
             PRIMARY KEY (session_id, user_id)
         ) STRICT, WITHOUT ROWID
     """)
+
+
+@MIGRATIONS()
+def m0006_audit_by_outcome(db: sqlite_utils.Database) -> None:
+    """For counting and cutting the audit trail by action and outcome."""
+    db.execute("CREATE INDEX audit_by_outcome ON audit (action, outcome, id)")

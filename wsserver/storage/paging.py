@@ -28,7 +28,10 @@ class Page(NamedTuple, Generic[T]):
 
 
 def encode_cursor(row: Any) -> str:
-    """The place of the last row on a page (a NamedTuple of plain values), opaque to clients."""
+    """The place of the last row on a page, opaque to clients.
+
+    ``row`` is what the list is sorted by: a text, or a NamedTuple of plain values.
+    """
     return base64.urlsafe_b64encode(msgspec.json.encode(row)).rstrip(b"=").decode()
 
 

@@ -19,15 +19,22 @@ log = logging.getLogger(__name__)
 
 
 class Job:
-    """A function of the connection, and the future that wants its result (None: nobody does)."""
+    """A function of the connection, and the future that wants its result (None: nobody does).
 
-    __slots__ = ("fn", "future")
+    ``writes``: how many are lost with it where nobody waits.
+    """
+
+    __slots__ = ("fn", "future", "writes")
 
     def __init__(
-        self, fn: Callable[[sqlite_utils.Database], Any], future: asyncio.Future[Any] | None
+        self,
+        fn: Callable[[sqlite_utils.Database], Any],
+        future: asyncio.Future[Any] | None,
+        writes: int = 1,
     ) -> None:
         self.fn = fn
         self.future = future
+        self.writes = writes
 
 
 class Failure:
@@ -149,7 +156,7 @@ class Worker(ABC):
             if job.future is not None:
                 _settle(job.future, outcome)
             elif isinstance(outcome, Failure):
-                lost += 1
+                lost += job.writes
                 reason = outcome.error
         if reason is not None:
             self._on_lost(lost, reason)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from wsserver.errors import BadRequest, Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import Credential, extract_credential
 from wsserver.identity.ids import is_id
 from wsserver.realtime.connection import MONITOR
+from wsserver.web.context import WebContext
 from wsserver.web.queries import parse_pairs
 
 _PARAMETERS = ("ticket", "token")
@@ -33,53 +33,15 @@ class Knock:
         return f"<Knock {self.endpoint}>"
 
 
-class Verifier(Protocol):
-    """Turns tokens into claims."""
-
-    async def verify(self, token: str) -> Claims:
-        """The claims of a good token."""
-        ...
-
-
-class Tickets(Protocol):
-    """Turns tickets into claims."""
-
-    def peek(self, ticket: str) -> Claims:
-        """The claims of a ticket, which stays good."""
-        ...
-
-    def redeem(self, ticket: str) -> Claims:
-        """The claims of a ticket, once."""
-        ...
-
-
-class Access(Protocol):
-    """Knows who may enter a session, and who may monitor."""
-
-    def allows_monitoring(self, claims: Claims) -> bool:
-        """May the bearer watch the server?"""
-        ...
-
-    def require(self, claims: Claims, session_id: str) -> None:
-        """Raise ``Forbidden`` for those who may not."""
-
-
 class Admission:
     """Decides, in the contract's order; Host and Origin have been checked before."""
 
-    def __init__(
-        self,
-        verifier: Verifier,
-        tickets: Tickets,
-        access: Access,
-        admit: Callable[[Claims], None],
-        allow_query_token: bool,
-    ) -> None:
-        self._verifier = verifier
-        self._tickets = tickets
-        self._access = access
-        self._admit = admit
-        self._allow_query_token = allow_query_token
+    def __init__(self, context: WebContext) -> None:
+        self._verifier = context.verifier
+        self._tickets = context.tickets
+        self._access = context.manager.sessions.access
+        self._admit = context.manager.admit
+        self._allow_query_token = context.settings.allow_query_token
 
     async def decide(self, knock: Knock, *, is_probe: bool) -> Claims:
         """The claims of somebody who may come in; raises what stands against it.

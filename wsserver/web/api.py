@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from msgspec import Struct
@@ -19,15 +20,16 @@ from wsserver.errors import (
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
 from wsserver.identity.ids import is_id
+from wsserver.identity.loopback import is_loopback
 from wsserver.protocol import strict_json
 from wsserver.protocol.requests import read_request
-from wsserver.realtime.actor import Actor
+from wsserver.realtime.actor import Actor, Trail
 from wsserver.web import cors
 from wsserver.web.base import BaseHandler
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Call, Endpoint, Reply, json_reply
 from wsserver.web.idempotency import Claimed, claim, fingerprint
-from wsserver.web.proxies import FORWARDING_HEADERS, is_loopback
+from wsserver.web.proxies import FORWARDING_HEADERS
 from wsserver.web.queries import parse_pairs, read_query
 
 PAGE_POLICY = (
@@ -120,10 +122,18 @@ class ApiHandler(BaseHandler):
     async def _authenticate(self, endpoint: Endpoint) -> Actor | None:
         if endpoint.access == PUBLIC or (endpoint.is_open_to_loopback and self._is_from_here()):
             return None
-        claims = await self._claims()
+        actor = Actor(await self._claims(), self.remote_ip, self.request_id)
         if endpoint.access != SIGNED_IN:
-            self.context.permissions.require(claims, endpoint.access)
-        return Actor(claims, self.remote_ip, self.request_id)
+            with self._noting_denials(endpoint, actor):
+                self.context.permissions.require(actor.claims, endpoint.access)
+        return actor
+
+    def _noting_denials(self, endpoint: Endpoint, actor: Actor) -> AbstractContextManager[None]:
+        """Put a refused action into the audit trail; of its target only the path is known yet."""
+        if not endpoint.action:
+            return nullcontext()
+        trail = Trail(self.context.audit, self.context.clock)
+        return trail.denials(actor, endpoint.action, _target_in(self.path_kwargs))
 
     async def _claims(self) -> Claims:
         credential = extract_credential(
@@ -159,6 +169,14 @@ class ApiHandler(BaseHandler):
             raise BadJson("the body is empty")
         decoded = strict_json.decode(raw)
         return decoded, read_request(decoded, endpoint.request)
+
+
+def _target_in(parts: Mapping[str, str]) -> str:
+    """The one that a path names, as ``user:u1``; empty without a well-formed id."""
+    for name, value in parts.items():
+        if is_id(value):
+            return f"{name.removesuffix('_id')}:{value}"
+    return ""
 
 
 async def _perform(context: WebContext, endpoint: Endpoint, call: Call) -> Reply:

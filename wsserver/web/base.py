@@ -22,7 +22,7 @@ from wsserver.errors import (
 from wsserver.protocol.ids import new_id
 from wsserver.web import cors
 from wsserver.web.context import WebContext
-from wsserver.web.endpoint import Reply
+from wsserver.web.endpoint import REQUEST_ID, Reply
 from wsserver.web.problems import (
     ERRORS_BY_STATUS,
     PROBLEM_TYPE,
@@ -41,7 +41,7 @@ DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
 SLOW_READER_S = 30.0
 """How long a client may take to fetch its answer."""
 
-_REQUEST_ID = re.compile(r"[ -~]{1,128}")
+_REQUEST_ID = re.compile(REQUEST_ID)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_LIMIT = 2**62
 _DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"

@@ -66,13 +66,7 @@ class Doorway:
         """Deadlines, the next one first; those of sockets that have spoken are passed over."""
         self._readiness = best_readiness(IOLoop.current(), self._on_ready)
         self._timer: object | None = None
-        self._admission = Admission(
-            context.verifier,
-            context.tickets,
-            context.manager.sessions.access,
-            context.manager.admit,
-            context.settings.allow_query_token,
-        )
+        self._admission = Admission(context)
 
     def receive(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """Take an accepted, non-blocking socket."""

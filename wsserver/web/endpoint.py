@@ -20,6 +20,8 @@ PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed in"
 """Access with any valid token."""
 JSON_TYPE: Final = "application/json"
+REQUEST_ID: Final = r"[!#-&(-<>-~]{1,128}"
+"""Request ids that are echoed: visible ASCII but ``=`` and quotes, as the log says ``id=…``."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ class Endpoint:
     takes_any_host: bool = False
     is_page: bool = False
     """Something for a browser to show, rather than data."""
+    action: str = ""
+    """What the audit trail calls it; empty where nothing is done that belongs there."""
     errors: tuple[str, ...] = ()
     """Codes beyond those that every such endpoint has."""
 

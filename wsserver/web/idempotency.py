@@ -5,56 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from wsserver.errors import BadRequest, WsServerError
+from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.web.endpoint import Reply
 
 log = logging.getLogger(__name__)
 
 REPLAYED = "Idempotency-Replayed"
 _KEY = re.compile(r"[ -~]{1,255}")
-
-
-class Stored(Protocol):
-    """An answer out of the store."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the answer's own."""
-
-    @property
-    def body(self) -> bytes:
-        """As it was sent."""
-
-
-class Store(Protocol):
-    """Where keys and answers are; ``storage.IdempotencyStore``."""
-
-    async def claim(self, key_scope: str, key: str, fingerprint: str, now: float) -> Stored | None:
-        """Take a key, or get the answer stored for it."""
-
-    async def finish(
-        self,
-        key_scope: str,
-        key: str,
-        fingerprint: str,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> None:
-        """Store the answer."""
-
-    async def release(self, key_scope: str, key: str, fingerprint: str) -> None:
-        """Give the key back."""
 
 
 class Claimed:
@@ -64,7 +28,7 @@ class Claimed:
     the same key may be tried again.
     """
 
-    def __init__(self, store: Store, scope: str, key: str, digest: str) -> None:
+    def __init__(self, store: IdempotencyStore, scope: str, key: str, digest: str) -> None:
         self._store = store
         self._place = (scope, key, digest)
         self._is_finished = False
@@ -96,7 +60,7 @@ class Claimed:
 
 
 async def claim(
-    store: Store, keys: Sequence[str], scope: str, digest: str, now: float
+    store: IdempotencyStore, keys: Sequence[str], scope: str, digest: str, now: float
 ) -> Claimed | Reply:
     """Take the key of a request, or give the answer that it had the first time.
 

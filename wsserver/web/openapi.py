@@ -13,7 +13,7 @@ from wsserver import __version__
 from wsserver.errors import MEANINGS
 from wsserver.protocol.types import Id
 from wsserver.web.answers import Problem
-from wsserver.web.endpoint import JSON_TYPE, PUBLIC, SIGNED_IN, Endpoint
+from wsserver.web.endpoint import JSON_TYPE, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.examples import EXAMPLES
 from wsserver.web.problems import PROBLEM_TYPE
 
@@ -112,8 +112,8 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
         {
             "name": "X-Request-ID",
             "in": "header",
-            "description": "Echoed in the answer and in the log; made here when missing.",
-            "schema": {"type": "string", "pattern": "^[ -~]{1,128}$"},
+            "description": "Echoed in the answer and in the log; made here when missing or odd.",
+            "schema": {"type": "string", "pattern": f"^{REQUEST_ID}$"},
         }
     )
     if endpoint.method == "POST":
@@ -156,7 +156,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     responses = {"200": answer}
     for status, codes in sorted(_errors(endpoint).items()):
         if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:
-            responses["503"] = {**answer, "description": "Draining: no traffic, please"}
+            responses["503"] = {**answer, "description": "Draining, or full: no traffic, please"}
             continue
         responses[str(status)] = {
             "description": ", ".join(f"`{code}`" for code in codes),

@@ -60,9 +60,3 @@ def parse_address(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
-
-
-def is_loopback(peer: str) -> bool:
-    """Is the socket's other end on this machine?"""
-    address = parse_address(peer)
-    return address is not None and address.is_loopback

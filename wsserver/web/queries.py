@@ -39,7 +39,9 @@ Moment = Annotated[
 Step = Annotated[
     str,
     Meta(
-        pattern=r"^[1-9][0-9]{0,8}[smhd](?!\n)$",
+        # Checked by ``step_of``, whose complaint can be read; the pattern is for the description.
+        max_length=64,
+        extra_json_schema={"pattern": f"^{_AGE.pattern}$"},
         description="the last snapshot of each such time",
         examples=["5m"],
     ),
@@ -144,9 +146,12 @@ def moment_of(text: str, field: str, clock: Clock) -> float:
         ) from None
 
 
-def seconds_of(step: str) -> int:
-    """The length of a step in seconds."""
-    return int(step[:-1]) * _UNIT_S[step[-1]]
+def step_of(text: str, field: str) -> int:
+    """The length of a step in seconds; raises ``BadRequest``."""
+    step = _AGE.fullmatch(text)
+    if step is None:
+        raise BadRequest(f"{field}: no length of time such as 30s, 5m, 1h", field=field)
+    return int(step[1]) * _UNIT_S[step[2]]
 
 
 def _unquote(text: str) -> str:

@@ -110,7 +110,8 @@ class SocketHandler(BaseHandler):
         key, agreement, fault = self._read_upgrade()
         is_v1 = V1 in offered_subprotocols(self.request.headers)
         try:
-            claims = await self._admission().decide(self._knock(), is_probe=key is None)
+            admission = Admission(self.context)
+            claims = await admission.decide(self._knock(), is_probe=key is None)
         except WsServerError as refusal:
             self._note(refusal)
             if key is None or not is_v1:
@@ -154,16 +155,6 @@ class SocketHandler(BaseHandler):
             query=self.request.query,
             authorization=headers.get_list("Authorization"),
             subprotocols=headers.get_list("Sec-WebSocket-Protocol"),
-        )
-
-    def _admission(self) -> Admission:
-        context = self.context
-        return Admission(
-            context.verifier,
-            context.tickets,
-            context.manager.sessions.access,
-            context.manager.admit,
-            context.settings.allow_query_token,
         )
 
     async def _hand_over(

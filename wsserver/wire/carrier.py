@@ -215,13 +215,13 @@ class Carrier:
         elif transport._state is CLOSING:
             self._leave(transport, False)
 
-    def drop(self, transport: Transport, reason: str = _LOST) -> None:
+    def drop(self, transport: Transport) -> None:
         """Close the socket now; the connection is broken, or has used up its time."""
         if transport._state is CLOSED:
             return
         farewell = self.farewells.get(transport)
         if farewell is None:
-            self.end(transport, ABNORMAL, reason, False)
+            self.end(transport, ABNORMAL, _LOST, False)
         else:
             self.end(transport, farewell.code, farewell.reason, False)
         self.release(transport)

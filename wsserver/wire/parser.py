@@ -111,9 +111,8 @@ class FrameParser:
     """One client's byte stream turned into events.
 
     ``max_message_bytes`` bounds a message, and the sum of its fragments, by the *declared* lengths:
-    nothing over it is ever buffered (1009). ``takes_deflated`` allows compressed
-    messages. When ``is_idle`` the parser holds nothing and may be dropped; a new one goes on where
-    it left off.
+    nothing over it is ever buffered (1009). ``takes_deflated`` allows compressed messages. When
+    ``is_idle`` the parser holds nothing and may be dropped; a new one goes on where it left off.
     """
 
     __slots__ = (

@@ -86,7 +86,7 @@ class Poller:
             loop, clock, carrier.counters, coalesce_s, queue_limit_bytes, carrier.hold, carrier.drop
         )
         self._closed = False
-        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
 
     @property
     def counters(self) -> Counters:
@@ -167,24 +167,19 @@ class Poller:
 
     # -- shutting down
 
-    def close_all(self, code: int, reason: str = "") -> int:
-        """Start the closing handshake on every open connection; return on how many."""
-        transports = [each for each in self._carrier.transports.values() if each.is_open]
-        for transport in transports:
-            transport.close(code, reason)
-        return len(transports)
-
-    async def drain(self, timeout_s: float) -> bool:
-        """Write what was collected, then wait until no connection has anything queued.
-
-        False: after ``timeout_s`` seconds something still is.
-        """
-        self._fanout.flush()
-        return await self._wait_until(lambda: not self._carrier.blocked, timeout_s)
-
     async def wait_closed(self, timeout_s: float) -> bool:
         """Wait until every socket is closed; False: after ``timeout_s`` seconds some are not."""
-        return await self._wait_until(lambda: not self._carrier.transports, timeout_s)
+        if not self._carrier.transports:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(future)
+        try:
+            await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return not self._carrier.transports
+        finally:
+            self._waiters.discard(future)
+        return True
 
     def close(self) -> None:
         """Close every socket at once, tell the owners (1001), and stop watching; once is enough."""
@@ -201,25 +196,12 @@ class Poller:
         self._carrier.farewells.close()
         self._readiness.close()
 
-    async def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        if condition():
-            return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (condition, future)
-        self._waiters.append(entry)
-        try:
-            await asyncio.wait_for(future, timeout_s)
-        except TimeoutError:
-            return condition()
-        finally:
-            if entry in self._waiters:
-                self._waiters.remove(entry)
-        return True
-
     def _progressed(self) -> None:
-        """Wake those who wait for queues or connections to be gone."""
-        for condition, future in self._waiters:
-            if condition() and not future.done():
+        """Wake those who wait for all connections to be gone."""
+        if self._carrier.transports:
+            return
+        for future in self._waiters:
+            if not future.done():
                 future.set_result(None)
 
     # -- reading

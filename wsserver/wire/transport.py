@@ -150,10 +150,6 @@ class Transport:
         """
         self._carrier.begin_close(self, code, reason)
 
-    def abort(self) -> None:
-        """Close the socket now, whatever waits; ``on_close`` follows in the loop's next turn."""
-        self._carrier.drop(self, "aborted")
-
     def pause_reading(self) -> None:
         """Deliver nothing more until ``resume_reading``, so that the peer is slowed down by TCP.
 

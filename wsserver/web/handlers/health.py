@@ -7,6 +7,7 @@ from wsserver.web.endpoint import Call, Reply, json_reply
 
 
 async def health(context: WebContext, call: Call) -> Reply:
-    """The state and its checks; 503 while nobody is let in."""
+    """The state and its checks; 503 while nobody is let in: draining, or full."""
     state = context.health()
-    return json_reply(state, 503 if state["status"] == "draining" else 200)
+    is_closed = state["status"] == "draining" or not state["checks"]["connections"]["ok"]
+    return json_reply(state, 503 if is_closed else 200)

@@ -8,7 +8,7 @@ from wsserver.clock import rfc3339
 from wsserver.errors import BadRequest
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import Call
-from wsserver.web.queries import moment_of, seconds_of
+from wsserver.web.queries import moment_of, step_of
 
 
 async def stats(context: WebContext, call: Call) -> dict[str, Any]:
@@ -29,7 +29,7 @@ async def history(context: WebContext, call: Call) -> dict[str, Any]:
     page = await context.snapshots.history(
         since,
         until,
-        step_s=None if query.step is None else seconds_of(query.step),
+        step_s=None if query.step is None else step_of(query.step, "step"),
         limit=query.limit,
         cursor=query.cursor,
     )
