@@ -106,6 +106,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         queue_limit_bytes=settings.queue_limit_bytes,
         max_message_bytes=settings.max_message_bytes,
         coalesce_s=settings.coalesce_ms / 1000,
+        deflate_min_bytes=settings.compression_min_bytes,
     )
     router = Router(hub, broker, poller, statistics, clock)
     manager = WebSocketManager(

@@ -23,6 +23,9 @@ class FakePoller:
 
     unreported_ends = 0
 
+    def deflates(self, size: int) -> bool:
+        return False
+
     def send_many(self, transports: list[Any], frame: bytes) -> int:
         self.calls.append((transports, frame))
         return sum(transport.send(frame) for transport in transports)

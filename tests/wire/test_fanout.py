@@ -113,6 +113,35 @@ async def test_connections_with_different_histories(room: Callable[..., Room]) -
 
 
 @pytest.mark.gen_test
+async def test_several_forms_of_a_message_are_one_round(
+    room: Callable[..., Room], clock: FakeClock
+) -> None:
+    poller, (one, two, three), peers = room(3)
+    assert poller.send_forms([([one], A), ([two, three], B)]) == 3
+    assert poller.counters.writes == 3
+    assert poller.send_forms([([two], C), ([one, three], D)]) == 3
+    assert poller.counters.writes == 3
+    poller.send_many([one, two], A)
+    assert await received(peers[0], A, D, A)
+    assert await received(peers[1], B, C, A)
+    assert await received(peers[2], B, D)
+
+
+@pytest.mark.gen_test
+async def test_a_large_audience_of_several_forms_is_written_to_in_turns(
+    room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "WRITES_PER_TURN", 3)
+    poller, transports, peers = room(7)
+    poller._carrier.drop(transports[1])
+    forms = [(transports[:2], A), (transports[2:5], B), (transports[5:], C)]
+    assert poller.send_forms(forms) == 6
+    assert poller.counters.writes == 2
+    for index, frame in enumerate([A, b"", B, B, B, C, C]):
+        assert await received(peers[index], frame)
+
+
+@pytest.mark.gen_test
 async def test_without_a_window_everything_leaves_at_once(room: Callable[..., Room]) -> None:
     poller, transports, peers = room(2, coalesce_s=0)
     for frame in (A, B, C):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from wsserver.wire import parser
-from wsserver.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from wsserver.wire.deflate import max_deflated_bytes
+from wsserver.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT
 from wsserver.wire.parser import FAILURE, Event, FrameParser, parse_small_text
 
 MASK = b"\x37\xfa\x21\x3d"
@@ -100,6 +101,49 @@ def test_nothing_counts_after_a_close_frame() -> None:
     frames = FrameParser(100)
     assert frames.feed(masked(b"", 0x88) + masked(b"late") + b"\xff\xff") == [(CLOSE, b"", 1005)]
     assert frames.feed(masked(b"later")) == []
+
+
+def test_a_compressed_message_is_passed_on_as_it_came() -> None:
+    frames = FrameParser(100, takes_deflated=True)
+    data = (
+        masked(b"\xff\xfe", 0x81 | RSV1)
+        + masked(b"\xf2\x48", 0x02 | RSV1)
+        + masked(b"1", 0x89)
+        + masked(b"\xcd", 0x80)
+        + masked(b"plain")
+    )
+    assert frames.feed(data) == [
+        (TEXT | RSV1, b"\xff\xfe", 0),
+        (PING, b"1", 0),
+        (BINARY | RSV1, b"\xf2\x48\xcd", 0),
+        (TEXT, b"plain", 0),
+    ]
+    assert frames.is_idle
+    assert parse_small_text(masked(b"a", 0x81 | RSV1), 100) is None
+
+
+def test_a_compressed_message_may_be_a_little_larger_than_what_is_in_it() -> None:
+    most = max_deflated_bytes(1000)
+    frames = FrameParser(1000, takes_deflated=True)
+    assert frames.feed(masked(b"x" * most, 0x82 | RSV1)) == [(BINARY | RSV1, b"x" * most, 0)]
+    assert failure(frames.feed(masked(b"x" * (most + 1), 0x82 | RSV1)[:8])) == 1009
+    frames = FrameParser(1000, takes_deflated=True)
+    assert failure(frames.feed(masked(b"x" * 1001)[:8])) == 1009
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(masked(b"x", 0x88 | RSV1), id="close"),
+        pytest.param(masked(b"x", 0x89 | RSV1), id="ping"),
+        pytest.param(masked(b"x", 0x01 | RSV1) + masked(b"x", 0x80 | RSV1), id="continuation"),
+        pytest.param(masked(b"x", 0x81 | RSV1 | 0x20), id="RSV2"),
+        pytest.param(masked(b"x", 0x81 | 0x10), id="RSV3"),
+        pytest.param(masked(b"x", 0x83 | RSV1), id="unknown opcode"),
+    ],
+)
+def test_only_the_start_of_a_data_message_says_that_it_is_compressed(data: bytes) -> None:
+    assert failure(FrameParser(100, takes_deflated=True).feed(data)) == 1002
 
 
 # -- what is bad

@@ -8,12 +8,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
 from wsserver.clock import Clock
+from wsserver.wire import poller as poller_module
+from wsserver.wire.deflate import deflate, inflate
 from wsserver.wire.frames import build_frame
 from wsserver.wire.parser import MAX_FRAGMENTS
 from wsserver.wire.poller import Poller
@@ -45,7 +48,7 @@ def connect() -> Iterator[Callable[..., tuple[Transport, Peer, Recorder]]]:
     peers: list[socket.socket] = []
 
     def connect(
-        poller: Poller, owner: Recorder | None = None, *, buffer: int = 0, **adopt: bytes
+        poller: Poller, owner: Recorder | None = None, *, buffer: int = 0, **adopt: Any
     ) -> tuple[Transport, Peer, Recorder]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             far = socket.socket()
@@ -201,6 +204,132 @@ async def test_closing_a_paused_connection_finds_the_close_frame_in_its_backlog(
     transport.close(4502, "out")
     assert await owner.end() == (4502, "out", True)
     assert owner.heard == [("text", b"1")]
+
+
+# -- compressed messages
+
+
+@pytest.mark.gen_test
+async def test_compressed_messages_are_delivered_among_the_others(
+    make_poller: MakePoller, connect: Connect
+) -> None:
+    poller = make_poller(accept_binary=True)
+    _, peer, owner = connect(poller, deflate_bits=15)
+    text = "{}é".encode() * 100
+    data = deflate(text, 15)
+    await peer.send(
+        client_frame(b"plain")
+        + client_frame(data, rsv1=True)
+        + client_frame(data[:5], 2, rsv1=True, fin=False)
+        + client_frame(b"", 9)
+        + client_frame(data[5:], 0)
+    )
+    await peer.send(client_frame(b"more") + client_frame(deflate(b"", 15), rsv1=True))
+    assert await owner.until(6) == [
+        ("text", b"plain"),
+        ("text", text),
+        ("ping", b""),
+        ("binary", text),
+        ("text", b"more"),
+        ("text", b""),
+    ]
+
+
+@pytest.mark.gen_test
+async def test_who_has_not_agreed_on_compression_may_not_use_it(
+    make_poller: MakePoller, connect: Connect
+) -> None:
+    poller = make_poller()
+    connect(poller, deflate_bits=15)
+    _, peer, owner = connect(poller)
+    await peer.send(client_frame(deflate(b"x", 15), rsv1=True))
+    assert await peer.close_frame() == (1002, "reserved bits set")
+    assert (await owner.end())[0] == 1002
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "reason"),
+    [
+        (deflate(b"a" * 1001, 15), 1009, "message over 1000 bytes"),
+        (deflate(bytes(1_000_000), 15), 1009, "message over 1000 bytes"),
+        (deflate(b"\xff\xfe" * 99, 15), 1007, "text is not UTF-8"),
+        (deflate("é".encode()[:1], 15), 1007, "text is not UTF-8"),
+        (b"\xff\xff", 1007, "compressed data is broken"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_bad_compressed_messages(
+    make_poller: MakePoller, connect: Connect, data: bytes, code: int, reason: str
+) -> None:
+    poller = make_poller(max_message_bytes=1000)
+    _, peer, owner = connect(poller, deflate_bits=15)
+    good = client_frame(deflate(b"a" * 1000, 15), rsv1=True)
+    await peer.send(good + client_frame(data, rsv1=True) + good)
+    assert await peer.close_frame() == (code, reason)
+    assert await owner.end() == (code, reason, False)
+    assert owner.heard == [("text", b"a" * 1000)]
+
+
+@pytest.mark.gen_test
+async def test_what_grows_when_it_is_inflated_is_inflated_little_by_little(
+    make_poller: MakePoller,
+    connect: Connect,
+    io_loop: IOLoop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poller = make_poller()
+    turns: list[int] = []
+
+    def counting(data: bytes, max_bytes: int) -> bytes:
+        turns.append(turn)
+        return inflate(data, max_bytes)
+
+    monkeypatch.setattr(poller_module, "inflate", counting)
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        io_loop.add_callback(tick)
+
+    _, peer, owner = connect(poller, deflate_bits=15)
+    tick()
+    await peer.send(client_frame(deflate(bytes(40_000), 15), rsv1=True) * 20)
+    await owner.until(20)
+    assert max(turns.count(each) for each in turns) <= 2
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_inflated_for_a_connection_that_is_closing(
+    make_poller: MakePoller, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller_module, "inflate", None)
+    transport, peer, owner = connect(make_poller(), deflate_bits=15)
+    transport.close(1000)
+    assert await peer.close_frame() == (1000, "")
+    await peer.send(client_frame(b"\xff", rsv1=True) + client_frame(b"\x03\xe8", 8))
+    assert await owner.end() == (1000, "", True)
+
+
+@pytest.mark.gen_test
+async def test_whether_anybody_takes_compressed_messages(
+    make_poller: MakePoller, connect: Connect
+) -> None:
+    poller = make_poller(deflate_min_bytes=300)
+    connect(poller)
+    assert not poller.deflates(1000)
+    transport, peer, owner = connect(poller, deflate_bits=12)
+    assert transport.deflate_bits == 12
+    assert poller.deflates(300)
+    assert not poller.deflates(299)
+    peer.sock.close()
+    await owner.end()
+    assert not poller.deflates(1000)
+
+
+def test_the_window_costs_no_memory() -> None:
+    # The allocator rounds up to 16 bytes, the 16 of the garbage collector included.
+    assert Transport.__basicsize__ + 16 <= 128
 
 
 # -- closing

@@ -11,9 +11,12 @@ from websockets.frames import Frame, Opcode
 from wsserver.wire.transport import Owner, Transport
 
 
-def client_frame(payload: bytes = b"", opcode: int = 1, *, fin: bool = True) -> bytes:
+def client_frame(
+    payload: bytes = b"", opcode: int = 1, *, fin: bool = True, rsv1: bool = False
+) -> bytes:
     """A masked frame, as clients send them."""
-    return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
+    data = Frame(Opcode(opcode), payload, fin).serialize(mask=True)
+    return bytes((data[0] | 0x40,)) + data[1:] if rsv1 else data
 
 
 def cut(transport: Transport) -> None:
@@ -86,13 +89,18 @@ class Peer:
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: opcode and payload."""
-        first, size = await self.exactly(2)
+        first, payload = await self.any_frame()
         assert first & 0xF0 == 0x80
+        return first & 15, payload
+
+    async def any_frame(self) -> tuple[int, bytes]:
+        """The next frame, compressed or not: its first byte and its payload."""
+        first, size = await self.exactly(2)
         if size == 126:
             (size,) = struct.unpack("!H", await self.exactly(2))
         elif size == 127:
             (size,) = struct.unpack("!Q", await self.exactly(8))
-        return first & 15, await self.exactly(size)
+        return first, await self.exactly(size)
 
     async def close_frame(self) -> tuple[int, str]:
         """The next frame, which is a close frame: code and reason."""

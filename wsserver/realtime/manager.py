@@ -56,6 +56,8 @@ class Newcomer:
     protocol: str
     remote_ip: str
     user_agent: str
+    deflate_bits: int = 0
+    """Window of the compression that was agreed on, as a power of two; 0: none was."""
 
 
 class WebSocketManager:
@@ -141,7 +143,13 @@ class WebSocketManager:
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
         greeting = response + build_frame(self._established(connection))
-        connection.websocket = self._poller.adopt(fd, connection, first=received, greeting=greeting)
+        connection.websocket = self._poller.adopt(
+            fd,
+            connection,
+            first=received,
+            greeting=greeting,
+            deflate_bits=newcomer.deflate_bits,
+        )
         is_first = self.hub.add(connection)
         self.statistics.connects += 1
         self.statistics.messages_sent += 1

@@ -15,6 +15,7 @@ from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.statistics import Statistics
+from wsserver.wire.forms import forms_of
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
@@ -123,7 +124,7 @@ class Router:
         return self._write(transports, publication.payload) if transports else Receipt()
 
     def _write(self, transports: list[Transport], text: bytes) -> Receipt:
-        """One frame, whoever gets it.
+        """One frame, whoever gets it; one more for those who take it compressed.
 
         When many connections end at once, the first ones are announced while the hub still holds
         the last ones: those are neither meant nor a failure.
@@ -133,14 +134,24 @@ class Router:
             if not transports:
                 return Receipt()
         started = self._clock.monotonic()
-        frame = build_frame(text)
-        if len(transports) <= FEW:
-            sent = sum([transport.send(frame) for transport in transports])
+        if self._poller.deflates(len(text)):
+            sent = self._write_forms(transports, text)
         else:
-            sent = self._poller.send_many(transports, frame)
+            frame = build_frame(text)
+            if len(transports) <= FEW:
+                sent = sum([transport.send(frame) for transport in transports])
+            else:
+                sent = self._poller.send_many(transports, frame)
         failed = len(transports) - sent
         self._statistics.delivered(sent, failed, self._clock.monotonic() - started)
         return Receipt(len(transports), sent, failed)
+
+    def _write_forms(self, transports: list[Transport], text: bytes) -> int:
+        """Write to each in the form that was agreed on with it."""
+        forms = forms_of(text, transports)
+        if len(transports) > FEW:
+            return self._poller.send_forms(forms)
+        return sum([transport.send(frame) for group, frame in forms for transport in group])
 
     def select(self, publication: Publication) -> Iterable[ConnectionInfo]:
         """The live connections a publication is for."""

@@ -18,8 +18,15 @@ from wsserver.web.access_log import log_answer
 from wsserver.web.admission import Admission, Knock
 from wsserver.web.context import WebContext
 from wsserver.web.heads import END, Head, read_head
-from wsserver.web.sockets import SOCKETS, USER_AGENT_LIMIT, Socket, offered_subprotocols
-from wsserver.wire.handshake import accept_key, check_upgrade, response_bytes
+from wsserver.web.sockets import (
+    SOCKETS,
+    USER_AGENT_LIMIT,
+    Socket,
+    agree,
+    offered_subprotocols,
+    switch_protocols,
+)
+from wsserver.wire.handshake import check_upgrade
 from wsserver.wire.readiness import READ, best_readiness
 
 log = logging.getLogger(__name__)
@@ -151,6 +158,7 @@ class Doorway:
             key = check_upgrade("GET", head)
             if key is None or not self._is_source_allowed(head, address[0]):
                 return False
+            agreement = agree(head, self._context.settings)
             offered = offered_subprotocols(head)
             knock = Knock(
                 endpoint=endpoint.endpoint,
@@ -177,10 +185,9 @@ class Doorway:
             protocol=protocol,
             remote_ip=remote_ip,
             user_agent=head.get("User-Agent")[:USER_AGENT_LIMIT],
+            deflate_bits=agreement.window_bits if agreement is not None else 0,
         )
-        response = response_bytes(
-            accept_key(key), V1 if protocol == V1 else None, [("X-Request-ID", request_id)]
-        )
+        response = switch_protocols(key, protocol, request_id, agreement)
         connection.recv(length + len(END))
         try:
             finish_now(

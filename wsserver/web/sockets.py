@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from wsserver.config import Settings
 from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
@@ -15,8 +16,10 @@ from wsserver.realtime.manager import Newcomer
 from wsserver.web.admission import Admission, Knock
 from wsserver.web.base import BaseHandler
 from wsserver.web.problems import InternalError
+from wsserver.wire.extensions import Agreement, negotiate
 from wsserver.wire.handshake import (
     HandshakeError,
+    Headers,
     accept_key,
     check_upgrade,
     list_items,
@@ -104,7 +107,7 @@ class SocketHandler(BaseHandler):
             self.set_status(204)
             self.set_header("Allow", ", ".join(METHODS))
             return
-        key, fault = self._read_upgrade()
+        key, agreement, fault = self._read_upgrade()
         is_v1 = V1 in offered_subprotocols(self.request.headers)
         try:
             admission = Admission(self.context)
@@ -125,17 +128,19 @@ class SocketHandler(BaseHandler):
             self._refuse_fault(fault)
         if key is None:
             raise UpgradeRequired("this is a WebSocket; you would be let in")
-        await self._hand_over(key, claims, V1 if is_v1 else PLAIN)
+        await self._hand_over(key, claims, V1 if is_v1 else PLAIN, agreement)
 
-    def _read_upgrade(self) -> tuple[str | None, HandshakeError | None]:
+    def _read_upgrade(self) -> tuple[str | None, Agreement | None, HandshakeError | None]:
+        """The key of an upgrade, what is agreed on with it, and what is wrong with it."""
         request = self.request
         try:
             key = check_upgrade(request.method or "", request.headers)
+            agreement = agree(request.headers, self.context.settings) if key else None
         except HandshakeError as fault:
-            return None, fault
+            return None, None, fault
         if key is not None and request.version != "HTTP/1.1":
-            return None, HandshakeError(400, "a WebSocket needs HTTP/1.1")
-        return key, None
+            return None, None, HandshakeError(400, "a WebSocket needs HTTP/1.1")
+        return key, agreement, None
 
     def _refuse_fault(self, fault: HandshakeError) -> None:
         if fault.status == 426:
@@ -152,7 +157,10 @@ class SocketHandler(BaseHandler):
             subprotocols=headers.get_list("Sec-WebSocket-Protocol"),
         )
 
-    async def _hand_over(self, key: str, claims: Claims, protocol: str) -> None:
+    async def _hand_over(
+        self, key: str, claims: Claims, protocol: str, agreement: Agreement | None
+    ) -> None:
+        bits = agreement.window_bits if agreement is not None else 0
         newcomer = Newcomer(
             claims=claims,
             endpoint=self._socket.endpoint,
@@ -160,18 +168,18 @@ class SocketHandler(BaseHandler):
             protocol=protocol,
             remote_ip=self.remote_ip,
             user_agent=self.request.headers.get("User-Agent", "")[:USER_AGENT_LIMIT],
+            deflate_bits=bits,
         )
         taken = self._take_socket()
         if taken is None:
             return
         fd, received = taken
-        subprotocol = V1 if protocol == V1 else None
-        response = response_bytes(accept_key(key), subprotocol, self._extra_headers())
+        response = switch_protocols(key, protocol, self.request_id, agreement)
         try:
             await self.context.manager.connect(fd, newcomer, response=response, received=received)
         except WsServerError as refusal:  # HTTP is over: only a close code can say why
             self._note(refusal)
-            _close_with(self.context.poller, fd, response, received, refusal)
+            _close_with(self.context.poller, fd, response, received, refusal, bits)
         except OSError as error:
             log.warning("connection lost at the handshake: %s", error)
 
@@ -190,11 +198,8 @@ class SocketHandler(BaseHandler):
         if taken is None:
             return
         fd, received = taken
-        response = response_bytes(accept_key(key), V1, self._extra_headers())
+        response = switch_protocols(key, V1, self.request_id, None)
         _close_with(self.context.poller, fd, response, received, refusal)
-
-    def _extra_headers(self) -> list[tuple[str, str]]:
-        return [("X-Request-ID", self.request_id)]
 
     def _take_socket(self) -> tuple[int, bytes] | None:
         """Take the socket out of HTTP's hands; None if the client has gone."""
@@ -219,8 +224,31 @@ def offered_subprotocols(headers: _Headers) -> list[str]:
     return list_items(",".join(headers.get_list("Sec-WebSocket-Protocol")))
 
 
+def agree(headers: Headers, settings: Settings) -> Agreement | None:
+    """What extension a client and this server use, if any.
+
+    Raises ``HandshakeError`` for a malformed offer, which is looked at only where it matters.
+    """
+    return negotiate(headers.get("Sec-WebSocket-Extensions", "")) if settings.compression else None
+
+
+def switch_protocols(
+    key: str, protocol: str, request_id: str, agreement: Agreement | None
+) -> bytes:
+    """The answer to a good handshake."""
+    extra = [("X-Request-ID", request_id)]
+    if agreement is not None:
+        extra.append(("Sec-WebSocket-Extensions", agreement.answer))
+    return response_bytes(accept_key(key), V1 if protocol == V1 else None, extra)
+
+
 def _close_with(
-    poller: Poller, fd: int, response: bytes, received: bytes, refusal: WsServerError
+    poller: Poller,
+    fd: int,
+    response: bytes,
+    received: bytes,
+    refusal: WsServerError,
+    deflate_bits: int = 0,
 ) -> None:
     """Answer a handshake and close at once, so that a script in a browser learns the reason."""
     meaning = refusal.meaning
@@ -228,7 +256,9 @@ def _close_with(
     if code is None:
         code = CloseCode.TRY_LATER if meaning.temporary else CloseCode.POLICY
     try:
-        transport = poller.adopt(fd, _REFUSED, first=received, greeting=response)
+        transport = poller.adopt(
+            fd, _REFUSED, first=received, greeting=response, deflate_bits=deflate_bits
+        )
     except OSError as error:
         log.warning("connection lost at the handshake: %s", error)
         return

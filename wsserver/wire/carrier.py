@@ -48,6 +48,8 @@ class Carrier:
         self.transports: dict[int, Transport] = {}
         self.blocked: set[Transport] = set()
         """Those with bytes that their socket did not take."""
+        self.deflating = 0
+        """How many of them take compressed messages."""
         self.farewells = Farewells(loop, clock, close_timeout_s, self.drop)
         self._loop = loop
         self._readiness = readiness
@@ -233,6 +235,8 @@ class Carrier:
         transport._parser = None
         transport._backlog = None
         del self.transports[fd]
+        if transport._deflate_bits:
+            self.deflating -= 1
         self.blocked.discard(transport)
         self.farewells.discard(transport)
         self._readiness.forget(fd)

@@ -10,6 +10,7 @@ from typing import Final
 
 from wsserver.clock import Clock
 from wsserver.wire.counters import Counters
+from wsserver.wire.forms import Forms
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
 from wsserver.wire.transport import Transport
@@ -82,6 +83,26 @@ class Fanout:
         # What is left of a large audience waits for the next turn of the loop, as collected frames
         # do: then one turn is never long, and the order on each connection is kept.
         return sent + self._collect(each, frame, 0.0 if sent else None)
+
+    def send_forms(self, forms: Forms) -> int:
+        """Do the same with one message in several forms, as one round.
+
+        Nobody may be in two of them.
+        """
+        sent = 0
+        room = 0
+        began = self._clock.monotonic()
+        if not (self._waiting or self._flushing) and began >= self._quiet_from:
+            room = WRITES_PER_TURN
+        rest: Forms = []
+        for transports, frame in forms:
+            sent += self._write(transports[:room], frame)
+            rest.append((transports[room:], frame))
+            room = max(0, room - len(transports))
+        if sent:
+            self._written(began)
+        delay_s = 0.0 if sent else None
+        return sent + sum([self._collect(each, frame, delay_s) for each, frame in rest if each])
 
     def flush(self) -> None:
         """Write everything collected, now."""

@@ -12,6 +12,9 @@ CLOSE: Final = 0x8
 PING: Final = 0x9
 PONG: Final = 0xA
 
+RSV1: Final = 0x40
+"""In the first byte of a data message: it is compressed (RFC 7692 §6)."""
+
 MAX_CONTROL_BYTES: Final = 125
 """Payload of a control frame at most (RFC 6455 §5.5)."""
 MAX_REASON_BYTES: Final = MAX_CONTROL_BYTES - 2
@@ -52,7 +55,10 @@ class WireError(Exception):
 
 
 def build_frame(payload: bytes, opcode: int = TEXT, fin: bool = True) -> bytes:
-    """Put a header before a payload; lengths take the shortest form (RFC 6455 §5.2)."""
+    """Put a header before a payload; lengths take the shortest form (RFC 6455 §5.2).
+
+    ``opcode`` may have ``RSV1`` with it, for a payload that is compressed.
+    """
     first = opcode | _FIN if fin else opcode
     size = len(payload)
     if size < 126:

@@ -13,6 +13,10 @@ kind         payload                        code
 ``CLOSE``    the reason, valid UTF-8        close code, 1005 when the peer gave none
 ``FAILURE``  which rule was broken, ASCII   close code to answer with
 ===========  =============================  =======================================
+
+A compressed message has ``RSV1`` added to its kind, and is as it came: neither its size nor its
+UTF-8 is known. Inflating it here would let one read of 64 KiB grow a thousandfold before anybody
+is asked to take the first message.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import codecs
 from typing import Final, TypeAlias
 
+from wsserver.wire.deflate import max_deflated_bytes
 from wsserver.wire.frames import (
     BINARY,
     CLOSE,
@@ -32,6 +37,7 @@ from wsserver.wire.frames import (
     POLICY_VIOLATION,
     PONG,
     PROTOCOL_ERROR,
+    RSV1,
     TEXT,
     WireError,
 )
@@ -48,6 +54,7 @@ _FIN: Final = 0x80
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
 _FINAL_TEXT: Final = _FIN | TEXT
+_DATA: Final = frozenset((TEXT, BINARY))
 _OPCODES: Final = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
 _new_decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -104,8 +111,8 @@ class FrameParser:
     """One client's byte stream turned into events.
 
     ``max_message_bytes`` bounds a message, and the sum of its fragments, by the *declared* lengths:
-    nothing over it is ever buffered (1009). When ``is_idle`` the parser holds nothing and may be
-    dropped; a new one goes on where it left off.
+    nothing over it is ever buffered (1009). ``takes_deflated`` allows compressed messages. When
+    ``is_idle`` the parser holds nothing and may be dropped; a new one goes on where it left off.
     """
 
     __slots__ = (
@@ -120,10 +127,12 @@ class FrameParser:
         "_message",
         "_opcode",
         "_size",
+        "_takes_deflated",
     )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, takes_deflated: bool = False) -> None:
         self._max = max_message_bytes
+        self._takes_deflated = takes_deflated
         self._head = b""
         """Bytes not yet understood: part of a header, or of a control frame (< 140 bytes)."""
         self._left = 0
@@ -132,7 +141,7 @@ class FrameParser:
         """The current data frame's mask, turned to its next byte."""
         self._fin = True
         self._opcode = 0
-        """Kind of the message being collected; 0: none."""
+        """Kind of the message being collected, ``RSV1`` included; 0: none."""
         self._message: bytearray | None = None
         """The message so far, unmasked."""
         self._size = 0
@@ -207,8 +216,8 @@ class FrameParser:
 
     def _check_start(self, first: int, opcode: int, second: int) -> None:
         """Check what the first two bytes of a frame say."""
-        # An extension such as permessage-deflate would claim its reserved bit here.
-        if first & _RESERVED:
+        reserved = first & _RESERVED
+        if reserved and not (self._takes_deflated and reserved == RSV1 and opcode in _DATA):
             raise WireError(PROTOCOL_ERROR, "reserved bits set")
         if opcode not in _OPCODES:
             raise WireError(PROTOCOL_ERROR, "unknown opcode")
@@ -237,7 +246,10 @@ class FrameParser:
 
     def _begin_frame(self, first: int, opcode: int, size: int, mask: bytes) -> None:
         """Start a data frame whose header has been read."""
-        if self._size + size > self._max:
+        if opcode:
+            self._opcode = first & (RSV1 | 0x0F)
+        limit = max_deflated_bytes(self._max) if self._opcode & RSV1 else self._max
+        if self._size + size > limit:
             raise WireError(MESSAGE_TOO_BIG, f"message over {self._max} bytes")
         if self._fragments >= MAX_FRAGMENTS:
             raise WireError(POLICY_VIOLATION, "too many fragments")
@@ -246,8 +258,6 @@ class FrameParser:
         self._fin = bool(first & _FIN)
         self._left = size
         self._mask = mask
-        if opcode:
-            self._opcode = opcode
 
     def _take_payload(self, data: bytes, start: int, events: list[Event]) -> int:
         """Take what there is of the current data frame; return where the next one starts."""

@@ -12,19 +12,24 @@ from wsserver.clock import Clock
 from wsserver.wire.carrier import Carrier
 from wsserver.wire.closing import DISCARD_LIMIT_BYTES
 from wsserver.wire.counters import Counters
+from wsserver.wire.deflate import inflate
 from wsserver.wire.fanout import Fanout
+from wsserver.wire.forms import Forms
 from wsserver.wire.frames import (
     CLOSE,
     EMPTY_PONG,
     GOING_AWAY,
     INTERNAL_ERROR,
+    INVALID_PAYLOAD,
     PING,
     PONG,
+    RSV1,
     TEXT,
     UNSUPPORTED_DATA,
+    WireError,
     build_frame,
 )
-from wsserver.wire.parser import FAILURE, Event, FrameParser, parse_small_text
+from wsserver.wire.parser import FAILURE, Event, FrameParser, is_utf8, parse_small_text
 from wsserver.wire.readiness import BROKEN, READ, WRITE, Loop, OnReady, Readiness, best_readiness
 from wsserver.wire.sockets import set_nodelay
 from wsserver.wire.transport import CLOSED, LEAVING, OPEN, Owner, Transport
@@ -41,7 +46,8 @@ class Poller:
     of a connection and delivers at most ``frames_per_turn`` of its messages, so that nobody starves
     the others.
     ``close_timeout_s`` bounds a closing handshake. Binary messages are refused (1003) unless
-    ``accept_binary``. Not thread-safe.
+    ``accept_binary``. ``deflate_min_bytes`` is the size from which ``deflates`` says yes. Not
+    thread-safe.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Poller:
         frames_per_turn: int = 32,
         close_timeout_s: float = 5.0,
         accept_binary: bool = False,
+        deflate_min_bytes: int = 256,
         readiness: Callable[[Loop, OnReady], Readiness] = best_readiness,
     ) -> None:
         self._loop = loop
@@ -64,6 +71,7 @@ class Poller:
         self._read_bytes = read_bytes
         self._frames_per_turn = frames_per_turn
         self._accept_binary = accept_binary
+        self._deflate_min_bytes = deflate_min_bytes
         self._readiness = readiness(loop, self._on_ready)
         self._carrier = carrier = Carrier(
             loop,
@@ -102,18 +110,25 @@ class Poller:
         return self._carrier.unreported_ends
 
     def adopt(
-        self, fd: int, owner: Owner, *, first: bytes = b"", greeting: bytes = b""
+        self,
+        fd: int,
+        owner: Owner,
+        *,
+        first: bytes = b"",
+        greeting: bytes = b"",
+        deflate_bits: int = 0,
     ) -> Transport:
         """Take over a connected, non-blocking socket, descriptor and all.
 
         ``greeting`` is written at once: the 101 response, and frames that belong with it. ``first``
         are bytes that came from the peer already; they count before anything read from the socket,
         in the loop's next turn. The owner hears nothing before ``adopt`` has returned.
+        ``deflate_bits`` is the window of the compression that was agreed on, 0 for none.
 
         Raises ``OSError`` when the system cannot watch the descriptor, ``ValueError`` when the
         poller is closed; the descriptor is closed then.
         """
-        transport = Transport(self._carrier, fd, owner, self._clock.monotonic())
+        transport = Transport(self._carrier, fd, owner, self._clock.monotonic(), deflate_bits)
         transport._interest = 0 if first else READ
         try:
             if self._closed:
@@ -124,6 +139,8 @@ class Poller:
             os.close(fd)
             raise
         self._carrier.transports[fd] = transport
+        if deflate_bits:
+            self._carrier.deflating += 1
         self.counters.adopted += 1
         if greeting:
             transport.send(greeting)
@@ -139,6 +156,14 @@ class Poller:
         may leave up to ``coalesce_s`` later; order on each connection is kept against ``send`` too.
         """
         return self._fanout.send_many(transports, frame)
+
+    def deflates(self, size: int) -> bool:
+        """Whether a text of ``size`` bytes is worth compressing for anybody (``forms_of``)."""
+        return self._carrier.deflating > 0 and size >= self._deflate_min_bytes
+
+    def send_forms(self, forms: Forms) -> int:
+        """Do as ``send_many`` with a message that not everybody gets in the same form."""
+        return self._fanout.send_forms(forms)
 
     # -- shutting down
 
@@ -244,7 +269,7 @@ class Poller:
                 self.counters.frames_in += 1
                 self._handle(transport, TEXT, text, 0)
                 return
-            parser = FrameParser(self._max_message_bytes)
+            parser = FrameParser(self._max_message_bytes, transport._deflate_bits > 0)
         events = parser.feed(data)
         transport._parser = None if parser.is_idle else parser
         self.counters.frames_in += len(events)
@@ -258,16 +283,36 @@ class Poller:
     def _deliver(self, transport: Transport, events: deque[Event]) -> None:
         """Deliver this turn's share, and keep the rest."""
         share = self._frames_per_turn
-        while events and share and not transport._paused and transport._state < LEAVING:
+        while events and share > 0 and not transport._paused and transport._state < LEAVING:
             share -= 1
             kind, payload, code = events.popleft()
-            self._handle(transport, kind, payload, code)
+            if kind > RSV1:
+                # As many bytes as a read may bring use the turn up.
+                inflated = self._handle_deflated(transport, kind, payload)
+                share -= inflated * self._frames_per_turn // self._read_bytes
+            else:
+                self._handle(transport, kind, payload, code)
         keep = bool(events) and transport._state < LEAVING
         if keep or transport._backlog is not None:
             transport._backlog = events if keep else None
             self._carrier.update_interest(transport)
         if keep and not transport._paused:
             self._carrier.deliver_later(transport)
+
+    def _handle_deflated(self, transport: Transport, kind: int, payload: bytes) -> int:
+        """Handle a compressed message; return its true size."""
+        if transport._state is not OPEN:
+            return 0
+        kind ^= RSV1
+        try:
+            message = inflate(payload, self._max_message_bytes)
+            if kind == TEXT and not is_utf8(message):
+                raise WireError(INVALID_PAYLOAD, "text is not UTF-8")
+        except WireError as error:
+            self._carrier.fail(transport, error.code, error.reason)
+            return 0
+        self._handle(transport, kind, message, 0)
+        return len(message)
 
     def _handle(self, transport: Transport, kind: int, payload: bytes, code: int) -> None:
         if kind == CLOSE:

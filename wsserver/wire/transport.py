@@ -70,6 +70,7 @@ class Transport:
     __slots__ = (
         "_backlog",
         "_carrier",
+        "_deflate_bits",
         "_fd",
         "_interest",
         "_out",
@@ -81,7 +82,9 @@ class Transport:
         "last_heard",
     )
 
-    def __init__(self, carrier: Carrier, fd: int, owner: Owner, now: float) -> None:
+    def __init__(
+        self, carrier: Carrier, fd: int, owner: Owner, now: float, deflate_bits: int = 0
+    ) -> None:
         self.last_heard = now
         """When bytes last arrived (monotonic seconds)."""
         self._carrier = carrier
@@ -89,6 +92,7 @@ class Transport:
         self._owner: Owner | None = owner
         """None once the end of the connection has been reported."""
         self._state: State = OPEN
+        self._deflate_bits = deflate_bits
         self._interest = 0
         self._paused = False
         self._out: Outbox | None = None
@@ -109,6 +113,11 @@ class Transport:
     def is_open(self) -> bool:
         """Whether messages can be sent and are delivered."""
         return self._state is OPEN
+
+    @property
+    def deflate_bits(self) -> int:
+        """Window that the peer has for compressed messages, as a power of two; 0: it takes none."""
+        return self._deflate_bits
 
     @property
     def queued_bytes(self) -> int:
