@@ -13,8 +13,9 @@ import sqlite_utils
 from wsserver.storage.database import Database
 from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
-GATHER_S = 0.02
-"""Entries of so long go into the database together."""
+GATHER_S = 0.2
+"""Entries of so long go into the database together: each commit takes the interpreter from a fan-out
+under way for a moment."""
 WAITING_LIMIT = 10_000
 """Entries that may wait here; any more are refused."""
 BUSY_JOBS = 1000
@@ -61,7 +62,7 @@ class Place(NamedTuple):
 class AuditLog:
     """The table ``audit``, and the entries on their way into it.
 
-    A backend may publish thousands of times a second. So entries are gathered for 20 ms and stored
+    A backend may publish thousands of times a second. So entries are gathered for 0.2 s and stored
     in one statement; what is in the database after a crash lacks the last of them.
     """
 
