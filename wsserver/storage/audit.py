@@ -14,8 +14,7 @@ from wsserver.storage.database import Database
 from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
 GATHER_S = 0.2
-"""Entries of so long go into the database together: each commit takes the interpreter from a fan-out
-under way for a moment."""
+"""Entries of so long are stored together: each commit takes the interpreter from a fan-out."""
 WAITING_LIMIT = 10_000
 """Entries that may wait here; any more are refused."""
 BUSY_JOBS = 1000
