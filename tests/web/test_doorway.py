@@ -84,6 +84,15 @@ async def test_every_place_of_a_token_passes(
 
 
 @pytest.mark.gen_test
+async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: list[str]) -> None:
+    claims = await server.system.verifier.verify(token("u1", "user"))
+    ticket, _ = server.system.tickets.issue(claims)
+    socket = await server.knock(f"/ws/chat?ticket={ticket}", headers={"X-Request-ID": "r1"})
+    assert (await greeted(socket))["user_id"] == "u1"
+    assert by_tornado == ["/ws/chat"]
+
+
+@pytest.mark.gen_test
 async def test_who_is_refused_is_refused_by_the_full_server(
     server: Server, by_tornado: list[str]
 ) -> None:

@@ -15,7 +15,7 @@ from wsserver.protocol.ids import new_id
 from wsserver.realtime.connection import PLAIN, V1
 from wsserver.realtime.manager import Newcomer
 from wsserver.web.access_log import log_answer
-from wsserver.web.admission import Admission, Knock
+from wsserver.web.admission import Admission
 from wsserver.web.context import WebContext
 from wsserver.web.heads import END, Head, read_head
 from wsserver.web.sockets import (
@@ -23,6 +23,7 @@ from wsserver.web.sockets import (
     USER_AGENT_LIMIT,
     Socket,
     agree,
+    knock_of,
     offered_subprotocols,
     switch_protocols,
 )
@@ -150,7 +151,7 @@ class Doorway:
         if head is None:
             return False
         target = _find(head.path)
-        if target is None:
+        if target is None or head.get_list("X-Request-ID"):  # rare; which to echo is known there
             return False
         endpoint, session_id = target
         started = self._context.clock.monotonic()
@@ -160,18 +161,10 @@ class Doorway:
                 return False
             agreement = agree(head, self._context.settings)
             offered = offered_subprotocols(head)
-            knock = Knock(
-                endpoint=endpoint.endpoint,
-                session_id=session_id,
-                query=head.query,
-                authorization=head.get_list("Authorization"),
-                subprotocols=head.get_list("Sec-WebSocket-Protocol"),
-            )
+            knock = knock_of(endpoint, session_id, head.query, head)
+            # The last that may say no: it uses a ticket up.
             claims = finish_now(self._admission.decide(knock, is_probe=False))
         except Exception:  # noqa: BLE001 - whatever it is: the full server will meet it, and answer
-            return False
-        given = head.get_list("X-Request-ID")
-        if given:  # rare, and somebody else knows which ones to echo
             return False
         request_id = new_id("req", self._context.clock.wall())
         protocol = V1 if V1 in offered else PLAIN

@@ -148,14 +148,9 @@ class SocketHandler(BaseHandler):
         raise BadRequest(fault.reason)
 
     def _knock(self) -> Knock:
-        headers = self.request.headers
-        return Knock(
-            endpoint=self._socket.endpoint,
-            session_id=self.path_kwargs.get("session_id"),
-            query=self.request.query,
-            authorization=headers.get_list("Authorization"),
-            subprotocols=headers.get_list("Sec-WebSocket-Protocol"),
-        )
+        request = self.request
+        session_id = self.path_kwargs.get("session_id")
+        return knock_of(self._socket, session_id, request.query, request.headers)
 
     async def _hand_over(
         self, key: str, claims: Claims, protocol: str, agreement: Agreement | None
@@ -217,6 +212,17 @@ class SocketHandler(BaseHandler):
 
 class _Headers(Protocol):
     def get_list(self, name: str) -> Sequence[str]: ...
+
+
+def knock_of(socket: Socket, session_id: str | None, query: str, headers: _Headers) -> Knock:
+    """What a client says when it wants to come in; ``query`` is raw."""
+    return Knock(
+        endpoint=socket.endpoint,
+        session_id=session_id,
+        query=query,
+        authorization=headers.get_list("Authorization"),
+        subprotocols=headers.get_list("Sec-WebSocket-Protocol"),
+    )
 
 
 def offered_subprotocols(headers: _Headers) -> list[str]:
