@@ -1,0 +1,172 @@
+"""Appending to streams: which messages are new, which offsets they get, their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.kept import LAST_OFFSET, OFFSET_BITS, Append, Appended
+
+DEDUP_KEPT_S = 86_400
+"""A repeated publish is recognised for so long."""
+
+_SELECT_IDS = (
+    f"SELECT m.message_id, s.name, s.epoch, m.key & {LAST_OFFSET}"  # noqa: S608
+    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    " WHERE m.message_id IN (SELECT value FROM json_each(?))"
+)
+_SELECT_DEDUP = (
+    'SELECT message_id, stream, epoch, "offset" FROM dedup WHERE scope = ? AND key = ? AND at > ?'
+)
+_RESERVE = (
+    "INSERT INTO streams (name, epoch, last_offset, touched_at)"
+    " VALUES (?, (SELECT value FROM meta WHERE key = 'epoch'), ?, ?)"
+    " ON CONFLICT (name) DO UPDATE SET last_offset = last_offset + excluded.last_offset,"
+    " touched_at = max(touched_at, excluded.touched_at)"
+    " RETURNING id, epoch, last_offset, first_offset"
+)
+_INSERT = (
+    "INSERT INTO messages"
+    " (key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_DEDUP = (
+    'INSERT OR REPLACE INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class Outcome(NamedTuple):
+    """What a batch did: one answer for each message, and how far each stream used reaches.
+
+    ``spans``: by stream, the number of offsets from its first to its last one.
+    """
+
+    answers: list[Appended]
+    spans: dict[str, int]
+
+
+class _Reserved:
+    """Offsets of one stream set aside for one batch."""
+
+    __slots__ = ("base", "epoch", "next_offset")
+
+    def __init__(self, stream_id: int, epoch: str, next_offset: int) -> None:
+        self.base = stream_id << OFFSET_BITS
+        self.epoch = epoch
+        self.next_offset = next_offset
+
+
+def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
+    """Store what is new of a batch, in its order; everything or, with an exception, nothing.
+
+    A job of the writing thread, whose savepoint takes reserved offsets back when it fails.
+    """
+    seen: dict[str | tuple[str, str], Appended | Append] = _stored(db, batch)
+    firsts: list[Appended | Append] = []
+    new: list[Append] = []
+    for item in batch:
+        first = seen.get(item.dedup) if item.dedup is not None else None
+        if first is None:
+            first = seen.get(item.message_id)
+        if first is None:
+            first = item
+            new.append(item)
+            seen[item.message_id] = item
+            if item.dedup is not None:
+                seen[item.dedup] = item
+        firsts.append(first)
+    reserved, spans = _reserve(db, new)
+    added = _insert(db, new, reserved)
+    if len(new) == len(batch):
+        return Outcome(added, spans)
+    return Outcome(_in_order(firsts, added), spans)
+
+
+def _stored(
+    db: sqlite_utils.Database, batch: Sequence[Append]
+) -> dict[str | tuple[str, str], Appended | Append]:
+    """What of a batch is in the database already, by message id and by deduplication key."""
+    ids = msgspec.json.encode([item.message_id for item in batch]).decode()
+    execute = db.conn.execute
+    stored: dict[str | tuple[str, str], Appended | Append] = {
+        row[0]: Appended(*row, is_new=False) for row in execute(_SELECT_IDS, [ids])
+    }
+    for item in batch:
+        if item.dedup is not None:
+            row = execute(_SELECT_DEDUP, [*item.dedup, item.at - DEDUP_KEPT_S]).fetchone()
+            if row is not None:
+                stored[item.dedup] = Appended(*row, is_new=False)
+    return stored
+
+
+def _reserve(
+    db: sqlite_utils.Database, new: Iterable[Append]
+) -> tuple[dict[str, _Reserved], dict[str, int]]:
+    counts: dict[str, int] = {}
+    latest: dict[str, float] = {}
+    for item in new:
+        name = item.stream
+        counts[name] = counts.get(name, 0) + 1
+        latest[name] = max(latest.get(name, item.at), item.at)
+    reserved = {}
+    spans = {}
+    for name, count in counts.items():
+        # All rows are fetched: an unfinished statement would keep the job's savepoint busy.
+        ((stream_id, epoch, last, first),) = db.conn.execute(
+            _RESERVE, [name, count, latest[name]]
+        ).fetchall()
+        reserved[name] = _Reserved(stream_id, epoch, last - count + 1)
+        spans[name] = last - first + 1
+    return reserved, spans
+
+
+def _insert(
+    db: sqlite_utils.Database, new: Iterable[Append], reserved: dict[str, _Reserved]
+) -> list[Appended]:
+    added: list[Appended] = []
+    rows: list[tuple[Any, ...]] = []
+    keys: list[tuple[Any, ...]] = []
+    for item in new:
+        place = reserved[item.stream]
+        offset = place.next_offset
+        place.next_offset = offset + 1
+        added.append(Appended(item.message_id, item.stream, place.epoch, offset, True))
+        rows.append(
+            (
+                place.base | offset,
+                item.message_id,
+                item.type,
+                item.at,
+                item.expires_at,
+                item.has_ttl,
+                item.sender,
+                item.origin,
+                item.audience,
+                item.payload,
+            )
+        )
+        if item.dedup is not None:
+            keys.append(
+                (*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at)
+            )
+    db.conn.executemany(_INSERT, rows)
+    if keys:
+        db.conn.executemany(_INSERT_DEDUP, keys)
+    return added
+
+
+def _in_order(firsts: Iterable[Appended | Append], added: Iterable[Appended]) -> list[Appended]:
+    """One answer for each of a batch in which some are repeated."""
+    positions = {position.message_id: position for position in added}
+    answers = []
+    for first in firsts:
+        if isinstance(first, Appended):
+            answers.append(first)
+        else:
+            answers.append(positions[first.message_id])
+            positions[first.message_id] = positions[first.message_id]._replace(is_new=False)
+    return answers
