@@ -26,6 +26,7 @@ from wsserver.realtime.events import EventBus
 from wsserver.realtime.heartbeat import HeartbeatSettings
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.inspection import Inspection
+from wsserver.realtime.keeping import Retention
 from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.members import Members
@@ -33,6 +34,8 @@ from wsserver.realtime.monitor_commands import MonitorCommands
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream_commands import StreamCommands
+from wsserver.realtime.streams import Streams
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
@@ -40,6 +43,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.streams import StreamStore
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -108,7 +112,11 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
     )
-    router = Router(hub, broker, poller, statistics, clock)
+    streams = Streams(
+        StreamStore(database), broker.publish, clock, tasks, replay_limit=settings.stream_limit
+    )
+    retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
+    router = Router(hub, broker, poller, statistics, clock, streams, retention)
     manager = WebSocketManager(
         hub=hub,
         router=router,
@@ -124,6 +132,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             settings.connection_limit_policy,
         ),
         clock=clock,
+        streams=streams,
+        check=revocations.check,
     )
 
     # What operators and backends may do, over REST and over a monitor's socket alike
@@ -133,9 +143,11 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
     chat = ChatCommands(manager, router, verifier, clock)
+    replay_budget = settings.queue_limit_bytes // 8 * 7
+    looking_back = StreamCommands(manager.sessions, streams, replay_budget)
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
     manager.dispatcher = Dispatcher(
-        chat.table(),
+        chat.table() | looking_back.table(),
         monitor.table(),
         MessageRate(settings.message_rate, settings.message_burst),
         statistics,
@@ -152,6 +164,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             database=database,
             broker=broker,
             poller=poller,
+            streams=streams,
             manager=manager,
             members=members,
             revocations=revocations,
@@ -166,6 +179,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     context = WebContext(
         settings=settings,
         clock=clock,
+        tasks=tasks,
         verifier=verifier,
         permissions=permissions,
         tickets=tickets,

@@ -19,6 +19,7 @@ from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
+from wsserver.realtime.streams import Streams
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
@@ -44,6 +45,7 @@ class Parts:
     database: Database
     broker: Broker
     poller: Poller
+    streams: Streams
     manager: WebSocketManager
     members: Members
     revocations: Revocations
@@ -141,6 +143,7 @@ class Service:
     async def stop(self) -> None:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
+        await self._parts.streams.finish()
         await self.tasks.cancel()
         await self._parts.broker.stop()
         await self._parts.keys.close()

@@ -37,10 +37,13 @@ from wsserver.realtime.monitor_commands import MonitorCommands
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream_commands import StreamCommands
+from wsserver.realtime.streams import Streams
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
+from wsserver.storage.streams import StreamStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -82,7 +85,11 @@ class Live:
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
-        self.router = Router(self.hub, self.broker, self.poller, self.statistics, clock)
+        self.store = StreamStore(self.database)
+        self.streams = Streams(self.store, self.broker.publish, clock, self.tasks)
+        self.router = Router(
+            self.hub, self.broker, self.poller, self.statistics, clock, self.streams
+        )
         self.events = EventBus(self.tasks, clock, self.statistics.handler_failed)
         self.access = SessionAccess(self.permissions, self.members.is_member)
         self.manager = manager = WebSocketManager(
@@ -96,6 +103,8 @@ class Live:
             heartbeat=heartbeat or HeartbeatSettings(),
             limits=limits or ConnectionLimits(),
             clock=clock,
+            streams=self.streams,
+            check=self.revocations.check,
         )
         self.inspection = Inspection(manager, self.permissions)
         self.publishing = Publishing(self.hub, self.router, self.permissions, self.audit, clock)
@@ -109,7 +118,10 @@ class Live:
             self.audit,
             clock,
         )
-        self.handlers = ChatCommands(manager, self.router, self.verifier, clock).table()
+        self.handlers = (
+            ChatCommands(manager, self.router, self.verifier, clock).table()
+            | StreamCommands(manager.sessions, self.streams, queue_limit_bytes // 8 * 7).table()
+        )
         self.monitor_handlers = MonitorCommands(
             manager.monitors, self.inspection, self.publishing, self.administration
         ).table()
@@ -132,6 +144,7 @@ class Live:
 
     async def stop(self) -> None:
         self.poller.close()
+        await self.streams.finish()
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()

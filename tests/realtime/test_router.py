@@ -11,7 +11,8 @@ from wsserver.brokers.base import Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.hub import Hub
-from wsserver.realtime.router import Message, Router
+from wsserver.realtime.message import Message
+from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 
 
@@ -36,7 +37,8 @@ class Bench:
         self.hub = Hub()
         self.poller: Any = FakePoller()
         self.statistics = Statistics(clock, "n")
-        self.router = Router(self.hub, MemoryBroker(), self.poller, self.statistics, clock)
+        unused: Any = None  # nothing is kept here
+        self.router = Router(self.hub, MemoryBroker(), self.poller, self.statistics, clock, unused)
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),

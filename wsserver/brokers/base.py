@@ -25,6 +25,10 @@ class Publication(Struct, frozen=True):
     role: str | None = None
     """Only connections with this role."""
     exclude_users: frozenset[str] = frozenset()
+    stream: str = ""
+    """Where it is kept; empty for a live message."""
+    epoch: str = ""
+    offset: int = 0
 
 
 class Receipt(Struct, frozen=True):
@@ -39,6 +43,9 @@ class Receipt(Struct, frozen=True):
             self.matched + other.matched, self.sent + other.sent, self.failed + other.failed
         )
 
+
+NOBODY = Receipt()
+"""Nobody was meant."""
 
 Deliver = Callable[[Publication], Receipt]
 """A node's callback: give a publication to the node's own connections."""

@@ -69,6 +69,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compression_min_bytes: Count = 256
     drain_timeout_s: Seconds = 8.0
 
+    stream_limit: Count = 1000
+    """Messages that a stream keeps."""
+    stream_retention_s: Seconds = 86_400.0
+    inbox_retention_s: Seconds = 604_800.0
+
     snapshot_interval_s: Seconds = 60.0
     snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0
     alert_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.05

@@ -9,10 +9,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError
 from wsserver.protocol import strict_json
 from wsserver.protocol.complaints import describe
-from wsserver.protocol.types import Content, Id, JsonObject, Position
+from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
 
 Ref = str | int
 MAX_REF_LENGTH = 64
+MAX_HISTORY = 200
+MAX_STREAMS = 100
 _ABSENT = object()
 
 
@@ -59,6 +61,21 @@ class Typing(Command):
 
     session_id: Id
     is_typing: bool
+
+
+class History(Command):
+    """Look back: the last messages of a session, those before an offset or after one."""
+
+    session_id: Id
+    before: Offset | UnsetType = UNSET
+    after: Offset | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 50
+
+
+class Resume(Command):
+    """Catch up with streams from the positions where one was; sessions are joined again."""
+
+    streams: Annotated[dict[StreamName, Position], Meta(min_length=1, max_length=MAX_STREAMS)]
 
 
 class Presence(Command):
@@ -113,6 +130,8 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "send_message": SendMessage,
     "typing": Typing,
     "presence": Presence,
+    "history": History,
+    "resume": Resume,
     "refresh_token": RefreshToken,
 }
 MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {

@@ -109,6 +109,10 @@ PUBLISHABLE: dict[str, type[_Fields]] = {
 """The reserved types that the API may send nevertheless."""
 
 
+LIVE_TYPES = frozenset(PUBLISHABLE) - {"new_message"}
+"""Signals of a moment, which nobody wants to be given later."""
+
+
 def publishable_fields(body: Body, session_id: str | None) -> _Fields:
     """Check a body against its push type; ``session_id`` of the target fills in a missing one.
 
@@ -133,6 +137,16 @@ def publishable_fields(body: Body, session_id: str | None) -> _Fields:
 def push(type_: str, timestamp: str, **members: Any) -> bytes:
     """Encode a push: its type, its members, its time."""
     return encode({"type": type_, **members, "timestamp": timestamp})
+
+
+def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
+    """A push with its place in a stream; the names need no escaping, whatever their kind."""
+    return b'%b,"stream":"%b","epoch":"%b","offset":%d}' % (
+        push[:-1],
+        stream.encode(),
+        epoch.encode(),
+        offset,
+    )
 
 
 def reply(type_: str, ref: Ref | None, **members: Any) -> bytes:

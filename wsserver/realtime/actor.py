@@ -20,6 +20,8 @@ class Actor:
     claims: Claims
     remote_ip: str = ""
     request_id: str = ""
+    once: tuple[str, str] | None = None
+    """Scope and key of a request that is to be done once, however often it is sent."""
 
 
 class Audit(Protocol):

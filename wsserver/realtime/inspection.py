@@ -95,23 +95,24 @@ class Inspection:
             "next_cursor": part.next_cursor,
         }
 
-    def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
+    async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
         """The sessions that somebody of the scope, or of no organization, has joined, by id."""
         scope = self._scope(actor, "connections:read")
         ids = sorted(filter(scope.has_session, self._hub.session_connections))
         part = page(ids, str, window)
         return {
-            "sessions": [self._manager.sessions.view(id_, scope) for id_ in part.items],
+            "sessions": [await self._manager.sessions.view(id_, scope) for id_ in part.items],
             "total": part.total,
             "next_cursor": part.next_cursor,
         }
 
-    def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
+    async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used."""
         scope = self._scope(actor, "connections:read")
-        if not (scope.has_session(session_id) and self._manager.sessions.is_known(session_id)):
+        is_there = scope.has_session(session_id)
+        if not (is_there and await self._manager.sessions.is_known(session_id)):
             raise NotFound("session", session_id)
-        return self._manager.sessions.view(session_id, scope)
+        return await self._manager.sessions.view(session_id, scope)
 
     def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
         """The connections that have joined a session; empty when nobody has."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
@@ -23,12 +23,16 @@ from wsserver.realtime.events import EventBus, Handler
 from wsserver.realtime.expiry import TokenExpiry
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.keeping import INBOX, SESSION
 from wsserver.realtime.members import Members
+from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.monitors import Monitors
 from wsserver.realtime.presence import Presence
-from wsserver.realtime.router import Message, Router, Sent
+from wsserver.realtime.router import Router
 from wsserver.realtime.sessions import Sessions
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream import Recovery
+from wsserver.realtime.streams import Streams
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 
@@ -60,6 +64,14 @@ class Newcomer:
     """Window of the compression that was agreed on, as a power of two; 0: none was."""
 
 
+class Arrival(NamedTuple):
+    """Where a newcomer's streams stand in the turn of the loop in which it is let in."""
+
+    inbox: Recovery
+    session: Recovery | None
+    """Of the session that the connection is bound to."""
+
+
 class WebSocketManager:
     """Owns the live connections: ``connect``, ``disconnect``, ``send_to_user``, and so on.
 
@@ -82,21 +94,23 @@ class WebSocketManager:
         heartbeat: HeartbeatSettings,
         limits: ConnectionLimits,
         clock: Clock,
+        streams: Streams,
+        check: Callable[[Claims], None],
     ) -> None:
         self.hub = hub
         self.events = events
         self.statistics = statistics
         self.limits = limits
         self.is_draining = False
-        self.sessions = Sessions(
-            hub, router, events, access, members, new_id("epoch", clock.wall())
-        )
+        self.sessions = Sessions(hub, router, events, access, members, streams)
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
         self.monitors = Monitors(events, self.stats, clock)
         self._presence = Presence(hub, router, self.monitors, members)
         self._router = router
         self._poller = poller
         self._clock = clock
+        self._streams = streams
+        self._check = check
         self._expiry = TokenExpiry()
 
     # The indexes, by the names that the product has always had
@@ -138,11 +152,20 @@ class WebSocketManager:
         which is closed then.
         """
         self.admit(newcomer.claims)
+        arrival = self._arrival(newcomer)
+        while arrival is None:
+            await self._open_streams(newcomer)
+            # Time has passed: what let it in may not hold any more.
+            self._check(newcomer.claims)
+            self.admit(newcomer.claims)
+            if newcomer.session_id is not None:
+                self.sessions.access.require(newcomer.claims, newcomer.session_id)
+            arrival = self._arrival(newcomer)
         if self._is_at_limit(newcomer.claims.sub):
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
-        greeting = response + build_frame(self._established(connection))
+        greeting = response + build_frame(self._established(connection, arrival))
         connection.websocket = self._poller.adopt(
             fd,
             connection,
@@ -155,8 +178,26 @@ class WebSocketManager:
         self.statistics.messages_sent += 1
         self.heartbeat.add(connection)
         self._expiry.add(connection)
-        self._announce(connection, is_first)
+        self._announce(connection, is_first, arrival)
         return connection
+
+    def is_expected(self, newcomer: Newcomer) -> bool:
+        """Can ``connect`` take it in without asking the storage for anything?"""
+        return self._arrival(newcomer) is not None
+
+    def _arrival(self, newcomer: Newcomer) -> Arrival | None:
+        """Where the newcomer's streams stand, if that is in memory."""
+        claims, session_id = newcomer.claims, newcomer.session_id
+        inbox = self._streams.recover_now(INBOX + claims.sub, None, claims, 0)
+        if inbox is None or session_id is None:
+            return Arrival(inbox, None) if inbox is not None else None
+        joined = self._streams.recover_now(SESSION + session_id, None, claims, 0)
+        return Arrival(inbox, joined) if joined is not None else None
+
+    async def _open_streams(self, newcomer: Newcomer) -> None:
+        await self._streams.open(INBOX + newcomer.claims.sub)
+        if newcomer.session_id is not None:
+            await self._streams.open(SESSION + newcomer.session_id)
 
     def _register(self, newcomer: Newcomer) -> ConnectionInfo:
         wall = self._clock.wall()
@@ -173,7 +214,7 @@ class WebSocketManager:
             connected_at=wall,
         )
 
-    def _established(self, connection: ConnectionInfo) -> bytes:
+    def _established(self, connection: ConnectionInfo, arrival: Arrival) -> bytes:
         settings = self.heartbeat.settings
         now = rfc3339(connection.connected_at)
         return push(
@@ -185,11 +226,11 @@ class WebSocketManager:
             heartbeat_interval=settings.interval_s,
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
-            inbox={**self.sessions.position(), "pending": 0},
+            inbox={"epoch": arrival.inbox.epoch, "offset": arrival.inbox.offset, "pending": 0},
             protocol=connection.protocol,
         )
 
-    def _announce(self, connection: ConnectionInfo, is_first: bool) -> None:
+    def _announce(self, connection: ConnectionInfo, is_first: bool, arrival: Arrival) -> None:
         """Tell the newcomer where it is, and the others that it is there."""
         if connection.endpoint == MONITOR:
             self.monitors.add(connection)
@@ -203,8 +244,8 @@ class WebSocketManager:
         )
         if is_first:
             self._presence.tell(connection, "online", self._presence.sessions_of(connection))
-        if connection.session_id is not None:
-            joined = self.sessions.join(connection, connection.session_id)
+        if connection.session_id is not None and arrival.session is not None:
+            joined = self.sessions.join(connection, connection.session_id, arrival.session)
             self._router.push(connection, "session_joined", **joined)
         self._warn_if_due(connection)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -11,10 +10,13 @@ from wsserver.brokers.base import Broker, Publication, Receipt
 from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
-from wsserver.protocol.targets import EVERYONE, Target, TargetType
+from wsserver.protocol.targets import TargetType
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.keeping import DEFAULT_RETENTION, Retention, draft_of
+from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.streams import Draft, Outcomes, Streams
 from wsserver.wire.forms import forms_of
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
@@ -24,41 +26,6 @@ _websocket = attrgetter("websocket")
 
 FEW = 16
 """Up to so many recipients get a message at once; collecting saves calls only in larger crowds."""
-
-
-@dataclass(slots=True)
-class Message:
-    """Something to be pushed, before it is encoded."""
-
-    type: str
-    members: dict[str, Any]
-    target: Target = EVERYONE
-    message_id: str = ""
-    """Given where the members refer to it; otherwise made on sending."""
-    organization_id: str | None = None
-    with_unaffiliated: bool = False
-    """Does ``organization_id`` let those pass who belong to no organization at all?"""
-    role: str | None = None
-    exclude_users: frozenset[str] = field(default_factory=frozenset)
-    is_addressed: bool = True
-    """Does its push carry an ``id`` of its own? Signals such as ``typing`` do not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The outcome of a send."""
-
-    message_id: str
-    receipt: Receipt
-
-    def answer(self) -> dict[str, Any]:
-        """The outcome as the REST API gives it."""
-        return {
-            "message_id": self.message_id,
-            "matched": self.receipt.matched,
-            "sent": self.receipt.sent,
-            "failed": self.receipt.failed,
-        }
 
 
 Select = Callable[[Hub, str], Iterable[ConnectionInfo]]
@@ -82,22 +49,41 @@ class Router:
     """
 
     def __init__(
-        self, hub: Hub, broker: Broker, poller: Poller, statistics: Statistics, clock: Clock
+        self,
+        hub: Hub,
+        broker: Broker,
+        poller: Poller,
+        statistics: Statistics,
+        clock: Clock,
+        streams: Streams,
+        retention: Retention = DEFAULT_RETENTION,
     ) -> None:
         self._hub = hub
         self._broker = broker
         self._poller = poller
         self._statistics = statistics
         self._clock = clock
+        self._streams = streams
+        self._retention = retention
         broker.subscribe(self.deliver)
 
     async def send(self, message: Message) -> Sent:
         """Send a message to its target on every node; returns who got it.
 
-        This is where a message that is to be kept will be stored before it is published.
+        One that is to be kept is stored before it is published: raises ``StorageFull`` or
+        ``StorageUnavailable``, and nobody gets it then.
         """
+        if message.keep:
+            return (await self.keep([message]))[0]
         publication = self._publication(message)
         return Sent(publication.message_id, await self._broker.publish(publication))
+
+    def keep(self, messages: Sequence[Message]) -> Outcomes:
+        """Store messages together, then send them; they are in line when this returns.
+
+        The future has one outcome each, or raises as ``send`` does.
+        """
+        return self._streams.append([self._draft(message) for message in messages])
 
     def post(self, message: Message) -> None:
         """Send a signal whose outcome nobody waits for."""
@@ -197,6 +183,9 @@ class Router:
         if target.type is TargetType.USER and target.id not in self._hub.user_connections:
             return [{"user_id": target.id, "reason": "offline"}]
         return []
+
+    def _draft(self, message: Message) -> Draft:
+        return draft_of(message, self._publication(message), self._clock.wall(), self._retention)
 
     def _publication(self, message: Message) -> Publication:
         wall = self._clock.wall()

@@ -71,6 +71,8 @@ class Kept(NamedTuple):
     type: str
     at: float
     expires_at: float
+    has_ttl: int
+    """1: ``expires_at`` was chosen by the publisher; 0: it is the retention's."""
     sender: str | None
     audience: str | None
     payload: bytes
@@ -84,6 +86,7 @@ class Found(NamedTuple):
     type: str
     at: float
     expires_at: float
+    has_ttl: int
     sender: str | None
     audience: str | None
     payload: bytes

@@ -150,9 +150,7 @@ def _insert(
             )
         )
         if item.dedup is not None:
-            keys.append(
-                (*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at)
-            )
+            keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
     db.conn.executemany(_INSERT, rows)
     if keys:
         db.conn.executemany(_INSERT_DEDUP, keys)

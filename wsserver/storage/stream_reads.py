@@ -20,8 +20,8 @@ from wsserver.storage.kept import (
 )
 
 KEPT_COLUMNS = (
-    f"m.key & {LAST_OFFSET}, m.message_id, m.type, m.at, m.expires_at, m.sender, m.audience,"
-    " m.payload"
+    f"m.key & {LAST_OFFSET}, m.message_id, m.type, m.at, m.expires_at, m.has_ttl, m.sender,"
+    " m.audience, m.payload"
 )
 """The columns of ``Kept``, of the table ``messages`` as ``m``."""
 

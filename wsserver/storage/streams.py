@@ -39,9 +39,7 @@ class StreamStore:
         """Where a stream ends, and from where on it is whole."""
         return await self._database.read(partial(stream_reads.head, stream=stream))
 
-    async def read(
-        self, stream: str, after: int, until: int, now: float, limit: int
-    ) -> list[Kept]:
+    async def read(self, stream: str, after: int, until: int, now: float, limit: int) -> list[Kept]:
         """The first ``limit`` messages with ``after < offset <= until``, ascending.
 
         Without those whose own time to live has run out at ``now``. What retention may take is
@@ -58,7 +56,7 @@ class StreamStore:
     async def read_back(
         self, stream: str, before: int, after: int, now: float, limit: int
     ) -> list[Kept]:
-        """The last ``limit`` messages with ``after < offset < before``, ascending; else ``read``."""
+        """The last ``limit`` messages with ``after < offset < before``, ascending."""
         return await self._database.read(
             partial(
                 stream_reads.read_back,

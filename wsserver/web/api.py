@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from msgspec import Struct
@@ -96,16 +97,14 @@ class ApiHandler(BaseHandler):
     ) -> None:
         """Do it unless it was done under this key already; then give the same answer again."""
         context = self.context
-        claimed = await claim(
-            context.idempotency,
-            keys,
-            f"{call.who.claims.sub} {endpoint.method} {self.request.path}",
-            fingerprint(decoded),
-            context.clock.wall(),
-        )
+        scope = f"{call.who.claims.sub} {endpoint.method} {self.request.path}"
+        digest = fingerprint(decoded)
+        claimed = await claim(context.idempotency, keys, scope, digest, context.clock.wall())
         if not isinstance(claimed, Claimed):
             self.write_reply(claimed)
             return
+        # Should the process die between doing and answering, what was stored says that it was done.
+        call.actor = replace(call.who, once=(scope, f"{keys[0]} {digest}"))
         async with claimed:
             reply = await _perform(context, endpoint, call)
             await claimed.finish(reply)

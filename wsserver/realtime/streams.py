@@ -1,0 +1,473 @@
+"""Kept messages: stored first, then published in the order of their offsets, and given again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from wsserver.brokers.base import Publication, Receipt
+from wsserver.clock import Clock
+from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.identity.claims import Claims
+from wsserver.protocol.pushes import positioned
+from wsserver.protocol.types import Position
+from wsserver.realtime.audience import Audience, read_audience, write_audience
+from wsserver.realtime.message import Sent
+from wsserver.realtime.stream import EXPIRED, Entry, Recovery, Stream
+from wsserver.storage.streams import Append, Appended, Head, Kept
+from wsserver.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+BATCH = 2000
+"""Messages stored in one transaction at most, but for one group that is larger by itself."""
+WAITING_LIMIT = 20_000
+WAITING_LIMIT_BYTES = 64 * 1024 * 1024
+"""Messages that may wait to be stored; one more is refused aloud."""
+STREAMS_LIMIT = 50_000
+TAILS_LIMIT_BYTES = 64 * 1024 * 1024
+"""What is held in memory of streams in use; the longest unused go first."""
+RETRY_DELAYS_S = (0.05, 0.25, 1.0)
+"""Waiting before trying again to store what a locked database refused."""
+ATTEMPTS = 20
+"""How often what is missing is read anew while more arrives, before giving up."""
+SLICE_S = 0.005
+"""Publishing goes on for so long before the loop gets its turn."""
+
+
+class Store(Protocol):
+    """What is needed of the storage of streams."""
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        """Store in one transaction, giving each its offset."""
+        ...
+
+    async def head(self, stream: str) -> Head:
+        """Where a stream stands."""
+        ...
+
+    async def read(self, stream: str, after: int, until: int, now: float, limit: int) -> list[Kept]:
+        """The messages with ``after < offset <= until``, ascending."""
+        ...
+
+    async def read_back(
+        self, stream: str, before: int, after: int, now: float, limit: int
+    ) -> list[Kept]:
+        """The last ones with ``after < offset < before``, ascending."""
+        ...
+
+
+@dataclass(slots=True)
+class Draft:
+    """A message to be kept: how it will be published, and what storage wants to know of it.
+
+    ``publication.payload`` is the push without its position, which only storage can tell.
+    """
+
+    publication: Publication
+    stream: str
+    expires_at: float
+    has_ttl: bool = False
+    sender: str | None = None
+    origin: str = "{}"
+    dedup: tuple[str, str] | None = None
+    at: float = 0.0
+    audience: Audience = field(default_factory=Audience)
+
+
+Outcomes = asyncio.Future[list[Sent]]
+"""One outcome for each draft."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """A page of a stream, ascending."""
+
+    epoch: str
+    messages: list[bytes]
+    has_more: bool
+
+
+class Streams:
+    """Stores, orders, publishes and replays what is kept. There is no other way to any of these.
+
+    ``publish`` is the broker's. Messages are stored in groups: what arrives while one transaction
+    runs goes into the next one. After it, each message is published before the next one is, so
+    everybody sees a stream in the order of its offsets, and nobody sees what is not stored.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        publish: Callable[[Publication], Awaitable[Receipt]],
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        replay_limit: int = 1000,
+    ) -> None:
+        self._store = store
+        self._publish = publish
+        self._clock = clock
+        self._tasks = tasks
+        self.replay_limit = replay_limit
+        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._tail_bytes = 0
+        self._waiting: deque[tuple[Sequence[Draft], Outcomes]] = deque()
+        self._waiting_count = 0
+        self._waiting_bytes = 0
+        self._in_flight: Counter[str] = Counter()
+        self._runner: asyncio.Task[Any] | None = None
+        self._round: asyncio.Future[None] | None = None
+        self._fills: dict[str, asyncio.Future[None]] = {}
+        self.kept = 0
+        """Messages stored since the start."""
+
+    # Storing
+
+    def append(self, drafts: Sequence[Draft]) -> Outcomes:
+        """Store drafts together, in their order, then publish them.
+
+        The future's result has one outcome each. It raises ``StorageFull`` or
+        ``StorageUnavailable``, and nothing of them is stored then; where they wait already in too
+        large a number that is raised here, at once.
+        """
+        size = sum([len(draft.publication.payload) for draft in drafts])
+        if (
+            self._waiting_count + len(drafts) > WAITING_LIMIT
+            or self._waiting_bytes + size > WAITING_LIMIT_BYTES
+        ):
+            raise StorageUnavailable("too many messages are waiting to be stored")
+        outcomes: Outcomes = asyncio.get_running_loop().create_future()
+        self._waiting.append((drafts, outcomes))
+        self._waiting_count += len(drafts)
+        self._waiting_bytes += size
+        self._in_flight.update([draft.stream for draft in drafts])
+        if self._runner is None:
+            self._runner = self._tasks.spawn(self._run(), name="append")
+        return outcomes
+
+    async def finish(self) -> None:
+        """Wait until everything that was accepted is stored and published, or has failed."""
+        while self._runner is not None:
+            await asyncio.wait([self._runner])
+
+    async def _run(self) -> None:
+        """Store group after group; while one is being stored, publish the one before it."""
+        stored: tuple[list[_Group], list[Appended]] | None = None
+        try:
+            while self._waiting or stored is not None:
+                groups = self._take()
+                storing = asyncio.ensure_future(self._store_groups(groups)) if groups else None
+                if stored is not None:
+                    await self._publish_groups(*stored)
+                    stored = None
+                if storing is not None:
+                    appended = await storing
+                    stored = (groups, appended) if appended is not None else None
+        finally:
+            self._runner = None
+
+    def _take(self) -> list[_Group]:
+        groups: list[_Group] = []
+        count = 0
+        while self._waiting and (not groups or count + len(self._waiting[0][0]) <= BATCH):
+            drafts, outcomes = self._waiting.popleft()
+            groups.append((drafts, outcomes))
+            count += len(drafts)
+            self._waiting_bytes -= sum([len(each.publication.payload) for each in drafts])
+        self._waiting_count -= count
+        return groups
+
+    async def _store_groups(self, groups: list[_Group]) -> list[Appended] | None:
+        """Store all; None: could not be done, and everybody concerned has been told."""
+        batch = [_append_of(draft) for drafts, _ in groups for draft in drafts]
+        for delay_s in (*RETRY_DELAYS_S, None):
+            try:
+                return await self._store.append(batch)
+            except StorageUnavailable as error:
+                if delay_s is None:
+                    self._fail(groups, error)
+                    return None
+            except Exception as error:
+                if not isinstance(error, WsServerError):
+                    log.exception("messages not stored count=%d", len(batch))
+                self._fail(groups, error)
+                return None
+            await asyncio.sleep(delay_s)
+        return None
+
+    def _fail(self, groups: list[_Group], error: Exception) -> None:
+        for drafts, outcomes in groups:
+            if not outcomes.done():
+                outcomes.set_exception(error)
+                outcomes.exception()  # seen, should nobody be waiting any more
+            self._landed(drafts)
+
+    async def _publish_groups(self, groups: list[_Group], appended: list[Appended]) -> None:
+        each = iter(appended)
+        slice_ends = self._clock.monotonic() + SLICE_S
+        for drafts, outcomes in groups:
+            results = []
+            for draft in drafts:
+                place = next(each)
+                receipt = await self._announce(draft, place) if place.is_new else Receipt()
+                results.append(_sent(place, receipt))
+                if self._clock.monotonic() > slice_ends:
+                    await asyncio.sleep(0)
+                    slice_ends = self._clock.monotonic() + SLICE_S
+            self._landed(drafts)
+            if not outcomes.done():
+                outcomes.set_result(results)
+
+    async def _announce(self, draft: Draft, place: Appended) -> Receipt:
+        """Let everybody have a message that is stored now."""
+        payload = positioned(draft.publication.payload, place.stream, place.epoch, place.offset)
+        publication = msgspec.structs.replace(
+            draft.publication,
+            payload=payload,
+            stream=place.stream,
+            epoch=place.epoch,
+            offset=place.offset,
+        )
+        audience = draft.audience if draft.audience != Audience() else None
+        stream = self._streams.get(place.stream)
+        if stream is None:
+            stream = self._remember(Stream(place.stream, place.epoch, place.offset - 1))
+        before = stream.tail_bytes
+        stream.published(Entry(place.offset, payload, draft.expires_at, draft.has_ttl, audience))
+        self._tail_bytes += stream.tail_bytes - before
+        self._streams.move_to_end(place.stream)
+        self._shrink()
+        self.kept += 1
+        try:
+            return await self._publish(publication)
+        except WsServerError as error:
+            # It is stored: whoever misses it gets it on resuming.
+            log.warning("stored but not published id=%s: %s", place.message_id, error)
+        except Exception:
+            log.exception("stored but not published id=%s", place.message_id)
+        return Receipt()
+
+    def _landed(self, drafts: Sequence[Draft]) -> None:
+        """These are published, or have failed: who waited for their streams may go on."""
+        for draft in drafts:
+            left = self._in_flight[draft.stream] - 1
+            if left:
+                self._in_flight[draft.stream] = left
+            else:
+                del self._in_flight[draft.stream]
+        if self._round is not None:
+            self._round.set_result(None)
+            self._round = None
+
+    # Knowing
+
+    def peek(self, name: str) -> Stream | None:
+        """A stream, if it is in memory."""
+        return self._streams.get(name)
+
+    async def open(self, name: str) -> Stream:
+        """A stream, exact as of the moment in which this returns.
+
+        What storage has committed may not be published yet; so while a message of the stream is
+        under way, its being published is waited for. Raises ``StorageUnavailable``.
+        """
+        while True:
+            stream = self._streams.get(name)
+            if stream is not None:
+                self._streams.move_to_end(name)
+                return stream
+            if name in self._in_flight:
+                await self._next_round()
+                continue
+            head = await self._store.head(name)
+            if name not in self._in_flight and name not in self._streams:
+                return self._remember(Stream(name, head.epoch, head.offset))
+
+    async def _next_round(self) -> None:
+        if self._round is None:
+            self._round = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._round)
+
+    def _remember(self, stream: Stream) -> Stream:
+        self._streams[stream.name] = stream
+        self._shrink()
+        return stream
+
+    def _shrink(self) -> None:
+        """Forget what was unused for longest; it is read again when it is needed."""
+        while len(self._streams) > STREAMS_LIMIT or self._tail_bytes > TAILS_LIMIT_BYTES:
+            _, stream = self._streams.popitem(last=False)
+            self._tail_bytes -= stream.tail_bytes
+
+    def forget_all(self) -> None:
+        """Read positions anew: storage has given streams without messages another epoch."""
+        self._streams.clear()
+        self._tail_bytes = 0
+
+    # Giving again
+
+    def recover_now(
+        self, name: str, since: Position | None, claims: Claims, budget: int
+    ) -> Recovery | None:
+        """``recover`` for one stream, where memory is enough for it; otherwise None."""
+        stream = self._streams.get(name)
+        if stream is None:
+            return None
+        self._streams.move_to_end(name)
+        if since is None:
+            return Recovery(stream.epoch, stream.head, [], None)
+        reason = stream.refusal(since, self.replay_limit)
+        if reason is not None:
+            return stream.failed(reason)
+        entries = stream.after(since.offset)
+        if entries is None:
+            return None
+        return stream.recovery(entries, claims, self._clock.wall(), budget)
+
+    async def recover(
+        self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
+    ) -> dict[str, Recovery]:
+        """What each stream has after a position, all exact as of the moment in which this returns.
+
+        Who begins to listen in the same turn of the loop misses nothing and gets nothing twice.
+        ``budget``: bytes of messages that may be sent in all. Raises ``StorageUnavailable``.
+        """
+        gone: set[str] = set()
+        for _ in range(ATTEMPTS):
+            recoveries, missing = self._recover_from_memory(wanted, claims, budget, gone)
+            if not missing:
+                return recoveries
+            for name in missing:
+                since = wanted[name]
+                stream = await self.open(name)
+                if since is not None and stream.refusal(since, self.replay_limit) is None:
+                    if not await self._fill(stream, since.offset):
+                        gone.add(name)
+        raise StorageUnavailable("too much is going on to bring these streams up to date")
+
+    def _recover_from_memory(
+        self, wanted: Mapping[str, Position | None], claims: Claims, budget: int, gone: set[str]
+    ) -> tuple[dict[str, Recovery], list[str]]:
+        """What can be said now, and the streams that memory does not know enough of."""
+        recoveries: dict[str, Recovery] = {}
+        missing: list[str] = []
+        for name, since in wanted.items():
+            stream = self._streams.get(name)
+            if stream is not None and name in gone:
+                recoveries[name] = stream.failed(EXPIRED)
+                continue
+            recovery = self.recover_now(name, since, claims, budget)
+            if recovery is None:
+                missing.append(name)
+            else:
+                recoveries[name] = recovery
+                budget -= sum([len(message) + 1 for message in recovery.messages])
+        return recoveries, missing
+
+    async def _fill(self, stream: Stream, after: int) -> bool:
+        """Read what memory lacks of the messages after an offset; False: not all are there.
+
+        Many come back at once after a restart, with nearly the same position: one reads, the
+        others wait for it.
+        """
+        running = self._fills.get(stream.name)
+        if running is not None:
+            await asyncio.shield(running)
+            return True
+        done = self._fills[stream.name] = asyncio.get_running_loop().create_future()
+        try:
+            kept = await self._store.read(
+                stream.name, after, stream.floor, self._clock.wall(), self.replay_limit
+            )
+            # Asked afterwards: what retention took meanwhile must not go unnoticed.
+            head = await self._store.head(stream.name)
+            if head.first_offset > after + 1 or head.epoch != stream.epoch:
+                return False
+            entries = [_entry_of(stream, each) for each in kept]
+            before = stream.tail_bytes
+            stream.prepend(entries, after)
+            if self._streams.get(stream.name) is stream:
+                self._tail_bytes += stream.tail_bytes - before
+            return True
+        finally:
+            del self._fills[stream.name]
+            done.set_result(None)
+
+    async def history(
+        self,
+        name: str,
+        claims: Claims | None,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> History:
+        """A page: the last ``limit`` messages, those before an offset, or those after one.
+
+        ``has_more``: there are further ones in the direction of reading. ``claims``: leave out
+        what is not for their bearer; None: everything.
+        """
+        stream = await self.open(name)
+        now = self._clock.wall()
+        if after is not None and before is None:
+            kept = await self._store.read(name, after, stream.head, now, limit + 1)
+            has_more = len(kept) > limit
+            kept = kept[:limit]
+        else:
+            ends = min(before or stream.head + 1, stream.head + 1)
+            kept = await self._store.read_back(name, ends, after or 0, now, limit + 1)
+            has_more = len(kept) > limit
+            kept = kept[-limit:]
+        entries = [_entry_of(stream, each) for each in kept if each.expires_at > now]
+        messages = [
+            entry.payload
+            for entry in entries
+            if claims is None or entry.audience is None or entry.audience.admits(claims)
+        ]
+        return History(stream.epoch, messages, has_more)
+
+    def figures(self) -> dict[str, int]:
+        """What is going on, for the health check and the metrics."""
+        return {
+            "kept": self.kept,
+            "waiting": self._waiting_count,
+            "in_memory": len(self._streams),
+            "tail_bytes": self._tail_bytes,
+        }
+
+
+_Group = tuple[Sequence[Draft], Outcomes]
+
+
+def _sent(place: Appended, receipt: Receipt) -> Sent:
+    return Sent(place.message_id, receipt, place.stream, place.epoch, place.offset, place.is_new)
+
+
+def _append_of(draft: Draft) -> Append:
+    publication = draft.publication
+    return Append(
+        stream=draft.stream,
+        message_id=publication.message_id,
+        type=publication.type,
+        payload=publication.payload,
+        at=draft.at,
+        expires_at=draft.expires_at,
+        has_ttl=draft.has_ttl,
+        sender=draft.sender,
+        origin=draft.origin,
+        audience=write_audience(draft.audience),
+        dedup=draft.dedup,
+    )
+
+
+def _entry_of(stream: Stream, kept: Kept) -> Entry:
+    payload = positioned(kept.payload, stream.name, stream.epoch, kept.offset)
+    return Entry(
+        kept.offset, payload, kept.expires_at, bool(kept.has_ttl), read_audience(kept.audience)
+    )
