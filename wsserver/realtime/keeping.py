@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from wsserver.brokers.base import Publication
 from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.append_queue import Draft
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.message import Message
-from wsserver.realtime.streams import Draft
 
 SESSION = "session:"
 INBOX = "user:"

@@ -11,12 +11,13 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import TargetType
+from wsserver.realtime.append_queue import Draft, Outcomes
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import DEFAULT_RETENTION, Retention, draft_of
 from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.statistics import Statistics
-from wsserver.realtime.streams import Draft, Outcomes, Streams
+from wsserver.realtime.streams import Streams
 from wsserver.wire.forms import forms_of
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
