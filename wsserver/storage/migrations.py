@@ -184,7 +184,9 @@ def m0007_streams(db: sqlite_utils.Database) -> None:
     in one b-tree. The checks keep either part inside its bits (``wsserver.storage.kept``).
     ``meta`` holds the epoch of every stream without a row.
     """
-    db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
     db.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?)", [new_epoch()])
     db.execute("""
         CREATE TABLE streams (
