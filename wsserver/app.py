@@ -141,7 +141,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     )
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    inspection = Inspection(manager, permissions)
+    inspection = Inspection(manager, permissions, streams)
     publishing = Publishing(hub, router, permissions, audit, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock

@@ -31,6 +31,7 @@ ROWS: list[tuple[str, str, object, str]] = [
     ("GET", "/sessions/none/connections", None, "admin service manager"),
     ("POST", "/ping/nobody", {}, "admin service manager"),
     ("POST", "/users/disconnect", {"user_id": "nobody"}, "admin"),
+    ("GET", "/sessions/none/history", None, "admin service manager"),
     ("GET", "/sessions/none/members", None, "admin service"),
     ("PUT", "/sessions/none/members", {"user_ids": []}, "admin service"),
     ("POST", "/broadcast", NEWS, "admin service manager"),

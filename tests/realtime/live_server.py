@@ -110,7 +110,7 @@ class Live:
             streams=self.streams,
             check=self.revocations.check,
         )
-        self.inspection = Inspection(manager, self.permissions)
+        self.inspection = Inspection(manager, self.permissions, self.streams)
         self.publishing = Publishing(self.hub, self.router, self.permissions, self.audit, clock)
         self.administration = Administration(
             manager,

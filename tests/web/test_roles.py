@@ -26,6 +26,7 @@ ALLOWED = {
     f"GET {API}/sessions": "admin service manager",
     f"GET {API}/sessions/{{session_id}}": "admin service manager",
     f"GET {API}/sessions/{{session_id}}/connections": "admin service manager",
+    f"GET {API}/sessions/{{session_id}}/history": "admin service manager",
     f"GET {API}/sessions/{{session_id}}/members": "admin service",
     f"PUT {API}/sessions/{{session_id}}/members": "admin service",
     f"POST {API}/broadcast": "admin service manager",

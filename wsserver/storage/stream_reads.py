@@ -41,6 +41,11 @@ _FIND = (
     f" WHERE m.message_id IN (SELECT value FROM json_each(?)) AND {_READABLE} ORDER BY m.key"
 )
 
+_ORGANIZATIONS = (
+    "SELECT DISTINCT json_extract(origin, '$.organization_id') FROM messages"
+    " WHERE key > ? AND key <= ?"
+)
+
 
 class Counts(NamedTuple):
     """How much is stored."""
@@ -85,6 +90,15 @@ def find(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> l
     """The messages that exist, by stream and offset."""
     ids = msgspec.json.encode(message_ids).decode()
     return list(map(Found._make, db.conn.execute(_FIND, [ids, now])))
+
+
+def organizations(db: sqlite_utils.Database, stream: str) -> set[str]:
+    """The organizations of those who have written what a stream keeps."""
+    row = stream_row(db, stream)
+    if row is None:
+        return set()
+    values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
+    return {name for (name,) in db.conn.execute(_ORGANIZATIONS, values) if name is not None}
 
 
 def count(db: sqlite_utils.Database) -> Counts:

@@ -97,6 +97,10 @@ class StreamStore:
             partial(stream_reads.find, message_ids=message_ids, now=now)
         )
 
+    async def organizations(self, stream: str) -> set[str]:
+        """The organizations of those who have written what a stream keeps."""
+        return await self._database.read(partial(stream_reads.organizations, stream=stream))
+
     async def count(self) -> Counts:
         """How many streams and messages there are; for health and metrics."""
         return await self._database.read(stream_reads.count)

@@ -22,7 +22,13 @@ from wsserver.web.handlers import (
     tokens,
     users,
 )
-from wsserver.web.queries import AuditQuery, ConnectionsQuery, HistoryQuery, PageQuery
+from wsserver.web.queries import (
+    AuditQuery,
+    ConnectionsQuery,
+    HistoryQuery,
+    MessagesQuery,
+    PageQuery,
+)
 from wsserver.web.sockets import SOCKETS, SocketHandler
 
 HTML = "text/html; charset=utf-8"
@@ -151,6 +157,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=PageQuery,
         answer=answers.Connections,
         summary="The connections that have joined a session",
+        tag="Sessions",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/sessions/{{session_id}}/history",
+        access="messages:read",
+        handle=sessions.history,
+        query=MessagesQuery,
+        answer=answers.SessionHistory,
+        summary="The messages kept of a session, page by page in both directions",
         tag="Sessions",
         errors=("not_found",),
     ),
