@@ -20,7 +20,7 @@ RECEIPTS_LIMIT = 10_000
 """Of one message, so many at most are read."""
 
 _SELECT_BY_IDS = (
-    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"
+    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"  # noqa: S608
     f' CASE WHEN c."offset" >= m.key & {LAST_OFFSET} THEN c.at END'
     " FROM messages m"
     f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
