@@ -90,6 +90,15 @@ async def test_trimming_keeps_the_latest_of_each_stream(streams: StreamStore) ->
 
 
 @pytest.mark.gen_test
+async def test_a_message_lost_to_the_limit_moves_the_first_offset_whatever_its_time_to_live(
+    streams: StreamStore,
+) -> None:
+    await streams.append(several("session:s1", *"ab", expires_at=NOW + 9, has_ttl=True))
+    assert len(await trim_all(streams, limit=1)) == 1
+    assert await first_offset(streams, "session:s1") == 2
+
+
+@pytest.mark.gen_test
 async def test_what_has_expired_does_not_count_against_the_limit(streams: StreamStore) -> None:
     await streams.append(several("session:s1", *"ab"))
     await streams.append(several("session:s1", *"cdef", expires_at=NOW + 1, has_ttl=True))
@@ -125,6 +134,8 @@ async def test_an_inbox_loses_what_is_settled_before_what_is_pending(
     ]
     assert [item.message_id for item in await receipts.pending("u1", NOW)] == list("bdfgh")
     # Who had everything up to 3 cannot be brought up to date: 5 is gone.
+    assert await first_offset(streams, "user:u1") == 6
+    await streams.expire(NOW + 9 * MONTH_S, limit=1)
     assert await first_offset(streams, "user:u1") == 6
 
 

@@ -154,7 +154,7 @@ async def test_a_key_stores_one_message_also_within_a_batch(streams: StreamStore
 
 @pytest.mark.gen_test
 async def test_the_same_id_twice_in_a_batch_is_one_message(streams: StreamStore) -> None:
-    twice = message("session:s1", "a", dedup=("s", "k"))
+    twice = message("session:s1", "a")
     first, second = await streams.append([twice, twice])
     assert (first.is_new, second) == (True, first._replace(is_new=False))
     assert await offsets(streams, "session:s1") == {1: "a"}
@@ -271,4 +271,5 @@ async def test_offsets_end_before_they_could_reach_into_the_next_stream(
     with pytest.raises(sqlite3.IntegrityError):
         await streams.append([message("session:s1", "one too many")])
     assert await offsets(streams, "session:s1") == {1: "a", last: "last"}
+    assert [item.offset for item in await streams.read_back("session:s1", ALL, 0, NOW, 1)] == [last]
     assert await offsets(streams, "session:s2") == {1: "b"}

@@ -30,9 +30,7 @@ _SELECT_BY_IDS = (
 )
 _STORE = (
     "INSERT INTO receipts (key, user_id, delivered_at, read_at) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (key, user_id) DO UPDATE SET"
-    " delivered_at = coalesce(delivered_at, excluded.delivered_at),"
-    " read_at = coalesce(read_at, excluded.read_at)"
+    " ON CONFLICT (key, user_id) DO UPDATE SET read_at = excluded.read_at"
 )
 _SELECT_COVERED = (
     "SELECT m.message_id, m.key, m.sender FROM messages m"
