@@ -68,10 +68,16 @@ async def test_sets_up_its_connection(
     await database.open()
 
     def pragmas(db: sqlite_utils.Database) -> list[Any]:
-        names = ("journal_mode", "foreign_keys", "synchronous")
+        names = (
+            "journal_mode",
+            "foreign_keys",
+            "synchronous",
+            "wal_autocheckpoint",
+            "temp_store",
+        )
         return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
-    assert await database.run(pragmas) == ["wal", 1, level]
+    assert await database.run(pragmas) == ["wal", 1, level, 4000, 2]
 
 
 @pytest.mark.gen_test

@@ -28,7 +28,7 @@ _EXTEND = (
     " touched_at = max(touched_at, excluded.touched_at)"
 )
 _SELECT_STREAMS = (
-    "SELECT name, id, epoch, last_offset, first_offset FROM streams"
+    "SELECT name, id, epoch, last_offset FROM streams"
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
 _INSERT = (
@@ -43,13 +43,10 @@ _INSERT_DEDUP = (
 
 
 class Outcome(NamedTuple):
-    """What a batch did: one answer for each message, and how far each stream used reaches.
-
-    ``spans``: by stream, the number of offsets from its first to its last one.
-    """
+    """What a batch did: one answer for each message, and the last offset of each stream used."""
 
     answers: list[Appended]
-    spans: dict[str, int]
+    ends: dict[str, int]
 
 
 class _Reserved:
@@ -82,11 +79,11 @@ def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
             if item.dedup is not None:
                 seen[item.dedup] = item
         firsts.append(first)
-    reserved, spans = _reserve(db, new)
+    reserved, ends = _reserve(db, new)
     added = _insert(db, new, reserved)
     if len(new) == len(batch):
-        return Outcome(added, spans)
-    return Outcome(_in_order(firsts, added), spans)
+        return Outcome(added, ends)
+    return Outcome(_in_order(firsts, added), ends)
 
 
 def _stored(
@@ -95,14 +92,16 @@ def _stored(
     """What of a batch is in the database already, by message id and by deduplication key."""
     ids = msgspec.json.encode([item.message_id for item in batch]).decode()
     execute = db.conn.execute
-    stored: dict[str | tuple[str, str], Appended | Append] = {
-        row[0]: Appended(*row, False) for row in execute(_SELECT_IDS, [ids])
-    }
+    stored: dict[str | tuple[str, str], Appended | Append] = {}
+    for message_id, stream, epoch, offset in execute(_SELECT_IDS, [ids]):
+        stored[message_id] = Appended(message_id, stream, epoch, offset, False)
     for item in batch:
         if item.dedup is not None:
-            row = execute(_SELECT_DEDUP, [*item.dedup, item.at - DEDUP_KEPT_S]).fetchone()
-            if row is not None:
-                stored[item.dedup] = Appended(*row, False)
+            oldest = item.at - DEDUP_KEPT_S
+            for message_id, stream, epoch, offset in execute(
+                _SELECT_DEDUP, [*item.dedup, oldest]
+            ).fetchall():
+                stored[item.dedup] = Appended(message_id, stream, epoch, offset, False)
     return stored
 
 
@@ -121,12 +120,12 @@ def _reserve(
         _EXTEND, [(name, epoch, count, latest[name]) for name, count in counts.items()]
     )
     reserved = {}
-    spans = {}
+    ends = {}
     names = msgspec.json.encode(list(counts)).decode()
-    for name, stream_id, epoch, last, first in db.conn.execute(_SELECT_STREAMS, [names]):
+    for name, stream_id, epoch, last in db.conn.execute(_SELECT_STREAMS, [names]):
         reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
-        spans[name] = last - first + 1
-    return reserved, spans
+        ends[name] = last
+    return reserved, ends
 
 
 def _insert(
