@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,8 +35,13 @@ _SELECT_STREAMS = (
 _INSERT = (
     "INSERT INTO messages"
     " (key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " VALUES "
 )
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS_A_STATEMENT = (100, 10, 1)
+"""Each execution gives the interpreter's lock away and waits for it again, for as long as the busy
+event loop holds it: so a statement stores as many rows as there are. Of few lengths, as each is
+prepared once and kept."""
 _INSERT_DEDUP = (
     'INSERT OR REPLACE INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -155,10 +161,19 @@ def _insert(
         )
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
-    db.conn.executemany(_INSERT, rows)
+    _insert_rows(db, rows)
     if keys:
         db.conn.executemany(_INSERT_DEDUP, keys)
     return added
+
+
+def _insert_rows(db: sqlite_utils.Database, rows: Sequence[tuple[Any, ...]]) -> None:
+    done = 0
+    for size in _ROWS_A_STATEMENT:
+        statement = _INSERT + ", ".join([_ROW] * size)
+        while len(rows) - done >= size:
+            db.conn.execute(statement, list(chain.from_iterable(rows[done : done + size])))
+            done += size
 
 
 def _in_order(firsts: Iterable[Appended | Append], added: Iterable[Appended]) -> list[Appended]:
