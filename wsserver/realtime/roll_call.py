@@ -36,7 +36,11 @@ class RollCall:
         """False: too many have gone since to remember them all."""
         self.ends = {stay.connection_id: stay for stay in self._over if stay.code}
         """By connection: how those ended that have ended since."""
-        self._gone_users = {stay.user_id for stay in self._over if stay.from_tick < tick}
+        self._gone_of: dict[str, list[Stay]] = {}
+        """By user: the connections that were there and have gone since."""
+        for stay in self._over:
+            if stay.from_tick < tick and stay.session_id is None:
+                self._gone_of.setdefault(stay.user_id, []).append(stay)
 
     def of(self, target: Target) -> Iterator[Stay]:
         """The connections of a target, those that are gone first."""
@@ -57,11 +61,14 @@ class RollCall:
             here = [c for c in here if c.since_tick < tick]
         return chain(gone, map(stay_of, here))
 
+    def of_user(self, user_id: str) -> Iterator[Stay]:
+        """The connections of a user, those that are gone first."""
+        here = [c for c in self._hub.of_user(user_id) if c.since_tick < self._tick]
+        return chain(self._gone_of.get(user_id, ()), map(stay_of, here))
+
     def had(self, user_id: str) -> bool:
         """Was the user connected?"""
-        return user_id in self._gone_users or any(
-            connection.since_tick < self._tick for connection in self._hub.of_user(user_id)
-        )
+        return next(self.of_user(user_id), None) is not None
 
     def _had_joined(self, connection: ConnectionInfo, session_id: str) -> bool:
         joined = connection.sessions

@@ -73,8 +73,13 @@ class Inquiry:
     """None: about everybody."""
 
     def concerns(self, user_id: str) -> bool:
-        """Is somebody asked about, who may have no connection, and may who asks know of them?"""
-        return self.user_id in (None, user_id) and self.scope.knows_member(user_id)
+        """Is a user asked about, connected or not, and may who asks know of them?"""
+        if self.user_id not in (None, user_id):
+            return False
+        if self.scope.organization_id is None:
+            return True
+        there = list(self.roll.of_user(user_id))
+        return self.scope.knows_member(user_id) and (not there or any(map(self.sees, there)))
 
     def shows(self, stay: Stay) -> bool:
         """Is somebody who was there asked about, and may who asks know of them?"""
@@ -268,7 +273,7 @@ class Tracing:
 def _exclusions(inquiry: Inquiry, user_id: str) -> Iterator[str]:
     """Why the connections that somebody had were not meant."""
     audience = _audience(inquiry.entry)
-    for stay in inquiry.roll.of(Target(TargetType.USER, user_id)):
+    for stay in inquiry.roll.of_user(user_id):
         reason = audience.excludes(stay.user_id, stay.organization_id, stay.role)
         if reason is not None:
             yield reason
