@@ -38,6 +38,7 @@ from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
@@ -116,9 +117,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
     )
-    streams = Streams(
-        StreamStore(database), broker.publish, clock, tasks, replay_limit=settings.stream_limit
-    )
+    store = StreamStore(database)
+    access = SessionAccess(permissions, members.is_member)
+    streams = Streams(store, broker.publish, clock, tasks, replay_limit=settings.stream_limit)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
     router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
@@ -127,7 +128,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         poller=poller,
         events=EventBus(tasks, clock, statistics.handler_failed),
         statistics=statistics,
-        access=SessionAccess(permissions, members.is_member),
+        access=access,
         members=members,
         heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
         limits=ConnectionLimits(
@@ -142,10 +143,11 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
 
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
-    publishing = Publishing(hub, router, permissions, audit, clock)
+    publishing = Publishing(hub, router, permissions, members, audit, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
+    tracing = Tracing(traces, hub, members, access, permissions, store, clock)
     chat = ChatCommands(manager, router, verifier, clock)
     replay_budget = settings.queue_limit_bytes // 8 * 7
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)
@@ -195,6 +197,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         inspection=inspection,
         publishing=publishing,
         administration=administration,
+        tracing=tracing,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,

@@ -28,6 +28,7 @@ from wsserver.web.queries import (
     HistoryQuery,
     MessagesQuery,
     PageQuery,
+    TraceQuery,
 )
 from wsserver.web.sockets import SOCKETS, SocketHandler
 
@@ -247,6 +248,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=answers.Batch,
         summary="Send many messages; each is judged by itself",
         tag="Messages",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/messages/{{message_id}}",
+        access="messages:read",
+        handle=messages.trace,
+        query=TraceQuery,
+        answer=answers.Trace,
+        summary="Where a message went: to whom, when, and to whom not and why",
+        tag="Messages",
+        errors=("not_found",),
     ),
     Endpoint(
         method="POST",
