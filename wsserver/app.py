@@ -38,6 +38,7 @@ from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.retention import Retention
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
@@ -93,6 +94,12 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
+    retention = Retention(
+        snapshots,
+        idempotency,
+        audit,
+        snapshot_retention_days=settings.snapshot_retention_days,
+    )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
 
@@ -158,7 +165,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            idempotency=idempotency,
+            retention=retention,
             keys=keys,
         )
     )

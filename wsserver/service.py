@@ -21,7 +21,7 @@ from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
-from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.retention import Retention
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
@@ -50,7 +50,7 @@ class Parts:
     revocation_store: RevocationStore
     snapshots: Snapshots
     audit: AuditLog
-    idempotency: IdempotencyStore
+    retention: Retention
     keys: KeySource
 
 
@@ -223,7 +223,4 @@ class Service:
         )
 
     async def _prune(self) -> None:
-        now = self._clock.wall()
-        await self._parts.snapshots.prune(now, self.settings.snapshot_retention_days)
-        await self._parts.idempotency.prune(now)
-        await self._parts.audit.prune(now)
+        await self._parts.retention.run(self._clock.wall())

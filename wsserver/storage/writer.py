@@ -57,7 +57,7 @@ class Writer(Worker):
 
     def _open(self) -> sqlite_utils.Database:
         path = self._path
-        if not check_file(path, self._clock.monotonic):
+        if not check_file(path):
             _create(path)
         connection: sqlite3.Connection | None = None
         try:
