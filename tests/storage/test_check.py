@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -152,11 +152,16 @@ class DueAtOnce(threading.Timer):
 
     def start(self) -> None:
         assert self.interval == CHECK_LIMIT_S
-        interrupt: Any = self.function
-        interrupt.__self__.set_progress_handler(lambda: True, 1)
+        self._connection.set_progress_handler(lambda: True, 1)
 
     def join(self, timeout: float | None = None) -> None:
         assert self.finished.is_set()
+        self._connection.set_progress_handler(None, 1)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        interrupt: Any = self.function
+        return cast(sqlite3.Connection, interrupt.__self__)
 
 
 @pytest.mark.gen_test
@@ -165,7 +170,7 @@ async def test_looking_for_damage_ends_when_its_time_is_up(
 ) -> None:
     await make_file(make_database)
     with path.open("r+b") as file:
-        file.seek(2 * 4096)
+        file.seek(-4096, os.SEEK_END)
         file.write(b"\xff" * 4096)
     with pytest.raises(DatabaseFault, match="is damaged"):
         check_file(path)
