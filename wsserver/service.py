@@ -30,6 +30,7 @@ from wsserver.wire.poller import Poller
 log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S = 600.0
+PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 
@@ -125,6 +126,7 @@ class Service:
             ("rates", 1.0, self.manager.statistics.mark),
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
+            ("database", PROBE_INTERVAL_S, self._parts.database.probe),
             ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
