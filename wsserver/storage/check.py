@@ -88,7 +88,7 @@ def _header(path: Path) -> bytes:
 
 def wal_of(path: Path) -> Path:
     """The write-ahead log of a database."""
-    return path.with_name(path.name + "-wal")
+    return Path(f"{path}-wal")
 
 
 def file_size(path: Path) -> int:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsserver.clock import Clock
+from wsserver.errors import StorageFull
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.check import check_file, file_size, wal_of
 from wsserver.storage.database import Database
 from wsserver.storage.faults import DatabaseFault, translate
 from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.inspection import free_bytes
 from wsserver.storage.lock import ServerLock
 from wsserver.storage.retention import Retention
 from wsserver.storage.snapshots import Snapshots
@@ -68,6 +70,9 @@ async def prune(
 
 
 def _vacuum(path: Path) -> None:
+    free, needed = free_bytes(path.parent), file_size(path)
+    if free is not None and free < needed:
+        raise StorageFull(f"the disk has {free} bytes free, {needed} are needed to write it anew")
     lock = ServerLock(path)
     lock.acquire()
     try:
