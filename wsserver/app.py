@@ -47,6 +47,7 @@ from wsserver.storage.members import MemberStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
+from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -100,6 +101,12 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
+    upkeep = Upkeep(
+        snapshots,
+        idempotency,
+        audit,
+        snapshot_retention_days=settings.snapshot_retention_days,
+    )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
 
@@ -178,7 +185,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            idempotency=idempotency,
+            upkeep=upkeep,
             keys=keys,
         )
     )
