@@ -56,6 +56,9 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
         "snapshot_hours": 0,
         "idempotency": 1,
         "audit": 1000,
+        "messages": 0,
+        "dedup": 0,
+        "streams": 0,
     }
     assert done.bytes_before == size
     assert done.bytes_after == path.stat().st_size

@@ -47,7 +47,7 @@ async def test_a_message_comes_back_as_it_was_given(streams: StreamStore) -> Non
     )
     (position,) = await streams.append([given])
     kept = Kept(
-        1, "m1", "new_message", NOW + 0.25, NOW + 60, "u1", '{"role":"admin"}', payload("m1")
+        1, "m1", "new_message", NOW + 0.25, NOW + 60, 1, "u1", '{"role":"admin"}', payload("m1")
     )
     assert await streams.read("session:s1", 0, 1, NOW, 10) == [kept]
     found = Found(*kept, "session:s1", position.epoch, '{"user_id":"u1"}')
