@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,8 +66,8 @@ Announce = Callable[[Draft, Appended], Awaitable[Receipt]]
 class AppendQueue:
     """Stores drafts in groups, and announces each after it is stored and before the next one is.
 
-    ``announce`` lets everybody have a message; it does not
-    fail. What arrives while one transaction runs goes into the next one.
+    ``announce`` lets everybody have a message; it does not fail. What arrives while one
+    transaction runs goes into the next one.
     """
 
     def __init__(self, store: Store, announce: Announce, clock: Clock, tasks: Tasks) -> None:
@@ -148,7 +148,7 @@ class AppendQueue:
         batch = [_append_of(draft) for drafts, _ in groups for draft in drafts]
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
-                return await self._store.append(batch)
+                return _own(batch, await self._store.append(batch))
             except StorageUnavailable as error:
                 if delay_s is None:
                     self._fail(groups, error)
@@ -204,6 +204,17 @@ class AppendQueue:
 
 
 _Group = tuple[Sequence[Draft], Outcomes]
+
+
+def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:
+    """What has the id that it was given here is new, whichever attempt has stored it.
+
+    Storage may have committed what it said had failed, and finds it there when it is tried again.
+    """
+    return [
+        place if place.is_new else place._replace(is_new=place.message_id == item.message_id)
+        for item, place in zip(batch, appended, strict=True)
+    ]
 
 
 def _sent(place: Appended, receipt: Receipt) -> Sent:

@@ -74,7 +74,8 @@ def draft_of(message: Message, publication: Publication, at: float, retention: R
         origin=write_origin(message.origin),
         audience=Audience(
             message.organization_id,
-            message.with_unaffiliated,
+            # Says nothing by itself, and everybody's messages shall need no audience.
+            message.with_unaffiliated and message.organization_id is not None,
             message.role,
             message.exclude_users,
         ),

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from msgspec import Raw
 
 from wsserver.identity.claims import Claims
+from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
-from wsserver.realtime.audience import Audience
+from wsserver.realtime.audience import Audience, read_audience
+from wsserver.storage.streams import Kept
 
 EPOCH_CHANGED = "epoch_changed"
 OFFSET_AHEAD = "offset_ahead"
@@ -33,6 +35,14 @@ class Entry(NamedTuple):
     """None: everybody."""
 
 
+def entry_of(kept: Kept, stream: str, epoch: str) -> Entry:
+    """A message as storage has it, made ready to be sent."""
+    payload = positioned(kept.payload, stream, epoch, kept.offset)
+    return Entry(
+        kept.offset, payload, kept.expires_at, bool(kept.has_ttl), read_audience(kept.audience)
+    )
+
+
 class Recovery(NamedTuple):
     """What somebody gets who comes back with a position."""
 
@@ -47,6 +57,11 @@ class Recovery(NamedTuple):
     def is_complete(self) -> bool:
         """Is everything after the position in ``messages``?"""
         return self.reason is None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the messages, as they stand in an answer."""
+        return sum([len(message) + 1 for message in self.messages])
 
     def answer(self) -> dict[str, Any]:
         """How a client is told of it."""
@@ -90,13 +105,13 @@ class Stream:
             self.floor = oldest.offset
             self.tail_bytes -= len(oldest.payload)
 
-    def prepend(self, older: Sequence[Entry], after: int) -> None:
-        """Put messages read from storage before the tail: all there are after ``after``.
+    def prepend(self, older: Sequence[Entry], after: int, until: int) -> None:
+        """Put messages read from storage before the tail: all with ``after < offset <= until``.
 
-        Ignored where there is no room for them.
+        Ignored where there is no room for them, or the tail does not begin behind ``until``.
         """
         tail = self._tail if self._tail is not None else deque()
-        if after >= self.floor or len(older) + len(tail) > self._tail_limit:
+        if not after < until == self.floor or len(older) + len(tail) > self._tail_limit:
             return
         tail.extendleft(reversed(older))
         self._tail = tail

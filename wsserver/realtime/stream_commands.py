@@ -113,6 +113,7 @@ class StreamCommands:
             before=command.before if command.before is not UNSET else None,
             after=command.after if command.after is not UNSET else None,
             limit=command.limit,
+            budget=self._budget(connection),
         )
         return "history", {"session_id": command.session_id, **page.answer()}
 

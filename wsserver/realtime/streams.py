@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -16,11 +16,20 @@ from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
-from wsserver.realtime import append_queue
+from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
-from wsserver.realtime.audience import Audience, read_audience
-from wsserver.realtime.stream import EXPIRED, Entry, Recovery, Stream
-from wsserver.storage.streams import Appended, Head, Kept
+from wsserver.realtime.audience import Audience
+from wsserver.realtime.history import History
+from wsserver.realtime.single_flight import SingleFlight
+from wsserver.realtime.stream import (
+    EXPIRED,
+    TOO_FAR_BEHIND,
+    Entry,
+    Recovery,
+    Stream,
+    entry_of,
+)
+from wsserver.storage.streams import Appended, Head
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -32,21 +41,11 @@ ATTEMPTS = 20
 """How often what is missing is read anew while more arrives, before giving up."""
 
 
-class Store(append_queue.Store, Protocol):
+class Store(append_queue.Store, history.Store, Protocol):
     """What is needed of the storage of streams."""
 
     async def head(self, stream: str) -> Head:
         """Where a stream stands."""
-        ...
-
-    async def read(self, stream: str, after: int, until: int, now: float, limit: int) -> list[Kept]:
-        """The messages with ``after < offset <= until``, ascending."""
-        ...
-
-    async def read_back(
-        self, stream: str, before: int, after: int, now: float, limit: int
-    ) -> list[Kept]:
-        """The last ones with ``after < offset < before``, ascending."""
         ...
 
     async def organizations(self, stream: str) -> set[str]:
@@ -54,20 +53,12 @@ class Store(append_queue.Store, Protocol):
         ...
 
 
-class History(msgspec.Struct, frozen=True):
-    """A page of a stream, ascending."""
+class _Filled(NamedTuple):
+    """What came of reading the messages after an offset."""
 
-    epoch: str
-    messages: list[bytes]
-    has_more: bool
-
-    def answer(self) -> dict[str, Any]:
-        """The page as clients get it."""
-        return {
-            "messages": [msgspec.Raw(message) for message in self.messages],
-            "epoch": self.epoch,
-            "has_more": self.has_more,
-        }
+    after: int
+    reason: str | None
+    """Why they cannot be given; None: look again, they should be in memory."""
 
 
 class Streams:
@@ -94,7 +85,10 @@ class Streams:
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._tail_bytes = 0
         self._queue = AppendQueue(store, self._announce, clock, tasks)
-        self._fills: dict[str, asyncio.Future[None]] = {}
+        self._heads: SingleFlight[None] = SingleFlight(tasks)
+        self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
+        self._asked: dict[str, object] = {}
+        """Streams whose heads are being read; one that is forgotten meanwhile is taken out."""
         self.kept = 0
         """Messages stored since the start."""
 
@@ -118,8 +112,10 @@ class Streams:
         )
         audience = draft.audience if draft.audience != Audience() else None
         stream = self._streams.get(place.stream)
-        if stream is None:
-            stream = self._remember(Stream(place.stream, place.epoch, place.offset - 1))
+        if stream is None or (stream.epoch, stream.head) != (place.epoch, place.offset - 1):
+            # What does not go on where memory ends is never taken for the next one.
+            self._forget(place.stream)
+            stream = self._remember(place.stream, place.epoch, place.offset - 1)
         before = stream.tail_bytes
         stream.published(Entry(place.offset, payload, draft.expires_at, draft.has_ttl, audience))
         self._tail_bytes += stream.tail_bytes - before
@@ -154,24 +150,43 @@ class Streams:
                 return stream
             if self._queue.has(name):
                 await self._queue.progress()
-                continue
-            head = await self._store.head(name)
-            if not self._queue.has(name) and name not in self._streams:
-                return self._remember(Stream(name, head.epoch, head.offset))
+            else:
+                await self._heads.do(name, partial(self._read_head, name))
 
-    def _remember(self, stream: Stream) -> Stream:
-        self._streams[stream.name] = stream
+    async def _read_head(self, name: str) -> None:
+        """Remember where a stream stands, unless it has moved while that was read."""
+        asked = self._asked[name] = object()
+        try:
+            head = await self._store.head(name)
+        finally:
+            is_current = self._asked.pop(name, None) is asked
+        if is_current and name not in self._streams and not self._queue.has(name):
+            self._remember(name, head.epoch, head.offset)
+
+    def _remember(self, name: str, epoch: str, head: int) -> Stream:
+        stream = self._streams[name] = Stream(name, epoch, head, self.replay_limit)
         self._shrink()
         return stream
 
-    def _shrink(self) -> None:
-        """Forget what was unused for longest; it is read again when it is needed."""
-        while len(self._streams) > STREAMS_LIMIT or self._tail_bytes > TAILS_LIMIT_BYTES:
-            _, stream = self._streams.popitem(last=False)
+    def _forget(self, name: str) -> None:
+        self._asked.pop(name, None)
+        stream = self._streams.pop(name, None)
+        if stream is not None:
             self._tail_bytes -= stream.tail_bytes
+
+    def _shrink(self) -> None:
+        """Forget what was unused for longest; it is read again when it is needed.
+
+        The one used last stays, whatever its size: somebody is about to read it.
+        """
+        while len(self._streams) > 1 and (
+            len(self._streams) > STREAMS_LIMIT or self._tail_bytes > TAILS_LIMIT_BYTES
+        ):
+            self._forget(next(iter(self._streams)))
 
     def forget_all(self) -> None:
         """Read positions anew: storage has given streams without messages another epoch."""
+        self._asked.clear()
         self._streams.clear()
         self._tail_bytes = 0
 
@@ -203,66 +218,80 @@ class Streams:
         Who begins to listen in the same turn of the loop misses nothing and gets nothing twice.
         ``budget``: bytes of messages that may be sent in all. Raises ``StorageUnavailable``.
         """
-        gone: set[str] = set()
+        refused: dict[str, str] = {}
         for _ in range(ATTEMPTS):
-            recoveries, missing = self._recover_from_memory(wanted, claims, budget, gone)
+            recoveries, missing = self._recover_from_memory(wanted, claims, budget, refused)
             if not missing:
                 return recoveries
+            left = budget
             for name in missing:
+                if name in refused:
+                    await self.open(name)  # for its position, which is given with the refusal
+                    continue
                 since = wanted[name]
-                stream = await self.open(name)
-                if since is not None and stream.refusal(since, self.replay_limit) is None:
-                    if not await self._fill(stream, since.offset):
-                        gone.add(name)
+                reason = await self._bring_in(name, since)
+                recovery = self.recover_now(name, since, claims, left)
+                if recovery is not None and recovery.reason == TOO_FAR_BEHIND:
+                    # Together they are too much, and reading them again would push each other out.
+                    reason = TOO_FAR_BEHIND
+                if reason is not None:
+                    refused[name] = reason
+                elif recovery is not None:
+                    left -= recovery.size
         raise StorageUnavailable("too much is going on to bring these streams up to date")
 
     def _recover_from_memory(
-        self, wanted: Mapping[str, Position | None], claims: Claims, budget: int, gone: set[str]
+        self,
+        wanted: Mapping[str, Position | None],
+        claims: Claims,
+        budget: int,
+        refused: Mapping[str, str],
     ) -> tuple[dict[str, Recovery], list[str]]:
         """What can be said now, and the streams that memory does not know enough of."""
         recoveries: dict[str, Recovery] = {}
         missing: list[str] = []
         for name, since in wanted.items():
             stream = self._streams.get(name)
-            if stream is not None and name in gone:
-                recoveries[name] = stream.failed(EXPIRED)
+            if stream is not None and name in refused:
+                recoveries[name] = stream.failed(refused[name])
                 continue
             recovery = self.recover_now(name, since, claims, budget)
             if recovery is None:
                 missing.append(name)
             else:
                 recoveries[name] = recovery
-                budget -= sum([len(message) + 1 for message in recovery.messages])
+                budget -= recovery.size
         return recoveries, missing
 
-    async def _fill(self, stream: Stream, after: int) -> bool:
-        """Read what memory lacks of the messages after an offset; False: not all are there.
+    async def _bring_in(self, name: str, since: Position | None) -> str | None:
+        """Let memory know a stream after a position; answers why that cannot be."""
+        stream = await self.open(name)
+        if since is None or stream.refusal(since, self.replay_limit) is not None:
+            return None
+        # Many come back at once after a restart, with nearly the same position: one reads, the
+        # others look again then.
+        filled = await self._fills.do(name, partial(self._fill, stream, since.offset))
+        return filled.reason if filled.after == since.offset else None
 
-        Many come back at once after a restart, with nearly the same position: one reads, the
-        others wait for it.
-        """
-        running = self._fills.get(stream.name)
-        if running is not None:
-            await asyncio.shield(running)
-            return True
-        done = self._fills[stream.name] = asyncio.get_running_loop().create_future()
-        try:
-            kept = await self._store.read(
-                stream.name, after, stream.floor, self._clock.wall(), self.replay_limit
-            )
-            # Asked afterwards: what retention took meanwhile must not go unnoticed.
-            head = await self._store.head(stream.name)
-            if head.first_offset > after + 1 or head.epoch != stream.epoch:
-                return False
-            entries = [_entry_of(stream, each) for each in kept]
-            before = stream.tail_bytes
-            stream.prepend(entries, after)
-            if self._streams.get(stream.name) is stream:
-                self._tail_bytes += stream.tail_bytes - before
-            return True
-        finally:
-            del self._fills[stream.name]
-            done.set_result(None)
+    async def _fill(self, stream: Stream, after: int) -> _Filled:
+        """Read what memory lacks of the messages after an offset."""
+        until = stream.floor
+        now = self._clock.wall()
+        kept = await self._store.read(stream.name, after, until, now, self.replay_limit)
+        # Asked afterwards: what retention took meanwhile must not go unnoticed.
+        head = await self._store.head(stream.name)
+        if head.epoch != stream.epoch:
+            self._forget(stream.name)
+            return _Filled(after, None)
+        if head.first_offset > after + 1:
+            return _Filled(after, EXPIRED)
+        before = stream.tail_bytes
+        stream.prepend([entry_of(each, stream.name, stream.epoch) for each in kept], after, until)
+        if self._streams.get(stream.name) is stream:
+            self._tail_bytes += stream.tail_bytes - before
+            self._streams.move_to_end(stream.name)
+            self._shrink()
+        return _Filled(after, None)
 
     async def history(
         self,
@@ -272,30 +301,17 @@ class Streams:
         before: int | None = None,
         after: int | None = None,
         limit: int = 50,
+        budget: int | None = None,
     ) -> History:
         """A page: the last ``limit`` messages, those before an offset, or those after one.
 
-        ``has_more``: there are further ones in the direction of reading. ``claims``: leave out
-        what is not for their bearer; None: everything.
+        ``claims``: leave out what is not for their bearer; None: everything. ``budget``: bytes
+        that the page may have; of a larger one the end is left for the next page.
         """
         stream = await self.open(name)
-        now = self._clock.wall()
-        if after is not None and before is None:
-            kept = await self._store.read(name, after, stream.head, now, limit + 1)
-            has_more = len(kept) > limit
-            kept = kept[:limit]
-        else:
-            ends = min(before or stream.head + 1, stream.head + 1)
-            kept = await self._store.read_back(name, ends, after or 0, now, limit + 1)
-            has_more = len(kept) > limit
-            kept = kept[-limit:]
-        entries = [_entry_of(stream, each) for each in kept if each.expires_at > now]
-        messages = [
-            entry.payload
-            for entry in entries
-            if claims is None or entry.audience is None or entry.audience.admits(claims)
-        ]
-        return History(stream.epoch, messages, has_more)
+        return await history.read_page(
+            self._store, stream, claims, self._clock.wall(), before, after, limit, budget
+        )
 
     async def organizations(self, name: str) -> set[str]:
         """The organizations of those whose messages are in a stream."""
@@ -309,10 +325,3 @@ class Streams:
             "in_memory": len(self._streams),
             "tail_bytes": self._tail_bytes,
         }
-
-
-def _entry_of(stream: Stream, kept: Kept) -> Entry:
-    payload = positioned(kept.payload, stream.name, stream.epoch, kept.offset)
-    return Entry(
-        kept.offset, payload, kept.expires_at, bool(kept.has_ttl), read_audience(kept.audience)
-    )
