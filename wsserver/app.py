@@ -44,6 +44,7 @@ from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
@@ -154,7 +155,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
-    tracing = Tracing(traces, hub, members, access, permissions, store, clock)
+    tracing = Tracing(
+        traces, hub, members, access, permissions, store, ReceiptStore(database), clock
+    )
     chat = ChatCommands(manager, router, verifier, clock)
     replay_budget = settings.queue_limit_bytes // 8 * 7
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)

@@ -45,6 +45,7 @@ from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
+from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.streams import StreamStore
 from wsserver.tasks import Tasks
@@ -125,6 +126,7 @@ class Live:
             self.audit,
             clock,
         )
+        self.receipts = ReceiptStore(self.database)
         self.tracing = Tracing(
             self.traces,
             self.hub,
@@ -132,6 +134,7 @@ class Live:
             self.access,
             self.permissions,
             self.store,
+            self.receipts,
             clock,
         )
         self.handlers = (

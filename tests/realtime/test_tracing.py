@@ -329,15 +329,13 @@ async def test_after_a_restart_storage_tells_of_a_kept_message(
 
 @pytest.mark.gen_test
 async def test_receipts_in_storage_tell_who_has_got_it(live: Live) -> None:
-    class Receipts:
-        async def of_message(self, message_id: str) -> list[Any]:
-            return [Note("u1", at, None), Note("u2", at, at + 1), Note("u3", at, None)]
-
     await live.members.replace("s1", ["u2", "u3"], "boss", 0.0)
-    live.tracing._receipts = Receipts()
     client = await live.in_session("u1")
     sent = await client.call("send_message", session_id="s1", content="hi")
-    at = live.clock.wall() + 5
+    ids, at = [sent["message_id"]], live.clock.wall() + 5
+    await live.receipts.record("u1", ids, read=False, at=at)
+    await live.receipts.record("u2", ids, read=True, at=at)
+    await live.receipts.advance("u3", sent["stream"], sent["offset"], at)
     later = await live.in_session("u2")
     live.traces.marked(sent["message_id"], "u2", later.id, "sent")
     answer = await trace(live, sent["message_id"])
@@ -349,11 +347,6 @@ async def test_receipts_in_storage_tell_who_has_got_it(live: Live) -> None:
         ("u2", later.id, ["sent", "delivered", "read"]),
         ("u3", None, ["pending", "delivered"]),
     ]
-
-
-class Note:
-    def __init__(self, user_id: str, delivered_at: float | None, read_at: float | None) -> None:
-        self.user_id, self.delivered_at, self.read_at = user_id, delivered_at, read_at
 
 
 @pytest.mark.gen_test

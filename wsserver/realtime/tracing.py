@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from wsserver.clock import Clock, rfc3339
@@ -14,9 +13,9 @@ from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.access import Scope, SessionAccess
 from wsserver.realtime.actor import Actor
-from wsserver.realtime.attendance import Stay
-from wsserver.realtime.audience import EVERYBODY, Audience, read_audience
+from wsserver.realtime.audience import EVERYBODY, read_audience
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.inquiry import Inquiry
 from wsserver.realtime.keeping import target_of_stream
 from wsserver.realtime.members import Members
 from wsserver.realtime.recipients import (
@@ -28,7 +27,7 @@ from wsserver.realtime.recipients import (
     who_was_absent,
     who_was_there,
 )
-from wsserver.realtime.roll_call import BELONGS, RollCall
+from wsserver.realtime.roll_call import RollCall
 from wsserver.realtime.traces import Entry, Traces
 from wsserver.storage.streams import Found
 
@@ -58,42 +57,6 @@ class ReceiptStore(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Inquiry:
-    """One question: the message, what storage knows of it, who asks, about whom."""
-
-    entry: Entry
-    receipts: dict[str, Receipt]
-    """By user; what has been told already is taken out."""
-    is_gone: bool
-    """Was it kept, and is no more?"""
-    roll: RollCall
-    scope: Scope
-    user_id: str | None
-    """None: about everybody."""
-
-    def concerns(self, user_id: str) -> bool:
-        """Is a user asked about, connected or not, and may who asks know of them?"""
-        if self.user_id not in (None, user_id):
-            return False
-        if self.scope.organization_id is None:
-            return True
-        there = list(self.roll.of_user(user_id))
-        return self.scope.knows_member(user_id) and (not there or any(map(self.sees, there)))
-
-    def shows(self, stay: Stay) -> bool:
-        """Is somebody who was there asked about, and may who asks know of them?"""
-        return self.user_id in (None, stay.user_id) and self.sees(stay)
-
-    def sees(self, stay: Stay) -> bool:
-        """May who asks know of somebody who was there?"""
-        mine = self.scope.organization_id
-        if mine is None or stay.organization_id == mine:
-            return True
-        # A session's customers belong to no organization, but to the session.
-        return stay.organization_id is None and self.entry.target.type is TargetType.SESSION
-
-
 class Tracing:
     """``GET /messages/{message_id}``.
 
@@ -109,8 +72,8 @@ class Tracing:
         access: SessionAccess,
         permissions: Permissions,
         messages: MessageStore,
+        receipts: ReceiptStore,
         clock: Clock,
-        receipts: ReceiptStore | None = None,
     ) -> None:
         self._traces = traces
         self._hub = hub
@@ -132,7 +95,7 @@ class Tracing:
         self._permissions.require(actor.claims, "messages:read")
         scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
         inquiry = await self._inquire(message_id, scope, user_id)
-        if inquiry is None or not _is_visible(inquiry):
+        if inquiry is None or not inquiry.is_visible():
             raise NotFound(
                 "message",
                 message_id,
@@ -158,7 +121,7 @@ class Tracing:
             is_gone = not found
             if entry is None and found:
                 entry = _entry_of(found[0])
-            if found and self._receipts is not None:
+            if found:
                 of_message = await self._receipts.of_message(message_id)
                 receipts = {receipt.user_id: receipt for receipt in of_message}
         if entry is None:
@@ -182,7 +145,7 @@ class Tracing:
     async def _add_present(self, inquiry: Inquiry, recipients: Recipients) -> None:
         """Those who were connected, and those who connected later and were given it then."""
         entry, ends, receipts = inquiry.entry, inquiry.roll.ends, inquiry.receipts
-        audience = _audience(entry)
+        audience = inquiry.audience
         at = self._traces.wall_of(entry.delivered_at) if entry.tick else entry.accepted_at
         marked = dict(entry.marks or {})
         for number, stay in enumerate(inquiry.roll.of(entry.target), 1):
@@ -267,47 +230,7 @@ class Tracing:
             case TargetType.ROLE:
                 return "other_role"
             case _:
-                return next(_exclusions(inquiry, user_id), None)
-
-
-def _exclusions(inquiry: Inquiry, user_id: str) -> Iterator[str]:
-    """Why the connections that somebody had were not meant."""
-    audience = _audience(inquiry.entry)
-    for stay in inquiry.roll.of_user(user_id):
-        reason = audience.excludes(stay.user_id, stay.organization_id, stay.role)
-        if reason is not None:
-            yield reason
-
-
-def _is_visible(inquiry: Inquiry) -> bool:
-    """Is a message one of the scope's organization?
-
-    It is if it was sent by or only to its people, or to one of them. Where nobody was there, it
-    counts what ``Scope`` says of the target.
-    """
-    entry, scope = inquiry.entry, inquiry.scope
-    mine = scope.organization_id
-    if mine is None:
-        return True
-    if entry.organization_id is not None:
-        return entry.organization_id == mine
-    if entry.origin is not None and entry.origin.organization_id == mine:
-        return True
-    target = entry.target
-    if target.type in (TargetType.BROADCAST, TargetType.ROLE):
-        belongs = BELONGS[target.type]
-        ours = inquiry.roll.of(Target(TargetType.ORGANIZATION, mine))
-        return any(belongs(stay, target.id) for stay in ours)
-    there = list(inquiry.roll.of(target))
-    if there:
-        return any(map(inquiry.sees, there))
-    match target.type:
-        case TargetType.USER:
-            return scope.has_user(target.id)
-        case TargetType.SESSION:
-            return scope.has_session(target.id)
-        case _:
-            return target.type is TargetType.ORGANIZATION and target.id == mine
+                return next(inquiry.exclusions(user_id), None)
 
 
 def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
@@ -343,10 +266,6 @@ def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
 def _target(target: Target) -> dict[str, str]:
     """A target as requests name it."""
     return {"type": target.type, "id": target.id} if target.id else {"type": target.type}
-
-
-def _audience(entry: Entry) -> Audience:
-    return Audience(entry.organization_id, entry.with_unaffiliated, entry.role, entry.exclude_users)
 
 
 def _entry_of(found: Found) -> Entry:

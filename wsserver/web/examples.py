@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from wsserver.protocol import requests
 from wsserver.web import answers
+from wsserver.web.trace_answers import Trace
 
 _CONNECTION = {
     "connection_id": "conn_12345",
@@ -91,7 +92,7 @@ EXAMPLES: dict[type[Struct], Any] = {
         "connections": [{"connection_id": "conn_12345", "alive": True, "rtt_ms": 12.5}],
     },
     answers.Published: {"message_id": "msg_12345", "matched": 2, "sent": 2, "failed": 0},
-    answers.Trace: {
+    Trace: {
         "message_id": "msg_12345",
         "type": "new_message",
         "class": "live",

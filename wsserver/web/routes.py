@@ -31,6 +31,7 @@ from wsserver.web.queries import (
     TraceQuery,
 )
 from wsserver.web.sockets import SOCKETS, SocketHandler
+from wsserver.web.trace_answers import Trace
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -255,7 +256,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="messages:read",
         handle=messages.trace,
         query=TraceQuery,
-        answer=answers.Trace,
+        answer=Trace,
         summary="Where a message went: to whom, when, and to whom not and why",
         tag="Messages",
         errors=("not_found",),
