@@ -38,14 +38,17 @@ from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
+from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -99,6 +102,12 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
+    upkeep = Upkeep(
+        snapshots,
+        idempotency,
+        audit,
+        snapshot_retention_days=settings.snapshot_retention_days,
+    )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
 
@@ -116,9 +125,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
     )
-    streams = Streams(
-        StreamStore(database), broker.publish, clock, tasks, replay_limit=settings.stream_limit
-    )
+    store = StreamStore(database)
+    access = SessionAccess(permissions, members.is_member)
+    streams = Streams(store, broker.publish, clock, tasks, replay_limit=settings.stream_limit)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
     router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
@@ -127,7 +136,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         poller=poller,
         events=EventBus(tasks, clock, statistics.handler_failed),
         statistics=statistics,
-        access=SessionAccess(permissions, members.is_member),
+        access=access,
         members=members,
         heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
         limits=ConnectionLimits(
@@ -142,9 +151,12 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
 
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
-    publishing = Publishing(hub, router, permissions, audit, clock)
+    publishing = Publishing(hub, router, permissions, members, audit, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
+    )
+    tracing = Tracing(
+        traces, hub, members, access, permissions, store, ReceiptStore(database), clock
     )
     chat = ChatCommands(manager, router, verifier, clock)
     replay_budget = settings.queue_limit_bytes // 8 * 7
@@ -176,7 +188,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            idempotency=idempotency,
+            upkeep=upkeep,
             keys=keys,
         )
     )
@@ -195,6 +207,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         inspection=inspection,
         publishing=publishing,
         administration=administration,
+        tracing=tracing,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,

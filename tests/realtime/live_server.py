@@ -41,9 +41,11 @@ from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
+from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.streams import StreamStore
 from wsserver.tasks import Tasks
@@ -111,7 +113,9 @@ class Live:
             check=self.revocations.check,
         )
         self.inspection = Inspection(manager, self.permissions, self.streams)
-        self.publishing = Publishing(self.hub, self.router, self.permissions, self.audit, clock)
+        self.publishing = Publishing(
+            self.hub, self.router, self.permissions, self.members, self.audit, clock
+        )
         self.administration = Administration(
             manager,
             self.permissions,
@@ -120,6 +124,17 @@ class Live:
             self.revocation_store,
             self.tickets,
             self.audit,
+            clock,
+        )
+        self.receipts = ReceiptStore(self.database)
+        self.tracing = Tracing(
+            self.traces,
+            self.hub,
+            self.members,
+            self.access,
+            self.permissions,
+            self.store,
+            self.receipts,
             clock,
         )
         self.handlers = (

@@ -33,7 +33,7 @@ _READ = (
 )
 _READ_BACK = (
     f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
-    f" WHERE m.key > ? AND m.key < ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
+    f" WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
 )
 _FIND = (
     f"SELECT {KEPT_COLUMNS}, s.name, s.epoch, m.origin"  # noqa: S608 - constants only
@@ -80,8 +80,7 @@ def read_back(
     row = stream_row(db, stream)
     if row is None:
         return []
-    end = key_of(row.id, min(before, row.last_offset + 1))
-    values = [key_of(row.id, after), end, now, limit]
+    values = [key_of(row.id, after), key_of(row.id, before - 1), now, limit]
     newest_first = db.conn.execute(_READ_BACK, values).fetchall()
     return list(map(Kept._make, reversed(newest_first)))
 

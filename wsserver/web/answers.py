@@ -254,16 +254,18 @@ class Excluded(Answer):
     """Who would not get a message, and why."""
 
     user_id: str
-    reason: str
+    reason: Literal["excluded", "other_organization", "other_role", "offline", "not_joined"]
     connection_id: str | None = None
+    will_be_kept: Annotated[bool | None, Meta(description="true: waits until they come")] = None
 
 
 class Explanation(Answer):
-    """Who would get a message, and who would not."""
+    """Who would get a message, and who would not; of each the first 1000."""
 
     matched: int
     recipients: list[Recipient]
     excluded: list[Excluded]
+    truncated: Annotated[bool | None, Meta(description="true: there are more")] = None
 
 
 class Ticket(Answer):

@@ -90,6 +90,15 @@ class HistoryQuery(PageQuery, kw_only=True):
     step: Step | None = None
 
 
+class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Whose part of a trace."""
+
+    user_id: (
+        Annotated[Id, Meta(description="only this user; also why a message was not for them")]
+        | None
+    ) = None
+
+
 class AuditQuery(PageQuery, kw_only=True):
     """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
 

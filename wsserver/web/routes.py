@@ -28,8 +28,10 @@ from wsserver.web.queries import (
     HistoryQuery,
     MessagesQuery,
     PageQuery,
+    TraceQuery,
 )
 from wsserver.web.sockets import SOCKETS, SocketHandler
+from wsserver.web.trace_answers import Trace
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -247,6 +249,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=answers.Batch,
         summary="Send many messages; each is judged by itself",
         tag="Messages",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/messages/{{message_id}}",
+        access="messages:read",
+        handle=messages.trace,
+        query=TraceQuery,
+        answer=Trace,
+        summary="Where a message went: to whom, when, and to whom not and why",
+        tag="Messages",
+        errors=("not_found",),
     ),
     Endpoint(
         method="POST",
