@@ -104,6 +104,10 @@ class Router:
         if transports:
             self._write(transports, push(type_, rfc3339(self._clock.wall()), **members))
 
+    def give(self, connection: ConnectionInfo, text: bytes) -> bool:
+        """Write a push that is encoded already to one connection of this node; was it written?"""
+        return connection.is_alive and self._write([connection.websocket], text).sent == 1
+
     def deliver(self, publication: Publication) -> Receipt:
         """Write a publication to this node's connections."""
         transports = list(map(_websocket, self.select(publication)))
