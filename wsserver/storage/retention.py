@@ -1,0 +1,160 @@
+"""Forgetting: kept messages that have expired or are too many, streams long unused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import sqlite_utils
+
+from wsserver.storage.epochs import renew_default_epoch
+from wsserver.storage.kept import INBOX, LAST_OFFSET, OFFSET_BITS, key_of
+from wsserver.storage.stream_appends import DEDUP_KEPT_S
+
+STREAM_KEPT_S = 30 * 86_400
+"""The row of a stream without messages stays for so long after the last append."""
+BATCH_ROWS = 300
+
+_IS_PENDING = (
+    f"substr(s.name, 1, {len(INBOX)}) = '{INBOX}' AND r.delivered_at IS NULL"
+    f' AND coalesce(c."offset", 0) < m.key & {LAST_OFFSET}'
+)
+"""With ``s``, ``r`` and ``c`` joined as in ``_WITH_OWNER``."""
+_WITH_OWNER = (
+    f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    f" LEFT JOIN receipts r ON r.key = m.key AND r.user_id = substr(s.name, {len(INBOX) + 1})"
+    f" LEFT JOIN cursors c ON c.stream_id = s.id AND c.user_id = substr(s.name, {len(INBOX) + 1})"
+)
+_COLUMNS = f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING}"
+_SELECT_EXPIRED = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    " WHERE m.expires_at <= ? ORDER BY m.expires_at LIMIT ?"
+)
+_SELECT_OLDEST = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    " WHERE m.key > ? AND m.key <= ? ORDER BY m.key LIMIT ?"
+)
+_SELECT_SETTLED_FIRST = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    f" WHERE m.key > ? AND m.key <= ? ORDER BY {_IS_PENDING}, m.key LIMIT ?"
+)
+_SELECT_UNUSED = (
+    "SELECT id FROM streams s WHERE touched_at <= ?"  # noqa: S608 - constants only
+    f" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.key > s.id << {OFFSET_BITS}"
+    f" AND m.key <= s.id << {OFFSET_BITS} | {LAST_OFFSET}) LIMIT ?"
+)
+
+
+class Expired(NamedTuple):
+    """A message that was deleted; ``is_pending``: it was in an inbox, and its owner never got it.
+
+    ``sender`` is whom to tell then.
+    """
+
+    message_id: str
+    stream: str
+    offset: int
+    sender: str | None
+    is_pending: bool
+
+
+class Pruned(NamedTuple):
+    """What was deleted; ``epoch``: the new one of streams without a row, None: still the old."""
+
+    dedup_keys: int
+    streams: int
+    epoch: str | None
+
+
+def expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Expired]:
+    """Delete the first ``limit`` messages that have expired at ``now``."""
+    return _delete(db, db.conn.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
+
+
+def spans_over(db: sqlite_utils.Database, limit: int) -> dict[str, int]:
+    """The streams that may hold more than ``limit`` messages: offsets from first to last."""
+    return dict(
+        db.conn.execute(
+            "SELECT name, last_offset - first_offset + 1 FROM streams"
+            " WHERE last_offset - first_offset + 1 > ?",
+            [limit],
+        )
+    )
+
+
+def trim(db: sqlite_utils.Database, stream: str, limit: int, batch: int) -> list[Expired]:
+    """Delete up to ``batch`` of what a stream has beyond ``limit`` messages.
+
+    The oldest ones; in an inbox those first that its owner has acknowledged.
+    """
+    row = db.conn.execute("SELECT id FROM streams WHERE name = ?", [stream]).fetchone()
+    if row is None:
+        return []
+    ends = [key_of(row[0], 0), key_of(row[0], LAST_OFFSET)]
+    (count,) = db.conn.execute(
+        "SELECT count(*) FROM messages WHERE key > ? AND key <= ?", ends
+    ).fetchone()
+    if count <= limit:
+        return []
+    select = _SELECT_SETTLED_FIRST if stream.startswith(INBOX) else _SELECT_OLDEST
+    surplus = min(count - limit, batch)
+    return _delete(db, db.conn.execute(select, [*ends, surplus]).fetchall(), is_retention=True)
+
+
+def prune_dedup(db: sqlite_utils.Database, now: float) -> int:
+    """Delete a batch of the deduplication keys older than 24 h; answers how many."""
+    return db.conn.execute(
+        "DELETE FROM dedup WHERE (scope, key) IN"
+        " (SELECT scope, key FROM dedup WHERE at <= ? ORDER BY at LIMIT ?)",
+        [now - DEDUP_KEPT_S, BATCH_ROWS],
+    ).rowcount
+
+
+def unused_streams(db: sqlite_utils.Database, now: float) -> list[int]:
+    """The ids of a batch of streams without messages, untouched for 30 days."""
+    rows = db.conn.execute(_SELECT_UNUSED, [now - STREAM_KEPT_S, BATCH_ROWS])
+    return [stream_id for (stream_id,) in rows]
+
+
+def prune_streams(
+    db: sqlite_utils.Database, stream_ids: Sequence[int], now: float
+) -> tuple[int, str | None]:
+    """Delete the rows of streams that are still unused, with everybody's place in them.
+
+    Answers how many, and the epoch that streams without a row have now (None: unchanged).
+    """
+    unused = [
+        (stream_id,)
+        for stream_id in stream_ids
+        if db.conn.execute(
+            f"{_SELECT_UNUSED.removesuffix(' LIMIT ?')} AND id = ?",
+            [now - STREAM_KEPT_S, stream_id],
+        ).fetchone()
+    ]
+    if not unused:
+        return 0, None
+    db.conn.executemany("DELETE FROM cursors WHERE stream_id = ?", unused)
+    db.conn.executemany("DELETE FROM streams WHERE id = ?", unused)
+    return len(unused), renew_default_epoch(db)
+
+
+def _delete(
+    db: sqlite_utils.Database, rows: Iterable[tuple[Any, ...]], is_retention: bool = False
+) -> list[Expired]:
+    """Delete messages with their receipts, and move ``first_offset`` past what retention took."""
+    keys: list[tuple[int]] = []
+    expired: list[Expired] = []
+    taken: dict[int, int] = {}
+    for key, has_ttl, message_id, stream, sender, is_pending in rows:
+        stream_id, offset = key >> OFFSET_BITS, key & LAST_OFFSET
+        keys.append((key,))
+        expired.append(Expired(message_id, stream, offset, sender, bool(is_pending)))
+        if is_retention or not has_ttl:
+            taken[stream_id] = max(taken.get(stream_id, 0), offset)
+    db.conn.executemany("DELETE FROM messages WHERE key = ?", keys)
+    db.conn.executemany("DELETE FROM receipts WHERE key = ?", keys)
+    db.conn.executemany(
+        "UPDATE streams SET first_offset = max(first_offset, ?) WHERE id = ?",
+        [(offset + 1, stream_id) for stream_id, offset in taken.items()],
+    )
+    return expired
