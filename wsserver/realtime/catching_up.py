@@ -62,7 +62,7 @@ class CatchingUp:
         return len(self._behind)
 
     def begin(self, feed: Feed, connection: ConnectionInfo) -> None:
-        """Give what comes after ``feed.offset``, then what was withheld, then let live ones pass."""
+        """Give what comes after ``feed.offset``, with what is withheld; then live ones pass."""
         feed.is_behind = True
         self._behind[feed.connection_id] = (feed, connection)
         self._go_on(feed, connection)

@@ -175,8 +175,8 @@ class Ledger:
     def due(self, now: float, wall: float) -> list[Due]:
         """Take out what was not acknowledged in time and may be sent again.
 
-        Each is to be given back with ``again`` or ``postpone``. What has expired, or was sent often
-        enough, waits for the user's next connection. ``now`` is monotonic, ``wall`` since the epoch.
+        Each is to be given back with ``again`` or ``postpone``. What was sent often enough waits
+        for the user's next connection. ``now`` is monotonic, ``wall`` in seconds since the epoch.
         """
         due: list[Due] = []
         for _, connection_id in self._wheel.advance(now):

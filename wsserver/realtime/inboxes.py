@@ -113,11 +113,16 @@ class Inboxes:
         return state
 
     def close(self, state: InboxState) -> None:
-        """The connection is there, or is not going to be."""
-        opening = self._opening[state.user_id]
-        opening.remove(state)
-        if not opening:
-            del self._opening[state.user_id]
+        """The connection is there, or is not going to be. Harmless for one that was not opened.
+
+        So an inbox that is known to have been empty always needs no reading: its state is
+        ``InboxState(user_id, epoch)``.
+        """
+        opening = self._opening.get(state.user_id, [])
+        if state in opening:
+            opening.remove(state)
+            if not opening:
+                del self._opening[state.user_id]
 
     def welcome(self, connection: ConnectionInfo, state: InboxState) -> list[bytes]:
         """The frames that go out right after the greeting, oldest message first."""

@@ -130,9 +130,7 @@ class Receipts:
             self._statuses.note(message_id, user_id, connection.connection_id, state)
         return len(changes)
 
-    async def acknowledge_up_to(
-        self, connection: ConnectionInfo, stream: str, offset: int
-    ) -> int:
+    async def acknowledge_up_to(self, connection: ConnectionInfo, stream: str, offset: int) -> int:
         """Note that a user has received a stream up to an offset; returns for how many it is new.
 
         Raises ``Forbidden`` for a stream that is not the user's, ``BadRequest`` for an offset past
@@ -253,9 +251,7 @@ class Receipts:
             update = StatusUpdate(
                 change.message_id, sessions.get(change.message_id), change.state, user_id
             )
-            self._statuses.note(
-                change.message_id, user_id, connection.connection_id, change.state
-            )
+            self._statuses.note(change.message_id, user_id, connection.connection_id, change.state)
             stream, sender = change.stream, change.sender
             if stream.startswith("user:"):
                 self._statuses.tell_devices(update, connection)

@@ -44,9 +44,7 @@ class Statuses:
         """
         self._listeners.append(listener)
 
-    def note(
-        self, message_id: str, user_id: str, connection_id: str, progress: Progress
-    ) -> None:
+    def note(self, message_id: str, user_id: str, connection_id: str, progress: Progress) -> None:
         """Tell the listeners."""
         for listener in self._listeners:
             listener(message_id, user_id, connection_id, progress)

@@ -1,4 +1,4 @@
-"""Retention: kept messages whose time is over, or whose stream is too long, go."""
+"""Sweeps out kept messages whose time is over, or whose stream is too long."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Store(Protocol):
         ...
 
 
-class Retention:
+class Sweeper:
     """Deletes in small batches, so that storing never waits long, and tells of what was pending.
 
     What ran out of time is ``expired``. What had to make room, in an inbox of more than
