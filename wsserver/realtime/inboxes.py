@@ -203,7 +203,9 @@ class Inboxes:
                 self._sending.note(feed, connection, item)
 
     def queued(self, publication: Publication) -> None:
-        """A kept message to a user found nobody, on any node."""
+        """A kept message found nobody, on any node: in an inbox it waits for its user."""
+        if publication.target.type is not TargetType.USER:
+            return
         message_id, user_id = publication.message_id, publication.target.id
         update = StatusUpdate(message_id, session_of(publication.payload), "queued", user_id)
         self._statuses.tell(update, publication.sender)

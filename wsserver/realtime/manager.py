@@ -23,6 +23,7 @@ from wsserver.realtime.events import EventBus, Handler
 from wsserver.realtime.expiry import TokenExpiry
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.inboxes import Inboxes, InboxState
 from wsserver.realtime.keeping import INBOX, SESSION
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message, Sent
@@ -76,10 +77,11 @@ class WebSocketManager:
     """Owns the live connections: ``connect``, ``disconnect``, ``send_to_user``, and so on.
 
     The collaborators are built by ``app.build()``; ``dispatcher`` is set there too, as its
-    handlers need the manager first.
+    handlers need the manager first, and ``inboxes``, which tell its monitors.
     """
 
     dispatcher: Dispatcher
+    inboxes: Inboxes
 
     def __init__(
         self,
@@ -152,6 +154,23 @@ class WebSocketManager:
         which is closed then.
         """
         self.admit(newcomer.claims)
+        inbox = await self._inbox(newcomer)
+        try:
+            return await self._let_in(fd, newcomer, inbox, response, received)
+        finally:
+            self.inboxes.close(inbox)
+
+    async def _inbox(self, newcomer: Newcomer) -> InboxState:
+        """What waits for the newcomer's user; nothing is read where nothing ever came."""
+        arrival = self._arrival(newcomer)
+        user_id = newcomer.claims.sub
+        if arrival is not None and not arrival.inbox.offset:
+            return InboxState(user_id)
+        return await self.inboxes.open(user_id)
+
+    async def _let_in(
+        self, fd: int, newcomer: Newcomer, inbox: InboxState, response: bytes, received: bytes
+    ) -> ConnectionInfo:
         arrival = self._arrival(newcomer)
         while arrival is None:
             await self._open_streams(newcomer)
@@ -165,25 +184,28 @@ class WebSocketManager:
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
-        greeting = response + build_frame(self._established(connection, arrival))
+        greeting = build_frame(self._established(connection, arrival, inbox))
+        waiting = self.inboxes.welcome(connection, inbox)
         connection.websocket = self._poller.adopt(
             fd,
             connection,
             first=received,
-            greeting=greeting,
+            greeting=b"".join((response, greeting, *waiting)),
             deflate_bits=newcomer.deflate_bits,
         )
         is_first = self.hub.add(connection)
         self.statistics.connects += 1
-        self.statistics.messages_sent += 1
+        self.statistics.messages_sent += 1 + len(waiting)
         self.heartbeat.add(connection)
         self._expiry.add(connection)
         self._announce(connection, is_first, arrival)
+        self.inboxes.greeted(connection, inbox)
         return connection
 
     def is_expected(self, newcomer: Newcomer) -> bool:
         """Can ``connect`` take it in without asking the storage for anything?"""
-        return self._arrival(newcomer) is not None
+        arrival = self._arrival(newcomer)
+        return arrival is not None and not arrival.inbox.offset
 
     def _arrival(self, newcomer: Newcomer) -> Arrival | None:
         """Where the newcomer's streams stand, if that is in memory."""
@@ -214,7 +236,9 @@ class WebSocketManager:
             connected_at=wall,
         )
 
-    def _established(self, connection: ConnectionInfo, arrival: Arrival) -> bytes:
+    def _established(
+        self, connection: ConnectionInfo, arrival: Arrival, inbox: InboxState
+    ) -> bytes:
         settings = self.heartbeat.settings
         now = rfc3339(connection.connected_at)
         return push(
@@ -226,7 +250,11 @@ class WebSocketManager:
             heartbeat_interval=settings.interval_s,
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
-            inbox={"epoch": arrival.inbox.epoch, "offset": arrival.inbox.offset, "pending": 0},
+            inbox={
+                "epoch": arrival.inbox.epoch,
+                "offset": arrival.inbox.offset,
+                "pending": inbox.count,
+            },
             protocol=connection.protocol,
         )
 
@@ -348,6 +376,7 @@ class WebSocketManager:
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
         self.heartbeat.give_up(connection)
+        self.inboxes.forget(connection)
         log.info(
             "closed connection=%s user=%s code=%d reason=%s",
             connection.connection_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from wsserver.brokers.base import Broker, Publication, Receipt
 from wsserver.clock import Clock, rfc3339
@@ -42,11 +42,27 @@ SELECT: dict[TargetType, Select] = {
 }
 
 
+class KeptDeliveries(Protocol):
+    """What is done about kept messages besides writing them: the inboxes'."""
+
+    def admitted(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> list[ConnectionInfo]:
+        """Those of a user's connections that are to get a message live."""
+        ...
+
+    def delivered(self, publication: Publication, connections: Sequence[ConnectionInfo]) -> None:
+        """A kept message was written to these."""
+
+
 class Router:
     """Encodes each message once, hands it to the broker, and delivers what the broker brings.
 
     ``send`` and ``post`` are what the rest of the program calls; ``deliver`` is the broker's.
+    ``inboxes`` is set by ``app.build()``, as they write through the router.
     """
+
+    inboxes: KeptDeliveries
 
     def __init__(
         self,
@@ -110,8 +126,22 @@ class Router:
 
     def deliver(self, publication: Publication) -> Receipt:
         """Write a publication to this node's connections."""
+        if publication.stream:
+            return self._deliver_kept(publication)
         transports = list(map(_websocket, self.select(publication)))
         return self._write(transports, publication.payload) if transports else Receipt()
+
+    def _deliver_kept(self, publication: Publication) -> Receipt:
+        """The same for a kept message; who is given it from storage counts as having got it."""
+        connections = matched = list(self.select(publication))
+        if publication.target.type is TargetType.USER:
+            connections = self.inboxes.admitted(publication, matched)
+        others = len(matched) - len(connections)
+        receipt = Receipt(others, others)
+        if connections:
+            receipt += self._write(list(map(_websocket, connections)), publication.payload)
+        self.inboxes.delivered(publication, connections)
+        return receipt
 
     def _write(self, transports: list[Transport], text: bytes) -> Receipt:
         """One frame, whoever gets it; one more for those who take it compressed.
