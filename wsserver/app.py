@@ -20,6 +20,7 @@ from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
+from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.chat_commands import ChatCommands
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus
@@ -36,6 +37,7 @@ from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
@@ -101,7 +103,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     members = Members(MemberStore(database))
 
     # Who is connected, and what reaches them
-    hub = Hub()
+    attendance = Attendance(clock)
+    traces = Traces(attendance, clock, settings.trace_retention_s)
+    hub = Hub(attendance)
     broker = MemoryBroker()
     statistics = Statistics(clock, settings.node)
     poller = Poller(
@@ -116,7 +120,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         StreamStore(database), broker.publish, clock, tasks, replay_limit=settings.stream_limit
     )
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
-    router = Router(hub, broker, poller, statistics, clock, streams, retention)
+    router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
         hub=hub,
         router=router,
@@ -166,6 +170,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             poller=poller,
             streams=streams,
             manager=manager,
+            traces=traces,
             members=members,
             revocations=revocations,
             revocation_store=revocation_store,

@@ -20,6 +20,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
@@ -47,6 +48,7 @@ class Parts:
     poller: Poller
     streams: Streams
     manager: WebSocketManager
+    traces: Traces
     members: Members
     revocations: Revocations
     revocation_store: RevocationStore
@@ -125,6 +127,7 @@ class Service:
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("rates", 1.0, self.manager.statistics.mark),
+            ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
             ("prune", PRUNE_INTERVAL_S, self._prune),

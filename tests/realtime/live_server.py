@@ -23,6 +23,7 @@ from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
+from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.chat_commands import ChatCommands
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Dispatcher
@@ -39,6 +40,7 @@ from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
@@ -79,7 +81,9 @@ class Live:
         self.audit = AuditLog(self.database)
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
-        self.hub = Hub()
+        self.attendance = Attendance(clock)
+        self.traces = Traces(self.attendance, clock)
+        self.hub = Hub(self.attendance)
         self.broker = MemoryBroker()
         self.statistics = Statistics(clock, "node-1")
         self.poller = Poller(
@@ -88,7 +92,7 @@ class Live:
         self.store = StreamStore(self.database)
         self.streams = Streams(self.store, self.broker.publish, clock, self.tasks)
         self.router = Router(
-            self.hub, self.broker, self.poller, self.statistics, clock, self.streams
+            self.hub, self.broker, self.poller, self.statistics, clock, self.streams, self.traces
         )
         self.events = EventBus(self.tasks, clock, self.statistics.handler_failed)
         self.access = SessionAccess(self.permissions, self.members.is_member)

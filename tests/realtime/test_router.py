@@ -14,6 +14,7 @@ from wsserver.realtime.hub import Hub
 from wsserver.realtime.message import Message
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.traces import Traces
 
 
 class FakePoller:
@@ -37,8 +38,11 @@ class Bench:
         self.hub = Hub()
         self.poller: Any = FakePoller()
         self.statistics = Statistics(clock, "n")
+        self.traces = Traces(self.hub.attendance, clock)
         unused: Any = None  # nothing is kept here
-        self.router = Router(self.hub, MemoryBroker(), self.poller, self.statistics, clock, unused)
+        self.router = Router(
+            self.hub, MemoryBroker(), self.poller, self.statistics, clock, unused, self.traces
+        )
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),

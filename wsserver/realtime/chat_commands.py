@@ -13,6 +13,7 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.protocol import commands
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
+from wsserver.protocol.origin import Origin
 from wsserver.protocol.pushes import NewMessage, message_of
 from wsserver.protocol.requests import Sender
 from wsserver.protocol.targets import session
@@ -154,6 +155,13 @@ class ChatCommands:
             message_id=message_id,
             keep=True,
             sender=claims.sub,
+            origin=Origin(
+                claims.sub,
+                claims.role,
+                claims.organization_id,
+                "socket",
+                connection.connection_id,
+            ),
             dedup=(f"client:{claims.sub}", given_id) if given_id is not None else None,
         )
 

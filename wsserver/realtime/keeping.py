@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wsserver.brokers.base import Publication
+from wsserver.protocol.origin import write_origin
 from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.append_queue import Draft
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.message import Message
-from wsserver.realtime.streams import Draft
 
 SESSION = "session:"
 INBOX = "user:"
@@ -64,6 +65,7 @@ def draft_of(message: Message, publication: Publication, at: float, retention: R
         has_ttl=has_ttl,
         sender=message.sender,
         dedup=message.dedup,
+        origin=write_origin(message.origin),
         audience=Audience(
             message.organization_id,
             message.with_unaffiliated,

@@ -372,7 +372,7 @@ class WebSocketManager:
         # While draining everybody goes: telling those who are next that others went is no use,
         # and would cost the square of their number.
         self.sessions.leave_all(connection, quietly=self.is_draining)
-        is_last = self.hub.remove(connection)
+        is_last = self.hub.remove(connection, code, reason)
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
         self.heartbeat.give_up(connection)

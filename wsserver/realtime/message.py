@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsserver.brokers.base import NOBODY, Receipt
+from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import EVERYONE, Target
 
 
@@ -33,6 +34,8 @@ class Message:
     """The user who is told how far it has come."""
     dedup: tuple[str, str] | None = None
     """Scope and key: the same pair within 24 h is the same message."""
+    origin: Origin | None = None
+    """Who published it; None: the server itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,4 +102,4 @@ def _result(answer: dict[str, Any]) -> Answer:
 
 
 def _actor(connection: ConnectionInfo) -> Actor:
-    return Actor(connection.claims, connection.remote_ip, connection.connection_id)
+    return Actor(connection.claims, connection.remote_ip, connection.connection_id, via="monitor")

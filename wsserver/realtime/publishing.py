@@ -186,6 +186,7 @@ class Publishing:
             ttl_s=body.ttl_s if body.ttl_s is not UNSET else None,
             sender=_sender(body) or actor.claims.sub,
             dedup=actor.once if keep else None,
+            origin=actor.origin,
         )
 
     def _confinement(self, actor: Actor, target: Target) -> str | None:

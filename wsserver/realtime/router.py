@@ -11,12 +11,14 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import TargetType
+from wsserver.realtime.append_queue import Draft, Outcomes
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import DEFAULT_RETENTION, Retention, draft_of
 from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.statistics import Statistics
-from wsserver.realtime.streams import Draft, Outcomes, Streams
+from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
 from wsserver.wire.forms import forms_of
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
@@ -72,6 +74,7 @@ class Router:
         statistics: Statistics,
         clock: Clock,
         streams: Streams,
+        traces: Traces,
         retention: Retention = DEFAULT_RETENTION,
     ) -> None:
         self._hub = hub
@@ -81,6 +84,7 @@ class Router:
         self._clock = clock
         self._streams = streams
         self._retention = retention
+        self._traces = traces
         broker.subscribe(self.deliver)
 
     async def send(self, message: Message) -> Sent:
@@ -129,7 +133,20 @@ class Router:
         if publication.stream:
             return self._deliver_kept(publication)
         transports = list(map(_websocket, self.select(publication)))
-        return self._write(transports, publication.payload) if transports else Receipt()
+        receipt = self._write(transports, publication.payload) if transports else Receipt()
+        if publication.message_id:
+            self._traces.delivered(publication)
+            if receipt.sent < len(transports):
+                self._traces.failed(publication.message_id, self._broken(publication))
+        return receipt
+
+    def _broken(self, publication: Publication) -> list[str]:
+        """Those of a publication's connections that a write has found broken, or that have ended.
+
+        None of them has left the hub yet: ends are reported after all writing.
+        """
+        connections = self.select(publication)
+        return [c.connection_id for c in connections if not c.websocket.is_open]
 
     def _deliver_kept(self, publication: Publication) -> Receipt:
         """The same for a kept message; who is given it from storage counts as having got it."""
@@ -223,7 +240,9 @@ class Router:
 
     def _publication(self, message: Message) -> Publication:
         wall = self._clock.wall()
-        message_id = message.message_id or new_id("msg", wall)
+        message_id = message.message_id
+        if not message_id and message.is_addressed:
+            message_id = new_id("msg", wall)
         members = {"id": message_id, **message.members} if message.is_addressed else message.members
         return Publication(
             message_id=message_id,
@@ -234,6 +253,8 @@ class Router:
             with_unaffiliated=message.with_unaffiliated,
             role=message.role,
             exclude_users=message.exclude_users,
+            origin=message.origin,
+            accepted_at=wall,
         )
 
 

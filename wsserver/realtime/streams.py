@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -17,36 +16,24 @@ from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
-from wsserver.realtime.audience import Audience, read_audience, write_audience
-from wsserver.realtime.message import Sent
+from wsserver.realtime import append_queue
+from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
+from wsserver.realtime.audience import Audience, read_audience
 from wsserver.realtime.stream import EXPIRED, Entry, Recovery, Stream
-from wsserver.storage.streams import Append, Appended, Head, Kept
+from wsserver.storage.streams import Appended, Head, Kept
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-BATCH = 2000
-"""Messages stored in one transaction at most, but for one group that is larger by itself."""
-WAITING_LIMIT = 20_000
-WAITING_LIMIT_BYTES = 64 * 1024 * 1024
-"""Messages that may wait to be stored; one more is refused aloud."""
 STREAMS_LIMIT = 50_000
 TAILS_LIMIT_BYTES = 64 * 1024 * 1024
 """What is held in memory of streams in use; the longest unused go first."""
-RETRY_DELAYS_S = (0.05, 0.25, 1.0)
-"""Waiting before trying again to store what a locked database refused."""
 ATTEMPTS = 20
 """How often what is missing is read anew while more arrives, before giving up."""
-SLICE_S = 0.005
-"""Publishing goes on for so long before the loop gets its turn."""
 
 
-class Store(Protocol):
+class Store(append_queue.Store, Protocol):
     """What is needed of the storage of streams."""
-
-    async def append(self, batch: Sequence[Append]) -> list[Appended]:
-        """Store in one transaction, giving each its offset."""
-        ...
 
     async def head(self, stream: str) -> Head:
         """Where a stream stands."""
@@ -61,28 +48,6 @@ class Store(Protocol):
     ) -> list[Kept]:
         """The last ones with ``after < offset < before``, ascending."""
         ...
-
-
-@dataclass(slots=True)
-class Draft:
-    """A message to be kept: how it will be published, and what storage wants to know of it.
-
-    ``publication.payload`` is the push without its position, which only storage can tell.
-    """
-
-    publication: Publication
-    stream: str
-    expires_at: float
-    has_ttl: bool = False
-    sender: str | None = None
-    origin: str = "{}"
-    dedup: tuple[str, str] | None = None
-    at: float = 0.0
-    audience: Audience = field(default_factory=Audience)
-
-
-Outcomes = asyncio.Future[list[Sent]]
-"""One outcome for each draft."""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -113,118 +78,23 @@ class Streams:
         self._store = store
         self._publish = publish
         self._clock = clock
-        self._tasks = tasks
         self.replay_limit = replay_limit
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._tail_bytes = 0
-        self._waiting: deque[tuple[Sequence[Draft], Outcomes]] = deque()
-        self._waiting_count = 0
-        self._waiting_bytes = 0
-        self._in_flight: Counter[str] = Counter()
-        self._runner: asyncio.Task[Any] | None = None
-        self._round: asyncio.Future[None] | None = None
+        self._queue = AppendQueue(store, self._announce, clock, tasks)
         self._fills: dict[str, asyncio.Future[None]] = {}
         self.on_unreached: Callable[[Publication], None] = _pass_over
         """Called with each message that nobody was there for."""
         self.kept = 0
         """Messages stored since the start."""
 
-    # Storing
-
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
-        """Store drafts together, in their order, then publish them.
-
-        The future's result has one outcome each. It raises ``StorageFull`` or
-        ``StorageUnavailable``, and nothing of them is stored then; where they wait already in too
-        large a number that is raised here, at once.
-        """
-        size = sum([len(draft.publication.payload) for draft in drafts])
-        if (
-            self._waiting_count + len(drafts) > WAITING_LIMIT
-            or self._waiting_bytes + size > WAITING_LIMIT_BYTES
-        ):
-            raise StorageUnavailable("too many messages are waiting to be stored")
-        outcomes: Outcomes = asyncio.get_running_loop().create_future()
-        self._waiting.append((drafts, outcomes))
-        self._waiting_count += len(drafts)
-        self._waiting_bytes += size
-        self._in_flight.update([draft.stream for draft in drafts])
-        if self._runner is None:
-            self._runner = self._tasks.spawn(self._run(), name="append")
-        return outcomes
+        """Store drafts together, in their order, then publish them; see ``AppendQueue.append``."""
+        return self._queue.append(drafts)
 
     async def finish(self) -> None:
         """Wait until everything that was accepted is stored and published, or has failed."""
-        while self._runner is not None:
-            await asyncio.wait([self._runner])
-
-    async def _run(self) -> None:
-        """Store group after group; while one is being stored, publish the one before it."""
-        stored: tuple[list[_Group], list[Appended]] | None = None
-        try:
-            while self._waiting or stored is not None:
-                groups = self._take()
-                storing = asyncio.ensure_future(self._store_groups(groups)) if groups else None
-                if stored is not None:
-                    await self._publish_groups(*stored)
-                    stored = None
-                if storing is not None:
-                    appended = await storing
-                    stored = (groups, appended) if appended is not None else None
-        finally:
-            self._runner = None
-
-    def _take(self) -> list[_Group]:
-        groups: list[_Group] = []
-        count = 0
-        while self._waiting and (not groups or count + len(self._waiting[0][0]) <= BATCH):
-            drafts, outcomes = self._waiting.popleft()
-            groups.append((drafts, outcomes))
-            count += len(drafts)
-            self._waiting_bytes -= sum([len(each.publication.payload) for each in drafts])
-        self._waiting_count -= count
-        return groups
-
-    async def _store_groups(self, groups: list[_Group]) -> list[Appended] | None:
-        """Store all; None: could not be done, and everybody concerned has been told."""
-        batch = [_append_of(draft) for drafts, _ in groups for draft in drafts]
-        for delay_s in (*RETRY_DELAYS_S, None):
-            try:
-                return await self._store.append(batch)
-            except StorageUnavailable as error:
-                if delay_s is None:
-                    self._fail(groups, error)
-                    return None
-            except Exception as error:
-                if not isinstance(error, WsServerError):
-                    log.exception("messages not stored count=%d", len(batch))
-                self._fail(groups, error)
-                return None
-            await asyncio.sleep(delay_s)
-        return None
-
-    def _fail(self, groups: list[_Group], error: Exception) -> None:
-        for drafts, outcomes in groups:
-            if not outcomes.done():
-                outcomes.set_exception(error)
-                outcomes.exception()  # seen, should nobody be waiting any more
-            self._landed(drafts)
-
-    async def _publish_groups(self, groups: list[_Group], appended: list[Appended]) -> None:
-        each = iter(appended)
-        slice_ends = self._clock.monotonic() + SLICE_S
-        for drafts, outcomes in groups:
-            results = []
-            for draft in drafts:
-                place = next(each)
-                receipt = await self._announce(draft, place) if place.is_new else Receipt()
-                results.append(_sent(place, receipt))
-                if self._clock.monotonic() > slice_ends:
-                    await asyncio.sleep(0)
-                    slice_ends = self._clock.monotonic() + SLICE_S
-            self._landed(drafts)
-            if not outcomes.done():
-                outcomes.set_result(results)
+        await self._queue.finish()
 
     async def _announce(self, draft: Draft, place: Appended) -> Receipt:
         """Let everybody have a message that is stored now."""
@@ -261,18 +131,6 @@ class Streams:
             return receipt
         return Receipt()
 
-    def _landed(self, drafts: Sequence[Draft]) -> None:
-        """These are published, or have failed: who waited for their streams may go on."""
-        for draft in drafts:
-            left = self._in_flight[draft.stream] - 1
-            if left:
-                self._in_flight[draft.stream] = left
-            else:
-                del self._in_flight[draft.stream]
-        if self._round is not None:
-            self._round.set_result(None)
-            self._round = None
-
     # Knowing
 
     def peek(self, name: str) -> Stream | None:
@@ -290,17 +148,12 @@ class Streams:
             if stream is not None:
                 self._streams.move_to_end(name)
                 return stream
-            if name in self._in_flight:
-                await self._next_round()
+            if self._queue.has(name):
+                await self._queue.progress()
                 continue
             head = await self._store.head(name)
-            if name not in self._in_flight and name not in self._streams:
+            if not self._queue.has(name) and name not in self._streams:
                 return self._remember(Stream(name, head.epoch, head.offset))
-
-    async def _next_round(self) -> None:
-        if self._round is None:
-            self._round = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._round)
 
     def _remember(self, stream: Stream) -> Stream:
         self._streams[stream.name] = stream
@@ -444,7 +297,7 @@ class Streams:
         """What is going on, for the health check and the metrics."""
         return {
             "kept": self.kept,
-            "waiting": self._waiting_count,
+            "waiting": len(self._queue),
             "in_memory": len(self._streams),
             "tail_bytes": self._tail_bytes,
         }
@@ -452,30 +305,6 @@ class Streams:
 
 def _pass_over(publication: Publication) -> None:
     """Nobody wants to know."""
-
-
-_Group = tuple[Sequence[Draft], Outcomes]
-
-
-def _sent(place: Appended, receipt: Receipt) -> Sent:
-    return Sent(place.message_id, receipt, place.stream, place.epoch, place.offset, place.is_new)
-
-
-def _append_of(draft: Draft) -> Append:
-    publication = draft.publication
-    return Append(
-        stream=draft.stream,
-        message_id=publication.message_id,
-        type=publication.type,
-        payload=publication.payload,
-        at=draft.at,
-        expires_at=draft.expires_at,
-        has_ttl=draft.has_ttl,
-        sender=draft.sender,
-        origin=draft.origin,
-        audience=write_audience(draft.audience),
-        dedup=draft.dedup,
-    )
 
 
 def _entry_of(stream: Stream, kept: Kept) -> Entry:

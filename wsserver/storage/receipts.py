@@ -20,7 +20,7 @@ RECEIPTS_LIMIT = 10_000
 """Of one message, so many at most are read."""
 
 _SELECT_BY_IDS = (
-    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"  # noqa: S608
+    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"
     f' CASE WHEN c."offset" >= m.key & {LAST_OFFSET} THEN c.at END'
     " FROM messages m"
     f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
@@ -49,8 +49,8 @@ _PENDING = (
     # The + keeps SQLite from answering out of the index on expires_at.
     " WHERE m.key > ? AND m.key <= ? AND +m.expires_at > ? AND r.delivered_at IS NULL"
 )
-_SELECT_PENDING = f"SELECT {KEPT_COLUMNS}{_PENDING} ORDER BY m.key LIMIT ?"  # noqa: S608
-_COUNT_PENDING = f"SELECT count(*){_PENDING}"  # noqa: S608 - constants only
+_SELECT_PENDING = f"SELECT {KEPT_COLUMNS}{_PENDING} ORDER BY m.key LIMIT ?"
+_COUNT_PENDING = f"SELECT count(*){_PENDING}"
 _SELECT_RECEIPTS = (
     "SELECT user_id, min(delivered_at), max(read_at) FROM ("  # noqa: S608 - constants only
     "SELECT user_id, delivered_at, read_at FROM receipts WHERE key = ?1"

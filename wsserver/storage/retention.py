@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import sqlite_utils
 
 from wsserver.storage.epochs import renew_default_epoch
-from wsserver.storage.kept import INBOX, LAST_OFFSET, OFFSET_BITS, key_of
+from wsserver.storage.kept import INBOX, LAST_OFFSET, OFFSET_BITS, key_of, stream_row
 from wsserver.storage.stream_appends import DEDUP_KEPT_S
 
 STREAM_KEPT_S = 30 * 86_400
@@ -38,10 +39,17 @@ _SELECT_SETTLED_FIRST = (
     f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
     f" WHERE m.key > ? AND m.key <= ? ORDER BY {_IS_PENDING}, m.key LIMIT ?"
 )
+_IS_UNUSED = (
+    "s.touched_at <= ? AND NOT EXISTS (SELECT 1 FROM messages m"  # noqa: S608 - constants only
+    f" WHERE m.key > s.id << {OFFSET_BITS} AND m.key <= s.id << {OFFSET_BITS} | {LAST_OFFSET})"
+)
 _SELECT_UNUSED = (
-    "SELECT id FROM streams s WHERE touched_at <= ?"  # noqa: S608 - constants only
-    f" AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.key > s.id << {OFFSET_BITS}"
-    f" AND m.key <= s.id << {OFFSET_BITS} | {LAST_OFFSET}) LIMIT ?"
+    f"SELECT s.id FROM streams s WHERE {_IS_UNUSED} AND s.id > ?"  # noqa: S608 - constants only
+    " ORDER BY s.id LIMIT ?"
+)
+_STILL_UNUSED = (
+    f"SELECT s.id FROM streams s WHERE {_IS_UNUSED}"  # noqa: S608 - constants only
+    " AND s.id IN (SELECT value FROM json_each(?))"
 )
 
 
@@ -56,6 +64,13 @@ class Expired(NamedTuple):
     offset: int
     sender: str | None
     is_pending: bool
+
+
+class Trimmed(NamedTuple):
+    """What was deleted, and the streams that may still be over the limit."""
+
+    deleted: list[Expired]
+    unfinished: list[str]
 
 
 class Pruned(NamedTuple):
@@ -82,23 +97,39 @@ def spans_over(db: sqlite_utils.Database, limit: int) -> dict[str, int]:
     )
 
 
-def trim(db: sqlite_utils.Database, stream: str, limit: int, batch: int) -> list[Expired]:
-    """Delete up to ``batch`` of what a stream has beyond ``limit`` messages.
+def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: int) -> Trimmed:
+    """Delete up to ``batch`` of what streams have beyond ``limit`` messages each."""
+    deleted: list[Expired] = []
+    unfinished: list[str] = []
+    for stream in streams:
+        room = batch - len(deleted)
+        surplus = _surplus(db, stream, limit) if room else 1
+        if surplus > room:
+            unfinished.append(stream)
+        if room and surplus > 0:
+            deleted += _trim_stream(db, stream, min(surplus, room))
+    return Trimmed(deleted, unfinished)
 
-    The oldest ones; in an inbox those first that its owner has acknowledged.
-    """
-    row = db.conn.execute("SELECT id FROM streams WHERE name = ?", [stream]).fetchone()
-    if row is None:
-        return []
-    ends = [key_of(row[0], 0), key_of(row[0], LAST_OFFSET)]
+
+def _surplus(db: sqlite_utils.Database, stream: str, limit: int) -> int:
+    """How many messages a stream has beyond ``limit``; negative or 0: none."""
     (count,) = db.conn.execute(
-        "SELECT count(*) FROM messages WHERE key > ? AND key <= ?", ends
+        "SELECT count(*) FROM messages WHERE key > ? AND key <= ?", _ends(db, stream)
     ).fetchone()
-    if count <= limit:
-        return []
+    return int(count) - limit
+
+
+def _trim_stream(db: sqlite_utils.Database, stream: str, surplus: int) -> list[Expired]:
+    """Delete the oldest; in an inbox those first that its owner has acknowledged."""
     select = _SELECT_SETTLED_FIRST if stream.startswith(INBOX) else _SELECT_OLDEST
-    surplus = min(count - limit, batch)
-    return _delete(db, db.conn.execute(select, [*ends, surplus]).fetchall(), is_retention=True)
+    rows = db.conn.execute(select, [*_ends(db, stream), surplus]).fetchall()
+    return _delete(db, rows, is_over_limit=True)
+
+
+def _ends(db: sqlite_utils.Database, stream: str) -> tuple[int, int]:
+    """The keys of a stream's messages are above the first and up to the second."""
+    row = stream_row(db, stream)
+    return (0, 0) if row is None else (key_of(row.id, 0), key_of(row.id, row.last_offset))
 
 
 def prune_dedup(db: sqlite_utils.Database, now: float) -> int:
@@ -110,36 +141,25 @@ def prune_dedup(db: sqlite_utils.Database, now: float) -> int:
     ).rowcount
 
 
-def unused_streams(db: sqlite_utils.Database, now: float) -> list[int]:
-    """The ids of a batch of streams without messages, untouched for 30 days."""
-    rows = db.conn.execute(_SELECT_UNUSED, [now - STREAM_KEPT_S, BATCH_ROWS])
+def unused_streams(db: sqlite_utils.Database, now: float, after: int) -> list[int]:
+    """The next batch of streams without messages, untouched for 30 days; ids above ``after``."""
+    rows = db.conn.execute(_SELECT_UNUSED, [now - STREAM_KEPT_S, after, BATCH_ROWS])
     return [stream_id for (stream_id,) in rows]
 
 
-def prune_streams(
-    db: sqlite_utils.Database, stream_ids: Sequence[int], now: float
-) -> tuple[int, str | None]:
-    """Delete the rows of streams that are still unused, with everybody's place in them.
-
-    Answers how many, and the epoch that streams without a row have now (None: unchanged).
-    """
-    unused = [
-        (stream_id,)
-        for stream_id in stream_ids
-        if db.conn.execute(
-            f"{_SELECT_UNUSED.removesuffix(' LIMIT ?')} AND id = ?",
-            [now - STREAM_KEPT_S, stream_id],
-        ).fetchone()
-    ]
+def prune_streams(db: sqlite_utils.Database, ids: Sequence[int], now: float) -> Pruned:
+    """Delete those of some streams that are still unused, with everybody's place in them."""
+    asked = msgspec.json.encode(ids).decode()
+    unused = db.conn.execute(_STILL_UNUSED, [now - STREAM_KEPT_S, asked]).fetchall()
     if not unused:
-        return 0, None
+        return Pruned(0, 0, None)
     db.conn.executemany("DELETE FROM cursors WHERE stream_id = ?", unused)
     db.conn.executemany("DELETE FROM streams WHERE id = ?", unused)
-    return len(unused), renew_default_epoch(db)
+    return Pruned(0, len(unused), renew_default_epoch(db))
 
 
 def _delete(
-    db: sqlite_utils.Database, rows: Iterable[tuple[Any, ...]], is_retention: bool = False
+    db: sqlite_utils.Database, rows: Iterable[tuple[Any, ...]], is_over_limit: bool = False
 ) -> list[Expired]:
     """Delete messages with their receipts, and move ``first_offset`` past what retention took."""
     keys: list[tuple[int]] = []
@@ -149,7 +169,7 @@ def _delete(
         stream_id, offset = key >> OFFSET_BITS, key & LAST_OFFSET
         keys.append((key,))
         expired.append(Expired(message_id, stream, offset, sender, bool(is_pending)))
-        if is_retention or not has_ttl:
+        if is_over_limit or not has_ttl:
             taken[stream_id] = max(taken.get(stream_id, 0), offset)
     db.conn.executemany("DELETE FROM messages WHERE key = ?", keys)
     db.conn.executemany("DELETE FROM receipts WHERE key = ?", keys)

@@ -96,13 +96,13 @@ def _stored(
     ids = msgspec.json.encode([item.message_id for item in batch]).decode()
     execute = db.conn.execute
     stored: dict[str | tuple[str, str], Appended | Append] = {
-        row[0]: Appended(*row, is_new=False) for row in execute(_SELECT_IDS, [ids])
+        row[0]: Appended(*row, False) for row in execute(_SELECT_IDS, [ids])
     }
     for item in batch:
         if item.dedup is not None:
             row = execute(_SELECT_DEDUP, [*item.dedup, item.at - DEDUP_KEPT_S]).fetchone()
             if row is not None:
-                stored[item.dedup] = Appended(*row, is_new=False)
+                stored[item.dedup] = Appended(*row, False)
     return stored
 
 
