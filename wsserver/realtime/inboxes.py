@@ -54,6 +54,11 @@ class InboxState:
     """Those that go out with the greeting."""
 
     @property
+    def is_read(self) -> bool:
+        """Does it come from storage? Otherwise there was no need to look."""
+        return self.epoch != ""
+
+    @property
     def is_partial(self) -> bool:
         """May there be more than what goes out with the greeting?"""
         return self.is_stale or len(self.pending) == PAGE or len(self.given) < len(self.pending)
@@ -113,11 +118,7 @@ class Inboxes:
         return state
 
     def close(self, state: InboxState) -> None:
-        """The connection is there, or is not going to be. Harmless for one that was not opened.
-
-        So an inbox that is known to have been empty always needs no reading: its state is
-        ``InboxState(user_id, epoch)``.
-        """
+        """The connection is there, or is not going to be. Harmless for one that was not opened."""
         opening = self._opening.get(state.user_id, [])
         if state in opening:
             opening.remove(state)

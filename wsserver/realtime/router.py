@@ -132,7 +132,22 @@ class Router:
         """Write a publication to this node's connections."""
         if publication.stream:
             return self._deliver_kept(publication)
-        transports = list(map(_websocket, self.select(publication)))
+        return self._deliver_to(publication, self.select(publication))
+
+    def _deliver_kept(self, publication: Publication) -> Receipt:
+        """The same for a kept message; who is given it from storage counts as having got it."""
+        selected = connections = list(self.select(publication))
+        if publication.target.type is TargetType.USER:
+            connections = self.inboxes.admitted(publication, selected)
+        receipt = self._deliver_to(publication, connections)
+        self.inboxes.delivered(publication, connections)
+        others = len(selected) - len(connections)
+        return receipt + Receipt(others, others)
+
+    def _deliver_to(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> Receipt:
+        transports = list(map(_websocket, connections))
         receipt = self._write(transports, publication.payload) if transports else Receipt()
         if publication.message_id:
             self._traces.delivered(publication)
@@ -147,18 +162,6 @@ class Router:
         """
         connections = self.select(publication)
         return [c.connection_id for c in connections if not c.websocket.is_open]
-
-    def _deliver_kept(self, publication: Publication) -> Receipt:
-        """The same for a kept message; who is given it from storage counts as having got it."""
-        connections = matched = list(self.select(publication))
-        if publication.target.type is TargetType.USER:
-            connections = self.inboxes.admitted(publication, matched)
-        others = len(matched) - len(connections)
-        receipt = Receipt(others, others)
-        if connections:
-            receipt += self._write(list(map(_websocket, connections)), publication.payload)
-        self.inboxes.delivered(publication, connections)
-        return receipt
 
     def _write(self, transports: list[Transport], text: bytes) -> Receipt:
         """One frame, whoever gets it; one more for those who take it compressed.
