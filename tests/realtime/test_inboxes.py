@@ -283,6 +283,51 @@ async def test_an_inbox_too_large_for_the_queue_comes_as_the_client_takes_it(
 
 
 @pytest.mark.gen_test
+async def test_a_message_that_comes_while_the_last_page_is_read_is_not_missed(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(PAGE + 1):
+        await tell(live, number)
+    pending = live.receipt_store.pending
+
+    async def meanwhile(*args: Any, **options: Any) -> Any:
+        page = await pending(*args, **options)
+        if len(page) == 1:
+            monkeypatch.undo()
+            await tell(live, PAGE + 1)
+        return page
+
+    monkeypatch.setattr(live.receipt_store, "pending", meanwhile)
+    client = await live.connect("u1")
+    assert await received(client, PAGE + 2) == list(range(PAGE + 2))
+    await wait(live, 1)
+    assert len(live.deliveries.inboxes._catching_up) == 0
+    assert await client.rest() == []
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_held_of_a_connection_that_has_gone(make_live: MakeLive) -> None:
+    live = await make_live(queue_limit_bytes=256 * 1024)
+    for _ in range(60):
+        await tell(live, "x" * 20_000)
+    clients = [
+        await live.connect("u1", greeted=False, protocol=protocol)
+        for protocol in ("wsserver.v1", "plain")
+    ]
+    await wait(live, 1)
+    inboxes = live.deliveries.inboxes
+    assert len(inboxes._ledger) > 0
+    assert len(inboxes._catching_up) == 2
+    assert inboxes._sending._unwritten
+    for client in clients:
+        live.manager.close(client.info, 4502, "enough")
+        client.socket.close()
+    await wait(live, 1)
+    assert len(inboxes._ledger) == len(inboxes._catching_up) == 0
+    assert not inboxes._sending._unwritten
+
+
+@pytest.mark.gen_test
 async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,9 +337,13 @@ async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
     async def meanwhile(user_id: str, now: float) -> Any:
         found = await inbox(user_id, now)
         pending = await live.receipt_store.pending(user_id, now)
-        monkeypatch.setattr(live.receipt_store, "pending", lambda *_, **__: done(pending))
+
+        async def as_it_was(*args: Any, **options: Any) -> Any:
+            monkeypatch.undo()
+            return pending
+
+        monkeypatch.setattr(live.receipt_store, "pending", as_it_was)
         await tell(live, "b")
-        monkeypatch.undo()
         return found
 
     monkeypatch.setattr(live.receipt_store, "inbox", meanwhile)
@@ -303,10 +352,6 @@ async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
     await tell(live, "c")
     assert await received(client, 1) == ["c"]
     assert await client.rest() == []
-
-
-async def done(value: Any) -> Any:
-    return value
 
 
 @pytest.mark.gen_test
@@ -350,7 +395,7 @@ async def test_a_message_for_others_in_an_inbox_is_passed_over(live: Live) -> No
 
 @pytest.mark.gen_test
 async def test_the_sender_and_the_monitors_are_told_how_far_it_has_come(live: Live) -> None:
-    boss, watcher = await live.connect("boss"), await live.monitor()
+    boss, watcher = await live.connect("boss"), await live.monitor("boss")
     waiting = await tell(live, "a")
     first = await live.connect("u1")
     second = await live.connect("u1")

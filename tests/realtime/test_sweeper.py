@@ -57,3 +57,12 @@ async def test_all_there_is_to_delete_is_deleted_in_one_sweep(live: Live) -> Non
     live.clock.advance(1)
     await live.deliveries.sweeper.sweep()
     assert (await live.store.count()).messages == 0
+
+
+@pytest.mark.gen_test
+async def test_all_that_is_too_much_goes_in_one_sweep(make_live: MakeLive) -> None:
+    live = await make_live(stream_limit=2)
+    for number in range(310):
+        await tell(live, number)
+    await live.deliveries.sweeper.sweep()
+    assert (await live.store.count()).messages == 2

@@ -144,8 +144,6 @@ class Inboxes:
         if not state.count and not state.is_stale:
             return  # whatever is published from now on is new
         offset = state.given[-1].offset if state.given else 0
-        if not state.is_partial:
-            offset = max(offset, state.offset)
         feed = self._ledger.open(feed_for(connection, state.epoch, offset))
         for kept in state.given:
             if is_for(connection, kept):
