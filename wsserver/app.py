@@ -41,6 +41,7 @@ from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
@@ -50,6 +51,7 @@ from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
+from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -103,10 +105,14 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
+    upkeep = Upkeep(
+        snapshots,
+        idempotency,
+        audit,
+        snapshot_retention_days=settings.snapshot_retention_days,
+    )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
-    stream_store = StreamStore(database)
-    receipt_store = ReceiptStore(database)
 
     # Who is connected, and what reaches them
     attendance = Attendance(clock)
@@ -122,9 +128,10 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
     )
-    streams = Streams(
-        stream_store, broker.publish, clock, tasks, replay_limit=settings.stream_limit
-    )
+    store = StreamStore(database)
+    receipt_store = ReceiptStore(database)
+    access = SessionAccess(permissions, members.is_member)
+    streams = Streams(store, broker.publish, clock, tasks, replay_limit=settings.stream_limit)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
     router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
@@ -133,7 +140,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         poller=poller,
         events=EventBus(tasks, clock, statistics.handler_failed),
         statistics=statistics,
-        access=SessionAccess(permissions, members.is_member),
+        access=access,
         members=members,
         heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
         limits=ConnectionLimits(
@@ -148,7 +155,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     deliveries = Deliveries(
         manager,
         router,
-        stream_store,
+        store,
         receipt_store,
         clock,
         tasks,
@@ -159,16 +166,15 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     deliveries.statuses.add_listener(traces.marked)
     streams.on_unreached = deliveries.inboxes.queued
     router.inboxes = deliveries.inboxes
-    manager.arrivals = Arrivals(
-        streams, deliveries.inboxes, manager.sessions.access, revocations.check
-    )
+    manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    inspection = Inspection(manager, permissions)
-    publishing = Publishing(hub, router, permissions, audit, clock)
+    inspection = Inspection(manager, permissions, streams)
+    publishing = Publishing(hub, router, permissions, members, audit, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
+    tracing = Tracing(traces, hub, members, access, permissions, store, clock)
     chat = ChatCommands(manager, router, verifier, clock)
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
@@ -191,7 +197,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             broker=broker,
             poller=poller,
             streams=streams,
-            stream_store=stream_store,
+            store=store,
             deliveries=deliveries,
             manager=manager,
             traces=traces,
@@ -200,7 +206,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            idempotency=idempotency,
+            upkeep=upkeep,
             keys=keys,
         )
     )
@@ -219,6 +225,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         inspection=inspection,
         publishing=publishing,
         administration=administration,
+        tracing=tracing,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,

@@ -25,10 +25,10 @@ from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
-from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
+from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S = 600.0
 SWEEP_INTERVAL_S = 2.0
+PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 
@@ -51,7 +52,7 @@ class Parts:
     broker: Broker
     poller: Poller
     streams: Streams
-    stream_store: StreamStore
+    store: StreamStore
     deliveries: Deliveries
     manager: WebSocketManager
     traces: Traces
@@ -60,7 +61,7 @@ class Parts:
     revocation_store: RevocationStore
     snapshots: Snapshots
     audit: AuditLog
-    idempotency: IdempotencyStore
+    upkeep: Upkeep
     keys: KeySource
 
 
@@ -138,6 +139,7 @@ class Service:
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
+            ("database", PROBE_INTERVAL_S, self._parts.database.probe),
             ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
@@ -239,9 +241,7 @@ class Service:
 
     async def _prune(self) -> None:
         now = self._clock.wall()
-        await self._parts.snapshots.prune(now, self.settings.snapshot_retention_days)
-        await self._parts.idempotency.prune(now)
-        await self._parts.audit.prune(now)
-        pruned = await self._parts.stream_store.prune(now)
+        await self._parts.upkeep.run(now)
+        pruned = await self._parts.store.prune(now)
         if pruned.epoch is not None:
             self._parts.streams.forget_all()

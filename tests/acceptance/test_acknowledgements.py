@@ -64,9 +64,9 @@ def test_the_sender_follows_a_message_to_a_user_from_queued_to_read(
     boss, user = f"boss-{name}", f"user-{name}"
     sender, watcher = connect(boss), connect(f"m-{name}", "/ws/admin/monitor", role="admin")
     body = {"type": "note", "data": 1, "keep": True}
-    sent = server.post(
-        f"/users/{user}/messages", body, bearer=token(boss, role="service")
-    ).ok["message_id"]
+    sent = server.post(f"/users/{user}/messages", body, bearer=token(boss, role="service")).ok[
+        "message_id"
+    ]
     client = connect(user)
     assert client.push("note")["id"] == sent
     client.call("ack", ids=[sent])
@@ -131,6 +131,8 @@ def test_live_messages_may_be_acknowledged_too(
     server: RunningServer, connect: Connect, name: str
 ) -> None:
     client = connect(f"u-{name}")
-    server.post(f"/users/u-{name}/messages", {"type": "note", "data": 1}).ok
+    sent = server.post(f"/users/u-{name}/messages", {"type": "note", "data": 1}).ok
     reply = client.call("ack", ids=[client.push("note")["id"]])
     assert (reply["type"], reply["acknowledged"]) == ("ack", 0)
+    (recipient,) = server.get(f"/messages/{sent['message_id']}").ok["recipients"]
+    assert recipient["state"] == "delivered"

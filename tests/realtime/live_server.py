@@ -44,6 +44,7 @@ from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
@@ -131,8 +132,10 @@ class Live:
         manager.arrivals = Arrivals(
             self.streams, self.deliveries.inboxes, self.access, self.revocations.check
         )
-        self.inspection = Inspection(manager, self.permissions)
-        self.publishing = Publishing(self.hub, self.router, self.permissions, self.audit, clock)
+        self.inspection = Inspection(manager, self.permissions, self.streams)
+        self.publishing = Publishing(
+            self.hub, self.router, self.permissions, self.members, self.audit, clock
+        )
         self.administration = Administration(
             manager,
             self.permissions,
@@ -141,6 +144,15 @@ class Live:
             self.revocation_store,
             self.tickets,
             self.audit,
+            clock,
+        )
+        self.tracing = Tracing(
+            self.traces,
+            self.hub,
+            self.members,
+            self.access,
+            self.permissions,
+            self.store,
             clock,
         )
         self.handlers = (

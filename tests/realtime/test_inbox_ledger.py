@@ -15,7 +15,12 @@ class Bench:
         self.now = 1000.0
 
     def feed(
-        self, connection_id: str = "c1", user_id: str = "u1", *, plain: bool = False, offset: int = 0
+        self,
+        connection_id: str = "c1",
+        user_id: str = "u1",
+        *,
+        plain: bool = False,
+        offset: int = 0,
     ) -> Feed:
         return self.ledger.open(Feed(connection_id, user_id, not plain, "e1", offset))
 

@@ -221,9 +221,7 @@ async def test_nothing_comes_again_while_the_client_has_not_taken_the_first(live
 
 
 @pytest.mark.gen_test
-async def test_storage_that_fails_puts_it_off(
-    live: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_storage_that_fails_puts_it_off(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     client = await live.connect("u1")
     await tell(live, "a")
     await received(client, 1)

@@ -17,8 +17,8 @@ STAYS_LIMIT = 100_000
 class Stay(Struct, frozen=True, gc=False):
     """The time of a connection on the server, or in a session, counted in deliveries.
 
-    It was there for the deliveries after ``from_tick`` and up to ``to_tick``. While it lasts,
-    ``to_tick`` is None and nothing is known of its end.
+    It was there for the deliveries after ``from_tick`` and up to ``to_tick``, which is None while
+    it lasts.
     """
 
     connection_id: str
@@ -36,7 +36,7 @@ class Stay(Struct, frozen=True, gc=False):
     """Close code of the connection; 0: it only left the session, or got other claims."""
     reason: str = ""
     unsent_since: float | None = None
-    """From then on (monotonic seconds) what was sent may never have left the server."""
+    """What was sent from then on (monotonic seconds) may not have left the server."""
 
 
 class Attendance:
@@ -127,7 +127,12 @@ def stay_of(
     ended_at: float = 0.0,
     **end: Any,
 ) -> Stay:
-    """The stay of a connection, under the claims that it has now."""
+    """The stay of a connection, under the claims that it has now.
+
+    While it lasts, its ``unsent_since`` is that of the connection.
+    """
+    if to_tick is None:
+        end["unsent_since"] = connection.websocket.waiting_since
     claims = connection.claims
     return Stay(
         connection_id=connection.connection_id,

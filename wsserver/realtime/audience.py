@@ -20,12 +20,16 @@ class Audience(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def exclusion(self, claims: Claims) -> str | None:
         """Why the bearer of these claims is not meant; None: is meant."""
-        if claims.sub in self.exclude_users:
+        return self.excludes(claims.sub, claims.organization_id, claims.role)
+
+    def excludes(self, user_id: str, organization_id: str | None, role: str) -> str | None:
+        """Why somebody is not meant: ``excluded``, ``other_organization``, ``other_role``."""
+        if user_id in self.exclude_users:
             return "excluded"
-        if self.organization_id is not None and claims.organization_id != self.organization_id:
-            if not (self.with_unaffiliated and claims.organization_id is None):
+        if self.organization_id is not None and organization_id != self.organization_id:
+            if not (self.with_unaffiliated and organization_id is None):
                 return "other_organization"
-        if self.role is not None and claims.role != self.role:
+        if self.role is not None and role != self.role:
             return "other_role"
         return None
 

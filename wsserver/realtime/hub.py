@@ -21,7 +21,7 @@ class Hub:
     """
 
     def __init__(self, attendance: Attendance | None = None) -> None:
-        self.attendance = attendance or Attendance(Clock())
+        self.attendance = Attendance(Clock()) if attendance is None else attendance
         self.connections: dict[str, ConnectionInfo] = {}
         self.user_connections = Index()
         self.session_connections = Index()

@@ -43,6 +43,12 @@ def stream_of(target: Target) -> str | None:
             return None
 
 
+def target_of_stream(stream: str) -> Target:
+    """The target whose messages a stream keeps."""
+    kind, _, id_ = stream.partition(":")
+    return Target(TargetType(kind), id_)
+
+
 def is_kept_by_default(type_: str, target: Target) -> bool:
     """Is a message kept when its publisher does not say? What people say to each other is."""
     return type_ == "new_message" and target.type in (TargetType.SESSION, TargetType.USER)

@@ -24,9 +24,11 @@ from wsserver.protocol.requests import (
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
+from wsserver.realtime.explaining import explain
 from wsserver.realtime.futures import then
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import is_kept_by_default, stream_of
+from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.router import Router
 
@@ -38,11 +40,18 @@ class Publishing:
     """``POST /broadcast``, ``/messages`` and their relatives, also over the monitor's socket."""
 
     def __init__(
-        self, hub: Hub, router: Router, permissions: Permissions, audit: Audit, clock: Clock
+        self,
+        hub: Hub,
+        router: Router,
+        permissions: Permissions,
+        members: Members,
+        audit: Audit,
+        clock: Clock,
     ) -> None:
         self._hub = hub
         self._router = router
         self._permissions = permissions
+        self._members = members
         self._trail = Trail(audit, clock)
         self._clock = clock
 
@@ -124,8 +133,7 @@ class Publishing:
         target = target_of(request.target)
         message = self._message(actor, request, target)
         scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
-        is_session = target.type is TargetType.SESSION
-        return self._router.explain(message, scope.sees_in_session if is_session else scope.sees)
+        return explain(message, self._hub, self._members, scope)
 
     def _read(self, actor: Actor, index: int, raw: Any) -> Message | WsServerError:
         """One message of a batch, or why it is none."""

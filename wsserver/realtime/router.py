@@ -208,36 +208,6 @@ class Router:
             selected = [c for c in selected if c.claims.sub not in excluded]
         return selected
 
-    def explain(
-        self, message: Message, is_shown: Callable[[ConnectionInfo], bool] | None = None
-    ) -> dict[str, Any]:
-        """Who would get a message and who of its target would not, and why; sends nothing.
-
-        ``is_shown``: which connections whoever asks may learn of (None: all).
-        """
-        recipients, excluded = [], []
-        for connection in SELECT[message.target.type](self._hub, message.target.id):
-            if is_shown is not None and not is_shown(connection):
-                continue
-            who = {"user_id": connection.user_id, "connection_id": connection.connection_id}
-            reason = _exclusion(connection, message)
-            if reason is None:
-                recipients.append(who)
-            else:
-                excluded.append({**who, "reason": reason})
-        absent = self._absent(message)
-        return {
-            "matched": len(recipients),
-            "recipients": recipients,
-            "excluded": excluded + absent,
-        }
-
-    def _absent(self, message: Message) -> list[dict[str, Any]]:
-        target = message.target
-        if target.type is TargetType.USER and target.id not in self._hub.user_connections:
-            return [{"user_id": target.id, "reason": "offline"}]
-        return []
-
     def _draft(self, message: Message) -> Draft:
         return draft_of(message, self._publication(message), self._clock.wall(), self._retention)
 
@@ -263,16 +233,3 @@ class Router:
 
 def _organizations(organization_id: str, with_unaffiliated: bool) -> tuple[str | None, ...]:
     return (organization_id, None) if with_unaffiliated else (organization_id,)
-
-
-def _exclusion(connection: ConnectionInfo, message: Message) -> str | None:
-    claims = connection.claims
-    if claims.sub in message.exclude_users:
-        return "excluded"
-    if message.organization_id is not None and claims.organization_id not in _organizations(
-        message.organization_id, message.with_unaffiliated
-    ):
-        return "other_organization"
-    if message.role is not None and claims.role != message.role:
-        return "other_role"
-    return None

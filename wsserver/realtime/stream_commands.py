@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 
 from wsserver.errors import Forbidden, SessionBound
 from wsserver.protocol import commands
@@ -114,12 +114,7 @@ class StreamCommands:
             after=command.after if command.after is not UNSET else None,
             limit=command.limit,
         )
-        return "history", {
-            "session_id": command.session_id,
-            "messages": [Raw(message) for message in page.messages],
-            "epoch": page.epoch,
-            "has_more": page.has_more,
-        }
+        return "history", {"session_id": command.session_id, **page.answer()}
 
     def _may_read(self, connection: ConnectionInfo, name: str) -> bool:
         if name == BROADCAST:

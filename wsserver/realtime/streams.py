@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -49,6 +49,10 @@ class Store(append_queue.Store, Protocol):
         """The last ones with ``after < offset < before``, ascending."""
         ...
 
+    async def organizations(self, stream: str) -> set[str]:
+        """The organizations of those who have written to a stream."""
+        ...
+
 
 class History(msgspec.Struct, frozen=True):
     """A page of a stream, ascending."""
@@ -56,6 +60,14 @@ class History(msgspec.Struct, frozen=True):
     epoch: str
     messages: list[bytes]
     has_more: bool
+
+    def answer(self) -> dict[str, Any]:
+        """The page as clients get it."""
+        return {
+            "messages": [msgspec.Raw(message) for message in self.messages],
+            "epoch": self.epoch,
+            "has_more": self.has_more,
+        }
 
 
 class Streams:
@@ -292,6 +304,10 @@ class Streams:
             if claims is None or entry.audience is None or entry.audience.admits(claims)
         ]
         return History(stream.epoch, messages, has_more)
+
+    async def organizations(self, name: str) -> set[str]:
+        """The organizations of those whose messages are in a stream."""
+        return await self._store.organizations(name)
 
     def figures(self) -> dict[str, int]:
         """What is going on, for the health check and the metrics."""

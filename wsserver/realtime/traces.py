@@ -19,17 +19,9 @@ DETAILS_LIMIT = 200_000
 BATCH = 5000
 """Entries let go of at once, so that it never holds up the loop: a millisecond or two."""
 
-Progress = Literal["sent", "delivered", "read", "expired"]
-
-
-class Mark(Struct, frozen=True, gc=False):
-    """How far a message has come with one recipient, after it was delivered."""
-
-    user_id: str
-    connection_id: str
-    state: Progress
-    at: float
-    """Seconds since the epoch."""
+Progress = Literal["sent", "delivered", "read"]
+Marks = dict[tuple[str, str], dict[Progress, float]]
+"""By user and connection: when a message came how far; seconds since the epoch."""
 
 
 class Entry(Struct, gc=False):
@@ -53,18 +45,20 @@ class Entry(Struct, gc=False):
     """The number of its delivery."""
     delivered_at: float
     """Monotonic seconds."""
-    details: int = 0
-    """How many names are in it: excluded, failed, marked."""
     failed: frozenset[str] = frozenset()
     """Connections that could not be written to."""
-    marks: list[Mark] | None = None
+    marks: Marks | None = None
+    details: int = 0
+    """How many names it holds: excluded, failed, marked."""
+    is_whole: bool = True
+    """False: failures and marks had to make room for those of later messages."""
 
 
 class Traces:
     """The messages of the last ``retention_s`` seconds, by id; the oldest go when there are many.
 
     At most ``limit`` messages, and at most ``details_limit`` marks, failures and excluded names
-    over all of them. ``retention_s`` 0: nothing is remembered.
+    in all of them together. ``retention_s`` 0: nothing is remembered.
     """
 
     def __init__(
@@ -85,6 +79,8 @@ class Traces:
         self._entries: dict[str, Entry] = {}
         self._order: deque[Entry] = deque()
         """The same, the oldest first."""
+        self._detailed: deque[Entry] = deque()
+        """Those with details, in the order in which they got the first one."""
 
     def __len__(self) -> int:
         return len(self._order)
@@ -126,20 +122,19 @@ class Traces:
         entry = self._entries.get(message_id)
         if entry is not None:
             entry.failed = frozenset(connection_ids)
-            self._add_details(entry, len(entry.failed))
+            if entry.failed:
+                self._add_details(entry, len(entry.failed))
 
     def marked(self, message_id: str, user_id: str, connection_id: str, state: Progress) -> None:
-        """A message has come further: sent once more, acknowledged, read; or it has expired.
-
-        ``connection_id``: empty where no connection is concerned. Unknown messages pass.
-        """
+        """A message has come further: sent once more, acknowledged, read. Unknown ids pass."""
         entry = self._entries.get(message_id)
-        if entry is not None:
-            mark = Mark(user_id, connection_id, state, self._clock.wall())
-            if entry.marks is None:
-                entry.marks = [mark]
-            else:
-                entry.marks.append(mark)
+        if entry is None:
+            return
+        if entry.marks is None:
+            entry.marks = {}
+        marks = entry.marks.setdefault((user_id, connection_id), {})
+        if state not in marks:
+            marks[state] = self._clock.wall()
             self._add_details(entry, 1)
 
     def find(self, message_id: str) -> Entry | None:
@@ -167,10 +162,21 @@ class Traces:
         return self._clock.monotonic() - entry.delivered_at >= self.retention_s
 
     def _add_details(self, entry: Entry, count: int) -> None:
+        if not entry.details:
+            self._detailed.append(entry)
         entry.details += count
         self._details += count
-        while self._details > self._details_limit and self._order:
-            self._drop_oldest()
+        while self._details > self._details_limit:
+            self._strip(self._detailed.popleft())
+
+    def _strip(self, entry: Entry) -> None:
+        """Let go of an entry's details; without the names of the excluded it would tell lies."""
+        self._details -= entry.details
+        entry.details = 0
+        entry.failed, entry.marks, entry.is_whole = frozenset(), None, False
+        if entry.exclude_users and self._entries.get(entry.message_id) is entry:
+            del self._entries[entry.message_id]
+            entry.exclude_users = frozenset()
 
     def _drop_oldest(self) -> None:
         entry = self._order.popleft()
@@ -179,3 +185,7 @@ class Traces:
             del entries[entry.message_id]
         if entry.details:
             self._details -= entry.details
+            entry.details = 0
+            detailed = self._detailed
+            while detailed and not detailed[0].details:
+                detailed.popleft()

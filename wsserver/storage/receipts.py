@@ -20,7 +20,7 @@ RECEIPTS_LIMIT = 10_000
 """Of one message, so many at most are read."""
 
 _SELECT_BY_IDS = (
-    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"
+    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"  # noqa: S608
     f' CASE WHEN c."offset" >= m.key & {LAST_OFFSET} THEN c.at END'
     " FROM messages m"
     f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
@@ -30,9 +30,7 @@ _SELECT_BY_IDS = (
 )
 _STORE = (
     "INSERT INTO receipts (key, user_id, delivered_at, read_at) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (key, user_id) DO UPDATE SET"
-    " delivered_at = coalesce(delivered_at, excluded.delivered_at),"
-    " read_at = coalesce(read_at, excluded.read_at)"
+    " ON CONFLICT (key, user_id) DO UPDATE SET read_at = excluded.read_at"
 )
 _SELECT_COVERED = (
     "SELECT m.message_id, m.key, m.sender FROM messages m"

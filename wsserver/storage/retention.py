@@ -86,15 +86,10 @@ def expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Expired]:
     return _delete(db, db.conn.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
 
 
-def spans_over(db: sqlite_utils.Database, limit: int) -> dict[str, int]:
-    """The streams that may hold more than ``limit`` messages: offsets from first to last."""
-    return dict(
-        db.conn.execute(
-            "SELECT name, last_offset - first_offset + 1 FROM streams"
-            " WHERE last_offset - first_offset + 1 > ?",
-            [limit],
-        )
-    )
+def ends_beyond(db: sqlite_utils.Database, limit: int) -> dict[str, int]:
+    """The last offsets of the streams that may hold more than ``limit`` messages."""
+    sql = "SELECT name, last_offset FROM streams WHERE last_offset > ?"
+    return dict(db.conn.execute(sql, [limit]))
 
 
 def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: int) -> Trimmed:
@@ -113,8 +108,14 @@ def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: i
 
 def _surplus(db: sqlite_utils.Database, stream: str, limit: int) -> int:
     """How many messages a stream has beyond ``limit``; negative or 0: none."""
+    ends = _ends(db, stream)
+    (first,) = db.conn.execute(
+        "SELECT min(key) FROM messages WHERE key > ? AND key <= ?", ends
+    ).fetchone()
+    if first is None or ends[1] - first < limit:  # no need to count
+        return 0
     (count,) = db.conn.execute(
-        "SELECT count(*) FROM messages WHERE key > ? AND key <= ?", _ends(db, stream)
+        "SELECT count(*) FROM messages WHERE key >= ? AND key <= ?", [first, ends[1]]
     ).fetchone()
     return int(count) - limit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,14 +29,19 @@ _EXTEND = (
     " touched_at = max(touched_at, excluded.touched_at)"
 )
 _SELECT_STREAMS = (
-    "SELECT name, id, epoch, last_offset, first_offset FROM streams"
+    "SELECT name, id, epoch, last_offset FROM streams"
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
 _INSERT = (
     "INSERT INTO messages"
     " (key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " VALUES "
 )
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS_A_STATEMENT = (100, 10, 1)
+"""Each execution gives the interpreter's lock away and waits for it again, for as long as the busy
+event loop holds it: so a statement stores as many rows as there are. Of few lengths, as each is
+prepared once and kept."""
 _INSERT_DEDUP = (
     'INSERT OR REPLACE INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -43,13 +49,10 @@ _INSERT_DEDUP = (
 
 
 class Outcome(NamedTuple):
-    """What a batch did: one answer for each message, and how far each stream used reaches.
-
-    ``spans``: by stream, the number of offsets from its first to its last one.
-    """
+    """What a batch did: one answer for each message, and the last offset of each stream used."""
 
     answers: list[Appended]
-    spans: dict[str, int]
+    ends: dict[str, int]
 
 
 class _Reserved:
@@ -82,11 +85,11 @@ def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
             if item.dedup is not None:
                 seen[item.dedup] = item
         firsts.append(first)
-    reserved, spans = _reserve(db, new)
+    reserved, ends = _reserve(db, new)
     added = _insert(db, new, reserved)
     if len(new) == len(batch):
-        return Outcome(added, spans)
-    return Outcome(_in_order(firsts, added), spans)
+        return Outcome(added, ends)
+    return Outcome(_in_order(firsts, added), ends)
 
 
 def _stored(
@@ -95,14 +98,16 @@ def _stored(
     """What of a batch is in the database already, by message id and by deduplication key."""
     ids = msgspec.json.encode([item.message_id for item in batch]).decode()
     execute = db.conn.execute
-    stored: dict[str | tuple[str, str], Appended | Append] = {
-        row[0]: Appended(*row, False) for row in execute(_SELECT_IDS, [ids])
-    }
+    stored: dict[str | tuple[str, str], Appended | Append] = {}
+    for message_id, stream, epoch, offset in execute(_SELECT_IDS, [ids]):
+        stored[message_id] = Appended(message_id, stream, epoch, offset, False)
     for item in batch:
         if item.dedup is not None:
-            row = execute(_SELECT_DEDUP, [*item.dedup, item.at - DEDUP_KEPT_S]).fetchone()
-            if row is not None:
-                stored[item.dedup] = Appended(*row, False)
+            oldest = item.at - DEDUP_KEPT_S
+            for message_id, stream, epoch, offset in execute(
+                _SELECT_DEDUP, [*item.dedup, oldest]
+            ).fetchall():
+                stored[item.dedup] = Appended(message_id, stream, epoch, offset, False)
     return stored
 
 
@@ -121,12 +126,12 @@ def _reserve(
         _EXTEND, [(name, epoch, count, latest[name]) for name, count in counts.items()]
     )
     reserved = {}
-    spans = {}
+    ends = {}
     names = msgspec.json.encode(list(counts)).decode()
-    for name, stream_id, epoch, last, first in db.conn.execute(_SELECT_STREAMS, [names]):
+    for name, stream_id, epoch, last in db.conn.execute(_SELECT_STREAMS, [names]):
         reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
-        spans[name] = last - first + 1
-    return reserved, spans
+        ends[name] = last
+    return reserved, ends
 
 
 def _insert(
@@ -156,10 +161,19 @@ def _insert(
         )
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
-    db.conn.executemany(_INSERT, rows)
+    _insert_rows(db, rows)
     if keys:
         db.conn.executemany(_INSERT_DEDUP, keys)
     return added
+
+
+def _insert_rows(db: sqlite_utils.Database, rows: Sequence[tuple[Any, ...]]) -> None:
+    done = 0
+    for size in _ROWS_A_STATEMENT:
+        statement = _INSERT + ", ".join([_ROW] * size)
+        while len(rows) - done >= size:
+            db.conn.execute(statement, list(chain.from_iterable(rows[done : done + size])))
+            done += size
 
 
 def _in_order(firsts: Iterable[Appended | Append], added: Iterable[Appended]) -> list[Appended]:

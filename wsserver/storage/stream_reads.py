@@ -33,12 +33,17 @@ _READ = (
 )
 _READ_BACK = (
     f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
-    f" WHERE m.key > ? AND m.key < ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
+    f" WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
 )
 _FIND = (
     f"SELECT {KEPT_COLUMNS}, s.name, s.epoch, m.origin"  # noqa: S608 - constants only
     f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
     f" WHERE m.message_id IN (SELECT value FROM json_each(?)) AND {_READABLE} ORDER BY m.key"
+)
+
+_ORGANIZATIONS = (
+    "SELECT DISTINCT json_extract(origin, '$.organization_id') FROM messages"
+    " WHERE key > ? AND key <= ?"
 )
 
 
@@ -75,8 +80,7 @@ def read_back(
     row = stream_row(db, stream)
     if row is None:
         return []
-    end = key_of(row.id, min(before, row.last_offset + 1))
-    values = [key_of(row.id, after), end, now, limit]
+    values = [key_of(row.id, after), key_of(row.id, before - 1), now, limit]
     newest_first = db.conn.execute(_READ_BACK, values).fetchall()
     return list(map(Kept._make, reversed(newest_first)))
 
@@ -85,6 +89,15 @@ def find(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> l
     """The messages that exist, by stream and offset."""
     ids = msgspec.json.encode(message_ids).decode()
     return list(map(Found._make, db.conn.execute(_FIND, [ids, now])))
+
+
+def organizations(db: sqlite_utils.Database, stream: str) -> set[str]:
+    """The organizations of those who have written what a stream keeps."""
+    row = stream_row(db, stream)
+    if row is None:
+        return set()
+    values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
+    return {name for (name,) in db.conn.execute(_ORGANIZATIONS, values) if name is not None}
 
 
 def count(db: sqlite_utils.Database) -> Counts:

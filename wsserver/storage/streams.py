@@ -23,8 +23,8 @@ __all__ = [
     "StreamStore",
 ]
 
-_TRIM_STREAMS = 20
-"""So many are looked at in one job: counting a thousand messages takes a tenth of a millisecond."""
+_TRIM_STREAMS = 10
+"""So many are looked at in one job: counting a thousand messages takes some 0.3 ms."""
 
 
 class StreamStore:
@@ -36,7 +36,7 @@ class StreamStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._spans: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
         self._is_surveyed = False
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
@@ -49,7 +49,7 @@ class StreamStore:
         if not batch:
             return []
         outcome = await self._database.run(partial(stream_appends.append, batch=batch))
-        self._spans.update(outcome.spans)
+        self._ends.update(outcome.ends)
         return outcome.answers
 
     async def head(self, stream: str) -> Head:
@@ -97,6 +97,10 @@ class StreamStore:
             partial(stream_reads.find, message_ids=message_ids, now=now)
         )
 
+    async def organizations(self, stream: str) -> set[str]:
+        """The organizations of those who have written what a stream keeps."""
+        return await self._database.read(partial(stream_reads.organizations, stream=stream))
+
     async def count(self) -> Counts:
         """How many streams and messages there are; for health and metrics."""
         return await self._database.read(stream_reads.count)
@@ -117,23 +121,23 @@ class StreamStore:
         empty: no stream is over the limit.
         """
         if not self._is_surveyed:
-            found = await self._database.read(partial(retention.spans_over, limit=limit))
-            self._spans = {**found, **self._spans}
+            found = await self._database.read(partial(retention.ends_beyond, limit=limit))
+            self._ends = {**found, **self._ends}
             self._is_surveyed = True
-        self._spans = {name: span for name, span in self._spans.items() if span > limit}
-        while self._spans:
+        self._ends = {name: end for name, end in self._ends.items() if end > limit}
+        while self._ends:
             # Taken out before the look: what is appended meanwhile puts its stream in again.
-            names = list(self._spans)[:_TRIM_STREAMS]
-            looked_at = {name: self._spans.pop(name) for name in names}
+            names = list(self._ends)[:_TRIM_STREAMS]
+            looked_at = {name: self._ends.pop(name) for name in names}
             try:
                 trimmed = await self._database.run(
                     partial(retention.trim, streams=names, limit=limit, batch=batch)
                 )
             except BaseException:
-                self._spans = {**looked_at, **self._spans}
+                self._ends = {**looked_at, **self._ends}
                 raise
             for name in trimmed.unfinished:
-                self._spans.setdefault(name, looked_at[name])
+                self._ends.setdefault(name, looked_at[name])
             if trimmed.deleted:
                 return trimmed.deleted
         return []

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
+
+from wsserver.protocol.origin import Via
+from wsserver.protocol.targets import TargetType
+from wsserver.realtime.recipients import State
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2024-01-15T14:30:00.000Z"])]
 Cursor = Annotated[str, Meta(description="for the next page; null on the last one")]
@@ -193,12 +197,24 @@ class SessionMembers(Answer):
 
 
 class Published(Answer):
-    """What became of a message: connections matched, sent to, and failed."""
+    """What became of a message: connections matched, sent to, and failed; where it is kept."""
 
     message_id: str
     matched: int
     sent: int
     failed: int
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
+
+
+class SessionHistory(Answer):
+    """A page of a session's kept messages: whole pushes as sent live, ascending by offset."""
+
+    session_id: str
+    messages: list[dict[str, Any]]
+    epoch: str
+    has_more: bool
 
 
 class FieldError(Answer):
@@ -216,6 +232,9 @@ class BatchResult(Answer):
     matched: int | None = None
     sent: int | None = None
     failed: int | None = None
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
     code: str | None = None
     detail: str | None = None
     field: str | None = None
@@ -239,16 +258,82 @@ class Excluded(Answer):
     """Who would not get a message, and why."""
 
     user_id: str
-    reason: str
+    reason: Literal["excluded", "other_organization", "other_role", "offline", "not_joined"]
     connection_id: str | None = None
+    will_be_kept: Annotated[bool | None, Meta(description="true: waits until they come")] = None
 
 
 class Explanation(Answer):
-    """Who would get a message, and who would not."""
+    """Who would get a message, and who would not; of each the first 1000."""
 
     matched: int
     recipients: list[Recipient]
     excluded: list[Excluded]
+    truncated: Annotated[bool | None, Meta(description="true: there are more")] = None
+
+
+class Step(Answer):
+    """How far a message had come, and when."""
+
+    state: State
+    at: Time
+
+
+class TracedTarget(Answer):
+    """Who a message was for."""
+
+    type: TargetType
+    id: str | None = None
+
+
+class AcceptedFrom(Answer):
+    """Who published a message; null where that was the server, or is not yours to know."""
+
+    user_id: str | None
+    role: str | None
+    via: Via
+    id: Annotated[str | None, Meta(description="of the request or the connection")]
+
+
+class TracedRecipient(Answer):
+    """What became of a message with one connection, or with a user who had none."""
+
+    user_id: str
+    state: State
+    history: list[Step]
+    connection_id: str | None = None
+    reason: Annotated[str | None, Meta(description="why it was dropped, or is pending")] = None
+
+
+class TraceSummary(Answer):
+    """How many recipients there are, and in which states."""
+
+    total: int
+    pending: int
+    sent: int
+    delivered: int
+    read: int
+    dropped: int
+    expired: int
+
+
+class Trace(Answer):
+    """Where a message went."""
+
+    message_id: str
+    type: str
+    class_: Literal["live", "kept"] = field(name="class")
+    target: TracedTarget
+    accepted_at: Time
+    accepted_from: AcceptedFrom
+    recipients: list[TracedRecipient]
+    truncated: Annotated[bool, Meta(description="true: not everybody is listed")]
+    summary: TraceSummary
+    organization_id: str | None = None
+    role: str | None = None
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
 
 
 class Ticket(Answer):

@@ -18,6 +18,14 @@ async def one(context: WebContext, call: Call) -> dict[str, Any]:
     return await context.inspection.session(call.who, call.path["session_id"])
 
 
+async def history(context: WebContext, call: Call) -> dict[str, Any]:
+    """A session's kept messages."""
+    query = call.query
+    return await context.inspection.history(
+        call.who, call.path["session_id"], query.before, query.after, query.limit
+    )
+
+
 async def members(context: WebContext, call: Call) -> dict[str, Any]:
     """A session's member list."""
     return context.administration.members(call.who, call.path["session_id"])
