@@ -195,9 +195,7 @@ async def test_both_of_a_kind_in_one_transaction_are_one(line: Line) -> None:
 
 
 @pytest.mark.gen_test
-async def test_one_too_many_is_refused_at_once(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_too_many_is_refused_at_once(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append_queue, "WAITING_LIMIT", 3)
     gate = line.store.hold("append")
     accepted = [line.queue.append(drafts(1))]

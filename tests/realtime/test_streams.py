@@ -443,7 +443,7 @@ async def test_many_streams_are_exact_in_the_same_turn(node: Node) -> None:
         await node.keep(number % 5 + 1, name)
     node.restart()
     await node.keep(1, "session:s3")
-    wanted: Mapping[str, Position | None] = {name: START for name in names}
+    wanted: Mapping[str, Position | None] = dict.fromkeys(names, START)
     gate = node.store.hold("read")
     recovering = asyncio.ensure_future(
         node.streams.recover({**wanted, "user:me": None}, ME, PLENTY)
@@ -532,7 +532,7 @@ async def test_a_budget_is_shared_in_the_order_of_asking(node: Node, restart: bo
         await node.keep(2, name, payload=WIDE)
     if restart:
         node.restart()
-    wanted: dict[str, Position | None] = {name: START for name in names}
+    wanted: dict[str, Position | None] = dict.fromkeys(names, START)
     found = await node.streams.recover(wanted, ME, 700)
     reasons = [found[name].reason for name in names]
     assert reasons == [None, None, "too_far_behind"]
@@ -549,7 +549,7 @@ async def test_more_than_memory_holds_is_refused_and_not_read_again_and_again(
     for name in names:
         await node.keep(5, name, payload=WIDE)
     node.restart()
-    wanted: dict[str, Position | None] = {name: START for name in names}
+    wanted: dict[str, Position | None] = dict.fromkeys(names, START)
     found = await node.streams.recover(wanted, ME, 800)
     assert [found[name].reason for name in names] == [None] + ["too_far_behind"] * 7
     assert len(node.reads()) <= 2 * len(names)

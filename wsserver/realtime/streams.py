@@ -89,6 +89,8 @@ class Streams:
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; one that is forgotten meanwhile is taken out."""
+        self.on_unreached: Callable[[Publication], None] = _pass_over
+        """Called with each message that nobody was there for."""
         self.kept = 0
         """Messages stored since the start."""
 
@@ -109,6 +111,8 @@ class Streams:
             stream=place.stream,
             epoch=place.epoch,
             offset=place.offset,
+            sender=draft.sender,
+            expires_at=draft.expires_at,
         )
         audience = draft.audience if draft.audience != Audience() else None
         stream = self._streams.get(place.stream)
@@ -123,12 +127,16 @@ class Streams:
         self._shrink()
         self.kept += 1
         try:
-            return await self._publish(publication)
+            receipt = await self._publish(publication)
         except WsServerError as error:
             # It is stored: whoever misses it gets it on resuming.
             log.warning("stored but not published id=%s: %s", place.message_id, error)
         except Exception:
             log.exception("stored but not published id=%s", place.message_id)
+        else:
+            if not receipt.matched:
+                self.on_unreached(publication)
+            return receipt
         return Receipt()
 
     # Knowing
@@ -325,3 +333,7 @@ class Streams:
             "in_memory": len(self._streams),
             "tail_bytes": self._tail_bytes,
         }
+
+
+def _pass_over(publication: Publication) -> None:
+    """Nobody wants to know."""
