@@ -20,8 +20,10 @@ from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
+from wsserver.realtime.arrivals import Arrivals
 from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.chat_commands import ChatCommands
+from wsserver.realtime.deliveries import Deliveries, DeliverySettings
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.heartbeat import HeartbeatSettings
@@ -33,6 +35,7 @@ from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
 from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
@@ -126,6 +129,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         deflate_min_bytes=settings.compression_min_bytes,
     )
     store = StreamStore(database)
+    receipt_store = ReceiptStore(database)
     access = SessionAccess(permissions, members.is_member)
     streams = Streams(store, broker.publish, clock, tasks, replay_limit=settings.stream_limit)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
@@ -146,8 +150,23 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         ),
         clock=clock,
         streams=streams,
-        check=revocations.check,
     )
+    replay_budget = settings.queue_limit_bytes // 8 * 7
+    deliveries = Deliveries(
+        manager,
+        router,
+        store,
+        receipt_store,
+        clock,
+        tasks,
+        DeliverySettings(
+            settings.ack_timeout_s, settings.ack_retries, settings.stream_limit, replay_budget
+        ),
+    )
+    deliveries.statuses.add_listener(traces.marked)
+    streams.on_unreached = deliveries.inboxes.queued
+    router.inboxes = deliveries.inboxes
+    manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
@@ -159,11 +178,10 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         traces, hub, members, access, permissions, store, ReceiptStore(database), clock
     )
     chat = ChatCommands(manager, router, verifier, clock)
-    replay_budget = settings.queue_limit_bytes // 8 * 7
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
     manager.dispatcher = Dispatcher(
-        chat.table() | looking_back.table(),
+        chat.table() | looking_back.table() | ReceiptCommands(deliveries.receipts).table(),
         monitor.table(),
         MessageRate(settings.message_rate, settings.message_burst),
         statistics,
@@ -181,6 +199,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             broker=broker,
             poller=poller,
             streams=streams,
+            store=store,
+            deliveries=deliveries,
             manager=manager,
             traces=traces,
             members=members,

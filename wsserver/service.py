@@ -16,6 +16,8 @@ from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
+from wsserver.realtime.deliveries import Deliveries
+from wsserver.realtime.inbox_ledger import TICK_S
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
@@ -25,6 +27,7 @@ from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.streams import StreamStore
 from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -32,6 +35,7 @@ from wsserver.wire.poller import Poller
 log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S = 600.0
+SWEEP_INTERVAL_S = 2.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
@@ -48,6 +52,8 @@ class Parts:
     broker: Broker
     poller: Poller
     streams: Streams
+    store: StreamStore
+    deliveries: Deliveries
     manager: WebSocketManager
     traces: Traces
     members: Members
@@ -120,6 +126,7 @@ class Service:
             [(value, at) for kind, value, at in stored if kind == "user"],
         )
         await parts.members.load()
+        await parts.streams.load()
         await parts.broker.start()
 
     def _begin(self) -> None:
@@ -127,6 +134,8 @@ class Service:
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
+            ("inboxes", TICK_S, self._parts.deliveries.inboxes.advance),
+            ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
@@ -149,6 +158,7 @@ class Service:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
         await self._parts.streams.finish()
+        await self._parts.deliveries.receipts.settle()
         await self.tasks.cancel()
         await self._parts.broker.stop()
         await self._parts.keys.close()
@@ -231,4 +241,8 @@ class Service:
         )
 
     async def _prune(self) -> None:
-        await self._parts.upkeep.run(self._clock.wall())
+        now = self._clock.wall()
+        await self._parts.upkeep.run(now)
+        pruned = await self._parts.store.prune(now)
+        if pruned.epoch is not None:
+            self._parts.streams.forget_all(pruned.epoch)

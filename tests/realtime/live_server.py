@@ -23,9 +23,11 @@ from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
+from wsserver.realtime.arrivals import Arrivals
 from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.chat_commands import ChatCommands
 from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.deliveries import Deliveries, DeliverySettings
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.heartbeat import HeartbeatSettings
@@ -36,6 +38,7 @@ from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManag
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
 from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
@@ -70,6 +73,7 @@ class Live:
         limits: ConnectionLimits | None = None,
         rate: MessageRate | None = None,
         queue_limit_bytes: int = 1024 * 1024,
+        stream_limit: int = 1000,
     ) -> None:
         self.clock = clock
         self.tasks = Tasks()
@@ -110,7 +114,23 @@ class Live:
             limits=limits or ConnectionLimits(),
             clock=clock,
             streams=self.streams,
-            check=self.revocations.check,
+        )
+        budget_bytes = queue_limit_bytes // 8 * 7
+        self.receipt_store = ReceiptStore(self.database)
+        self.deliveries = Deliveries(
+            manager,
+            self.router,
+            self.store,
+            self.receipt_store,
+            clock,
+            self.tasks,
+            DeliverySettings(stream_limit=stream_limit, budget_bytes=budget_bytes),
+        )
+        self.deliveries.statuses.add_listener(self.traces.marked)
+        self.streams.on_unreached = self.deliveries.inboxes.queued
+        self.router.inboxes = self.deliveries.inboxes
+        manager.arrivals = Arrivals(
+            self.streams, self.deliveries.inboxes, self.access, self.revocations.check
         )
         self.inspection = Inspection(manager, self.permissions, self.streams)
         self.publishing = Publishing(
@@ -139,7 +159,8 @@ class Live:
         )
         self.handlers = (
             ChatCommands(manager, self.router, self.verifier, clock).table()
-            | StreamCommands(manager.sessions, self.streams, queue_limit_bytes // 8 * 7).table()
+            | StreamCommands(manager.sessions, self.streams, budget_bytes).table()
+            | ReceiptCommands(self.deliveries.receipts).table()
         )
         self.monitor_handlers = MonitorCommands(
             manager.monitors, self.inspection, self.publishing, self.administration
@@ -160,10 +181,12 @@ class Live:
     async def start(self) -> None:
         await self.database.open()
         await self.members.load()
+        await self.streams.load()
 
     async def stop(self) -> None:
         self.poller.close()
         await self.streams.finish()
+        await self.deliveries.receipts.settle()
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()

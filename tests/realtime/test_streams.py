@@ -264,7 +264,7 @@ async def test_a_head_read_before_all_was_forgotten_is_not_believed(node: Node) 
     opening = asyncio.ensure_future(node.streams.open(S1))
     await gate.reached()
     node.store.epochs[S1] = "epoch_2"
-    node.streams.forget_all()
+    node.streams.forget_all("epoch_2")
     node.store.release("headed")
     assert (await opening).epoch == "epoch_2"
 
@@ -427,7 +427,7 @@ async def test_whoever_comes_whenever_misses_nothing_and_gets_nothing_twice(node
 
     async def forgetter() -> None:
         for _ in range(20):
-            node.streams.forget_all()
+            node.streams.forget_all("epoch_2")
             await settle()
 
     await asyncio.gather(
@@ -587,7 +587,7 @@ async def test_the_bytes_in_memory_are_counted_exactly(
         if number % 3 == 0:
             await node.streams.recover({f"session:s{number % 5}": None}, ME, PLENTY)
         if number % 5 == 0:
-            node.streams.forget_all()
+            node.streams.forget_all("epoch_2")
             head = (await node.streams.open(name)).head
             position = Position(EPOCH, max(0, head - 9))
             await node.streams.recover({name: position}, ME, PLENTY)

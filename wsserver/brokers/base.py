@@ -35,6 +35,10 @@ class Publication(Struct, frozen=True):
     """Where it is kept; empty for a live message."""
     epoch: str = ""
     offset: int = 0
+    sender: str | None = None
+    """User id of whom to tell what becomes of it; None: nobody."""
+    expires_at: float = 0.0
+    """When a kept message runs out; seconds since the epoch."""
 
 
 class Receipt(Struct, frozen=True):

@@ -75,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that a stream keeps."""
     stream_retention_s: Seconds = 86_400.0
     inbox_retention_s: Seconds = 604_800.0
+    ack_timeout_s: Seconds = 10.0
+    ack_retries: Annotated[int, Meta(ge=0)] = 3
 
     snapshot_interval_s: Seconds = 60.0
     snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0

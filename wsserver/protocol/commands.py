@@ -15,7 +15,10 @@ Ref = str | int
 MAX_REF_LENGTH = 64
 MAX_HISTORY = 200
 MAX_STREAMS = 100
+MAX_IDS = 1000
 _ABSENT = object()
+
+MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class Command(Struct, forbid_unknown_fields=True):
@@ -78,6 +81,20 @@ class Resume(Command):
     streams: Annotated[dict[StreamName, Position], Meta(min_length=1, max_length=MAX_STREAMS)]
 
 
+class Ack(Command):
+    """Messages have been received: those with these ids, or all of a stream up to an offset."""
+
+    ids: MessageIds | UnsetType = UNSET
+    stream: StreamName | UnsetType = UNSET
+    offset: Offset | UnsetType = UNSET
+
+
+class Read(Command):
+    """Messages have been seen by the user."""
+
+    ids: MessageIds
+
+
 class Presence(Command):
     """Ask who is in a session."""
 
@@ -129,6 +146,8 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "leave_session": LeaveSession,
     "send_message": SendMessage,
     "typing": Typing,
+    "ack": Ack,
+    "read": Read,
     "presence": Presence,
     "history": History,
     "resume": Resume,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+from msgspec.json import Decoder
 
 from wsserver.errors import ValidationFailed, WsServerError
 from wsserver.protocol.commands import Ref
@@ -93,6 +94,13 @@ class UserStatusUpdate(_Fields):
     connections: Annotated[int, Meta(ge=0)] = 0
 
 
+class _OfSession(Struct):
+    session_id: str | None = None
+
+
+_SESSION = Decoder(_OfSession)
+
+
 class Custom(_Fields):
     """Any type that is not reserved."""
 
@@ -147,6 +155,16 @@ def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
         epoch.encode(),
         offset,
     )
+
+
+def redelivered(push: bytes) -> bytes:
+    """The same push, saying that it was sent before."""
+    return push[:-1] + b',"redelivered":true}'
+
+
+def session_of(push: bytes) -> str | None:
+    """The ``session_id`` that a push names; None: it names none."""
+    return _SESSION.decode(push).session_id
 
 
 def reply(type_: str, ref: Ref | None, **members: Any) -> bytes:

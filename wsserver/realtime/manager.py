@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
@@ -17,13 +17,13 @@ from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
+from wsserver.realtime.arrivals import Arrival, Arrivals
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus, Handler
 from wsserver.realtime.expiry import TokenExpiry
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
-from wsserver.realtime.keeping import INBOX, SESSION
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.monitors import Monitors
@@ -31,7 +31,6 @@ from wsserver.realtime.presence import Presence
 from wsserver.realtime.router import Router
 from wsserver.realtime.sessions import Sessions
 from wsserver.realtime.statistics import Statistics
-from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
@@ -64,22 +63,15 @@ class Newcomer:
     """Window of the compression that was agreed on, as a power of two; 0: none was."""
 
 
-class Arrival(NamedTuple):
-    """Where a newcomer's streams stand in the turn of the loop in which it is let in."""
-
-    inbox: Recovery
-    session: Recovery | None
-    """Of the session that the connection is bound to."""
-
-
 class WebSocketManager:
     """Owns the live connections: ``connect``, ``disconnect``, ``send_to_user``, and so on.
 
     The collaborators are built by ``app.build()``; ``dispatcher`` is set there too, as its
-    handlers need the manager first.
+    handlers need the manager first, and so is ``arrivals``, as inboxes tell its monitors.
     """
 
     dispatcher: Dispatcher
+    arrivals: Arrivals
 
     def __init__(
         self,
@@ -95,7 +87,6 @@ class WebSocketManager:
         limits: ConnectionLimits,
         clock: Clock,
         streams: Streams,
-        check: Callable[[Claims], None],
     ) -> None:
         self.hub = hub
         self.events = events
@@ -109,8 +100,6 @@ class WebSocketManager:
         self._router = router
         self._poller = poller
         self._clock = clock
-        self._streams = streams
-        self._check = check
         self._expiry = TokenExpiry()
 
     # The indexes, by the names that the product has always had
@@ -152,52 +141,37 @@ class WebSocketManager:
         which is closed then.
         """
         self.admit(newcomer.claims)
-        arrival = self._arrival(newcomer)
-        while arrival is None:
-            await self._open_streams(newcomer)
-            # Time has passed: what let it in may not hold any more.
-            self._check(newcomer.claims)
-            self.admit(newcomer.claims)
-            if newcomer.session_id is not None:
-                self.sessions.access.require(newcomer.claims, newcomer.session_id)
-            arrival = self._arrival(newcomer)
+        async with self.arrivals.of(newcomer.claims, newcomer.session_id, self.admit) as arrival:
+            return self._let_in(fd, newcomer, arrival, response, received)
+
+    def _let_in(
+        self, fd: int, newcomer: Newcomer, arrival: Arrival, response: bytes, received: bytes
+    ) -> ConnectionInfo:
         if self._is_at_limit(newcomer.claims.sub):
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
-        greeting = response + build_frame(self._established(connection, arrival))
+        greeting = build_frame(self._established(connection, arrival))
+        waiting = self.arrivals.inboxes.welcome(connection, arrival.waiting)
         connection.websocket = self._poller.adopt(
             fd,
             connection,
             first=received,
-            greeting=greeting,
+            greeting=b"".join((response, greeting, *waiting)),
             deflate_bits=newcomer.deflate_bits,
         )
         is_first = self.hub.add(connection)
         self.statistics.connects += 1
-        self.statistics.messages_sent += 1
+        self.statistics.messages_sent += 1 + len(waiting)
         self.heartbeat.add(connection)
         self._expiry.add(connection)
         self._announce(connection, is_first, arrival)
+        self.arrivals.inboxes.greeted(connection, arrival.waiting)
         return connection
 
     def is_expected(self, newcomer: Newcomer) -> bool:
         """Can ``connect`` take it in without asking the storage for anything?"""
-        return self._arrival(newcomer) is not None
-
-    def _arrival(self, newcomer: Newcomer) -> Arrival | None:
-        """Where the newcomer's streams stand, if that is in memory."""
-        claims, session_id = newcomer.claims, newcomer.session_id
-        inbox = self._streams.recover_now(INBOX + claims.sub, None, claims, 0)
-        if inbox is None or session_id is None:
-            return Arrival(inbox, None) if inbox is not None else None
-        joined = self._streams.recover_now(SESSION + session_id, None, claims, 0)
-        return Arrival(inbox, joined) if joined is not None else None
-
-    async def _open_streams(self, newcomer: Newcomer) -> None:
-        await self._streams.open(INBOX + newcomer.claims.sub)
-        if newcomer.session_id is not None:
-            await self._streams.open(SESSION + newcomer.session_id)
+        return self.arrivals.is_expected(newcomer.claims, newcomer.session_id)
 
     def _register(self, newcomer: Newcomer) -> ConnectionInfo:
         wall = self._clock.wall()
@@ -226,7 +200,11 @@ class WebSocketManager:
             heartbeat_interval=settings.interval_s,
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
-            inbox={"epoch": arrival.inbox.epoch, "offset": arrival.inbox.offset, "pending": 0},
+            inbox={
+                "epoch": arrival.inbox.epoch,
+                "offset": arrival.inbox.offset,
+                "pending": arrival.waiting.count,
+            },
             protocol=connection.protocol,
         )
 
@@ -348,6 +326,7 @@ class WebSocketManager:
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
         self.heartbeat.give_up(connection)
+        self.arrivals.inboxes.forget(connection)
         log.info(
             "closed connection=%s user=%s code=%d reason=%s",
             connection.connection_id,

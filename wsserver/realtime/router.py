@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from wsserver.brokers.base import Broker, Publication, Receipt
 from wsserver.clock import Clock, rfc3339
@@ -44,11 +44,27 @@ SELECT: dict[TargetType, Select] = {
 }
 
 
+class KeptDeliveries(Protocol):
+    """What is done about kept messages besides writing them: the inboxes'."""
+
+    def admitted(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> list[ConnectionInfo]:
+        """Those of a user's connections that are to get a message live."""
+        ...
+
+    def delivered(self, publication: Publication, connections: Sequence[ConnectionInfo]) -> None:
+        """A kept message was written to these."""
+
+
 class Router:
     """Encodes each message once, hands it to the broker, and delivers what the broker brings.
 
     ``send`` and ``post`` are what the rest of the program calls; ``deliver`` is the broker's.
+    ``inboxes`` is set by ``app.build()``, as they write through the router.
     """
+
+    inboxes: KeptDeliveries
 
     def __init__(
         self,
@@ -108,9 +124,30 @@ class Router:
         if transports:
             self._write(transports, push(type_, rfc3339(self._clock.wall()), **members))
 
+    def give(self, connection: ConnectionInfo, text: bytes) -> bool:
+        """Write a push that is encoded already to one connection of this node; was it written?"""
+        return connection.is_alive and self._write([connection.websocket], text).sent == 1
+
     def deliver(self, publication: Publication) -> Receipt:
         """Write a publication to this node's connections."""
-        transports = list(map(_websocket, self.select(publication)))
+        if publication.stream:
+            return self._deliver_kept(publication)
+        return self._deliver_to(publication, self.select(publication))
+
+    def _deliver_kept(self, publication: Publication) -> Receipt:
+        """The same for a kept message; who is given it from storage counts as having got it."""
+        selected = connections = list(self.select(publication))
+        if publication.target.type is TargetType.USER:
+            connections = self.inboxes.admitted(publication, selected)
+        receipt = self._deliver_to(publication, connections)
+        self.inboxes.delivered(publication, connections)
+        others = len(selected) - len(connections)
+        return receipt + Receipt(others, others)
+
+    def _deliver_to(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> Receipt:
+        transports = list(map(_websocket, connections))
         receipt = self._write(transports, publication.payload) if transports else Receipt()
         if publication.message_id:
             self._traces.delivered(publication)

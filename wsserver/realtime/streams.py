@@ -19,6 +19,7 @@ from wsserver.protocol.types import Position
 from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.audience import Audience
+from wsserver.realtime.catalogue import LIMIT, Catalogue
 from wsserver.realtime.history import History
 from wsserver.realtime.single_flight import SingleFlight
 from wsserver.realtime.stream import (
@@ -46,6 +47,10 @@ class Store(append_queue.Store, history.Store, Protocol):
 
     async def head(self, stream: str) -> Head:
         """Where a stream stands."""
+        ...
+
+    async def names(self, limit: int) -> tuple[str, list[str]]:
+        """The epoch of streams that are not there, and the names of those that are."""
         ...
 
     async def organizations(self, stream: str) -> set[str]:
@@ -84,17 +89,26 @@ class Streams:
         self.replay_limit = replay_limit
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._tail_bytes = 0
+        self._catalogue = Catalogue()
         self._queue = AppendQueue(store, self._announce, clock, tasks)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; one that is forgotten meanwhile is taken out."""
+        self.on_unreached: Callable[[Publication], None] = _pass_over
+        """Called with each message that nobody was there for."""
         self.kept = 0
         """Messages stored since the start."""
 
+    async def load(self) -> None:
+        """Read which streams there are; to be called before the first connection."""
+        self._catalogue.load(*await self._store.names(LIMIT + 1))
+
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
         """Store drafts together, in their order, then publish them; see ``AppendQueue.append``."""
-        return self._queue.append(drafts)
+        outcomes = self._queue.append(drafts)
+        self._catalogue.add([draft.stream for draft in drafts])
+        return outcomes
 
     async def finish(self) -> None:
         """Wait until everything that was accepted is stored and published, or has failed."""
@@ -109,6 +123,8 @@ class Streams:
             stream=place.stream,
             epoch=place.epoch,
             offset=place.offset,
+            sender=draft.sender,
+            expires_at=draft.expires_at,
         )
         audience = draft.audience if draft.audience != Audience() else None
         stream = self._streams.get(place.stream)
@@ -123,12 +139,16 @@ class Streams:
         self._shrink()
         self.kept += 1
         try:
-            return await self._publish(publication)
+            receipt = await self._publish(publication)
         except WsServerError as error:
             # It is stored: whoever misses it gets it on resuming.
             log.warning("stored but not published id=%s: %s", place.message_id, error)
         except Exception:
             log.exception("stored but not published id=%s", place.message_id)
+        else:
+            if not receipt.matched:
+                self.on_unreached(publication)
+            return receipt
         return Receipt()
 
     # Knowing
@@ -148,6 +168,8 @@ class Streams:
             if stream is not None:
                 self._streams.move_to_end(name)
                 return stream
+            if self._catalogue.lacks(name):
+                return self._remember(name, self._catalogue.epoch, 0)
             if self._queue.has(name):
                 await self._queue.progress()
             else:
@@ -184,8 +206,9 @@ class Streams:
         ):
             self._forget(next(iter(self._streams)))
 
-    def forget_all(self) -> None:
+    def forget_all(self, epoch: str) -> None:
         """Read positions anew: storage has given streams without messages another epoch."""
+        self._catalogue.epoch = epoch
         self._asked.clear()
         self._streams.clear()
         self._tail_bytes = 0
@@ -198,6 +221,8 @@ class Streams:
         """``recover`` for one stream, where memory is enough for it; otherwise None."""
         stream = self._streams.get(name)
         if stream is None:
+            if since is None and self._catalogue.lacks(name):
+                return Recovery(self._catalogue.epoch, 0, [], None)
             return None
         self._streams.move_to_end(name)
         if since is None:
@@ -325,3 +350,7 @@ class Streams:
             "in_memory": len(self._streams),
             "tail_bytes": self._tail_bytes,
         }
+
+
+def _pass_over(publication: Publication) -> None:
+    """Nobody wants to know."""
