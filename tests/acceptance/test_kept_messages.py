@@ -74,7 +74,7 @@ def test_a_message_is_acknowledged_with_its_place(connect: Connect) -> None:
 def test_a_kept_publish_says_where_it_is(
     server: RunningServer, connect: Connect, path: str, body: Json, stream: str
 ) -> None:
-    reader = in_room(connect, "u1")
+    reader = in_room(connect, "u1", v1=False)  # for whom it is delivered once it is written
     before = len(stored(server))
     answer = server.post(path, body).ok
     assert answer["stream"] == stream
@@ -92,14 +92,14 @@ def test_a_kept_publish_says_where_it_is(
         ("/broadcast", {"type": "news", "data": 1}),
         ("/broadcast", {"type": "new_message", "content": "a", "session_id": "room"}),
         ("/sessions/room/messages", {"type": "new_message", "content": "a", "keep": False}),
-        ("/users/u1/messages", {"type": "news"}),
+        ("/users/live/messages", {"type": "news"}),
         ("/messages", {"type": "news", "target": {"type": "organization", "id": "acme"}}),
     ],
 )
 def test_a_live_publish_is_nowhere(
     server: RunningServer, connect: Connect, path: str, body: Json
 ) -> None:
-    reader = in_room(connect, "u1", organization_id="acme")
+    reader = in_room(connect, "live", organization_id="acme")
     before = stored(server)
     answer = server.post(path, body).ok
     assert not {"stream", "epoch", "offset"} & set(answer)

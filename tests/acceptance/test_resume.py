@@ -140,12 +140,12 @@ def test_who_is_no_member_any_more_gets_nothing_more(
 
 def test_a_bound_client_comes_back(server: RunningServer, connect: Connect) -> None:
     path = "/ws/chat/session/bound"
-    client = connect("u1", path, sessions=["bound"])
+    client = connect("bound", path, sessions=["bound"])
     joined = client.push("session_joined")
     assert (joined["offset"], joined["recovered"], joined["messages"]) == (0, False, [])
     publish(server, "bound", 3)
     client.close()
-    back = connect("u1", path, sessions=["bound"])
+    back = connect("bound", path, sessions=["bound"])
     assert back.push("session_joined")["offset"] == 3
     streams = {"session:bound": since(joined)}
     answer = back.call("resume", streams=streams)["streams"]["session:bound"]
