@@ -206,6 +206,7 @@ async def test_to_open_waits_for_what_is_stored_and_not_published(node: Node) ->
     opening = asyncio.ensure_future(node.streams.open(S1))
     await settle()
     assert not opening.done()
+    assert node.store.calls == []  # it would be asked in vain, again and again
     node.store.release("committed")
     stream = await opening
     assert (stream.head, node.broker.of(S1)) == (3, [1, 2, 3])
@@ -239,6 +240,18 @@ async def test_a_head_that_is_old_when_it_comes_is_asked_again(node: Node) -> No
     node.store.release("committed")
     assert (await opening).head == 1
     await kept
+
+
+@pytest.mark.gen_test
+async def test_a_head_that_is_old_does_not_replace_what_is_known(node: Node) -> None:
+    gate = node.store.hold("headed")
+    opening = asyncio.ensure_future(node.streams.open(S1))
+    await gate.reached()
+    await node.keep(2)
+    node.store.release("headed")
+    assert (await opening).head == 2
+    await node.recovers(0, range(1, 3))
+    assert node.reads() == []
 
 
 @pytest.mark.gen_test

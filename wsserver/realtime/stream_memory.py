@@ -15,8 +15,8 @@ TAILS_LIMIT_BYTES = 64 * 1024 * 1024
 class StreamMemory:
     """Streams by name. Positions and messages are forgotten apart: positions are small.
 
-    ``tail_limit``: messages of one stream; ``on_forgotten``: told the name of a stream whose
-    position is not in memory any more.
+    ``tail_limit``: messages of one stream; ``on_forgotten``: told the name of a stream that is
+    forgotten or remembered anew.
     """
 
     def __init__(self, tail_limit: int, on_forgotten: Callable[[str], object]) -> None:

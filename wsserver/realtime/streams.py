@@ -88,14 +88,14 @@ class Streams:
         self._publish = publish
         self._clock = clock
         self.replay_limit = replay_limit
-        self._memory = StreamMemory(replay_limit, self._forgotten)
+        self._memory = StreamMemory(replay_limit, self._outdate)
         self._catalogue = Catalogue()
         self._queue = AppendQueue(store, self._announce, clock, tasks)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
         self._asked: dict[str, object] = {}
-        """Streams whose heads are being read; one that is forgotten meanwhile is taken out."""
+        """Streams whose heads are being read; one of which memory changes is taken out."""
         self.on_unreached: Callable[[Publication], None] = _pass_over
         """Called with each message that nobody was there for."""
         self.kept = 0
@@ -178,10 +178,10 @@ class Streams:
             head = await self._store.head(name)
         finally:
             is_current = self._asked.pop(name, None) is asked
-        if is_current and self._memory.peek(name) is None and not self._queue.has(name):
+        if is_current and not self._queue.has(name):
             self._memory.remember(name, head.epoch, head.offset)
 
-    def _forgotten(self, name: str) -> None:
+    def _outdate(self, name: str) -> None:
         self._asked.pop(name, None)
 
     def forget_all(self, epoch: str) -> None:
