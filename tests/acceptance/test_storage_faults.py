@@ -63,9 +63,12 @@ def test_a_fault_refuses_what_needs_storage_and_nothing_else_and_passes(
     alice.rest()
 
     fault.begin(server)
+    alice.send("send_message", session_id="s1", content="w" * 20_000)
     for refused in what_needs_storage(server):
         assert refused.problem == fault.refusal
         assert int(refused.headers["retry-after"]) > 0
+    error = alice.reply()["error"]
+    assert (error["code"], error["temporary"]) == (fault.refusal[1], True)
     assert bob.rest() == []
 
     health = server.request("GET", f"{API}/health")
