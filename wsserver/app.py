@@ -166,6 +166,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     context = WebContext(
         settings=settings,
         clock=clock,
+        tasks=tasks,
         verifier=verifier,
         permissions=permissions,
         tickets=tickets,

@@ -19,6 +19,7 @@ from wsserver.realtime.publishing import Publishing
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.tasks import Tasks
 from wsserver.web.documents import Documents
 from wsserver.web.proxies import Proxies
 from wsserver.web.traffic import Traffic
@@ -31,6 +32,7 @@ class WebContext:
 
     settings: Settings
     clock: Clock
+    tasks: Tasks
     verifier: TokenVerifier
     permissions: Permissions
     tickets: Tickets

@@ -1,0 +1,330 @@
+"""Serves plain API requests straight from their sockets; all else is the full HTTP server's."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tornado.ioloop import IOLoop
+
+from wsserver.errors import WsServerError
+from wsserver.web.access_log import log_answer
+from wsserver.web.base import SLOW_READER_S
+from wsserver.web.context import WebContext
+from wsserver.web.endpoint import Endpoint, Reply
+from wsserver.web.exchange import Asked, Exchange, identify, note_failure
+from wsserver.web.heads import END, read_head
+from wsserver.web.paths import Paths
+from wsserver.web.problems import InternalError, RequestTimeout, problem_reply
+from wsserver.web.responses import response_bytes
+from wsserver.wire.readiness import READ, WRITE, best_readiness
+from wsserver.wire.sockets import set_nodelay
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 64 * 1024
+HEAD_LIMIT_BYTES = 8192
+BODY_LIMIT_BYTES = 64 * 1024
+"""Larger bodies are the full server's, which can refuse them while they are being sent."""
+SWEEPS_PER_TIMEOUT = 4
+
+_LENGTH = re.compile(r"[0-9]{1,8}")
+_USUAL_CONNECTION = frozenset({"", "keep-alive", "close"})
+
+Serve = Callable[[socket.socket, tuple[Any, ...], bytes], None]
+
+
+@dataclass(slots=True)
+class Request:
+    """A request whose head has been read."""
+
+    endpoint: Endpoint
+    asked: Asked
+    body_at: int
+    """Where its body begins in what has been received."""
+    end: int
+    """Where it ends."""
+    started: float
+    is_last: bool
+    """Does the client want the connection closed behind the answer?"""
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A connection that has sent nothing but plain requests so far."""
+
+    socket: socket.socket
+    fd: int
+    address: tuple[Any, ...]
+    interest: int = 0
+    """What it is watched for; 0 while it is not."""
+    deadline: float | None = None
+    """When its patience or ours ends; None while it waits for us."""
+    request: Request | None = None
+    """The one under way, from its head to its answer."""
+    received: bytearray = field(default_factory=bytearray)
+    """What has come of that request."""
+    unsent: bytes = b""
+    """What the client has not fetched of the answer."""
+    is_last: bool = False
+    """Is the connection to be closed behind it?"""
+
+
+class PlainHttp:
+    """The connections of API clients that send one plain HTTP/1.1 request after the other.
+
+    Plain is what programs send: a path and method of the route table, a Host that names us, a body
+    of known, moderate size, nothing that a browser or an upgrade adds. What becomes of it is
+    decided where it always is (``Exchange``); only Tornado's way there and back is saved, which
+    costs more than the rest together. At the first request that is not plain, the connection goes
+    to the full HTTP server (``serve``) with what was read of it, and stays there.
+
+    Silent connections are closed after ``handshake_timeout_s``, or a quarter more.
+    """
+
+    def __init__(self, context: WebContext, paths: Paths, serve: Serve) -> None:
+        self._context = context
+        self._paths = paths
+        self._serve = serve
+        self._clients: dict[int, Client] = {}
+        self._readiness = best_readiness(IOLoop.current(), self._on_ready)
+        self._timer: object | None = None
+        self._is_closed = False
+        self._is_cut = False
+
+    def receive(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        """Take a non-blocking socket that has something to read."""
+        client = Client(connection, connection.fileno(), address)
+        self._clients[client.fd] = client
+        set_nodelay(client.fd)
+        if self._timer is None:
+            self._arm()
+        self._await(client, READ, self._context.settings.handshake_timeout_s)
+        self._read(client)
+
+    def close(self) -> None:
+        """Close the connections without a request under way; the others follow their answers."""
+        self._is_closed = True
+        for client in tuple(self._clients.values()):
+            if client.request is None and not client.unsent:
+                self._drop(client)
+
+    def cut(self) -> None:
+        """Close the connections that are left, and stop watching."""
+        for client in tuple(self._clients.values()):
+            self._drop(client)
+        if self._timer is not None:
+            IOLoop.current().remove_timeout(self._timer)
+            self._timer = None
+        if not self._is_cut:
+            self._is_cut = True
+            self._readiness.close()
+
+    # Reading
+
+    def _on_ready(self, ready: list[tuple[int, int]]) -> None:
+        for fd, _ in ready:
+            client = self._clients.get(fd)
+            if client is None:
+                continue
+            if client.deadline is None:  # it has gone, or does not wait for its answer
+                self._readiness.forget(fd)
+                client.interest = 0
+            elif client.unsent:
+                self._send(client, client.unsent)
+            else:
+                self._read(client)
+
+    def _read(self, client: Client) -> None:
+        try:
+            data = client.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        client.received += data
+        if client.request is None:
+            client.request = self._understand(client)
+            if client.request is None:
+                self._hand_over(client)
+                return
+            self._context.traffic.begin(client)
+        missing = client.request.end - len(client.received)
+        if missing < 0:  # another one behind it
+            self._context.traffic.end(client)
+            self._hand_over(client)
+        elif missing == 0:
+            self._start(client, client.request)
+
+    def _understand(self, client: Client) -> Request | None:
+        """Read a head; None if it is for the full server."""
+        length = client.received.find(END, 0, HEAD_LIMIT_BYTES)
+        head = read_head(bytes(client.received[:length])) if length >= 0 else None
+        if head is None or "%" in head.path or "Origin" in head or "Upgrade" in head:
+            return None
+        found = self._paths.find(head.method, head.path)
+        said = head.get("Connection").lower()
+        size = _size(head.get("Content-Length", "0"))
+        if found is None or said not in _USUAL_CONNECTION or size is None:
+            return None
+        context = self._context
+        if not context.hosts.allows(head.get("Host")):
+            return None
+        peer = client.address[0]
+        request_id, remote_ip = identify(context, head, peer)
+        asked = Asked(
+            method=head.method,
+            path=head.path,
+            query=head.query,
+            headers=head,
+            peer=peer,
+            request_id=request_id,
+            remote_ip=remote_ip,
+            parts=found.parts,
+        )
+        body_at = length + len(END)
+        started = context.clock.monotonic()
+        return Request(found.endpoint, asked, body_at, body_at + size, started, said == "close")
+
+    def _hand_over(self, client: Client) -> None:
+        """Let the full server begin again with the request, and keep the connection."""
+        self._forget(client)
+        self._serve(client.socket, client.address, bytes(client.received))
+
+    # Answering
+
+    def _start(self, client: Client, request: Request) -> None:
+        client.deadline = None
+        body = bytes(client.received[request.body_at :])
+        self._context.tasks.spawn(self._answer(client, request, body), name="request")
+
+    async def _answer(self, client: Client, request: Request, body: bytes) -> None:
+        try:
+            self._finish(client, request, await self._reply(request, body))
+        except BaseException:  # cancelled, as when the server stops: nobody will answer
+            self._drop(client)
+            self._context.traffic.end(client)
+            raise
+
+    async def _reply(self, request: Request, body: bytes) -> Reply:
+        asked = request.asked
+        try:
+            exchange = Exchange(self._context, request.endpoint, asked)
+            await exchange.check()
+            return await exchange.respond(body)
+        except WsServerError as error:
+            return problem_reply(error, asked.request_id)
+        except Exception as error:  # noqa: BLE001 - the edge; it is logged
+            note_failure(self._context, asked.method, asked.path, asked.request_id, error)
+            return problem_reply(InternalError(), asked.request_id)
+
+    def _finish(
+        self, client: Client, request: Request, reply: Reply, *, is_last: bool = False
+    ) -> None:
+        """Answer, and count it."""
+        context, asked = self._context, request.asked
+        client.request = None
+        client.received.clear()
+        client.is_last = is_last or request.is_last or self._is_closed
+        if self._clients.get(client.fd) is client:
+            wall = context.clock.wall()
+            self._send(
+                client, response_bytes(reply, asked.request_id, wall, is_last=client.is_last)
+            )
+        log_answer(
+            context.traffic,
+            asked.method,
+            request.endpoint.path,
+            asked.path,
+            reply.status,
+            context.clock.monotonic() - request.started,
+            asked.remote_ip,
+            asked.request_id,
+        )
+        context.traffic.end(client)
+
+    def _send(self, client: Client, data: bytes) -> None:
+        try:
+            sent = client.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(client)
+            return
+        if sent < len(data):
+            patience_s = None if client.unsent else SLOW_READER_S
+            client.unsent = data[sent:]
+            self._await(client, WRITE, patience_s)
+        elif client.is_last:
+            self._drop(client)
+        else:
+            client.unsent = b""
+            self._await(client, READ, self._context.settings.handshake_timeout_s)
+
+    # Waiting
+
+    def _await(self, client: Client, interest: int, patience_s: float | None) -> None:
+        """Wait for a client, at most this long; None: until the deadline that it has."""
+        if patience_s is not None:
+            client.deadline = self._context.clock.monotonic() + patience_s
+        if client.interest == interest:
+            return
+        try:
+            if client.interest:
+                self._readiness.change(client.fd, interest)
+            else:
+                self._readiness.watch(client.fd, interest)
+        except OSError as error:
+            log.warning("connection not watched: %s", error)
+            self._drop(client)
+            return
+        client.interest = interest
+
+    def _arm(self) -> None:
+        delay_s = self._context.settings.handshake_timeout_s / SWEEPS_PER_TIMEOUT
+        self._timer = IOLoop.current().call_later(delay_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Part with those who have had their time."""
+        self._timer = None
+        now = self._context.clock.monotonic()
+        for client in tuple(self._clients.values()):
+            if client.deadline is None or now < client.deadline:
+                continue
+            request = client.request
+            if request is None:
+                self._drop(client)
+            else:
+                error = RequestTimeout("the body did not arrive in time")
+                reply = problem_reply(error, request.asked.request_id)
+                self._finish(client, request, reply, is_last=True)
+        if self._clients:
+            self._arm()
+
+    def _drop(self, client: Client) -> None:
+        self._forget(client)
+        client.socket.close()
+        if client.request is not None and client.deadline is not None:  # nobody will end it
+            self._context.traffic.end(client)
+
+    def _forget(self, client: Client) -> None:
+        if self._clients.get(client.fd) is client:
+            del self._clients[client.fd]
+            if client.interest:
+                self._readiness.forget(client.fd)
+                client.interest = 0
+
+
+def _size(content_length: str) -> int | None:
+    """The number of bytes, None if it is too large or no number."""
+    if _LENGTH.fullmatch(content_length) is None:
+        return None
+    size = int(content_length)
+    return size if size <= BODY_LIMIT_BYTES else None
