@@ -6,6 +6,7 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _RANDOM_BITS = 50
 
 
@@ -18,6 +19,7 @@ class IdFactory:
 
     def __init__(self) -> None:
         self._millis = 0
+        self._millis_text = _base32(0)
         self._tail = 0
 
     def __call__(self, prefix: str, wall: float | None = None) -> str:
@@ -25,18 +27,19 @@ class IdFactory:
         millis = int((time.time() if wall is None else wall) * 1000)
         if millis > self._millis:
             self._millis = millis
+            self._millis_text = _base32(millis)
             self._tail = secrets.randbits(_RANDOM_BITS - 1)  # half the range left to count up in
         else:
             self._tail += 1
-        return f"{prefix}_{_base32(self._millis, 10)}{_base32(self._tail, 10)}"
+        return f"{prefix}_{self._millis_text}{_base32(self._tail)}"
 
 
-def _base32(number: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        digits.append(_ALPHABET[number & 31])
-        number >>= 5
-    return "".join(reversed(digits))
+def _base32(number: int) -> str:
+    """The last ten digits, two at a time."""
+    return (
+        f"{_PAIRS[number >> 40 & 1023]}{_PAIRS[number >> 30 & 1023]}{_PAIRS[number >> 20 & 1023]}"
+        f"{_PAIRS[number >> 10 & 1023]}{_PAIRS[number & 1023]}"
+    )
 
 
 new_id = IdFactory()

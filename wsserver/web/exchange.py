@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from msgspec import Struct
 
-from wsserver.errors import BadJson, BadRequest, Draining, UnsupportedMediaType
+from wsserver.errors import BadJson, BadRequest, Draining, Forbidden, UnsupportedMediaType
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
 from wsserver.identity.ids import is_id
@@ -149,16 +148,19 @@ class Exchange:
             return None
         actor = Actor(await self._claims(), asked.remote_ip, asked.request_id)
         if endpoint.access != SIGNED_IN:
-            with self._noting_denials(actor):
+            try:
                 self._context.permissions.require(actor.claims, endpoint.access)
+            except Forbidden as error:
+                self._note_denial(actor, error)
+                raise
         return actor
 
-    def _noting_denials(self, actor: Actor) -> AbstractContextManager[None]:
+    def _note_denial(self, actor: Actor, error: Forbidden) -> None:
         """Put a refused action into the audit trail; of its target only the path is known yet."""
-        if not self._endpoint.action:
-            return nullcontext()
-        trail = Trail(self._context.audit, self._context.clock)
-        return trail.denials(actor, self._endpoint.action, _target_in(self._asked.parts))
+        action, target = self._endpoint.action, _target_in(self._asked.parts)
+        if action:
+            trail = Trail(self._context.audit, self._context.clock)
+            trail.record(actor, action, target, error.code)
 
     async def _claims(self) -> Claims:
         credential = extract_credential(

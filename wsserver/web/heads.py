@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*?)(?:\?([!-~]*))? HTTP/1\.1")
-_FIELD = re.compile(rb"([A-Za-z0-9-]+):[ \t]*([ -~\t\x80-\xff]*?)[ \t]*")
+_FIELD = re.compile(rb"([A-Za-z0-9-]+):([ -~\t\x80-\xff]*)")
 _ODD = frozenset({"transfer-encoding", "expect", "trailer"})
 END = b"\r\n\r\n"
 
@@ -52,7 +52,7 @@ def read_head(head: bytes) -> Head | None:
         if field is None:
             return None
         raw_name, raw_value = field.groups()
-        name, value = _name(raw_name), raw_value.decode("latin-1")
+        name, value = _name(raw_name), raw_value.strip(b" \t").decode("latin-1")
         if name in fields:
             fields[name].append(value)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import socket
@@ -67,7 +68,9 @@ class Client:
     request: Request | None = None
     """The one under way, from its head to its answer."""
     received: bytearray = field(default_factory=bytearray)
-    """What has come of that request."""
+    """What has come of that request, and of those behind it."""
+    body: asyncio.Future[None] | None = None
+    """Done when the request's body is complete, where that is waited for."""
     unsent: bytes = b""
     """What the client has not fetched of the answer."""
     is_last: bool = False
@@ -151,17 +154,22 @@ class PlainHttp:
             return
         client.received += data
         if client.request is None:
-            client.request = self._understand(client)
-            if client.request is None:
-                self._hand_over(client)
-                return
-            self._context.traffic.begin(client)
-        missing = client.request.end - len(client.received)
-        if missing < 0:  # another one behind it
-            self._context.traffic.end(client)
+            self._begin(client)
+        elif client.body is not None and len(client.received) >= client.request.end:
+            client.deadline = None
+            client.body.set_result(None)
+            client.body = None
+
+    def _begin(self, client: Client) -> None:
+        """Begin with what has been received."""
+        request = self._understand(client)
+        if request is None:
             self._hand_over(client)
-        elif missing == 0:
-            self._start(client, client.request)
+            return
+        client.request = request
+        client.deadline = None
+        self._context.traffic.begin(request)
+        self._context.tasks.spawn(self._answer(client, request), name="request")
 
     def _understand(self, client: Client) -> Request | None:
         """Read a head; None if it is for the full server."""
@@ -200,24 +208,23 @@ class PlainHttp:
 
     # Answering
 
-    def _start(self, client: Client, request: Request) -> None:
-        client.deadline = None
-        body = bytes(client.received[request.body_at :])
-        self._context.tasks.spawn(self._answer(client, request, body), name="request")
-
-    async def _answer(self, client: Client, request: Request, body: bytes) -> None:
+    async def _answer(self, client: Client, request: Request) -> None:
         try:
-            self._finish(client, request, await self._reply(request, body))
-        except BaseException:  # cancelled, as when the server stops: nobody will answer
-            self._drop(client)
-            self._context.traffic.end(client)
-            raise
+            self._finish(client, request, await self._reply(client, request))
+        finally:
+            if client.request is request:  # cancelled: it has gone, or the server stops
+                client.request = None
+                self._drop(client)
+            self._context.traffic.end(request)
 
-    async def _reply(self, request: Request, body: bytes) -> Reply:
+    async def _reply(self, client: Client, request: Request) -> Reply:
         asked = request.asked
+        exchange = Exchange(self._context, request.endpoint, asked)
         try:
-            exchange = Exchange(self._context, request.endpoint, asked)
-            await exchange.check()
+            refusal = await _refusal(exchange)
+            body = await self._body(client, request)
+            if refusal is not None:
+                raise refusal
             return await exchange.respond(body)
         except WsServerError as error:
             return problem_reply(error, asked.request_id)
@@ -225,19 +232,25 @@ class PlainHttp:
             note_failure(self._context, asked.method, asked.path, asked.request_id, error)
             return problem_reply(InternalError(), asked.request_id)
 
-    def _finish(
-        self, client: Client, request: Request, reply: Reply, *, is_last: bool = False
-    ) -> None:
+    async def _body(self, client: Client, request: Request) -> bytes:
+        """The whole body; raises ``RequestTimeout``."""
+        if len(client.received) < request.end:
+            client.body = asyncio.get_running_loop().create_future()
+            self._await(client, READ, self._context.settings.handshake_timeout_s)
+            await client.body
+        return bytes(client.received[request.body_at : request.end])
+
+    def _finish(self, client: Client, request: Request, reply: Reply) -> None:
         """Answer, and count it."""
         context, asked = self._context, request.asked
+        is_whole = len(client.received) >= request.end
+        client.is_last = request.is_last or self._is_closed or not is_whole
+        wall = context.clock.wall()
+        data = response_bytes(reply, asked.request_id, wall, is_last=client.is_last)
         client.request = None
-        client.received.clear()
-        client.is_last = is_last or request.is_last or self._is_closed
+        del client.received[: request.end]
         if self._clients.get(client.fd) is client:
-            wall = context.clock.wall()
-            self._send(
-                client, response_bytes(reply, asked.request_id, wall, is_last=client.is_last)
-            )
+            self._send(client, data)
         log_answer(
             context.traffic,
             asked.method,
@@ -248,7 +261,6 @@ class PlainHttp:
             asked.remote_ip,
             asked.request_id,
         )
-        context.traffic.end(client)
 
     def _send(self, client: Client, data: bytes) -> None:
         try:
@@ -267,6 +279,8 @@ class PlainHttp:
         else:
             client.unsent = b""
             self._await(client, READ, self._context.settings.handshake_timeout_s)
+            if client.received:
+                self._begin(client)
 
     # Waiting
 
@@ -298,21 +312,21 @@ class PlainHttp:
         for client in tuple(self._clients.values()):
             if client.deadline is None or now < client.deadline:
                 continue
-            request = client.request
-            if request is None:
+            if client.body is None:
                 self._drop(client)
             else:
-                error = RequestTimeout("the body did not arrive in time")
-                reply = problem_reply(error, request.asked.request_id)
-                self._finish(client, request, reply, is_last=True)
+                client.deadline = None
+                client.body.set_exception(RequestTimeout("the body did not arrive in time"))
+                client.body = None
         if self._clients:
             self._arm()
 
     def _drop(self, client: Client) -> None:
         self._forget(client)
         client.socket.close()
-        if client.request is not None and client.deadline is not None:  # nobody will end it
-            self._context.traffic.end(client)
+        if client.body is not None:
+            client.body.cancel()
+            client.body = None
 
     def _forget(self, client: Client) -> None:
         if self._clients.get(client.fd) is client:
@@ -320,6 +334,15 @@ class PlainHttp:
             if client.interest:
                 self._readiness.forget(client.fd)
                 client.interest = 0
+
+
+async def _refusal(exchange: Exchange) -> WsServerError | None:
+    """What stands against a request, before its body is looked at."""
+    try:
+        await exchange.check()
+    except WsServerError as error:
+        return error
+    return None
 
 
 def _size(content_length: str) -> int | None:
