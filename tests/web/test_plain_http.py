@@ -11,6 +11,7 @@ import pytest
 
 from tests.web.web_server import API, Response, Server, read_response, token
 from wsserver.web.api import ApiHandler
+from wsserver.web.endpoint import Reply
 from wsserver.web.plain_http import BODY_LIMIT_BYTES, Client
 
 NEWS = b'{"type":"news","data":{"id":1}}'
@@ -292,6 +293,20 @@ async def test_whoever_leaves_before_the_answer_does_not_keep_the_loop_busy(serv
     async with asyncio.timeout(5):
         while kept(server):
             await asyncio.sleep(0)
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_cannot_be_sent_ends_the_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = Reply(b"{}", headers={"X-Note": "a\r\nSet-Cookie: b"})
+    monkeypatch.setattr(server.context.inspection, "stats", lambda *_: split)
+    reader, writer = await server.open()
+    writer.write(request("GET", "/stats"))
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await server.context.traffic.wait_idle(5)
+    assert "line break in header" in caplog.text
+    writer.close()
 
 
 @pytest.mark.gen_test
