@@ -12,7 +12,8 @@ import pytest
 from tests.web.web_server import API, Response, Server, read_response, token
 from wsserver.web.api import ApiHandler
 from wsserver.web.endpoint import Reply
-from wsserver.web.plain_http import BODY_LIMIT_BYTES, Client
+from wsserver.web.plain_http import Client
+from wsserver.web.plain_requests import BODY_LIMIT_BYTES
 
 NEWS = b'{"type":"news","data":{"id":1}}'
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from wsserver.errors import WsServerError
 from wsserver.web.access_log import log_answer
 from wsserver.web.base import SLOW_READER_S
 from wsserver.web.context import WebContext
-from wsserver.web.endpoint import Endpoint, Reply
-from wsserver.web.exchange import Asked, Exchange, identify, note_failure
-from wsserver.web.heads import END, read_head
+from wsserver.web.endpoint import Reply
+from wsserver.web.exchange import Exchange, note_failure
 from wsserver.web.paths import Paths
+from wsserver.web.plain_requests import Request, RequestReader
 from wsserver.web.problems import InternalError, RequestTimeout, problem_reply
 from wsserver.web.responses import response_bytes
 from wsserver.wire.readiness import READ, WRITE, best_readiness
@@ -28,30 +27,10 @@ from wsserver.wire.sockets import set_nodelay
 log = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
-HEAD_LIMIT_BYTES = 8192
-BODY_LIMIT_BYTES = 64 * 1024
-"""Larger bodies are the full server's, which can refuse them while they are being sent."""
 SWEEPS_PER_TIMEOUT = 4
 
-_LENGTH = re.compile(r"[0-9]{1,8}")
-_USUAL_CONNECTION = frozenset({"", "keep-alive", "close"})
 
 Serve = Callable[[socket.socket, tuple[Any, ...], bytes], None]
-
-
-@dataclass(slots=True)
-class Request:
-    """A request whose head has been read."""
-
-    endpoint: Endpoint
-    asked: Asked
-    body_at: int
-    """Where its body begins in what has been received."""
-    end: int
-    """Where it ends."""
-    started: float
-    is_last: bool
-    """Does the client want the connection closed behind the answer?"""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +70,7 @@ class PlainHttp:
 
     def __init__(self, context: WebContext, paths: Paths, serve: Serve) -> None:
         self._context = context
-        self._paths = paths
+        self._reader = RequestReader(context, paths)
         self._serve = serve
         self._clients: dict[int, Client] = {}
         self._readiness = best_readiness(IOLoop.current(), self._on_ready)
@@ -162,7 +141,7 @@ class PlainHttp:
 
     def _begin(self, client: Client) -> None:
         """Begin with what has been received."""
-        request = self._understand(client)
+        request = self._reader.read(client.received, client.address[0])
         if request is None:
             self._hand_over(client)
             return
@@ -170,36 +149,6 @@ class PlainHttp:
         client.deadline = None
         self._context.traffic.begin(request)
         self._context.tasks.spawn(self._answer(client, request), name="request")
-
-    def _understand(self, client: Client) -> Request | None:
-        """Read a head; None if it is for the full server."""
-        length = client.received.find(END, 0, HEAD_LIMIT_BYTES)
-        head = read_head(bytes(client.received[:length])) if length >= 0 else None
-        if head is None or "%" in head.path or "Origin" in head or "Upgrade" in head:
-            return None
-        found = self._paths.find(head.method, head.path)
-        said = head.get("Connection").lower()
-        size = _size(head.get("Content-Length", "0"))
-        if found is None or said not in _USUAL_CONNECTION or size is None:
-            return None
-        context = self._context
-        if not context.hosts.allows(head.get("Host")):
-            return None
-        peer = client.address[0]
-        request_id, remote_ip = identify(context, head, peer)
-        asked = Asked(
-            method=head.method,
-            path=head.path,
-            query=head.query,
-            headers=head,
-            peer=peer,
-            request_id=request_id,
-            remote_ip=remote_ip,
-            parts=found.parts,
-        )
-        body_at = length + len(END)
-        started = context.clock.monotonic()
-        return Request(found.endpoint, asked, body_at, body_at + size, started, said == "close")
 
     def _hand_over(self, client: Client) -> None:
         """Let the full server begin again with the request, and keep the connection."""
@@ -343,11 +292,3 @@ async def _refusal(exchange: Exchange) -> WsServerError | None:
     except WsServerError as error:
         return error
     return None
-
-
-def _size(content_length: str) -> int | None:
-    """The number of bytes, None if it is too large or no number."""
-    if _LENGTH.fullmatch(content_length) is None:
-        return None
-    size = int(content_length)
-    return size if size <= BODY_LIMIT_BYTES else None
