@@ -6,9 +6,11 @@ import asyncio
 import socket
 import struct
 
+import pytest
 from websockets.frames import Frame, Opcode
 
 from wsserver.wire.transport import Owner, Transport
+from wsserver.wire.uring import ENTRIES, Ring, open_ring
 
 
 def client_frame(
@@ -22,6 +24,27 @@ def client_frame(
 def cut(transport: Transport) -> None:
     """End a connection at once, as the wire does with one that it finds broken."""
     transport._carrier.drop(transport)
+
+
+def open_ring_or_skip(entries: int = ENTRIES) -> Ring:
+    """A ring, where the system lets us have one."""
+    try:
+        return open_ring(entries)
+    except OSError as error:
+        pytest.skip(f"io_uring: {error}")
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """All that has arrived at a non-blocking socket."""
+    received = b""
+    while True:
+        try:
+            data = sock.recv(1 << 20)
+        except BlockingIOError:
+            return received
+        if not data:
+            return received
+        received += data
 
 
 class Recorder(Owner):

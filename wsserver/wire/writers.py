@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 BROKEN: Final = -1
 """In place of a number of bytes: the connection is broken."""
 
-FEW: Final = 4
+FEW: Final = 8
 """To so few sockets one write after the other takes no longer than all at once."""
 
 _WOULD_BLOCK: Final = (-errno.EAGAIN, -errno.EINTR)
@@ -28,11 +28,6 @@ In no particular order."""
 class Writer(Protocol):
     """Writes to many non-blocking sockets. Not thread-safe."""
 
-    @property
-    def name(self) -> str:
-        """What to call it in the log."""
-        ...
-
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """Write to each, without waiting for any; no descriptor may be there twice."""
         ...
@@ -44,8 +39,6 @@ class Writer(Protocol):
 
 class SingleWriter:
     """A system call for each socket: works everywhere."""
-
-    name: Final = "write"
 
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """See ``Writer``."""
@@ -69,8 +62,6 @@ class SingleWriter:
 
 class RingWriter:
     """A system call for up to a thousand sockets: Linux, where it lets us."""
-
-    name: Final = "io_uring"
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -96,7 +87,9 @@ def best_writer() -> Writer:
     That is not everywhere: containers commonly forbid it, as does ``kernel.io_uring_disabled``.
     """
     try:
-        return RingWriter(open_ring())
+        ring = open_ring()
     except OSError as error:
-        log.info("broadcasts are written one by one: io_uring: %s", error)
+        log.info("broadcasts are written to one socket at a time: io_uring: %s", error)
         return SingleWriter()
+    log.info("broadcasts are written with io_uring")
+    return RingWriter(ring)
