@@ -293,6 +293,8 @@ class Streams:
         stream = await self.open(name)
         if since is None or stream.refusal(since, self.replay_limit) is not None:
             return None
+        if stream.after(since.offset) is not None:
+            return None
         # Many come back at once after a restart, with nearly the same position: one reads, the
         # others look again then.
         filled = await self._fills.do(name, partial(self._fill, stream, since.offset))
