@@ -20,26 +20,38 @@ from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
+from wsserver.realtime.arrivals import Arrivals
+from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.chat_commands import ChatCommands
+from wsserver.realtime.deliveries import Deliveries, DeliverySettings
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.heartbeat import HeartbeatSettings
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.inspection import Inspection
+from wsserver.realtime.keeping import Retention
 from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
 from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream_commands import StreamCommands
+from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.streams import StreamStore
+from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -93,11 +105,19 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
+    upkeep = Upkeep(
+        snapshots,
+        idempotency,
+        audit,
+        snapshot_retention_days=settings.snapshot_retention_days,
+    )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
 
     # Who is connected, and what reaches them
-    hub = Hub()
+    attendance = Attendance(clock)
+    traces = Traces(attendance, clock, settings.trace_retention_s)
+    hub = Hub(attendance)
     broker = MemoryBroker()
     statistics = Statistics(clock, settings.node)
     poller = Poller(
@@ -108,14 +128,19 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
     )
-    router = Router(hub, broker, poller, statistics, clock)
+    store = StreamStore(database)
+    receipt_store = ReceiptStore(database)
+    access = SessionAccess(permissions, members.is_member)
+    streams = Streams(store, broker.publish, clock, tasks, replay_limit=settings.stream_limit)
+    retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
+    router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
         hub=hub,
         router=router,
         poller=poller,
         events=EventBus(tasks, clock, statistics.handler_failed),
         statistics=statistics,
-        access=SessionAccess(permissions, members.is_member),
+        access=access,
         members=members,
         heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
         limits=ConnectionLimits(
@@ -124,18 +149,39 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             settings.connection_limit_policy,
         ),
         clock=clock,
+        streams=streams,
     )
+    replay_budget = settings.queue_limit_bytes // 8 * 7
+    deliveries = Deliveries(
+        manager,
+        router,
+        store,
+        receipt_store,
+        clock,
+        tasks,
+        DeliverySettings(
+            settings.ack_timeout_s, settings.ack_retries, settings.stream_limit, replay_budget
+        ),
+    )
+    deliveries.statuses.add_listener(traces.marked)
+    streams.on_unreached = deliveries.inboxes.queued
+    router.inboxes = deliveries.inboxes
+    manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    inspection = Inspection(manager, permissions)
-    publishing = Publishing(hub, router, permissions, audit, clock)
+    inspection = Inspection(manager, permissions, streams)
+    publishing = Publishing(hub, router, permissions, members, audit, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
+    tracing = Tracing(
+        traces, hub, members, access, permissions, store, ReceiptStore(database), clock
+    )
     chat = ChatCommands(manager, router, verifier, clock)
+    looking_back = StreamCommands(manager.sessions, streams, replay_budget)
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
     manager.dispatcher = Dispatcher(
-        chat.table(),
+        chat.table() | looking_back.table() | ReceiptCommands(deliveries.receipts).table(),
         monitor.table(),
         MessageRate(settings.message_rate, settings.message_burst),
         statistics,
@@ -152,13 +198,17 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             database=database,
             broker=broker,
             poller=poller,
+            streams=streams,
+            store=store,
+            deliveries=deliveries,
             manager=manager,
+            traces=traces,
             members=members,
             revocations=revocations,
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            idempotency=idempotency,
+            upkeep=upkeep,
             keys=keys,
         )
     )
@@ -177,6 +227,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         inspection=inspection,
         publishing=publishing,
         administration=administration,
+        tracing=tracing,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,

@@ -194,8 +194,8 @@ class NotFound(WsServerError):
 
     code = "not_found"
 
-    def __init__(self, kind: str, id: str) -> None:
-        super().__init__(f"no {kind} {id}")
+    def __init__(self, kind: str, id: str, hint: str = "") -> None:
+        super().__init__(f"no {kind} {id}" + (f"; {hint}" if hint else ""))
         self.kind = kind
         self.id = id
 

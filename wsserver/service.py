@@ -16,20 +16,27 @@ from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
+from wsserver.realtime.deliveries import Deliveries
+from wsserver.realtime.inbox_ledger import TICK_S
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.statistics import flatten
+from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.database import Database
-from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.streams import StreamStore
+from wsserver.storage.upkeep import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S = 600.0
+SWEEP_INTERVAL_S = 2.0
+PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 
@@ -44,13 +51,17 @@ class Parts:
     database: Database
     broker: Broker
     poller: Poller
+    streams: Streams
+    store: StreamStore
+    deliveries: Deliveries
     manager: WebSocketManager
+    traces: Traces
     members: Members
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
     audit: AuditLog
-    idempotency: IdempotencyStore
+    upkeep: Upkeep
     keys: KeySource
 
 
@@ -115,6 +126,7 @@ class Service:
             [(value, at) for kind, value, at in stored if kind == "user"],
         )
         await parts.members.load()
+        await parts.streams.load()
         await parts.broker.start()
 
     def _begin(self) -> None:
@@ -122,9 +134,13 @@ class Service:
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
+            ("inboxes", TICK_S, self._parts.deliveries.inboxes.advance),
+            ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
             ("rates", 1.0, self.manager.statistics.mark),
+            ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
+            ("database", PROBE_INTERVAL_S, self._parts.database.probe),
             ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
@@ -141,6 +157,8 @@ class Service:
     async def stop(self) -> None:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
+        await self._parts.streams.finish()
+        await self._parts.deliveries.receipts.settle()
         await self.tasks.cancel()
         await self._parts.broker.stop()
         await self._parts.keys.close()
@@ -224,6 +242,7 @@ class Service:
 
     async def _prune(self) -> None:
         now = self._clock.wall()
-        await self._parts.snapshots.prune(now, self.settings.snapshot_retention_days)
-        await self._parts.idempotency.prune(now)
-        await self._parts.audit.prune(now)
+        await self._parts.upkeep.run(now)
+        pruned = await self._parts.store.prune(now)
+        if pruned.epoch is not None:
+            self._parts.streams.forget_all(pruned.epoch)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,12 @@ class Response:
 
 
 class RunningServer:
-    """``wsserver serve`` on a free port of 127.0.0.1."""
+    """``wsserver serve`` on a free port of 127.0.0.1.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    ``prefix``: a command that runs the server's command, which follows it, in its own place.
+    """
+
+    def __init__(self, folder: Path, *, prefix: Sequence[str] = (), **settings: Any) -> None:
         self.folder = folder
         self.database = folder / "wsserver.sqlite3"
         self.expects_faults = False
@@ -71,7 +74,7 @@ class RunningServer:
             "PYTHONPATH": str(ROOT),
             **{f"WSSERVER_{k.upper()}": _text(v) for k, v in chosen.items() if v is not None},
         }
-        command = [sys.executable, "-m", "wsserver", "serve", "--port", "0"]
+        command = [*prefix, sys.executable, "-m", "wsserver", "serve", "--port", "0"]
         self.process = subprocess.Popen(
             [*command, "--database", str(self.database)],
             cwd=ROOT,

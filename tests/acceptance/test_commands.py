@@ -249,10 +249,3 @@ def test_no_difference_between_a_session_that_exists_and_one_that_does_not(
     absent = outsider.error("join_session", session_id="s-absent")
     assert there["code"] == absent["code"] == "forbidden"
     assert there["message"].replace(session, "") == absent["message"].replace("s-absent", "")
-
-
-@pytest.mark.parametrize("command", ["ack", "read", "history", "resume"])
-def test_commands_of_kept_messages_are_unknown_as_long_as_nothing_is_kept(
-    connect: Connect, command: str
-) -> None:
-    assert connect().code(command) == "unknown_type"

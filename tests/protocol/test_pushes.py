@@ -42,7 +42,8 @@ OPTIONAL: dict[str, dict[str, Any]] = {
     },
     "user_status_update": {"connections": 2},
 }
-FIELDS = [name for name in Body.__struct_fields__ if name not in ("type", "exclude_users", "keep")]
+OPTIONS = ("type", "exclude_users", "keep", "ttl_s")
+FIELDS = [name for name in Body.__struct_fields__ if name not in OPTIONS]
 
 
 def body(type_: str, **members: Any) -> Body:

@@ -18,6 +18,7 @@ class FakeTransport:
         self.sent: list[bytes] = []
         self.last_heard = last_heard
         self.queued_bytes = 0
+        self.waiting_since: float | None = None
         self.is_open = True
 
     def send(self, frame: bytes) -> bool:

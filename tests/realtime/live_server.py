@@ -23,8 +23,11 @@ from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
+from wsserver.realtime.arrivals import Arrivals
+from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.chat_commands import ChatCommands
 from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.deliveries import Deliveries, DeliverySettings
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.heartbeat import HeartbeatSettings
@@ -35,12 +38,19 @@ from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManag
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
 from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream_commands import StreamCommands
+from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
+from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
+from wsserver.storage.streams import StreamStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -63,6 +73,7 @@ class Live:
         limits: ConnectionLimits | None = None,
         rate: MessageRate | None = None,
         queue_limit_bytes: int = 1024 * 1024,
+        stream_limit: int = 1000,
     ) -> None:
         self.clock = clock
         self.tasks = Tasks()
@@ -76,13 +87,19 @@ class Live:
         self.audit = AuditLog(self.database)
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
-        self.hub = Hub()
+        self.attendance = Attendance(clock)
+        self.traces = Traces(self.attendance, clock)
+        self.hub = Hub(self.attendance)
         self.broker = MemoryBroker()
         self.statistics = Statistics(clock, "node-1")
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
-        self.router = Router(self.hub, self.broker, self.poller, self.statistics, clock)
+        self.store = StreamStore(self.database)
+        self.streams = Streams(self.store, self.broker.publish, clock, self.tasks)
+        self.router = Router(
+            self.hub, self.broker, self.poller, self.statistics, clock, self.streams, self.traces
+        )
         self.events = EventBus(self.tasks, clock, self.statistics.handler_failed)
         self.access = SessionAccess(self.permissions, self.members.is_member)
         self.manager = manager = WebSocketManager(
@@ -96,9 +113,29 @@ class Live:
             heartbeat=heartbeat or HeartbeatSettings(),
             limits=limits or ConnectionLimits(),
             clock=clock,
+            streams=self.streams,
         )
-        self.inspection = Inspection(manager, self.permissions)
-        self.publishing = Publishing(self.hub, self.router, self.permissions, self.audit, clock)
+        budget_bytes = queue_limit_bytes // 8 * 7
+        self.receipt_store = ReceiptStore(self.database)
+        self.deliveries = Deliveries(
+            manager,
+            self.router,
+            self.store,
+            self.receipt_store,
+            clock,
+            self.tasks,
+            DeliverySettings(stream_limit=stream_limit, budget_bytes=budget_bytes),
+        )
+        self.deliveries.statuses.add_listener(self.traces.marked)
+        self.streams.on_unreached = self.deliveries.inboxes.queued
+        self.router.inboxes = self.deliveries.inboxes
+        manager.arrivals = Arrivals(
+            self.streams, self.deliveries.inboxes, self.access, self.revocations.check
+        )
+        self.inspection = Inspection(manager, self.permissions, self.streams)
+        self.publishing = Publishing(
+            self.hub, self.router, self.permissions, self.members, self.audit, clock
+        )
         self.administration = Administration(
             manager,
             self.permissions,
@@ -109,7 +146,22 @@ class Live:
             self.audit,
             clock,
         )
-        self.handlers = ChatCommands(manager, self.router, self.verifier, clock).table()
+        self.receipts = ReceiptStore(self.database)
+        self.tracing = Tracing(
+            self.traces,
+            self.hub,
+            self.members,
+            self.access,
+            self.permissions,
+            self.store,
+            self.receipts,
+            clock,
+        )
+        self.handlers = (
+            ChatCommands(manager, self.router, self.verifier, clock).table()
+            | StreamCommands(manager.sessions, self.streams, budget_bytes).table()
+            | ReceiptCommands(self.deliveries.receipts).table()
+        )
         self.monitor_handlers = MonitorCommands(
             manager.monitors, self.inspection, self.publishing, self.administration
         ).table()
@@ -129,9 +181,12 @@ class Live:
     async def start(self) -> None:
         await self.database.open()
         await self.members.load()
+        await self.streams.load()
 
     async def stop(self) -> None:
         self.poller.close()
+        await self.streams.finish()
+        await self.deliveries.receipts.settle()
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()

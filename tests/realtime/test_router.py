@@ -10,9 +10,13 @@ from tests.realtime.live_server import Live
 from wsserver.brokers.base import Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
+from wsserver.realtime.access import Scope
+from wsserver.realtime.explaining import explain
 from wsserver.realtime.hub import Hub
-from wsserver.realtime.router import Message, Router
+from wsserver.realtime.message import Message
+from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.traces import Traces
 
 
 class FakePoller:
@@ -31,12 +35,21 @@ class FakePoller:
         return sum(transport.send(frame) for transport in transports)
 
 
+class NoMembers:
+    def of_session(self, session_id: str) -> list[str]:
+        return []
+
+
 class Bench:
     def __init__(self, clock: Any) -> None:
         self.hub = Hub()
         self.poller: Any = FakePoller()
         self.statistics = Statistics(clock, "n")
-        self.router = Router(self.hub, MemoryBroker(), self.poller, self.statistics, clock)
+        self.traces = Traces(self.hub.attendance, clock)
+        unused: Any = None  # nothing is kept here
+        self.router = Router(
+            self.hub, MemoryBroker(), self.poller, self.statistics, clock, unused, self.traces
+        )
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),
@@ -58,6 +71,10 @@ class Bench:
     def selected(self, target: Target, **filters: Any) -> list[str]:
         publication = Publication("msg_1", "x", target, b"{}", **filters)
         return [self.names[c.connection_id] for c in self.router.select(publication)]
+
+    def explain(self, message: Message) -> dict[str, Any]:
+        nobody: Any = NoMembers()
+        return explain(message, self.hub, nobody, Scope(self.hub, None))
 
 
 @pytest.fixture
@@ -98,7 +115,7 @@ async def test_a_target_and_its_filters_choose_the_connections(
 ) -> None:
     assert bench.selected(target, **filters) == names.split()
     message = Message("x", {}, target, **filters)
-    explained = bench.router.explain(message)
+    explained = bench.explain(message)
     assert [bench.names[r["connection_id"]] for r in explained["recipients"]] == names.split()
     assert explained["matched"] == len(names.split())
     assert (await bench.router.send(message)).receipt.matched == len(names.split())
@@ -163,25 +180,6 @@ def test_a_connection_on_its_way_out_is_pushed_nothing(bench: Bench) -> None:
     connection.is_alive = False
     bench.router.push(connection, "x")
     assert len(connection.websocket.sent) == 1
-
-
-def test_explaining_gives_the_reason_for_each_who_is_left_out(bench: Bench) -> None:
-    explained = bench.router.explain(
-        Message("x", {}, organization_id="o1", role="user", exclude_users=frozenset({"a"}))
-    )
-    assert explained["recipients"] == []
-    reasons = {bench.names[e["connection_id"]]: e["reason"] for e in explained["excluded"]}
-    assert reasons == {
-        "a1": "excluded",
-        "a2": "excluded",
-        "b1": "other_role",
-        "c1": "other_organization",
-        "d1": "other_organization",
-    }
-    assert bench.poller.calls == []
-    assert bench.router.explain(Message("x", {}, user("z")))["excluded"] == [
-        {"user_id": "z", "reason": "offline"}
-    ]
 
 
 def test_a_push_to_several_is_encoded_once_and_spares_the_dying(bench: Bench) -> None:

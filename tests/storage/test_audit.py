@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from wsserver.errors import BadRequest
+from wsserver.errors import BadRequest, StorageUnavailable
 from wsserver.storage import audit as audit_module
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
@@ -150,9 +153,9 @@ async def test_entries_are_stored_by_themselves_soon(
     stored = asyncio.Event()
     submit = database.submit
 
-    def note(fn: Any, writes: int = 1) -> bool:
+    def note(fn: Any, **options: Any) -> bool:
         stored.set()
-        return submit(fn, writes)
+        return submit(fn, **options)
 
     monkeypatch.setattr(database, "submit", note)
     audit.record(entry(1))
@@ -196,6 +199,72 @@ async def test_entries_that_cannot_be_stored_are_all_counted(
     with caplog.at_level(logging.CRITICAL):
         assert (await audit.page(1)).total == 0
     assert database.health()["lost_writes"] == 3
+
+
+@pytest.fixture
+def lock(database: Database, path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program, in the middle of writing to the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
+async def fail_to_store(audit: AuditLog, database: Database) -> None:
+    """Try to store what waits, with the database locked."""
+    audit.flush()
+    with pytest.raises(StorageUnavailable):
+        await database.run(lambda db: None)
+
+
+@pytest.mark.gen_test
+async def test_entries_outlast_a_database_that_is_locked_in_their_order(
+    audit: AuditLog, database: Database, lock: sqlite3.Connection
+) -> None:
+    audit.record(entry(1))
+    audit.record(entry(2))
+    await fail_to_store(audit, database)
+    assert audit._timer is not None
+    audit.record(entry(3))
+    assert (await audit.page(10)).items == []
+    lock.execute("ROLLBACK")
+    await database.run(lambda db: None)
+    assert moments((await audit.page(10)).items) == [3, 2, 1]
+    assert database.health()["lost_writes"] == 0
+
+
+@pytest.mark.gen_test
+async def test_entries_for_which_there_is_no_room_any_more_are_counted(
+    audit: AuditLog,
+    database: Database,
+    lock: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(audit_module, "WAITING_LIMIT", 3)
+    with caplog.at_level(logging.CRITICAL):
+        for n in range(3):
+            audit.record(entry(n))
+        audit.flush()
+        audit.record(entry(3))
+        await fail_to_store(audit, database)
+        lock.execute("ROLLBACK")
+        await database.run(lambda db: None)
+        stored = moments((await audit.page(10)).items)
+    assert len(stored) == 3
+    assert database.health()["lost_writes"] == 1
+
+
+@pytest.mark.gen_test
+async def test_entries_that_the_last_try_could_not_store_are_counted(
+    audit: AuditLog,
+    database: Database,
+    lock: sqlite3.Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    audit.record(entry(1))
+    audit.close()
+    await fail_to_store(audit, database)
+    assert database.health()["lost_writes"] == 1
 
 
 @pytest.mark.gen_test

@@ -4,13 +4,15 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from wsserver.storage.check import check_file
+from wsserver.storage.check import CHECK_LIMIT_S, check_file
 from wsserver.storage.database import Database
 from wsserver.storage.faults import DatabaseFault
 
@@ -145,19 +147,47 @@ async def test_an_empty_file_becomes_a_database(
     assert check_file(path) is True
 
 
+class DueAtOnce(threading.Timer):
+    """A timer whose time is up with the very first step of the statement."""
+
+    def start(self) -> None:
+        assert self.interval == CHECK_LIMIT_S
+        self._connection.set_progress_handler(lambda: True, 1)
+
+    def join(self, timeout: float | None = None) -> None:
+        assert self.finished.is_set()
+        self._connection.set_progress_handler(None, 1)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        interrupt: Any = self.function
+        return cast(sqlite3.Connection, interrupt.__self__)
+
+
 @pytest.mark.gen_test
-async def test_looking_for_damage_ends_after_two_seconds(
+async def test_looking_for_damage_ends_when_its_time_is_up(
+    make_database: Callable[..., Database], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_file(make_database)
+    with path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(DatabaseFault, match="is damaged"):
+        check_file(path)
+    monkeypatch.setattr("wsserver.storage.check.threading.Timer", DueAtOnce)
+    assert check_file(path) is True
+
+
+@pytest.mark.gen_test
+async def test_a_log_without_its_database_is_refused(
     make_database: Callable[..., Database], path: Path
 ) -> None:
     await make_file(make_database)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
-            " INSERT INTO revocations SELECT 'jti', i, i FROM n"
-        )
-    moments = iter([0.0])
-    assert check_file(path, lambda: next(moments, 2.1)) is True
-    assert list(moments) == []
+    path.unlink()
+    path.with_name(path.name + "-wal").write_bytes(b"committed, and not in the file yet")
+    await refuse(make_database, path, "is missing or empty, but has a -wal file")
+    path.touch()
+    await refuse(make_database, path, "is missing or empty, but has a -wal file")
 
 
 def test_a_missing_file_is_no_fault(path: Path) -> None:

@@ -68,10 +68,16 @@ async def test_sets_up_its_connection(
     await database.open()
 
     def pragmas(db: sqlite_utils.Database) -> list[Any]:
-        names = ("journal_mode", "foreign_keys", "synchronous")
+        names = (
+            "journal_mode",
+            "foreign_keys",
+            "synchronous",
+            "wal_autocheckpoint",
+            "temp_store",
+        )
         return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
-    assert await database.run(pragmas) == ["wal", 1, level]
+    assert await database.run(pragmas) == ["wal", 1, level, 4000, 2]
 
 
 @pytest.mark.gen_test
@@ -271,6 +277,74 @@ async def test_a_locked_file_refuses_writes_serves_reads_and_recovers(
     await database.run(put("c"))
     assert database.health()["ok"] is True
     assert await database.read(values) == ["a", "c"]
+
+
+@pytest.mark.gen_test
+async def test_a_probe_tells_the_end_of_a_fault_with_a_write_of_its_own(
+    database: Database, other: sqlite3.Connection, path: Path
+) -> None:
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailable):
+        await database.run(put("a"))
+    await database.probe()
+    assert database.health()["ok"] is False
+    other.execute("ROLLBACK")
+    wal = Path(f"{path}-wal")
+    before = wal.stat().st_size
+    await database.probe()
+    assert database.health()["ok"] is True
+    assert wal.stat().st_size > before
+    commits_before = commits(database)
+    await database.probe()
+    assert commits(database) == commits_before
+
+
+@pytest.mark.gen_test
+async def test_a_read_that_fails_shows_until_one_succeeds(database: Database) -> None:
+    def fail(db: sqlite_utils.Database) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with pytest.raises(StorageUnavailable):
+        await database.read(fail)
+    assert "disk I/O error" in database.health()["last_error"]
+    await database.run(put("a"))
+    assert database.health()["ok"] is False
+    await database.probe()
+    assert database.health()["ok"] is True
+
+
+@pytest.mark.gen_test
+async def test_a_file_found_damaged_is_not_written_to_any_more(
+    make_database: Callable[..., Database], path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = make_database()
+    await database.open()
+    for n in range(200):
+        await database.run(put(f"{n:03}" * 100))
+    await database.close()
+    again = make_database()
+    await again.open()
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'revocations'"
+        ).fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(StorageUnavailable, match="malformed"):
+        await again.read(values)
+    commits_before = commits(again)
+    with pytest.raises(StorageUnavailable, match="nothing is stored: the database is damaged"):
+        await again.run(lambda db: db.execute("INSERT INTO session_members VALUES (1, 2, 3, 4)"))
+    await again.probe()
+    await again.read(lambda db: db.execute("SELECT * FROM audit").fetchall())
+    health = again.health()
+    assert health["ok"] is False
+    assert "damaged" in health["last_error"]
+    assert commits(again) == commits_before
+    assert [str(path) in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.gen_test

@@ -21,7 +21,7 @@ BROADCAST = {"type": "hint", "data": 1}
 
 @pytest.mark.gen_test
 async def test_an_unknown_path_is_a_problem_document(server: Server) -> None:
-    for path in ("/nowhere", f"{API}/notify", f"{API}/messages/m1", f"{API}/sessions/s/history"):
+    for path in ("/nowhere", f"{API}/notify", f"{API}/messages/m1"):
         answer = await server.request("GET", path, bearer=token())
         assert (answer.status, answer.code) == (404, "not_found"), path
 
@@ -261,7 +261,9 @@ async def test_an_odd_request_id_is_replaced(server: Server, given: str) -> None
         (b'{"type": "Hint"}', 422, "validation_failed"),
         (b'{"type": "connection_established"}', 422, "validation_failed"),
         (b'{"type": "hint", "exclude_users": ["a b"]}', 422, "validation_failed"),
-        (b'{"type": "hint", "keep": true}', 422, "validation_failed"),
+        (b'{"type": "hint", "keep": 1}', 422, "validation_failed"),
+        (b'{"type": "hint", "ttl_s": 5}', 422, "validation_failed"),
+        (b'{"type": "hint", "keep": true, "ttl_s": 0}', 422, "validation_failed"),
     ],
     ids=lambda value: repr(value)[:40],
 )

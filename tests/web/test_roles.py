@@ -26,6 +26,7 @@ ALLOWED = {
     f"GET {API}/sessions": "admin service manager",
     f"GET {API}/sessions/{{session_id}}": "admin service manager",
     f"GET {API}/sessions/{{session_id}}/connections": "admin service manager",
+    f"GET {API}/sessions/{{session_id}}/history": "admin service manager",
     f"GET {API}/sessions/{{session_id}}/members": "admin service",
     f"PUT {API}/sessions/{{session_id}}/members": "admin service",
     f"POST {API}/broadcast": "admin service manager",
@@ -33,6 +34,7 @@ ALLOWED = {
     f"POST {API}/users/{{user_id}}/messages": "admin service manager",
     f"POST {API}/sessions/{{session_id}}/messages": "admin service manager",
     f"POST {API}/messages/batch": "admin service manager",
+    f"GET {API}/messages/{{message_id}}": "admin service manager",
     f"POST {API}/messages/explain": "admin service manager",
     f"POST {API}/tickets": "admin service manager user",
     f"POST {API}/tokens/revoke": "admin",
@@ -44,7 +46,7 @@ ALLOWED = {
     "GET /api/v1/docs.css": "admin service manager user nobody",
     "GET /": "admin service manager user nobody",
 }
-ABSENT = {"connections/{connection_id}", "sessions/{session_id}"}
+ABSENT = {"connections/{connection_id}", "sessions/{session_id}", "messages/{message_id}"}
 """Those answer 404 for what was never there."""
 
 
@@ -79,7 +81,7 @@ async def test_each_role_gets_what_it_may_and_nothing_else(server: Server) -> No
 
 async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]:
     path = endpoint.path
-    for name in ("connection_id", "user_id", "session_id"):
+    for name in ("connection_id", "user_id", "session_id", "message_id"):
         path = path.replace(f"{{{name}}}", "x1")
     body = dict(EXAMPLES[endpoint.request]) if endpoint.request else {}
     if "session_id" in body:

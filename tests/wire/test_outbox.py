@@ -21,7 +21,7 @@ def pair() -> Iterator[tuple[int, socket.socket]]:
 
 def test_many_frames_leave_in_order(pair: tuple[int, socket.socket]) -> None:
     fd, far = pair
-    outbox = Outbox()
+    outbox = Outbox(0.0)
     frames = [b"%d," % number for number in range(200)]
     for frame in frames:
         outbox.append(frame)
@@ -34,7 +34,7 @@ def test_many_frames_leave_in_order(pair: tuple[int, socket.socket]) -> None:
 
 def test_a_frame_begun_elsewhere_is_finished(pair: tuple[int, socket.socket]) -> None:
     fd, far = pair
-    outbox = Outbox()
+    outbox = Outbox(0.0)
     outbox.append(b"hello", 2)
     outbox.append(b"world")
     assert outbox.size == 8
@@ -44,7 +44,7 @@ def test_a_frame_begun_elsewhere_is_finished(pair: tuple[int, socket.socket]) ->
 
 def test_a_full_socket_is_no_error(pair: tuple[int, socket.socket]) -> None:
     fd, far = pair
-    outbox = Outbox()
+    outbox = Outbox(0.0)
     data = os.urandom(5_000_000)
     outbox.append(data)
     outbox.append(b"end")
@@ -58,7 +58,7 @@ def test_a_full_socket_is_no_error(pair: tuple[int, socket.socket]) -> None:
 def test_a_broken_connection_is_an_error(pair: tuple[int, socket.socket]) -> None:
     fd, far = pair
     far.close()
-    outbox = Outbox()
+    outbox = Outbox(0.0)
     outbox.append(b"x")
     with pytest.raises(BrokenPipeError):
         outbox.write_to(fd)
@@ -69,7 +69,7 @@ def test_only_what_was_begun_is_kept(
     pair: tuple[int, socket.socket], written: int, rest: bytes
 ) -> None:
     fd, far = pair
-    outbox = Outbox()
+    outbox = Outbox(0.0)
     outbox.append(b"hello", written)
     outbox.append(b"world")
     outbox.drop_unstarted()

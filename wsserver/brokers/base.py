@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target
 
 
@@ -14,6 +15,7 @@ class Publication(Struct, frozen=True):
     """One message on its way to the nodes: encoded once, wherever and to whomever it goes."""
 
     message_id: str
+    """Empty for a signal, which has no id and leaves no trace."""
     type: str
     target: Target
     payload: bytes
@@ -25,6 +27,18 @@ class Publication(Struct, frozen=True):
     role: str | None = None
     """Only connections with this role."""
     exclude_users: frozenset[str] = frozenset()
+    origin: Origin | None = None
+    """Who published it; None: the server itself."""
+    accepted_at: float = 0.0
+    """Seconds since the epoch."""
+    stream: str = ""
+    """Where it is kept; empty for a live message."""
+    epoch: str = ""
+    offset: int = 0
+    sender: str | None = None
+    """User id of whom to tell what becomes of it; None: nobody."""
+    expires_at: float = 0.0
+    """When a kept message runs out; seconds since the epoch."""
 
 
 class Receipt(Struct, frozen=True):
@@ -39,6 +53,9 @@ class Receipt(Struct, frozen=True):
             self.matched + other.matched, self.sent + other.sent, self.failed + other.failed
         )
 
+
+NOBODY = Receipt()
+"""Nobody was meant."""
 
 Deliver = Callable[[Publication], Receipt]
 """A node's callback: give a publication to the node's own connections."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsserver.config.faults import ConfigFaults, Fault
 from wsserver.config.files import make_folders, secret_bytes
-from wsserver.config.load import Loaded, load_settings, read_settings
+from wsserver.config.load import Loaded, load_settings, read_settings, read_storage_settings
 from wsserver.config.masking import masked
 from wsserver.config.settings import Settings
 
@@ -17,5 +17,6 @@ __all__ = [
     "make_folders",
     "masked",
     "read_settings",
+    "read_storage_settings",
     "secret_bytes",
 ]

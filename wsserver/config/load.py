@@ -62,6 +62,26 @@ def read_settings(
     return Loaded(settings, check.sources)
 
 
+def read_storage_settings(
+    config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
+) -> Settings:
+    """Read what concerns the database, for those who look after it beside or without a server.
+
+    They need no key to check tokens with, and the places are tried when they are used. Raises
+    ``ConfigFaults`` for a file or an environment that no server would take.
+    """
+    layers = Layers()
+    if config_file is not None:
+        layers.add_file(config_file)
+    layers.add_environment(environ)
+    layers.add_flags(flags)
+    check = _Check(layers, dev=False)
+    settings = check.values()
+    if check.faults:
+        raise ConfigFaults(check.faults)
+    return settings
+
+
 class _Check:
     """One pass over everything that was given; ``faults`` grows, nothing is raised."""
 
@@ -72,6 +92,13 @@ class _Check:
         self._dev = dev
 
     def run(self) -> Settings:
+        """The settings of a server that is to start."""
+        settings = self.values()
+        self._check_places(settings)
+        return self._with_keys(settings)
+
+    def values(self) -> Settings:
+        """Every value by itself, with nothing looked up outside of the configuration."""
         values = {}
         for key, given in self._given.items():
             try:
@@ -81,8 +108,7 @@ class _Check:
         settings = Settings(**values)
         if "database" not in self._given:
             settings = replace(settings, database=settings.data_dir / "wsserver.sqlite3")
-        self._check_places(settings)
-        return self._with_keys(settings)
+        return settings
 
     def _check_places(self, settings: Settings) -> None:
         self._try("data_dir", lambda: files.check_folder(settings.data_dir))

@@ -68,6 +68,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     compression: bool = False
     compression_min_bytes: Count = 256
     drain_timeout_s: Seconds = 8.0
+    trace_retention_s: Annotated[float, Meta(ge=0)] = 600.0
+    """0: the server remembers no traces of live messages."""
+
+    stream_limit: Count = 1000
+    """Messages that a stream keeps."""
+    stream_retention_s: Seconds = 86_400.0
+    inbox_retention_s: Seconds = 604_800.0
+    ack_timeout_s: Seconds = 10.0
+    ack_retries: Annotated[int, Meta(ge=0)] = 3
 
     snapshot_interval_s: Seconds = 60.0
     snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0

@@ -9,11 +9,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError
 from wsserver.protocol import strict_json
 from wsserver.protocol.complaints import describe
-from wsserver.protocol.types import Content, Id, JsonObject, Position
+from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
 
 Ref = str | int
 MAX_REF_LENGTH = 64
+MAX_HISTORY = 200
+MAX_STREAMS = 100
+MAX_IDS = 1000
 _ABSENT = object()
+
+MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class Command(Struct, forbid_unknown_fields=True):
@@ -59,6 +64,35 @@ class Typing(Command):
 
     session_id: Id
     is_typing: bool
+
+
+class History(Command):
+    """Look back: the last messages of a session, those before an offset or after one."""
+
+    session_id: Id
+    before: Offset | UnsetType = UNSET
+    after: Offset | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = 50
+
+
+class Resume(Command):
+    """Catch up with streams from the positions where one was; sessions are joined again."""
+
+    streams: Annotated[dict[StreamName, Position], Meta(min_length=1, max_length=MAX_STREAMS)]
+
+
+class Ack(Command):
+    """Messages have been received: those with these ids, or all of a stream up to an offset."""
+
+    ids: MessageIds | UnsetType = UNSET
+    stream: StreamName | UnsetType = UNSET
+    offset: Offset | UnsetType = UNSET
+
+
+class Read(Command):
+    """Messages have been seen by the user."""
+
+    ids: MessageIds
 
 
 class Presence(Command):
@@ -112,7 +146,11 @@ CHAT_COMMANDS: dict[str, type[Command]] = {
     "leave_session": LeaveSession,
     "send_message": SendMessage,
     "typing": Typing,
+    "ack": Ack,
+    "read": Read,
     "presence": Presence,
+    "history": History,
+    "resume": Resume,
     "refresh_token": RefreshToken,
 }
 MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {

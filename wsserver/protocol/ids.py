@@ -6,7 +6,7 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _RANDOM_BITS = 50
 
 
@@ -19,7 +19,7 @@ class IdFactory:
 
     def __init__(self) -> None:
         self._millis = 0
-        self._millis_text = _base32(0)
+        self._time = ""
         self._tail = 0
 
     def __call__(self, prefix: str, wall: float | None = None) -> str:
@@ -27,18 +27,22 @@ class IdFactory:
         millis = int((time.time() if wall is None else wall) * 1000)
         if millis > self._millis:
             self._millis = millis
-            self._millis_text = _base32(millis)
+            self._time = _base32(millis)
             self._tail = secrets.randbits(_RANDOM_BITS - 1)  # half the range left to count up in
         else:
             self._tail += 1
-        return f"{prefix}_{self._millis_text}{_base32(self._tail)}"
+        return f"{prefix}_{self._time}{_base32(self._tail)}"
 
 
 def _base32(number: int) -> str:
-    """The last ten digits, two at a time."""
+    """Ten digits, for 50 bits."""
+    pairs = _PAIRS
     return (
-        f"{_PAIRS[number >> 40 & 1023]}{_PAIRS[number >> 30 & 1023]}{_PAIRS[number >> 20 & 1023]}"
-        f"{_PAIRS[number >> 10 & 1023]}{_PAIRS[number & 1023]}"
+        pairs[number >> 40 & 1023]
+        + pairs[number >> 30 & 1023]
+        + pairs[number >> 20 & 1023]
+        + pairs[number >> 10 & 1023]
+        + pairs[number & 1023]
     )
 
 

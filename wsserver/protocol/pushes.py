@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+from msgspec.json import Decoder
 
 from wsserver.errors import ValidationFailed, WsServerError
 from wsserver.protocol.commands import Ref
@@ -93,6 +94,13 @@ class UserStatusUpdate(_Fields):
     connections: Annotated[int, Meta(ge=0)] = 0
 
 
+class _OfSession(Struct):
+    session_id: str | None = None
+
+
+_SESSION = Decoder(_OfSession)
+
+
 class Custom(_Fields):
     """Any type that is not reserved."""
 
@@ -107,6 +115,10 @@ PUBLISHABLE: dict[str, type[_Fields]] = {
     "user_status_update": UserStatusUpdate,
 }
 """The reserved types that the API may send nevertheless."""
+
+
+LIVE_TYPES = frozenset(PUBLISHABLE) - {"new_message"}
+"""Signals of a moment, which nobody wants to be given later."""
 
 
 def publishable_fields(body: Body, session_id: str | None) -> _Fields:
@@ -133,6 +145,26 @@ def publishable_fields(body: Body, session_id: str | None) -> _Fields:
 def push(type_: str, timestamp: str, **members: Any) -> bytes:
     """Encode a push: its type, its members, its time."""
     return encode({"type": type_, **members, "timestamp": timestamp})
+
+
+def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
+    """A push with its place in a stream; the names need no escaping, whatever their kind."""
+    return b'%b,"stream":"%b","epoch":"%b","offset":%d}' % (
+        push[:-1],
+        stream.encode(),
+        epoch.encode(),
+        offset,
+    )
+
+
+def redelivered(push: bytes) -> bytes:
+    """The same push, saying that it was sent before."""
+    return push[:-1] + b',"redelivered":true}'
+
+
+def session_of(push: bytes) -> str | None:
+    """The ``session_id`` that a push names; None: it names none."""
+    return _SESSION.decode(push).session_id
 
 
 def reply(type_: str, ref: Ref | None, **members: Any) -> bytes:

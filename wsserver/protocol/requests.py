@@ -13,6 +13,7 @@ from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, T
 
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
+MAX_TTL_S = 366 * 86_400
 BODY = "body"
 """What an error names as its field where the whole is of the wrong type, as an array is."""
 
@@ -66,6 +67,7 @@ class Body(Request):
     connections: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     exclude_users: Annotated[list[Id], Meta(max_length=1000)] = []
     keep: bool | UnsetType = UNSET
+    ttl_s: Annotated[float, Meta(gt=0, le=MAX_TTL_S)] | UnsetType = UNSET
 
     def members(self) -> JsonObject:
         """The body fields given, as a JSON object, without the options of sending."""
@@ -75,7 +77,7 @@ class Body(Request):
         return given
 
 
-_OPTIONS = ("type", "exclude_users", "keep", "target", "organization_id", "role")
+_OPTIONS = ("type", "exclude_users", "keep", "ttl_s", "target", "organization_id", "role")
 
 
 class BroadcastRequest(Body):

@@ -16,7 +16,9 @@ MAX_DEPTH = 32
 encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ARRAYS = bytes.maketrans(b"{}", b"[]")
+_NO_STRUCTURE = bytes(set(_NO_BRACKETS) - set(b'"'))
 
 
 def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
@@ -39,34 +41,37 @@ def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 
 def _depth_exceeds(raw: bytes, limit: int) -> bool:
-    depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", raw)):
-        depth += 1 if bracket[0] in b"[{" else -1
-        if depth > limit:
-            return True
-    return False
+    if b"\\" not in raw:
+        raw = raw.translate(None, _NO_STRUCTURE)  # so that there is little left to look at
+    # Objects and arrays count alike. What does not match is for the decoder to find.
+    brackets = _STRING.sub(b"", raw).translate(_ARRAYS, _NO_BRACKETS)
+    # Each round takes the innermost pairs away, so the rounds are the depth.
+    for _ in range(limit):
+        outer = brackets.replace(b"[]", b"")
+        if len(outer) == len(brackets):
+            return _deepest(brackets) > limit
+        brackets = outer
+    return bool(brackets)
+
+
+def _deepest(brackets: bytes) -> int:
+    """How deep brackets go that need not match: what is cut off counts as well."""
+    depth = deepest = 0
+    for bracket in brackets:
+        depth += 1 if bracket == 0x5B else -1  # [
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _surely_unique(raw: bytes, value: Any) -> bool:
-    """Prove in one pass that no object repeats a key.
+    """Prove, without looking at each member, that no object repeats a key.
 
-    Without escapes every string takes two quotes; a repeated key leaves more strings in the text
-    than the decoded value has.
+    A repeated key leaves more strings in the text than in what was decoded from it, and every
+    string takes two quotes; unless there are escapes that may stand for quotes.
     """
-    if b"\\" in raw:
+    if b"\\" in raw and any(escape in raw for escape in (b'\\"', b"\\\\", b"\\u")):
         return False
-    strings = 0
-    parts = [value]
-    for part in parts:  # grows on the way
-        kind = type(part)
-        if kind is str:
-            strings += 1
-        elif kind is dict:
-            strings += len(part)
-            parts += part.values()
-        elif kind is list:
-            parts += part
-    return raw.count(b'"') == 2 * strings
+    return raw.count(b'"') == encode(value).count(b'"')
 
 
 def _refuse_duplicates(raw: bytes) -> None:

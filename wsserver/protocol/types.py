@@ -17,6 +17,14 @@ Id = Annotated[
         examples=["user_67890"],
     ),
 ]
+StreamName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(broadcast|(session|user):[A-Za-z0-9._:@-]{1,128})(?!\n)$",
+        description="broadcast, session:ID or user:ID",
+        examples=["session:session_11111"],
+    ),
+]
 PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipped"])]
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(max_length=123)]
@@ -43,6 +51,7 @@ __all__ = [
     "Position",
     "PushType",
     "Reason",
+    "StreamName",
     "Text",
     "UnsetType",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from wsserver.clock import Clock
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
+from wsserver.protocol.origin import Origin, Via
 from wsserver.storage.audit import AuditEntry
 
 
@@ -20,6 +21,16 @@ class Actor:
     claims: Claims
     remote_ip: str = ""
     request_id: str = ""
+    """Of the request, or of the monitor's connection."""
+    once: tuple[str, str] | None = None
+    """Scope and key of a request that is to be done once, however often it is sent."""
+    via: Via = "rest"
+
+    @property
+    def origin(self) -> Origin:
+        """The same, for what it publishes."""
+        claims = self.claims
+        return Origin(claims.sub, claims.role, claims.organization_id, self.via, self.request_id)
 
 
 class Audit(Protocol):

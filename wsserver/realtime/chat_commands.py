@@ -13,15 +13,17 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.protocol import commands
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
+from wsserver.protocol.origin import Origin
 from wsserver.protocol.pushes import NewMessage, message_of
 from wsserver.protocol.requests import Sender
 from wsserver.protocol.targets import session
 from wsserver.realtime import events
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.futures import then
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.router import Message, Router
-from wsserver.realtime.sent_messages import SentMessages
+from wsserver.realtime.message import Message, Sent
+from wsserver.realtime.router import Router
 
 
 class ChatCommands:
@@ -34,14 +36,12 @@ class ChatCommands:
         self._router = router
         self._verifier = verifier
         self._clock = clock
-        self._sent = SentMessages()
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
         return {
             "ping": self.ping,
             "pong": self.pong,
-            "join_session": self.join_session,
             "leave_session": self.leave_session,
             "send_message": self.send_message,
             "typing": self.typing,
@@ -62,15 +62,6 @@ class ChatCommands:
             connection, command.id if command.id is not UNSET else None
         )
 
-    def join_session(self, connection: ConnectionInfo, command: commands.JoinSession) -> Answer:
-        """Join a session; joining again gives the same answer."""
-        session_id = command.session_id
-        if connection.session_id not in (None, session_id):
-            raise SessionBound(str(connection.session_id))
-        self._manager.sessions.access.require(connection.claims, session_id)
-        since = command.since if command.since is not UNSET else None
-        return "session_joined", self._manager.sessions.join(connection, session_id, since)
-
     def leave_session(self, connection: ConnectionInfo, command: commands.LeaveSession) -> Answer:
         """Leave a session; leaving one that was not joined changes nothing."""
         if connection.session_id is not None:
@@ -78,26 +69,29 @@ class ChatCommands:
         self._manager.sessions.leave(connection, command.session_id)
         return "session_left", {"session_id": command.session_id, "user_id": connection.user_id}
 
-    async def send_message(
+    def send_message(
         self, connection: ConnectionInfo, command: commands.SendMessage
-    ) -> Answer:
-        """Deliver a message to the session, the sender's own connections included."""
+    ) -> asyncio.Future[Answer]:
+        """Deliver a message to the session, the sender's own connections included.
+
+        It is in line when this returns; the acknowledgement comes once it is stored.
+        """
         _require_joined(connection, command.session_id)
-        client_id = command.client_message_id
-        if client_id is UNSET:
-            return "ack", {"message_id": await self._deliver(connection, command, None)}
-        now = self._clock.monotonic()
-        earlier = self._sent.find(connection.user_id, client_id, now)
-        if earlier is not None:
-            return "ack", {"message_id": await asyncio.shield(earlier)}
-        answer = self._sent.begin(connection.user_id, client_id, now)
-        try:
-            message_id = await self._deliver(connection, command, client_id)
-        except BaseException as error:
-            self._sent.abandon(connection.user_id, client_id, error)
-            raise
-        answer.set_result(message_id)
-        return "ack", {"message_id": message_id}
+        message = self._message(connection, command)
+
+        def acknowledge(outcomes: list[Sent]) -> Answer:
+            sent = outcomes[0]
+            if sent.is_new:
+                self._manager.events.emit(
+                    events.MESSAGE_RECEIVED,
+                    connection_id=connection.connection_id,
+                    user_id=connection.user_id,
+                    message_id=sent.message_id,
+                    **message.members,
+                )
+            return "ack", {"message_id": sent.message_id, **sent.position}
+
+        return then(self._router.keep([message]), acknowledge)
 
     def typing(self, connection: ConnectionInfo, command: commands.Typing) -> Answer:
         """Tell everybody in the session but this user."""
@@ -139,36 +133,37 @@ class ChatCommands:
         self._manager.renew(connection, claims)
         return "token_refreshed", {"expires_at": rfc3339(claims.exp)}
 
-    async def _deliver(
-        self, connection: ConnectionInfo, command: commands.SendMessage, client_id: str | None
-    ) -> str:
+    def _message(self, connection: ConnectionInfo, command: commands.SendMessage) -> Message:
         wall = self._clock.wall()
         message_id = new_id("msg", wall)
         claims = connection.claims
+        client_id = command.client_message_id
         fields = NewMessage(
             content=command.content,
             session_id=command.session_id,
             content_type=command.content_type,
             sender=Sender(claims.sub, claims.username, claims.role),
         )
-        message = message_of(message_id, fields, rfc3339(wall), client_id)
-        sent = await self._router.send(
-            Message(
-                type="new_message",
-                members={"session_id": command.session_id, "message": message},
-                target=session(command.session_id),
-                message_id=message_id,
-            )
-        )
-        self._manager.events.emit(
-            events.MESSAGE_RECEIVED,
-            connection_id=connection.connection_id,
-            user_id=claims.sub,
-            session_id=command.session_id,
+        given_id = client_id if client_id is not UNSET else None
+        return Message(
+            type="new_message",
+            members={
+                "session_id": command.session_id,
+                "message": message_of(message_id, fields, rfc3339(wall), given_id),
+            },
+            target=session(command.session_id),
             message_id=message_id,
-            message=message,
+            keep=True,
+            sender=claims.sub,
+            origin=Origin(
+                claims.sub,
+                claims.role,
+                claims.organization_id,
+                "socket",
+                connection.connection_id,
+            ),
+            dedup=(f"client:{claims.sub}", given_id) if given_id is not None else None,
         )
-        return sent.message_id
 
 
 def _require_joined(connection: ConnectionInfo, session_id: str) -> None:

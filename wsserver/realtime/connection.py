@@ -69,6 +69,7 @@ class ConnectionInfo:
         "rtt_ms",
         "session_id",
         "sessions",
+        "since_tick",
         "subscription",
         "user_agent",
         "waiters",
@@ -106,7 +107,10 @@ class ConnectionInfo:
         self.ping_id = ""
         self.pinged_at = 0.0
         self.rtt_ms: float | None = None
-        self.sessions: set[str] | None = None
+        self.sessions: dict[str, int] | None = None
+        """Joined, each with the tick of the attendance at which that was."""
+        self.since_tick = 0
+        """The tick from which on it is there, with the claims that it has."""
         self.bucket: TokenBucket | None = None
         self.backlog: Any = None
         self.subscription: Any = None

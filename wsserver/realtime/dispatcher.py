@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from wsserver.clock import Clock
@@ -36,6 +38,8 @@ Answer = tuple[str, dict[str, Any]]
 """A reply's type and members."""
 Outcome = Answer | None
 Handler = Callable[[ConnectionInfo, Any], Outcome | Awaitable[Outcome]]
+"""Gives the answer at once; or a coroutine, behind which the connection's other commands wait; or a
+future: what has to be in order is in order already, and the next command may be looked at."""
 
 
 class _InternalError(WsServerError):
@@ -143,11 +147,26 @@ class Dispatcher:
             if outcome is None or isinstance(outcome, tuple):
                 self._answer(connection, outcome, ref)
                 return
+            if isinstance(outcome, asyncio.Future):
+                outcome.add_done_callback(partial(self._settle, connection, ref))
+                return
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
             return
         connection.backlog = Backlog()
         self._tasks.spawn(self._finish(connection, outcome, ref), name=f"command {type_}")
+
+    def _settle(
+        self, connection: ConnectionInfo, ref: Ref | None, future: asyncio.Future[Outcome]
+    ) -> None:
+        """Answer a command that held nothing up."""
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            self._answer(connection, future.result(), ref)
+        elif isinstance(error, Exception):
+            self._fail(connection, error, ref)
 
     async def _finish(
         self, connection: ConnectionInfo, outcome: Awaitable[Outcome], ref: Ref | None

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from wsserver.clock import Clock
+from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.index import Index
 
@@ -18,7 +20,8 @@ class Hub:
     Closing connections leave it at once, so everybody in it can be sent to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, attendance: Attendance | None = None) -> None:
+        self.attendance = Attendance(Clock()) if attendance is None else attendance
         self.connections: dict[str, ConnectionInfo] = {}
         self.user_connections = Index()
         self.session_connections = Index()
@@ -34,15 +37,20 @@ class Hub:
     def add(self, connection: ConnectionInfo) -> bool:
         """Register a connection; True if it is its user's first."""
         self.connections[connection.connection_id] = connection
+        connection.since_tick = self.attendance.tick
         organization_id = connection.claims.organization_id
         if organization_id is not None:
             self.organization_connections.add(organization_id, connection)
         return self.user_connections.add(connection.user_id, connection)
 
-    def remove(self, connection: ConnectionInfo) -> bool:
-        """Forget a connection that is in no session any more; True if it was its user's last."""
+    def remove(self, connection: ConnectionInfo, code: int = 0, reason: str = "") -> bool:
+        """Forget a connection that is in no session any more; True if it was its user's last.
+
+        ``code`` and ``reason`` are those of its end, for the attendance.
+        """
         if self.connections.pop(connection.connection_id, None) is None:
             return False
+        self.attendance.ended(connection, code, reason)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
             self.organization_connections.discard(organization_id, connection)
@@ -51,6 +59,8 @@ class Hub:
     def reclaim(self, connection: ConnectionInfo, claims: Any) -> None:
         """Put newer claims of the same user in place, moving it in the organization index."""
         old, new = connection.claims.organization_id, claims.organization_id
+        if (old, connection.claims.role) != (new, claims.role):
+            self.attendance.renewed(connection)
         connection.claims = claims
         if old != new:
             if old is not None:
@@ -62,8 +72,8 @@ class Hub:
         """Put a connection into a session; True if its user was not there yet."""
         is_first = not self.is_user_in_session(connection.user_id, session_id)
         if connection.sessions is None:
-            connection.sessions = set()
-        connection.sessions.add(session_id)
+            connection.sessions = {}
+        connection.sessions.setdefault(session_id, self.attendance.tick)
         self.session_connections.add(session_id, connection)
         self.known_sessions[session_id] = None
         self.known_sessions.move_to_end(session_id)
@@ -75,7 +85,7 @@ class Hub:
         """Take a connection out of a session; True if its user is no longer there at all."""
         if connection.sessions is None or session_id not in connection.sessions:
             return False
-        connection.sessions.discard(session_id)
+        self.attendance.left(connection, session_id, connection.sessions.pop(session_id))
         self.session_connections.discard(session_id, connection)
         return not self.is_user_in_session(connection.user_id, session_id)
 

@@ -11,15 +11,20 @@ from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.keeping import SESSION
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.paging import Window, page
+from wsserver.realtime.streams import Streams
 
 
 class Inspection:
     """Reads of the REST API; each checks its permission and shows only the actor's scope."""
 
-    def __init__(self, manager: WebSocketManager, permissions: Permissions) -> None:
+    def __init__(
+        self, manager: WebSocketManager, permissions: Permissions, streams: Streams
+    ) -> None:
         self._manager = manager
+        self._streams = streams
         self._hub: Hub = manager.hub
         self._permissions = permissions
 
@@ -95,23 +100,24 @@ class Inspection:
             "next_cursor": part.next_cursor,
         }
 
-    def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
+    async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
         """The sessions that somebody of the scope, or of no organization, has joined, by id."""
         scope = self._scope(actor, "connections:read")
         ids = sorted(filter(scope.has_session, self._hub.session_connections))
         part = page(ids, str, window)
         return {
-            "sessions": [self._manager.sessions.view(id_, scope) for id_ in part.items],
+            "sessions": [await self._manager.sessions.view(id_, scope) for id_ in part.items],
             "total": part.total,
             "next_cursor": part.next_cursor,
         }
 
-    def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
+    async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used."""
         scope = self._scope(actor, "connections:read")
-        if not (scope.has_session(session_id) and self._manager.sessions.is_known(session_id)):
+        is_there = scope.has_session(session_id)
+        if not (is_there and await self._manager.sessions.is_known(session_id)):
             raise NotFound("session", session_id)
-        return self._manager.sessions.view(session_id, scope)
+        return await self._manager.sessions.view(session_id, scope)
 
     def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
         """The connections that have joined a session; empty when nobody has."""
@@ -119,6 +125,25 @@ class Inspection:
         if not scope.has_session(session_id):
             raise NotFound("session", session_id)
         return _connection_page(scope.filter(self._hub.of_session(session_id)), window)
+
+    async def history(
+        self, actor: Actor, session_id: str, before: int | None, after: int | None, limit: int
+    ) -> dict[str, Any]:
+        """A page of a session's messages, ascending; empty where nothing is kept.
+
+        Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
+        """
+        scope = self._scope(actor, "messages:read")
+        name = SESSION + session_id
+        if not scope.has_session(session_id):
+            raise NotFound("session", session_id)
+        if scope.organization_id is not None and not self._hub.of_session(session_id):
+            # Nobody is there to tell whose it is; those who have written to it are known.
+            owners = await self._streams.organizations(name)
+            if owners and scope.organization_id not in owners:
+                raise NotFound("session", session_id)
+        page_ = await self._streams.history(name, None, before=before, after=after, limit=limit)
+        return {"session_id": session_id, **page_.answer()}
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)

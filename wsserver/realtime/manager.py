@@ -17,6 +17,7 @@ from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
+from wsserver.realtime.arrivals import Arrival, Arrivals
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus, Handler
@@ -24,11 +25,13 @@ from wsserver.realtime.expiry import TokenExpiry
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.members import Members
+from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.monitors import Monitors
 from wsserver.realtime.presence import Presence
-from wsserver.realtime.router import Message, Router, Sent
+from wsserver.realtime.router import Router
 from wsserver.realtime.sessions import Sessions
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.streams import Streams
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 
@@ -64,10 +67,11 @@ class WebSocketManager:
     """Owns the live connections: ``connect``, ``disconnect``, ``send_to_user``, and so on.
 
     The collaborators are built by ``app.build()``; ``dispatcher`` is set there too, as its
-    handlers need the manager first.
+    handlers need the manager first, and so is ``arrivals``, as inboxes tell its monitors.
     """
 
     dispatcher: Dispatcher
+    arrivals: Arrivals
 
     def __init__(
         self,
@@ -82,15 +86,14 @@ class WebSocketManager:
         heartbeat: HeartbeatSettings,
         limits: ConnectionLimits,
         clock: Clock,
+        streams: Streams,
     ) -> None:
         self.hub = hub
         self.events = events
         self.statistics = statistics
         self.limits = limits
         self.is_draining = False
-        self.sessions = Sessions(
-            hub, router, events, access, members, new_id("epoch", clock.wall())
-        )
+        self.sessions = Sessions(hub, router, events, access, members, streams)
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
         self.monitors = Monitors(events, self.stats, clock)
         self._presence = Presence(hub, router, self.monitors, members)
@@ -138,25 +141,37 @@ class WebSocketManager:
         which is closed then.
         """
         self.admit(newcomer.claims)
+        async with self.arrivals.of(newcomer.claims, newcomer.session_id, self.admit) as arrival:
+            return self._let_in(fd, newcomer, arrival, response, received)
+
+    def _let_in(
+        self, fd: int, newcomer: Newcomer, arrival: Arrival, response: bytes, received: bytes
+    ) -> ConnectionInfo:
         if self._is_at_limit(newcomer.claims.sub):
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
-        greeting = response + build_frame(self._established(connection))
+        greeting = build_frame(self._established(connection, arrival))
+        waiting = self.arrivals.inboxes.welcome(connection, arrival.waiting)
         connection.websocket = self._poller.adopt(
             fd,
             connection,
             first=received,
-            greeting=greeting,
+            greeting=b"".join((response, greeting, *waiting)),
             deflate_bits=newcomer.deflate_bits,
         )
         is_first = self.hub.add(connection)
         self.statistics.connects += 1
-        self.statistics.messages_sent += 1
+        self.statistics.messages_sent += 1 + len(waiting)
         self.heartbeat.add(connection)
         self._expiry.add(connection)
-        self._announce(connection, is_first)
+        self._announce(connection, is_first, arrival)
+        self.arrivals.inboxes.greeted(connection, arrival.waiting)
         return connection
+
+    def is_expected(self, newcomer: Newcomer) -> bool:
+        """Can ``connect`` take it in without asking the storage for anything?"""
+        return self.arrivals.is_expected(newcomer.claims, newcomer.session_id)
 
     def _register(self, newcomer: Newcomer) -> ConnectionInfo:
         wall = self._clock.wall()
@@ -173,7 +188,7 @@ class WebSocketManager:
             connected_at=wall,
         )
 
-    def _established(self, connection: ConnectionInfo) -> bytes:
+    def _established(self, connection: ConnectionInfo, arrival: Arrival) -> bytes:
         settings = self.heartbeat.settings
         now = rfc3339(connection.connected_at)
         return push(
@@ -185,11 +200,15 @@ class WebSocketManager:
             heartbeat_interval=settings.interval_s,
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
-            inbox={**self.sessions.position(), "pending": 0},
+            inbox={
+                "epoch": arrival.inbox.epoch,
+                "offset": arrival.inbox.offset,
+                "pending": arrival.waiting.count,
+            },
             protocol=connection.protocol,
         )
 
-    def _announce(self, connection: ConnectionInfo, is_first: bool) -> None:
+    def _announce(self, connection: ConnectionInfo, is_first: bool, arrival: Arrival) -> None:
         """Tell the newcomer where it is, and the others that it is there."""
         if connection.endpoint == MONITOR:
             self.monitors.add(connection)
@@ -203,8 +222,8 @@ class WebSocketManager:
         )
         if is_first:
             self._presence.tell(connection, "online", self._presence.sessions_of(connection))
-        if connection.session_id is not None:
-            joined = self.sessions.join(connection, connection.session_id)
+        if connection.session_id is not None and arrival.session is not None:
+            joined = self.sessions.join(connection, connection.session_id, arrival.session)
             self._router.push(connection, "session_joined", **joined)
         self._warn_if_due(connection)
 
@@ -303,10 +322,11 @@ class WebSocketManager:
         # While draining everybody goes: telling those who are next that others went is no use,
         # and would cost the square of their number.
         self.sessions.leave_all(connection, quietly=self.is_draining)
-        is_last = self.hub.remove(connection)
+        is_last = self.hub.remove(connection, code, reason)
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
         self.heartbeat.give_up(connection)
+        self.arrivals.inboxes.forget(connection)
         log.info(
             "closed connection=%s user=%s code=%d reason=%s",
             connection.connection_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
 from wsserver.protocol import commands
@@ -18,9 +20,10 @@ from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.futures import then
 from wsserver.realtime.inspection import Inspection
 from wsserver.realtime.monitors import Monitors
-from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.publishing import Publishing, target_of
 
 
 class MonitorCommands:
@@ -64,10 +67,14 @@ class MonitorCommands:
         request = read_request(command.args, BroadcastRequest)
         return _result(await self._publishing.broadcast(_actor(connection), request))
 
-    async def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Answer:
-        """Send to a target."""
+    def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Awaitable[Answer]:
+        """Send to a target. The next one may come before this one is stored."""
         request = read_request(command.args, PublishRequest)
-        return _result(await self._publishing.publish(_actor(connection), request))
+        target = target_of(request.target)
+        answer = self._publishing.submit(_actor(connection), target, request)
+        if isinstance(answer, asyncio.Future):
+            return then(answer, _result)
+        return _result_of(answer)
 
     async def disconnect_user(
         self, connection: ConnectionInfo, command: commands.DisconnectUser
@@ -86,9 +93,13 @@ class MonitorCommands:
         )
 
 
+async def _result_of(answer: Awaitable[dict[str, Any]]) -> Answer:
+    return _result(await answer)
+
+
 def _result(answer: dict[str, Any]) -> Answer:
     return "result", {"result": answer}
 
 
 def _actor(connection: ConnectionInfo) -> Actor:
-    return Actor(connection.claims, connection.remote_ip, connection.connection_id)
+    return Actor(connection.claims, connection.remote_ip, connection.connection_id, via="monitor")

@@ -21,7 +21,7 @@ class Presence:
     def sessions_of(self, connection: ConnectionInfo) -> set[str]:
         """The user's sessions: joined, bound to, listed in, or named by the token."""
         sessions = self._members.sessions_of(connection.user_id)
-        sessions |= connection.sessions or set()
+        sessions.update(connection.sessions or ())
         if connection.session_id is not None:
             sessions.add(connection.session_id)
         if connection.claims.sessions != "*":

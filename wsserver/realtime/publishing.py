@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, cast
 
 from msgspec import UNSET, to_builtins
 
@@ -10,7 +12,7 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.pushes import NewMessage, message_of, publishable_fields
+from wsserver.protocol.pushes import LIVE_TYPES, NewMessage, message_of, publishable_fields
 from wsserver.protocol.requests import (
     BatchRequest,
     Body,
@@ -22,21 +24,34 @@ from wsserver.protocol.requests import (
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
+from wsserver.realtime.explaining import explain
+from wsserver.realtime.futures import then
 from wsserver.realtime.hub import Hub
-from wsserver.realtime.router import Message, Router, Sent
+from wsserver.realtime.keeping import is_kept_by_default, stream_of
+from wsserver.realtime.members import Members
+from wsserver.realtime.message import Message, Sent
+from wsserver.realtime.router import Router
 
 PUBLISH = "messages:publish"
+_KEPT, _LIVE, _REFUSED = "kept", "live", "refused"
 
 
 class Publishing:
     """``POST /broadcast``, ``/messages`` and their relatives, also over the monitor's socket."""
 
     def __init__(
-        self, hub: Hub, router: Router, permissions: Permissions, audit: Audit, clock: Clock
+        self,
+        hub: Hub,
+        router: Router,
+        permissions: Permissions,
+        members: Members,
+        audit: Audit,
+        clock: Clock,
     ) -> None:
         self._hub = hub
         self._router = router
         self._permissions = permissions
+        self._members = members
         self._trail = Trail(audit, clock)
         self._clock = clock
 
@@ -59,36 +74,44 @@ class Publishing:
 
     async def publish_to(self, actor: Actor, target: Target, body: Body) -> dict[str, Any]:
         """Send to a target named in the path; returns the counts."""
+        return await self.submit(actor, target, body)
+
+    def submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
+        """Begin to send: what is to be kept is in line when this returns, and gives a future."""
         with self._trail.denials(actor, "publish", str(target)):
             message = self._message(actor, body, target)
-        sent = await self._router.send(message)
+        if message.keep:
+            return then(
+                self._router.keep([message]), lambda sent: self._sent(actor, message, sent[0])
+            )
+        return self._send_live(actor, message)
+
+    async def _send_live(self, actor: Actor, message: Message) -> dict[str, Any]:
+        return self._sent(actor, message, await self._router.send(message))
+
+    def _sent(self, actor: Actor, message: Message, sent: Sent) -> dict[str, Any]:
         if not _is_traffic(actor):
             self._record(actor, "publish", message, sent)
         return sent.answer()
 
     async def batch(self, actor: Actor, request: BatchRequest) -> dict[str, Any]:
-        """Send many, in order; each succeeds or fails by itself. One line in the audit trail."""
+        """Send many, in order; each succeeds or fails by itself. One line in the audit trail.
+
+        Neighbours that are to be kept are stored in one transaction.
+        """
         with self._trail.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
-        results: list[dict[str, Any]] = []
-        accepted = matched = 0
-        for raw in request.messages:
-            try:
-                body = read_request(raw, PublishRequest)
-                message = self._message(actor, body, target_of(body.target))
-                sent = await self._router.send(message)
-                accepted += 1
-                matched += sent.receipt.matched
-                results.append({"status": 200, **sent.answer()})
-            except WsServerError as error:
-                results.append(
-                    {
-                        "status": error.meaning.status,
-                        "code": error.code,
-                        "detail": error.message,
-                        **error.details,
-                    }
-                )
+        read = [self._read(actor, index, raw) for index, raw in enumerate(request.messages)]
+        outcomes: list[Sent | WsServerError] = []
+        for kind, group in groupby(read, _handling):
+            if kind is _REFUSED:
+                outcomes += cast("Iterable[WsServerError]", group)
+            else:
+                messages = cast("list[Message]", list(group))
+                outcomes += await self._send_all(messages, keep=kind is _KEPT)
+        results = [_result_of(outcome) for outcome in outcomes]
+        sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
+        accepted, matched = len(sent), sum([each.receipt.matched for each in sent])
         if not _is_traffic(actor):
             self._trail.record(
                 actor,
@@ -110,8 +133,29 @@ class Publishing:
         target = target_of(request.target)
         message = self._message(actor, request, target)
         scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
-        is_session = target.type is TargetType.SESSION
-        return self._router.explain(message, scope.sees_in_session if is_session else scope.sees)
+        return explain(message, self._hub, self._members, scope)
+
+    def _read(self, actor: Actor, index: int, raw: Any) -> Message | WsServerError:
+        """One message of a batch, or why it is none."""
+        try:
+            body = read_request(raw, PublishRequest)
+            message = self._message(actor, body, target_of(body.target))
+        except WsServerError as error:
+            return error
+        if message.dedup is not None:
+            scope, key = message.dedup
+            message.dedup = scope, f"{key}#{index}"
+        return message
+
+    async def _send_all(
+        self, messages: list[Message], *, keep: bool
+    ) -> Sequence[Sent | WsServerError]:
+        if not keep:
+            return [await self._router.send(message) for message in messages]
+        try:
+            return await self._router.keep(messages)
+        except WsServerError as error:
+            return [error] * len(messages)
 
     def _record(self, actor: Actor, action: str, message: Message, sent: Sent) -> None:
         self._trail.record(
@@ -125,8 +169,7 @@ class Publishing:
 
     def _message(self, actor: Actor, body: Body, target: Target) -> Message:
         self._permissions.require(actor.claims, PUBLISH)
-        if body.keep is True:
-            raise ValidationFailed([{"field": "keep", "message": "this server keeps no messages"}])
+        keep = _is_to_be_kept(body, target)
         session_id = target.id if target.type is TargetType.SESSION else None
         fields = publishable_fields(body, session_id)
         message_id = new_id("msg", self._clock.wall())
@@ -147,6 +190,11 @@ class Publishing:
             # A session's customers belong to no organization, yet to the session.
             with_unaffiliated=target.type is TargetType.SESSION,
             exclude_users=frozenset(body.exclude_users),
+            keep=keep,
+            ttl_s=body.ttl_s if body.ttl_s is not UNSET else None,
+            sender=_sender(body) or actor.claims.sub,
+            dedup=actor.once if keep else None,
+            origin=actor.origin,
         )
 
     def _confinement(self, actor: Actor, target: Target) -> str | None:
@@ -173,9 +221,43 @@ class Publishing:
             raise Forbidden(f"organization {organization_id} is not yours")
 
 
+def _handling(message: Message | WsServerError) -> str:
+    if isinstance(message, WsServerError):
+        return _REFUSED
+    return _KEPT if message.keep else _LIVE
+
+
+def _result_of(outcome: Sent | WsServerError) -> dict[str, Any]:
+    if isinstance(outcome, Sent):
+        return {"status": 200, **outcome.answer()}
+    return {
+        "status": outcome.meaning.status,
+        "code": outcome.code,
+        "detail": outcome.message,
+        **outcome.details,
+    }
+
+
 def _is_traffic(actor: Actor) -> bool:
     """Is a publish ordinary traffic? A backend's is: its thousands would bury what people did."""
     return actor.claims.role == "service"
+
+
+def _is_to_be_kept(body: Body, target: Target) -> bool:
+    """What the body says, else what is usual; raises ``ValidationFailed`` for the impossible."""
+    keep = is_kept_by_default(body.type, target) if body.keep is UNSET else body.keep
+    if keep and stream_of(target) is None:
+        message = "only messages for a session, a user or everybody are kept"
+        raise ValidationFailed([{"field": "keep", "message": message}])
+    if keep and body.type in LIVE_TYPES:
+        raise ValidationFailed([{"field": "keep", "message": f"{body.type} is never kept"}])
+    if body.ttl_s is not UNSET and not keep:
+        raise ValidationFailed([{"field": "ttl_s", "message": "only for messages that are kept"}])
+    return keep
+
+
+def _sender(body: Body) -> str | None:
+    return body.sender.user_id if body.sender is not UNSET else None
 
 
 def target_of(request: TargetRequest) -> Target:

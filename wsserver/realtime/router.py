@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from wsserver.brokers.base import Broker, Publication, Receipt
 from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
-from wsserver.protocol.targets import EVERYONE, Target, TargetType
+from wsserver.protocol.targets import TargetType
+from wsserver.realtime.append_queue import Draft, Outcomes
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.keeping import DEFAULT_RETENTION, Retention, draft_of
+from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.streams import Streams
+from wsserver.realtime.traces import Traces
 from wsserver.wire.forms import forms_of
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
@@ -24,41 +28,6 @@ _websocket = attrgetter("websocket")
 
 FEW = 16
 """Up to so many recipients get a message at once; collecting saves calls only in larger crowds."""
-
-
-@dataclass(slots=True)
-class Message:
-    """Something to be pushed, before it is encoded."""
-
-    type: str
-    members: dict[str, Any]
-    target: Target = EVERYONE
-    message_id: str = ""
-    """Given where the members refer to it; otherwise made on sending."""
-    organization_id: str | None = None
-    with_unaffiliated: bool = False
-    """Does ``organization_id`` let those pass who belong to no organization at all?"""
-    role: str | None = None
-    exclude_users: frozenset[str] = field(default_factory=frozenset)
-    is_addressed: bool = True
-    """Does its push carry an ``id`` of its own? Signals such as ``typing`` do not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The outcome of a send."""
-
-    message_id: str
-    receipt: Receipt
-
-    def answer(self) -> dict[str, Any]:
-        """The outcome as the REST API gives it."""
-        return {
-            "message_id": self.message_id,
-            "matched": self.receipt.matched,
-            "sent": self.receipt.sent,
-            "failed": self.receipt.failed,
-        }
 
 
 Select = Callable[[Hub, str], Iterable[ConnectionInfo]]
@@ -75,29 +44,66 @@ SELECT: dict[TargetType, Select] = {
 }
 
 
+class KeptDeliveries(Protocol):
+    """What is done about kept messages besides writing them: the inboxes'."""
+
+    def admitted(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> list[ConnectionInfo]:
+        """Those of a user's connections that are to get a message live."""
+        ...
+
+    def delivered(self, publication: Publication, connections: Sequence[ConnectionInfo]) -> None:
+        """A kept message was written to these."""
+
+
 class Router:
     """Encodes each message once, hands it to the broker, and delivers what the broker brings.
 
     ``send`` and ``post`` are what the rest of the program calls; ``deliver`` is the broker's.
+    ``inboxes`` is set by ``app.build()``, as they write through the router.
     """
 
+    inboxes: KeptDeliveries
+
     def __init__(
-        self, hub: Hub, broker: Broker, poller: Poller, statistics: Statistics, clock: Clock
+        self,
+        hub: Hub,
+        broker: Broker,
+        poller: Poller,
+        statistics: Statistics,
+        clock: Clock,
+        streams: Streams,
+        traces: Traces,
+        retention: Retention = DEFAULT_RETENTION,
     ) -> None:
         self._hub = hub
         self._broker = broker
         self._poller = poller
         self._statistics = statistics
         self._clock = clock
+        self._streams = streams
+        self._retention = retention
+        self._traces = traces
         broker.subscribe(self.deliver)
 
     async def send(self, message: Message) -> Sent:
         """Send a message to its target on every node; returns who got it.
 
-        This is where a message that is to be kept will be stored before it is published.
+        One that is to be kept is stored before it is published: raises ``StorageFull`` or
+        ``StorageUnavailable``, and nobody gets it then.
         """
+        if message.keep:
+            return (await self.keep([message]))[0]
         publication = self._publication(message)
         return Sent(publication.message_id, await self._broker.publish(publication))
+
+    def keep(self, messages: Sequence[Message]) -> Outcomes:
+        """Store messages together, then send them; they are in line when this returns.
+
+        The future has one outcome each, or raises as ``send`` does.
+        """
+        return self._streams.append([self._draft(message) for message in messages])
 
     def post(self, message: Message) -> None:
         """Send a signal whose outcome nobody waits for."""
@@ -118,10 +124,44 @@ class Router:
         if transports:
             self._write(transports, push(type_, rfc3339(self._clock.wall()), **members))
 
+    def give(self, connection: ConnectionInfo, text: bytes) -> bool:
+        """Write a push that is encoded already to one connection of this node; was it written?"""
+        return connection.is_alive and self._write([connection.websocket], text).sent == 1
+
     def deliver(self, publication: Publication) -> Receipt:
         """Write a publication to this node's connections."""
-        transports = list(map(_websocket, self.select(publication)))
-        return self._write(transports, publication.payload) if transports else Receipt()
+        if publication.stream:
+            return self._deliver_kept(publication)
+        return self._deliver_to(publication, self.select(publication))
+
+    def _deliver_kept(self, publication: Publication) -> Receipt:
+        """The same for a kept message; who is given it from storage counts as having got it."""
+        selected = connections = list(self.select(publication))
+        if publication.target.type is TargetType.USER:
+            connections = self.inboxes.admitted(publication, selected)
+        receipt = self._deliver_to(publication, connections)
+        self.inboxes.delivered(publication, connections)
+        others = len(selected) - len(connections)
+        return receipt + Receipt(others, others)
+
+    def _deliver_to(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> Receipt:
+        transports = list(map(_websocket, connections))
+        receipt = self._write(transports, publication.payload) if transports else Receipt()
+        if publication.message_id:
+            self._traces.delivered(publication)
+            if receipt.sent < len(transports):
+                self._traces.failed(publication.message_id, self._broken(publication))
+        return receipt
+
+    def _broken(self, publication: Publication) -> list[str]:
+        """Those of a publication's connections that a write has found broken, or that have ended.
+
+        None of them has left the hub yet: ends are reported after all writing.
+        """
+        connections = self.select(publication)
+        return [c.connection_id for c in connections if not c.websocket.is_open]
 
     def _write(self, transports: list[Transport], text: bytes) -> Receipt:
         """One frame, whoever gets it; one more for those who take it compressed.
@@ -168,39 +208,14 @@ class Router:
             selected = [c for c in selected if c.claims.sub not in excluded]
         return selected
 
-    def explain(
-        self, message: Message, is_shown: Callable[[ConnectionInfo], bool] | None = None
-    ) -> dict[str, Any]:
-        """Who would get a message and who of its target would not, and why; sends nothing.
-
-        ``is_shown``: which connections whoever asks may learn of (None: all).
-        """
-        recipients, excluded = [], []
-        for connection in SELECT[message.target.type](self._hub, message.target.id):
-            if is_shown is not None and not is_shown(connection):
-                continue
-            who = {"user_id": connection.user_id, "connection_id": connection.connection_id}
-            reason = _exclusion(connection, message)
-            if reason is None:
-                recipients.append(who)
-            else:
-                excluded.append({**who, "reason": reason})
-        absent = self._absent(message)
-        return {
-            "matched": len(recipients),
-            "recipients": recipients,
-            "excluded": excluded + absent,
-        }
-
-    def _absent(self, message: Message) -> list[dict[str, Any]]:
-        target = message.target
-        if target.type is TargetType.USER and target.id not in self._hub.user_connections:
-            return [{"user_id": target.id, "reason": "offline"}]
-        return []
+    def _draft(self, message: Message) -> Draft:
+        return draft_of(message, self._publication(message), self._clock.wall(), self._retention)
 
     def _publication(self, message: Message) -> Publication:
         wall = self._clock.wall()
-        message_id = message.message_id or new_id("msg", wall)
+        message_id = message.message_id
+        if not message_id and message.is_addressed:
+            message_id = new_id("msg", wall)
         members = {"id": message_id, **message.members} if message.is_addressed else message.members
         return Publication(
             message_id=message_id,
@@ -211,21 +226,10 @@ class Router:
             with_unaffiliated=message.with_unaffiliated,
             role=message.role,
             exclude_users=message.exclude_users,
+            origin=message.origin,
+            accepted_at=wall,
         )
 
 
 def _organizations(organization_id: str, with_unaffiliated: bool) -> tuple[str | None, ...]:
     return (organization_id, None) if with_unaffiliated else (organization_id,)
-
-
-def _exclusion(connection: ConnectionInfo, message: Message) -> str | None:
-    claims = connection.claims
-    if claims.sub in message.exclude_users:
-        return "excluded"
-    if message.organization_id is not None and claims.organization_id not in _organizations(
-        message.organization_id, message.with_unaffiliated
-    ):
-        return "other_organization"
-    if message.role is not None and claims.role != message.role:
-        return "other_role"
-    return None

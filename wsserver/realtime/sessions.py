@@ -12,15 +12,16 @@ from wsserver.realtime.access import Scope, SessionAccess
 from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.hub import Hub, users_of
+from wsserver.realtime.keeping import SESSION
 from wsserver.realtime.members import Members
-from wsserver.realtime.router import Message, Router
+from wsserver.realtime.message import Message
+from wsserver.realtime.router import Router
+from wsserver.realtime.stream import Recovery
+from wsserver.realtime.streams import Streams
 
 
 class Sessions:
-    """Puts connections into sessions and out of them.
-
-    ``epoch`` numbers the streams: nothing is kept yet, so each is empty and as old as the process.
-    """
+    """Puts connections into sessions and out of them."""
 
     def __init__(
         self,
@@ -29,22 +30,37 @@ class Sessions:
         events: EventBus,
         access: SessionAccess,
         members: Members,
-        epoch: str,
+        streams: Streams,
     ) -> None:
         self.access = access
-        self.epoch = epoch
+        self._streams = streams
         self._hub = hub
         self._router = router
         self._events = events
         self._members = members
 
     def join(
-        self, connection: ConnectionInfo, session_id: str, since: Position | None = None
+        self,
+        connection: ConnectionInfo,
+        session_id: str,
+        recovery: Recovery,
+        since: Position | None = None,
     ) -> dict[str, Any]:
         """Put a connection into a session; returns the members of its ``session_joined``.
 
-        The others are told once a user, not once a connection.
+        ``recovery``: what the stream has after ``since``, as of this turn of the loop.
         """
+        self.rejoin(connection, session_id)
+        return {
+            "session_id": session_id,
+            "user_id": connection.user_id,
+            **recovery.answer(),
+            **({"recovered": False} if since is None else {}),  # there was nothing to be recovered
+            "users": self._hub.presence(session_id),
+        }
+
+    def rejoin(self, connection: ConnectionInfo, session_id: str) -> None:
+        """Put a connection into a session. The others are told once a user, not a connection."""
         is_new = session_id not in (connection.sessions or ())
         is_first = self._hub.join(connection, session_id)
         who = {"session_id": session_id, "user_id": connection.user_id}
@@ -52,13 +68,6 @@ class Sessions:
             self._tell("session_joined", connection, who)
         if is_new:
             self._events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
-        return {
-            **who,
-            **self.position(),
-            **self._recovery(since),
-            "messages": [],
-            "users": self._hub.presence(session_id),
-        }
 
     def leave(self, connection: ConnectionInfo, session_id: str, *, quietly: bool = False) -> None:
         """Take a connection out of a session, if it is in it; ``quietly``: tell nobody there."""
@@ -88,34 +97,24 @@ class Sessions:
                     connection, "session_left", session_id=session_id, user_id=connection.user_id
                 )
 
-    def position(self) -> dict[str, Any]:
-        """Where a session's stream stands."""
-        return {"epoch": self.epoch, "offset": 0}
-
-    def is_known(self, session_id: str) -> bool:
+    async def is_known(self, session_id: str) -> bool:
         """Was the session ever used?"""
-        return session_id in self._hub.known_sessions or bool(self._members.of_session(session_id))
+        if session_id in self._hub.known_sessions or self._members.of_session(session_id):
+            return True
+        return (await self._streams.open(SESSION + session_id)).head > 0
 
-    def view(self, session_id: str, scope: Scope) -> dict[str, Any]:
+    async def view(self, session_id: str, scope: Scope) -> dict[str, Any]:
         """A session as the REST API shows it to somebody of this scope."""
+        stream = await self._streams.open(SESSION + session_id)
         connections = scope.of_session(session_id)
         return {
             "session_id": session_id,
             "users": users_of(connections),
             "members": list(filter(scope.knows_member, self._members.of_session(session_id))),
             "connections": len(connections),
-            **self.position(),
+            "epoch": stream.epoch,
+            "offset": stream.head,
         }
-
-    def _recovery(self, since: Position | None) -> dict[str, Any]:
-        """Could everything after ``since`` be given? From the end of an empty stream it could."""
-        if since is None:
-            return {"recovered": False}
-        if since.epoch != self.epoch:
-            return {"recovered": False, "reason": "epoch_changed"}
-        if since.offset > 0:
-            return {"recovered": False, "reason": "offset_ahead"}
-        return {"recovered": True}
 
     def _tell(self, type_: str, connection: ConnectionInfo, who: dict[str, Any]) -> None:
         self._router.post(

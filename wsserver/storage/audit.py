@@ -10,11 +10,14 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.database import Database
 from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
 GATHER_S = 0.2
 """Entries of so long are stored together: each commit takes the interpreter from a fan-out."""
+RETRY_S = 1.0
+"""Until entries that could not be stored are tried again."""
 WAITING_LIMIT = 10_000
 """Entries that may wait here; any more are refused."""
 BUSY_JOBS = 1000
@@ -62,7 +65,8 @@ class AuditLog:
     """The table ``audit``, and the entries on their way into it.
 
     A backend may publish thousands of times a second. So entries are gathered for 0.2 s and stored
-    in one statement; what is in the database after a crash lacks the last of them.
+    in one statement; what is in the database after a crash lacks the last of them. While the
+    database is locked, full or failing they wait here, up to 10,000 of them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -78,7 +82,7 @@ class AuditLog:
             return False
         self._waiting.append(entry)
         if self._timer is None:
-            self._arm()
+            self._arm(GATHER_S)
         return True
 
     def flush(self) -> None:
@@ -88,19 +92,36 @@ class AuditLog:
             self._timer = None
         if self._waiting:
             entries, self._waiting = self._waiting, []
-            self._database.submit(partial(_insert, entries), writes=len(entries))
+            self._database.submit(
+                partial(_insert, entries),
+                writes=len(entries),
+                take_back=partial(self._take_back, entries),
+            )
 
     def close(self) -> None:
         """Take no more; to be called before the database is closed."""
         self._is_closed = True
         self.flush()
 
-    def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(GATHER_S, self._store)
+    def _take_back(self, entries: list[AuditEntry], error: Exception) -> bool:
+        """Keep what the database cannot take now for another try; what is too much is lost."""
+        passes = isinstance(error, StorageUnavailable | StorageFull)
+        if self._is_closed or not passes:
+            return False
+        kept = entries[: max(0, WAITING_LIMIT - len(self._waiting))]
+        if len(kept) < len(entries):
+            self._database.refuse("the audit trail takes no more", len(entries) - len(kept))
+        self._waiting[:0] = kept
+        if self._timer is None:
+            self._arm(RETRY_S)
+        return True
+
+    def _arm(self, delay_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._store)
 
     def _store(self) -> None:
         if self._database.queued > BUSY_JOBS:  # as behind a lock: fill nobody's queue meanwhile
-            self._arm()
+            self._arm(GATHER_S)
         else:
             self.flush()
 

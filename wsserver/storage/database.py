@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import sqlite_utils
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.storage.condition import Condition
 from wsserver.storage.lock import ServerLock
 from wsserver.storage.reader import Reader
 from wsserver.storage.worker import Job, Worker
@@ -44,16 +46,19 @@ class Database:
         self._lost = 0
         self._refusing = False
         self._lock = ServerLock(path)
+        self._condition = Condition(path)
         self._writer = Writer(
             path,
             synchronous=synchronous,
             clock=clock,
+            condition=self._condition,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
             on_lost=self._count_lost,
         )
         self._reader = Reader(
             path,
+            condition=self._condition,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
             on_lost=self._count_lost,
@@ -102,16 +107,22 @@ class Database:
         """Functions that wait for the writing thread."""
         return len(self._writer)
 
-    def submit(self, fn: Callable[[sqlite_utils.Database], object], writes: int = 1) -> bool:
+    def submit(
+        self,
+        fn: Callable[[sqlite_utils.Database], object],
+        writes: int = 1,
+        take_back: Callable[[Exception], bool] | None = None,
+    ) -> bool:
         """Queue ``fn`` for the writing thread without waiting; False: no room, or closed.
 
         A failure, now or later on, is logged and counted in ``health()["lost_writes"]`` as so many
-        ``writes``.
+        ``writes``, unless ``take_back`` says on the loop that the caller will try again.
         """
         try:
-            self._writer.put(Job(fn, None, writes))
+            self._writer.put(Job(fn, None, writes, take_back))
         except StorageUnavailable as error:
-            self.refuse(str(error), writes)
+            if take_back is None or not take_back(error):
+                self.refuse(str(error), writes)
             return False
         self._refusing = False
         return True
@@ -126,30 +137,47 @@ class Database:
     async def settle(self) -> None:
         """Wait until everything queued so far has been committed or has failed; never raises.
 
-        Lets a read see what the same caller has just submitted.
+        Lets a read see what the same caller has just submitted. While writes fail, it does not
+        hold the read up for another one that would.
         """
+        if self._condition.errors["write"] is not None:
+            return
         try:
             await self.run(_nothing)
         except WsServerError:
             return
 
+    async def probe(self) -> None:
+        """Try again what has failed, so that the state tells the end of a fault; never raises.
+
+        Without a failure, or with a damaged file, there is nothing to try.
+        """
+        if self._condition.damage is not None:
+            return
+        with contextlib.suppress(WsServerError):
+            if self._condition.errors["write"] is not None:
+                await self.run(_touch)
+        with contextlib.suppress(WsServerError):
+            if self._condition.errors["read"] is not None:
+                await self.read(_look)
+
     def health(self) -> dict[str, Any]:
         """The state for ``/health`` and ``/metrics``.
 
-        ``ok``: the latest commit succeeded and there is room in the queue; ``queued``: functions
-        that wait; ``last_commit_ms``: duration of the latest commit (None before the first);
-        ``commits``, ``lost_writes``: since start; ``file_bytes``: database and write-ahead log;
-        ``last_error``: why the latest commit failed, or None.
+        ``ok``: what was tried latest succeeded and there is room in the queue; ``queued``:
+        functions that wait; ``last_commit_ms``: duration of the latest commit (None before the
+        first); ``commits``, ``lost_writes``: since start; ``file_bytes``: database and
+        write-ahead log; ``last_error``: why the latest write or read failed, or None.
         """
         writer = self._writer
         return {
-            "ok": writer.last_error is None and writer.has_room,
+            "ok": self._condition.is_well and writer.has_room,
             "queued": len(writer),
             "last_commit_ms": writer.last_commit_ms,
             "commits": writer.commits,
             "lost_writes": self._lost,
             "file_bytes": writer.file_bytes,
-            "last_error": writer.last_error,
+            "last_error": self._condition.last_error,
         }
 
     async def _ask(self, worker: Worker, fn: Callable[[sqlite_utils.Database], T]) -> T:
@@ -164,3 +192,13 @@ class Database:
 
 def _nothing(db: sqlite_utils.Database) -> None:
     """Change nothing, and be committed."""
+
+
+def _touch(db: sqlite_utils.Database) -> None:
+    """Change nothing, but write a page all the same: an empty commit would not reach the disk."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {version}")
+
+
+def _look(db: sqlite_utils.Database) -> None:
+    db.execute("SELECT count(*) FROM sqlite_schema").fetchone()

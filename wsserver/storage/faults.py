@@ -38,6 +38,15 @@ class DatabaseFault(WsServerError):
         self.remedy = remedy
 
 
+class DatabaseInUse(DatabaseFault):
+    """A file that a running server has."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, "another server is using it", "stop that one first, or name another file"
+        )
+
+
 def primary_code(error: sqlite3.Error) -> int | None:
     """The primary SQLite result code (low byte of the extended one), None for the driver's own."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
@@ -47,6 +56,11 @@ def primary_code(error: sqlite3.Error) -> int | None:
 def is_locked(error: sqlite3.Error) -> bool:
     """Does another connection hold the file?"""
     return primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Does the file hold what SQLite did not write? That does not pass by waiting."""
+    return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def translate(error: Exception) -> Exception:

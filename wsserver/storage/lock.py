@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from wsserver.storage.faults import DatabaseFault
+from wsserver.storage.faults import DatabaseInUse
 
 
 class ServerLock:
@@ -18,7 +18,7 @@ class ServerLock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises ``DatabaseFault`` while another process has it.
+        """Take the lock. Raises ``DatabaseInUse`` while another process has it.
 
         Where no lock file can be made the database cannot be either; whoever opens it will say
         why, so that is not our fault to report.
@@ -35,11 +35,7 @@ class ServerLock:
             is_current = False
         except OSError:
             os.close(fd)
-            raise DatabaseFault(
-                self._database,
-                "another server is using it",
-                "stop that one first, or name another file",
-            ) from None
+            raise DatabaseInUse(self._database) from None
         if not is_current:  # its last holder removed it between our open and our lock
             os.close(fd)
             self.acquire()

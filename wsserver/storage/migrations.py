@@ -11,6 +11,8 @@ from __future__ import annotations
 import sqlite_utils
 from sqlite_utils import Migrations
 
+from wsserver.storage.epochs import new_epoch
+
 MIGRATIONS = Migrations("wsserver")
 
 
@@ -172,3 +174,81 @@ def m0005_session_members(db: sqlite_utils.Database) -> None:
 def m0006_audit_by_outcome(db: sqlite_utils.Database) -> None:
     """For counting and cutting the audit trail by action and outcome."""
     db.execute("CREATE INDEX audit_by_outcome ON audit (action, outcome, id)")
+
+
+@MIGRATIONS()
+def m0007_streams(db: sqlite_utils.Database) -> None:
+    """Kept messages: streams, their messages, the keys that tell a repeated publish.
+
+    ``messages.key`` is ``stream << 38 | offset``: a stream's messages lie side by side, in order,
+    in one b-tree. The checks keep either part inside its bits (``wsserver.storage.kept``).
+    ``meta`` holds the epoch of every stream without a row.
+    """
+    db.execute(
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    db.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?)", [new_epoch()])
+    db.execute("""
+        CREATE TABLE streams (
+            id INTEGER PRIMARY KEY CHECK (id BETWEEN 1 AND 33554431),
+            name TEXT NOT NULL UNIQUE,
+            epoch TEXT NOT NULL,
+            last_offset INTEGER NOT NULL CHECK (last_offset BETWEEN 0 AND 274877906943),
+            first_offset INTEGER NOT NULL DEFAULT 1,
+            touched_at REAL NOT NULL
+        ) STRICT
+    """)
+    db.execute("""
+        CREATE TABLE messages (
+            key INTEGER PRIMARY KEY,
+            message_id TEXT NOT NULL UNIQUE,
+            type TEXT NOT NULL,
+            at REAL NOT NULL,
+            expires_at REAL NOT NULL,
+            has_ttl INTEGER NOT NULL CHECK (has_ttl IN (0, 1)),
+            sender TEXT,
+            origin TEXT NOT NULL,
+            audience TEXT,
+            payload BLOB NOT NULL
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX messages_by_expiry ON messages (expires_at)")
+    db.execute("""
+        CREATE TABLE dedup (
+            scope TEXT NOT NULL,
+            key TEXT NOT NULL,
+            message_id TEXT NOT NULL,
+            stream TEXT NOT NULL,
+            epoch TEXT NOT NULL,
+            "offset" INTEGER NOT NULL,
+            at REAL NOT NULL,
+            PRIMARY KEY (scope, key)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX dedup_by_time ON dedup (at)")
+
+
+@MIGRATIONS()
+def m0008_receipts(db: sqlite_utils.Database) -> None:
+    """Who has got and read which kept message: one at a time, or everything up to an offset.
+
+    ``receipts.key`` is that of ``messages``; whoever deletes a message deletes its receipts.
+    """
+    db.execute("""
+        CREATE TABLE receipts (
+            key INTEGER NOT NULL,
+            user_id TEXT NOT NULL,
+            delivered_at REAL,
+            read_at REAL,
+            PRIMARY KEY (key, user_id)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE cursors (
+            stream_id INTEGER NOT NULL,
+            user_id TEXT NOT NULL,
+            "offset" INTEGER NOT NULL,
+            at REAL NOT NULL,
+            PRIMARY KEY (stream_id, user_id)
+        ) STRICT, WITHOUT ROWID
+    """)

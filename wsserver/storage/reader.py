@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlite_utils
 
+from wsserver.storage.condition import Condition
 from wsserver.storage.faults import translate
 from wsserver.storage.worker import Failure, Job, Worker, rollback
 
@@ -20,12 +21,14 @@ class Reader(Worker):
         self,
         path: Path,
         *,
+        condition: Condition,
         busy_timeout_s: float,
         queue_limit: int,
         on_lost: Callable[[int, Exception], None],
     ) -> None:
         super().__init__("storage-reader", queue_limit=queue_limit, on_lost=on_lost)
         self._path = path
+        self._condition = condition
         self._busy_timeout_s = busy_timeout_s
 
     def _open(self) -> sqlite_utils.Database:
@@ -43,9 +46,14 @@ class Reader(Worker):
     def _attempt(self, db: sqlite_utils.Database, job: Job) -> Any:
         try:
             db.conn.execute("BEGIN")
-            return job.fn(db)
+            outcome = job.fn(db)
         except Exception as error:  # noqa: BLE001 - the edge: the waiting future gets it
-            return Failure(translate(error))
+            told = translate(error)
+            self._condition.note("read", told)
+            return Failure(told)
+        else:
+            self._condition.note("read", None)
+            return outcome
         finally:
             rollback(db.conn)
 

@@ -21,20 +21,23 @@ log = logging.getLogger(__name__)
 class Job:
     """A function of the connection, and the future that wants its result (None: nobody does).
 
-    ``writes``: how many are lost with it where nobody waits.
+    ``writes``: how many are lost with it where nobody waits, and ``take_back`` (called on the loop
+    with the failure) does not say that they are not.
     """
 
-    __slots__ = ("fn", "future", "writes")
+    __slots__ = ("fn", "future", "take_back", "writes")
 
     def __init__(
         self,
         fn: Callable[[sqlite_utils.Database], Any],
         future: asyncio.Future[Any] | None,
         writes: int = 1,
+        take_back: Callable[[Exception], bool] | None = None,
     ) -> None:
         self.fn = fn
         self.future = future
         self.writes = writes
+        self.take_back = take_back
 
 
 class Failure:
@@ -155,7 +158,9 @@ class Worker(ABC):
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future is not None:
                 _settle(job.future, outcome)
-            elif isinstance(outcome, Failure):
+            elif isinstance(outcome, Failure) and not (
+                job.take_back is not None and job.take_back(outcome.error)
+            ):
                 lost += job.writes
                 reason = outcome.error
         if reason is not None:

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import sqlite_utils
 
 from wsserver.clock import Clock
+from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.check import check_file
+from wsserver.storage.condition import Condition
 from wsserver.storage.faults import DatabaseFault, is_locked, translate
 from wsserver.storage.migrations import MIGRATIONS
 from wsserver.storage.worker import Failure, Job, Worker, rollback
@@ -20,6 +22,8 @@ from wsserver.storage.worker import Failure, Job, Worker, rollback
 log = logging.getLogger(__name__)
 
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_CHECKPOINT_PAGES = 4000
+"""16 MiB instead of SQLite's 4: each checkpoint waits for the disk twice."""
 _REMEDY = "free the disk, grant access to the file and its folder, or name another one"
 
 
@@ -35,6 +39,7 @@ class Writer(Worker):
         *,
         synchronous: Literal["normal", "full"],
         clock: Clock,
+        condition: Condition,
         busy_timeout_s: float,
         queue_limit: int,
         on_lost: Callable[[int, Exception], None],
@@ -43,11 +48,12 @@ class Writer(Worker):
         self._path = path
         self._synchronous = synchronous
         self._clock = clock
+        self._condition = condition
+        self._trouble: Exception | None = None
         self._busy_timeout_s = busy_timeout_s
         # Written by the thread, read by the loop: single references, replaced as a whole.
         self.commits = 0
         self.last_commit_ms: float | None = None
-        self.last_error: str | None = None
         self.file_bytes = 0
 
     @property
@@ -57,7 +63,7 @@ class Writer(Worker):
 
     def _open(self) -> sqlite_utils.Database:
         path = self._path
-        if not check_file(path, self._clock.monotonic):
+        if not check_file(path):
             _create(path)
         connection: sqlite3.Connection | None = None
         try:
@@ -66,6 +72,9 @@ class Writer(Worker):
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            # What a savepoint might have to undo stays in memory, instead of in a file a commit.
+            connection.execute("PRAGMA temp_store = MEMORY")
             db = sqlite_utils.Database(connection, execute_plugins=False)
             MIGRATIONS.apply(db)
         except sqlite3.Error as error:
@@ -83,8 +92,11 @@ class Writer(Worker):
         Some errors (disk full, I/O) make SQLite undo the whole transaction; then nothing of this
         round is stored and each job gets that error.
         """
+        if self._condition.damage is not None:
+            return [Failure(self._condition.refusal())] * len(jobs)
         connection = db.conn
         began = self._clock.monotonic()
+        self._trouble = None
         rollback(connection)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -93,13 +105,9 @@ class Writer(Worker):
         except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
             rollback(connection)
             told = translate(error)
-            if self.last_error is None:
-                log.error("commit failed reason=%s", told)
-            self.last_error = str(told)
+            self._condition.note("write", told)
             return [Failure(told)] * len(jobs)
-        if self.last_error is not None:
-            log.info("commits succeed again")
-        self.last_error = None
+        self._condition.note("write", self._trouble)
         self.last_commit_ms = (self._clock.monotonic() - began) * 1000
         self.commits += 1
         self.file_bytes = _size(self._path)
@@ -114,7 +122,10 @@ class Writer(Worker):
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO job")
-            outcome = Failure(translate(error))
+            told = translate(error)
+            if isinstance(told, StorageUnavailable | StorageFull):
+                self._trouble = told
+            outcome = Failure(told)
         connection.execute("RELEASE job")
         return outcome
 

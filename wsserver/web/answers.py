@@ -193,12 +193,24 @@ class SessionMembers(Answer):
 
 
 class Published(Answer):
-    """What became of a message: connections matched, sent to, and failed."""
+    """What became of a message: connections matched, sent to, and failed; where it is kept."""
 
     message_id: str
     matched: int
     sent: int
     failed: int
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
+
+
+class SessionHistory(Answer):
+    """A page of a session's kept messages: whole pushes as sent live, ascending by offset."""
+
+    session_id: str
+    messages: list[dict[str, Any]]
+    epoch: str
+    has_more: bool
 
 
 class FieldError(Answer):
@@ -216,6 +228,9 @@ class BatchResult(Answer):
     matched: int | None = None
     sent: int | None = None
     failed: int | None = None
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
     code: str | None = None
     detail: str | None = None
     field: str | None = None
@@ -239,16 +254,18 @@ class Excluded(Answer):
     """Who would not get a message, and why."""
 
     user_id: str
-    reason: str
+    reason: Literal["excluded", "other_organization", "other_role", "offline", "not_joined"]
     connection_id: str | None = None
+    will_be_kept: Annotated[bool | None, Meta(description="true: waits until they come")] = None
 
 
 class Explanation(Answer):
-    """Who would get a message, and who would not."""
+    """Who would get a message, and who would not; of each the first 1000."""
 
     matched: int
     recipients: list[Recipient]
     excluded: list[Excluded]
+    truncated: Annotated[bool | None, Meta(description="true: there are more")] = None
 
 
 class Ticket(Answer):

@@ -16,6 +16,7 @@ from wsserver.realtime.administration import Administration
 from wsserver.realtime.inspection import Inspection
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.publishing import Publishing
+from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
@@ -44,6 +45,7 @@ class WebContext:
     inspection: Inspection
     publishing: Publishing
     administration: Administration
+    tracing: Tracing
     snapshots: Snapshots
     audit: AuditLog
     idempotency: IdempotencyStore

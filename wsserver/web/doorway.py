@@ -26,6 +26,7 @@ from wsserver.web.sockets import (
     knock_of,
     offered_subprotocols,
     switch_protocols,
+    take_in,
 )
 from wsserver.wire.handshake import check_upgrade
 from wsserver.wire.readiness import READ, best_readiness
@@ -184,12 +185,12 @@ class Doorway:
         )
         response = switch_protocols(key, protocol, request_id, agreement)
         connection.recv(length + len(END))
-        try:
-            finish_now(
-                self._context.manager.connect(connection.detach(), newcomer, response=response)
-            )
-        except OSError as error:
-            log.warning("connection lost at the handshake: %s", error)
+        is_expected = self._context.manager.is_expected(newcomer)
+        taking_in = take_in(self._context, connection.detach(), newcomer, request_id, response)
+        if is_expected:
+            finish_now(taking_in)
+        else:
+            self._context.tasks.spawn(taking_in, name="handshake")
         log_answer(
             self._context.traffic,
             "GET",

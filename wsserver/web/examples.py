@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from wsserver.protocol import requests
 from wsserver.web import answers
+from wsserver.web.trace_answers import Trace
 
 _CONNECTION = {
     "connection_id": "conn_12345",
@@ -91,6 +92,37 @@ EXAMPLES: dict[type[Struct], Any] = {
         "connections": [{"connection_id": "conn_12345", "alive": True, "rtt_ms": 12.5}],
     },
     answers.Published: {"message_id": "msg_12345", "matched": 2, "sent": 2, "failed": 0},
+    Trace: {
+        "message_id": "msg_12345",
+        "type": "new_message",
+        "class": "live",
+        "target": {"type": "session", "id": "session_abc123"},
+        "accepted_at": "2024-01-15T14:30:00.000Z",
+        "accepted_from": {
+            "user_id": "user_67890",
+            "role": "user",
+            "via": "socket",
+            "id": "conn_12345",
+        },
+        "recipients": [
+            {
+                "user_id": "user_13579",
+                "connection_id": "conn_67890",
+                "state": "sent",
+                "history": [{"state": "sent", "at": "2024-01-15T14:30:00.000Z"}],
+            }
+        ],
+        "truncated": False,
+        "summary": {
+            "total": 1,
+            "pending": 0,
+            "sent": 1,
+            "delivered": 0,
+            "read": 0,
+            "dropped": 0,
+            "expired": 0,
+        },
+    },
     answers.Ticket: {"ticket": "…", "expires_at": "2024-01-15T14:30:30.000Z"},
     answers.Revoked: {"user_id": "user_67890", "disconnected": 2},
 }

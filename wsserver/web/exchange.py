@@ -124,15 +124,13 @@ class Exchange:
     async def _respond_once(self, call: Call, keys: Sequence[str], decoded: Any) -> Reply:
         """Do it unless it was done under this key already; then give the same reply again."""
         context = self._context
-        claimed = await claim(
-            context.idempotency,
-            keys,
-            f"{call.who.claims.sub} {self._endpoint.method} {self._asked.path}",
-            fingerprint(decoded),
-            context.clock.wall(),
-        )
+        scope = f"{call.who.claims.sub} {self._endpoint.method} {self._asked.path}"
+        digest = fingerprint(decoded)
+        claimed = await claim(context.idempotency, keys, scope, digest, context.clock.wall())
         if not isinstance(claimed, Claimed):
             return claimed
+        # Should the process die between doing and answering, what was stored says that it was done.
+        call.actor = replace(call.who, once=(scope, f"{keys[0]} {digest}"))
         async with claimed:
             reply = await self._perform(call)
             await claimed.finish(reply)

@@ -66,7 +66,7 @@ def problem_headers(error: WsServerError) -> dict[str, str]:
     retry_after_s = error.details.get("retry_after_s")
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    elif error.meaning.status == 503:
+    elif error.meaning.status in (503, 507):
         headers["Retry-After"] = "5"
     return headers
 

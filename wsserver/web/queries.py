@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, ValidationError
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest
 from wsserver.protocol.complaints import describe
-from wsserver.protocol.types import Id
+from wsserver.protocol.types import Id, Offset
 from wsserver.realtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
 S = TypeVar("S", bound=Struct)
@@ -74,12 +74,29 @@ class ConnectionsQuery(PageQuery, kw_only=True):
     endpoint: Literal["chat", "session", "monitor"] | None = None
 
 
+class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which of a stream's messages: the last ones, those before an offset, those after one."""
+
+    before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
+    after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="how many at most")] = DEFAULT_LIMIT
+
+
 class HistoryQuery(PageQuery, kw_only=True):
     """Which snapshots; ``since`` is inclusive, ``until`` exclusive."""
 
     since: Moment = "24h"
     until: Moment | None = None
     step: Step | None = None
+
+
+class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Whose part of a trace."""
+
+    user_id: (
+        Annotated[Id, Meta(description="only this user; also why a message was not for them")]
+        | None
+    ) = None
 
 
 class AuditQuery(PageQuery, kw_only=True):

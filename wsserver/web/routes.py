@@ -22,8 +22,16 @@ from wsserver.web.handlers import (
     tokens,
     users,
 )
-from wsserver.web.queries import AuditQuery, ConnectionsQuery, HistoryQuery, PageQuery
+from wsserver.web.queries import (
+    AuditQuery,
+    ConnectionsQuery,
+    HistoryQuery,
+    MessagesQuery,
+    PageQuery,
+    TraceQuery,
+)
 from wsserver.web.sockets import SOCKETS, SocketHandler
+from wsserver.web.trace_answers import Trace
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -156,6 +164,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(
         method="GET",
+        path=f"{PREFIX}/sessions/{{session_id}}/history",
+        access="messages:read",
+        handle=sessions.history,
+        query=MessagesQuery,
+        answer=answers.SessionHistory,
+        summary="The messages kept of a session, page by page in both directions",
+        tag="Sessions",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
         path=f"{PREFIX}/sessions/{{session_id}}/members",
         access="sessions:manage",
         handle=sessions.members,
@@ -230,6 +249,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answer=answers.Batch,
         summary="Send many messages; each is judged by itself",
         tag="Messages",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/messages/{{message_id}}",
+        access="messages:read",
+        handle=messages.trace,
+        query=TraceQuery,
+        answer=Trace,
+        summary="Where a message went: to whom, when, and to whom not and why",
+        tag="Messages",
+        errors=("not_found",),
     ),
     Endpoint(
         method="POST",

@@ -15,6 +15,7 @@ from wsserver.realtime.connection import CHAT, MONITOR, PLAIN, SESSION, V1
 from wsserver.realtime.manager import Newcomer
 from wsserver.web.admission import Admission, Knock
 from wsserver.web.base import BaseHandler
+from wsserver.web.context import WebContext
 from wsserver.web.problems import InternalError
 from wsserver.wire.extensions import Agreement, negotiate
 from wsserver.wire.handshake import (
@@ -170,23 +171,10 @@ class SocketHandler(BaseHandler):
             return
         fd, received = taken
         response = switch_protocols(key, protocol, self.request_id, agreement)
-        try:
-            await self.context.manager.connect(fd, newcomer, response=response, received=received)
-        except WsServerError as refusal:  # HTTP is over: only a close code can say why
-            self._note(refusal)
-            _close_with(self.context.poller, fd, response, received, refusal, bits)
-        except OSError as error:
-            log.warning("connection lost at the handshake: %s", error)
+        await take_in(self.context, fd, newcomer, self.request_id, response, received)
 
     def _note(self, refusal: WsServerError) -> None:
-        self.context.traffic.refused[refusal.code] += 1
-        log.info(
-            "handshake refused endpoint=%s code=%s ip=%s id=%s",
-            self._socket.endpoint,
-            refusal.code,
-            self.remote_ip,
-            self.request_id,
-        )
+        note_refusal(self.context, refusal, self._socket.endpoint, self.remote_ip, self.request_id)
 
     def _let_in_and_close(self, key: str, refusal: WsServerError) -> None:
         taken = self._take_socket()
@@ -212,6 +200,42 @@ class SocketHandler(BaseHandler):
 
 class _Headers(Protocol):
     def get_list(self, name: str) -> Sequence[str]: ...
+
+
+async def take_in(
+    context: WebContext,
+    fd: int,
+    newcomer: Newcomer,
+    request_id: str,
+    response: bytes,
+    received: bytes = b"",
+) -> None:
+    """Make a connection of a socket whose handshake was good; the socket is ours from here on.
+
+    ``response`` answers the handshake. HTTP is over with it: only a close code can tell why
+    somebody has to leave again at once.
+    """
+    try:
+        await context.manager.connect(fd, newcomer, response=response, received=received)
+    except WsServerError as refusal:
+        note_refusal(context, refusal, newcomer.endpoint, newcomer.remote_ip, request_id)
+        _close_with(context.poller, fd, response, received, refusal, newcomer.deflate_bits)
+    except OSError as error:
+        log.warning("connection lost at the handshake: %s", error)
+
+
+def note_refusal(
+    context: WebContext, refusal: WsServerError, endpoint: str, remote_ip: str, request_id: str
+) -> None:
+    """Count and log somebody who was not let in."""
+    context.traffic.refused[refusal.code] += 1
+    log.info(
+        "handshake refused endpoint=%s code=%s ip=%s id=%s",
+        endpoint,
+        refusal.code,
+        remote_ip,
+        request_id,
+    )
 
 
 def knock_of(socket: Socket, session_id: str | None, query: str, headers: _Headers) -> Knock:

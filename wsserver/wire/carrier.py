@@ -23,7 +23,7 @@ from wsserver.wire.transport import CLOSED, CLOSING, LEAVING, OPEN, Owner, State
 log = logging.getLogger(__name__)
 
 _LOST: Final = "connection lost"
-_NOWHERE: Final = Outbox()
+_NOWHERE: Final = Outbox(0.0)
 """The outbox of everything that is closed: always empty."""
 
 
@@ -52,6 +52,7 @@ class Carrier:
         """How many of them take compressed messages."""
         self.farewells = Farewells(loop, clock, close_timeout_s, self.drop)
         self._loop = loop
+        self._clock = clock
         self._readiness = readiness
         self._queue_limit_bytes = queue_limit_bytes
         self._on_backlog = on_backlog
@@ -83,7 +84,7 @@ class Carrier:
         if written:
             self.counters.writes += 1
             self.counters.bytes_out += written
-        transport._out = Outbox()
+        transport._out = Outbox(self._clock.monotonic())
         transport._out.append(frame, written)
         self.blocked.add(transport)
         self.update_interest(transport)
@@ -144,7 +145,7 @@ class Carrier:
         """Return the connection's queue, with collected fan-outs moved into it."""
         out = transport._out
         if out is None:
-            out = transport._out = Outbox()
+            out = transport._out = Outbox(self._clock.monotonic())
             if transport._pending is not None:
                 out.append(transport._pending.join())
                 transport._pending = None

@@ -14,9 +14,11 @@ _BUFFERS_PER_WRITE: Final = 64
 class Outbox:
     """Frames in order, the first perhaps written in part. Frames are shared, never copied."""
 
-    __slots__ = ("_frames", "_offset", "size")
+    __slots__ = ("_frames", "_offset", "since", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, since: float) -> None:
+        self.since = since
+        """When its first frame began to wait (monotonic seconds)."""
         self._frames: deque[bytes] = deque()
         self._offset = 0
         """Bytes of the first frame that have been written."""

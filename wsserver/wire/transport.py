@@ -126,6 +126,14 @@ class Transport:
             self._pending.size if self._pending is not None else 0
         )
 
+    @property
+    def waiting_since(self) -> float | None:
+        """Since when there always was something that the operating system had not taken.
+
+        Monotonic seconds; None: everything has been taken, or the connection is closed.
+        """
+        return self._out.since if self._out is not None and self._out.size else None
+
     def send(self, frame: bytes) -> bool:
         """Send a whole frame (``build_frame``), or several in one bytes object, after all before.
 

@@ -1,4 +1,4 @@
-"""Messages: to everybody, to a target, many at once, or only explained."""
+"""Messages: to everybody, to a target, many at once, only explained, or traced."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ async def to_session(context: WebContext, call: Call) -> dict[str, Any]:
 async def batch(context: WebContext, call: Call) -> dict[str, Any]:
     """Send many, each judged by itself."""
     return await context.publishing.batch(call.who, call.body)
+
+
+async def trace(context: WebContext, call: Call) -> dict[str, Any]:
+    """Say where a message went."""
+    return await context.tracing.trace(call.who, call.path["message_id"], call.query.user_id)
 
 
 async def explain(context: WebContext, call: Call) -> dict[str, Any]:

@@ -10,12 +10,20 @@ from wsserver.web.endpoint import Call
 
 async def listing(context: WebContext, call: Call) -> dict[str, Any]:
     """The sessions that somebody has joined."""
-    return context.inspection.sessions(call.who, call.query.window)
+    return await context.inspection.sessions(call.who, call.query.window)
 
 
 async def one(context: WebContext, call: Call) -> dict[str, Any]:
     """One session."""
-    return context.inspection.session(call.who, call.path["session_id"])
+    return await context.inspection.session(call.who, call.path["session_id"])
+
+
+async def history(context: WebContext, call: Call) -> dict[str, Any]:
+    """A session's kept messages."""
+    query = call.query
+    return await context.inspection.history(
+        call.who, call.path["session_id"], query.before, query.after, query.limit
+    )
 
 
 async def members(context: WebContext, call: Call) -> dict[str, Any]:

@@ -1,47 +1,28 @@
-"""The command ``wsserver``: start the server, look at its configuration."""
+"""Start the server, look at its configuration."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsserver import __version__
+from wsserver.cli.db import db
+from wsserver.cli.exits import ExitStatus, fail, print_faults
+from wsserver.cli.flags import Command, config_flag, database_flag
 
 if TYPE_CHECKING:
-    from wsserver.config import ConfigFaults, Loaded
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class ExitStatus(IntEnum):
-    """How the command ended."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    CONFIG = 78
-    """A fault in the file or the environment, or in what they name (EX_CONFIG of sysexits.h)."""
+    from wsserver.config import Loaded
 
 
 def _setting_flags(command: Command) -> Command:
     """Add the flags that ``serve`` and ``config`` share."""
     for flag in reversed(
         (
-            click.option(
-                "--config",
-                "config_file",
-                # One that may not be read is a fault like others in it, not of the flag.
-                type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path),
-                metavar="FILE.toml",
-                help="Read settings from this file.",
-            ),
+            config_flag,
             click.option(
                 "--dev",
                 is_flag=True,
@@ -54,11 +35,7 @@ def _setting_flags(command: Command) -> Command:
                 metavar="P",
                 help="Port to listen on, 0 for any free one  [default: 8765]",
             ),
-            click.option(
-                "--database",
-                metavar="FILE",
-                help="SQLite file  [default: var/wsserver.sqlite3]",
-            ),
+            database_flag,
             click.option(
                 "--plugin",
                 "plugins",
@@ -102,7 +79,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
         settings = load_settings(config_file, os.environ, flags, dev)
         make_folders(settings)
     except ConfigFaults as faults:
-        _fail(faults)
+        fail(faults)
 
     from wsserver.logs import set_up_logging
     from wsserver.process import run
@@ -112,7 +89,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
     try:
         status = run(settings, dev=dev)
     except ConfigFaults as faults:
-        _print(faults)
+        print_faults(faults)
         status = ExitStatus.CONFIG
     ctx.exit(status)
 
@@ -179,21 +156,7 @@ def _read(config_file: Path | None, dev: bool, flags: dict[str, Any]) -> Loaded:
     try:
         return read_settings(config_file, os.environ, flags, dev)
     except ConfigFaults as faults:
-        _fail(faults)
+        fail(faults)
 
 
-def _fail(faults: ConfigFaults) -> NoReturn:
-    """End with every fault on stderr: as a usage error if only flags are to blame.
-
-    ``--database`` is not one of them: what is wrong is the file that it names.
-    """
-    _print(faults)
-    flags_alone = all(
-        fault.source.startswith("flag") and fault.key != "database" for fault in faults.faults
-    )
-    sys.exit(ExitStatus.USAGE if flags_alone else ExitStatus.CONFIG)
-
-
-def _print(faults: ConfigFaults) -> None:
-    for fault in faults.faults:
-        click.echo(f"wsserver: config: {fault}", err=True)
+main.add_command(db)

@@ -1,0 +1,43 @@
+"""A plugin that leaves the database no room while a file ``full`` lies in the data folder.
+
+SQLite itself refuses then, with the error and the rollback of a full disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wsserver.storage.worker import Job
+from wsserver.storage.writer import Writer
+
+PAGES_BY_DEFAULT = 2**30
+
+
+def install(manager: Any) -> None:
+    """Look before each transaction whether there is room."""
+    mark = Path(os.environ["WSSERVER_DATA_DIR"]) / "full"
+    work = Writer._work
+
+    def with_room_or_without(self: Writer, db: Any, jobs: Sequence[Job]) -> list[Any]:
+        is_full = mark.exists()
+        # The file can have no fewer pages than it has, so 1 is as many as there are.
+        db.conn.execute(f"PRAGMA max_page_count = {1 if is_full else PAGES_BY_DEFAULT}")
+        if is_full:
+            for job in jobs:
+                job.fn = _in_need_of_a_page(job.fn)
+        return work(self, db, jobs)
+
+    Writer._work = with_room_or_without  # type: ignore[method-assign]
+
+
+def _in_need_of_a_page(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A small write would fit into a page that is there."""
+
+    def run(db: Any) -> Any:
+        db.execute("CREATE TABLE one_page_more (x)")
+        return fn(db)
+
+    return run

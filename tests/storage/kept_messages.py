@@ -1,0 +1,41 @@
+"""Kept messages as tests make them, and a way to see everything that is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsserver.storage.database import Database
+from wsserver.storage.streams import Append, StreamStore
+
+NOW = 1_700_000_000.0
+RETENTION_S = 86_400.0
+ALL = 1 << 62
+"""Beyond every offset."""
+
+
+def message(stream: str, message_id: str, at: float = NOW, **fields: Any) -> Append:
+    """A message whose payload names it; kept for a day unless said otherwise."""
+    fields.setdefault("expires_at", at + RETENTION_S)
+    return Append(stream, message_id, "new_message", payload(message_id), at, **fields)
+
+
+def payload(message_id: str) -> bytes:
+    return b'{"message_id":"%s"}' % message_id.encode()
+
+
+def several(stream: str, *message_ids: str, **fields: Any) -> list[Append]:
+    return [message(stream, message_id, **fields) for message_id in message_ids]
+
+
+async def offsets(streams: StreamStore, stream: str, now: float = NOW) -> dict[int, str]:
+    """What can be read of a stream: message ids by offset."""
+    kept = await streams.read(stream, 0, ALL, now, 10_000)
+    assert all(item.payload == payload(item.message_id) for item in kept)
+    return {item.offset: item.message_id for item in kept}
+
+
+async def rows(database: Database, table: str) -> int:
+    """How many rows a table has."""
+    return await database.read(
+        lambda db: int(db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    )

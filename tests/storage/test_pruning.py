@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FakeClock
+from tests.storage.test_check import make_file
+from wsserver.errors import StorageFull
+from wsserver.storage import pruning
+from wsserver.storage.audit import AuditEntry, AuditLog
+from wsserver.storage.database import Database
+from wsserver.storage.faults import DatabaseFault, DatabaseInUse
+from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.means import FIELDS
+from wsserver.storage.pruning import prune
+from wsserver.storage.snapshots import Snapshots
+
+MakeDatabase = Callable[..., Database]
+DAY_S = 86_400
+
+
+async def fill(database: Database, now: float) -> None:
+    """Something old and something new in every table that has a limit."""
+    audit, snapshots = AuditLog(database), Snapshots(database)
+    keys = IdempotencyStore(database)
+    for days in (0, 800):
+        at = now - days * DAY_S
+        for _ in range(1000 if days else 1):
+            audit.record(
+                AuditEntry(at=at, actor="u", role="admin", action="x", detail={"a": "b" * 200})
+            )
+        await keys.claim("scope", f"key {days}", "f", at)
+    for days in (0, 2, 40):
+        figures = dict.fromkeys(FIELDS, 1)
+        at = now - days * DAY_S
+        await snapshots.add({"timestamp": at, "node": "n", "sequence": days, **figures})
+    audit.flush()
+    await database.settle()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("vacuum", [False, True])
+async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
+    make_database: MakeDatabase, path: Path, clock: FakeClock, vacuum: bool
+) -> None:
+    database = make_database()
+    await database.open()
+    await fill(database, clock.wall())
+    await database.close()
+    size = path.stat().st_size
+    done = await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=vacuum)
+    assert done.deleted == {
+        "snapshots": 2,
+        "snapshot_hours": 0,
+        "idempotency": 1,
+        "audit": 1000,
+        "messages": 0,
+        "dedup": 0,
+        "streams": 0,
+    }
+    assert done.bytes_before == size
+    assert done.bytes_after == path.stat().st_size
+    assert (done.bytes_after < size, done.unused_bytes == 0) == (vacuum, vacuum)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    await database.open()
+    assert (await AuditLog(database).page(10)).total == 1
+
+
+@pytest.mark.gen_test
+async def test_beside_a_server_nothing_is_done(
+    database: Database, path: Path, clock: FakeClock
+) -> None:
+    await fill(database, clock.wall())
+    with pytest.raises(DatabaseInUse):
+        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=True)
+    assert (await AuditLog(database).page(10)).total == 1001
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
+    make_database: MakeDatabase, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_file(make_database)
+    monkeypatch.setattr(pruning, "Database", Untaken)
+    server = make_database()
+    await server.open()
+    with pytest.raises(DatabaseInUse):
+        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=True)
+
+
+class Untaken(Database):
+    """A database whose file somebody else takes as soon as it is closed."""
+
+    async def open(self) -> None:
+        await self._writer.start()
+        await self._reader.start()
+
+
+@pytest.mark.gen_test
+async def test_a_disk_without_room_for_a_second_file_is_full(
+    make_database: MakeDatabase, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_file(make_database)
+    before = path.stat().st_size
+    monkeypatch.setattr(pruning, "free_bytes", lambda folder: 10)
+    with pytest.raises(StorageFull, match="10 bytes free"):
+        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=True)
+    assert path.stat().st_size == before
+
+
+@pytest.mark.gen_test
+async def test_no_database_is_made(path: Path, clock: FakeClock) -> None:
+    with pytest.raises(DatabaseFault, match="there is no database"):
+        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000)
+    assert not path.parent.exists()

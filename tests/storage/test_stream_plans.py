@@ -1,0 +1,57 @@
+"""Nothing that is done for each message, or each connection, goes through a whole table."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import sqlite_utils
+
+from tests.storage.kept_messages import ALL, NOW, message, several
+from wsserver.storage.database import Database
+from wsserver.storage.receipts import ReceiptStore
+from wsserver.storage.streams import StreamStore
+
+TABLES = re.compile(r"\bSCAN (m|s|r|c|messages|streams|receipts|cursors|dedup)\b")
+
+
+@pytest.mark.gen_test
+async def test_every_statement_finds_its_rows_by_an_index(database: Database) -> None:
+    streams, receipts = StreamStore(database), ReceiptStore(database)
+    assert await streams.trim(3) == []  # the first one looks at all streams
+    statements: set[str] = set()
+
+    def watch(db: sqlite_utils.Database) -> None:
+        db.conn.set_trace_callback(statements.add)
+
+    await database.run(watch)
+    await database.read(watch)
+    await streams.append(several("user:u1", *"abcdef", expires_at=NOW + 10))
+    await streams.append([message("session:s1", name, dedup=("s", name)) for name in "stuvwx"])
+    await receipts.record("u1", ["a", "b"], read=True, at=NOW)
+    await receipts.advance("u1", "user:u1", 3, NOW)
+    await receipts.pending("u1", NOW)
+    await receipts.inbox("u1", NOW)
+    await receipts.of_message("a")
+    await streams.head("session:s1")
+    await streams.read("session:s1", 0, ALL, NOW, 9)
+    await streams.read_back("session:s1", ALL, 0, NOW, 9)
+    await streams.find(["a", "t"], NOW)
+    assert len(await streams.trim(4)) == 4
+    assert len(await streams.expire(NOW + 10)) == 4
+
+    plans: dict[str, list[str]] = {}
+
+    def explain(db: sqlite_utils.Database) -> None:
+        db.conn.set_trace_callback(None)
+        for sql in statements:
+            if sql.startswith(("SELECT", "UPDATE", "DELETE")):
+                steps = db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
+                plans[sql] = [detail for *_, detail in steps]
+
+    await database.run(explain)
+    assert len(plans) > 20
+    slow = {sql: steps for sql, steps in plans.items() if TABLES.search(" / ".join(steps))}
+    assert slow == {}
+    by_expiry = [sql for sql, steps in plans.items() if "messages_by_expiry" in " / ".join(steps)]
+    assert [sql for sql in by_expiry if "ORDER BY m.expires_at" not in sql] == []

@@ -1,0 +1,8 @@
+"""The command ``wsserver``."""
+
+from __future__ import annotations
+
+from wsserver.cli.commands import main
+from wsserver.cli.exits import ExitStatus
+
+__all__ = ["ExitStatus", "main"]

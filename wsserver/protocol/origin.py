@@ -1,0 +1,35 @@
+"""Who published a message."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Via = Literal["rest", "socket", "monitor", "server"]
+"""How a message came in: a request, a command of a client or of a monitor, the server itself."""
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where a message came from; kept for its trace, never sent to its recipients."""
+
+    user_id: str | None = None
+    role: str | None = None
+    organization_id: str | None = None
+    via: Via = "server"
+    id: str | None = None
+    """Of the request or the connection."""
+
+    def view(self) -> dict[str, Any]:
+        """``accepted_from`` of a trace."""
+        return {"user_id": self.user_id, "role": self.role, "via": self.via, "id": self.id}
+
+
+def read_origin(text: str) -> Origin:
+    """An origin as it was stored."""
+    return msgspec.json.decode(text, type=Origin)
+
+
+def write_origin(origin: Origin | None) -> str:
+    """An origin to be stored; None: the server itself, or a plugin in it."""
+    return "{}" if origin is None else msgspec.json.encode(origin).decode()

@@ -1,0 +1,93 @@
+"""Arrivals: what has to be known of a newcomer's streams before it can be let in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from wsserver.identity.claims import Claims
+from wsserver.realtime.access import SessionAccess
+from wsserver.realtime.inboxes import Inboxes, InboxState
+from wsserver.realtime.keeping import INBOX, SESSION
+from wsserver.realtime.stream import Recovery
+from wsserver.realtime.streams import Streams
+
+
+class Arrival(NamedTuple):
+    """Where a newcomer's streams stand in the turn of the loop in which it is let in."""
+
+    inbox: Recovery
+    session: Recovery | None
+    """Of the session that the connection is bound to."""
+    waiting: InboxState
+    """What nobody has acknowledged."""
+
+
+class Arrivals:
+    """Finds out about streams for newcomers; most of the time without asking the storage.
+
+    ``check`` raises what stands against claims since they were verified.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        inboxes: Inboxes,
+        access: SessionAccess,
+        check: Callable[[Claims], None],
+    ) -> None:
+        self.inboxes = inboxes
+        self._streams = streams
+        self._access = access
+        self._check = check
+
+    def is_expected(self, claims: Claims, session_id: str | None) -> bool:
+        """Is everything in memory?"""
+        return self._known(claims, session_id, InboxState(claims.sub)) is not None
+
+    @asynccontextmanager
+    async def of(
+        self, claims: Claims, session_id: str | None, admit: Callable[[Claims], None]
+    ) -> AsyncIterator[Arrival]:
+        """How things stand; to be used in the same turn of the loop.
+
+        What may have changed while storage was asked is checked anew; raises what ``check`` and
+        ``admit`` raise, ``Forbidden``, ``StorageUnavailable``.
+        """
+        waiting = InboxState(claims.sub)
+        try:
+            while (arrival := self._known(claims, session_id, waiting)) is None:
+                if self._places(claims, session_id) is None:
+                    await self._streams.open(INBOX + claims.sub)
+                    if session_id is not None:
+                        await self._streams.open(SESSION + session_id)
+                else:
+                    waiting = await self.inboxes.open(claims.sub)
+                self._check(claims)
+                admit(claims)
+                if session_id is not None:
+                    self._access.require(claims, session_id)
+            yield arrival
+        finally:
+            self.inboxes.close(waiting)
+
+    def _known(self, claims: Claims, session_id: str | None, waiting: InboxState) -> Arrival | None:
+        """The arrival, unless storage has to be asked for something."""
+        places = self._places(claims, session_id)
+        if places is None:
+            return None
+        inbox, session = places
+        # Where no message ever came, none waits: so nothing needs to be read for most users.
+        is_known = waiting.is_read or not inbox.offset
+        return Arrival(inbox, session, waiting) if is_known else None
+
+    def _places(
+        self, claims: Claims, session_id: str | None
+    ) -> tuple[Recovery, Recovery | None] | None:
+        """Where the streams stand, if that is in memory."""
+        inbox = self._streams.recover_now(INBOX + claims.sub, None, claims, 0)
+        if inbox is None or session_id is None:
+            return (inbox, None) if inbox is not None else None
+        session = self._streams.recover_now(SESSION + session_id, None, claims, 0)
+        return (inbox, session) if session is not None else None

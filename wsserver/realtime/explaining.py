@@ -1,0 +1,66 @@
+"""Who would get a message and who would not, and why; sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from wsserver.protocol.targets import TargetType
+from wsserver.realtime.access import Scope
+from wsserver.realtime.audience import Audience
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.members import Members
+from wsserver.realtime.message import Message
+from wsserver.realtime.router import SELECT
+
+LISTED = 1000
+"""Connections and people that are listed at most, of either kind."""
+
+
+def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
+    """Answer who would get a message, and who of its target would not and why.
+
+    Only those whom ``scope`` shows. The first 1000 of either kind are listed, ``matched`` counts
+    all; ``truncated`` stands in the answer where there are more.
+    """
+    target = message.target
+    is_shown = scope.sees_in_session if target.type is TargetType.SESSION else scope.sees
+    audience = Audience(
+        message.organization_id, message.with_unaffiliated, message.role, message.exclude_users
+    )
+    recipients: list[dict[str, Any]] = []
+    excluded: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for connection in filter(is_shown, SELECT[target.type](hub, target.id)):
+        seen.add(connection.user_id)
+        who = {"user_id": connection.user_id, "connection_id": connection.connection_id}
+        reason = audience.exclusion(connection.claims)
+        if reason is None:
+            recipients.append(who)
+        else:
+            excluded.append({**who, "reason": reason})
+    for user_id, reason in _absent(message, hub, members):
+        if user_id not in seen and scope.knows_member(user_id):
+            later = {"will_be_kept": True} if message.keep and reason != "excluded" else {}
+            excluded.append({"user_id": user_id, "reason": reason, **later})
+    is_truncated = len(recipients) > LISTED or len(excluded) > LISTED
+    return {
+        "matched": len(recipients),
+        "recipients": recipients[:LISTED],
+        "excluded": excluded[:LISTED],
+        **({"truncated": True} if is_truncated else {}),
+    }
+
+
+def _absent(message: Message, hub: Hub, members: Members) -> Iterator[tuple[str, str]]:
+    """People the message names, or its session knows, who may not be among its connections."""
+    for user_id in sorted(message.exclude_users):
+        yield user_id, "excluded"
+    named: list[str] = []
+    if message.target.type is TargetType.USER:
+        named = [message.target.id]
+    elif message.target.type is TargetType.SESSION:
+        named = members.of_session(message.target.id)
+    for user_id in named:
+        if user_id not in message.exclude_users:
+            yield user_id, "not_joined" if user_id in hub.user_connections else "offline"

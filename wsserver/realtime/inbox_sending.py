@@ -1,0 +1,88 @@
+"""Noting what was sent of an inbox: to be acknowledged, or delivered once it has left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsserver.clock import Clock
+from wsserver.protocol.pushes import positioned, session_of
+from wsserver.realtime.audience import read_audience
+from wsserver.realtime.connection import V1, ConnectionInfo
+from wsserver.realtime.inbox_ledger import Feed, Item, Ledger
+from wsserver.realtime.receipts import Receipts
+from wsserver.realtime.statuses import Statuses, StatusUpdate
+from wsserver.storage.streams import Kept
+
+Give = Callable[[ConnectionInfo, bytes], bool]
+"""Writes an encoded push to a connection: the router's ``give``."""
+
+
+class InboxSending:
+    """What every way of sending an inbox message has in common.
+
+    A client that acknowledges has time for that from now on. For a plain client the message is
+    delivered when the operating system has taken it; what it has not taken when the connection ends
+    stays pending.
+    """
+
+    def __init__(
+        self, ledger: Ledger, receipts: Receipts, statuses: Statuses, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._receipts = receipts
+        self._statuses = statuses
+        self._clock = clock
+        self._unwritten: list[tuple[ConnectionInfo, Item]] = []
+        """What was sent to plain clients and has not left for them."""
+
+    def note(self, feed: Feed, connection: ConnectionInfo, item: Item) -> None:
+        """A message was sent, live or not; the sender is told of the first time."""
+        is_first = self._ledger.sent(feed, item, self._clock.monotonic())
+        if is_first:
+            update = StatusUpdate(item.message_id, item.session_id, "sent", feed.user_id)
+            self._statuses.tell(update, item.sender if item.sender != feed.user_id else None)
+        if not feed.acknowledges and not self._has_left(connection, item):
+            self._unwritten.append((connection, item))
+
+    def note_kept(self, feed: Feed, connection: ConnectionInfo, kept: Kept) -> None:
+        """A message was sent that comes from storage: the listeners do not know of that yet."""
+        self._statuses.note(kept.message_id, feed.user_id, feed.connection_id, "sent")
+        item = Item(
+            kept.message_id, kept.offset, kept.sender, session_of(kept.payload), kept.expires_at
+        )
+        self.note(feed, connection, item)
+
+    def check_written(self) -> None:
+        """See what has left for plain clients meanwhile."""
+        if self._unwritten:
+            self._unwritten = [
+                (connection, item)
+                for connection, item in self._unwritten
+                if connection.websocket.is_open and not self._has_left(connection, item)
+            ]
+
+    def _has_left(self, connection: ConnectionInfo, item: Item) -> bool:
+        """Has the operating system taken all that was sent, this included?"""
+        transport = connection.websocket
+        if not transport.is_open or transport.queued_bytes:
+            return False
+        self._receipts.written(connection, item)
+        return True
+
+
+def feed_for(connection: ConnectionInfo, epoch: str, offset: int) -> Feed:
+    """A feed of a connection that was given everything up to ``offset``."""
+    return Feed(
+        connection.connection_id, connection.user_id, connection.protocol == V1, epoch, offset
+    )
+
+
+def is_for(connection: ConnectionInfo, kept: Kept) -> bool:
+    """Is a stored message for whoever is at this connection?"""
+    audience = read_audience(kept.audience)
+    return audience is None or audience.admits(connection.claims)
+
+
+def push_of(user_id: str, epoch: str, kept: Kept) -> bytes:
+    """A stored message of an inbox as it is sent."""
+    return positioned(kept.payload, f"user:{user_id}", epoch, kept.offset)

@@ -1,0 +1,96 @@
+"""One question about a message: what is known of it, who asks, and what they may learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.access import Scope
+from wsserver.realtime.attendance import Stay
+from wsserver.realtime.audience import Audience
+from wsserver.realtime.recipients import Receipt
+from wsserver.realtime.roll_call import BELONGS, RollCall
+from wsserver.realtime.traces import Entry
+
+
+@dataclass
+class Inquiry:
+    """One question: the message, what storage knows of it, who asks, about whom."""
+
+    entry: Entry
+    receipts: dict[str, Receipt]
+    """By user; what has been told already is taken out."""
+    is_gone: bool
+    """Was it kept, and is no more?"""
+    roll: RollCall
+    scope: Scope
+    user_id: str | None
+    """None: about everybody."""
+
+    @cached_property
+    def audience(self) -> Audience:
+        """Whom of its target the message is for."""
+        entry = self.entry
+        return Audience(
+            entry.organization_id, entry.with_unaffiliated, entry.role, entry.exclude_users
+        )
+
+    def is_visible(self) -> bool:
+        """Is the message one of the organization that who asks is confined to?
+
+        It is if one of its people sent it, if it was for them alone, or if one of them was there.
+        Where nobody was there, it counts what ``Scope`` says of the target now.
+        """
+        entry, scope = self.entry, self.scope
+        mine = scope.organization_id
+        if mine is None:
+            return True
+        if entry.organization_id is not None:
+            return entry.organization_id == mine
+        if entry.origin is not None and entry.origin.organization_id == mine:
+            return True
+        target = entry.target
+        if target.type in (TargetType.BROADCAST, TargetType.ROLE):
+            belongs = BELONGS[target.type]
+            ours = self.roll.of(Target(TargetType.ORGANIZATION, mine))
+            return any(belongs(stay, target.id) for stay in ours)
+        there = list(self.roll.of(target))
+        if there:
+            return any(map(self.sees, there))
+        match target.type:
+            case TargetType.USER:
+                return scope.has_user(target.id)
+            case TargetType.SESSION:
+                return scope.has_session(target.id)
+            case _:
+                return target.type is TargetType.ORGANIZATION and target.id == mine
+
+    def concerns(self, user_id: str) -> bool:
+        """Is a user asked about, connected or not, and may who asks know of them?"""
+        if self.user_id not in (None, user_id):
+            return False
+        if self.scope.organization_id is None:
+            return True
+        there = list(self.roll.of_user(user_id))
+        return self.scope.knows_member(user_id) and (not there or any(map(self.sees, there)))
+
+    def shows(self, stay: Stay) -> bool:
+        """Is somebody who was there asked about, and may who asks know of them?"""
+        return self.user_id in (None, stay.user_id) and self.sees(stay)
+
+    def sees(self, stay: Stay) -> bool:
+        """May who asks know of somebody who was there?"""
+        mine = self.scope.organization_id
+        if mine is None or stay.organization_id == mine:
+            return True
+        # A session's customers belong to no organization, but to the session.
+        return stay.organization_id is None and self.entry.target.type is TargetType.SESSION
+
+    def exclusions(self, user_id: str) -> Iterator[str]:
+        """Why the connections that somebody had were not meant."""
+        for stay in self.roll.of_user(user_id):
+            reason = self.audience.excludes(stay.user_id, stay.organization_id, stay.role)
+            if reason is not None:
+                yield reason

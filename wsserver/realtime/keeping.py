@@ -1,0 +1,82 @@
+"""Which messages can be kept, for how long, and as what."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wsserver.brokers.base import Publication
+from wsserver.protocol.origin import write_origin
+from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.append_queue import Draft
+from wsserver.realtime.audience import Audience
+from wsserver.realtime.message import Message
+
+SESSION = "session:"
+INBOX = "user:"
+BROADCAST = "broadcast"
+
+
+class Retention(NamedTuple):
+    """Seconds for which messages are kept."""
+
+    stream_s: float = 24 * 3600.0
+    inbox_s: float = 7 * 24 * 3600.0
+
+    def of(self, stream: str) -> float:
+        """For a stream of this name."""
+        return self.inbox_s if stream.startswith(INBOX) else self.stream_s
+
+
+DEFAULT_RETENTION = Retention()
+
+
+def stream_of(target: Target) -> str | None:
+    """The stream that keeps a target's messages; None: nothing for it can be kept."""
+    match target.type:
+        case TargetType.SESSION:
+            return SESSION + target.id
+        case TargetType.USER:
+            return INBOX + target.id
+        case TargetType.BROADCAST:
+            return BROADCAST
+        case _:
+            return None
+
+
+def target_of_stream(stream: str) -> Target:
+    """The target whose messages a stream keeps."""
+    kind, _, id_ = stream.partition(":")
+    return Target(TargetType(kind), id_)
+
+
+def is_kept_by_default(type_: str, target: Target) -> bool:
+    """Is a message kept when its publisher does not say? What people say to each other is."""
+    return type_ == "new_message" and target.type in (TargetType.SESSION, TargetType.USER)
+
+
+def draft_of(message: Message, publication: Publication, at: float, retention: Retention) -> Draft:
+    """What storage is to keep of a message; its target has a stream."""
+    stream = stream_of(message.target)
+    if stream is None:
+        raise ValueError(f"nothing is kept for {message.target}")
+    lifetime_s = retention.of(stream)
+    has_ttl = message.ttl_s is not None and message.ttl_s < lifetime_s
+    if message.ttl_s is not None and has_ttl:
+        lifetime_s = message.ttl_s
+    return Draft(
+        publication=publication,
+        stream=stream,
+        at=at,
+        expires_at=at + lifetime_s,
+        has_ttl=has_ttl,
+        sender=message.sender,
+        dedup=message.dedup,
+        origin=write_origin(message.origin),
+        audience=Audience(
+            message.organization_id,
+            # Says nothing by itself, and everybody's messages shall need no audience.
+            message.with_unaffiliated and message.organization_id is not None,
+            message.role,
+            message.exclude_users,
+        ),
+    )

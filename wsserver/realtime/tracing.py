@@ -1,0 +1,289 @@
+"""Where a message went: what memory and storage know of it, for those who may ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.errors import NotFound
+from wsserver.identity.permissions import Permissions
+from wsserver.protocol.origin import Origin, read_origin
+from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.access import Scope, SessionAccess
+from wsserver.realtime.actor import Actor
+from wsserver.realtime.audience import EVERYBODY, read_audience
+from wsserver.realtime.hub import Hub
+from wsserver.realtime.inquiry import Inquiry
+from wsserver.realtime.keeping import target_of_stream
+from wsserver.realtime.members import Members
+from wsserver.realtime.recipients import (
+    Receipt,
+    Recipients,
+    add_receipt,
+    left_out,
+    who_came_later,
+    who_was_absent,
+    who_was_there,
+)
+from wsserver.realtime.roll_call import RollCall
+from wsserver.realtime.traces import Entry, Traces
+from wsserver.storage.streams import Found
+
+SLICE = 1000
+"""Connections looked at before the loop gets its turn: about a millisecond."""
+
+ACCOUNTED = frozenset(
+    {TargetType.USER, TargetType.SESSION, TargetType.ORGANIZATION, TargetType.CONNECTION}
+)
+"""Targets of which everybody is accounted for, also who was filtered out. Of everybody, or of a
+role, the filters only say who is meant."""
+
+
+class MessageStore(Protocol):
+    """What is needed of the storage of streams."""
+
+    async def find(self, message_ids: Sequence[str], now: float) -> Sequence[Found]:
+        """The messages that exist."""
+        ...
+
+
+class ReceiptStore(Protocol):
+    """What is needed of the storage of receipts."""
+
+    async def of_message(self, message_id: str) -> Sequence[Receipt]:
+        """Who has got a message."""
+        ...
+
+
+class Tracing:
+    """``GET /messages/{message_id}``.
+
+    Of a message that went out lately, memory knows whom it was written to; of a kept one, storage
+    knows who has acknowledged it, for as long as it is kept.
+    """
+
+    def __init__(
+        self,
+        traces: Traces,
+        hub: Hub,
+        members: Members,
+        access: SessionAccess,
+        permissions: Permissions,
+        messages: MessageStore,
+        receipts: ReceiptStore,
+        clock: Clock,
+    ) -> None:
+        self._traces = traces
+        self._hub = hub
+        self._members = members
+        self._access = access
+        self._permissions = permissions
+        self._messages = messages
+        self._receipts = receipts
+        self._clock = clock
+
+    async def trace(
+        self, actor: Actor, message_id: str, user_id: str | None = None
+    ) -> dict[str, Any]:
+        """Where a message went; ``user_id``: with one user, and if it did not get there, why.
+
+        Raises ``NotFound`` for one that nothing is known of, or that is outside of the scope;
+        ``StorageUnavailable``.
+        """
+        self._permissions.require(actor.claims, "messages:read")
+        scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
+        inquiry = await self._inquire(message_id, scope, user_id)
+        if inquiry is None or not inquiry.is_visible():
+            raise NotFound(
+                "message",
+                message_id,
+                f"live messages are traced for {self._traces.retention_s:g} s, others while they"
+                " are kept",
+            )
+        recipients = await self._recipients(inquiry)
+        entry = inquiry.entry
+        is_whole = inquiry.roll.is_complete and (entry.is_whole or bool(entry.stream))
+        return {
+            **_head(entry, scope),
+            "recipients": recipients.listing(),
+            "truncated": recipients.is_truncated or not is_whole,
+            "summary": recipients.summary(),
+        }
+
+    async def _inquire(self, message_id: str, scope: Scope, user_id: str | None) -> Inquiry | None:
+        entry = self._traces.find(message_id)
+        receipts: dict[str, Receipt] = {}
+        is_gone = False
+        if entry is None or entry.stream:
+            found = await self._messages.find([message_id], self._clock.wall())
+            is_gone = not found
+            if entry is None and found:
+                entry = _entry_of(found[0])
+            if found:
+                of_message = await self._receipts.of_message(message_id)
+                receipts = {receipt.user_id: receipt for receipt in of_message}
+        if entry is None:
+            return None
+        roll = RollCall(self._hub, entry.tick)
+        return Inquiry(entry, receipts, is_gone, roll, scope, user_id)
+
+    async def _recipients(self, inquiry: Inquiry) -> Recipients:
+        recipients = Recipients()
+        await self._add_present(inquiry, recipients)
+        entry = inquiry.entry
+        for user_id in sorted(filter(inquiry.concerns, entry.exclude_users)):
+            recipients.add(left_out(entry, user_id, "excluded"))
+        await self._add_absent(inquiry, recipients)
+        if inquiry.user_id is not None and not len(recipients):
+            reason = self._why_not(inquiry, inquiry.user_id)
+            if reason is not None:
+                recipients.add(left_out(entry, inquiry.user_id, reason))
+        return recipients
+
+    async def _add_present(self, inquiry: Inquiry, recipients: Recipients) -> None:
+        """Those who were connected, and those who connected later and were given it then."""
+        entry, ends, receipts = inquiry.entry, inquiry.roll.ends, inquiry.receipts
+        audience = inquiry.audience
+        at = self._traces.wall_of(entry.delivered_at) if entry.tick else entry.accepted_at
+        marked = dict(entry.marks or {})
+        for number, stay in enumerate(inquiry.roll.of(entry.target), 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+            if not inquiry.shows(stay):
+                continue
+            reason = audience.excludes(stay.user_id, stay.organization_id, stay.role)
+            if reason is None:
+                marked.pop((stay.user_id, stay.connection_id), None)
+                has_failed = stay.connection_id in entry.failed
+                receipt = None if has_failed else receipts.pop(stay.user_id, None)
+                end = ends.get(stay.connection_id)
+                recipients.add(who_was_there(entry, stay, end, receipt, at))
+            elif reason != "excluded" and entry.target.type in ACCOUNTED:
+                recipients.add(left_out(entry, stay.user_id, reason, stay.connection_id))
+        if entry.stream:  # a live message is given to nobody later, whatever is acknowledged
+            for user_id, connection_id in marked:
+                if inquiry.concerns(user_id):
+                    later = who_came_later(entry, user_id, connection_id)
+                    receipt = receipts.pop(user_id, None)
+                    if receipt is not None:
+                        add_receipt(later, receipt)
+                    recipients.add(later)
+
+    async def _add_absent(self, inquiry: Inquiry, recipients: Recipients) -> None:
+        """Those whom the target names, and those who have acknowledged it since."""
+        entry, receipts = inquiry.entry, inquiry.receipts
+        for number, user_id in enumerate(self._named(entry), 1):
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+            was_connected = inquiry.roll.had(user_id)
+            if (
+                user_id in recipients.reached
+                or user_id in entry.exclude_users
+                or (user_id in recipients.users and not entry.stream)
+                or not inquiry.concerns(user_id)
+            ):
+                continue
+            reason: str | None = "offline"
+            if not entry.tick:
+                reason = None  # nobody remembers
+            elif was_connected:
+                reason = "not_joined" if entry.target.type is TargetType.SESSION else None
+            recipients.add(
+                who_was_absent(
+                    entry, user_id, reason, receipts.pop(user_id, None), is_gone=inquiry.is_gone
+                )
+            )
+        for user_id in list(filter(inquiry.concerns, receipts)):
+            receipt = receipts.pop(user_id)
+            recipients.add(who_was_absent(entry, user_id, None, receipt, is_gone=inquiry.is_gone))
+
+    def _named(self, entry: Entry) -> Sequence[str]:
+        match entry.target.type:
+            case TargetType.USER:
+                return [entry.target.id]
+            case TargetType.SESSION:
+                return self._members.of_session(entry.target.id)
+            case _:
+                return ()
+
+    def _why_not(self, inquiry: Inquiry, user_id: str) -> str | None:
+        """Why a message did not concern somebody; None: it was for others, or nobody remembers."""
+        entry, roll = inquiry.entry, inquiry.roll
+        if (
+            not entry.tick
+            or entry.target.type in (TargetType.USER, TargetType.CONNECTION)
+            or not inquiry.concerns(user_id)
+        ):
+            return None
+        if not roll.had(user_id):
+            return "offline"
+        match entry.target.type:
+            case TargetType.SESSION:
+                connections = self._hub.of_user(user_id)
+                session_id = entry.target.id
+                may_enter = any(self._access.allows(c.claims, session_id) for c in connections)
+                return "not_joined" if may_enter or not connections else "no_access"
+            case TargetType.ORGANIZATION:
+                return "other_organization"
+            case TargetType.ROLE:
+                return "other_role"
+            case _:
+                return next(inquiry.exclusions(user_id), None)
+
+
+def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
+    """What a trace says of the message itself."""
+    head: dict[str, Any] = {
+        "message_id": entry.message_id,
+        "type": entry.type,
+        "class": "kept" if entry.stream else "live",
+        "target": _target(entry.target),
+    }
+    if entry.organization_id is not None:
+        head["organization_id"] = entry.organization_id
+    if entry.role is not None:
+        head["role"] = entry.role
+    head["accepted_at"] = rfc3339(entry.accepted_at)
+    head["accepted_from"] = _accepted_from(entry.origin or Origin(), scope)
+    if entry.stream:
+        head |= {"stream": entry.stream, "epoch": entry.epoch, "offset": entry.offset}
+    return head
+
+
+def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
+    """Who published it; people of other organizations are not named to one that is confined."""
+    shown = origin.view()
+    if scope.organization_id is not None and origin.organization_id not in (
+        None,
+        scope.organization_id,
+    ):
+        shown["user_id"] = shown["id"] = None
+    return shown
+
+
+def _target(target: Target) -> dict[str, str]:
+    """A target as requests name it."""
+    return {"type": target.type, "id": target.id} if target.id else {"type": target.type}
+
+
+def _entry_of(found: Found) -> Entry:
+    """What storage knows of a message, as memory would know it; its delivery is forgotten."""
+    audience = read_audience(found.audience) or EVERYBODY
+    return Entry(
+        message_id=found.message_id,
+        type=found.type,
+        target=target_of_stream(found.stream),
+        origin=read_origin(found.origin),
+        organization_id=audience.organization_id,
+        with_unaffiliated=audience.with_unaffiliated,
+        role=audience.role,
+        exclude_users=audience.exclude_users,
+        accepted_at=found.at,
+        stream=found.stream,
+        epoch=found.epoch,
+        offset=found.offset,
+        tick=0,
+        delivered_at=0.0,
+    )
