@@ -19,7 +19,7 @@ from rich.cells import cell_len
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 ROOT = Path(__file__).resolve().parents[2]
-USUAL = {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
+USUAL = {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "NO_COLOR": ""}
 PATIENCE_S = 15.0
 """For what takes a moment; a test that waits as long has failed."""
 

@@ -38,6 +38,29 @@ def test_a_restart_makes_no_negative_rate_and_is_told() -> None:
     assert [name_of(push) for push in state.events] == ["server_restarted"]
 
 
+def test_a_server_that_is_up_for_longer_than_the_old_one_was_is_a_new_one_too() -> None:
+    state = State("http://server", 0.0)
+    state.take_link(True, "watching", 0.0, "t")
+    state.take(update(1.0, messages_sent=0), 100.0)
+    state.take_link(False, "lost", 100.5, "t")
+    state.take_link(True, "watching again", 120.0, "t")
+    state.take(update(2.0, messages_sent=50), 120.1)
+    assert [name_of(push) for push in state.events] == ["reconnected", "server_restarted"]
+    assert state.trends["delivered"].latest is None
+    assert state.events[-1]["timestamp"] == "2024-01-15T14:30:00Z"
+
+
+def test_the_same_server_after_a_lost_connection_has_not_restarted() -> None:
+    state = State("http://server", 0.0)
+    state.take_link(True, "watching", 0.0, "t")
+    state.take(update(1.0, messages_sent=0), 100.0)
+    state.take_link(False, "lost", 100.5, "t")
+    state.take_link(True, "watching again", 102.0, "t")
+    state.take(update(3.0, messages_sent=50), 102.05)
+    assert [name_of(push) for push in state.events] == ["reconnected"]
+    assert state.trends["delivered"].latest == 25
+
+
 def test_a_lost_connection_is_told_and_so_is_its_end() -> None:
     state = state_with(update(10))
     state.take_link(True, "watching http://server", 0.0, "t")

@@ -15,6 +15,8 @@ KEPT_EVENTS = 200
 KEPT_POINTS = 2400
 """Ten minutes at four a second."""
 COLUMN_S = 2.0
+_STARTED_ANEW_S = 0.2
+"""By so much later the server must have started to be another one: what travelling may take."""
 LISTED = 200
 """Sessions and users that are asked for over REST; of more, only the busiest are known."""
 
@@ -72,6 +74,8 @@ class State:
         """Seconds that a column of a chart stands for; no less than from one figure to the next."""
         self.link = Link(False, "connecting", now)
         self._has_been_live = False
+        self._was_lost = False
+        self._started_at = 0.0
         self.stats: dict[str, Any] = {}
         self.health: dict[str, Any] = {}
         self.events: deque[Push] = deque(maxlen=KEPT_EVENTS)
@@ -91,7 +95,7 @@ class State:
         """Take in a push of the monitor."""
         kind = push.get("type")
         if kind == "stats_update" and isinstance(push.get("stats"), dict):
-            self._take_stats(push["stats"], now)
+            self._take_stats(push["stats"], now, _text(push.get("timestamp")))
         elif kind in ("event", "server_draining"):
             self.events.append(push)
 
@@ -104,6 +108,7 @@ class State:
         elif is_live and was.is_live:
             self._note("warning", timestamp, message=text)
         self._has_been_live |= is_live
+        self._was_lost |= not is_live
         since = was.since if was.is_live == is_live else now
         self.link = Link(is_live, text, since)
 
@@ -117,21 +122,25 @@ class State:
         self._users = [_user(row) for row in users if isinstance(row, dict)]
         self.refusal = refusal
 
-    def _take_stats(self, stats: dict[str, Any], now: float) -> None:
+    def _take_stats(self, stats: dict[str, Any], now: float, timestamp: str) -> None:
         old, self.stats = self.stats, stats
         busiest = stats.get("busiest")
         self._busiest = busiest if isinstance(busiest, dict) else {}
         self.trends["connections"].points.append((now, _number(stats, "total_connections")))
-        if not old:
-            return
-        elapsed = _number(stats, "uptime_s") - _number(old, "uptime_s")
-        if elapsed <= 0:
-            if _number(stats, "uptime_s") < _number(old, "uptime_s"):
-                self._note("server_restarted", _text(stats.get("timestamp")))
-            return
+        uptime_s, before_s = _number(stats, "uptime_s"), _number(old, "uptime_s")
+        elapsed = uptime_s - before_s
+        started_at, self._started_at = self._started_at, now - uptime_s
+        has_moved = self._was_lost and self._started_at - started_at > _STARTED_ANEW_S
+        self._was_lost = False
+        if old and (elapsed < 0 or has_moved):
+            self._note("server_restarted", timestamp)
+        elif old and elapsed > 0:
+            self._grow(stats, old, elapsed, now)
+
+    def _grow(self, stats: dict[str, Any], old: dict[str, Any], elapsed: float, at: float) -> None:
         for name, counter in RATES.items():
             grown = _number(stats, counter) - _number(old, counter)
-            self.trends[name].points.append((now, max(0.0, grown / elapsed)))
+            self.trends[name].points.append((at, max(0.0, grown / elapsed)))
 
     def _note(self, name: str, timestamp: str, **fields: str) -> None:
         event = {"name": name, **fields}
