@@ -8,7 +8,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from wsctl.fields import byte_size, label
+from wsctl.fields import byte_size, label, short
 from wsctl.fields import shown as shown_value
 from wsctl.output import plain
 from wsctl.plot import bars, latest_columns, nice_top
@@ -64,7 +64,7 @@ def _count(stats: Mapping[str, Any], name: str) -> str:
 def _percentiles(figures: Mapping[str, Any]) -> str:
     if all(value is None for value in figures.values()):
         return "-"
-    values = ("-" if value is None else _short(value) for value in figures.values())
+    values = ("-" if value is None else short(value) for value in figures.values())
     return f"{'/'.join(values)} ms"
 
 
@@ -122,7 +122,7 @@ def _trend(
     columns = max(1, width - _LABEL - 11)
     values = latest_columns(trend.points, now, state.column_s, columns)
     top = nice_top(values)
-    latest = "-" if trend.latest is None else f"{_short(trend.latest)} {unit}".rstrip()
+    latest = "-" if trend.latest is None else f"{short(trend.latest)} {unit}".rstrip()
     notes = [f" {title:<14} {latest:>8}"] + [""] * (height - 1)
     if height > 1:
         notes[1] = f" {'over ' + readable(columns * state.column_s):>{_LABEL - 2}}"
@@ -132,14 +132,6 @@ def _trend(
         line.append(f"{note:<{_LABEL}}", style="bold" if number == 0 else "dim")
         line.append(bar, style="red" if name == "errors" else "cyan")
         if number == 0:
-            line.append(f" ≤ {_short(top)}", style="dim")
+            line.append(f" ≤ {short(top)}", style="dim")
         lines.append(line)
     return lines
-
-
-def _short(value: float) -> str:
-    """A number in at most six characters: ``0.25``, ``45.2``, ``1,204``, ``34.6k``, ``1.2M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if value >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
-    return plain(round(value, 0 if value >= 1000 else 1 if value >= 10 else 2))
