@@ -48,7 +48,7 @@ class Sources:
     def start(self) -> None:
         """Begin to look. The threads are daemons: they hold up nobody who wants to leave."""
         for work in (self._watch, self._ask):
-            threading.Thread(target=work, name=f"top {work.__name__}", daemon=True).start()
+            threading.Thread(target=self._guard, args=(work,), daemon=True).start()
 
     def stop(self) -> None:
         """No more facts are wanted."""
@@ -89,18 +89,22 @@ class Sources:
             return  # nobody looks at the moment: the program is stopped
         self.nudge()
 
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Whatever ends a thread ends the screen: a traceback would spoil it."""
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that draws
+            self.failure = error
+            self.nudge()
+
     # The feed's thread
 
     def _watch(self) -> None:
-        try:
-            for push in self._feed.pushes():
-                if self._ended.is_set():
-                    return
-                if push is not None:
-                    self._tell(_push(push), is_event=push.get("type") == "event")
-        except BaseException as error:  # noqa: BLE001 - the edge of a thread; raised in the main one
-            self.failure = error
-        self.nudge()
+        for push in self._feed.pushes():
+            if self._ended.is_set():
+                return
+            if push is not None:
+                self._tell(_push(push), is_event=push.get("type") == "event")
 
     def _said(self, text: str) -> None:
         is_live, timestamp = self._feed.is_connected, rfc3339(time.time())
