@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.wsctl.wsctl_fakes import STATS, FakeServer, Run
+from tests.wsctl.screens import Terminal
+from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
 from wsctl.exits import BadUsage, Failed
 from wsctl.fields import TEN, as_live, as_stored
 from wsctl.history import Range
@@ -175,6 +176,20 @@ def test_plot_draws_a_chart_for_each_field(ctl: Run, past: FakeServer) -> None:
     assert rows[0] == {"timestamp": rfc3339(START + 60), "messages_sent_per_s": 10.0}
     past.snapshots = []
     assert ctl(*flags, "--plot", "errors").stderr == "no snapshots in this range\n"
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (200, 50)])
+def test_a_chart_fills_the_terminal(past: FakeServer, columns: int, lines: int) -> None:
+    flags = ("--at", AT, "--diff", TO, "--plot", "total_connections", "--plot", "messages_sent")
+    target = ("--url", past.url, "--token", ADMIN)
+    with Terminal(*target, "stats", *flags, columns=columns, lines=lines) as terminal:
+        assert terminal.end() == 0
+        shown = [line.rstrip() for line in terminal.screen.display]
+        assert len([line for line in shown if line]) <= lines
+        rules = [line for line in shown if "└" in line]
+        assert len(rules) == 2
+        assert columns * 0.7 < len(rules[0]) <= columns
+        assert not any(line.endswith("…") for line in shown)
 
 
 @pytest.mark.parametrize(

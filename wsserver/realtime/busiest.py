@@ -11,11 +11,11 @@ from wsserver.clock import Clock
 
 HALF_S = 5.0
 """The window is two halves, the older of which goes as a whole: 5 to 10 s are looked back on."""
-LARGEST_HALF = 10_000
+LARGEST_HALF = 5000
 """Users (or sessions) counted in half a window; whoever comes later is not, until the next half."""
 SHOWN = 50
 KEPT_S = 1.0
-"""So long a view is given again: sorting 20,000 counts takes milliseconds."""
+"""So long a view is given again: looking through 20,000 counts takes milliseconds."""
 
 
 class _Half:
@@ -33,7 +33,7 @@ class _Half:
 class Busiest:
     """Counts the messages of clients by user and by session over the last few seconds.
 
-    Bounded: at most 10,000 users and as many sessions in each half of the window. ``note`` is an
+    Bounded: at most 5,000 users and as many sessions in each half of the window. ``note`` is an
     event handler for ``message_received``; only while a monitor is connected does it hear any.
     """
 
@@ -73,10 +73,13 @@ class Busiest:
         self._turn()
         old, new = self._old, self._new
         elapsed = max(now - old.since, 1.0)
-        names = old.names | new.names
         return {
             "users": [
-                {"user_id": id_, "username": names[id_], "messages_per_s": rate}
+                {
+                    "user_id": id_,
+                    "username": new.names.get(id_) or old.names.get(id_),
+                    "messages_per_s": rate,
+                }
                 for id_, rate in _largest(old.users, new.users, elapsed)
             ],
             "sessions": [
