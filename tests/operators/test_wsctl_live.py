@@ -377,6 +377,33 @@ def test_export_works_while_the_server_is_down(run: Run, tmp_path: Path) -> None
     assert run("export", "stats", "--database", str(database), "--out", "/no/such").exit_code == 1
 
 
+# Looking back
+
+
+def test_stats_of_the_past_from_the_server_and_from_its_file(
+    ctl: Run, server: ServerProcess
+) -> None:
+    snapshots = after_snapshots(ctl, 4)
+    first, last = snapshots[1]["timestamp"], snapshots[3]["timestamp"]
+    at = json.loads(ctl("stats", "--at", first, "-o", "json").stdout)
+    assert at["timestamp"] == first
+    database = ("--database", str(server.folder / "var/wsserver.sqlite3"))
+    assert json.loads(ctl("stats", "--at", first, *database, "-o", "json").stdout) == at
+    found = json.loads(ctl("stats", "--at", first, "--diff", last, "-o", "json").stdout)
+    assert found["seconds"] > 0
+    assert found["after"]["timestamp"] == last
+    table = ctl("stats", "--at", first, "--diff", last).stdout
+    assert "messages sent" in table
+    assert max(map(cell_len, table.splitlines())) <= 80
+    now = json.loads(ctl("stats", "--diff", first, "-o", "json").stdout)
+    assert now["after"]["node"] == "n1"
+    assert now["has_restarted"] is False
+    course = rows(ctl("stats", "--at", first, "--step", "1s", "-o", "csv").stdout)
+    assert [row["node"] for row in course] == ["n1"] * len(course)
+    chart = ctl("stats", "--at", "1m", "--plot", "total_connections", *database).stdout
+    assert chart.startswith("total connections  min ")
+
+
 # Who may
 
 
