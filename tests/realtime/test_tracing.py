@@ -344,7 +344,7 @@ async def test_receipts_in_storage_tell_who_has_got_it(live: Live) -> None:
         for each in answer["recipients"]
     ] == [
         ("u1", client.id, ["sent", "delivered"]),
-        ("u2", later.id, ["sent", "delivered", "read"]),
+        ("u2", later.id, ["pending", "sent", "delivered", "read"]),
         ("u3", None, ["pending", "delivered"]),
     ]
 
@@ -356,6 +356,10 @@ async def test_nobody_waits_any_more_for_what_has_expired(live: Live) -> None:
     live.clock.advance(6)
     answer = await trace(live, message_id)
     assert [each["state"] for each in answer["recipients"]] == ["expired"]
+    assert [step["at"] for step in answer["recipients"][0]["history"]] == [
+        "2023-11-14T22:13:20.000Z",
+        "2023-11-14T22:13:25.000Z",
+    ]
 
 
 # Who may see

@@ -42,6 +42,8 @@ class Entry(Struct, gc=False):
     """Empty: a live message."""
     epoch: str
     offset: int
+    expires_at: float
+    """Of a kept message; seconds since the epoch."""
     tick: int
     """The number of its delivery."""
     delivered_at: float
@@ -111,6 +113,7 @@ class Traces:
             publication.stream,
             publication.epoch,
             publication.offset,
+            publication.expires_at,
             tick,
             self._clock.monotonic(),
         )
