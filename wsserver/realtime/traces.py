@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import takewhile
+from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
@@ -169,16 +169,20 @@ class Traces:
         return self._entries[0].tick if self._entries else self._attendance.tick + 1
 
     def _look_up(self, message_id: str) -> Entry | None:
-        """Bring the index up to date, and look into it."""
-        last = self._indexed[-1].tick if self._indexed else 0
-        newer = takewhile(lambda entry: entry.tick > last, reversed(self._entries))
-        fresh = list(newer)
-        if fresh:
+        """Bring the index up to date, and look into it.
+
+        After 50,000 messages of which nobody has asked that takes some 10 ms, once.
+        """
+        entries, index, indexed = self._entries, self._index, self._indexed
+        last = indexed[-1].tick if indexed else 0
+        count = entries[-1].tick - max(last, entries[0].tick - 1) if entries else 0
+        if count:
             self._clean()
-            fresh.reverse()
-            self._indexed.extend(fresh)
-            self._index.update([(entry.message_id, entry) for entry in fresh])
-        return self._index.get(message_id)
+            # Ticks of neighbours follow each other, so these are exactly the newer ones.
+            for entry in islice(entries, len(entries) - count, None):
+                index[entry.message_id] = entry
+                indexed.append(entry)
+        return index.get(message_id)
 
     def _clean(self) -> None:
         """Take what has left the entries out of everything else."""
