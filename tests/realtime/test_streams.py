@@ -393,6 +393,16 @@ async def test_what_retention_has_taken_cannot_be_given(node: Node) -> None:
 
 
 @pytest.mark.gen_test
+async def test_what_cannot_be_given_to_one_can_be_given_to_another(node: Node) -> None:
+    await node.keep(10)
+    node.store.retain(S1, first=4)
+    node.restart()
+    found = await asyncio.gather(*[node.recover(offset) for offset in (0, 5, 2, 3)])
+    assert [each.reason for each in found] == ["expired", None, "expired", None]
+    assert offsets(found[3].messages) == list(range(4, 11))
+
+
+@pytest.mark.gen_test
 async def test_what_retention_takes_during_the_reading_is_noticed(node: Node) -> None:
     await node.keep(10)
     node.restart()

@@ -226,9 +226,6 @@ class Streams:
                 return recoveries
             left = budget
             for name in missing:
-                if name in refused:
-                    await self.open(name)  # for its position, which is given with the refusal
-                    continue
                 since = wanted[name]
                 reason = await self._bring_in(name, since)
                 recovery = self.recover_now(name, since, claims, left)
