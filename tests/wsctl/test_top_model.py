@@ -9,8 +9,8 @@ from wsctl.pushes import name_of
 from wsctl.top.model import Row, State
 
 
-def update(uptime_s: float, **changes: Any) -> dict[str, Any]:
-    return {"type": "stats_update", "timestamp": "2024-01-15T14:30:00Z",
+def update(uptime_s: float, busiest: Any = None, **changes: Any) -> dict[str, Any]:
+    return {"type": "stats_update", "timestamp": "2024-01-15T14:30:00Z", "busiest": busiest,
             "stats": STATS | {"uptime_s": uptime_s} | changes}  # fmt: skip
 
 
@@ -94,8 +94,13 @@ def test_the_busiest_are_joined_with_what_the_lists_know() -> None:
 
 
 def test_figures_that_are_none_harm_nobody() -> None:
-    odd = {"busiest": {"users": [7, {}], "sessions": "x"}, "errors": None, "uptime_s": "long"}
-    state = state_with(update(1), {"type": "stats_update", "stats": odd}, {"type": "stats_update"})
+    odd = {"errors": None, "uptime_s": "long"}
+    busiest = {"users": [7, {}], "sessions": "x"}
+    state = state_with(
+        update(1),
+        {"type": "stats_update", "stats": odd, "busiest": busiest},
+        {"type": "stats_update"},
+    )
     state.take_lists(["x"], [{}])
     assert state.sessions == []
     assert state.users[0].id == ""

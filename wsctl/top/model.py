@@ -95,6 +95,8 @@ class State:
         """Take in a push of the monitor."""
         kind = push.get("type")
         if kind == "stats_update" and isinstance(push.get("stats"), dict):
+            busiest = push.get("busiest")
+            self._busiest = busiest if isinstance(busiest, dict) else {}
             self._take_stats(push["stats"], now, _text(push.get("timestamp")))
         elif kind in ("event", "server_draining"):
             self.events.append(push)
@@ -124,8 +126,6 @@ class State:
 
     def _take_stats(self, stats: dict[str, Any], now: float, timestamp: str) -> None:
         old, self.stats = self.stats, stats
-        busiest = stats.get("busiest")
-        self._busiest = busiest if isinstance(busiest, dict) else {}
         self.trends["connections"].points.append((now, _number(stats, "total_connections")))
         uptime_s, before_s = _number(stats, "uptime_s"), _number(old, "uptime_s")
         elapsed = uptime_s - before_s

@@ -79,8 +79,9 @@ class Monitors:
                 continue
             subscription.next_stats_at = now + subscription.interval_s
             if not frame:  # one reading for all that are due
-                stats = {**self._statistics(), "busiest": self._busiest.view()}
-                frame = self._frame("stats_update", stats=stats)
+                frame = self._frame(
+                    "stats_update", stats=self._statistics(), busiest=self._busiest.view()
+                )
             connection.websocket.send(frame)
 
     def tell(self, type_: str, *, except_user: str = "", **members: Any) -> None:
