@@ -176,9 +176,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
-    tracing = Tracing(
-        traces, hub, members, access, permissions, store, ReceiptStore(database), clock
-    )
+    tracing = Tracing(traces, hub, members, access, permissions, store, receipt_store, clock)
     chat = ChatCommands(manager, router, verifier, clock)
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)

@@ -130,6 +130,7 @@ class Service:
         await parts.broker.start()
 
     def _begin(self) -> None:
+        log.info("broadcasts are written to %s", self.poller.how_it_writes)
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
