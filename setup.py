@@ -43,7 +43,10 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["wsserver*", "wsctl*"]),
-    package_data={"wsserver": ["py.typed", "static/**/*", "notifications/texts/*.toml"], "wsctl": ["py.typed"]},
+    package_data={
+        "wsserver": ["py.typed", "static/**/*", "notifications/texts/*.toml"],
+        "wsctl": ["py.typed"],
+    },
     entry_points={
         "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.__main__:main"],
     },
