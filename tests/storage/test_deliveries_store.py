@@ -66,9 +66,9 @@ async def test_what_is_due_is_leased_once_in_its_order(
     assert (second.notification_id, second.attempt, second.number) == ("n1", 1, 0)
     assert await claim(queue) == []
     assert [each.delivery_id for each in await claim(queue, NOW + 60)] == ["later"]
-    assert await queue.next_due("email") == NOW  # "gone", until it is ended
-    assert await queue.next_due("sms") == NOW
-    assert await queue.next_due("push") is None
+    assert await queue.next_due("email", NOW) is None
+    assert await queue.next_due("sms", NOW) == NOW
+    assert await queue.next_due("push", NOW) is None
     assert await queue.waiting() == {"email": 1, "sms": 1}
 
 
@@ -91,7 +91,7 @@ async def test_attempts_are_counted_and_what_is_to_be_tried_again_is_due_again(
         "me", [outcome(one, "pending", due_at=NOW + 2, detail="421 busy")]
     )
     assert recorded == {one.id: "pending"}
-    assert await queue.next_due("email") == NOW + 2
+    assert await queue.next_due("email", NOW) == NOW + 2
     (two,) = await claim(queue, NOW + 2)
     assert two.attempt == 2
     assert await queue.record("me", [outcome(two, "sent", NOW + 3)]) == {one.id: "sent"}
@@ -189,7 +189,7 @@ async def test_time_runs_out_for_what_waits_and_for_what_nobody_came_for(
         "longer": "pending",
     }
     assert await queue.expire(NOW + DAY_S) == []
-    assert await queue.next_due("email") == NOW + DAY_S + 1
+    assert await queue.next_due("email", NOW + DAY_S) == NOW + DAY_S + 1
 
 
 def hold_all(until: float) -> Any:

@@ -126,7 +126,7 @@ async def test_an_escalation_that_is_being_sent_is_not_tried_again(
     await receipts.acknowledge([ack("n1_msg", at=61)])
     recorded = await queue.record("me", [outcome(sms, "pending", due_at=NOW + 70)])
     assert recorded == {sms.id: "cancelled"}
-    assert await queue.next_due("sms") is None
+    assert await queue.next_due("sms", NOW) is None
 
 
 @pytest.mark.gen_test

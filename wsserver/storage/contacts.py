@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +29,18 @@ class ContactStore:
     async def get(self, user_id: str) -> OwnedContact | None:
         """A user's contact; None: nothing was ever entered."""
         return await self._database.read(partial(_get, user_id=user_id))
+
+    async def find(self, user_ids: Sequence[str]) -> dict[str, Contact]:
+        """The contacts that were entered for these users."""
+        ids = msgspec.json.encode(user_ids).decode()
+        rows = await self._database.read(
+            lambda db: db.conn.execute(
+                "SELECT user_id, contact FROM contacts"
+                " WHERE user_id IN (SELECT value FROM json_each(?))",
+                [ids],
+            ).fetchall()
+        )
+        return {user_id: contact_of(user_id, stored) for user_id, stored in rows}
 
     async def put(self, contact: Contact, organization_id: str | None, at: float) -> None:
         """Enter a contact in the place of what there was; ``at``: seconds since the epoch."""

@@ -167,13 +167,14 @@ class DeliveryStore:
         """
         return await self._database.run(partial(_release, owner=owner, now=now))
 
-    async def next_due(self, channel: str) -> float | None:
+    async def next_due(self, channel: str, now: float) -> float | None:
         """When the next delivery by a channel is due; None: none is waiting."""
         return await self._database.read(
             lambda db: _scalar(
                 db,
-                "SELECT min(due_at) FROM deliveries WHERE channel = ? AND state = 'pending'",
-                [channel],
+                "SELECT min(due_at) FROM deliveries WHERE channel = ? AND state = 'pending'"
+                " AND expires_at > ?",
+                [channel, now],
             )
         )
 
