@@ -7,11 +7,20 @@ from typing import NamedTuple
 
 from msgspec import ValidationError
 
-from wsserver.protocol.types import ID_PATTERN, PUSH_TYPE_PATTERN
+from wsserver.protocol.types import (
+    ACTION_URL_PATTERN,
+    ID_PATTERN,
+    PHONE_PATTERN,
+    PUSH_TYPE_PATTERN,
+    TIME_OF_DAY_PATTERN,
+)
 
 _PATTERNS = {
     ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
+    ACTION_URL_PATTERN: "a path from / on, or http:// or https://, without blanks",
+    PHONE_PATTERN: "4-20 digits, with + in front or without",
+    TIME_OF_DAY_PATTERN: "a time of day from 00:00 to 23:59",
 }
 
 

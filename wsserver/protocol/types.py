@@ -8,6 +8,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
+# No scheme that a click would execute, no blanks, no control characters.
+ACTION_URL_PATTERN = r"^(/|https?://)[^\x00-\x20\x7f\\]*(?!\n)$"
+PHONE_PATTERN = r"^\+?[0-9]{4,20}(?!\n)$"
+TIME_OF_DAY_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$"
 
 Id = Annotated[
     str,
@@ -41,8 +45,11 @@ class Position(Struct, forbid_unknown_fields=True):
 
 
 __all__ = [
+    "ACTION_URL_PATTERN",
     "ID_PATTERN",
+    "PHONE_PATTERN",
     "PUSH_TYPE_PATTERN",
+    "TIME_OF_DAY_PATTERN",
     "UNSET",
     "Content",
     "Id",
