@@ -23,8 +23,9 @@ def require(extra: str) -> None:
 
 def load_apprise() -> Any:
     """Import apprise (0.2 s), and keep what it logs, with tokens in it, to itself."""
+    apprise = importlib.import_module("apprise")
     logger = logging.getLogger("apprise")
     logger.propagate = False
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-    return importlib.import_module("apprise")
+    return apprise
