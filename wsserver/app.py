@@ -10,7 +10,7 @@ from tornado.web import Application
 
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.clock import Clock
-from wsserver.config import Settings, secret_bytes
+from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -18,6 +18,19 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
+from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.channels.base import Channel
+from wsserver.notifications.channels.websocket import WebSocketChannel
+from wsserver.notifications.content import Content
+from wsserver.notifications.desk import NotificationDesk
+from wsserver.notifications.directory import Directory
+from wsserver.notifications.figures import Figures
+from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.recipients import RecipientFinder
+from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.service import NotificationService
+from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
 from wsserver.realtime.arrivals import Arrivals
@@ -44,9 +57,14 @@ from wsserver.realtime.traces import Traces
 from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
+from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
+from wsserver.storage.deliveries import DeliveryStore
 from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.notification_receipts import NotificationReceipts
+from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
@@ -70,6 +88,7 @@ class System:
     tickets: Tickets
     verifier: TokenVerifier
     hosts: Hosts
+    notifications: NotificationService
 
     @property
     def manager(self) -> WebSocketManager:
@@ -81,7 +100,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     """Wire the whole system together; nothing runs before ``service.start()``.
 
     To be called on the event loop that will serve it. Raises ``ValueError`` for keys or
-    permissions that cannot be used; ``load_settings`` has found such faults already.
+    permissions that cannot be used, ``ConfigFaults`` for templates; the start of the program has
+    found such faults already.
     """
     clock = clock or Clock()
     tasks = Tasks()
@@ -105,11 +125,17 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
+    notification_store = NotificationStore(database)
+    known_users = KnownUserStore(database)
+    contacts = ContactStore(database)
     upkeep = Upkeep(
         snapshots,
         idempotency,
         audit,
+        notification_store,
+        known_users,
         snapshot_retention_days=settings.snapshot_retention_days,
+        notification_retention_days=settings.notification_retention_days,
     )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
@@ -168,6 +194,38 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     router.inboxes = deliveries.inboxes
     manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
+    # What reaches people also when they are not connected
+    channels: dict[ChannelName, Channel] = {"websocket": WebSocketChannel(router, clock)}
+    content = Content(templates_of(settings), settings.default_locale)
+    figures = Figures()
+    statistics.add_source("notifications", figures.view)
+    queue = DeliveryQueue(
+        store=DeliveryStore(database),
+        channels=channels,
+        content=content,
+        retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
+        digest=DigestRule(settings.digest_limit, settings.digest_window_s),
+        figures=figures,
+        emit=manager.emit,
+        clock=clock,
+        tasks=tasks,
+    )
+    directory = Directory(known_users, hub, clock)
+    manager.on_claims = directory.note
+    finder = RecipientFinder(hub, members, directory)
+    notifications = NotificationService(
+        store=notification_store,
+        contacts=contacts,
+        finder=finder,
+        content=content,
+        channels=channels,
+        queue=queue,
+        clock=clock,
+        inbox_retention_s=settings.inbox_retention_s,
+    )
+    acknowledgements = Acknowledgements(NotificationReceipts(database), figures, clock, tasks)
+    deliveries.receipts.notified = acknowledgements
+
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
     publishing = Publishing(hub, router, permissions, members, audit, clock)
@@ -176,6 +234,17 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     )
     tracing = Tracing(
         traces, hub, members, access, permissions, store, ReceiptStore(database), clock
+    )
+    desk = NotificationDesk(
+        service=notifications,
+        store=notification_store,
+        contacts=contacts,
+        finder=finder,
+        content=content,
+        queue=queue,
+        permissions=permissions,
+        audit=audit,
+        clock=clock,
     )
     chat = ChatCommands(manager, router, verifier, clock)
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)
@@ -201,6 +270,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             streams=streams,
             store=store,
             deliveries=deliveries,
+            queue=queue,
+            acknowledgements=acknowledgements,
+            directory=directory,
             manager=manager,
             traces=traces,
             members=members,
@@ -228,12 +300,22 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=publishing,
         administration=administration,
         tracing=tracing,
+        desk=desk,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,
         health=service.health,
     )
-    return System(service, make_application(context), tickets, verifier, hosts)
+    return System(service, make_application(context), tickets, verifier, hosts, notifications)
+
+
+def templates_of(settings: Settings) -> Templates:
+    """The texts of notifications; raises ``ConfigFaults`` for files that cannot be used."""
+    try:
+        return load_templates(settings.templates_dir)
+    except TemplateFaults as found:
+        faults = [Fault("templates_dir", "start", fault) for fault in found.faults]
+        raise ConfigFaults(faults) from None
 
 
 def key_source(settings: Settings, clock: Clock) -> KeySource:

@@ -14,6 +14,9 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
+from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.directory import Directory
+from wsserver.notifications.queue import DeliveryQueue
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.deliveries import Deliveries
@@ -54,6 +57,9 @@ class Parts:
     streams: Streams
     store: StreamStore
     deliveries: Deliveries
+    queue: DeliveryQueue
+    acknowledgements: Acknowledgements
+    directory: Directory
     manager: WebSocketManager
     traces: Traces
     members: Members
@@ -127,6 +133,8 @@ class Service:
         )
         await parts.members.load()
         await parts.broker.start()
+        await parts.acknowledgements.start()
+        await parts.queue.start()
 
     def _begin(self) -> None:
         for name, period_s, work in (
@@ -135,6 +143,9 @@ class Service:
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("inboxes", TICK_S, self._parts.deliveries.inboxes.advance),
             ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
+            ("known users", 1.0, self._parts.directory.flush),
+            ("expiry", 1.0, self._parts.queue.expire),
+            ("leases", 10.0, self._parts.queue.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
@@ -156,8 +167,10 @@ class Service:
     async def stop(self) -> None:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
+        await self._parts.queue.stop()
         await self._parts.streams.finish()
         await self._parts.deliveries.receipts.settle()
+        await self._parts.acknowledgements.settle()
         await self.tasks.cancel()
         await self._parts.broker.stop()
         await self._parts.keys.close()
@@ -167,6 +180,10 @@ class Service:
             log.warning("last snapshot not stored: %s", error)
         except Exception:  # whatever it is, the database has to be closed
             log.exception("last snapshot not taken")
+        try:
+            await self._parts.directory.flush()
+        except WsServerError as error:
+            log.warning("latest users not stored: %s", error)
         self._parts.audit.close()
         await self._parts.database.close()
 

@@ -78,6 +78,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 
+    delivery_backoff_s: Seconds = 2.0
+    """Until the second attempt of a delivery; doubled each time, up to 300 s, ± 20 %."""
+    delivery_attempts: Count = 8
+    digest_limit: Count = 5
+    """Notifications of one template to one user, within ``digest_window_s``, that go one by one."""
+    digest_window_s: Seconds = 300.0
+    default_locale: Literal["zh-CN", "en"] = "zh-CN"
+    """For users whose contacts name no language."""
+    templates_dir: Path | None = None
+    """A folder with ``common.toml``, ``zh-CN.toml``, ``en.toml`` over the built-in ones."""
+    notification_retention_days: Annotated[float, Meta(gt=0)] = 90.0
+
     snapshot_interval_s: Seconds = 60.0
     snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0
     alert_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.05

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.known_users import KnownUserStore
+from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.snapshots import Snapshots
+
+DAY_S = 86_400
 
 
 class Upkeep:
@@ -15,13 +19,19 @@ class Upkeep:
         snapshots: Snapshots,
         idempotency: IdempotencyStore,
         audit: AuditLog,
+        notifications: NotificationStore,
+        known_users: KnownUserStore,
         *,
         snapshot_retention_days: float,
+        notification_retention_days: float,
     ) -> None:
         self._snapshots = snapshots
         self._idempotency = idempotency
         self._audit = audit
+        self._notifications = notifications
+        self._known_users = known_users
         self._snapshot_retention_days = snapshot_retention_days
+        self._notifications_kept_s = notification_retention_days * DAY_S
 
     async def run(self, now: float) -> dict[str, int]:
         """Apply every limit; answers the rows deleted by table.
@@ -35,4 +45,6 @@ class Upkeep:
             "snapshot_hours": snapshots.dropped,
             "idempotency": await self._idempotency.prune(now),
             "audit": await self._audit.prune(now),
+            "deliveries": await self._notifications.prune(now, self._notifications_kept_s),
+            "known_users": await self._known_users.prune(now),
         }
