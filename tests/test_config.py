@@ -170,6 +170,8 @@ def test_every_fault_is_found_at_once_with_its_source() -> None:
         ("heartbeat_timeout_s = -1", "heartbeat_timeout_s"),
         ("handshake_timeout_s = inf", "handshake_timeout_s"),
         ("drain_timeout_s = 0", "drain_timeout_s"),
+        ("ack_timeout_s = 0", "ack_timeout_s"),
+        ("ack_retries = -1", "ack_retries"),
         ("message_rate = 1" + "0" * 400, "message_rate"),
         ("coalesce_ms = -0.1", "coalesce_ms"),
         ("max_connections_per_user = 0", "max_connections_per_user"),

@@ -89,11 +89,15 @@ def test_the_metrics_exist(tmp_path: Path) -> None:
 def test_the_backup_is_whole_while_the_server_runs(tmp_path: Path) -> None:
     (command,) = block(DOCUMENT, "backup-command").commands
     copy = tmp_path / "copy.sqlite3"
-    words = shlex.split(command)
-    words[0] = sys.executable
+    program, *args = shlex.split(command)
+    assert Path(program).name == "wsserver"
+    args[args.index("/etc/wsserver/wsserver.toml")] = "c.toml"
+    args[-1] = str(copy)
+    (tmp_path / "c.toml").write_text(toml(tmp_path).replace('"0.0.0.0"', '"127.0.0.1"'))
+    database = tmp_path / "var/wsserver.sqlite3"
     with ServerProcess(tmp_path, "--dev", env={"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}):
-        words[-2:] = [str(tmp_path / "var/wsserver.sqlite3"), str(copy)]
-        subprocess.run(words, check=True, capture_output=True)
+        done = refused(*args, "--database", str(database), folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT count(*) FROM snapshots").fetchone()[0] >= 0

@@ -74,6 +74,7 @@ from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
 from wsserver.wire.poller import Poller
+from wsserver.wire.writers import SingleWriter, best_writer
 
 JWKS_TIMEOUT_S = 5.0
 JWKS_LIMIT_BYTES = 1024 * 1024
@@ -153,6 +154,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         max_message_bytes=settings.max_message_bytes,
         coalesce_s=settings.coalesce_ms / 1000,
         deflate_min_bytes=settings.compression_min_bytes,
+        writer=best_writer if settings.io_uring else SingleWriter,
     )
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)

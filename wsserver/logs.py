@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
 
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class _LineFormatter(logging.Formatter):
     """The parts of a record, redacted. Never changes the record, which other handlers share."""
@@ -65,16 +67,16 @@ class JsonFormatter(_LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        event = {
-            "timestamp": rfc3339(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": self.message_of(record),
-        }
+        event = (
+            f'{{"timestamp": "{rfc3339(record.created)}", '
+            f'"level": {_quote(record.levelname.lower())}, '
+            f'"logger": {_quote(record.name)}, '
+            f'"message": {_quote(self.message_of(record))}'
+        )
         trace = self.trace_of(record)
         if trace:
-            event["exception"] = trace
-        return one_json_line(json.dumps(event, ensure_ascii=False))
+            event += f', "exception": {_quote(trace)}'
+        return one_json_line(event + "}")
 
 
 FORMATTERS: dict[LogFormat, type[_LineFormatter]] = {"text": TextFormatter, "json": JsonFormatter}

@@ -132,6 +132,7 @@ class Service:
             [(value, at) for kind, value, at in stored if kind == "user"],
         )
         await parts.members.load()
+        await parts.streams.load()
         await parts.broker.start()
         await parts.acknowledgements.start()
         await parts.queue.start()
@@ -261,4 +262,4 @@ class Service:
         await self._parts.upkeep.run(now)
         pruned = await self._parts.store.prune(now)
         if pruned.epoch is not None:
-            self._parts.streams.forget_all()
+            self._parts.streams.forget_all(pruned.epoch)

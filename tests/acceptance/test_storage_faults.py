@@ -20,6 +20,7 @@ from tests.acceptance.storage_faults import BrokenDisk, FullDisk, Locked, NoPage
 FAULTS = {"locked": Locked, "I/O error": BrokenDisk, "no pages": NoPages, "full disk": FullDisk}
 MANY = [f"member-{n:05}-{'x' * 90}" for n in range(2000)]
 """More than fits into pages that are there already."""
+KEPT = {"type": "new_message", "content": "z" * 20_000}
 NEWS = {"type": "news", "data": {"text": "y" * 20_000}}
 
 
@@ -30,14 +31,19 @@ def fault(request: pytest.FixtureRequest) -> StorageFault:
 
 
 def what_needs_storage(server: RunningServer) -> list[Response]:
-    """One of each kind, all at once: members, a revocation, a POST with a key."""
+    """One of each kind, all at once: members, a revocation, a POST with a key, a kept message."""
     requests: list[Callable[[], Response]] = [
         lambda: server.put("/sessions/s1/members", {"user_ids": MANY}),
         lambda: server.post("/tokens/revoke", {"jti": "stolen"}),
         lambda: server.post("/broadcast", NEWS, headers={"Idempotency-Key": "k"}),
+        lambda: server.post("/sessions/s1/messages", KEPT),
     ]
     with ThreadPoolExecutor(len(requests)) as pool:
         return [answer.result() for answer in [pool.submit(request) for request in requests]]
+
+
+def kept_in_s1(server: RunningServer) -> list[int]:
+    return [message["offset"] for message in server.get("/sessions/s1/history").ok["messages"]]
 
 
 def database_of(server: RunningServer) -> Any:
@@ -50,15 +56,19 @@ def test_a_fault_refuses_what_needs_storage_and_nothing_else_and_passes(
     server = fault.start(start, tmp_path)
     server.expects_faults = True
     server.put("/sessions/s1/members", {"user_ids": ["before"]})
+    server.post("/sessions/s1/messages", KEPT)
     alice, bob = (connect(name, to=server, sessions=["s1"]) for name in ("alice", "bob"))
     for client in (alice, bob):
         client.join("s1")
     alice.rest()
 
     fault.begin(server)
+    alice.send("send_message", session_id="s1", content="w" * 20_000)
     for refused in what_needs_storage(server):
         assert refused.problem == fault.refusal
         assert int(refused.headers["retry-after"]) > 0
+    error = alice.reply()["error"]
+    assert (error["code"], error["temporary"]) == (fault.refusal[1], True)
     assert bob.rest() == []
 
     health = server.request("GET", f"{API}/health")
@@ -72,6 +82,7 @@ def test_a_fault_refuses_what_needs_storage_and_nothing_else_and_passes(
     newcomer.join("s1")
     bob.await_push("user_status_update")
     assert server.get("/sessions/s1/members").ok["user_ids"] == ["before"]
+    assert kept_in_s1(server) == [1]
     assert server.get("/stats/history").status == 200
     assert server.get("/audit").status == 200
     assert database_of(server)["ok"] is False
@@ -81,7 +92,8 @@ def test_a_fault_refuses_what_needs_storage_and_nothing_else_and_passes(
     bob.rest()
     for done in what_needs_storage(server):
         assert done.ok
-    assert [push["type"] for push in bob.rest()] == ["news"]
+    assert sorted(push["type"] for push in bob.rest()) == ["new_message", "news"]
+    assert kept_in_s1(server) == [1, 2]
     assert database_of(server)["lost_writes"] == 0
     entries = server.get("/audit").ok["entries"]
     assert sorted(entry["action"] for entry in entries) == [
@@ -89,6 +101,8 @@ def test_a_fault_refuses_what_needs_storage_and_nothing_else_and_passes(
         "broadcast",
         "members",
         "members",
+        "publish",
+        "publish",
         "revoke",
     ]
     server.stop()

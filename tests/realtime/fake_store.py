@@ -147,6 +147,9 @@ class FakeStore:
             if not kept.has_ttl or kept.expires_at > now
         ]
 
+    async def names(self, limit: int) -> tuple[str, list[str]]:
+        return EPOCH, list(self.last)[:limit]
+
     async def organizations(self, stream: str) -> set[str]:
         return set()
 

@@ -181,6 +181,7 @@ class Live:
     async def start(self) -> None:
         await self.database.open()
         await self.members.load()
+        await self.streams.load()
 
     async def stop(self) -> None:
         self.poller.close()

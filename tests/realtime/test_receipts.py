@@ -5,40 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live, MakeLive
-from tests.realtime.test_inboxes import notes, statuses, tell, wait
+from tests.realtime.inbox_talk import ack, broken, notes, pending, say, statuses, tell, wait
+from tests.realtime.live_server import Live, MakeLive
 from wsserver.errors import StorageUnavailable
-from wsserver.protocol.targets import EVERYONE, session
+from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime import receipts
-from wsserver.realtime.message import Message, Sent
-
-
-async def say(live: Live, text: str, session_id: str = "s1", **options: Any) -> Sent:
-    """A kept message of ``boss`` to a session."""
-    options.setdefault("sender", "boss")
-    message = Message("note", {"data": text}, session(session_id), keep=True, **options)
-    return await live.router.send(message)
-
-
-async def ack(client: Client, *sent: Sent) -> int:
-    return int((await client.call("ack", ids=[each.message_id for each in sent]))["acknowledged"])
-
-
-async def pending(live: Live, user_id: str = "u1") -> int:
-    return (await live.receipt_store.inbox(user_id, live.clock.wall())).pending
-
-
-@pytest.mark.gen_test
-async def test_an_acknowledgement_is_stored_before_the_reply(live: Live) -> None:
-    client = await live.connect("u1")
-    sent = await tell(live, "a")
-    assert await client.call("ack", ids=[sent.message_id]) == {
-        "type": "ack",
-        "ref": 1,
-        "acknowledged": 1,
-    }
-    assert await pending(live) == 0
-    assert await ack(client, sent) == 0  # once is enough
+from wsserver.realtime.message import Message
 
 
 @pytest.mark.gen_test
@@ -102,43 +74,6 @@ async def test_an_offset_past_the_end_acknowledges_nothing(live: Live) -> None:
     answer = await client.call("ack", stream="user:u1", offset=2)
     assert (answer["error"]["code"], answer["error"]["field"]) == ("bad_request", "offset")
     assert await pending(live) == 1
-
-
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({}, "ids"),
-        ({"ids": []}, "ids"),
-        ({"ids": ["m"] * 1001}, "ids"),
-        ({"ids": "m"}, "ids"),
-        ({"ids": [""]}, "ids"),
-        ({"ids": ["a b"]}, "ids"),
-        ({"ids": [1]}, "ids"),
-        ({"ids": ["m"], "stream": "broadcast"}, "stream"),
-        ({"ids": ["m"], "offset": 1}, "offset"),
-        ({"stream": "broadcast"}, "offset"),
-        ({"offset": 1}, "stream"),
-        ({"stream": "role:admin", "offset": 0}, "stream"),
-        ({"stream": "user:", "offset": 0}, "stream"),
-        ({"stream": "broadcast", "offset": -1}, "offset"),
-        ({"stream": "broadcast", "offset": True}, "offset"),
-    ],
-)
-@pytest.mark.gen_test
-async def test_a_malformed_ack_names_the_field(
-    live: Live, fields: dict[str, Any], field: str
-) -> None:
-    client = await live.connect("u1")
-    error = (await client.call("ack", **fields))["error"]
-    assert error["code"] == "bad_request"
-    assert error["field"].startswith(field)
-
-
-@pytest.mark.gen_test
-async def test_a_read_needs_ids(live: Live) -> None:
-    client = await live.connect("u1")
-    assert (await client.call("read"))["error"]["field"] == "ids"
-    assert await client.error("read", ids=["m"], stream="broadcast") == "unknown_field"
 
 
 @pytest.mark.gen_test
@@ -231,6 +166,15 @@ async def test_plain_clients_in_a_session_have_a_message_once_it_is_written(live
 
 
 @pytest.mark.gen_test
+async def test_an_event_alone_is_reason_enough_to_look(live: Live) -> None:
+    await live.in_session("ann", protocol="plain")
+    seen = live.watch("message_delivered")
+    sent = await say(live, "a")
+    (event,) = seen
+    assert (event["message_id"], event["user_id"]) == (sent.message_id, "ann")
+
+
+@pytest.mark.gen_test
 async def test_in_a_crowd_nobody_is_told_individually(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,10 +248,6 @@ async def test_a_storage_that_fails_is_no_acknowledgement(
     assert await boss.rest() == []
     await wait(live, 10)
     assert (await client.receive("note"))["redelivered"] is True
-
-
-async def broken(*args: Any, **options: Any) -> Any:
-    raise StorageUnavailable("broken")
 
 
 @pytest.mark.gen_test

@@ -264,7 +264,7 @@ async def test_a_head_read_before_all_was_forgotten_is_not_believed(node: Node) 
     opening = asyncio.ensure_future(node.streams.open(S1))
     await gate.reached()
     node.store.epochs[S1] = "epoch_2"
-    node.streams.forget_all()
+    node.streams.forget_all("epoch_2")
     node.store.release("headed")
     assert (await opening).epoch == "epoch_2"
 
@@ -291,6 +291,35 @@ async def test_one_of_a_crowd_may_give_up(node: Node) -> None:
     first.cancel()
     node.store.release("head")
     assert (await second).head == 0
+
+
+@pytest.mark.gen_test
+async def test_what_is_known_to_be_empty_costs_storage_nothing(node: Node) -> None:
+    await node.keep(1)
+    node.restart()
+    await node.streams.load()
+    assert node.streams.recover_now("user:u9", None, ME, 0) == Recovery(EPOCH, 0, [], None)
+    assert node.streams.recover_now(S1, None, ME, 0) is None
+    assert (await node.streams.open("user:u9")).head == 0
+    assert (await node.streams.recover({"user:u8": START}, ME, 0))["user:u8"].reason is None
+    assert node.store.calls == []
+    assert (await node.streams.open(S1)).head == 1
+    assert node.store.calls == [("head", S1)]
+
+
+@pytest.mark.gen_test
+async def test_the_first_message_of_all_is_waited_for(node: Node) -> None:
+    await node.streams.load()
+    gate = node.store.hold("committed")
+    kept = node.streams.append(drafts(1))
+    assert node.streams.recover_now(S1, None, ME, 0) is None
+    opening = asyncio.ensure_future(node.streams.open(S1))
+    await gate.reached()
+    await settle()
+    assert not opening.done()
+    node.store.release("committed")
+    assert (await opening).head == 1
+    await kept
 
 
 # Giving again
@@ -404,8 +433,13 @@ async def test_what_arrives_during_the_reading_is_in_the_answer_or_comes_after_i
 
 
 @pytest.mark.gen_test
-async def test_whoever_comes_whenever_misses_nothing_and_gets_nothing_twice(node: Node) -> None:
+@pytest.mark.parametrize("is_loaded", [False, True])
+async def test_whoever_comes_whenever_misses_nothing_and_gets_nothing_twice(
+    node: Node, is_loaded: bool
+) -> None:
     """Eight publishers, readers from all positions, restarts of memory, every turn of the loop."""
+    if is_loaded:
+        await node.streams.load()
     await node.keep(3)
 
     async def publisher() -> None:
@@ -427,7 +461,7 @@ async def test_whoever_comes_whenever_misses_nothing_and_gets_nothing_twice(node
 
     async def forgetter() -> None:
         for _ in range(20):
-            node.streams.forget_all()
+            node.streams.forget_all("epoch_2")
             await settle()
 
     await asyncio.gather(
@@ -587,7 +621,7 @@ async def test_the_bytes_in_memory_are_counted_exactly(
         if number % 3 == 0:
             await node.streams.recover({f"session:s{number % 5}": None}, ME, PLENTY)
         if number % 5 == 0:
-            node.streams.forget_all()
+            node.streams.forget_all("epoch_2")
             head = (await node.streams.open(name)).head
             position = Position(EPOCH, max(0, head - 9))
             await node.streams.recover({name: position}, ME, PLENTY)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.realtime.inbox_talk import notes, statuses, tell, wait
 from tests.realtime.live_server import Live, MakeLive
-from tests.realtime.test_inboxes import notes, statuses, tell, wait
 
 
 @pytest.mark.gen_test

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
+from tests.storage.kept_messages import message, offsets
 from tests.storage.test_check import add_newer_migration, hashes, make_file
 from wsserver.errors import StorageUnavailable
 from wsserver.storage import backup as backup_module
@@ -18,6 +19,7 @@ from wsserver.storage.backup import BackupFault, back_up
 from wsserver.storage.database import Database
 from wsserver.storage.faults import DatabaseFault
 from wsserver.storage.members import MemberStore
+from wsserver.storage.streams import StreamStore
 
 MakeDatabase = Callable[..., Database]
 
@@ -58,6 +60,24 @@ async def test_the_copy_of_a_database_in_use_is_one_whole_file_for_its_owner(
     assert [file.name for file in target.parent.iterdir()] == [target.name]
     assert target.read_bytes()[18:20] == b"\x01\x01"  # no write-ahead log to come
     await fill(database, 60)
+
+
+@pytest.mark.gen_test
+async def test_the_copy_has_the_kept_messages_under_a_numbering_of_its_own(
+    database: Database, path: Path, target: Path
+) -> None:
+    streams = StreamStore(database)
+    await streams.append([message("session:s1", "a")])
+    copy(path, target)
+    restored = Database(target, clock=FakeClock())
+    await restored.open()
+    try:
+        there = StreamStore(restored)
+        assert await offsets(there, "session:s1") == {1: "a"}
+        for stream in ("session:s1", "session:unused"):
+            assert (await there.head(stream)).epoch != (await streams.head(stream)).epoch
+    finally:
+        await restored.close()
 
 
 @pytest.mark.gen_test

@@ -280,6 +280,24 @@ async def test_a_locked_file_refuses_writes_serves_reads_and_recovers(
 
 
 @pytest.mark.gen_test
+async def test_only_the_first_round_behind_a_lock_waits_for_long(
+    make_database: Callable[..., Database], path: Path
+) -> None:
+    database = make_database(busy_timeout_s=0.2)
+    await database.open()
+
+    def patience_ms(db: sqlite_utils.Database) -> int:
+        return int(db.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable):
+            await database.run(put("a"))
+        other.execute("ROLLBACK")
+    assert [await database.run(patience_ms) for _ in range(2)] == [100, 200]
+
+
+@pytest.mark.gen_test
 async def test_a_probe_tells_the_end_of_a_fault_with_a_write_of_its_own(
     database: Database, other: sqlite3.Connection, path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
+from tests.storage.kept_messages import message, offsets, several
 from tests.storage.test_check import make_file
 from wsserver.errors import StorageFull
 from wsserver.storage import pruning
@@ -16,6 +17,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.means import FIELDS
 from wsserver.storage.pruning import prune
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.streams import StreamStore
 
 MakeDatabase = Callable[..., Database]
 DAY_S = 86_400
@@ -36,6 +38,10 @@ async def fill(database: Database, now: float) -> None:
         figures = dict.fromkeys(FIELDS, 1)
         at = now - days * DAY_S
         await snapshots.add({"timestamp": at, "node": "n", "sequence": days, **figures})
+    streams = StreamStore(database)
+    await streams.append(several("session:long", *"abcdef", at=now, expires_at=now + DAY_S))
+    await streams.append(several("user:u1", *"uvw", at=now - DAY_S, expires_at=now - 1))
+    await streams.append([message("broadcast", "x", at=now - 40 * DAY_S, expires_at=now - 1)])
     audit.flush()
     await database.settle()
 
@@ -55,7 +61,7 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
         clock,
         snapshot_retention_days=1,
         notification_retention_days=1,
-        stream_limit=1000,
+        stream_limit=4,
         vacuum=vacuum,
     )
     assert done.deleted == {
@@ -65,9 +71,9 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
         "audit": 1000,
         "deliveries": 0,
         "known_users": 0,
-        "messages": 0,
+        "messages": 2 + 3 + 1,
         "dedup": 0,
-        "streams": 0,
+        "streams": 1,
     }
     assert done.bytes_before == size
     assert done.bytes_after == path.stat().st_size
@@ -75,6 +81,8 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     await database.open()
     assert (await AuditLog(database).page(10)).total == 1
+    kept = await offsets(StreamStore(database), "session:long", clock.wall())
+    assert kept == {3: "c", 4: "d", 5: "e", 6: "f"}
 
 
 @pytest.mark.gen_test

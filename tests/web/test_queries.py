@@ -42,6 +42,13 @@ async def test_an_odd_limit_is_named(server: Server, value: str) -> None:
     assert answer.json()["field"] == "limit"
 
 
+@pytest.mark.parametrize("query", ["before=9", "after=0", "after=1&before=9&limit=1"])
+@pytest.mark.gen_test
+async def test_numbers_that_may_be_left_out_are_numbers(server: Server, query: str) -> None:
+    answer = await server.get(f"/sessions/s1/history?{query}")
+    assert (answer.status, answer.json()["messages"]) == (200, [])
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     [

@@ -193,8 +193,8 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
         [
             *("disconnect connection:x1", "disconnect ", "members session:x1", "revoke "),
             *("broadcast ", "publish ", "publish user:x1", "publish session:x1", "batch "),
-                *("notify ", "contacts user:x-user"),
-                *("retry_notification notification:x1", "cancel_notification notification:x1"),
+            *("notify ", "contacts user:x-user"),
+            *("retry_notification notification:x1", "cancel_notification notification:x1"),
         ]
     )
 

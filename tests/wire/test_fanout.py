@@ -11,25 +11,37 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.conftest import FakeClock
-from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
-from wsserver.wire import fanout
+from tests.wire.wire_peers import Peer, Recorder, client_frame, cut, open_ring_or_skip
+from wsserver.wire import fanout, writers
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
+from wsserver.wire.writers import RingWriter, SingleWriter, Writer
 
 A, B, C, D = (build_frame(each) for each in (b"a", b"bb", b"ccc", b"dddd"))
 
 Room = tuple[Poller, list[Transport], list[Peer]]
 
 
+@pytest.fixture(params=["write", "io_uring"])
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Writer]:
+    """Each way of writing to many."""
+    if request.param == "write":
+        return SingleWriter
+    monkeypatch.setattr(writers, "FEW", 0)
+    return lambda: RingWriter(open_ring_or_skip(4))
+
+
 @pytest.fixture
-def room(io_loop: IOLoop, clock: FakeClock) -> Iterator[Callable[..., Room]]:
+def room(
+    io_loop: IOLoop, clock: FakeClock, writer: Callable[[], Writer]
+) -> Iterator[Callable[..., Room]]:
     """A poller with some connections."""
     pollers: list[Poller] = []
     peers: list[Peer] = []
 
     def make(size: int, **settings: object) -> Room:
-        poller = Poller(io_loop, clock, **settings)  # type: ignore
+        poller = Poller(io_loop, clock, writer=writer, **settings)  # type: ignore
         pollers.append(poller)
         transports = []
         for _ in range(size):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 
+import pytest
 from websockets.frames import Frame, Opcode
 
 from wsserver.wire.transport import Owner, Transport
+from wsserver.wire.uring import ENTRIES, Ring, open_ring
 
 
 def client_frame(
@@ -22,6 +25,29 @@ def client_frame(
 def cut(transport: Transport) -> None:
     """End a connection at once, as the wire does with one that it finds broken."""
     transport._carrier.drop(transport)
+
+
+def open_ring_or_skip(entries: int = ENTRIES) -> Ring:
+    """A ring, where the system lets us have one."""
+    try:
+        return open_ring(entries)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:  # there is one, and it does not work
+            raise
+        pytest.skip(f"io_uring: {error}")
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """All that has arrived at a non-blocking socket."""
+    received = b""
+    while True:
+        try:
+            data = sock.recv(1 << 20)
+        except BlockingIOError:
+            return received
+        if not data:
+            return received
+        received += data
 
 
 class Recorder(Owner):

@@ -65,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     message_burst: Count = 80
     handshake_timeout_s: Seconds = 10.0
     coalesce_ms: Annotated[float, Meta(ge=0)] = 5.0
+    io_uring: bool = True
     compression: bool = False
     compression_min_bytes: Count = 256
     drain_timeout_s: Seconds = 8.0

@@ -11,7 +11,7 @@ from wsserver.errors import AuthAmbiguous, TokenInvalid, TokenMissing
 
 # RFC 9110 §11.1 (the scheme is case-insensitive), RFC 6750 §2.1; visible ASCII without a comma,
 # so that two headers joined by a proxy never pass for one.
-_BEARER = re.compile(r"bearer +([!-+\--~]+)", re.IGNORECASE)
+_BEARER = re.compile(r"(?i:bearer) +([!-+\--~]+)")
 _SUBPROTOCOL_PREFIX = "bearer."
 
 

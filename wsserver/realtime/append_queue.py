@@ -26,6 +26,8 @@ WAITING_LIMIT_BYTES = 64 * 1024 * 1024
 """Messages that may wait to be stored; one more is refused aloud."""
 RETRY_DELAYS_S = (0.05, 0.25, 1.0)
 """Waiting before trying again to store what a locked database refused."""
+RETRY_WITHIN_S = 3.0
+"""Each try may itself wait for a lock; whoever publishes has to be told before they give up."""
 SLICE_S = 0.005
 """Announcing goes on for so long before the loop gets its turn."""
 
@@ -146,11 +148,12 @@ class AppendQueue:
     async def _store_groups(self, groups: list[_Group]) -> list[Appended] | None:
         """Store all; None: could not be done, and everybody concerned has been told."""
         batch = [_append_of(draft) for drafts, _ in groups for draft in drafts]
+        give_up_at = self._clock.monotonic() + RETRY_WITHIN_S
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
                 return _own(batch, await self._store.append(batch))
             except StorageUnavailable as error:
-                if delay_s is None:
+                if delay_s is None or self._clock.monotonic() > give_up_at:
                     self._fail(groups, error)
                     return None
             except Exception as error:

@@ -49,6 +49,11 @@ class EventBus:
         self.dropped = 0
         """Events that an async handler did not get because too many calls were under way."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Is there any handler at all?"""
+        return bool(self._handlers)
+
     def add_event_handler(self, name: str, handler: Handler) -> None:
         """Call ``handler`` for each event whose name matches the glob ``name``."""
         if not callable(handler):

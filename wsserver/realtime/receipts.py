@@ -208,6 +208,8 @@ class Receipts:
         a row for each client and message. A user who also has a client that acknowledges is left
         to that one. For many users nothing is told at all.
         """
+        if not self._statuses.reaches(publication.sender) and not self._events.is_heard:
+            return  # on the path of every kept message: nobody wants to know
         users: set[str] = set()
         acknowledging: set[str] = set()
         plain: set[str] = set()

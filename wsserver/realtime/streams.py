@@ -19,6 +19,7 @@ from wsserver.protocol.types import Position
 from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.audience import Audience
+from wsserver.realtime.catalogue import LIMIT, Catalogue
 from wsserver.realtime.history import History
 from wsserver.realtime.single_flight import SingleFlight
 from wsserver.realtime.stream import (
@@ -46,6 +47,10 @@ class Store(append_queue.Store, history.Store, Protocol):
 
     async def head(self, stream: str) -> Head:
         """Where a stream stands."""
+        ...
+
+    async def names(self, limit: int) -> tuple[str, list[str]]:
+        """The epoch of streams that are not there, and the names of those that are."""
         ...
 
     async def organizations(self, stream: str) -> set[str]:
@@ -84,6 +89,7 @@ class Streams:
         self.replay_limit = replay_limit
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._tail_bytes = 0
+        self._catalogue = Catalogue()
         self._queue = AppendQueue(store, self._announce, clock, tasks)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
@@ -94,9 +100,15 @@ class Streams:
         self.kept = 0
         """Messages stored since the start."""
 
+    async def load(self) -> None:
+        """Read which streams there are; to be called before the first connection."""
+        self._catalogue.load(*await self._store.names(LIMIT + 1))
+
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
         """Store drafts together, in their order, then publish them; see ``AppendQueue.append``."""
-        return self._queue.append(drafts)
+        outcomes = self._queue.append(drafts)
+        self._catalogue.add([draft.stream for draft in drafts])
+        return outcomes
 
     async def finish(self) -> None:
         """Wait until everything that was accepted is stored and published, or has failed."""
@@ -156,6 +168,8 @@ class Streams:
             if stream is not None:
                 self._streams.move_to_end(name)
                 return stream
+            if self._catalogue.lacks(name):
+                return self._remember(name, self._catalogue.epoch, 0)
             if self._queue.has(name):
                 await self._queue.progress()
             else:
@@ -192,8 +206,9 @@ class Streams:
         ):
             self._forget(next(iter(self._streams)))
 
-    def forget_all(self) -> None:
+    def forget_all(self, epoch: str) -> None:
         """Read positions anew: storage has given streams without messages another epoch."""
+        self._catalogue.epoch = epoch
         self._asked.clear()
         self._streams.clear()
         self._tail_bytes = 0
@@ -206,6 +221,8 @@ class Streams:
         """``recover`` for one stream, where memory is enough for it; otherwise None."""
         stream = self._streams.get(name)
         if stream is None:
+            if since is None and self._catalogue.lacks(name):
+                return Recovery(self._catalogue.epoch, 0, [], None)
             return None
         self._streams.move_to_end(name)
         if since is None:
@@ -275,6 +292,8 @@ class Streams:
         """Let memory know a stream after a position; answers why that cannot be."""
         stream = await self.open(name)
         if since is None or stream.refusal(since, self.replay_limit) is not None:
+            return None
+        if stream.after(since.offset) is not None:
             return None
         # Many come back at once after a restart, with nearly the same position: one reads, the
         # others look again then.

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import sqlite_utils
+
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.storage.check import (
@@ -20,6 +22,7 @@ from wsserver.storage.check import (
     open_untouched,
     wal_of,
 )
+from wsserver.storage.epochs import fork_epochs
 from wsserver.storage.faults import DatabaseFault, primary_code
 from wsserver.storage.inspection import free_bytes
 
@@ -50,7 +53,8 @@ def back_up(database: Path, target: Path, clock: Clock, *, force: bool = False) 
     """Copy a database to ``target`` (mode 0600), whether a server has it open or not.
 
     The copy is of one moment, checked from end to end, on the disk, and only then under its name.
-    It is a single file without a ``-wal``. ``force``: put it in place of a file that is there.
+    It is a single file without a ``-wal``, and its streams have epochs of their own. ``force``: put
+    it in place of a file that is there.
 
     Raises ``DatabaseFault`` for a database that cannot be used or is damaged,
     ``StorageUnavailable`` while another process keeps readers out, ``BackupFault`` for the target.
@@ -147,10 +151,15 @@ def _let_signals_in(status: int, remaining: int, total: int) -> None:
 
 
 def _finish(database: Path, draft: Path, target: Path) -> None:
-    """Make the copy a database of its own, in one file, and look whether it is whole."""
+    """Make the copy a database of its own, in one file, and look whether it is whole.
+
+    The original goes on to give out offsets that the copy does not know: in the copy the numbering
+    of all streams begins anew, so that nobody takes its next messages for known ones.
+    """
     try:
         with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
             copy.execute("PRAGMA journal_mode = DELETE")
+            fork_epochs(sqlite_utils.Database(copy, execute_plugins=False))
             found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         raise _copy_fault(database, target, error) from error

@@ -91,6 +91,12 @@ def find(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> l
     return list(map(Found._make, db.conn.execute(_FIND, [ids, now])))
 
 
+def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:
+    """The default epoch, and the names of the first streams."""
+    rows = db.conn.execute("SELECT name FROM streams LIMIT ?", [limit])
+    return default_epoch(db), [name for (name,) in rows]
+
+
 def organizations(db: sqlite_utils.Database, stream: str) -> set[str]:
     """The organizations of those who have written what a stream keeps."""
     row = stream_row(db, stream)

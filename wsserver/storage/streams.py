@@ -97,6 +97,10 @@ class StreamStore:
             partial(stream_reads.find, message_ids=message_ids, now=now)
         )
 
+    async def names(self, limit: int) -> tuple[str, list[str]]:
+        """The epoch of streams that are not there, and the names of ``limit`` that are."""
+        return await self._database.read(partial(stream_reads.names, limit=limit))
+
     async def organizations(self, stream: str) -> set[str]:
         """The organizations of those who have written what a stream keeps."""
         return await self._database.read(partial(stream_reads.organizations, stream=stream))

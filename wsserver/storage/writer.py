@@ -21,6 +21,8 @@ from wsserver.storage.worker import Failure, Job, Worker, rollback
 
 log = logging.getLogger(__name__)
 
+_IMPATIENT_S = 0.1
+"""How long to wait for a lock that a try has waited for in vain already."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
 """16 MiB instead of SQLite's 4: each checkpoint waits for the disk twice."""
@@ -51,6 +53,7 @@ class Writer(Worker):
         self._condition = condition
         self._trouble: Exception | None = None
         self._busy_timeout_s = busy_timeout_s
+        self._is_impatient = False
         # Written by the thread, read by the loop: single references, replaced as a whole.
         self.commits = 0
         self.last_commit_ms: float | None = None
@@ -106,12 +109,24 @@ class Writer(Worker):
             rollback(connection)
             told = translate(error)
             self._condition.note("write", told)
+            self._wait_for_locks(connection, isinstance(error, sqlite3.Error) and is_locked(error))
             return [Failure(told)] * len(jobs)
         self._condition.note("write", self._trouble)
+        self._wait_for_locks(connection, False)
         self.last_commit_ms = (self._clock.monotonic() - began) * 1000
         self.commits += 1
         self.file_bytes = _size(self._path)
         return outcomes
+
+    def _wait_for_locks(self, connection: sqlite3.Connection, is_locked_now: bool) -> None:
+        """Only the first round behind a lock waits for long: what comes after it need not."""
+        if is_locked_now == self._is_impatient:
+            return
+        self._is_impatient = is_locked_now
+        wait_s = self._busy_timeout_s
+        if is_locked_now:
+            wait_s = min(wait_s, _IMPATIENT_S)
+        connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
 
     def _attempt(self, db: sqlite_utils.Database, job: Job) -> Any:
         connection = db.conn

@@ -11,6 +11,7 @@ from wsserver.web.traffic import Traffic
 
 log = logging.getLogger("wsserver.web.access")
 
+_LINE = "request method=%s path=%s status=%d ms=%.1f ip=%s id=%s"
 QUIET_ROUTES = ("/api/v1/websocket/health", "/metrics")
 """Asked for every few seconds by machines."""
 
@@ -45,13 +46,7 @@ def log_answer(
     """Log and count an answer: the path alone, as the query may hold a token."""
     traffic.answer(method, route, status, seconds)
     level = logging.DEBUG if route in QUIET_ROUTES and status < 500 else logging.INFO
-    log.log(
-        level,
-        "request method=%s path=%s status=%d ms=%.1f ip=%s id=%s",
-        method,
-        path,
-        status,
-        seconds * 1000,
-        remote_ip,
-        request_id,
-    )
+    if log.isEnabledFor(level):
+        # Made here, as the stack that logging would look through says nothing about a request.
+        args = (method, path, status, seconds * 1000, remote_ip, request_id)
+        log.handle(log.makeRecord(log.name, level, __file__, 0, _LINE, args, None))

@@ -8,9 +8,9 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import RequestHandler
 
 from wsserver.errors import MethodNotAllowed
-from wsserver.web.api import PAGE_POLICY
 from wsserver.web.base import BaseHandler
 from wsserver.web.problems import PathNotFound
+from wsserver.web.responses import PAGE_POLICY
 
 STATIC = Path(__file__).parent.parent / "static"
 TYPES = {

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from types import TracebackType
 from typing import Any
 
-import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
@@ -19,21 +17,18 @@ from wsserver.errors import (
     OriginForbidden,
     WsServerError,
 )
-from wsserver.protocol.ids import new_id
 from wsserver.web import cors
 from wsserver.web.context import WebContext
-from wsserver.web.endpoint import REQUEST_ID, Reply
+from wsserver.web.endpoint import Reply
+from wsserver.web.exchange import announces_body, identify, note_failure
 from wsserver.web.problems import (
     ERRORS_BY_STATUS,
-    PROBLEM_TYPE,
     InternalError,
     PathNotFound,
     RequestTimeout,
-    problem,
-    problem_headers,
+    problem_reply,
 )
-
-log = logging.getLogger(__name__)
+from wsserver.web.responses import COMMON_HEADERS
 
 BODY_LIMIT_BYTES = 1024 * 1024
 DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
@@ -41,10 +36,8 @@ DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
 SLOW_READER_S = 30.0
 """How long a client may take to fetch its answer."""
 
-_REQUEST_ID = re.compile(REQUEST_ID)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_LIMIT = 2**62
-_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 @stream_request_body
@@ -85,8 +78,7 @@ class BaseHandler(RequestHandler):
     @property
     def has_body(self) -> bool:
         """Does the client say that it sends anything?"""
-        headers = self.request.headers
-        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+        return announces_body(self.request.headers)
 
     # The way of a request
 
@@ -212,28 +204,15 @@ class BaseHandler(RequestHandler):
 
     def set_default_headers(self) -> None:
         """Give every answer, errors included, its common headers (Tornado's hook)."""
+        headers = self.request.headers
         if not hasattr(self, "request_id"):
-            self._identify()
+            self.request_id, self.remote_ip = identify(self.context, headers, self.peer)
         self.clear_header("Server")
         self.set_header("X-Request-ID", self.request_id)
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("Content-Security-Policy", _DATA_POLICY)
-        self.set_header("Vary", "Origin")
-        for name, value in cors.answer_headers(
-            self.request.headers.get_list("Origin"), self.is_origin_allowed
-        ):
+        for name, value in COMMON_HEADERS.items():
             self.set_header(name, value)
-
-    def _identify(self) -> None:
-        headers = self.request.headers
-        given = headers.get_list("X-Request-ID")
-        is_usable = len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
-        self.request_id = given[0] if is_usable else new_id("req", self.context.clock.wall())
-        self.remote_ip = self.context.proxies.client_address(
-            self.peer, headers.get_list("X-Forwarded-For")
-        )
+        for name, value in cors.answer_headers(headers.get_list("Origin"), self.is_origin_allowed):
+            self.set_header(name, value)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Make a document of whatever was raised (Tornado's hook)."""
@@ -249,11 +228,7 @@ class BaseHandler(RequestHandler):
         self.finish()
 
     def _write_problem(self, error: WsServerError) -> None:
-        self.set_status(error.meaning.status)
-        self.set_header("Content-Type", PROBLEM_TYPE)
-        for name, value in problem_headers(error).items():
-            self.set_header(name, value)
-        self.write(msgspec.json.encode(problem(error, self.request_id)))
+        self.write_reply(problem_reply(error, self.request_id))
 
     def log_exception(
         self,
@@ -267,14 +242,8 @@ class BaseHandler(RequestHandler):
         """
         if value is None or isinstance(value, (WsServerError, HTTPError, StreamClosedError)):
             return
-        self.context.manager.statistics.internal_errors += 1
-        log.error(
-            "request failed method=%s path=%s id=%s",
-            self.request.method,
-            self.request.path,
-            self.request_id,
-            exc_info=(type(value), value, tb),
-        )
+        request = self.request
+        note_failure(self.context, request.method or "", request.path, self.request_id, value)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """Decode a part of the path (Tornado's hook)."""

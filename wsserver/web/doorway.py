@@ -157,8 +157,10 @@ class Doorway:
         endpoint, session_id = target
         started = self._context.clock.monotonic()
         try:
-            key = check_upgrade("GET", head)
-            if key is None or not self._is_source_allowed(head, address[0]):
+            key = check_upgrade(head.method, head)
+            if key is None or "Content-Length" in head:
+                return False
+            if not self._is_source_allowed(head, address[0]):
                 return False
             agreement = agree(head, self._context.settings)
             offered = offered_subprotocols(head)

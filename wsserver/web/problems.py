@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import msgspec
+
 from wsserver.errors import (
     BadRequest,
     BodyTooLarge,
@@ -13,6 +15,7 @@ from wsserver.errors import (
     UnsupportedMediaType,
     WsServerError,
 )
+from wsserver.web.endpoint import Reply
 
 PROBLEM_TYPE = "application/problem+json"
 TYPE_PREFIX = "/api/v1/docs#"
@@ -66,6 +69,16 @@ def problem_headers(error: WsServerError) -> dict[str, str]:
     elif error.meaning.status in (503, 507):
         headers["Retry-After"] = "5"
     return headers
+
+
+def problem_reply(error: WsServerError, request_id: str) -> Reply:
+    """An error as a reply."""
+    return Reply(
+        msgspec.json.encode(problem(error, request_id)),
+        PROBLEM_TYPE,
+        error.meaning.status,
+        problem_headers(error),
+    )
 
 
 ERRORS_BY_STATUS: dict[int, type[WsServerError]] = {

@@ -204,7 +204,13 @@ def _numbers(kind: type[Struct]) -> frozenset[str]:
 
 
 def _is_number(kind: Any) -> bool:
-    described = msgspec.inspect.type_info(kind)
+    return _has_number(msgspec.inspect.type_info(kind))
+
+
+def _has_number(described: msgspec.inspect.Type) -> bool:
+    """Is it a number, perhaps one that may be left out?"""
     if isinstance(described, msgspec.inspect.Metadata):
-        described = described.type
+        return _has_number(described.type)
+    if isinstance(described, msgspec.inspect.UnionType):
+        return any(map(_has_number, described.types))
     return isinstance(described, msgspec.inspect.IntType)

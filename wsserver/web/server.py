@@ -13,12 +13,15 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
 from tornado.web import Application
 
 from wsserver.config import Settings
 from wsserver.web.context import WebContext
 from wsserver.web.doorway import Doorway
+from wsserver.web.paths import Paths
+from wsserver.web.plain_http import PlainHttp
+from wsserver.web.routes import ENDPOINTS
+from wsserver.web.streams import BegunStream
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,8 @@ class Listener:
     ) -> None:
         self._context: WebContext = application.settings["context"]
         self._server = make_http_server(application, settings)
-        self._doorway = Doorway(self._context, self._serve_http)
+        self._plain_http = PlainHttp(self._context, Paths(ENDPOINTS), self._serve_http)
+        self._doorway = Doorway(self._context, self._plain_http.receive)
         self._is_stopped = False
         self._limit = limit
         self._sockets: list[socket.socket] = []
@@ -97,8 +101,10 @@ class Listener:
         if not self._is_stopped:
             self._is_stopped = True
             self._doorway.close()
+            self._plain_http.close()
         if not await self._context.traffic.wait_idle(grace_s):
             log.warning("requests cut off count=%d", self._context.traffic.under_way)
+        self._plain_http.cut()
         await self._server.close_all_connections()
 
     def _watch(self) -> None:
@@ -145,8 +151,10 @@ class Listener:
             log.exception("connection not served")
             connection.close()
 
-    def _serve_http(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        stream = IOStream(connection, max_buffer_size=MAX_BUFFER_BYTES)
+    def _serve_http(
+        self, connection: socket.socket, address: tuple[Any, ...], received: bytes
+    ) -> None:
+        stream = BegunStream(connection, received, MAX_BUFFER_BYTES)
         self._server.handle_stream(stream, address)
 
     def _pause(self, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -14,6 +13,7 @@ from wsserver.wire.forms import Forms
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
 from wsserver.wire.transport import Transport
+from wsserver.wire.writers import BROKEN, Writer
 
 WRITES_PER_TURN: Final = 1024
 """Sockets written to before the loop gets its turn: about 10 ms, whatever the audience's size."""
@@ -43,6 +43,7 @@ class Fanout:
         loop: Loop,
         clock: Clock,
         counters: Counters,
+        writer: Writer,
         coalesce_s: float,
         collect_limit_bytes: int,
         on_short: Callable[[Transport, bytes, int], bool],
@@ -51,6 +52,7 @@ class Fanout:
         self._loop = loop
         self._clock = clock
         self._counters = counters
+        self._writer = writer
         self._coalesce_s = coalesce_s
         self._collect_limit_bytes = min(collect_limit_bytes, COLLECT_LIMIT_BYTES)
         self._on_short = on_short
@@ -114,37 +116,36 @@ class Fanout:
         self._written(began)
 
     def close(self) -> None:
-        """Forget what is collected, and stop the timer."""
+        """Forget what is collected, stop the timer, and close the writer."""
         self._waiting.clear()
         self._flushing.clear()
         if self._timer is not None:
             self._loop.remove_timeout(self._timer)
             self._timer = None
+        self._writer.close()
 
     def _write(self, transports: Iterable[Transport], frame: bytes) -> int:
-        """Write to each at once. This loop is the server's hottest: nothing is allocated in it."""
-        write = os.write
-        size = len(frame)
+        """Write to each at once, after what waits for it already; return how many got it."""
+        everyone = list(transports)
+        free = [transport for transport in everyone if transport._out is None]
         sent = 0
-        other = 0
-        for transport in transports:
-            if transport._out is not None:
-                other += transport.send(frame)
-                continue
-            try:
-                written = write(transport._fd, frame)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                self._on_broken(transport)
-                continue
-            if written == size:
-                sent += 1
+        if len(free) < len(everyone):
+            sent = sum([each.send(frame) for each in everyone if each._out is not None])
+        return sent + self._write_to_free(free, frame)
+
+    def _write_to_free(self, transports: list[Transport], data: bytes) -> int:
+        """Write to those for whom nothing waits; return how many got it, or will."""
+        shortfalls = self._writer.write_all([transport._fd for transport in transports], data)
+        whole = len(transports) - len(shortfalls)
+        self._counters.writes += whole
+        self._counters.bytes_out += whole * len(data)
+        sent = whole
+        for index, written in shortfalls:
+            if written == BROKEN:
+                self._on_broken(transports[index])
             else:
-                other += self._on_short(transport, frame, written)
-        self._counters.writes += sent
-        self._counters.bytes_out += sent * size
-        return sent + other
+                sent += self._on_short(transports[index], data, written)
+        return sent
 
     def _collect(self, transports: Iterable[Transport], frame: bytes, delay_s: float | None) -> int:
         """Append a frame to what each connection waits for: one attribute store for most."""
@@ -213,27 +214,18 @@ class Fanout:
     def _flush_some(self) -> None:
         """Write to as many connections as one turn allows, each with one write."""
         flushing = self._flushing
-        write = os.write
-        writes = 0
-        total = 0
+        groups: dict[Link, list[Transport]] = {}
+        """Those with the same frames get the same bytes."""
         for _ in range(min(len(flushing), WRITES_PER_TURN)):
             transport = flushing.popleft()
             link = transport._pending
             if link is None:  # a direct send took it along, or the connection has ended
                 continue
             transport._pending = None
-            data = link.join()
-            try:
-                written = write(transport._fd, data)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                self._on_broken(transport)
-                continue
-            if written == len(data):
-                writes += 1
-                total += written
+            group = groups.get(link)
+            if group is None:
+                groups[link] = [transport]
             else:
-                self._on_short(transport, data, written)
-        self._counters.writes += writes
-        self._counters.bytes_out += total
+                group.append(transport)
+        for link, group in groups.items():
+            self._write_to_free(group, link.join())

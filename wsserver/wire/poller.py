@@ -33,6 +33,7 @@ from wsserver.wire.parser import FAILURE, Event, FrameParser, is_utf8, parse_sma
 from wsserver.wire.readiness import BROKEN, READ, WRITE, Loop, OnReady, Readiness, best_readiness
 from wsserver.wire.sockets import set_nodelay
 from wsserver.wire.transport import CLOSED, LEAVING, OPEN, Owner, Transport
+from wsserver.wire.writers import Writer, best_writer
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Poller:
         accept_binary: bool = False,
         deflate_min_bytes: int = 256,
         readiness: Callable[[Loop, OnReady], Readiness] = best_readiness,
+        writer: Callable[[], Writer] = best_writer,
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -83,7 +85,14 @@ class Poller:
             self._progressed,
         )
         self._fanout = Fanout(
-            loop, clock, carrier.counters, coalesce_s, queue_limit_bytes, carrier.hold, carrier.drop
+            loop,
+            clock,
+            carrier.counters,
+            writer(),
+            coalesce_s,
+            queue_limit_bytes,
+            carrier.hold,
+            carrier.drop,
         )
         self._closed = False
         self._waiters: set[asyncio.Future[None]] = set()

@@ -1,0 +1,49 @@
+"""How long a publish waits for a database that is locked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.conftest import FakeClock
+from wsserver.brokers.base import NOBODY, Publication, Receipt
+from wsserver.errors import StorageUnavailable
+from wsserver.protocol.targets import Target
+from wsserver.realtime import append_queue
+from wsserver.realtime.append_queue import AppendQueue, Draft
+from wsserver.storage.streams import Append, Appended
+from wsserver.tasks import Tasks
+
+
+class LockedStore:
+    """A store whose every try waits for a lock, and in vain."""
+
+    def __init__(self, clock: FakeClock, wait_s: float) -> None:
+        self.tries = 0
+        self._clock = clock
+        self._wait_s = wait_s
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        self.tries += 1
+        self._clock.advance(self._wait_s)
+        raise StorageUnavailable("database is locked")
+
+
+async def announce(draft: Draft, place: Appended) -> Receipt:
+    return NOBODY
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("wait_s", "tries"), [(0.0, 4), (2.0, 2), (10.0, 1)])
+async def test_it_tries_again_but_tells_before_the_caller_gives_up(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, wait_s: float, tries: int
+) -> None:
+    monkeypatch.setattr(append_queue, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    store = LockedStore(clock, wait_s)
+    queue = AppendQueue(store, announce, clock, Tasks())
+    publication = Publication("msg_1", "new_message", Target("session", "s1"), b"{}")
+    draft = Draft(publication, "session:s1", 1.0)
+    with pytest.raises(StorageUnavailable, match="locked"):
+        await queue.append([draft])
+    assert store.tries == tries

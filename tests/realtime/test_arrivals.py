@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.realtime.inbox_talk import notes, received, tell
+from tests.realtime.live_server import Live, MakeLive
+from wsserver.errors import ConnectionLimit
+from wsserver.realtime.manager import ConnectionLimits
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tell(live, "a")
+    inbox = live.receipt_store.inbox
+
+    async def meanwhile(user_id: str, now: float) -> Any:
+        found = await inbox(user_id, now)
+        pending = await live.receipt_store.pending(user_id, now)
+
+        async def as_it_was(*args: Any, **options: Any) -> Any:
+            monkeypatch.undo()
+            return pending
+
+        monkeypatch.setattr(live.receipt_store, "pending", as_it_was)
+        await tell(live, "b")
+        return found
+
+    monkeypatch.setattr(live.receipt_store, "inbox", meanwhile)
+    client = await live.connect("u1")
+    assert await received(client, 2) == ["a", "b"]
+    await tell(live, "c")
+    assert await received(client, 1) == ["c"]
+    assert await client.rest() == []
+
+
+@pytest.mark.gen_test
+async def test_a_message_read_before_it_is_published_comes_once(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await tell(live, "a")
+    publish = live.broker.publish
+    clients = []
+
+    async def connected_before(publication: Any) -> Any:
+        monkeypatch.undo()
+        clients.append(await live.connect("u1"))
+        return await publish(publication)
+
+    monkeypatch.setattr(live.streams, "_publish", connected_before)
+    await tell(live, "b")
+    (client,) = clients
+    assert notes([await client.receive("note"), *await client.rest()]) == ["a", "b"]
+
+
+@pytest.mark.gen_test
+async def test_a_refused_newcomer_leaves_nothing_behind(make_live: MakeLive) -> None:
+    live = await make_live(limits=ConnectionLimits(per_user=1))
+    await tell(live, "a")
+    await live.connect("u1")
+    with pytest.raises(ConnectionLimit):
+        await live.connect("u1")
+    assert live.deliveries.inboxes._opening == {}

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.realtime.inbox_talk import fill, received, tell, wait
+from tests.realtime.live_server import Live, settle
+
+
+@pytest.mark.gen_test
+async def test_a_plain_client_has_it_once_it_is_written(live: Live) -> None:
+    await tell(live, "a")
+    plain = await live.connect("u1", protocol="plain")
+    await tell(live, "b")
+    assert await received(plain, 2) == ["a", "b"]
+    await live.deliveries.receipts.settle()
+    await wait(live, 60)
+    assert await plain.rest() == []
+    assert (await live.connect("u1")).established["inbox"]["pending"] == 0
+
+
+@pytest.mark.gen_test
+async def test_what_never_left_for_a_plain_client_stays_pending(live: Live) -> None:
+    plain = await live.connect("u1", protocol="plain")
+    fill(plain)
+    await tell(live, "a")
+    await wait(live, 1)
+    plain.socket.close()
+    await settle()
+    await wait(live, 1)
+    await live.deliveries.receipts.settle()
+    assert (await live.connect("u1")).established["inbox"]["pending"] == 1
+
+
+@pytest.mark.gen_test
+async def test_what_left_late_for_a_plain_client_is_delivered_then(live: Live) -> None:
+    plain = await live.connect("u1", protocol="plain")
+    filler = fill(plain)
+    await tell(live, "a")
+    await wait(live, 1)
+    assert (await live.receipt_store.inbox("u1", live.clock.wall())).pending == 1
+    while (push := await plain.message())["type"] == "filler":
+        filler -= 1
+    assert (filler, push["data"]) == (0, "a")
+    await wait(live, 1)
+    await live.deliveries.receipts.settle()
+    assert (await live.receipt_store.inbox("u1", live.clock.wall())).pending == 0

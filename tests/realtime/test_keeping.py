@@ -1,0 +1,82 @@
+"""Which messages are kept, in which stream, for how long."""
+
+from __future__ import annotations
+
+import pytest
+
+from wsserver.brokers.base import Publication
+from wsserver.protocol.origin import Origin, read_origin
+from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
+from wsserver.realtime.append_queue import Draft
+from wsserver.realtime.audience import EVERYBODY, Audience
+from wsserver.realtime.keeping import Retention, draft_of, is_kept_by_default, stream_of
+from wsserver.realtime.message import Message
+
+RETENTION = Retention(stream_s=100.0, inbox_s=1000.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "stream", "is_kept"),
+    [
+        (session("s1"), "session:s1", True),
+        (user("u1"), "user:u1", True),
+        (EVERYONE, "broadcast", False),
+        (Target(TargetType.ORGANIZATION, "o1"), None, False),
+        (Target(TargetType.ROLE, "admin"), None, False),
+        (Target(TargetType.CONNECTION, "conn_1"), None, False),
+    ],
+)
+def test_three_kinds_of_target_have_a_stream(
+    target: Target, stream: str | None, is_kept: bool
+) -> None:
+    assert stream_of(target) == stream
+    assert is_kept_by_default("new_message", target) is is_kept
+    assert not is_kept_by_default("news", target)
+    if stream is None:
+        with pytest.raises(ValueError, match="nothing is kept"):
+            make(target)
+
+
+def make(target: Target = EVERYONE, **fields: object) -> Draft:
+    message = Message("news", {}, target, keep=True, **fields)  # type: ignore[arg-type]
+    return draft_of(message, Publication("msg_1", "news", target, b"{}"), 5.0, RETENTION)
+
+
+@pytest.mark.parametrize(
+    ("target", "ttl_s", "expires_at", "has_ttl"),
+    [
+        (session("s1"), None, 105.0, False),
+        (EVERYONE, None, 105.0, False),
+        (user("u1"), None, 1005.0, False),
+        (session("s1"), 7.5, 12.5, True),
+        (user("u1"), 100, 105.0, True),
+        (session("s1"), 100, 105.0, False),  # its retention takes it first, or at the same time
+        (session("s1"), 1000, 105.0, False),
+    ],
+)
+def test_a_ttl_may_only_shorten(
+    target: Target, ttl_s: float | None, expires_at: float, has_ttl: bool
+) -> None:
+    draft = make(target, ttl_s=ttl_s)
+    assert (draft.at, draft.expires_at, draft.has_ttl) == (5.0, expires_at, has_ttl)
+
+
+def test_a_draft_has_what_storage_wants_to_know() -> None:
+    origin = Origin("u1", "admin", None, "rest", "req_1")
+    draft = make(user("u1"), sender="u2", dedup=("scope", "key"), origin=origin)
+    assert (draft.stream, draft.sender, draft.dedup) == ("user:u1", "u2", ("scope", "key"))
+    assert read_origin(draft.origin) == origin
+    assert make().origin == "{}"
+
+
+def test_its_audience_is_kept_too() -> None:
+    assert make().audience == EVERYBODY
+    assert make(session("s1"), with_unaffiliated=True).audience == EVERYBODY
+    draft = make(
+        session("s1"),
+        organization_id="acme",
+        with_unaffiliated=True,
+        role="user",
+        exclude_users=frozenset({"u1"}),
+    )
+    assert draft.audience == Audience("acme", True, "user", frozenset({"u1"}))
