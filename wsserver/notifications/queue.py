@@ -59,7 +59,8 @@ class Lane:
     async def wait(self, seconds: float) -> None:
         """Wait for news, but no longer than this."""
         try:
-            await asyncio.wait_for(self.news.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation
+                await self.news.wait()
         except TimeoutError:
             pass
         self.news.clear()
