@@ -1,7 +1,7 @@
 """Runs a server whose e-mail goes into a file, in the place of a provider that a test can break.
 
-``python letter_box.py FOLDER python -m wsserver serve …``. Each e-mail is a line of ``letters`` in the
-folder. A file ``down`` there: the provider is down; ``die``: the process is killed right after
+``python letter_box.py FOLDER python -m wsserver serve …``. Each e-mail is a line of ``letters`` in
+the folder. A file ``down`` there: the provider is down; ``die``: the process is killed right after
 having sent one, before it can say so.
 """
 

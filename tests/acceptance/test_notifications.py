@@ -1,4 +1,4 @@
-"""Notifications on the running server: nothing that was accepted is lost, whatever happens to it."""
+"""Notifications on the running server: nothing that was accepted is lost, whatever happens."""
 
 from __future__ import annotations
 
