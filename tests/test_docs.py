@@ -318,6 +318,18 @@ def test_the_route_table_is_the_one_served() -> None:
     assert shown == real
 
 
+def test_the_template_table_is_the_one_in_force() -> None:
+    from wsserver.notifications.parameters import PARAMETERS, known, required
+
+    shown = {
+        row[0]: set(row[1].split(", ")) for row in table("docs/notifications.rst", "templates")
+    }
+    assert shown == {
+        template: {name if name in required(template) else f"{name}?" for name in known(template)}
+        for template in PARAMETERS
+    }
+
+
 def test_the_close_codes_are_all_there() -> None:
     from wsserver.protocol.close_codes import CloseCode
 
