@@ -15,6 +15,7 @@ COMMANDS = {
     "online": "wsctl.commands.lists:online",
     "connections": "wsctl.commands.lists:connections",
     "sessions": "wsctl.commands.lists:sessions",
+    "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",
     "ping": "wsctl.commands.ping:ping",
     "broadcast": "wsctl.commands.publish:broadcast",

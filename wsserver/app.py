@@ -18,15 +18,9 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
-from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.content import Content
-from wsserver.notifications.desk import NotificationDesk
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.figures import Figures
-from wsserver.notifications.queue import DeliveryQueue
-from wsserver.notifications.recipients import RecipientFinder
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
@@ -59,11 +53,9 @@ from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
-from wsserver.storage.deliveries import DeliveryStore
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
-from wsserver.storage.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
@@ -126,15 +118,12 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
-    notification_store = NotificationStore(database)
-    known_users = KnownUserStore(database)
-    contacts = ContactStore(database)
     upkeep = Upkeep(
         snapshots,
         idempotency,
         audit,
-        notification_store,
-        known_users,
+        NotificationStore(database),
+        KnownUserStore(database),
         snapshot_retention_days=settings.snapshot_retention_days,
         notification_retention_days=settings.notification_retention_days,
     )
@@ -197,36 +186,28 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
     # What reaches people also when they are not connected
+    contacts = ContactStore(database)
     channels: dict[ChannelName, Channel] = {"websocket": WebSocketChannel(router, clock)}
-    content = Content(templates_of(settings), settings.default_locale)
-    figures = Figures()
-    statistics.add_source("notifications", figures.view)
-    queue = DeliveryQueue(
-        store=DeliveryStore(database),
+    notifications = Notifications(
         channels=channels,
-        content=content,
-        retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
-        digest=DigestRule(settings.digest_limit, settings.digest_window_s),
-        figures=figures,
-        emit=manager.emit,
+        contacts=contacts,
+        templates=templates_of(settings),
+        settings=NotificationSettings(
+            retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
+            digest=DigestRule(settings.digest_limit, settings.digest_window_s),
+            locale=settings.default_locale,
+            inbox_retention_s=settings.inbox_retention_s,
+        ),
+        manager=manager,
+        members=members,
+        permissions=permissions,
+        audit=audit,
+        database=database,
         clock=clock,
         tasks=tasks,
     )
-    directory = Directory(known_users, hub, clock)
-    manager.on_claims = directory.note
-    finder = RecipientFinder(hub, members, directory)
-    notifications = NotificationService(
-        store=notification_store,
-        contacts=contacts,
-        finder=finder,
-        content=content,
-        channels=channels,
-        queue=queue,
-        clock=clock,
-        inbox_retention_s=settings.inbox_retention_s,
-    )
-    acknowledgements = Acknowledgements(NotificationReceipts(database), figures, clock, tasks)
-    deliveries.receipts.notified = acknowledgements
+    deliveries.receipts.notified = notifications.acknowledgements
+    statistics.add_source("notifications", notifications.figures.view)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
@@ -234,20 +215,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
-    tracing = Tracing(
-        traces, hub, members, access, permissions, store, ReceiptStore(database), clock
-    )
-    desk = NotificationDesk(
-        service=notifications,
-        store=notification_store,
-        contacts=contacts,
-        finder=finder,
-        content=content,
-        queue=queue,
-        permissions=permissions,
-        audit=audit,
-        clock=clock,
-    )
+    tracing = Tracing(traces, hub, members, access, permissions, store, receipt_store, clock)
     chat = ChatCommands(manager, router, verifier, clock)
     looking_back = StreamCommands(manager.sessions, streams, replay_budget)
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
@@ -272,9 +240,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             streams=streams,
             store=store,
             deliveries=deliveries,
-            queue=queue,
-            acknowledgements=acknowledgements,
-            directory=directory,
+            notifications=notifications,
             manager=manager,
             traces=traces,
             members=members,
@@ -302,13 +268,15 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=publishing,
         administration=administration,
         tracing=tracing,
-        desk=desk,
+        desk=notifications.desk,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,
         health=service.health,
     )
-    return System(service, make_application(context), tickets, verifier, hosts, notifications)
+    return System(
+        service, make_application(context), tickets, verifier, hosts, notifications.service
+    )
 
 
 def templates_of(settings: Settings) -> Templates:

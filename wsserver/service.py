@@ -14,9 +14,7 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
-from wsserver.notifications.acknowledgements import Acknowledgements
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.assembly import Notifications
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.deliveries import Deliveries
@@ -57,9 +55,7 @@ class Parts:
     streams: Streams
     store: StreamStore
     deliveries: Deliveries
-    queue: DeliveryQueue
-    acknowledgements: Acknowledgements
-    directory: Directory
+    notifications: Notifications
     manager: WebSocketManager
     traces: Traces
     members: Members
@@ -134,19 +130,19 @@ class Service:
         await parts.members.load()
         await parts.streams.load()
         await parts.broker.start()
-        await parts.acknowledgements.start()
-        await parts.queue.start()
+        await parts.notifications.start()
 
     def _begin(self) -> None:
+        log.info("broadcasts are written to %s", self.poller.how_it_writes)
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("inboxes", TICK_S, self._parts.deliveries.inboxes.advance),
             ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
-            ("known users", 1.0, self._parts.directory.flush),
-            ("expiry", 1.0, self._parts.queue.expire),
-            ("leases", 10.0, self._parts.queue.release),
+            ("known users", 1.0, self._parts.notifications.directory.flush),
+            ("expiry", 1.0, self._parts.notifications.queue.expire),
+            ("leases", 10.0, self._parts.notifications.queue.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
@@ -168,10 +164,13 @@ class Service:
     async def stop(self) -> None:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
-        await self._parts.queue.stop()
+        await self._parts.notifications.stop()
         await self._parts.streams.finish()
         await self._parts.deliveries.receipts.settle()
-        await self._parts.acknowledgements.settle()
+        try:
+            await self._parts.notifications.settle()
+        except WsServerError as error:
+            log.warning("who has connected last not stored: %s", error)
         await self.tasks.cancel()
         await self._parts.broker.stop()
         await self._parts.keys.close()
@@ -181,10 +180,6 @@ class Service:
             log.warning("last snapshot not stored: %s", error)
         except Exception:  # whatever it is, the database has to be closed
             log.exception("last snapshot not taken")
-        try:
-            await self._parts.directory.flush()
-        except WsServerError as error:
-            log.warning("latest users not stored: %s", error)
         self._parts.audit.close()
         await self._parts.database.close()
 

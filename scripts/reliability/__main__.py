@@ -83,8 +83,7 @@ async def run(arguments: argparse.Namespace) -> int:
     is_good = True
     for name in PROFILES:
         if name in (arguments.only or PROFILES):
-            # Nothing may go for its number where everything acknowledged is looked for.
-            environment = {"WSSERVER_STREAM_LIMIT": "1000000"} if name == "kill" else {}
+            environment = kill.ENVIRONMENT if name == "kill" else {}
             torment = profile(name, arguments, random.Random(seed))  # noqa: S311 - no secret
             verdict = await in_new_folder(cores[0], environment, torment)
             print(verdict.text(), end="\n\n", flush=True)

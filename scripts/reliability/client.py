@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ class Connection(WSListener):
     def __init__(self, on_push: OnPush | None = None) -> None:
         super().__init__()
         self._on_push = on_push
+        self._held: list[bytes] | None = None
         self._transport: WSTransport | None = None
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._ref = 0
@@ -68,8 +70,7 @@ class Connection(WSListener):
             # Pushes are the many: they carry no ref, and replies have it near their beginning.
             start = payload.find(_REF, 0, 64)
             if start < 0:
-                if self._on_push is not None:
-                    self._on_push(payload)
+                self._pushed(payload)
                 return
             ref = int(
                 payload[start + len(_REF) : start + len(_REF) + 20].split(b",")[0].rstrip(b"}")
@@ -77,6 +78,26 @@ class Connection(WSListener):
             future = self._waiting.pop(ref, None)
             if future is not None and not future.done():
                 future.set_result(payload)
+
+    def _pushed(self, payload: bytes) -> None:
+        if self._held is not None:
+            self._held.append(payload)
+        elif self._on_push is not None:
+            self._on_push(payload)
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Hand over no push until this ends.
+
+        What comes right behind an answer is read before whoever waits for the answer goes on.
+        """
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for payload in held:
+                self._pushed(payload)
 
     def ask(self, type_: str, **members: Any) -> asyncio.Future[bytes]:
         """Send a command; the future's result is the text of its reply."""

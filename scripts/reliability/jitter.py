@@ -45,7 +45,6 @@ class Wanderer:
         self._expected = expected
         self._connection: Connection | None = None
         self._epoch = ""
-        self._early: list[bytes] | None = None
         self.seen: list[int] = []
         self.repeated = 0
         self.replays_s: list[float] = []
@@ -56,24 +55,21 @@ class Wanderer:
     async def come(self) -> None:
         """Connect, and catch up from where it was."""
         began = time.monotonic()
-        # What comes live right behind the answer is read before the answer has been looked at.
-        self._early = []
-        self._connection = await Connection.open(self._server.socket_url, self._name, self._take)
+        connection = await Connection.open(self._server.socket_url, self._name, self._take)
+        self._connection = connection
         since: dict[str, Any] = {}
         if self._epoch:
             offset = self.seen[-1] if self.seen else 0
             since = {"since": {"epoch": self._epoch, "offset": offset}}
-        joined = await self._connection.call("join_session", session_id=SESSION, **since)
+        with connection.holding():
+            joined = await connection.call("join_session", session_id=SESSION, **since)
+            for push in joined["messages"]:
+                self._note(push["offset"])
         if since:
             self.replays_s.append(time.monotonic() - began)
             if not joined["recovered"]:
                 self.refusals.append(joined["reason"])
         self._epoch = joined["epoch"]
-        for push in joined["messages"]:
-            self._note(push["offset"])
-        early, self._early = self._early, None
-        for payload in early:
-            self._take(payload)
 
     async def wander(self, every_s: float, away_s: float, first_s: float) -> None:
         """Be cut off every so often, until cancelled."""
@@ -87,9 +83,7 @@ class Wanderer:
             await asyncio.sleep(every_s - away_s)
 
     def _take(self, payload: bytes) -> None:
-        if self._early is not None:
-            self._early.append(payload)
-        elif b'"new_message"' in payload:
+        if b'"new_message"' in payload:
             self._note(msgspec.json.decode(payload)["offset"])
 
     def _note(self, offset: int) -> None:

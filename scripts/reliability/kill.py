@@ -28,6 +28,12 @@ IN_FLIGHT = 8
 BATCH = 20
 REPEATED = 3
 """Acknowledged messages that each publisher sends once more when the server is back."""
+ENVIRONMENT = {
+    # Nothing may go for its number: everything acknowledged is looked for.
+    "WSSERVER_STREAM_LIMIT": "1000000",
+    # The listener may have to catch up with more than one life of the server.
+    "WSSERVER_QUEUE_LIMIT_BYTES": str(64 * 1024 * 1024),
+}
 _FAULTS = (OSError, EOFError, Gone, TimeoutError)
 
 Publish = Callable[[list[Entry]], Awaitable[None]]
@@ -53,19 +59,19 @@ class Listener:
         """Come back with the positions, and listen until the server is gone."""
         connection = await Connection.open(server.socket_url, "listener", self._take)
         wanted = {}
-        for name, seen in self.seen.items():
-            if seen:
-                wanted[name] = {"epoch": seen[-1].epoch, "offset": seen[-1].offset}
-            else:
-                joined = await connection.call("join_session", session_id=name[8:])
-                wanted[name] = {"epoch": joined["epoch"], "offset": 0}
-        # Not decoded elsewhere: live messages may come in the same read, right behind the answer.
-        answer = await connection.call("resume", streams=wanted)
-        for name, part in answer["streams"].items():
-            if not part["recovered"]:
-                self._journal.findings.other.append(f"{name} not recovered: {part['reason']}")
-            for push in part["messages"]:
-                self._note(push)
+        with connection.holding():
+            for name, seen in self.seen.items():
+                if seen:
+                    wanted[name] = {"epoch": seen[-1].epoch, "offset": seen[-1].offset}
+                else:
+                    joined = await connection.call("join_session", session_id=name[8:])
+                    wanted[name] = {"epoch": joined["epoch"], "offset": 0}
+            answer = await connection.call("resume", streams=wanted)
+            for name, part in answer["streams"].items():
+                if not part["recovered"]:
+                    self._journal.findings.other.append(f"{name} not recovered: {part['reason']}")
+                for push in part["messages"]:
+                    self._note(push)
         await connection.ended.wait()
 
     def _take(self, payload: bytes) -> None:

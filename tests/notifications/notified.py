@@ -9,23 +9,13 @@ from typing import Any
 
 from tests.conftest import FakeClock
 from tests.realtime.live_server import Live
-from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Job, Limits, Outcome, sent
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.content import Content
-from wsserver.notifications.desk import NotificationDesk
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.figures import Figures
-from wsserver.notifications.queue import DeliveryQueue
-from wsserver.notifications.recipients import RecipientFinder
 from wsserver.notifications.rules import DigestRule, Retries
-from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import load_templates
 from wsserver.protocol.notifications import ChannelName, Contact
 from wsserver.storage.contacts import ContactStore
-from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.known_users import KnownUserStore
-from wsserver.storage.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications import NotificationStore
 
 PATIENCE_S = 10.0
@@ -83,57 +73,32 @@ class Notified:
         self.played = {channel.name: channel for channel in channels}
         self.store = NotificationStore(live.database)
         self.contacts = ContactStore(live.database)
-        self.figures = Figures()
-        self.content = Content(load_templates())
         ways: dict[ChannelName, Any] = {
             "websocket": WebSocketChannel(live.router, clock),
             **self.played,
         }
-        self.queue = DeliveryQueue(
-            store=DeliveryStore(live.database),
+        self.parts = parts = Notifications(
             channels=ways,
-            content=self.content,
-            retries=retries,
-            digest=digest,
-            figures=self.figures,
-            emit=live.manager.emit,
+            contacts=self.contacts,
+            templates=load_templates(),
+            settings=NotificationSettings(retries=retries, digest=digest),
+            manager=live.manager,
+            members=live.members,
+            permissions=live.permissions,
+            audit=live.audit,
+            database=live.database,
             clock=clock,
             tasks=live.tasks,
         )
-        self.directory = Directory(KnownUserStore(live.database), live.hub, clock)
-        live.manager.on_claims = self.directory.note
-        self.finder = RecipientFinder(live.hub, live.members, self.directory)
-        self.service = NotificationService(
-            store=self.store,
-            contacts=self.contacts,
-            finder=self.finder,
-            content=self.content,
-            channels=ways,
-            queue=self.queue,
-            clock=clock,
-            inbox_retention_s=7 * 86_400.0,
-        )
-        self.acknowledgements = Acknowledgements(
-            NotificationReceipts(live.database), self.figures, clock, live.tasks
-        )
-        live.deliveries.receipts.notified = self.acknowledgements
-        self.desk = NotificationDesk(
-            service=self.service,
-            store=self.store,
-            contacts=self.contacts,
-            finder=self.finder,
-            content=self.content,
-            queue=self.queue,
-            permissions=live.permissions,
-            audit=live.audit,
-            clock=clock,
-        )
+        self.queue, self.figures, self.directory = parts.queue, parts.figures, parts.directory
+        self.finder, self.service = parts.finder, parts.service
+        self.acknowledgements = parts.acknowledgements
+        live.deliveries.receipts.notified = parts.acknowledgements
         self.is_stopped = False
 
     async def start(self) -> None:
         await self.live.start()
-        await self.acknowledgements.start()
-        await self.queue.start()
+        await self.parts.start()
 
     async def stop(self) -> None:
         if self.is_stopped:
@@ -141,8 +106,8 @@ class Notified:
         self.is_stopped = True
         for channel in self.played.values():
             channel.gate.set()
-        await self.queue.stop()
-        await self.acknowledgements.settle()
+        await self.parts.stop()
+        await self.parts.settle()
         await self.live.stop()
 
     async def crash(self) -> None:

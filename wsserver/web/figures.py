@@ -40,7 +40,7 @@ _WIRE = {
     "bytes_in": "Bytes read from WebSockets",
     "bytes_out": "Bytes written to WebSockets",
     "frames_in": "Frames received",
-    "writes": "System calls that wrote",
+    "writes": "Writes to sockets",
     "slow_consumers": "Connections ended because they did not read",
 }
 _DELIVERIES = {
