@@ -86,6 +86,7 @@ setup(
             "hypothesis>=6.170,<7",
             "schemathesis>=4.32,<5",
             "kosoku==0.1.0",
+            "pyte>=0.8.2,<0.9",  # reads the screen of a pseudo-terminal back
             "playwright>=1.65,<2",
             "uvloop>=0.23,<1",  # the server is tested on both loops
             "picows>=2.3.1,<3",  # the benchmark's clients

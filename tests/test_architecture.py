@@ -19,7 +19,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("realtime",),
     ("notifications",),
     ("web",),
-    ("app", "outgoing", "service", "plugins", "process", "cli", "development", "__main__"),
+    (
+        "app",
+        "outgoing",
+        "outlets",
+        "service",
+        "plugins",
+        "process",
+        "cli",
+        "development",
+        "__main__",
+    ),
 )
 """From left to right: each may import the layers before it, itself, and the leaves."""
 

@@ -73,7 +73,15 @@ def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests(
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/serve", "scripts/test", "scripts/bench", "scripts/memory", ".ci/run"]
+    "script",
+    [
+        "scripts/serve",
+        "scripts/test",
+        "scripts/bench",
+        "scripts/memory",
+        "scripts/torture",
+        ".ci/run",
+    ],
 )
 def test_scripts_are_executable_and_parse(script: str) -> None:
     path = ROOT / script
@@ -130,7 +138,7 @@ FAKE_PYTHON = """
 case "$*" in
     *"-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;
     *"pip install"*) echo "installed: $*" ;;
-    *"-m wsserver"*|*"-m pytest"*|*"-m scripts.benchmark"*) echo "in $PWD: $*" ;;
+    *"-m wsserver"*|*"-m pytest"*|*"-m scripts."*) echo "in $PWD: $*" ;;
 esac
 """
 
@@ -227,7 +235,7 @@ def test_the_benchmark_adds_its_packages_to_those_of_the_tests(machine: Path) ->
     first = start(machine, "bench", "--quick")
     assert first.stdout.splitlines() == [f"in {machine}: -m scripts.benchmark --quick"]
     assert "--editable .[bench]" in first.stderr
-    for script in ("bench", "test", "memory", "serve"):
+    for script in ("bench", "test", "memory", "torture", "serve"):
         assert start(machine, script).stderr == ""
 
 

@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from wsctl.client import PATIENCE_S, open_socket, reason_of
 from wsctl.exits import Failed, NotPermitted, Unreachable
 from wsctl.target import Target
+from wsctl.times import readable
 
 PATH = "/ws/admin/monitor"
 _SUBSCRIBE, _REFRESH = 1, 2
@@ -51,6 +52,7 @@ class MonitorFeed:
         self._tick_s = tick_s
         self._wait = wait
         self._has_connected = False
+        self._lost_at: float | None = None
         self._failures = 0
         self._hint_s: float | None = None
         self._token = ""
@@ -58,6 +60,8 @@ class MonitorFeed:
         self._logger = logging.getLogger("wsctl.websockets")
         self._logger.addHandler(logging.NullHandler())
         self._logger.propagate = False
+        self.is_connected = False
+        """Has the server taken the subscription, and is the connection still there?"""
 
     def pushes(self) -> Iterator[dict[str, Any] | None]:
         """Every push of the server; None whenever ``tick_s`` seconds passed without one.
@@ -78,13 +82,15 @@ class MonitorFeed:
                 reason = self._refused(refused.response.status_code)
             except (OSError, InvalidHandshake) as error:
                 reason = self._lost(error)
+            if self.is_connected:
+                self.is_connected, self._lost_at = False, time.monotonic()
             yield from self._pause(reason)
 
     def _connect(self) -> ClientConnection:
         parts = urlsplit(self._target.url)
         is_tls = parts.scheme == "https"
         deadline = time.monotonic() + PATIENCE_S
-        self._token = self._target.token()
+        self._token = self._token_now()
         sock = open_socket(parts.hostname or "", parts.port or (443 if is_tls else 80), deadline)
         try:
             sock.settimeout(None)
@@ -104,6 +110,18 @@ class MonitorFeed:
         except BaseException:
             sock.close()
             raise
+
+    def _token_now(self) -> str:
+        """The token to present; the last one while its file is away.
+
+        A development server takes its file along when it stops, and writes it anew.
+        """
+        try:
+            return self._target.token()
+        except Failed:
+            if not self._has_connected:
+                raise
+            return self._token
 
     def _receive(self, connection: ClientConnection) -> Iterator[dict[str, Any] | None]:
         args: dict[str, Any] = {"events": self._events}
@@ -133,8 +151,7 @@ class MonitorFeed:
     def _replied(self, message: dict[str, Any]) -> None:
         if message.get("type") != "error":
             if message["ref"] == _SUBSCRIBE:
-                self._failures = 0
-                self._say(f"watching {self._target.url}")
+                self._watching()
             return
         error = message.get("error")
         code, text = (
@@ -145,9 +162,17 @@ class MonitorFeed:
             return
         raise (NotPermitted if code == "forbidden" else Failed)(f"{text} ({code})")
 
+    def _watching(self) -> None:
+        self._failures, self.is_connected = 0, True
+        text = f"watching {self._target.url}"
+        if self._lost_at is not None:
+            gap = readable(time.monotonic() - self._lost_at)
+            text += f" again; nothing is known of the {gap} in between"
+        self._say(text)
+
     def _refresh(self, connection: ClientConnection) -> None:
         """Present the newer token, where there is one (a development token, a rotated file)."""
-        token = self._target.token()
+        token = self._token_now()
         if token != self._token:
             self._token = token
             _send(connection, {"type": "refresh_token", "ref": _REFRESH, "token": token})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,47 @@ TEN = (
     "total_session_connections",
 )
 """The fields that every statistics answer and snapshot has."""
+
+
+COUNTERS = (
+    "messages_sent",
+    "messages_received",
+    "disconnections",
+    "errors",
+    "connects",
+    "refused_commands",
+    "failed_sends",
+    "internal_errors",
+    "handler_failures",
+)
+"""Fields that only grow, from the server's start on."""
+
+_PERCENTILE = re.compile(r"(.+_ms)_(p[0-9]+|max)")
+
+
+def as_stored(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Statistics of now, flat and named as those of a stored snapshot: ``deliver_ms_p99``."""
+    flat: dict[str, Any] = {}
+    for name, value in stats.items():
+        if isinstance(value, Mapping):
+            prefix = "" if name == "rates" else f"{name}_"
+            flat |= {prefix + inner: figure for inner, figure in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def as_live(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored snapshot in the shape of the statistics of now; the opposite of ``as_stored``."""
+    stats: dict[str, Any] = {}
+    for name, value in snapshot.items():
+        if match := _PERCENTILE.fullmatch(name):
+            stats.setdefault(match[1], {})[match[2]] = value
+        elif name.endswith("_per_s"):
+            stats.setdefault("rates", {})[name] = value
+        else:
+            stats[name] = value
+    return stats
 
 
 def in_order(stats: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +105,8 @@ def _percentiles(name: str, figures: Mapping[str, Any]) -> dict[str, str]:
 
 def label(name: str) -> str:
     """A field's name without the unit that its value is shown with."""
+    if match := _PERCENTILE.fullmatch(name):
+        return f"{label(match[1])} {match[2]}"
     for unit in UNITS:
         name = name.removesuffix(unit)
     return name.replace("_", " ").replace(".", " ")
@@ -72,10 +116,20 @@ def shown(name: str, value: Any) -> str:
     """A field's value with its unit."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return plain(value)
+    if match := _PERCENTILE.fullmatch(name):
+        name = match[1]
     for unit, show in UNITS.items():
         if name.endswith(unit):
             return show(value)
     return plain(value)
+
+
+def short(value: float) -> str:
+    """A number in at most six characters: ``0.25``, ``45.2``, ``1,204``, ``34.6k``, ``1.2M``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if value >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
+    return plain(round(value, 0 if value >= 1000 else 1 if value >= 10 else 2))
 
 
 def byte_size(value: float) -> str:

@@ -106,6 +106,14 @@ class Output:
         text = printable(text)
         self.data((click.style(text, **style) if style and self.has_colour else text) + "\n")
 
+    def line_of(self, parts: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """One line for people made of parts, each with its own style as ``line`` has it."""
+        texts = ((printable(text), style) for text, style in parts)
+        self.data(
+            "".join(click.style(t, **s) if s and self.has_colour else t for t, s in texts).rstrip()
+            + "\n"
+        )
+
     def note(self, text: str) -> None:
         """Talk: one line on stderr, nothing with ``--quiet``."""
         if not self.quiet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from abc import abstractmethod
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +18,7 @@ else:  # older clicks know no such subscript
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d|w)", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?", re.ASCII)
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
     r"(?:[Zz]|[+-][0-9]{2}:[0-9]{2})",
@@ -43,16 +44,19 @@ def parse_duration(text: str) -> float:
 
 
 def parse_moment(text: str, now: float) -> float:
-    """Seconds since the epoch of an RFC 3339 time, a date (midnight UTC) or an age before ``now``.
+    """Seconds since the epoch of an RFC 3339 time, a date (midnight UTC), an age before ``now``
+    or a time of day: the last time that it was so late here.
 
     Raises ``ValueError`` with a message for the user.
     """
     if _PART.match(text):
         return now - parse_duration(text)
+    if match := _TIME_OF_DAY.fullmatch(text):
+        return _last_time(now, int(match[1]), int(match[2]), int(match[3] or 0))
     if not (_RFC3339.fullmatch(text) or _DATE.fullmatch(text)):
         raise ValueError(
             f"{text!r} is no time: write 2024-01-15T14:30:00Z (with Z or an offset"
-            " such as +08:00), 2024-01-15, or an age such as 24h"
+            " such as +08:00), 2024-01-15, 14:30 (here), or an age such as 24h"
         )
     try:
         moment = datetime.fromisoformat(text.upper())
@@ -61,6 +65,14 @@ def parse_moment(text: str, now: float) -> float:
         return moment.timestamp()
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{text!r} is no time: {error}") from None
+
+
+def _last_time(now: float, hour: int, minute: int, second: int) -> float:
+    here = datetime.fromtimestamp(now)
+    moment = here.replace(hour=hour, minute=minute, second=second, microsecond=0)
+    if moment > here:
+        moment -= timedelta(days=1)
+    return moment.timestamp()
 
 
 def rfc3339(seconds: float) -> str:
@@ -103,6 +115,11 @@ def clock_time(value: Any) -> str:
     if seconds is None:
         return str(value or "")
     return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
+
+
+def local_time(seconds: float) -> str:
+    """A time here with its date and zone: ``2024-01-15 14:30:05 +0800``."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %z}"
 
 
 def age(value: Any, now: float) -> str:

@@ -37,10 +37,14 @@ class HttpClient:
         """Return the body of a successful answer; raises ``RequestError``."""
         return await self._request(f"GET {path} HTTP/1.1\r\n{self._head}\r\n".encode())
 
-    async def post(self, path: str, body: bytes) -> dict[str, Any]:
-        """Post JSON; return the answer's JSON. Raises ``RequestError``."""
+    async def post(self, path: str, body: bytes, key: str | None = None) -> dict[str, Any]:
+        """Post JSON; return the answer's JSON. Raises ``RequestError``.
+
+        ``key``: the idempotency key; the same one may be sent again.
+        """
+        once = f"Idempotency-Key: {key}\r\n" if key is not None else ""
         head = (
-            f"POST {path} HTTP/1.1\r\n{self._head}"
+            f"POST {path} HTTP/1.1\r\n{self._head}{once}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         answer: dict[str, Any] = json.loads(await self._request(head.encode() + body))

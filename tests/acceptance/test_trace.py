@@ -22,7 +22,7 @@ def trace(server: RunningServer, message_id: str, query: str = "") -> dict[str, 
     assert set(summary) == {"total", *STATES}
     assert summary["total"] == sum(summary[state] for state in STATES)
     for each in answer["recipients"]:
-        assert each["history"][-1]["state"] == each["state"] or each["state"] == "expired"
+        assert each["history"][-1]["state"] == each["state"]
         assert all(step["at"].endswith("Z") for step in each["history"])
     return answer
 
@@ -104,6 +104,39 @@ def test_sockets_and_monitors_are_sources_too(
     published = watcher.result("broadcast", type="news")
     source = {"user_id": "watcher", "role": "admin", "via": "monitor", "id": watcher.id}
     assert trace(server, published["message_id"])["accepted_from"] == source
+
+
+def test_acknowledgements_are_in_it(server: RunningServer, connect: Connect) -> None:
+    phone, laptop, sender = connect("u1"), connect("u1"), connect("u2", sessions=["s1"])
+    live = server.post("/users/u1/messages", {"type": "news"}).ok
+    phone.call("ack", ids=[live["message_id"]])
+    sender.call("ack", ids=[live["message_id"]])  # who did not get it cannot acknowledge it
+    by_connection = {
+        each["connection_id"]: [step["state"] for step in each["history"]]
+        for each in trace(server, live["message_id"])["recipients"]
+    }
+    assert by_connection == {phone.id: ["sent", "delivered"], laptop.id: ["sent"]}
+    phone.call("read", ids=[live["message_id"]])
+    assert trace(server, live["message_id"])["summary"]["read"] == 1
+    kept = server.post("/users/u1/messages", {"type": "news", "keep": True}).ok
+    laptop.call("ack", stream=kept["stream"], offset=kept["offset"])
+    recipients = trace(server, kept["message_id"])["recipients"]
+    assert {each["connection_id"]: each["state"] for each in recipients}[laptop.id] == "delivered"
+
+
+def test_what_waits_in_an_inbox_is_traced_until_it_is_read(
+    server: RunningServer, connect: Connect
+) -> None:
+    kept = server.post("/users/u8/messages", {"type": "news", "keep": True}).ok
+    assert told(trace(server, kept["message_id"])) == {"u8": ("pending", "offline")}
+    client = connect("u8")
+    assert client.push("news")["id"] == kept["message_id"]
+    (waiting,) = trace(server, kept["message_id"])["recipients"]
+    assert (waiting["connection_id"], waiting["state"]) == (client.id, "sent")
+    client.call("read", ids=[kept["message_id"]])
+    (done,) = trace(server, kept["message_id"])["recipients"]
+    assert (done["connection_id"], done["state"]) == (client.id, "read"), done
+    assert done["history"][0]["state"] == "pending", done
 
 
 def test_a_kept_message_is_traced_also_after_a_restart(start: Start, connect: Connect) -> None:

@@ -280,8 +280,8 @@ def test_a_monitor_shows_people_what_was_said(
         monitor.stderr.readline()
         message = {"type": "send_message", "session_id": "s1", "content": "你好", "ref": 1}
         clients["u1"].send(json.dumps(message))
-        line = line_of(monitor)
-        assert line.rstrip().endswith(" message=你好")
+        while not (line := line_of(monitor).rstrip()).endswith(" message=你好"):
+            assert "message_status_update" in line or "message_delivered" in line
 
 
 def test_a_monitor_gets_statistics_as_often_as_it_likes(server: ServerProcess) -> None:
@@ -375,6 +375,33 @@ def test_export_works_while_the_server_is_down(run: Run, tmp_path: Path) -> None
     assert run(*token, "export", "stats", "--out", str(out)).exit_code == 3
     assert out.read_text() == "of yesterday"
     assert run("export", "stats", "--database", str(database), "--out", "/no/such").exit_code == 1
+
+
+# Looking back
+
+
+def test_stats_of_the_past_from_the_server_and_from_its_file(
+    ctl: Run, server: ServerProcess
+) -> None:
+    snapshots = after_snapshots(ctl, 4)
+    first, last = snapshots[1]["timestamp"], snapshots[3]["timestamp"]
+    at = json.loads(ctl("stats", "--at", first, "-o", "json").stdout)
+    assert at["timestamp"] == first
+    database = ("--database", str(server.folder / "var/wsserver.sqlite3"))
+    assert json.loads(ctl("stats", "--at", first, *database, "-o", "json").stdout) == at
+    found = json.loads(ctl("stats", "--at", first, "--diff", last, "-o", "json").stdout)
+    assert found["seconds"] > 0
+    assert found["after"]["timestamp"] == last
+    table = ctl("stats", "--at", first, "--diff", last).stdout
+    assert "messages sent" in table
+    assert max(map(cell_len, table.splitlines())) <= 80
+    now = json.loads(ctl("stats", "--diff", first, "-o", "json").stdout)
+    assert now["after"]["node"] == "n1"
+    assert now["has_restarted"] is False
+    course = rows(ctl("stats", "--at", first, "--step", "1s", "-o", "csv").stdout)
+    assert [row["node"] for row in course] == ["n1"] * len(course)
+    chart = ctl("stats", "--at", "1m", "--plot", "total_connections", *database).stdout
+    assert chart.startswith("total connections  min ")
 
 
 # Who may

@@ -79,14 +79,15 @@ async def test_a_new_subscription_takes_the_place_of_the_old(live: Live) -> None
 
 @pytest.mark.gen_test
 async def test_events_are_listened_to_only_while_somebody_wants_them(live: Live) -> None:
-    client, other = await live.monitor("a"), await live.monitor("b")
     assert live.events._handlers == []
+    client, other = await live.monitor("a"), await live.monitor("b")
+    assert [name for name, _ in live.events._handlers] == ["message_received"]
     await subscribe(client)
     await subscribe(other)
-    assert len(live.events._handlers) == 1
-    for each, wanted in ((client, True), (other, False)):
+    assert [name for name, _ in live.events._handlers] == ["message_received", "*"]
+    for each, left in ((client, 2), (other, 0)):
         live.manager.close(each.info, 1000, "")
-        assert len(live.events._handlers) == wanted
+        assert len(live.events._handlers) == left
     assert len(live.manager.monitors) == 0
     live.manager.monitors.advance()
 
@@ -104,3 +105,19 @@ async def test_a_monitor_gets_every_users_status_but_its_own(live: Live) -> None
             ("u1", "online", 1),
             ("u1", "offline", 0),
         ]
+
+
+@pytest.mark.gen_test
+async def test_statistics_tell_who_is_busiest_while_somebody_looks(live: Live) -> None:
+    speaker = await live.in_session("u1")
+    await speaker.call("send_message", session_id="s1", content="nobody counts this")
+    client = await live.monitor()
+    live.clock.advance(2.0)
+    for text in ("a", "b", "c", "d"):
+        await speaker.call("send_message", session_id="s1", content=text)
+    live.manager.monitors.advance()
+    (push,) = [p for p in await client.rest() if p["type"] == "stats_update"]
+    busiest = push["busiest"]
+    assert [(row["user_id"], row["messages_per_s"]) for row in busiest["users"]] == [("u1", 2.0)]
+    assert busiest["sessions"] == [{"session_id": "s1", "messages_per_s": 2.0}]
+    assert "busiest" not in live.manager.stats()

@@ -166,6 +166,15 @@ async def test_plain_clients_in_a_session_have_a_message_once_it_is_written(live
 
 
 @pytest.mark.gen_test
+async def test_an_event_alone_is_reason_enough_to_look(live: Live) -> None:
+    await live.in_session("ann", protocol="plain")
+    seen = live.watch("message_delivered")
+    sent = await say(live, "a")
+    (event,) = seen
+    assert (event["message_id"], event["user_id"]) == (sent.message_id, "ann")
+
+
+@pytest.mark.gen_test
 async def test_in_a_crowd_nobody_is_told_individually(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def entry(stream: str = "", **fields: Any) -> Entry:
         stream=stream,
         epoch="",
         offset=0,
+        expires_at=90.0,
         tick=5,
         delivered_at=DELIVERED,
         **fields,
@@ -115,7 +116,12 @@ def test_a_message_read_before_it_is_acknowledged_stays_read() -> None:
     marked = entry(marks={("u1", "c1"): {"read": 60.0, "delivered": 61.0, "sent": 62.0}})
     recipient = who_was_there(marked, stay(), None, None, AT)
     assert recipient.state == "read"
-    assert [state for state, _ in recipient.history] == ["sent", "read", "delivered", "sent"]
+    assert recipient.history == [("sent", AT), ("read", 60.0)]
+    stored = who_was_there(entry(), stay(), None, Note("u1", 60.0, 60.0), AT)
+    assert stored.history == [("sent", AT), ("delivered", 60.0), ("read", 60.0)]
+    late = entry(marks={("u1", "c1"): {"read": 60.0}})
+    learnt = who_was_there(late, stay(), None, Note("u1", 60.0, 60.0), AT)
+    assert learnt.history == stored.history
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def test_a_message_read_before_it_is_acknowledged_stays_read() -> None:
 def test_for_the_absent_a_kept_message_waits(
     stream: str, note: Note | None, is_gone: bool, state: str
 ) -> None:
-    recipient = who_was_absent(entry(stream), "u1", "offline", note, is_gone=is_gone)
+    recipient = who_was_absent(entry(stream), "u1", "offline", note, 90.0 if is_gone else None)
     assert recipient.state == state
     assert recipient.reason == ("offline" if note is None else None)
     assert recipient.connection_id is None

@@ -26,7 +26,7 @@ from tests.realtime.live_server import settle
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime import append_queue, streams
+from wsserver.realtime import append_queue, stream_memory, streams
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
@@ -206,6 +206,7 @@ async def test_to_open_waits_for_what_is_stored_and_not_published(node: Node) ->
     opening = asyncio.ensure_future(node.streams.open(S1))
     await settle()
     assert not opening.done()
+    assert node.store.calls == []  # it would be asked in vain, again and again
     node.store.release("committed")
     stream = await opening
     assert (stream.head, node.broker.of(S1)) == (3, [1, 2, 3])
@@ -242,10 +243,22 @@ async def test_a_head_that_is_old_when_it_comes_is_asked_again(node: Node) -> No
 
 
 @pytest.mark.gen_test
+async def test_a_head_that_is_old_does_not_replace_what_is_known(node: Node) -> None:
+    gate = node.store.hold("headed")
+    opening = asyncio.ensure_future(node.streams.open(S1))
+    await gate.reached()
+    await node.keep(2)
+    node.store.release("headed")
+    assert (await opening).head == 2
+    await node.recovers(0, range(1, 3))
+    assert node.reads() == []
+
+
+@pytest.mark.gen_test
 async def test_a_head_read_before_a_message_that_was_forgotten_again_is_not_believed(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "STREAMS_LIMIT", 1)
+    monkeypatch.setattr(stream_memory, "STREAMS_LIMIT", 1)
     gate = node.store.hold("headed")
     opening = asyncio.ensure_future(node.streams.open(S1))
     await gate.reached()
@@ -377,6 +390,16 @@ async def test_what_retention_has_taken_cannot_be_given(node: Node) -> None:
     assert (await node.recover(2)).reason == "expired"
     await node.recovers(3, range(4, 11))
     assert (await node.recover(0)).reason == "expired"
+
+
+@pytest.mark.gen_test
+async def test_what_cannot_be_given_to_one_can_be_given_to_another(node: Node) -> None:
+    await node.keep(10)
+    node.store.retain(S1, first=4)
+    node.restart()
+    found = await asyncio.gather(*[node.recover(offset) for offset in (0, 5, 2, 3)])
+    assert [each.reason for each in found] == ["expired", None, "expired", None]
+    assert offsets(found[3].messages) == list(range(4, 11))
 
 
 @pytest.mark.gen_test
@@ -578,7 +601,7 @@ async def test_a_budget_is_shared_in_the_order_of_asking(node: Node, restart: bo
 async def test_more_than_memory_holds_is_refused_and_not_read_again_and_again(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "TAILS_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 1000)
     names = [f"session:s{number}" for number in range(8)]
     for name in names:
         await node.keep(5, name, payload=WIDE)
@@ -589,6 +612,29 @@ async def test_more_than_memory_holds_is_refused_and_not_read_again_and_again(
     assert len(node.reads()) <= 2 * len(names)
 
 
+@pytest.mark.gen_test
+async def test_a_crowd_with_streams_of_their_own_reads_each_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although memory has room for a few of them only."""
+    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 50_000)
+    names = [f"session:s{number}" for number in range(60)]
+    for name in names:
+        await node.keep(10, name, payload=WIDE)
+    node.restart()
+    gate = node.store.hold("read")
+    crowd = [
+        asyncio.ensure_future(node.streams.recover({name: START}, ME, PLENTY)) for name in names
+    ]
+    await gate.reached()
+    await settle()
+    assert gate.waiting == streams.FILLS_AT_ONCE
+    node.store.release("read")
+    for name, found in zip(names, await asyncio.gather(*crowd), strict=True):
+        assert offsets(found[name].messages) == list(range(1, 11))
+    assert len(node.reads()) == 60
+
+
 # Memory
 
 
@@ -596,7 +642,7 @@ async def test_more_than_memory_holds_is_refused_and_not_read_again_and_again(
 async def test_memory_is_bounded_and_what_was_forgotten_is_read_again(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "STREAMS_LIMIT", 3)
+    monkeypatch.setattr(stream_memory, "STREAMS_LIMIT", 3)
     names = [f"session:s{number}" for number in range(5)]
     for name in names:
         await node.keep(2, name)
@@ -614,7 +660,7 @@ async def test_memory_is_bounded_and_what_was_forgotten_is_read_again(
 async def test_the_bytes_in_memory_are_counted_exactly(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "TAILS_LIMIT_BYTES", 2000)
+    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 2000)
     for number in range(40):
         name = f"session:s{number * 7 % 5}"
         await node.keep(number % 4 + 1, name)
@@ -635,7 +681,7 @@ async def test_the_bytes_in_memory_are_counted_exactly(
 async def test_one_stream_too_large_for_memory_can_be_given_all_the_same(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "TAILS_LIMIT_BYTES", 100)
+    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 100)
     await node.keep(5)
     node.restart()
     await node.recovers(0, range(1, 6))

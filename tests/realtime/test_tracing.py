@@ -6,6 +6,7 @@ import pytest
 
 from tests.realtime.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import Forbidden, NotFound
+from wsserver.protocol.origin import Origin
 from wsserver.protocol.requests import PublishRequest, read_request
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime import tracing as module
@@ -344,7 +345,7 @@ async def test_receipts_in_storage_tell_who_has_got_it(live: Live) -> None:
         for each in answer["recipients"]
     ] == [
         ("u1", client.id, ["sent", "delivered"]),
-        ("u2", later.id, ["sent", "delivered", "read"]),
+        ("u2", later.id, ["pending", "sent", "delivered", "read"]),
         ("u3", None, ["pending", "delivered"]),
     ]
 
@@ -356,6 +357,10 @@ async def test_nobody_waits_any_more_for_what_has_expired(live: Live) -> None:
     live.clock.advance(6)
     answer = await trace(live, message_id)
     assert [each["state"] for each in answer["recipients"]] == ["expired"]
+    assert [step["at"] for step in answer["recipients"][0]["history"]] == [
+        "2023-11-14T22:13:20.000Z",
+        "2023-11-14T22:13:25.000Z",
+    ]
 
 
 # Who may see
@@ -437,11 +442,19 @@ async def test_a_publisher_from_elsewhere_is_not_named(live: Live, boss: Any) ->
 
 @pytest.mark.gen_test
 async def test_what_its_people_sent_is_a_managers_whoever_got_it(live: Live, boss: Any) -> None:
-    people = await world(live)
-    await people["mine"].call("join_session", session_id="foreign")
-    sent = await people["mine"].call("send_message", session_id="foreign", content="hi")
-    live.manager.close(people["mine"].info, 1000, "")
-    assert states(await live.tracing.trace(boss, sent["message_id"])) == {"mine": "sent"}
+    await world(live)
+    origin = Origin("mine", "manager", "o1", "rest", "req_1")
+    message_id = await send(live, user("theirs"), origin=origin)
+    answer = await live.tracing.trace(boss, message_id)
+    assert answer["accepted_from"]["user_id"] == "mine"
+    assert states(answer) == {}
+
+
+@pytest.mark.gen_test
+async def test_who_has_come_from_elsewhere_since_is_not_named(live: Live, boss: Any) -> None:
+    message_id = await send(live, organization_id="o1", exclude_users=frozenset({"x", "y"}))
+    await live.connect("x", organization_id="o2")
+    assert states(await live.tracing.trace(boss, message_id)) == {"y": "excluded"}
 
 
 @pytest.mark.gen_test

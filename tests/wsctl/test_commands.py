@@ -7,6 +7,7 @@ import io
 import json
 from typing import Any
 
+import click
 import pytest
 
 from tests.wsctl.wsctl_fakes import ADMIN, API, NOBODY, STATS, FakeServer, Run, connection, problem
@@ -168,11 +169,12 @@ def test_ping_shows_round_trips_and_a_summary(ctl: Run, server: FakeServer) -> N
     result = ctl("ping", "u1", "-c", "2", "-i", "1ms")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
+        f"PING u1 through {server.url}",
         "answer from conn_1: n=1 time=1.5 ms",
         "answer from conn_1: n=2 time=1.5 ms",
-        "--- u1 ---",
+        "--- u1 ping statistics ---",
         "2 sent, 2 received, 0% loss",
-        "min/avg/max/mdev = 1.500/1.500/1.500/0.000 ms",
+        "rtt min/avg/max/mdev = 1.500/1.500/1.500/0.000 ms",
     ]
     assert server.asked[0].body == {"timeout_s": 5.0}
 
@@ -182,9 +184,40 @@ def test_ping_without_an_answer_is_1(ctl: Run) -> None:
     assert (result.exit_code, "100% loss" in result.stdout) == (1, True)
     answer = json.loads(ctl("ping", "nobody", "-c", "1", "-o", "json").stdout)
     assert ctl("ping", "u1", "-c", "1", "-o", "csv").stdout == (
-        "n,connection_id,alive,rtt_ms\n1,conn_1,true,1.5\n"
+        "n,connection_id,alive,rtt_ms,error\n1,conn_1,true,1.5,\n"
     )
     assert answer["summary"] == {"sent": 1, "received": 0, "loss_percent": 100.0}
+
+
+def test_ping_keeps_its_pace_and_goes_on_without_the_server(server: FakeServer) -> None:
+    from wsctl.commands.ping import round_trips
+    from wsctl.environment import Environment
+
+    environment = Environment(url=server.url, token=ADMIN)
+    gone = (503, problem(503, "draining", "restarting"))
+    waits: list[float] = []
+    now = [100.0]
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+        if len(waits) == 1:
+            server.answers["POST", "/ping/u1"] = gone
+            now[0] += 1.5  # the second round takes longer than the interval
+        else:
+            server.answers.clear()
+
+    with click.Context(click.Command("ping")):
+        trips = round_trips(environment, "u1", 3, 1.0, 5.0, wait, lambda: now[0])
+        found = [(trip["n"], trip["alive"], bool(trip["error"])) for trip in trips]
+        environment.client.close()
+    assert found == [(1, True, False), (2, False, True), (3, True, False)]
+    assert waits == [1.0, 0.0]
+
+
+def test_ping_through_a_server_that_is_not_there_from_the_start_is_3(run: Run) -> None:
+    result = run("--url", "http://127.0.0.1:9", "--token", ADMIN, "ping", "u1")
+    assert (result.exit_code, "statistics" in result.stdout) == (3, False)
 
 
 def test_refusals_are_one_line_with_code_and_request_id(ctl: Run, server: FakeServer) -> None:

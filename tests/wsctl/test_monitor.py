@@ -14,9 +14,9 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from tests.wsctl.wsctl_fakes import ADMIN, Run
-from wsctl.commands.monitor import describe
-from wsctl.exits import Failed, NotPermitted, Unreachable
+from wsctl.exits import BadUsage, Failed, NotPermitted, Unreachable
 from wsctl.feed import MonitorFeed
+from wsctl.pushes import describe, name_of
 from wsctl.target import Target
 
 EVENT = {"type": "event", "timestamp": "2024-01-15T14:30:00Z", "event": {"name": "user_connected"}}
@@ -202,9 +202,56 @@ def test_in_a_pipe_it_prints_ndjson(run: Run, monitor_server: Callable[..., str]
 
 
 def test_lines_for_people() -> None:
-    assert describe(EVENT | {"event": {"name": "user_connected", "user_id": "u1"}}) == (
+    push = EVENT | {"event": {"name": "user_connected", "user_id": "u1"}}
+    assert (name_of(push), describe(push)) == (
         "user_connected",
         "user_connected           user_id=u1",
     )
-    kind, line = describe({"type": "stats_update", "stats": {"errors": 3, "node": "n"}})
-    assert (kind, line.split()) == ("stats_update", ["stats_update", "errors=3"])
+    stats = {"type": "stats_update", "stats": {"errors": 3, "node": "n"}}
+    assert (name_of(stats), describe(stats).split()) == (
+        "stats_update",
+        ["stats_update", "errors=3"],
+    )
+
+
+def test_a_token_file_that_is_away_for_a_while_is_no_end(
+    monitor_server: Callable[..., str], home: Any
+) -> None:
+    """As a development server's is while it restarts."""
+    file = home / "token"
+    file.write_text("of-the-first")
+
+    def restarts(socket: ServerConnection) -> None:
+        greet(socket)
+        file.unlink()
+        socket.close(1012, "restart")
+
+    tokens: list[str] = []
+
+    def back(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        tokens.append(socket.request.headers["Authorization"])
+        greet(socket)
+        socket.send(json.dumps(EVENT))
+        socket.recv()
+
+    said: list[str] = []
+    feed = MonitorFeed(
+        Target(monitor_server(restarts, back), token_file=file),
+        events=["*"], interval_s=None, say=said.append, tick_s=5.0, wait=lambda _: None,
+    )  # fmt: skip
+    pushes = feed.pushes()
+    assert [next(pushes), next(pushes)] == [None, EVENT]
+    assert feed.is_connected
+    pushes.close()  # type: ignore[attr-defined]
+    assert tokens == ["Bearer of-the-first"]
+    assert "again; nothing is known of the" in said[-1]
+
+
+def test_a_token_file_that_was_never_there_is_the_end(home: Any) -> None:
+    feed = MonitorFeed(
+        Target("http://127.0.0.1:9", token_file=home / "none"),
+        events=["*"], interval_s=None, say=lambda _: None,
+    )  # fmt: skip
+    with pytest.raises(BadUsage, match="cannot read the token file"):
+        next(feed.pushes())

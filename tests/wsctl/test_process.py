@@ -78,6 +78,27 @@ def test_ctrl_c_is_130_without_a_traceback(server: FakeServer) -> None:
     assert (process.returncode, "Traceback" in errors) == (130, False)
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("-c", "0"), "rtt min/avg/max/mdev = 1.500/1.500/1.500/0.000 ms"),
+        (("-o", "json", "-c", "0"), '"loss_percent": 0.0'),
+        (("-o", "json", "-c", "99"), '"loss_percent": 0.0'),
+    ],
+    ids=["people", "lines", "document"],
+)
+def test_ctrl_c_ends_ping_with_its_summary(
+    server: FakeServer, flags: tuple[str, ...], words: str
+) -> None:
+    process = start("--url", server.url, "--token", ADMIN, "ping", "u1", "-i", "10ms", *flags)
+    while len(server.asked) < 3:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    shown, errors = process.communicate(timeout=5)
+    assert (process.returncode, errors.strip()) == (130, "")
+    assert words in shown
+
+
 def test_a_silent_server_is_3_in_time() -> None:
     import socket
 

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
+from wsctl.exits import ExitStatus, Failed, NotPermitted
 from wsctl.output import csv_line, to_json
 from wsctl.shape import command
+from wsctl.text import one_line
 from wsctl.times import Duration
 
 
@@ -74,7 +75,7 @@ class Summary:
     default="1s",
     show_default=True,
     metavar="AGE",
-    help="Pause between them.",
+    help="From the start of one to the start of the next.",
 )
 @click.option(
     "-W", "--timeout", type=Duration(), default="5s", show_default=True, metavar="AGE",
@@ -92,14 +93,18 @@ def ping(
 ) -> None:
     """Measure round trips to a user, as ping does to a host.
 
-    Every connection of USER is asked each time. With -o json one object at the end, or with
-    -c 0 one a line.
+    Every connection of USER is asked each time. A round that the server itself leaves unanswered,
+    as while it restarts, counts as lost. Ctrl-C ends it with the summary.
+
+    With -o json one object at the end, or with -c 0 one a line and the summary last.
 
     Exit code 1 when nothing answered.
     """
     output = environment.output
     summary, trips = Summary(), []
     shows_lines = output.is_table and not output.quiet
+    if shows_lines:
+        output.line(f"PING {user} through {environment.target.url}")
     try:
         for trip in round_trips(environment, user, count, interval, timeout):
             summary.add(trip)
@@ -113,10 +118,8 @@ def ping(
                 trips.append(trip)
     finally:
         # Also after Ctrl-C: then it is the summary that one is after.
-        if shows_lines and summary.sent:
-            _conclude(environment, user, summary)
-    if output.format == "json" and count:
-        output.record({"user_id": user, "round_trips": trips, "summary": summary.as_dict()})
+        if summary.sent:
+            _conclude(environment, user, summary, trips if count else None)
     ctx.exit(ExitStatus.DONE if summary.times_ms else ExitStatus.FAILED)
 
 
@@ -127,31 +130,56 @@ def round_trips(
     interval_s: float,
     timeout_s: float,
     wait: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict[str, Any]]:
-    """One row for each connection and round; one with no connection for a user who is offline."""
-    from wsctl.client import PATIENCE_S, member, path_part
+    """One row for each connection and round; one with no connection for a user who is offline.
+
+    A round begins ``interval_s`` after the one before began, or when that has ended. ``error``
+    says why the server gave no answer; the first round raises instead.
+    """
+    from wsctl.client import path_part
 
     path = f"/ping/{path_part(user)}"
-    number = 0
+    number, due = 0, clock()
     while True:
         number += 1
-        answer = environment.client.post(
-            path, {"timeout_s": timeout_s}, patience_s=timeout_s + PATIENCE_S
-        )
-        reached = member(answer, "connections", list)
+        reached, error = _ask(environment, path, timeout_s, is_first=number == 1)
         for connection in reached or [{}]:
             yield {
                 "n": number,
                 "connection_id": connection.get("connection_id"),
                 "alive": connection.get("alive") is True,
                 "rtt_ms": connection.get("rtt_ms"),
+                "error": error,
             }
         if number == count:
             return
-        wait(interval_s)
+        due = max(due + interval_s, clock())
+        wait(max(0.0, due - clock()))
+
+
+def _ask(
+    environment: Environment, path: str, timeout_s: float, is_first: bool
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The connections that were asked, or why there is no answer."""
+    from wsctl.client import PATIENCE_S, member
+
+    try:
+        answer = environment.client.post(
+            path, {"timeout_s": timeout_s}, patience_s=timeout_s + PATIENCE_S
+        )
+        return member(answer, "connections", list), None
+    except NotPermitted:
+        raise
+    except Failed as error:
+        if is_first:
+            raise
+        return [], one_line(error.message)
 
 
 def _line(user: str, trip: dict[str, Any]) -> str:
+    if trip["error"] is not None:
+        return f"no answer from the server: n={trip['n']} {trip['error']}"
     if trip["connection_id"] is None:
         return f"{user} is not online: n={trip['n']}"
     if trip["alive"] and trip["rtt_ms"] is not None:
@@ -159,13 +187,25 @@ def _line(user: str, trip: dict[str, Any]) -> str:
     return f"no answer from {trip['connection_id']}: n={trip['n']}"
 
 
-def _conclude(environment: Environment, user: str, summary: Summary) -> None:
-    numbers = summary.as_dict()
-    output = environment.output
-    output.line(f"--- {user} ---")
+def _conclude(
+    environment: Environment,
+    user: str,
+    summary: Summary,
+    trips: list[dict[str, Any]] | None,
+) -> None:
+    """The summary, for people or for programs; ``trips`` is None where they have been written."""
+    numbers, output = summary.as_dict(), environment.output
+    if output.format == "json":
+        if trips is None:
+            output.data(to_json({"user_id": user, "summary": numbers}) + "\n")
+        else:
+            output.record({"user_id": user, "round_trips": trips, "summary": numbers})
+    if not output.is_table or output.quiet:
+        return
+    output.line(f"--- {user} ping statistics ---")
     output.line(
         f"{numbers['sent']} sent, {numbers['received']} received, {numbers['loss_percent']:g}% loss"
     )
     if summary.times_ms:
         values = (numbers[name] for name in ("min_ms", "avg_ms", "max_ms", "mdev_ms"))
-        output.line(f"min/avg/max/mdev = {'/'.join(f'{value:.3f}' for value in values)} ms")
+        output.line(f"rtt min/avg/max/mdev = {'/'.join(f'{value:.3f}' for value in values)} ms")

@@ -89,8 +89,9 @@ def publish(environment: Environment, path: str, body: dict[str, Any], whom: str
     """Post it and say how many got it."""
     answer = environment.client.post(path, body)
     counts = [f"{answer[key]} {key}" for key in ("matched", "sent", "failed") if key in answer]
+    kept = f"; kept in {answer['stream']} as {answer['offset']}" if answer.get("stream") else ""
     environment.output.document(
-        answer, f"{answer.get('message_id', 'message')} to {whom}: {', '.join(counts)}"
+        answer, f"{answer.get('message_id', 'message')} to {whom}: {', '.join(counts)}{kept}"
     )
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import Failed, NotPermitted
-from wsctl.fields import TEN, in_order, people_rows
+from wsctl.fields import TEN, as_stored, in_order, people_rows
 from wsctl.output import Column, Output, csv_line, to_json
 from wsctl.shape import command
 from wsctl.text import one_line
-from wsctl.times import Duration, clock_time
+from wsctl.times import Duration, Moment, clock_time
 
+_HOUR_S = 3600.0
 _COLUMNS = [
     Column("FIELD", "field"),
     Column("VALUE", "value", right=True),
@@ -34,9 +36,12 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
 @command(
     """
     wsctl stats
-    wsctl stats -o json | jq .active_connections
     wsctl stats --watch --interval 1s
-    wsctl stats --watch -o json > load.ndjson
+    wsctl stats --at 14:05
+    wsctl stats --at 14:05 --diff 14:20
+    wsctl stats --at 6h --step 30m
+    wsctl stats --at 24h --plot messages_received --plot total_connections
+    wsctl stats --at 03:00 --database var/wsserver.sqlite3
     """
 )
 @click.option("--watch", "-w", is_flag=True, help="Show them again and again until Ctrl-C.")
@@ -48,13 +53,61 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     metavar="AGE",
     help="With --watch: how often.",
 )
+@click.option(
+    "--at",
+    type=Moment(),
+    metavar="TIME",
+    help="As they were then: 14:05 (here), RFC 3339, or an age such as 2h.",
+)
+@click.option(
+    "--diff", type=Moment(), metavar="TIME", help="What changed from --at (or until now) to then."
+)
+@click.option(
+    "--step",
+    type=Duration(),
+    metavar="AGE",
+    help="A row for each step from --at (default 1h ago) to --diff (now).",
+)
+@click.option(
+    "--plot",
+    multiple=True,
+    metavar="FIELD",
+    help="A chart of a field over the same time; repeatable.",
+)
+@click.option("--node", metavar="NAME", help="Of the past: only this node's snapshots.")
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of the past: read the server's SQLite file; the server may be down.",
+)
 @pass_environment
-def stats(environment: Environment, watch: bool, interval: float) -> None:
-    """Show the server's statistics.
+def stats(
+    environment: Environment,
+    watch: bool,
+    interval: float,
+    at: float | None,
+    diff: float | None,
+    step: float | None,
+    plot: tuple[str, ...],
+    node: str | None,
+    database: Path | None,
+) -> None:
+    """Show the server's statistics, now or as they were.
 
     With --watch: a live view on a terminal; otherwise one line each time, with -o json one
     object a line. A server that goes away meanwhile is waited for.
+
+    The past is read from the stored snapshots, one a minute, hourly means for old ones.
     """
+    is_past = bool(at is not None or diff is not None or step is not None or plot)
+    if is_past:
+        if watch:
+            raise click.UsageError("--watch shows what is; take it away, or --at and its like.")
+        _past(environment, at, diff, step, plot, node, database)
+        return
+    if node is not None or database is not None:
+        raise click.UsageError("--node and --database go with --at, --diff, --step or --plot.")
     output, client = environment.output, environment.client
     first = check(client.get("/stats"))
     if not watch:
@@ -68,6 +121,53 @@ def stats(environment: Environment, watch: bool, interval: float) -> None:
         _live(environment, samples)
     else:
         _lines(output, samples)
+
+
+def _past(
+    environment: Environment,
+    at: float | None,
+    diff: float | None,
+    step: float | None,
+    plot: tuple[str, ...],
+    node: str | None,
+    database: Path | None,
+) -> None:
+    """Which of the four views of the past was asked for, and over what time."""
+    from wsctl import history, past
+    from wsctl.commands import past as views
+
+    def source(wanted: history.Range) -> Iterator[history.Snapshot]:
+        if database is not None:
+            return history.from_database(database, wanted)
+        return history.from_api(environment.client, wanted)
+
+    output, now = environment.output, time.time()
+    if step is not None and not step.is_integer():
+        raise click.UsageError("--step must be whole seconds, such as 30s or 5m.")
+    if plot or step is not None:
+        since, until = sorted((now - _HOUR_S if at is None else at, now if diff is None else diff))
+        if until - since < 1:
+            raise click.UsageError("There is no time between --at and --diff.")
+        wanted = history.Range(since, until, None if step is None else int(step))
+        if plot:
+            views.show_charts(output, source, wanted, plot, node)
+        else:
+            views.show_course(output, source, wanted, node)
+        return
+    moments = sorted(moment for moment in (at, diff) if moment is not None)
+    found = [past.snapshot_at(source, moment, node) for moment in moments]
+    if diff is None:
+        views.show_moment(output, found[0], moments[0])
+        return
+    if at is None:
+        is_live = database is None
+        found.append(_now_as_stored(environment) if is_live else
+                     past.snapshot_at(source, now, node))  # fmt: skip
+    views.show_difference(output, past.compare(*found))
+
+
+def _now_as_stored(environment: Environment) -> dict[str, Any]:
+    return {"timestamp": _now(), **as_stored(check(environment.client.get("/stats")))}
 
 
 def watched(

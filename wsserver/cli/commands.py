@@ -112,7 +112,14 @@ def check(config_file: Path | None, dev: bool, **flags: Any) -> None:
     Example:
       wsserver config check --config /etc/wsserver.toml
     """
-    _read(config_file, dev, flags)
+    from wsserver.app import templates_of
+    from wsserver.config import ConfigFaults
+
+    settings, _ = _read(config_file, dev, flags)
+    try:
+        templates_of(settings)
+    except ConfigFaults as faults:
+        fail(faults)
     click.echo("configuration: all is well")
 
 

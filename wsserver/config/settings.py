@@ -79,6 +79,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ack_timeout_s: Seconds = 10.0
     ack_retries: Annotated[int, Meta(ge=0)] = 3
 
+    delivery_backoff_s: Seconds = 2.0
+    """Until the second attempt of a delivery; doubled each time, up to 300 s, ± 20 %."""
+    delivery_attempts: Count = 8
+    digest_limit: Count = 5
+    """Notifications of one template to one user, within ``digest_window_s``, that go one by one."""
+    digest_window_s: Seconds = 300.0
+    default_locale: Literal["zh-CN", "en"] = "zh-CN"
+    """For users whose contacts name no language."""
+    templates_dir: Path | None = None
+    """A folder with ``common.toml``, ``zh-CN.toml``, ``en.toml`` over the built-in ones."""
+    notification_retention_days: Annotated[float, Meta(gt=0)] = 90.0
+
     smtp_url: str | None = None
     mail_from: str | None = None
     frontend_url: str | None = None
@@ -98,8 +110,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Networks in CIDR form that webhooks may reach besides the public internet."""
     allow_loopback_urls: bool = False
     """May push endpoints and webhooks be on this machine? True in development mode."""
-    delivery_backoff_s: Seconds = 2.0
-    delivery_attempts: Count = 8
 
     snapshot_interval_s: Seconds = 60.0
     snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0

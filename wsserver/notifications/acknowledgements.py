@@ -20,7 +20,6 @@ from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-PREFIX = "notify_"
 WAITING_LIMIT = 20_000
 RETRY_S = 1.0
 

@@ -16,13 +16,11 @@ from wsserver.notifications.content import Content
 from wsserver.notifications.figures import Figures
 from wsserver.notifications.rules import DigestRule, Pace, Retries, after, quiet_until
 from wsserver.protocol.notifications import CHANNELS, ChannelName
+from wsserver.realtime import events
 from wsserver.storage.deliveries import Claimed, DeliveryStore, Result
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
-
-SENT = "notification_sent"
-FAILED = "notification_failed"
 
 CLAIM_LIMIT = 200
 IDLE_S = 5.0
@@ -61,7 +59,8 @@ class Lane:
     async def wait(self, seconds: float) -> None:
         """Wait for news, but no longer than this."""
         try:
-            await asyncio.wait_for(self.news.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation
+                await self.news.wait()
         except TimeoutError:
             pass
         self.news.clear()
@@ -151,7 +150,7 @@ class DeliveryQueue:
             for each in ended:
                 self._figures.of(each.channel).expired += 1
                 self._emit(
-                    FAILED,
+                    events.NOTIFICATION_FAILED,
                     notification_id=each.notification_id,
                     delivery_id=each.delivery_id,
                     user_id=each.user_id,
@@ -292,12 +291,13 @@ class DeliveryQueue:
                 figures.retried += 1
             if result.state not in ("sent", "failed") or state is None:
                 continue
-            if result.state == "sent":
+            is_sent = result.state == "sent"
+            if is_sent:
                 figures.sent += 1
             else:
                 figures.failed += 1
             self._emit(
-                SENT if result.state == "sent" else FAILED,
+                events.NOTIFICATION_SENT if is_sent else events.NOTIFICATION_FAILED,
                 notification_id=each.notification_id,
                 delivery_id=each.delivery_id,
                 user_id=each.user_id,
@@ -307,7 +307,7 @@ class DeliveryQueue:
                 detail=result.detail,
             )
             # A broadcast is thousands of these.
-            is_routine = channel == "websocket" and result.state == "sent"
+            is_routine = channel == "websocket" and is_sent
             log.log(
                 logging.DEBUG if is_routine else logging.INFO,
                 "delivery %s channel=%s delivery=%s notification=%s user=%s attempt=%d",

@@ -106,6 +106,11 @@ class RecipientFinder:
         """Does a user belong to another organization? Of who was never here nobody knows."""
         return bool(await self._outside([user_id], confined_to))
 
+    async def is_inside(self, user_id: str, organization_id: str) -> bool:
+        """Is a user known to belong to an organization?"""
+        known = await self._directory.organizations([user_id])
+        return organization_id in known.get(user_id, ())
+
     async def _require_users(self, scope: Scope, user_ids: Sequence[str]) -> None:
         outside = await self._outside(user_ids, scope.organization_id)
         if outside:

@@ -23,6 +23,20 @@ ChannelName = Literal["websocket", "email", "sms", "push"]
 CHANNELS: tuple[ChannelName, ...] = ("websocket", "push", "sms", "email")
 """Every way out, the quickest first."""
 
+DeliveryState = Literal[
+    "pending",
+    "sending",
+    "sent",
+    "delivered",
+    "read",
+    "failed",
+    "cancelled",
+    "expired",
+    "not_configured",
+    "no_address",
+]
+"""How far a delivery has come."""
+
 Locale = Literal["zh-CN", "en"]
 DEFAULT_LOCALE: Locale = "zh-CN"
 
@@ -121,7 +135,7 @@ class ContactsRequest(Request):
             str,
             Meta(
                 pattern=PHONE_PATTERN,
-                description="digits, with + and the country in front where it has one",
+                description="in international form (E.164)",
                 examples=["+8613800138000"],
             ),
         ]

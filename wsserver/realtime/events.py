@@ -23,6 +23,8 @@ SESSION_LEFT = "session_left"
 MESSAGE_RECEIVED = "message_received"
 MESSAGE_DELIVERED = "message_delivered"
 TYPING_STATUS_CHANGED = "typing_status_changed"
+NOTIFICATION_SENT = "notification_sent"
+NOTIFICATION_FAILED = "notification_failed"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 
@@ -46,6 +48,11 @@ class EventBus:
         self._running = 0
         self.dropped = 0
         """Events that an async handler did not get because too many calls were under way."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Is there any handler at all?"""
+        return bool(self._handlers)
 
     def add_event_handler(self, name: str, handler: Handler) -> None:
         """Call ``handler`` for each event whose name matches the glob ``name``."""

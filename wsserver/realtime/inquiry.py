@@ -22,8 +22,8 @@ class Inquiry:
     entry: Entry
     receipts: dict[str, Receipt]
     """By user; what has been told already is taken out."""
-    is_gone: bool
-    """Was it kept, and is no more?"""
+    gone_at: float | None
+    """When it ceased to be kept, where it was; seconds since the epoch."""
     roll: RollCall
     scope: Scope
     user_id: str | None

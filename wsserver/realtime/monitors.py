@@ -10,8 +10,9 @@ from typing import Any
 from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
+from wsserver.realtime.busiest import Busiest
 from wsserver.realtime.connection import ConnectionInfo
-from wsserver.realtime.events import Event, EventBus
+from wsserver.realtime.events import MESSAGE_RECEIVED, Event, EventBus
 from wsserver.wire.frames import build_frame
 
 DEFAULT_INTERVAL_S = 5.0
@@ -35,6 +36,7 @@ class Monitors:
         self._events = events
         self._statistics = statistics
         self._clock = clock
+        self._busiest = Busiest(clock)
         self._connections: set[ConnectionInfo] = set()
         self._listens = False
 
@@ -45,11 +47,16 @@ class Monitors:
         """Begin with statistics only; events come once it subscribes to them."""
         now = self._clock.monotonic()
         connection.subscription = Subscription((), DEFAULT_INTERVAL_S, now)
+        if not self._connections:
+            self._busiest.start()
+            self._events.add_event_handler(MESSAGE_RECEIVED, self._busiest.note)
         self._connections.add(connection)
 
     def remove(self, connection: ConnectionInfo) -> None:
         """The connection has gone."""
-        self._connections.discard(connection)
+        self._connections.remove(connection)
+        if not self._connections:
+            self._events.remove_event_handler(MESSAGE_RECEIVED, self._busiest.note)
         self._update_listening()
 
     def subscribe(self, connection: ConnectionInfo, request: SubscribeRequest) -> dict[str, Any]:
@@ -72,7 +79,9 @@ class Monitors:
                 continue
             subscription.next_stats_at = now + subscription.interval_s
             if not frame:  # one reading for all that are due
-                frame = self._frame("stats_update", stats=self._statistics())
+                frame = self._frame(
+                    "stats_update", stats=self._statistics(), busiest=self._busiest.view()
+                )
             connection.websocket.send(frame)
 
     def tell(self, type_: str, *, except_user: str = "", **members: Any) -> None:

@@ -18,7 +18,7 @@ COLLECTED_S = 0.1
 
 State = Literal["pending", "sent", "delivered", "read", "dropped", "expired"]
 STATES: tuple[State, ...] = ("pending", "sent", "delivered", "read", "dropped", "expired")
-ORDER = {state: number for number, state in enumerate(STATES)}
+PROGRESS: dict[State, int] = {"sent": 1, "delivered": 2, "read": 3}
 
 
 class Receipt(Protocol):
@@ -50,10 +50,14 @@ class Recipient(Struct):
     history: list[tuple[State, float]] = []
 
     def go_on(self, state: State, at: float, reason: str | None = None) -> None:
-        """Note the next step. Who has read a message stays one who has."""
-        if state not in ("sent", "delivered") or ORDER[state] >= ORDER[self.state]:
+        """Note the next step, or one that is learnt of late: who has read a message has got it."""
+        if PROGRESS.get(state, 9) >= PROGRESS.get(self.state, 0):
             self.state, self.reason = state, reason
-        self.history.append((state, at))
+            self.history.append((state, at))
+            return
+        place = [step for step, _ in self.history].index(self.state)
+        if at <= self.history[place][1]:
+            self.history.insert(place, (state, at))
 
     def has_come_to(self, state: State) -> bool:
         """Was this step among them?"""
@@ -141,16 +145,17 @@ def who_was_there(
 def who_came_later(entry: Entry, user_id: str, connection_id: str) -> Recipient:
     """What became of a kept message with a connection that got it from its stream."""
     recipient = Recipient(user_id, connection_id, "pending", history=[])
+    recipient.go_on("pending", entry.accepted_at)
     add_marks(recipient, entry)
     return recipient
 
 
 def who_was_absent(
-    entry: Entry, user_id: str, reason: str | None, receipt: Receipt | None, *, is_gone: bool
+    entry: Entry, user_id: str, reason: str | None, receipt: Receipt | None, gone_at: float | None
 ) -> Recipient:
     """What became of a message with a user who was meant, and not there to get it.
 
-    ``is_gone``: it is not stored any more, so there is nothing left to be waited for.
+    ``gone_at``: when it ceased to be kept, if it has: nobody waits for it since then.
     """
     recipient = Recipient(user_id, None, "pending", history=[])
     if not entry.stream:
@@ -158,8 +163,8 @@ def who_was_absent(
     recipient.go_on("pending", entry.accepted_at, reason)
     if receipt is not None:
         add_receipt(recipient, receipt)
-    if recipient.state == "pending" and is_gone:
-        recipient.state = "expired"
+    if recipient.state == "pending" and gone_at is not None:
+        recipient.go_on("expired", gone_at, reason)
     return recipient
 
 

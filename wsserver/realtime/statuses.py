@@ -49,6 +49,10 @@ class Statuses:
         for listener in self._listeners:
             listener(message_id, user_id, connection_id, progress)
 
+    def reaches(self, sender: str | None) -> bool:
+        """Would ``tell`` find anybody?"""
+        return len(self._monitors) > 0 or sender in self._hub.user_connections
+
     def tell(self, update: StatusUpdate, sender: str | None) -> None:
         """Tell the sender, on all connections, and the monitors: each connection once."""
         members = _members(update)

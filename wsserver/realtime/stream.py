@@ -118,6 +118,12 @@ class Stream:
         self.floor = after
         self.tail_bytes += sum([len(entry.payload) for entry in older])
 
+    def drop_tail(self) -> None:
+        """Hold no messages any more, only the position."""
+        self._tail = None
+        self.floor = self.head
+        self.tail_bytes = 0
+
     def after(self, offset: int) -> Sequence[Entry] | None:
         """The messages after an offset; None if not all of them are in memory."""
         if offset >= self.head:

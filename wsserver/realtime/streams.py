@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -30,14 +30,15 @@ from wsserver.realtime.stream import (
     Stream,
     entry_of,
 )
+from wsserver.realtime.stream_memory import StreamMemory
 from wsserver.storage.streams import Appended, Head
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-STREAMS_LIMIT = 50_000
-TAILS_LIMIT_BYTES = 64 * 1024 * 1024
-"""What is held in memory of streams in use; the longest unused go first."""
+FILLS_AT_ONCE = 8
+"""Streams whose messages are being read at the same time. When thousands come back to as many
+streams, those who are read first are answered before memory is needed for the next ones."""
 ATTEMPTS = 20
 """How often what is missing is read anew while more arrives, before giving up."""
 
@@ -87,14 +88,14 @@ class Streams:
         self._publish = publish
         self._clock = clock
         self.replay_limit = replay_limit
-        self._streams: OrderedDict[str, Stream] = OrderedDict()
-        self._tail_bytes = 0
+        self._memory = StreamMemory(replay_limit, self._outdate)
         self._catalogue = Catalogue()
         self._queue = AppendQueue(store, self._announce, clock, tasks)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
+        self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
         self._asked: dict[str, object] = {}
-        """Streams whose heads are being read; one that is forgotten meanwhile is taken out."""
+        """Streams whose heads are being read; one of which memory changes is taken out."""
         self.on_unreached: Callable[[Publication], None] = _pass_over
         """Called with each message that nobody was there for."""
         self.kept = 0
@@ -127,16 +128,12 @@ class Streams:
             expires_at=draft.expires_at,
         )
         audience = draft.audience if draft.audience != Audience() else None
-        stream = self._streams.get(place.stream)
+        stream = self._memory.peek(place.stream)
         if stream is None or (stream.epoch, stream.head) != (place.epoch, place.offset - 1):
             # What does not go on where memory ends is never taken for the next one.
-            self._forget(place.stream)
-            stream = self._remember(place.stream, place.epoch, place.offset - 1)
-        before = stream.tail_bytes
-        stream.published(Entry(place.offset, payload, draft.expires_at, draft.has_ttl, audience))
-        self._tail_bytes += stream.tail_bytes - before
-        self._streams.move_to_end(place.stream)
-        self._shrink()
+            stream = self._memory.remember(place.stream, place.epoch, place.offset - 1)
+        entry = Entry(place.offset, payload, draft.expires_at, draft.has_ttl, audience)
+        self._memory.published(stream, entry)
         self.kept += 1
         try:
             receipt = await self._publish(publication)
@@ -155,7 +152,7 @@ class Streams:
 
     def peek(self, name: str) -> Stream | None:
         """A stream, if it is in memory."""
-        return self._streams.get(name)
+        return self._memory.peek(name)
 
     async def open(self, name: str) -> Stream:
         """A stream, exact as of the moment in which this returns.
@@ -164,12 +161,11 @@ class Streams:
         under way, its being published is waited for. Raises ``StorageUnavailable``.
         """
         while True:
-            stream = self._streams.get(name)
+            stream = self._memory.use(name)
             if stream is not None:
-                self._streams.move_to_end(name)
                 return stream
             if self._catalogue.lacks(name):
-                return self._remember(name, self._catalogue.epoch, 0)
+                return self._memory.remember(name, self._catalogue.epoch, 0)
             if self._queue.has(name):
                 await self._queue.progress()
             else:
@@ -182,36 +178,17 @@ class Streams:
             head = await self._store.head(name)
         finally:
             is_current = self._asked.pop(name, None) is asked
-        if is_current and name not in self._streams and not self._queue.has(name):
-            self._remember(name, head.epoch, head.offset)
+        if is_current and not self._queue.has(name):
+            self._memory.remember(name, head.epoch, head.offset)
 
-    def _remember(self, name: str, epoch: str, head: int) -> Stream:
-        stream = self._streams[name] = Stream(name, epoch, head, self.replay_limit)
-        self._shrink()
-        return stream
-
-    def _forget(self, name: str) -> None:
+    def _outdate(self, name: str) -> None:
         self._asked.pop(name, None)
-        stream = self._streams.pop(name, None)
-        if stream is not None:
-            self._tail_bytes -= stream.tail_bytes
-
-    def _shrink(self) -> None:
-        """Forget what was unused for longest; it is read again when it is needed.
-
-        The one used last stays, whatever its size: somebody is about to read it.
-        """
-        while len(self._streams) > 1 and (
-            len(self._streams) > STREAMS_LIMIT or self._tail_bytes > TAILS_LIMIT_BYTES
-        ):
-            self._forget(next(iter(self._streams)))
 
     def forget_all(self, epoch: str) -> None:
         """Read positions anew: storage has given streams without messages another epoch."""
         self._catalogue.epoch = epoch
         self._asked.clear()
-        self._streams.clear()
-        self._tail_bytes = 0
+        self._memory.clear()
 
     # Giving again
 
@@ -219,12 +196,11 @@ class Streams:
         self, name: str, since: Position | None, claims: Claims, budget: int
     ) -> Recovery | None:
         """``recover`` for one stream, where memory is enough for it; otherwise None."""
-        stream = self._streams.get(name)
+        stream = self._memory.use(name)
         if stream is None:
             if since is None and self._catalogue.lacks(name):
                 return Recovery(self._catalogue.epoch, 0, [], None)
             return None
-        self._streams.move_to_end(name)
         if since is None:
             return Recovery(stream.epoch, stream.head, [], None)
         reason = stream.refusal(since, self.replay_limit)
@@ -250,9 +226,6 @@ class Streams:
                 return recoveries
             left = budget
             for name in missing:
-                if name in refused:
-                    await self.open(name)  # for its position, which is given with the refusal
-                    continue
                 since = wanted[name]
                 reason = await self._bring_in(name, since)
                 recovery = self.recover_now(name, since, claims, left)
@@ -276,7 +249,7 @@ class Streams:
         recoveries: dict[str, Recovery] = {}
         missing: list[str] = []
         for name, since in wanted.items():
-            stream = self._streams.get(name)
+            stream = self._memory.peek(name)
             if stream is not None and name in refused:
                 recoveries[name] = stream.failed(refused[name])
                 continue
@@ -302,22 +275,19 @@ class Streams:
 
     async def _fill(self, stream: Stream, after: int) -> _Filled:
         """Read what memory lacks of the messages after an offset."""
-        until = stream.floor
-        now = self._clock.wall()
-        kept = await self._store.read(stream.name, after, until, now, self.replay_limit)
-        # Asked afterwards: what retention took meanwhile must not go unnoticed.
-        head = await self._store.head(stream.name)
+        async with self._filling:
+            until = stream.floor
+            now = self._clock.wall()
+            kept = await self._store.read(stream.name, after, until, now, self.replay_limit)
+            # Asked afterwards: what retention took meanwhile must not go unnoticed.
+            head = await self._store.head(stream.name)
         if head.epoch != stream.epoch:
-            self._forget(stream.name)
+            self._memory.forget(stream.name)
             return _Filled(after, None)
         if head.first_offset > after + 1:
             return _Filled(after, EXPIRED)
-        before = stream.tail_bytes
-        stream.prepend([entry_of(each, stream.name, stream.epoch) for each in kept], after, until)
-        if self._streams.get(stream.name) is stream:
-            self._tail_bytes += stream.tail_bytes - before
-            self._streams.move_to_end(stream.name)
-            self._shrink()
+        entries = [entry_of(each, stream.name, stream.epoch) for each in kept]
+        self._memory.prepend(stream, entries, after, until)
         return _Filled(after, None)
 
     async def history(
@@ -349,8 +319,8 @@ class Streams:
         return {
             "kept": self.kept,
             "waiting": len(self._queue),
-            "in_memory": len(self._streams),
-            "tail_bytes": self._tail_bytes,
+            "in_memory": len(self._memory),
+            "tail_bytes": self._memory.tail_bytes,
         }
 
 

@@ -31,8 +31,8 @@ from wsserver.realtime.roll_call import RollCall
 from wsserver.realtime.traces import Entry, Traces
 from wsserver.storage.streams import Found
 
-SLICE = 1000
-"""Connections looked at before the loop gets its turn: about a millisecond."""
+SLICE = 500
+"""Connections looked at before the loop gets its turn: about two milliseconds."""
 
 ACCOUNTED = frozenset(
     {TargetType.USER, TargetType.SESSION, TargetType.ORGANIZATION, TargetType.CONNECTION}
@@ -115,19 +115,21 @@ class Tracing:
     async def _inquire(self, message_id: str, scope: Scope, user_id: str | None) -> Inquiry | None:
         entry = self._traces.find(message_id)
         receipts: dict[str, Receipt] = {}
-        is_gone = False
+        gone_at: float | None = None
         if entry is None or entry.stream:
-            found = await self._messages.find([message_id], self._clock.wall())
-            is_gone = not found
+            now = self._clock.wall()
+            found = await self._messages.find([message_id], now)
             if entry is None and found:
                 entry = _entry_of(found[0])
+            elif entry is not None and not found:
+                gone_at = min(entry.expires_at, now)
             if found:
                 of_message = await self._receipts.of_message(message_id)
                 receipts = {receipt.user_id: receipt for receipt in of_message}
         if entry is None:
             return None
         roll = RollCall(self._hub, entry.tick)
-        return Inquiry(entry, receipts, is_gone, roll, scope, user_id)
+        return Inquiry(entry, receipts, gone_at, roll, scope, user_id)
 
     async def _recipients(self, inquiry: Inquiry) -> Recipients:
         recipients = Recipients()
@@ -191,13 +193,11 @@ class Tracing:
             elif was_connected:
                 reason = "not_joined" if entry.target.type is TargetType.SESSION else None
             recipients.add(
-                who_was_absent(
-                    entry, user_id, reason, receipts.pop(user_id, None), is_gone=inquiry.is_gone
-                )
+                who_was_absent(entry, user_id, reason, receipts.pop(user_id, None), inquiry.gone_at)
             )
         for user_id in list(filter(inquiry.concerns, receipts)):
             receipt = receipts.pop(user_id)
-            recipients.add(who_was_absent(entry, user_id, None, receipt, is_gone=inquiry.is_gone))
+            recipients.add(who_was_absent(entry, user_id, None, receipt, inquiry.gone_at))
 
     def _named(self, entry: Entry) -> Sequence[str]:
         match entry.target.type:
@@ -284,6 +284,7 @@ def _entry_of(found: Found) -> Entry:
         stream=found.stream,
         epoch=found.epoch,
         offset=found.offset,
+        expires_at=found.expires_at,
         tick=0,
         delivered_at=0.0,
     )

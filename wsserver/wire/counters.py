@@ -17,6 +17,6 @@ class Counters:
         self.frames_in = 0
         """Whole messages and control frames received."""
         self.writes = 0
-        """System calls that wrote something; fewer than frames where fan-outs were collected."""
+        """Sockets written to, each time; fewer than frames where fan-outs were collected."""
         self.slow_consumers = 0
         """Connections ended because they did not read (4002)."""

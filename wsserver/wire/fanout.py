@@ -68,6 +68,11 @@ class Fanout:
         self._round_began = 0.0
 
     @property
+    def how(self) -> str:
+        """How it writes to many sockets."""
+        return self._writer.how
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes collected for all connections together."""
         waiting = {*self._waiting, *self._flushing}

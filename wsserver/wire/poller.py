@@ -114,6 +114,11 @@ class Poller:
         return held + self._fanout.pending_bytes
 
     @property
+    def how_it_writes(self) -> str:
+        """How broadcasts are written, for the log."""
+        return self._fanout.how
+
+    @property
     def unreported_ends(self) -> int:
         """How many connections have ended without their owners having been told yet."""
         return self._carrier.unreported_ends

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from wsserver.wire.uring import Ring, open_ring
-
-log = logging.getLogger(__name__)
 
 BROKEN: Final = -1
 """In place of a number of bytes: the connection is broken."""
@@ -28,6 +25,9 @@ In no particular order."""
 class Writer(Protocol):
     """Writes to many non-blocking sockets. Not thread-safe."""
 
+    how: str
+    """In a few words, for the log."""
+
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """Write to each, without waiting for any; no descriptor may be there twice."""
         ...
@@ -38,7 +38,10 @@ class Writer(Protocol):
 
 
 class SingleWriter:
-    """A system call for each socket: works everywhere."""
+    """A system call for each socket: works everywhere. ``why``: why there is nothing better."""
+
+    def __init__(self, why: str = "as configured") -> None:
+        self.how = f"one socket at a time ({why})"
 
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """See ``Writer``."""
@@ -64,6 +67,7 @@ class RingWriter:
     """A system call for up to a thousand sockets: Linux, where it lets us."""
 
     def __init__(self, ring: Ring) -> None:
+        self.how = "many sockets at a time (io_uring)"
         self._ring = ring
         self._single = SingleWriter()
 
@@ -89,7 +93,5 @@ def best_writer() -> Writer:
     try:
         ring = open_ring()
     except OSError as error:
-        log.info("broadcasts are written to one socket at a time: io_uring: %s", error)
-        return SingleWriter()
-    log.info("broadcasts are written with io_uring")
+        return SingleWriter(f"io_uring: {error.strerror}")
     return RingWriter(ring)

@@ -1,0 +1,130 @@
+"""What publishers know: every message that they tried to publish, and where it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+_OFFSET_BITS = 38
+_SELECT = (
+    f"SELECT s.name, s.epoch, m.key & {(1 << _OFFSET_BITS) - 1}, m.message_id, m.payload, m.key"  # noqa: S608 - constants only
+    f" FROM messages m JOIN streams s ON s.id = m.key >> {_OFFSET_BITS}"
+    " WHERE s.name = ? AND m.key > (s.id << ?) + ? ORDER BY m.key"
+)
+
+
+class Place(NamedTuple):
+    """Where a message is, by the server's own word."""
+
+    message_id: str
+    stream: str
+    epoch: str
+    offset: int
+
+
+def place_of(answer: dict[str, Any]) -> Place:
+    """The place in an acknowledgement, whichever way it came."""
+    return Place(answer["message_id"], answer["stream"], answer["epoch"], answer["offset"])
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message; its key is the idempotency key, and stands in its content."""
+
+    key: str
+    stream: str
+    place: Place | None = None
+    """None: never acknowledged, so nobody knows."""
+
+
+@dataclass
+class Findings:
+    """What was wrong, in words."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[str]:
+        """Everything."""
+        return [*self.lost, *self.doubled, *self.other]
+
+
+class Journal:
+    """All entries, and what the database holds of them."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.found: dict[str, Place] = {}
+        """By key, where the database has it."""
+        self.findings = Findings()
+        self.rows = 0
+        self._checked: dict[str, int] = {}
+        self._epochs: dict[str, str] = {}
+
+    def begin(self, key: str, stream: str) -> Entry:
+        """Note that a message is about to be published."""
+        entry = self.entries[key] = Entry(key, stream)
+        return entry
+
+    def acknowledge(self, entry: Entry, place: Place) -> None:
+        """Note where the server says that it is; the same each time it is asked."""
+        if entry.place is None:
+            entry.place = place
+        elif entry.place != place:
+            self.findings.doubled.append(f"{entry.key}: {entry.place} and then {place}")
+
+    @property
+    def acknowledged(self) -> int:
+        """How many messages the server has said are kept."""
+        return sum(entry.place is not None for entry in self.entries.values())
+
+    def unknown(self) -> list[Entry]:
+        """Those that were never acknowledged."""
+        return [entry for entry in self.entries.values() if entry.place is None]
+
+    def check(self, database: Path) -> None:
+        """Compare with the file: integrity, no gap, every acknowledged message once, at its place.
+
+        To be called while nobody publishes; each call reads what came since the one before.
+        """
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+            (verdict,) = db.execute("PRAGMA integrity_check").fetchone()
+            if verdict != "ok":
+                self.findings.other.append(f"integrity_check: {verdict}")
+            names = [name for (name,) in db.execute("SELECT name FROM streams ORDER BY id")]
+            for name in names:
+                self._read(db, name)
+        for entry in self.entries.values():
+            found = self.found.get(entry.key)
+            if entry.place is not None and found != entry.place:
+                self.findings.lost.append(f"{entry.key}: {entry.place}, the file has {found}")
+
+    def _read(self, db: sqlite3.Connection, name: str) -> None:
+        """Read what is new in a stream."""
+        expected = self._checked.get(name, 0) + 1
+        for stream, epoch, offset, message_id, payload, _ in db.execute(
+            _SELECT, [name, _OFFSET_BITS, expected - 1]
+        ):
+            if offset != expected:
+                self.findings.other.append(f"{stream}: {expected} is missing before {offset}")
+            if self._epochs.setdefault(stream, epoch) != epoch:
+                self.findings.other.append(f"{stream}: epoch has changed")
+            expected = offset + 1
+            self.rows += 1
+            key = _key_in(payload)
+            if key in self.found:
+                self.findings.doubled.append(f"{key}: at {self.found[key]} and at {offset}")
+            self.found[key] = Place(message_id, stream, epoch, offset)
+        self._checked[name] = expected - 1
+
+
+def _key_in(payload: bytes) -> str:
+    push = msgspec.json.decode(payload)
+    return str(push["message"]["content"] if "message" in push else push["data"])

@@ -1,0 +1,93 @@
+"""Where messages went, would go, and what was said, asked of a real server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.operators.conftest import Run
+from tests.operators.processes import PATIENCE_S, ServerProcess
+
+
+def send(ctl: Run, *args: str) -> dict[str, Any]:
+    result = ctl("send", *args, "-o", "json")
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def test_the_story_of_a_message_from_waiting_to_read(ctl: Run, server: ServerProcess) -> None:
+    sent = send(ctl, "--user", "zoe", "--keep", "--ttl", "1h", "请回电")
+    assert (sent["stream"], sent["offset"], sent["matched"]) == ("user:zoe", 1, 0)
+    story = ctl("trace", sent["message_id"]).stdout
+    assert f"{sent['message_id']}  announcement (kept) to user zoe" in story
+    assert "kept in   user:zoe, offset 1 of epoch_" in story
+    assert "1 recipients: 1 pending" in story
+    with connect(server.websocket("/ws/chat", server.token("zoe", "user"))) as zoe:
+        while json.loads(zoe.recv(timeout=PATIENCE_S))["type"] != "announcement":
+            pass
+        zoe.send(json.dumps({"type": "read", "ref": 1, "ids": [sent["message_id"]]}))
+        while json.loads(zoe.recv(timeout=PATIENCE_S)).get("ref") != 1:
+            pass
+    lines = ctl("trace", sent["message_id"]).stdout.splitlines()
+    rows = [line.split() for line in lines if " zoe " in line and "+" in line]
+    assert rows, lines
+    assert rows[-1][-1] == "read"
+    assert all(row[1].startswith("+") and row[2] == "ms" for row in rows)
+    document = json.loads(ctl("trace", sent["message_id"], "-o", "json").stdout)
+    assert document["summary"]["read"] == 1
+
+
+def test_a_message_that_nobody_knows_of(ctl: Run) -> None:
+    result = ctl("trace", "msg_never")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not_found" in result.stderr
+
+
+def test_who_would_get_it(ctl: Run, server: ServerProcess) -> None:
+    url = server.websocket("/ws/chat/session/s7", server.token("amy", "user", sessions=["s7"]))
+    with connect(url) as amy:
+        amy.recv(timeout=PATIENCE_S)
+        amy.recv(timeout=PATIENCE_S)
+        shown = ctl("explain", "--session", "s7", "--type", "new_message")
+        row = shown.stdout.splitlines()[1].split()
+        assert (row[0], row[2]) == ("amy", "yes")
+        assert "1 connections would get it" in shown.stderr
+        shown = ctl("explain", "--broadcast", "--exclude", "amy")
+        assert "excluded" in shown.stdout
+        answer = json.loads(ctl("explain", "--user", "amy", "-o", "json").stdout)
+        assert (answer["matched"], answer["recipients"][0]["user_id"]) == (1, "amy")
+    assert "offline" in ctl("explain", "--user", "nobody").stdout
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["--user", "u", "--session", "s"], ["--user", "u", "--broadcast"]]
+)
+def test_explain_is_about_one_target(ctl: Run, args: list[str]) -> None:
+    assert ctl("explain", *args).exit_code == 2
+
+
+def test_what_was_said_in_a_session_page_by_page(ctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 6):
+        send(ctl, "--session", "s8", "--type", "new_message", f"第{number}句")
+    send(ctl, "--session", "s8", "--type", "order.shipped", "--data", '{"n": 1}', "--keep")
+    table = ctl("history", "s8").stdout
+    assert "第1句" in table
+    assert '[order.shipped] {"n": 1}' in table
+    monkeypatch.setattr("wsctl.commands.messages.PAGE", 2)
+
+    def offsets(*args: str) -> list[int]:
+        result = ctl("history", "s8", *args, "-o", "json")
+        return [message["offset"] for message in json.loads(result.stdout)]
+
+    assert offsets() == [1, 2, 3, 4, 5, 6]
+    assert offsets("--limit", "5") == [2, 3, 4, 5, 6]
+    assert offsets("--after", "1", "--limit", "3") == [2, 3, 4]
+    assert offsets("--before", "5", "--limit", "3") == [2, 3, 4]
+    assert offsets("--after", "1", "--before", "6", "--limit", "3") == [3, 4, 5]
+    nothing = ctl("history", "never")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "nothing is kept of session never" in nothing.stderr

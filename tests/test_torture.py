@@ -1,0 +1,161 @@
+"""The torture finds nothing in a short run, and would find it if there were something."""
+
+from __future__ import annotations
+
+import importlib.util
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FakeClock
+from wsserver.storage.database import Database
+from wsserver.storage.streams import Append, StreamStore
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="binds processes to cores"),
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("picows", "uvloop")),
+        reason="needs the packages of the extra bench",
+    ),
+]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.reliability", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [
+        (
+            ["--only", "kill", "--rounds", "4"],
+            ["kill: 4 times SIGKILL", "acknowledged and lost ", "stored twice"],
+        ),
+        (
+            ["--only", "jitter"],
+            ["jitter: 50 clients", "deliveries ", "connect and replay, ms, p99"],
+        ),
+        (["--only", "resume"], ["resume: 50 clients", "one session, after a restart: ms"]),
+    ],
+    ids=["kill", "jitter", "resume"],
+)
+def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> None:
+    done = run("--quick", "--seed", "7", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in [*rows, "passed"]:
+        assert row in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "--seed 7" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--only", "sleep"], ["--rounds", "0"], ["--rounds", "x"]])
+def test_what_is_no_torture_is_refused(words: list[str]) -> None:
+    assert run(*words).returncode == 2
+
+
+class TestJournal:
+    """What the torture would say of a database that has lost something."""
+
+    @staticmethod
+    async def fill(path: Path, clock: FakeClock, *keys: str) -> list[tuple[str, str, str, int]]:
+        """Keep messages as the publishers of the torture do; returns their places."""
+        database = Database(path, clock=clock)
+        await database.open()
+        batch = [
+            Append(
+                "session:s1",
+                f"msg_{number}",
+                "news",
+                b'{"data":"%b"}' % key.encode(),
+                clock.wall(),
+                clock.wall() + 86_400,
+            )
+            for number, key in enumerate(keys)
+        ]
+        answers = await StreamStore(database).append(batch)
+        await database.close()
+        return [tuple(answer[:4]) for answer in answers]
+
+    @pytest.mark.gen_test
+    async def test_a_whole_file_is_found_to_be_whole(
+        self, tmp_path: Path, clock: FakeClock
+    ) -> None:
+        from scripts.reliability.journal import Journal, Place
+
+        path = tmp_path / "wsserver.sqlite3"
+        journal = Journal()
+        for key, place in zip("ab", await self.fill(path, clock, "a", "b"), strict=True):
+            journal.acknowledge(journal.begin(key, "session:s1"), Place(*place))
+        journal.begin("c", "session:s1")  # on its way when the server was killed, and not stored
+        journal.check(path)
+        journal.check(path)
+        assert journal.findings.all == []
+        assert (journal.rows, journal.acknowledged, len(journal.unknown())) == (2, 2, 1)
+
+    @pytest.mark.gen_test
+    @pytest.mark.parametrize(
+        ("damage", "kind"),
+        [
+            ("DELETE FROM messages WHERE message_id = 'msg_2'", "lost"),
+            ("DELETE FROM messages WHERE message_id = 'msg_1'", "lost other"),
+            ("UPDATE messages SET message_id = 'msg_9' WHERE message_id = 'msg_1'", "lost"),
+            ("UPDATE messages SET payload = CAST('{\"data\":\"a\"}' AS BLOB)"
+             " WHERE message_id = 'msg_1'", "doubled lost"),
+            ("UPDATE streams SET epoch = 'epoch_other'", "lost"),
+            ("DELETE FROM messages; DELETE FROM streams", "lost"),
+        ],
+    )  # fmt: skip
+    async def test_what_is_missing_is_found_to_be_missing(
+        self, tmp_path: Path, clock: FakeClock, damage: str, kind: str
+    ) -> None:
+        from scripts.reliability.journal import Journal, Place
+
+        path = tmp_path / "wsserver.sqlite3"
+        journal = Journal()
+        for key, place in zip("abc", await self.fill(path, clock, "a", "b", "c"), strict=True):
+            journal.acknowledge(journal.begin(key, "session:s1"), Place(*place))
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(damage)
+        journal.check(path)
+        findings = journal.findings
+        found = {"lost": findings.lost, "doubled": findings.doubled, "other": findings.other}
+        assert {name for name, faults in found.items() if faults} == set(kind.split())
+
+    def test_two_answers_to_one_key_are_found(self) -> None:
+        from scripts.reliability.journal import Journal, Place
+
+        journal = Journal()
+        entry = journal.begin("a", "session:s1")
+        for offset in (1, 1, 2):
+            journal.acknowledge(entry, Place("msg_1", "session:s1", "epoch_1", offset))
+        assert len(journal.findings.doubled) == 1
+
+
+def test_a_limit_that_is_passed_is_shown_and_decides() -> None:
+    from scripts.reliability.report import Verdict, percentile
+
+    verdict = Verdict("kill: once")
+    verdict.figure("messages published", 12_345)
+    verdict.limit("acknowledged and lost", 0, 0)
+    assert verdict.is_good
+    assert verdict.text().splitlines()[-1] == "  passed"
+    verdict.limit("ready after, ms", 3001, 3000)
+    assert not verdict.is_good
+    lines = verdict.text().splitlines()
+    assert "12,345" in lines[1]
+    assert lines[3].endswith("3,001   at most 3,000   NOT KEPT")
+    assert lines[-1] == "  FAILED"
+    assert [percentile([4, 1, 3, 2], share) for share in (0, 50, 99)] == [1, 3, 4]
+    assert percentile([], 50) == 0

@@ -1,0 +1,247 @@
+"""``wsctl trace``, ``explain``, ``history``: where messages went or would go, and what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from wsctl.client import member, path_part
+from wsctl.environment import Environment, pass_environment
+from wsctl.output import Column, to_json
+from wsctl.shape import command
+from wsctl.times import clock_time, epoch
+
+PAGE = 1000
+"""Messages that the API gives at once."""
+
+_TIMELINE = [
+    Column("TIME", "at", clock_time),
+    Column("AFTER", "after", right=True),
+    Column("USER", "user_id"),
+    Column("CONNECTION", "connection_id", is_detail=True),
+    Column("WHAT", "what"),
+]
+_EXPLANATION = [
+    Column("USER", "user_id"),
+    Column("CONNECTION", "connection_id", is_detail=True),
+    Column("WOULD GET IT", "gets"),
+    Column("WHY NOT", "reason"),
+]
+_HISTORY = [
+    Column("OFFSET", "offset", str, right=True),
+    Column("TIME", "timestamp", clock_time),
+    Column("FROM", "sender"),
+    Column("MESSAGE", "text"),
+]
+
+
+@command(
+    """
+    wsctl trace msg_01hk153x00h9v3t7n2c4d
+    wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
+    """
+)
+@click.argument("message_id")
+@pass_environment
+def trace(environment: Environment, message_id: str) -> None:
+    """Tell where a message went, and what became of it.
+
+    Live messages are remembered for some minutes (trace_retention_s), kept ones for as long as
+    they are kept.
+    """
+    document = environment.client.get(f"/messages/{path_part(message_id)}")
+    output = environment.output
+    if not output.is_table:
+        output.record(document)
+        return
+    output.line(_headline(document), bold=True)
+    output.line(f"accepted  {_when(document.get('accepted_at'))}{_from(document)}")
+    if document.get("stream"):
+        output.line(
+            f"kept in   {document['stream']}, offset {document['offset']} of {document['epoch']}"
+        )
+    output.rows(_TIMELINE, _timeline(document), empty="nobody was meant")
+    output.line(_summary(document))
+
+
+def _headline(document: Mapping[str, Any]) -> str:
+    target = document.get("target") or {}
+    where = f"{target.get('type')} {target.get('id')}" if target.get("id") else "everybody"
+    return f"{document['message_id']}  {document.get('type')} ({document.get('class')}) to {where}"
+
+
+def _from(document: Mapping[str, Any]) -> str:
+    origin = document.get("accepted_from")
+    if not isinstance(origin, dict):
+        return ""
+    who = origin.get("user_id") or "the server itself"
+    role = f" ({origin['role']})" if origin.get("role") else ""
+    via = f" by {origin['via']}" if origin.get("via") else ""
+    id_ = f", {origin['id']}" if origin.get("id") else ""
+    return f"  from {who}{role}{via}{id_}"
+
+
+def _when(value: Any) -> str:
+    return str(value) if value else "?"
+
+
+def _timeline(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row for each thing that happened, in its order; what has no time stands at the end."""
+    accepted = epoch(document.get("accepted_at"))
+    rows: list[dict[str, Any]] = []
+    for recipient in member(document, "recipients", list):
+        who = {key: recipient.get(key) for key in ("user_id", "connection_id")}
+        steps = recipient.get("history") or [{"state": recipient.get("state")}]
+        for step in steps:
+            is_last = step is steps[-1]
+            reason = recipient.get("reason") if is_last else None
+            what = f"{step['state']}: {reason}" if reason else str(step["state"])
+            rows.append({**who, "at": step.get("at"), "what": what})
+    for row in rows:
+        at = epoch(row["at"])
+        row["after"] = "" if at is None or accepted is None else _after(at - accepted)
+    return sorted(rows, key=lambda row: (row["at"] is None, row["at"] or ""))
+
+
+def _after(seconds: float) -> str:
+    return f"+{seconds * 1000:.0f} ms" if seconds < 10 else f"+{seconds:.0f} s"
+
+
+def _summary(document: Mapping[str, Any]) -> str:
+    summary = {**(document.get("summary") or {})}
+    total = summary.pop("total", len(document.get("recipients") or ()))
+    parts = [f"{count} {state}" for state, count in summary.items() if count]
+    more = "; more than are shown" if document.get("truncated") else ""
+    return f"{total} recipients" + (f": {', '.join(parts)}" if parts else "") + more
+
+
+@command(
+    """
+    wsctl explain --user u1
+    wsctl explain --session s1 --type new_message
+    wsctl explain --broadcast --exclude u2
+    wsctl explain --organization org_123 -o json
+    """
+)
+@click.option("--user", metavar="U", help="A message to this user.")
+@click.option("--session", metavar="S", help="A message to this session.")
+@click.option("--organization", metavar="O", help="A message to this organization.")
+@click.option("--role", metavar="R", help="A message to this role.")
+@click.option("--broadcast", is_flag=True, help="A message to everybody.")
+@click.option("--type", "type_", metavar="T", default="announcement", help="Type of the push.")
+@click.option("--exclude", multiple=True, metavar="U", help="Leave this user out; repeatable.")
+@pass_environment
+def explain(
+    environment: Environment,
+    /,
+    broadcast: bool,
+    type_: str,
+    exclude: tuple[str, ...],
+    **targets: str | None,
+) -> None:
+    """Say who would get a message; sends nothing.
+
+    And who of those meant would not, and why.
+    """
+    named: dict[str, str | None] = {kind: id_ for kind, id_ in targets.items() if id_ is not None}
+    if broadcast:
+        named["broadcast"] = None
+    if len(named) != 1:
+        raise click.UsageError(
+            "Give exactly one of --user, --session, --organization, --role and --broadcast."
+        )
+    ((kind, id_),) = named.items()
+    body: dict[str, Any] = {
+        "target": {"type": kind} if id_ is None else {"type": kind, "id": id_},
+        "type": type_,
+    }
+    if type_ == "new_message":
+        body["content"] = ""
+    if exclude:
+        body["exclude_users"] = list(exclude)
+    answer = environment.client.post("/messages/explain", body)
+    output = environment.output
+    if output.format == "json":
+        output.record(answer)
+        return
+    rows = [{**each, "gets": True} for each in member(answer, "recipients", list)]
+    rows += [
+        {**each, "gets": "later" if each.get("will_be_kept") else False}
+        for each in member(answer, "excluded", list)
+    ]
+    output.rows(_EXPLANATION, rows, empty="nobody is meant")
+    if output.is_table:
+        more = "; not all are listed" if answer.get("truncated") else ""
+        output.note(f"{answer['matched']} connections would get it{more}")
+
+
+@command(
+    """
+    wsctl history s1
+    wsctl history s1 --limit 20 --before 400
+    wsctl history s1 --after 17 -o json
+    """
+)
+@click.argument("session")
+@click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
+@click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most N. Default: 50."
+)
+@pass_environment
+def history(
+    environment: Environment, session: str, before: int | None, after: int | None, limit: int
+) -> None:
+    """Show what is kept of a session.
+
+    The last messages, oldest first; or those before or after an offset.
+    """
+    messages = _pages(environment, session, before, after, limit)
+    output = environment.output
+    if output.format == "json":
+        output.data(to_json(messages, indent=2) + "\n")
+        return
+    rows = [_said(message) for message in messages] if output.is_table else messages
+    output.rows(_HISTORY, rows, empty=f"nothing is kept of session {session}")
+
+
+def _pages(
+    environment: Environment, session: str, before: int | None, after: int | None, limit: int
+) -> list[dict[str, Any]]:
+    """The messages, as many as wanted, from as many pages as it takes; ascending."""
+    path = f"/sessions/{path_part(session)}/history"
+    forward = after is not None and before is None
+    found: list[dict[str, Any]] = []
+    while len(found) < limit:
+        size = min(PAGE, limit - len(found))
+        page = environment.client.get(path, {"before": before, "after": after, "limit": size})
+        messages: Sequence[dict[str, Any]] = member(page, "messages", list)
+        if forward:
+            found += messages
+        else:
+            found[:0] = messages
+        if not messages or not page.get("has_more"):
+            break
+        if forward:
+            after = messages[-1]["offset"]
+        else:
+            before = messages[0]["offset"]
+    return found
+
+
+def _said(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A push of a stream as a line for people."""
+    said = message.get("message")
+    if not isinstance(said, dict):
+        text = f"[{message.get('type')}] {to_json(message.get('data'))}"
+        return {**message, "sender": "", "text": text}
+    sender = said.get("sender") or {}
+    content = said.get("content")
+    return {
+        "offset": message.get("offset"),
+        "timestamp": message.get("timestamp"),
+        "sender": sender.get("username") or sender.get("user_id"),
+        "text": content if isinstance(content, str) else to_json(content),
+    }

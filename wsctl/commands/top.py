@@ -1,0 +1,61 @@
+"""``wsctl top``: the server live, on the whole screen."""
+
+from __future__ import annotations
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import BadUsage
+from wsctl.shape import command
+from wsctl.times import Duration
+
+# No messages and no typing: on a busy server they would be a flood that nobody can read.
+QUIET_EVENTS = ("user_*", "session_*", "notification_*", "alert_*")
+_SHORTEST_S, _LONGEST_S = 0.25, 60.0
+
+
+@command(
+    """
+    wsctl top
+    wsctl top --interval 250ms
+    wsctl top --events 'alert_*' --events 'order.*'
+    """
+)
+@click.option(
+    "--interval",
+    type=Duration(),
+    default="1s",
+    show_default=True,
+    metavar="AGE",
+    help="How often the figures change: 250ms to 60s.",
+)
+@click.option(
+    "--events",
+    multiple=True,
+    metavar="GLOB",
+    help=f"Events to show; repeatable; '*': all, messages too. Default: {', '.join(QUIET_EVENTS)}.",
+)
+@pass_environment
+def top(environment: Environment, interval: float, events: tuple[str, ...]) -> None:
+    """Watch the server live, on the whole screen.
+
+    Figures over time, latencies, queues, the busiest sessions and users, events.
+
+    Keys: q quit, p pause, s sort, / filter, Tab and arrows between and within the panes, z zoom,
+    ? help. It waits for a server that goes away and says so.
+
+    Needs the permission monitor; the lists also connections:read.
+    """
+    from wsctl.top.run import has_terminal, run
+
+    output = environment.output
+    if not output.is_table or not has_terminal():
+        raise BadUsage("top needs a whole terminal; elsewhere use: wsctl stats --watch")
+    if not _SHORTEST_S <= interval <= _LONGEST_S:
+        raise click.UsageError("--interval must be between 250ms and 60s.")
+    run(
+        environment.target,
+        events=events or QUIET_EVENTS,
+        interval_s=interval,
+        has_colour=output.has_colour,
+    )

@@ -1,0 +1,127 @@
+"""The lower part of the screen: sessions, users and events, each in a pane of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from wsctl.output import plain
+from wsctl.pushes import Push, colour_of, fields_of, name_of
+from wsctl.text import printable
+from wsctl.times import clock_time
+from wsctl.top.model import Row, State
+from wsctl.top.view import View, events_of, rows_of
+
+_LONG = ("connection_id", "message_id")
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    value: Callable[[Row], str]
+    width: int
+    """Cells that it takes; of a stretching column, the fewest with which it is shown."""
+    share: int = 0
+    """Its part of what is left over; 0: it does not stretch, and stands to the right."""
+
+
+def _rate(row: Row) -> str:
+    return plain(row.messages_per_s) if row.messages_per_s else "-"
+
+
+def _connections(row: Row) -> str:
+    return "-" if row.connections is None else plain(row.connections)
+
+
+_COLUMNS = {
+    "sessions": (
+        _Column("SESSION", lambda row: row.id, 10, 2),
+        _Column("WHO", lambda row: row.name, 14, 3),
+        _Column("MSG/S", _rate, 7),
+        _Column("CONN", _connections, 5),
+    ),
+    "users": (
+        _Column("USER", lambda row: row.id, 8, 1),
+        _Column("NAME", lambda row: row.name, 8, 1),
+        _Column("MSG/S", _rate, 7),
+        _Column("CONN", _connections, 5),
+    ),
+}
+
+
+def pane_lines(state: State, view: View, pane: str, width: int, height: int) -> list[Text]:
+    """A title and the rows, ``height`` lines in all; which pane has the keys is told by a ▶."""
+    make = _events if pane == "events" else _table
+    title, lines = make(state, view, pane, width)
+    first = 1 if pane != "events" else 0  # the heads of the columns stay
+    room = max(0, height - 1 - first)
+    rows = lines[first:]
+    start = min(view.scroll[pane], max(0, len(rows) - room))
+    hidden = len(rows) - room
+    if hidden > 0:
+        title += f" · {start + 1}-{start + room} of {len(rows)}"
+    has_keys = view.pane == pane
+    head = Text(f"{'▶' if has_keys else ' '}{title}", style="bold reverse" if has_keys else "bold")
+    found = [head, *lines[:first], *rows[start : start + room]]
+    return [*found, *(Text() for _ in range(height - len(found)))][:height]
+
+
+def _events(state: State, view: View, _: str, __: int) -> tuple[str, list[Text]]:
+    missed = f" · {state.missed_events:,} came too fast" if state.missed_events else ""
+    return f"events{missed}", [_event(push) for push in events_of(state, view)] or [
+        Text(" none so far", style="dim")
+    ]
+
+
+def _event(push: Push) -> Text:
+    event = push.get("event")
+    moment = push.get("timestamp") or (event.get("timestamp") if isinstance(event, dict) else "")
+    line = Text()
+    line.append(f" {clock_time(moment)} ", style="dim")
+    line.append(f"{printable(name_of(push)):<22}", style=colour_of(push) or "default")
+    # Long ids last: a line has room for the others.
+    for name, value in sorted(fields_of(push), key=lambda field: field[0] in _LONG):
+        line.append(f" {printable(name)}=", style="dim")
+        line.append(printable(value))
+    return line
+
+
+def _table(state: State, view: View, pane: str, width: int) -> tuple[str, list[Text]]:
+    rows = rows_of(state, view, pane)
+    widths = _widths(_COLUMNS[pane], width - 1)
+    total = state.stats.get("active_sessions" if pane == "sessions" else "active_users")
+    title = pane
+    if isinstance(total, int) and total > len(rows) and not view.filter:
+        title += f" · {len(rows)} of {total:,}"
+    lines = [_line([column.title for column, _ in widths], widths, "dim")]
+    lines += [_line([printable(column.value(row)) for column, _ in widths], widths) for row in rows]
+    if not rows:
+        lines.append(Text(f" {state.refusal or 'none'}", style="dim"))
+    return title, lines
+
+
+def _line(cells: Sequence[str], widths: Sequence[tuple[_Column, int]], style: str = "") -> Text:
+    line = Text(" ", style=style)
+    for cell, (column, width) in zip(cells, widths, strict=True):
+        part = Text(cell)
+        part.truncate(width - 1, overflow="ellipsis", pad=column.share > 0)
+        if column.share == 0:
+            part.pad_left(width - 1 - part.cell_len)
+        line.append_text(part)
+        line.append(" ")
+    return line
+
+
+def _widths(columns: Sequence[_Column], width: int) -> list[tuple[_Column, int]]:
+    """The columns that fit, each with its cells: the last stretching one goes first."""
+    chosen = list(columns)
+    while True:
+        spare = width - sum(column.width for column in chosen)
+        stretching = [column for column in chosen if column.share]
+        if spare >= 0 or len(stretching) < 2:
+            break
+        chosen.remove(stretching[-1])
+    shares = sum(column.share for column in stretching) or 1
+    return [(column, column.width + max(0, spare) * column.share // shares) for column in chosen]

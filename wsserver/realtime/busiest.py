@@ -1,0 +1,114 @@
+"""Who has sent the most messages lately, and in which sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from heapq import nlargest
+from operator import itemgetter
+from typing import Any
+
+from wsserver.clock import Clock
+
+HALF_S = 5.0
+"""The window is two halves, the older of which goes as a whole: 5 to 10 s are looked back on."""
+LARGEST_HALF = 5000
+"""Users (or sessions) counted in half a window; whoever comes later is not, until the next half."""
+SHOWN = 50
+KEPT_S = 1.0
+"""So long a view is given again: looking through 20,000 counts takes milliseconds."""
+
+
+class _Half:
+    """The counts of five seconds."""
+
+    __slots__ = ("names", "sessions", "since", "users")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.users: dict[str, int] = {}
+        self.sessions: dict[str, int] = {}
+        self.names: dict[str, str | None] = {}
+
+
+class Busiest:
+    """Counts the messages of clients by user and by session over the last few seconds.
+
+    Bounded: at most 5,000 users and as many sessions in each half of the window. ``note`` is an
+    event handler for ``message_received``; only while a monitor is connected does it hear any.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._old = self._new = _Half(0.0)
+        self._view: dict[str, Any] = {}
+        self._viewed_at = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew: what was counted last time somebody looked is long past."""
+        now = self._clock.monotonic()
+        self._old, self._new = _Half(now), _Half(now)
+        self._viewed_at = now - KEPT_S
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Count a ``message_received``."""
+        self._turn()
+        new, user_id = self._new, event["user_id"]
+        if _count(new.users, user_id):
+            new.names[user_id] = event["message"]["sender"]["username"]
+        _count(new.sessions, event["session_id"])
+
+    def view(self) -> dict[str, Any]:
+        """The 50 busiest users and sessions, the busiest first; at most a second old.
+
+        ``users``: [{``user_id``, ``username``, ``messages_per_s``}], ``sessions``:
+        [{``session_id``, ``messages_per_s``}].
+        """
+        now = self._clock.monotonic()
+        if now - self._viewed_at >= KEPT_S:
+            self._view, self._viewed_at = self._look(now), now
+        return self._view
+
+    def _look(self, now: float) -> dict[str, Any]:
+        self._turn()
+        old, new = self._old, self._new
+        elapsed = max(now - old.since, 1.0)
+        return {
+            "users": [
+                {
+                    "user_id": id_,
+                    "username": new.names.get(id_) or old.names.get(id_),
+                    "messages_per_s": rate,
+                }
+                for id_, rate in _largest(old.users, new.users, elapsed)
+            ],
+            "sessions": [
+                {"session_id": id_, "messages_per_s": rate}
+                for id_, rate in _largest(old.sessions, new.sessions, elapsed)
+            ],
+        }
+
+    def _turn(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._new.since >= HALF_S:
+            # After a pause the newer half is too old as well.
+            is_recent = now - self._new.since < 2 * HALF_S
+            self._old = self._new if is_recent else _Half(now - HALF_S)
+            self._new = _Half(now)
+
+
+def _count(counts: dict[str, int], name: str) -> bool:
+    if name not in counts and len(counts) >= LARGEST_HALF:
+        return False
+    counts[name] = counts.get(name, 0) + 1
+    return True
+
+
+def _largest(
+    old: Mapping[str, int], new: Mapping[str, int], elapsed_s: float
+) -> list[tuple[str, float]]:
+    totals = dict(old)
+    for name, count in new.items():
+        totals[name] = totals.get(name, 0) + count
+    largest = nlargest(SHOWN, totals.items(), key=itemgetter(1))
+    return [(name, round(count / elapsed_s, 3)) for name, count in largest]
