@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -321,11 +322,42 @@ def test_the_route_table_is_the_one_served() -> None:
     assert shown == real
 
 
+def test_the_template_table_is_the_one_in_force() -> None:
+    from wsserver.notifications.parameters import PARAMETERS, known, required
+
+    shown = {
+        row[0]: set(row[1].split(", ")) for row in table("docs/notifications.rst", "templates")
+    }
+    assert shown == {
+        template: {name if name in required(template) else f"{name}?" for name in known(template)}
+        for template in PARAMETERS
+    }
+
+
 def test_the_close_codes_are_all_there() -> None:
     from wsserver.protocol.close_codes import CloseCode
 
     text = parse("docs/protocol.rst")[0].astext()
     assert [int(code) for code in CloseCode if str(int(code)) not in text] == []
+
+
+# Webhooks
+
+
+def test_the_receiver_of_the_documents_knows_a_genuine_webhook() -> None:
+    from wsserver.notifications.signing import sign
+
+    (example,) = [each for each in blocks("docs/webhooks.rst") if "def is_genuine" in each.text]
+    names: dict[str, Any] = {}
+    exec(example.text, names)
+    now = int(time.time())
+    body = b'{"name": "user_connected"}'
+    assert names["is_genuine"](sign(body, "s", now), body, "s")
+    assert not names["is_genuine"](sign(body, "s", now), body + b" ", "s")
+    assert not names["is_genuine"](sign(body, "other", now), body, "s")
+    assert not names["is_genuine"](sign(body, "s", now - 301), body, "s")
+    for header in ("", "t=x,v1=y", "v1=y", f"t={now}"):
+        assert not names["is_genuine"](header, body, "s")
 
 
 # Plugins and embedding

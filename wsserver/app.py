@@ -10,7 +10,8 @@ from tornado.web import Application
 
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.clock import Clock
-from wsserver.config import Settings, secret_bytes
+from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
+from wsserver.config.channels import push_reach
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -18,6 +19,14 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
+from wsserver.notifications.assembly import Notifications, NotificationSettings
+from wsserver.notifications.channels.base import Channel
+from wsserver.notifications.channels.websocket import WebSocketChannel
+from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.service import NotificationService
+from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.outlets import channels_of, webhooks_of
+from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
 from wsserver.realtime.arrivals import Arrivals
@@ -44,14 +53,18 @@ from wsserver.realtime.traces import Traces
 from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
+from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
 from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
 from wsserver.storage.upkeep import Upkeep
+from wsserver.storage.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -71,6 +84,7 @@ class System:
     tickets: Tickets
     verifier: TokenVerifier
     hosts: Hosts
+    notifications: NotificationService
 
     @property
     def manager(self) -> WebSocketManager:
@@ -82,7 +96,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     """Wire the whole system together; nothing runs before ``service.start()``.
 
     To be called on the event loop that will serve it. Raises ``ValueError`` for keys or
-    permissions that cannot be used; ``load_settings`` has found such faults already.
+    permissions that cannot be used, ``ConfigFaults`` for templates; the start of the program has
+    found such faults already.
     """
     clock = clock or Clock()
     tasks = Tasks()
@@ -110,7 +125,11 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         snapshots,
         idempotency,
         audit,
+        NotificationStore(database),
+        KnownUserStore(database),
+        WebhookOutbox(database),
         snapshot_retention_days=settings.snapshot_retention_days,
+        notification_retention_days=settings.notification_retention_days,
     )
     revocation_store = RevocationStore(database)
     members = Members(MemberStore(database))
@@ -170,6 +189,36 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     router.inboxes = deliveries.inboxes
     manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
+    # What reaches people also when they are not connected
+    contacts = ContactStore(database)
+    channels: dict[ChannelName, Channel] = {
+        "websocket": WebSocketChannel(router, clock),
+        **channels_of(settings, contacts, clock),
+    }
+    notifications = Notifications(
+        channels=channels,
+        contacts=contacts,
+        templates=templates_of(settings),
+        settings=NotificationSettings(
+            retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
+            digest=DigestRule(settings.digest_limit, settings.digest_window_s),
+            locale=settings.default_locale,
+            inbox_retention_s=settings.inbox_retention_s,
+            reach=push_reach(settings),
+        ),
+        manager=manager,
+        members=members,
+        permissions=permissions,
+        audit=audit,
+        database=database,
+        clock=clock,
+        tasks=tasks,
+    )
+    deliveries.receipts.notified = notifications.acknowledgements
+    statistics.add_source("notifications", notifications.figures.view)
+    webhooks = webhooks_of(settings, WebhookOutbox(database), clock)
+    webhooks.listen(manager.events)
+
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
     publishing = Publishing(hub, router, permissions, members, audit, clock)
@@ -201,6 +250,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             streams=streams,
             store=store,
             deliveries=deliveries,
+            notifications=notifications,
+            webhooks=webhooks,
             manager=manager,
             traces=traces,
             members=members,
@@ -228,12 +279,24 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=publishing,
         administration=administration,
         tracing=tracing,
+        desk=notifications.desk,
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,
         health=service.health,
     )
-    return System(service, make_application(context), tickets, verifier, hosts)
+    return System(
+        service, make_application(context), tickets, verifier, hosts, notifications.service
+    )
+
+
+def templates_of(settings: Settings) -> Templates:
+    """The texts of notifications; raises ``ConfigFaults`` for files that cannot be used."""
+    try:
+        return load_templates(settings.templates_dir)
+    except TemplateFaults as found:
+        faults = [Fault("templates_dir", "start", fault) for fault in found.faults]
+        raise ConfigFaults(faults) from None
 
 
 def key_source(settings: Settings, clock: Clock) -> KeySource:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tornado.netutil import bind_sockets
 
-from wsserver.app import System, build
+from wsserver.app import System, build, templates_of
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.development import first_steps
 from wsserver.errors import WsServerError
@@ -85,6 +85,8 @@ def _prepare(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
     sockets: list[socket.socket] = []
     with _collecting(faults):
         plugins = load_plugins(settings.plugins)
+    with _collecting(faults):
+        templates_of(settings)
     with _collecting(faults):
         sockets = _bind(settings)
     if faults:  # else the start looks at the database

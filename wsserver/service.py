@@ -14,6 +14,8 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
+from wsserver.notifications.assembly import Notifications
+from wsserver.notifications.webhooks import Webhooks
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.deliveries import Deliveries
@@ -54,6 +56,8 @@ class Parts:
     streams: Streams
     store: StreamStore
     deliveries: Deliveries
+    notifications: Notifications
+    webhooks: Webhooks
     manager: WebSocketManager
     traces: Traces
     members: Members
@@ -128,6 +132,8 @@ class Service:
         await parts.members.load()
         await parts.streams.load()
         await parts.broker.start()
+        await parts.notifications.start()
+        await parts.webhooks.start()
 
     def _begin(self) -> None:
         log.info("broadcasts are written to %s", self.poller.how_it_writes)
@@ -137,6 +143,9 @@ class Service:
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("inboxes", TICK_S, self._parts.deliveries.inboxes.advance),
             ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
+            ("known users", 1.0, self._parts.notifications.directory.flush),
+            ("expiry", 1.0, self._parts.notifications.queue.expire),
+            ("leases", 10.0, self._parts.notifications.queue.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
@@ -158,9 +167,15 @@ class Service:
     async def stop(self) -> None:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
+        await self._parts.notifications.stop()
         await self._parts.streams.finish()
         await self._parts.deliveries.receipts.settle()
+        try:
+            await self._parts.notifications.settle()
+        except WsServerError as error:
+            log.warning("who has connected last not stored: %s", error)
         await self.tasks.cancel()
+        await self._parts.webhooks.stop()
         await self._parts.broker.stop()
         await self._parts.keys.close()
         try:
@@ -191,6 +206,8 @@ class Service:
                 "window_s": self._alert.window_s,
             },
         }
+        if self.settings.webhook_urls:
+            checks["webhooks"] = parts.webhooks.health()
         status = "ok" if all(check["ok"] for check in checks.values()) else "degraded"
         return {"status": "draining" if manager.is_draining else status, "checks": checks}
 

@@ -21,6 +21,8 @@ RELEASED = {
     "m0006_audit_by_outcome",
     "m0007_streams",
     "m0008_receipts",
+    "m0009_notifications",
+    "m0020_webhook_outbox",
 }
 
 

@@ -56,12 +56,22 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
     await fill(database, clock.wall())
     await database.close()
     size = path.stat().st_size
-    done = await prune(path, clock, snapshot_retention_days=1, stream_limit=4, vacuum=vacuum)
+    done = await prune(
+        path,
+        clock,
+        snapshot_retention_days=1,
+        notification_retention_days=1,
+        stream_limit=4,
+        vacuum=vacuum,
+    )
     assert done.deleted == {
         "snapshots": 2,
         "snapshot_hours": 0,
         "idempotency": 1,
         "audit": 1000,
+        "deliveries": 0,
+        "known_users": 0,
+        "webhook_outbox": 0,
         "messages": 2 + 3 + 1,
         "dedup": 0,
         "streams": 1,
@@ -82,7 +92,14 @@ async def test_beside_a_server_nothing_is_done(
 ) -> None:
     await fill(database, clock.wall())
     with pytest.raises(DatabaseInUse):
-        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=True)
+        await prune(
+            path,
+            clock,
+            snapshot_retention_days=1,
+            notification_retention_days=1,
+            stream_limit=1000,
+            vacuum=True,
+        )
     assert (await AuditLog(database).page(10)).total == 1001
 
 
@@ -95,7 +112,14 @@ async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
     server = make_database()
     await server.open()
     with pytest.raises(DatabaseInUse):
-        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=True)
+        await prune(
+            path,
+            clock,
+            snapshot_retention_days=1,
+            notification_retention_days=1,
+            stream_limit=1000,
+            vacuum=True,
+        )
 
 
 class Untaken(Database):
@@ -114,12 +138,21 @@ async def test_a_disk_without_room_for_a_second_file_is_full(
     before = path.stat().st_size
     monkeypatch.setattr(pruning, "free_bytes", lambda folder: 10)
     with pytest.raises(StorageFull, match="10 bytes free"):
-        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000, vacuum=True)
+        await prune(
+            path,
+            clock,
+            snapshot_retention_days=1,
+            notification_retention_days=1,
+            stream_limit=1000,
+            vacuum=True,
+        )
     assert path.stat().st_size == before
 
 
 @pytest.mark.gen_test
 async def test_no_database_is_made(path: Path, clock: FakeClock) -> None:
     with pytest.raises(DatabaseFault, match="there is no database"):
-        await prune(path, clock, snapshot_retention_days=1, stream_limit=1000)
+        await prune(
+            path, clock, snapshot_retention_days=1, notification_retention_days=1, stream_limit=1000
+        )
     assert not path.parent.exists()

@@ -21,7 +21,7 @@ BROADCAST = {"type": "hint", "data": 1}
 
 @pytest.mark.gen_test
 async def test_an_unknown_path_is_a_problem_document(server: Server) -> None:
-    for path in ("/nowhere", f"{API}/notify", f"{API}/messages/m1"):
+    for path in ("/nowhere", f"{API}/messages/m1"):
         answer = await server.request("GET", path, bearer=token())
         assert (answer.status, answer.code) == (404, "not_found"), path
 

@@ -122,6 +122,7 @@ def prune(config_file: Path | None, database: str | None, output: str, vacuum: b
                 settings.database,
                 Clock(),
                 snapshot_retention_days=settings.snapshot_retention_days,
+                notification_retention_days=settings.notification_retention_days,
                 stream_limit=settings.stream_limit,
                 vacuum=vacuum,
             )

@@ -23,6 +23,8 @@ SESSION_LEFT = "session_left"
 MESSAGE_RECEIVED = "message_received"
 MESSAGE_DELIVERED = "message_delivered"
 TYPING_STATUS_CHANGED = "typing_status_changed"
+NOTIFICATION_SENT = "notification_sent"
+NOTIFICATION_FAILED = "notification_failed"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,8 @@ class WebSocketManager:
 
     dispatcher: Dispatcher
     arrivals: Arrivals
+    on_claims: Callable[[Claims], None] | None = None
+    """Told of the claims of everybody who connects, and of newer ones."""
 
     def __init__(
         self,
@@ -161,6 +163,8 @@ class WebSocketManager:
             deflate_bits=newcomer.deflate_bits,
         )
         is_first = self.hub.add(connection)
+        if self.on_claims is not None:
+            self.on_claims(connection.claims)
         self.statistics.connects += 1
         self.statistics.messages_sent += 1 + len(waiting)
         self.heartbeat.add(connection)
@@ -269,6 +273,8 @@ class WebSocketManager:
         """Put newer claims of the same user in force, and what they no longer allow to an end."""
         self._expiry.discard(connection)
         self.hub.reclaim(connection, claims)
+        if self.on_claims is not None:
+            self.on_claims(claims)
         self._expiry.add(connection)
         self._warn_if_due(connection)
         if connection.is_monitor and not self.sessions.access.allows_monitoring(claims):

@@ -34,8 +34,11 @@ WAITING_LIMIT = 20_000
 AT_ONCE = 200
 """Connections whose receipts go to storage together."""
 RETRY_S = 1.0
+NOTIFICATION = "notify_"
+"""What the ids of notifications begin with."""
 
 State = Literal["delivered", "read"]
+STATES: tuple[State, ...] = ("delivered", "read")
 
 
 class Messages(Protocol):
@@ -64,13 +67,29 @@ class Store(Protocol):
         ...
 
 
+class Notified(Protocol):
+    """What is told of the inbox's receipts, and knows what else is acknowledged by other ids."""
+
+    def of_inbox(self, user_id: str, message_ids: Sequence[str], state: State) -> None:
+        """Messages in a user's inbox have been received, or read; that is committed."""
+        ...
+
+    async def of_notifications(
+        self, user_id: str, notification_ids: Sequence[str], state: State
+    ) -> list[str]:
+        """Note the same of notifications; answers the ids of the messages that carry them."""
+        ...
+
+
 class Receipts:
     """Takes acknowledgements, and tells of them: to the sender, the monitors, the user's devices.
 
     Nobody is told before it is committed. Each user's receipt for a message is told once in each
     state, however many connections acknowledge; nobody is told of a message of their own, but for
-    what they sent to their own inbox.
+    what they sent to their own inbox. ``notified`` is set by ``app.build()``.
     """
+
+    notified: Notified | None = None
 
     def __init__(
         self,
@@ -112,7 +131,7 @@ class Receipts:
         ``StorageUnavailable``, ``StorageFull``.
         """
         user_id, at = connection.user_id, self._clock.wall()
-        ids = list(dict.fromkeys(message_ids))
+        ids = await self._with_notifications(user_id, list(dict.fromkeys(message_ids)), state)
         waiting = self._ledger.items(user_id, ids)
         others = [id_ for id_ in ids if id_ not in waiting]
         found = await self._messages.find(others, at) if others else []
@@ -129,6 +148,14 @@ class Receipts:
         for message_id in set(others).difference([each.message_id for each in found]):
             self._statuses.note(message_id, user_id, connection.connection_id, state)
         return len(changes)
+
+    async def _with_notifications(self, user_id: str, ids: list[str], state: State) -> list[str]:
+        """The ids, with those of notifications replaced by those of the messages they came in."""
+        named = [id_ for id_ in ids if id_.startswith(NOTIFICATION)]
+        if not named or self.notified is None:
+            return ids
+        messages = await self.notified.of_notifications(user_id, named, state)
+        return list(dict.fromkeys([*[i for i in ids if i not in set(named)], *messages]))
 
     async def acknowledge_up_to(self, connection: ConnectionInfo, stream: str, offset: int) -> int:
         """Note that a user has received a stream up to an offset; returns for how many it is new.
@@ -248,6 +275,8 @@ class Receipts:
     ) -> None:
         """Tell everybody concerned; ``sessions``: what session each message belongs to, if any."""
         user_id = connection.user_id
+        changes = list(changes)
+        self._tell_notified(user_id, changes)
         is_crowded: dict[str, bool] = {}
         for change in changes:
             update = StatusUpdate(
@@ -266,6 +295,18 @@ class Receipts:
                 if not is_crowded[stream]:
                     self._statuses.tell(update, sender)
             self._emit(update, sender)
+
+    def _tell_notified(self, user_id: str, changes: list[Change]) -> None:
+        if self.notified is None:
+            return
+        for state in STATES:
+            ids = [
+                change.message_id
+                for change in changes
+                if change.state == state and change.stream.startswith("user:")
+            ]
+            if ids:
+                self.notified.of_inbox(user_id, ids, state)
 
     def _emit(self, update: StatusUpdate, sender: str | None) -> None:
         self._events.emit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wsserver.clock import Clock
@@ -57,8 +57,13 @@ class Statistics:
         self.handler_failures = 0
         self.deliver_s: deque[float] = deque(maxlen=SAMPLES)
         self._marks: deque[tuple[float, int, int, int]] = deque()
+        self._sources: dict[str, Callable[[], Any]] = {}
         self._readings: dict[str | None, Reading] = {}
         """Of crowds, by organization (None: everybody), the oldest first."""
+
+    def add_source(self, name: str, figures: Callable[[], Any]) -> None:
+        """Have what ``figures`` answers, numbers in nested objects, shown under a name."""
+        self._sources[name] = figures
 
     @property
     def errors(self) -> int:
@@ -136,6 +141,7 @@ class Statistics:
             "deliver_ms": percentiles(seconds * 1000 for seconds in self.deliver_s),
             "rtt_ms": read.rtt_ms,
             "node": self.node,
+            **{name: figures() for name, figures in self._sources.items()},
         }
 
     def _read(
@@ -218,5 +224,6 @@ def flatten(stats: Mapping[str, Any]) -> dict[str, Any]:
             flat[name] = value
             continue
         prefix = "" if name == "rates" else f"{name}_"
-        flat |= {prefix + inner: figure for inner, figure in value.items() if figure is not None}
+        inside = flatten(value)
+        flat |= {prefix + inner: each for inner, each in inside.items() if each is not None}
     return flat

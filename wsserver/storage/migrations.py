@@ -252,3 +252,125 @@ def m0008_receipts(db: sqlite_utils.Database) -> None:
             PRIMARY KEY (stream_id, user_id)
         ) STRICT, WITHOUT ROWID
     """)
+
+
+@MIGRATIONS()
+def m0009_notifications(db: sqlite_utils.Database) -> None:
+    """Notifications, a delivery for each recipient and channel, and every attempt at one.
+
+    ``deliveries`` is also the queue: what is ``pending`` has ``due_at``; what is ``sending`` has
+    ``owner`` (a run of the server) and ``lease_until``. ``number``: attempts so far, of which
+    ``forgiven`` were before the latest retry by hand. ``stops``: becomes ``cancelled`` instead of
+    being tried again. ``digest``: of which template it is, where many of one kind go as one;
+    ``is_held``: waits for the end of the window for that. ``once``: scope and key of the request,
+    for a day.
+    """
+    db.execute("""
+        CREATE TABLE notifications (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            notification_id TEXT NOT NULL UNIQUE,
+            at REAL NOT NULL,
+            expires_at REAL NOT NULL,
+            type TEXT NOT NULL,
+            template TEXT,
+            content TEXT NOT NULL,
+            recipients TEXT NOT NULL,
+            sender TEXT,
+            organization_id TEXT,
+            once TEXT UNIQUE
+        ) STRICT
+    """)
+    db.execute("CREATE INDEX notifications_by_time ON notifications (at)")
+    db.execute("""
+        CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY,
+            delivery_id TEXT NOT NULL UNIQUE,
+            notification INTEGER NOT NULL,
+            user_id TEXT NOT NULL,
+            channel TEXT NOT NULL,
+            state TEXT NOT NULL,
+            due_at REAL,
+            expires_at REAL NOT NULL,
+            unless_acknowledged INTEGER NOT NULL CHECK (unless_acknowledged IN (0, 1)),
+            digest TEXT,
+            is_held INTEGER NOT NULL DEFAULT 0 CHECK (is_held IN (0, 1)),
+            number INTEGER NOT NULL DEFAULT 0,
+            forgiven INTEGER NOT NULL DEFAULT 0,
+            stops INTEGER NOT NULL DEFAULT 0 CHECK (stops IN (0, 1)),
+            owner TEXT,
+            lease_until REAL,
+            sent_at REAL,
+            acknowledged_at REAL
+        ) STRICT
+    """)
+    for statement in (
+        "CREATE INDEX deliveries_by_notification ON deliveries (notification, user_id)",
+        "CREATE INDEX deliveries_by_user ON deliveries (user_id, notification)",
+        "CREATE INDEX deliveries_due ON deliveries (channel, due_at) WHERE state = 'pending'",
+        "CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'sending'",
+        "CREATE INDEX deliveries_open ON deliveries (expires_at)"
+        " WHERE state IN ('pending', 'sent') AND (state = 'pending' OR channel = 'websocket')",
+        "CREATE INDEX deliveries_digested ON deliveries (user_id, channel, digest)"
+        " WHERE digest IS NOT NULL",
+    ):
+        db.execute(statement)
+    db.execute("""
+        CREATE TABLE attempts (
+            delivery INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            at REAL NOT NULL,
+            outcome TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            PRIMARY KEY (delivery, number)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE quota_marks (
+            scope TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            period TEXT NOT NULL,
+            threshold INTEGER NOT NULL,
+            at REAL NOT NULL,
+            PRIMARY KEY (scope, kind, period, threshold)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE contacts (
+            user_id TEXT PRIMARY KEY,
+            organization_id TEXT,
+            contact TEXT NOT NULL,
+            changed_at REAL NOT NULL
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("""
+        CREATE TABLE known_users (
+            user_id TEXT PRIMARY KEY,
+            organization_id TEXT,
+            role TEXT NOT NULL,
+            seen_at REAL NOT NULL
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX known_users_by_organization ON known_users (organization_id)")
+    db.execute("CREATE INDEX known_users_by_time ON known_users (seen_at)")
+
+
+@MIGRATIONS()
+def m0020_webhook_outbox(db: sqlite_utils.Database) -> None:
+    """Events that wait to be posted to a URL; ``due_at`` NULL: given up."""
+    db.execute("""
+        CREATE TABLE webhook_outbox (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            posting_id TEXT NOT NULL UNIQUE,
+            url TEXT NOT NULL,
+            event TEXT NOT NULL,
+            body BLOB NOT NULL,
+            at REAL NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            due_at REAL,
+            detail TEXT NOT NULL DEFAULT ''
+        ) STRICT
+    """)
+    db.execute(
+        "CREATE INDEX webhook_outbox_due ON webhook_outbox (url, due_at) WHERE due_at IS NOT NULL"
+    )
+    db.execute("CREATE INDEX webhook_outbox_dead ON webhook_outbox (at) WHERE due_at IS NULL")

@@ -15,10 +15,13 @@ from wsserver.storage.database import Database
 from wsserver.storage.faults import DatabaseFault, translate
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.inspection import free_bytes
+from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.lock import ServerLock
+from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
 from wsserver.storage.upkeep import Upkeep
+from wsserver.storage.webhooks import WebhookOutbox
 
 
 class Pruning(NamedTuple):
@@ -38,6 +41,7 @@ async def prune(
     clock: Clock,
     *,
     snapshot_retention_days: float,
+    notification_retention_days: float,
     stream_limit: int,
     vacuum: bool = False,
 ) -> Pruning:
@@ -58,7 +62,11 @@ async def prune(
             Snapshots(database),
             IdempotencyStore(database),
             AuditLog(database),
+            NotificationStore(database),
+            KnownUserStore(database),
+            WebhookOutbox(database),
             snapshot_retention_days=snapshot_retention_days,
+            notification_retention_days=notification_retention_days,
         )
         now = clock.wall()
         deleted = await upkeep.run(now) | await _prune_streams(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.known_users import KnownUserStore
+from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.webhooks import WebhookOutbox
+
+DAY_S = 86_400
 
 
 class Upkeep:
@@ -15,13 +20,21 @@ class Upkeep:
         snapshots: Snapshots,
         idempotency: IdempotencyStore,
         audit: AuditLog,
+        notifications: NotificationStore,
+        known_users: KnownUserStore,
+        webhooks: WebhookOutbox,
         *,
         snapshot_retention_days: float,
+        notification_retention_days: float,
     ) -> None:
         self._snapshots = snapshots
         self._idempotency = idempotency
         self._audit = audit
+        self._notifications = notifications
+        self._known_users = known_users
+        self._webhooks = webhooks
         self._snapshot_retention_days = snapshot_retention_days
+        self._notifications_kept_s = notification_retention_days * DAY_S
 
     async def run(self, now: float) -> dict[str, int]:
         """Apply every limit; answers the rows deleted by table.
@@ -35,4 +48,7 @@ class Upkeep:
             "snapshot_hours": snapshots.dropped,
             "idempotency": await self._idempotency.prune(now),
             "audit": await self._audit.prune(now),
+            "deliveries": await self._notifications.prune(now, self._notifications_kept_s),
+            "known_users": await self._known_users.prune(now),
+            "webhook_outbox": await self._webhooks.prune(now),
         }

@@ -38,6 +38,17 @@ class Rates(Answer):
     connects_per_s: float
 
 
+class ChannelFigures(Answer):
+    """How notifications fare by one channel, since the start."""
+
+    sent: Annotated[int, Meta(description="taken by the provider, or stored in the inbox")]
+    failed: Annotated[int, Meta(description="given up")]
+    retried: Annotated[int, Meta(description="attempts that were followed by another one")]
+    expired: int
+    acknowledged: int
+    acknowledged_ms: Annotated[Percentiles, Meta(description="from sending to acknowledgement")]
+
+
 class Stats(Answer):
     """The statistics of now; counters are since the start."""
 
@@ -62,6 +73,9 @@ class Stats(Answer):
     deliver_ms: Percentiles
     rtt_ms: Percentiles
     node: str
+    notifications: Annotated[
+        dict[str, ChannelFigures], Meta(description="by channel, of the whole server")
+    ]
 
 
 class Snapshot(Answer):

@@ -12,6 +12,7 @@ from wsserver.identity.origins import Hosts, Origins
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
+from wsserver.notifications.desk import NotificationDesk
 from wsserver.realtime.administration import Administration
 from wsserver.realtime.inspection import Inspection
 from wsserver.realtime.manager import WebSocketManager
@@ -46,6 +47,7 @@ class WebContext:
     publishing: Publishing
     administration: Administration
     tracing: Tracing
+    desk: NotificationDesk
     snapshots: Snapshots
     audit: AuditLog
     idempotency: IdempotencyStore

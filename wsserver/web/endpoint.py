@@ -91,6 +91,8 @@ class Endpoint:
     """Something for a browser to show, rather than data."""
     action: str = ""
     """What the audit trail calls it; empty where nothing is done that belongs there."""
+    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Done"})
+    """Of the answers that are none of errors, and what each one means."""
     errors: tuple[str, ...] = ()
     """Codes beyond those that every such endpoint has."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from wsserver.protocol import requests
+from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.web import answers
 from wsserver.web.trace_answers import Trace
 
@@ -82,6 +83,16 @@ EXAMPLES: dict[type[Struct], Any] = {
         "deliver_ms": _PERCENTILES,
         "rtt_ms": _PERCENTILES,
         "node": "node-1",
+        "notifications": {
+            "email": {
+                "sent": 12,
+                "failed": 1,
+                "retried": 3,
+                "expired": 0,
+                "acknowledged": 0,
+                "acknowledged_ms": {"p50": None, "p95": None, "p99": None, "max": None},
+            }
+        },
     },
     answers.Connection: _CONNECTION,
     answers.Connections: {"connections": [_CONNECTION], "total": 1, "next_cursor": None},
@@ -122,6 +133,22 @@ EXAMPLES: dict[type[Struct], Any] = {
             "dropped": 0,
             "expired": 0,
         },
+    },
+    NotifyRequest: {
+        "user_ids": ["user_67890"],
+        "template": "device_status",
+        "params": {
+            "device_id": "device_123",
+            "device_name": "张三的微信",
+            "old_status": "online",
+            "new_status": "offline",
+        },
+    },
+    ContactsRequest: {
+        "email": "user@example.com",
+        "phone": "+8613800138000",
+        "locale": "zh-CN",
+        "quiet_hours": {"start": "22:00", "end": "07:00", "time_zone": "Asia/Shanghai"},
     },
     answers.Ticket: {"ticket": "…", "expires_at": "2024-01-15T14:30:30.000Z"},
     answers.Revoked: {"user_id": "user_67890", "disconnected": 2},

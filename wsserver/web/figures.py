@@ -43,6 +43,13 @@ _WIRE = {
     "writes": "Writes to sockets",
     "slow_consumers": "Connections ended because they did not read",
 }
+_DELIVERIES = {
+    "sent": "Deliveries that were sent",
+    "failed": "Deliveries that were given up",
+    "retried": "Attempts that were followed by another one",
+    "expired": "Deliveries whose time ran out",
+    "acknowledged": "Deliveries that were acknowledged",
+}
 Values = Iterable[tuple[tuple[str, ...], float]]
 """Label values with what was measured."""
 
@@ -62,6 +69,7 @@ class ServerCollector(Collector):
         stats = context.manager.stats()
         yield _gauge("info", "The node that answers", [((str(stats["node"]),), 1)], ("node",))
         yield from _of_stats(stats)
+        yield from _of_channels(stats["notifications"])
         counters = context.poller.counters
         for name, text in _WIRE.items():
             yield _counter(f"wire_{name}", text, [((), getattr(counters, name))])
@@ -84,6 +92,20 @@ def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
             if stats[key][rank] is not None
         ]
         yield _gauge(name, text, values, ("quantile",))
+
+
+def _of_channels(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    for key, text in _DELIVERIES.items():
+        values = [((channel,), figures[key]) for channel, figures in channels.items()]
+        yield _counter(f"notifications_{key}", text, values, ("channel",))
+    acknowledged = [
+        ((channel, quantile), figures["acknowledged_ms"][rank] / 1000)
+        for channel, figures in channels.items()
+        for rank, quantile in _QUANTILES.items()
+        if figures["acknowledged_ms"][rank] is not None
+    ]
+    name, text = "notification_acknowledged_seconds", "From sending to acknowledgement"
+    yield _gauge(name, text, acknowledged, ("channel", "quantile"))
 
 
 def _of_health(health: Mapping[str, Any]) -> Iterator[Metric]:

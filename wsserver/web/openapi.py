@@ -145,7 +145,7 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
 
 
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done", "headers": _headers()}
+    answer: dict[str, Any] = {"headers": _headers()}
     if isinstance(endpoint.answer, str):
         answer["content"] = {endpoint.answer.partition(";")[0]: {"schema": {"type": "string"}}}
     else:
@@ -153,7 +153,9 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         if endpoint.answer in EXAMPLES:
             content["example"] = EXAMPLES[endpoint.answer]
         answer["content"] = {JSON_TYPE: content}
-    responses = {"200": answer}
+    responses = {
+        str(status): {"description": text, **answer} for status, text in endpoint.statuses.items()
+    }
     for status, codes in sorted(_errors(endpoint).items()):
         if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:
             responses["503"] = {**answer, "description": "Draining, or full: no traffic, please"}

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, ValidationError
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest
 from wsserver.protocol.complaints import describe
+from wsserver.protocol.notifications import ChannelName, DeliveryState, NotificationType
 from wsserver.protocol.types import Id, Offset
 from wsserver.realtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
@@ -104,6 +105,18 @@ class AuditQuery(PageQuery, kw_only=True):
 
     actor: Id | None = None
     action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class NotificationsQuery(PageQuery, kw_only=True):
+    """Which notifications; every filter given has to fit, those of deliveries one delivery."""
+
+    user_id: Annotated[Id, Meta(description="only this user's deliveries are listed")] | None = None
+    channel: ChannelName | None = None
+    state: DeliveryState | None = None
+    type: NotificationType | None = None
+    template: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     since: Moment | None = None
     until: Moment | None = None
 

@@ -22,6 +22,7 @@ from wsserver.web.handlers import (
     tokens,
     users,
 )
+from wsserver.web.notification_routes import NOTIFICATION_ENDPOINTS
 from wsserver.web.queries import (
     AuditQuery,
     ConnectionsQuery,
@@ -271,6 +272,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Who would get a message and who not; sends nothing",
         tag="Messages",
     ),
+    *NOTIFICATION_ENDPOINTS,
     Endpoint(
         method="POST",
         path=f"{PREFIX}/tickets",

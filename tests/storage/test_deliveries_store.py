@@ -1,0 +1,281 @@
+"""The queue: nothing is lost, nothing goes twice while all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.storage.accepted_notifications import (
+    DAY_S,
+    NOW,
+    claim,
+    delivery,
+    notification,
+    outcome,
+    states,
+)
+from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription, QuietHours
+from wsserver.storage.contacts import ContactStore
+from wsserver.storage.database import Database
+from wsserver.storage.deliveries import DeliveryStore
+from wsserver.storage.known_users import KnownUser, KnownUserStore
+from wsserver.storage.notifications import NotificationStore
+
+PUSH = PushSubscription("https://push.example/1", PushKeys("p", "a"))
+CONTACT = Contact(
+    user_id="u1",
+    email="u1@example.com",
+    phone="+8613800138000",
+    push=(PUSH, PushSubscription("https://push.example/2", PushKeys("q", "b"))),
+    locale="en",
+    quiet_hours=QuietHours("22:00", "07:00", "Asia/Shanghai"),
+)
+
+
+@pytest.fixture
+def store(database: Database) -> NotificationStore:
+    return NotificationStore(database)
+
+
+@pytest.fixture
+def queue(database: Database) -> DeliveryStore:
+    return DeliveryStore(database)
+
+
+@pytest.mark.gen_test
+async def test_what_is_due_is_leased_once_in_its_order(
+    store: NotificationStore, queue: DeliveryStore, database: Database
+) -> None:
+    await ContactStore(database).put(CONTACT, None, NOW)
+    await store.accept(
+        notification(
+            "n1",
+            delivery("later", due_at=NOW + 60),
+            delivery("second", due_at=NOW - 1),
+            delivery("first", "u2", due_at=NOW - 2),
+            delivery("other", channel="sms"),
+            delivery("gone", expires_at=NOW),
+            delivery("never", state="no_address", due_at=None),
+        )
+    )
+    first, second = await claim(queue)
+    assert (first.delivery_id, first.contact) == ("first", Contact(user_id="u2"))
+    assert (second.delivery_id, second.contact) == ("second", CONTACT)
+    assert (second.notification_id, second.attempt, second.number) == ("n1", 1, 0)
+    assert await claim(queue) == []
+    assert [each.delivery_id for each in await claim(queue, NOW + 60)] == ["later"]
+    assert await queue.next_due("email", NOW) is None
+    assert await queue.next_due("sms", NOW) == NOW
+    assert await queue.next_due("push", NOW) is None
+    assert await queue.waiting() == {"email": 1, "sms": 1}
+
+
+@pytest.mark.gen_test
+async def test_a_claim_takes_no_more_than_it_may(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", *[delivery(f"d{n}", f"u{n}") for n in range(5)]))
+    assert [each.delivery_id for each in await claim(queue, limit=2)] == ["d0", "d1"]
+    assert [each.delivery_id for each in await claim(queue, limit=9)] == ["d2", "d3", "d4"]
+
+
+@pytest.mark.gen_test
+async def test_attempts_are_counted_and_what_is_to_be_tried_again_is_due_again(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1")))
+    (one,) = await claim(queue)
+    recorded = await queue.record(
+        "me", [outcome(one, "pending", due_at=NOW + 2, detail="421 busy")]
+    )
+    assert recorded == {one.id: "pending"}
+    assert await queue.next_due("email", NOW) == NOW + 2
+    (two,) = await claim(queue, NOW + 2)
+    assert two.attempt == 2
+    assert await queue.record("me", [outcome(two, "sent", NOW + 3)]) == {one.id: "sent"}
+    found = await store.get("n1")
+    assert found is not None
+    (each,) = found.deliveries
+    assert (each.state, each.sent_at, each.due_at) == ("sent", NOW + 3, None)
+    assert [tuple(a) for a in each.attempts] == [
+        (1, NOW, "retry", "421 busy"),
+        (2, NOW + 3, "sent", ""),
+    ]
+
+
+@pytest.mark.gen_test
+async def test_what_is_put_off_without_being_tried_counts_no_attempt(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1")))
+    (one,) = await claim(queue)
+    await queue.record("me", [outcome(one, "pending", due_at=NOW + 900, outcome=None)])
+    (again,) = await claim(queue, NOW + 900)
+    assert again.attempt == 1
+
+
+@pytest.mark.gen_test
+async def test_an_outcome_without_a_lease_changes_nothing(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1")))
+    (one,) = await claim(queue)
+    assert await queue.record("another run", [outcome(one, "sent")]) == {}
+    assert await states(store, "n1") == {"d1": "sending"}
+
+
+@pytest.mark.gen_test
+async def test_what_another_run_was_sending_is_due_again_and_says_so(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1"), delivery("d2", "u2")))
+    await claim(queue, limit=1, owner="the run before")
+    await claim(queue, owner="me")
+    assert await queue.release("me", NOW + 5) == 1
+    assert await states(store, "n1") == {"d1": "pending", "d2": "sending"}
+    (again,) = await claim(queue, NOW + 5)
+    assert (again.delivery_id, again.attempt) == ("d1", 2)
+    found = await store.get("n1")
+    assert found is not None
+    assert [a.outcome for a in found.deliveries[0].attempts] == ["interrupted"]
+
+
+@pytest.mark.gen_test
+async def test_a_lease_of_this_run_that_ran_out_is_given_back(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1")))
+    await claim(queue, lease_until=NOW + 60)
+    assert await queue.release("me", NOW + 59) == 0
+    assert await queue.release("me", NOW + 60) == 1
+
+
+@pytest.mark.gen_test
+async def test_what_was_cancelled_while_it_was_sent_does_not_come_back_after_a_crash(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1")))
+    await claim(queue, owner="the run before")
+    await store.cancel("n1")
+    await queue.release("me", NOW + 5)
+    assert await states(store, "n1") == {"d1": "cancelled"}
+
+
+@pytest.mark.gen_test
+async def test_time_runs_out_for_what_waits_and_for_what_nobody_came_for(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(
+        notification(
+            "n1",
+            delivery("waits", due_at=NOW + 2 * DAY_S),
+            delivery("inbox", "u2", "websocket"),
+            delivery("mailed", "u3", "sms"),
+            delivery("longer", "u4", expires_at=NOW + 2 * DAY_S, due_at=NOW + DAY_S + 1),
+        )
+    )
+    for channel in ("websocket", "sms"):
+        (one,) = await claim(queue, channel=channel)
+        await queue.record("me", [outcome(one, "sent")])
+    assert await queue.next_expiry() == NOW + DAY_S
+    ended = await queue.expire(NOW + DAY_S)
+    assert {(each.delivery_id, each.is_pending) for each in ended} == {("waits", 1), ("inbox", 0)}
+    assert await states(store, "n1") == {
+        "waits": "expired",
+        "inbox": "expired",
+        "mailed": "sent",
+        "longer": "pending",
+    }
+    assert await queue.expire(NOW + DAY_S) == []
+    assert await queue.next_due("email", NOW + DAY_S) == NOW + DAY_S + 1
+
+
+def hold_all(until: float) -> Any:
+    return lambda sent_at, now: until
+
+
+@pytest.mark.gen_test
+async def test_one_too_many_of_a_kind_waits_and_they_go_as_one(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    seen: list[int] = []
+
+    def two_in_a_window(sent_at: Sequence[float], now: float) -> float | None:
+        seen.append(len(sent_at))
+        return NOW + 300 if len(sent_at) >= 2 else None
+
+    for number in range(5):
+        await store.accept(notification(f"n{number}", delivery(f"d{number}", digest="risk_alert")))
+    await store.accept(notification("other", delivery("o", "u2", digest="risk_alert")))
+    await store.accept(notification("plain", delivery("p")))
+    claimed = await claim(queue, held_until=two_in_a_window)
+    assert [each.delivery_id for each in claimed] == ["d0", "d1", "o", "p"]
+    assert seen == [0, 1, 2, 2, 2, 0]
+    await queue.record("me", [outcome(each, "sent") for each in claimed])
+    assert await claim(queue, NOW + 299, held_until=two_in_a_window) == []
+    (digest,) = await claim(queue, NOW + 300, held_until=two_in_a_window)
+    assert [digest.delivery_id, *[each.delivery_id for each in digest.companions]] == [
+        "d2",
+        "d3",
+        "d4",
+    ]
+    assert len(digest.ids) == 3
+    await queue.record("me", [outcome(digest, "pending", due_at=NOW + 302)])
+    (again,) = await claim(queue, NOW + 302, held_until=two_in_a_window)
+    assert len(again.companions) == 2
+    await queue.record("me", [outcome(again, "sent", NOW + 303)])
+    for name in ("n2", "n3", "n4"):
+        assert list((await states(store, name)).values()) == ["sent"]
+
+
+@pytest.mark.gen_test
+async def test_what_would_run_out_while_it_waits_goes_at_once(
+    store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1", digest="t", expires_at=NOW + 100)))
+    (one,) = await claim(queue, held_until=hold_all(NOW + 100))
+    assert one.delivery_id == "d1"
+
+
+@pytest.mark.gen_test
+async def test_contacts_are_kept_and_gone_browsers_let_go_of(database: Database) -> None:
+    contacts = ContactStore(database)
+    assert await contacts.get("u1") is None
+    await contacts.put(CONTACT, "acme", NOW)
+    found = await contacts.get("u1")
+    assert found == (CONTACT, "acme")
+    assert await contacts.forget_subscription("u1", PUSH.endpoint) is True
+    assert await contacts.forget_subscription("u1", PUSH.endpoint) is False
+    assert await contacts.forget_subscription("nobody", PUSH.endpoint) is False
+    found = await contacts.get("u1")
+    assert found is not None
+    assert [each.endpoint for each in found.contact.push] == ["https://push.example/2"]
+    assert found.contact.email == CONTACT.email
+    await contacts.put(Contact(user_id="u1"), None, NOW)
+    assert await contacts.get("u1") == (Contact(user_id="u1"), None)
+
+
+@pytest.mark.gen_test
+async def test_users_are_known_by_organization_and_role_until_they_stay_away(
+    database: Database,
+) -> None:
+    known = KnownUserStore(database)
+    await known.note(
+        [
+            KnownUser("u1", "acme", "user", NOW),
+            KnownUser("u2", "acme", "manager", NOW),
+            KnownUser("u3", None, "user", NOW - 100 * DAY_S),
+        ]
+    )
+    assert await known.find(10) == ["u1", "u2", "u3"]
+    assert await known.find(2) == ["u1", "u2"]
+    assert await known.find(10, organization_id="acme") == ["u1", "u2"]
+    assert await known.find(10, role="user") == ["u1", "u3"]
+    assert await known.find(10, organization_id="acme", role="user") == ["u1"]
+    assert await known.organizations(["u1", "u3", "u9"]) == {"u1": "acme", "u3": None}
+    await known.note([KnownUser("u1", None, "user", NOW)])
+    assert await known.find(10, organization_id="acme") == ["u2"]
+    assert await known.prune(NOW) == 1
+    assert await known.find(10) == ["u1", "u2"]

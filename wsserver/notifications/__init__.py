@@ -1,0 +1,1 @@
+"""Notifications that arrive: templates, rules, channels, durable delivery."""

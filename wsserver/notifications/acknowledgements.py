@@ -1,0 +1,94 @@
+"""Acknowledgements on their way from the inbox to the notifications they are of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from wsserver.clock import Clock
+from wsserver.errors import WsServerError
+from wsserver.notifications.figures import Figures
+from wsserver.storage.notification_receipts import (
+    Acknowledged,
+    Acknowledgement,
+    NotificationReceipts,
+    State,
+)
+from wsserver.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+WAITING_LIMIT = 20_000
+RETRY_S = 1.0
+
+
+class Acknowledgements:
+    """Settles deliveries by what users acknowledge, and so calls off what is still to follow.
+
+    What the inbox has committed comes here afterwards; should the process die between the two,
+    ``start`` makes up for it.
+    """
+
+    def __init__(
+        self, store: NotificationReceipts, figures: Figures, clock: Clock, tasks: Tasks
+    ) -> None:
+        self._store = store
+        self._figures = figures
+        self._clock = clock
+        self._tasks = tasks
+        self._waiting: list[Acknowledgement] = []
+        self._runner: asyncio.Task[Any] | None = None
+
+    async def start(self) -> None:
+        """Note what was acknowledged before a crash. Raises ``StorageUnavailable``."""
+        await self._store.reconcile()
+
+    def of_inbox(self, user_id: str, message_ids: Sequence[str], state: State) -> None:
+        """Messages in a user's inbox have been got or read; some may carry notifications."""
+        if len(self._waiting) >= WAITING_LIMIT:
+            # Storage has failed for long. The next start finds them by the inbox's own receipts.
+            log.warning("acknowledgements of notifications put off count=%d", len(message_ids))
+            return
+        at = self._clock.wall()
+        self._waiting.append(Acknowledgement(user_id, message_ids, state, at))
+        if self._runner is None:
+            self._runner = self._tasks.spawn(self._run(), name="acknowledgements")
+
+    async def of_notifications(
+        self, user_id: str, notification_ids: Sequence[str], state: State
+    ) -> list[str]:
+        """Note that a user has got or read notifications, named by their own ids.
+
+        Answers the ids of the messages that carry them, for the inbox. Raises
+        ``StorageUnavailable``, ``StorageFull``.
+        """
+        one = Acknowledgement(user_id, notification_ids, state, self._clock.wall(), True)
+        self._count(await self._store.acknowledge([one]))
+        return await self._store.messages_of(user_id, notification_ids)
+
+    async def settle(self) -> None:
+        """Wait until what was acknowledged is noted, but not for storage that fails."""
+        if self._runner is not None:
+            await asyncio.wait({self._runner}, timeout=2 * RETRY_S)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    self._count(await self._store.acknowledge(batch))
+                except WsServerError as error:
+                    log.warning("acknowledgements of notifications not noted: %s", error)
+                    self._waiting[:0] = batch
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            self._runner = None
+
+    def _count(self, changed: Sequence[Acknowledged]) -> None:
+        figures = self._figures.of("websocket")
+        for each in changed:
+            if each.after_s is not None:
+                figures.acknowledged += 1
+                figures.acknowledged_s.append(max(0.0, each.after_s))

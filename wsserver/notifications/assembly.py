@@ -1,0 +1,120 @@
+"""Notifications put together: the parts that know each other, and their life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wsserver.addresses.reach import Reach
+from wsserver.clock import Clock
+from wsserver.identity.permissions import Permissions
+from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.channels.base import Channel
+from wsserver.notifications.content import Content
+from wsserver.notifications.desk import NotificationDesk
+from wsserver.notifications.directory import Directory
+from wsserver.notifications.figures import Figures
+from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.recipients import RecipientFinder
+from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.service import NotificationService
+from wsserver.notifications.templates import Templates
+from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
+from wsserver.realtime.actor import Audit
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.members import Members
+from wsserver.storage.contacts import ContactStore
+from wsserver.storage.database import Database
+from wsserver.storage.deliveries import DeliveryStore
+from wsserver.storage.known_users import KnownUserStore
+from wsserver.storage.notification_receipts import NotificationReceipts
+from wsserver.storage.notifications import NotificationStore
+from wsserver.tasks import Tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationSettings:
+    """How notifications go out."""
+
+    retries: Retries = field(default_factory=Retries)
+    digest: DigestRule = field(default_factory=DigestRule)
+    locale: Locale = DEFAULT_LOCALE
+    inbox_retention_s: float = 7 * 86_400.0
+    reach: Reach = field(default_factory=Reach)
+    """Where the endpoints of push subscriptions may be."""
+
+
+class Notifications:
+    """Builds the parts, and has the manager tell who connects; ``app.build()`` hands them on."""
+
+    def __init__(
+        self,
+        *,
+        channels: Mapping[ChannelName, Channel],
+        contacts: ContactStore,
+        templates: Templates,
+        settings: NotificationSettings,
+        manager: WebSocketManager,
+        members: Members,
+        permissions: Permissions,
+        audit: Audit,
+        database: Database,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> None:
+        store = NotificationStore(database)
+        content = Content(templates, settings.locale)
+        self.figures = Figures()
+        self.queue = DeliveryQueue(
+            store=DeliveryStore(database),
+            channels=channels,
+            content=content,
+            retries=settings.retries,
+            digest=settings.digest,
+            figures=self.figures,
+            emit=manager.emit,
+            clock=clock,
+            tasks=tasks,
+        )
+        self.directory = Directory(KnownUserStore(database), manager.hub, clock)
+        manager.on_claims = self.directory.note
+        self.finder = RecipientFinder(manager.hub, members, self.directory)
+        self.service = NotificationService(
+            store=store,
+            contacts=contacts,
+            finder=self.finder,
+            content=content,
+            channels=channels,
+            queue=self.queue,
+            clock=clock,
+            inbox_retention_s=settings.inbox_retention_s,
+        )
+        self.acknowledgements = Acknowledgements(
+            NotificationReceipts(database), self.figures, clock, tasks
+        )
+        self.desk = NotificationDesk(
+            service=self.service,
+            store=store,
+            contacts=contacts,
+            finder=self.finder,
+            content=content,
+            queue=self.queue,
+            permissions=permissions,
+            audit=audit,
+            clock=clock,
+            reach=settings.reach,
+        )
+
+    async def start(self) -> None:
+        """Take up what an earlier run has left, and begin. Raises ``StorageUnavailable``."""
+        await self.acknowledgements.start()
+        await self.queue.start()
+
+    async def stop(self) -> None:
+        """Begin nothing any more, and let end what is under way; acknowledgements still come."""
+        await self.queue.stop()
+
+    async def settle(self) -> None:
+        """Store what is known by now. Raises ``StorageUnavailable``, ``StorageFull``."""
+        await self.acknowledgements.settle()
+        await self.directory.flush()

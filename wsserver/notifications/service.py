@@ -1,0 +1,245 @@
+"""Sending notifications: accepted once they are stored, then delivered come what may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from wsserver.clock import Clock
+from wsserver.errors import ValidationFailed
+from wsserver.notifications.business import BusinessNotifications
+from wsserver.notifications.channels.base import Channel
+from wsserver.notifications.content import Content, Text
+from wsserver.notifications.parameters import THRESHOLDS, check, reached
+from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.recipients import RecipientFinder, Recipients
+from wsserver.notifications.rules import DIGESTED, Step, plan
+from wsserver.protocol.ids import new_id
+from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
+from wsserver.storage.contacts import ContactStore
+from wsserver.storage.notification_rows import Notification
+from wsserver.storage.notifications import (
+    Marks,
+    NewDelivery,
+    NewNotification,
+    NotificationStore,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """How a notification goes out; without anything, as its type has it."""
+
+    channels: Sequence[ChannelName] | None = None
+    """In the place of the defaults of the type, the default escalation included."""
+    escalate: Sequence[tuple[float, ChannelName]] | None = None
+    """Seconds and channel: tried then, unless the user has acknowledged the notification."""
+    expires_in_s: float | None = None
+    """What has not been delivered by then is given up. None: as long as an inbox keeps things."""
+    sender: str | None = None
+    """Who asked for it, for the record."""
+    confined_to: str | None = None
+    """Nobody outside of this organization gets it, and its managers see it."""
+    once: tuple[str, str] | None = None
+    """Scope and key: the same ones within 24 h are the same notification."""
+
+
+AS_USUAL = Sending()
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a notification says, ready to be stored."""
+
+    type: NotificationType
+    content: str
+    template: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class NotificationService(BusinessNotifications):
+    """Notifications by several channels, durable: what is accepted is delivered or seen to fail.
+
+    All sending methods answer the notification as it was stored, with its deliveries; None where
+    there is nothing new to tell (``cost_warning``, ``budget_exceeded``). They raise
+    ``ValidationFailed`` naming a parameter, ``Forbidden`` for recipients outside of
+    ``confined_to``, ``StorageUnavailable`` and ``StorageFull``; then nothing is accepted.
+    """
+
+    INFO: NotificationType = "info"
+    SUCCESS: NotificationType = "success"
+    WARNING: NotificationType = "warning"
+    ERROR: NotificationType = "error"
+    URGENT: NotificationType = "urgent"
+
+    WEBSOCKET: ChannelName = "websocket"
+    EMAIL: ChannelName = "email"
+    SMS: ChannelName = "sms"
+    PUSH: ChannelName = "push"
+
+    def __init__(
+        self,
+        *,
+        store: NotificationStore,
+        contacts: ContactStore,
+        finder: RecipientFinder,
+        content: Content,
+        channels: Mapping[ChannelName, Channel],
+        queue: DeliveryQueue,
+        clock: Clock,
+        inbox_retention_s: float,
+    ) -> None:
+        self._store = store
+        self._contacts = contacts
+        self._finder = finder
+        self._content = content
+        self._channels = channels
+        self._queue = queue
+        self._clock = clock
+        self._inbox_retention_s = inbox_retention_s
+
+    async def send_notification(
+        self,
+        recipients: Recipients,
+        title: str,
+        message: str,
+        type: NotificationType = "info",
+        *,
+        action_url: str | None = None,
+        auto_close: bool | None = None,
+        sending: Sending = AS_USUAL,
+    ) -> Notification | None:
+        """Send a text of one's own."""
+        text = Text(title=title, message=message, action_url=action_url, auto_close=auto_close)
+        said = _Said(type, msgspec.json.encode(text).decode())
+        return await self._send(recipients, said, sending)
+
+    async def send_urgent_notification(
+        self,
+        recipients: Recipients,
+        title: str,
+        message: str,
+        *,
+        action_url: str | None = None,
+        sending: Sending = AS_USUAL,
+    ) -> Notification | None:
+        """Send a text that must not wait: by every channel at once, quiet hours or not."""
+        return await self.send_notification(
+            recipients, title, message, "urgent", action_url=action_url, sending=sending
+        )
+
+    async def send_template(
+        self,
+        recipients: Recipients,
+        template: str,
+        params: Mapping[str, Any],
+        sending: Sending = AS_USUAL,
+    ) -> Notification | None:
+        """Send a template, in each recipient's language."""
+        parameters = check(template, params)
+        said = _Said(
+            self._content.templates.type_of(template, parameters),
+            msgspec.json.encode(parameters).decode(),
+            template,
+            parameters,
+        )
+        return await self._send(recipients, said, sending)
+
+    async def _send(
+        self, recipients: Recipients, said: _Said, sending: Sending
+    ) -> Notification | None:
+        tiers = _tiers(said)
+        if tiers is not None and not tiers:
+            return None
+        steps = plan(said.type, sending.channels, _escalation(sending))
+        user_ids = await self._finder.find(recipients, sending.confined_to)
+        contacts = await self._contacts_of(user_ids, steps)
+        now = self._clock.wall()
+        lifetime_s = sending.expires_in_s or self._inbox_retention_s
+        marks = None
+        if tiers is not None and said.template is not None:
+            period = str(said.parameters["period"])
+            accounts = {user_id: recipients.account_of(user_id) for user_id in user_ids}
+            marks = Marks(said.template, period, tiers, accounts)
+        notification_id = await self._store.accept(
+            NewNotification(
+                notification_id=new_id("notify", now),
+                at=now,
+                expires_at=now + lifetime_s,
+                type=said.type,
+                template=said.template,
+                content=said.content,
+                recipients=msgspec.json.encode(recipients).decode(),
+                sender=sending.sender,
+                organization_id=sending.confined_to or recipients.organization_id,
+                deliveries=[
+                    self._delivery(step, contact, said, now, lifetime_s)
+                    for contact in contacts
+                    for step in steps
+                ],
+                once=sending.once,
+                marks=marks,
+            )
+        )
+        if notification_id is None:
+            return None
+        self._queue.kick()
+        return await self._store.get(notification_id)
+
+    async def _contacts_of(self, user_ids: Sequence[str], steps: Sequence[Step]) -> list[Contact]:
+        """The contacts, in the order of the ids; looked up only where an address is needed."""
+        if all(step.channel == "websocket" for step in steps):
+            return [Contact(user_id=user_id) for user_id in user_ids]
+        known = await self._contacts.find(user_ids)
+        return [known.get(user_id) or Contact(user_id=user_id) for user_id in user_ids]
+
+    def _delivery(
+        self, step: Step, contact: Contact, said: _Said, now: float, lifetime_s: float
+    ) -> NewDelivery:
+        is_inbox = step.channel == "websocket"
+        if is_inbox:
+            lifetime_s = min(lifetime_s, self._inbox_retention_s)
+        state = self._state(step, contact)
+        is_digested = step.channel in DIGESTED and said.type != "urgent"
+        return NewDelivery(
+            # In the inbox, the message itself has this id.
+            delivery_id=new_id("msg" if is_inbox else "delivery", now),
+            user_id=contact.user_id,
+            channel=step.channel,
+            state=state,
+            due_at=now + step.after_s if state == "pending" else None,
+            expires_at=now + lifetime_s,
+            unless_acknowledged=int(step.is_escalation),
+            digest=said.template if is_digested else None,
+        )
+
+    def _state(self, step: Step, contact: Contact) -> str:
+        channel = self._channels.get(step.channel)
+        if channel is None or not channel.is_configured:
+            return "not_configured"
+        # An address may still be entered before an escalation is due.
+        is_now = step.after_s == 0
+        return "no_address" if is_now and not channel.has_address(contact) else "pending"
+
+
+def _tiers(said: _Said) -> list[int] | None:
+    """The thresholds that are reached, for what is told once a period; None: told every time."""
+    if said.template == "cost_warning":
+        highest = reached(said.parameters["used"], said.parameters["quota"])
+        return [each for each in THRESHOLDS if each <= highest]
+    if said.template == "budget_exceeded":
+        return [100] if said.parameters["used"] > said.parameters["budget"] else []
+    return None
+
+
+def _escalation(sending: Sending) -> list[Step] | None:
+    if sending.escalate is None:
+        return None
+    lifetime_s = sending.expires_in_s
+    if lifetime_s is not None and any(after_s >= lifetime_s for after_s, _ in sending.escalate):
+        message = "a step comes after the notification has expired"
+        raise ValidationFailed([{"field": "escalate", "message": message}])
+    return [Step(channel, after_s, True) for after_s, channel in sending.escalate]

@@ -1,0 +1,281 @@
+"""The texts of notifications: read from files, filled in with parameters, never evaluated."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+from urllib.parse import quote
+
+from msgspec import Struct, ValidationError, convert
+
+from wsserver.errors import ValidationFailed
+from wsserver.notifications.parameters import DERIVED, check, derived, known, required
+from wsserver.protocol.complaints import describe
+from wsserver.protocol.notifications import Locale, NotificationType
+from wsserver.protocol.types import JsonObject
+
+COMMON = "common"
+LOCALES: tuple[Locale, ...] = get_args(Locale)
+DIGEST_LINES = 20
+"""Of notifications that go as one, so many are told of."""
+MAX_FILE_BYTES = 1024 * 1024
+
+_NAME = re.compile(r"\{([a-z_]+)\}")
+_OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROL_BUT_NEWLINE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+class TemplateFaults(ValueError):
+    """Files of templates that cannot be used; ``faults`` names everything wrong with them."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(faults))
+
+
+class Rendered(NamedTuple):
+    """A notification as it is read."""
+
+    title: str
+    message: str
+    type: NotificationType
+    action_url: str | None
+    auto_close: bool
+
+
+class Form(Struct, forbid_unknown_fields=True):
+    """What a template is in every language."""
+
+    type: NotificationType
+    type_by: str | None = None
+    types: dict[str, NotificationType] = {}
+    action_url: str | None = None
+    auto_close: bool | None = None
+    words: dict[str, str] = {}
+
+
+class Wording(Struct, forbid_unknown_fields=True):
+    """A template in one language."""
+
+    title: str
+    message: str
+
+
+class DigestWording(Struct, forbid_unknown_fields=True):
+    """How several notifications that go as one are announced."""
+
+    title: str
+    more: str
+
+
+class Language(NamedTuple):
+    """Everything in one language."""
+
+    wordings: dict[str, Wording]
+    digest: DigestWording
+    words: dict[str, dict[str, str]]
+
+
+class Templates:
+    """All templates in all languages."""
+
+    def __init__(self, forms: Mapping[str, Form], languages: Mapping[Locale, Language]) -> None:
+        self._forms = forms
+        self._languages = languages
+
+    def type_of(self, template: str, parameters: Mapping[str, Any]) -> NotificationType:
+        """How serious a notification of a template is; the parameters have been checked."""
+        form = self._forms[template]
+        if form.type_by is None:
+            return form.type
+        value = {**parameters, **derived(template, parameters)}.get(form.type_by)
+        return form.types.get(str(value), form.type)
+
+    def render(self, template: str, parameters: Mapping[str, Any], locale: Locale) -> Rendered:
+        """Fill a template in; raises ``ValidationFailed`` as ``parameters.check`` does."""
+        form, language = self._form(template), self._languages[locale]
+        given = check(template, parameters)
+        values = {
+            name: _text_of(value) for name, value in {**given, **derived(template, given)}.items()
+        }
+        worded = {
+            name: language.words.get(form.words.get(name, ""), {}).get(value, value)
+            for name, value in values.items()
+        }
+        wording = language.wordings[template]
+        quoted = {name: quote(value, safe="") for name, value in values.items()}
+        kind = self.type_of(template, given)
+        return Rendered(
+            title=one_line(_fill(wording.title, worded)),
+            message=_clean(_fill(wording.message, worded)),
+            type=kind,
+            action_url=None if form.action_url is None else _fill(form.action_url, quoted),
+            auto_close=closes_itself(kind) if form.auto_close is None else form.auto_close,
+        )
+
+    def digest(self, rendered: list[Rendered], locale: Locale) -> Rendered:
+        """Several notifications of one template as one: the newest one's form, a line for each."""
+        wording, newest = self._languages[locale].digest, rendered[-1]
+        lines = [f"- {one_line(each.message)}" for each in rendered[:DIGEST_LINES]]
+        if len(rendered) > DIGEST_LINES:
+            rest = str(len(rendered) - DIGEST_LINES)
+            lines.append(_fill(wording.more, {"count": rest}))
+        values = {"title": newest.title, "count": str(len(rendered))}
+        return newest._replace(title=_fill(wording.title, values), message="\n".join(lines))
+
+    def _form(self, template: str) -> Form:
+        if template not in self._forms:
+            raise ValidationFailed([{"field": "template", "message": "unknown template"}])
+        return self._forms[template]
+
+
+def closes_itself(kind: NotificationType) -> bool:
+    """``auto_close`` where nobody says otherwise."""
+    return kind in ("info", "success")
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and other control characters, as a subject must be."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+def load_templates(folder: Path | None = None) -> Templates:
+    """Read the built-in texts, and over them the files of the same names in ``folder``.
+
+    A file there may have some templates only, and of them some keys only. Raises
+    ``TemplateFaults`` that names everything wrong.
+    """
+    faults: list[str] = []
+    tables = {name: _built_in(name) for name in (COMMON, *LOCALES)}
+    if folder is not None:
+        _lay_over(tables, folder, faults)
+    forms = {
+        name: form
+        for name, entry in tables[COMMON].items()
+        if (form := _convert(entry, Form, f"{COMMON}.toml [{name}]", faults)) is not None
+    }
+    languages = {locale: _language(locale, tables[locale], faults) for locale in LOCALES}
+    for name, form in forms.items():
+        faults += _faults_of_form(name, form)
+    if faults:
+        raise TemplateFaults(faults)
+    return Templates(forms, {name: each for name, each in languages.items() if each is not None})
+
+
+def _built_in(name: str) -> JsonObject:
+    file = resources.files("wsserver.notifications") / "texts" / f"{name}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) -> None:
+    """Put the files of a folder over the built-in tables."""
+    if not folder.is_dir():
+        faults.append("is no folder")
+        return
+    for path in sorted(folder.glob("*.toml")):
+        if path.stem not in tables:
+            faults.append(f"{path.name}: no such file is read, only {', '.join(tables)}")
+            continue
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ValueError("too large")
+            own = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:  # also bad UTF-8, bad TOML
+            faults.append(f"{path.name}: cannot be read: {error}")
+            continue
+        built_in = tables[path.stem]
+        for name, entry in own.items():
+            if name not in built_in or not isinstance(entry, dict):
+                faults.append(f"{path.name} [{name}]: no such template")
+            else:
+                built_in[name] = _merged(built_in[name], entry)
+
+
+def _merged(below: Any, above: JsonObject) -> JsonObject:
+    """Entries of one table over another's, also inside tables."""
+    merged = dict(below)
+    for key, value in above.items():
+        is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if is_table else value
+    return merged
+
+
+def _language(locale: Locale, table: JsonObject, faults: list[str]) -> Language | None:
+    rest = dict(table)
+    words = _convert(rest.pop("words"), dict[str, dict[str, str]], f"{locale}.toml [words]", faults)
+    digest = _convert(rest.pop("digest"), DigestWording, f"{locale}.toml [digest]", faults)
+    wordings: dict[str, Wording] = {}
+    for name, entry in rest.items():
+        place = f"{locale}.toml [{name}]"
+        wording = _convert(entry, Wording, place, faults)
+        if wording is not None:
+            wordings[name] = wording
+            for key in ("title", "message"):
+                text = getattr(wording, key)
+                faults += [f"{place}: {key}: {fault}" for fault in _faults_of_text(name, text)]
+    if words is None or digest is None:
+        return None
+    return Language(wordings, digest, words)
+
+
+def _faults_of_form(name: str, form: Form) -> Iterator[str]:
+    place, names = f"{COMMON}.toml [{name}]", _names(name)
+    if form.type_by is not None and form.type_by not in names:
+        yield f"{place}: type_by: no such parameter {form.type_by[:64]}"
+    for parameter in form.words.keys() - names:
+        yield f"{place}: words: no such parameter {parameter[:64]}"
+    for fault in _faults_of_text(name, form.action_url or ""):
+        yield f"{place}: action_url: {fault}"
+
+
+def _faults_of_text(template: str, text: str) -> Iterator[str]:
+    """What in a text could not be filled in, or would be left standing."""
+    always = required(template)
+    if template == "cost_warning":
+        always |= frozenset(DERIVED[template])  # its quota is above zero, so they always follow
+    for name in _NAME.findall(text):
+        if name not in _names(template):
+            yield f"no such parameter {{{name[:64]}}}"
+    for name in _NAME.findall(_OPTIONAL.sub("", text)):
+        if name in _names(template) - always:
+            yield f"{{{name}}} is optional and must stand in [brackets]"
+    if re.search(r"[{}\[\]]", _NAME.sub("", _OPTIONAL.sub(r"\1", text))):
+        yield "a bracket without its partner"
+
+
+def _names(template: str) -> frozenset[str]:
+    return known(template) | frozenset(DERIVED.get(template, ()))
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    """Replace the names by their values, in one pass: what a value holds stands as it is."""
+
+    def part(match: re.Match[str]) -> str:
+        inside = match[1]
+        return inside if all(name in values for name in _NAME.findall(inside)) else ""
+
+    return _NAME.sub(lambda match: values[match[1]], _OPTIONAL.sub(part, text))
+
+
+def _clean(text: str) -> str:
+    return _CONTROL_BUT_NEWLINE.sub(" ", text.replace("\r\n", "\n")).strip()
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:.6f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+def _convert(entry: Any, kind: Any, place: str, faults: list[str]) -> Any:
+    try:
+        return convert(entry, kind)
+    except ValidationError as error:
+        complaint = describe(error)
+        faults.append(f"{place}: {complaint.field}: {complaint.message}")
+        return None

@@ -1,0 +1,148 @@
+"""The words of notifications: kinds, channels, where a user can be reached."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from wsserver.protocol.requests import MAX_MEMBERS, Request
+from wsserver.protocol.types import (
+    ACTION_URL_PATTERN,
+    ID_PATTERN,
+    PHONE_PATTERN,
+    TIME_OF_DAY_PATTERN,
+    Id,
+    JsonObject,
+)
+
+NotificationType = Literal["info", "success", "warning", "error", "urgent"]
+"""How serious it is; the channels follow from it unless the sender names them."""
+
+ChannelName = Literal["websocket", "email", "sms", "push"]
+CHANNELS: tuple[ChannelName, ...] = ("websocket", "push", "sms", "email")
+"""Every way out, the quickest first."""
+
+DeliveryState = Literal[
+    "pending",
+    "sending",
+    "sent",
+    "delivered",
+    "read",
+    "failed",
+    "cancelled",
+    "expired",
+    "not_configured",
+    "no_address",
+]
+"""How far a delivery has come."""
+
+Locale = Literal["zh-CN", "en"]
+DEFAULT_LOCALE: Locale = "zh-CN"
+
+TimeOfDay = Annotated[str, Meta(pattern=TIME_OF_DAY_PATTERN, examples=["22:00"])]
+MAX_SUBSCRIPTIONS = 20
+"""Browsers of one user that Web Push reaches."""
+
+
+class PushKeys(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a message to a browser is encrypted with (RFC 8291), both base64url."""
+
+    p256dh: Annotated[str, Meta(min_length=1, max_length=256)]
+    auth: Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class PushSubscription(Struct, frozen=True):
+    """A browser's ``PushSubscription.toJSON()``; members that it may add are let go of."""
+
+    endpoint: Annotated[str, Meta(min_length=1, max_length=2048)]
+    keys: PushKeys
+
+
+class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
+    """When e-mail, SMS and push wait; ``end`` before ``start`` is over midnight."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, examples=["Asia/Shanghai"])] = "UTC"
+
+
+class Contact(Struct, frozen=True, kw_only=True):
+    """Where one user can be reached, and in what language."""
+
+    user_id: Annotated[str, Meta(pattern=ID_PATTERN)]
+    email: str | None = None
+    phone: str | None = None
+    push: tuple[PushSubscription, ...] = ()
+    locale: Locale | None = None
+    """None: the server's default."""
+    quiet_hours: QuietHours | None = None
+
+
+MAX_EXPIRY_S = 30 * 86_400
+MAX_STEPS = 20
+
+Title = Annotated[str, Meta(min_length=1, max_length=256)]
+Message = Annotated[str, Meta(min_length=1, max_length=16_384)]
+ActionUrl = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=ACTION_URL_PATTERN,
+        description="a path of the frontend's, or http:// or https://",
+        examples=["/devices/device_123"],
+    ),
+]
+
+
+class EscalateStep(Request):
+    """A channel to be tried later, unless the user has acknowledged the notification by then."""
+
+    after_s: Annotated[float, Meta(ge=0, le=MAX_EXPIRY_S)]
+    channel: ChannelName
+
+
+class NotifyRequest(Request):
+    """A notification: exactly one kind of recipients, then a text or a template.
+
+    ``channels`` replaces the defaults of the type, the default escalation with them; ``escalate``
+    replaces the default escalation.
+    """
+
+    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_MEMBERS)] | None = None
+    session_id: Id | None = None
+    organization_id: Id | None = None
+    role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    broadcast: bool = False
+    title: Title | None = None
+    message: Message | None = None
+    type: NotificationType | None = None
+    action_url: ActionUrl | None = None
+    auto_close: bool | None = None
+    template: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    params: JsonObject | None = None
+    channels: Annotated[list[ChannelName], Meta(min_length=1, max_length=4)] | None = None
+    escalate: Annotated[list[EscalateStep], Meta(max_length=MAX_STEPS)] | None = None
+    expires_in_s: Annotated[float, Meta(gt=0, le=MAX_EXPIRY_S)] | None = None
+
+
+class ContactsRequest(Request):
+    """Where a user can be reached; what is left out is not known any more."""
+
+    email: Annotated[str, Meta(min_length=3, max_length=254)] | None = None
+    phone: (
+        Annotated[
+            str,
+            Meta(
+                pattern=PHONE_PATTERN,
+                description="in international form (E.164)",
+                examples=["+8613800138000"],
+            ),
+        ]
+        | None
+    ) = None
+    push: Annotated[list[PushSubscription], Meta(max_length=MAX_SUBSCRIPTIONS)] = field(
+        default_factory=list
+    )
+    locale: Locale | None = None
+    quiet_hours: QuietHours | None = None

@@ -1,0 +1,153 @@
+"""Notifications as they stand: with their deliveries, and the attempts at these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+_COLUMNS = (
+    "n.id, n.notification_id, n.at, n.expires_at, n.type, n.template, n.content, n.recipients,"
+    " n.sender, n.organization_id"
+)
+_SELECT_DELIVERIES = (
+    "SELECT id, delivery_id, user_id, channel, state, due_at, expires_at, unless_acknowledged,"
+    " sent_at, acknowledged_at FROM deliveries WHERE notification = ?"
+)
+
+
+class Attempt(NamedTuple):
+    """One try at a delivery."""
+
+    number: int
+    at: float
+    outcome: str
+    detail: str
+
+
+class Delivery(NamedTuple):
+    """A delivery as it stands."""
+
+    id: int
+    delivery_id: str
+    user_id: str
+    channel: str
+    state: str
+    due_at: float | None
+    expires_at: float
+    unless_acknowledged: int
+    sent_at: float | None
+    acknowledged_at: float | None
+    attempts: Sequence[Attempt] = ()
+
+
+class Notification(NamedTuple):
+    """A notification as it stands."""
+
+    id: int
+    notification_id: str
+    at: float
+    expires_at: float
+    type: str
+    template: str | None
+    content: str
+    recipients: str
+    sender: str | None
+    organization_id: str | None
+    deliveries: Sequence[Delivery] = ()
+    """At most 1000, by user."""
+    states: Mapping[str, int] = {}
+    """How many deliveries are in which state."""
+
+
+class Filters(NamedTuple):
+    """Which notifications; None: whichever. Those after ``type`` have to fit one delivery."""
+
+    organization_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+    type: str | None = None
+    template: str | None = None
+    user_id: str | None = None
+    channel: str | None = None
+    state: str | None = None
+
+
+def read_one(
+    db: sqlite_utils.Database, notification_id: str, organization_id: str | None, limit: int
+) -> Notification | None:
+    """One notification, if it is shown to that organization (None: to whomever)."""
+    row = db.conn.execute(
+        f"SELECT {_COLUMNS} FROM notifications n WHERE n.notification_id = ?1"  # noqa: S608
+        " AND (?2 IS NULL OR n.organization_id = ?2)",
+        [notification_id, organization_id],
+    ).fetchone()
+    return None if row is None else _whole(db, row, None, limit)
+
+
+def read_page(
+    db: sqlite_utils.Database, limit: int, below: int, filters: Filters, deliveries: int
+) -> tuple[list[Notification], int]:
+    """Those with a lower key, newest first, and one more than ``limit``; how many there are."""
+    where, values = _conditions(filters)
+    source = f"FROM notifications n WHERE {where}"
+    rows = db.conn.execute(
+        f"SELECT {_COLUMNS} {source} AND n.id < ? ORDER BY n.id DESC LIMIT ?",
+        [*values, below, limit + 1],
+    ).fetchall()
+    (total,) = db.conn.execute(f"SELECT count(*) {source}", values).fetchone()
+    return [_whole(db, row, filters.user_id, deliveries) for row in rows], total
+
+
+def _conditions(filters: Filters) -> tuple[str, list[Any]]:
+    own = {
+        "n.organization_id = ?": filters.organization_id,
+        "n.at >= ?": filters.since,
+        "n.at < ?": filters.until,
+        "n.type = ?": filters.type,
+        "n.template = ?": filters.template,
+    }
+    of_delivery = {
+        "d.user_id = ?": filters.user_id,
+        "d.channel = ?": filters.channel,
+        "d.state = ?": filters.state,
+    }
+    texts = ["1", *[text for text, value in own.items() if value is not None]]
+    values = [value for value in own.values() if value is not None]
+    wanted = {text: value for text, value in of_delivery.items() if value is not None}
+    if wanted:
+        both = " AND ".join(["d.notification = n.id", *wanted])
+        texts.append(f"EXISTS (SELECT 1 FROM deliveries d WHERE {both})")  # noqa: S608
+        values += list(wanted.values())
+    return " AND ".join(texts), values
+
+
+def _whole(
+    db: sqlite_utils.Database, row: tuple[Any, ...], user_id: str | None, limit: int
+) -> Notification:
+    """A notification's row with its deliveries and their attempts."""
+    key = row[0]
+    only = "" if user_id is None else " AND user_id = ?"
+    values = [key] if user_id is None else [key, user_id]
+    deliveries = db.conn.execute(
+        f"{_SELECT_DELIVERIES}{only} ORDER BY user_id, id LIMIT ?", [*values, limit]
+    ).fetchall()
+    states = dict(
+        db.conn.execute(
+            f"SELECT state, count(*) FROM deliveries WHERE notification = ?{only}"  # noqa: S608
+            " GROUP BY state ORDER BY state",
+            values,
+        ).fetchall()
+    )
+    attempts: dict[int, list[Attempt]] = {}
+    ids = msgspec.json.encode([each[0] for each in deliveries]).decode()
+    for delivery, *attempt in db.conn.execute(
+        "SELECT delivery, number, at, outcome, detail FROM attempts"
+        " WHERE delivery IN (SELECT value FROM json_each(?)) ORDER BY delivery, number",
+        [ids],
+    ):
+        attempts.setdefault(delivery, []).append(Attempt(*attempt))
+    whole = [Delivery._make([*each, attempts.get(each[0], ())]) for each in deliveries]
+    return Notification._make([*row, whole, states])
