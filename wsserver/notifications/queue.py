@@ -96,6 +96,7 @@ class DeliveryQueue:
         self._tasks = tasks
         self._owner = uuid.uuid4().hex
         self._is_stopping = False
+        self._runners: list[asyncio.Task[Any]] = []
         self._lanes = {
             name: Lane(name, channel, _pace_of(channel, clock))
             for name in CHANNELS
@@ -109,8 +110,10 @@ class DeliveryQueue:
         left = await self._store.release(self._owner, self._clock.wall())
         if left:
             log.warning("deliveries interrupted by the last stop count=%d; tried again", left)
-        for lane in self._lanes.values():
+        self._runners = [
             self._tasks.spawn(self._run(lane), name=f"deliveries {lane.name}")
+            for lane in self._lanes.values()
+        ]
 
     def kick(self, channel: str | None = None) -> None:
         """Something new may be due."""
@@ -125,6 +128,8 @@ class DeliveryQueue:
         """
         self._is_stopping = True
         self.kick()
+        if self._runners:  # one of them may just be claiming
+            await asyncio.wait(self._runners, timeout=GRACE_S)
         under_way = [task for lane in self._lanes.values() for task in lane.under_way]
         if under_way:
             await asyncio.wait(under_way, timeout=GRACE_S)
