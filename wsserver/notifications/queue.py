@@ -185,7 +185,10 @@ class DeliveryQueue:
         if not room:
             is_full = len(lane.under_way) >= lane.concurrency
             return IDLE_S if is_full else max(lane.pace.wait_s, 0.001)
+        due = await self._store.next_due(lane.name, self._clock.wall())
         now = self._clock.wall()
+        if due is None or due > now:  # an idle queue writes nothing
+            return IDLE_S if due is None else min(max(due - now, 0.01), IDLE_S)
         timeout_s = 0.0 if lane.channel is None else lane.channel.limits.timeout_s
         claimed = await self._store.claim(
             lane.name,
@@ -201,10 +204,7 @@ class DeliveryQueue:
             lane.under_way.add(task)
             task.add_done_callback(lane.under_way.discard)
             task.add_done_callback(lambda _: lane.news.set())
-        if len(claimed) == room:
-            return 0
-        due = await self._store.next_due(lane.name, now)
-        return IDLE_S if due is None else min(max(due - self._clock.wall(), 0.01), IDLE_S)
+        return 0
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> None:
         now = self._clock.wall()
