@@ -276,6 +276,9 @@ async def test_a_manager_reads_no_history_of_others_whoever_is_there_now(
             await said(manager)
         if name is not None:
             await people[name].call("leave_session", session_id="s_other")
+    with pytest.raises(NotFound):
+        await live.inspection.session(manager, "s_other")
+    assert (await live.inspection.session(theirs, "s_other"))["offset"] == 1
     await write(manager, "let me in")
     with pytest.raises(NotFound):
         await said(manager)

@@ -71,6 +71,22 @@ class Inquiry:
             case _:
                 return target.type is TargetType.ORGANIZATION and target.id == mine
 
+    def believes(self, receipt: Receipt) -> bool:
+        """Does a receipt say that its user got the message?
+
+        Who acknowledges a stream up to an offset was not meant by every message in it.
+        """
+        if not receipt.is_by_offset:
+            return True
+        audience = self.audience
+        if audience.organization_id is None and audience.role is None:
+            return receipt.user_id not in audience.exclude_users
+        stays = self.roll.ever_of_user(receipt.user_id)
+        return any(
+            audience.excludes(stay.user_id, stay.organization_id, stay.role) is None
+            for stay in stays
+        )
+
     def concerns(self, user_id: str) -> bool:
         """Is a user asked about, connected or not, and may who asks know of them?"""
         if self.user_id not in (None, user_id):
