@@ -43,7 +43,10 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_namespace_packages(include=["wsserver*", "wsctl*"]),
-    package_data={"wsserver": ["py.typed", "static/**/*", "notifications/texts/*.toml"], "wsctl": ["py.typed"]},
+    package_data={
+        "wsserver": ["py.typed", "static/**/*", "notifications/texts/*.toml"],
+        "wsctl": ["py.typed"],
+    },
     entry_points={
         "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.__main__:main"],
     },
@@ -61,6 +64,15 @@ setup(
     ],
     extras_require={
         "uvloop": ["uvloop>=0.23,<1"],
+        "email": ["aiosmtplib>=5.1,<6"],
+        "push": ["pywebpush>=2.5,<3"],
+        "apprise": ["apprise>=2.2,<3"],
+        "all": [
+            "uvloop>=0.23,<1",
+            "aiosmtplib>=5.1,<6",
+            "pywebpush>=2.5,<3",
+            "apprise>=2.2,<3",
+        ],
         "bench": [
             "fastapi>=0.165,<0.166",
             "uvicorn[standard]>=0.54,<0.55",
@@ -79,6 +91,11 @@ setup(
             "playwright>=1.65,<2",
             "uvloop>=0.23,<1",  # the server is tested on both loops
             "picows>=2.3.1,<3",  # the benchmark's clients
+            "aiosmtplib>=5.1,<6",
+            "aiosmtpd>=1.4.6,<2",  # a mail server
+            "pywebpush>=2.5,<3",
+            "http-ece>=1.2,<2",  # decrypts what push services pass on
+            "apprise>=2.2,<3",
             "docutils>=0.22,<0.24",
             "ruff>=0.17.6,<0.18",
             "mypy>=2.4,<2.5",

@@ -12,21 +12,31 @@ ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
 """Lines; past it a file is asked whether it is two."""
 
-LEAVES = ("config", "errors", "identity", "clock", "tasks", "logs", "redaction")
+LEAVES = ("config", "errors", "identity", "addresses", "clock", "tasks", "logs", "redaction")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
     ("storage", "brokers"),
     ("realtime",),
     ("notifications",),
     ("web",),
-    ("app", "service", "plugins", "process", "cli", "development", "__main__"),
+    (
+        "app",
+        "outgoing",
+        "outlets",
+        "service",
+        "plugins",
+        "process",
+        "cli",
+        "development",
+        "__main__",
+    ),
 )
 """From left to right: each may import the layers before it, itself, and the leaves."""
 
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CONFINED = {
     # foreign package: parts of wsserver that may import it
-    "tornado": {"web", "app", "process"},
+    "tornado": {"web", "app", "outgoing", "process"},
     "redis": {"brokers"},
     "sqlite_utils": {"storage"},
 }

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,6 +339,25 @@ def test_the_close_codes_are_all_there() -> None:
 
     text = parse("docs/protocol.rst")[0].astext()
     assert [int(code) for code in CloseCode if str(int(code)) not in text] == []
+
+
+# Webhooks
+
+
+def test_the_receiver_of_the_documents_knows_a_genuine_webhook() -> None:
+    from wsserver.notifications.signing import sign
+
+    (example,) = [each for each in blocks("docs/webhooks.rst") if "def is_genuine" in each.text]
+    names: dict[str, Any] = {}
+    exec(example.text, names)
+    now = int(time.time())
+    body = b'{"name": "user_connected"}'
+    assert names["is_genuine"](sign(body, "s", now), body, "s")
+    assert not names["is_genuine"](sign(body, "s", now), body + b" ", "s")
+    assert not names["is_genuine"](sign(body, "other", now), body, "s")
+    assert not names["is_genuine"](sign(body, "s", now - 301), body, "s")
+    for header in ("", "t=x,v1=y", "v1=y", f"t={now}"):
+        assert not names["is_genuine"](header, body, "s")
 
 
 # Plugins and embedding

@@ -11,6 +11,7 @@ from tornado.web import Application
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
+from wsserver.config.channels import push_reach
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -24,6 +25,7 @@ from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.outlets import channels_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
@@ -62,6 +64,7 @@ from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
 from wsserver.storage.upkeep import Upkeep
+from wsserver.storage.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
@@ -124,6 +127,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         audit,
         NotificationStore(database),
         KnownUserStore(database),
+        WebhookOutbox(database),
         snapshot_retention_days=settings.snapshot_retention_days,
         notification_retention_days=settings.notification_retention_days,
     )
@@ -187,7 +191,10 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
 
     # What reaches people also when they are not connected
     contacts = ContactStore(database)
-    channels: dict[ChannelName, Channel] = {"websocket": WebSocketChannel(router, clock)}
+    channels: dict[ChannelName, Channel] = {
+        "websocket": WebSocketChannel(router, clock),
+        **channels_of(settings, contacts, clock),
+    }
     notifications = Notifications(
         channels=channels,
         contacts=contacts,
@@ -197,6 +204,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             digest=DigestRule(settings.digest_limit, settings.digest_window_s),
             locale=settings.default_locale,
             inbox_retention_s=settings.inbox_retention_s,
+            reach=push_reach(settings),
         ),
         manager=manager,
         members=members,
@@ -208,6 +216,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     )
     deliveries.receipts.notified = notifications.acknowledgements
     statistics.add_source("notifications", notifications.figures.view)
+    webhooks = webhooks_of(settings, WebhookOutbox(database), clock)
+    webhooks.listen(manager.events)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
     inspection = Inspection(manager, permissions, streams)
@@ -241,6 +251,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             store=store,
             deliveries=deliveries,
             notifications=notifications,
+            webhooks=webhooks,
             manager=manager,
             traces=traces,
             members=members,

@@ -47,6 +47,7 @@ MEANINGS: dict[str, Meaning] = {
     "body_too_large": Meaning(413, None, False, "Body too large"),
     "unsupported_media_type": Meaning(415, None, False, "Unsupported media type"),
     "validation_failed": Meaning(422, None, False, "Validation failed"),
+    "url_forbidden": Meaning(422, None, False, "URL not allowed"),
     "upgrade_required": Meaning(426, None, False, "Upgrade required"),
     "rate_limited": Meaning(429, None, True, "Rate limited"),
     "connection_limit": Meaning(429, 4504, False, "Connection limit reached"),
@@ -239,6 +240,12 @@ class ValidationFailed(WsServerError):
         super().__init__(
             "; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors
         )
+
+
+class UrlForbidden(WsServerError):
+    """A URL that leads where no request of ours may go; the message does not quote it."""
+
+    code = "url_forbidden"
 
 
 class UpgradeRequired(WsServerError):

@@ -15,6 +15,7 @@ from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.notifications.assembly import Notifications
+from wsserver.notifications.webhooks import Webhooks
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
 from wsserver.realtime.deliveries import Deliveries
@@ -56,6 +57,7 @@ class Parts:
     store: StreamStore
     deliveries: Deliveries
     notifications: Notifications
+    webhooks: Webhooks
     manager: WebSocketManager
     traces: Traces
     members: Members
@@ -131,6 +133,7 @@ class Service:
         await parts.streams.load()
         await parts.broker.start()
         await parts.notifications.start()
+        await parts.webhooks.start()
 
     def _begin(self) -> None:
         log.info("broadcasts are written to %s", self.poller.how_it_writes)
@@ -172,6 +175,7 @@ class Service:
         except WsServerError as error:
             log.warning("who has connected last not stored: %s", error)
         await self.tasks.cancel()
+        await self._parts.webhooks.stop()
         await self._parts.broker.stop()
         await self._parts.keys.close()
         try:
@@ -202,6 +206,8 @@ class Service:
                 "window_s": self._alert.window_s,
             },
         }
+        if self.settings.webhook_urls:
+            checks["webhooks"] = parts.webhooks.health()
         status = "ok" if all(check["ok"] for check in checks.values()) else "degraded"
         return {"status": "draining" if manager.is_draining else status, "checks": checks}
 

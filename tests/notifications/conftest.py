@@ -10,6 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.conftest import FakeClock
+from tests.notifications.http_far_side import Provider
 from tests.notifications.notified import Notified
 
 MakeNotified = Callable[..., Awaitable[Notified]]
@@ -34,3 +35,17 @@ def make_notified(io_loop: IOLoop, clock: FakeClock, tmp_path: Path) -> Iterator
 @pytest.fixture
 def notified(io_loop: IOLoop, make_notified: MakeNotified) -> Notified:
     return io_loop.run_sync(make_notified)
+
+
+@pytest.fixture
+def provider(io_loop: IOLoop) -> Iterator[Provider]:
+    """A provider's HTTP server, listening."""
+
+    async def start() -> Provider:
+        made = Provider()
+        made.start()
+        return made
+
+    made = io_loop.run_sync(start)
+    yield made
+    io_loop.run_sync(made.stop)

@@ -22,6 +22,7 @@ RELEASED = {
     "m0007_streams",
     "m0008_receipts",
     "m0009_notifications",
+    "m0020_webhook_outbox",
 }
 
 

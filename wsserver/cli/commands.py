@@ -73,7 +73,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
       wsserver serve --dev
       wsserver serve --config /etc/wsserver.toml --host 0.0.0.0
     """
-    from wsserver.config import ConfigFaults, load_settings, make_folders, secret_bytes
+    from wsserver.config import ConfigFaults, load_settings, make_folders, secret_texts
 
     try:
         settings = load_settings(config_file, os.environ, flags, dev)
@@ -84,8 +84,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
     from wsserver.logs import set_up_logging
     from wsserver.process import run
 
-    secret = (secret_bytes(settings) or b"").decode("utf-8", "replace")
-    set_up_logging(settings.log_format, settings.log_level, secrets=[secret])
+    set_up_logging(settings.log_format, settings.log_level, secrets=secret_texts(settings))
     try:
         status = run(settings, dev=dev)
     except ConfigFaults as faults:

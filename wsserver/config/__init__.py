@@ -6,6 +6,7 @@ from wsserver.config.faults import ConfigFaults, Fault
 from wsserver.config.files import make_folders, secret_bytes
 from wsserver.config.load import Loaded, load_settings, read_settings, read_storage_settings
 from wsserver.config.masking import masked
+from wsserver.config.secrets import secret_texts
 from wsserver.config.settings import Settings
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "read_settings",
     "read_storage_settings",
     "secret_bytes",
+    "secret_texts",
 ]

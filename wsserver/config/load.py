@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import files, hosts, keys, names
+from wsserver.config import channels, files, gateway, hosts, keys, names, vapid
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.settings import KEY_SOURCES, Settings
 from wsserver.config.sources import Layers
@@ -95,6 +95,9 @@ class _Check:
         """The settings of a server that is to start."""
         settings = self.values()
         self._check_places(settings)
+        for key, faulty in channels.check_channels(settings, self._given):
+            if not any(fault.key == key for fault in self.faults):
+                self._fault(key, *faulty.messages)
         return self._with_keys(settings)
 
     def values(self) -> Settings:
@@ -105,6 +108,9 @@ class _Check:
                 values[key] = _accept(key, given.value)
             except Faulty as faulty:
                 self._fault(key, *faulty.messages)
+        if self._dev and "allow_loopback_urls" not in self._given:
+            values["allow_loopback_urls"] = True
+            self.sources["allow_loopback_urls"] = "dev"
         settings = Settings(**values)
         if "database" not in self._given:
             settings = replace(settings, database=settings.data_dir / "wsserver.sqlite3")
@@ -211,6 +217,16 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "jwks_url": hosts.jwks_url,
     "jwt_algorithm": _at_least_one,
     "permissions": names.permission_table,
+    "smtp_url": channels.smtp_url,
+    "mail_from": channels.mail_from,
+    "frontend_url": channels.frontend_url,
+    "sms_url": gateway.gateway_url,
+    "sms_headers": gateway.gateway_headers,
+    "sms_success": gateway.success_pattern,
+    "apprise_urls": _each(channels.apprise_url),
+    "vapid_subject": vapid.vapid_subject,
+    "webhook_urls": _each(channels.webhook_url),
+    "webhook_networks": _each(hosts.network),
     "node": names.node,
     "plugins": _each(names.plugin),
 }

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from wsserver.config.settings import SECRETS, Settings
+from wsserver.config.settings import SECRETS, URLS, Settings
 
 MASK = "********"
 
@@ -17,8 +17,9 @@ MASK = "********"
 def masked(settings: Settings, sources: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return key → ``{"value": …, "source": …}``, fit for JSON, in the order of the fields.
 
-    Secrets are ``********``; a URL loses its user name, password and query values. ``sources`` is
-    that of ``Loaded``; a key that it lacks says ``default``.
+    Secrets are ``********``; so are the parts of a URL that may be one: user name, password and
+    query, for webhooks also the path, for apprise all but the scheme; and the values of
+    ``sms_headers``. ``sources`` is that of ``Loaded``; a key that it lacks says ``default``.
     """
     shown = {}
     for key, value in msgspec.structs.asdict(settings).items():
@@ -30,8 +31,10 @@ def masked(settings: Settings, sources: Mapping[str, str] | None = None) -> dict
 def _presentable(key: str, value: Any) -> Any:
     if key in SECRETS:
         return MASK if value else None
-    if key == "jwks_url" and value:
-        return _without_credentials(value)
+    if key in URLS and value:
+        return [_url(key, each) for each in value] if isinstance(value, tuple) else _url(key, value)
+    if key == "sms_headers":
+        return dict.fromkeys(value, MASK)
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple):
@@ -41,8 +44,12 @@ def _presentable(key: str, value: Any) -> Any:
     return value
 
 
-def _without_credentials(url: str) -> str:
+def _url(key: str, url: str) -> str:
+    if key == "apprise_urls":  # its host may be the token
+        return f"{url.partition('://')[0]}://{MASK}"
     parts = urlsplit(url)
+    if key == "webhook_urls" and parts.path not in ("", "/"):
+        parts = parts._replace(path=f"/{MASK}")
     userinfo, at, place = parts.netloc.rpartition("@")
     return parts._replace(
         netloc=f"{MASK if userinfo else ''}{at}{place}", query=MASK if parts.query else ""

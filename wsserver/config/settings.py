@@ -91,6 +91,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A folder with ``common.toml``, ``zh-CN.toml``, ``en.toml`` over the built-in ones."""
     notification_retention_days: Annotated[float, Meta(gt=0)] = 90.0
 
+    smtp_url: str | None = None
+    mail_from: str | None = None
+    frontend_url: str | None = None
+    """Where an ``action_url`` that is a path begins; no slash at the end."""
+    sms_url: str | None = None
+    sms_method: Literal["POST", "PUT", "GET"] = "POST"
+    sms_headers: dict[str, str] = msgspec.field(default_factory=dict)
+    sms_body: str | None = None
+    sms_success: str | None = None
+    """A regular expression to be found in the answer; None: a status of 2xx is enough."""
+    apprise_urls: tuple[str, ...] = ()
+    vapid_private_key: str | None = None
+    vapid_subject: str | None = None
+    webhook_urls: tuple[str, ...] = ()
+    webhook_secret: str | None = None
+    webhook_networks: tuple[str, ...] = ()
+    """Networks in CIDR form that webhooks may reach besides the public internet."""
+    allow_loopback_urls: bool = False
+    """May push endpoints and webhooks be on this machine? True in development mode."""
+
     snapshot_interval_s: Seconds = 60.0
     snapshot_retention_days: Annotated[float, Meta(gt=0)] = 30.0
     alert_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.05
@@ -106,17 +126,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without the secret: a repr ends up in logs and tracebacks."""
         shown = ", ".join(
-            f"{key}={'********' if key in SECRETS and value else repr(value)}"
+            f"{key}={'********' if key in HIDDEN and value else repr(value)}"
             for key, value in msgspec.structs.asdict(self).items()
-            if key != "jwks_url"
         )
         return f"Settings({shown})"
 
 
-SECRETS = frozenset({"jwt_secret"})
+SECRETS = frozenset({"jwt_secret", "sms_body", "vapid_private_key", "webhook_secret"})
 """Keys whose value is never shown."""
 
-UNQUOTED = SECRETS | {"jwt_secret_file", "jwks_url"}
+URLS = frozenset({"jwks_url", "smtp_url", "sms_url", "apprise_urls", "webhook_urls"})
+"""Keys whose value is shown without the parts that may be secret."""
+
+HIDDEN = SECRETS | URLS | {"sms_headers"}
+"""Keys that hold secrets, whole or in part."""
+
+UNQUOTED = HIDDEN | {"jwt_secret_file"}
 """Keys whose value no fault quotes: it may be a secret, or one put there by mistake."""
 
 KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,11 @@ from wsserver.config.settings import FIELDS
 from wsserver.config.values import from_text, list_from_text
 
 PREFIX = "WSSERVER_"
-TABLES = ("permissions",)
-"""Keys whose entries can be given one by one, as ``WSSERVER_PERMISSIONS__MANAGER``."""
+TABLES: dict[str, Callable[[str, str], tuple[str, Any]]] = {
+    "permissions": lambda entry, text: (entry.lower(), list_from_text(text)),
+    "sms_headers": lambda entry, text: (entry.replace("_", "-"), text),
+}
+"""Keys whose entries can be given one by one, as ``WSSERVER_PERMISSIONS__MANAGER``, and how."""
 
 
 class Given(NamedTuple):
@@ -62,7 +65,7 @@ class Layers:
             elif key.lower() not in TABLES or not entry:
                 self._fault(name, source, f"is unknown: {key.lower()} has no entries of its own")
             else:
-                self._take_entry(key.lower(), entry.lower(), environ[name], source)
+                self._take_entry(key.lower(), entry, environ[name], source)
 
     def add_flags(self, flags: Mapping[str, Any]) -> None:
         """Take the flags that were given: None and empty lists were not."""
@@ -90,7 +93,8 @@ class Layers:
         below = self.given.get(key)
         table = below.value if below is not None else {}
         if isinstance(table, dict):
-            self._take(key, {**table, entry: list_from_text(text)}, source)
+            name, value = TABLES[key](entry, text)
+            self._take(key, {**table, name: value}, source)
 
     def _fault(self, key: str, source: str, message: str) -> None:
         self.faults.append(Fault(key, source, message))

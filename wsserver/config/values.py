@@ -97,7 +97,7 @@ def expected(key: str) -> str:
     return {
         bool: "true or false",
         tuple: "a list of texts",
-        dict: "a table of lists",
+        dict: "a table of texts" if FIELDS[key] == dict[str, str] else "a table of lists",
         Path: "a path",
     }.get(kind, "a text that is not empty")
 

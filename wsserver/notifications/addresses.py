@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from urllib.parse import urlsplit
+from collections.abc import Callable
 
-from wsserver.errors import ValidationFailed
-from wsserver.identity.loopback import is_loopback
+from wsserver.addresses.mail import parse_mail_address
+from wsserver.addresses.phone import parse_phone
+from wsserver.addresses.reach import Reach, check_url
+from wsserver.errors import UrlForbidden, ValidationFailed
+from wsserver.notifications.channels.subscriptions import auth_secret, public_key
 from wsserver.notifications.rules import zone
-from wsserver.protocol.notifications import Contact, ContactsRequest, PushSubscription
-
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-# One address, as it is written: no display name, no comment, no quotes, no list (RFC 5322 §3.4.1).
-_EMAIL = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
-P256DH_BYTES = 65
-AUTH_BYTES = 16
+from wsserver.protocol.notifications import Contact, ContactsRequest
 
 
-def is_email(text: str) -> bool:
-    """Is this exactly one address, of ASCII letters?"""
-    return _EMAIL.fullmatch(text) is not None
+def contact_of(user_id: str, request: ContactsRequest, reach: Reach) -> Contact:
+    """A contact as it is to be stored; ``reach``: where push endpoints may be.
 
-
-def contact_of(user_id: str, request: ContactsRequest) -> Contact:
-    """A contact as it is to be stored; raises ``ValidationFailed`` naming all that is wrong."""
+    Raises ``ValidationFailed`` naming all that is wrong, and ``UrlForbidden`` where nothing is but
+    an endpoint that leads where nothing is sent to.
+    """
     faults: dict[str, str] = {}
-    if request.email is not None and not is_email(request.email):
-        faults["email"] = "not one e-mail address"
+    forbidden: list[UrlForbidden] = []
+
+    def attempt(field: str, check: Callable[[str], object], value: str | None) -> None:
+        if value is not None:
+            try:
+                check(value)
+            except ValueError as error:
+                faults[field] = str(error)
+
+    attempt("email", parse_mail_address, request.email)
+    attempt("phone", parse_phone, request.phone)
     hours = request.quiet_hours
     if hours is not None:
-        try:
-            zone(hours.time_zone)
-        except ValueError as error:
-            faults["quiet_hours.time_zone"] = str(error)
+        attempt("quiet_hours.time_zone", zone, hours.time_zone)
     for index, subscription in enumerate(request.push):
-        for field, message in _faults_of(subscription):
-            faults[f"push[{index}].{field}"] = message
+        try:
+            check_url(subscription.endpoint, reach)
+        except UrlForbidden as error:
+            error.details["field"] = f"push[{index}].endpoint"
+            forbidden.append(error)
+        attempt(f"push[{index}].keys.p256dh", public_key, subscription.keys.p256dh)
+        attempt(f"push[{index}].keys.auth", auth_secret, subscription.keys.auth)
     if faults:
+        faults |= {str(each.details["field"]): str(each) for each in forbidden}
         raise ValidationFailed([{"field": k, "message": v} for k, v in faults.items()])
+    if forbidden:
+        raise forbidden[0]
     return Contact(
         user_id=user_id,
         email=request.email,
@@ -49,37 +55,3 @@ def contact_of(user_id: str, request: ContactsRequest) -> Contact:
         locale=request.locale,
         quiet_hours=hours,
     )
-
-
-def _faults_of(subscription: PushSubscription) -> list[tuple[str, str]]:
-    faults = []
-    if not _is_endpoint(subscription.endpoint):
-        faults.append(("endpoint", "not an https URL"))
-    for name, size in (("p256dh", P256DH_BYTES), ("auth", AUTH_BYTES)):
-        if _size_of(getattr(subscription.keys, name)) != size:
-            faults.append((f"keys.{name}", f"not {size} bytes of base64url"))
-    return faults
-
-
-def _is_endpoint(text: str) -> bool:
-    """HTTPS to somewhere; plain HTTP to this machine alone, as in development."""
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        parts.port  # noqa: B018 - raises for one that is none
-    except ValueError:
-        return False
-    if not text.isascii() or not text.isprintable() or " " in text or parts.username is not None:
-        return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_here(host)))
-
-
-def _is_here(host: str) -> bool:
-    return host == "localhost" or is_loopback(host)
-
-
-def _size_of(text: str) -> int:
-    try:
-        return len(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        return -1

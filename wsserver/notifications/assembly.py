@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
@@ -43,6 +44,8 @@ class NotificationSettings:
     digest: DigestRule = field(default_factory=DigestRule)
     locale: Locale = DEFAULT_LOCALE
     inbox_retention_s: float = 7 * 86_400.0
+    reach: Reach = field(default_factory=Reach)
+    """Where the endpoints of push subscriptions may be."""
 
 
 class Notifications:
@@ -104,6 +107,7 @@ class Notifications:
             permissions=permissions,
             audit=audit,
             clock=clock,
+            reach=settings.reach,
         )
 
     async def start(self) -> None:

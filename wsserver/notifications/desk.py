@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.errors import NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
@@ -43,6 +44,7 @@ class NotificationDesk:
         permissions: Permissions,
         audit: Audit,
         clock: Clock,
+        reach: Reach,
     ) -> None:
         self._service = service
         self._store = store
@@ -53,6 +55,7 @@ class NotificationDesk:
         self._permissions = permissions
         self._trail = Trail(audit, clock)
         self._clock = clock
+        self._reach = reach
 
     async def notify(self, actor: Actor, request: NotifyRequest) -> dict[str, Any]:
         """Accept a notification; ``notification_id`` is None where there is nothing new to tell."""
@@ -141,7 +144,7 @@ class NotificationDesk:
         with self._trail.denials(actor, "contacts", target):
             scope = self._scope(actor, SEND)
         await self.contacts(actor, user_id)
-        contact = contact_of(user_id, request)
+        contact = contact_of(user_id, request, self._reach)
         found = await self._contacts.get(user_id)
         owner = scope or (None if found is None else found.organization_id)
         await self._contacts.put(contact, owner, self._clock.wall())

@@ -135,7 +135,7 @@ class ContactsRequest(Request):
             str,
             Meta(
                 pattern=PHONE_PATTERN,
-                description="digits, with + and the country in front where it has one",
+                description="in international form (E.164)",
                 examples=["+8613800138000"],
             ),
         ]

@@ -352,3 +352,25 @@ def m0009_notifications(db: sqlite_utils.Database) -> None:
     """)
     db.execute("CREATE INDEX known_users_by_organization ON known_users (organization_id)")
     db.execute("CREATE INDEX known_users_by_time ON known_users (seen_at)")
+
+
+@MIGRATIONS()
+def m0020_webhook_outbox(db: sqlite_utils.Database) -> None:
+    """Events that wait to be posted to a URL; ``due_at`` NULL: given up."""
+    db.execute("""
+        CREATE TABLE webhook_outbox (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            posting_id TEXT NOT NULL UNIQUE,
+            url TEXT NOT NULL,
+            event TEXT NOT NULL,
+            body BLOB NOT NULL,
+            at REAL NOT NULL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            due_at REAL,
+            detail TEXT NOT NULL DEFAULT ''
+        ) STRICT
+    """)
+    db.execute(
+        "CREATE INDEX webhook_outbox_due ON webhook_outbox (url, due_at) WHERE due_at IS NOT NULL"
+    )
+    db.execute("CREATE INDEX webhook_outbox_dead ON webhook_outbox (at) WHERE due_at IS NULL")

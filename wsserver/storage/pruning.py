@@ -21,6 +21,7 @@ from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.storage.streams import StreamStore
 from wsserver.storage.upkeep import Upkeep
+from wsserver.storage.webhooks import WebhookOutbox
 
 
 class Pruning(NamedTuple):
@@ -63,6 +64,7 @@ async def prune(
             AuditLog(database),
             NotificationStore(database),
             KnownUserStore(database),
+            WebhookOutbox(database),
             snapshot_retention_days=snapshot_retention_days,
             notification_retention_days=notification_retention_days,
         )

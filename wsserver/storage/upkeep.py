@@ -7,6 +7,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.notifications import NotificationStore
 from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.webhooks import WebhookOutbox
 
 DAY_S = 86_400
 
@@ -21,6 +22,7 @@ class Upkeep:
         audit: AuditLog,
         notifications: NotificationStore,
         known_users: KnownUserStore,
+        webhooks: WebhookOutbox,
         *,
         snapshot_retention_days: float,
         notification_retention_days: float,
@@ -30,6 +32,7 @@ class Upkeep:
         self._audit = audit
         self._notifications = notifications
         self._known_users = known_users
+        self._webhooks = webhooks
         self._snapshot_retention_days = snapshot_retention_days
         self._notifications_kept_s = notification_retention_days * DAY_S
 
@@ -47,4 +50,5 @@ class Upkeep:
             "audit": await self._audit.prune(now),
             "deliveries": await self._notifications.prune(now, self._notifications_kept_s),
             "known_users": await self._known_users.prune(now),
+            "webhook_outbox": await self._webhooks.prune(now),
         }

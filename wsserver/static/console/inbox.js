@@ -24,11 +24,11 @@ export class Inbox {
   /** Any push; those of the inbox are shown. */
   add(push) {
     if (!push.stream?.startsWith("user:")) return;
-    const says = push.message ? contentOf(push.message) : `${push.type} ${JSON.stringify(push.data)}`;
+    const says = push.message ? contentOf(push.message) : JSON.stringify(push.data);
     const line = h(
       "li",
       {},
-      h("span", { className: "from" }, push.message ? nameOf(push.message.sender) : ""),
+      h("span", { className: "from" }, push.message ? nameOf(push.message.sender) : push.type),
       h("p", {}, push.data?.text ?? says),
       h("time", { dateTime: push.timestamp }, timeOf(push.timestamp)),
       h("small", { className: "place", title: push.epoch }, `#${push.offset}`),

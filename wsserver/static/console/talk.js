@@ -1,6 +1,6 @@
 /** Sessions, the people in them and what they say. */
 
-import { addLine, byId, h } from "./dom.js";
+import { addLine, byId, h, isAtEnd } from "./dom.js";
 import { Message } from "./message.js";
 import { text } from "./texts.js";
 import { toast } from "./toasts.js";
@@ -151,8 +151,9 @@ export class Talk {
       if (id === this.#current && this.#sessions.get(id) === session) {
         const list = byId("messages");
         const fromEnd = list.scrollHeight - list.scrollTop;
+        const wasAtEnd = isAtEnd(list);
         this.#renderMessages();
-        list.scrollTop = list.scrollHeight - fromEnd;
+        list.scrollTop = wasAtEnd ? list.scrollHeight : list.scrollHeight - fromEnd;
         this.#markRead();
       }
     } catch (error) {

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from wsserver.addresses.mail import parse_mail_address, parse_sender
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a@b", "a@b"),
+        ("wang.xiaoming+tag@Example.COM", "wang.xiaoming+tag@example.com"),
+        ("o'neil@mail.example.co.uk", "o'neil@mail.example.co.uk"),
+        ("x@xn--fsqu00a.xn--0zwm56d", "x@xn--fsqu00a.xn--0zwm56d"),
+        ("l" * 64 + "@example.com", "l" * 64 + "@example.com"),
+    ],
+)
+def test_one_address(text: str, expected: str) -> None:
+    assert parse_mail_address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "@b",
+        "a@",
+        "a@b\r\nBcc:x",
+        "a@b\r\nBcc: x@y",
+        "a@b\n",
+        "a@b, c@d",
+        "a@b;c@d",
+        "a@b c@d",
+        " a@b",
+        "A <a@b>",
+        "<a@b>",
+        '"a b"@c',
+        "a@b@c",
+        "a..b@c",
+        ".a@b",
+        "a@b..c",
+        "a@-b.c",
+        "a@[127.0.0.1]",
+        "用户@example.com",
+        "a@例子.公司",
+        "a@b\0",
+        "l" * 65 + "@example.com",
+        "a@" + "b." * 130 + "c",
+    ],
+)
+def test_what_is_not_one_address(text: str) -> None:
+    with pytest.raises(ValueError, match="must be one e-mail address"):
+        parse_mail_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "address"),
+    [
+        ("a@b.example", "", "a@b.example"),
+        ("客服中心 <a@b.example>", "客服中心", "a@b.example"),
+        ('"Shop, Ltd." <a@b.example>', "Shop, Ltd.", "a@b.example"),
+        ("<a@b.example>", "", "a@b.example"),
+    ],
+)
+def test_a_sender(text: str, name: str, address: str) -> None:
+    sender = parse_sender(text)
+    assert sender == (name, address)
+    assert sender.domain == "b.example"
+
+
+@pytest.mark.parametrize("text", ["", "Shop", "Shop <a@b>, c@d", "S\r\nBcc: x <a@b>", "S <a@b> x"])
+def test_what_is_no_sender(text: str) -> None:
+    with pytest.raises(ValueError, match="must be one e-mail address"):
+        parse_sender(text)

@@ -1,0 +1,263 @@
+"""Webhooks, against a real receiver and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.notifications.far_side import CANARY, REDACT
+from tests.notifications.http_far_side import Asked, Provider, Said
+from wsserver.addresses.reach import Reach
+from wsserver.clock import Clock
+from wsserver.notifications.http import HttpAnswer
+from wsserver.notifications.rules import Retries
+from wsserver.notifications.signing import sign
+from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook
+from wsserver.outgoing import HttpClient
+from wsserver.realtime.events import EventBus
+from wsserver.storage.database import Database
+from wsserver.storage.webhooks import WebhookOutbox
+from wsserver.tasks import Tasks
+
+SECRET = "hook-secret"
+QUICK = Retries(backoff_s=0.01, attempts=4)
+
+
+class Running:
+    """Webhooks on a database, with the bus they listen to."""
+
+    def __init__(self, path: Path, targets: list[Target], reach: Reach, retries: Retries) -> None:
+        clock = Clock()
+        self.database = Database(path / "d.sqlite3", clock=clock)
+        self.outbox = WebhookOutbox(self.database)
+        self.events = EventBus(Tasks(), clock, lambda: None)
+        self.webhooks = Webhooks(
+            targets,
+            SECRET,
+            self.outbox,
+            HttpClient(reach, timeout_s=5),
+            clock,
+            retries=retries,
+            redact=REDACT,
+        )
+
+    async def rows(self) -> list[tuple[Any, ...]]:
+        """What is in the table: attempts, whether it is given up, the latest detail."""
+        return await self.database.read(
+            lambda db: db.execute(
+                "SELECT attempts, due_at IS NULL, detail FROM webhook_outbox ORDER BY id"
+            ).fetchall()
+        )
+
+
+@asynccontextmanager
+async def running(
+    path: Path,
+    *targets: Target,
+    reach: Reach | None = None,
+    retries: Retries = QUICK,
+) -> AsyncIterator[Running]:
+    """Start on what the database has, stop at the end."""
+    made = Running(path, list(targets), reach or Reach(loopback=True), retries)
+    await made.database.open()
+    made.webhooks.listen(made.events)
+    await made.webhooks.start()
+    try:
+        yield made
+    finally:
+        await made.webhooks.stop()
+        await made.database.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for it; the test's time limit ends a vain wait."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def everything(provider: Provider, path: str = "/hook") -> Target:
+    return Target(provider.url(path), ("*",))
+
+
+def verified(asked: Asked) -> dict[str, Any]:
+    """Check the signature as a receiver would."""
+    given = dict(part.split("=", 1) for part in asked.headers["X-Wsserver-Signature"].split(","))
+    signed = given["t"].encode() + b"." + asked.body
+    expected = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+    assert hmac.compare_digest(given["v1"], expected)
+    event: dict[str, Any] = json.loads(asked.body)
+    assert event["name"] == asked.headers["X-Wsserver-Event"]
+    return event
+
+
+def test_the_signature_is_the_documented_one() -> None:
+    expected = hmac.new(b"s", b'1700000000.{"a":1}', hashlib.sha256).hexdigest()
+    assert sign(b'{"a":1}', "s", 1700000000) == f"t=1700000000,v1={expected}"
+
+
+@pytest.mark.gen_test
+async def test_an_event_is_posted_and_signed(provider: Provider, tmp_path: Path) -> None:
+    async with running(tmp_path, everything(provider)) as here:
+        here.events.emit("shop.sold", user_id="u1", what="鞋", odd=object)
+        await until(lambda: here.webhooks.figures.sent == 1)
+        event = verified(provider.asked[0])
+        assert (event["user_id"], event["what"]) == ("u1", "鞋")
+        assert event["timestamp"].endswith("Z")
+        assert provider.asked[0].headers["X-Wsserver-Delivery"].startswith("hook_")
+        assert await here.rows() == []
+        assert here.webhooks.health()["waiting"] == 0
+
+
+@pytest.mark.gen_test
+async def test_each_url_gets_what_it_asked_for_once(provider: Provider, tmp_path: Path) -> None:
+    few = Target(provider.url("/few"), ("user_*", "user_connected", "alert_raised"))
+    async with running(tmp_path, few, everything(provider, "/all")) as here:
+        for name in ("user_connected", "typing_status_changed", "alert_raised"):
+            here.events.emit(name)
+        await until(lambda: here.webhooks.figures.sent == 5)
+    got = [(asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.asked]
+    assert sorted(got) == [
+        ("/all", "alert_raised"),
+        ("/all", "typing_status_changed"),
+        ("/all", "user_connected"),
+        ("/few", "alert_raised"),
+        ("/few", "user_connected"),
+    ]
+
+
+@pytest.mark.gen_test
+async def test_it_is_tried_again_until_it_is_taken(provider: Provider, tmp_path: Path) -> None:
+    statuses = iter([500, 404, 200])
+    provider.answer = lambda asked: Said(next(statuses))
+    async with running(tmp_path, everything(provider)) as here:
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.sent == 1)
+        assert here.webhooks.figures.retried == 2
+    ids = {asked.headers["X-Wsserver-Delivery"] for asked in provider.asked}
+    assert len(provider.asked) == 3
+    assert len(ids) == 1
+
+
+@pytest.mark.gen_test
+async def test_at_last_it_is_given_up_and_stays_to_be_seen(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.say(500, f"no {CANARY}".encode())
+    async with running(tmp_path, everything(provider)) as here:
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.failed == 1)
+        assert await here.rows() == [(4, 1, "500: no [redacted]")]
+        assert here.webhooks.health()["waiting"] == 0
+        assert await here.outbox.prune(Clock().wall() + 8 * 86_400) == 1
+    assert len(provider.asked) == 4
+    assert [each.name for each in caplog.records].count("wsserver.notifications.webhooks") == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("status", [410, 302])
+async def test_gone_or_elsewhere_is_given_up_at_once(
+    provider: Provider, tmp_path: Path, status: int
+) -> None:
+    provider.say(status, Location=provider.url("/inside"))
+    async with running(tmp_path, everything(provider)) as here:
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.failed == 1)
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_restart_loses_nothing(provider: Provider, tmp_path: Path) -> None:
+    provider.hang()
+    async with running(tmp_path, everything(provider)) as here:
+        here.events.emit("a")
+        await provider.arrived.wait()
+        here.events.emit("b")  # stored by stop()
+    provider.say(200)
+    asked_before = len(provider.asked)
+    async with running(tmp_path, everything(provider)) as here:
+        await until(lambda: here.webhooks.figures.sent == 2)
+        assert await here.rows() == []
+    names = [each.headers["X-Wsserver-Event"] for each in provider.asked[asked_before:]]
+    assert sorted(names) == ["a", "b"]
+
+
+@pytest.mark.gen_test
+async def test_a_url_that_is_not_configured_any_more(provider: Provider, tmp_path: Path) -> None:
+    provider.say(500)
+    patient = Retries(backoff_s=300, attempts=8)
+    async with running(tmp_path, everything(provider), retries=patient) as here:
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.retried == 1)
+    async with running(tmp_path, everything(provider, "/other")) as here:
+        assert await here.rows() == []
+
+
+@pytest.mark.gen_test
+async def test_one_that_hangs_holds_up_no_other(provider: Provider, tmp_path: Path) -> None:
+    provider.answer = lambda asked: Said(hang=asked.path == "/slow")
+    slow = Target(provider.url("/slow"), ("*",))
+    async with running(tmp_path, slow, everything(provider, "/quick")) as here:
+        for _ in range(20):
+            here.events.emit("a")
+        await until(lambda: here.webhooks.figures.sent == 20)
+        assert here.webhooks.health()["waiting"] == 20
+
+
+@pytest.mark.gen_test
+async def test_what_may_not_be_reached_is_not(provider: Provider, tmp_path: Path) -> None:
+    async with running(tmp_path, everything(provider), reach=Reach()) as here:
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.failed == 1)
+        ((_, is_dead, detail),) = await here.rows()
+        assert is_dead
+        assert "https" in detail
+    assert provider.asked == []
+
+
+@pytest.mark.gen_test
+async def test_no_event_is_too_odd(provider: Provider, tmp_path: Path) -> None:
+    async with running(tmp_path, everything(provider)) as here:
+        here.events.emit("huge", text="x" * 300_000)
+        here.events.emit("odd", number=10**400)
+        here.events.emit("fine")
+        await until(
+            lambda: here.webhooks.figures.sent >= 1 and not here.webhooks.health()["waiting"]
+        )
+    assert provider.asked[-1].headers["X-Wsserver-Event"] == "fine"
+
+
+@pytest.mark.gen_test
+async def test_too_many_are_dropped_aloud(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.hang()
+    async with running(tmp_path, everything(provider)) as here:
+        for _ in range(10_005):  # without a pause, in which some could be stored
+            here.events.emit("a")
+        assert here.webhooks.figures.dropped == 5
+    assert "dropped total=1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "result"),
+    [
+        (200, "sent"),
+        (202, "sent"),
+        (301, "failed"),
+        (400, "retry"),
+        (404, "retry"),
+        (410, "failed"),
+        (429, "retry"),
+        (500, "retry"),
+    ],
+)
+def test_answers_of_receivers(status: int, result: str) -> None:
+    assert judge_webhook(HttpAnswer(status, {}, b""), REDACT, 0).result == result

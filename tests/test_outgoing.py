@@ -1,0 +1,164 @@
+"""Requests to others: no redirect, nothing that may not be reached, nothing left open."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.notifications.far_side import Certificates
+from tests.notifications.http_far_side import Provider
+from tests.notifications.mail_server import SilentServer
+from wsserver.addresses.reach import Reach
+from wsserver.errors import UrlForbidden
+from wsserver.notifications.http import HttpRequest, NoAnswer
+from wsserver.outgoing import HttpClient
+
+LOOPBACK = Reach(loopback=True)
+PUBLIC = Reach()
+
+
+@pytest.fixture
+def provider(io_loop: IOLoop) -> Iterator[Provider]:
+    async def start() -> Provider:
+        made = Provider()
+        made.start()
+        return made
+
+    made = io_loop.run_sync(start)
+    yield made
+    io_loop.run_sync(made.stop)
+
+
+@pytest.mark.gen_test
+async def test_a_request_and_its_answer(provider: Provider) -> None:
+    provider.say(418, b"x" * 5000, Retry_After="7")
+    answer = await HttpClient(LOOPBACK)(
+        HttpRequest("POST", provider.url("/a?b=%20c"), {"X-Y": "z"}, "内容".encode())
+    )
+    assert (answer.status, answer.body, answer.headers["retry-after"]) == (418, b"x" * 2048, "7")
+    (asked,) = provider.asked
+    assert (asked.method, asked.path, asked.body.decode()) == ("POST", "/a?b=%20c", "内容")
+    assert asked.headers["X-Y"] == "z"
+    assert asked.headers["Host"] == f"127.0.0.1:{provider.port}"
+    assert asked.headers["User-Agent"].startswith("wsserver/")
+
+
+@pytest.mark.gen_test
+async def test_redirects_are_not_followed(provider: Provider) -> None:
+    provider.say(302, Location=provider.url("/secret"))
+    answer = await HttpClient(LOOPBACK)(HttpRequest("GET", provider.url(), {}))
+    assert answer.status == 302
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_nobody_is_connected_to_who_may_not_be_reached(
+    provider: Provider, host: str, scheme: str
+) -> None:
+    with pytest.raises(UrlForbidden):
+        await HttpClient(PUBLIC)(HttpRequest("POST", f"{scheme}://{host}:{provider.port}/", {}))
+    assert provider.asked == []
+
+
+@pytest.mark.gen_test
+async def test_a_name_that_leads_to_this_machine(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The far side here is the DNS, whose answer an attacker chooses."""
+    asked_for: list[str] = []
+
+    def answer(host: str, port: int, *args: object, **options: object) -> list[object]:
+        asked_for.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    request = HttpRequest("POST", f"https://rebind.example:{provider.port}/", {})
+    with pytest.raises(UrlForbidden, match="not public"):
+        await HttpClient(PUBLIC)(request)
+    assert asked_for == ["rebind.example"]
+    answer_ = await HttpClient(LOOPBACK)(
+        HttpRequest("POST", f"http://rebind.example:{provider.port}/", {})
+    )
+    assert answer_.status == 200
+    assert asked_for == ["rebind.example", "rebind.example"]
+    assert provider.asked[0].headers["Host"] == f"rebind.example:{provider.port}"
+
+
+@pytest.mark.gen_test
+async def test_certificates_are_checked_by_name(
+    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = Certificates(tmp_path)
+    await provider.stop()
+    provider.start(certificates.server)
+    url = f"https://localhost:{provider.port}/"
+    client = HttpClient(LOOPBACK, tls=certificates.client)
+    assert (await client(HttpRequest("GET", url, {}))).status == 200
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
+        await HttpClient(LOOPBACK)(HttpRequest("GET", url, {}))
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more)
+    )
+    with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
+        await client(HttpRequest("GET", f"https://other.example:{provider.port}/", {}))
+
+
+@pytest.mark.gen_test
+async def test_no_answer(provider: Provider) -> None:
+    await provider.stop()
+    with pytest.raises(NoAnswer, match="refused"):
+        await HttpClient(None)(HttpRequest("GET", provider.url(), {}))
+    provider.start()
+    provider.hang()
+    with pytest.raises(NoAnswer, match=r"no answer within 0\.1 s"):
+        await HttpClient(None, timeout_s=0.1)(HttpRequest("GET", provider.url(), {}))
+    await provider.left.wait()
+
+
+@pytest.mark.gen_test
+async def test_no_name() -> None:
+    with pytest.raises(NoAnswer):
+        await HttpClient(None)(HttpRequest("GET", "http://nowhere.invalid/", {}))
+
+
+@pytest.mark.gen_test
+async def test_what_is_no_http() -> None:
+    server = SilentServer(b"220 mail.test\r\n" * 10)
+    await server.start()
+    request = HttpRequest("GET", f"http://127.0.0.1:{server.port}/", {})
+    with pytest.raises(NoAnswer):
+        await HttpClient(None, timeout_s=1)(request)
+    await server.left.wait()
+    await server.stop()
+
+
+@pytest.mark.gen_test
+async def test_an_endless_answer_is_cut_off(provider: Provider) -> None:
+    provider.say(200, b"x" * (2 << 20))
+    with pytest.raises(NoAnswer):
+        await HttpClient(None)(HttpRequest("GET", provider.url(), {}))
+
+
+@pytest.mark.gen_test
+async def test_a_cancellation_leaves_no_connection(
+    provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.hang()
+    sending = asyncio.ensure_future(HttpClient(None)(HttpRequest("GET", provider.url(), {})))
+    await provider.arrived.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await provider.left.wait()
+    await asyncio.sleep(0)
+    assert not caplog.records

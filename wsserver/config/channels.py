@@ -1,0 +1,141 @@
+"""Do the settings of the ways out, e-mail to webhooks, fit together?"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Iterator
+
+from wsserver.addresses.mail import parse_sender
+from wsserver.addresses.reach import Reach, check_url
+from wsserver.addresses.smtp import parse_smtp_url
+from wsserver.config.extras import load_apprise, require
+from wsserver.config.faults import Faulty
+from wsserver.config.gateway import check_gateway, gateway_of
+from wsserver.config.settings import Settings
+from wsserver.config.vapid import vapid_key
+from wsserver.errors import UrlForbidden
+
+PHONE_SAMPLE = "%2B8613800138000"
+_GLOBS = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+(\|[A-Za-z0-9_.*?\[\]!-]+)*")
+
+
+def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple[str, Faulty]]:
+    """Everything wrong with them, each with its key; ``given``: the keys that are set."""
+    for key, check in (
+        ("smtp_url", _check_email),
+        ("sms_url", _check_gateway),
+        ("apprise_urls", _check_apprise),
+        ("vapid_private_key", _check_push),
+        ("webhook_urls", _check_webhooks),
+    ):
+        if getattr(settings, key):
+            try:
+                check(settings)
+            except Faulty as faulty:
+                yield key, faulty
+    for key, needed_by in (
+        ("mail_from", "smtp_url"),
+        ("vapid_subject", "vapid_private_key"),
+        ("webhook_secret", "webhook_urls"),
+        ("sms_url", "sms_body"),
+        ("sms_url", "sms_headers"),
+    ):
+        if getattr(settings, needed_by) and key not in given:
+            yield key, Faulty(f"is missing: {needed_by} needs it")
+
+
+def smtp_url(text: str) -> str:
+    """Check ``smtp_url``; it is never quoted."""
+    _faulty(lambda: parse_smtp_url(text))
+    return text
+
+
+def mail_from(text: str) -> str:
+    """Check ``mail_from``."""
+    _faulty(lambda: parse_sender(text))
+    return text
+
+
+def apprise_url(text: str) -> str:
+    """Check the form of an entry of ``apprise_urls``; it is never quoted."""
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+", text, re.IGNORECASE):
+        raise Faulty("must hold URLs as apprise documents them, like twilio://…/{to}")
+    if "{" in text.replace("{to}", ""):
+        raise Faulty("must hold URLs with no other placeholder than {to}")
+    return text
+
+
+def frontend_url(text: str) -> str:
+    """Check where paths of the frontend begin; returned without a slash at the end."""
+    if not re.fullmatch(r"https?://[^\s/?#@\\\x00-\x1f\x7f]+(/[^\s?#\x00-\x1f\x7f]*)?", text):
+        raise Faulty(f"must be a URL like https://app.example.com, not {text[:80]!r}")
+    return text.rstrip("/")
+
+
+def split_webhook(text: str) -> tuple[str, tuple[str, ...]]:
+    """A webhook's URL, and the globs of the events it gets: all, unless ``#a|b`` names some.
+
+    Raises ``Faulty``.
+    """
+    url, mark, globs = text.partition("#")
+    if not mark:
+        return url, ("*",)
+    if not _GLOBS.fullmatch(globs):
+        raise Faulty("must name events behind # like #user_*|notification_failed")
+    return url, tuple(globs.split("|"))
+
+
+def webhook_url(text: str) -> str:
+    """Check the form of an entry of ``webhook_urls``; it is never quoted."""
+    split_webhook(text)
+    return text
+
+
+def webhook_reach(settings: Settings) -> Reach:
+    """What webhooks may reach."""
+    networks = tuple(ipaddress.ip_network(each) for each in settings.webhook_networks)
+    return Reach(loopback=settings.allow_loopback_urls, networks=networks)
+
+
+def push_reach(settings: Settings) -> Reach:
+    """What endpoints of push subscriptions may reach."""
+    return Reach(loopback=settings.allow_loopback_urls)
+
+
+def _check_email(settings: Settings) -> None:
+    require("email")
+
+
+def _check_gateway(settings: Settings) -> None:
+    gateway = gateway_of(settings)
+    if gateway is not None:
+        check_gateway(gateway)
+
+
+def _check_apprise(settings: Settings) -> None:
+    require("apprise")
+    apprise = load_apprise()
+    for number, url in enumerate(settings.apprise_urls, start=1):
+        if apprise.Apprise.instantiate(url.replace("{to}", PHONE_SAMPLE)) is None:
+            raise Faulty(f"has a URL that apprise cannot use: number {number}")
+
+
+def _check_push(settings: Settings) -> None:
+    require("push")
+    vapid_key(settings.vapid_private_key or "")
+
+
+def _check_webhooks(settings: Settings) -> None:
+    for number, text in enumerate(settings.webhook_urls, start=1):
+        try:
+            check_url(split_webhook(text)[0], webhook_reach(settings))
+        except UrlForbidden as error:
+            raise Faulty(f"has a URL that is not allowed, number {number}: {error}") from None
+
+
+def _faulty(check: Callable[[], object]) -> None:
+    try:
+        check()
+    except ValueError as error:
+        raise Faulty(str(error)) from None

@@ -1,0 +1,75 @@
+"""The key that the server shows to push services (VAPID, RFC 8292)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_pem_private_key,
+)
+
+from wsserver.config.faults import Faulty
+from wsserver.config.files import read_key_file
+
+_RAW_BYTES = 32
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
+
+
+def vapid_key(text: str) -> ec.EllipticCurvePrivateKey:
+    """Read the private key on P-256: base64url of its 32 bytes, or of DER, or a file.
+
+    A file holds PEM, or what could stand in its place. Raises ``Faulty``, which does not quote it.
+    """
+    key = _from_base64url(text)
+    if key is not None:
+        return key
+    content = read_key_file(Path(text))
+    if content.lstrip().startswith(b"-----BEGIN"):
+        return _checked(lambda: load_pem_private_key(content, password=None))
+    key = _from_base64url(content.decode("ascii", "replace").strip())
+    if key is None:
+        raise Faulty("names a file without a private key")
+    return key
+
+
+def vapid_subject(text: str) -> str:
+    """Check whom a push service may write to: ``mailto:`` or ``https:`` (RFC 8292 §2.1)."""
+    if not re.fullmatch(r"mailto:[^@\s]+@[^@\s]+|https://[^\s/]+\S*", text):
+        raise Faulty(
+            f"must be like mailto:ops@example.com or https://example.com, not {text[:80]!r}"
+        )
+    return text
+
+
+def _from_base64url(text: str) -> ec.EllipticCurvePrivateKey | None:
+    """None: it is no base64url of a plausible length, and may be a file's name."""
+    if not _BASE64URL.fullmatch(text):
+        return None
+    bare = text.rstrip("=")
+    try:
+        content = base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except ValueError:
+        return None
+    if len(content) == _RAW_BYTES:
+        return _checked(
+            lambda: ec.derive_private_key(int.from_bytes(content, "big"), ec.SECP256R1())
+        )
+    if content[:1] == b"\x30" and len(content) > 2 * _RAW_BYTES:
+        return _checked(lambda: load_der_private_key(content, password=None))
+    return None
+
+
+def _checked(load: Callable[[], object]) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Faulty("holds no private key that can be used without a password") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Faulty("must be a key on the curve P-256")
+    return key

@@ -1,0 +1,134 @@
+"""E-mail, by SMTP."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from email.message import EmailMessage
+from importlib import import_module
+from typing import Any
+
+from wsserver.addresses.mail import Sender, parse_mail_address
+from wsserver.addresses.smtp import MailServer
+from wsserver.notifications.channels.base import Job, Limits, Outcome, failed, retry, sent
+from wsserver.notifications.channels.mail_message import compose
+from wsserver.notifications.http import Redact, excerpt
+from wsserver.protocol.notifications import ChannelName, Contact
+
+LIMITS = Limits(concurrency=4, rate_per_s=10.0, timeout_s=40.0)
+STEP_TIMEOUT_S = 10.0
+"""For the connection, and for each answer of the server."""
+
+
+class EmailChannel:
+    """Hands mails to one server. Every attempt has a connection of its own.
+
+    ``server`` None: not configured. ``tls``: None is the system's trust. With a server, the package
+    of the extra ``email`` must be there (``ImportError``); settings were checked for it.
+    """
+
+    name: ChannelName = "email"
+    limits = LIMITS
+
+    def __init__(
+        self,
+        server: MailServer | None,
+        sender: Sender | None,
+        *,
+        frontend_url: str | None,
+        redact: Redact,
+        tls: ssl.SSLContext | None = None,
+        step_timeout_s: float = STEP_TIMEOUT_S,
+    ) -> None:
+        self._server = server
+        self._sender = sender
+        self._frontend_url = frontend_url
+        self._redact = redact
+        self._step_timeout_s = step_timeout_s
+        if server is not None:
+            self._smtp: Any = import_module("aiosmtplib")
+            if tls is None and server.security != "plain":
+                tls = ssl.create_default_context()
+        self._tls = tls
+
+    @property
+    def is_configured(self) -> bool:
+        """Is there a server, and somebody whom mails come from?"""
+        return self._server is not None and self._sender is not None
+
+    def has_address(self, contact: Contact) -> bool:
+        """Has the user an e-mail address?"""
+        return bool(contact.email)
+
+    async def send(self, job: Job) -> Outcome:
+        """Hand one mail in.
+
+        Refused with 5xx it failed for good; 4xx, no connection or no answer may pass.
+        """
+        if self._server is None or self._sender is None:
+            return failed("not configured")
+        try:
+            to = parse_mail_address(job.contact.email or "")
+        except ValueError as error:
+            return failed(f"the address {error}")
+        message = compose(job, to, self._sender, self._frontend_url)
+        client = self._client(self._server)
+        conversation = asyncio.ensure_future(
+            self._hand_in(client, message, self._sender.address, to)
+        )
+        try:
+            await asyncio.wait({conversation})
+            return sent(excerpt(conversation.result(), self._redact))
+        except asyncio.CancelledError:
+            await _end(conversation)
+            raise
+        except self._smtp.SMTPRecipientsRefused as error:
+            return self._refused(error.recipients[0])
+        except self._smtp.SMTPResponseException as error:
+            return self._refused(error)
+        except (self._smtp.SMTPException, OSError) as error:
+            return retry(excerpt(str(error), self._redact))
+        finally:
+            client.close()
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _client(self, server: MailServer) -> Any:
+        return self._smtp.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.security == "tls",
+            start_tls=server.security == "starttls",
+            tls_context=self._tls,
+            timeout=self._step_timeout_s,
+        )
+
+    async def _hand_in(self, client: Any, message: EmailMessage, sender: str, to: str) -> str:
+        """The whole conversation; answers what the server said at its end."""
+        await client.connect()
+        _, answer = await client.send_message(message, sender=sender, recipients=[to])
+        await self._say_goodbye(client)
+        return str(answer)
+
+    async def _say_goodbye(self, client: Any) -> None:
+        """The mail is accepted: what goes wrong from here on is nobody's loss."""
+        try:
+            await client.quit()
+        except (self._smtp.SMTPException, OSError):
+            pass
+
+    def _refused(self, error: Any) -> Outcome:
+        detail = excerpt(f"{error.code} {error.message}", self._redact)
+        return failed(detail) if error.code >= 500 else retry(detail)
+
+
+async def _end(conversation: asyncio.Future[str]) -> None:
+    """Cancel it until it ends: before Python 3.12 ``wait_for``, which is in there, may miss one."""
+    while not conversation.done():
+        conversation.cancel()
+        await asyncio.wait({conversation}, timeout=0.05)
+    if not conversation.cancelled():
+        conversation.exception()  # seen

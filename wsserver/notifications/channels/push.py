@@ -1,0 +1,158 @@
+"""Web Push: to every browser of the user, encrypted for it, signed with the server's key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from wsserver.addresses.reach import Reach
+from wsserver.clock import Clock
+from wsserver.errors import UrlForbidden, WsServerError
+from wsserver.notifications.channels.base import (
+    Job,
+    Limits,
+    Outcome,
+    PushSubscriptions,
+    failed,
+    retry,
+    sent,
+)
+from wsserver.notifications.channels.push_payload import URGENCY, payload_of, ttl_s
+from wsserver.notifications.channels.subscriptions import check_subscription
+from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, Redact, judge
+from wsserver.protocol.notifications import ChannelName, Contact, PushSubscription
+
+log = logging.getLogger(__name__)
+
+LIMITS = Limits(concurrency=20, rate_per_s=100.0, timeout_s=30.0)
+GONE = frozenset({404, 410})
+"""What a push service says of a subscription that is no more (RFC 8030 §7.3)."""
+TOKEN_LIFETIME_S = 12 * 3600
+"""Push services refuse tokens for more than a day (RFC 8292 §2)."""
+
+
+class PushChannel:
+    """Sends to all subscriptions of a user at once; one that is gone is deleted.
+
+    ``key`` None: not configured. ``http`` must reach no more than ``reach`` says. With a key, the
+    packages of the extra ``push`` must be there (``ImportError``); settings were checked for it.
+    """
+
+    name: ChannelName = "push"
+    limits = LIMITS
+
+    def __init__(
+        self,
+        key: ec.EllipticCurvePrivateKey | None,
+        subject: str | None,
+        http: HttpSend,
+        subscriptions: PushSubscriptions,
+        clock: Clock,
+        *,
+        reach: Reach,
+        redact: Redact,
+    ) -> None:
+        self._subject = subject
+        self._http = http
+        self._subscriptions = subscriptions
+        self._clock = clock
+        self._reach = reach
+        self._redact = redact
+        self._vapid: Any = None
+        self.public_key: str | None = None
+        """What a page gives ``pushManager.subscribe`` as ``applicationServerKey``: base64url."""
+        if key is not None:
+            self._pusher: Any = import_module("pywebpush").WebPusher
+            vapid = import_module("py_vapid")
+            self._vapid = vapid.Vapid02(key)
+            self._vapid_error: Any = vapid.VapidException
+            point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+            self.public_key = urlsafe_b64encode(point).rstrip(b"=").decode()
+
+    @property
+    def is_configured(self) -> bool:
+        """Is there a key, and somebody whom push services may write to?"""
+        return self._vapid is not None and self._subject is not None
+
+    def has_address(self, contact: Contact) -> bool:
+        """Has the user a browser that takes pushes?"""
+        return bool(contact.push)
+
+    async def send(self, job: Job) -> Outcome:
+        """Send to each browser; one that takes it is enough.
+
+        More attempts would come to the others' browsers twice. Where none takes it now, it may be
+        tried again unless every one has refused for good.
+        """
+        if not job.contact.push:
+            return failed("no browser")
+        outcomes = await asyncio.gather(*[self._send_to(job, each) for each in job.contact.push])
+        return _together(outcomes)
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    async def _send_to(self, job: Job, subscription: PushSubscription) -> Outcome:
+        try:
+            request = await asyncio.to_thread(self._request, job, subscription)
+            answer = await self._http(request)
+        except (UrlForbidden, ValueError, self._vapid_error) as error:
+            return failed(str(error))
+        except NoAnswer as error:
+            return retry(str(error))
+        if answer.status in GONE:
+            return failed(await self._forget(job.user_id, subscription, answer.status))
+        return judge(answer, self._redact, self._clock.wall())
+
+    def _request(self, job: Job, subscription: PushSubscription) -> HttpRequest:
+        """Encrypt and sign: a millisecond of arithmetic, in a thread."""
+        check_subscription(subscription, self._reach)
+        keys = {"p256dh": subscription.keys.p256dh, "auth": subscription.keys.auth}
+        pusher = self._pusher({"endpoint": subscription.endpoint, "keys": keys})
+        body: bytes = pusher.encode(payload_of(job), "aes128gcm")["body"]
+        now = self._clock.wall()
+        scheme, _, rest = subscription.endpoint.partition("://")
+        claims = {
+            "aud": f"{scheme}://{rest.partition('/')[0].partition('?')[0]}",
+            "exp": int(now) + TOKEN_LIFETIME_S,
+            "sub": self._subject,
+        }
+        headers: dict[str, str] = dict(self._vapid.sign(claims))
+        headers |= {
+            "Content-Type": "application/octet-stream",
+            "Content-Encoding": "aes128gcm",
+            "TTL": str(ttl_s(job, now)),
+            "Urgency": URGENCY[job.type],
+            # Replaces an earlier attempt that still waits for a browser that is away; RFC 8030
+            # §5.4 takes 32 characters.
+            "Topic": job.notification_id[-32:],
+        }
+        return HttpRequest("POST", subscription.endpoint, headers, body)
+
+    async def _forget(self, user_id: str, subscription: PushSubscription, status: int) -> str:
+        try:
+            await self._subscriptions.forget_subscription(user_id, subscription.endpoint)
+        except WsServerError as error:  # the next attempt finds it gone again
+            log.warning("gone push subscription not deleted user=%s: %s", user_id, error)
+            return f"{status}: gone, not deleted yet"
+        return f"{status}: gone, subscription deleted"
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    """What has come of all browsers of one user, as one outcome."""
+    details = "; ".join(dict.fromkeys(each.detail for each in outcomes if each.result != "sent"))
+    taken = sum(each.result == "sent" for each in outcomes)
+    detail = f"{taken} of {len(outcomes)} browsers" + (f"; {details}" if details else "")
+    if taken:
+        return sent(detail)
+    passing = [each for each in outcomes if each.result == "retry"]
+    if not passing:
+        return failed(detail)
+    return retry(detail, min(each.retry_after_s or 0.0 for each in passing) or None)

@@ -1,0 +1,82 @@
+"""Short messages: by the first of several providers that takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from wsserver.addresses.phone import parse_phone
+from wsserver.notifications.channels.base import Job, Limits, Outcome, failed, retry, sent
+from wsserver.notifications.channels.wording import short_text
+from wsserver.protocol.notifications import ChannelName, Contact
+
+LIMITS = Limits(concurrency=4, rate_per_s=5.0, timeout_s=60.0)
+
+
+class SmsProvider(Protocol):
+    """Somebody who passes short messages on."""
+
+    @property
+    def needs_phone(self) -> bool:
+        """False: it goes to a place of its own, such as a chat group."""
+        ...
+
+    async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
+        """Try once; ``phone`` in E.164 form, None only where none is needed."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+class SmsChannel:
+    """Asks the providers in their order, until one takes the message."""
+
+    name: ChannelName = "sms"
+    limits = LIMITS
+
+    def __init__(self, providers: Sequence[SmsProvider], *, frontend_url: str | None) -> None:
+        self._providers = providers
+        self._frontend_url = frontend_url
+
+    @property
+    def is_configured(self) -> bool:
+        """Is there any provider?"""
+        return bool(self._providers)
+
+    def has_address(self, contact: Contact) -> bool:
+        """Has the user a number, or is there a provider that needs none?"""
+        return bool(contact.phone) or any(not each.needs_phone for each in self._providers)
+
+    async def send(self, job: Job) -> Outcome:
+        """Ask one after the other.
+
+        When all have refused, it may be tried again if one of them might take it then.
+        """
+        try:
+            phone = parse_phone(job.contact.phone) if job.contact.phone else None
+        except ValueError as error:
+            return failed(f"the number {error}")
+        text = short_text(job, self._frontend_url)
+        refusals: list[Outcome] = []
+        for provider in self._providers:
+            if phone is None and provider.needs_phone:
+                continue
+            outcome = await provider.send(job, phone, text)
+            if outcome.result == "sent":
+                return sent("; ".join([*(each.detail for each in refusals), outcome.detail]))
+            refusals.append(outcome)
+        if not refusals:
+            return failed("no provider for a user without a number")
+        detail = "; ".join(each.detail for each in refusals)
+        passing = [each for each in refusals if each.result == "retry"]
+        if not passing:
+            return failed(detail)
+        waits = [each.retry_after_s or 0.0 for each in passing]
+        return retry(detail, min(waits) or None)
+
+    async def close(self) -> None:
+        """Give back what the providers hold."""
+        for provider in self._providers:
+            await provider.close()

@@ -1,0 +1,278 @@
+"""Webhooks: events are stored, then posted to URLs, signed, until they are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from wsserver.clock import Clock
+from wsserver.errors import UrlForbidden, WsServerError
+from wsserver.notifications.channels.base import Outcome, failed, retry
+from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAnswer, Redact, judge
+from wsserver.notifications.rules import Retries, after
+from wsserver.notifications.signing import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
+from wsserver.protocol.ids import new_id
+from wsserver.realtime.events import Event, EventBus
+from wsserver.storage.webhooks import DuePosting, Posted, Posting, WebhookOutbox
+from wsserver.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Posts to one URL under way."""
+UNSTORED_LIMIT = 10_000
+"""Events that may wait to be stored."""
+WAITING_LIMIT = 100_000
+"""Events that may wait for one URL; more are dropped, aloud."""
+BODY_LIMIT = 256 * 1024
+BATCH = 500
+STORAGE_PAUSE_S = 1.0
+LONGEST_NAP_S = 60.0
+"""A wall clock that is set must not hold anything up for long."""
+
+
+class Target(NamedTuple):
+    """Where events are posted to."""
+
+    url: str
+    globs: tuple[str, ...]
+    """Names of the events it gets."""
+
+
+class Figures:
+    """What has become of postings since the start."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.retried = 0
+        self.failed = 0
+        self.dropped = 0
+
+
+class Webhooks:
+    """Posts the events that each target asked for.
+
+    At least once: what was posted but not recorded before a crash is posted again, with the same
+    ``X-Wsserver-Delivery``. The order is that of the events as long as nothing has to be tried
+    again. A URL that is slow or down holds up nobody but itself.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        secret: str,
+        outbox: WebhookOutbox,
+        http: HttpSend,
+        clock: Clock,
+        *,
+        retries: Retries,
+        redact: Redact,
+    ) -> None:
+        self._targets = targets
+        self._secret = secret
+        self._outbox = outbox
+        self._http = http
+        self._clock = clock
+        self._retries = retries
+        self._redact = redact
+        self._tasks = Tasks()
+        self._unstored: deque[Posting] = deque()
+        self._has_unstored = asyncio.Event()
+        self._wakes = {target.url: asyncio.Event() for target in targets}
+        self._waiting = dict.fromkeys(self._wakes, 0)
+        self.figures = Figures()
+
+    def listen(self, events: EventBus) -> None:
+        """Take in every event that a target asks for, from now on."""
+        for target in self._targets:
+            for number, glob in enumerate(target.globs):
+                events.add_event_handler(glob, partial(self._take, target, number))
+
+    async def start(self) -> None:
+        """Go on with what the last run has left. Raises ``StorageUnavailable``, ``StorageFull``."""
+        dropped = await self._outbox.drop_others(list(self._wakes))
+        if dropped:
+            log.warning("webhook events dropped count=%d: their URLs are not configured", dropped)
+        for url, count in (await self._outbox.waiting()).items():
+            self._waiting[url] += count
+        if not self._targets:
+            return
+        self._tasks.spawn(self._store_all(), name="webhook outbox")
+        for number, target in enumerate(self._targets, start=1):
+            self._tasks.spawn(self._post_all(target.url, number), name=f"webhook {number}")
+
+    async def stop(self) -> None:
+        """Break off what is under way, store what came last; never raises for the storage's sake.
+
+        What was broken off is due at the next start.
+        """
+        await self._tasks.cancel()
+        if self._unstored:
+            rest = list(self._unstored)
+            self._unstored.clear()
+            try:
+                await self._outbox.add(rest)
+            except WsServerError as error:
+                self._drop(len(rest), str(error))
+
+    def health(self) -> dict[str, Any]:
+        """For ``/health``: is there room for more, and what has become of it so far."""
+        waiting = sum(self._waiting.values()) + len(self._unstored)
+        figures = self.figures
+        return {
+            "ok": all(count < WAITING_LIMIT for count in self._waiting.values()),
+            "waiting": waiting,
+            "sent": figures.sent,
+            "retried": figures.retried,
+            "failed": figures.failed,
+            "dropped": figures.dropped,
+        }
+
+    def _take(self, target: Target, number: int, event: Event) -> None:
+        """A handler of the event bus: an event that matches the target's glob ``number``."""
+        name = str(event["name"])
+        if any(fnmatchcase(name, glob) for glob in target.globs[:number]):
+            return  # taken for an earlier glob of the same target
+        if len(self._unstored) >= UNSTORED_LIMIT or self._waiting[target.url] >= WAITING_LIMIT:
+            self._drop(1, "too many are waiting")
+            return
+        body = _encoded(event)
+        if body is None or len(body) > BODY_LIMIT:
+            self._drop(1, f"{name} is no JSON, or too large")
+            return
+        now = self._clock.wall()
+        self._unstored.append(Posting(new_id("hook", now), target.url, name, body, now))
+        self._waiting[target.url] += 1
+        self._has_unstored.set()
+
+    def _drop(self, count: int, reason: str) -> None:
+        before = self.figures.dropped
+        self.figures.dropped += count
+        if before.bit_length() != self.figures.dropped.bit_length():  # at 1, 2, 4, 8 …
+            log.error("webhook events dropped total=%d: %s", self.figures.dropped, reason)
+
+    # Storing
+
+    async def _store_all(self) -> None:
+        """Store what comes in, batch after batch; while the storage fails, wait for it."""
+        while True:
+            await self._has_unstored.wait()
+            self._has_unstored.clear()
+            while self._unstored:
+                # Cancelled, the batch is stored all the same: the storage has it by then.
+                batch = [self._unstored.popleft() for _ in range(min(BATCH, len(self._unstored)))]
+                await self._store(batch)
+
+    async def _store(self, batch: list[Posting]) -> None:
+        try:
+            await self._outbox.add(batch)
+        except WsServerError as error:
+            log.warning("webhook events not stored yet count=%d: %s", len(batch), error)
+            self._unstored.extendleft(reversed(batch))
+            await asyncio.sleep(STORAGE_PAUSE_S)
+            return
+        for url in {posting.url for posting in batch}:
+            self._wakes[url].set()
+
+    # Posting
+
+    async def _post_all(self, url: str, number: int) -> None:
+        """Post what is due for one URL, until cancelled."""
+        while True:
+            self._wakes[url].clear()
+            try:
+                due = await self._outbox.due(url, self._clock.wall(), AT_ONCE)
+                if due:
+                    await self._post_batch(url, number, due)
+                else:
+                    await self._nap(url)
+            except WsServerError as error:
+                log.warning("webhook outbox not at hand number=%d: %s", number, error)
+                await asyncio.sleep(STORAGE_PAUSE_S)
+
+    async def _nap(self, url: str) -> None:
+        """Wait until something new comes or the next one is due."""
+        next_due = await self._outbox.next_due(url)
+        nap_s = LONGEST_NAP_S if next_due is None else next_due - self._clock.wall()
+        try:
+            async with asyncio.timeout(min(max(nap_s, 0.0), LONGEST_NAP_S)):
+                await self._wakes[url].wait()
+        except TimeoutError:
+            pass
+
+    async def _post_batch(self, url: str, number: int, due: Sequence[DuePosting]) -> None:
+        outcomes = await asyncio.gather(*[self._post(url, each) for each in due])
+        results = [self._result(each, outcome) for each, outcome in zip(due, outcomes, strict=True)]
+        await self._record(results)
+        for each, result in zip(due, results, strict=True):
+            if result.is_taken:
+                self.figures.sent += 1
+            elif result.due_at is not None:
+                self.figures.retried += 1
+                continue
+            else:
+                self.figures.failed += 1
+                log.error(
+                    "webhook given up number=%d event=%s posting=%s attempts=%d: %s",
+                    number, each.event, each.posting_id, each.attempts + 1, result.detail,
+                )  # fmt: skip
+            self._waiting[url] -= 1
+
+    async def _record(self, results: Sequence[Posted]) -> None:
+        """Record outcomes, as often as it takes: unrecorded, they would be posted again."""
+        while True:
+            try:
+                await self._outbox.record(results)
+            except WsServerError as error:
+                log.warning("webhook outcomes not recorded yet: %s", error)
+                await asyncio.sleep(STORAGE_PAUSE_S)
+            else:
+                return
+
+    async def _post(self, url: str, posting: DuePosting) -> Outcome:
+        headers = {
+            "Content-Type": "application/json",
+            EVENT_HEADER: posting.event,
+            DELIVERY_HEADER: posting.posting_id,
+            SIGNATURE_HEADER: sign(posting.body, self._secret, int(self._clock.wall())),
+        }
+        try:
+            answer = await self._http(HttpRequest("POST", url, headers, posting.body))
+        except (NoAnswer, UrlForbidden) as error:
+            return retry(str(error))
+        return judge_webhook(answer, self._redact, self._clock.wall())
+
+    def _result(self, posting: DuePosting, outcome: Outcome) -> Posted:
+        next_ = after(
+            outcome,
+            attempt=posting.attempts + 1,
+            now=self._clock.wall(),
+            retries=self._retries,
+        )
+        return Posted(posting.id, next_.due_at, outcome.detail, next_.state == "sent")
+
+
+def judge_webhook(answer: HttpAnswer, redact: Redact, now: float) -> Outcome:
+    """2xx: sent. A redirect, or 410 "gone": failed. All else may pass, as at a release over there.
+
+    ``now``: seconds since the epoch.
+    """
+    outcome = judge(answer, redact, now)
+    if outcome.result == "failed" and 400 <= answer.status < 500 and answer.status != 410:
+        return retry(outcome.detail)
+    return failed(outcome.detail) if outcome.result == "failed" else outcome
+
+
+def _encoded(event: Event) -> bytes | None:
+    """The event as JSON; what has no form there becomes its text. None: it cannot be done."""
+    try:
+        return msgspec.json.encode(event, enc_hook=str)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return None

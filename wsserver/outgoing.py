@@ -1,0 +1,130 @@
+"""HTTP requests to others, on Tornado's client: no redirects, no proxies, only where allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.iostream import IOStream
+from tornado.netutil import Resolver
+from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
+from tornado.tcpclient import TCPClient
+
+from wsserver import __version__
+from wsserver.addresses.lookup import look_up
+from wsserver.addresses.reach import Place, Reach, check_url
+from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoAnswer
+
+ANSWER_LIMIT_BYTES = 1024 * 1024
+CONNECT_TIMEOUT_S = 5.0
+
+
+class HttpClient:
+    """An ``HttpSend``. Each request has a connection of its own, closed when it is answered.
+
+    ``reach``: what may be reached, for URLs that somebody else has chosen; None: anything, for
+    those of the configuration. ``timeout_s``: for a whole request. ``tls``: None is the system's
+    trust.
+    """
+
+    def __init__(
+        self, reach: Reach | None, *, timeout_s: float = 10.0, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._reach = reach
+        self._timeout_s = timeout_s
+        self._tls = tls
+
+    async def __call__(self, request: HttpRequest) -> HttpAnswer:
+        """Send it; raises ``NoAnswer``, and ``UrlForbidden`` before anything is connected to."""
+        resolver = None
+        if self._reach is not None:
+            resolver = _Guard(place=check_url(request.url, self._reach), reach=self._reach)
+        body = bytearray()
+        client = SimpleAsyncHTTPClient(
+            force_instance=True, resolver=resolver, max_body_size=ANSWER_LIMIT_BYTES
+        )
+        client.tcp_client = connection = _OneConnection(client.resolver)
+        # Not awaited itself: cancelled, it would go on with the connection and log about it.
+        fetching = client.fetch(self._tornado_request(request, body), raise_error=False)
+        fetching.add_done_callback(lambda done: done.exception())
+        try:
+            await asyncio.wait([fetching])
+            response = fetching.result()
+        except HTTPTimeoutError:
+            raise NoAnswer(f"no answer within {self._timeout_s:g} s") from None
+        except (HTTPClientError, OSError, UnicodeError) as error:
+            raise NoAnswer(_reason(error)) from None
+        finally:
+            connection.give_up()
+            client.close()
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return HttpAnswer(response.code, headers, bytes(body))
+
+    def _tornado_request(self, request: HttpRequest, body: bytearray) -> HTTPRequest:
+        def keep(chunk: bytes) -> None:
+            body.extend(chunk[: KEPT_BYTES - len(body)])
+
+        return HTTPRequest(
+            request.url,
+            method=request.method,
+            headers=dict(request.headers),
+            body=request.body,
+            streaming_callback=keep,
+            user_agent=f"wsserver/{__version__}",
+            follow_redirects=False,
+            decompress_response=False,
+            connect_timeout=min(CONNECT_TIMEOUT_S, self._timeout_s),
+            request_timeout=self._timeout_s,
+            ssl_options=self._tls,
+            allow_nonstandard_methods=True,  # its checks of who has a body are not ours
+        )
+
+
+class _OneConnection(TCPClient):
+    """Remembers the connection it makes, so that it can be closed from outside."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        super().__init__(resolver)
+        self._stream: IOStream | None = None
+        self._is_given_up = False
+
+    async def connect(self, *args: Any, **options: Any) -> IOStream:
+        """Connect; what is ready only after it was given up is closed at once."""
+        self._stream = await super().connect(*args, **options)
+        if self._is_given_up:
+            self._stream.close()
+        return self._stream
+
+    def give_up(self) -> None:
+        """Close the connection, now or as soon as there is one."""
+        self._is_given_up = True
+        if self._stream is not None:
+            self._stream.close()
+
+
+class _Guard(Resolver):
+    """Answers with the addresses of one place, if they may be reached."""
+
+    def initialize(self, *, place: Place, reach: Reach) -> None:
+        """Tornado's way of a constructor."""
+        self._place = place
+        self._reach = reach
+
+    async def resolve(
+        self, host: str, port: int, family: int = 0
+    ) -> list[tuple[int, tuple[str, int]]]:
+        """What is connected to is what was judged: nobody asks again."""
+        return await look_up(self._place, self._reach)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the URL."""
+    if isinstance(error, HTTPClientError):
+        return "the connection was closed without an answer"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error.strerror or type(error).__name__}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__

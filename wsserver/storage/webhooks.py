@@ -1,0 +1,154 @@
+"""Events on their way to webhooks: stored before they are posted, deleted once they are taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import sqlite_utils
+
+from wsserver.storage.database import Database
+
+DEAD_KEPT_S = 7 * 86_400
+"""How long what was given up can be looked at."""
+
+_BATCH_ROWS = 300
+
+
+class Posting(NamedTuple):
+    """One event for one URL."""
+
+    posting_id: str
+    """``hook_…``: the same at every attempt."""
+    url: str
+    event: str
+    """Its name."""
+    body: bytes
+    at: float
+    """Seconds since the epoch."""
+
+
+class DuePosting(NamedTuple):
+    """One that is due."""
+
+    id: int
+    posting_id: str
+    event: str
+    body: bytes
+    attempts: int
+    """Before this one."""
+
+
+class Posted(NamedTuple):
+    """What came of an attempt."""
+
+    id: int
+    due_at: float | None
+    """When it is tried again; None: it is given up."""
+    detail: str
+    is_taken: bool = False
+    """It is on the other side, and forgotten here."""
+
+
+class WebhookOutbox:
+    """The table ``webhook_outbox``. ``due_at`` NULL: given up.
+
+    All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
+    nothing of the call is stored.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, postings: Sequence[Posting]) -> None:
+        """Store postings, due at once."""
+        rows = [(*posting, posting.at) for posting in postings]
+
+        def insert(db: sqlite_utils.Database) -> None:
+            db.conn.executemany(
+                "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+
+        await self._database.run(insert)
+
+    async def due(self, url: str, now: float, limit: int) -> list[DuePosting]:
+        """What is due for a URL, the longest due first."""
+        return await self._database.read(
+            lambda db: [
+                DuePosting(*row)
+                for row in db.conn.execute(
+                    "SELECT id, posting_id, event, body, attempts FROM webhook_outbox"
+                    " WHERE url = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+                    [url, now, limit],
+                )
+            ]
+        )
+
+    async def next_due(self, url: str) -> float | None:
+        """When the next one for a URL is due; None: none is waiting."""
+
+        def first(db: sqlite_utils.Database) -> float | None:
+            row = db.conn.execute(
+                "SELECT min(due_at) FROM webhook_outbox WHERE url = ? AND due_at IS NOT NULL",
+                [url],
+            ).fetchone()
+            due_at: float | None = row[0]
+            return due_at
+
+        return await self._database.read(first)
+
+    async def record(self, outcomes: Sequence[Posted]) -> None:
+        """Delete what was taken, note the attempt at everything else."""
+        await self._database.run(partial(_record, outcomes=outcomes))
+
+    async def waiting(self) -> dict[str, int]:
+        """How many wait, by URL."""
+        return await self._database.read(
+            lambda db: dict(
+                db.conn.execute(
+                    "SELECT url, count(*) FROM webhook_outbox WHERE due_at IS NOT NULL GROUP BY url"
+                ).fetchall()
+            )
+        )
+
+    async def drop_others(self, urls: Sequence[str]) -> int:
+        """Delete what waits for other URLs than these; answers how many."""
+        return await self._database.run(
+            lambda db: (
+                db.conn.execute(
+                    "DELETE FROM webhook_outbox WHERE due_at IS NOT NULL"
+                    " AND url NOT IN (SELECT value FROM json_each(?))",
+                    [json.dumps(list(urls))],
+                ).rowcount
+            )
+        )
+
+    async def prune(self, now: float) -> int:
+        """Delete what was given up a week ago, in small batches; answers how many."""
+        deleted = 0
+        while batch := await self._database.run(partial(_prune_batch, until=now - DEAD_KEPT_S)):
+            deleted += batch
+        return deleted
+
+
+def _record(db: sqlite_utils.Database, outcomes: Sequence[Posted]) -> None:
+    db.conn.executemany(
+        "DELETE FROM webhook_outbox WHERE id = ?",
+        [(each.id,) for each in outcomes if each.is_taken],
+    )
+    db.conn.executemany(
+        "UPDATE webhook_outbox SET attempts = attempts + 1, due_at = ?, detail = ? WHERE id = ?",
+        [(each.due_at, each.detail, each.id) for each in outcomes if not each.is_taken],
+    )
+
+
+def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
+    return db.conn.execute(
+        "DELETE FROM webhook_outbox WHERE id IN (SELECT id FROM webhook_outbox"
+        " WHERE due_at IS NULL AND at <= ? ORDER BY at LIMIT ?)",
+        [until, _BATCH_ROWS],
+    ).rowcount
