@@ -116,7 +116,7 @@ class WebhookOutbox:
         )
 
     async def drop_others(self, urls: Sequence[str]) -> int:
-        """Delete what waits for other URLs than these; answers how many. Writes only if there is."""
+        """Delete what waits for other URLs than these; answers how many. Else writes nothing."""
         others = "due_at IS NOT NULL AND url NOT IN (SELECT value FROM json_each(?))"
         values = [json.dumps(list(urls))]
         look = f"SELECT 1 FROM webhook_outbox WHERE {others} LIMIT 1"  # noqa: S608 - constants only
