@@ -203,7 +203,9 @@ async def test_contacts_are_replaced_as_a_whole(server: Server) -> None:
         "quiet_hours": None,
     }
     hours = {"start": "22:00", "end": "07:00", "time_zone": "UTC"}
-    stored = await put(email="u1@example.com", phone="12345", locale="en", quiet_hours=hours)
+    stored = await put(
+        email="u1@example.com", phone="+8613800138000", locale="en", quiet_hours=hours
+    )
     assert stored.json() == (await server.get("/users/u1/contacts")).json()
     assert stored.json()["quiet_hours"] == hours
     assert (await put(locale="zh-CN")).json()["email"] is None
