@@ -39,6 +39,8 @@ COUNTERS = (
 """Fields that only grow, from the server's start on."""
 
 _PERCENTILE = re.compile(r"(.+_ms)_(p[0-9]+|max)")
+_CHANNEL = re.compile(r"notifications_(websocket|push|sms|email)_(.+)")
+_OF_CHANNEL = ("sent", "retried", "failed", "expired")
 
 
 def as_stored(stats: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def as_stored(stats: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in stats.items():
         if isinstance(value, Mapping):
             prefix = "" if name == "rates" else f"{name}_"
-            flat |= {prefix + inner: figure for inner, figure in value.items()}
+            flat |= {prefix + inner: figure for inner, figure in as_stored(value).items()}
         else:
             flat[name] = value
     return flat
@@ -57,12 +59,16 @@ def as_live(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """A stored snapshot in the shape of the statistics of now; the opposite of ``as_stored``."""
     stats: dict[str, Any] = {}
     for name, value in snapshot.items():
-        if match := _PERCENTILE.fullmatch(name):
-            stats.setdefault(match[1], {})[match[2]] = value
-        elif name.endswith("_per_s"):
-            stats.setdefault("rates", {})[name] = value
+        place, inner = stats, name
+        if match := _CHANNEL.fullmatch(name):
+            channels = stats.setdefault("notifications", {})
+            place, inner = channels.setdefault(match[1], {}), match[2]
+        if match := _PERCENTILE.fullmatch(inner):
+            place.setdefault(match[1], {})[match[2]] = value
+        elif inner.endswith("_per_s"):
+            place.setdefault("rates", {})[inner] = value
         else:
-            stats[name] = value
+            place[inner] = value
     return stats
 
 
@@ -89,8 +95,21 @@ def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
     rows += [{"field": label(k), "value": "", "rate": shown(k, v)} for k, v in rates.items()]
     for name, figures in stats.items():
-        if isinstance(figures, Mapping) and name != "rates":
+        if name == "notifications":
+            rows += _channels(figures)
+        elif isinstance(figures, Mapping) and name != "rates":
             rows.append(_percentiles(name, figures))
+    return rows
+
+
+def _channels(channels: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """A row for each channel by which anything has gone, or has failed to."""
+    rows = []
+    for channel, figures in channels.items():
+        values = [figures.get(name) or 0 for name in _OF_CHANNEL]
+        if any(values):
+            field = f"{channel} {'/'.join(_OF_CHANNEL)}"
+            rows.append({"field": field, "value": "/".join(map(plain, values)), "rate": ""})
     return rows
 
 

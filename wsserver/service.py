@@ -250,6 +250,11 @@ class Service:
                 threshold=self._alert.threshold,
                 window_s=self._alert.window_s,
             )
+            if verdict.is_raised:
+                telling = self._parts.notifications.tell_of_alert(
+                    verdict.rate, self._alert.threshold
+                )
+                self.tasks.spawn(telling, name="alert notification")
 
     async def _take_snapshot(self) -> None:
         self._sequence += 1

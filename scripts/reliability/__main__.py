@@ -56,7 +56,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, default=100, metavar="N", help="kills (100)")
     parser.add_argument("--only", choices=PROFILES, action="append", metavar="|".join(PROFILES))
     parser.add_argument(
-        "--quick", action="store_true", help="small sizes: does it work? 5 kills unless --rounds"
+        "--quick",
+        action="store_true",
+        help="small sizes: does it work? Times are told, not judged. 5 kills unless --rounds",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="the same random moments again")
     arguments = parser.parse_args(words)
@@ -85,7 +87,9 @@ async def run(arguments: argparse.Namespace) -> int:
         if name in (arguments.only or PROFILES):
             environment = kill.ENVIRONMENT if name == "kill" else {}
             torment = profile(name, arguments, random.Random(seed))  # noqa: S311 - no secret
-            verdict = await in_new_folder(cores[0], environment, torment)
+            verdict = await in_new_folder(
+                cores[0], environment, torment, judges_times=not arguments.quick
+            )
             print(verdict.text(), end="\n\n", flush=True)
             is_good = is_good and verdict.is_good
     return 0 if is_good else 1
@@ -109,7 +113,11 @@ def profile(
 
 
 async def in_new_folder(
-    cores: set[int], environment: dict[str, str], torment: Callable[[Server], Awaitable[Verdict]]
+    cores: set[int],
+    environment: dict[str, str],
+    torment: Callable[[Server], Awaitable[Verdict]],
+    *,
+    judges_times: bool,
 ) -> Verdict:
     """Torment a server that has never run; the folder of one that failed is left, and named."""
     folder = Path(tempfile.mkdtemp(prefix="wsserver-torture-"))
@@ -117,6 +125,7 @@ async def in_new_folder(
     is_good = False
     try:
         verdict = await torment(server)
+        verdict.judges_times = judges_times
         is_good = verdict.is_good
         if not is_good:
             verdict.notes.append(f"the server's folder is {folder}")

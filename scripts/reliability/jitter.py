@@ -138,7 +138,7 @@ async def torment(
     verdict.figure("came twice, and dropped by offset", sum(each.repeated for each in wanderers))
     verdict.figure("connect and replay, ms, median", percentile(replays_ms, 50))
     limit_ms = settings.replay_limit_s * 1000
-    verdict.limit("connect and replay, ms, p99", percentile(replays_ms, 99), limit_ms)
+    verdict.time("connect and replay, ms, p99", percentile(replays_ms, 99), limit_ms)
     verdict.limit("exit status after SIGTERM", status, 0)
     verdict.notes = [f"{type(each).__name__}: {each}" for each in failures[:5]]
     return verdict

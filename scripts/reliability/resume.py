@@ -75,7 +75,7 @@ async def _tell(
         verdict.limit(f"{name}: incomplete answers", crowd.incomplete, 0)
         verdict.figure(f"{name}: ms, median", percentile(crowd.answered_s, 50) * 1000)
         if has_limit:
-            verdict.limit(f"{name}: ms, the last one", last_ms, settings.limit_s * 1000)
+            verdict.time(f"{name}: ms, the last one", last_ms, settings.limit_s * 1000)
         else:
             verdict.figure(f"{name}: ms, the last one", last_ms)
 

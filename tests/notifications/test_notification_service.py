@@ -312,6 +312,17 @@ async def test_the_same_key_is_the_same_notification(notified: Notified) -> None
     assert first.notification_id == again.notification_id
 
 
+@pytest.mark.gen_test
+async def test_administrators_are_told_of_an_alert(notified: Notified) -> None:
+    admin = await notified.live.connect("boss", role="admin")
+    user = await notified.live.connect("u1")
+    await notified.parts.tell_of_alert(0.125, 0.05)
+    told = (await admin.receive("notification"))["notification"]
+    assert (told["title"], told["type"]) == ("错误率告警", "error")
+    assert told["message"] == "错误率 12.5% 已超过阈值 5%"
+    assert await user.rest() == []
+
+
 # For whom
 
 

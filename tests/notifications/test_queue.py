@@ -245,8 +245,12 @@ async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeNotified)
     first.played["email"].gate.clear()
     name = await send(first, "email")
     await first.until(name, email="sending")
-    stopping = asyncio.ensure_future(first.stop())
+    stopping = asyncio.ensure_future(first.queue.stop())
+    await first.idle()
+    assert not stopping.done()
+    first.played["email"].gate.set()
     await stopping
+    await first.stop()
     assert first.played["email"].is_closed
     second = await make_notified()
     await second.idle()

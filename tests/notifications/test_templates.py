@@ -219,6 +219,8 @@ def test_a_file_replaces_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("en.toml", "[device_reconnect]\ntitle = '{attempt}'", "{attempt} is optional"),
         ("en.toml", "[device_status]\ntitle = '{device_id'", "without its partner"),
         ("en.toml", "[device_status]\ntitle = 'a[b'", "without its partner"),
+        ("en.toml", "[digest]\ntitle = '{colour}'", "no such value {colour}"),
+        ("en.toml", "[alert]\nmessage = '{colour}'", "no such value {colour}"),
         ("en.toml", "not TOML", "cannot be read"),
         ("common.toml", "[device_status]\ntype = 'loud'", "type"),
         ("common.toml", "[device_status]\ntype_by = 'colour'", "type_by"),

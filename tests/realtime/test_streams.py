@@ -729,6 +729,7 @@ async def test_a_page_shows_nothing_that_is_not_published(node: Node) -> None:
     await gate.reached()
     assert await page(node) == ([1, 2], False)
     assert await page(node, after=0) == ([1, 2], False)
+    assert await page(node, before=99) == ([1, 2], False)
     node.store.release("committed")
     await kept
     assert await page(node) == ([1, 2, 3], False)

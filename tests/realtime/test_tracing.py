@@ -363,6 +363,33 @@ async def test_nobody_waits_any_more_for_what_has_expired(live: Live) -> None:
     ]
 
 
+@pytest.mark.gen_test
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
+    live: Live, is_restarted: bool
+) -> None:
+    people = {
+        name: await live.in_session(name, organization_id=organization_id)
+        for name, organization_id in (("u1", "o1"), ("u2", "o2"))
+    }
+    kept = {"keep": True, "sender": "boss"}
+    for_o1 = await send(live, organization_id="o1", **kept)
+    not_u2 = await send(live, session("s1"), exclude_users=frozenset({"u2"}), **kept)
+    for_all = await send(live, session("s1"), **kept)
+    for client in people.values():
+        await client.call("ack", stream="broadcast", offset=1)
+        await client.call("ack", stream="session:s1", offset=2)
+    if is_restarted:
+        live.traces._entries.clear()
+    assert states(await trace(live, for_o1)) == {"u1": "delivered"}
+    traced = await trace(live, not_u2)
+    assert [each["state"] for each in traced["recipients"] if each["user_id"] == "u2"] == [
+        "dropped"
+    ]
+    assert states(traced)["u1"] == "delivered"
+    assert states(await trace(live, for_all)) == {"u1": "delivered", "u2": "delivered"}
+
+
 # Who may see
 
 
@@ -427,6 +454,21 @@ async def test_a_manager_is_told_of_its_own_people_alone(
     assert answer["summary"]["total"] == len(seen.split())
     theirs = await live.tracing.trace(boss, message_id, user_id="theirs")
     assert "theirs" not in states(theirs) or filters.get("exclude_users")
+
+
+@pytest.mark.gen_test
+async def test_what_others_said_where_none_of_mine_was_is_unknown_to_a_manager(
+    live: Live, boss: Any
+) -> None:
+    """Also to a customer, or in a session that has been left since, or before a restart."""
+    people = await world(live)
+    await people["free"].call("join_session", session_id="foreign")
+    sent = await people["theirs"].call("send_message", session_id="foreign", content="hi")
+    for forget in (lambda: None, live.traces._entries.clear):
+        forget()
+        with pytest.raises(NotFound):
+            await live.tracing.trace(boss, sent["message_id"])
+        await live.tracing.trace(live.actor(), sent["message_id"])
 
 
 @pytest.mark.gen_test

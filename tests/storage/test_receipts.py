@@ -76,8 +76,8 @@ async def test_a_cursor_covers_everything_up_to_it_and_tells_what_is_new(
     await receipts.advance("u1", "session:s1", 4, NOW + 9)
     assert await receipts.of_message("a") == [Receipt("u1", NOW + 1, NOW + 2)]
     assert await receipts.of_message("b") == [Receipt("u1", NOW, None)]
-    assert await receipts.of_message("c") == [Receipt("u1", NOW + 9, None)]  # no later than that
-    assert await receipts.of_message("d") == [Receipt("u1", NOW + 9, None)]
+    assert await receipts.of_message("c") == [Receipt("u1", NOW + 9, None, 1)]  # no later than that
+    assert await receipts.of_message("d") == [Receipt("u1", NOW + 9, None, 1)]
     assert await receipts.of_message("unknown") == []
 
 

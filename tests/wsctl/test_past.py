@@ -13,7 +13,7 @@ import pytest
 from tests.wsctl.screens import Terminal
 from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
 from wsctl.exits import BadUsage, Failed
-from wsctl.fields import TEN, as_live, as_stored
+from wsctl.fields import TEN, as_live, as_stored, people_rows
 from wsctl.history import Range
 from wsctl.past import compare, course_of, one_node, points_of, rates, snapshot_at, step_for
 from wsctl.times import parse_moment, rfc3339
@@ -30,7 +30,14 @@ def test_what_is_stored_and_what_is_live_have_one_shape() -> None:
     stored = as_stored(STATS)
     assert stored["deliver_ms_p99"] == 3.25
     assert stored["messages_sent_per_s"] == 45.25
+    assert stored["notifications_websocket_acknowledged_ms_p50"] == 950.0
     assert as_live(stored) == STATS
+
+
+def test_people_see_the_channels_by_which_something_has_gone() -> None:
+    rows = {row["field"]: row["value"] for row in people_rows(STATS)}
+    assert rows["websocket sent/retried/failed/expired"] == "1,200/0/0/3"
+    assert not any(field.startswith("email") for field in rows)
 
 
 def test_the_last_snapshot_before_a_moment_is_looked_for_further_and_further() -> None:

@@ -26,6 +26,12 @@ STATS = {
     "active_sessions": 3, "total_user_connections": 12, "total_session_connections": 9,
     "uptime_s": 11111.5, "queued_bytes": 148_328, "rates": {"messages_sent_per_s": 45.25},
     "deliver_ms": {"p50": 0.4, "p99": 3.25}, "rtt_ms": {"p50": None, "p99": None}, "node": "n1",
+    "notifications": {
+        "websocket": {"sent": 1200, "retried": 0, "failed": 0, "expired": 3,
+                      "acknowledged": 9, "acknowledged_ms": {"p50": 950.0, "p99": None}},
+        "email": {"sent": 0, "retried": 0, "failed": 0, "expired": 0,
+                  "acknowledged": 0, "acknowledged_ms": {"p50": None, "p99": None}},
+    },
 }  # fmt: skip
 
 

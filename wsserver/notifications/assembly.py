@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
+from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
@@ -15,7 +17,7 @@ from wsserver.notifications.desk import NotificationDesk
 from wsserver.notifications.directory import Directory
 from wsserver.notifications.figures import Figures
 from wsserver.notifications.queue import DeliveryQueue
-from wsserver.notifications.recipients import RecipientFinder
+from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Templates
@@ -30,6 +32,8 @@ from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications import NotificationStore
 from wsserver.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class Notifications:
     ) -> None:
         store = NotificationStore(database)
         content = Content(templates, settings.locale)
+        self._content = content
         self.figures = Figures()
         self.queue = DeliveryQueue(
             store=DeliveryStore(database),
@@ -113,6 +118,16 @@ class Notifications:
     async def stop(self) -> None:
         """Begin nothing any more, and let end what is under way; acknowledgements still come."""
         await self.queue.stop()
+
+    async def tell_of_alert(self, rate: float, threshold: float) -> None:
+        """Notify all administrators that there are many errors; a failure is logged."""
+        text = self._content.templates.alert(rate, threshold, self._content.locale)
+        try:
+            await self.service.send_notification(
+                Recipients(role="admin"), text.title, text.message, "error"
+            )
+        except WsServerError as error:
+            log.warning("administrators not notified of an alert: %s", error)
 
     async def settle(self) -> None:
         """Store what is known by now. Raises ``StorageUnavailable``, ``StorageFull``."""

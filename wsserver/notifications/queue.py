@@ -96,6 +96,7 @@ class DeliveryQueue:
         self._tasks = tasks
         self._owner = uuid.uuid4().hex
         self._is_stopping = False
+        self._runners: list[asyncio.Task[Any]] = []
         self._lanes = {
             name: Lane(name, channel, _pace_of(channel, clock))
             for name in CHANNELS
@@ -109,8 +110,10 @@ class DeliveryQueue:
         left = await self._store.release(self._owner, self._clock.wall())
         if left:
             log.warning("deliveries interrupted by the last stop count=%d; tried again", left)
-        for lane in self._lanes.values():
+        self._runners = [
             self._tasks.spawn(self._run(lane), name=f"deliveries {lane.name}")
+            for lane in self._lanes.values()
+        ]
 
     def kick(self, channel: str | None = None) -> None:
         """Something new may be due."""
@@ -125,6 +128,8 @@ class DeliveryQueue:
         """
         self._is_stopping = True
         self.kick()
+        if self._runners:  # one of them may just be claiming
+            await asyncio.wait(self._runners, timeout=GRACE_S)
         under_way = [task for lane in self._lanes.values() for task in lane.under_way]
         if under_way:
             await asyncio.wait(under_way, timeout=GRACE_S)
@@ -180,7 +185,10 @@ class DeliveryQueue:
         if not room:
             is_full = len(lane.under_way) >= lane.concurrency
             return IDLE_S if is_full else max(lane.pace.wait_s, 0.001)
+        due = await self._store.next_due(lane.name, self._clock.wall())
         now = self._clock.wall()
+        if due is None or due > now:  # an idle queue writes nothing
+            return IDLE_S if due is None else min(max(due - now, 0.01), IDLE_S)
         timeout_s = 0.0 if lane.channel is None else lane.channel.limits.timeout_s
         claimed = await self._store.claim(
             lane.name,
@@ -196,10 +204,7 @@ class DeliveryQueue:
             lane.under_way.add(task)
             task.add_done_callback(lane.under_way.discard)
             task.add_done_callback(lambda _: lane.news.set())
-        if len(claimed) == room:
-            return 0
-        due = await self._store.next_due(lane.name, now)
-        return IDLE_S if due is None else min(max(due - self._clock.wall(), 0.01), IDLE_S)
+        return 0
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> None:
         now = self._clock.wall()

@@ -20,6 +20,7 @@ from wsserver.protocol.types import JsonObject
 
 COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)
+ALERT = {"rate", "threshold"}
 DIGEST_LINES = 20
 """Of notifications that go as one, so many are told of."""
 MAX_FILE_BYTES = 1024 * 1024
@@ -78,6 +79,7 @@ class Language(NamedTuple):
 
     wordings: dict[str, Wording]
     digest: DigestWording
+    alert: Wording
     words: dict[str, dict[str, str]]
 
 
@@ -127,6 +129,12 @@ class Templates:
             lines.append(_fill(wording.more, {"count": rest}))
         values = {"title": newest.title, "count": str(len(rendered))}
         return newest._replace(title=_fill(wording.title, values), message="\n".join(lines))
+
+    def alert(self, rate: float, threshold: float, locale: Locale) -> Wording:
+        """What administrators are told of a high rate of errors; both are shares from 0 to 1."""
+        wording = self._languages[locale].alert
+        values = {"rate": _text_of(rate * 100), "threshold": _text_of(threshold * 100)}
+        return Wording(_fill(wording.title, values), _fill(wording.message, values))
 
     def _form(self, template: str) -> Form:
         if template not in self._forms:
@@ -209,6 +217,7 @@ def _language(locale: Locale, table: JsonObject, faults: list[str]) -> Language 
     rest = dict(table)
     words = _convert(rest.pop("words"), dict[str, dict[str, str]], f"{locale}.toml [words]", faults)
     digest = _convert(rest.pop("digest"), DigestWording, f"{locale}.toml [digest]", faults)
+    alert = _convert(rest.pop("alert"), Wording, f"{locale}.toml [alert]", faults)
     wordings: dict[str, Wording] = {}
     for name, entry in rest.items():
         place = f"{locale}.toml [{name}]"
@@ -218,9 +227,16 @@ def _language(locale: Locale, table: JsonObject, faults: list[str]) -> Language 
             for key in ("title", "message"):
                 text = getattr(wording, key)
                 faults += [f"{place}: {key}: {fault}" for fault in _faults_of_text(name, text)]
-    if words is None or digest is None:
+    for name, wording_, known_names in (
+        ("digest", digest, {"title": {"title", "count"}, "more": {"count"}}),
+        ("alert", alert, {"title": ALERT, "message": ALERT}),
+    ):
+        for key, names in known_names.items() if wording_ is not None else ():
+            odd = set(_NAME.findall(getattr(wording_, key))) - names
+            faults += [f"{locale}.toml [{name}]: {key}: no such value {{{each}}}" for each in odd]
+    if words is None or digest is None or alert is None:
         return None
-    return Language(wordings, digest, words)
+    return Language(wordings, digest, alert, words)
 
 
 def _faults_of_form(name: str, form: Form) -> Iterator[str]:

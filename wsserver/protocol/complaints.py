@@ -12,12 +12,14 @@ from wsserver.protocol.types import (
     ID_PATTERN,
     PHONE_PATTERN,
     PUSH_TYPE_PATTERN,
+    STREAM_PATTERN,
     TIME_OF_DAY_PATTERN,
 )
 
 _PATTERNS = {
     ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
+    STREAM_PATTERN: "broadcast, session:ID or user:ID",
     ACTION_URL_PATTERN: "a path from / on, or http:// or https://, without blanks",
     PHONE_PATTERN: "a number in international form like +8613800138000",
     TIME_OF_DAY_PATTERN: "a time of day from 00:00 to 23:59",
@@ -36,7 +38,7 @@ class Complaint(NamedTuple):
 
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `(.*)`)?$", re.DOTALL)
 _MISSING_FIELD = re.compile(r"^Object missing required field `(.*?)`(?: - at `(.*)`)?$", re.DOTALL)
-_AT_FIELD = re.compile(r"^(.*) - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
+_AT_FIELD = re.compile(r"^(.*) - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
 
 
 def describe(error: ValidationError) -> Complaint:

@@ -112,11 +112,13 @@ class Inspection:
         }
 
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
-        """One session; raises ``NotFound`` for one that was never used."""
+        """One session; raises ``NotFound`` for one that was never used, or is of others."""
         scope = self._scope(actor, "connections:read")
         is_there = scope.has_session(session_id)
         if not (is_there and await self._manager.sessions.is_known(session_id)):
             raise NotFound("session", session_id)
+        if not self._hub.of_session(session_id):
+            await self._require_own_writers(scope, session_id)
         return await self._manager.sessions.view(session_id, scope)
 
     def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
@@ -137,13 +139,23 @@ class Inspection:
         name = SESSION + session_id
         if not scope.has_session(session_id):
             raise NotFound("session", session_id)
-        if scope.organization_id is not None and not self._hub.of_session(session_id):
-            # Nobody is there to tell whose it is; those who have written to it are known.
-            owners = await self._streams.organizations(name)
+        claims = None
+        if scope.organization_id is not None:
+            claims = actor.claims  # others may have written for their own organization alone
+            if not any(map(scope.sees, self._hub.of_session(session_id))):
+                await self._require_own_writers(scope, session_id)
+        page_ = await self._streams.history(name, claims, before=before, after=after, limit=limit)
+        return {"session_id": session_id, **page_.answer()}
+
+    async def _require_own_writers(self, scope: Scope, session_id: str) -> None:
+        """Raise ``NotFound`` where only others have written.
+
+        For a session in which nobody is to tell whose it is; nothing is known of an empty one.
+        """
+        if scope.organization_id is not None:
+            owners = await self._streams.organizations(SESSION + session_id)
             if owners and scope.organization_id not in owners:
                 raise NotFound("session", session_id)
-        page_ = await self._streams.history(name, None, before=before, after=after, limit=limit)
-        return {"session_id": session_id, **page_.answer()}
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)

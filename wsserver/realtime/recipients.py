@@ -39,6 +39,11 @@ class Receipt(Protocol):
         """When the user read it; None: not yet."""
         ...
 
+    @property
+    def is_by_offset(self) -> int:
+        """Not 0: only the stream was acknowledged, up to an offset."""
+        ...
+
 
 class Recipient(Struct):
     """How far a message has come with a connection; with a user, where that is none."""

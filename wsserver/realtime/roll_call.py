@@ -66,6 +66,11 @@ class RollCall:
         here = [c for c in self._hub.of_user(user_id) if c.since_tick < self._tick]
         return chain(self._gone_of.get(user_id, ()), map(stay_of, here))
 
+    def ever_of_user(self, user_id: str) -> Iterator[Stay]:
+        """The same, and the connections that a user has now, whenever they came."""
+        here = map(stay_of, self._hub.of_user(user_id))
+        return chain(self._gone_of.get(user_id, ()), here)
+
     def had(self, user_id: str) -> bool:
         """Was the user connected?"""
         return next(self.of_user(user_id), None) is not None

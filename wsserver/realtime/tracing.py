@@ -129,7 +129,11 @@ class Tracing:
         if entry is None:
             return None
         roll = RollCall(self._hub, entry.tick)
-        return Inquiry(entry, receipts, gone_at, roll, scope, user_id)
+        inquiry = Inquiry(entry, receipts, gone_at, roll, scope, user_id)
+        inquiry.receipts = {
+            receipt.user_id: receipt for receipt in filter(inquiry.believes, receipts.values())
+        }
+        return inquiry
 
     async def _recipients(self, inquiry: Inquiry) -> Recipients:
         recipients = Recipients()

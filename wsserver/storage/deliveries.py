@@ -163,8 +163,11 @@ class DeliveryStore:
     async def release(self, owner: str, now: float) -> int:
         """Make everything due again that another run has left behind, or that was held too long.
 
-        Its attempts are recorded as interrupted. Answers how many there were.
+        Its attempts are recorded as interrupted. Answers how many there were. Writes only where
+        there is something to write.
         """
+        if not await self._database.read(partial(_is_left, owner=owner, now=now)):
+            return 0
         return await self._database.run(partial(_release, owner=owner, now=now))
 
     async def next_due(self, channel: str, now: float) -> float | None:
@@ -273,6 +276,14 @@ def _note_attempt(
         " VALUES (?, ?, ?, ?, ?)",
         [id_, number, at, outcome, detail[:DETAIL_LIMIT]],
     )
+
+
+def _is_left(db: sqlite_utils.Database, owner: str, now: float) -> bool:
+    row = db.conn.execute(
+        "SELECT 1 FROM deliveries WHERE state = 'sending' AND (owner != ? OR lease_until <= ?)",
+        [owner, now],
+    ).fetchone()
+    return row is not None
 
 
 def _release(db: sqlite_utils.Database, owner: str, now: float) -> int:

@@ -81,8 +81,11 @@ class NotificationReceipts:
     async def reconcile(self) -> int:
         """Note acknowledgements of the inbox that a crash has kept from being noted here.
 
-        For the start, before anything is sent. Answers how many there were.
+        For the start, before anything is sent. Answers how many there were. Writes only where
+        there is something to write.
         """
+        if not await self._database.read(lambda db: db.conn.execute(_SELECT_UNNOTED).fetchone()):
+            return 0
         return await self._database.run(_reconcile)
 
 

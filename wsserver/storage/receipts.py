@@ -50,10 +50,10 @@ _PENDING = (
 _SELECT_PENDING = f"SELECT {KEPT_COLUMNS}{_PENDING} ORDER BY m.key LIMIT ?"
 _COUNT_PENDING = f"SELECT count(*){_PENDING}"
 _SELECT_RECEIPTS = (
-    "SELECT user_id, min(delivered_at), max(read_at) FROM ("  # noqa: S608 - constants only
-    "SELECT user_id, delivered_at, read_at FROM receipts WHERE key = ?1"
+    "SELECT user_id, min(delivered_at), max(read_at), min(is_by_offset) FROM ("  # noqa: S608
+    "SELECT user_id, delivered_at, read_at, 0 AS is_by_offset FROM receipts WHERE key = ?1"
     " UNION ALL"
-    f" SELECT user_id, at, NULL FROM cursors WHERE stream_id = ?1 >> {OFFSET_BITS}"
+    f" SELECT user_id, at, NULL, 1 FROM cursors WHERE stream_id = ?1 >> {OFFSET_BITS}"
     f' AND "offset" >= ?1 & {LAST_OFFSET}'
     ") GROUP BY user_id ORDER BY user_id LIMIT ?2"
 )
@@ -83,6 +83,8 @@ class Receipt(NamedTuple):
     user_id: str
     delivered_at: float | None
     read_at: float | None
+    is_by_offset: int = 0
+    """1: only the stream was acknowledged, up to an offset, and not this message by its id."""
 
 
 class ReceiptStore:
