@@ -360,6 +360,30 @@ def test_the_receiver_of_the_documents_knows_a_genuine_webhook() -> None:
         assert not names["is_genuine"](header, body, "s")
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
+def test_so_does_the_one_in_javascript(tmp_path: Path) -> None:
+    from wsserver.notifications.signing import sign
+
+    (example,) = [each for each in blocks("docs/webhooks.rst") if "isGenuine" in each.text]
+    now = int(time.time())
+    body = '{"name": "user_connected"}'
+    tries = [
+        [sign(body.encode(), "s", now), body],
+        [sign(body.encode(), "s", now), body + " "],
+        [sign(body.encode(), "other", now), body],
+        [sign(body.encode(), "s", now - 301), body],
+        ["", body],
+        ["v1=y", body],
+    ]
+    program = tmp_path / "receiver.mjs"
+    program.write_text(
+        f"{example.text}\nconsole.log(JSON.stringify({json.dumps(tries)}.map("
+        '([header, body]) => isGenuine(header, Buffer.from(body), "s"))));\n'
+    )
+    shown = subprocess.run(["node", program], capture_output=True, text=True, check=True).stdout
+    assert json.loads(shown) == [True, False, False, False, False, False]
+
+
 # Plugins and embedding
 
 

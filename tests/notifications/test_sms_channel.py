@@ -13,7 +13,11 @@ from tests.conftest import FakeClock
 from tests.notifications.far_side import CANARY, REDACT, job
 from tests.notifications.http_far_side import Provider, Said
 from wsserver.config.gateway import Gateway
-from wsserver.notifications.channels.apprise_provider import AppriseProvider, AppriseThreads
+from wsserver.notifications.channels.apprise_provider import (
+    THREADS,
+    AppriseProvider,
+    AppriseThreads,
+)
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
 from wsserver.outgoing import HttpClient
@@ -174,7 +178,7 @@ async def test_several_messages_do_not_hold_each_other_up(
     provider: Provider, threads: AppriseThreads, io_loop: Any
 ) -> None:
     sms = channel(apprise(threads, provider, "/{to}"))
-    for _ in range(3):  # one instance would wait 5.5 s between them, past the test's time limit
+    for _ in range(THREADS + 2):  # one instance would wait 5.5 s between them
         assert (await sms.send(job(TO))).result == "sent"
 
 
