@@ -99,6 +99,20 @@ class TestReport:
         )
         assert descriptors_lacking(workload, workload.full, 20_000) == ""
 
+    def test_churn_needs_descriptors_for_those_that_are_there_at_once_only(self) -> None:
+        from scripts.benchmark.__main__ import descriptors_lacking
+        from scripts.benchmark.catalogue import WORKLOADS
+
+        workload = next(each for each in WORKLOADS if each.name == "churn")
+        assert workload.full.connections == 20_000
+        assert descriptors_lacking(workload, workload.full, 256) == ""
+
+    def test_the_latest_number_of_tasks_counts(self, tmp_path: Path) -> None:
+        from scripts.benchmark.task_counts import latest
+
+        (tmp_path / "tasks").write_text("7\n12\n9\n")
+        assert latest(tmp_path) == 9
+
     def test_pauses_are_told_apart_by_time_and_cause(self, tmp_path: Path) -> None:
         from scripts.benchmark.pauses import longest_ms, read
 

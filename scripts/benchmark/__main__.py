@@ -142,7 +142,8 @@ def servers_for(workload: Workload, names: Sequence[str]) -> list[Kind]:
 
 def descriptors_lacking(workload: Workload, size: Size, limit: int) -> str:
     """What to say where ``ulimit -n`` does not suffice; nothing where it does."""
-    needed = size.connections + workload.extra_connections + SPARE_DESCRIPTORS
+    together = min(size.connections, workload.at_once or size.connections)
+    needed = together + workload.extra_connections + SPARE_DESCRIPTORS
     if needed <= limit:
         return ""
     return (

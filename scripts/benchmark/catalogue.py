@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scripts.benchmark.stage import Stage
-from scripts.benchmark.stress import SLOW_READERS, churn, many, slow_readers
+from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
 from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
 
 
@@ -38,6 +38,8 @@ class Workload:
     """Are the other servers measured by it, too?"""
     extra_connections: int = 0
     """Those that the workload opens beside its size's."""
+    at_once: int | None = None
+    """How many of its size's connections are open at the same time, where not all are."""
     environment: dict[str, str] = field(default_factory=dict)
     quick_environment: dict[str, str] = field(default_factory=dict)
 
@@ -168,14 +170,20 @@ WORKLOADS = (
         (
             Figure("cycles_per_s", "a second"),
             Figure("cycles_per_cpu_s", "for each second of its CPU"),
-            Figure("descriptors_more", "descriptors more than before"),
-            Figure("threads_more", "threads more than before"),
+            Figure("descriptors_before", "descriptors before"),
+            Figure("descriptors_after", "descriptors after"),
+            Figure("threads_before", "threads before"),
+            Figure("threads_after", "threads after"),
+            Figure("tasks_before", "tasks before"),
+            Figure("tasks_after", "tasks after"),
             Figure("rss_before_mb", "memory before, MB", "{:,.1f}"),
             Figure("rss_after_mb", "memory after, MB", "{:,.1f}"),
             Figure("failed", "cycles failed"),
             *_SHARES,
         ),
         is_for_peers=False,
+        at_once=CHURN_AT_ONCE,
+        environment={"WSSERVER_PLUGINS": "scripts.benchmark.task_counts:watch"},
     ),
     Workload(
         "many",

@@ -122,7 +122,7 @@ class Crew:
         return together(answers)
 
     async def churn(self, cycles: int, at_once: int) -> dict[str, Any]:
-        """Connect and leave so many times."""
+        """Connect and leave so many times, about ``at_once`` beside each other in all."""
         answers = await asyncio.gather(
             *(
                 worker.ask(
@@ -130,9 +130,11 @@ class Crew:
                     **self.target,
                     first=self.users(share),
                     cycles=share,
-                    at_once=at_once,
+                    at_once=max(1, beside),
                 )
-                for worker, share in zip(self.workers, self._shares(cycles), strict=True)
+                for worker, share, beside in zip(
+                    self.workers, self._shares(cycles), self._shares(at_once), strict=True
+                )
             )
         )
         return together(answers)

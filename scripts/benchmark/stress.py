@@ -10,11 +10,13 @@ from itertools import pairwise
 from scripts.benchmark.crew import Worker, percentile_ms
 from scripts.benchmark.pauses import longest_ms, read
 from scripts.benchmark.stage import Stage, merged, total
+from scripts.benchmark.task_counts import latest
 from scripts.benchmark.workloads import COLLECT_TIMEOUT_S, SETTLE_S, Figures, Size, shares
 
 SLOW_READERS = 50
 SLOW_MESSAGE_BYTES = 32 * 1024
-CHURN_AT_ONCE = 25
+CHURN_AT_ONCE = 50
+"""Of all processes together."""
 CHURN_WARM_UP = 500
 BYSTANDER_PAUSE_S = 0.002
 ALONE_S = 3.0
@@ -65,16 +67,20 @@ async def churn(stage: Stage, size: Size) -> Figures:
     """Connect and leave, again and again: everything goes back to where it was."""
     await stage.crew.churn(min(CHURN_WARM_UP, size.connections), CHURN_AT_ONCE)
     await asyncio.sleep(SETTLE_S)
-    before = stage.server.state()
+    before, tasks_before = stage.server.state(), latest(stage.server.folder)
     with stage.measure() as used:
         went = await stage.crew.churn(size.connections, CHURN_AT_ONCE)
     await asyncio.sleep(SETTLE_S)
-    after = stage.server.state()
+    after, tasks_after = stage.server.state(), latest(stage.server.folder)
     return {
         "cycles_per_s": size.connections / went["seconds"],
         "cycles_per_cpu_s": size.connections / used.server_s if used.server_s else None,
-        "descriptors_more": after.descriptors - before.descriptors,
-        "threads_more": after.threads - before.threads,
+        "descriptors_before": before.descriptors,
+        "descriptors_after": after.descriptors,
+        "threads_before": before.threads,
+        "threads_after": after.threads,
+        "tasks_before": tasks_before,
+        "tasks_after": tasks_after,
         "rss_before_mb": before.rss_bytes / MB,
         "rss_after_mb": after.rss_bytes / MB,
         "failed": went["failed"],
