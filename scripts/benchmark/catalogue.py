@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
+from scripts.benchmark.talking import flood, kept
 from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
 
 
@@ -22,6 +23,8 @@ class Figure:
     """Shown as bars, too."""
     is_less_better: bool = False
     has_ratio: bool = False
+    limit: float | None = None
+    """A median above it is a fault, in a run of full size."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,49 @@ WORKLOADS = (
         is_for_peers=False,
         extra_connections=SLOW_READERS,
         quick_environment={"WSSERVER_QUEUE_LIMIT_BYTES": "262144"},
+    ),
+    Workload(
+        "kept",
+        "{connections:,} connections, {messages:,} messages that are kept; the same in batches",
+        kept,
+        Size(32, messages=20_000),
+        Size(8, messages=2000),
+        (
+            Figure("per_s", "acknowledged a second"),
+            Figure("per_cpu_s", "for each second of its CPU"),
+            Figure("p50_ms", "p50 from sending to ack, ms", "{:,.1f}"),
+            Figure("p99_ms", "p99 from sending to ack, ms", "{:,.1f}"),
+            Figure("batched_per_s", "in batches, stored a second"),
+            Figure("batched_per_cpu_s", "for each second of its CPU"),
+            Figure("unstored", "messages not acknowledged"),
+            _MISSING,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+    ),
+    Workload(
+        "flood",
+        "{connections:,} clients that ping every 100 ms, {seconds:.0f} s beside one that floods",
+        flood,
+        Size(100, seconds=10),
+        Size(20, seconds=1),
+        (
+            Figure("frames_per_s", "frames a second that flood"),
+            Figure("cut_off", "times closed with 4029, and back"),
+            Figure("other_endings", "times it ended otherwise"),
+            Figure("p99_before_ms", "the others' ping, p99 before, ms", "{:,.1f}"),
+            Figure("p99_during_ms", "the others' ping, p99 meanwhile, ms", "{:,.1f}"),
+            Figure("p99_more_ms", "the difference, ms (10 at most)", "{:,.1f}", limit=10.0),
+            Figure("pongs_before", "the others' pongs before"),
+            Figure("pongs_during", "the others' pongs meanwhile"),
+            Figure("lost", "connections lost"),
+            _FAILED,
+            Figure("server_cpu", "server's CPU, % of a core", "{:,.1f}", 100),
+            _SHARES[1],
+        ),
+        is_for_peers=False,
+        extra_connections=1,
+        environment={"WSSERVER_MESSAGE_RATE": "40", "WSSERVER_MESSAGE_BURST": "80"},
     ),
     Workload(
         "churn",

@@ -7,7 +7,7 @@ import re
 import time
 from itertools import pairwise
 
-from scripts.benchmark.crew import Worker, percentile_ms
+from scripts.benchmark.crew import percentile_ms
 from scripts.benchmark.pauses import longest_ms, read
 from scripts.benchmark.stage import Stage, merged, total
 from scripts.benchmark.task_counts import latest
@@ -94,8 +94,7 @@ async def many(stage: Stage, size: Size) -> Figures:
     times = [time.monotonic()]
     opened = await stage.crew.connect(size.connections)
     times.append(time.monotonic())
-    bystander = await Worker.start(stage.client_cores)
-    try:
+    async with stage.crew.one_more(stage.client_cores) as bystander:
         first = stage.crew.users(1)
         await bystander.ask("connect", **stage.crew.target, first=first, count=1, timed_every=1)
         await asyncio.sleep(SETTLE_S)
@@ -112,8 +111,6 @@ async def many(stage: Stage, size: Size) -> Figures:
         await stage.broadcast(size.messages, rate=rate)
         answers = await stage.crew.ask("collect", timeout_s=COLLECT_TIMEOUT_S)
         beside = await echoing
-    finally:
-        await bystander.stop()
     times.append(time.monotonic())
     parts = [read(stage.server.folder, *stretch) for stretch in pairwise(times)]
     pauses_connecting, pauses_idle, pauses_broadcast = parts
