@@ -23,6 +23,8 @@ COMMANDS = {
     "trace": "wsctl.commands.messages:trace",
     "explain": "wsctl.commands.messages:explain",
     "history": "wsctl.commands.messages:history",
+    "notify": "wsctl.commands.notify:notify",
+    "notifications": "wsctl.commands.notify:notifications",
     "disconnect": "wsctl.commands.disconnect:disconnect",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",

@@ -1,0 +1,231 @@
+"""``wsctl notify`` and ``wsctl notifications``: tell users, and see whether it arrived."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from wsctl.client import member, path_part
+from wsctl.environment import Environment, pass_environment
+from wsctl.output import Column
+from wsctl.shape import LazyGroup, command
+from wsctl.times import Duration, clock_time
+
+_DELIVERIES = [
+    Column("CHANNEL", "channel"),
+    Column("USER", "user_id"),
+    Column("STATE", "state"),
+    Column("TRIES", "tries", right=True),
+    Column("NEXT TRY", "next_attempt_at", lambda value: clock_time(value) if value else ""),
+    Column("LAST ANSWER", "detail", is_detail=True),
+]
+_NOTIFICATIONS = [
+    Column("NOTIFICATION", "notification_id"),
+    Column("CREATED", "created_at"),
+    Column("TYPE", "type"),
+    Column("TITLE", "title"),
+    Column("DELIVERIES", "states"),
+]
+_STATES = (
+    *("pending", "sending", "sent", "delivered", "read", "failed", "cancelled", "expired"),
+    *("not_configured", "no_address"),
+)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """``name=value``; a value that is a JSON number, true or false is that, else text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f"{text!r}: write name=value", param_hint="--param")
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, parsed if isinstance(parsed, (int, float)) else value
+
+
+@command(
+    """
+    wsctl notify u1 u2 --title Maintenance --message "Tonight at 22:00"
+    wsctl notify u1 --type urgent --title Budget --message "Used up"
+    wsctl notify u1 --template feature_update --param summary="New plots"
+    wsctl notify --organization org_123 --title Hello --message Welcome
+    """
+)
+@click.argument("users", nargs=-1, metavar="[USER]...")
+@click.option("--session", metavar="S", help="Everybody of this session.")
+@click.option("--organization", metavar="O", help="Everybody of this organization.")
+@click.option("--role", metavar="R", help="Everybody with this role.")
+@click.option("--broadcast", is_flag=True, help="Everybody.")
+@click.option("--title", metavar="T", help="Its title.")
+@click.option("--message", metavar="M", help="Its text.")
+@click.option(
+    "--type",
+    "type_",
+    type=click.Choice(["info", "success", "warning", "error", "urgent"]),
+    metavar="TYPE",
+    help="info, success, warning, error or urgent; the channels follow from it.",
+)
+@click.option("--action-url", metavar="URL", help="Where a click leads.")
+@click.option("--template", metavar="NAME", help="A template instead of a text.")
+@click.option("--param", multiple=True, metavar="K=V", help="Of the template; repeatable.")
+@click.option(
+    "--channel",
+    multiple=True,
+    type=click.Choice(["websocket", "email", "sms", "push"]),
+    metavar="NAME",
+    help="websocket, email, sms or push, in place of the usual ones; repeatable.",
+)
+@click.option("--expires", type=Duration(), metavar="AGE", help="Not delivered after, as 2h.")
+@pass_environment
+def notify(
+    environment: Environment,
+    /,
+    users: tuple[str, ...],
+    session: str | None,
+    organization: str | None,
+    role: str | None,
+    broadcast: bool,
+    type_: str | None,
+    param: tuple[str, ...],
+    channel: tuple[str, ...],
+    expires: float | None,
+    **texts: str | None,
+) -> None:
+    """Notify users by every channel that its type asks for.
+
+    It is accepted once it is stored; what becomes of it: wsctl notifications show ID.
+    """
+    recipients: dict[str, Any] = {
+        "user_ids": list(users) or None,
+        "session_id": session,
+        "organization_id": organization,
+        "role": role,
+        "broadcast": broadcast or None,
+    }
+    chosen = {name: value for name, value in recipients.items() if value is not None}
+    if len(chosen) != 1:
+        raise click.UsageError(
+            "Give users, or one of --session, --organization, --role and --broadcast."
+        )
+    body: dict[str, Any] = {name: value for name, value in texts.items() if value is not None}
+    if ("template" in body) == ("title" in body or "message" in body):
+        raise click.UsageError("Give --title and --message, or --template.")
+    if param and "template" not in body:
+        raise click.UsageError("--param is for --template.")
+    if "template" in body:
+        body["params"] = dict(map(_parameter, param))
+    if type_ is not None:
+        body["type"] = type_
+    if channel:
+        body["channels"] = list(channel)
+    if expires is not None:
+        body["expires_in_s"] = expires
+    answer = environment.client.post("/notify", {**chosen, **body})
+    if not environment.output.is_table:
+        environment.output.record(answer)
+        return
+    environment.output.line(str(answer.get("notification_id") or "nothing new to be told"))
+    _show_deliveries(environment, answer)
+
+
+def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None:
+    rows = [
+        {
+            **delivery,
+            "tries": len(delivery.get("attempts") or ()),
+            "detail": (delivery.get("attempts") or [{}])[-1].get("detail"),
+        }
+        for delivery in member(document, "deliveries", list)
+    ]
+    environment.output.rows(_DELIVERIES, rows, empty="no deliveries")
+
+
+@click.group(
+    cls=LazyGroup,
+    table={
+        "list": "wsctl.commands.notify:listing",
+        "show": "wsctl.commands.notify:show",
+        "retry": "wsctl.commands.notify:retry",
+        "cancel": "wsctl.commands.notify:cancel",
+    },
+    epilog="""
+    wsctl notifications list --state failed
+    wsctl notifications show notify_01hk153x00h9v3t7n2c4c
+    """,
+)
+def notifications() -> None:
+    """See what became of notifications; try again, or call off."""
+
+
+@command(
+    """
+    wsctl notifications list
+    wsctl notifications list --state failed -o json
+    """
+)
+@click.option("--user", metavar="U", help="Only those for this user.")
+@click.option(
+    "--state",
+    type=click.Choice(_STATES),
+    metavar="STATE",
+    help="Only with a delivery in this state: failed, pending, read and so on.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
+)
+@pass_environment
+def listing(environment: Environment, user: str | None, state: str | None, limit: int) -> None:
+    """List notifications, the newest first."""
+    query = {"user_id": user, "state": state}
+    found = list(environment.client.pages("/notifications", "notifications", query, limit))
+    if environment.output.is_table:
+        found = [{**each, "states": _states(each)} for each in found]
+    environment.output.rows(_NOTIFICATIONS, found, empty="no notifications")
+
+
+def _states(notification: dict[str, Any]) -> str:
+    states = notification.get("states") or {}
+    return ", ".join(f"{count} {state}" for state, count in states.items() if count)
+
+
+@command("wsctl notifications show notify_01hk153x00h9v3t7n2c4c")
+@click.argument("notification_id")
+@pass_environment
+def show(environment: Environment, notification_id: str) -> None:
+    """Tell the story of one notification: each delivery, each try."""
+    document = environment.client.get(f"/notifications/{path_part(notification_id)}")
+    output = environment.output
+    if not output.is_table:
+        output.record(document)
+        return
+    output.line(f"{document['notification_id']}  {document['type']}: {document['title']}")
+    output.line(str(document["message"]))
+    output.line(f"created {document['created_at']}, expires {document['expires_at']}")
+    _show_deliveries(environment, document)
+    for delivery in member(document, "deliveries", list):
+        for number, attempt in enumerate(delivery.get("attempts") or (), 1):
+            output.line(
+                f"{clock_time(attempt['at'])}  {delivery['channel']} to {delivery['user_id']},"
+                f" try {number}: {attempt['outcome']}  {attempt['detail']}"
+            )
+
+
+@command("wsctl notifications retry notify_01hk153x00h9v3t7n2c4c")
+@click.argument("notification_id")
+@pass_environment
+def retry(environment: Environment, notification_id: str) -> None:
+    """Try the deliveries again that were given up."""
+    answer = environment.client.post(f"/notifications/{path_part(notification_id)}/retry", {})
+    environment.output.document(answer, f"{answer['retried']} deliveries are tried again")
+
+
+@command("wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c")
+@click.argument("notification_id")
+@pass_environment
+def cancel(environment: Environment, notification_id: str) -> None:
+    """Call off the deliveries that are still due."""
+    answer = environment.client.post(f"/notifications/{path_part(notification_id)}/cancel", {})
+    environment.output.document(answer, f"{answer['cancelled']} deliveries were called off")
