@@ -190,7 +190,7 @@ WORKLOADS = (
         Size(100, seconds=10),
         Size(20, seconds=1),
         (
-            Figure("frames_per_s", "frames a second that flood"),
+            Figure("frames_per_s", "frames a second that the flood wrote"),
             Figure("cut_off", "times closed with 4029, and back"),
             Figure("other_endings", "times it ended otherwise"),
             Figure("p99_before_ms", "the others' ping, p99 before, ms", "{:,.1f}"),
