@@ -56,6 +56,28 @@ def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
 
 
 @needs_clients
+def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "kept,flood,churn", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    assert {name: set(found) for name, found in results.items()} == {
+        name: {"wsserver"} for name in ("kept", "flood", "churn")
+    }
+    (kept,), (flood,), (churn,) = (results[each]["wsserver"] for each in ("kept", "flood", "churn"))
+    assert (kept["unstored"], kept["missing"]) == (0, 0)
+    assert kept["per_s"] > 0
+    assert kept["batched_per_s"] > 0
+    assert flood["cut_off"] > 0
+    assert (flood["other_endings"], flood["lost"], flood["failed"]) == (0, 0, 0)
+    assert flood["pongs_during"] > 0
+    assert churn["failed"] == 0
+    assert churn["tasks_after"] > 0
+    for row in ("acknowledged a second", "times closed with 4029, and back", "tasks after"):
+        assert row in done.stdout
+
+
+@needs_clients
 def test_names_that_there_are_not_are_refused() -> None:
     done = run("--only", "W1a,W9")
     assert done.returncode == 2
@@ -98,6 +120,45 @@ class TestReport:
             "it needs 19629 file descriptors, and this shell allows 1024 (ulimit -Hn 19629)"
         )
         assert descriptors_lacking(workload, workload.full, 20_000) == ""
+
+    def test_churn_needs_descriptors_for_those_that_are_there_at_once_only(self) -> None:
+        from scripts.benchmark.__main__ import descriptors_lacking
+        from scripts.benchmark.catalogue import WORKLOADS
+
+        workload = next(each for each in WORKLOADS if each.name == "churn")
+        assert workload.full.connections == 20_000
+        assert descriptors_lacking(workload, workload.full, 256) == ""
+
+    def test_a_median_above_its_limit_is_a_fault(self) -> None:
+        from scripts.benchmark.__main__ import beyond_limits
+        from scripts.benchmark.catalogue import WORKLOADS
+
+        workload = next(each for each in WORKLOADS if each.name == "flood")
+
+        def said(*differences: float | None) -> list[str]:
+            rounds = [{"p99_more_ms": value} for value in differences]
+            return beyond_limits([workload], {"flood": {"wsserver": rounds}})
+
+        assert said(1.0, 10.0, 40.0) == []
+        assert said(None) == []
+        assert said(1.0, 10.5, 40.0) == ["flood wsserver: the difference, ms (10 at most): 10.5"]
+
+    def test_batches_hold_a_thousand_and_go_to_the_sessions_in_turn(self) -> None:
+        from scripts.benchmark.talking import batches
+
+        found = [json.loads(body)["messages"] for body in batches(["u1", "u2"], 2003)]
+        assert [len(messages) for messages in found] == [1000, 1000, 3]
+        assert [each["target"]["id"] for each in found[2]] == [
+            "session-u1",
+            "session-u2",
+            "session-u1",
+        ]
+
+    def test_the_latest_number_of_tasks_counts(self, tmp_path: Path) -> None:
+        from scripts.benchmark.task_counts import latest
+
+        (tmp_path / "tasks").write_text("7\n12\n9\n")
+        assert latest(tmp_path) == 9
 
     def test_pauses_are_told_apart_by_time_and_cause(self, tmp_path: Path) -> None:
         from scripts.benchmark.pauses import longest_ms, read

@@ -20,7 +20,7 @@ import uvloop
 
 from scripts.benchmark.catalogue import WORKLOADS, Workload
 from scripts.benchmark.procfs import raise_descriptor_limit, split_cores
-from scripts.benchmark.report import table
+from scripts.benchmark.report import medians, table
 from scripts.benchmark.servers import DEFAULT, KINDS, Kind
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.workloads import Figures, Size
@@ -123,6 +123,8 @@ async def run(arguments: argparse.Namespace) -> int:
     about = machine(processes, rounds, cores, time.monotonic() - began)
     print(show(workloads, results, about, is_quick=arguments.quick))
     faults += shortfalls(results)
+    if not arguments.quick:
+        faults += beyond_limits(workloads, results)
     for fault in dict.fromkeys(faults):
         say(fault)
     if arguments.json is not None:
@@ -142,7 +144,8 @@ def servers_for(workload: Workload, names: Sequence[str]) -> list[Kind]:
 
 def descriptors_lacking(workload: Workload, size: Size, limit: int) -> str:
     """What to say where ``ulimit -n`` does not suffice; nothing where it does."""
-    needed = size.connections + workload.extra_connections + SPARE_DESCRIPTORS
+    together = min(size.connections, workload.at_once or size.connections)
+    needed = together + workload.extra_connections + SPARE_DESCRIPTORS
     if needed <= limit:
         return ""
     return (
@@ -157,8 +160,23 @@ def shortfalls(results: dict[str, dict[str, list[Figures]]]) -> list[str]:
         for workload, servers in results.items()
         for server, rounds in servers.items()
         for figures in rounds
-        for key in ("failed", "missing", "lost", "not_cut_off")
+        for key in ("failed", "missing", "lost", "not_cut_off", "unstored")
         if (value := figures.get(key))
+    ]
+
+
+def beyond_limits(
+    workloads: Sequence[Workload], results: dict[str, dict[str, list[Figures]]]
+) -> list[str]:
+    """Medians above what their figure may be."""
+    return [
+        f"{workload.name} {server}: {figure.label}: {value:,.1f}"
+        for workload in workloads
+        for server, rounds in results[workload.name].items()
+        for figure in workload.figures
+        if figure.limit is not None
+        and (value := medians(rounds).get(figure.key)) is not None
+        and value > figure.limit
     ]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scripts.benchmark.stage import Stage
-from scripts.benchmark.stress import SLOW_READERS, churn, many, slow_readers
+from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
+from scripts.benchmark.talking import flood, kept
 from scripts.benchmark.workloads import WARM_UP_CONNECTIONS, Figures, Size, echo, fan_out, idle
 
 
@@ -22,6 +23,8 @@ class Figure:
     """Shown as bars, too."""
     is_less_better: bool = False
     has_ratio: bool = False
+    limit: float | None = None
+    """A median above it is a fault, in a run of full size."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Workload:
     """Are the other servers measured by it, too?"""
     extra_connections: int = 0
     """Those that the workload opens beside its size's."""
+    at_once: int | None = None
+    """How many of its size's connections are open at the same time, where not all are."""
     environment: dict[str, str] = field(default_factory=dict)
     quick_environment: dict[str, str] = field(default_factory=dict)
 
@@ -160,6 +165,49 @@ WORKLOADS = (
         quick_environment={"WSSERVER_QUEUE_LIMIT_BYTES": "262144"},
     ),
     Workload(
+        "kept",
+        "{connections:,} connections, {messages:,} messages that are kept; the same in batches",
+        kept,
+        Size(32, messages=20_000),
+        Size(8, messages=2000),
+        (
+            Figure("per_s", "acknowledged a second"),
+            Figure("per_cpu_s", "for each second of its CPU"),
+            Figure("p50_ms", "p50 from sending to ack, ms", "{:,.1f}"),
+            Figure("p99_ms", "p99 from sending to ack, ms", "{:,.1f}"),
+            Figure("batched_per_s", "in batches, stored a second"),
+            Figure("batched_per_cpu_s", "for each second of its CPU"),
+            Figure("unstored", "messages not acknowledged"),
+            _MISSING,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+    ),
+    Workload(
+        "flood",
+        "{connections:,} clients that ping every 100 ms, {seconds:.0f} s beside one that floods",
+        flood,
+        Size(100, seconds=10),
+        Size(20, seconds=1),
+        (
+            Figure("frames_per_s", "frames a second that flood"),
+            Figure("cut_off", "times closed with 4029, and back"),
+            Figure("other_endings", "times it ended otherwise"),
+            Figure("p99_before_ms", "the others' ping, p99 before, ms", "{:,.1f}"),
+            Figure("p99_during_ms", "the others' ping, p99 meanwhile, ms", "{:,.1f}"),
+            Figure("p99_more_ms", "the difference, ms (10 at most)", "{:,.1f}", limit=10.0),
+            Figure("pongs_before", "the others' pongs before"),
+            Figure("pongs_during", "the others' pongs meanwhile"),
+            Figure("lost", "connections lost"),
+            _FAILED,
+            Figure("server_cpu", "server's CPU, % of a core", "{:,.1f}", 100),
+            _SHARES[1],
+        ),
+        is_for_peers=False,
+        extra_connections=1,
+        environment={"WSSERVER_MESSAGE_RATE": "40", "WSSERVER_MESSAGE_BURST": "80"},
+    ),
+    Workload(
         "churn",
         "{connections:,} times connect and leave",
         churn,
@@ -168,14 +216,20 @@ WORKLOADS = (
         (
             Figure("cycles_per_s", "a second"),
             Figure("cycles_per_cpu_s", "for each second of its CPU"),
-            Figure("descriptors_more", "descriptors more than before"),
-            Figure("threads_more", "threads more than before"),
+            Figure("descriptors_before", "descriptors before"),
+            Figure("descriptors_after", "descriptors after"),
+            Figure("threads_before", "threads before"),
+            Figure("threads_after", "threads after"),
+            Figure("tasks_before", "tasks before"),
+            Figure("tasks_after", "tasks after"),
             Figure("rss_before_mb", "memory before, MB", "{:,.1f}"),
             Figure("rss_after_mb", "memory after, MB", "{:,.1f}"),
             Figure("failed", "cycles failed"),
             *_SHARES,
         ),
         is_for_peers=False,
+        at_once=CHURN_AT_ONCE,
+        environment={"WSSERVER_PLUGINS": "scripts.benchmark.task_counts:watch"},
     ),
     Workload(
         "many",

@@ -20,17 +20,18 @@ import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from scripts.benchmark.procfs import raise_descriptor_limit
+from scripts.benchmark.talkers import PING, Flooder, Senders, flood
 from scripts.benchmark.tokens import make_token
 
 MARK = b'"sent_ns":"'
 """What stands before the time at which a message was published: 20 digits, CLOCK_MONOTONIC."""
-PING = b'{"type":"ping"}'
 PONG = b'"pong"'
 READ_BUFFER_BYTES = 2048
 SMALL_WINDOW_BYTES = 64 * 1024
 """What the kernel may keep for one that is not going to read; it would take megabytes."""
 LINE_LIMIT = 64 * 1024 * 1024
 LEAVE_TIMEOUT_S = 10.0
+JOIN_TIMEOUT_S = 10.0
 AT_ONCE = 32
 """Handshakes that a process has under way at the same time."""
 
@@ -100,6 +101,7 @@ class Load:
         self._echo_pause_s = 0.0
         self._echoes = 0
         self._uncounted: list[WSTransport] = []
+        self._senders = Senders()
 
     async def connect(
         self, url: str, first: int, count: int, has_tokens: bool, timed_every: int
@@ -157,17 +159,29 @@ class Load:
         self._complete.set()
 
     async def echo(self, seconds: float, pause_s: float = 0.0) -> dict[str, Any]:
-        """Ping on all connections, each ping ``pause_s`` after the pong before it."""
+        """Ping on all connections, each ping ``pause_s`` after the pong before it.
+
+        The first pings are spread over one such pause.
+        """
         self.micros = []
         self._echoes = 0
         self._echo_pause_s = pause_s
         began = time.monotonic_ns()
         self._echo_until_ns = began + int(seconds * 1e9)
-        for client in tuple(self.clients):
-            client.ping()
+        loop = asyncio.get_running_loop()
+        for number, client in enumerate(tuple(self.clients)):
+            if pause_s and number:
+                loop.call_later(pause_s * number / len(self.clients), client.ping)
+            else:
+                client.ping()
         await asyncio.sleep(seconds)
         elapsed_s = (time.monotonic_ns() - began) / 1e9
-        return {"pongs": self._echoes, "seconds": elapsed_s, "micros": self.micros}
+        return {
+            "pongs": self._echoes,
+            "seconds": elapsed_s,
+            "micros": self.micros,
+            "clients": len(self.clients),
+        }
 
     def ponged(self, client: Client) -> None:
         """Note a round trip, and begin the next one."""
@@ -223,6 +237,33 @@ class Load:
         failed = sum(faults.values())
         return {"seconds": elapsed_s, "failed": failed, "faults": dict(faults)}
 
+    async def open_senders(
+        self, url: str, first: int, count: int, has_tokens: bool
+    ) -> dict[str, Any]:
+        """Open connections of users ``first`` and following, each in a session of its own."""
+        for number in range(first, first + count):
+            headers = self._headers(f"u{number}", has_tokens)
+            await _connect(self._senders.new(f"u{number}"), url, headers)
+        await self._senders.joined(JOIN_TIMEOUT_S)
+        return {}
+
+    async def send_kept(self, messages: int, window: int, timeout_s: float) -> dict[str, Any]:
+        """Have each sender send so many, at most ``window`` of them unacknowledged."""
+        return await self._senders.send(messages, window, timeout_s)
+
+    async def pushed(self, each: int, timeout_s: float) -> dict[str, Any]:
+        """Wait until each sender has got so many messages of its session."""
+        return await self._senders.pushed(each, timeout_s)
+
+    async def flood(self, url: str, first: int, has_tokens: bool, seconds: float) -> dict[str, Any]:
+        """Be one user who sends as fast as it goes, and comes back when closed."""
+        headers = self._headers(f"u{first}", has_tokens)
+
+        async def connect(flooder: Flooder) -> WSTransport:
+            return await _connect(flooder, url, headers)
+
+        return await flood(connect, seconds)
+
     async def _open(
         self,
         url: str,
@@ -232,19 +273,25 @@ class Load:
         is_timed: bool = False,
         **more: Any,
     ) -> WSTransport:
-        transport, _ = await ws_connect(
-            lambda: Client(self, is_counted, is_timed),
-            url,
-            extra_headers=headers,
-            websocket_handshake_timeout=30,
-            read_buffer_init_size=READ_BUFFER_BYTES,
-            **more,
-        )
-        return transport
+        return await _connect(Client(self, is_counted, is_timed), url, headers, **more)
 
     @staticmethod
     def _headers(user_id: str, has_tokens: bool) -> dict[str, str]:
         return {"Authorization": f"Bearer {make_token(user_id)}"} if has_tokens else {}
+
+
+async def _connect(
+    listener: WSListener, url: str, headers: dict[str, str], **more: Any
+) -> WSTransport:
+    transport, _ = await ws_connect(
+        lambda: listener,
+        url,
+        extra_headers=headers,
+        websocket_handshake_timeout=30,
+        read_buffer_init_size=READ_BUFFER_BYTES,
+        **more,
+    )
+    return transport
 
 
 def _small_window(_: object) -> socket.socket:

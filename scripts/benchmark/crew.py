@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from scripts.benchmark.client import LINE_LIMIT
@@ -74,6 +75,7 @@ class Crew:
         self.workers = workers
         self._server = server
         self._used = 0
+        self._more: list[Worker] = []
 
     @classmethod
     async def start(cls, size: int, server: Server, cores: set[int]) -> Crew:
@@ -94,7 +96,19 @@ class Crew:
 
     def cpu_s(self) -> float:
         """Processor time that the clients have used."""
-        return cpus_s(worker.pid for worker in self.workers)
+        return cpus_s(worker.pid for worker in (*self.workers, *self._more))
+
+    @contextlib.asynccontextmanager
+    async def one_more(self, cores: set[int], niceness: int = 0) -> AsyncIterator[Worker]:
+        """Start a process that ``ask`` leaves alone, and whose processor time is the clients'."""
+        worker = await Worker.start(cores)
+        self._more.append(worker)
+        try:
+            os.setpriority(os.PRIO_PROCESS, worker.pid, niceness)
+            yield worker
+        finally:
+            self._more.remove(worker)
+            await worker.stop()
 
     def users(self, count: int) -> int:
         """Take so many users that nobody was yet; return the first one's number."""
@@ -121,8 +135,19 @@ class Crew:
         )
         return together(answers)
 
+    async def open_senders(self, count: int) -> list[str]:
+        """Open so many connections, each in a session of its own; return the users."""
+        parts = [(self.users(share), share) for share in self._shares(count)]
+        await asyncio.gather(
+            *(
+                worker.ask("open_senders", **self.target, first=first, count=share)
+                for worker, (first, share) in zip(self.workers, parts, strict=True)
+            )
+        )
+        return [f"u{first + number}" for first, share in parts for number in range(share)]
+
     async def churn(self, cycles: int, at_once: int) -> dict[str, Any]:
-        """Connect and leave so many times."""
+        """Connect and leave so many times, about ``at_once`` beside each other in all."""
         answers = await asyncio.gather(
             *(
                 worker.ask(
@@ -130,9 +155,11 @@ class Crew:
                     **self.target,
                     first=self.users(share),
                     cycles=share,
-                    at_once=at_once,
+                    at_once=max(1, beside),
                 )
-                for worker, share in zip(self.workers, self._shares(cycles), strict=True)
+                for worker, share, beside in zip(
+                    self.workers, self._shares(cycles), self._shares(at_once), strict=True
+                )
             )
         )
         return together(answers)

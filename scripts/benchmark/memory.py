@@ -62,6 +62,7 @@ RULES = (
     Rule("realtime/index.py", "", "indexes by id, user, organization, session"),
     Rule("realtime/timer_wheel.py", "", "timers of the heartbeat"),
     Rule("realtime/heartbeat.py", "", "timers of the heartbeat"),
+    Rule("notifications/directory.py", "", "who has been here, for notifications"),
     Rule("web/", "", "address and user agent"),
 )
 OTHER = "everything else"

@@ -7,14 +7,16 @@ import re
 import time
 from itertools import pairwise
 
-from scripts.benchmark.crew import Worker, percentile_ms
+from scripts.benchmark.crew import percentile_ms
 from scripts.benchmark.pauses import longest_ms, read
 from scripts.benchmark.stage import Stage, merged, total
+from scripts.benchmark.task_counts import latest
 from scripts.benchmark.workloads import COLLECT_TIMEOUT_S, SETTLE_S, Figures, Size, shares
 
 SLOW_READERS = 50
 SLOW_MESSAGE_BYTES = 32 * 1024
-CHURN_AT_ONCE = 25
+CHURN_AT_ONCE = 50
+"""Of all processes together."""
 CHURN_WARM_UP = 500
 BYSTANDER_PAUSE_S = 0.002
 ALONE_S = 3.0
@@ -65,16 +67,20 @@ async def churn(stage: Stage, size: Size) -> Figures:
     """Connect and leave, again and again: everything goes back to where it was."""
     await stage.crew.churn(min(CHURN_WARM_UP, size.connections), CHURN_AT_ONCE)
     await asyncio.sleep(SETTLE_S)
-    before = stage.server.state()
+    before, tasks_before = stage.server.state(), latest(stage.server.folder)
     with stage.measure() as used:
         went = await stage.crew.churn(size.connections, CHURN_AT_ONCE)
     await asyncio.sleep(SETTLE_S)
-    after = stage.server.state()
+    after, tasks_after = stage.server.state(), latest(stage.server.folder)
     return {
         "cycles_per_s": size.connections / went["seconds"],
         "cycles_per_cpu_s": size.connections / used.server_s if used.server_s else None,
-        "descriptors_more": after.descriptors - before.descriptors,
-        "threads_more": after.threads - before.threads,
+        "descriptors_before": before.descriptors,
+        "descriptors_after": after.descriptors,
+        "threads_before": before.threads,
+        "threads_after": after.threads,
+        "tasks_before": tasks_before,
+        "tasks_after": tasks_after,
         "rss_before_mb": before.rss_bytes / MB,
         "rss_after_mb": after.rss_bytes / MB,
         "failed": went["failed"],
@@ -88,8 +94,7 @@ async def many(stage: Stage, size: Size) -> Figures:
     times = [time.monotonic()]
     opened = await stage.crew.connect(size.connections)
     times.append(time.monotonic())
-    bystander = await Worker.start(stage.client_cores)
-    try:
+    async with stage.crew.one_more(stage.client_cores) as bystander:
         first = stage.crew.users(1)
         await bystander.ask("connect", **stage.crew.target, first=first, count=1, timed_every=1)
         await asyncio.sleep(SETTLE_S)
@@ -106,8 +111,6 @@ async def many(stage: Stage, size: Size) -> Figures:
         await stage.broadcast(size.messages, rate=rate)
         answers = await stage.crew.ask("collect", timeout_s=COLLECT_TIMEOUT_S)
         beside = await echoing
-    finally:
-        await bystander.stop()
     times.append(time.monotonic())
     parts = [read(stage.server.folder, *stretch) for stretch in pairwise(times)]
     pauses_connecting, pauses_idle, pauses_broadcast = parts

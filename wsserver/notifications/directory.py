@@ -26,22 +26,21 @@ class Directory:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self._noted: dict[str, tuple[str | None, str, float]] = {}
+        self._noted: set[int] = set()
+        """Hashes of what was noted since ``_noted_from``: a connection costs little memory."""
+        self._noted_from = clock.wall()
         self._waiting: dict[str, KnownUser] = {}
 
     def note(self, claims: Claims) -> None:
         """A user has connected, or has a newer token."""
         now = self._clock.wall()
-        noted = self._noted.get(claims.sub)
-        if (
-            noted is not None
-            and noted[:2] == (claims.organization_id, claims.role)
-            and now - noted[2] < AGAIN_S
-        ):
-            return
-        if len(self._noted) >= NOTED_LIMIT:
+        if not 0 <= now - self._noted_from < AGAIN_S or len(self._noted) >= NOTED_LIMIT:
             self._noted.clear()
-        self._noted[claims.sub] = (claims.organization_id, claims.role, now)
+            self._noted_from = now
+        noted = hash((claims.sub, claims.organization_id, claims.role))
+        if noted in self._noted:
+            return
+        self._noted.add(noted)
         if len(self._waiting) < WAITING_LIMIT:
             self._waiting[claims.sub] = KnownUser(
                 claims.sub, claims.organization_id, claims.role, now
