@@ -376,6 +376,8 @@ async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
     for_o1 = await send(live, organization_id="o1", **kept)
     not_u2 = await send(live, session("s1"), exclude_users=frozenset({"u2"}), **kept)
     for_all = await send(live, session("s1"), **kept)
+    not_its_owner = await send(live, user("u2"), exclude_users=frozenset({"u2"}), **kept)
+    await people["u2"].call("ack", stream="user:u2", offset=1)
     for client in people.values():
         await client.call("ack", stream="broadcast", offset=1)
         await client.call("ack", stream="session:s1", offset=2)
@@ -387,6 +389,7 @@ async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
         "dropped"
     ]
     assert states(traced)["u1"] == "delivered"
+    assert states(await trace(live, not_its_owner)) == {"u2": "excluded"}
     assert states(await trace(live, for_all)) == {"u1": "delivered", "u2": "delivered"}
 
 

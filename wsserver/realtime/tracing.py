@@ -170,7 +170,7 @@ class Tracing:
                 recipients.add(left_out(entry, stay.user_id, reason, stay.connection_id))
         if entry.stream:  # a live message is given to nobody later, whatever is acknowledged
             for user_id, connection_id in marked:
-                if inquiry.concerns(user_id):
+                if inquiry.concerns(user_id) and user_id not in entry.exclude_users:
                     later = who_came_later(entry, user_id, connection_id)
                     receipt = receipts.pop(user_id, None)
                     if receipt is not None:
