@@ -70,6 +70,7 @@ setup(
         "test": [
             "pytest>=9.2,<10",
             "pytest-tornado==0.8.1",
+            "pytest-xdist>=3.8,<4",
             "setuptools>=77,<82",  # pytest-tornado imports pkg_resources, which 82 removed
             "hypothesis>=6.170,<7",
             "schemathesis>=4.32,<5",

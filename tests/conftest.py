@@ -30,6 +30,15 @@ class FakeClock(Clock):
         self.now_wall += seconds
 
 
+@pytest.fixture(autouse=True, scope="session")
+def terminal_of_the_test() -> Iterator[None]:
+    """Nobody's screen but the test's own counts: pytest-xdist names the size of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COLUMNS", "LINES"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()

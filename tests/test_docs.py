@@ -186,9 +186,12 @@ def test_the_first_five_minutes(newcomer: Newcomer) -> None:
         said = newcomer.run("\n".join(block(README, "answer").commands))
         rest = client.stdout.read()
         assert client.wait(PATIENCE_S) == 0
+        kept = newcomer.run("\n".join(block(README, "kept").commands))
     assert "\n".join(shown) in [example.text for example in blocks(README)]
     assert "new_message Welcome, Alice\n" in rest
     assert rest.endswith("new_message bye\n")
+    for shown_by_wsctl in ("user:bob, offset 1", "pending: offline", "Hello", "Welcome, Alice"):
+        assert shown_by_wsctl in kept
     for shown_by_wsctl in ("alice", "s1", "total connections"):
         assert shown_by_wsctl in said
 

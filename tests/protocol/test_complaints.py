@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec import Struct, ValidationError, convert
 
+from wsserver.protocol.commands import Resume
 from wsserver.protocol.complaints import Complaint, describe
 from wsserver.protocol.types import Id, PushType
 
@@ -60,6 +61,12 @@ def test_patterns_are_told_in_words() -> None:
 
 def test_an_element_of_a_list_is_named() -> None:
     assert complaint_of(["a", 1], list[str]).field == "[1]"
+
+
+def test_a_key_that_is_none_is_named_by_its_object() -> None:
+    assert complaint_of({"streams": {"room:1": {}}}, Resume) == Complaint(
+        "streams", "broadcast, session:ID or user:ID", False
+    )
 
 
 def test_a_very_long_field_name_is_cut() -> None:

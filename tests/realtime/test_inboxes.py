@@ -24,6 +24,16 @@ async def test_what_came_meanwhile_follows_the_greeting_oldest_first(live: Live)
 
 
 @pytest.mark.gen_test
+async def test_what_is_not_for_its_user_is_not_pending(live: Live) -> None:
+    await tell(live, "for others", exclude_users=frozenset({"u1"}))
+    await tell(live, "for u1")
+    client = await live.connect("u1")
+    inbox = client.established["inbox"]
+    assert (inbox["offset"], inbox["pending"]) == (2, 1)
+    assert notes(await client.rest()) == ["for u1"]
+
+
+@pytest.mark.gen_test
 async def test_an_empty_inbox_has_nothing_pending(live: Live) -> None:
     client = await live.connect("u1")
     inbox = client.established["inbox"]

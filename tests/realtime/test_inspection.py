@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from tornado.ioloop import IOLoop
 from tests.realtime.live_server import Client, Live
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import ALL_PERMISSIONS
+from wsserver.protocol.requests import TargetedBody, read_request
+from wsserver.protocol.targets import session
 from wsserver.realtime.paging import Window
 from wsserver.storage.means import FIELDS
 
@@ -245,3 +248,39 @@ def test_a_sessions_connections_are_those_of_the_scope(
     assert read(manager, "never", ALL)["connections"] == []
     with pytest.raises(NotFound):
         read(manager, "s_other", ALL)
+
+
+@pytest.mark.gen_test
+async def test_a_manager_reads_no_history_of_others_whoever_is_there_now(
+    live: Live, people: dict[str, Client]
+) -> None:
+    """Not with a customer in it, not when all have left, not by having written to it."""
+    manager = live.actor("manager", organization_id="o1")
+    theirs = live.actor("manager", organization_id="o2")
+
+    async def said(actor: Any) -> list[str]:
+        page = await live.inspection.history(actor, "s_other", None, None, 10)
+        return [
+            json.loads(message)["message"]["content"] for message in map(bytes, page["messages"])
+        ]
+
+    async def write(actor: Any, content: str) -> None:
+        body = {"type": "new_message", "content": content}
+        request = read_request(body, TargetedBody)
+        await live.publishing.publish_to(actor, session("s_other"), request)
+
+    await people["other"].call("send_message", session_id="s_other", content="hi")
+    await people["free"].call("join_session", session_id="s_other")
+    for name in ("other", "free", None):
+        with pytest.raises(NotFound):
+            await said(manager)
+        if name is not None:
+            await people[name].call("leave_session", session_id="s_other")
+    await write(manager, "let me in")
+    with pytest.raises(NotFound):
+        await said(manager)
+    await write(theirs, "for o2")
+    assert await said(theirs) == ["hi", "for o2"]
+    await people["mine1"].call("join_session", session_id="s_other")
+    assert await said(manager) == ["hi", "let me in"]
+    assert await said(live.actor()) == ["hi", "let me in", "for o2"]

@@ -420,6 +420,19 @@ async def test_history_asks_for_access_each_time(live: Live) -> None:
 
 
 @pytest.mark.gen_test
+async def test_access_that_goes_while_history_is_read_is_gone(live: Live) -> None:
+    await keep(live, 1)
+    await live.members.replace("s1", ["u1"], "admin", 1.0)
+    client = await live.connect("u1")
+    gate = hold(live, "read_back")
+    client.send("history", ref=1, session_id="s1")
+    await gate.reached()
+    await live.members.replace("s1", [], "admin", 1.0)
+    gate.open()
+    assert (await client.reply(1))["error"]["code"] == "forbidden"
+
+
+@pytest.mark.gen_test
 async def test_history_leaves_out_what_is_for_others(live: Live) -> None:
     await keep(live, 2)
     await keep(live, 2, exclude_users=frozenset({"u1"}))

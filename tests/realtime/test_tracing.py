@@ -430,6 +430,21 @@ async def test_a_manager_is_told_of_its_own_people_alone(
 
 
 @pytest.mark.gen_test
+async def test_what_others_said_where_none_of_mine_was_is_unknown_to_a_manager(
+    live: Live, boss: Any
+) -> None:
+    """Also to a customer, or in a session that has been left since, or before a restart."""
+    people = await world(live)
+    await people["free"].call("join_session", session_id="foreign")
+    sent = await people["theirs"].call("send_message", session_id="foreign", content="hi")
+    for forget in (lambda: None, live.traces._entries.clear):
+        forget()
+        with pytest.raises(NotFound):
+            await live.tracing.trace(boss, sent["message_id"])
+        await live.tracing.trace(live.actor(), sent["message_id"])
+
+
+@pytest.mark.gen_test
 async def test_a_publisher_from_elsewhere_is_not_named(live: Live, boss: Any) -> None:
     people = await world(live)
     for name, shown in (("mine", "mine"), ("free", "free"), ("theirs", None)):

@@ -11,7 +11,7 @@ import pytest
 from tests.storage.kept_messages import ALL, NOW, message, offsets, payload, rows, several
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.database import Database
-from wsserver.storage.streams import Appended, Counts, Found, Head, Kept, StreamStore
+from wsserver.storage.streams import Append, Appended, Counts, Found, Head, Kept, StreamStore
 
 DAY_S = 86_400.0
 
@@ -52,6 +52,24 @@ async def test_a_message_comes_back_as_it_was_given(streams: StreamStore) -> Non
     assert await streams.read("session:s1", 0, 1, NOW, 10) == [kept]
     found = Found(*kept, "session:s1", position.epoch, '{"user_id":"u1"}')
     assert await streams.find(["m1"], NOW) == [found]
+
+
+@pytest.mark.gen_test
+async def test_who_writes_to_one_organization_alone_makes_no_stream_its_own(
+    streams: StreamStore,
+) -> None:
+    def written(message_id: str, by: str | None, only_for: str | None = None) -> Append:
+        origin = "{}" if by is None else f'{{"organization_id":"{by}"}}'
+        audience = None if only_for is None else f'{{"organization_id":"{only_for}"}}'
+        return message("session:s1", message_id, origin=origin, audience=audience)
+
+    assert await streams.organizations("session:s1") == set()
+    await streams.append([written("m0", None)])
+    assert await streams.organizations("session:s1") == set()
+    await streams.append([written("m1", "o2", "o2"), written("m2", "o3", "o3")])
+    assert await streams.organizations("session:s1") == {"o2", "o3"}
+    await streams.append([written("m3", "o1"), message("session:s2", "m4")])
+    assert await streams.organizations("session:s1") == {"o1"}
 
 
 @pytest.mark.gen_test

@@ -455,6 +455,7 @@ async def test_closing_the_poller_closes_everything(
         (client_frame(b"", 1, fin=False) + client_frame(b"", 0, fin=False) * MAX_FRAGMENTS, 1008),
         (client_frame(b"x" * 3_000_000), 1009),
     ],
+    ids=["unmasked", "no UTF-8", "fragments", "too large"],
 )
 @pytest.mark.gen_test
 async def test_a_violation_is_answered_with_its_code_which_the_client_sees(

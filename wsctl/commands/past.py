@@ -184,7 +184,7 @@ def _chart(
     first = math.floor(wanted.since / step_s)
     steps = max(1, min(columns, math.ceil(wanted.until / step_s) - first))
     values = course_of(points, first * step_s, step_s, steps)
-    wide = [value for value in values for _ in range(max(1, columns // steps))]
+    wide = [values[index * steps // columns] for index in range(columns)]
     name = f"{field}_per_s" if field in COUNTERS else field
     top = nice_top(values)
     labels = [short(value) for value in (top, top / 2, 0.0)]

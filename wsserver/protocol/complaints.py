@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from msgspec import ValidationError
 
-from wsserver.protocol.types import ID_PATTERN, PUSH_TYPE_PATTERN
+from wsserver.protocol.types import ID_PATTERN, PUSH_TYPE_PATTERN, STREAM_PATTERN
 
 _PATTERNS = {
     ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
+    STREAM_PATTERN: "broadcast, session:ID or user:ID",
 }
 
 
@@ -27,7 +28,7 @@ class Complaint(NamedTuple):
 
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `(.*)`)?$", re.DOTALL)
 _MISSING_FIELD = re.compile(r"^Object missing required field `(.*?)`(?: - at `(.*)`)?$", re.DOTALL)
-_AT_FIELD = re.compile(r"^(.*) - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
+_AT_FIELD = re.compile(r"^(.*) - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
 
 
 def describe(error: ValidationError) -> Complaint:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
+STREAM_PATTERN = r"^(broadcast|(session|user):[A-Za-z0-9._:@-]{1,128})(?!\n)$"
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
 
 Id = Annotated[
@@ -20,7 +21,7 @@ Id = Annotated[
 StreamName = Annotated[
     str,
     Meta(
-        pattern=r"^(broadcast|(session|user):[A-Za-z0-9._:@-]{1,128})(?!\n)$",
+        pattern=STREAM_PATTERN,
         description="broadcast, session:ID or user:ID",
         examples=["session:session_11111"],
     ),
@@ -43,6 +44,7 @@ class Position(Struct, forbid_unknown_fields=True):
 __all__ = [
     "ID_PATTERN",
     "PUSH_TYPE_PATTERN",
+    "STREAM_PATTERN",
     "UNSET",
     "Content",
     "Id",

@@ -63,9 +63,12 @@ class InboxState:
         """May there be more than what goes out with the greeting?"""
         return self.is_stale or len(self.pending) == PAGE or len(self.given) < len(self.pending)
 
-    def view(self) -> dict[str, object]:
-        """``inbox`` of the greeting."""
-        return {"epoch": self.epoch, "offset": self.offset, "pending": self.count}
+    def count_for(self, connection: ConnectionInfo) -> int:
+        """``count`` without those that are not for whoever is at this connection.
+
+        Only the oldest are known well enough to be left out.
+        """
+        return self.count - sum([not is_for(connection, kept) for kept in self.pending])
 
 
 class Inboxes:

@@ -41,7 +41,8 @@ class Inquiry:
         """Is the message one of the organization that who asks is confined to?
 
         It is if one of its people sent it, if it was for them alone, or if one of them was there.
-        Where nobody was there, it counts what ``Scope`` says of the target now.
+        What nobody of another organization sent is, too, if a session's customers were there; and
+        where nobody was there, it counts what ``Scope`` says of the target now.
         """
         entry, scope = self.entry, self.scope
         mine = scope.organization_id
@@ -49,7 +50,8 @@ class Inquiry:
             return True
         if entry.organization_id is not None:
             return entry.organization_id == mine
-        if entry.origin is not None and entry.origin.organization_id == mine:
+        sender_is_of = entry.origin.organization_id if entry.origin is not None else None
+        if sender_is_of == mine:
             return True
         target = entry.target
         if target.type in (TargetType.BROADCAST, TargetType.ROLE):
@@ -57,6 +59,8 @@ class Inquiry:
             ours = self.roll.of(Target(TargetType.ORGANIZATION, mine))
             return any(belongs(stay, target.id) for stay in ours)
         there = list(self.roll.of(target))
+        if sender_is_of is not None:
+            return any(stay.organization_id == mine for stay in there)
         if there:
             return any(map(self.sees, there))
         match target.type:

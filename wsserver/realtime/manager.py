@@ -203,7 +203,7 @@ class WebSocketManager:
             inbox={
                 "epoch": arrival.inbox.epoch,
                 "offset": arrival.inbox.offset,
-                "pending": arrival.waiting.count,
+                "pending": arrival.waiting.count_for(connection),
             },
             protocol=connection.protocol,
         )

@@ -115,6 +115,9 @@ class StreamCommands:
             limit=command.limit,
             budget=self._budget(connection),
         )
+        self._require_access(
+            connection, command.session_id
+        )  # it may have been taken away meanwhile
         return "history", {"session_id": command.session_id, **page.answer()}
 
     def _may_read(self, connection: ConnectionInfo, name: str) -> bool:

@@ -1,5 +1,5 @@
 /**
- * Browser client of wsserver: one ES module, nothing to build, nothing else to load.
+ * Browser client of wsserver: an ES module with its parts in `client/`; nothing to build.
  *
  *   import { WsClient } from "/static/client.js";
  *
@@ -16,10 +16,20 @@
  *   ws:open      the push `connection_established`, after every connect
  *   ws:close     {code, reason, willReconnect, delayMs}
  *   ws:push      every push, whatever its type
- *   ws:rejoined  the `session_joined` of a session that was joined again after a reconnect
+ *   ws:rejoined  {session_id, recovered, missed}: a session was joined again after a reconnect
  *   ws:lost      {session_id, error}: a session that could not be joined again
+ *   ws:gap       {stream, session_id, reason}: not all that was missed can be given
  *   ws:error     {error}: something failed that no promise tells about
+ *
+ * Kept messages are handed on once and in the order of their stream: what was missed while there
+ * was no connection comes before anything newer.
  */
+
+import { WsError, disconnected } from "./client/errors.js";
+import { Kept } from "./client/kept.js";
+import { Outbox } from "./client/outbox.js";
+
+export { WsError };
 
 const PROTOCOL = "wsserver.v1";
 const RECONNECTING = new Set([1001, 1006, 1012, 1013]);
@@ -32,19 +42,6 @@ const STABLE_MS = 10_000; // a connection that lasted this long has earned a fre
 /** Do the rules of the close codes allow coming back after this one? */
 export function mayReconnect(code) {
   return RECONNECTING.has(code) || (code >= 4000 && code <= 4499);
-}
-
-/** An `error` reply, or a command that got no reply (`disconnected`, `timeout`). */
-export class WsError extends Error {
-  constructor({ code, message, temporary = false, ...details }) {
-    super(message);
-    this.name = "WsError";
-    this.code = code;
-    /** Can trying again help? */
-    this.temporary = temporary;
-    /** More members of the error, such as `field` or `retry_after_ms`. */
-    this.details = details;
-  }
 }
 
 export class WsClient extends EventTarget {
@@ -62,6 +59,11 @@ export class WsClient extends EventTarget {
   #nextRef = 1;
   #pending = new Map(); // ref -> {resolve, reject, timer}
   #sessions = new Set(); // joined, or to be joined again
+  #kept;
+  #outbox = new Outbox(
+    (fields) => this.command("send_message", fields),
+    (sessionId) => this.#state === "open" && !this.#kept.isCatchingUp(sessionId),
+  );
   #ready = null; // {promise, resolve, reject} of connect()
   #onOnline = () => this.#state === "waiting" && this.#open();
 
@@ -76,6 +78,9 @@ export class WsClient extends EventTarget {
    * @param {() => string|Promise<string>} [options.ticketProvider] the same with one-use tickets.
    *   A provider that gives null has nothing more to offer: the client stays closed. One that
    *   throws is asked again later.
+   * @param {"all"|"inbox"|"none"} [options.acknowledge] what is acknowledged once its handlers
+   *   have run: the inbox and what others say in sessions, the inbox alone, or nothing by itself
+   * @param {Storage} [options.storage] such as sessionStorage: keeps the positions across page loads
    */
   constructor(options = {}) {
     super();
@@ -86,8 +91,16 @@ export class WsClient extends EventTarget {
       maxDelayMs: 30_000,
       commandTimeoutMs: 10_000,
       connectTimeoutMs: 15_000,
+      receiptDelayMs: 250,
+      acknowledge: "all",
       ...options,
     };
+    this.#kept = new Kept(this.#options, {
+      command: (type, fields) => this.command(type, fields),
+      dispatch: (push) => this.#dispatch(push),
+      emit: (name, detail) => this.#emit(name, detail),
+      lost: (sessionId) => this.#sessions.delete(sessionId),
+    });
   }
 
   get state() {
@@ -104,6 +117,16 @@ export class WsClient extends EventTarget {
     return [...this.#sessions];
   }
 
+  /** Where each stream of kept messages was left: `{epoch, offset}` by the stream's name. */
+  get positions() {
+    return this.#kept.positions;
+  }
+
+  /** How many messages of `sendMessage` are not acknowledged yet. */
+  get unsent() {
+    return this.#outbox.size;
+  }
+
   /** Connect and stay connected. Resolves at the first success, rejects if there is no hope. */
   connect() {
     if (this.#ready === null) {
@@ -115,9 +138,10 @@ export class WsClient extends EventTarget {
     return this.#ready.promise;
   }
 
-  /** Close for good. `connect` starts anew; sessions are forgotten. */
+  /** Close for good. `connect` starts anew; sessions are forgotten, positions are not. */
   close(code = 1000, reason = "") {
     const socket = this.#socket;
+    this.#kept.tellReceipts(); // without waiting: the server reads them before the close frame
     this.#sessions.clear();
     if (this.#ready !== null) {
       this.#end(code, reason);
@@ -141,31 +165,56 @@ export class WsClient extends EventTarget {
     });
   }
 
-  /** Join a session, now and after every reconnect; resolves with `session_joined`. */
+  /**
+   * Join a session, now and after every reconnect; resolves with `session_joined`. Its `messages`,
+   * if the client had been there before, have come as events already.
+   */
   async join(sessionId) {
-    const reply = await this.command("join_session", { session_id: sessionId });
-    this.#sessions.add(sessionId);
-    return reply;
+    try {
+      const reply = await this.#kept.join(sessionId);
+      this.#sessions.add(sessionId);
+      return reply;
+    } finally {
+      this.#outbox.flush();
+    }
   }
 
   async leave(sessionId) {
     this.#sessions.delete(sessionId);
-    return this.command("leave_session", { session_id: sessionId });
+    const reply = await this.command("leave_session", { session_id: sessionId });
+    this.#kept.forget(sessionId);
+    return reply;
   }
 
   /**
-   * Say something in a joined session; `content` is a string or an object.
+   * Say something in a joined session; `content` is a string or an object. Resolves with the `ack`.
    *
-   * After `disconnected` or `timeout` the outcome is unknown: send it again with the same
-   * `clientMessageId`, and it will not appear twice.
+   * While there is no connection it waits for one. It is sent with the same `clientMessageId` until
+   * the server has acknowledged it, and appears once.
    */
   sendMessage(sessionId, content, { contentType, clientMessageId = randomId() } = {}) {
-    return this.command("send_message", {
+    if (this.#ready === null) return Promise.reject(disconnected());
+    return this.#outbox.add({
       session_id: sessionId,
       content,
       client_message_id: clientMessageId,
       ...(contentType === undefined ? {} : { content_type: contentType }),
     });
+  }
+
+  /** Kept messages of a session: the last ones, those before an offset, or those after one. */
+  history(sessionId, { before, after, limit } = {}) {
+    return this.command("history", { session_id: sessionId, before, after, limit });
+  }
+
+  /** Acknowledge messages by id, where the client does not do so by itself. */
+  acknowledge(ids) {
+    this.#kept.received.add([ids].flat());
+  }
+
+  /** Say that the user has seen these messages; told soon, many together. */
+  markRead(ids) {
+    this.#kept.read.add([ids].flat());
   }
 
   typing(sessionId, isTyping = true) {
@@ -247,29 +296,12 @@ export class WsClient extends EventTarget {
     this.#openedAt = performance.now();
     this.#hintMs = null;
     this.#watch(push.heartbeat_interval * 1500 + 2000);
+    this.#kept.hold(push, this.#sessions); // before anything else arrives, or is said
     this.#setState("open");
+    this.#kept.resume().then(() => this.#outbox.flush());
+    this.#outbox.flush();
     this.#emit("ws:open", push);
-    this.#ready.resolve(push);
-    for (const sessionId of this.#sessions) this.#rejoin(sessionId);
-  }
-
-  async #rejoin(sessionId) {
-    const run = this.#run;
-    try {
-      const reply = await this.command("join_session", { session_id: sessionId });
-      this.#emit("ws:rejoined", reply);
-    } catch (error) {
-      if (run !== this.#run || !this.#sessions.has(sessionId)) return;
-      if (error.temporary) {
-        setTimeout(
-          () => run === this.#run && this.#sessions.has(sessionId) && this.#rejoin(sessionId),
-          error.details.retry_after_ms ?? 1000,
-        );
-        return;
-      }
-      this.#sessions.delete(sessionId);
-      this.#emit("ws:lost", { session_id: sessionId, error });
-    }
+    this.#ready?.resolve(push);
   }
 
   // Receiving
@@ -286,6 +318,11 @@ export class WsClient extends EventTarget {
       return;
     }
     if (push.ref !== undefined) return; // the reply to a command that has timed out
+    if (push.stream !== undefined) this.#kept.take(push);
+    else this.#dispatch(push);
+  }
+
+  #dispatch(push) {
     WsClient.#reactions[push.type]?.(this, push);
     this.#emit("ws:push", push);
     this.#emit(push.type, push);
@@ -298,9 +335,12 @@ export class WsClient extends EventTarget {
     ping: (client, push) => client.#send({ type: "pong", id: push.id }),
     server_draining: (client, push) => (client.#hintMs = push.reconnect_after_ms),
     token_expiring: (client) => client.#refresh(),
+    session_joined: (client, push) => push.epoch !== undefined && client.#kept.bound(push),
     session_left: (client, push) => {
       // About ourselves: the server has put us out.
-      if (push.user_id === client.#connection?.user_id) client.#sessions.delete(push.session_id);
+      if (push.user_id !== client.#connection?.user_id) return;
+      client.#sessions.delete(push.session_id);
+      client.#kept.forget(push.session_id);
     },
   };
 
@@ -347,6 +387,7 @@ export class WsClient extends EventTarget {
     const ready = this.#ready;
     this.#ready = null;
     this.#cleanUp();
+    this.#outbox.fail(disconnected());
     globalThis.removeEventListener?.("online", this.#onOnline);
     this.#setState("closed");
     this.#emit("ws:close", { code, reason, willReconnect: false, delayMs: null });
@@ -366,6 +407,7 @@ export class WsClient extends EventTarget {
       reject(disconnected());
     }
     this.#pending.clear();
+    this.#kept.disconnected();
   }
 
   #send(message) {
@@ -387,10 +429,6 @@ export class WsClient extends EventTarget {
 function hintOf(reason) {
   const match = /reconnect_after_ms=(\d{1,6})/.exec(reason);
   return match ? Number(match[1]) : null;
-}
-
-function disconnected() {
-  return new WsError({ code: "disconnected", message: "not connected", temporary: true });
 }
 
 /** 128 random bits; crypto.randomUUID is missing on plain http pages. */

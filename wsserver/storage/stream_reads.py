@@ -42,7 +42,8 @@ _FIND = (
 )
 
 _ORGANIZATIONS = (
-    "SELECT DISTINCT json_extract(origin, '$.organization_id') FROM messages"
+    "SELECT DISTINCT json_extract(origin, '$.organization_id'),"
+    " json_extract(audience, '$.organization_id') FROM messages"
     " WHERE key > ? AND key <= ?"
 )
 
@@ -98,12 +99,18 @@ def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:
 
 
 def organizations(db: sqlite_utils.Database, stream: str) -> set[str]:
-    """The organizations of those who have written what a stream keeps."""
+    """The organizations of those who have written what a stream keeps.
+
+    Who writes for one organization alone may do so from outside, as somebody confined to it: such
+    messages say whose the stream is only where there are no others.
+    """
     row = stream_row(db, stream)
     if row is None:
         return set()
     values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
-    return {name for (name,) in db.conn.execute(_ORGANIZATIONS, values) if name is not None}
+    rows = db.conn.execute(_ORGANIZATIONS, values).fetchall()
+    to_all = {writer for writer, only_for in rows if writer is not None and only_for is None}
+    return to_all or {only_for for _, only_for in rows if only_for is not None}
 
 
 def count(db: sqlite_utils.Database) -> Counts:

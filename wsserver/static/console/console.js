@@ -2,6 +2,7 @@
 
 import { NO_CREDENTIAL, WsClient } from "../client.js";
 import { byId, h } from "./dom.js";
+import { Inbox } from "./inbox.js";
 import { Live } from "./live.js";
 import { Talk } from "./talk.js";
 import { LANGUAGE, text, translate } from "./texts.js";
@@ -20,6 +21,7 @@ const STATS = [
 translate(document);
 const live = new Live();
 const talk = new Talk();
+const inbox = new Inbox();
 let client = null;
 let countdown = 0;
 
@@ -64,6 +66,7 @@ function connect(credential) {
     ...(endpoint === "monitor" ? { endpoint: MONITOR } : {}),
     ...(endpoint === "session" ? { sessionId: byId("bound-session").value } : {}),
   });
+  inbox.clear();
   listen(client);
   talk.attach(client);
   client.connect().catch(() => {}); // ws:close tells
@@ -72,14 +75,21 @@ function connect(credential) {
 function listen(mine) {
   const on = (name, handle) =>
     mine.addEventListener(name, ({ detail }) => mine === client && handle(detail));
-  on("ws:push", (push) => live.add(push));
+  on("ws:push", (push) => {
+    live.add(push);
+    inbox.add(push);
+  });
   on("ws:state", ({ state }) => showState(state));
   on("ws:open", (push) => {
     byId("who").textContent = push.user_id;
+    inbox.greet(push);
     if (byId("endpoint").value === "monitor") {
       const args = { events: ["*"], interval_s: 2 };
       mine.command("subscribe", { args }).catch((error) => toast(error.message));
     }
+  });
+  on("ws:gap", ({ stream, reason }) => {
+    live.add({ type: "ws.gap", data: { text: text("gap", { stream, reason }) } });
   });
   on("ws:close", ({ code, reason, willReconnect, delayMs }) => {
     const s = Math.ceil((delayMs ?? 0) / 1000);

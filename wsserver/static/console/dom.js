@@ -13,9 +13,14 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Does one see the end of a list that scrolls? */
+export function isAtEnd(list) {
+  return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+}
+
 /** Add to a list that scrolls, staying at its end if that is what one sees. */
 export function addLine(list, line, limit) {
-  const wasAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  const wasAtEnd = isAtEnd(list);
   list.append(line);
   while (list.childElementCount > limit) list.firstElementChild.remove();
   if (wasAtEnd) list.scrollTop = list.scrollHeight;

@@ -16,7 +16,11 @@ const LINES = {
     session: message.session_id,
     text: contentOf(message),
   }),
-  message_status_update: (push) => ({ id: push.message_id, status: push.status }),
+  message_status_update: (push) => ({
+    id: push.message_id,
+    status: push.status,
+    user: push.user_id,
+  }),
   ai_processing_status: (push) => ({
     session: push.session_id,
     status: push.status,

@@ -24,6 +24,9 @@ export class Live {
       {},
       h("time", { dateTime: push.timestamp ?? "" }, timeOf(push.timestamp)),
       h("code", {}, push.type),
+      push.stream === undefined
+        ? null
+        : h("small", { className: "place", title: push.epoch }, `${push.stream} #${push.offset}`),
       h("span", {}, lineOf(push)),
     );
     const details = h("details", {}, summary);

@@ -1,17 +1,19 @@
 /** Sessions, the people in them and what they say. */
 
-import { addLine, byId, h } from "./dom.js";
-import { contentOf, nameOf, timeOf } from "./lines.js";
+import { addLine, byId, h, isAtEnd } from "./dom.js";
+import { Message } from "./message.js";
 import { text } from "./texts.js";
 import { toast } from "./toasts.js";
 
 const MESSAGES_LIMIT = 500;
+const PAGE = 50; // messages of history at once
 const TYPING_LASTS_MS = 6000; // somebody whose browser went away would type for ever
 const TYPING_REPEATS_MS = 3000;
 
 export class Talk {
   #client = null;
-  #sessions = new Map(); // id -> {messages: [element], users, typists: Map(id -> {name, timer}), unread}
+  // id -> {messages: [Message], users, typists: Map(id -> {name, timer}), unread, hasOlder}
+  #sessions = new Map();
   #current = null;
   #typedAt = 0;
   #isTyping = false;
@@ -20,6 +22,8 @@ export class Talk {
   constructor() {
     byId("join").addEventListener("submit", (event) => this.#onJoin(event));
     byId("composer").addEventListener("submit", (event) => this.#onSend(event));
+    byId("older").addEventListener("click", () => this.#loadOlder(this.#current));
+    document.addEventListener("visibilitychange", () => this.#markRead());
     const draft = byId("draft");
     draft.placeholder = text("message_hint");
     draft.addEventListener("input", () => this.#onInput());
@@ -40,12 +44,17 @@ export class Talk {
     const on = (name, handle) =>
       client.addEventListener(name, ({ detail }) => client === this.#client && handle(detail));
     on("ws:open", (push) => push.session_id && this.#add(push.session_id));
-    on("ws:rejoined", (reply) => this.#entered(reply));
+    on("ws:rejoined", ({ session_id, missed }) => {
+      if (missed) toast(text("recovered", { session: session_id, n: missed }));
+      this.#count({ session_id });
+    });
+    on("ws:gap", ({ session_id, stream, reason }) => this.#onGap(session_id ?? stream, reason));
     on("ws:lost", ({ session_id, error }) => {
       toast(text("lost", { session: session_id, reason: error.message }), { kind: "warning" });
       this.#remove(session_id);
     });
-    on("new_message", (push) => this.#show(push.message));
+    on("new_message", (push) => this.#show(push));
+    on("message_status_update", (update) => this.#noteStatus(update));
     on("typing", (push) => this.#noteTyping(push));
     on("session_joined", (push) => (push.users ? this.#entered(push) : this.#count(push)));
     on("session_left", (push) =>
@@ -82,7 +91,9 @@ export class Talk {
 
   #add(id) {
     if (!this.#sessions.has(id)) {
-      this.#sessions.set(id, { messages: [], users: [], typists: new Map(), unread: 0 });
+      const session = { messages: [], users: [], typists: new Map(), unread: 0, hasOlder: false };
+      this.#sessions.set(id, session);
+      this.#loadOlder(id);
     }
     this.#current ??= id;
     this.#render();
@@ -120,6 +131,45 @@ export class Talk {
     this.#current = id;
     this.#sessions.get(id).unread = 0;
     this.#render();
+    this.#markRead();
+  }
+
+  // Looking back
+
+  /** Fetch the page of history before the first message that is shown, or the last one. */
+  async #loadOlder(id) {
+    const session = this.#sessions.get(id);
+    if (!session || session.isLoading) return;
+    session.isLoading = true;
+    const before = session.messages.find((message) => message.offset)?.offset;
+    try {
+      const page = await this.#client.history(id, { before, limit: PAGE });
+      const shown = new Set(session.messages.map((message) => message.id));
+      const older = page.messages.filter((push) => push.message && !shown.has(push.id));
+      session.messages.unshift(...older.map((push) => this.#make(push)));
+      session.hasOlder = page.has_more;
+      if (id === this.#current && this.#sessions.get(id) === session) {
+        const list = byId("messages");
+        const fromEnd = list.scrollHeight - list.scrollTop;
+        const wasAtEnd = isAtEnd(list);
+        this.#renderMessages();
+        list.scrollTop = wasAtEnd ? list.scrollHeight : list.scrollHeight - fromEnd;
+        this.#markRead();
+      }
+    } catch (error) {
+      if (error.code !== "disconnected") toast(error.message, { kind: "error" });
+    } finally {
+      session.isLoading = false;
+    }
+  }
+
+  /** Not all that was missed could be given: what is kept is in the history. */
+  #onGap(where, reason) {
+    toast(text("gap", { stream: where, reason }), { kind: "warning", stays: true });
+    const session = this.#sessions.get(where);
+    if (!session) return;
+    session.messages = [];
+    this.#loadOlder(where);
   }
 
   // Saying
@@ -132,8 +182,10 @@ export class Talk {
     const session = this.#current;
     draft.value = "";
     this.#stopTyping();
+    const sent = this.#client.sendMessage(session, content);
+    if (this.#client.state !== "open") toast(text("waits", { n: this.#client.unsent }));
     try {
-      await this.#client.sendMessage(session, content);
+      await sent;
     } catch (error) {
       toast(text("not_sent", { reason: error.message }), { kind: "error" });
       if (draft.value === "" && this.#current === session) draft.value = content;
@@ -164,26 +216,45 @@ export class Talk {
 
   // Hearing
 
-  #show(message) {
+  #show(push) {
+    const { message } = push;
     const session = this.#sessions.get(message.session_id);
-    if (!session) return;
-    const isMine = message.sender.user_id === this.#client.connection?.user_id;
-    const line = h(
-      "li",
-      { className: isMine ? "mine" : "" },
-      h("span", { className: "from" }, isMine ? text("you") : nameOf(message.sender)),
-      h("p", {}, contentOf(message)),
-      h("time", { dateTime: message.created_at }, timeOf(message.created_at)),
-    );
+    // The first page of history may have brought it already.
+    if (!session || session.messages.some(({ id }) => id === push.id)) return;
+    const line = this.#make(push);
     session.messages.push(line);
-    if (session.messages.length > MESSAGES_LIMIT) session.messages.shift();
+    if (session.messages.length > MESSAGES_LIMIT) {
+      session.messages.shift();
+      session.hasOlder = true;
+    }
     this.#noteTyping({ ...message, user_id: message.sender.user_id, is_typing: false });
     if (message.session_id === this.#current) {
-      addLine(byId("messages"), line, MESSAGES_LIMIT);
+      addLine(byId("messages"), line.element, MESSAGES_LIMIT);
+      this.#markRead();
     } else {
       session.unread += 1;
       this.#renderSessions();
     }
+  }
+
+  #make(push) {
+    return new Message(push, this.#client.connection?.user_id);
+  }
+
+  #noteStatus({ message_id: id, session_id: session, status, user_id: user }) {
+    this.#sessions
+      .get(session)
+      ?.messages.find((message) => message.id === id)
+      ?.note(status, user);
+  }
+
+  /** The messages of this session stand before somebody's eyes. */
+  #markRead() {
+    if (document.hidden || this.#current === null) return;
+    const messages = this.#sessions.get(this.#current).messages;
+    const ids = messages.filter((message) => message.isUnread).map(({ id }) => id);
+    for (const message of messages) message.isUnread = false;
+    if (ids.length > 0) this.#client.markRead(ids);
   }
 
   #noteTyping({ session_id: id, user_id: user, username, is_typing: isTyping }) {
@@ -209,11 +280,17 @@ export class Talk {
     this.#renderTyping();
     byId("talk").hidden = this.#current === null;
     if (this.#current === null) return;
-    const list = byId("messages");
     byId("talk-title").textContent = this.#current;
+    const list = byId("messages");
     list.setAttribute("aria-label", text("messages_of", { session: this.#current }));
-    list.replaceChildren(...this.#sessions.get(this.#current).messages);
+    this.#renderMessages();
     list.scrollTop = list.scrollHeight;
+  }
+
+  #renderMessages() {
+    const { messages, hasOlder } = this.#sessions.get(this.#current);
+    byId("messages").replaceChildren(...messages.map(({ element }) => element));
+    byId("older").hidden = !hasOlder;
   }
 
   #renderSessions() {

@@ -1,0 +1,219 @@
+/** Kept messages: catches up with what was missed, and acknowledges what was handed on. */
+
+import { DISCONNECTED, WsError, pauseAfter } from "./errors.js";
+import { Receipts } from "./receipts.js";
+import { Streams } from "./streams.js";
+
+const BROADCAST = "broadcast";
+const INBOX = "user:";
+const SESSION = "session:";
+const STREAMS_AT_ONCE = 100; // in one `resume`
+const CROWDED = 100; // users in a session of which the server tells no statuses one by one
+/** A position that no stream has: the answer says where it really stands. */
+const NOWHERE = { epoch: "", offset: 0 };
+const FORBIDDEN = { recovered: false, reason: "forbidden" };
+
+export class Kept {
+  #options;
+  #client; // {command, dispatch, emit, lost}
+  #streams = new Streams();
+  #userId = null; // whose positions these are
+  #crowded = new Set(); // sessions with many users
+  #missed = []; // streams to resume on this connection
+  #connections = 0;
+
+  constructor(options, client) {
+    this.#options = options;
+    this.#client = client;
+    const { receiptDelayMs } = options;
+    this.received = new Receipts((ids) => client.command("ack", { ids }), receiptDelayMs);
+    this.read = new Receipts((ids) => client.command("read", { ids }), receiptDelayMs);
+  }
+
+  get positions() {
+    return this.#streams.positions;
+  }
+
+  isCatchingUp(sessionId) {
+    return this.#streams.isHeld(SESSION + sessionId);
+  }
+
+  /** A connection is there: until `resume` has its answer, let what arrives wait. */
+  hold({ user_id: userId, session_id: bound, inbox }, sessions) {
+    this.#connections += 1;
+    if (this.#userId !== userId) {
+      this.#streams.clear();
+      this.#userId = userId;
+      this.#load();
+    }
+    const names = [...sessions].map((id) => SESSION + id);
+    if (bound && this.#streams.position(SESSION + bound)) names.push(SESSION + bound);
+    if (this.#streams.position(INBOX + userId)) names.push(INBOX + userId);
+    else if (inbox) this.#streams.adopt(INBOX + userId, inbox); // what waits in it is sent now
+    names.push(BROADCAST);
+    for (const name of names) this.#streams.hold(name);
+    this.#missed = [...new Set(names)];
+  }
+
+  /** Ask for what was missed; this joins the sessions again. Resolves when it was handed on. */
+  async resume() {
+    const connection = this.#connections;
+    const missed = this.#missed;
+    this.tellReceipts();
+    for (let start = 0; start < missed.length; start += STREAMS_AT_ONCE) {
+      const names = missed.slice(start, start + STREAMS_AT_ONCE);
+      const answers = await this.#ask(names, () => connection === this.#connections);
+      if (answers === null) return; // the next connection asks again
+      for (const name of names) this.#resumed(name, answers[name]);
+    }
+  }
+
+  async #ask(names, isCurrent) {
+    while (isCurrent()) {
+      const position = (name) => [name, this.#streams.position(name) ?? NOWHERE];
+      const streams = Object.fromEntries(names.map(position));
+      try {
+        return (await this.#client.command("resume", { streams })).streams;
+      } catch (error) {
+        if (error.code === DISCONNECTED) return null;
+        if (!error.temporary) return Object.fromEntries(names.map((name) => [name, FORBIDDEN]));
+        await pauseAfter(error);
+      }
+    }
+    return null;
+  }
+
+  #resumed(name, answer) {
+    const sessionId = sessionOf(name);
+    if (answer.reason === FORBIDDEN.reason) {
+      this.#streams.release(name);
+      if (sessionId === null) return;
+      this.forget(sessionId);
+      this.#client.lost(sessionId);
+      const error = new WsError({ code: "forbidden", message: `no access to session ${sessionId}` });
+      this.#client.emit("ws:lost", { session_id: sessionId, error });
+      return;
+    }
+    const missed = this.#handOn(name, this.#streams.settle(name, answer), answer.reason);
+    if (sessionId !== null) {
+      const { recovered, epoch, offset } = answer;
+      this.#client.emit("ws:rejoined", { session_id: sessionId, recovered, epoch, offset, missed });
+    }
+  }
+
+  /** Join a session from where it was left, if it is known. */
+  async join(sessionId) {
+    const name = SESSION + sessionId;
+    const since = this.#streams.position(name);
+    const isHeld = this.#streams.isHeld(name); // by `resume`, whose answer then counts
+    this.#streams.hold(name);
+    try {
+      const fields = { session_id: sessionId, ...(since ? { since } : {}) };
+      const reply = await this.#client.command("join_session", fields);
+      this.#joined(reply);
+      return reply;
+    } catch (error) {
+      if (!isHeld) this.#handOn(name, this.#streams.release(name));
+      throw error;
+    }
+  }
+
+  /** A bound connection is told where its session stands without having asked. */
+  bound(push) {
+    if (!this.isCatchingUp(push.session_id)) this.#joined(push);
+  }
+
+  #joined(push) {
+    if (push.users?.length > CROWDED) this.#crowded.add(push.session_id);
+    else this.#crowded.delete(push.session_id);
+    const name = SESSION + push.session_id;
+    this.#handOn(name, this.#streams.settle(name, push), push.reason);
+  }
+
+  /** A session was left: coming back to it is a new start. */
+  forget(sessionId) {
+    this.#crowded.delete(sessionId);
+    this.#streams.forget(SESSION + sessionId);
+    this.#save();
+  }
+
+  /** A push of a stream: handed on now, or after what comes in front of it, but once. */
+  take(push) {
+    const verdict = this.#streams.take(push);
+    if (verdict === "new") this.#dispatch(push);
+    if (verdict === "known") this.#acknowledge(push);
+    if (verdict === "full") {
+      const gap = this.#streams.position(push.stream) !== null;
+      this.#handOn(push.stream, { ...this.#streams.release(push.stream), gap });
+    }
+    this.#save();
+  }
+
+  /** Hand on what a stream has had waiting; returns how many pushes that were. */
+  #handOn(name, { pushes, known, gap = false }, reason = "too_far_behind") {
+    if (gap) {
+      this.#client.emit("ws:gap", { stream: name, session_id: sessionOf(name), reason });
+    }
+    for (const push of pushes) this.#dispatch(push);
+    for (const push of known) this.#acknowledge(push);
+    this.#save();
+    return pushes.length;
+  }
+
+  #dispatch(push) {
+    this.#client.dispatch(push);
+    this.#acknowledge(push);
+  }
+
+  /** Its handlers have run. What comes twice is acknowledged twice: the first one may be lost. */
+  #acknowledge({ id, stream, message }) {
+    const { acknowledge } = this.#options;
+    const sessionId = sessionOf(stream);
+    const isOthers = sessionId !== null && message?.sender?.user_id !== this.#userId;
+    const isWanted = stream.startsWith(INBOX)
+      ? acknowledge !== "none"
+      : acknowledge === "all" && isOthers && !this.#crowded.has(sessionId);
+    if (isWanted) this.received.add([id]);
+  }
+
+  tellReceipts() {
+    this.received.flush();
+    this.read.flush();
+  }
+
+  /** The connection is gone. */
+  disconnected() {
+    this.#connections += 1;
+    this.#streams.disconnected();
+  }
+
+  // Positions that outlive the page
+
+  get #storageKey() {
+    return `wsserver:${this.#options.url}`;
+  }
+
+  #load() {
+    try {
+      const saved = JSON.parse(this.#options.storage?.getItem(this.#storageKey) ?? "null");
+      if (saved?.user_id === this.#userId) this.#streams.load(saved.streams);
+    } catch (error) {
+      this.#client.emit("ws:error", { error });
+    }
+  }
+
+  #save() {
+    if (!this.#options.storage || !this.#streams.isChanged) return;
+    this.#streams.isChanged = false;
+    const saved = { user_id: this.#userId, streams: this.#streams.save() };
+    try {
+      this.#options.storage.setItem(this.#storageKey, JSON.stringify(saved));
+    } catch (error) {
+      this.#client.emit("ws:error", { error }); // full or forbidden: they end with the page
+    }
+  }
+}
+
+function sessionOf(name) {
+  return name.startsWith(SESSION) ? name.slice(SESSION.length) : null;
+}

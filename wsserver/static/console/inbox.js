@@ -1,0 +1,38 @@
+/** The user's inbox: what came for this user alone, also while nobody was here. */
+
+import { addLine, byId, h } from "./dom.js";
+import { contentOf, nameOf, timeOf } from "./lines.js";
+import { text } from "./texts.js";
+
+const LIMIT = 100;
+
+export class Inbox {
+  #list = byId("inbox-messages");
+
+  /** Of another user, or of the same one anew. */
+  clear() {
+    this.#list.replaceChildren();
+    byId("inbox").hidden = true;
+  }
+
+  /** After every connect: how many messages wait, where the stream stands. */
+  greet({ inbox }) {
+    byId("inbox").hidden = false;
+    byId("inbox-state").textContent = text("inbox_state", { n: inbox.pending, offset: inbox.offset });
+  }
+
+  /** Any push; those of the inbox are shown. */
+  add(push) {
+    if (!push.stream?.startsWith("user:")) return;
+    const says = push.message ? contentOf(push.message) : JSON.stringify(push.data);
+    const line = h(
+      "li",
+      {},
+      h("span", { className: "from" }, push.message ? nameOf(push.message.sender) : push.type),
+      h("p", {}, push.data?.text ?? says),
+      h("time", { dateTime: push.timestamp }, timeOf(push.timestamp)),
+      h("small", { className: "place", title: push.epoch }, `#${push.offset}`),
+    );
+    addLine(this.#list, line, LIMIT);
+  }
+}
