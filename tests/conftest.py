@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,16 @@ class FakeClock(Clock):
         """Let time pass on both clocks."""
         self.now_monotonic += seconds
         self.now_wall += seconds
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interrupts_arrive() -> None:
+    """Programs that tests start can be interrupted, also where the tests run in the background.
+
+    There a shell lets SIGINT be ignored, and what is ignored stays so in every child.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
