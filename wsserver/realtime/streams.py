@@ -18,7 +18,7 @@ from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
 from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
-from wsserver.realtime.audience import Audience
+from wsserver.realtime.audience import EVERYBODY
 from wsserver.realtime.catalogue import LIMIT, Catalogue
 from wsserver.realtime.history import History
 from wsserver.realtime.single_flight import SingleFlight
@@ -127,7 +127,7 @@ class Streams:
             sender=draft.sender,
             expires_at=draft.expires_at,
         )
-        audience = draft.audience if draft.audience != Audience() else None
+        audience = draft.audience if draft.audience != EVERYBODY else None
         stream = self._memory.peek(place.stream)
         if stream is None or (stream.epoch, stream.head) != (place.epoch, place.offset - 1):
             # What does not go on where memory ends is never taken for the next one.
