@@ -13,6 +13,7 @@ from typing import Final
 
 from wsserver.clock import Clock
 from wsserver.wire.closing import Farewells
+from wsserver.wire.cork import Cork
 from wsserver.wire.counters import Counters
 from wsserver.wire.frames import ABNORMAL, SLOW_CONSUMER, close_frame
 from wsserver.wire.outbox import Outbox
@@ -21,6 +22,9 @@ from wsserver.wire.sockets import shutdown_writing
 from wsserver.wire.transport import CLOSED, CLOSING, LEAVING, OPEN, Owner, State, Transport
 
 log = logging.getLogger(__name__)
+
+CORK_LIMIT_BYTES: Final = 64 * 1024
+"""Held back for one connection at most; more is worth a system call of its own."""
 
 _LOST: Final = "connection lost"
 _NOWHERE: Final = Outbox(0.0)
@@ -45,6 +49,7 @@ class Carrier:
         on_progress: Callable[[], None],
     ) -> None:
         self.counters = Counters()
+        self.cork = Cork(loop, min(queue_limit_bytes, CORK_LIMIT_BYTES))
         self.transports: dict[int, Transport] = {}
         self.blocked: set[Transport] = set()
         """Those with bytes that their socket did not take."""
@@ -95,6 +100,8 @@ class Carrier:
         if transport._state is not OPEN:
             return False
         if transport._out is None:
+            if self.cork.hold(transport, frame):
+                return True
             # Collected fan-outs go first, in the same system call.
             self._open_outbox(transport).append(frame)
             self.push(transport)

@@ -169,6 +169,7 @@ class Poller:
         The others are closed or exceeded their queue limit. Within the coalescing window the frame
         may leave up to ``coalesce_s`` later; order on each connection is kept against ``send`` too.
         """
+        self._carrier.cork.flush()  # a broadcast's first write does not look for what is held
         return self._fanout.send_many(transports, frame)
 
     def deflates(self, size: int) -> bool:
@@ -177,7 +178,12 @@ class Poller:
 
     def send_forms(self, forms: Forms) -> int:
         """Do as ``send_many`` with a message that not everybody gets in the same form."""
+        self._carrier.cork.flush()
         return self._fanout.send_forms(forms)
+
+    def cork(self) -> None:
+        """Until the loop's next turn, let each connection's frames go out in one write."""
+        self._carrier.cork.put_in()
 
     # -- shutting down
 
@@ -236,6 +242,7 @@ class Poller:
                 if events & ~WRITE:
                     self._read(transport, events, now)
         finally:
+            carrier.cork.pull_out()
             carrier.end_batch()
 
     def _read(self, transport: Transport, events: int, now: float) -> None:
@@ -296,6 +303,8 @@ class Poller:
 
     def _deliver(self, transport: Transport, events: deque[Event]) -> None:
         """Deliver this turn's share, and keep the rest."""
+        if len(events) > 1:
+            self._carrier.cork.put_in()  # their answers
         share = self._frames_per_turn
         while events and share > 0 and not transport._paused and transport._state < LEAVING:
             share -= 1

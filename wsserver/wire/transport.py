@@ -139,7 +139,7 @@ class Transport:
 
         False: the connection is closed or closing, was found broken, or exceeded its queue limit.
         """
-        if self._out is not None or self._pending is not None:
+        if self._out is not None or self._pending is not None or self._carrier.cork.is_in:
             return self._carrier.enqueue(self, frame)
         try:
             written = os.write(self._fd, frame)

@@ -1,0 +1,167 @@
+"""While more is to follow, frames are held back, and each connection gets them in one write."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.conftest import FakeClock
+from tests.wire.wire_peers import Peer, Recorder, client_frame, cut, read_all
+from wsserver.wire.carrier import CORK_LIMIT_BYTES
+from wsserver.wire.frames import build_frame
+from wsserver.wire.poller import Poller
+from wsserver.wire.transport import Transport
+
+A, B, C = (build_frame(each) for each in (b"a", b"bb", b"ccc"))
+
+Room = tuple[Poller, list[Transport], list[Peer]]
+
+
+class Echo(Recorder):
+    """Answers each message with itself."""
+
+    def on_text(self, transport: Transport, payload: bytes) -> None:
+        super().on_text(transport, payload)
+        transport.send(build_frame(payload))
+
+
+@pytest.fixture
+def room(io_loop: IOLoop, clock: FakeClock) -> Iterator[Callable[..., Room]]:
+    """A poller with some connections."""
+    pollers: list[Poller] = []
+    peers: list[Peer] = []
+
+    def make(size: int, **settings: object) -> Room:
+        poller = Poller(io_loop, clock, **settings)  # type: ignore[arg-type]
+        pollers.append(poller)
+        transports = []
+        for _ in range(size):
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            transports.append(poller.adopt(near.detach(), Echo()))
+            peers.append(Peer(far))
+        return poller, transports, peers[-size:]
+
+    yield make
+    for poller in pollers:
+        poller.close()
+    for peer in peers:
+        peer.sock.close()
+
+
+@pytest.mark.gen_test
+async def test_each_connection_gets_one_write_in_the_next_turn(room: Callable[..., Room]) -> None:
+    poller, (first, second, idle), peers = room(3)
+    poller.cork()
+    for frame in (A, B, C):
+        assert first.send(frame)
+        assert second.send(frame)
+    assert poller.counters.writes == 0
+    assert (first.queued_bytes, idle.queued_bytes) == (len(A + B + C), 0)
+    await asyncio.sleep(0)
+    assert poller.counters.writes == 2
+    assert [read_all(peer.sock) for peer in peers] == [A + B + C, A + B + C, b""]
+    first.send(A)
+    assert read_all(peers[0].sock) == A, "the cork is out again"
+
+
+@pytest.mark.gen_test
+async def test_the_answers_to_what_came_in_one_read_go_out_in_one_write(
+    room: Callable[..., Room],
+) -> None:
+    poller, (transport,), (peer,) = room(1)
+    await peer.send(b"".join([client_frame(str(number).encode()) for number in range(20)]))
+    expected = b"".join([build_frame(str(number).encode()) for number in range(20)])
+    assert await peer.exactly(len(expected)) == expected
+    assert (poller.counters.writes, transport.queued_bytes) == (1, 0)
+
+
+@pytest.mark.gen_test
+async def test_order_is_kept_against_broadcasts(
+    room: Callable[..., Room], clock: FakeClock
+) -> None:
+    poller, transports, peers = room(3)
+    chance = random.Random(7)
+    expected = [b""] * 3
+    for number in range(300):
+        frame = build_frame(b"%d" % number)
+        match chance.randrange(5):
+            case 0:
+                poller.cork()
+            case 1:
+                await asyncio.sleep(0)
+                clock.advance(chance.choice((0.0, 0.01)))
+            case 2:
+                assert poller.send_many(transports, frame) == 3
+                expected = [text + frame for text in expected]
+            case _:
+                chosen = chance.randrange(3)
+                assert transports[chosen].send(frame)
+                expected[chosen] += frame
+    for peer, text in zip(peers, expected, strict=True):
+        assert await peer.exactly(len(text)) == text
+
+
+@pytest.mark.gen_test
+async def test_a_reply_does_not_wait_for_a_broadcasts_window(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(2)
+    poller.send_many(transports, A)
+    poller.send_many(transports, B)  # collected: the window has not passed
+    poller.cork()
+    transports[0].send(C)
+    assert [read_all(peer.sock) for peer in peers] == [A + B + C, A]
+
+
+@pytest.mark.gen_test
+async def test_what_is_too_much_is_written_at_once(room: Callable[..., Room]) -> None:
+    poller, (transport,), (peer,) = room(1)
+    poller.cork()
+    frame = build_frame(b"x" * (CORK_LIMIT_BYTES // 4))
+    for _ in range(3):
+        transport.send(frame)
+    assert poller.counters.writes == 0
+    transport.send(frame)
+    assert poller.counters.writes > 0
+    assert await peer.exactly(4 * len(frame)) == 4 * frame
+
+
+@pytest.mark.gen_test
+async def test_a_close_goes_after_what_is_held(room: Callable[..., Room]) -> None:
+    poller, (transport,), (peer,) = room(1)
+    poller.cork()
+    transport.send(A)
+    transport.close(1000, "bye")
+    assert not transport.send(B)
+    assert await peer.exactly(len(A)) == A
+    assert await peer.close_frame() == (1000, "bye")
+
+
+@pytest.mark.gen_test
+async def test_a_connection_that_breaks_meanwhile_harms_nobody(room: Callable[..., Room]) -> None:
+    poller, transports, peers = room(3)
+    poller.cork()
+    for transport in transports:
+        transport.send(A)
+    cut(transports[0])
+    peers[1].sock.close()
+    await asyncio.sleep(0)
+    assert read_all(peers[2].sock) == A
+    assert [transport.is_open for transport in transports] == [False, False, True]
+
+
+@pytest.mark.gen_test
+async def test_what_the_socket_does_not_take_waits_as_ever(room: Callable[..., Room]) -> None:
+    poller, (transport,), (peer,) = room(1)
+    frame = build_frame(b"x" * 60_000)
+    for _ in range(10):
+        poller.cork()
+        transport.send(frame)
+        transport.send(A)
+        await asyncio.sleep(0)
+    assert transport.queued_bytes > 0
+    assert await peer.exactly(10 * len(frame + A)) == 10 * (frame + A)
