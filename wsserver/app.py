@@ -152,7 +152,14 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)
     access = SessionAccess(permissions, members.is_member)
-    streams = Streams(store, broker.publish, clock, tasks, replay_limit=settings.stream_limit)
+    streams = Streams(
+        store,
+        broker.publish,
+        clock,
+        tasks,
+        replay_limit=settings.stream_limit,
+        cork=poller.cork,
+    )
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
     router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(

@@ -24,8 +24,14 @@ def rfc3339(seconds: float) -> str:
     What is beyond a millisecond is cut off, so that a text never lies after its moment; a text
     that is read and written again stays the same.
     """
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{_second(whole)}.{micros // 1000:03d}Z"
+    return _text(round(seconds * 1_000_000) // 1000)
+
+
+@lru_cache(maxsize=64)
+def _text(millis: int) -> str:
+    """The same of milliseconds: dozens of messages have theirs in common."""
+    second, rest = divmod(millis, 1000)
+    return f"{_second(second)}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=64)

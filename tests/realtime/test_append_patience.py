@@ -41,7 +41,7 @@ async def test_it_tries_again_but_tells_before_the_caller_gives_up(
 ) -> None:
     monkeypatch.setattr(append_queue, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
     store = LockedStore(clock, wait_s)
-    queue = AppendQueue(store, announce, clock, Tasks())
+    queue = AppendQueue(store, announce, clock, Tasks(), lambda: None)
     publication = Publication("msg_1", "new_message", Target("session", "s1"), b"{}")
     draft = Draft(publication, "session:s1", 1.0)
     with pytest.raises(StorageUnavailable, match="locked"):

@@ -26,8 +26,10 @@ class Line:
         self.clock = clock
         self.store = FakeStore()
         self.tasks = Tasks()
-        self.queue = AppendQueue(self.store, self.announce, clock, self.tasks)
+        self.queue = AppendQueue(self.store, self.announce, clock, self.tasks, self.cork)
         self.announced: list[tuple[str, int]] = []
+        self.corked_at: list[int] = []
+        """How many were announced by then."""
         self.takes_s = 0.0
         """So long each announcement takes, by the clock."""
 
@@ -36,6 +38,9 @@ class Line:
         self.announced.append((place.stream, place.offset))
         self.clock.advance(self.takes_s)
         return Receipt(2, 1, 1)
+
+    def cork(self) -> None:
+        self.corked_at.append(len(self.announced))
 
     @property
     def batches(self) -> list[int]:
@@ -116,6 +121,15 @@ async def test_one_group_is_announced_while_the_next_one_is_stored(line: Line) -
     line.store.release("append")
     await second
     assert line.announced == [("session:s1", 1), ("session:s1", 2)]
+
+
+@pytest.mark.gen_test
+async def test_several_go_out_under_a_cork_and_one_alone_does_not(line: Line) -> None:
+    await line.queue.append(drafts(1))
+    assert line.corked_at == []
+    line.takes_s = 0.001
+    await line.queue.append(drafts(6))
+    assert line.corked_at == [1, 4, 7], "anew in each turn of the loop"
 
 
 @pytest.mark.gen_test
@@ -245,10 +259,12 @@ async def test_the_loop_gets_its_turn_while_much_is_announced(line: Line) -> Non
 @pytest.mark.gen_test
 async def test_who_does_not_wait_any_more_harms_nobody(line: Line) -> None:
     first, second = line.queue.append(drafts(1)), line.queue.append(drafts(1))
-    first.cancel()
+    waiting = asyncio.ensure_future(asyncio.wait_for(first, None))
+    await asyncio.sleep(0)
+    waiting.cancel()
     assert [sent.offset for sent in await second] == [2]
     line.store.failures.append(StorageFull("full"))
-    line.queue.append(drafts(1)).cancel()
+    line.queue.append(drafts(1))  # and nobody asks what came of it
     await line.queue.finish()
     assert line.announced == [("session:s1", 1), ("session:s1", 2)]
 

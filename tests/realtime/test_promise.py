@@ -7,68 +7,71 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.realtime.live_server import settle
-from wsserver.realtime.futures import then
+from wsserver.realtime.promise import Promise
 
 
-def later() -> asyncio.Future[int]:
-    return asyncio.get_running_loop().create_future()
-
-
-def fail(_: int) -> int:
+def fail(_: object) -> int:
     raise ZeroDivisionError("in the change")
 
 
 @pytest.mark.gen_test
 async def test_the_changed_result_comes_out() -> None:
-    future = later()
-    changed = then(future, str)
-    future.set_result(5)
-    assert await changed == "5"
-    assert await then(future, lambda number: number + 1) == 6
+    promise: Promise[int] = Promise()
+    changed = promise.then(str)
+    assert not changed.done()
+    promise.resolve(5)
+    assert (changed.done(), changed.result(), await changed) == (True, "5", "5")
+    assert await promise.then(lambda number: number + 1) == 6
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("change", [str, fail])
 async def test_an_exception_of_either_comes_out(change: Callable[[int], object]) -> None:
-    future = later()
-    changed = then(future, change)
+    promise: Promise[int] = Promise()
+    changed = promise.then(change)
     if change is str:
-        future.set_exception(ZeroDivisionError())
+        promise.reject(ZeroDivisionError())
     else:
-        future.set_result(5)
+        promise.resolve(5)
     with pytest.raises(ZeroDivisionError):
         await changed
+    with pytest.raises(ZeroDivisionError):
+        changed.result()
 
 
 @pytest.mark.gen_test
-async def test_what_is_cancelled_is_cancelled_for_those_who_wait() -> None:
-    future = later()
-    changed = then(future, fail)
-    future.cancel()
-    await settle()
-    assert changed.cancelled()
+async def test_one_who_stops_waiting_takes_nothing_away_from_the_others() -> None:
+    promise: Promise[int] = Promise()
+
+    async def wait() -> int:
+        return await promise
+
+    waiting = [asyncio.ensure_future(wait()) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    promise.resolve(5)
+    assert await waiting[1] == 5
 
 
-@pytest.mark.gen_test
-async def test_it_is_done_even_if_nobody_waits_any_more() -> None:
-    done: list[int] = []
-    complaints: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
-    for change in (done.append, fail):
-        future = later()
-        then(future, change).cancel()
-        future.set_result(5)
-        await settle()
-    assert (done, complaints) == ([5], [])
+def test_everybody_is_called_at_once_in_the_order_of_asking() -> None:
+    heard: list[tuple[str, int]] = []
+    promise: Promise[int] = Promise()
+    for name in "abc":
+        promise.when_done(lambda done, name=name: heard.append((name, done.result())))
+    promise.resolve(7)
+    assert heard == [("a", 7), ("b", 7), ("c", 7)]
+    promise.when_done(lambda done: heard.append(("late", done.result())))
+    assert heard[-1] == ("late", 7)
 
 
-@pytest.mark.gen_test
-async def test_changes_come_in_the_order_of_the_results() -> None:
-    order: list[int] = []
-    futures = [later() for _ in range(5)]
-    changed = [then(future, order.append) for future in reversed(futures)]
-    for number, future in enumerate(futures):
-        future.set_result(number)
-    await asyncio.gather(*changed)
-    assert order == [0, 1, 2, 3, 4]
+def test_one_who_fails_is_logged_and_keeps_nothing_from_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[int] = []
+    promise: Promise[int] = Promise()
+    promise.when_done(fail)
+    promise.when_done(lambda done: heard.append(done.result()))
+    promise.resolve(5)
+    assert heard == [5]
+    assert "ZeroDivisionError: in the change" in caplog.text

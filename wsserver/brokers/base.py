@@ -11,7 +11,7 @@ from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target
 
 
-class Publication(Struct, frozen=True):
+class Publication(Struct, frozen=True, gc=False):
     """One message on its way to the nodes: encoded once, wherever and to whomever it goes."""
 
     message_id: str
@@ -41,7 +41,7 @@ class Publication(Struct, frozen=True):
     """When a kept message runs out; seconds since the epoch."""
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, gc=False):
     """What became of a publication: connections matched, written or queued to, and failed."""
 
     matched: int = 0

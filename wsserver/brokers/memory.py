@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsserver.brokers.base import Deliver, Publication, Receipt
+from wsserver.brokers.base import NOBODY, Deliver, Publication, Receipt
 
 
 class MemoryBroker:
@@ -29,10 +29,8 @@ class MemoryBroker:
 
     async def publish(self, publication: Publication) -> Receipt:
         """Publish and return the sum of the nodes' receipts."""
-        receipt = Receipt()
-        for deliver in self._nodes:
-            receipt += deliver(publication)
-        return receipt
+        receipts = [deliver(publication) for deliver in self._nodes]
+        return receipts[0] if len(receipts) == 1 else sum(receipts, NOBODY)
 
     def health(self) -> dict[str, object]:
         """Always well: there is nothing between publisher and node."""

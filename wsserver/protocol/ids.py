@@ -19,19 +19,25 @@ class IdFactory:
 
     def __init__(self) -> None:
         self._millis = 0
-        self._time = ""
         self._tail = 0
+        self._start = ""
+        """All but the last two digits, which many ids in a row have in common."""
 
     def __call__(self, prefix: str, wall: float | None = None) -> str:
         """Return ``prefix_`` and 20 characters; ``wall`` is seconds since the epoch."""
         millis = int((time.time() if wall is None else wall) * 1000)
         if millis > self._millis:
             self._millis = millis
-            self._time = _base32(millis)
             self._tail = secrets.randbits(_RANDOM_BITS - 1)  # half the range left to count up in
+            self._begin()
         else:
             self._tail += 1
-        return f"{prefix}_{self._time}{_base32(self._tail)}"
+            if not self._tail & 1023:
+                self._begin()
+        return f"{prefix}_{self._start}{_PAIRS[self._tail & 1023]}"
+
+    def _begin(self) -> None:
+        self._start = _base32(self._millis) + _base32(self._tail)[:-2]
 
 
 def _base32(number: int) -> str:

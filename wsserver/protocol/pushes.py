@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
@@ -120,6 +121,11 @@ PUBLISHABLE: dict[str, type[_Fields]] = {
 LIVE_TYPES = frozenset(PUBLISHABLE) - {"new_message"}
 """Signals of a moment, which nobody wants to be given later."""
 
+_OF_RESERVED = sorted({name for kind in PUBLISHABLE.values() for name in kind.__struct_fields__})
+_reserved_fields = attrgetter(*_OF_RESERVED)
+_NONE_GIVEN = (UNSET,) * len(_OF_RESERVED)
+"""Of a custom message, as most are: then there is nothing more to check."""
+
 
 def publishable_fields(body: Body, session_id: str | None) -> _Fields:
     """Check a body against its push type; ``session_id`` of the target fills in a missing one.
@@ -129,6 +135,8 @@ def publishable_fields(body: Body, session_id: str | None) -> _Fields:
     if body.type in RESERVED_TYPES and body.type not in PUBLISHABLE:
         raise ValidationFailed([{"field": "type", "message": f"{body.type} is reserved"}])
     kind = PUBLISHABLE.get(body.type, Custom)
+    if kind is Custom and _reserved_fields(body) == _NONE_GIVEN:
+        return Custom(None if body.data is UNSET else body.data)
     members = body.members()
     if session_id is not None and "session_id" in kind.__struct_fields__:
         if members.setdefault("session_id", session_id) != session_id:

@@ -42,9 +42,13 @@ def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 def _depth_exceeds(raw: bytes, limit: int) -> bool:
     if b"\\" not in raw:
-        raw = raw.translate(None, _NO_STRUCTURE)  # so that there is little left to look at
+        # So that there is little left to look at. Two quotes side by side, be they of one string
+        # or of neighbours, leave what stands after them inside or outside of a string as it was.
+        raw = raw.translate(None, _NO_STRUCTURE).replace(b'""', b"")
+    if b'"' in raw:
+        raw = _STRING.sub(b"", raw)
     # Objects and arrays count alike. What does not match is for the decoder to find.
-    brackets = _STRING.sub(b"", raw).translate(_ARRAYS, _NO_BRACKETS)
+    brackets = raw.translate(_ARRAYS, _NO_BRACKETS)
     # Each round takes the innermost pairs away, so the rounds are the depth.
     for _ in range(limit):
         outer = brackets.replace(b"[]", b"")

@@ -18,7 +18,7 @@ class TargetType(StrEnum):
     CONNECTION = "connection"
 
 
-class Target(Struct, frozen=True):
+class Target(Struct, frozen=True, gc=False):
     """A kind of target and, for all but a broadcast, its id."""
 
     type: TargetType

@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from wsserver.brokers.base import NOBODY, Publication, Receipt
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.realtime.audience import Audience, write_audience
 from wsserver.realtime.message import Sent
+from wsserver.realtime.promise import Promise
 from wsserver.storage.streams import Append, Appended
 from wsserver.tasks import Tasks
 
@@ -28,12 +30,11 @@ RETRY_DELAYS_S = (0.05, 0.25, 1.0)
 """Waiting before trying again to store what a locked database refused."""
 RETRY_WITHIN_S = 3.0
 """Each try may itself wait for a lock; whoever publishes has to be told before they give up."""
-SLICE_S = 0.005
+SLICE_S = 0.002
 """Announcing goes on for so long before the loop gets its turn."""
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct, gc=False):
     """A message to be kept: how it will be published, and what storage wants to know of it.
 
     ``publication.payload`` is the push without its position, which only storage can tell.
@@ -47,10 +48,11 @@ class Draft:
     origin: str = "{}"
     dedup: tuple[str, str] | None = None
     at: float = 0.0
-    audience: Audience = field(default_factory=Audience)
+    audience: Audience | None = None
+    """None: everybody."""
 
 
-Outcomes = asyncio.Future[list[Sent]]
+Outcomes = Promise[list[Sent]]
 """One outcome for each draft."""
 
 
@@ -69,14 +71,23 @@ class AppendQueue:
     """Stores drafts in groups, and announces each after it is stored and before the next one is.
 
     ``announce`` lets everybody have a message; it does not fail. What arrives while one
-    transaction runs goes into the next one.
+    transaction runs goes into the next one. ``cork`` is called before several are announced: until
+    the loop's next turn, what each connection is sent then may go out in one write.
     """
 
-    def __init__(self, store: Store, announce: Announce, clock: Clock, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        store: Store,
+        announce: Announce,
+        clock: Clock,
+        tasks: Tasks,
+        cork: Callable[[], None],
+    ) -> None:
         self._store = store
         self._announce = announce
         self._clock = clock
         self._tasks = tasks
+        self._cork = cork
         self._waiting: deque[_Group] = deque()
         self._waiting_count = 0
         self._waiting_bytes = 0
@@ -94,9 +105,9 @@ class AppendQueue:
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
         """Store drafts together, in their order, then announce them.
 
-        The future's result has one outcome each. It raises ``StorageFull`` or
-        ``StorageUnavailable``, and nothing of them is stored then; where they wait already in too
-        large a number that is raised here, at once.
+        What comes of it has one outcome each, or it is ``StorageFull`` or
+        ``StorageUnavailable``, and nothing of them is stored then; where too many wait already,
+        that is raised here, at once.
         """
         size = sum([len(draft.publication.payload) for draft in drafts])
         if (
@@ -104,7 +115,7 @@ class AppendQueue:
             or self._waiting_bytes + size > WAITING_LIMIT_BYTES
         ):
             raise StorageUnavailable("too many messages are waiting to be stored")
-        outcomes: Outcomes = asyncio.get_running_loop().create_future()
+        outcomes: Outcomes = Promise()
         self._waiting.append((drafts, outcomes))
         self._waiting_count += len(drafts)
         self._waiting_bytes += size
@@ -166,13 +177,13 @@ class AppendQueue:
 
     def _fail(self, groups: list[_Group], error: Exception) -> None:
         for drafts, outcomes in groups:
-            if not outcomes.done():
-                outcomes.set_exception(error)
-                outcomes.exception()  # seen, should nobody be waiting any more
             self._landed(drafts)
+            outcomes.reject(error)
 
     async def _announce_groups(self, groups: list[_Group], appended: list[Appended]) -> None:
         each = iter(appended)
+        if len(appended) > 1:
+            self._cork()
         slice_ends = self._clock.monotonic() + SLICE_S
         for drafts, outcomes in groups:
             results = []
@@ -182,10 +193,10 @@ class AppendQueue:
                 results.append(_sent(place, receipt))
                 if self._clock.monotonic() > slice_ends:
                     await asyncio.sleep(0)
+                    self._cork()
                     slice_ends = self._clock.monotonic() + SLICE_S
             self._landed(drafts)
-            if not outcomes.done():
-                outcomes.set_result(results)
+            outcomes.resolve(results)
 
     def _landed(self, drafts: Sequence[Draft]) -> None:
         """These are announced, or have failed: who waited for their streams may go on."""

@@ -7,7 +7,7 @@ import msgspec
 from wsserver.identity.claims import Claims
 
 
-class Audience(msgspec.Struct, frozen=True, omit_defaults=True):
+class Audience(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A filter by organization, role and name; the default one lets everybody pass."""
 
     organization_id: str | None = None
@@ -46,6 +46,6 @@ def read_audience(text: str | None) -> Audience | None:
     return None if text is None else msgspec.json.decode(text, type=Audience)
 
 
-def write_audience(audience: Audience) -> str | None:
+def write_audience(audience: Audience | None) -> str | None:
     """An audience to be stored; None for everybody."""
-    return None if audience == EVERYBODY else msgspec.json.encode(audience).decode()
+    return None if audience is None else msgspec.json.encode(audience).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from msgspec import UNSET
@@ -20,9 +19,9 @@ from wsserver.protocol.targets import session
 from wsserver.realtime import events
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.futures import then
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.message import Message, Sent
+from wsserver.realtime.promise import Promise
 from wsserver.realtime.router import Router
 
 
@@ -71,7 +70,7 @@ class ChatCommands:
 
     def send_message(
         self, connection: ConnectionInfo, command: commands.SendMessage
-    ) -> asyncio.Future[Answer]:
+    ) -> Promise[Answer]:
         """Deliver a message to the session, the sender's own connections included.
 
         It is in line when this returns; the acknowledgement comes once it is stored.
@@ -91,7 +90,7 @@ class ChatCommands:
                 )
             return "ack", {"message_id": sent.message_id, **sent.position}
 
-        return then(self._router.keep([message]), acknowledge)
+        return self._router.keep([message]).then(acknowledge)
 
     def typing(self, connection: ConnectionInfo, command: commands.Typing) -> Answer:
         """Tell everybody in the session but this user."""

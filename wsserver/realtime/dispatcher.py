@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,7 @@ from wsserver.protocol.commands import (
 from wsserver.protocol.pushes import error_reply, reply
 from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.limits import MessageRate, TokenBucket
+from wsserver.realtime.promise import Promise
 from wsserver.realtime.statistics import Statistics
 from wsserver.tasks import Tasks
 from wsserver.wire.frames import build_frame
@@ -39,7 +39,7 @@ Answer = tuple[str, dict[str, Any]]
 Outcome = Answer | None
 Handler = Callable[[ConnectionInfo, Any], Outcome | Awaitable[Outcome]]
 """Gives the answer at once; or a coroutine, behind which the connection's other commands wait; or a
-future: what has to be in order is in order already, and the next command may be looked at."""
+promise: what has to be in order is in order already, and the next command may be looked at."""
 
 
 class _InternalError(WsServerError):
@@ -147,8 +147,8 @@ class Dispatcher:
             if outcome is None or isinstance(outcome, tuple):
                 self._answer(connection, outcome, ref)
                 return
-            if isinstance(outcome, asyncio.Future):
-                outcome.add_done_callback(partial(self._settle, connection, ref))
+            if isinstance(outcome, Promise):
+                outcome.when_done(partial(self._settle, connection, ref))
                 return
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
@@ -157,15 +157,12 @@ class Dispatcher:
         self._tasks.spawn(self._finish(connection, outcome, ref), name=f"command {type_}")
 
     def _settle(
-        self, connection: ConnectionInfo, ref: Ref | None, future: asyncio.Future[Outcome]
+        self, connection: ConnectionInfo, ref: Ref | None, promise: Promise[Outcome]
     ) -> None:
         """Answer a command that held nothing up."""
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            self._answer(connection, future.result(), ref)
-        elif isinstance(error, Exception):
+        try:
+            self._answer(connection, promise.result(), ref)
+        except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
 
     async def _finish(

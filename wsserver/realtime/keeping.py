@@ -54,8 +54,9 @@ def is_kept_by_default(type_: str, target: Target) -> bool:
     return type_ == "new_message" and target.type in (TargetType.SESSION, TargetType.USER)
 
 
-def draft_of(message: Message, publication: Publication, at: float, retention: Retention) -> Draft:
+def draft_of(message: Message, publication: Publication, retention: Retention) -> Draft:
     """What storage is to keep of a message; its target has a stream."""
+    at = publication.accepted_at
     stream = stream_of(message.target)
     if stream is None:
         raise ValueError(f"nothing is kept for {message.target}")
@@ -72,11 +73,14 @@ def draft_of(message: Message, publication: Publication, at: float, retention: R
         sender=message.sender,
         dedup=message.dedup,
         origin=write_origin(message.origin),
-        audience=Audience(
-            message.organization_id,
-            # Says nothing by itself, and everybody's messages shall need no audience.
-            message.with_unaffiliated and message.organization_id is not None,
-            message.role,
-            message.exclude_users,
-        ),
+        audience=_audience_of(message),
     )
+
+
+def _audience_of(message: Message) -> Audience | None:
+    organization_id, role, excluded = message.organization_id, message.role, message.exclude_users
+    if organization_id is None and role is None and not excluded:
+        return None
+    # Without an organization to widen, ``with_unaffiliated`` says nothing.
+    widens = message.with_unaffiliated and organization_id is not None
+    return Audience(organization_id, widens, role, excluded)

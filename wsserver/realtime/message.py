@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from wsserver.brokers.base import NOBODY, Receipt
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import EVERYONE, Target
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct, gc=False):
     """Something to be pushed, before it is encoded."""
 
     type: str
@@ -23,7 +23,7 @@ class Message:
     with_unaffiliated: bool = False
     """Does ``organization_id`` let those pass who belong to no organization at all?"""
     role: str | None = None
-    exclude_users: frozenset[str] = field(default_factory=frozenset)
+    exclude_users: frozenset[str] = frozenset()
     is_addressed: bool = True
     """Does its push carry an ``id`` of its own? Signals such as ``typing`` do not."""
     keep: bool = False
@@ -38,8 +38,7 @@ class Message:
     """Who published it; None: the server itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True, gc=False):
     """The outcome of a send."""
 
     message_id: str

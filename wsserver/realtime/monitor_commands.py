@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -20,9 +19,9 @@ from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.futures import then
 from wsserver.realtime.inspection import Inspection
 from wsserver.realtime.monitors import Monitors
+from wsserver.realtime.promise import Promise
 from wsserver.realtime.publishing import Publishing, target_of
 
 
@@ -72,8 +71,8 @@ class MonitorCommands:
         request = read_request(command.args, PublishRequest)
         target = target_of(request.target)
         answer = self._publishing.submit(_actor(connection), target, request)
-        if isinstance(answer, asyncio.Future):
-            return then(answer, _result)
+        if isinstance(answer, Promise):
+            return answer.then(_result)
         return _result_of(answer)
 
     async def disconnect_user(

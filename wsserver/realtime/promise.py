@@ -1,38 +1,101 @@
-"""What is to be done with a result that is not there yet, without a task that waits for it."""
+"""A result that is not there yet, and what is to be done with it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+import logging
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def then(future: asyncio.Future[T], change: Callable[[T], R]) -> asyncio.Future[R]:
-    """A future of ``change(result)``; an exception of either comes out of it.
+class Promise(Generic[T]):
+    """A result or an exception, some time.
 
-    Cheaper than a coroutine in a task of its own, and what ``change`` does, it does in the order
-    in which the results come.
+    Unlike an ``asyncio.Future`` it calls back at once, inside ``resolve`` or ``reject``: what
+    thousands of publishers are told comes in the order of the results, with no turn of the loop
+    between them, at a third of the cost. Any number of coroutines may await it, and one that is
+    cancelled takes nothing away from the others.
     """
-    changed: asyncio.Future[R] = future.get_loop().create_future()
 
-    def settle(done: asyncio.Future[T]) -> None:
-        if done.cancelled():
-            changed.cancel()
-            return
-        error = done.exception()
-        try:
-            result = change(done.result()) if error is None else None
-        except Exception as failure:  # noqa: BLE001 - handed on to whoever awaits
-            error = failure
-        if changed.done():
-            return
-        if error is not None:
-            changed.set_exception(error)
+    __slots__ = ("_callbacks", "_error", "_is_settled", "_result")
+
+    _result: T
+
+    def __init__(self) -> None:
+        self._is_settled = False
+        self._error: Exception | None = None
+        self._callbacks: list[Callable[[Promise[T]], object]] = []
+
+    def done(self) -> bool:
+        """Is the result there, or the exception?"""
+        return self._is_settled
+
+    def resolve(self, result: T) -> None:
+        """Here is the result. To be called once, as is either of this and ``reject``."""
+        self._result = result
+        self._settle()
+
+    def reject(self, error: Exception) -> None:
+        """There will be none."""
+        self._error = error
+        self._settle()
+
+    def result(self) -> T:
+        """The result of one that is done; raises the exception."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def when_done(self, callback: Callable[[Promise[T]], object]) -> None:
+        """Call back with this promise once it is done: now, if it is. Exceptions are logged."""
+        if self._is_settled:
+            self._call(callback)
         else:
-            changed.set_result(result)  # type: ignore[arg-type]
+            self._callbacks.append(callback)
 
-    future.add_done_callback(settle)
-    return changed
+    def then(self, change: Callable[[T], R]) -> Promise[R]:
+        """A promise of ``change(result)``; an exception of either comes out of it."""
+        changed: Promise[R] = Promise()
+
+        def settle(done: Promise[T]) -> None:
+            if done._error is not None:
+                changed.reject(done._error)
+                return
+            try:
+                result = change(done._result)
+            except Exception as error:  # noqa: BLE001 - handed on to whoever waits
+                changed.reject(error)
+            else:
+                changed.resolve(result)
+
+        self.when_done(settle)
+        return changed
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._is_settled:
+            arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def wake(_: Promise[T]) -> None:
+                if not arrival.done():  # the waiting coroutine was cancelled
+                    arrival.set_result(None)
+
+            self.when_done(wake)
+            yield from arrival
+        return self.result()
+
+    def _settle(self) -> None:
+        self._is_settled = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            self._call(callback)
+
+    def _call(self, callback: Callable[[Promise[T]], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            log.exception("what waited for a result failed")

@@ -12,7 +12,7 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.pushes import LIVE_TYPES, NewMessage, message_of, publishable_fields
+from wsserver.protocol.pushes import LIVE_TYPES, Custom, NewMessage, message_of, publishable_fields
 from wsserver.protocol.requests import (
     BatchRequest,
     Body,
@@ -25,7 +25,6 @@ from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.explaining import explain
-from wsserver.realtime.futures import then
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import is_kept_by_default, stream_of
 from wsserver.realtime.members import Members
@@ -33,6 +32,7 @@ from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.router import Router
 
 PUBLISH = "messages:publish"
+NO_ONE: frozenset[str] = frozenset()
 _KEPT, _LIVE, _REFUSED = "kept", "live", "refused"
 
 
@@ -77,13 +77,12 @@ class Publishing:
         return await self.submit(actor, target, body)
 
     def submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
-        """Begin to send: what is to be kept is in line when this returns, and gives a future."""
+        """Begin to send: what is to be kept is in line when this returns, and gives a promise."""
         with self._trail.denials(actor, "publish", str(target)):
             message = self._message(actor, body, target)
         if message.keep:
-            return then(
-                self._router.keep([message]), lambda sent: self._sent(actor, message, sent[0])
-            )
+            kept = self._router.keep([message])
+            return kept.then(lambda sent: self._sent(actor, message, sent[0]))
         return self._send_live(actor, message)
 
     async def _send_live(self, actor: Actor, message: Message) -> dict[str, Any]:
@@ -172,12 +171,14 @@ class Publishing:
         keep = _is_to_be_kept(body, target)
         session_id = target.id if target.type is TargetType.SESSION else None
         fields = publishable_fields(body, session_id)
-        message_id = new_id("msg", self._clock.wall())
-        if isinstance(fields, NewMessage):
-            created_at = rfc3339(self._clock.wall())
+        wall = self._clock.wall()
+        message_id = new_id("msg", wall)
+        if isinstance(fields, Custom):
+            members = {"data": fields.data}
+        elif isinstance(fields, NewMessage):
             members = {
                 "session_id": fields.session_id,
-                "message": message_of(message_id, fields, created_at),
+                "message": message_of(message_id, fields, rfc3339(wall)),
             }
         else:
             members = to_builtins(fields)
@@ -189,7 +190,7 @@ class Publishing:
             organization_id=self._confinement(actor, target),
             # A session's customers belong to no organization, yet to the session.
             with_unaffiliated=target.type is TargetType.SESSION,
-            exclude_users=frozenset(body.exclude_users),
+            exclude_users=frozenset(body.exclude_users) if body.exclude_users else NO_ONE,
             keep=keep,
             ttl_s=body.ttl_s if body.ttl_s is not UNSET else None,
             sender=_sender(body) or actor.claims.sub,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from wsserver.brokers.base import Publication
@@ -200,7 +200,7 @@ class Receipts:
             self._recorder = self._tasks.spawn(self._record_written(), name="receipts")
 
     def written_to_many(
-        self, publication: Publication, connections: Iterable[ConnectionInfo]
+        self, publication: Publication, connections: Collection[ConnectionInfo]
     ) -> None:
         """A kept message for many was written: plain clients have it now, as far as one can tell.
 
@@ -208,6 +208,8 @@ class Receipts:
         a row for each client and message. A user who also has a client that acknowledges is left
         to that one. For many users nothing is told at all.
         """
+        if not connections:
+            return
         if not self._statuses.reaches(publication.sender) and not self._events.is_heard:
             return  # on the path of every kept message: nobody wants to know
         users: set[str] = set()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from wsserver.brokers.base import Broker, Publication, Receipt
+from wsserver.brokers.base import NOBODY, Broker, Publication, Receipt
 from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
@@ -101,7 +101,7 @@ class Router:
     def keep(self, messages: Sequence[Message]) -> Outcomes:
         """Store messages together, then send them; they are in line when this returns.
 
-        The future has one outcome each, or raises as ``send`` does.
+        What comes of it has one outcome each, or it raises as ``send`` does.
         """
         return self._streams.append([self._draft(message) for message in messages])
 
@@ -142,13 +142,13 @@ class Router:
         receipt = self._deliver_to(publication, connections)
         self.inboxes.delivered(publication, connections)
         others = len(selected) - len(connections)
-        return receipt + Receipt(others, others)
+        return receipt + Receipt(others, others) if others else receipt
 
     def _deliver_to(
         self, publication: Publication, connections: Iterable[ConnectionInfo]
     ) -> Receipt:
         transports = list(map(_websocket, connections))
-        receipt = self._write(transports, publication.payload) if transports else Receipt()
+        receipt = self._write(transports, publication.payload) if transports else NOBODY
         if publication.message_id:
             self._traces.delivered(publication)
             if receipt.sent < len(transports):
@@ -209,7 +209,7 @@ class Router:
         return selected
 
     def _draft(self, message: Message) -> Draft:
-        return draft_of(message, self._publication(message), self._clock.wall(), self._retention)
+        return draft_of(message, self._publication(message), self._retention)
 
     def _publication(self, message: Message) -> Publication:
         wall = self._clock.wall()

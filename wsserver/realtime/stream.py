@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
@@ -21,7 +21,7 @@ EXPIRED = "expired"
 TOO_FAR_BEHIND = "too_far_behind"
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """A kept message, ready to be sent again."""
 
     offset: int
@@ -156,15 +156,15 @@ class Stream:
         ``entries``: all messages after the position; ``budget``: bytes that may be sent.
         """
         messages: list[bytes] = []
-        for _, payload, expires_at, has_ttl, audience in entries:
-            if expires_at <= now:
-                if not has_ttl:
+        for entry in entries:
+            if entry.expires_at <= now:
+                if not entry.has_ttl:
                     return self.failed(EXPIRED)
                 continue
-            if audience is not None and not audience.admits(claims):
+            if entry.audience is not None and not entry.audience.admits(claims):
                 continue
-            budget -= len(payload) + 1
+            budget -= len(entry.payload) + 1
             if budget < 0:
                 return self.failed(TOO_FAR_BEHIND)
-            messages.append(payload)
+            messages.append(entry.payload)
         return Recovery(self.epoch, self.head, messages, None)

@@ -18,7 +18,6 @@ from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
 from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
-from wsserver.realtime.audience import EVERYBODY
 from wsserver.realtime.catalogue import LIMIT, Catalogue
 from wsserver.realtime.history import History
 from wsserver.realtime.single_flight import SingleFlight
@@ -70,9 +69,10 @@ class _Filled(NamedTuple):
 class Streams:
     """Stores, orders, publishes and replays what is kept. There is no other way to any of these.
 
-    ``publish`` is the broker's. Messages are stored in groups: what arrives while one transaction
-    runs goes into the next one. After it, each message is published before the next one is, so
-    everybody sees a stream in the order of its offsets, and nobody sees what is not stored.
+    ``publish`` is the broker's, ``cork`` the poller's. Messages are stored in groups: what arrives
+    while one transaction runs goes into the next one. After it, each message is published before
+    the next one is, so everybody sees a stream in the order of its offsets, and nobody sees what is
+    not stored.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Streams:
         tasks: Tasks,
         *,
         replay_limit: int = 1000,
+        cork: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._publish = publish
@@ -90,7 +91,7 @@ class Streams:
         self.replay_limit = replay_limit
         self._memory = StreamMemory(replay_limit, self._outdate)
         self._catalogue = Catalogue()
-        self._queue = AppendQueue(store, self._announce, clock, tasks)
+        self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
@@ -127,12 +128,11 @@ class Streams:
             sender=draft.sender,
             expires_at=draft.expires_at,
         )
-        audience = draft.audience if draft.audience != EVERYBODY else None
         stream = self._memory.peek(place.stream)
         if stream is None or (stream.epoch, stream.head) != (place.epoch, place.offset - 1):
             # What does not go on where memory ends is never taken for the next one.
             stream = self._memory.remember(place.stream, place.epoch, place.offset - 1)
-        entry = Entry(place.offset, payload, draft.expires_at, draft.has_ttl, audience)
+        entry = Entry(place.offset, payload, draft.expires_at, draft.has_ttl, draft.audience)
         self._memory.published(stream, entry)
         self.kept += 1
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -38,7 +39,7 @@ _INSERT = (
     " VALUES "
 )
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ROWS_A_STATEMENT = (100, 10, 1)
+_STATEMENTS = [(size, _INSERT + ", ".join([_ROW] * size)) for size in (100, 10, 1)]
 """Each execution gives the interpreter's lock away and waits for it again, for as long as the busy
 event loop holds it: so a statement stores as many rows as there are. Of few lengths, as each is
 prepared once and kept."""
@@ -46,6 +47,8 @@ _INSERT_DEDUP = (
     'INSERT OR REPLACE INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
+
+_KEY = itemgetter(0)
 
 
 class Outcome(NamedTuple):
@@ -161,6 +164,8 @@ def _insert(
         )
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
+    # Neighbours in the b-tree one after the other: half the time of jumping between streams.
+    rows.sort(key=_KEY)
     _insert_rows(db, rows)
     if keys:
         db.conn.executemany(_INSERT_DEDUP, keys)
@@ -169,8 +174,7 @@ def _insert(
 
 def _insert_rows(db: sqlite_utils.Database, rows: Sequence[tuple[Any, ...]]) -> None:
     done = 0
-    for size in _ROWS_A_STATEMENT:
-        statement = _INSERT + ", ".join([_ROW] * size)
+    for size, statement in _STATEMENTS:
         while len(rows) - done >= size:
             db.conn.execute(statement, list(chain.from_iterable(rows[done : done + size])))
             done += size
