@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from itertools import islice
 
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims
 from wsserver.realtime.hub import Hub
 from wsserver.storage.known_users import KnownUser, KnownUserStore
 
-NOTED_LIMIT = 100_000
-"""Users of whom it is remembered that they need not be noted again."""
+NOTED = 1 << 14
+"""Places for what need not be noted again: 128 KiB, however many come and go. Who finds his taken
+by somebody else is stored once more within the hour, which costs less than more memory would."""
 AGAIN_S = 3600.0
 WAITING_LIMIT = 100_000
+STORED_AT_ONCE = 250
 
 
 class Directory:
@@ -26,21 +30,21 @@ class Directory:
         self._store = store
         self._hub = hub
         self._clock = clock
-        self._noted: set[int] = set()
-        """Hashes of what was noted since ``_noted_from``: a connection costs little memory."""
+        self._noted = array("q", bytes(8 * NOTED))
+        """What was noted since ``_noted_from``: the hash of each, at the place that it names."""
         self._noted_from = clock.wall()
         self._waiting: dict[str, KnownUser] = {}
 
     def note(self, claims: Claims) -> None:
         """A user has connected, or has a newer token."""
         now = self._clock.wall()
-        if not 0 <= now - self._noted_from < AGAIN_S or len(self._noted) >= NOTED_LIMIT:
-            self._noted.clear()
+        if not 0 <= now - self._noted_from < AGAIN_S:
+            self._noted = array("q", bytes(8 * NOTED))
             self._noted_from = now
         noted = hash((claims.sub, claims.organization_id, claims.role))
-        if noted in self._noted:
+        if self._noted[noted % NOTED] == noted:
             return
-        self._noted.add(noted)
+        self._noted[noted % NOTED] = noted
         if len(self._waiting) < WAITING_LIMIT:
             self._waiting[claims.sub] = KnownUser(
                 claims.sub, claims.organization_id, claims.role, now
@@ -51,8 +55,10 @@ class Directory:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
+        each = iter(waiting.values())
         try:
-            await self._store.note(list(waiting.values()))
+            while some := list(islice(each, STORED_AT_ONCE)):
+                await self._store.note(some)
         except BaseException:
             self._waiting = {**waiting, **self._waiting}
             raise

@@ -1,0 +1,80 @@
+"""Who has been here is noted once an hour, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.conftest import FakeClock
+from wsserver.errors import StorageFull
+from wsserver.identity.claims import Claims
+from wsserver.notifications.directory import AGAIN_S, NOTED, STORED_AT_ONCE, Directory
+from wsserver.storage.known_users import KnownUser
+
+
+class Store:
+    """Writes down what it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.fails_at: int | None = None
+
+    async def note(self, users: Sequence[KnownUser]) -> None:
+        if len(self.batches) == self.fails_at:
+            raise StorageFull("full")
+        self.batches.append([user.user_id for user in users])
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def directory(store: Store, clock: FakeClock) -> Directory:
+    return Directory(store, (), clock)  # type: ignore[arg-type]
+
+
+def claims(sub: str, **fields: str) -> Claims:
+    return Claims(sub=sub, exp=1e12, **{"role": "user", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.gen_test
+async def test_a_user_is_stored_once_an_hour_or_when_something_has_changed(
+    directory: Directory, store: Store, clock: FakeClock
+) -> None:
+    for moment in (claims("u1"), claims("u1"), claims("u1", role="manager"), None, claims("u1")):
+        if moment is None:
+            clock.advance(AGAIN_S)
+        else:
+            directory.note(moment)
+        await directory.flush()
+    assert store.batches == [["u1"]] * 3
+
+
+@pytest.mark.gen_test
+async def test_nobody_is_left_out_however_many_there_are(
+    directory: Directory, store: Store
+) -> None:
+    everybody = [f"u{number}" for number in range(2 * NOTED)]
+    for user_id in everybody:
+        directory.note(claims(user_id))
+    await directory.flush()
+    assert [user_id for batch in store.batches for user_id in batch] == everybody
+    assert max(map(len, store.batches)) == STORED_AT_ONCE
+
+
+@pytest.mark.gen_test
+async def test_what_could_not_be_stored_waits_for_the_next_time(
+    directory: Directory, store: Store
+) -> None:
+    for number in range(STORED_AT_ONCE + 1):
+        directory.note(claims(f"u{number}"))
+    store.fails_at = 1
+    with pytest.raises(StorageFull):
+        await directory.flush()
+    store.fails_at = None
+    await directory.flush()
+    stored = {user_id for batch in store.batches for user_id in batch}
+    assert stored == {f"u{n}" for n in range(STORED_AT_ONCE + 1)}
