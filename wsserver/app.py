@@ -43,6 +43,7 @@ from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
+from wsserver.realtime.owners import SessionOwners
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
@@ -227,14 +228,17 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     webhooks.listen(manager.events)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    inspection = Inspection(manager, permissions, streams)
-    publishing = Publishing(hub, router, permissions, members, audit, clock)
+    owners = SessionOwners(hub, streams.organizations)
+    inspection = Inspection(manager, permissions, owners, streams)
+    publishing = Publishing(hub, router, permissions, members, owners, audit, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )
     tracing = Tracing(traces, hub, members, access, permissions, store, receipt_store, clock)
     chat = ChatCommands(manager, router, verifier, clock)
-    looking_back = StreamCommands(manager.sessions, streams, replay_budget)
+    looking_back = StreamCommands(
+        manager.sessions, streams, replay_budget, settings.max_sessions_per_connection
+    )
     monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
     manager.dispatcher = Dispatcher(
         chat.table() | looking_back.table() | ReceiptCommands(deliveries.receipts).table(),

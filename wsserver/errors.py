@@ -51,6 +51,7 @@ MEANINGS: dict[str, Meaning] = {
     "upgrade_required": Meaning(426, None, False, "Upgrade required"),
     "rate_limited": Meaning(429, None, True, "Rate limited"),
     "connection_limit": Meaning(429, 4504, False, "Connection limit reached"),
+    "session_limit": Meaning(429, None, False, "Session limit reached"),
     "internal_error": Meaning(500, 1011, True, "Internal error"),
     "server_full": Meaning(503, 1013, True, "Server full"),
     "draining": Meaning(503, 1013, True, "Server draining"),
@@ -134,6 +135,15 @@ class SessionBound(WsServerError):
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"this connection is bound to session {session_id}")
+
+
+class SessionLimit(WsServerError):
+    """One session too many for this connection."""
+
+    code = "session_limit"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this connection is in {limit} sessions already; leave one first")
 
 
 class AuthAmbiguous(WsServerError):

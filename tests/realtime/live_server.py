@@ -37,6 +37,7 @@ from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
+from wsserver.realtime.owners import SessionOwners
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
@@ -59,6 +60,10 @@ PATIENCE_S = 3.0
 """How long a client waits for what must come; a test that gets there has failed."""
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+
+SESSION_LIMIT = 8
+"""Sessions that a connection may be in."""
 
 
 class Live:
@@ -132,9 +137,10 @@ class Live:
         manager.arrivals = Arrivals(
             self.streams, self.deliveries.inboxes, self.access, self.revocations.check
         )
-        self.inspection = Inspection(manager, self.permissions, self.streams)
+        owners = SessionOwners(self.hub, self.streams.organizations)
+        self.inspection = Inspection(manager, self.permissions, owners, self.streams)
         self.publishing = Publishing(
-            self.hub, self.router, self.permissions, self.members, self.audit, clock
+            self.hub, self.router, self.permissions, self.members, owners, self.audit, clock
         )
         self.administration = Administration(
             manager,
@@ -159,7 +165,7 @@ class Live:
         )
         self.handlers = (
             ChatCommands(manager, self.router, self.verifier, clock).table()
-            | StreamCommands(manager.sessions, self.streams, budget_bytes).table()
+            | StreamCommands(manager.sessions, self.streams, budget_bytes, SESSION_LIMIT).table()
             | ReceiptCommands(self.deliveries.receipts).table()
         )
         self.monitor_handlers = MonitorCommands(

@@ -254,7 +254,7 @@ def test_a_sessions_connections_are_those_of_the_scope(
 async def test_a_manager_reads_no_history_of_others_whoever_is_there_now(
     live: Live, people: dict[str, Client]
 ) -> None:
-    """Not with a customer in it, not when all have left, not by having written to it."""
+    """Not with a customer in it, not when all have left; and it cannot write its way in."""
     manager = live.actor("manager", organization_id="o1")
     theirs = live.actor("manager", organization_id="o2")
 
@@ -279,11 +279,12 @@ async def test_a_manager_reads_no_history_of_others_whoever_is_there_now(
     with pytest.raises(NotFound):
         await live.inspection.session(manager, "s_other")
     assert (await live.inspection.session(theirs, "s_other"))["offset"] == 1
-    await write(manager, "let me in")
+    with pytest.raises(Forbidden):
+        await write(manager, "let me in")
     with pytest.raises(NotFound):
         await said(manager)
     await write(theirs, "for o2")
     assert await said(theirs) == ["hi", "for o2"]
     await people["mine1"].call("join_session", session_id="s_other")
-    assert await said(manager) == ["hi", "let me in"]
-    assert await said(live.actor()) == ["hi", "let me in", "for o2"]
+    assert await said(manager) == ["hi"]
+    assert await said(live.actor()) == ["hi", "for o2"]

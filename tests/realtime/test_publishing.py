@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from tests.realtime.live_server import Client, Live
 from wsserver.errors import Forbidden, ValidationFailed
@@ -74,10 +75,30 @@ async def test_publishing_needs_its_permission(live: Live, role: str, may: bool)
                 with pytest.raises(Forbidden):
                     await call(each)
         if allowed:
-            live.publishing.explain(each, request)
+            await live.publishing.explain(each, request)
         else:
             with pytest.raises(Forbidden):
-                live.publishing.explain(each, request)
+                await live.publishing.explain(each, request)
+
+
+@pytest.mark.gen_test
+async def test_a_session_stays_its_organizations_while_nobody_is_in_it(live: Live) -> None:
+    to_session = publish("session", "s1", keep=True)
+    for organization_id in ("o1", "o1", "o2"):  # the second one writes to what is its own
+        boss = live.actor("manager", organization_id=organization_id)
+        outcomes = (await live.publishing.batch(boss, BatchRequest([to_builtins(to_session)])))[
+            "results"
+        ]
+        if organization_id == "o1":
+            assert outcomes[0]["status"] == 200
+            assert (await live.publishing.publish(boss, to_session))["message_id"]
+            continue
+        assert (outcomes[0]["status"], outcomes[0]["code"]) == (403, "forbidden")
+        for call in (live.publishing.publish, live.publishing.explain):
+            with pytest.raises(Forbidden, match="outside of your organization"):
+                await call(boss, to_session)
+    entry = (await live.audited())[0]
+    assert (entry.action, entry.target, entry.outcome) == ("publish", "session:s1", "forbidden")
 
 
 CONFINEMENT = [
@@ -124,10 +145,10 @@ async def test_a_manager_reaches_its_organization_alone(
         with pytest.raises(Forbidden, match=r"organization|not yours"):
             await live.publishing.publish(boss, request)
         with pytest.raises(Forbidden):
-            live.publishing.explain(boss, request)
+            await live.publishing.explain(boss, request)
         assert await who_got(people) == ""
         return
-    explained = live.publishing.explain(boss, request)
+    explained = await live.publishing.explain(boss, request)
     assert "other" not in {who["user_id"] for who in explained["recipients"]}
     assert {who["reason"] for who in explained["excluded"]} <= {"offline"}
     answer = await live.publishing.publish(boss, request)
@@ -185,7 +206,7 @@ async def test_each_publish_is_in_the_audit_trail_without_its_body(
             actor, session("s_mixed"), read_request({"type": "y", "data": "secret"}, TargetedBody)
         ),
     ]
-    live.publishing.explain(actor, publish("user", "mine"))
+    await live.publishing.explain(actor, publish("user", "mine"))
     second, first = await live.audited()
     for entry, answer, target, type_, matched in (
         (first, answers[0], "user:mine", "x", 1),
@@ -328,7 +349,7 @@ async def test_a_batch_is_judged_one_by_one_in_order(live: Live, people: dict[st
 
 @pytest.mark.gen_test
 async def test_explaining_sends_nothing(live: Live, people: dict[str, Client]) -> None:
-    explained = live.publishing.explain(
+    explained = await live.publishing.explain(
         live.actor(), publish("broadcast", exclude_users=["other"], data=1)
     )
     assert explained["matched"] == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.realtime.fake_store import Gate
-from tests.realtime.live_server import Client, Live, MakeLive, settle
+from tests.realtime.live_server import SESSION_LIMIT, Client, Live, MakeLive, settle
 from wsserver.errors import Forbidden, StorageUnavailable
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime.message import Message
@@ -383,6 +383,25 @@ async def look(client: Client, **members: Any) -> tuple[list[int], bool]:
     assert answer["session_id"] == "s1"
     assert answer["epoch"].startswith("epoch_")
     return offsets(answer["messages"]), answer["has_more"]
+
+
+@pytest.mark.gen_test
+async def test_a_connection_is_in_so_many_sessions_and_no_more(live: Live) -> None:
+    client = await live.connect("reader", sessions="*")
+    for number in range(SESSION_LIMIT):
+        joined = await client.call("join_session", session_id=f"s{number}")
+    refused = await client.call("join_session", session_id="one_more")
+    assert refused["error"]["code"] == "session_limit"
+    streams = {f"session:s{number}": since(joined) for number in range(1, SESSION_LIMIT + 1)}
+    refused = await client.call("resume", streams=streams)
+    assert refused["error"]["code"] == "session_limit"
+    assert "one_more" not in live.hub.session_connections
+    again = await client.call("join_session", session_id="s0")
+    assert again["type"] == "session_joined"
+    await client.call("leave_session", session_id="s0")
+    resumed = await client.call("resume", streams=streams)
+    assert len(resumed["streams"]) == SESSION_LIMIT
+    assert client.info.sessions.keys() == {name.removeprefix("session:") for name in streams}
 
 
 @pytest.mark.gen_test

@@ -13,6 +13,7 @@ from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import SESSION
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.owners import SessionOwners
 from wsserver.realtime.paging import Window, page
 from wsserver.realtime.streams import Streams
 
@@ -21,9 +22,14 @@ class Inspection:
     """Reads of the REST API; each checks its permission and shows only the actor's scope."""
 
     def __init__(
-        self, manager: WebSocketManager, permissions: Permissions, streams: Streams
+        self,
+        manager: WebSocketManager,
+        permissions: Permissions,
+        owners: SessionOwners,
+        streams: Streams,
     ) -> None:
         self._manager = manager
+        self._owners = owners
         self._streams = streams
         self._hub: Hub = manager.hub
         self._permissions = permissions
@@ -114,11 +120,9 @@ class Inspection:
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used, or is of others."""
         scope = self._scope(actor, "connections:read")
-        is_there = scope.has_session(session_id)
-        if not (is_there and await self._manager.sessions.is_known(session_id)):
+        is_foreign = await self._owners.is_foreign(scope, session_id)
+        if is_foreign or not await self._manager.sessions.is_known(session_id):
             raise NotFound("session", session_id)
-        if not self._hub.of_session(session_id):
-            await self._require_own_writers(scope, session_id)
         return await self._manager.sessions.view(session_id, scope)
 
     def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
@@ -136,26 +140,14 @@ class Inspection:
         Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
         """
         scope = self._scope(actor, "messages:read")
-        name = SESSION + session_id
-        if not scope.has_session(session_id):
+        if await self._owners.is_foreign(scope, session_id):
             raise NotFound("session", session_id)
-        claims = None
-        if scope.organization_id is not None:
-            claims = actor.claims  # others may have written for their own organization alone
-            if not any(map(scope.sees, self._hub.of_session(session_id))):
-                await self._require_own_writers(scope, session_id)
-        page_ = await self._streams.history(name, claims, before=before, after=after, limit=limit)
+        # Others may have written for their own organization alone.
+        claims = actor.claims if scope.organization_id is not None else None
+        page_ = await self._streams.history(
+            SESSION + session_id, claims, before=before, after=after, limit=limit
+        )
         return {"session_id": session_id, **page_.answer()}
-
-    async def _require_own_writers(self, scope: Scope, session_id: str) -> None:
-        """Raise ``NotFound`` where only others have written.
-
-        For a session in which nobody is to tell whose it is; nothing is known of an empty one.
-        """
-        if scope.organization_id is not None:
-            owners = await self._streams.organizations(SESSION + session_id)
-            if owners and scope.organization_id not in owners:
-                raise NotFound("session", session_id)
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)

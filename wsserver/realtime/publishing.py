@@ -10,7 +10,7 @@ from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
-from wsserver.identity.permissions import Permissions
+from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import LIVE_TYPES, Custom, NewMessage, message_of, publishable_fields
 from wsserver.protocol.requests import (
@@ -29,6 +29,7 @@ from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import is_kept_by_default, stream_of
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message, Sent
+from wsserver.realtime.owners import SessionOwners
 from wsserver.realtime.router import Router
 
 PUBLISH = "messages:publish"
@@ -45,6 +46,7 @@ class Publishing:
         router: Router,
         permissions: Permissions,
         members: Members,
+        owners: SessionOwners,
         audit: Audit,
         clock: Clock,
     ) -> None:
@@ -52,6 +54,7 @@ class Publishing:
         self._router = router
         self._permissions = permissions
         self._members = members
+        self._owners = owners
         self._trail = Trail(audit, clock)
         self._clock = clock
 
@@ -74,10 +77,15 @@ class Publishing:
 
     async def publish_to(self, actor: Actor, target: Target, body: Body) -> dict[str, Any]:
         """Send to a target named in the path; returns the counts."""
+        with self._trail.denials(actor, "publish", str(target)):
+            await self._require_own_session(actor, target)
         return await self.submit(actor, target, body)
 
     def submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
-        """Begin to send: what is to be kept is in line when this returns, and gives a promise."""
+        """Begin to send: what is to be kept is in line when this returns, and gives a promise.
+
+        For those who see every organization: whose a session is, this does not look up.
+        """
         with self._trail.denials(actor, "publish", str(target)):
             message = self._message(actor, body, target)
         if message.keep:
@@ -101,6 +109,8 @@ class Publishing:
         with self._trail.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
         read = [self._read(actor, index, raw) for index, raw in enumerate(request.messages)]
+        if actor.claims.role not in UNCONFINED_ROLES:
+            read = [await self._own(actor, message) for message in read]
         outcomes: list[Sent | WsServerError] = []
         for kind, group in groupby(read, _handling):
             if kind is _REFUSED:
@@ -123,7 +133,7 @@ class Publishing:
             )
         return {"results": results}
 
-    def explain(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
+    async def explain(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
         """Who would get a message and who not, and why; sends nothing.
 
         A role confined to an organization learns nothing of the others: their connections are
@@ -131,6 +141,7 @@ class Publishing:
         """
         target = target_of(request.target)
         message = self._message(actor, request, target)
+        await self._require_own_session(actor, target)
         scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
         return explain(message, self._hub, self._members, scope)
 
@@ -144,6 +155,15 @@ class Publishing:
         if message.dedup is not None:
             scope, key = message.dedup
             message.dedup = scope, f"{key}#{index}"
+        return message
+
+    async def _own(self, actor: Actor, message: Message | WsServerError) -> Message | WsServerError:
+        """The same message, or why it may not be sent to its session."""
+        if isinstance(message, Message):
+            try:
+                await self._require_own_session(actor, message.target)
+            except WsServerError as error:
+                return error
         return message
 
     async def _send_all(
@@ -216,6 +236,13 @@ class Publishing:
                 if connection is not None and not scope.sees(connection):
                     raise Forbidden(f"connection {target.id} is outside of your organization")
         return mine
+
+    async def _require_own_session(self, actor: Actor, target: Target) -> None:
+        """Raise ``Forbidden`` for a session of others, also while nobody is in it."""
+        mine = self._permissions.confined_to(actor.claims)
+        if mine is not None and target.type is TargetType.SESSION:
+            if await self._owners.is_foreign(Scope(self._hub, mine), target.id):
+                raise Forbidden(f"session {target.id} is outside of your organization")
 
     def _require_organization(self, actor: Actor, organization_id: str) -> None:
         if self._permissions.confined_to(actor.claims) not in (None, organization_id):

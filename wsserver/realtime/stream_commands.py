@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from msgspec import UNSET
 
-from wsserver.errors import Forbidden, SessionBound
+from wsserver.errors import Forbidden, SessionBound, SessionLimit
 from wsserver.protocol import commands
 from wsserver.protocol.types import Position
 from wsserver.realtime.connection import ConnectionInfo
@@ -24,13 +24,17 @@ class StreamCommands:
     """The handlers of ``join_session``, ``resume`` and ``history``.
 
     Each asks for access anew: who has lost it since may neither listen nor look back.
-    ``replay_budget``: bytes that may be sent to one connection at once.
+    ``replay_budget``: bytes that may be sent to one connection at once; ``session_limit``: sessions
+    that it may be in.
     """
 
-    def __init__(self, sessions: Sessions, streams: Streams, replay_budget: int) -> None:
+    def __init__(
+        self, sessions: Sessions, streams: Streams, replay_budget: int, session_limit: int
+    ) -> None:
         self._sessions = sessions
         self._streams = streams
         self._replay_budget = replay_budget
+        self._session_limit = session_limit
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
@@ -46,6 +50,7 @@ class StreamCommands:
         """Join a session; joining again gives the same answer, from where the stream is then."""
         session_id = command.session_id
         self._require_access(connection, session_id)
+        self._require_room(connection, session_id)
         since = command.since if command.since is not UNSET else None
         recovery = self._streams.recover_now(
             SESSION + session_id, since, connection.claims, self._budget(connection)
@@ -63,6 +68,7 @@ class StreamCommands:
         )
         _require_alive(connection)
         self._require_access(connection, session_id)  # it may have been taken away meanwhile
+        self._require_room(connection, session_id)
         return self._joined(connection, session_id, since, recoveries[name])
 
     def _joined(
@@ -88,10 +94,12 @@ class StreamCommands:
         }
         if not readable:
             raise Forbidden("no access to any of these streams")
+        self._require_room(connection, *_session_ids(readable))
         recoveries = await self._streams.recover(
             readable, connection.claims, self._budget(connection)
         )
         _require_alive(connection)
+        self._require_room(connection, *_session_ids(readable))
         answers: dict[str, Any] = {}
         for name in command.streams:
             # Asked again: access may have been taken away meanwhile.
@@ -135,8 +143,19 @@ class StreamCommands:
             raise SessionBound(str(connection.session_id))
         self._sessions.access.require(connection.claims, session_id)
 
+    def _require_room(self, connection: ConnectionInfo, *session_ids: str) -> None:
+        joined = connection.sessions or {}
+        if len(joined) + len(session_ids) <= self._session_limit:
+            return
+        if len({*joined, *session_ids}) > self._session_limit:
+            raise SessionLimit(self._session_limit)
+
     def _budget(self, connection: ConnectionInfo) -> int:
         return self._replay_budget - connection.websocket.queued_bytes
+
+
+def _session_ids(streams: Iterable[str]) -> list[str]:
+    return [name.removeprefix(SESSION) for name in streams if name.startswith(SESSION)]
 
 
 def _require_alive(connection: ConnectionInfo) -> None:

@@ -43,4 +43,4 @@ async def trace(context: WebContext, call: Call) -> dict[str, Any]:
 
 async def explain(context: WebContext, call: Call) -> dict[str, Any]:
     """Say who would get a message."""
-    return context.publishing.explain(call.who, call.body)
+    return await context.publishing.explain(call.who, call.body)
