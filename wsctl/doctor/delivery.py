@@ -20,7 +20,7 @@ from wsctl.doctor.talk import Talk, end_of
 
 TYPE = "doctor.probe"
 KEPT_S = 30
-_JOIN, _ACK, _LEAVE = 11, 12, 13
+_JOIN, _ACK = 11, 12
 
 
 def deliver(
@@ -38,10 +38,7 @@ def deliver(
         body: dict[str, Any] = {"target": target, "type": TYPE, "data": {"probe": session_id}}
         if is_kept:
             body |= {"keep": True, "ttl_s": KEPT_S}
-        found = _exchange(asker, talk, token, body, session_id, trace)
-        if is_kept:
-            talk.ask(type="leave_session", session_id=session_id, ref=_LEAVE)
-        return found
+        return _exchange(asker, talk, token, body, session_id, trace)
     except ConnectionClosed as closed:
         return Missing(f"the WebSocket was {end_of(closed)[1]}")
     except TimeoutError:
@@ -57,26 +54,31 @@ def _exchange(
     asker: Asker, talk: Talk, token: str, body: Document, probe: str, trace: bool
 ) -> Maybe[Delivery]:
     began = time.monotonic()
-    answering = Later(lambda: asker.ask("POST", "/messages", token=token, body=body))
-    push: dict[str, Any] = {}
-    while push.get("data") != {"probe": probe}:
-        try:
-            push = talk.wait_for(type=TYPE)
-        except TimeoutError:
-            break
-    else:
-        received_s = time.monotonic() - began
-    answer = answering.result()
+    receiving = Later(lambda: _receive(talk, probe, began))
+    answer = asker.ask("POST", "/messages", token=token, body=body)
     if isinstance(answer, Missing):
         return Missing(f"refused: {answer.why}")
     if answer.status != 200:
         return Missing(f"refused: {answer.code or answer.status}")
+    received = receiving.result()
     is_kept = "keep" in body
-    if not push:
+    if received is None:
         return Delivery(is_kept, answer.seconds, None)
+    push, received_s = received
     acknowledged_s = _acknowledge(talk, push, began)
     state = _state(asker, token, push) if trace else None
     return Delivery(is_kept, answer.seconds, received_s, acknowledged_s, state)
+
+
+def _receive(talk: Talk, probe: str, began: float) -> tuple[Document, float] | None:
+    """The message and the seconds that it took; None: it has not come in time."""
+    try:
+        while True:
+            push = talk.wait_for(type=TYPE)
+            if push.get("data") == {"probe": probe}:
+                return push, time.monotonic() - began
+    except TimeoutError:
+        return None
 
 
 def _acknowledge(talk: Talk, push: Document, began: float) -> float | None:

@@ -80,13 +80,11 @@ def greet(host: str, port: int, timeout_s: float) -> Tls:
             certificate = _certificate(secure)
     except ssl.SSLCertVerificationError as error:
         fault = error.verify_message
+        certificate = _distrusted(host, port, timeout_s)
     except OSError as error:
         fault = error.reason if isinstance(error, ssl.SSLError) else reason_of(error)
         fault = (fault or "it failed").replace("_", " ").lower()
-    seconds = time.monotonic() - began
-    if fault:
-        certificate = _distrusted(host, port, timeout_s)
-    return Tls(seconds, version.replace("TLSv", "TLS "), fault, certificate)
+    return Tls(time.monotonic() - began, version.replace("TLSv", "TLS "), fault, certificate)
 
 
 def _distrusted(host: str, port: int, timeout_s: float) -> Certificate | None:

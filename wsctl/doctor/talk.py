@@ -76,20 +76,20 @@ def open_talk(
     Without a token the server closes it at once, which shows as well that it comes through.
     """
     began = time.monotonic()
-    try:
-        connection = _connect(asker, url, token, began + timeout_s)
-    except InvalidStatus as refused:
-        yield _refused(refused, time.monotonic() - began), None
-        return
-    except (OSError, InvalidHandshake, EOFError) as error:
-        fault = reason_of(error) if isinstance(error, OSError) else "no WebSocket was answered"
-        yield Upgrade(time.monotonic() - began, fault=fault), None
-        return
-    took = time.monotonic() - began
-    try:
-        yield Upgrade(took, subprotocol=connection.subprotocol), Talk(connection, timeout_s)
-    finally:
-        connection.close()
+    with contextlib.ExitStack() as stack:
+        talk = None
+        try:
+            connection = stack.enter_context(_connect(asker, url, token, began + timeout_s))
+            # Closed by hand first: left to itself it would report any end as an error.
+            stack.callback(connection.close)
+            upgrade = Upgrade(time.monotonic() - began, subprotocol=connection.subprotocol)
+            talk = Talk(connection, timeout_s)
+        except InvalidStatus as refused:
+            upgrade = _refused(refused, time.monotonic() - began)
+        except (OSError, InvalidHandshake, EOFError) as error:
+            fault = reason_of(error) if isinstance(error, OSError) else "no WebSocket was answered"
+            upgrade = Upgrade(time.monotonic() - began, fault=fault)
+        yield upgrade, talk
 
 
 def _connect(asker: Asker, url: str, token: str | None, deadline: float) -> ClientConnection:
