@@ -27,6 +27,7 @@ COMMANDS = {
     "notifications": "wsctl.commands.notify:notifications",
     "disconnect": "wsctl.commands.disconnect:disconnect",
     "doctor": "wsctl.commands.doctor:doctor",
+    "bench": "wsctl.commands.bench:bench",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",
     "context": "wsctl.commands.context:context",
