@@ -161,14 +161,15 @@ def test_no_server_at_all(run: Run) -> None:
 
 
 def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path, "--dev") as server:
-        with bench(server, "--duration", "1h", "--connections", "1") as process:
-            server.wait_for("path=/ws/chat/session/.* status=101")
-            server.kill(signal.SIGKILL)
-            output, said = process.communicate(timeout=PATIENCE_S)
-    result = result_of(output)
+    with (
+        ServerProcess(tmp_path, "--dev") as server,
+        bench(server, "--duration", "1h", "--connections", "1") as process,
+    ):
+        server.wait_for("path=/ws/chat/session/.* status=101")
+        server.kill(signal.SIGKILL)
+        output, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert [error for error in result["errors"] if error.endswith(": cut")]
+    assert [error for error in result_of(output)["errors"] if error.endswith(": cut")]
     assert "Traceback" not in said
 
 

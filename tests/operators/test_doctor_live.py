@@ -29,6 +29,7 @@ from tests.operators.faulty_proxy import (
 from tests.operators.processes import PATIENCE_S, ServerProcess, environment
 from wsctl.doctor.checks import CHECKS
 
+WSCTL = [sys.executable, "-m", "wsctl"]
 Doctor = Callable[..., "Report"]
 
 
@@ -373,16 +374,7 @@ def test_ctrl_c_ends_a_long_wait_at_once(server: ServerProcess) -> None:
     import signal
 
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "wsctl",
-            "--token",
-            server.token("waiter"),
-            "doctor",
-            "--idle",
-            "1h",
-        ],
+        [*WSCTL, "--token", server.token("waiter"), "doctor", "--idle", "1h"],
         cwd=server.folder,
         env=environment(),
         stdout=subprocess.PIPE,

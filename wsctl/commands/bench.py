@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import secrets
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +14,9 @@ from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
 from wsctl.output import plain
 from wsctl.shape import command
-from wsctl.times import Duration, rfc3339
+from wsctl.times import Duration
 
 if TYPE_CHECKING:
-    from wsctl.bench.bearers import Bearers
-    from wsctl.bench.load import Load
     from wsctl.bench.plan import Limits, Plan
 
 MOST_CONNECTIONS = 1000
@@ -98,7 +94,7 @@ def bench(
     secret_file: Path | None,
     yes: bool,
 ) -> None:
-    """Measure a small load: connections that listen in one session, messages to it.
+    """Measure a small load of messages to one session.
 
     It is a session of its own with a random name; nobody else gets anything. How many connections
     one token allows is the server's to say (max_connections_per_user), less one for publishing;
@@ -109,6 +105,7 @@ def bench(
     """
     from wsctl.bench import bearers as tokens
     from wsctl.bench import plan as plans
+    from wsctl.bench.run import INTERRUPTED, carry_out
 
     limits, whoami = _limits(environment)
     secret = _secret(environment, secret_file)
@@ -131,10 +128,10 @@ def bench(
         environment.output.note(
             f"{plain(count)} connections{told}; {plain(many)} messages, {per_s:g} a second"
         )
-    result, is_interrupted = _run(environment, session_id, plan, bearers)
+    result = carry_out(environment.output, environment.target.url, session_id, plan, bearers)
     _show(environment, result)
-    if is_interrupted:
-        raise click.Abort
+    if result["stopped"] == INTERRUPTED:
+        ctx.exit(ExitStatus.INTERRUPTED)
     ctx.exit(ExitStatus.DONE if is_well(result) else ExitStatus.FAILED)
 
 
@@ -208,41 +205,6 @@ def _agree(plan: Plan, limits: Limits, yes: bool) -> None:
         click.echo(each, err=True)
     if not click.confirm("Do it all the same?", err=True):
         raise Failed("nothing was done")
-
-
-def _run(
-    environment: Environment, session_id: str, plan: Plan, bearers: Bearers
-) -> tuple[dict[str, Any], bool]:
-    """The result so far, and whether Ctrl-C has ended it."""
-    from wsctl.bench.load import Load
-    from wsctl.bench.report import progress
-
-    at, began, is_interrupted = time.time(), time.monotonic(), False
-    loads: list[Load] = []
-    url = environment.target.url
-
-    async def carry_out() -> None:
-        with progress(environment.output) as step:
-            loads.append(Load(url, session_id, plan, bearers, step))
-            await loads[0].run()
-
-    try:
-        asyncio.run(carry_out())
-    except KeyboardInterrupt:
-        is_interrupted = True
-    if not loads:
-        raise click.Abort
-    stopped = (
-        "interrupted" if is_interrupted else "too many errors" if loads[0].is_stopped else None
-    )
-    return {
-        "url": url,
-        "started_at": rfc3339(at),
-        "took_s": round(time.monotonic() - began, 3),
-        "stopped": stopped,
-        "plan": plan.as_dict(),
-        **loads[0].tally.result(),
-    }, is_interrupted
 
 
 def _show(environment: Environment, result: dict[str, Any]) -> None:

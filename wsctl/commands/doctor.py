@@ -52,7 +52,7 @@ def doctor(
     timeout: float,
     fail_on: str,
 ) -> None:
-    """Examine the server and the way to it; say what to do about what is not well.
+    """Find out what is wrong, and what to do about it.
 
     From the configuration here over name, certificate, proxy, clock, token and WebSocket to the
     server's descriptors, database, broker and channels. One message goes to a session of its own
