@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import resource
 import socket
 import subprocess
@@ -99,7 +100,8 @@ def test_the_table_fits_80_columns_and_says_every_state_in_a_word(
     for name in CHECKS:
         (line,) = [each for each in lines if f" {name} " in each]
         assert line.split()[1] in ("ok", "warning", "failed", "skipped")
-    assert " ok, " in lines[-1]
+    (total,) = [line for line in lines if " ok, " in line]
+    assert lines.index(total) >= len(lines) - 2
 
 
 def test_quiet_says_only_what_is_not_well(server: ServerProcess, ctl: Run, run: Run) -> None:
@@ -177,6 +179,22 @@ def test_a_proxy_that_is_not_trusted(doctor: Doctor, server: ServerProcess) -> N
         report = doctor(url=proxy.url)
     assert report.bad == {"proxy.headers"}
     assert report.exit_code == 0  # --fail-on failed
+
+
+def test_a_proxy_that_changes_the_host(doctor: Doctor, server: ServerProcess) -> None:
+    def rename(head: bytes) -> bytes:
+        return re.sub(rb"(?im)^host:.*\r\n", b"Host: inside.example\r\n", head)
+
+    with FaultyProxy(server.url, rewrite=rename) as proxy:
+        report = doctor(url=proxy.url)
+    assert report.bad == {"token.accepted", "proxy.upgrade"}
+    for name in report.bad:
+        assert "allowed_hosts" in report.says(name)
+
+
+def test_what_is_not_well_is_named_once_more_at_the_end(run: Run) -> None:
+    result = run("--url", "http://127.0.0.1:1", "doctor")
+    assert result.stdout.splitlines()[-1] == "not well: config.token, network.tcp"
 
 
 def test_a_connection_is_kept_over_the_heartbeat(tmp_path: Path, run: Run) -> None:

@@ -164,6 +164,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("token.permissions", {"whoami": whoami(permissions=["stats:read", "messages:publish"])},
      "ok", "2 of 12"),
     ("proxy.upgrade", {"upgrade": UPGRADE_LOST}, "failed", "plain HTTP works and WebSockets do"),
+    ("proxy.upgrade", {"upgrade": Upgrade(0.01, 426)}, "failed", "without Upgrade"),
     ("proxy.upgrade", {"upgrade": Upgrade(0, 401, "token_missing")}, "failed", "without Upgrade"),
     ("proxy.upgrade", {"upgrade": Upgrade(0, 403, "host_forbidden")}, "failed", "allowed_hosts"),
     ("proxy.upgrade", {"upgrade": Upgrade(0, 502)}, "failed", "answers 502"),

@@ -75,6 +75,18 @@ def show(output: Output, facts: Facts, findings: Mapping[str, Finding]) -> None:
     if not output.quiet:
         told = ", ".join(f"{n} {state}" for state, n in counts(findings.values()).items() if n)
         output.line(f"{told} in {ms(facts.took_s)}", bold=True)
+        # Where the list is longer than the screen, what counts may have gone off its top.
+        if bad := _bad(findings):
+            for line in wrapped(f"not well: {', '.join(bad)}", _width(output)):
+                output.line(line)
+
+
+def _bad(findings: Mapping[str, Finding]) -> list[str]:
+    return [n for n, f in findings.items() if f.state in (State.FAILED, State.WARNING)]
+
+
+def _width(output: Output) -> int:
+    return min(_WIDEST, output.width if output.is_terminal else _WIDEST)
 
 
 def _alike(findings: Mapping[str, Finding]) -> list[tuple[list[str], Finding]]:
@@ -89,7 +101,7 @@ def _alike(findings: Mapping[str, Finding]) -> list[tuple[list[str], Finding]]:
 
 
 def _show(output: Output, sign: str, name: str, finding: Finding) -> None:
-    width = min(_WIDEST, output.width if output.is_terminal else _WIDEST)
+    width = _width(output)
     indent = _INDENT if width >= 60 else 4
     style = {"fg": _COLOURS[finding.state]} if _COLOURS[finding.state] else {}
     head = f"{sign} {finding.state.value:<7} "

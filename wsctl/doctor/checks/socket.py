@@ -108,7 +108,8 @@ def delivery(facts: Facts) -> Finding:
         do = "Look with wsctl trace why the acknowledgement does not count."
         return warning(f"{what}; its trace says {found.state}", do, **times)
     if found.received_s > _SLOW_S:
-        return warning(what, "Look at the database's disk and at the event loop's lag.", **times)
+        do = "Look at the database's disk, the event loop's lag, and whether a proxy buffers."
+        return warning(what, do, **times)
     return ok(what, **times)
 
 
