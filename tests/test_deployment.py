@@ -24,7 +24,7 @@ from tests.rst_blocks import block, table
 from wsserver.config import load_settings
 from wsserver.identity import sign_hmac
 from wsserver.process import EXIT_FAILED
-from wsserver.web.server import KEPT_BACK
+from wsserver.web.descriptors import KEPT_BACK
 
 DOCUMENT = "docs/deployment.rst"
 

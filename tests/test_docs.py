@@ -341,6 +341,26 @@ def test_the_close_codes_are_all_there() -> None:
     assert [int(code) for code in CloseCode if str(int(code)) not in text] == []
 
 
+# wsctl doctor and bench
+
+
+def test_the_checks_of_the_doctor_are_all_there() -> None:
+    from wsctl.doctor.checks import CHECKS
+
+    assert [row[0] for row in table("docs/doctor.rst", "checks")] == list(CHECKS)
+
+
+def test_the_doctor_and_the_bench_run_as_shown(newcomer: Newcomer) -> None:
+    for command in block("docs/doctor.rst", "doctor-commands").commands:
+        said = newcomer.run(command)
+    shown = json.loads(block("docs/doctor.rst", "doctor-json").text)
+    real = json.loads(said)
+    (delivery,) = [check for check in real["checks"] if check["id"] == "socket.delivery"]
+    assert is_like(shown, {**real, "checks": [delivery]})
+    for command in block("docs/doctor.rst", "bench-commands").commands:
+        assert newcomer.run(command) != ""
+
+
 # Webhooks
 
 

@@ -26,6 +26,8 @@ COMMANDS = {
     "notify": "wsctl.commands.notify:notify",
     "notifications": "wsctl.commands.notify:notifications",
     "disconnect": "wsctl.commands.disconnect:disconnect",
+    "doctor": "wsctl.commands.doctor:doctor",
+    "bench": "wsctl.commands.bench:bench",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",
     "context": "wsctl.commands.context:context",

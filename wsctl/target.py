@@ -52,6 +52,12 @@ class Target:
     given_token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     dev_secret_file: Path | None = None
+    url_from: str = ""
+    """Where the address was found, in words."""
+    token_from: str = ""
+    """Where the token was found, in words, and never the token itself; empty: nowhere."""
+    is_dev: bool = False
+    """Is it the development server whose files lie here?"""
     _made: tuple[float, str] = field(default=(0.0, ""), repr=False)
 
     def token(self) -> str:
@@ -112,7 +118,7 @@ def resolve(
     if token is not None and token_file is not None:
         raise BadUsage("give --token or --token-file, not both")
     env_url, env_token = environ.get("WSCTL_URL"), environ.get("WSCTL_TOKEN")
-    kept_url = kept_token_file = None
+    kept_url = kept_token_file = name = None
     if context is not None or not (url or env_url):
         contexts = Contexts()
         name = context or contexts.current
@@ -120,20 +126,36 @@ def resolve(
             server = contexts.get(name)
             kept_url, kept_token_file = server.url, server.token_file
     # A context named on the command line is nearer than the environment; the current one is not.
-    chosen = url or (kept_url if context else None) or env_url or kept_url
     dev_url = _dev_server(folder)
-    target = Target(check_url(chosen or dev_url or DEFAULT_URL))
+    url_from, chosen = next(
+        (where, found)
+        for where, found in (
+            ("--url", url),
+            (f"the context {name}", kept_url if context else None),
+            ("WSCTL_URL", env_url),
+            (f"the context {name}, which is in use", kept_url),
+            (f"./{folder}, where a development server left it", dev_url),
+            ("nowhere: it is the usual one", DEFAULT_URL),
+        )
+        if found
+    )
+    target = Target(check_url(chosen), url_from=url_from)
+    target.is_dev = target.url == (dev_url or DEFAULT_URL)
     is_kept = kept_url is not None and check_url(kept_url) == target.url
     if token is not None or token_file is not None:
         target.given_token, target.token_file = token, token_file
+        target.token_from = "--token" if token is not None else f"the file {token_file}"
     elif context and is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
     elif env_token:
-        target.given_token = env_token.strip()
+        target.given_token, target.token_from = env_token.strip(), "WSCTL_TOKEN"
     elif is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
-    elif target.url == (dev_url or DEFAULT_URL):
+    elif target.is_dev:
         _find_dev_token(target, folder)
+    if not target.token_from and (file := target.token_file or target.dev_secret_file):
+        made = "made with the secret in " if target.dev_secret_file else ""
+        target.token_from = f"{made}the file {file}"
     return target
 
 

@@ -56,6 +56,7 @@ from wsserver.service import Parts, Service
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
+from wsserver.storage.diagnosis import Diagnosis
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
@@ -294,6 +295,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,
+        diagnosis=Diagnosis(database),
+        configured_channels={name for name, each in channels.items() if each.is_configured},
         health=service.health,
     )
     return System(

@@ -41,6 +41,8 @@ ROWS: list[tuple[str, str, object, str]] = [
     ("POST", "/messages/batch", {"messages": [TO_NOBODY]}, "admin service manager"),
     ("GET", "/messages/msg_none", None, "admin service manager"),
     ("POST", "/messages/explain", TO_NOBODY, "admin service manager"),
+    ("GET", "/whoami", None, "admin service manager homeless user narrowed"),
+    ("GET", "/diagnostics", None, "admin service manager narrowed"),
     ("POST", "/tokens/revoke", {"jti": "none"}, "admin"),
     ("GET", "/audit", None, "admin"),
     ("POST", "/tickets", {}, "admin service manager homeless user narrowed"),

@@ -11,7 +11,8 @@ import pytest
 from tornado.netutil import bind_sockets
 
 from tests.web.web_server import API, Server, token
-from wsserver.web.server import KEPT_BACK, Listener
+from wsserver.web.descriptors import KEPT_BACK
+from wsserver.web.server import Listener
 
 
 async def second_listener(server: Server, limit: int) -> tuple[Listener, int, list[int]]:

@@ -44,6 +44,8 @@ ALLOWED = {
     f"POST {API}/notifications/{{notification_id}}/cancel": "admin service manager",
     f"GET {API}/users/{{user_id}}/contacts": "admin service manager",
     f"PUT {API}/users/{{user_id}}/contacts": "admin service manager",
+    f"GET {API}/whoami": "admin service manager user",
+    f"GET {API}/diagnostics": "admin service manager",
     f"POST {API}/tokens/revoke": "admin",
     f"GET {API}/audit": "admin",
     f"GET {API}/health": "admin service manager user nobody",
@@ -130,7 +132,14 @@ async def test_permissions_of_a_token_narrow_its_role(server: Server) -> None:
 @pytest.mark.gen_test
 async def test_a_manager_without_an_organization_sees_nothing(server: Server) -> None:
     bearer = token("m", "manager")
-    for path in ("/stats", "/stats/history", "/connections", "/online-users", "/sessions"):
+    for path in (
+        "/stats",
+        "/stats/history",
+        "/diagnostics",
+        "/connections",
+        "/online-users",
+        "/sessions",
+    ):
         assert (await server.get(path, bearer=bearer)).code == "forbidden", path
 
 

@@ -81,6 +81,11 @@ class Permissions:
             claims.permissions is None or permission in claims.permissions
         )
 
+    def of(self, claims: Claims) -> frozenset[str]:
+        """Everything that the bearer may do."""
+        row = self._rows[claims.role]
+        return row if claims.permissions is None else row & claims.permissions
+
     def require(self, claims: Claims, permission: str) -> None:
         """Raise ``Forbidden`` unless the bearer may do this."""
         if not self.allows(claims, permission):

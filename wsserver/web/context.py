@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditLog
+from wsserver.storage.diagnosis import Diagnosis
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
@@ -51,6 +52,9 @@ class WebContext:
     snapshots: Snapshots
     audit: AuditLog
     idempotency: IdempotencyStore
+    diagnosis: Diagnosis
+    configured_channels: Collection[str]
+    """Those by which notifications can go out."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)

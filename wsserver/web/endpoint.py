@@ -13,6 +13,7 @@ from wsserver.realtime.actor import Actor
 
 if TYPE_CHECKING:
     from wsserver.web.context import WebContext
+    from wsserver.web.exchange import Headers
 
 PREFIX: Final = "/api/v1/websocket"
 PUBLIC: Final = "public"
@@ -35,6 +36,9 @@ class Call:
     """The endpoint's query struct."""
     body: Any
     """The endpoint's request struct; None where it takes none."""
+    peer: str
+    """The address of the socket's other end: the client's, or a proxy's."""
+    headers: Headers
 
     @property
     def who(self) -> Actor:

@@ -111,8 +111,9 @@ class Exchange:
         """Read the body, do it, reply; after ``check``."""
         endpoint = self._endpoint
         decoded, body = _read_body(endpoint, raw)
-        call = Call(self._actor, self._asked.parts, self._query, body)
-        keys = self._asked.headers.get_list("Idempotency-Key")
+        asked = self._asked
+        call = Call(self._actor, asked.parts, self._query, body, asked.peer, asked.headers)
+        keys = asked.headers.get_list("Idempotency-Key")
         if keys and endpoint.method == "POST":
             return await self._respond_once(call, keys, decoded)
         reply = await self._perform(call)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import Literal
 
+Proxy = Literal["none", "trusted", "untrusted"]
+"""Whether a request has come through a proxy, and whether its word counts."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
@@ -21,6 +24,12 @@ class Proxies:
         """Is this address one of the trusted proxies'?"""
         address = parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
+
+    def proxy_of(self, peer: str, forwarding: Sequence[str]) -> Proxy:
+        """What stands in front; ``forwarding``: which of ``FORWARDING_HEADERS`` came along."""
+        if not forwarding:
+            return "none"
+        return "trusted" if self.trusts(peer) else "untrusted"
 
     def client_address(self, peer: str, forwarded_for: Sequence[str]) -> str:
         """The client's address: the rightmost one in ``X-Forwarded-For`` that is no proxy of ours.

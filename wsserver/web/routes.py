@@ -9,6 +9,7 @@ from tornado.routing import Rule
 from wsserver.protocol import requests
 from wsserver.web import answers
 from wsserver.web.api import ApiHandler, rule_for
+from wsserver.web.diagnosis_routes import DIAGNOSIS_ENDPOINTS
 from wsserver.web.endpoint import PREFIX, PUBLIC, SIGNED_IN, Endpoint
 from wsserver.web.handlers import (
     audit,
@@ -273,6 +274,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="Messages",
     ),
     *NOTIFICATION_ENDPOINTS,
+    *DIAGNOSIS_ENDPOINTS,
     Endpoint(
         method="POST",
         path=f"{PREFIX}/tickets",

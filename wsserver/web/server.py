@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
-import resource
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +15,7 @@ from tornado.web import Application
 
 from wsserver.config import Settings
 from wsserver.web.context import WebContext
+from wsserver.web.descriptors import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.doorway import Doorway
 from wsserver.web.paths import Paths
 from wsserver.web.plain_http import PlainHttp
@@ -27,13 +26,10 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BUFFER_BYTES = 1024 * 1024
-KEPT_BACK = 64
-"""Descriptors never given to clients: database, logs, and answers to those who are there."""
 ACCEPTS_PER_TURN = 64
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 LOG_INTERVAL_S = 1.0
-UNLIMITED = 2**31
 BODY_GRACE_S = 5.0
 
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -51,12 +47,6 @@ def make_http_server(application: Application, settings: Settings) -> HTTPServer
         idle_connection_timeout=settings.handshake_timeout_s,
         body_timeout=settings.handshake_timeout_s + BODY_GRACE_S,
     )
-
-
-def descriptor_limit() -> int:
-    """How many descriptors this process may have open."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
 class Listener:
@@ -121,7 +111,7 @@ class Listener:
 
     def _accept(self, listening: socket.socket, events: int) -> None:
         ceiling = self._limit() - KEPT_BACK
-        if _lowest_free() >= ceiling:
+        if lowest_free() >= ceiling:
             self._pause("descriptors are running out")
             return
         for _ in range(ACCEPTS_PER_TURN):
@@ -165,13 +155,3 @@ class Listener:
             log.warning("accepting no connections for now: %s", reason)
         self._resume = IOLoop.current().call_later(self._pause_s, self._watch)
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
-
-
-def _lowest_free() -> int:
-    """The number that the next descriptor will get: as many at least are in use."""
-    try:
-        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return UNLIMITED
-    os.close(descriptor)
-    return descriptor

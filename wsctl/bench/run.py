@@ -1,0 +1,43 @@
+"""From a plan to its result, whatever comes in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from wsctl.bench.bearers import Bearers
+from wsctl.bench.load import Load
+from wsctl.bench.plan import Plan
+from wsctl.bench.report import progress
+from wsctl.output import Output
+from wsctl.times import rfc3339
+
+INTERRUPTED = "interrupted"
+TOO_BAD = "too many errors"
+
+
+def carry_out(
+    output: Output, url: str, session_id: str, plan: Plan, bearers: Bearers
+) -> dict[str, Any]:
+    """Do it and say what came of it; ``stopped`` tells why it ended early, else it is None.
+
+    Ctrl-C ends it in order, with the result so far.
+    """
+    at, began, stopped = time.time(), time.monotonic(), None
+    with progress(output) as step:
+        load = Load(url, session_id, plan, bearers, step)
+        try:
+            asyncio.run(load.run())
+        except KeyboardInterrupt:
+            stopped = INTERRUPTED
+    if load.is_stopped:
+        stopped = stopped or TOO_BAD
+    return {
+        "url": url,
+        "started_at": rfc3339(at),
+        "took_s": round(time.monotonic() - began, 3),
+        "stopped": stopped,
+        "plan": plan.as_dict(),
+        **load.tally.result(),
+    }

@@ -1,0 +1,216 @@
+"""``wsctl bench``: how the server does under a small load."""
+
+from __future__ import annotations
+
+import resource
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
+from wsctl.output import plain
+from wsctl.shape import command
+from wsctl.times import Duration
+
+if TYPE_CHECKING:
+    from wsctl.bench.plan import Limits, Plan
+
+MOST_CONNECTIONS = 1000
+
+
+@command(
+    """
+    wsctl bench
+    wsctl bench --connections 200 --rate 10 --duration 30s
+    wsctl bench --messages 100 --size 1000 --keep -o json
+    """
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, MOST_CONNECTIONS),
+    metavar="N",
+    help="How many listen. Default: 10, or as many as the token's user may still open.",
+)
+@click.option(
+    "--messages",
+    type=click.IntRange(min=1),
+    metavar="M",
+    help="How many to publish. Default: as many as --rate and --duration give.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="R",
+    help="Messages a second. Default: 20, or what --messages and --duration give.",
+)
+@click.option(
+    "--duration",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    metavar="AGE",
+    help="How long to publish, at most.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(32, 1_000_000),
+    default=200,
+    show_default=True,
+    metavar="BYTES",
+    help="Data of each message.",
+)
+@click.option("--keep", is_flag=True, help="Have the messages stored first, for 60 seconds.")
+@click.option(
+    "--max-errors",
+    type=click.FloatRange(0, 100),
+    default=5,
+    show_default=True,
+    metavar="PERCENT",
+    help="Stop where more of what is tried fails.",
+)
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="The server's secret (HS256), to make up users with. A development server's is found.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before a load that may be too much.")
+@pass_environment
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    environment: Environment,
+    connections: int | None,
+    messages: int | None,
+    rate: float | None,
+    duration: float,
+    size: int,
+    keep: bool,
+    max_errors: float,
+    secret_file: Path | None,
+    yes: bool,
+) -> None:
+    """Measure a small load of messages to one session.
+
+    It is a session of its own with a random name; nobody else gets anything. How many connections
+    one token allows is the server's to say (max_connections_per_user), less one for publishing;
+    with the secret of the server, users are made up instead. A load that takes more than a tenth
+    of what the server has left is asked about, and refused where there is nobody to ask.
+
+    Exit code 0 when everything was delivered once, 1 when not. Ctrl-C shows the result so far.
+    """
+    from wsctl.bench import bearers as tokens
+    from wsctl.bench import plan as plans
+    from wsctl.bench.run import INTERRUPTED, carry_out
+
+    limits, whoami = _limits(environment)
+    secret = _secret(environment, secret_file)
+    try:
+        count = plans.connections_for(connections, limits, has_users=secret is not None)
+    except ValueError as error:
+        raise Failed(str(error)) from None
+    many, per_s = plans.messages_for(messages, rate, duration)
+    plan = plans.Plan(count, many, per_s, size, keep, max_error_share=max_errors / 100)
+    session_id = f"{tokens.USERS}-{secrets.token_hex(8)}"
+    if secret is None:
+        _require(whoami)
+        bearers = tokens.one_for_all(environment.target.token)
+    else:
+        per_user = limits.per_user or 1
+        bearers = tokens.made_up(secret, session_id, per_user, duration)
+    _agree(plan, limits, yes)
+    if environment.output.is_table:
+        told = "" if secret is not None else f", of {limits.own_free} that the token allows"
+        environment.output.note(
+            f"{plain(count)} connections{told}; {plain(many)} messages, {per_s:g} a second"
+        )
+    result = carry_out(environment.output, environment.target.url, session_id, plan, bearers)
+    _show(environment, result)
+    if result["stopped"] == INTERRUPTED:
+        ctx.exit(ExitStatus.INTERRUPTED)
+    ctx.exit(ExitStatus.DONE if is_well(result) else ExitStatus.FAILED)
+
+
+def is_well(result: dict[str, Any]) -> bool:
+    """Was everything done that was wanted, and everything delivered once?"""
+    deliveries = result["deliveries"]
+    return not (
+        result["stopped"]
+        or result["errors"]
+        or result["messages"]["unanswered"]
+        or deliveries["lost"]
+        or deliveries["duplicated"]
+        or not deliveries["received"]
+    )
+
+
+def _limits(environment: Environment) -> tuple[Limits, dict[str, Any]]:
+    """What the server tells of its limits and of the token."""
+    from wsctl.bench.plan import limits_of
+
+    whoami = environment.client.get("/whoami")
+    try:
+        diagnostics = environment.client.get("/diagnostics")
+    except NotPermitted:
+        diagnostics = None
+    return limits_of(whoami, diagnostics), whoami
+
+
+def _secret(environment: Environment, secret_file: Path | None) -> bytes | None:
+    """What users can be made up with; None: nothing."""
+    from wsctl.target import DEV_FOLDER, DEV_SECRET
+    from wsctl.tokens import read_secret
+
+    if secret_file is not None:
+        return read_secret(secret_file)
+    if environment.target.is_dev and (DEV_FOLDER / DEV_SECRET).is_file():
+        return read_secret(DEV_FOLDER / DEV_SECRET)
+    return None
+
+
+def _require(whoami: dict[str, Any]) -> None:
+    """Exits 4 where the token cannot do what this takes."""
+    held = whoami.get("permissions")
+    missing = [
+        name
+        for name in ("monitor", "messages:publish")
+        if not isinstance(held, list) or name not in held
+    ]
+    if whoami.get("all_sessions") is not True:
+        missing.append('sessions:any (or "sessions": "*")')
+    if missing:
+        raise NotPermitted(f"bench needs more than the token has: {', '.join(missing)}")
+
+
+def _agree(plan: Plan, limits: Limits, yes: bool) -> None:
+    """Ask before what may be too much; where nobody can be asked, it is not done."""
+    from wsctl.bench.plan import impossible, objections
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    own = 2**31 if hard == resource.RLIM_INFINITY else hard
+    if reason := impossible(plan, limits, own):
+        raise BadUsage(reason)
+    found = [] if yes else objections(plan, limits)
+    if not found:
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise Failed(f"{'; '.join(found)} (--yes does it all the same)")
+    for each in found:
+        click.echo(each, err=True)
+    if not click.confirm("Do it all the same?", err=True):
+        raise Failed("nothing was done")
+
+
+def _show(environment: Environment, result: dict[str, Any]) -> None:
+    from wsctl.bench.report import show
+
+    if environment.output.is_table:
+        show(environment.output, result)
+    else:
+        environment.output.record(result)

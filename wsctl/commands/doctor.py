@@ -1,0 +1,92 @@
+"""``wsctl doctor``: find out what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import click
+
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import ExitStatus
+from wsctl.shape import command
+from wsctl.times import Duration, readable
+
+
+@command(
+    """
+    wsctl doctor
+    wsctl --url https://chat.example.com doctor --idle 35s
+    wsctl doctor -q || echo "see to the server"
+    wsctl doctor -o json --fail-on failed
+    """
+)
+@click.option(
+    "--idle",
+    type=Duration(),
+    metavar="AGE",
+    help="Keep a connection silent for so long, to see whether a proxy cuts it. Default: not"
+    " tested. Longer than the heartbeat (30s) tells for sure.",
+)
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="4500ms",
+    show_default=True,
+    metavar="AGE",
+    help="How long to wait for each answer.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["warning", "failed"]),
+    default="warning",
+    show_default=True,
+    help="From which finding on the exit code is not 0.",
+)
+@pass_environment
+@click.pass_context
+def doctor(
+    ctx: click.Context,
+    environment: Environment,
+    idle: float | None,
+    timeout: float,
+    fail_on: str,
+) -> None:
+    """Find out what is wrong, and what to do about it.
+
+    From the configuration here over name, certificate, proxy, clock, token and WebSocket to the
+    server's descriptors, database, broker and channels. One message goes to a session of its own
+    and is acknowledged; it is kept for 30 seconds. What cannot be tested is skipped and says why.
+
+    Exit code 0 when all is well (what was skipped does not count), 1 when not, 3 when no server
+    answers, 4 when the server refuses the token.
+    """
+    from wsctl.doctor import report
+    from wsctl.doctor.checks import judge
+    from wsctl.doctor.gather import Examination
+
+    output = environment.output
+    if idle is not None and output.is_table and sys.stderr.isatty():
+        output.note(f"being silent for {readable(idle)} …")
+    facts = Examination(environment.target, timeout_s=timeout, idle_s=idle).run()
+    findings = judge(facts)
+    if output.format == "json":
+        output.record(report.document(facts, findings))
+    elif output.format == "csv":
+        output.rows(report.COLUMNS, report.rows(findings), empty="")
+    else:
+        report.show(output, facts, findings)
+    states = {name: finding.state.value for name, finding in findings.items()}
+    ctx.exit(exit_status(states, fail_on))
+
+
+def exit_status(states: Mapping[str, str], fail_on: str) -> ExitStatus:
+    """What the shell sees of the states of all checks, by id."""
+    bad = ("failed",) if fail_on == "failed" else ("failed", "warning")
+    if not any(state in bad for state in states.values()):
+        return ExitStatus.DONE
+    if any(states[name] == "failed" for name in ("network.dns", "network.tcp", "network.http")):
+        return ExitStatus.UNREACHABLE
+    if states["token.accepted"] == "failed":
+        return ExitStatus.NOT_PERMITTED
+    return ExitStatus.FAILED

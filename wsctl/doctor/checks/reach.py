@@ -1,0 +1,171 @@
+"""Is the server there, and is it the right one?"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from wsctl.doctor.facts import Certificate, Facts, Missing, Reply, answered
+from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
+from wsctl.doctor.words import ms
+from wsctl.times import readable, rfc3339
+
+DAY_S = 86_400.0
+_SOON_S, _NOW_S = 21 * DAY_S, 7 * DAY_S
+_SLOW_LOOK_UP_S = 1.0
+
+
+def address(facts: Facts) -> Finding:
+    """Which server is asked, and who says so."""
+    found = facts.configuration
+    return ok(f"{found.url}, from {found.url_from}", url=found.url, url_from=found.url_from)
+
+
+def dns(facts: Facts) -> Finding:
+    """Does the host's name lead anywhere?"""
+    host = urlsplit(facts.configuration.url).hostname
+    if isinstance(facts.name, Missing):
+        return failed(
+            f"{host}: {facts.name.why}",
+            "Correct the address (--url, WSCTL_URL or the context), or the name server's entry.",
+        )
+    took = facts.name.seconds
+    what = f"{', '.join(facts.name.addresses)} in {ms(took)}"
+    data = {"addresses": list(facts.name.addresses), "seconds": took}
+    if took > _SLOW_LOOK_UP_S:
+        return warning(what, "Look at this machine's name servers (/etc/resolv.conf).", **data)
+    return ok(what, **data)
+
+
+def tcp(facts: Facts) -> Finding:
+    """Does anybody take connections there?"""
+    if isinstance(facts.doors, Missing):
+        return skipped(facts.doors.why)
+    closed = [door for door in facts.doors if door.fault]
+    data = {"addresses": {door.address: door.fault or "open" for door in facts.doors}}
+    told = "; ".join(f"{door.address}: {door.fault}" for door in closed)
+    if len(closed) == len(facts.doors):
+        return failed(
+            told, "Start the server, or open the port in the firewall between here and it.", **data
+        )
+    if closed:
+        return warning(
+            told,
+            "Clients try this address too and wait for it: let the server listen there (host),"
+            " or take the address out of the name server's entry.",
+            **data,
+        )
+    quickest = min(door.seconds for door in facts.doors)
+    return ok(f"connected in {ms(quickest)}", seconds=quickest, **data)
+
+
+def tls(facts: Facts) -> Finding:
+    """Is the certificate trusted, for this name, and for how much longer?"""
+    if not facts.configuration.url.startswith("https:"):
+        return _without_tls(facts)
+    if isinstance(facts.tls, Missing):
+        return skipped(facts.tls.why)
+    found, certificate = facts.tls, facts.tls.certificate
+    if certificate is None:
+        if not found.fault:
+            return ok(f"{found.version} in {ms(found.seconds)}")
+        return failed(
+            f"no TLS: {found.fault}", "Use http:// if nothing here speaks TLS, else mend the proxy."
+        )
+    left_s = certificate.not_after - facts.checked_at
+    data = {
+        "not_after": rfc3339(certificate.not_after),
+        "days_left": round(left_s / DAY_S, 1),
+        "names": list(certificate.names),
+        "issuer": certificate.issuer,
+    }
+    if found.fault:
+        return _untrusted(facts, found.fault, certificate, data)
+    what = f"{found.version}, trusted, good for {readable(left_s)}, issued by {certificate.issuer}"
+    renew = "Renew the certificate, and see why that has not happened by itself."
+    if left_s < _NOW_S:
+        return failed(what, renew, **data)
+    if left_s < _SOON_S:
+        return warning(what, renew, **data)
+    return ok(what, **data)
+
+
+def _without_tls(facts: Facts) -> Finding:
+    host = urlsplit(facts.configuration.url).hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return ok("not used, and not needed on this machine itself")
+    return warning(
+        "not used: everybody in between can read the token and every message",
+        "Put a proxy with a certificate in front, and use its https:// address.",
+    )
+
+
+def _untrusted(
+    facts: Facts, fault: str, certificate: Certificate, data: dict[str, object]
+) -> Finding:
+    now = facts.checked_at
+    if certificate.not_after < now:
+        what = f"expired {readable(now - certificate.not_after)} ago"
+        do = "Renew the certificate and have the proxy read it (nginx -s reload)."
+    elif certificate.not_before > now:
+        what = f"not valid before {rfc3339(certificate.not_before)}"
+        do = "Set this machine's clock, or wait until the certificate begins."
+    elif certificate.is_self_signed:
+        what = "signed by itself, which nobody trusts"
+        do = "Use a certificate of an authority, or name your own one in SSL_CERT_FILE."
+    elif "hostname" in fault.lower() or "ip address" in fault.lower():
+        what = f"made out to {', '.join(certificate.names) or 'nobody'}, not to this host"
+        do = "Use a name in the certificate as the address, or get one for this name."
+    else:
+        what = f"not trusted ({fault}), issued by {certificate.issuer}"
+        do = "Serve the whole chain (fullchain.pem), or name your authority in SSL_CERT_FILE."
+    return failed(f"the certificate is {what}", do, **data)
+
+
+def http(facts: Facts) -> Finding:
+    """Does it answer, and as a wsserver?"""
+    reply = facts.health
+    if isinstance(reply, Missing):
+        if _is_untested(facts):
+            return skipped(reply.why)
+        return failed(
+            f"it takes connections and does not answer: {reply.why}",
+            "See in its log whether it hangs, is stopped, or has no descriptors left for"
+            " newcomers.",
+        )
+    if not is_wsserver(reply):
+        return _somebody_else(reply)
+    whoami = answered(facts.whoami)
+    version = "" if isinstance(whoami, Missing) else f" {whoami.get('version', '')}"
+    state = str(reply.object["status"])
+    data = {"seconds": reply.seconds, "status": state, "version": version.strip() or None}
+    what = f"wsserver{version} answered in {ms(reply.seconds)}, {state}"
+    if state == "draining":
+        return failed(what, "Wait: it is stopping, and lets nobody in until it is back.", **data)
+    return ok(what, **data)
+
+
+def _is_untested(facts: Facts) -> bool:
+    """Was there no connection that could have been used for it?"""
+    if isinstance(facts.doors, Missing) or all(door.fault for door in facts.doors):
+        return True
+    is_tls = facts.configuration.url.startswith("https:")
+    return is_tls and (isinstance(facts.tls, Missing) or bool(facts.tls.fault))
+
+
+def is_wsserver(reply: Reply) -> bool:
+    """Does an answer to ``/health`` look like ours?"""
+    document = reply.object
+    return isinstance(document.get("status"), str) and isinstance(document.get("checks"), dict)
+
+
+def _somebody_else(reply: Reply) -> Finding:
+    who = reply.headers.get("server", "")
+    what = f"something else answers with {reply.status}" + (f" ({who})" if who else "")
+    if reply.status in (502, 503, 504):
+        do = "Start the server behind this proxy, or correct where the proxy passes requests to."
+    elif reply.code == "host_forbidden":
+        what = "the server is not called by this host's name"
+        do = "Add the name to allowed_hosts, or let the proxy pass Host on."
+    else:
+        do = "Correct the address: below it must be /api/v1/websocket/health of a wsserver."
+    return failed(what, do, status=reply.status)

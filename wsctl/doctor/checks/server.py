@@ -1,0 +1,104 @@
+"""The server's own condition: room and load."""
+
+from __future__ import annotations
+
+from wsctl.doctor.checks.reach import is_wsserver
+from wsctl.doctor.facts import Document, Facts, Missing, answered, number
+from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
+
+_NEARLY = 0.9
+_UNLIMITED = 2**31
+_SPARE = 436
+"""With the 64 that are kept back, the 500 above ``max_connections`` of docs/deployment.rst."""
+_NO_ACCESS = "Use a token with stats:read for it."
+
+
+def connections(facts: Facts) -> Finding:
+    """Is there room for more clients?"""
+    found = of_health(facts, "connections")
+    if isinstance(found, Missing):
+        return skipped(found.why)
+    opened, limit = number(found, "open") or 0, number(found, "limit") or 0
+    what = f"{opened:,.0f} of {limit:,.0f}"
+    data = {"open": int(opened), "limit": int(limit)}
+    do = "Raise max_connections and the descriptor limit, or add a node."
+    if found.get("ok") is not True:
+        return failed(f"full: {what}", do, **data)
+    return warning(what, do, **data) if opened >= _NEARLY * limit else ok(what, **data)
+
+
+def descriptors(facts: Facts) -> Finding:
+    """Would the process get as many descriptors as it lets clients in?"""
+    told = answered(facts.diagnostics)
+    if isinstance(told, Missing):
+        return skipped(told.why, hint(facts))
+    opened, limit, kept_back = (
+        number(told, "descriptors", name) for name in ("open", "limit", "kept_back")
+    )
+    most = number(told, "max_connections")
+    if opened is None or limit is None or most is None:
+        return skipped("the server has not told them")
+    kept_back = kept_back or 0
+    data = {"open": int(opened), "limit": int(limit), "max_connections": int(most)}
+    if limit >= _UNLIMITED:
+        return ok(f"{opened:,.0f} open, without a limit", **data)
+    wanted = most + kept_back + _SPARE
+    what = f"{opened:,.0f} of {limit:,.0f} open"
+    raise_it = f"Raise the hard limit to {wanted:,.0f} (systemd: LimitNOFILE={wanted:.0f})"
+    if opened >= limit - kept_back:
+        return failed(f"{what}: newcomers wait in the kernel's queue", f"{raise_it}.", **data)
+    if limit < most + kept_back:
+        reach = max(0.0, limit - kept_back)
+        return warning(
+            f"{what}: enough for about {reach:,.0f} connections, max_connections is {most:,.0f}",
+            f"{raise_it}, or lower max_connections.",
+            **data,
+        )
+    if opened >= _NEARLY * (limit - kept_back):
+        return warning(what, f"{raise_it}.", **data)
+    return ok(f"{what}, enough for max_connections ({most:,.0f})", **data)
+
+
+def loop(facts: Facts) -> Finding:
+    """Does the event loop keep up?"""
+    found = of_health(facts, "loop")
+    if isinstance(found, Missing):
+        return skipped(found.why)
+    lag = number(found, "lag_ms") or 0.0
+    if found.get("ok") is not True:
+        do = "See what keeps the processor busy: plugins, many joins at once, another process."
+        return failed(f"the event loop lags by {lag:,.1f} ms", do, lag_ms=lag)
+    return ok(f"the event loop lags by {lag:,.1f} ms", lag_ms=lag)
+
+
+def errors(facts: Facts) -> Finding:
+    """Is the error-rate alert raised?"""
+    found = of_health(facts, "errors")
+    if isinstance(found, Missing):
+        return skipped(found.why)
+    threshold, window = number(found, "threshold") or 0.0, number(found, "window_s") or 0.0
+    limit = f"{threshold:.1%} of what was done in the last {window:.0f} s"
+    data = {"threshold": threshold, "window_s": window}
+    if found.get("ok") is not True:
+        do = "See which ones with: wsctl monitor --events 'event', and the server's log."
+        return failed(f"more than {limit} went wrong", do, **data)
+    return ok(f"less than {limit} went wrong", **data)
+
+
+NOT_TOLD = "the server has not told of it"
+
+
+def of_health(facts: Facts, name: str) -> Document | Missing:
+    """One check of ``/health``."""
+    if isinstance(facts.health, Missing):
+        return facts.health
+    if not is_wsserver(facts.health):
+        return Missing("what answers is no wsserver")
+    found = facts.health.object["checks"].get(name)
+    return found if isinstance(found, dict) else Missing(NOT_TOLD)
+
+
+def hint(facts: Facts) -> str:
+    """What would have helped to know it."""
+    reply = facts.diagnostics
+    return _NO_ACCESS if not isinstance(reply, Missing) and reply.status == 403 else ""

@@ -1,0 +1,159 @@
+"""What the server stores and passes on: database, broker, channels, webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsctl.doctor.checks.server import NOT_TOLD, hint, of_health
+from wsctl.doctor.facts import Document, Facts, Missing, answered, member, number
+from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
+from wsctl.doctor.words import plural, size
+from wsctl.times import age, epoch
+
+_LITTLE_BYTES, _NO_BYTES = 1024**3, 64 * 1024**2
+_LATE_S = 600.0
+_CHANNEL_SETTINGS = {
+    "email": "smtp_url and mail_from",
+    "sms": "sms_url or apprise_urls",
+    "push": "vapid_private_key and vapid_subject",
+}
+
+
+def database(facts: Facts) -> Finding:
+    """Can the server store and read?"""
+    found = of_health(facts, "database")
+    if isinstance(found, Missing):
+        return skipped(found.why)
+    queued, lost = number(found, "queued") or 0, number(found, "lost_writes") or 0
+    bytes_, commit_ms = number(found, "file_bytes") or 0, number(found, "last_commit_ms")
+    data = {
+        "file_bytes": int(bytes_),
+        "queued": int(queued),
+        "lost_writes": int(lost),
+        "last_commit_ms": commit_ms,
+    }
+    if found.get("ok") is not True:
+        return failed(
+            f"it does not work: {found.get('last_error') or 'too many writes wait for it'}",
+            "Look at its disk; docs/database.rst tells what to do for each fault.",
+            **data,
+        )
+    what = f"{size(bytes_)}, {plural(queued, 'write')} waiting"
+    if commit_ms is not None:
+        what += f", the last commit took {commit_ms:.1f} ms"
+    if lost:
+        return warning(
+            f"{what}; {plural(lost, 'write')} lost since the start",
+            "Look into the server's log for the reason, and at the disk.",
+            **data,
+        )
+    return ok(what, **data)
+
+
+def disk(facts: Facts) -> Finding:
+    """Is there room for the database to grow?"""
+    told = answered(facts.diagnostics)
+    if isinstance(told, Missing):
+        return skipped(told.why, hint(facts))
+    free, total = (number(told, "database", name) for name in ("free_bytes", "total_bytes"))
+    if free is None or total is None:
+        return skipped("the server cannot tell while its database cannot be read")
+    what = f"{size(free)} of {size(total)} free"
+    data = {"free_bytes": int(free), "total_bytes": int(total)}
+    do = "Free some space, or shorten the retention of snapshots, streams and notifications."
+    if free < _NO_BYTES:
+        return failed(what, do, **data)
+    if free < _LITTLE_BYTES or free < 2 * (number(told, "database", "file_bytes") or 0):
+        return warning(what, do, **data)
+    return ok(what, **data)
+
+
+def streams(facts: Facts) -> Finding:
+    """How much is kept, and is it let go of in time?"""
+    told = answered(facts.diagnostics)
+    if isinstance(told, Missing):
+        return skipped(told.why, hint(facts))
+    if not member(told, "streams"):
+        return skipped("the server cannot tell while its database cannot be read")
+    streams_, messages, late = (
+        number(told, "streams", name) or 0 for name in ("streams", "messages", "late")
+    )
+    what = f"{plural(messages, 'message')} in {plural(streams_, 'stream')}"
+    data = {"streams": int(streams_), "messages": int(messages), "late": int(late)}
+    if late:
+        return warning(
+            f"{what}, {late:,.0f} of them past their time for over an hour",
+            "Look into the server's log for the periodic work 'prune'.",
+            **data,
+        )
+    return ok(what, **data)
+
+
+def broker(facts: Facts) -> Finding:
+    """Do the nodes reach each other?"""
+    found = of_health(facts, "broker")
+    if isinstance(found, Missing):
+        return skipped(found.why)
+    kind = str(found.get("kind", "unknown"))
+    nodes = number(found, "nodes") or 0
+    data = {"kind": kind, "nodes": int(nodes)}
+    if found.get("ok") is not True:
+        do = "Look at redis_url and at Redis: messages reach only the clients of their own node."
+        return failed(f"{kind}: it does not work", do, **data)
+    return ok(f"{kind}, {plural(nodes, 'node')}", **data)
+
+
+def webhooks(facts: Facts) -> Finding:
+    """Are events taken off our hands?"""
+    found = of_health(facts, "webhooks")
+    if isinstance(found, Missing):
+        is_none = isinstance(facts.health, Missing) is False and found.why == NOT_TOLD
+        return skipped("not configured" if is_none else found.why)
+    waiting, lost = number(found, "waiting") or 0, number(found, "failed") or 0
+    dropped = number(found, "dropped") or 0
+    what = f"{waiting:,.0f} waiting, {lost:,.0f} given up, {dropped:,.0f} dropped since the start"
+    data = {"waiting": int(waiting), "failed": int(lost), "dropped": int(dropped)}
+    do = "Look at the receiving server; docs/webhooks.rst tells what it has to answer."
+    if found.get("ok") is not True:
+        return failed(what, do, **data)
+    return warning(what, do, **data) if lost or dropped else ok(what, **data)
+
+
+def channel(name: str) -> Callable[[Facts], Finding]:
+    """The check of one channel of notifications."""
+
+    def check(facts: Facts) -> Finding:
+        told = answered(facts.diagnostics)
+        if isinstance(told, Missing):
+            return skipped(told.why, hint(facts))
+        found = member(told, "channels", name)
+        if not found:
+            return skipped("the server cannot tell while its database cannot be read")
+        return _channel(name, found, facts.checked_at)
+
+    check.__doc__ = f"Do notifications go out by {name}?"
+    return check
+
+
+def _channel(name: str, found: Document, now: float) -> Finding:
+    waiting, lost, untried = (
+        number(found, key) or 0 for key in ("waiting", "failed", "not_configured")
+    )
+    data = {"configured": found.get("configured") is True, "waiting": int(waiting)}
+    data |= {"failed": int(lost), "not_configured": int(untried)}
+    settings = _CHANNEL_SETTINGS.get(name, "it")
+    if found.get("configured") is not True:
+        if untried:
+            what = f"not_configured, and {plural(untried, 'delivery')} in 24 h wanted it"
+            what = what.replace("deliverys", "deliveries")
+            return warning(what, f"Set {settings}, or ask for other channels.", **data)
+        return skipped("not_configured", f"Set {settings} if notifications are to go by it.")
+    what = f"{waiting:,.0f} waiting, {lost:,.0f} given up in 24 h"
+    do = "See why with: wsctl notifications list --state failed"
+    if lost:
+        return warning(what, do, **data)
+    since = epoch(found.get("due_since"))
+    if since is not None and now - since > _LATE_S:
+        what += f", due for {age(since, now)}"
+        return warning(what, "See why with: wsctl notifications list --state pending", **data)
+    return ok(what, **data)

@@ -1,0 +1,103 @@
+"""A message to oneself: published, received, acknowledged, and gone again.
+
+It goes to a session of a random name that nobody else is in; where the token may not enter any
+session, to this very connection. In a session it is kept for half a minute, so that storing is
+tested too; then the server's own pruning takes it away.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+
+from wsctl.doctor.facts import Delivery, Document, Maybe, Missing, Reply
+from wsctl.doctor.http import Asker
+from wsctl.doctor.later import Later
+from wsctl.doctor.talk import Talk, end_of
+
+TYPE = "doctor.probe"
+KEPT_S = 30
+_JOIN, _ACK = 11, 12
+
+
+def deliver(
+    asker: Asker, talk: Talk, token: str, connection_id: str, *, any_session: bool, trace: bool
+) -> Maybe[Delivery]:
+    """Publish and wait for it; ``trace``: may the server be asked what became of it?"""
+    session_id = f"wsctl-doctor-{secrets.token_hex(8)}"
+    try:
+        is_kept = any_session and _joined(talk, session_id)
+        target = (
+            {"type": "session", "id": session_id}
+            if is_kept
+            else {"type": "connection", "id": connection_id}
+        )
+        body: dict[str, Any] = {"target": target, "type": TYPE, "data": {"probe": session_id}}
+        if is_kept:
+            body |= {"keep": True, "ttl_s": KEPT_S}
+        return _exchange(asker, talk, token, body, session_id, trace)
+    except ConnectionClosed as closed:
+        return Missing(f"the WebSocket was {end_of(closed)[1]}")
+    except TimeoutError:
+        return Missing("the server did not answer a command in time")
+
+
+def _joined(talk: Talk, session_id: str) -> bool:
+    reply = talk.ask(type="join_session", session_id=session_id, ref=_JOIN)
+    return reply.get("type") == "session_joined"
+
+
+def _exchange(
+    asker: Asker, talk: Talk, token: str, body: Document, probe: str, trace: bool
+) -> Maybe[Delivery]:
+    began = time.monotonic()
+    receiving = Later(lambda: _receive(talk, probe, began))
+    answer = asker.ask("POST", "/messages", token=token, body=body)
+    if isinstance(answer, Missing):
+        return Missing(f"refused: {answer.why}")
+    if answer.status != 200:
+        return Missing(f"refused: {answer.code or answer.status}")
+    received = receiving.result()
+    is_kept = "keep" in body
+    if received is None:
+        return Delivery(is_kept, answer.seconds, None)
+    push, received_s = received
+    acknowledged_s = _acknowledge(talk, push, began)
+    state = _state(asker, token, push) if trace else None
+    return Delivery(is_kept, answer.seconds, received_s, acknowledged_s, state)
+
+
+def _receive(talk: Talk, probe: str, began: float) -> tuple[Document, float] | None:
+    """The message and the seconds that it took; None: it has not come in time."""
+    try:
+        while True:
+            push = talk.wait_for(type=TYPE)
+            if push.get("data") == {"probe": probe}:
+                return push, time.monotonic() - began
+    except TimeoutError:
+        return None
+
+
+def _acknowledge(talk: Talk, push: Document, began: float) -> float | None:
+    try:
+        reply = talk.ask(type="ack", ids=[push.get("id")], ref=_ACK)
+    except TimeoutError:
+        return None
+    return time.monotonic() - began if reply.get("type") == "ack" else None
+
+
+def _state(asker: Asker, token: str, push: Document) -> str | None:
+    """What the trace says of the only recipient."""
+    reply = asker.ask("GET", f"/messages/{push.get('id')}", token=token)
+    if not isinstance(reply, Reply) or reply.status != 200:
+        return None
+    recipients = reply.object.get("recipients")
+    states = [
+        str(each.get("state"))
+        for each in (recipients if isinstance(recipients, list) else [])
+        if isinstance(each, dict)
+    ]
+    return states[0] if states else None

@@ -1,0 +1,223 @@
+"""Gathers the facts: what does not depend on each other at the same time, each within its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+
+from wsctl.client import PATIENCE_S
+from wsctl.doctor import net
+from wsctl.doctor.checks.reach import is_wsserver
+from wsctl.doctor.delivery import deliver
+from wsctl.doctor.facts import (
+    Configuration,
+    Document,
+    Facts,
+    Maybe,
+    Missing,
+    Reply,
+    answered,
+    number,
+)
+from wsctl.doctor.http import Asker
+from wsctl.doctor.later import Later
+from wsctl.doctor.silence import keep_silent
+from wsctl.doctor.talk import Talk, end_of, open_talk
+from wsctl.exits import Failed
+from wsctl.target import Target
+
+_PING = 10
+_NO_WAY = Missing("there is no connection to the server")
+_NO_TOKEN = Missing("there is no token")
+
+
+class Examination:
+    """One examination of one server.
+
+    ``timeout_s`` bounds each step; ``idle_s``: how long to be silent for a test of what is in
+    between, None: not at all.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        timeout_s: float = PATIENCE_S,
+        idle_s: float | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._target = target
+        self._timeout_s = timeout_s
+        self._idle_s = idle_s
+        self._wall = wall
+        self._asker = Asker(target.url, timeout_s)
+        self._token: str | None = None
+
+    def run(self) -> Facts:
+        """Everything that can be found out; what cannot says why."""
+        began = time.monotonic()
+        facts = Facts(self._configuration(), checked_at=self._wall(), own_version=_version())
+        facts.claims = _claims(self._token) if self._token is not None else _NO_TOKEN
+        unreached = self._reach(facts)
+        if unreached is None:
+            self._ask(facts)
+        else:
+            facts.health = facts.whoami = facts.diagnostics = unreached
+            facts.upgrade = facts.greeting = facts.delivery = facts.silence = unreached
+        facts.took_s = time.monotonic() - began
+        return facts
+
+    def _configuration(self) -> Configuration:
+        target, fault = self._target, ""
+        if target.token_from:
+            try:
+                self._token = target.token()
+            except Failed as error:
+                fault = error.message
+        return Configuration(
+            url=target.url,
+            url_from=target.url_from,
+            token_from=target.token_from,
+            token_fault=fault,
+            is_renewed=target.given_token is None,
+        )
+
+    def _reach(self, facts: Facts) -> Missing | None:
+        """Name, addresses, certificate; why nothing more can be asked, or None."""
+        asker = self._asker
+        deadline = time.monotonic() + self._timeout_s
+        facts.name = net.look_up(asker.host, asker.port, self._timeout_s)
+        if isinstance(facts.name, Missing):
+            facts.doors = Missing("the host's name leads nowhere")
+            facts.tls = _NO_WAY
+            return _NO_WAY
+        left = max(0.5, deadline - time.monotonic())
+        facts.doors = net.knock(facts.name.addresses, asker.port, left)
+        if all(door.fault for door in facts.doors):
+            facts.tls = _NO_WAY
+            return _NO_WAY
+        if asker.is_tls:
+            facts.tls = net.greet(asker.host, asker.port, self._timeout_s)
+            if facts.tls.fault:
+                return Missing("the server is not trusted, so nothing is sent to it")
+        return None
+
+    def _ask(self, facts: Facts) -> None:
+        """HTTP first; where nobody answers, a WebSocket would only take as long again."""
+        health = Later(lambda: self._asker.ask("GET", "/health"))
+        whoami = Later(lambda: self._asked("/whoami"))
+        diagnostics = Later(lambda: self._asked("/diagnostics"))
+        facts.health, facts.whoami = health.result(), whoami.result()
+        facts.diagnostics = diagnostics.result()
+        if isinstance(facts.health, Missing) or not is_wsserver(facts.health):
+            why = Missing("no wsserver answers")
+            facts.upgrade = facts.greeting = facts.delivery = facts.silence = why
+            for name in ("whoami", "diagnostics"):
+                if self._token is not None and not isinstance(facts.health, Missing):
+                    setattr(facts, name, why)
+            return
+        silence = Later(lambda: self._silence(answered(facts.whoami)))
+        self._talk(facts)
+        facts.silence = silence.result()
+
+    def _asked(self, path: str) -> Maybe[Reply]:
+        if self._token is None:
+            return _NO_TOKEN
+        return self._asker.ask("GET", path, token=self._token)
+
+    def _silence(self, whoami: Maybe[Document]) -> Maybe[Any]:
+        if self._idle_s is None:
+            return Missing("not tested")
+        stopped = self._keeps_out(whoami, 2)
+        if stopped is not None or self._token is None:
+            return stopped or _NO_TOKEN
+        url, token = self._target.url, self._token
+        return keep_silent(self._asker, url, token, self._idle_s, self._timeout_s)
+
+    def _keeps_out(self, whoami: Maybe[Document], wanted: int) -> Missing | None:
+        """Why we should not connect ``wanted`` times as this user."""
+        if self._token is None:
+            return _NO_TOKEN
+        if isinstance(whoami, Missing):
+            # An older server cannot tell; a token that is refused is not let in either.
+            return None if "404" in whoami.why else Missing(whoami.why)
+        limit = number(whoami, "limits", "connections")
+        has = number(whoami, "connections") or 0
+        if limit is None or has + wanted <= limit:
+            return None
+        return Missing(
+            f"its user has {has:.0f} of {limit:.0f} connections, and none is to be put out for us"
+        )
+
+    def _talk(self, facts: Facts) -> None:
+        """The WebSocket: with the token, or without one only as far as the way is concerned."""
+        whoami = answered(facts.whoami)
+        stopped = self._keeps_out(whoami, 1)
+        token = self._token if stopped is None else None
+        url, timeout_s = self._target.url, self._timeout_s
+        with open_talk(self._asker, url, token, timeout_s) as (facts.upgrade, talk):
+            if talk is None:
+                facts.greeting = facts.delivery = Missing("there is no WebSocket")
+            elif stopped is not None or token is None:
+                facts.greeting = facts.delivery = stopped or _NO_TOKEN
+            else:
+                self._converse(facts, talk, token, facts.upgrade.seconds)
+
+    def _converse(self, facts: Facts, talk: Talk, token: str, opened_s: float) -> None:
+        facts.delivery = Missing("the server did not let us in")
+        began = time.monotonic()
+        try:
+            greeting = talk.wait_for(type="connection_established")
+            facts.greeting_s = opened_s + time.monotonic() - began
+            facts.greeting = greeting
+            asked = time.monotonic()
+            talk.ask(type="ping", ref=_PING)
+            facts.round_trip_s = time.monotonic() - asked
+        except ConnectionClosed as closed:
+            facts.greeting = Missing(end_of(closed)[1])
+            return
+        except TimeoutError:
+            facts.greeting = Missing("the server said nothing after the handshake")
+            return
+        facts.delivery = self._deliver(answered(facts.whoami), talk, token, greeting)
+
+    def _deliver(
+        self, whoami: Maybe[Document], talk: Talk, token: str, greeting: Document
+    ) -> Maybe[Any]:
+        if isinstance(whoami, Missing):
+            return whoami
+        held = whoami.get("permissions")
+        held = held if isinstance(held, list) else []
+        if "messages:publish" not in held:
+            return Missing("the token has no permission messages:publish")
+        return deliver(
+            self._asker,
+            talk,
+            token,
+            str(greeting.get("connection_id")),
+            any_session=whoami.get("all_sessions") is True,
+            trace="messages:read" in held,
+        )
+
+
+def _claims(token: str) -> Maybe[Document]:
+    """What a token says; its signature is the server's to check."""
+    import jwt
+
+    try:
+        claims: Document = jwt.decode(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        # Never the library's own message: it may quote the token.
+        return Missing("it is no JWT")
+    return claims
+
+
+def _version() -> str:
+    try:
+        return metadata.version("wsserver")
+    except metadata.PackageNotFoundError:
+        return ""

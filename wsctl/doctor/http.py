@@ -1,0 +1,84 @@
+"""One HTTP request and everything about its answer, refusals too."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from wsctl.client import API, open_socket, reason_of
+from wsctl.doctor.facts import Maybe, Missing, Reply
+
+_LONGEST_BODY = 4 * 1024 * 1024
+
+
+class Asker:
+    """Asks one server, each time over a connection of its own, so that none waits for another."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        parts = urlsplit(url)
+        self.host = parts.hostname or ""
+        self.is_tls = parts.scheme == "https"
+        self.port = parts.port or (443 if self.is_tls else 80)
+        self._prefix = parts.path
+        self._timeout_s = timeout_s
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Maybe[Reply]:
+        """The answer to a request under the API's root; whatever its status is."""
+        try:
+            return self._ask(method, f"{self._prefix}{API}{path}", token, body)
+        except (OSError, http.client.HTTPException) as error:
+            return Missing(reason_of(error))
+
+    def _ask(
+        self, method: str, path: str, token: str | None, body: Mapping[str, Any] | None
+    ) -> Reply:
+        deadline = time.monotonic() + self._timeout_s
+        connection = http.client.HTTPConnection(self.host, self.port)
+        sock = open_socket(self.host, self.port, deadline)
+        try:
+            sock.settimeout(max(0.001, deadline - time.monotonic()))
+            if self.is_tls:
+                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+                connection.default_port = 443  # what Host need not name
+            connection.sock = sock
+            headers = {"Accept": "application/json", "User-Agent": "wsctl", "Connection": "close"}
+            if token is not None:
+                headers["Authorization"] = f"Bearer {token}"
+            data = None
+            if body is not None:
+                data = json.dumps(body).encode()
+                headers["Content-Type"] = "application/json"
+            at, began = time.time(), time.monotonic()
+            connection.request(method, path, body=data, headers=headers)
+            response = connection.getresponse()
+            content = response.read(_LONGEST_BODY)
+            took = time.monotonic() - began
+        finally:
+            connection.close()
+            sock.close()
+        return Reply(
+            status=response.status,
+            headers={name.lower(): value for name, value in response.getheaders()},
+            document=_decoded(content),
+            seconds=took,
+            at=at + took / 2,
+        )
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None

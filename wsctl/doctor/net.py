@@ -1,0 +1,143 @@
+"""The way to a server below HTTP: its name, its addresses, its certificate."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+
+from wsctl.client import open_socket, reason_of
+from wsctl.doctor.facts import Certificate, Door, Maybe, Missing, Name, Tls
+from wsctl.doctor.later import Later
+
+
+def look_up(host: str, port: int, timeout_s: float) -> Maybe[Name]:
+    """The addresses of a name.
+
+    The look-up goes on beside us: a dead name server would hold it up for longer than that.
+    """
+    began = time.monotonic()
+    try:
+        addresses = _look_up(host, port, timeout_s)
+    except OSError as error:
+        return Missing(reason_of(error))
+    return Name(addresses, time.monotonic() - began)
+
+
+def _look_up(host: str, port: int, timeout_s: float) -> tuple[str, ...]:
+    import queue
+
+    found: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            listed = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.put(list(dict.fromkeys(str(address[0]) for *_, address in listed)))
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+
+    Later(ask)
+    try:
+        answer = found.get(timeout=timeout_s)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, UnicodeError):
+        raise OSError(0, "that is no host name")
+    if isinstance(answer, Exception):
+        raise answer
+    return tuple(answer)
+
+
+def knock(addresses: Sequence[str], port: int, timeout_s: float) -> tuple[Door, ...]:
+    """Connect to every address at once."""
+    tries = [
+        Later(lambda address=address: _knock(address, port, timeout_s))  # type: ignore[misc]
+        for address in addresses
+    ]
+    return tuple(each.result() for each in tries)
+
+
+def _knock(address: str, port: int, timeout_s: float) -> Door:
+    began = time.monotonic()
+    try:
+        with socket.create_connection((address, port), timeout=timeout_s):
+            return Door(address, time.monotonic() - began)
+    except OSError as error:
+        return Door(address, time.monotonic() - began, reason_of(error))
+
+
+def greet(host: str, port: int, timeout_s: float) -> Tls:
+    """A TLS handshake that checks the certificate; of a bad one, what it says is read as well.
+
+    Nothing is sent to a server whose certificate is not trusted.
+    """
+    began = time.monotonic()
+    fault, version, certificate = "", "", None
+    try:
+        with _secure(host, port, timeout_s, ssl.create_default_context()) as secure:
+            version = secure.version() or ""
+            certificate = _certificate(secure)
+    except ssl.SSLCertVerificationError as error:
+        fault = error.verify_message
+        certificate = _distrusted(host, port, timeout_s)
+    except OSError as error:
+        fault = error.reason if isinstance(error, ssl.SSLError) else reason_of(error)
+        fault = (fault or "it failed").replace("_", " ").lower()
+    return Tls(time.monotonic() - began, version.replace("TLSv", "TLS "), fault, certificate)
+
+
+def _distrusted(host: str, port: int, timeout_s: float) -> Certificate | None:
+    """The certificate of a server that is not trusted; None: there is none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with _secure(host, port, timeout_s, context) as secure:
+            return _certificate(secure)
+    except OSError:
+        return None
+
+
+def _secure(host: str, port: int, timeout_s: float, context: ssl.SSLContext) -> ssl.SSLSocket:
+    plain = open_socket(host, port, time.monotonic() + timeout_s)
+    try:
+        plain.settimeout(timeout_s)
+        return context.wrap_socket(plain, server_hostname=host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _certificate(secure: ssl.SSLSocket) -> Certificate | None:
+    from cryptography import x509
+    from cryptography.x509.oid import ExtensionOID, NameOID
+
+    encoded = secure.getpeercert(binary_form=True)
+    if not encoded:
+        return None
+    try:
+        found = x509.load_der_x509_certificate(encoded)
+        try:
+            alternatives = found.extensions.get_extension_for_oid(
+                ExtensionOID.SUBJECT_ALTERNATIVE_NAME
+            ).value
+            assert isinstance(alternatives, x509.SubjectAlternativeName)  # noqa: S101
+            names = [str(each.value) for each in alternatives]
+        except x509.ExtensionNotFound:
+            names = [
+                str(a.value) for a in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            ]
+        issuers = [
+            str(attribute.value)
+            for kind in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)
+            for attribute in found.issuer.get_attributes_for_oid(kind)
+        ]
+        return Certificate(
+            names=tuple(names),
+            issuer=issuers[0] if issuers else "nobody",
+            not_before=found.not_valid_before_utc.timestamp(),
+            not_after=found.not_valid_after_utc.timestamp(),
+            is_self_signed=found.issuer == found.subject,
+        )
+    except ValueError:  # a certificate that cannot be read is as good as none
+        return None
