@@ -56,6 +56,19 @@ def test_a_small_run_delivers_everything_and_reports_it(tmp_path: Path) -> None:
 
 
 @needs_clients
+def test_compressed_messages_arrive_and_are_smaller(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    words = ("--quick", "--only", "W2", "--servers", "wsserver,deflated", "--json", str(file))
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]["W2"]
+    (plain,), (deflated,) = results["wsserver"], results["deflated"]
+    assert (plain["missing"], deflated["missing"]) == (0, 0)
+    assert deflated["payload_bytes"] < 0.9 * plain["payload_bytes"]
+    assert "bytes of a message on the wire" in done.stdout
+
+
+@needs_clients
 def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "kept,flood,churn", "--json", str(file))

@@ -53,6 +53,7 @@ def _ms(key: str, label: str) -> Figure:
 
 _PER_CPU = Figure("per_cpu_s", "for each second of its CPU", is_main=True, has_ratio=True)
 _P50, _P99 = _ms("p50_ms", "p50, ms"), _ms("p99_ms", "p99, ms")
+_PAYLOAD = Figure("payload_bytes", "bytes of a message on the wire", is_less_better=True)
 _MISSING = Figure("missing", "deliveries missing")
 _FAILED = Figure("failed", "connections failed")
 _SHARES = (
@@ -67,6 +68,7 @@ _FAN_OUT = (
     _PER_CPU,
     _P50,
     _P99,
+    _PAYLOAD,
     _MISSING,
     _FAILED,
     *_SHARES,
@@ -99,6 +101,7 @@ WORKLOADS = (
             Figure("p50_ms", "p50, ms", "{:,.1f}", 1, True, True, True),
             _P99,
             _SERVER_CPU,
+            _PAYLOAD,
             _MISSING,
             _FAILED,
             *_SHARES,

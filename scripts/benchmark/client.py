@@ -12,6 +12,7 @@ import json
 import socket
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,6 +30,12 @@ PONG = b'"pong"'
 READ_BUFFER_BYTES = 2048
 SMALL_WINDOW_BYTES = 64 * 1024
 """What the kernel may keep for one that is not going to read; it would take megabytes."""
+DEFLATE_OFFER = {
+    "Sec-WebSocket-Extensions": "permessage-deflate;"
+    " server_no_context_takeover; client_no_context_takeover"
+}
+DEFLATE_TAIL = b"\x00\x00\xff\xff"
+"""What a compressed message leaves out at its end (RFC 7692 §7.2.2)."""
 LINE_LIMIT = 64 * 1024 * 1024
 LEAVE_TIMEOUT_S = 10.0
 JOIN_TIMEOUT_S = 10.0
@@ -67,9 +74,13 @@ class Client(WSListener):
         if not self._is_counted:
             return
         payload = frame.get_payload_as_bytes()
+        size = len(payload)
+        if frame.rsv1:
+            payload = zlib.decompressobj(-zlib.MAX_WBITS).decompress(payload + DEFLATE_TAIL)
         start = payload.find(MARK)
         if start >= 0:
             load.received += 1
+            load.payload_bytes += size
             if self._is_timed:
                 sent_ns = int(payload[start + len(MARK) : start + len(MARK) + 20])
                 load.micros.append((time.monotonic_ns() - sent_ns) // 1000)
@@ -94,6 +105,8 @@ class Load:
         """How many of them there should be."""
         self.received = 0
         self.expected = -1
+        self.payload_bytes = 0
+        """Of what was received, as it came over the wire."""
         self.micros: list[int] = []
         self._completed_ns = 0
         self._complete: asyncio.Event = asyncio.Event()
@@ -104,10 +117,17 @@ class Load:
         self._senders = Senders()
 
     async def connect(
-        self, url: str, first: int, count: int, has_tokens: bool, timed_every: int
+        self,
+        url: str,
+        first: int,
+        count: int,
+        has_tokens: bool,
+        timed_every: int,
+        deflates: bool = False,
     ) -> dict[str, Any]:
         """Open connections number ``first`` and following, each of a user of its own."""
-        headers = [self._headers(f"u{first + n}", has_tokens) for n in range(count)]
+        offer = DEFLATE_OFFER if deflates else {}
+        headers = [{**self._headers(f"u{first + n}", has_tokens), **offer} for n in range(count)]
         numbers = iter(range(count))
         faults: Counter[str] = Counter()
 
@@ -131,6 +151,7 @@ class Load:
     async def expect(self, messages: int) -> dict[str, Any]:
         """Count from now on, until each connection has got so many."""
         self.received = 0
+        self.payload_bytes = 0
         self.micros = []
         self._complete.clear()
         self._completed_ns = 0
@@ -147,6 +168,7 @@ class Load:
             self._completed_ns = time.monotonic_ns()
         return {
             "received": self.received,
+            "payload_bytes": self.payload_bytes,
             "missing": self.expected - self.received,
             "completed_ns": self._completed_ns,
             "micros": self.micros,

@@ -129,6 +129,7 @@ class Crew:
                     first=self.users(share),
                     count=share,
                     timed_every=timed_every,
+                    deflates=self._server.kind.deflates,
                 )
                 for worker, share in zip(self.workers, self._shares(count), strict=True)
             )

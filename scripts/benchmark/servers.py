@@ -33,9 +33,13 @@ class Kind:
     environment: Mapping[str, str] = field(default_factory=dict)
     has_tokens: bool = False
     """Does each connection bring a token of its own, and each request one?"""
+    deflates: bool = False
+    """Do the clients offer to take compressed messages?"""
 
 
-def _wsserver(name: str, about: str, start: tuple[str, ...], **environment: str) -> Kind:
+def _wsserver(
+    name: str, about: str, start: tuple[str, ...], deflates: bool = False, **environment: str
+) -> Kind:
     return Kind(
         name,
         about,
@@ -51,6 +55,7 @@ def _wsserver(name: str, about: str, start: tuple[str, ...], **environment: str)
             **environment,
         },
         has_tokens=True,
+        deflates=deflates,
     )
 
 
@@ -72,6 +77,13 @@ KINDS = {
         _wsserver("wsserver", "as it is started by default", _MODULE),
         _wsserver("at-once", "wsserver with coalesce_ms=0", _MODULE, WSSERVER_COALESCE_MS="0"),
         _wsserver("asyncio", "wsserver without uvloop", _WITHOUT_UVLOOP),
+        _wsserver(
+            "deflated",
+            "wsserver with compression, to clients that take it",
+            _MODULE,
+            deflates=True,
+            WSSERVER_COMPRESSION="true",
+        ),
         _peer("tornado", "Tornado, write_message in a loop", "tornado_plain"),
         _peer("fastapi", "FastAPI on uvicorn, send_text in a loop", "fastapi_plain"),
     )

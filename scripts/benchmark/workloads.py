@@ -48,6 +48,7 @@ async def fan_out(stage: Stage, size: Size) -> Figures:
         "per_cpu_s": received / used.server_s if used.server_s else None,
         "p50_ms": percentile_ms(micros, 50),
         "p99_ms": percentile_ms(micros, 99),
+        "payload_bytes": total(answers, "payload_bytes") / received if received else None,
         "missing": total(answers, "missing"),
         "failed": opened["failed"],
         **shares(stage, used),
