@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment
 from wsctl.shape import RootGroup, output_options
 
@@ -26,9 +27,13 @@ COMMANDS = {
     "notify": "wsctl.commands.notify:notify",
     "notifications": "wsctl.commands.notify:notifications",
     "disconnect": "wsctl.commands.disconnect:disconnect",
+    "members": "wsctl.commands.members:members",
+    "contacts": "wsctl.commands.contacts:contacts",
+    "audit": "wsctl.commands.audit:audit",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",
     "context": "wsctl.commands.context:context",
+    "completion": "wsctl.commands.completion:completion",
 }
 """Name → ``module:attribute``; a new command is one line here and one file."""
 
@@ -59,7 +64,12 @@ wsctl connections --user u1 -o json
     metavar="FILE",
     help="File that holds the token; read anew when it is needed.",
 )
-@click.option("--context", metavar="NAME", help="A server kept with `wsctl context add`.")
+@click.option(
+    "--context",
+    metavar="NAME",
+    help="A server kept with `wsctl context add`.",
+    shell_complete=suggestions.contexts,
+)
 @click.pass_context
 def wsctl(
     ctx: click.Context,
