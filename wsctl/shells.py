@@ -77,11 +77,7 @@ class Bash(_Ours):
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """The words before the cursor, taken apart as a shell does when it runs them."""
-        line = os.environ["COMP_LINE"].encode("utf-8", "surrogateescape")
-        # Bash counts bytes in some locales and characters in others; before 5.1 always bytes.
-        point = int(os.environ["COMP_POINT"])
-        whole = line.decode("utf-8", "surrogateescape")
-        text = whole[:point] if point <= len(whole) else line[:point].decode("utf-8", "replace")
+        text = self._typed()
         words = split_arg_string(text)
         if not text or (text[-1].isspace() and not text.endswith("\\ ")):
             words.append("")
@@ -92,7 +88,7 @@ class Bash(_Ours):
         found = super().get_completions(args, incomplete)
         kept = (
             0
-            if _is_quoted(os.environ["COMP_LINE"])
+            if _is_quoted(self._typed())
             else _after_break(incomplete, os.environ.get("COMP_BREAKS", ""))
         )
         return [
@@ -100,14 +96,20 @@ class Bash(_Ours):
             for item in found
         ]
 
+    def _typed(self) -> str:
+        """The line up to the cursor, whose place is counted in bytes."""
+        line = os.environ["COMP_LINE"].encode("utf-8", "surrogateescape")
+        return line[: int(os.environ["COMP_POINT"])].decode("utf-8", "surrogateescape")
+
     def format_completion(self, item: CompletionItem[str]) -> str:
         """``kind,value``."""
         return f"{item.type},{item.value}"
 
 
 def _after_break(word: str, breaks: str) -> int:
-    """Where the part of ``word`` begins that bash replaces."""
-    return max((word.rfind(sign) + 1 for sign in breaks if sign in ":@="), default=0)
+    """Where the part of ``word`` begins that bash replaces: after a break, but with an ``@``."""
+    last = max((word.rfind(sign) for sign in breaks if sign in ":@="), default=-1)
+    return last if word[last : last + 1] == "@" else last + 1
 
 
 def _is_quoted(line: str) -> bool:

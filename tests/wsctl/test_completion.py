@@ -120,6 +120,7 @@ def test_bash_completes_commands_options_and_ids_with_their_signs(bash: Typist) 
         "wsctl -o js": "wsctl -o json ",
         "wsctl -o json disconnect zh": "wsctl -o json disconnect zhangsan ",
         "wsctl disconnect lisi": "wsctl disconnect lisi@example.com ",
+        "wsctl disconnect lisi@": "wsctl disconnect lisi@example.com ",
         "wsctl disconnect lisi@ex": "wsctl disconnect lisi@example.com ",
         "wsctl ping dept:": "wsctl ping dept:sales:",
         "wsctl ping dept:sales:2": "wsctl ping dept:sales:2 ",
@@ -144,6 +145,7 @@ def test_bash_lists_what_fits_and_nothing_else(bash: Typist) -> None:
     assert bash.menu("wsctl history ") == set(SESSIONS)
     assert bash.menu("wsctl completion ") == {"bash", "zsh", "fish"}
     assert bash.menu("wsctl disconnect dept:sales:") == {"1", "2"}
+    assert bash.menu("wsctl disconnect lisi@") == {"@example.com"}
 
 
 def asked(args: list[str], word: str, kind: type[Any] = Zsh) -> list[Any]:
