@@ -34,7 +34,7 @@ _BASH = """\
                     mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}") ;;
         esac
     done < <(
-        COMP_LINE="$COMP_LINE" COMP_POINT="$COMP_POINT" COMP_BREAKS="$COMP_WORDBREAKS" \\
+        COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_BREAKS="$COMP_WORDBREAKS" \\
             %(complete_var)s=bash_complete "${1/#\\~/$HOME}" 2>/dev/null
     )
     return 0
@@ -77,7 +77,7 @@ class Bash(_Ours):
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """The words before the cursor, taken apart as a shell does when it runs them."""
-        text = self._typed()
+        text = os.environ["COMP_LINE"]  # up to the cursor
         words = split_arg_string(text)
         if not text or (text[-1].isspace() and not text.endswith("\\ ")):
             words.append("")
@@ -88,18 +88,13 @@ class Bash(_Ours):
         found = super().get_completions(args, incomplete)
         kept = (
             0
-            if _is_quoted(self._typed())
+            if _is_quoted(os.environ["COMP_LINE"])
             else _after_break(incomplete, os.environ.get("COMP_BREAKS", ""))
         )
         return [
             CompletionItem(item.value[kept:], item.type) if item.type == "plain" else item
             for item in found
         ]
-
-    def _typed(self) -> str:
-        """The line up to the cursor, whose place is counted in bytes."""
-        line = os.environ["COMP_LINE"].encode("utf-8", "surrogateescape")
-        return line[: int(os.environ["COMP_POINT"])].decode("utf-8", "surrogateescape")
 
     def format_completion(self, item: CompletionItem[str]) -> str:
         """``kind,value``."""

@@ -278,8 +278,7 @@ def test_bash_without_quotes_replaces_what_stands_after_the_last_break(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMP_BREAKS", " \t\n\"'@><=;|&(:")
-    monkeypatch.setenv("COMP_LINE", "wsctl ping dept:sales:1 ")
-    monkeypatch.setenv("COMP_POINT", str(len("wsctl ping dept:sales:")))
+    monkeypatch.setenv("COMP_LINE", "wsctl ping dept:sales:")
     bash = Bash(wsctl, {}, "wsctl", COMPLETE_VAR)
     assert bash.complete() == "plain,1\nplain,2"
     monkeypatch.setenv("COMP_BREAKS", " ")
