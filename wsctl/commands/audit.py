@@ -66,9 +66,10 @@ def audit(
     follow: bool,
     interval: float,
 ) -> None:
-    """Show who did what: every action of administrators and backends.
+    """Show who did what.
 
-    The last --limit entries, the oldest of them first; refused attempts, too. With --follow it
+    Every action of administrators and backends, refused attempts too: the last --limit entries,
+    the oldest of them first. With --follow it
     goes on until Ctrl-C; with -o json one object a line then.
     """
     if follow and until is not None:

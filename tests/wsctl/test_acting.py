@@ -1,0 +1,356 @@
+"""Commands that change something: what they ask of the server, of people, and what they show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from tests.wsctl.test_process import on_terminal
+from tests.wsctl.wsctl_fakes import ADMIN, API, FakeServer, Run, page, problem
+from wsctl.exits import Failed
+from wsctl.tokens import sign
+
+MEMBERS = "/sessions/s1/members"
+CONTACTS = "/users/u1/contacts"
+CONTACT = {"user_id": "u1", "email": "a@b.cn", "phone": None, "locale": None,
+           "push": [{"endpoint": "https://push.example.com/secret", "keys": {}}],
+           "quiet_hours": {"start": "22:00", "end": "08:00", "time_zone": "UTC"}}  # fmt: skip
+ENTRIES: list[dict[str, Any]] = [
+    {"id": number, "at": f"2024-01-15T14:30:{number:02}.000Z", "actor": "运维", "role": "admin",
+     "action": "disconnect", "target": "user:u1", "request_id": "req_1",
+     "detail": {"connections": ["conn_1", "conn_2"], "reason": ""}, "remote_ip": "10.0.0.1",
+     "outcome": "ok" if number else "forbidden"}
+    for number in range(3)
+]  # fmt: skip
+
+
+@pytest.fixture
+def server(server: FakeServer) -> FakeServer:
+    """One with a session of two members, a contact, an audit trail, and explanations."""
+    explanation = {
+        "matched": 2,
+        "recipients": [{"user_id": "u1", "connection_id": f"conn_{n:04}"} for n in (0, 1)],
+        "excluded": [{"user_id": "u9", "reason": "offline", "will_be_kept": True}],
+    }
+    server.answers |= {
+        ("GET", MEMBERS): (200, {"session_id": "s1", "user_ids": ["u1", "u2"]}),
+        ("PUT", MEMBERS): (200, {"session_id": "s1", "user_ids": ["u1"]}),
+        ("GET", "/sessions/s1"): (200, {"users": [
+            {"user_id": "u7", "username": "张三", "connections": 2}]}),
+        ("GET", CONTACTS): (200, CONTACT),
+        ("PUT", CONTACTS): (200, CONTACT),
+        ("GET", "/audit"): (200, page("entries", ENTRIES[::-1], {})),
+        ("POST", "/messages/explain"): (200, explanation),
+        ("POST", "/tokens/revoke"): (200, {"disconnected": 2}),
+        ("GET", "/connections/conn_1"): (200, {"connection_id": "conn_1", "user_id": "u1"}),
+    }  # fmt: skip
+    return server
+
+
+def changes(server: FakeServer) -> list[tuple[str, Any]]:
+    """What was asked for that changes something."""
+    return [
+        (asked.path.removeprefix(API), asked.body)
+        for asked in server.asked
+        if asked.method != "GET" and not asked.path.endswith("/explain")
+    ]
+
+
+def on_terminal_of(server: FakeServer, *args: str, typed: bytes = b"") -> tuple[int, str]:
+    """Run on an 80-column terminal without colours."""
+    target = ("--url", server.url, "--token", ADMIN)
+    code, shown = on_terminal(*target, *args, typed=typed, env={"NO_COLOR": "1"})
+    return code, shown.decode()
+
+
+# Members
+
+
+def test_members_are_listed_beside_those_who_are_here(ctl: Run) -> None:
+    rows = [line.split() for line in ctl("members", "s1").stdout.splitlines()[1:]]
+    assert rows == [["u1", "yes", "0"], ["u2", "yes", "0"], ["u7", "张三", "no", "2"]]
+    assert json.loads(ctl("members", "s1", "-o", "json").stdout)["user_ids"] == ["u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        (["--add", "u3,u4", "--add", "u1"], ["u1", "u2", "u3", "u4"]),
+        (["--remove", "u1"], ["u2"]),
+        (["--add", "u3", "--remove", "u1"], ["u2", "u3"]),
+        (["--set", "u5", "--set", "u6,u5"], ["u5", "u6"]),
+        (["--clear"], []),
+    ],
+)
+def test_members_are_changed(
+    ctl: Run, server: FakeServer, args: list[str], wanted: list[str]
+) -> None:
+    before = ctl("members", "s1", *args, "--dry-run", "-o", "json")
+    assert json.loads(before.stdout)["user_ids"] == wanted
+    assert changes(server) == []
+    result = ctl("members", "s1", *args)
+    assert (result.exit_code, result.stdout.startswith("s1 has 1 member: ")) == (0, True)
+    assert changes(server) == [(MEMBERS, {"user_ids": wanted})]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--set", "u1", "--clear"], ["--set", "u1", "--add", "u2"], ["--set", ""],
+     ["--add", "u1", "--remove", "u1"]],
+)  # fmt: skip
+def test_members_that_cannot_be_meant_are_2(ctl: Run, server: FakeServer, args: list[str]) -> None:
+    assert ctl("members", "s1", *args).exit_code == 2
+    assert changes(server) == []
+
+
+def test_a_session_that_was_never_used_has_no_members(ctl: Run, server: FakeServer) -> None:
+    server.answers["GET", MEMBERS] = (200, {"session_id": "s1", "user_ids": []})
+    del server.answers["GET", "/sessions/s1"]
+    result = ctl("members", "s1")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "has no members" in result.stderr
+
+
+# Contacts
+
+
+def test_contacts_change_what_is_named_and_keep_the_rest(ctl: Run, server: FakeServer) -> None:
+    shown = ctl("contacts", "u1").stdout
+    assert "22:00 to 08:00, UTC" in shown
+    assert "1 (push.example.com)" in shown
+    assert "secret" not in shown
+    ctl("contacts", "u1", "--phone", "+8613800138000", "--email", "none",
+        "--quiet-hours", "23:00-07:00@Asia/Shanghai")  # fmt: skip
+    ctl("contacts", "u1", "--forget-push", "--quiet-hours", "none")
+    (_, first), (_, second) = changes(server)
+    assert first == {
+        "phone": "+8613800138000", "email": None, "locale": None, "push": CONTACT["push"],
+        "quiet_hours": {"start": "23:00", "end": "07:00", "time_zone": "Asia/Shanghai"},
+    }  # fmt: skip
+    assert (second["push"], second["quiet_hours"], second["email"]) == ([], None, "a@b.cn")
+    assert ctl("contacts", "u1", "--quiet-hours", "ten").exit_code == 2
+    assert json.loads(ctl("contacts", "u1", "-o", "json").stdout) == CONTACT
+
+
+# The audit trail
+
+
+def test_the_audit_trail_is_read_from_top_to_bottom(ctl: Run, server: FakeServer) -> None:
+    lines = ctl("audit", "--actor", "ops", "--action", "disconnect", "--since",
+                "2024-01-15T00:00:00Z", "--limit", "20").stdout.splitlines()  # fmt: skip
+    assert server.asked[0].query == {
+        "actor": "ops", "action": "disconnect", "since": "2024-01-15T00:00:00.000Z", "limit": "20",
+    }  # fmt: skip
+    assert len(lines) == 3
+    assert "运维  disconnect user:u1  REFUSED: forbidden" in lines[0]
+    assert "connections=conn_1 conn_2 from 10.0.0.1" in lines[1]
+    assert "REFUSED" not in lines[1]
+    found = json.loads(ctl("audit", "-o", "json").stdout)
+    assert [entry["id"] for entry in found] == [0, 1, 2]
+    assert ctl("audit", "-o", "csv").stdout.startswith("id,at,actor,role,action,target,outcome")
+    assert ctl("audit", "--follow", "--until", "1h").exit_code == 2
+
+
+def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> None:
+    import click
+
+    from wsctl.commands.audit import _following
+    from wsctl.environment import Environment
+
+    environment = Environment(url=server.url, token=ADMIN)
+    steps: list[Any] = [
+        (200, page("entries", ENTRIES[:2][::-1], {})),
+        (503, problem(503, "draining", "restarting")),
+        (200, page("entries", ENTRIES[::-1], {})),
+        (403, problem(403, "forbidden", "no more")),
+    ]
+
+    def wait(_: float) -> None:
+        server.answers["GET", "/audit"] = steps.pop(0)
+
+    found = []
+    with click.Context(click.Command("audit")), pytest.raises(Failed, match="no more"):
+        for entry in _following(environment, {}, ENTRIES[:1], 2.0, wait):
+            found.append(entry["id"])
+    environment.client.close()
+    assert found == [1, 2]
+    assert [asked.query["since"][17:19] for asked in server.asked] == ["00", "01", "01", "02"]
+
+
+# Revoking
+
+
+def test_a_token_is_revoked_however_it_is_given(
+    ctl: Run, server: FakeServer, home: Path
+) -> None:
+    token = sign(b"s" * 32, {"sub": "u1"}, 60)
+    (home / "token").write_text(f"Bearer {token}\n")
+    jti = json.loads(ctl("token", "inspect", token, "-o", "json").stdout)["claims"]["jti"]
+    for args, stdin in ((["token"], None), (["-"], token), (["--file", "token"], None)):
+        given = [token] if args == ["token"] else args
+        result = ctl("token", "revoke", *given, stdin=stdin)
+        assert result.stdout == f"revoked the token {jti}; 2 connections closed\n"
+        assert token not in result.output
+    result = ctl("token", "revoke", "--user", "u1", "-o", "json")
+    assert json.loads(result.stdout) == {"disconnected": 2}
+    assert changes(server) == [*[("/tokens/revoke", {"jti": jti})] * 3,
+                               ("/tokens/revoke", {"user_id": "u1"})]  # fmt: skip
+
+
+def test_what_is_no_token_or_has_no_id_is_told_without_showing_it(
+    ctl: Run, server: FakeServer
+) -> None:
+    import jwt
+
+    nameless = jwt.encode({"sub": "u1"}, b"s" * 32)
+    for text, words in ((nameless, "--user u1"), ("canary.of.token", "no token")):
+        result = ctl("token", "revoke", text)
+        assert (result.exit_code, words in result.stderr) == (1, True)
+        assert text not in result.output
+    assert ctl("token", "revoke").exit_code == 2
+    assert ctl("token", "revoke", "--user", "u", "--jti", "j").exit_code == 2
+    assert ctl("token", "revoke", "--file", "missing").exit_code == 2
+    assert changes(server) == []
+
+
+# Looking before, and being asked
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["broadcast", "你好", "--dry-run"],
+        ["broadcast", "你好", "--dry-run", "--organization", "o1", "--role", "user"],
+        ["send", "--user", "u1", "hi", "--dry-run"],
+        ["send", "--session", "s1", "--type", "new_message", "hi", "--dry-run"],
+    ],
+)
+def test_a_dry_run_shows_who_would_get_it(ctl: Run, server: FakeServer, args: list[str]) -> None:
+    result = ctl(*args)
+    assert (result.exit_code, changes(server)) == (0, [])
+    assert "conn_0001" in result.stdout
+    assert "u9" in result.stdout
+    assert "nothing was sent" in result.stderr
+    assert json.loads(ctl(*args, "-o", "json").stdout)["matched"] == 2
+
+
+def test_a_dry_run_of_disconnect_shows_whom_it_hits(ctl: Run, server: FakeServer) -> None:
+    result = ctl("disconnect", "u1", "--dry-run")
+    assert (result.exit_code, changes(server)) == (0, [])
+    assert "conn_0000" in result.stdout
+    assert "3 connections; nothing was closed" in result.stderr
+    found = ctl("disconnect", "u1", "--connection", "conn_0002", "--dry-run", "-o", "json")
+    assert [row["connection_id"] for row in json.loads(found.stdout)] == ["conn_0002"]
+
+
+def test_a_connection_is_closed_without_naming_its_user(ctl: Run, server: FakeServer) -> None:
+    assert ctl("disconnect", "--connection", "conn_1").exit_code == 0
+    assert changes(server) == [
+        ("/users/disconnect", {"user_id": "u1", "connection_id": "conn_1"})
+    ]
+    assert ctl("disconnect").exit_code == 2
+    assert ctl("disconnect", "--connection", "conn_gone").exit_code == 1
+
+
+ASKING = [
+    (["broadcast", "hi"], "Send to everybody: 2 connections?"),
+    (["token", "revoke", "--user", "u1"], "Revoke all tokens of u1?"),
+    (["members", "s1", "--remove", "u1"], "Take u1 off the list of s1?"),
+    (["notify", "--broadcast", "--title", "T", "--message", "M"], "Notify everybody"),
+    (["notifications", "cancel", "notify_1"], "Call off what is due of notify_1?"),
+    (["disconnect", "u1"], "Close all connections of u1?"),
+]
+
+
+@pytest.mark.parametrize(("args", "question"), ASKING, ids=lambda value: " ".join(value[:2]))
+def test_what_cannot_be_undone_is_asked_about_on_a_terminal(
+    server: FakeServer, args: list[str], question: str
+) -> None:
+    server.answers["POST", "/notifications/notify_1/cancel"] = (200, {"cancelled": 1})
+    accepted = {"notification_id": "notify_1", "deliveries": []}
+    server.answers["POST", "/notify"] = (202, accepted)
+    code, shown = on_terminal_of(server, *args, typed=b"n\n")
+    assert (code, question in " ".join(shown.split()), changes(server)) == (1, True, []), shown
+    code, shown = on_terminal_of(server, *args, typed=b"y\n")
+    assert (code, len(changes(server))) == (0, 1), shown
+    code, shown = on_terminal_of(server, *args, "--yes")
+    assert (code, question in shown, len(changes(server))) == (0, False, 2), shown
+
+
+def test_members_who_are_only_added_are_not_asked_about(server: FakeServer) -> None:
+    code, shown = on_terminal_of(server, "members", "s1", "--add", "u3")
+    assert (code, len(changes(server)), "?" in shown) == (0, 1, False)
+
+
+def test_a_template_that_was_nearly_meant_is_named(ctl: Run, server: FakeServer) -> None:
+    server.answers["POST", "/notify"] = (422, problem(422, "validation_failed",
+                                                      "template: unknown template"))  # fmt: skip
+    result = ctl("notify", "u1", "--template", "device_stauts")
+    assert (result.exit_code, "Did you mean device_status" in result.stderr) == (2, True)
+
+
+# Eighty columns
+
+
+LONG = "额度已经用完，请尽快充值，否则服务会在今天晚上二十四点暂停，届时所有的消息都不会再发送。" * 3
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["health"], ["online"], ["connections"], ["sessions"], ["stats"], ["audit"],
+        ["members", "s1"], ["contacts", "u1"], ["ping", "u1", "-c", "1"],
+        ["send", "--user", "u" * 60, "hi"], ["broadcast", "--dry-run", "x"],
+        ["history", "s1"], ["trace", "msg_1"], ["notifications", "list"],
+        ["notifications", "show", "notify_1"], ["disconnect", "u1", "--dry-run"],
+        ["history", "missing"], ["bogus-command-with-a-name-that-is-long-enough-to-be-folded-x"],
+        ["stats", "--bogus-option-with-a-name-that-is-long-enough-to-be-folded-somewhere"],
+        ["context", "list"], ["--help"], [],
+    ],
+    ids=lambda args: " ".join(args)[:30],
+)  # fmt: skip
+def test_what_a_terminal_shows_fits_it(server: FakeServer, args: list[str]) -> None:
+    user = "organization.department.team.someone-with-a-long-id@example.com"
+    delivery = {"channel": "websocket", "user_id": user, "state": "sent", "delivery_id": "d",
+                "attempts": [{"at": "2024-01-15T14:30:00Z", "outcome": "sent", "detail": LONG}]}  # fmt: skip
+    note = {"notification_id": "notify_01hk153x00h9v3t7n2c4c", "type": "urgent", "title": LONG,
+            "message": LONG, "created_at": "2024-01-15T14:30:00Z", "states": {"pending": 1200},
+            "expires_at": "2024-01-15T14:30:00Z", "deliveries": [delivery]}  # fmt: skip
+    message = {"offset": 1, "timestamp": "2024-01-15T14:30:00Z", "type": "new_message",
+               "message": {"sender": {"username": "李四的微信工作号"}, "content": LONG}}  # fmt: skip
+    step = {"state": "dropped", "at": "2024-01-15T14:30:00Z"}
+    for row in server.connections:
+        row |= {"user_id": user, "connection_id": "conn_01hk153x00h9v3t7n2c4d"}
+    server.answers |= {
+        ("GET", "/sessions/s1/history"): (200, {"messages": [message], "has_more": False}),
+        ("GET", "/sessions/missing/history"): (404, problem(404, "not_found", LONG)),
+        ("GET", "/notifications"): (200, page("notifications", [note], {})),
+        ("GET", "/notifications/notify_1"): (200, note),
+        ("GET", "/messages/msg_1"): (200, {
+            "message_id": "msg_1", "type": "new_message", "class": "kept", "target": {},
+            "accepted_at": "2024-01-15T14:30:00Z", "stream": f"user:{user}", "offset": 1,
+            "accepted_from": {"user_id": user, "via": "rest", "id": "req_1"}, "epoch": "epoch_1",
+            "recipients": [{"user_id": user, "connection_id": "conn_01hk153x00h9v3t7n2c4d",
+                            "state": "dropped", "reason": LONG, "history": [step]}]}),
+        ("GET", "/health"): (200, {"status": "ok", "checks": {"database": {
+            "ok": True, "last_error": LONG, **{f"figure_{n}": n for n in range(9)}}}}),
+    }  # fmt: skip
+    _, shown = on_terminal_of(server, *args)
+    lines = shown.replace("\r", "").splitlines()
+    assert lines
+    assert [line for line in lines if cell_len(line) > 80] == []
+    assert "\x1b" not in shown, "NO_COLOR"
+
+
+def test_health_fits_80_columns_in_a_pipe_too(ctl: Run, server: FakeServer) -> None:
+    figures = {f"figure_{number}": number for number in range(20)}
+    checks = {"connections": {"ok": False, **figures}}
+    server.answers["GET", "/health"] = (503, {"status": "degraded", "checks": checks})
+    text = ctl("health").stdout
+    assert max(map(cell_len, text.splitlines())) <= 80
+    for number in range(20):
+        assert f"figure {number} {number}" in text
