@@ -50,7 +50,7 @@ EXAMPLES = {
     "Who is there?": "wsctl online",
     "What became of a message?": "wsctl trace msg_01hk153x00h9v3t7n2c4d",
     "Put somebody out, after a look at whom it hits:": "wsctl disconnect u1 --dry-run\n"
-    "wsctl disconnect u1 --reason \"password changed\"",
+    'wsctl disconnect u1 --reason "password changed"',
     "Yesterday's figures for a spreadsheet:": "wsctl export stats --since 24h --out stats.csv",
     "Let the TAB key know all of this, in bash:": "source <(wsctl completion bash)",
 }

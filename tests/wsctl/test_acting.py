@@ -172,21 +172,19 @@ def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> 
     def wait(_: float) -> None:
         server.answers["GET", "/audit"] = steps.pop(0)
 
-    found = []
-    with click.Context(click.Command("audit")), pytest.raises(Failed, match="no more"):
-        for entry in _following(environment, {}, ENTRIES[:1], 2.0, wait):
-            found.append(entry["id"])
-    environment.client.close()
-    assert found == [1, 2]
+    with click.Context(click.Command("audit")):
+        following = _following(environment, {}, ENTRIES[:1], 2.0, wait)
+        assert [next(following)["id"], next(following)["id"]] == [1, 2]
+        with pytest.raises(Failed, match="no more"):
+            next(following)
+        environment.client.close()
     assert [asked.query["since"][17:19] for asked in server.asked] == ["00", "01", "01", "02"]
 
 
 # Revoking
 
 
-def test_a_token_is_revoked_however_it_is_given(
-    ctl: Run, server: FakeServer, home: Path
-) -> None:
+def test_a_token_is_revoked_however_it_is_given(ctl: Run, server: FakeServer, home: Path) -> None:
     token = sign(b"s" * 32, {"sub": "u1"}, 60)
     (home / "token").write_text(f"Bearer {token}\n")
     jti = json.loads(ctl("token", "inspect", token, "-o", "json").stdout)["claims"]["jti"]
@@ -249,9 +247,7 @@ def test_a_dry_run_of_disconnect_shows_whom_it_hits(ctl: Run, server: FakeServer
 
 def test_a_connection_is_closed_without_naming_its_user(ctl: Run, server: FakeServer) -> None:
     assert ctl("disconnect", "--connection", "conn_1").exit_code == 0
-    assert changes(server) == [
-        ("/users/disconnect", {"user_id": "u1", "connection_id": "conn_1"})
-    ]
+    assert changes(server) == [("/users/disconnect", {"user_id": "u1", "connection_id": "conn_1"})]
     assert ctl("disconnect").exit_code == 2
     assert ctl("disconnect", "--connection", "conn_gone").exit_code == 1
 
@@ -296,7 +292,9 @@ def test_a_template_that_was_nearly_meant_is_named(ctl: Run, server: FakeServer)
 # Eighty columns
 
 
-LONG = "额度已经用完，请尽快充值，否则服务会在今天晚上二十四点暂停，届时所有的消息都不会再发送。" * 3
+LONG = (
+    "额度已经用完，请尽快充值，否则服务会在今天晚上二十四点暂停，届时所有的消息都不会再发送。" * 3
+)
 
 
 @pytest.mark.parametrize(
@@ -315,14 +313,17 @@ LONG = "额度已经用完，请尽快充值，否则服务会在今天晚上二
 )  # fmt: skip
 def test_what_a_terminal_shows_fits_it(server: FakeServer, args: list[str]) -> None:
     user = "organization.department.team.someone-with-a-long-id@example.com"
-    delivery = {"channel": "websocket", "user_id": user, "state": "sent", "delivery_id": "d",
-                "attempts": [{"at": "2024-01-15T14:30:00Z", "outcome": "sent", "detail": LONG}]}  # fmt: skip
-    note = {"notification_id": "notify_01hk153x00h9v3t7n2c4c", "type": "urgent", "title": LONG,
-            "message": LONG, "created_at": "2024-01-15T14:30:00Z", "states": {"pending": 1200},
-            "expires_at": "2024-01-15T14:30:00Z", "deliveries": [delivery]}  # fmt: skip
-    message = {"offset": 1, "timestamp": "2024-01-15T14:30:00Z", "type": "new_message",
-               "message": {"sender": {"username": "李四的微信工作号"}, "content": LONG}}  # fmt: skip
-    step = {"state": "dropped", "at": "2024-01-15T14:30:00Z"}
+    at = "2024-01-15T14:30:00Z"
+    attempt = {"at": at, "outcome": "sent", "detail": LONG}
+    delivery = {"channel": "websocket", "user_id": user, "state": "sent", "attempts": [attempt]}
+    note = {
+        "notification_id": "notify_01hk153x00h9v3t7n2c4c", "type": "urgent", "title": LONG,
+        "message": LONG, "created_at": at, "expires_at": at, "states": {"pending": 1200},
+        "deliveries": [delivery],
+    }  # fmt: skip
+    said = {"sender": {"username": "李四的微信工作号"}, "content": LONG}
+    message = {"offset": 1, "timestamp": at, "type": "new_message", "message": said}
+    step = {"state": "dropped", "at": at}
     for row in server.connections:
         row |= {"user_id": user, "connection_id": "conn_01hk153x00h9v3t7n2c4d"}
     server.answers |= {
@@ -332,7 +333,7 @@ def test_what_a_terminal_shows_fits_it(server: FakeServer, args: list[str]) -> N
         ("GET", "/notifications/notify_1"): (200, note),
         ("GET", "/messages/msg_1"): (200, {
             "message_id": "msg_1", "type": "new_message", "class": "kept", "target": {},
-            "accepted_at": "2024-01-15T14:30:00Z", "stream": f"user:{user}", "offset": 1,
+            "accepted_at": at, "stream": f"user:{user}", "offset": 1,
             "accepted_from": {"user_id": user, "via": "rest", "id": "req_1"}, "epoch": "epoch_1",
             "recipients": [{"user_id": user, "connection_id": "conn_01hk153x00h9v3t7n2c4d",
                             "state": "dropped", "reason": LONG, "history": [step]}]}),

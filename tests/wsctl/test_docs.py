@@ -119,7 +119,7 @@ def test_it_is_documented_with_an_example(path: tuple[str, ...]) -> None:
     text = DOCS.read_text("utf-8")
     name = f"wsctl {' '.join(path)}"
     assert f"\n``{name}``\n" in text
-    assert re.search(rf"^        (.*[(] ?)?{name}\b", text, re.MULTILINE)
+    assert re.search(rf"^        (echo 'source <\()?{name}\b", text, re.MULTILINE)
 
 
 @cache
@@ -140,7 +140,9 @@ def called_in_tests() -> frozenset[tuple[str, ...]]:
             elif isinstance(node, ast.List | ast.Tuple) and path.name != "test_completion.py":
                 items = node.elts
             words = [item.value if isinstance(item, ast.Constant) else None for item in items]
-            found |= {tuple(words[start : start + n]) for start in range(len(words)) for n in (1, 2)}
+            found |= {
+                tuple(words[start : start + n]) for start in range(len(words)) for n in (1, 2)
+            }
     return frozenset(words for words in found if all(isinstance(word, str) for word in words))
 
 

@@ -69,8 +69,8 @@ def audit(
     """Show who did what.
 
     Every action of administrators and backends, refused attempts too: the last --limit entries,
-    the oldest of them first. With --follow it
-    goes on until Ctrl-C; with -o json one object a line then.
+    the oldest of them first. With --follow it goes on until Ctrl-C; with -o json one object a
+    line then.
     """
     if follow and until is not None:
         raise click.UsageError("--follow goes on from now; leave --until out.")
