@@ -101,8 +101,6 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, but a mistyped command is answered with the nearest ones."""
         name = args[0]
-        if ctx.resilient_parsing:  # a shell asks what could stand here
-            return super().resolve_command(ctx, args)
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             from difflib import get_close_matches
 
