@@ -16,6 +16,7 @@ COMMANDS = {
     "online": "wsctl.commands.lists:online",
     "connections": "wsctl.commands.lists:connections",
     "sessions": "wsctl.commands.lists:sessions",
+    "user": "wsctl.commands.user:user",
     "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",
     "ping": "wsctl.commands.ping:ping",

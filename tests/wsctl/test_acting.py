@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,36 @@ def on_terminal_of(server: FakeServer, *args: str, typed: bytes = b"") -> tuple[
     target = ("--url", server.url, "--token", ADMIN)
     code, shown = on_terminal(*target, *args, typed=typed, env={"NO_COLOR": "1"})
     return code, shown.decode()
+
+
+# A user
+
+
+def test_a_user_is_told_of_as_far_as_the_token_reaches(ctl: Run, server: FakeServer) -> None:
+    mine = [{**each, "user_id": "u1", "sessions": ["s1", "s2"]} for each in server.connections]
+    server.answers["GET", "/users/u1/connections"] = (200, {"connections": mine})
+    note = {"notification_id": "notify_1", "type": "info", "title": "余额", "states": {"read": 1}}
+    server.answers["GET", "/notifications"] = (200, page("notifications", [note], {}))
+    result = ctl("user", "u1")
+    text = result.stdout
+    assert text.startswith("u1  张三  role user  organization o1  online with 3 connections\n")
+    for words in ("conn_0002", "sessions: s1, s2", "contacts: email a@b.cn, push 1 (push.", "余额"):
+        assert words in text
+    assert "secret" not in text
+    found = json.loads(ctl("user", "u1", "-o", "json").stdout)
+    assert (found["user_id"], len(found["connections"])) == ("u1", 3)
+    assert found["contacts"]["email"] == "a@b.cn"
+    for path in (CONTACTS, "/notifications"):
+        server.answers["GET", path] = (403, problem(403, "forbidden", "not yours"))
+    result = ctl("user", "u1")
+    assert (result.exit_code, result.stderr.count("may not read")) == (0, 2)
+    assert "contacts:" not in result.stdout
+
+
+def test_a_user_who_is_away_is_told_of_too(ctl: Run, server: FakeServer) -> None:
+    server.answers["GET", "/users/u1/connections"] = (200, {"connections": []})
+    server.answers["GET", "/notifications"] = (200, page("notifications", [], {}))
+    assert ctl("user", "u1").stdout.splitlines()[0] == "u1  offline"
 
 
 # Members
@@ -199,6 +230,12 @@ def test_a_token_is_revoked_however_it_is_given(ctl: Run, server: FakeServer, ho
                                ("/tokens/revoke", {"user_id": "u1"})]  # fmt: skip
 
 
+def test_a_ticket_is_printed_alone(ctl: Run, server: FakeServer) -> None:
+    server.answers["POST", "/tickets"] = (200, {"ticket": "T", "expires_at": "2024-01-15"})
+    assert ctl("token", "ticket").stdout == "T\n"
+    assert json.loads(ctl("token", "ticket", "-o", "json").stdout)["ticket"] == "T"
+
+
 def test_what_is_no_token_or_has_no_id_is_told_without_showing_it(
     ctl: Run, server: FakeServer
 ) -> None:
@@ -301,7 +338,7 @@ LONG = (
     "args",
     [
         ["health"], ["online"], ["connections"], ["sessions"], ["stats"], ["audit"],
-        ["members", "s1"], ["contacts", "u1"], ["ping", "u1", "-c", "1"],
+        ["members", "s1"], ["contacts", "u1"], ["user", "u1"], ["ping", "u1", "-c", "1"],
         ["send", "--user", "u" * 60, "hi"], ["broadcast", "--dry-run", "x"],
         ["history", "s1"], ["trace", "msg_1"], ["notifications", "list"],
         ["notifications", "show", "notify_1"], ["disconnect", "u1", "--dry-run"],
@@ -327,6 +364,7 @@ def test_what_a_terminal_shows_fits_it(server: FakeServer, args: list[str]) -> N
     for row in server.connections:
         row |= {"user_id": user, "connection_id": "conn_01hk153x00h9v3t7n2c4d"}
     server.answers |= {
+        ("GET", "/users/u1/connections"): (200, {"connections": server.connections}),
         ("GET", "/sessions/s1/history"): (200, {"messages": [message], "has_more": False}),
         ("GET", "/sessions/missing/history"): (404, problem(404, "not_found", LONG)),
         ("GET", "/notifications"): (200, page("notifications", [note], {})),
@@ -345,6 +383,31 @@ def test_what_a_terminal_shows_fits_it(server: FakeServer, args: list[str]) -> N
     assert lines
     assert [line for line in lines if cell_len(line) > 80] == []
     assert "\x1b" not in shown, "NO_COLOR"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["audit"], ["health"], ["members", "s1"], ["user", "u1"], ["online"], ["stats"], ["bogus"]],
+    ids=" ".join,
+)
+def test_colours_say_nothing_that_words_do_not(server: FakeServer, args: list[str]) -> None:
+    server.answers["GET", "/users/u1/connections"] = (200, {"connections": server.connections})
+    target = ("--url", server.url, "--token", ADMIN)
+    shown = [
+        on_terminal(*target, *args, env=env)[1].decode()
+        for env in ({"NO_COLOR": ""}, {"NO_COLOR": "1"}, {"TERM": "dumb"})
+    ]
+    plain = [re.sub("\x1b\\[[0-9;]*m", "", text) for text in shown]
+    # How long ago something was may have changed meanwhile, and blanks at the end are nothing.
+    first, *others = (re.sub(r" +(?=\r)", "", re.sub(r"\d", "0", text)) for text in plain)
+    assert others == [first, first]
+    assert ("\x1b" in shown[0]) == (args != ["bogus"])
+
+
+def test_a_pipe_gets_neither_colours_nor_rules(ctl: Run) -> None:
+    for args in (["audit"], ["members", "s1"], ["online"], ["stats"], ["connections"]):
+        text = ctl(*args).stdout
+        assert not set("\x1b─│┤") & set(text)
 
 
 def test_health_fits_80_columns_in_a_pipe_too(ctl: Run, server: FakeServer) -> None:

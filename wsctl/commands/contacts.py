@@ -78,10 +78,10 @@ def contacts(
     if not output.is_table:
         output.record(known)
     elif not (changes and output.quiet):
-        output.rows(_COLUMNS, _rows(known), empty="")
+        output.rows(_COLUMNS, rows_of(known), empty="")
 
 
-def _rows(contact: dict[str, Any]) -> list[dict[str, str]]:
+def rows_of(contact: dict[str, Any]) -> list[dict[str, str]]:
     """A row for each way out; of Web Push only whose service it is, as the rest is a secret."""
     quiet = contact.get("quiet_hours")
     services = sorted({urlsplit(each["endpoint"]).hostname or "?" for each in contact["push"]})

@@ -13,7 +13,7 @@ from wsctl.client import member, path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, to_json
 from wsctl.shape import command
-from wsctl.times import clock_time, epoch
+from wsctl.times import clock_time, day_time, epoch
 
 PAGE = 1000
 """Messages that the API gives at once."""
@@ -33,7 +33,7 @@ _EXPLANATION = [
 ]
 _HISTORY = [
     Column("OFFSET", "offset", str, right=True),
-    Column("TIME", "timestamp", clock_time),
+    Column("TIME", "timestamp", day_time, is_id=True),
     Column("FROM", "sender"),
     Column("MESSAGE", "text"),
 ]

@@ -225,6 +225,11 @@ def listing(environment: Environment, user: str | None, state: str | None, limit
     """List notifications, the newest first."""
     query = {"user_id": user, "state": state}
     found = list(environment.client.pages("/notifications", "notifications", query, limit))
+    show_notifications(environment, found)
+
+
+def show_notifications(environment: Environment, found: list[dict[str, Any]]) -> None:
+    """Notifications as a table, JSON or CSV."""
     if environment.output.is_table:
         found = [{**each, "states": _states(each)} for each in found]
     environment.output.rows(_NOTIFICATIONS, found, empty="no notifications")

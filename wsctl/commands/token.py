@@ -31,7 +31,7 @@ _MOMENTS = ("exp", "iat", "nbf")
     """,
 )
 def token() -> None:
-    """Make, read and revoke tokens."""
+    """Make, read and revoke tokens; get tickets for them."""
 
 
 def _id(option: str, text: str) -> str:
@@ -227,6 +227,28 @@ def revoke(
     environment.output.document(answer, f"revoked {what}; {closed} closed")
 
 
+@command(
+    """
+    wsctl token ticket
+    echo "https://ws.example.com/console#ticket=$(wsctl token ticket)&endpoint=monitor"
+    """
+)
+@pass_environment
+def ticket(environment: Environment) -> None:
+    """Get a ticket that stands for the token, once.
+
+    It is good for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
+    seconds, and may stand in an address where the token itself must not.
+    """
+    from wsctl.client import member
+
+    answer = environment.client.post("/tickets", {})
+    if environment.output.is_table:
+        environment.output.data(f"{member(answer, 'ticket', str)}\n")
+    else:
+        environment.output.record(answer)
+
+
 def _text(token: str | None, file: Path | None) -> str:
     """The token that is meant, wherever it stands."""
     if file is None:
@@ -293,3 +315,4 @@ def _shown(value: Any) -> str:
 token.add_command(create)
 token.add_command(inspect)
 token.add_command(revoke)
+token.add_command(ticket)
