@@ -230,7 +230,7 @@ def revoke(
 @command(
     """
     wsctl token ticket
-    echo "https://ws.example.com/console#ticket=$(wsctl token ticket)&endpoint=monitor"
+    xdg-open "$WSCTL_URL/console#ticket=$(wsctl token ticket)&endpoint=monitor"
     """
 )
 @pass_environment
