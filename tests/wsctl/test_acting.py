@@ -165,6 +165,9 @@ def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> 
         server.answers["GET", "/audit"] = steps.pop(0)
 
     with click.Context(click.Command("audit")):
+        # Where nothing was done yet, whatever comes is new: no clock but the server's counts.
+        assert next(_following(environment, {"actor": "ops"}, [], 0.0))["id"] == 1
+        assert "since" not in server.asked.pop().query
         following = _following(environment, {}, ENTRIES[:1], 2.0, wait)
         assert [next(following)["id"], next(following)["id"]] == [1, 2]
         with pytest.raises(Failed, match="no more"):

@@ -102,8 +102,9 @@ def _following(
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[dict[str, Any]]:
     """Entries that come after ``seen``, each once; a server that is away is waited for."""
-    last_id = seen[-1]["id"] if seen else 0
-    since = seen[-1]["at"] if seen else rfc3339(time.time())
+    last_id, since = 0, query.get("since")
+    if seen:
+        last_id, since = seen[-1]["id"], seen[-1]["at"]
     is_away = False
     while True:
         wait(interval_s)

@@ -10,7 +10,7 @@ import click
 from wsctl import suggestions
 from wsctl.asking import confirm, dry_run_option, plural, yes_option
 from wsctl.environment import Environment, pass_environment
-from wsctl.exits import NotFound
+from wsctl.exits import NotFound, NotPermitted
 from wsctl.output import Column
 from wsctl.shape import command
 
@@ -146,13 +146,13 @@ def _show(
 
 
 def _here(environment: Environment, session: str) -> Iterable[dict[str, Any]]:
-    """Who has joined, with names; nobody for a session that was never used."""
+    """Who has joined, with names; nobody if it was never used, or the token may not see them."""
     from wsctl.client import member
 
     try:
         users: list[dict[str, Any]] = member(
             environment.client.get(f"/sessions/{_part(session)}"), "users", list
         )
-    except NotFound:
+    except (NotFound, NotPermitted):
         return []
     return users
