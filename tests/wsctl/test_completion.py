@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from wsctl.cli import wsctl
 from wsctl.shape import COMPLETE_VAR
 from wsctl.shells import Bash, Fish, Zsh
 
+PATIENCE_S = 20.0
 USERS = ["zhangsan", "lisi@example.com", "dept:sales:1", "dept:sales:2", "wang.wu"]
 SESSIONS = ["s:1001", "s:1002", "support-7"]
 
@@ -97,6 +99,8 @@ class Typist:
     def _until(self, words: str, after: str = "") -> str:
         shown = b""
         while words not in shown.decode("utf-8", "replace").rpartition(after or "\0")[2]:
+            readable, _, _ = select.select([self._main], [], [], PATIENCE_S)
+            assert readable, shown.decode("utf-8", "replace")
             shown += os.read(self._main, 65536)
         return shown.decode().replace("\r", "")
 
