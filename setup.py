@@ -47,6 +47,7 @@ setup(
         "wsserver": ["py.typed", "static/**/*", "notifications/texts/*.toml"],
         "wsctl": ["py.typed"],
     },
+    data_files=[("share/man/man1", ["docs/wsctl.1"])],
     entry_points={
         "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.__main__:main"],
     },

@@ -67,6 +67,13 @@ def test_every_requirement_has_an_upper_bound() -> None:
         assert re.search(r"==|<", requirement), requirement
 
 
+def test_files_that_are_installed_beside_the_packages_are_there() -> None:
+    files = dict(setup_arguments()["data_files"])
+    assert files["share/man/man1"] == ["docs/wsctl.1"]
+    for names in files.values():
+        assert all((ROOT / name).is_file() for name in names)
+
+
 def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
     assert build["requires"] == ["setuptools>=77,<82"]
@@ -80,6 +87,7 @@ def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests(
         "scripts/bench",
         "scripts/memory",
         "scripts/torture",
+        "scripts/manual",
         ".ci/run",
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment
 from wsctl.shape import RootGroup, output_options
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "online": "wsctl.commands.lists:online",
     "connections": "wsctl.commands.lists:connections",
     "sessions": "wsctl.commands.lists:sessions",
+    "user": "wsctl.commands.user:user",
     "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",
     "ping": "wsctl.commands.ping:ping",
@@ -28,9 +30,13 @@ COMMANDS = {
     "disconnect": "wsctl.commands.disconnect:disconnect",
     "doctor": "wsctl.commands.doctor:doctor",
     "bench": "wsctl.commands.bench:bench",
+    "members": "wsctl.commands.members:members",
+    "contacts": "wsctl.commands.contacts:contacts",
+    "audit": "wsctl.commands.audit:audit",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",
     "context": "wsctl.commands.context:context",
+    "completion": "wsctl.commands.completion:completion",
 }
 """Name → ``module:attribute``; a new command is one line here and one file."""
 
@@ -61,7 +67,12 @@ wsctl connections --user u1 -o json
     metavar="FILE",
     help="File that holds the token; read anew when it is needed.",
 )
-@click.option("--context", metavar="NAME", help="A server kept with `wsctl context add`.")
+@click.option(
+    "--context",
+    metavar="NAME",
+    help="A server kept with `wsctl context add`.",
+    shell_complete=suggestions.contexts,
+)
 @click.pass_context
 def wsctl(
     ctx: click.Context,

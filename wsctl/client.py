@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from wsctl.exits import Failed, NotPermitted, Unreachable
+from wsctl.exits import Failed, NotFound, NotPermitted, Unreachable
 from wsctl.target import Target
 
 API = "/api/v1/websocket"
@@ -48,6 +48,10 @@ class Client:
         """POST a JSON object under the API's root."""
         return self.request("POST", path, body=body, **kwargs)
 
+    def put(self, path: str, body: Mapping[str, Any], **kwargs: Any) -> Any:
+        """PUT a JSON object under the API's root."""
+        return self.request("PUT", path, body=body, **kwargs)
+
     def pages(
         self, path: str, key: str, query: Mapping[str, Any], limit: int | None = None
     ) -> Iterator[Any]:
@@ -78,7 +82,8 @@ class Client:
         """The answer's JSON.
 
         ``patience_s`` bounds connecting and answering together. ``anonymous`` sends no token.
-        Raises ``Unreachable``, ``NotPermitted`` (401, 403) or ``Failed`` (other than ``accept``).
+        Raises ``Unreachable``, ``NotPermitted`` (401, 403), ``NotFound`` (404) or ``Failed`` (other
+        than ``accept``).
         """
         deadline = time.monotonic() + patience_s
         headers = {"Accept": "application/json", "User-Agent": "wsctl"}
@@ -190,8 +195,8 @@ def _refusal(response: http.client.HTTPResponse, answer: Any, url: str) -> Faile
     request_id = problem.get("request_id") or response.headers.get("X-Request-ID")
     if request_id:
         marks.append(f"request {request_id}")
-    kind = NotPermitted if response.status in (401, 403) else Failed
-    return kind(f"{what} ({', '.join(marks)})")
+    kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound}
+    return kinds.get(response.status, Failed)(f"{what} ({', '.join(marks)})")
 
 
 def _left(deadline: float) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsctl.exits import BadUsage, Failed
 from wsctl.files import replace_file
+from wsctl.output import say
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -40,6 +44,7 @@ class Contexts:
 
     def _load(self) -> None:
         try:
+            self._shut()
             kept = json.loads(self._path.read_bytes())
             self.servers = {
                 name: Server(str(entry["url"]), entry.get("token_file"))
@@ -52,6 +57,15 @@ class Contexts:
             raise Failed(f"cannot read {self._path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Failed(f"{self._path} is damaged: mend or remove it") from None
+
+    def _shut(self) -> None:
+        """Take away what others may do with the file: who writes to it chooses where tokens go."""
+        mode = self._path.stat().st_mode & 0o777
+        if mode & 0o077:
+            with contextlib.suppress(PermissionError):  # another's file, which wsctl only reads
+                self._path.chmod(mode & 0o700)
+        if mode & 0o022:
+            say(f"wsctl: others could write to {self._path}; see that it holds: wsctl context list")
 
     def get(self, name: str) -> Server:
         """The server of that name; exits 2, naming the near ones, when there is none."""
@@ -67,23 +81,42 @@ class Contexts:
         """Keep a server, replacing one of the same name; the first one becomes current."""
         if not _NAME.fullmatch(name):
             raise BadUsage(f"{name!r} is no context name: use letters, digits, dot, - and _")
-        self.servers[name] = server
-        self.current = self.current or name
-        self._save()
+        with self._changing():
+            self.servers[name] = server
+            self.current = self.current or name
 
     def use(self, name: str) -> None:
         """Make a kept server the one for commands that name none."""
         self.get(name)
-        self.current = name
-        self._save()
+        with self._changing():
+            self.get(name)
+            self.current = name
 
     def remove(self, name: str) -> None:
         """Forget a server; no other becomes current in its place."""
         self.get(name)
-        del self.servers[name]
-        if self.current == name:
-            self.current = None
-        self._save()
+        with self._changing():
+            self.get(name)
+            del self.servers[name]
+            if self.current == name:
+                self.current = None
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Read anew, change, write, while no other wsctl does: none takes another's change back."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise Failed(f"cannot write {self._path}: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.current, self.servers = None, {}
+            self._load()
+            yield
+            self._save()
+        finally:
+            os.close(lock)
 
     def _save(self) -> None:
         kept = {
@@ -91,7 +124,6 @@ class Contexts:
             "contexts": {name: asdict(server) for name, server in self.servers.items()},
         }
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replace_file(self._path, mode=0o600) as file:
                 file.write(json.dumps(kept, indent=2, ensure_ascii=False) + os.linesep)
         except OSError as error:

@@ -31,6 +31,10 @@ class Failed(click.ClickException):
         click.echo(f"wsctl: {one_line(self.message)}", file=file, err=file is None)
 
 
+class NotFound(Failed):
+    """The server knows nothing of that name (404)."""
+
+
 class BadUsage(Failed):
     """Something in the call, the environment or a named file cannot be meant."""
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import click
 
+from wsctl.folding import DEFAULT_WIDTH, fold, fold_parts, width_of
 from wsctl.text import csv_cell, flatten, printable
 
 FORMATS = ("table", "json", "csv")
@@ -30,6 +31,8 @@ class Column:
     """Numbers stand to the right."""
     is_detail: bool = False
     """May be left out where the terminal is too narrow for the whole table."""
+    is_id: bool = False
+    """Is never folded: people copy it."""
 
 
 def plain(value: Any) -> str:
@@ -60,6 +63,12 @@ def csv_line(cells: Iterable[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow([csv_cell(cell) for cell in cells])
     return line.getvalue()
+
+
+def say(text: str, *, indent: int = 0) -> None:
+    """A line on stderr; on a terminal, folded to its width."""
+    for line in fold(printable(text), width_of(sys.stderr), indent):
+        click.echo(line, err=True)
 
 
 class Output:
@@ -101,23 +110,24 @@ class Output:
             self.stream.write(text)
             self.stream.flush()
 
-    def line(self, text: str, **style: Any) -> None:
-        """One line for people on stdout; ``style`` as ``click.style`` has it, if colours may be."""
-        text = printable(text)
-        self.data((click.style(text, **style) if style and self.has_colour else text) + "\n")
+    def line(self, text: str, *, indent: int = 0, **style: Any) -> None:
+        """One line for people on stdout; ``style`` as ``click.style`` has it, if colours may be.
 
-    def line_of(self, parts: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        A terminal's width is kept: what is longer goes on below, behind ``indent`` blanks.
+        """
+        self.line_of([(text, style)], indent=indent)
+
+    def line_of(self, parts: Iterable[tuple[str, Mapping[str, Any]]], *, indent: int = 0) -> None:
         """One line for people made of parts, each with its own style as ``line`` has it."""
-        texts = ((printable(text), style) for text, style in parts)
-        self.data(
-            "".join(click.style(t, **s) if s and self.has_colour else t for t, s in texts).rstrip()
-            + "\n"
-        )
+        texts = [(printable(text), dict(style)) for text, style in parts]
+        for folded in fold_parts(texts, width_of(self.stream), indent):
+            styled = (click.style(t, **s) if s and self.has_colour else t for t, s in folded)
+            self.data("".join(styled).rstrip() + "\n")
 
     def note(self, text: str) -> None:
         """Talk: one line on stderr, nothing with ``--quiet``."""
         if not self.quiet:
-            click.echo(printable(text), err=True)
+            say(text)
 
     def document(self, document: Row, sentence: str) -> None:
         """What an action answered: ``sentence`` for people (not when quiet), else the document."""
@@ -159,14 +169,18 @@ class Output:
             self.data(csv_line(row.get(name) for name in header))
 
     def table(self, columns: Sequence[Column], rows: Sequence[Row]) -> str:
-        """A table as text; aligned also for wide characters; unfolded and uncoloured in a pipe."""
-        from wsctl.tables import align, draw, natural_width
+        """A table as text; aligned also for wide characters; unfolded and uncoloured in a pipe.
+
+        On a terminal that is too narrow, details are left out until the rest folds well.
+        """
+        from wsctl.tables import align, draw, folded_width
 
         width = self.width if self.is_terminal else None
         flat_rows = [flatten(row) for row in rows]
         chosen = list(columns)
         while True:
             titles = [(column.title, column.right) for column in chosen]
+            whole = [column.right or column.is_id for column in chosen]
             cells = [
                 [printable((c.show or plain)(flat.get(c.key))) for c in chosen]
                 for flat in flat_rows
@@ -174,16 +188,14 @@ class Output:
             details = [column for column in chosen if column.is_detail]
             if width is None:
                 return align(titles, cells)
-            if not details or natural_width(titles, cells) <= width:
-                return draw(titles, cells, width=width, colour=self.has_colour)
+            if not details or folded_width(titles, cells, whole) <= width:
+                return draw(titles, cells, whole, width=width, colour=self.has_colour)
             chosen.remove(details[-1])
 
     @property
     def width(self) -> int:
-        """Columns of the terminal."""
-        import shutil
-
-        return shutil.get_terminal_size().columns
+        """Columns of the terminal; 80 where there is none."""
+        return width_of(self.stream) or DEFAULT_WIDTH
 
     def reader_is_gone(self) -> bool:
         """Has the program that reads our pipe ended? Lets a silent monitor end with it."""

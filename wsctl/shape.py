@@ -13,7 +13,10 @@ import click
 
 from wsctl.environment import Environment
 from wsctl.exits import BadUsage, ExitStatus, Failed
-from wsctl.output import FORMATS
+from wsctl.output import FORMATS, say
+
+PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
+"""The program's name, and the variable in which a shell asks it for completions."""
 
 
 def _set_format(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -134,6 +137,9 @@ class RootGroup(LazyGroup):
         **extra: Any,
     ) -> NoReturn:
         """Run with ``args`` and leave: 130 when interrupted, else as ``ExitStatus`` says."""
+        if COMPLETE_VAR in os.environ:
+            # Not needed but for that: the shells make themselves known to click.
+            importlib.import_module("wsctl.shells")
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, ValueError):
                 # What the locale's encoding lacks is shown as an escape rather than a traceback.
@@ -148,11 +154,21 @@ class RootGroup(LazyGroup):
                 **extra,
             )
         except click.ClickException as error:
-            error.show()
+            _show(error)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(ExitStatus.INTERRUPTED)
         sys.exit(code if isinstance(code, int) else ExitStatus.DONE)
+
+
+def _show(error: click.ClickException) -> None:
+    """An error on stderr; on a terminal no line is wider than it."""
+    import io
+
+    text = io.StringIO()
+    error.show(text)
+    for line in text.getvalue().splitlines():
+        say(line, indent=2)
 
 
 @contextlib.contextmanager

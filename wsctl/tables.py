@@ -13,29 +13,66 @@ if TYPE_CHECKING:
 
 _GAP = 3
 """Cells between two columns of the box and padding used here."""
+_READABLE = 20
+"""Cells in which a folded text can still be read."""
+_NARROWEST = 8
 
 
-def make(titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of ``(title, right aligned)`` columns; long cells fold, so that ids stay whole."""
+def make(
+    titles: Sequence[tuple[str, bool]],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int] | None = None,
+) -> Table:
+    """A table of ``(title, right aligned)`` columns; what is longer than its column folds."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
-    for title, right in titles:
-        table.add_column(title, justify="right" if right else "left", overflow="fold")
+    for index, (title, right) in enumerate(titles):
+        table.add_column(
+            title,
+            justify="right" if right else "left",
+            overflow="fold",
+            width=None if widths is None else widths[index],
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
 
 
-def natural_width(titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> int:
-    """Cells that the table takes when nothing is folded."""
+def folded_width(
+    titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], whole: Sequence[bool]
+) -> int:
+    """Cells that the table takes when long texts are folded, yet not so far that they hurt."""
     widths = [
-        max(cell_len(title), *(cell_len(row[index]) for row in rows), 0)
-        for index, (title, _) in enumerate(titles)
+        width if keep else min(width, max(_READABLE, cell_len(title)))
+        for index, ((title, _), keep) in enumerate(zip(titles, whole, strict=True))
+        for width in [_width(title, index, rows)]
     ]
     return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _widths(
+    titles: Sequence[tuple[str, bool]],
+    rows: Sequence[Sequence[str]],
+    whole: Sequence[bool],
+    width: int,
+) -> list[int]:
+    """Of each column: the widest that may be folded give way first, those of ``whole`` last."""
+    widths = [_width(title, index, rows) for index, (title, _) in enumerate(titles)]
+    room = width - _GAP * (len(widths) - 1)
+    while sum(widths) > room:
+        foldable = [i for i, keep in enumerate(whole) if not keep and widths[i] > _NARROWEST]
+        widest = max(foldable or range(len(widths)), key=widths.__getitem__)
+        if widths[widest] <= 1:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _width(title: str, index: int, rows: Sequence[Sequence[str]]) -> int:
+    return max(cell_len(title), *(cell_len(row[index]) for row in rows), 0)
 
 
 def align(titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
@@ -55,11 +92,12 @@ def align(titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> 
 def draw(
     titles: Sequence[tuple[str, bool]],
     rows: Sequence[Sequence[str]],
+    whole: Sequence[bool] | None = None,
     *,
     width: int,
     colour: bool,
 ) -> str:
-    """The table for a terminal, as text of at most ``width`` cells a line."""
+    """The table for a terminal, at most ``width`` cells wide; columns of ``whole`` fold last."""
     from rich.console import Console
 
     target = io.StringIO()
@@ -71,5 +109,6 @@ def draw(
         color_system="standard" if colour else None,
         legacy_windows=False,
     )
-    console.print(make(titles, rows))
+    widths = _widths(titles, rows, whole or [False] * len(titles), width)
+    console.print(make(titles, rows, widths))
     return "".join(line.rstrip() + "\n" for line in target.getvalue().splitlines())

@@ -117,6 +117,19 @@ def clock_time(value: Any) -> str:
     return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
 
 
+def date_time(value: Any) -> str:
+    """A server's time here, ``2024-01-15 14:30:05``; what it was if it is none."""
+    seconds = epoch(value)
+    if seconds is None:
+        return str(value or "")
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def day_time(value: Any) -> str:
+    """The same without the year, where it is this one: ``01-15 14:30:05``."""
+    return date_time(value).removeprefix(f"{datetime.now():%Y-}")
+
+
 def local_time(seconds: float) -> str:
     """A time here with its date and zone: ``2024-01-15 14:30:05 +0800``."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %z}"

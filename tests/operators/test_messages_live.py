@@ -25,7 +25,7 @@ def test_the_story_of_a_message_from_waiting_to_read(ctl: Run, server: ServerPro
     story = ctl("trace", sent["message_id"]).stdout
     assert f"{sent['message_id']}  announcement (kept) to user zoe" in story
     assert "kept in   user:zoe, offset 1 of epoch_" in story
-    assert "1 recipients: 1 pending" in story
+    assert "1 recipient: 1 pending" in story
     with connect(server.websocket("/ws/chat", server.token("zoe", "user"))) as zoe:
         while json.loads(zoe.recv(timeout=PATIENCE_S))["type"] != "announcement":
             pass
@@ -55,7 +55,7 @@ def test_who_would_get_it(ctl: Run, server: ServerProcess) -> None:
         shown = ctl("explain", "--session", "s7", "--type", "new_message")
         row = shown.stdout.splitlines()[1].split()
         assert (row[0], row[2]) == ("amy", "yes")
-        assert "1 connections would get it" in shown.stderr
+        assert "1 connection would get it" in shown.stderr
         shown = ctl("explain", "--broadcast", "--exclude", "amy")
         assert "excluded" in shown.stdout
         answer = json.loads(ctl("explain", "--user", "amy", "-o", "json").stdout)

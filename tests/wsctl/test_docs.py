@@ -1,9 +1,12 @@
-"""Every command has help with an example that parses, and a place in the documentation."""
+"""Every command has help, examples that parse, a place in the documentation, and a test."""
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -12,30 +15,63 @@ from rich.cells import cell_len
 
 from tests.wsctl.wsctl_fakes import Run
 from wsctl.cli import wsctl
+from wsctl.shape import LazyGroup
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "wsctl.rst"
+TESTS = Path(__file__).resolve().parents[1]
+DOCS = TESTS.parent / "docs" / "wsctl.rst"
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def tree(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command and group below ``group``, with the words that call it."""
     ctx = click.Context(group)
     for name in group.list_commands(ctx):
         found = group.get_command(ctx, name)
         assert found is not None
+        yield (*path, name), found
         if isinstance(found, click.Group):
-            yield from commands(found, (*path, name))
-        else:
-            yield (*path, name)
+            yield from tree(found, (*path, name))
 
 
-ALL = sorted(commands(wsctl))
+EVERYTHING = dict(tree(wsctl))
+ALL = sorted(path for path, found in EVERYTHING.items() if not isinstance(found, click.Group))
+GROUPS = sorted(path for path, found in EVERYTHING.items() if isinstance(found, click.Group))
 
 
 def resolve(path: tuple[str, ...]) -> click.Command:
-    found: click.Command = wsctl
-    for name in path:
-        assert isinstance(found, click.Group)
-        found = found.get_command(click.Context(found), name)  # type: ignore[assignment]
-    return found
+    return EVERYTHING[path]
+
+
+def calls(epilog: str) -> Iterator[list[str]]:
+    """The arguments of every wsctl in the lines of examples, as a shell would give them."""
+    for line in epilog.strip().splitlines():
+        plain = re.sub(r"<\((.*?)\)|\$\((.*?)\)", r"; \1\2 ;", line)
+        lexer = shlex.shlex(plain, posix=True, punctuation_chars=";|&<>")
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if not set(word) <= set(";|&<>"):
+                words.append(word)
+                continue
+            if words[:1] == ["wsctl"]:
+                yield words[1:]
+            elif words[:1] == ["echo"] and "wsctl" in words[1:2]:
+                yield from calls(words[1])
+            words = []
+
+
+def parse(args: list[str]) -> tuple[str, ...]:
+    """Let click read the arguments; the words of the command that they call. Nothing is run."""
+    ctx: click.Context = wsctl.make_context("wsctl", list(args))
+    path: tuple[str, ...] = ()
+    while isinstance(ctx.command, click.Group):
+        name, command, rest = ctx.command.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+        assert command is not None
+        assert name is not None
+        path = (*path, name)
+        ctx = command.make_context(name, rest, parent=ctx)
+    return path
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
@@ -43,23 +79,39 @@ def test_help_has_an_example_fits_80_columns_and_names_every_option(
     run: Run, path: tuple[str, ...]
 ) -> None:
     text = run(*path, "--help").stdout
+    found = resolve(path)
+    assert found.help
     assert f"wsctl {' '.join(path)}" in text.partition("Examples:")[2]
     assert max(map(cell_len, text.splitlines())) <= 80
-    for param in resolve(path).params:
+    for param in found.params:
         if isinstance(param, click.Option):
             assert param.help, f"{param.name} has no help"
 
 
-@pytest.mark.parametrize("path", ALL, ids=" ".join)
-def test_its_examples_use_only_options_that_exist(path: tuple[str, ...]) -> None:
-    found = resolve(path)
-    known = {name for param in found.params for name in param.opts}
-    for line in (found.epilog or "").strip().splitlines():
-        for call in line.split("|"):
-            words = shlex.split(call)
-            if words[:1] == ["wsctl"] and tuple(words[1 : 1 + len(path)]) == path:
-                options = {word for word in words if word.startswith("-") and word != "-"}
-                assert options <= known, line
+@pytest.mark.parametrize("path", [(), *GROUPS], ids=lambda path: " ".join(path) or "wsctl")
+def test_a_group_says_each_of_its_commands_in_one_line(run: Run, path: tuple[str, ...]) -> None:
+    group = EVERYTHING.get(path, wsctl)
+    assert isinstance(group, LazyGroup)
+    text = run(*path, "--help").stdout
+    overview = text.partition("Commands:")[2].partition("Examples:")[0]
+    assert group.help
+    assert path or "..." not in overview
+    assert len(overview.strip().splitlines()) == len(group.list_commands(click.Context(group)))
+    assert max(map(cell_len, text.splitlines())) <= 80
+    assert "wsctl" in text.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("path", [(), *EVERYTHING], ids=lambda path: " ".join(path) or "wsctl")
+def test_its_examples_parse(path: tuple[str, ...], home: Path) -> None:
+    found = EVERYTHING.get(path, wsctl)
+    for name in ("~/.ws-token", "token"):  # files that examples name must be there
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("")
+    made = [parse(args) for args in calls(found.epilog or "")]
+    assert made
+    if path in ALL:
+        assert set(made) <= {path, ("token", "create")}
+        assert path in made
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
@@ -67,10 +119,33 @@ def test_it_is_documented_with_an_example(path: tuple[str, ...]) -> None:
     text = DOCS.read_text("utf-8")
     name = f"wsctl {' '.join(path)}"
     assert f"\n``{name}``\n" in text
-    assert f"        {name}" in text
+    assert re.search(rf"^        (echo 'source <\()?{name}\b", text, re.MULTILINE)
 
 
-def test_the_overview_says_each_command_in_one_line(run: Run) -> None:
-    overview = run("--help").stdout.partition("Commands:")[2].partition("Examples:")[0]
-    assert "..." not in overview
-    assert len(overview.strip().splitlines()) == len(wsctl.list_commands(click.Context(wsctl)))
+@cache
+def called_in_tests() -> frozenset[tuple[str, ...]]:
+    """What the tests of wsctl call: strings that follow each other in a call, list or tuple.
+
+    Options before the command are skipped, so ``ctl("-o", "json", "stats")`` is a call of stats.
+    """
+    found = set()
+    this = Path(__file__).name
+    paths = [*TESTS.glob("wsctl/test_*.py"), *TESTS.glob("operators/test_*.py")]
+    for path in (path for path in paths if path.name != this):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            items: list[ast.expr] = []
+            if isinstance(node, ast.Call):
+                items = node.args
+            # What is completed at the TAB key is not called by that.
+            elif isinstance(node, ast.List | ast.Tuple) and path.name != "test_completion.py":
+                items = node.elts
+            words = [item.value if isinstance(item, ast.Constant) else None for item in items]
+            found |= {
+                tuple(words[start : start + n]) for start in range(len(words)) for n in (1, 2)
+            }
+    return frozenset(words for words in found if all(isinstance(word, str) for word in words))
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_it_has_a_test(path: tuple[str, ...]) -> None:
+    assert path in called_in_tests(), f"no test in tests/wsctl or tests/operators calls it: {path}"

@@ -154,6 +154,14 @@ def test_diff_compares_two_moments_or_one_with_now(ctl: Run, past: FakeServer) -
     assert [line["field"] for line in lines][:10] == list(TEN)
 
 
+def test_diff_leaves_channels_out_by_which_nothing_goes(ctl: Run, past: FakeServer) -> None:
+    for number, snapshot in enumerate(past.snapshots):
+        snapshot["notifications_sms_sent"], snapshot["notifications_push_sent"] = 0, number
+    shown = ctl("stats", "--at", AT, "--diff", TO).stdout
+    assert ("push sent" in shown, "sms" in shown) == (True, False)
+    assert "notifications_sms_sent" in ctl("stats", "--at", AT, "--diff", TO, "-o", "csv").stdout
+
+
 def test_step_gives_a_row_for_each(ctl: Run, past: FakeServer) -> None:
     result = ctl("stats", "--at", AT, "--diff", TO, "--step", "1m")
     lines = result.stdout.splitlines()

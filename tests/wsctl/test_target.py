@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jwt
 import pytest
 
 from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run
-from wsctl.contexts import contexts_file
+from wsctl.contexts import Contexts, Server, contexts_file
+from wsctl.exits import BadUsage
 
 SECRET = "s" * 32
 
@@ -169,3 +172,39 @@ def test_token_inspect_of_odd_times(run: Run, exp: object) -> None:
 def test_token_inspect_of_something_else_does_not_repeat_it(run: Run) -> None:
     result = run("token", "inspect", "canary.canary.canary")
     assert (result.exit_code, "canary" in result.output) == (1, False)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o666, 0o777])
+def test_a_contexts_file_open_to_others_is_shut(run: Run, home: Path, mode: int) -> None:
+    run("context", "add", "prod", "--url", "http://127.0.0.1:1")
+    path = contexts_file()
+    path.chmod(mode)
+    shown = run("context", "list")
+    assert (shown.exit_code, "prod" in shown.stdout) == (0, True)
+    assert path.stat().st_mode & 0o077 == 0
+    assert ("others could write" in shown.stderr) == bool(mode & 0o022)
+    path.chmod(mode)
+    run("context", "use", "prod")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_contexts_added_at_once_are_all_kept(home: Path) -> None:
+    adding = [
+        subprocess.Popen(
+            [sys.executable, "-m", "wsctl", "context", "add", f"c{number}", "--url", "http://h:1"],
+            stderr=subprocess.PIPE,
+        )
+        for number in range(6)
+    ]
+    assert [process.communicate()[1] and process.returncode for process in adding] == [0] * 6
+    assert set(Contexts().servers) == {f"c{number}" for number in range(6)}
+
+
+def test_a_change_is_made_to_what_the_file_holds_by_then(home: Path) -> None:
+    one, other = Contexts(), Contexts()
+    one.add("a", Server("http://a"))
+    other.add("b", Server("http://b"))
+    assert (set(Contexts().servers), Contexts().current) == ({"a", "b"}, "a")
+    one.remove("a")
+    with pytest.raises(BadUsage):
+        other.use("a")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column
 from wsctl.shape import LazyGroup, command
@@ -38,7 +39,7 @@ def context() -> None:
     wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
     """
 )
-@click.argument("name")
+@click.argument("name", shell_complete=suggestions.contexts)
 @click.option("--url", required=True, metavar="U", help="The server's address.")
 @click.option(
     "--token-file",
@@ -67,7 +68,7 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     wsctl context use prod
     """
 )
-@click.argument("name")
+@click.argument("name", shell_complete=suggestions.contexts)
 @pass_environment
 def use(environment: Environment, name: str) -> None:
     """Talk to NAME from now on."""
@@ -106,7 +107,7 @@ def list_(environment: Environment) -> None:
     wsctl context remove prod
     """
 )
-@click.argument("name")
+@click.argument("name", shell_complete=suggestions.contexts)
 @pass_environment
 def remove(environment: Environment, name: str) -> None:
     """Forget the server kept as NAME; its token file stays."""

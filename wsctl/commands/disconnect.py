@@ -2,57 +2,87 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import click
 
+from wsctl import suggestions
+from wsctl.asking import confirm, dry_run_option, plural, yes_option
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import Failed
-from wsctl.output import plain
 from wsctl.shape import command
-from wsctl.text import printable
 
 
 @command(
     """
+    wsctl disconnect u1 --dry-run
     wsctl disconnect u1
     wsctl disconnect u1 --reason "password changed" --yes
-    wsctl disconnect u1 --connection conn_01HXYZ
+    wsctl disconnect --connection conn_01hk153x00h9v3t7n2c4d
     """
 )
-@click.argument("user")
-@click.option("--connection", metavar="ID", help="Only this one of the user's connections.")
+@click.argument("user", required=False, shell_complete=suggestions.users)
+@click.option(
+    "--connection",
+    metavar="ID",
+    help="Only this connection.",
+    shell_complete=suggestions.connections,
+)
 @click.option("--reason", metavar="TEXT", help="Told to the client, at most 123 bytes.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@dry_run_option("whom it would hit")
+@yes_option
 @pass_environment
 def disconnect(
-    environment: Environment, user: str, connection: str | None, reason: str | None, yes: bool
+    environment: Environment,
+    user: str | None,
+    connection: str | None,
+    reason: str | None,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
-    """Close the connections of a user, or one of them.
+    """Close the connections of a user, or one connection.
 
-    The clients are told not to come back by themselves (close code 4502). Asks first on a
-    terminal; without one, as in cron, it does as told.
+    The clients are told not to come back by themselves (close code 4502), yet their tokens stay
+    good: wsctl token revoke ends those. Asks first on a terminal; without one, as in cron, it
+    does as told.
     """
+    from wsctl.commands.lists import show_connections
+
+    if user is None:
+        if connection is None:
+            raise click.UsageError("Say whom: give USER, or --connection.")
+        user = _owner(environment, connection)
+    if dry_run:
+        rows = _hit(environment, user, connection)
+        show_connections(environment, rows, empty=f"{user} has no such connection")
+        if rows:
+            environment.output.note(f"{plural(len(rows), 'connection')}; nothing was closed")
+        return
     what = f"connection {connection} of {user}" if connection else f"all connections of {user}"
-    if (
-        not yes
-        and sys.stdin is not None
-        and sys.stdin.isatty()
-        and not click.confirm(printable(f"Close {what}?"), err=True)
-    ):
-        raise Failed("nothing was closed")
-    body = {"user_id": user}
-    if connection:
-        body["connection_id"] = connection
-    if reason:
-        body["reason"] = reason
-    answer = environment.client.post("/users/disconnect", body)
+    confirm(f"Close {what}?", yes=yes, otherwise="nothing was closed")
+    given = {"user_id": user, "connection_id": connection, "reason": reason}
+    answer = environment.client.post("/users/disconnect", {k: v for k, v in given.items() if v})
     count = answer.get("disconnected", 0)
     environment.output.document(
         answer,
-        f"closed {plain(count)} connection{'' if count == 1 else 's'} of {user}"
+        f"closed {plural(count, 'connection')} of {user}"
         if count
         else f"{user} had no such connection"
         if connection
         else f"{user} was not connected",
     )
+
+
+def _owner(environment: Environment, connection: str) -> str:
+    from wsctl.client import path_part
+
+    found = environment.client.get(f"/connections/{path_part(connection)}")
+    user = found.get("user_id")
+    if not isinstance(user, str):
+        raise Failed("the server does not say whose connection that is")
+    return user
+
+
+def _hit(environment: Environment, user: str, connection: str | None) -> list[dict[str, Any]]:
+    rows = environment.client.pages("/connections", "connections", {"user_id": user})
+    return [row for row in rows if connection in (None, row.get("connection_id"))]

@@ -9,10 +9,13 @@ import click
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
 from wsctl.fields import label, shown
+from wsctl.folding import fold
 from wsctl.output import Column
 from wsctl.shape import command
 from wsctl.text import flatten
 
+DETAILS_WIDTH = 80 - len("connections   NOT OK   ")
+"""Cells that stay for what was measured, also in a pipe: it is read by people there, too."""
 _PEOPLE = [Column("CHECK", "check"), Column("RESULT", "result"), Column("DETAILS", "details")]
 _FLAT = [Column("CHECK", "check"), Column("RESULT", "result")]
 
@@ -27,7 +30,11 @@ def people_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
             if key != "ok" and value is not None
         )
         result = "ok" if check.get("ok") is True else "NOT OK"
-        rows.append({"check": name, "result": result, "details": ", ".join(details)})
+        # A figure stays with its name: only the blanks between them are broken at.
+        joined = ", ".join(detail.replace(" ", "\xa0") for detail in details)
+        first, *more = (line.replace("\xa0", " ") for line in fold(joined, DETAILS_WIDTH))
+        rows.append({"check": name, "result": result, "details": first})
+        rows += [{"check": "", "result": "", "details": line} for line in more]
     return rows
 
 

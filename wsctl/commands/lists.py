@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, plain
 from wsctl.shape import command
@@ -22,26 +23,26 @@ def _rtt(value: Any) -> str:
 
 
 _ONLINE = [
-    Column("USER", "user_id"),
+    Column("USER", "user_id", is_id=True),
     Column("NAME", "metadata.username", is_detail=True),
     Column("ROLE", "metadata.role", is_detail=True),
     Column("CONNECTIONS", "connections", right=True),
     Column("ONLINE FOR", "online_since", _ago, right=True),
 ]
 _CONNECTIONS = [
-    Column("CONNECTION", "connection_id"),
+    Column("CONNECTION", "connection_id", is_id=True),
     Column("USER", "user_id"),
     Column("NAME", "metadata.username", is_detail=True),
     Column("SESSION", "session_id"),
     Column("ENDPOINT", "endpoint", is_detail=True),
     Column("OPEN FOR", "connected_at", _ago, right=True),
     Column("ALIVE", "is_alive"),
-    Column("RTT", "rtt_ms", _rtt, right=True),
+    Column("RTT", "rtt_ms", _rtt, right=True, is_detail=True),
     Column("QUEUED", "queued_bytes", right=True, is_detail=True),
     Column("FROM", "remote_ip", is_detail=True),
 ]
 _SESSIONS = [
-    Column("SESSION", "session_id"),
+    Column("SESSION", "session_id", is_id=True),
     Column("USERS", "names"),
     Column("CONNECTIONS", "connections", right=True),
     Column("OFFSET", "offset", plain, right=True),
@@ -74,9 +75,19 @@ def online(environment: Environment, limit: int | None) -> None:
     wsctl connections --endpoint monitor
     """
 )
-@click.option("--user", metavar="U", help="Only this user's.")
-@click.option("--session", metavar="S", help="Only those in this session.")
-@click.option("--organization", metavar="O", help="Only this organization's.")
+@click.option("--user", metavar="U", help="Only this user's.", shell_complete=suggestions.users)
+@click.option(
+    "--session",
+    metavar="S",
+    help="Only those in this session.",
+    shell_complete=suggestions.sessions,
+)
+@click.option(
+    "--organization",
+    metavar="O",
+    help="Only this organization's.",
+    shell_complete=suggestions.organizations,
+)
 @click.option(
     "--endpoint", type=click.Choice(["chat", "session", "monitor"]), help="Only of this endpoint."
 )
@@ -98,7 +109,12 @@ def connections(
         "endpoint": endpoint,
     }
     rows = list(environment.client.pages("/connections", "connections", query, limit))
-    environment.output.rows(_CONNECTIONS, rows, empty="no connections")
+    show_connections(environment, rows, empty="no connections")
+
+
+def show_connections(environment: Environment, rows: list[dict[str, Any]], *, empty: str) -> None:
+    """Connections as a table, JSON or CSV."""
+    environment.output.rows(_CONNECTIONS, rows, empty=empty)
 
 
 @command(

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
+from wsctl.asking import plural
 from wsctl.client import member, path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, to_json
 from wsctl.shape import command
-from wsctl.times import clock_time, epoch
+from wsctl.times import clock_time, day_time, epoch
 
 PAGE = 1000
 """Messages that the API gives at once."""
@@ -20,18 +22,18 @@ _TIMELINE = [
     Column("TIME", "at", clock_time),
     Column("AFTER", "after", right=True),
     Column("USER", "user_id"),
-    Column("CONNECTION", "connection_id", is_detail=True),
+    Column("CONNECTION", "connection_id", is_detail=True, is_id=True),
     Column("WHAT", "what"),
 ]
 _EXPLANATION = [
     Column("USER", "user_id"),
-    Column("CONNECTION", "connection_id", is_detail=True),
+    Column("CONNECTION", "connection_id", is_detail=True, is_id=True),
     Column("WOULD GET IT", "gets"),
     Column("WHY NOT", "reason"),
 ]
 _HISTORY = [
     Column("OFFSET", "offset", str, right=True),
-    Column("TIME", "timestamp", clock_time),
+    Column("TIME", "timestamp", day_time, is_id=True),
     Column("FROM", "sender"),
     Column("MESSAGE", "text"),
 ]
@@ -43,7 +45,7 @@ _HISTORY = [
     wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
     """
 )
-@click.argument("message_id")
+@click.argument("message_id", shell_complete=suggestions.messages)
 @pass_environment
 def trace(environment: Environment, message_id: str) -> None:
     """Tell where a message went, and what became of it.
@@ -56,11 +58,12 @@ def trace(environment: Environment, message_id: str) -> None:
     if not output.is_table:
         output.record(document)
         return
-    output.line(_headline(document), bold=True)
-    output.line(f"accepted  {_when(document.get('accepted_at'))}{_from(document)}")
+    output.line(_headline(document), indent=10, bold=True)
+    output.line(f"accepted  {_when(document.get('accepted_at'))}{_from(document)}", indent=10)
     if document.get("stream"):
         output.line(
-            f"kept in   {document['stream']}, offset {document['offset']} of {document['epoch']}"
+            f"kept in   {document['stream']}, offset {document['offset']} of {document['epoch']}",
+            indent=10,
         )
     output.rows(_TIMELINE, _timeline(document), empty="nobody was meant")
     output.line(_summary(document))
@@ -114,7 +117,11 @@ def _summary(document: Mapping[str, Any]) -> str:
     total = summary.pop("total", len(document.get("recipients") or ()))
     parts = [f"{count} {state}" for state, count in summary.items() if count]
     more = "; more than are shown" if document.get("truncated") else ""
-    return f"{total} recipients" + (f": {', '.join(parts)}" if parts else "") + more
+    return (
+        f"{total} recipient{'' if total == 1 else 's'}"
+        + (f": {', '.join(parts)}" if parts else "")
+        + more
+    )
 
 
 @command(
@@ -125,13 +132,37 @@ def _summary(document: Mapping[str, Any]) -> str:
     wsctl explain --organization org_123 -o json
     """
 )
-@click.option("--user", metavar="U", help="A message to this user.")
-@click.option("--session", metavar="S", help="A message to this session.")
-@click.option("--organization", metavar="O", help="A message to this organization.")
-@click.option("--role", metavar="R", help="A message to this role.")
+@click.option(
+    "--user", metavar="U", help="A message to this user.", shell_complete=suggestions.users
+)
+@click.option(
+    "--session", metavar="S", help="A message to this session.", shell_complete=suggestions.sessions
+)
+@click.option(
+    "--organization",
+    metavar="O",
+    help="A message to this organization.",
+    shell_complete=suggestions.organizations,
+)
+@click.option(
+    "--role", metavar="R", help="A message to this role.", shell_complete=suggestions.roles
+)
 @click.option("--broadcast", is_flag=True, help="A message to everybody.")
-@click.option("--type", "type_", metavar="T", default="announcement", help="Type of the push.")
-@click.option("--exclude", multiple=True, metavar="U", help="Leave this user out; repeatable.")
+@click.option(
+    "--type",
+    "type_",
+    metavar="T",
+    default="announcement",
+    help="Type of the push.",
+    shell_complete=suggestions.push_types,
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="U",
+    help="Leave this user out; repeatable.",
+    shell_complete=suggestions.users,
+)
 @pass_environment
 def explain(
     environment: Environment,
@@ -161,7 +192,11 @@ def explain(
         body["content"] = ""
     if exclude:
         body["exclude_users"] = list(exclude)
-    answer = environment.client.post("/messages/explain", body)
+    show_explanation(environment, environment.client.post("/messages/explain", body))
+
+
+def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> None:
+    """Who would get a message, and who not and why."""
     output = environment.output
     if output.format == "json":
         output.record(answer)
@@ -174,7 +209,7 @@ def explain(
     output.rows(_EXPLANATION, rows, empty="nobody is meant")
     if output.is_table:
         more = "; not all are listed" if answer.get("truncated") else ""
-        output.note(f"{answer['matched']} connections would get it{more}")
+        output.note(f"{plural(answer['matched'], 'connection')} would get it{more}")
 
 
 @command(
@@ -184,7 +219,7 @@ def explain(
     wsctl history s1 --after 17 -o json
     """
 )
-@click.argument("session")
+@click.argument("session", shell_complete=suggestions.sessions)
 @click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
 @click.option(

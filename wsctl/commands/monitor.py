@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
 from wsctl.output import Output, csv_line, to_json
@@ -27,6 +28,7 @@ from wsctl.times import Duration, clock_time
     multiple=True,
     metavar="GLOB",
     help="Only events of these names and pushes of these types; repeatable.",
+    shell_complete=suggestions.events,
 )
 @click.option("--interval", type=Duration(), metavar="AGE", help="How often statistics come.")
 @pass_environment
@@ -75,4 +77,4 @@ def _line(output: Output, push: Push) -> None:
     ]
     for name, value in fields_of(push):
         parts += [(f" {name}=", {"dim": True}), (value, {})]
-    output.line_of(parts)
+    output.line_of(parts, indent=10)

@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
+from wsctl.asking import confirm, yes_option
 from wsctl.client import member, path_part
 from wsctl.environment import Environment, pass_environment
+from wsctl.exits import BadUsage, Failed
 from wsctl.output import Column
 from wsctl.shape import LazyGroup, command
-from wsctl.times import Duration, clock_time
+from wsctl.times import Duration, clock_time, date_time, day_time
 
 _DELIVERIES = [
     Column("CHANNEL", "channel"),
@@ -22,8 +25,8 @@ _DELIVERIES = [
     Column("LAST ANSWER", "detail", is_detail=True),
 ]
 _NOTIFICATIONS = [
-    Column("NOTIFICATION", "notification_id"),
-    Column("CREATED", "created_at"),
+    Column("NOTIFICATION", "notification_id", is_id=True),
+    Column("CREATED", "created_at", day_time, is_id=True),
     Column("TYPE", "type"),
     Column("TITLE", "title"),
     Column("DELIVERIES", "states"),
@@ -54,10 +57,22 @@ def _parameter(text: str) -> tuple[str, Any]:
     wsctl notify --organization org_123 --title Hello --message Welcome
     """
 )
-@click.argument("users", nargs=-1, metavar="[USER]...")
-@click.option("--session", metavar="S", help="Everybody of this session.")
-@click.option("--organization", metavar="O", help="Everybody of this organization.")
-@click.option("--role", metavar="R", help="Everybody with this role.")
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=suggestions.users)
+@click.option(
+    "--session",
+    metavar="S",
+    help="Everybody of this session.",
+    shell_complete=suggestions.sessions,
+)
+@click.option(
+    "--organization",
+    metavar="O",
+    help="Everybody of this organization.",
+    shell_complete=suggestions.organizations,
+)
+@click.option(
+    "--role", metavar="R", help="Everybody with this role.", shell_complete=suggestions.roles
+)
 @click.option("--broadcast", is_flag=True, help="Everybody.")
 @click.option("--title", metavar="T", help="Its title.")
 @click.option("--message", metavar="M", help="Its text.")
@@ -69,7 +84,12 @@ def _parameter(text: str) -> tuple[str, Any]:
     help="info, success, warning, error or urgent; the channels follow from it.",
 )
 @click.option("--action-url", metavar="URL", help="Where a click leads.")
-@click.option("--template", metavar="NAME", help="A template instead of a text.")
+@click.option(
+    "--template",
+    metavar="NAME",
+    help="A template instead of a text.",
+    shell_complete=suggestions.templates,
+)
 @click.option("--param", multiple=True, metavar="K=V", help="Of the template; repeatable.")
 @click.option(
     "--channel",
@@ -79,6 +99,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     help="websocket, email, sms or push, in place of the usual ones; repeatable.",
 )
 @click.option("--expires", type=Duration(), metavar="AGE", help="Not delivered after, as 2h.")
+@yes_option
 @pass_environment
 def notify(
     environment: Environment,
@@ -92,11 +113,13 @@ def notify(
     param: tuple[str, ...],
     channel: tuple[str, ...],
     expires: float | None,
+    yes: bool,
     **texts: str | None,
 ) -> None:
     """Notify users by every channel that its type asks for.
 
-    It is accepted once it is stored; what becomes of it: wsctl notifications show ID.
+    It is accepted once it is stored; what becomes of it: wsctl notifications show ID. Asks first
+    on a terminal when an organization, a role or everybody is meant.
     """
     recipients: dict[str, Any] = {
         "user_ids": list(users) or None,
@@ -123,12 +146,31 @@ def notify(
         body["channels"] = list(channel)
     if expires is not None:
         body["expires_in_s"] = expires
-    answer = environment.client.post("/notify", {**chosen, **body})
+    for name in ("organization_id", "role", "broadcast"):
+        if name in chosen:
+            whom = "everybody" if broadcast else f"{name.removesuffix('_id')} {chosen[name]}"
+            question = f"Notify {whom}, connected or not?"
+            confirm(question, yes=yes, otherwise="nobody was notified")
+    try:
+        answer = environment.client.post("/notify", {**chosen, **body})
+    except Failed as error:
+        raise _with_template(error, body.get("template")) from None
     if not environment.output.is_table:
         environment.output.record(answer)
         return
     environment.output.line(str(answer.get("notification_id") or "nothing new to be told"))
     _show_deliveries(environment, answer)
+
+
+def _with_template(error: Failed, template: str | None) -> Failed:
+    """The server's complaint, with the template that was meant."""
+    if template and template not in suggestions.TEMPLATES and "unknown template" in error.message:
+        from difflib import get_close_matches
+
+        near = get_close_matches(template, suggestions.TEMPLATES, n=2)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "See: wsctl notify --help"
+        return BadUsage(f"no template {template!r}. {hint}")
+    return error
 
 
 def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None:
@@ -166,7 +208,9 @@ def notifications() -> None:
     wsctl notifications list --state failed -o json
     """
 )
-@click.option("--user", metavar="U", help="Only those for this user.")
+@click.option(
+    "--user", metavar="U", help="Only those for this user.", shell_complete=suggestions.users
+)
 @click.option(
     "--state",
     type=click.Choice(_STATES),
@@ -181,6 +225,11 @@ def listing(environment: Environment, user: str | None, state: str | None, limit
     """List notifications, the newest first."""
     query = {"user_id": user, "state": state}
     found = list(environment.client.pages("/notifications", "notifications", query, limit))
+    show_notifications(environment, found)
+
+
+def show_notifications(environment: Environment, found: list[dict[str, Any]]) -> None:
+    """Notifications as a table, JSON or CSV."""
     if environment.output.is_table:
         found = [{**each, "states": _states(each)} for each in found]
     environment.output.rows(_NOTIFICATIONS, found, empty="no notifications")
@@ -192,7 +241,7 @@ def _states(notification: dict[str, Any]) -> str:
 
 
 @command("wsctl notifications show notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id")
+@click.argument("notification_id", shell_complete=suggestions.notifications())
 @pass_environment
 def show(environment: Environment, notification_id: str) -> None:
     """Tell the story of one notification: each delivery, each try."""
@@ -203,29 +252,41 @@ def show(environment: Environment, notification_id: str) -> None:
         return
     output.line(f"{document['notification_id']}  {document['type']}: {document['title']}")
     output.line(str(document["message"]))
-    output.line(f"created {document['created_at']}, expires {document['expires_at']}")
+    times = [date_time(document[name]) for name in ("created_at", "expires_at")]
+    output.line("created {}, expires {}".format(*times))
     _show_deliveries(environment, document)
     for delivery in member(document, "deliveries", list):
         for number, attempt in enumerate(delivery.get("attempts") or (), 1):
             output.line(
                 f"{clock_time(attempt['at'])}  {delivery['channel']} to {delivery['user_id']},"
-                f" try {number}: {attempt['outcome']}  {attempt['detail']}"
+                f" try {number}: {attempt['outcome']}  {attempt['detail']}",
+                indent=10,
             )
 
 
 @command("wsctl notifications retry notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id")
+@click.argument("notification_id", shell_complete=suggestions.notifications("failed"))
 @pass_environment
 def retry(environment: Environment, notification_id: str) -> None:
     """Try the deliveries again that were given up."""
     answer = environment.client.post(f"/notifications/{path_part(notification_id)}/retry", {})
-    environment.output.document(answer, f"{answer['retried']} deliveries are tried again")
+    environment.output.document(answer, f"{_deliveries(answer['retried'])} tried again")
 
 
 @command("wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id")
+@click.argument("notification_id", shell_complete=suggestions.notifications("pending"))
+@yes_option
 @pass_environment
-def cancel(environment: Environment, notification_id: str) -> None:
-    """Call off the deliveries that are still due."""
+def cancel(environment: Environment, notification_id: str, yes: bool) -> None:
+    """Call off the deliveries that are still due.
+
+    Asks first on a terminal, as they cannot be taken up again.
+    """
+    confirm(f"Call off what is due of {notification_id}?", yes=yes,
+            otherwise="nothing was called off")  # fmt: skip
     answer = environment.client.post(f"/notifications/{path_part(notification_id)}/cancel", {})
-    environment.output.document(answer, f"{answer['cancelled']} deliveries were called off")
+    environment.output.document(answer, f"{_deliveries(answer['cancelled'])} called off")
+
+
+def _deliveries(count: int) -> str:
+    return "1 delivery is" if count == 1 else f"{count} deliveries are"

@@ -72,9 +72,15 @@ def show_difference(output: Output, found: Difference) -> None:
     rows = [
         _people_row(change, found.has_restarted)
         for change in found.changes
-        if not change.field.endswith("_per_s") and (change.before, change.after) != (None, None)
+        if not change.field.endswith("_per_s") and not _says_nothing(change)
     ]
     output.data(output.table(columns, rows))
+
+
+def _says_nothing(change: Change) -> bool:
+    """Nothing is known on either side; or a channel by which no notification has ever gone."""
+    values = (change.before, change.after)
+    return values == (None, None) or (change.field.startswith("notifications_") and not any(values))
 
 
 def _title(moment: float, seconds: float) -> str:

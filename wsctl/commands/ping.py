@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus, Failed, NotPermitted
 from wsctl.output import csv_line, to_json
@@ -58,7 +59,7 @@ class Summary:
     wsctl ping u1 -c 0 --interval 5s
     """
 )
-@click.argument("user")
+@click.argument("user", shell_complete=suggestions.users)
 @click.option(
     "-c",
     "--count",

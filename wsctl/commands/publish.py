@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
+from wsctl.asking import confirm, dry_run_option, is_asked, plural, yes_option
 from wsctl.environment import Environment, pass_environment
 from wsctl.shape import command, read_stdin
 from wsctl.times import Duration
@@ -25,7 +27,11 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.argument("text", required=False),
             click.option(
-                "--type", "type_", metavar="T", help=f"Type of the push. Default: {ANNOUNCEMENT}."
+                "--type",
+                "type_",
+                metavar="T",
+                help=f"Type of the push. Default: {ANNOUNCEMENT}.",
+                shell_complete=suggestions.push_types,
             ),
             click.option(
                 "--data",
@@ -36,6 +42,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--ttl", type=Duration(), metavar="AGE", help="With --keep: for how long, as 1h."
             ),
+            dry_run_option("who would get it"),
         )
     ):
         function = decorate(function)
@@ -95,8 +102,37 @@ def publish(environment: Environment, path: str, body: dict[str, Any], whom: str
     )
 
 
+def preview(
+    environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
+) -> None:
+    """Show who would get it; sends nothing."""
+    from wsctl.commands.messages import show_explanation
+
+    show_explanation(environment, explained(environment, target, body, role))
+    environment.output.note("nothing was sent")
+
+
+def explained(
+    environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
+) -> dict[str, Any]:
+    """What the server says who would get it; it is told one target, so ``role`` is seen to here."""
+    found: dict[str, Any] = environment.client.post("/messages/explain", {**body, "target": target})
+    if role is None or target["type"] == "role":
+        return found
+    pages = environment.client.pages(
+        "/connections", "connections", {"organization_id": target["id"]}
+    )
+    of_role = {each["connection_id"] for each in pages if each["metadata"]["role"] == role}
+    meant = found["recipients"]
+    hit = [each for each in meant if each["connection_id"] in of_role]
+    missed = [{**each, "reason": "other_role"} for each in meant if each not in hit]
+    return {**found, "matched": len(hit), "recipients": hit,
+            "excluded": [*found["excluded"], *missed]}  # fmt: skip
+
+
 @command(
     """
+    wsctl broadcast --dry-run "Maintenance at 22:00"
     wsctl broadcast "Maintenance at 22:00"
     wsctl broadcast --role manager "Please log in again"
     wsctl broadcast --type price_changed --data '{"sku": 7}'
@@ -104,9 +140,23 @@ def publish(environment: Environment, path: str, body: dict[str, Any], whom: str
     """
 )
 @content_options
-@click.option("--exclude", multiple=True, metavar="U", help="Leave this user out; repeatable.")
-@click.option("--organization", metavar="O", help="Only this organization.")
-@click.option("--role", metavar="R", help="Only users of this role.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="U",
+    help="Leave this user out; repeatable.",
+    shell_complete=suggestions.users,
+)
+@click.option(
+    "--organization",
+    metavar="O",
+    help="Only this organization.",
+    shell_complete=suggestions.organizations,
+)
+@click.option(
+    "--role", metavar="R", help="Only users of this role.", shell_complete=suggestions.roles
+)
+@yes_option
 @pass_environment
 def broadcast(
     environment: Environment,
@@ -114,20 +164,36 @@ def broadcast(
     exclude: tuple[str, ...],
     organization: str | None,
     role: str | None,
+    yes: bool,
+    dry_run: bool,
     **content: Any,
 ) -> None:
     """Send a message to everybody who is connected.
 
-    TEXT arrives as an `announcement` with `data: {"text": TEXT}`.
+    TEXT arrives as an `announcement` with `data: {"text": TEXT}`. Asks first on a terminal, and
+    says how many would get it; without one, as in cron, it does as told.
     """
     body = body_of(**content)
     if exclude:
         body["exclude_users"] = list(exclude)
-    if organization:
-        body["organization_id"] = organization
-    if role:
-        body["role"] = role
-    publish(environment, "/broadcast", body, "everybody" if len(body) == 2 else "those chosen")
+    narrowed = {"organization_id": organization, "role": role}
+    chosen = {name: value for name, value in narrowed.items() if value}
+    whom = "those chosen" if chosen or exclude else "everybody"
+    if dry_run:
+        preview(environment, _target(chosen), body, role)
+        return
+    if is_asked(yes or content["data"] == "-"):
+        found = explained(environment, _target(chosen), body, role)
+        count = plural(found["matched"], "connection")
+        confirm(f"Send to {whom}: {count}?", yes=False, otherwise="nothing was sent")
+    publish(environment, "/broadcast", {**body, **chosen}, whom)
+
+
+def _target(chosen: dict[str, str]) -> dict[str, Any]:
+    """As a target: one organization, one role, or all; of both the organization."""
+    for name, value in chosen.items():
+        return {"type": name.removesuffix("_id"), "id": value}
+    return {"type": "broadcast"}
 
 
 @command(
@@ -138,11 +204,26 @@ def broadcast(
     """
 )
 @content_options
-@click.option("--user", metavar="U", help="To all connections of this user.")
-@click.option("--session", metavar="S", help="To everybody in this session.")
+@click.option(
+    "--user",
+    metavar="U",
+    help="To all connections of this user.",
+    shell_complete=suggestions.users,
+)
+@click.option(
+    "--session",
+    metavar="S",
+    help="To everybody in this session.",
+    shell_complete=suggestions.sessions,
+)
 @pass_environment
 def send(
-    environment: Environment, /, user: str | None, session: str | None, **content: Any
+    environment: Environment,
+    /,
+    user: str | None,
+    session: str | None,
+    dry_run: bool,
+    **content: Any,
 ) -> None:
     """Send a message to one user or one session.
 
@@ -154,7 +235,8 @@ def send(
     if (user is None) == (session is None):
         raise click.UsageError("Give either --user or --session.")
     body = body_of(**content)
-    if user is not None:
-        publish(environment, f"/users/{path_part(user)}/messages", body, f"user {user}")
-    elif session is not None:
-        publish(environment, f"/sessions/{path_part(session)}/messages", body, f"session {session}")
+    kind, id_ = ("user", user) if user is not None else ("session", str(session))
+    if dry_run:
+        preview(environment, {"type": kind, "id": id_}, body)
+        return
+    publish(environment, f"/{kind}s/{path_part(str(id_))}/messages", body, f"{kind} {id_}")

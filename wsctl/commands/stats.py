@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import Failed, NotPermitted
 from wsctl.fields import TEN, as_stored, in_order, people_rows
@@ -73,6 +74,7 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     multiple=True,
     metavar="FIELD",
     help="A chart of a field over the same time; repeatable.",
+    shell_complete=suggestions.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
 )
 @click.option("--node", metavar="NAME", help="Of the past: only this node's snapshots.")
 @click.option(

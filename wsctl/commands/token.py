@@ -1,4 +1,4 @@
-"""``wsctl token``: make a token for trying things out, look into one."""
+"""``wsctl token``: make a token for trying things out, look into one, end one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
+from wsctl.asking import confirm, plural, yes_option
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, Failed
 from wsctl.output import Column, plain
 from wsctl.shape import LazyGroup, command, read_stdin
 from wsctl.times import Duration, readable, rfc3339
 
-_ROLES = ("user", "manager", "admin", "service")
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _MOMENTS = ("exp", "iat", "nbf")
 
@@ -26,10 +27,11 @@ _MOMENTS = ("exp", "iat", "nbf")
     epilog="""
     wsctl token create --user u1 --sessions s1
     wsctl token inspect -
+    wsctl token revoke --user u1
     """,
 )
 def token() -> None:
-    """Make and read tokens; neither asks the server."""
+    """Make, read and revoke tokens; get tickets for them."""
 
 
 def _id(option: str, text: str) -> str:
@@ -50,10 +52,28 @@ def _names(text: str) -> list[str]:
     wsctl token create --user u1 --sessions '*' --secret-file /etc/wsserver/secret
     """
 )
-@click.option("--user", required=True, metavar="U", help="The user id (claim sub).")
-@click.option("--role", type=click.Choice(_ROLES), help="The role; the server's default is user.")
-@click.option("--sessions", metavar="a,b|*", help="Sessions that may be entered; * for all.")
-@click.option("--organization", metavar="O", help="The organization id.")
+@click.option(
+    "--user",
+    required=True,
+    metavar="U",
+    help="The user id (claim sub).",
+    shell_complete=suggestions.users,
+)
+@click.option(
+    "--role", type=click.Choice(suggestions.ROLES), help="The role; the server's default is user."
+)
+@click.option(
+    "--sessions",
+    metavar="a,b|*",
+    help="Sessions that may be entered; * for all.",
+    shell_complete=suggestions.listed(suggestions.sessions),
+)
+@click.option(
+    "--organization",
+    metavar="O",
+    help="The organization id.",
+    shell_complete=suggestions.organizations,
+)
 @click.option("--username", metavar="N", help="The name shown to others.")
 @click.option("--permissions", metavar="a,b", help="Narrow the role's permissions to these.")
 @click.option(
@@ -77,7 +97,10 @@ def create(
     ttl: float,
     secret_file: Path | None,
 ) -> None:
-    """Make a token signed with the server's secret (HS256) and print it alone."""
+    """Make a token and print it alone.
+
+    It is signed with the server's secret (HS256).
+    """
     from wsctl.tokens import sign
 
     claims: dict[str, Any] = {"sub": _id("--user", user)}
@@ -156,6 +179,98 @@ def inspect(environment: Environment, token: str) -> None:
     output.rows(_COLUMNS, rows, empty="")
 
 
+@command(
+    """
+    wsctl token revoke --user u1
+    wsctl token revoke --file leaked.txt --yes
+    wsctl token revoke - < leaked.txt
+    wsctl token revoke --jti 5f1c9e0b7a3d2468
+    """
+)
+@click.argument("token", metavar="[TOKEN|-]", required=False)
+@click.option(
+    "--file", type=click.Path(path_type=Path), metavar="F", help="File that holds the token."
+)
+@click.option("--jti", metavar="ID", help="The token's own id, as inspect shows it.")
+@click.option(
+    "--user",
+    metavar="U",
+    help="All tokens of this user that were issued until now.",
+    shell_complete=suggestions.users,
+)
+@yes_option
+@pass_environment
+def revoke(
+    environment: Environment,
+    token: str | None,
+    file: Path | None,
+    jti: str | None,
+    user: str | None,
+    yes: bool,
+) -> None:
+    """Refuse a token from now on, or all that a user has.
+
+    Connections that were opened with it are closed (code 4505). That cannot be undone: a user
+    needs a new token. Prefer --file or - to TOKEN: other users of this machine can see the
+    arguments of a process. Asks first on a terminal; without one, as in cron, it does as told.
+    """
+    given = [value for value in (token, file, jti, user) if value is not None]
+    if len(given) != 1:
+        raise click.UsageError("Give exactly one of TOKEN, --file, --jti and --user.")
+    if token is not None or file is not None:
+        jti = _jti(_text(token, file))
+    body = {"user_id": user} if user is not None else {"jti": jti}
+    what = f"all tokens of {user}" if user is not None else f"the token {jti}"
+    confirm(f"Revoke {what}? It cannot be undone.", yes=yes, otherwise="nothing was revoked")
+    answer = environment.client.post("/tokens/revoke", body)
+    closed = plural(answer.get("disconnected", 0), "connection")
+    environment.output.document(answer, f"revoked {what}; {closed} closed")
+
+
+@command(
+    """
+    wsctl token ticket
+    xdg-open "$WSCTL_URL/console#ticket=$(wsctl token ticket)&endpoint=monitor"
+    """
+)
+@pass_environment
+def ticket(environment: Environment) -> None:
+    """Get a ticket that stands for the token, once.
+
+    It is good for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
+    seconds, and may stand in an address where the token itself must not.
+    """
+    from wsctl.client import member
+
+    answer = environment.client.post("/tickets", {})
+    if environment.output.is_table:
+        environment.output.data(f"{member(answer, 'ticket', str)}\n")
+    else:
+        environment.output.record(answer)
+
+
+def _text(token: str | None, file: Path | None) -> str:
+    """The token that is meant, wherever it stands."""
+    if file is None:
+        return read_stdin() if token == "-" else str(token)  # noqa: S105
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise BadUsage(f"cannot read the token file {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadUsage(f"the token file {file} holds no text") from None
+
+
+def _jti(text: str) -> str:
+    _, claims = _parts(text.strip().removeprefix("Bearer "))
+    jti = claims.get("jti")
+    if not isinstance(jti, str) or not jti:
+        owner = claims.get("sub")
+        hint = f": revoke all of its user's with --user {owner}" if isinstance(owner, str) else ""
+        raise Failed(f"the token has no id (claim jti) by which it could be refused{hint}")
+    return jti
+
+
 def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     import jwt
 
@@ -199,3 +314,5 @@ def _shown(value: Any) -> str:
 
 token.add_command(create)
 token.add_command(inspect)
+token.add_command(revoke)
+token.add_command(ticket)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage
 from wsctl.shape import command
@@ -33,6 +34,7 @@ _SHORTEST_S, _LONGEST_S = 0.25, 60.0
     "--events",
     multiple=True,
     metavar="GLOB",
+    shell_complete=suggestions.events,
     help=f"Events to show; repeatable; '*': all, messages too. Default: {', '.join(QUIET_EVENTS)}.",
 )
 @pass_environment

@@ -1,0 +1,180 @@
+"""The manual page of wsctl, in roff, made from its commands: ``docs/wsctl.1``.
+
+The macros are those of man(7). Its date and version are those of the package, not of the day, so
+that the same commands give the same page.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+import click
+
+from wsctl.cli import wsctl
+from wsctl.exits import ExitStatus
+from wsctl.shape import LazyGroup, output_options
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "wsctl.1"
+
+EXITS = {
+    ExitStatus.DONE: "done",
+    ExitStatus.FAILED: "failed: the server refused or said no, a file cannot be written, nobody"
+    " answered a ping",
+    ExitStatus.USAGE: "usage: a flag, a time, JSON in an argument, a token file or secret",
+    ExitStatus.UNREACHABLE: "no server answered",
+    ExitStatus.NOT_PERMITTED: "not permitted: no token, a bad one, a missing permission",
+    ExitStatus.INTERRUPTED: "interrupted with Ctrl-C",
+}
+VARIABLES = {
+    "WSCTL_URL": "The server's address, where --url and --context name none.",
+    "WSCTL_TOKEN": "The token, where no flag names one.",
+    "WSSERVER_JWT_SECRET": "The secret that token create signs with.",
+    "NO_COLOR": "Set to anything: no colours. TERM=dumb does the same.",
+    "COLUMNS": "The width that lines and tables keep, where it is not the terminal's own.",
+    "SSL_CERT_FILE": "Authorities that certificates are checked with.",
+    "XDG_CONFIG_HOME": "Where the contexts are kept; ~/.config if it is not set.",
+}
+FILES = {
+    "~/.config/wsctl/contexts.json": "The servers kept by name, mode 0600. Of tokens only the"
+    " names of their files.",
+    "./var/dev-server.json": "Address of a development server that runs here; found by itself.",
+    "./var/dev-admin-token": "Its token, renewed while it runs.",
+    "./var/dev-jwt-secret": "Its secret.",
+}
+EXAMPLES = {
+    "Is the server well?": "wsctl health",
+    "Who is there?": "wsctl online",
+    "What became of a message?": "wsctl trace msg_01hk153x00h9v3t7n2c4d",
+    "Put somebody out, after a look at whom it hits:": "wsctl disconnect u1 --dry-run\n"
+    'wsctl disconnect u1 --reason "password changed"',
+    "Yesterday's figures for a spreadsheet:": "wsctl export stats --since 24h --out stats.csv",
+    "Let the TAB key know all of this, in bash:": "source <(wsctl completion bash)",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "wsserver" / "__init__.py").read_text())
+    lines = [
+        '.\\" Made by scripts/manual from the commands; changes here are lost.',
+        f'.TH WSCTL 1 "" "wsserver {version[1] if version else ""}" "User Commands"',
+        ".SH NAME",
+        "wsctl \\- look after a wsserver",
+        ".SH SYNOPSIS",
+        ".B wsctl",
+        "[\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIARGUMENTS\\fR]",
+        ".SH DESCRIPTION",
+        *_paragraphs(wsctl.help or ""),
+        ".PP",
+        "Data go to standard output, talk to standard error.",
+        ".SH OPTIONS",
+        *_options(wsctl, without=()),
+        ".SH COMMANDS",
+        *_commands(wsctl, ("wsctl",)),
+        ".SH EXIT STATUS",
+        *_list({str(int(code)): text for code, text in EXITS.items()}),
+        ".SH ENVIRONMENT",
+        *_list(VARIABLES),
+        ".SH FILES",
+        *_list(FILES),
+        ".SH EXAMPLES",
+    ]
+    for what, how in EXAMPLES.items():
+        lines += [".PP", _text(what), *_literally(how.splitlines())]
+    lines += [".SH SEE ALSO", ".BR jq (1),", ".BR ping (1),", ".BR bash (1)", ".PP"]
+    lines.append(_text("The server's documentation, in docs/wsctl.rst and beside it."))
+    return "\n".join(lines) + "\n"
+
+
+def _commands(group: click.Group, path: tuple[str, ...]) -> Iterator[str]:
+    """A section for each command, those of groups behind their group's name."""
+    ctx = click.Context(group)
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        if isinstance(command, LazyGroup):
+            yield from _commands(command, (*path, name))
+        elif command is not None:
+            yield from _command(command, (*path, name))
+
+
+def _command(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
+    ctx = click.Context(command)
+    arguments = [p.make_metavar(ctx) for p in command.params if isinstance(p, click.Argument)]
+    shared = {option.name for option in output_options()}
+    words = " ".join(path)
+    yield f".SS {_text(words)}"
+    rest = "".join(f" \\fI{_text(argument)}\\fR" for argument in arguments)
+    yield f"\\fB{_text(words)}\\fR [\\fIOPTIONS\\fR]{rest}"
+    yield from _paragraphs(command.help or "", first=".PP")
+    yield from _options(command, without=shared)
+    if command.epilog:
+        yield ".PP"
+        yield "Examples:"
+        yield from _literally([line.strip() for line in command.epilog.strip().splitlines()])
+
+
+def _options(command: click.Command, without: Container[str | None]) -> Iterator[str]:
+    """Each option with its help; the shared ones only where they are the program's own."""
+    ctx = click.Context(command)
+    for param in command.params:
+        if isinstance(param, click.Option) and param.name not in without:
+            record = param.get_help_record(ctx)
+            if record is not None:
+                names, said = record
+                yield from _item(names, said)
+
+
+def _list(items: dict[str, str]) -> Iterator[str]:
+    for name, said in items.items():
+        yield from _item(name, said)
+
+
+def _item(name: str, said: str) -> Iterator[str]:
+    yield ".TP"
+    yield f"\\fB{_text(name)}\\fR"
+    yield _text(" ".join(said.split()))
+
+
+def _paragraphs(text: str, first: str = "") -> Iterator[str]:
+    for number, paragraph in enumerate(text.split("\n\n")):
+        if number or first:
+            yield ".PP"
+        yield _text(" ".join(paragraph.split()))
+
+
+def _literally(lines: list[str]) -> Iterator[str]:
+    """Lines that are not filled, indented."""
+    yield from (".PP", ".RS 4", ".nf")
+    yield from map(_text, lines)
+    yield from (".fi", ".RE")
+
+
+def _text(text: str) -> str:
+    """``text`` so that roff shows every sign as it is; signs that can be copied stay ASCII."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    escaped = escaped.replace("`", "\\(ga").replace("^", "\\(ha").replace("~", "\\(ti")
+    escaped = "".join(sign if sign.isascii() else f"\\[u{ord(sign):04X}]" for sign in escaped)
+    return f"\\&{escaped}" if escaped.startswith(".") else escaped
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page; with ``--check`` only say whether it is the present one."""
+    made = page()
+    if arguments == ["--check"]:
+        is_same = PAGE.is_file() and PAGE.read_text(encoding="ascii") == made
+        if not is_same:
+            sys.stderr.write("docs/wsctl.1 is not what the commands say: run scripts/manual\n")
+        return 0 if is_same else 1
+    if arguments:
+        sys.stderr.write("usage: scripts/manual [--check]\n")
+        return 2
+    PAGE.write_text(made, encoding="ascii")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""Before something is done that cannot be undone: the question, and the look beforehand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from wsctl.exits import Failed
+from wsctl.text import printable
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def dry_run_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--dry-run``, whose help says ``what`` is shown."""
+    return click.option("--dry-run", is_flag=True, help=f"Do nothing; show {what}.")
+
+
+def is_asked(yes: bool) -> bool:
+    """Is there somebody to ask, who has not said yes already?"""
+    return not yes and sys.stdin is not None and sys.stdin.isatty()
+
+
+def confirm(question: str, *, yes: bool, otherwise: str) -> None:
+    """Ask on a terminal, unless ``yes``; without one, as in cron, nothing is asked.
+
+    Raises ``Failed`` with ``otherwise`` when the answer is no.
+    """
+    if is_asked(yes) and not click.confirm(printable(question), err=True):
+        raise Failed(otherwise)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 connection``, ``1,204 connections``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

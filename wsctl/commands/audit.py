@@ -1,0 +1,153 @@
+"""``wsctl audit``: who did what."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from wsctl import suggestions
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import Failed, NotPermitted
+from wsctl.output import Column, Output, csv_line, to_json
+from wsctl.shape import command
+from wsctl.text import flatten, one_line
+from wsctl.times import Duration, Moment, day_time, rfc3339
+
+_FIRST = ("id", "at", "actor", "role", "action", "target", "outcome")
+_SHOWN_DETAILS = 5
+"""Names and values in a line; -o json has all."""
+
+
+@command(
+    """
+    wsctl audit
+    wsctl audit --actor dev-admin --since 24h
+    wsctl audit --action disconnect --since 2024-01-15 --until 2024-01-16 -o csv
+    wsctl audit --follow -o json
+    """
+)
+@click.option(
+    "--actor", metavar="U", help="Only what this user did.", shell_complete=suggestions.actors
+)
+@click.option(
+    "--action",
+    metavar="NAME",
+    help="Only this, as disconnect, revoke or notify.",
+    shell_complete=suggestions.actions,
+)
+@click.option(
+    "--since", type=Moment(), metavar="TIME", help="From here on: RFC 3339, a date, an age as 24h."
+)
+@click.option("--until", type=Moment(), metavar="TIME", help="Up to, not including.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most N. Default: 50."
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on with what is done from now on.")
+@click.option(
+    "--interval",
+    type=Duration(),
+    default="2s",
+    show_default=True,
+    metavar="AGE",
+    help="With --follow: how often to look.",
+)
+@pass_environment
+def audit(
+    environment: Environment,
+    actor: str | None,
+    action: str | None,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    follow: bool,
+    interval: float,
+) -> None:
+    """Show who did what.
+
+    Every action of administrators and backends, refused attempts too: the last --limit entries,
+    the oldest of them first. With --follow it goes on until Ctrl-C; with -o json one object a
+    line then.
+    """
+    if follow and until is not None:
+        raise click.UsageError("--follow goes on from now; leave --until out.")
+    query = {
+        "actor": actor,
+        "action": action,
+        "since": None if since is None else rfc3339(since),
+        "until": None if until is None else rfc3339(until),
+    }
+    found = list(environment.client.pages("/audit", "entries", query, limit))[::-1]
+    output = environment.output
+    if not follow and (not found or not output.is_table):
+        output.rows([Column(name, name) for name in _FIRST], found, empty="nothing was done")
+        return
+    if not follow:
+        for entry in found:
+            _line(output, entry)
+        return
+    entries = itertools.chain(found, _following(environment, query, found, interval))
+    for number, entry in enumerate(entries):
+        _line(output, entry, is_first=number == 0)
+
+
+def _following(
+    environment: Environment,
+    query: Mapping[str, Any],
+    seen: list[dict[str, Any]],
+    interval_s: float,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[dict[str, Any]]:
+    """Entries that come after ``seen``, each once; a server that is away is waited for."""
+    last_id, since = 0, query.get("since")
+    if seen:
+        last_id, since = seen[-1]["id"], seen[-1]["at"]
+    is_away = False
+    while True:
+        wait(interval_s)
+        try:
+            pages = environment.client.pages("/audit", "entries", {**query, "since": since})
+            new = [entry for entry in pages if entry["id"] > last_id][::-1]
+        except NotPermitted:
+            raise
+        except Failed as error:
+            if not is_away:
+                environment.output.note(f"wsctl: {one_line(error.message)}; looking again")
+            is_away = True
+            continue
+        is_away = False
+        for entry in new:
+            last_id, since = entry["id"], entry["at"]
+            yield entry
+        if environment.output.reader_is_gone():
+            return
+
+
+def _line(output: Output, entry: dict[str, Any], *, is_first: bool = False) -> None:
+    """One entry as a line of its own; in CSV the first one behind a header."""
+    if output.format == "json":
+        output.data(to_json(entry) + "\n")
+    elif output.format == "csv":
+        flat = {**entry, "detail": to_json(entry["detail"])}
+        output.data((csv_line(flat) if is_first else "") + csv_line(flat.values()))
+    else:
+        was_refused = entry["outcome"] != "ok"
+        parts: list[tuple[str, dict[str, Any]]] = [
+            (f"{day_time(entry['at'])}  ", {"dim": True}),
+            (f"{entry['actor']}  ", {"bold": True}),
+            (f"{entry['action']} {entry['target']}  ", {}),
+            (f"REFUSED: {entry['outcome']}  " if was_refused else "", {"fg": "red"}),
+            (_details(entry), {"dim": True}),
+        ]
+        output.line_of(parts, indent=16)
+
+
+def _details(entry: dict[str, Any]) -> str:
+    """What belongs to the action as ``name=value``, empty things left out, and from where."""
+    detail = flatten(entry.get("detail") or {})
+    told = [f"{name}={value}" for name, value in detail.items() if value not in (None, "", [])]
+    more = [f"and {len(told) - _SHOWN_DETAILS} more"] if len(told) > _SHOWN_DETAILS else []
+    return " ".join([*told[:_SHOWN_DETAILS], *more, f"from {entry.get('remote_ip')}"])

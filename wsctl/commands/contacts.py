@@ -1,0 +1,96 @@
+"""``wsctl contacts``: where notifications reach a user besides the socket."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from wsctl import suggestions
+from wsctl.environment import Environment, pass_environment
+from wsctl.output import Column
+from wsctl.shape import command
+
+_COLUMNS = [Column("WHERE", "name"), Column("VALUE", "value")]
+_QUIET = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])(?:@(\S+))?")
+_NONE = "none"
+
+
+def _quiet_hours(
+    _: click.Context, __: click.Parameter, text: str | None
+) -> str | dict[str, str] | None:
+    """``22:00-08:00@Asia/Shanghai`` as the API has it; the zone is UTC where none is named."""
+    if text is None or text == _NONE:
+        return text
+    match = _QUIET.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r}: write 22:00-08:00, or 22:00-08:00@Asia/Shanghai")
+    start, end, zone = match.groups()
+    return {"start": start, "end": end, "time_zone": zone or "UTC"}
+
+
+@command(
+    """
+    wsctl contacts u1
+    wsctl contacts u1 --email zhang@example.com --phone +8613800138000
+    wsctl contacts u1 --quiet-hours 22:00-08:00@Asia/Shanghai --locale zh-CN
+    wsctl contacts u1 --phone none
+    """
+)
+@click.argument("user", shell_complete=suggestions.users)
+@click.option("--email", metavar="ADDRESS", help="Mail goes there.")
+@click.option("--phone", metavar="NUMBER", help="SMS go there; in full, as +8613800138000.")
+@click.option(
+    "--locale", type=click.Choice(["zh-CN", "en", _NONE]), help="The language of its texts."
+)
+@click.option(
+    "--quiet-hours",
+    metavar="FROM-TO[@ZONE]",
+    callback=_quiet_hours,
+    help="When mail, SMS and push wait, as 22:00-08:00@Asia/Shanghai. Zone: UTC.",
+)
+@click.option("--forget-push", is_flag=True, help="Forget the browsers that get Web Push.")
+@pass_environment
+def contacts(
+    environment: Environment, /, user: str, forget_push: bool, **given: str | dict[str, str] | None
+) -> None:
+    """Show or change where notifications reach a user.
+
+    What is not named stays as it is; `none` takes a value away.
+    """
+    from wsctl.client import path_part
+
+    path = f"/users/{path_part(user)}/contacts"
+    known: dict[str, Any] = environment.client.get(path)
+    changes: dict[str, Any] = {
+        name: None if value == _NONE else value
+        for name, value in given.items()
+        if value is not None
+    }
+    if forget_push:
+        changes["push"] = []
+    if changes:
+        body = {name: value for name, value in known.items() if name != "user_id"} | changes
+        known = environment.client.put(path, body)
+    output = environment.output
+    if not output.is_table:
+        output.record(known)
+    elif not (changes and output.quiet):
+        output.rows(_COLUMNS, rows_of(known), empty="")
+
+
+def rows_of(contact: dict[str, Any]) -> list[dict[str, str]]:
+    """A row for each way out; of Web Push only whose service it is, as the rest is a secret."""
+    quiet = contact.get("quiet_hours")
+    services = sorted({urlsplit(each["endpoint"]).hostname or "?" for each in contact["push"]})
+    browsers = f"{len(contact['push'])} ({', '.join(services)})" if services else None
+    values = {
+        "email": contact.get("email"),
+        "phone": contact.get("phone"),
+        "push": browsers,
+        "locale": contact.get("locale"),
+        "quiet hours": quiet and f"{quiet['start']} to {quiet['end']}, {quiet['time_zone']}",
+    }
+    return [{"name": name, "value": value or "-"} for name, value in values.items()]

@@ -1,0 +1,158 @@
+"""``wsctl members``: who may enter a session without being named in a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+from wsctl import suggestions
+from wsctl.asking import confirm, dry_run_option, plural, yes_option
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import NotFound, NotPermitted
+from wsctl.output import Column
+from wsctl.shape import command
+
+_COLUMNS = [
+    Column("USER", "user_id", is_id=True),
+    Column("NAME", "username", is_detail=True),
+    Column("MEMBER", "member"),
+    Column("CONNECTIONS HERE", "connections", right=True),
+]
+_MOST_NAMED = 5
+"""Users whose names stand in a question; of the others the number."""
+
+
+def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        name,
+        multiple=True,
+        metavar="U[,U]",
+        help=help_text,
+        shell_complete=suggestions.listed(suggestions.users),
+    )
+
+
+@command(
+    """
+    wsctl members s1
+    wsctl members s1 --add u1 --add u2
+    wsctl members s1 --remove u3 --dry-run
+    wsctl members s1 --set u1,u2 --yes
+    """
+)
+@click.argument("session", shell_complete=suggestions.sessions)
+@_users_option("--add", "Let this user in; repeatable.")
+@_users_option("--remove", "Take this user off the list; repeatable.")
+@_users_option("--set", "Exactly these, in place of the list; repeatable.")
+@click.option("--clear", is_flag=True, help="Nobody: empty the list.")
+@dry_run_option("what the list would be")
+@yes_option
+@pass_environment
+def members(
+    environment: Environment,
+    /,
+    session: str,
+    add: tuple[str, ...],
+    remove: tuple[str, ...],
+    clear: bool,
+    dry_run: bool,
+    yes: bool,
+    **others: tuple[str, ...],
+) -> None:
+    """Show or change who belongs to a session.
+
+    Members may enter without being named in a token. Who is taken off the list is put out of
+    the session at once, unless a token lets them in; that is asked about on a terminal first. Of
+    two who change the same list at once, the later one wins.
+    """
+    wanted, added, removed = _ids(others["set"]), _ids(add), _ids(remove)
+    if sum(map(bool, (wanted, added or removed, clear))) > 1:
+        raise click.UsageError("--set and --clear replace the list: give one of them alone.")
+    if both := sorted(set(added) & set(removed)):
+        raise click.UsageError(f"{both[0]} cannot be added and removed at once.")
+    if others["set"] and not wanted:
+        raise click.UsageError("--set names nobody; to empty the list, say --clear.")
+    path = f"/sessions/{_part(session)}/members"
+    old: list[str] = _list(environment.client.get(path))
+    if not (wanted or added or removed or clear):
+        _show(environment, session, old, [])
+        return
+    kept = [user for user in old if user not in removed]
+    new = wanted or ([] if clear else list(dict.fromkeys([*kept, *added])))
+    lost = [user for user in old if user not in new]
+    if dry_run:
+        _show(environment, session, new, lost)
+        environment.output.note("nothing was changed")
+        return
+    if lost:
+        confirm(f"Take {_named(lost)} off the list of {session}?", yes=yes,
+                otherwise="nothing was changed")  # fmt: skip
+    answer = environment.client.put(path, {"user_ids": new})
+    gained = len(set(new) - set(old))
+    environment.output.document(
+        answer,
+        f"{session} has {plural(len(_list(answer)), 'member')}:"
+        f" {gained} added, {len(lost)} removed",
+    )
+
+
+def _ids(given: Sequence[str]) -> list[str]:
+    """The users of an option that may be repeated, and may hold several at once."""
+    names = (name.strip() for text in given for name in text.split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _list(answer: Any) -> list[str]:
+    from wsctl.client import member
+
+    users: list[str] = member(answer, "user_ids", list)
+    return users
+
+
+def _part(session: str) -> str:
+    from wsctl.client import path_part
+
+    return path_part(session)
+
+
+def _named(users: Sequence[str]) -> str:
+    named = ", ".join(users[:_MOST_NAMED])
+    more = len(users) - _MOST_NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _show(
+    environment: Environment, session: str, users: Sequence[str], lost: Sequence[str]
+) -> None:
+    """The list; for people also who is in the session now, members or not."""
+    output = environment.output
+    if output.format == "json":
+        document: dict[str, Any] = {"session_id": session, "user_ids": list(users)}
+        output.record({**document, "removed": list(lost)} if lost else document)
+        return
+    here = {row["user_id"]: row for row in _here(environment, session)}
+    rows = [
+        {
+            "user_id": user,
+            "username": here.get(user, {}).get("username"),
+            "member": "removed" if user in lost else "yes" if user in users else "no",
+            "connections": here.get(user, {}).get("connections", 0),
+        }
+        for user in dict.fromkeys([*users, *lost, *here])
+    ]
+    output.rows(_COLUMNS, rows, empty=f"{session} has no members, and nobody is in it")
+
+
+def _here(environment: Environment, session: str) -> Iterable[dict[str, Any]]:
+    """Who has joined, with names; nobody if it was never used, or the token may not see them."""
+    from wsctl.client import member
+
+    try:
+        users: list[dict[str, Any]] = member(
+            environment.client.get(f"/sessions/{_part(session)}"), "users", list
+        )
+    except (NotFound, NotPermitted):
+        return []
+    return users

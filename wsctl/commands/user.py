@@ -1,0 +1,103 @@
+"""``wsctl user``: who is this user, and what is with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from wsctl import suggestions
+from wsctl.asking import plural
+from wsctl.environment import Environment, pass_environment
+from wsctl.exits import NotFound, NotPermitted
+from wsctl.output import Output
+from wsctl.shape import command
+
+_LATEST = 5
+"""Notifications that are shown."""
+
+
+@command(
+    """
+    wsctl user u1
+    wsctl user u1 -o json
+    """
+)
+@click.argument("user", shell_complete=suggestions.users)
+@pass_environment
+def user(environment: Environment, user: str) -> None:
+    """Tell who a user is, and what is with them.
+
+    Connections, sessions, contacts, the latest notifications. What the token may not read is left
+    out, and said.
+    """
+    from wsctl.client import member, path_part
+
+    path = f"/users/{path_part(user)}"
+    answer = environment.client.get(f"{path}/connections")
+    found: dict[str, Any] = {
+        "user_id": user,
+        "connections": member(answer, "connections", list),
+        "contacts": _allowed(environment, f"{path}/contacts", {}),
+        "notifications": _allowed(
+            environment, "/notifications", {"user_id": user, "limit": _LATEST}
+        ),
+    }
+    if found["notifications"] is not None:
+        found["notifications"] = member(found["notifications"], "notifications", list)
+    if environment.output.is_table:
+        _tell(environment, found)
+    else:
+        environment.output.record(found)
+
+
+def _allowed(environment: Environment, path: str, query: Mapping[str, Any]) -> Any:
+    """The answer; None where the token does not reach so far."""
+    try:
+        return environment.client.get(path, query)
+    except (NotPermitted, NotFound):
+        return None
+
+
+def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
+    from wsctl.commands import contacts, lists, notify
+
+    output, connections = environment.output, found["connections"]
+    output.line(_headline(found["user_id"], connections), bold=True)
+    if connections:
+        lists.show_connections(environment, connections, empty="")
+    sessions = dict.fromkeys(name for each in connections for name in each.get("sessions") or ())
+    if sessions:
+        output.line(f"sessions: {', '.join(sessions)}", indent=10)
+    if found["contacts"] is not None:
+        known = {row["name"]: row["value"] for row in contacts.rows_of(found["contacts"])}
+        ways = [f"{name} {value}" for name, value in known.items() if value != "-"]
+        output.line(f"contacts: {', '.join(ways) or 'none'}", indent=10)
+    if found["notifications"]:
+        output.line("")
+        notify.show_notifications(environment, found["notifications"])
+    elif found["notifications"] is not None:
+        output.line("notifications: none")
+    _note_gaps(output, found)
+
+
+def _headline(user: str, connections: list[dict[str, Any]]) -> str:
+    """The id, and what the newest connection's token says of the person."""
+    if not connections:
+        return f"{user}  offline"
+    about = connections[-1].get("metadata") or {}
+    organization = about.get("organization_id")
+    said = (
+        about.get("username"),
+        f"role {about.get('role')}",
+        f"organization {organization}" if organization else None,
+        f"online with {plural(len(connections), 'connection')}",
+    )
+    return "  ".join([user, *(text for text in said if text)])
+
+
+def _note_gaps(output: Output, found: Mapping[str, Any]) -> None:
+    for name in ("contacts", "notifications"):
+        if found[name] is None:
+            output.note(f"{name}: the token may not read them")
