@@ -215,6 +215,48 @@ async def test_what_a_crash_cut_off_is_sent_by_the_next_run(make_notified: MakeN
 
 
 @pytest.mark.gen_test
+async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: Notified) -> None:
+    await notified.reach("u1")
+    email = notified.played["email"]
+    email.gate.clear()
+    name = await send(notified, "email")
+    await notified.until_true(lambda n: n == 1, lambda: count(email))
+    notified.clock.now_wall += 3600
+    await notified.queue.release()
+    await notified.idle()
+    assert await notified.states(name) == {"email": "sending"}
+    email.gate.set()
+    await notified.until(name, email="sent")
+    assert len(email.jobs) == 1
+    assert await attempts(notified, name, "email") == [("sent", "250 ok")]
+
+
+@pytest.mark.gen_test
+async def test_quiet_hours_in_a_time_zone_that_is_gone_hold_nothing_up(
+    notified: Notified, caplog: pytest.LogCaptureFixture
+) -> None:
+    hours = QuietHours(start="00:00", end="23:59", time_zone="Mars/Olympus_Mons")
+    await notified.reach("u1", quiet_hours=hours)
+    await notified.until(await send(notified, "email"), email="sent")
+    assert "quiet hours not kept user=u1: no such time zone" in caplog.text
+
+
+@pytest.mark.gen_test
+async def test_what_cannot_be_read_any_more_is_a_dead_letter(notified: Notified) -> None:
+    await notified.reach("u1")
+    email = notified.played["email"]
+    email.outcomes = [retry("later")]
+    name = await send(notified, "email")
+    await notified.until_true(lambda n: n == 1, lambda: count(email))
+    await notified.live.database.run(
+        lambda db: db.execute("UPDATE notifications SET content = '{'").rowcount
+    )
+    await notified.pass_time(3)
+    await notified.until(name, email="failed")
+    assert "put into words" in (await attempts(notified, name, "email"))[-1][1]
+
+
+@pytest.mark.gen_test
 async def test_the_inbox_gets_a_message_once_though_it_is_sent_twice(
     make_notified: MakeNotified,
 ) -> None:

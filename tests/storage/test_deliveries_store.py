@@ -147,8 +147,9 @@ async def test_a_lease_of_this_run_that_ran_out_is_given_back(
     store: NotificationStore, queue: DeliveryStore
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
-    await claim(queue, lease_until=NOW + 60)
+    (leased,) = await claim(queue, lease_until=NOW + 60)
     assert await queue.release("me", NOW + 59) == 0
+    assert await queue.release("me", NOW + 60, leased.ids) == 0  # this run is still at it
     assert await queue.release("me", NOW + 60) == 1
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
@@ -95,6 +98,8 @@ class DeliveryQueue:
         self._clock = clock
         self._tasks = tasks
         self._owner = uuid.uuid4().hex
+        self._busy: set[int] = set()
+        """Deliveries that are being tried: the wall clock may say that their leases are over."""
         self._is_stopping = False
         self._runners: list[asyncio.Task[Any]] = []
         self._lanes = {
@@ -142,7 +147,7 @@ class DeliveryQueue:
 
     async def release(self) -> None:
         """Make due again whose lease has run out; periodic work. Raises ``StorageUnavailable``."""
-        if await self._store.release(self._owner, self._clock.wall()):
+        if await self._store.release(self._owner, self._clock.wall(), self._busy):
             self.kick()
 
     async def expire(self) -> None:
@@ -201,10 +206,15 @@ class DeliveryQueue:
         lane.pace.take(len(claimed))
         for each in claimed:
             task = self._tasks.spawn(self._attempt(lane, each), name=f"delivery {lane.name}")
+            self._busy.update(each.ids)
             lane.under_way.add(task)
-            task.add_done_callback(lane.under_way.discard)
-            task.add_done_callback(lambda _: lane.news.set())
+            task.add_done_callback(partial(self._ended, lane, each.ids))
         return 0
+
+    def _ended(self, lane: Lane, ids: Sequence[int], task: asyncio.Task[Any]) -> None:
+        self._busy.difference_update(ids)
+        lane.under_way.discard(task)
+        lane.news.set()
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> None:
         now = self._clock.wall()
@@ -234,13 +244,17 @@ class DeliveryQueue:
             return Result(claimed.ids, "no_address", None, now, None)
         if lane.name == "websocket" or claimed.type == "urgent":
             return None
-        until = quiet_until(claimed.contact.quiet_hours, now)
+        try:
+            until = quiet_until(claimed.contact.quiet_hours, now)
+        except ValueError as error:  # the system's time zones have changed: rather now than never
+            log.warning("quiet hours not kept user=%s: %s", claimed.user_id, error)
+            return None
         return None if until is None else Result(claimed.ids, "pending", until, now, None)
 
     async def _try(self, channel: Channel, claimed: Claimed) -> Outcome:
         try:
             job = self._job(claimed)
-        except WsServerError as error:
+        except (WsServerError, msgspec.MsgspecError) as error:
             return failed(f"cannot be put into words: {error}")
         timeout_s = channel.limits.timeout_s
         try:
