@@ -108,7 +108,7 @@ async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
 ) -> None:
     await accept(store)
     (sending,) = await claim(queue, channel="websocket")
-    assert await receipts.acknowledge([ack("n1_msg")]) == [Acknowledged("n1_msg", None)]
+    assert await receipts.acknowledge([ack("n1_msg")]) == [Acknowledged("n1_msg", 7)]
     await queue.record("me", [outcome(sending, "sent")])
     found = await store.get("n1")
     assert found is not None

@@ -89,6 +89,7 @@ async def test_what_is_wrong_is_named_and_nothing_is_accepted(server: Server) ->
     assert await faults(server, **to, message="M") == ["title"]
     assert await faults(server, **to, title="T") == ["message"]
     assert await faults(server, **to, title=" ", message="M") == ["title"]
+    assert await faults(server, **to, title="\0", message="M") == ["title"]
     assert await faults(server, **to, **TEXT, type="loud") == ["type"]
     assert await faults(server, **to, **TEXT, channels=["fax"]) == ["channels[0]"]
     assert await faults(server, **to, **TEXT, channels=[]) == ["channels"]

@@ -13,6 +13,7 @@ from wsserver.notifications.content import Content
 from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, recipients_of
 from wsserver.notifications.service import NotificationService, Sending
+from wsserver.notifications.templates import one_line
 from wsserver.notifications.views import contact_view, notification_view
 from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
 from wsserver.realtime.actor import Actor, Audit, Trail
@@ -201,6 +202,6 @@ def _refuse(request: NotifyRequest, *names: str, why: str) -> None:
 
 def _required(request: NotifyRequest, name: str) -> str:
     value: str | None = getattr(request, name)
-    if value is None or not value.strip():
+    if value is None or not one_line(value):
         raise ValidationFailed([{"field": name, "message": "required"}])
     return value
