@@ -25,6 +25,7 @@ COMMANDS = {
     "history": "wsctl.commands.messages:history",
     "notify": "wsctl.commands.notify:notify",
     "notifications": "wsctl.commands.notify:notifications",
+    "webhooks": "wsctl.commands.webhooks:webhooks",
     "disconnect": "wsctl.commands.disconnect:disconnect",
     "export": "wsctl.commands.export:export",
     "token": "wsctl.commands.token:token",

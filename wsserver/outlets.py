@@ -8,7 +8,7 @@ from wsserver.clock import Clock
 from wsserver.config import Settings, secret_texts
 from wsserver.config.channels import push_reach, split_webhook, webhook_reach
 from wsserver.config.gateway import gateway_of
-from wsserver.config.vapid import vapid_key
+from wsserver.config.vapid import public_half, vapid_key
 from wsserver.notifications.channels.apprise_provider import AppriseProvider, AppriseThreads
 from wsserver.notifications.channels.base import Channel, PushSubscriptions
 from wsserver.notifications.channels.email import EmailChannel
@@ -48,6 +48,13 @@ def channels_of(
             redact=redact,
         ),
     }
+
+
+def push_key_of(settings: Settings) -> str | None:
+    """The key that browsers subscribe to Web Push with; None: there is none."""
+    if settings.vapid_private_key is None:
+        return None
+    return public_half(vapid_key(settings.vapid_private_key))
 
 
 def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[SmsProvider]:

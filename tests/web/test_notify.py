@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -282,3 +283,15 @@ async def test_a_crowd_is_counted_whole_and_listed_in_part(server: Server) -> No
     assert shown["states"] == {"sent": 1200}
     listed = (await server.get("/notifications")).json()["notifications"][0]
     assert (len(listed["deliveries"]), listed["truncated"]) == (100, True)
+
+
+@pytest.mark.gen_test
+async def test_any_page_gets_the_key_for_subscribing_to_pushes(start_server: StartServer) -> None:
+    key = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
+    with_key = await start_server(vapid_private_key=key, vapid_subject="mailto:ops@example.com")
+    answer = await with_key.get("/push-key", bearer=None)
+    point = base64.urlsafe_b64decode(answer.json()["public_key"] + "=")
+    assert (answer.status, len(point), point[0]) == (200, 65, 4)
+    assert key.encode() not in answer.body
+    without = await start_server()
+    assert (await without.get("/push-key", bearer=None)).json() == {"public_key": None}

@@ -60,8 +60,8 @@ class Webhooks:
     """Posts the events that each target asked for.
 
     At least once: what was posted but not recorded before a crash is posted again, with the same
-    ``X-Wsserver-Delivery``. The order is that of the events as long as nothing has to be tried
-    again. A URL that is slow or down holds up nobody but itself.
+    ``X-Wsserver-Delivery``. These ids sort by the time of the events; of the posts that are under
+    way at once any may arrive first. A URL that is slow or down holds up nobody but itself.
     """
 
     def __init__(
@@ -134,6 +134,27 @@ class Webhooks:
             "failed": figures.failed,
             "dropped": figures.dropped,
         }
+
+    def number_of(self, url: str) -> int | None:
+        """Which of the configured URLs it is, from 1 on, as the log names it; None: no longer one.
+
+        URLs themselves are shown to nobody: there may be a secret in them.
+        """
+        urls = list(self._wakes)
+        return urls.index(url) + 1 if url in urls else None
+
+    async def retry(self, posting_id: str | None = None) -> int:
+        """Try again what was given up for any URL that is configured, or one; answers how many.
+
+        Raises ``StorageUnavailable``, ``StorageFull``.
+        """
+        count = 0
+        while urls := await self._outbox.retry(self._clock.wall(), list(self._wakes), posting_id):
+            for url in urls:
+                self._waiting[url] += 1
+                self._wakes[url].set()
+            count += len(urls)
+        return count
 
     def _take(self, target: Target, number: int, event: Event) -> None:
         """A handler of the event bus: an event that matches the target's glob ``number``."""
@@ -247,6 +268,9 @@ class Webhooks:
             answer = await self._http(HttpRequest("POST", url, headers, posting.body))
         except (NoAnswer, UrlForbidden) as error:
             return retry(str(error))
+        except Exception as error:  # the edge to a receiver; its queue must not end by it
+            log.exception("webhook failed posting=%s", posting.posting_id)
+            return retry(f"internal error: {type(error).__name__}")
         return judge_webhook(answer, self._redact, self._clock.wall())
 
     def _result(self, posting: DuePosting, outcome: Outcome) -> Posted:

@@ -33,6 +33,7 @@ from wsserver.web.queries import (
 )
 from wsserver.web.sockets import SOCKETS, SocketHandler
 from wsserver.web.trace_answers import Trace
+from wsserver.web.webhook_routes import WEBHOOK_ENDPOINTS
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -273,6 +274,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="Messages",
     ),
     *NOTIFICATION_ENDPOINTS,
+    *WEBHOOK_ENDPOINTS,
     Endpoint(
         method="POST",
         path=f"{PREFIX}/tickets",
