@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from tests.notifications.far_side import Certificates
 from tests.notifications.http_far_side import Provider
@@ -20,18 +18,6 @@ from wsserver.outgoing import HttpClient
 
 LOOPBACK = Reach(loopback=True)
 PUBLIC = Reach()
-
-
-@pytest.fixture
-def provider(io_loop: IOLoop) -> Iterator[Provider]:
-    async def start() -> Provider:
-        made = Provider()
-        made.start()
-        return made
-
-    made = io_loop.run_sync(start)
-    yield made
-    io_loop.run_sync(made.stop)
 
 
 @pytest.mark.gen_test

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from tests.notifications.http_far_side import Provider
 from tests.web.conftest import StartServer
@@ -15,22 +14,8 @@ from tests.web.web_server import Server, token
 CANARY = "canary-7d1f0c"
 
 
-@pytest.fixture
-def provider(io_loop: IOLoop) -> Iterator[Provider]:
-    """Somebody who refuses everything for now."""
-
-    async def start() -> Provider:
-        made = Provider()
-        made.say(410, b"gone")
-        made.start()
-        return made
-
-    made = io_loop.run_sync(start)
-    yield made
-    io_loop.run_sync(made.stop)
-
-
 async def hooked(start_server: StartServer, provider: Provider) -> Server:
+    provider.say(410, b"gone")  # for now
     return await start_server(
         webhook_urls=[provider.url(f"/{CANARY}#order.*")],
         webhook_secret="hook-secret",
