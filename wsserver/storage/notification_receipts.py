@@ -16,7 +16,13 @@ State = Literal["delivered", "read"]
 _AMONG = "IN (SELECT value FROM json_each(?))"
 _EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "delivered")}
 """From which states a delivery comes to one."""
-_SELECT_UNNOTED = f"""
+_UNSETTLED = (
+    # Each as the index deliveries_open or deliveries_leased has it.
+    "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
+    "d.state = 'sending'",
+)
+_SELECT_UNNOTED = " UNION ALL ".join(
+    f"""
     SELECT d.user_id, d.delivery_id, r.read_at IS NOT NULL,
         coalesce(r.read_at, r.delivered_at, c.at)
     FROM deliveries d
@@ -24,9 +30,11 @@ _SELECT_UNNOTED = f"""
     LEFT JOIN receipts r ON r.key = m.key AND r.user_id = d.user_id
     LEFT JOIN cursors c ON c.stream_id = m.key >> {OFFSET_BITS} AND c.user_id = d.user_id
         AND c."offset" >= m.key & {LAST_OFFSET}
-    WHERE d.channel = 'websocket' AND d.state IN ('pending', 'sending', 'sent')
+    WHERE {unsettled} AND d.channel = 'websocket'
         AND coalesce(r.delivered_at, c.at) IS NOT NULL
-"""  # noqa: S608 - constants only
+    """  # noqa: S608 - constants only
+    for unsettled in _UNSETTLED
+)
 
 
 class Acknowledgement(NamedTuple):
