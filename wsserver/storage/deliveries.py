@@ -39,6 +39,10 @@ _SELECT_HELD = (
     " AND d.state = 'pending' AND d.is_held = 1 AND d.expires_at > ? AND d.id != ?"
     " ORDER BY d.id LIMIT ?"
 )
+_SELECT_HELD_UNTIL = (
+    "SELECT min(due_at) FROM deliveries WHERE user_id = ? AND channel = ? AND digest = ?"
+    " AND state = 'pending' AND is_held = 1"
+)
 _SELECT_RECENT = (
     "SELECT CASE state WHEN 'sending' THEN ? ELSE sent_at END FROM deliveries"
     " WHERE user_id = ? AND channel = ? AND digest = ?"
@@ -235,8 +239,10 @@ def _claim(
                 rows = db.conn.execute(_SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
                 due = due._replace(companions=[_claimed(each) for each in rows.fetchall()])
             else:
-                recent = [at for (at,) in db.conn.execute(_SELECT_RECENT, [now, *kind])]
-                until = held_until(recent, now)
+                (until,) = db.conn.execute(_SELECT_HELD_UNTIL, kind).fetchone()
+                if until is None:  # nothing waits yet with which it could go
+                    recent = [at for (at,) in db.conn.execute(_SELECT_RECENT, [now, *kind])]
+                    until = held_until(recent, now)
                 if until is not None and until < due.expires_at:
                     db.conn.execute(
                         "UPDATE deliveries SET due_at = ?, is_held = 1 WHERE id = ?",

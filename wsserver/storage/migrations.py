@@ -378,8 +378,12 @@ def m0020_webhook_outbox(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS()
 def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
-    """What did not arrive, so that it is found among a million deliveries that did."""
+    """What did not arrive, or waits to go with others: found among a million that have gone."""
     db.execute(
         "CREATE INDEX deliveries_ended ON deliveries (state, notification) WHERE state IN"
         " ('failed', 'cancelled', 'expired', 'not_configured', 'no_address')"
+    )
+    db.execute(
+        "CREATE INDEX deliveries_held ON deliveries (user_id, channel, digest, due_at)"
+        " WHERE is_held = 1 AND state = 'pending'"
     )
