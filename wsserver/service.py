@@ -15,6 +15,7 @@ from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.notifications.assembly import Notifications
+from wsserver.notifications.queue import LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
@@ -145,7 +146,7 @@ class Service:
             ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
             ("known users", 1.0, self._parts.notifications.directory.flush),
             ("expiry", 1.0, self._parts.notifications.queue.expire),
-            ("leases", 10.0, self._parts.notifications.queue.release),
+            ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),

@@ -232,6 +232,28 @@ async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: Notifie
 
 
 @pytest.mark.gen_test
+async def test_a_wall_clock_that_is_set_back_puts_nothing_off(notified: Notified) -> None:
+    await notified.reach("u1")
+    email = notified.played["email"]
+    email.outcomes = [retry("later")]
+    name = await send(notified, "email")
+    await notified.until_true(lambda n: n == 1, lambda: count(email))
+    await notified.idle()
+    assert await notified.states(name) == {"email": "pending"}
+    notified.clock.now_wall -= 3600
+    fresh = await send(notified, sending={"escalate": [(60, "sms")]})
+    await notified.queue.release()
+    await notified.pass_time(3)
+    await notified.until(name, email="sent")
+    assert await notified.states(fresh) == {"websocket": "sent", "sms": "pending"}
+    await notified.queue.release()  # once is enough
+    await notified.pass_time(56)
+    assert await notified.states(fresh) == {"websocket": "sent", "sms": "pending"}
+    await notified.pass_time(2)
+    await notified.until(fresh, sms="sent")
+
+
+@pytest.mark.gen_test
 async def test_quiet_hours_in_a_time_zone_that_is_gone_hold_nothing_up(
     notified: Notified, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from wsserver.clock import Clock
+from wsserver.clock import Clock, Setbacks
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Channel, Job, Outcome, failed, retry
 from wsserver.notifications.content import Content
@@ -30,6 +30,8 @@ IDLE_S = 5.0
 """The queue is looked at this often though nobody has said that there is something new."""
 RETRY_S = 1.0
 """Until storage that refused is asked again."""
+LEASE_PERIOD_S = 10.0
+"""``release`` is called so often."""
 LEASE_EXTRA_S = 60.0
 """A lease outlives the longest attempt by this, for recording its outcome."""
 GRACE_S = 1.0
@@ -96,6 +98,7 @@ class DeliveryQueue:
         self._figures = figures
         self._emit = emit
         self._clock = clock
+        self._setbacks = Setbacks(clock)
         self._tasks = tasks
         self._owner = uuid.uuid4().hex
         self._busy: set[int] = set()
@@ -146,7 +149,19 @@ class DeliveryQueue:
                 await lane.channel.close()
 
     async def release(self) -> None:
-        """Make due again whose lease has run out; periodic work. Raises ``StorageUnavailable``."""
+        """Make due again whose lease has run out; periodic work. Raises ``StorageUnavailable``.
+
+        Where the wall clock was set back, what is due by it is brought forward as much.
+        """
+        back_s = self._setbacks.seconds()
+        if back_s:
+            now = self._clock.wall()
+            count = await self._store.bring_forward(back_s, now - LEASE_PERIOD_S, now)
+            self._setbacks.done()
+            log.warning(
+                "the clock was set back by %.0f s; deliveries moved count=%d", back_s, count
+            )
+            self.kick()
         if await self._store.release(self._owner, self._clock.wall(), self._busy):
             self.kick()
 

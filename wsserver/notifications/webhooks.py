@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsserver.clock import Clock
+from wsserver.clock import Clock, Setbacks
 from wsserver.errors import UrlForbidden, WsServerError
 from wsserver.notifications.channels.base import Outcome, failed, retry
 from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAnswer, Redact, judge
@@ -35,7 +35,7 @@ BODY_LIMIT = 256 * 1024
 BATCH = 500
 STORAGE_PAUSE_S = 1.0
 LONGEST_NAP_S = 60.0
-"""A wall clock that is set must not hold anything up for long."""
+"""A wall clock that is set must not hold anything up for longer."""
 
 
 class Target(NamedTuple):
@@ -80,6 +80,7 @@ class Webhooks:
         self._outbox = outbox
         self._http = http
         self._clock = clock
+        self._setbacks = Setbacks(clock)
         self._retries = retries
         self._redact = redact
         self._tasks = Tasks()
@@ -209,6 +210,7 @@ class Webhooks:
         while True:
             self._wakes[url].clear()
             try:
+                await self._follow_the_clock()
                 due = await self._outbox.due(url, self._clock.wall(), AT_ONCE)
                 if due:
                     await self._post_batch(url, number, due)
@@ -217,6 +219,13 @@ class Webhooks:
             except WsServerError as error:
                 log.warning("webhook outbox not at hand number=%d: %s", number, error)
                 await asyncio.sleep(STORAGE_PAUSE_S)
+
+    async def _follow_the_clock(self) -> None:
+        """Where the wall clock was set back, bring forward what is due by it."""
+        back_s = self._setbacks.seconds()
+        if back_s:
+            await self._outbox.bring_forward(back_s)
+            self._setbacks.done()
 
     async def _nap(self, url: str) -> None:
         """Wait until something new comes or the next one is due."""

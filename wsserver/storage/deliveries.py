@@ -48,6 +48,12 @@ _SELECT_RECENT = (
     " WHERE user_id = ? AND channel = ? AND digest = ?"
     " AND (state = 'sending' OR sent_at IS NOT NULL) ORDER BY id DESC LIMIT 1000"
 )
+_BRING_FORWARD = """
+    UPDATE deliveries SET due_at = due_at - ?1 WHERE state = 'pending' AND NOT EXISTS (
+        SELECT 1 FROM notifications n
+        WHERE n.id = notification AND n.at >= ?2 AND n.at <= ?3
+    )
+"""
 _LEFT = (
     "state = 'sending' AND (owner != ?1"
     " OR lease_until <= ?2 AND id NOT IN (SELECT value FROM json_each(?3)))"
@@ -180,6 +186,14 @@ class DeliveryStore:
         if not await self._database.read(partial(_is_left, values=values)):
             return 0
         return await self._database.run(partial(_release, values=values))
+
+    async def bring_forward(self, by_s: float, since: float, now: float) -> int:
+        """Make everything that waits due so much earlier; answers how many there were.
+
+        Not what was accepted from ``since`` to ``now``: that was planned by the new time.
+        """
+        values = [by_s, since, now]
+        return await self._database.run(lambda db: db.conn.execute(_BRING_FORWARD, values).rowcount)
 
     async def next_due(self, channel: str, now: float) -> float | None:
         """When the next delivery by a channel is due; None: none is waiting."""
