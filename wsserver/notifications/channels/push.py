@@ -44,7 +44,6 @@ class PushChannel:
     """
 
     name: ChannelName = "push"
-    limits = LIMITS
 
     def __init__(
         self,
@@ -56,7 +55,9 @@ class PushChannel:
         *,
         reach: Reach,
         redact: Redact,
+        limits: Limits = LIMITS,
     ) -> None:
+        self.limits = limits
         self._subject = subject
         self._http = http
         self._subscriptions = subscriptions
