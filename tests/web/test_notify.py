@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.web.conftest import StartServer
 from tests.web.web_server import Response, Server, token
+from wsserver.notifications.views import notification_view
 
 TEXT = {"title": "T", "message": "M"}
 MANAGER = token("m1", "manager", organization_id="acme")
@@ -295,3 +297,29 @@ async def test_any_page_gets_the_key_for_subscribing_to_pushes(start_server: Sta
     assert key.encode() not in answer.body
     without = await start_server()
     assert (await without.get("/push-key", bearer=None)).json() == {"public_key": None}
+
+
+@pytest.mark.gen_test
+async def test_a_long_list_lets_others_have_their_turn(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await notify(server, user_ids=["u1"], **TEXT)
+    turns = 0
+    seen = []
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def view(*of: Any) -> Any:
+        seen.append(turns)
+        return notification_view(*of)
+
+    monkeypatch.setattr("wsserver.notifications.desk.notification_view", view)
+    ticking = asyncio.ensure_future(tick())
+    assert (await server.get("/notifications")).json()["total"] == 3
+    ticking.cancel()
+    assert len(set(seen)) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from wsserver.addresses.reach import Reach
@@ -103,8 +104,12 @@ class NotificationDesk:
             filters._replace(organization_id=scope),
             LISTED_DELIVERIES,
         )
+        views = []
+        for each in page.items:  # up to a hundred thousand deliveries: not all in one go
+            views.append(notification_view(self._content, each))
+            await asyncio.sleep(0)
         return {
-            "notifications": [notification_view(self._content, each) for each in page.items],
+            "notifications": views,
             "total": page.total,
             "next_cursor": page.next_cursor,
         }
