@@ -323,6 +323,23 @@ async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeNotified)
 
 
 @pytest.mark.gen_test
+async def test_an_attempt_that_outlasts_the_grace_is_left_for_the_next_run(
+    make_notified: MakeNotified,
+) -> None:
+    first = await make_notified()
+    await first.reach("u1")
+    first.played["email"].gate.clear()
+    name = await send(first, "email")
+    await first.until(name, email="sending")
+    await first.queue.stop(grace_s=0.01)
+    await first.stop()
+    second = await make_notified()
+    await second.until(name, email="sent")
+    outcomes = [outcome for outcome, _ in await attempts(second, name, "email")]
+    assert outcomes == ["interrupted", "sent"]
+
+
+@pytest.mark.gen_test
 async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(notified: Notified) -> None:
     # 1,700,000,000 is 22:13:20 on 14 November 2023.
     await notified.reach("u1", quiet_hours=QuietHours("22:00", "23:00"))

@@ -117,6 +117,28 @@ async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
 
 
 @pytest.mark.gen_test
+async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged(
+    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+) -> None:
+    steps = [
+        each
+        for user in ("u1", "u2")
+        for each in (
+            delivery(f"{user}_msg", user, "websocket"),
+            delivery(f"{user}_sms", user, "sms", unless_acknowledged=1),
+        )
+    ]
+    await store.accept(notification("n1", *steps))
+    await send(queue)
+    for each in await claim(queue, channel="sms"):
+        await queue.record("me", [outcome(each, "failed")])
+    await receipts.acknowledge([ack("u1_msg")])
+    assert await store.retry("n1", NOW + 9) == 1
+    found = await states(store, "n1")
+    assert (found["u1_sms"], found["u2_sms"]) == ("failed", "pending")
+
+
+@pytest.mark.gen_test
 async def test_an_escalation_that_is_being_sent_is_not_tried_again(
     store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
 ) -> None:

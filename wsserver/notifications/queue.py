@@ -34,8 +34,8 @@ LEASE_PERIOD_S = 10.0
 """``release`` is called so often."""
 LEASE_EXTRA_S = 60.0
 """A lease outlives the longest attempt by this, for recording its outcome."""
-GRACE_S = 1.0
-"""At the end of the server, attempts under way may take so long."""
+GRACE_S = 3.0
+"""At the end of the server, attempts may take so long: what is broken off is made twice."""
 
 Emit = Callable[..., None]
 """``EventBus.emit``."""
@@ -129,18 +129,20 @@ class DeliveryQueue:
             if channel in (None, lane.name):
                 lane.news.set()
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = GRACE_S) -> None:
         """Begin nothing any more; what is under way is given a moment, then left for the next run.
 
         What is broken off has its lease still: the next run tries it again.
         """
         self._is_stopping = True
         self.kick()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
         if self._runners:  # one of them may just be claiming
-            await asyncio.wait(self._runners, timeout=GRACE_S)
+            await asyncio.wait(self._runners, timeout=grace_s)
         under_way = [task for lane in self._lanes.values() for task in lane.under_way]
         if under_way:
-            await asyncio.wait(under_way, timeout=GRACE_S)
+            await asyncio.wait(under_way, timeout=max(until - loop.time(), 0))
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)

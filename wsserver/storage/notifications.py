@@ -220,7 +220,11 @@ def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
         "UPDATE deliveries SET state = 'pending', due_at = ?1, forgiven = number, stops = 0,"
         " expires_at = CASE WHEN expires_at <= ?1 THEN ?2 ELSE expires_at END"
         " WHERE notification = ?3"
-        " AND state IN ('failed', 'not_configured', 'no_address')",
+        " AND state IN ('failed', 'not_configured', 'no_address')"
+        # Who has acknowledged it meanwhile needs no escalation any more.
+        " AND NOT (unless_acknowledged AND EXISTS (SELECT 1 FROM deliveries d"
+        " WHERE d.notification = ?3 AND d.user_id = deliveries.user_id"
+        " AND d.acknowledged_at IS NOT NULL))",
         [now, now + lifetime_s, key],
     ).rowcount
 
