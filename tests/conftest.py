@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.notifications.http_far_side import Provider
 from wsserver.clock import Clock
 
 
@@ -53,6 +54,20 @@ def terminal_of_the_test() -> Iterator[None]:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def provider(io_loop: IOLoop) -> Iterator[Provider]:
+    """A provider's HTTP server, listening."""
+
+    async def start() -> Provider:
+        made = Provider()
+        made.start()
+        return made
+
+    made = io_loop.run_sync(start)
+    yield made
+    io_loop.run_sync(made.stop)
 
 
 @pytest.fixture

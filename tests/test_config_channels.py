@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from wsserver.clock import Clock
 from wsserver.config import (
     ConfigFaults,
     Settings,
@@ -25,6 +26,7 @@ from wsserver.config import extras as extras_module
 from wsserver.config.channels import split_webhook
 from wsserver.config.gateway import Gateway
 from wsserver.config.vapid import vapid_key
+from wsserver.outlets import channels_of
 
 CANARY = "canary-7d1f0c"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -354,3 +356,13 @@ def test_what_logs_and_answers_must_not_show(settings: Settings, secret: str) ->
     found = secret_texts(settings)
     assert secret in found
     assert not {"", "{to}", "json"} & set(found)
+
+
+def test_the_channels_go_at_the_pace_of_the_settings() -> None:
+    settings = Settings(
+        email_concurrency=1, email_rate=0.5, sms_concurrency=2, push_concurrency=3, push_rate=7
+    )
+    subscriptions: Any = None
+    channels = channels_of(settings, subscriptions, Clock())
+    paces = {name: channel.limits[:2] for name, channel in channels.items()}
+    assert paces == {"email": (1, 0.5), "sms": (2, 5.0), "push": (3, 7.0)}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from tests.notifications.far_side import Certificates
 from tests.notifications.http_far_side import Provider
@@ -20,18 +18,6 @@ from wsserver.outgoing import HttpClient
 
 LOOPBACK = Reach(loopback=True)
 PUBLIC = Reach()
-
-
-@pytest.fixture
-def provider(io_loop: IOLoop) -> Iterator[Provider]:
-    async def start() -> Provider:
-        made = Provider()
-        made.start()
-        return made
-
-    made = io_loop.run_sync(start)
-    yield made
-    io_loop.run_sync(made.stop)
 
 
 @pytest.mark.gen_test
@@ -142,11 +128,35 @@ async def test_what_is_no_http() -> None:
     await server.stop()
 
 
+HEAD = b"HTTP/1.1 202 Accepted\r\nRetry-After: 7\r\n"
+
+
 @pytest.mark.gen_test
-async def test_an_endless_answer_is_cut_off(provider: Provider) -> None:
-    provider.say(200, b"x" * (2 << 20))
-    with pytest.raises(NoAnswer):
-        await HttpClient(None)(HttpRequest("GET", provider.url(), {}))
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        pytest.param(HEAD + b"Content-Length: 3000000000\r\n\r\n" + b"x" * 9999, 2048, id="huge"),
+        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nxx\r\n", 2, id="unfinished"),
+        pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 0, id="no chunk"),
+        pytest.param(HEAD + b"Content-Length: no\r\n\r\n", 0, id="no length"),
+        pytest.param(HEAD + b"\r\n" + b"x" * (2 << 20), 2048, id="endless"),
+        pytest.param(
+            b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + HEAD + b"Content-Length: 1\r\n\r\nx",
+            1,
+            id="hints before it",
+        ),
+    ],
+)
+async def test_an_answer_counts_once_its_head_is_there(said: bytes, kept: int) -> None:
+    """Taken for none, it would make the other side do twice what it did."""
+    server = SilentServer(said)
+    await server.start()
+    request = HttpRequest("POST", f"http://127.0.0.1:{server.port}/", {}, b"")
+    answer = await HttpClient(None, timeout_s=0.5)(request)
+    await server.left.wait()
+    await server.stop()
+    assert (answer.status, answer.headers["retry-after"]) == (202, "7")
+    assert answer.body == b"x" * kept
 
 
 @pytest.mark.gen_test

@@ -27,6 +27,7 @@ COMMANDS = {
     "history": "wsctl.commands.messages:history",
     "notify": "wsctl.commands.notify:notify",
     "notifications": "wsctl.commands.notify:notifications",
+    "webhooks": "wsctl.commands.webhooks:webhooks",
     "disconnect": "wsctl.commands.disconnect:disconnect",
     "doctor": "wsctl.commands.doctor:doctor",
     "bench": "wsctl.commands.bench:bench",

@@ -40,7 +40,7 @@ COUNTERS = (
 
 _PERCENTILE = re.compile(r"(.+_ms)_(p[0-9]+|max)")
 _CHANNEL = re.compile(r"notifications_(websocket|push|sms|email)_(.+)")
-_OF_CHANNEL = ("sent", "retried", "failed", "expired")
+_OF_CHANNEL = ("sent", "retried", "failed", "expired", "acknowledged")
 
 
 def as_stored(stats: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,13 +103,19 @@ def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _channels(channels: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """A row for each channel by which anything has gone, or has failed to."""
+    """What became of it by each channel by which anything has gone, or has failed to.
+
+    Only what went by the inbox is acknowledged: how soon has a row of its own.
+    """
     rows = []
     for channel, figures in channels.items():
         values = [figures.get(name) or 0 for name in _OF_CHANNEL]
         if any(values):
             field = f"{channel} {'/'.join(_OF_CHANNEL)}"
             rows.append({"field": field, "value": "/".join(map(plain, values)), "rate": ""})
+        if figures.get("acknowledged"):
+            row = _percentiles("acknowledged_ms", figures["acknowledged_ms"])
+            rows.append({**row, "field": f"{channel} {row['field']}"})
     return rows
 
 

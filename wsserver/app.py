@@ -25,7 +25,8 @@ from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
-from wsserver.outlets import channels_of, webhooks_of
+from wsserver.notifications.webhook_desk import WebhookDesk
+from wsserver.outlets import channels_of, push_key_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.administration import Administration
@@ -225,7 +226,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     )
     deliveries.receipts.notified = notifications.acknowledgements
     statistics.add_source("notifications", notifications.figures.view)
-    webhooks = webhooks_of(settings, WebhookOutbox(database), clock)
+    outbox = WebhookOutbox(database)
+    webhooks = webhooks_of(settings, outbox, clock)
     webhooks.listen(manager.events)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
@@ -292,6 +294,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         administration=administration,
         tracing=tracing,
         desk=notifications.desk,
+        webhooks=WebhookDesk(webhooks, outbox, permissions, audit, clock),
+        push_key=push_key_of(settings),
         snapshots=snapshots,
         audit=audit,
         idempotency=idempotency,

@@ -18,6 +18,33 @@ class Clock:
     """Seconds since the epoch, UTC; may jump when the machine's clock is set."""
 
 
+SET_BACK_S = 2.0
+"""By so much at least; less is the usual correction."""
+
+
+class Setbacks:
+    """Notices that the wall clock was set back: what was planned by it would come too late."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = self._now()
+
+    def seconds(self) -> float:
+        """By how many seconds, since ``done``; 0: it was not."""
+        back_s = self._offset - self._now()
+        if back_s < SET_BACK_S:
+            self.done()
+            return 0.0
+        return back_s
+
+    def done(self) -> None:
+        """What was planned has been moved."""
+        self._offset = self._now()
+
+    def _now(self) -> float:
+        return self._clock.wall() - self._clock.monotonic()
+
+
 def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``.
 

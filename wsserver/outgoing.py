@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from typing import Any
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -17,12 +18,15 @@ from wsserver.addresses.lookup import look_up
 from wsserver.addresses.reach import Place, Reach, check_url
 from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoAnswer
 
-ANSWER_LIMIT_BYTES = 1024 * 1024
+BUFFER_LIMIT_BYTES = 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 
 
 class HttpClient:
     """An ``HttpSend``. Each request has a connection of its own, closed when it is answered.
+
+    An answer counts once its head is there: whatever its body does, endless, cut off or too slow,
+    the other side has done what it was asked, and would do it again if it were asked again.
 
     ``reach``: what may be reached, for URLs that somebody else has chosen; None: anything, for
     those of the configuration. ``timeout_s``: for a whole request. ``tls``: None is the system's
@@ -41,17 +45,22 @@ class HttpClient:
         resolver = None
         if self._reach is not None:
             resolver = _Guard(place=check_url(request.url, self._reach), reach=self._reach)
-        body = bytearray()
         client = SimpleAsyncHTTPClient(
-            force_instance=True, resolver=resolver, max_body_size=ANSWER_LIMIT_BYTES
+            force_instance=True,
+            resolver=resolver,
+            max_body_size=sys.maxsize,  # nothing is read beyond what is kept
+            max_buffer_size=BUFFER_LIMIT_BYTES,
         )
         client.tcp_client = connection = _OneConnection(client.resolver)
+        heard = _Heard()
         # Not awaited itself: cancelled, it would go on with the connection and log about it.
-        fetching = client.fetch(self._tornado_request(request, body), raise_error=False)
+        fetching = client.fetch(self._tornado_request(request, heard), raise_error=False)
         fetching.add_done_callback(lambda done: done.exception())
+        fetching.add_done_callback(lambda _: heard.enough.set())
         try:
-            await asyncio.wait([fetching])
-            response = fetching.result()
+            await heard.enough.wait()
+            if fetching.done() and not heard.has_head:
+                fetching.result()
         except HTTPTimeoutError:
             raise NoAnswer(f"no answer within {self._timeout_s:g} s") from None
         except (HTTPClientError, OSError, UnicodeError) as error:
@@ -59,19 +68,16 @@ class HttpClient:
         finally:
             connection.give_up()
             client.close()
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return HttpAnswer(response.code, headers, bytes(body))
+        return HttpAnswer(heard.status, heard.headers, bytes(heard.body))
 
-    def _tornado_request(self, request: HttpRequest, body: bytearray) -> HTTPRequest:
-        def keep(chunk: bytes) -> None:
-            body.extend(chunk[: KEPT_BYTES - len(body)])
-
+    def _tornado_request(self, request: HttpRequest, heard: _Heard) -> HTTPRequest:
         return HTTPRequest(
             request.url,
             method=request.method,
             headers=dict(request.headers),
             body=request.body,
-            streaming_callback=keep,
+            header_callback=heard.take_line,
+            streaming_callback=heard.take_body,
             user_agent=f"wsserver/{__version__}",
             follow_redirects=False,
             decompress_response=False,
@@ -80,6 +86,37 @@ class HttpClient:
             ssl_options=self._tls,
             allow_nonstandard_methods=True,  # its checks of who has a body are not ours
         )
+
+
+class _Heard:
+    """What has come of an answer so far."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+        self.enough = asyncio.Event()
+        """There is no more to come, or nothing more that is kept."""
+
+    @property
+    def has_head(self) -> bool:
+        """Is the status known, and none of those that come before the answer's own?"""
+        return self.status >= 200
+
+    def take_line(self, line: str) -> None:
+        """A line of the head, as Tornado has read it."""
+        if line.startswith("HTTP/"):
+            self.status = int(line.split()[1])
+            self.headers.clear()
+        else:
+            name, _, value = line.partition(":")
+            self.headers[name.lower()] = value.strip()
+
+    def take_body(self, chunk: bytes) -> None:
+        """A part of the body."""
+        self.body += chunk[: KEPT_BYTES - len(self.body)]
+        if len(self.body) >= KEPT_BYTES:
+            self.enough.set()
 
 
 class _OneConnection(TCPClient):

@@ -8,7 +8,8 @@ from wsserver.clock import Clock
 from wsserver.config import Settings, secret_texts
 from wsserver.config.channels import push_reach, split_webhook, webhook_reach
 from wsserver.config.gateway import gateway_of
-from wsserver.config.vapid import vapid_key
+from wsserver.config.vapid import public_half, vapid_key
+from wsserver.notifications.channels import email, push, sms
 from wsserver.notifications.channels.apprise_provider import AppriseProvider, AppriseThreads
 from wsserver.notifications.channels.base import Channel, PushSubscriptions
 from wsserver.notifications.channels.email import EmailChannel
@@ -34,9 +35,16 @@ def channels_of(
             parse_sender(settings.mail_from) if settings.mail_from else None,
             frontend_url=settings.frontend_url,
             redact=redact,
+            limits=email.LIMITS._replace(
+                concurrency=settings.email_concurrency, rate_per_s=settings.email_rate
+            ),
         ),
         "sms": SmsChannel(
-            _sms_providers(settings, clock, redact), frontend_url=settings.frontend_url
+            _sms_providers(settings, clock, redact),
+            frontend_url=settings.frontend_url,
+            limits=sms.LIMITS._replace(
+                concurrency=settings.sms_concurrency, rate_per_s=settings.sms_rate
+            ),
         ),
         "push": PushChannel(
             vapid_key(settings.vapid_private_key) if settings.vapid_private_key else None,
@@ -46,8 +54,18 @@ def channels_of(
             clock,
             reach=push_reach(settings),
             redact=redact,
+            limits=push.LIMITS._replace(
+                concurrency=settings.push_concurrency, rate_per_s=settings.push_rate
+            ),
         ),
     }
+
+
+def push_key_of(settings: Settings) -> str | None:
+    """The key that browsers subscribe to Web Push with; None: there is none."""
+    if settings.vapid_private_key is None:
+        return None
+    return public_half(vapid_key(settings.vapid_private_key))
 
 
 def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[SmsProvider]:

@@ -67,12 +67,12 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         listener = Listener(system.application, settings)
         listener.start(sockets)
         _spare_the_collector()
+        # Before it is said to be ready: wsctl finds it by the files that this leaves.
+        text = at_end.enter_context(first_steps(system, settings, url)) if dev else ""
         print(f"listening on {url}", file=sys.stderr, flush=True)
         if system.hosts.takes_any:
             log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
-        if dev:
-            text = at_end.enter_context(first_steps(system, settings, url))
-            print(text, end="", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
         await stop.wait()
         log.info("stopping")
         return await _stop(system, listener, hurry)

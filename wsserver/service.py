@@ -15,6 +15,7 @@ from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.notifications.assembly import Notifications
+from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.realtime import events
 from wsserver.realtime.alerts import ErrorRateAlert
@@ -41,6 +42,7 @@ SWEEP_INTERVAL_S = 2.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
+SHORTEST_GRACE_S = 0.5
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Service:
         self.tasks = parts.tasks
         self._clock = parts.clock
         self._sequence = 0
+        self._draining_since: float | None = None
         self.lag = LoopLag()
         settings = parts.settings
         self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
@@ -145,7 +148,7 @@ class Service:
             ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
             ("known users", 1.0, self._parts.notifications.directory.flush),
             ("expiry", 1.0, self._parts.notifications.queue.expire),
-            ("leases", 10.0, self._parts.notifications.queue.release),
+            ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
@@ -161,13 +164,14 @@ class Service:
 
         Takes at most ``drain_timeout_s``, whatever the clients do.
         """
+        self._draining_since = asyncio.get_running_loop().time()
         self.manager.drain()
         await self.poller.wait_closed(self.settings.drain_timeout_s)
 
     async def stop(self) -> None:
         """End the periodic work, store the last snapshot, close what is open."""
         self.poller.close()
-        await self._parts.notifications.stop()
+        await self._parts.notifications.stop(self._grace_s())
         await self._parts.streams.finish()
         await self._parts.deliveries.receipts.settle()
         try:
@@ -186,6 +190,13 @@ class Service:
             log.exception("last snapshot not taken")
         self._parts.audit.close()
         await self._parts.database.close()
+
+    def _grace_s(self) -> float:
+        """What the clients have left of ``drain_timeout_s`` for deliveries that are under way."""
+        if self._draining_since is None:
+            return GRACE_S
+        passed_s = asyncio.get_running_loop().time() - self._draining_since
+        return min(GRACE_S, max(SHORTEST_GRACE_S, self.settings.drain_timeout_s - passed_s))
 
     def health(self) -> dict[str, Any]:
         """State and checks, with no secret in them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.browser.pages import (
 from tests.rst_blocks import block
 from tests.web.conftest import StartServer, server, start_server
 from tests.web.web_server import Server, token
+from wsserver.config.vapid import public_half, vapid_key
 from wsserver.protocol.close_codes import CloseCode
 
 __all__ = ["server", "start_server"]
@@ -200,6 +202,54 @@ async def test_an_error_reply_rejects_with_its_code(server: Server) -> None:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
         refused = "client.join('s9').catch((error) => [error.name, error.code, error.temporary])"
         assert await page.evaluate(refused) == ["WsError", "forbidden", False]
+
+
+SUBSCRIBE = """
+    async () => {
+        const { WsClient } = await import("/static/client.js");
+        const client = new WsClient();
+        const made = [];
+        let current = null;
+        const pushManager = {  // the browser's own asks a push service on the internet
+            getSubscription: async () => current,
+            subscribe: async (options) => {
+                made.push([...options.applicationServerKey]);
+                const number = made.length;
+                current = {
+                    options: { applicationServerKey: options.applicationServerKey.buffer },
+                    toJSON: () => ({ endpoint: `https://push.example/${number}` }),
+                    unsubscribe: async () => { current = null; },
+                };
+                return current;
+            },
+        };
+        const endpoints = [];
+        const subscribe = async () =>
+            endpoints.push((await client.subscribeToPush({ pushManager }))?.endpoint ?? null);
+        await subscribe();
+        await subscribe();
+        if (current) current.options.applicationServerKey = new ArrayBuffer(65);
+        await subscribe();
+        return { endpoints, made, key: [...(await client.pushKey()) ?? []] };
+    }
+"""
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_browser_subscribes_to_pushes(start_server: StartServer) -> None:
+    private = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
+    server = await start_server(vapid_private_key=private, vapid_subject="mailto:ops@example.com")
+    async with page_of(server) as page:
+        told = await page.evaluate(SUBSCRIBE)
+    public = base64.urlsafe_b64decode(public_half(vapid_key(private)) + "=")
+    assert bytes(told["key"]) == public
+    # Once, and again when the old one turns out to be of another key.
+    assert [bytes(key) for key in told["made"]] == [public, public]
+    first, again, anew = (f"https://push.example/{number}" for number in (1, 1, 2))
+    assert told["endpoints"] == [first, again, anew]
+    without = await start_server()
+    async with page_of(without) as page:
+        assert (await page.evaluate(SUBSCRIBE))["endpoints"] == [None, None, None]
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -95,6 +95,33 @@ async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailBox
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "title",
+    [
+        "=?utf-8?q?=0D=0ABcc:_evil@example.com?=",
+        "好 =?utf-8?q?=0D=0A=0D=0A<p>?=",
+        "=?utf-8?b?//8=?=",
+        "a " * 128,
+        "a" * 256,
+        "警报" * 128,
+        '👨‍👩‍👧 Re: (a) "b" <c@d>',
+    ],
+)
+async def test_a_subject_is_the_title_whatever_it_looks_like(
+    smtp: SmtpServer, box: MailBox, title: str
+) -> None:
+    await smtp.start()
+    ordinary, odd = job(TO, title="Backup"), job(TO, title=title)
+    for each in (ordinary, odd):
+        assert (await channel(f"smtp://127.0.0.1:{smtp.port}").send(each)).result == "sent"
+    first, second = box.mails
+    assert second["Subject"] == title.strip()
+    assert second.keys() == first.keys()
+    assert box.raw[0].count(b"\r\nSubject: Backup\r\n") == 1
+    assert max(len(line) for line in box.raw[1].splitlines()) <= 78
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("address", ["a@b\r\nBcc:x", "a@b, c@d", "A <a@b>", "", None])
 async def test_one_recipient_or_none(smtp: SmtpServer, box: MailBox, address: str | None) -> None:
     await smtp.start()

@@ -296,6 +296,27 @@ async def test_cost_warnings_come_once_a_threshold_recipient_and_period(
 
 
 @pytest.mark.gen_test
+async def test_what_one_organization_was_warned_of_another_was_not(notified: Notified) -> None:
+    for organization in ("acme", "else"):
+        await notified.live.connect(f"of-{organization}", organization_id=organization)
+
+    async def warned(to: Recipients, confined_to: str | None) -> list[str]:
+        found = await notified.service.send_cost_warning_notification(
+            to, used=80, quota=100, period="p", sending=Sending(confined_to=confined_to)
+        )
+        return [] if found is None else [each.user_id for each in found.deliveries][:1]
+
+    for to in (Recipients(role="user"), Recipients(broadcast=True)):
+        assert await warned(to, "acme") == ["of-acme"]
+        assert await warned(to, "acme") == []
+        assert await warned(to, "else") == ["of-else"]
+    # Of the organization as a whole it is told, however it is addressed.
+    assert await warned(Recipients(organization_id="acme"), "acme") == []
+    assert await warned(Recipients(organization_id="acme"), None) == []
+    assert await warned(Recipients(broadcast=True), None) != []
+
+
+@pytest.mark.gen_test
 async def test_over_budget_is_told_once_and_only_if_it_is_so(notified: Notified) -> None:
     async def tell(used: float) -> Any:
         return await notified.service.send_budget_exceeded_notification(

@@ -14,6 +14,7 @@ from tests.notifications.far_side import CANARY, CREATED_AT, REDACT, job
 from tests.notifications.http_far_side import Provider, Said
 from tests.notifications.push_service import Browser, base64url, vapid_claims
 from wsserver.addresses.reach import Reach
+from wsserver.config.vapid import public_half
 from wsserver.errors import StorageUnavailable
 from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.push_payload import PAYLOAD_LIMIT_BYTES, payload_of, ttl_s
@@ -82,7 +83,7 @@ async def test_the_browser_can_read_it_and_knows_who_sent_it(
     claims, key = vapid_claims(asked, f"http://127.0.0.1:{provider.port}")
     assert claims["sub"] == "mailto:ops@example.com"
     assert claims["exp"] == clock.wall() + 12 * 3600
-    assert key == push.public_key
+    assert key == public_half(KEY)
     assert asked.headers["TTL"] == "3600"
     assert asked.headers["Urgency"] == "normal"
     assert asked.headers["Topic"] == "notify_01"
@@ -214,7 +215,6 @@ def test_without_settings_it_says_so(clock: FakeClock) -> None:
         None, None, HttpClient(None), Forgetting(), clock, reach=Reach(), redact=REDACT
     )
     assert not push.is_configured
-    assert push.public_key is None
     assert not push.has_address(Contact(user_id="u1"))
     assert push.has_address(contact(Browser("https://push.example.com/x")))
 

@@ -215,6 +215,70 @@ async def test_what_a_crash_cut_off_is_sent_by_the_next_run(make_notified: MakeN
 
 
 @pytest.mark.gen_test
+async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: Notified) -> None:
+    await notified.reach("u1")
+    email = notified.played["email"]
+    email.gate.clear()
+    name = await send(notified, "email")
+    await notified.until_true(lambda n: n == 1, lambda: count(email))
+    notified.clock.now_wall += 3600
+    await notified.queue.release()
+    await notified.idle()
+    assert await notified.states(name) == {"email": "sending"}
+    email.gate.set()
+    await notified.until(name, email="sent")
+    assert len(email.jobs) == 1
+    assert await attempts(notified, name, "email") == [("sent", "250 ok")]
+
+
+@pytest.mark.gen_test
+async def test_a_wall_clock_that_is_set_back_puts_nothing_off(notified: Notified) -> None:
+    await notified.reach("u1")
+    email = notified.played["email"]
+    email.outcomes = [retry("later")]
+    name = await send(notified, "email")
+    await notified.until_true(lambda n: n == 1, lambda: count(email))
+    await notified.idle()
+    assert await notified.states(name) == {"email": "pending"}
+    notified.clock.now_wall -= 3600
+    fresh = await send(notified, sending={"escalate": [(60, "sms")]})
+    await notified.queue.release()
+    await notified.pass_time(3)
+    await notified.until(name, email="sent")
+    assert await notified.states(fresh) == {"websocket": "sent", "sms": "pending"}
+    await notified.queue.release()  # once is enough
+    await notified.pass_time(56)
+    assert await notified.states(fresh) == {"websocket": "sent", "sms": "pending"}
+    await notified.pass_time(2)
+    await notified.until(fresh, sms="sent")
+
+
+@pytest.mark.gen_test
+async def test_quiet_hours_in_a_time_zone_that_is_gone_hold_nothing_up(
+    notified: Notified, caplog: pytest.LogCaptureFixture
+) -> None:
+    hours = QuietHours(start="00:00", end="23:59", time_zone="Mars/Olympus_Mons")
+    await notified.reach("u1", quiet_hours=hours)
+    await notified.until(await send(notified, "email"), email="sent")
+    assert "quiet hours not kept user=u1: no such time zone" in caplog.text
+
+
+@pytest.mark.gen_test
+async def test_what_cannot_be_read_any_more_is_a_dead_letter(notified: Notified) -> None:
+    await notified.reach("u1")
+    email = notified.played["email"]
+    email.outcomes = [retry("later")]
+    name = await send(notified, "email")
+    await notified.until_true(lambda n: n == 1, lambda: count(email))
+    await notified.live.database.run(
+        lambda db: db.execute("UPDATE notifications SET content = '{'").rowcount
+    )
+    await notified.pass_time(3)
+    await notified.until(name, email="failed")
+    assert "put into words" in (await attempts(notified, name, "email"))[-1][1]
+
+
+@pytest.mark.gen_test
 async def test_the_inbox_gets_a_message_once_though_it_is_sent_twice(
     make_notified: MakeNotified,
 ) -> None:
@@ -256,6 +320,23 @@ async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeNotified)
     await second.idle()
     assert await second.states(name) == {"email": "sent"}
     assert second.played["email"].jobs == []
+
+
+@pytest.mark.gen_test
+async def test_an_attempt_that_outlasts_the_grace_is_left_for_the_next_run(
+    make_notified: MakeNotified,
+) -> None:
+    first = await make_notified()
+    await first.reach("u1")
+    first.played["email"].gate.clear()
+    name = await send(first, "email")
+    await first.until(name, email="sending")
+    await first.queue.stop(grace_s=0.01)
+    await first.stop()
+    second = await make_notified()
+    await second.until(name, email="sent")
+    outcomes = [outcome for outcome, _ in await attempts(second, name, "email")]
+    assert outcomes == ["interrupted", "sent"]
 
 
 @pytest.mark.gen_test

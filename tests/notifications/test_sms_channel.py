@@ -51,7 +51,7 @@ async def test_the_gateway_gets_what_the_templates_say(
     provider: Provider, clock: FakeClock
 ) -> None:
     provider.say(202, b'{"sid": "4711"}')
-    nasty = job(TO, title='a"\n{to}', message="b\\ \x00")
+    nasty = job(TO, title='a"\n{to}', message="b\\ \x1b\x00c")
     sms = channel(gateway(provider, clock))
     assert await sms.send(job(TO)) == ("sent", '202: {"sid": "4711"}', None)
     assert (await sms.send(nasty)).result == "sent"
@@ -61,7 +61,7 @@ async def test_the_gateway_gets_what_the_templates_say(
     assert first.headers["Idempotency-Key"] == "delivery_01"
     assert first.headers["Content-Type"] == "application/json"
     assert json.loads(first.body) == {"to": "+8613800138000", "content": TEXT}
-    assert json.loads(second.body)["content"].startswith('a" {to}\nb\\ \x00\n')
+    assert json.loads(second.body)["content"].startswith('a" {to}\nb\\  c\n')
 
 
 @pytest.mark.gen_test

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.notifications.far_side import CANARY, REDACT
 from tests.notifications.http_far_side import Asked, Provider, Said
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
-from wsserver.notifications.http import HttpAnswer
+from wsserver.notifications.http import HttpAnswer, HttpRequest
 from wsserver.notifications.rules import Retries
 from wsserver.notifications.signing import sign
 from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook
@@ -31,11 +32,21 @@ SECRET = "hook-secret"
 QUICK = Retries(backoff_s=0.01, attempts=4)
 
 
+class SetClock(Clock):
+    """The machine's, with a wall clock that a test sets."""
+
+    ahead_s = 0.0
+
+    def wall(self) -> float:  # type: ignore[override]
+        return time.time() + self.ahead_s
+
+
 class Running:
     """Webhooks on a database, with the bus they listen to."""
 
-    def __init__(self, path: Path, targets: list[Target], reach: Reach, retries: Retries) -> None:
-        clock = Clock()
+    def __init__(
+        self, path: Path, targets: list[Target], reach: Reach, retries: Retries, clock: Clock
+    ) -> None:
         self.database = Database(path / "d.sqlite3", clock=clock)
         self.outbox = WebhookOutbox(self.database)
         self.events = EventBus(Tasks(), clock, lambda: None)
@@ -64,9 +75,10 @@ async def running(
     *targets: Target,
     reach: Reach | None = None,
     retries: Retries = QUICK,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Running]:
     """Start on what the database has, stop at the end."""
-    made = Running(path, list(targets), reach or Reach(loopback=True), retries)
+    made = Running(path, list(targets), reach or Reach(loopback=True), retries, clock or Clock())
     await made.database.open()
     made.webhooks.listen(made.events)
     await made.webhooks.start()
@@ -187,6 +199,46 @@ async def test_a_restart_loses_nothing(provider: Provider, tmp_path: Path) -> No
         assert await here.rows() == []
     names = [each.headers["X-Wsserver-Event"] for each in provider.asked[asked_before:]]
     assert sorted(names) == ["a", "b"]
+
+
+@pytest.mark.gen_test
+async def test_a_wall_clock_that_is_set_back_puts_nothing_off(
+    provider: Provider, tmp_path: Path
+) -> None:
+    provider.say(500)
+    clock = SetClock()
+    patient = Retries(backoff_s=300, attempts=8)
+    async with running(tmp_path, everything(provider), retries=patient, clock=clock) as here:
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.retried == 1)
+        due_at = await here.outbox.next_due(provider.url("/hook"))
+        assert due_at is not None
+        clock.ahead_s = -3600.0
+        here.events.emit("b")  # wakes it
+        await until(lambda: here.webhooks.figures.retried == 2)
+        dues = await here.database.read(
+            lambda db: db.execute("SELECT due_at FROM webhook_outbox ORDER BY id").fetchall()
+        )
+        assert dues[0][0] == pytest.approx(due_at - 3600, abs=0.001)
+
+
+@pytest.mark.gen_test
+async def test_a_receiver_that_breaks_the_client_does_not_end_its_queue(
+    provider: Provider, tmp_path: Path
+) -> None:
+    async with running(tmp_path, everything(provider)) as here:
+        real = here.webhooks._http
+        broken = iter([True])
+
+        async def break_once(request: HttpRequest) -> HttpAnswer:
+            if next(broken, False):
+                raise KeyError("something nobody has thought of")
+            return await real(request)
+
+        here.webhooks._http = break_once
+        here.events.emit("a")
+        await until(lambda: here.webhooks.figures.sent == 1)
+        assert here.webhooks.figures.retried == 1
 
 
 @pytest.mark.gen_test

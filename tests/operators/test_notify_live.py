@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.operators.conftest import Run
-from tests.operators.processes import ServerProcess
+from tests.operators.processes import PATIENCE_S, ServerProcess
 
 
 def notified(ctl: Run, *args: str) -> dict[str, Any]:
@@ -56,3 +60,37 @@ def test_a_template_with_its_parameters(ctl: Run, server: ServerProcess) -> None
 )
 def test_what_contradicts_itself_is_2(ctl: Run, args: list[str]) -> None:
     assert ctl("notify", *args).exit_code == 2
+
+
+def test_an_id_or_a_period_of_digits_is_text(ctl: Run, server: ServerProcess) -> None:
+    digits = ("--param", "device_id=007", "--param", "device_name=8", "--param", "attempt=2")
+    answer = notified(ctl, "amy", "--template", "device_reconnect", *digits)
+    assert answer["params"] == {"device_id": "007", "device_name": "8", "attempt": 2}
+    used = ("--param", "used=80.5", "--param", "quota=100", "--param", "period=2024")
+    answer = notified(ctl, "amy", "--template", "cost_warning", *used)
+    assert answer["params"] == {"used": 80.5, "quota": 100, "period": "2024"}
+    refused = ctl("notify", "amy", "--template", "cost_warning", *used[2:], "--param", "used=much")
+    assert refused.exit_code == 1
+    assert "params.used" in refused.stderr
+
+
+def test_time_to_acknowledgement_is_in_the_statistics(ctl: Run, server: ServerProcess) -> None:
+    socket_url = server.websocket("/ws/chat", server.token("ann", "user"))
+    with connect(socket_url, subprotocols=[Subprotocol("wsserver.v1")], proxy=None) as socket:
+        while json.loads(socket.recv(PATIENCE_S))["type"] != "connection_established":
+            pass
+        name = notified(ctl, "ann", "--title", "T", "--message", "M")["notification_id"]
+        while (push := json.loads(socket.recv(PATIENCE_S)))["type"] != "notification":
+            pass
+        socket.send(json.dumps({"type": "read", "ids": [push["notification"]["id"]], "ref": 1}))
+        while json.loads(socket.recv(PATIENCE_S)).get("ref") != 1:
+            pass
+    assert " read " in ctl("notifications", "show", name).stdout
+    stats = json.loads(ctl("stats", "-o", "json").stdout)["notifications"]["websocket"]
+    assert stats["acknowledged"] == 1
+    assert 0 <= stats["acknowledged_ms"]["max"] < 1000 * PATIENCE_S
+    shown = ctl("stats").stdout
+    assert re.search(r"websocket acknowledged p50/p95/p99/max +[0-9.,]+/.* ms", shown), shown
+    metrics = urlopen(f"{server.url}/metrics").read().decode()
+    assert 'wsserver_notifications_acknowledged_total{channel="websocket"} 1.0' in metrics
+    assert 'acknowledged_seconds{channel="websocket",quantile="0.99"}' in metrics

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.lives import lives
 from tests.realtime.live_server import Live, MakeLive
 from wsserver.clock import Clock
 
@@ -16,17 +17,8 @@ from wsserver.clock import Clock
 @pytest.fixture
 def make_live(io_loop: IOLoop, clock: Clock, tmp_path: Path) -> Iterator[MakeLive]:
     """Live sides with options of their own, on one database file; stopped at the end."""
-    made: list[Live] = []
-
-    async def make(**options: Any) -> Live:
-        live = Live(clock, tmp_path / "wsserver.sqlite3", **options)
-        made.append(live)
-        await live.start()
-        return live
-
-    yield make
-    for live in made:
-        io_loop.run_sync(live.stop)
+    with lives(io_loop, partial(Live, clock, tmp_path / "wsserver.sqlite3")) as make:
+        yield make
 
 
 @pytest.fixture

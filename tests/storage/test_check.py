@@ -169,7 +169,12 @@ async def test_looking_for_damage_ends_when_its_time_is_up(
     make_database: Callable[..., Database], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_file(make_database)
-    with path.open("r+b") as file:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO webhook_outbox (posting_id, url, event, body, at)"
+            " VALUES ('h', 'u', 'e', zeroblob(20000), 1)"
+        )
+    with path.open("r+b") as file:  # a page of the row's, so that the schema can still be read
         file.seek(-4096, os.SEEK_END)
         file.write(b"\xff" * 4096)
     with pytest.raises(DatabaseFault, match="is damaged"):

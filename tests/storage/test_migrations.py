@@ -23,6 +23,7 @@ RELEASED = {
     "m0008_receipts",
     "m0009_notifications",
     "m0020_webhook_outbox",
+    "m0022_deliveries_ended",
 }
 
 

@@ -108,12 +108,34 @@ async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
 ) -> None:
     await accept(store)
     (sending,) = await claim(queue, channel="websocket")
-    assert await receipts.acknowledge([ack("n1_msg")]) == [Acknowledged("n1_msg", None)]
+    assert await receipts.acknowledge([ack("n1_msg")]) == [Acknowledged("n1_msg", 7)]
     await queue.record("me", [outcome(sending, "sent")])
     found = await store.get("n1")
     assert found is not None
     assert found.deliveries[0].state == "delivered"
     assert [each.outcome for each in found.deliveries[0].attempts] == ["sent"]
+
+
+@pytest.mark.gen_test
+async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged(
+    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+) -> None:
+    steps = [
+        each
+        for user in ("u1", "u2")
+        for each in (
+            delivery(f"{user}_msg", user, "websocket"),
+            delivery(f"{user}_sms", user, "sms", unless_acknowledged=1),
+        )
+    ]
+    await store.accept(notification("n1", *steps))
+    await send(queue)
+    for each in await claim(queue, channel="sms"):
+        await queue.record("me", [outcome(each, "failed")])
+    await receipts.acknowledge([ack("u1_msg")])
+    assert await store.retry("n1", NOW + 9) == 1
+    found = await states(store, "n1")
+    assert (found["u1_sms"], found["u2_sms"]) == ("failed", "pending")
 
 
 @pytest.mark.gen_test

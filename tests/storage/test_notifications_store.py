@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from wsserver.errors import BadRequest
 from wsserver.storage.database import Database
 from wsserver.storage.deliveries import DeliveryStore
 from wsserver.storage.notification_rows import Filters
-from wsserver.storage.notifications import Marks, NotificationStore
+from wsserver.storage.notifications import Marks, NotificationStore, _prune_deliveries
 
 
 @pytest.fixture
@@ -252,6 +253,16 @@ async def test_what_is_old_and_settled_goes_with_its_attempts(
     assert await store.get("waiting") is not None
     assert await store.get("new") is not None
     assert await rows(database, "attempts") == 0
+
+
+@pytest.mark.gen_test
+async def test_a_batch_leaves_nothing_for_the_next_one_to_pass_over(
+    store: NotificationStore, database: Database
+) -> None:
+    for n in range(301):
+        await store.accept(notification(f"n{n}", delivery(f"d{n}", state="no_address")))
+    assert await database.run(partial(_prune_deliveries, before=NOW + 1)) == 300
+    assert await rows(database, "notifications") == 1
 
 
 @pytest.mark.gen_test

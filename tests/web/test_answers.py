@@ -11,6 +11,7 @@ import pytest
 from tests.web.web_server import API, Server, token
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.realtime.statistics import flatten
+from wsserver.storage.webhooks import Posting, WebhookOutbox
 from wsserver.web.examples import EXAMPLES
 from wsserver.web.routes import ENDPOINTS
 
@@ -33,7 +34,10 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
     )
     hint = await server.request("POST", f"{API}/broadcast", bearer=token(), type="hint", data=1)
     told = await server.request("POST", f"{API}/notify", bearer=token(), **EXAMPLES[NotifyRequest])
+    outbox = WebhookOutbox(server.context.webhooks._outbox._database)
+    await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     ids = {
+        "delivery_id": "hook_1",
         "notification_id": told.json()["notification_id"],
         "connection_id": connection,
         "user_id": "u1",

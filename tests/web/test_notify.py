@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from typing import Any
 
 import pytest
 
 from tests.web.conftest import StartServer
 from tests.web.web_server import Response, Server, token
+from wsserver.notifications.views import notification_view
 
 TEXT = {"title": "T", "message": "M"}
 MANAGER = token("m1", "manager", organization_id="acme")
@@ -89,6 +92,7 @@ async def test_what_is_wrong_is_named_and_nothing_is_accepted(server: Server) ->
     assert await faults(server, **to, message="M") == ["title"]
     assert await faults(server, **to, title="T") == ["message"]
     assert await faults(server, **to, title=" ", message="M") == ["title"]
+    assert await faults(server, **to, title="\0", message="M") == ["title"]
     assert await faults(server, **to, **TEXT, type="loud") == ["type"]
     assert await faults(server, **to, **TEXT, channels=["fax"]) == ["channels[0]"]
     assert await faults(server, **to, **TEXT, channels=[]) == ["channels"]
@@ -281,3 +285,41 @@ async def test_a_crowd_is_counted_whole_and_listed_in_part(server: Server) -> No
     assert shown["states"] == {"sent": 1200}
     listed = (await server.get("/notifications")).json()["notifications"][0]
     assert (len(listed["deliveries"]), listed["truncated"]) == (100, True)
+
+
+@pytest.mark.gen_test
+async def test_any_page_gets_the_key_for_subscribing_to_pushes(start_server: StartServer) -> None:
+    key = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
+    with_key = await start_server(vapid_private_key=key, vapid_subject="mailto:ops@example.com")
+    answer = await with_key.get("/push-key", bearer=None)
+    point = base64.urlsafe_b64decode(answer.json()["public_key"] + "=")
+    assert (answer.status, len(point), point[0]) == (200, 65, 4)
+    assert key.encode() not in answer.body
+    without = await start_server()
+    assert (await without.get("/push-key", bearer=None)).json() == {"public_key": None}
+
+
+@pytest.mark.gen_test
+async def test_a_long_list_lets_others_have_their_turn(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await notify(server, user_ids=["u1"], **TEXT)
+    turns = 0
+    seen = []
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def view(*of: Any) -> Any:
+        seen.append(turns)
+        return notification_view(*of)
+
+    monkeypatch.setattr("wsserver.notifications.desk.notification_view", view)
+    ticking = asyncio.ensure_future(tick())
+    assert (await server.get("/notifications")).json()["total"] == 3
+    ticking.cancel()
+    assert len(set(seen)) == 3

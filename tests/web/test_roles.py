@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.web.web_server import API, Server, token
@@ -46,6 +48,11 @@ ALLOWED = {
     f"PUT {API}/users/{{user_id}}/contacts": "admin service manager",
     f"GET {API}/whoami": "admin service manager user",
     f"GET {API}/diagnostics": "admin service manager",
+    f"GET {API}/push-key": "admin service manager user nobody",
+    f"GET {API}/webhooks/deliveries": "admin service",
+    f"POST {API}/webhooks/deliveries/retry": "admin service",
+    f"GET {API}/webhooks/deliveries/{{delivery_id}}": "admin service",
+    f"POST {API}/webhooks/deliveries/{{delivery_id}}/retry": "admin service",
     f"POST {API}/tokens/revoke": "admin",
     f"GET {API}/audit": "admin",
     f"GET {API}/health": "admin service manager user nobody",
@@ -62,6 +69,8 @@ ABSENT = {
     "notifications/{notification_id}",
     "notifications/{notification_id}/retry",
     "notifications/{notification_id}/cancel",
+    "webhooks/deliveries/{delivery_id}",
+    "webhooks/deliveries/{delivery_id}/retry",
 }
 """Those answer 404 for what was never there."""
 
@@ -100,8 +109,7 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
     path = endpoint.path
     if path.endswith("/contacts"):  # what one has entered is not everybody's to change
         path = path.replace("{user_id}", f"x-{role}")
-    for name in ("connection_id", "user_id", "session_id", "message_id", "notification_id"):
-        path = path.replace(f"{{{name}}}", "x1")
+    path = re.sub(r"\{[a-z_]+\}", "x1", path)
     body = dict(EXAMPLES[endpoint.request]) if endpoint.request else {}
     if "session_id" in body:
         body["session_id"] = "x1"
@@ -204,6 +212,7 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
             *("broadcast ", "publish ", "publish user:x1", "publish session:x1", "batch "),
             *("notify ", "contacts user:x-user"),
             *("retry_notification notification:x1", "cancel_notification notification:x1"),
+            *("retry_webhooks ", "retry_webhooks delivery:x1"),
         ]
     )
 

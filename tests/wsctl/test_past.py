@@ -36,7 +36,8 @@ def test_what_is_stored_and_what_is_live_have_one_shape() -> None:
 
 def test_people_see_the_channels_by_which_something_has_gone() -> None:
     rows = {row["field"]: row["value"] for row in people_rows(STATS)}
-    assert rows["websocket sent/retried/failed/expired"] == "1,200/0/0/3"
+    assert rows["websocket sent/retried/failed/expired/acknowledged"] == "1,200/0/0/3/9"
+    assert rows["websocket acknowledged p50/p99"] == "950/- ms"
     assert not any(field.startswith("email") for field in rows)
 
 

@@ -37,16 +37,21 @@ _STATES = (
 )
 
 
+_NUMBERS = frozenset({"used", "quota", "budget", "attempt"})
+"""Parameters of templates that are numbers; a period such as 2024, or an id, is text."""
+
+
 def _parameter(text: str) -> tuple[str, Any]:
-    """``name=value``; a value that is a JSON number, true or false is that, else text."""
+    """``name=value``; the value as a number where the parameter is one, else as text."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise click.BadParameter(f"{text!r}: write name=value", param_hint="--param")
-    try:
-        parsed = json.loads(value)
-    except ValueError:
+    if name not in _NUMBERS:
         return name, value
-    return name, parsed if isinstance(parsed, (int, float)) else value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value  # the server says what is wrong with it
 
 
 @command(

@@ -23,6 +23,12 @@ LONGEST_URL = 2048
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_SPECIAL: tuple[Network, ...] = (
+    # In IANA's registries, and not in those of every Python.
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("3fff::/20"),
+)
 
 
 class Reach(NamedTuple):
@@ -129,6 +135,8 @@ def _require(addresses: Iterable[Address], reach: Reach, *, is_secure: bool) -> 
 def is_public(address: Address) -> bool:
     """Is it a host's on the public internet, also where it holds an IPv4 address inside?"""
     real = _unmapped(address)
+    if any(real.version == each.version and real in each for each in _SPECIAL):
+        return False
     if isinstance(real, IPv4Address):
         return real.is_global and not real.is_multicast
     inner = real.sixtofour

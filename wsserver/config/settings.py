@@ -94,6 +94,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     smtp_url: str | None = None
     mail_from: str | None = None
+    email_concurrency: Count = 4
+    """Mails handed in at the same time."""
+    email_rate: Rate = 10.0
+    """Mails begun in a second."""
     frontend_url: str | None = None
     """Where an ``action_url`` that is a path begins; no slash at the end."""
     sms_url: str | None = None
@@ -103,8 +107,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sms_success: str | None = None
     """A regular expression to be found in the answer; None: a status of 2xx is enough."""
     apprise_urls: tuple[str, ...] = ()
+    sms_concurrency: Count = 4
+    sms_rate: Rate = 5.0
     vapid_private_key: str | None = None
     vapid_subject: str | None = None
+    push_concurrency: Count = 20
+    push_rate: Rate = 100.0
     webhook_urls: tuple[str, ...] = ()
     webhook_secret: str | None = None
     webhook_networks: tuple[str, ...] = ()

@@ -10,6 +10,8 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
     load_der_private_key,
     load_pem_private_key,
 )
@@ -36,6 +38,12 @@ def vapid_key(text: str) -> ec.EllipticCurvePrivateKey:
     if key is None:
         raise Faulty("names a file without a private key")
     return key
+
+
+def public_half(key: ec.EllipticCurvePrivateKey) -> str:
+    """What a page gives ``pushManager.subscribe`` as ``applicationServerKey``: base64url."""
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
 def vapid_subject(text: str) -> str:

@@ -16,7 +16,7 @@ from wsserver.notifications.content import Content
 from wsserver.notifications.desk import NotificationDesk
 from wsserver.notifications.directory import Directory
 from wsserver.notifications.figures import Figures
-from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.queue import GRACE_S, DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
@@ -115,9 +115,9 @@ class Notifications:
         await self.acknowledgements.start()
         await self.queue.start()
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = GRACE_S) -> None:
         """Begin nothing any more, and let end what is under way; acknowledgements still come."""
-        await self.queue.stop()
+        await self.queue.stop(grace_s)
 
     async def tell_of_alert(self, rate: float, threshold: float) -> None:
         """Notify all administrators that there are many errors; a failure is logged."""

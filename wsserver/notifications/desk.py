@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from wsserver.addresses.reach import Reach
@@ -13,6 +14,7 @@ from wsserver.notifications.content import Content
 from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, recipients_of
 from wsserver.notifications.service import NotificationService, Sending
+from wsserver.notifications.templates import one_line
 from wsserver.notifications.views import contact_view, notification_view
 from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
 from wsserver.realtime.actor import Actor, Audit, Trail
@@ -102,8 +104,12 @@ class NotificationDesk:
             filters._replace(organization_id=scope),
             LISTED_DELIVERIES,
         )
+        views = []
+        for each in page.items:  # up to a hundred thousand deliveries: not all in one go
+            views.append(notification_view(self._content, each))
+            await asyncio.sleep(0)
         return {
-            "notifications": [notification_view(self._content, each) for each in page.items],
+            "notifications": views,
             "total": page.total,
             "next_cursor": page.next_cursor,
         }
@@ -201,6 +207,6 @@ def _refuse(request: NotifyRequest, *names: str, why: str) -> None:
 
 def _required(request: NotifyRequest, name: str) -> str:
     value: str | None = getattr(request, name)
-    if value is None or not value.strip():
+    if value is None or not one_line(value):
         raise ValidationFailed([{"field": name, "message": "required"}])
     return value

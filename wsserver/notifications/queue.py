@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from wsserver.clock import Clock
+import msgspec
+
+from wsserver.clock import Clock, Setbacks
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Channel, Job, Outcome, failed, retry
 from wsserver.notifications.content import Content
@@ -27,10 +30,12 @@ IDLE_S = 5.0
 """The queue is looked at this often though nobody has said that there is something new."""
 RETRY_S = 1.0
 """Until storage that refused is asked again."""
+LEASE_PERIOD_S = 10.0
+"""``release`` is called so often."""
 LEASE_EXTRA_S = 60.0
 """A lease outlives the longest attempt by this, for recording its outcome."""
-GRACE_S = 1.0
-"""At the end of the server, attempts under way may take so long."""
+GRACE_S = 3.0
+"""At the end of the server, attempts may take so long: what is broken off is made twice."""
 
 Emit = Callable[..., None]
 """``EventBus.emit``."""
@@ -93,8 +98,11 @@ class DeliveryQueue:
         self._figures = figures
         self._emit = emit
         self._clock = clock
+        self._setbacks = Setbacks(clock)
         self._tasks = tasks
         self._owner = uuid.uuid4().hex
+        self._busy: set[int] = set()
+        """Deliveries that are being tried: the wall clock may say that their leases are over."""
         self._is_stopping = False
         self._runners: list[asyncio.Task[Any]] = []
         self._lanes = {
@@ -121,18 +129,20 @@ class DeliveryQueue:
             if channel in (None, lane.name):
                 lane.news.set()
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = GRACE_S) -> None:
         """Begin nothing any more; what is under way is given a moment, then left for the next run.
 
         What is broken off has its lease still: the next run tries it again.
         """
         self._is_stopping = True
         self.kick()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_s
         if self._runners:  # one of them may just be claiming
-            await asyncio.wait(self._runners, timeout=GRACE_S)
+            await asyncio.wait(self._runners, timeout=grace_s)
         under_way = [task for lane in self._lanes.values() for task in lane.under_way]
         if under_way:
-            await asyncio.wait(under_way, timeout=GRACE_S)
+            await asyncio.wait(under_way, timeout=max(until - loop.time(), 0))
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -141,8 +151,20 @@ class DeliveryQueue:
                 await lane.channel.close()
 
     async def release(self) -> None:
-        """Make due again whose lease has run out; periodic work. Raises ``StorageUnavailable``."""
-        if await self._store.release(self._owner, self._clock.wall()):
+        """Make due again whose lease has run out; periodic work. Raises ``StorageUnavailable``.
+
+        Where the wall clock was set back, what is due by it is brought forward as much.
+        """
+        back_s = self._setbacks.seconds()
+        if back_s:
+            now = self._clock.wall()
+            count = await self._store.bring_forward(back_s, now - LEASE_PERIOD_S, now)
+            self._setbacks.done()
+            log.warning(
+                "the clock was set back by %.0f s; deliveries moved count=%d", back_s, count
+            )
+            self.kick()
+        if await self._store.release(self._owner, self._clock.wall(), self._busy):
             self.kick()
 
     async def expire(self) -> None:
@@ -201,10 +223,15 @@ class DeliveryQueue:
         lane.pace.take(len(claimed))
         for each in claimed:
             task = self._tasks.spawn(self._attempt(lane, each), name=f"delivery {lane.name}")
+            self._busy.update(each.ids)
             lane.under_way.add(task)
-            task.add_done_callback(lane.under_way.discard)
-            task.add_done_callback(lambda _: lane.news.set())
+            task.add_done_callback(partial(self._ended, lane, each.ids))
         return 0
+
+    def _ended(self, lane: Lane, ids: Sequence[int], task: asyncio.Task[Any]) -> None:
+        self._busy.difference_update(ids)
+        lane.under_way.discard(task)
+        lane.news.set()
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> None:
         now = self._clock.wall()
@@ -234,13 +261,17 @@ class DeliveryQueue:
             return Result(claimed.ids, "no_address", None, now, None)
         if lane.name == "websocket" or claimed.type == "urgent":
             return None
-        until = quiet_until(claimed.contact.quiet_hours, now)
+        try:
+            until = quiet_until(claimed.contact.quiet_hours, now)
+        except ValueError as error:  # the system's time zones have changed: rather now than never
+            log.warning("quiet hours not kept user=%s: %s", claimed.user_id, error)
+            return None
         return None if until is None else Result(claimed.ids, "pending", until, now, None)
 
     async def _try(self, channel: Channel, claimed: Claimed) -> Outcome:
         try:
             job = self._job(claimed)
-        except WsServerError as error:
+        except (WsServerError, msgspec.MsgspecError) as error:
             return failed(f"cannot be put into words: {error}")
         timeout_s = channel.limits.timeout_s
         try:

@@ -40,9 +40,18 @@ class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
         more = len(self.user_ids) - 1
         return f"user:{self.user_ids[0]}" + (f" and {more} more" if more else "")
 
-    def account_of(self, user_id: str) -> str:
-        """On whose account a user is told: the user's own, or the group's that is addressed."""
-        return f"user:{user_id}" if self.user_ids else str(self)
+    def account_of(self, user_id: str, confined_to: str | None = None) -> str:
+        """On whose account a user is told: the user's own, or the group's that is addressed.
+
+        What is confined to an organization is on its account: the administrators of one are not
+        those of another.
+        """
+        if self.user_ids:
+            return f"user:{user_id}"
+        if confined_to is None or self.session_id is not None:
+            return str(self)
+        own = f"organization:{confined_to}"
+        return own if self.role is None else f"{self} of {own}"
 
 
 def users(*user_ids: str) -> Recipients:

@@ -162,7 +162,9 @@ class NotificationService(BusinessNotifications):
         marks = None
         if tiers is not None and said.template is not None:
             period = str(said.parameters["period"])
-            accounts = {user_id: recipients.account_of(user_id) for user_id in user_ids}
+            accounts = {
+                user_id: recipients.account_of(user_id, sending.confined_to) for user_id in user_ids
+            }
             marks = Marks(said.template, period, tiers, accounts)
         notification_id = await self._store.accept(
             NewNotification(

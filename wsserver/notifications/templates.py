@@ -114,7 +114,7 @@ class Templates:
         kind = self.type_of(template, given)
         return Rendered(
             title=one_line(_fill(wording.title, worded)),
-            message=_clean(_fill(wording.message, worded)),
+            message=clean(_fill(wording.message, worded)),
             type=kind,
             action_url=None if form.action_url is None else _fill(form.action_url, quoted),
             auto_close=closes_itself(kind) if form.auto_close is None else form.auto_close,
@@ -278,7 +278,8 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
     return _NAME.sub(lambda match: values[match[1]], _OPTIONAL.sub(part, text))
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """A text without control characters but line breaks."""
     return _CONTROL_BUT_NEWLINE.sub(" ", text.replace("\r\n", "\n")).strip()
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from wsserver.clock import Clock
+from wsserver.clock import Clock, Setbacks
 from wsserver.errors import UrlForbidden, WsServerError
 from wsserver.notifications.channels.base import Outcome, failed, retry
 from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAnswer, Redact, judge
@@ -35,7 +35,7 @@ BODY_LIMIT = 256 * 1024
 BATCH = 500
 STORAGE_PAUSE_S = 1.0
 LONGEST_NAP_S = 60.0
-"""A wall clock that is set must not hold anything up for long."""
+"""A wall clock that is set must not hold anything up for longer."""
 
 
 class Target(NamedTuple):
@@ -60,8 +60,8 @@ class Webhooks:
     """Posts the events that each target asked for.
 
     At least once: what was posted but not recorded before a crash is posted again, with the same
-    ``X-Wsserver-Delivery``. The order is that of the events as long as nothing has to be tried
-    again. A URL that is slow or down holds up nobody but itself.
+    ``X-Wsserver-Delivery``. These ids sort by the time of the events; of the posts that are under
+    way at once any may arrive first. A URL that is slow or down holds up nobody but itself.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Webhooks:
         self._outbox = outbox
         self._http = http
         self._clock = clock
+        self._setbacks = Setbacks(clock)
         self._retries = retries
         self._redact = redact
         self._tasks = Tasks()
@@ -135,6 +136,27 @@ class Webhooks:
             "dropped": figures.dropped,
         }
 
+    def number_of(self, url: str) -> int | None:
+        """Which of the configured URLs it is, from 1 on, as the log names it; None: no longer one.
+
+        URLs themselves are shown to nobody: there may be a secret in them.
+        """
+        urls = list(self._wakes)
+        return urls.index(url) + 1 if url in urls else None
+
+    async def retry(self, posting_id: str | None = None) -> int:
+        """Try again what was given up for any URL that is configured, or one; answers how many.
+
+        Raises ``StorageUnavailable``, ``StorageFull``.
+        """
+        count = 0
+        while urls := await self._outbox.retry(self._clock.wall(), list(self._wakes), posting_id):
+            for url in urls:
+                self._waiting[url] += 1
+                self._wakes[url].set()
+            count += len(urls)
+        return count
+
     def _take(self, target: Target, number: int, event: Event) -> None:
         """A handler of the event bus: an event that matches the target's glob ``number``."""
         name = str(event["name"])
@@ -188,6 +210,7 @@ class Webhooks:
         while True:
             self._wakes[url].clear()
             try:
+                await self._follow_the_clock()
                 due = await self._outbox.due(url, self._clock.wall(), AT_ONCE)
                 if due:
                     await self._post_batch(url, number, due)
@@ -196,6 +219,13 @@ class Webhooks:
             except WsServerError as error:
                 log.warning("webhook outbox not at hand number=%d: %s", number, error)
                 await asyncio.sleep(STORAGE_PAUSE_S)
+
+    async def _follow_the_clock(self) -> None:
+        """Where the wall clock was set back, bring forward what is due by it."""
+        back_s = self._setbacks.seconds()
+        if back_s:
+            await self._outbox.bring_forward(back_s)
+            self._setbacks.done()
 
     async def _nap(self, url: str) -> None:
         """Wait until something new comes or the next one is due."""
@@ -247,6 +277,9 @@ class Webhooks:
             answer = await self._http(HttpRequest("POST", url, headers, posting.body))
         except (NoAnswer, UrlForbidden) as error:
             return retry(str(error))
+        except Exception as error:  # the edge to a receiver; its queue must not end by it
+            log.exception("webhook failed posting=%s", posting.posting_id)
+            return retry(f"internal error: {type(error).__name__}")
         return judge_webhook(answer, self._redact, self._clock.wall())
 
     def _result(self, posting: DuePosting, outcome: Outcome) -> Posted:

@@ -28,6 +28,7 @@
 import { WsError, disconnected } from "./client/errors.js";
 import { Kept } from "./client/kept.js";
 import { Outbox } from "./client/outbox.js";
+import { pushKey, subscribeToPush } from "./client/push.js";
 
 export { WsError };
 
@@ -223,6 +224,19 @@ export class WsClient extends EventTarget {
 
   presence(sessionId) {
     return this.command("presence", { session_id: sessionId });
+  }
+
+  /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */
+  pushKey() {
+    return pushKey(this.#options.url);
+  }
+
+  /**
+   * Subscribe this browser to Web Push, by the registration of your service worker. Resolves with
+   * what your backend enters into the user's contacts, or null: the server has no Web Push.
+   */
+  subscribeToPush(registration) {
+    return subscribeToPush(this.#options.url, registration);
   }
 
   // Connecting

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,10 +39,24 @@ _SELECT_HELD = (
     " AND d.state = 'pending' AND d.is_held = 1 AND d.expires_at > ? AND d.id != ?"
     " ORDER BY d.id LIMIT ?"
 )
+_SELECT_HELD_UNTIL = (
+    "SELECT min(due_at) FROM deliveries WHERE user_id = ? AND channel = ? AND digest = ?"
+    " AND state = 'pending' AND is_held = 1"
+)
 _SELECT_RECENT = (
     "SELECT CASE state WHEN 'sending' THEN ? ELSE sent_at END FROM deliveries"
     " WHERE user_id = ? AND channel = ? AND digest = ?"
     " AND (state = 'sending' OR sent_at IS NOT NULL) ORDER BY id DESC LIMIT 1000"
+)
+_BRING_FORWARD = """
+    UPDATE deliveries SET due_at = due_at - ?1 WHERE state = 'pending' AND NOT EXISTS (
+        SELECT 1 FROM notifications n
+        WHERE n.id = notification AND n.at >= ?2 AND n.at <= ?3
+    )
+"""
+_LEFT = (
+    "state = 'sending' AND (owner != ?1"
+    " OR lease_until <= ?2 AND id NOT IN (SELECT value FROM json_each(?3)))"
 )
 _LEASE = "UPDATE deliveries SET state = 'sending', owner = ?, lease_until = ? WHERE id = ?"
 _RECORD = """
@@ -160,15 +175,25 @@ class DeliveryStore:
         """
         return await self._database.run(partial(_record, owner=owner, results=results))
 
-    async def release(self, owner: str, now: float) -> int:
+    async def release(self, owner: str, now: float, busy: Iterable[int] = ()) -> int:
         """Make everything due again that another run has left behind, or that was held too long.
 
-        Its attempts are recorded as interrupted. Answers how many there were. Writes only where
+        ``busy``: what this run is at, however old its lease looks on a wall clock that was set.
+        The attempts are recorded as interrupted. Answers how many there were. Writes only where
         there is something to write.
         """
-        if not await self._database.read(partial(_is_left, owner=owner, now=now)):
+        values = [owner, now, json.dumps(sorted(busy))]
+        if not await self._database.read(partial(_is_left, values=values)):
             return 0
-        return await self._database.run(partial(_release, owner=owner, now=now))
+        return await self._database.run(partial(_release, values=values))
+
+    async def bring_forward(self, by_s: float, since: float, now: float) -> int:
+        """Make everything that waits due so much earlier; answers how many there were.
+
+        Not what was accepted from ``since`` to ``now``: that was planned by the new time.
+        """
+        values = [by_s, since, now]
+        return await self._database.run(lambda db: db.conn.execute(_BRING_FORWARD, values).rowcount)
 
     async def next_due(self, channel: str, now: float) -> float | None:
         """When the next delivery by a channel is due; None: none is waiting."""
@@ -228,8 +253,10 @@ def _claim(
                 rows = db.conn.execute(_SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
                 due = due._replace(companions=[_claimed(each) for each in rows.fetchall()])
             else:
-                recent = [at for (at,) in db.conn.execute(_SELECT_RECENT, [now, *kind])]
-                until = held_until(recent, now)
+                (until,) = db.conn.execute(_SELECT_HELD_UNTIL, kind).fetchone()
+                if until is None:  # nothing waits yet with which it could go
+                    recent = [at for (at,) in db.conn.execute(_SELECT_RECENT, [now, *kind])]
+                    until = held_until(recent, now)
                 if until is not None and until < due.expires_at:
                     db.conn.execute(
                         "UPDATE deliveries SET due_at = ?, is_held = 1 WHERE id = ?",
@@ -278,21 +305,19 @@ def _note_attempt(
     )
 
 
-def _is_left(db: sqlite_utils.Database, owner: str, now: float) -> bool:
-    row = db.conn.execute(
-        "SELECT 1 FROM deliveries WHERE state = 'sending' AND (owner != ? OR lease_until <= ?)",
-        [owner, now],
-    ).fetchone()
-    return row is not None
+def _is_left(db: sqlite_utils.Database, values: list[Any]) -> bool:
+    sql = f"SELECT 1 FROM deliveries WHERE {_LEFT} LIMIT 1"  # noqa: S608 - constants only
+    return db.conn.execute(sql, values).fetchone() is not None
 
 
-def _release(db: sqlite_utils.Database, owner: str, now: float) -> int:
+def _release(db: sqlite_utils.Database, values: list[Any]) -> int:
+    now = values[1]
     left = db.conn.execute(
-        "UPDATE deliveries SET state = CASE WHEN stops THEN 'cancelled' ELSE 'pending' END,"
-        " due_at = CASE WHEN stops THEN NULL ELSE ?1 END,"
-        " number = number + 1, owner = NULL, lease_until = NULL"
-        " WHERE state = 'sending' AND (owner != ?2 OR lease_until <= ?1) RETURNING id, number",
-        [now, owner],
+        "UPDATE deliveries SET state = CASE WHEN stops THEN 'cancelled' ELSE 'pending' END,"  # noqa: S608 - constants only
+        " due_at = CASE WHEN stops THEN NULL ELSE ?2 END,"
+        f" number = number + 1, owner = NULL, lease_until = NULL WHERE {_LEFT}"
+        " RETURNING id, number",
+        values,
     ).fetchall()
     for id_, number in left:
         detail = "the server stopped before the outcome was known"

@@ -374,3 +374,16 @@ def m0020_webhook_outbox(db: sqlite_utils.Database) -> None:
         "CREATE INDEX webhook_outbox_due ON webhook_outbox (url, due_at) WHERE due_at IS NOT NULL"
     )
     db.execute("CREATE INDEX webhook_outbox_dead ON webhook_outbox (at) WHERE due_at IS NULL")
+
+
+@MIGRATIONS()
+def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
+    """What did not arrive, or waits to go with others: found among a million that have gone."""
+    db.execute(
+        "CREATE INDEX deliveries_ended ON deliveries (state, notification) WHERE state IN"
+        " ('failed', 'cancelled', 'expired', 'not_configured', 'no_address')"
+    )
+    db.execute(
+        "CREATE INDEX deliveries_held ON deliveries (user_id, channel, digest, due_at)"
+        " WHERE is_held = 1 AND state = 'pending'"
+    )

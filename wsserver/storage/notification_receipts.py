@@ -16,7 +16,13 @@ State = Literal["delivered", "read"]
 _AMONG = "IN (SELECT value FROM json_each(?))"
 _EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "delivered")}
 """From which states a delivery comes to one."""
-_SELECT_UNNOTED = f"""
+_UNSETTLED = (
+    # Each as the index deliveries_open or deliveries_leased has it.
+    "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
+    "d.state = 'sending'",
+)
+_SELECT_UNNOTED = " UNION ALL ".join(
+    f"""
     SELECT d.user_id, d.delivery_id, r.read_at IS NOT NULL,
         coalesce(r.read_at, r.delivered_at, c.at)
     FROM deliveries d
@@ -24,9 +30,11 @@ _SELECT_UNNOTED = f"""
     LEFT JOIN receipts r ON r.key = m.key AND r.user_id = d.user_id
     LEFT JOIN cursors c ON c.stream_id = m.key >> {OFFSET_BITS} AND c.user_id = d.user_id
         AND c."offset" >= m.key & {LAST_OFFSET}
-    WHERE d.channel = 'websocket' AND d.state IN ('pending', 'sending', 'sent')
+    WHERE {unsettled} AND d.channel = 'websocket'
         AND coalesce(r.delivered_at, c.at) IS NOT NULL
-"""  # noqa: S608 - constants only
+    """  # noqa: S608 - constants only
+    for unsettled in _UNSETTLED
+)
 
 
 class Acknowledgement(NamedTuple):
@@ -45,7 +53,9 @@ class Acknowledged(NamedTuple):
 
     delivery_id: str
     after_s: float | None
-    """Since it was sent. None: that is not known yet, or it was acknowledged before."""
+    """Since it was sent; since it was accepted, where who got it was quicker than the record of
+    that. None: it was acknowledged before.
+    """
 
 
 class NotificationReceipts:
@@ -110,14 +120,12 @@ def _acknowledge(db: sqlite_utils.Database, one: Acknowledgement) -> list[Acknow
                 " WHERE id = ?",
                 [one.state, one.at, id_],
             )
-            after_s = None
-            if sent_at is not None and known_at is None:
-                after_s = one.at - sent_at
+            after_s = one.at - sent_at if known_at is None else None
             changed.append(Acknowledged(delivery_id, after_s))
     return changed
 
 
-_Row = tuple[int, str, str, str, int, float | None, float | None]
+_Row = tuple[int, str, str, str, int, float, float | None]
 
 
 def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
@@ -129,8 +137,10 @@ def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
         which = f"notification FROM deliveries WHERE delivery_id {_AMONG} AND user_id = ?"
         values = [ids, one.user_id]
     rows: list[_Row] = db.conn.execute(
-        "SELECT id, delivery_id, channel, state, unless_acknowledged, sent_at, acknowledged_at"  # noqa: S608
-        f" FROM deliveries WHERE notification IN (SELECT {which}) AND user_id = ?",
+        "SELECT d.id, d.delivery_id, d.channel, d.state, d.unless_acknowledged,"  # noqa: S608
+        " coalesce(d.sent_at, n.at), d.acknowledged_at"
+        " FROM deliveries d JOIN notifications n ON n.id = d.notification"
+        f" WHERE d.notification IN (SELECT {which}) AND d.user_id = ?",
         [*values, one.user_id],
     ).fetchall()
     return rows

@@ -33,6 +33,7 @@ _INSERT_DELIVERIES = """
         json_extract(value, '$[6]'), json_extract(value, '$[7]')
     FROM json_each(?)
 """
+_IS_EMPTY = "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = notifications.id)"
 
 
 class NewDelivery(NamedTuple):
@@ -219,7 +220,11 @@ def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
         "UPDATE deliveries SET state = 'pending', due_at = ?1, forgiven = number, stops = 0,"
         " expires_at = CASE WHEN expires_at <= ?1 THEN ?2 ELSE expires_at END"
         " WHERE notification = ?3"
-        " AND state IN ('failed', 'not_configured', 'no_address')",
+        " AND state IN ('failed', 'not_configured', 'no_address')"
+        # Who has acknowledged it meanwhile needs no escalation any more.
+        " AND NOT (unless_acknowledged AND EXISTS (SELECT 1 FROM deliveries d"
+        " WHERE d.notification = ?3 AND d.user_id = deliveries.user_id"
+        " AND d.acknowledged_at IS NOT NULL))",
         [now, now + lifetime_s, key],
     ).rowcount
 
@@ -238,30 +243,26 @@ def _cancel(db: sqlite_utils.Database, notification_id: str) -> int:
 
 
 def _prune_deliveries(db: sqlite_utils.Database, before: float) -> int:
-    keys = msgspec.json.encode(
-        [
-            key
-            for (key,) in db.conn.execute(
-                "SELECT d.id FROM notifications n JOIN deliveries d ON d.notification = n.id"
-                " WHERE n.at < ? AND d.state NOT IN ('pending', 'sending')"
-                " ORDER BY n.at LIMIT ?",
-                [before, _BATCH_ROWS],
-            )
-        ]
-    ).decode()
+    """Delete a batch, with the notifications that have none left: the next one begins there."""
+    rows = db.conn.execute(
+        "SELECT d.id, n.id FROM notifications n JOIN deliveries d ON d.notification = n.id"
+        " WHERE n.at < ? AND d.state NOT IN ('pending', 'sending') ORDER BY n.at LIMIT ?",
+        [before, _BATCH_ROWS],
+    ).fetchall()
+    keys = msgspec.json.encode([key for key, _ in rows]).decode()
+    owners = msgspec.json.encode(list(dict.fromkeys(owner for _, owner in rows))).decode()
     gone = "IN (SELECT value FROM json_each(?))"
     db.conn.execute(f"DELETE FROM attempts WHERE delivery {gone}", [keys])  # noqa: S608
-    return db.conn.execute(
-        f"DELETE FROM deliveries WHERE id {gone}",  # noqa: S608
-        [keys],
-    ).rowcount
+    db.conn.execute(f"DELETE FROM deliveries WHERE id {gone}", [keys])  # noqa: S608
+    db.conn.execute(f"DELETE FROM notifications WHERE id {gone} AND {_IS_EMPTY}", [owners])  # noqa: S608
+    return len(rows)
 
 
 def _prune_notifications(db: sqlite_utils.Database, before: float) -> int:
+    """Delete a batch of those that never had any delivery."""
     return db.conn.execute(
-        "DELETE FROM notifications WHERE id IN (SELECT n.id FROM notifications n WHERE n.at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = n.id)"
-        " ORDER BY n.at LIMIT ?)",
+        "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications"  # noqa: S608
+        f" WHERE at < ? AND {_IS_EMPTY} ORDER BY at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
 

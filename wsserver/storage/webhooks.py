@@ -5,16 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
 import sqlite_utils
 
 from wsserver.storage.database import Database
+from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
 DEAD_KEPT_S = 7 * 86_400
 """How long what was given up can be looked at."""
 
 _BATCH_ROWS = 300
+_COLUMNS = "id, posting_id, url, event, at, attempts, due_at, detail"
+_SELECT_PAGE = (
+    f"SELECT {_COLUMNS} FROM webhook_outbox"  # noqa: S608 - constants only
+    " WHERE id < ?1 AND (?2 IS NULL OR (due_at IS NULL) = ?2) AND (?3 IS NULL OR event = ?3)"
+    " ORDER BY id DESC LIMIT ?4"
+)
+_COUNT = (
+    "SELECT count(*) FROM webhook_outbox"
+    " WHERE (?1 IS NULL OR (due_at IS NULL) = ?1) AND (?2 IS NULL OR event = ?2)"
+)
+_RETRY = """
+    UPDATE webhook_outbox SET due_at = ?1, attempts = 0 WHERE id IN (
+        SELECT id FROM webhook_outbox
+        WHERE due_at IS NULL AND (?2 IS NULL OR posting_id = ?2)
+            AND url IN (SELECT value FROM json_each(?3))
+        ORDER BY at LIMIT ?4
+    ) RETURNING url
+"""
 
 
 class Posting(NamedTuple):
@@ -50,6 +70,28 @@ class Posted(NamedTuple):
     detail: str
     is_taken: bool = False
     """It is on the other side, and forgotten here."""
+
+
+class StoredPosting(NamedTuple):
+    """One as it stands, without its body."""
+
+    id: int
+    posting_id: str
+    url: str
+    event: str
+    at: float
+    attempts: int
+    """Since the event, or since it was retried by hand."""
+    due_at: float | None
+    """When it is tried again; None: it was given up."""
+    detail: str
+    """What came of the latest attempt."""
+
+
+class Place(NamedTuple):
+    """Where a page ended."""
+
+    id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
 
 
 class WebhookOutbox:
@@ -101,6 +143,11 @@ class WebhookOutbox:
 
         return await self._database.read(first)
 
+    async def bring_forward(self, by_s: float) -> None:
+        """Make everything that waits due so much earlier."""
+        sql = "UPDATE webhook_outbox SET due_at = due_at - ? WHERE due_at IS NOT NULL"
+        await self._database.run(lambda db: _discard(db.conn.execute(sql, [by_s])))
+
     async def record(self, outcomes: Sequence[Posted]) -> None:
         """Delete what was taken, note the attempt at everything else."""
         await self._database.run(partial(_record, outcomes=outcomes))
@@ -113,6 +160,48 @@ class WebhookOutbox:
                     "SELECT url, count(*) FROM webhook_outbox WHERE due_at IS NOT NULL GROUP BY url"
                 ).fetchall()
             )
+        )
+
+    async def page(
+        self, limit: int, cursor: str | None, is_given_up: bool | None, event: str | None
+    ) -> Page[StoredPosting]:
+        """What waits and what was given up, newest first; None: whichever.
+
+        Raises ``BadRequest`` for a bad cursor.
+        """
+        below = LARGEST_INT if cursor is None else decode_cursor(cursor, Place).id
+
+        def select(db: sqlite_utils.Database) -> tuple[list[StoredPosting], int]:
+            rows = db.conn.execute(_SELECT_PAGE, [below, is_given_up, event, limit + 1])
+            found = [StoredPosting(*row) for row in rows]
+            (total,) = db.conn.execute(_COUNT, [is_given_up, event]).fetchone()
+            return found, total
+
+        found, total = await self._database.read(select)
+        more = len(found) > limit
+        found = found[:limit]
+        return Page(found, total, encode_cursor(Place(found[-1].id)) if more else None)
+
+    async def get(self, posting_id: str) -> tuple[StoredPosting, bytes] | None:
+        """One with its body; None: there is none, or it was taken."""
+
+        def select(db: sqlite_utils.Database) -> tuple[StoredPosting, bytes] | None:
+            row = db.conn.execute(
+                f"SELECT {_COLUMNS}, body FROM webhook_outbox WHERE posting_id = ?",  # noqa: S608
+                [posting_id],
+            ).fetchone()
+            return None if row is None else (StoredPosting(*row[:-1]), row[-1])
+
+        return await self._database.read(select)
+
+    async def retry(self, now: float, urls: Sequence[str], posting_id: str | None) -> list[str]:
+        """Make due again what was given up for these URLs, or only one; from the first attempt.
+
+        Answers the URL of each, of some hundred at most: call again until there are none.
+        """
+        values = [now, posting_id, json.dumps(list(urls)), _BATCH_ROWS]
+        return await self._database.run(
+            lambda db: [url for (url,) in db.conn.execute(_RETRY, values).fetchall()]
         )
 
     async def drop_others(self, urls: Sequence[str]) -> int:
@@ -150,3 +239,7 @@ def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
         " WHERE due_at IS NULL AND at <= ? ORDER BY at LIMIT ?)",
         [until, _BATCH_ROWS],
     ).rowcount
+
+
+def _discard(_: object) -> None:
+    """A cursor belongs to its thread."""

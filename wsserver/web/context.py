@@ -13,6 +13,7 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.desk import NotificationDesk
+from wsserver.notifications.webhook_desk import WebhookDesk
 from wsserver.realtime.administration import Administration
 from wsserver.realtime.inspection import Inspection
 from wsserver.realtime.manager import WebSocketManager
@@ -49,6 +50,9 @@ class WebContext:
     administration: Administration
     tracing: Tracing
     desk: NotificationDesk
+    webhooks: WebhookDesk
+    push_key: str | None
+    """What browsers subscribe to Web Push with; None: there is none."""
     snapshots: Snapshots
     audit: AuditLog
     idempotency: IdempotencyStore

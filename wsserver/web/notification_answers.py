@@ -108,3 +108,9 @@ class Contacts(Answer):
     push: list[PushSubscription]
     locale: Locale | None
     quiet_hours: QuietHours | None
+
+
+class PushKey(Answer):
+    """The public half of the server's VAPID key, base64url; null: there is no Web Push."""
+
+    public_key: str | None

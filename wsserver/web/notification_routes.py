@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.web import notification_answers as answers
-from wsserver.web.endpoint import PREFIX, Endpoint
+from wsserver.web.endpoint import PREFIX, PUBLIC, Endpoint
 from wsserver.web.handlers import notifications
 from wsserver.web.queries import NotificationsQuery
 
@@ -87,5 +87,14 @@ NOTIFICATION_ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Enter where a user can be reached, in the place of what there was",
         tag="Notifications",
         errors=("not_found",),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/push-key",
+        access=PUBLIC,
+        handle=notifications.push_key,
+        answer=answers.PushKey,
+        summary="The key that browsers subscribe to Web Push with",
+        tag="Notifications",
     ),
 )

@@ -121,6 +121,13 @@ class NotificationsQuery(PageQuery, kw_only=True):
     until: Moment | None = None
 
 
+class WebhooksQuery(PageQuery, kw_only=True):
+    """Which deliveries of webhooks; every filter given has to fit."""
+
+    state: Literal["pending", "failed"] | None = None
+    event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
 def parse_pairs(query: str) -> Pairs:
     """Take a raw query string apart; raises ``BadRequest`` for broken escapes and UTF-8.
 

@@ -34,6 +34,7 @@ from wsserver.web.queries import (
 )
 from wsserver.web.sockets import SOCKETS, SocketHandler
 from wsserver.web.trace_answers import Trace
+from wsserver.web.webhook_routes import WEBHOOK_ENDPOINTS
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -275,6 +276,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     *NOTIFICATION_ENDPOINTS,
     *DIAGNOSIS_ENDPOINTS,
+    *WEBHOOK_ENDPOINTS,
     Endpoint(
         method="POST",
         path=f"{PREFIX}/tickets",

@@ -28,7 +28,6 @@ class EmailChannel:
     """
 
     name: ChannelName = "email"
-    limits = LIMITS
 
     def __init__(
         self,
@@ -39,7 +38,9 @@ class EmailChannel:
         redact: Redact,
         tls: ssl.SSLContext | None = None,
         step_timeout_s: float = STEP_TIMEOUT_S,
+        limits: Limits = LIMITS,
     ) -> None:
+        self.limits = limits
         self._server = server
         self._sender = sender
         self._frontend_url = frontend_url

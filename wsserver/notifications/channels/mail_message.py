@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from email.headerregistry import Address
+from email.header import Header
+from email.headerregistry import Address, HeaderRegistry
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime
 from html import escape
+from typing import Any
 
 from wsserver.addresses.mail import Sender
 from wsserver.notifications.channels.base import Job
@@ -21,6 +23,43 @@ _COLOURS = {
     "error": "#dc2626",
     "urgent": "#b91c1c",
 }
+_LONGEST_WORD = 60
+
+
+class _Title:
+    """A header whose text stands as it is, whatever it looks like.
+
+    The standard library's decodes what looks like an encoded word (RFC 2047) when it is set, and
+    then writes what came out, line breaks included: ``=?utf-8?q?=0D=0ABcc:?=`` would add headers.
+    """
+
+    name: str
+    max_count = 1
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        """Take the value as it is (``email.headerregistry``)."""
+        kwds["parse_tree"] = None
+        kwds["decoded"] = value
+
+    def fold(self, *, policy: EmailPolicy) -> str:
+        """The header's lines; what is not plain ASCII, or looks encoded, is encoded."""
+        text = str(self)
+        is_plain = text.isascii() and "=?" not in text
+        # A line is broken between words only, unless it is encoded.
+        is_plain = is_plain and all(len(word) <= _LONGEST_WORD for word in text.split())
+        charset = "us-ascii" if is_plain else "utf-8"
+        header = Header(text, charset, header_name=self.name)
+        return f"{self.name}: {header.encode(linesep=policy.linesep)}{policy.linesep}"
+
+
+def _policy() -> Any:
+    registry: Any = HeaderRegistry()  # typed stricter than it is: it adds the base class itself
+    registry.map_to_type("subject", _Title)
+    return SMTP.clone(header_factory=registry)
+
+
+_POLICY = _policy()
 
 
 def compose(job: Job, to: str, sender: Sender, frontend_url: str | None) -> EmailMessage:
@@ -28,7 +67,7 @@ def compose(job: Job, to: str, sender: Sender, frontend_url: str | None) -> Emai
 
     The ``Message-ID`` is the delivery's: a mail that goes out twice can be told from two.
     """
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     local, _, domain = sender.address.rpartition("@")
     message["From"] = Address(sender.name, local, domain)
     to_local, _, to_domain = to.rpartition("@")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
@@ -46,7 +44,6 @@ class PushChannel:
     """
 
     name: ChannelName = "push"
-    limits = LIMITS
 
     def __init__(
         self,
@@ -58,7 +55,9 @@ class PushChannel:
         *,
         reach: Reach,
         redact: Redact,
+        limits: Limits = LIMITS,
     ) -> None:
+        self.limits = limits
         self._subject = subject
         self._http = http
         self._subscriptions = subscriptions
@@ -66,15 +65,11 @@ class PushChannel:
         self._reach = reach
         self._redact = redact
         self._vapid: Any = None
-        self.public_key: str | None = None
-        """What a page gives ``pushManager.subscribe`` as ``applicationServerKey``: base64url."""
         if key is not None:
             self._pusher: Any = import_module("pywebpush").WebPusher
             vapid = import_module("py_vapid")
             self._vapid = vapid.Vapid02(key)
             self._vapid_error: Any = vapid.VapidException
-            point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-            self.public_key = urlsafe_b64encode(point).rstrip(b"=").decode()
 
     @property
     def is_configured(self) -> bool:

@@ -34,9 +34,15 @@ class SmsChannel:
     """Asks the providers in their order, until one takes the message."""
 
     name: ChannelName = "sms"
-    limits = LIMITS
 
-    def __init__(self, providers: Sequence[SmsProvider], *, frontend_url: str | None) -> None:
+    def __init__(
+        self,
+        providers: Sequence[SmsProvider],
+        *,
+        frontend_url: str | None,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self.limits = limits
         self._providers = providers
         self._frontend_url = frontend_url
 

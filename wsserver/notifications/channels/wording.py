@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from wsserver.notifications.channels.base import Job
+from wsserver.notifications.templates import clean, one_line
 
 SMS_LIMIT = 500
 """Characters; providers charge for each part of some 70."""
@@ -28,7 +29,7 @@ def link_of(action_url: str | None, frontend_url: str | None) -> str | None:
 
 def one_line_title(job: Job) -> str:
     """The title, whatever it was made of, on one line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in job.title).split())
+    return " ".join(one_line(job.title).split())
 
 
 def short_text(job: Job, frontend_url: str | None) -> str:
@@ -38,6 +39,7 @@ def short_text(job: Job, frontend_url: str | None) -> str:
     """
     link = link_of(job.action_url, frontend_url)
     tail = f"\n{link}" if link and len(link) < SMS_LIMIT // 2 else ""
-    text = f"{one_line_title(job)}\n{job.message}".strip()
+    # A control character is nothing that a phone can show, or an XML body may hold.
+    text = f"{one_line_title(job)}\n{clean(job.message)}".strip()
     room = SMS_LIMIT - len(tail)
     return (text if len(text) <= room else text[: room - 1] + "…") + tail

@@ -58,3 +58,8 @@ async def contacts(context: WebContext, call: Call) -> dict[str, Any]:
 async def replace_contacts(context: WebContext, call: Call) -> dict[str, Any]:
     """Enter where a user can be reached."""
     return await context.desk.replace_contacts(call.who, call.path["user_id"], call.body)
+
+
+async def push_key(context: WebContext, call: Call) -> dict[str, Any]:
+    """The key that browsers subscribe to Web Push with."""
+    return {"public_key": context.push_key}

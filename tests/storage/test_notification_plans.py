@@ -1,0 +1,70 @@
+"""However many notifications have come and gone, what is asked for is found by an index."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import sqlite_utils
+
+from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
+from wsserver.storage.database import Database
+from wsserver.storage.deliveries import DeliveryStore
+from wsserver.storage.notification_receipts import Acknowledgement, NotificationReceipts
+from wsserver.storage.notification_rows import Filters
+from wsserver.storage.notifications import NotificationStore
+
+SCAN = re.compile(r"\bSCAN (n|d|m|notifications|deliveries|attempts|messages)\b(?! USING INDEX)")
+RARE = ("pending", "sending", "failed", "cancelled", "expired", "not_configured", "no_address")
+
+
+@pytest.mark.gen_test
+async def test_every_statement_finds_its_rows_by_an_index(database: Database) -> None:
+    store, queue = NotificationStore(database), DeliveryStore(database)
+    receipts = NotificationReceipts(database)
+    statements: set[str] = set()
+
+    def watch(db: sqlite_utils.Database) -> None:
+        db.conn.set_trace_callback(statements.add)
+
+    await database.run(watch)
+    await database.read(watch)
+    await store.accept(
+        notification("n1", delivery("m1", channel="websocket"), delivery("d1", digest="x"))
+    )
+    for channel in ("websocket", "email"):
+        await queue.next_due(channel, NOW)
+        for each in await claim(queue, channel=channel):
+            await queue.record("me", [outcome(each, "sent")])
+    await queue.release("me", NOW)
+    await queue.next_expiry()
+    await queue.expire(NOW)
+    await receipts.reconcile()
+    await receipts.acknowledge([Acknowledgement("u1", ["m1"], "read", NOW)])
+    await receipts.messages_of("u1", ["n1"])
+    await store.get("n1")
+    await store.retry("n1", NOW)
+    await store.cancel("n1")
+    asked: list[dict[str, Any]] = [{"user_id": "u1"}, {"user_id": "u1", "channel": "email"}]
+    for filters in [
+        *asked,
+        *[{"state": state} for state in RARE],
+        {"user_id": "u1", "state": "sent"},
+    ]:
+        await store.page(10, None, Filters(**filters))
+    await store.prune(NOW, 1.0)
+
+    slow: dict[str, list[str]] = {}
+
+    def explain(db: sqlite_utils.Database) -> None:
+        db.conn.set_trace_callback(None)
+        explained = [sql for sql in statements if sql.startswith(("SELECT", "UPDATE", "DELETE"))]
+        assert len(explained) > 40
+        for sql in explained:
+            steps = [detail for *_, detail in db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()]
+            if SCAN.search(" / ".join(steps)):
+                slow[sql] = steps
+
+    await database.run(explain)
+    assert slow == {}

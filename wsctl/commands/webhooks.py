@@ -1,0 +1,105 @@
+"""``wsctl webhooks``: events that no webhook has taken yet, and another try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from wsctl.client import path_part
+from wsctl.environment import Environment, pass_environment
+from wsctl.output import Column, to_json
+from wsctl.shape import LazyGroup, command
+from wsctl.times import clock_time
+
+_DELIVERIES = [
+    Column("DELIVERY", "delivery_id"),
+    Column("HOST", "host"),
+    Column("EVENT", "event"),
+    Column("STATE", "state"),
+    Column("TRIES", "attempts", right=True),
+    Column("NEXT TRY", "next_attempt_at", lambda value: clock_time(value) if value else ""),
+    Column("LAST ANSWER", "detail", is_detail=True),
+]
+
+
+@click.group(
+    cls=LazyGroup,
+    table={
+        "list": "wsctl.commands.webhooks:listing",
+        "show": "wsctl.commands.webhooks:show",
+        "retry": "wsctl.commands.webhooks:retry",
+    },
+    epilog="""
+    wsctl webhooks list --state failed
+    wsctl webhooks retry --all
+    """,
+)
+def webhooks() -> None:
+    """See the events that no webhook has taken yet; try again."""
+
+
+@command(
+    """
+    wsctl webhooks list
+    wsctl webhooks list --state failed -o json
+    """
+)
+@click.option(
+    "--state",
+    type=click.Choice(["pending", "failed"]),
+    metavar="STATE",
+    help="pending (tried again by itself) or failed (given up).",
+)
+@click.option("--event", metavar="NAME", help="Only this event, as user_connected.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
+)
+@pass_environment
+def listing(environment: Environment, state: str | None, event: str | None, limit: int) -> None:
+    """List what webhooks have not taken, the newest first."""
+    query = {"state": state, "event": event}
+    found = list(environment.client.pages("/webhooks/deliveries", "deliveries", query, limit))
+    environment.output.rows(_DELIVERIES, found, empty="every event was taken")
+
+
+@command("wsctl webhooks show hook_01hk153x00h9v3t7n2c4d")
+@click.argument("delivery_id")
+@pass_environment
+def show(environment: Environment, delivery_id: str) -> None:
+    """Show one event, and what came of the latest try."""
+    document = environment.client.get(f"/webhooks/deliveries/{path_part(delivery_id)}")
+    output = environment.output
+    if not output.is_table:
+        output.record(document)
+        return
+    number = document.get("webhook")
+    whose = "no webhook any more" if number is None else f"webhook {number}"
+    output.line(f"{document['delivery_id']}  {document['event']} to {document['host']} ({whose})")
+    output.line(f"created {document['created_at']}, {document['state']}{_next(document)}")
+    output.line(f"tries: {document['attempts']}; the latest: {document['detail'] or 'none yet'}")
+    output.line(to_json(document["body"]))
+
+
+def _next(document: dict[str, Any]) -> str:
+    at = document.get("next_attempt_at")
+    return f", next try {clock_time(at)}" if at else ""
+
+
+@command(
+    """
+    wsctl webhooks retry hook_01hk153x00h9v3t7n2c4d
+    wsctl webhooks retry --all
+    """
+)
+@click.argument("delivery_ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "is_all", is_flag=True, help="Everything that was given up.")
+@pass_environment
+def retry(environment: Environment, delivery_ids: tuple[str, ...], is_all: bool) -> None:
+    """Try events again that were given up."""
+    if is_all == bool(delivery_ids):
+        raise click.UsageError("Give ids, or --all.")
+    paths = [f"/{path_part(each)}" for each in delivery_ids] or [""]
+    answers = [environment.client.post(f"/webhooks/deliveries{path}/retry", {}) for path in paths]
+    retried = sum(answer["retried"] for answer in answers)
+    environment.output.document({"retried": retried}, f"{retried} events are tried again")
