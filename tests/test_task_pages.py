@@ -23,6 +23,8 @@ PAGES = ["checking", "tracing", "stopping", "auditing", "servers"]
 _ID = re.compile(r"\b(msg|conn|notify|req|epoch|jti)_[0-9a-z]+\b")
 _UNIT = r"(?: ?(?:ms|min|s|h|d|B|KiB|MiB))?\b"
 _NUMBER = re.compile(rf"(?<![\w.])\d[\d,.]*{_UNIT}(?: \d+ (?:min|s|h|d)\b)?")
+_FOLD = re.compile(r"\n {16,}(?=\S)")
+"""A cell that goes on in the next line, which depends on what stands in it."""
 _VARYING = [
     (re.compile(r"last commit [\d.]+ ms, "), ""),  # once there was one
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "<time>"),
@@ -128,9 +130,9 @@ def outputs(newcomer: Newcomer, text: str, known: dict[str, str]) -> Iterator[tu
 
 
 def without_what_varies(text: str) -> list[str]:
-    """The lines with times, numbers, ids and widths taken out."""
+    """The lines with times, numbers, ids, widths and folds taken out."""
     lines = []
-    for line in text.strip().splitlines():
+    for line in _FOLD.sub(" ", text.strip()).splitlines():
         for pattern, instead in _VARYING:
             line = pattern.sub(instead, line.strip())
         lines.append(line)

@@ -38,7 +38,7 @@ TEMPLATES = (
 )
 ACTIONS = (
     *("broadcast", "publish", "batch", "disconnect", "members", "revoke", "contacts"),
-    *("notify", "retry_notification", "cancel_notification"),
+    *("notify", "retry_notification", "cancel_notification", "retry_webhooks"),
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),
@@ -204,6 +204,17 @@ def notifications(state: str | None = None) -> Completer:
         answer = server.get("/notifications", limit=MAX_SHOWN, state=state)
         for row in answer["notifications"]:
             yield row["notification_id"], row["title"]
+
+    return from_server(latest)
+
+
+def webhook_deliveries(state: str | None = None) -> Completer:
+    """A completer of the events that no webhook has taken, or of those in ``state``."""
+
+    def latest(server: Server, _: click.Context) -> Iterator[Offer]:
+        answer = server.get("/webhooks/deliveries", limit=MAX_SHOWN, state=state)
+        for row in answer["deliveries"]:
+            yield row["delivery_id"], f"{row['event']} to {row['host']}"
 
     return from_server(latest)
 

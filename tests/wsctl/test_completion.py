@@ -33,6 +33,7 @@ def server(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     """One with ids of every kind; the environment names it."""
     users = [{"user_id": user, "metadata": {"username": "张三, 客服"}} for user in USERS]
     sessions = [{"session_id": session, "users": [{"username": "张三"}]} for session in SESSIONS]
+    hooks = [{"delivery_id": "hook_1", "event": "user_connected", "host": "example.com"}]
     notes = [{"notification_id": "notify_1", "title": "余额: 不足"}]
     entry = {"actor": "ops", "role": "admin", "target": "user:u1",
              "detail": {"message_id": "msg_7", "type": "announcement"}}  # fmt: skip
@@ -40,6 +41,7 @@ def server(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
         ("/online-users", "users", users),
         ("/sessions", "sessions", sessions),
         ("/notifications", "notifications", notes),
+        ("/webhooks/deliveries", "deliveries", hooks),
         ("/audit", "entries", [entry]),
     ):
         server.answers["GET", path] = (200, page(key, rows, {"limit": "1000"}))
@@ -134,6 +136,7 @@ def test_bash_completes_commands_options_and_ids_with_their_signs(bash: Typist) 
         "wsctl connections --session=s:1002": "wsctl connections --session=s:1002 ",
         "wsctl members s:1001 --add wang.wu,zh": "wsctl members s:1001 --add wang.wu,zhangsan ",
         "wsctl notifications show no": "wsctl notifications show notify_1 ",
+        "wsctl webhooks retry ho": "wsctl webhooks retry hook_1 ",
         "wsctl trace m": "wsctl trace msg_7 ",
         "wsctl audit --actor o": "wsctl audit --actor ops ",
         "wsctl notify u1 --template device_s": "wsctl notify u1 --template device_status ",

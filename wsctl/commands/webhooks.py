@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from wsctl import suggestions
 from wsctl.client import path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, to_json
@@ -51,7 +52,12 @@ def webhooks() -> None:
     metavar="STATE",
     help="pending (tried again by itself) or failed (given up).",
 )
-@click.option("--event", metavar="NAME", help="Only this event, as user_connected.")
+@click.option(
+    "--event",
+    metavar="NAME",
+    shell_complete=suggestions.events,
+    help="Only this event, as user_connected.",
+)
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
 )
@@ -64,7 +70,7 @@ def listing(environment: Environment, state: str | None, event: str | None, limi
 
 
 @command("wsctl webhooks show hook_01hk153x00h9v3t7n2c4d")
-@click.argument("delivery_id")
+@click.argument("delivery_id", shell_complete=suggestions.webhook_deliveries())
 @pass_environment
 def show(environment: Environment, delivery_id: str) -> None:
     """Show one event, and what came of the latest try."""
@@ -92,7 +98,12 @@ def _next(document: dict[str, Any]) -> str:
     wsctl webhooks retry --all
     """
 )
-@click.argument("delivery_ids", nargs=-1, metavar="[ID]...")
+@click.argument(
+    "delivery_ids",
+    nargs=-1,
+    metavar="[ID]...",
+    shell_complete=suggestions.webhook_deliveries("failed"),
+)
 @click.option("--all", "is_all", is_flag=True, help="Everything that was given up.")
 @pass_environment
 def retry(environment: Environment, delivery_ids: tuple[str, ...], is_all: bool) -> None:
@@ -102,4 +113,5 @@ def retry(environment: Environment, delivery_ids: tuple[str, ...], is_all: bool)
     paths = [f"/{path_part(each)}" for each in delivery_ids] or [""]
     answers = [environment.client.post(f"/webhooks/deliveries{path}/retry", {}) for path in paths]
     retried = sum(answer["retried"] for answer in answers)
-    environment.output.document({"retried": retried}, f"{retried} events are tried again")
+    what = "1 event is" if retried == 1 else f"{retried} events are"
+    environment.output.document({"retried": retried}, f"{what} tried again")
