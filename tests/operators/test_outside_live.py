@@ -100,7 +100,7 @@ def test_what_a_webhook_did_not_take(run: Run, world: FarSide, tmp_path: Path) -
         world.provider.say(200)
         assert run(*address, "webhooks", "retry", name).stdout == "1 event is tried again\n"
         until(lambda: document(run, *address, *failed), lambda found: len(found) == 1)
-        assert "1 events are" in run(*address, "webhooks", "retry", "--all").stdout
+        assert "1 event is" in run(*address, "webhooks", "retry", "--all").stdout
         until(lambda: document(run, *address, "webhooks", "list"), lambda found: found == [])
         assert len(world.provider.asked) == 4
         assert run(*address, "webhooks", "retry").exit_code == 2
