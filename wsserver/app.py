@@ -58,6 +58,7 @@ from wsserver.storage.audit import AuditLog
 from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
 from wsserver.storage.diagnosis import Diagnosis
+from wsserver.storage.exports import Exports
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
@@ -298,6 +299,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         push_key=push_key_of(settings),
         snapshots=snapshots,
         audit=audit,
+        exports=Exports(database),
         idempotency=idempotency,
         diagnosis=Diagnosis(database),
         configured_channels={name for name, each in channels.items() if each.is_configured},

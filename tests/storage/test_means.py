@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from wsserver.storage.means import FIELDS, HourSums, hour_of, sum_by_hour
 
-Row = tuple[float, str, Iterable[int], Mapping[str, Any]]
+Row = tuple[int, float, str, Iterable[int], Mapping[str, Any]]
 
 
 def row(at: float, node: str, value: int, **extra: Any) -> Row:
-    return at, node, [value * (n + 1) for n in range(len(FIELDS))], extra
+    return value, at, node, [value * (n + 1) for n in range(len(FIELDS))], extra
 
 
 def test_an_hour_starts_at_its_first_second() -> None:
@@ -22,19 +22,19 @@ def test_an_hour_starts_at_its_first_second() -> None:
 
 def test_hours_and_nodes_are_added_up_apart() -> None:
     sums = sum_by_hour([row(0, "a", 1), row(3599.9, "a", 2), row(3600, "a", 4), row(1, "b", 8)])
-    assert {key: (hour.samples, hour.totals[1]) for key, hour in sums.items()} == {
-        (0, "a"): (2, 6),
-        (3600, "a"): (1, 8),
-        (0, "b"): (1, 16),
+    assert {key: (hour.samples, hour.totals[1], hour.last_id) for key, hour in sums.items()} == {
+        (0, "a"): (2, 6, 2),
+        (3600, "a"): (1, 8, 4),
+        (0, "b"): (1, 16, 8),
     }
 
 
 def test_of_the_further_entries_only_numbers_count_and_only_where_present() -> None:
     hour = HourSums()
     zeros = [0] * len(FIELDS)
-    hour.add(zeros, {"p99_ms": 1.5, "flag": True, "version": "1", "nested": {"a": 1}, "gone": None})
-    hour.add(zeros, {"p99_ms": 2.5, "rate": 3})
-    hour.add(zeros, {})
+    hour.add(1, zeros, {"p99_ms": 1.5, "flag": True, "version": "1", "nested": {"a": 1}, "gone": None})
+    hour.add(2, zeros, {"p99_ms": 2.5, "rate": 3})
+    hour.add(3, zeros, {})
     assert hour.extra == {"p99_ms": (4.0, 2), "rate": (3, 1)}
     assert hour.samples == 3
 

@@ -46,3 +46,5 @@ def fork_epochs(db: sqlite_utils.Database) -> None:
         epoch = renew_default_epoch(db)
         db.conn.execute("UPDATE streams SET epoch = ?", [epoch])
         db.conn.execute("UPDATE dedup SET epoch = ?", [epoch])
+        # An export must not go on in a restored copy as if it were the original.
+        db.conn.execute("UPDATE meta SET value = ? WHERE key = 'export_epoch'", [new_epoch()])

@@ -35,13 +35,16 @@ class HourSums:
     """One sum for each of ``FIELDS``."""
     extra: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Sum and count of each further number; not every snapshot has every one."""
+    last_id: int = 0
+    """The highest id that is in it."""
 
-    def add(self, values: Iterable[int], extra: Mapping[str, Any]) -> None:
-        """Take in one snapshot: the values of ``FIELDS`` and the further entries.
+    def add(self, id: int, values: Iterable[int], extra: Mapping[str, Any]) -> None:
+        """Take in one snapshot: its id, the values of ``FIELDS`` and the further entries.
 
         Of these only numbers have a mean; texts, booleans, nulls and nested values are left out.
         """
         self.samples += 1
+        self.last_id = max(self.last_id, id)
         self.totals = [total + value for total, value in zip(self.totals, values, strict=True)]
         for name, value in extra.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
@@ -51,6 +54,7 @@ class HourSums:
     def merge(self, other: HourSums) -> None:
         """Take in the sums of other snapshots of the same hour and node."""
         self.samples += other.samples
+        self.last_id = max(self.last_id, other.last_id)
         self.totals = [mine + its for mine, its in zip(self.totals, other.totals, strict=True)]
         for name, (its_total, its_count) in other.extra.items():
             total, count = self.extra.get(name, (0, 0))
@@ -63,10 +67,10 @@ def hour_of(at: float) -> int:
 
 
 def sum_by_hour(
-    rows: Iterable[tuple[float, str, Iterable[int], Mapping[str, Any]]],
+    rows: Iterable[tuple[int, float, str, Iterable[int], Mapping[str, Any]]],
 ) -> dict[tuple[int, str], HourSums]:
-    """Add up rows of (moment, node, values of ``FIELDS``, extra) by hour and node."""
+    """Add up rows of (id, moment, node, values of ``FIELDS``, extra) by hour and node."""
     sums: dict[tuple[int, str], HourSums] = {}
-    for at, node, values, extra in rows:
-        sums.setdefault((hour_of(at), node), HourSums()).add(values, extra)
+    for id, at, node, values, extra in rows:
+        sums.setdefault((hour_of(at), node), HourSums()).add(id, values, extra)
     return sums

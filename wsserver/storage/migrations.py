@@ -12,6 +12,7 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from wsserver.storage.epochs import new_epoch
+from wsserver.storage.export_schema import number_what_is_exported
 
 MIGRATIONS = Migrations("wsserver")
 
@@ -387,3 +388,9 @@ def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
         "CREATE INDEX deliveries_held ON deliveries (user_id, channel, digest, due_at)"
         " WHERE is_held = 1 AND state = 'pending'"
     )
+
+
+@MIGRATIONS()
+def m0021_exports(db: sqlite_utils.Database) -> None:
+    """Numbers in the order of committing for what is exported."""
+    number_what_is_exported(db)

@@ -21,12 +21,13 @@ _BATCH_ROWS = 300
 _COLUMNS = ", ".join(FIELDS)
 _KEY = ("timestamp", "node", "sequence")
 _INSERT = (
-    f"INSERT OR REPLACE INTO snapshots (at, node, sequence, {_COLUMNS}, extra)"  # noqa: S608
+    f"INSERT INTO snapshots (at, node, sequence, {_COLUMNS}, extra)"  # noqa: S608
     f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?)"
+    " ON CONFLICT (at, node, sequence) DO NOTHING"
 )
 _INSERT_HOUR = (
-    f"INSERT OR REPLACE INTO snapshot_hours (hour, node, samples, {_COLUMNS}, extra)"  # noqa: S608
-    f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?)"
+    f"INSERT OR REPLACE INTO snapshot_hours (hour, node, samples, {_COLUMNS}, extra, last_id)"  # noqa: S608
+    f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?, ?)"
 )
 _ROWS = f"""
     SELECT at, node, sequence, 1 AS samples, {_COLUMNS}, extra
@@ -70,7 +71,7 @@ class Snapshots:
 
         It is flat: ``timestamp`` (seconds since the epoch), ``node``, ``sequence`` (≥ 0), the ten
         ``FIELDS`` (integers), and any further entries that JSON can carry. The same (timestamp,
-        node, sequence) again replaces the first, so that a retry adds nothing.
+        node, sequence) again is left out, so that a retry adds nothing.
         Raises ``StorageUnavailable``, ``StorageFull``, ``KeyError`` for a field that is missing.
         """
         extra = {
@@ -151,37 +152,41 @@ class Snapshots:
 
 def _average_batch(db: sqlite_utils.Database, before: int) -> int:
     rows = db.execute(
-        f"SELECT at, node, sequence, {_COLUMNS}, extra FROM snapshots WHERE at < ?"  # noqa: S608
+        f"SELECT id, at, node, {_COLUMNS}, extra FROM snapshots WHERE at < ?"  # noqa: S608
         " ORDER BY at, node, sequence LIMIT ?",
         [before, _BATCH_ROWS],
     ).fetchall()
     if not rows:
         return 0
-    sums = sum_by_hour((row[0], row[1], row[3:-1], json.loads(row[-1])) for row in rows)
+    sums = sum_by_hour((*row[:3], row[3:-1], json.loads(row[-1])) for row in rows)
     for (hour, node), added in sums.items():
         stored = _stored_sums(db, hour, node)
         stored.merge(added)
         db.execute(
             _INSERT_HOUR,
-            (hour, node, stored.samples, *stored.totals, json.dumps(stored.extra)),
+            (
+                hour,
+                node,
+                stored.samples,
+                *stored.totals,
+                json.dumps(stored.extra),
+                stored.last_id,
+            ),
         )
-    db.conn.executemany(
-        "DELETE FROM snapshots WHERE at = ? AND node = ? AND sequence = ?",
-        [row[:3] for row in rows],
-    )
+    db.conn.executemany("DELETE FROM snapshots WHERE id = ?", [row[:1] for row in rows])
     return len(rows)
 
 
 def _stored_sums(db: sqlite_utils.Database, hour: int, node: str) -> HourSums:
     row = db.execute(
-        f"SELECT samples, {_COLUMNS}, extra FROM snapshot_hours"  # noqa: S608
+        f"SELECT samples, {_COLUMNS}, extra, last_id FROM snapshot_hours"  # noqa: S608
         " WHERE hour = ? AND node = ?",
         [hour, node],
     ).fetchone()
     if row is None:
         return HourSums()
-    extra = {name: (total, count) for name, (total, count) in json.loads(row[-1]).items()}
-    return HourSums(row[0], list(row[1:-1]), extra)
+    extra = {name: (total, count) for name, (total, count) in json.loads(row[-2]).items()}
+    return HourSums(row[0], list(row[1:-2]), extra, row[-1])
 
 
 def _drop_batch(db: sqlite_utils.Database, before: int) -> int:

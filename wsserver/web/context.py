@@ -21,6 +21,7 @@ from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditLog
 from wsserver.storage.diagnosis import Diagnosis
+from wsserver.storage.exports import Exports
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
@@ -55,6 +56,7 @@ class WebContext:
     """What browsers subscribe to Web Push with; None: there is none."""
     snapshots: Snapshots
     audit: AuditLog
+    exports: Exports
     idempotency: IdempotencyStore
     diagnosis: Diagnosis
     configured_channels: Collection[str]

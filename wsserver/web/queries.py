@@ -109,6 +109,24 @@ class AuditQuery(PageQuery, kw_only=True):
     until: Moment | None = None
 
 
+class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which stored rows; ``since`` is inclusive, ``until`` exclusive."""
+
+    after: Annotated[int, Meta(ge=0, description="position of the answer before; 0: all")] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="how many at most")] = MAX_LIMIT
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class OutcomesQuery(ExportQuery, kw_only=True):
+    """Which deliveries; the times are those at which their notifications were accepted.
+
+    ``settled``: only those that have come to their end, in the order in which they did.
+    """
+
+    order: Literal["accepted", "settled"] = "accepted"
+
+
 class NotificationsQuery(PageQuery, kw_only=True):
     """Which notifications; every filter given has to fit, those of deliveries one delivery."""
 

@@ -11,6 +11,7 @@ from wsserver.web import answers
 from wsserver.web.api import ApiHandler, rule_for
 from wsserver.web.diagnosis_routes import DIAGNOSIS_ENDPOINTS
 from wsserver.web.endpoint import PREFIX, PUBLIC, SIGNED_IN, Endpoint
+from wsserver.web.export_routes import EXPORT_ENDPOINTS
 from wsserver.web.handlers import (
     audit,
     connections,
@@ -277,6 +278,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *NOTIFICATION_ENDPOINTS,
     *DIAGNOSIS_ENDPOINTS,
     *WEBHOOK_ENDPOINTS,
+    *EXPORT_ENDPOINTS,
     Endpoint(
         method="POST",
         path=f"{PREFIX}/tickets",
