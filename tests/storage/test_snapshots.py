@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -203,3 +204,25 @@ async def test_a_restart_keeps_the_history(
     again = make_database()
     await again.open()
     assert await everything(Snapshots(again)) == before
+
+
+@pytest.mark.gen_test
+async def test_stepped_pages_hold_the_last_of_every_step_once(snapshots: Snapshots) -> None:
+    chance = random.Random(7)
+    moments = [START + chance.random() * 900 for _ in range(60)]
+    moments += [START + 1e7 + chance.random() * 900 for _ in range(60)]  # after a long hole
+    for number, at in enumerate(sorted(moments)):
+        await snapshots.add(snapshot(at, number, chance.choice("ab")))
+    await snapshots.prune(START + 2 * DAY_S, 1)  # the first ones become means
+    whole = await snapshots.history(START - 7, 1e11, step_s=60, limit=1000)
+    paged, cursor = [], None
+    while True:
+        page = await snapshots.history(START - 7, 1e11, step_s=60, limit=3, cursor=cursor)
+        assert page.total == whole.total == len(whole.items)
+        paged += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert paged == whole.items
+    steps = [(item["node"], item["timestamp"] // 60) for item in paged]
+    assert len(set(steps)) == len(steps) > 10

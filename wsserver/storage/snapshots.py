@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from heapq import merge
+from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -29,26 +31,73 @@ _INSERT_HOUR = (
     f"INSERT OR REPLACE INTO snapshot_hours (hour, node, samples, {_COLUMNS}, extra, last_id)"  # noqa: S608
     f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?, ?)"
 )
-_ROWS = f"""
-    SELECT at, node, sequence, 1 AS samples, {_COLUMNS}, extra
-    FROM snapshots WHERE at >= :since AND at < :until
-    UNION ALL
-    SELECT at, node, -1, samples, {_COLUMNS}, extra
-    FROM snapshot_means WHERE at >= :since AND at < :until
+_RANGE = "at >= :since AND at < :until"
+_RAW = f"""
+    SELECT at, node, sequence, 1 AS samples, {_COLUMNS}, extra FROM snapshots WHERE {_RANGE}
+"""  # noqa: S608
+_MEANS = f"""
+    SELECT at, node, -1 AS sequence, samples, {_COLUMNS}, extra FROM snapshot_means WHERE {_RANGE}
 """  # noqa: S608
 # With max() in the list, SQLite takes the other columns from the row that has the maximum.
 _LAST_OF_STEP = f"""
     SELECT max(at) AS at, node, sequence, samples, {_COLUMNS}, extra
-    FROM ({_ROWS}) GROUP BY node, CAST(at / :step AS INTEGER)
+    FROM ({_RAW} UNION ALL {_MEANS}) GROUP BY node, CAST(at / :step AS INTEGER)
+"""  # noqa: S608
+_FIRST = f"""
+    SELECT min(at) FROM (
+        SELECT min(at) AS at FROM snapshots WHERE {_RANGE}
+        UNION ALL
+        SELECT min(hour) FROM snapshot_hours WHERE {_RANGE.replace("at", "hour")}
+    )
+"""  # noqa: S608
+_COUNT = f"""
+    SELECT (SELECT count(*) FROM snapshots WHERE {_RANGE})
+        + (SELECT count(*) FROM snapshot_hours WHERE {_RANGE.replace("at", "hour")})
+"""  # noqa: S608
+_COUNT_STEPS = f"""
+    SELECT count(*) FROM (
+        SELECT DISTINCT node, CAST(at / :step AS INTEGER) FROM (
+            SELECT at, node FROM snapshots WHERE {_RANGE}
+            UNION ALL
+            SELECT hour, node FROM snapshot_hours WHERE {_RANGE.replace("at", "hour")}
+        )
+    )
 """  # noqa: S608
 
 
 class Place(NamedTuple):
     """Where a snapshot stands in the order of the history."""
 
-    at: float
+    at: Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
     node: str
     sequence: Annotated[int, msgspec.Meta(ge=-1, le=LARGEST_INT)]
+    total: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
+    """Of the whole list: counted for the first page, as counting costs what there is."""
+
+
+class _Wanted(NamedTuple):
+    """A page of the history."""
+
+    since: float
+    until: float
+    step: float | None
+    after: Place | None
+
+    @property
+    def start(self) -> float:
+        """Before it there is nothing on the page."""
+        return self.since if self.after is None else max(self.since, self.after.at)
+
+    @property
+    def later(self) -> str:
+        """The condition that keeps to what the pages before have not shown."""
+        return "" if self.after is None else " AND (at, node, sequence) > (:at, :node, :sequence)"
+
+    def parameters(self, **more: float) -> dict[str, Any]:
+        """What the statements are given."""
+        place = {} if self.after is None else self.after._asdict()
+        wanted = {"since": self.start, "until": self.until, "step": self.step}
+        return {**place, **wanted, **more}
 
 
 class Pruned(NamedTuple):
@@ -111,26 +160,18 @@ class Snapshots:
         Raises ``BadRequest`` for a cursor that is none.
         """
         after = None if cursor is None else decode_cursor(cursor, Place)
-        source = _ROWS if step_s is None else _LAST_OF_STEP
-        parameters = {"since": since, "until": until, "step": step_s, "limit": limit + 1}
-        where = ""
-        if after is not None:
-            where = "WHERE (at, node, sequence) > (:at, :node, :sequence)"
-            parameters |= after._asdict()
-        page_sql = (
-            f"SELECT * FROM ({source}) {where}"  # noqa: S608 - constants only
-            " ORDER BY at, node, sequence LIMIT :limit"
-        )
-        total_sql = f"SELECT count(*) FROM ({source})"  # noqa: S608 - constants only
+        wanted = _Wanted(since, until, step_s, after)
 
         def select(db: sqlite_utils.Database) -> tuple[list[Any], int]:
-            rows = db.execute(page_sql, parameters).fetchall()
-            return rows, db.execute(total_sql, parameters).fetchone()[0]
+            total = _count(db, wanted) if after is None else after.total
+            if step_s is None:
+                return _rows(db, wanted, limit + 1), total
+            return _steps(db, wanted, step_s, limit + 1), total
 
         rows, total = await self._database.read(select)
         more = len(rows) > limit
         rows = rows[:limit]
-        next_cursor = encode_cursor(Place(*rows[-1][:3])) if more else None
+        next_cursor = encode_cursor(Place(*rows[-1][:3], total)) if more else None
         return Page([_as_snapshot(row) for row in rows], total, next_cursor)
 
     async def prune(self, now: float, retention_days: float) -> Pruned:
@@ -148,6 +189,44 @@ class Snapshots:
         while batch := await self._database.run(lambda db: _drop_batch(db, oldest_mean)):
             dropped += batch
         return Pruned(averaged, dropped)
+
+
+def _count(db: sqlite_utils.Database, wanted: _Wanted) -> int:
+    sql = _COUNT if wanted.step is None else _COUNT_STEPS
+    total: int = db.execute(sql, wanted.parameters()).fetchone()[0]
+    return total
+
+
+def _rows(db: sqlite_utils.Database, wanted: _Wanted, limit: int) -> list[Any]:
+    """Both tables in the order of their keys, so that a page costs what is on it."""
+    parts = (
+        db.execute(
+            f"{source}{wanted.later} ORDER BY at, node, sequence LIMIT :limit",
+            wanted.parameters(limit=limit),
+        ).fetchall()
+        for source in (_RAW, _MEANS)
+    )
+    return list(islice(merge(*parts, key=lambda row: row[:3]), limit))
+
+
+def _steps(db: sqlite_utils.Database, wanted: _Wanted, step: float, limit: int) -> list[Any]:
+    """Window after window until there are enough: a page must not group all that follows."""
+    rows = list[Any]()
+    # A step that has begun before the page is looked at from its beginning.
+    since = max(wanted.since, wanted.start // step * step)
+    while len(rows) < limit and since < wanted.until:
+        (first,) = db.execute(_FIRST, wanted.parameters(since=since)).fetchone()
+        if first is None:
+            break
+        since = max(since, first // step * step)
+        end = min(wanted.until, (since // step + limit) * step)
+        rows += db.execute(
+            f"SELECT * FROM ({_LAST_OF_STEP}) WHERE 1 {wanted.later}"  # noqa: S608
+            " ORDER BY at, node, sequence LIMIT :limit",
+            wanted.parameters(since=since, until=end, limit=limit - len(rows)),
+        ).fetchall()
+        since = end
+    return rows
 
 
 def _average_batch(db: sqlite_utils.Database, before: int) -> int:
