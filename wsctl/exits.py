@@ -18,6 +18,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     UNREACHABLE = 3
     NOT_PERMITTED = 4
+    BUSY = 75
     INTERRUPTED = 130
 
 
@@ -39,6 +40,12 @@ class BadUsage(Failed):
     """Something in the call, the environment or a named file cannot be meant."""
 
     exit_code = ExitStatus.USAGE
+
+
+class Busy(Failed):
+    """Another process is at it just now (``EX_TEMPFAIL`` of sysexits.h)."""
+
+    exit_code = ExitStatus.BUSY
 
 
 class Unreachable(Failed):

@@ -3,11 +3,89 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
+
+
+class Replacement:
+    """A new UTF-8 file under a temporary name beside ``path``, to be renamed over it.
+
+    A symbolic link is followed, so that the link stays. What cannot be renamed over, as a device or
+    a named pipe (``/dev/stdout``), is written to at once. All methods raise ``OSError``, with
+    ``path`` as it was. ``part_name``: of the temporary file, of which there is one at a time then;
+    None: a name of its own.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        mode: int | None = None,
+        part_name: str | None = None,
+        compress: bool = False,
+    ) -> None:
+        self.path = path = Path(os.path.realpath(path))
+        if path.is_dir():
+            raise IsADirectoryError(21, os.strerror(21), str(path))
+        self.temporary: Path | None = None
+        """Where the new file is until it is published; None: it is written in place."""
+        if path.exists() and not path.is_file():
+            self._raw: BinaryIO = path.open("wb")
+        else:
+            self._raw = self._open_beside(part_name)
+        self._mode = _mode_of(path) if mode is None else mode
+        layer: BinaryIO = self._raw
+        if compress:  # without name and time in it: the same rows make the same bytes
+            layer = gzip.GzipFile("", "wb", fileobj=self._raw, mtime=0)  # type: ignore[assignment]
+        self._layer = layer
+        self.file = io.TextIOWrapper(layer, encoding="utf-8", errors="backslashreplace", newline="")
+
+    def _open_beside(self, part_name: str | None) -> BinaryIO:
+        folder = self.path.parent
+        if part_name is None:
+            prefix = f".{self.path.name}."
+            descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=folder)
+            self.temporary = Path(name)
+        else:
+            self.temporary = folder / part_name
+            with contextlib.suppress(FileNotFoundError):
+                self.temporary.unlink()
+            # Made anew, never opened: nobody else may have put a link there.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(self.temporary, flags, 0o600)
+        return open(descriptor, "wb")
+
+    def seal(self) -> None:
+        """Put all that was written on the disk, still under the temporary name."""
+        self.file.flush()
+        self.file.detach()
+        if self._layer is not self._raw:
+            self._layer.close()
+        self._raw.flush()
+        if self.temporary is not None:
+            os.fchmod(self._raw.fileno(), self._mode)
+            os.fsync(self._raw.fileno())
+            _sync_folder(self.path.parent)
+        self._raw.close()
+
+    def publish(self) -> None:
+        """Give the sealed file its name."""
+        if self.temporary is not None:
+            os.replace(self.temporary, self.path)
+            _sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Take the temporary file away again; raises nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            self._raw.close()
+        if self.temporary is not None:
+            with contextlib.suppress(OSError):
+                self.temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -17,27 +95,14 @@ def replace_file(path: Path, *, mode: int | None = None) -> Iterator[TextIO]:
     ``mode``: permissions of the new file; None: those of the old one, or what the umask gives.
     A symbolic link is followed, so that the link stays. Raises ``OSError`` with nothing changed.
     """
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise IsADirectoryError(21, os.strerror(21), str(path))
-    if path.exists() and not path.is_file():
-        # A device or a named pipe (/dev/stdout) cannot be renamed over.
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as device:
-            yield device
-        return
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    new = Replacement(path, mode=mode)
     try:
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-            file.flush()
-            os.fchmod(file.fileno(), _mode_of(path) if mode is None else mode)
-            os.fsync(file.fileno())
-        os.replace(name, path)
+        yield new.file
+        new.seal()
+        new.publish()
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
+        new.discard()
         raise
-    _sync_folder(path.parent)
 
 
 def _mode_of(path: Path) -> int:

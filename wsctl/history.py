@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
+import heapq
 import json
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wsctl.client import PAGE, Client, member
+from wsctl.database import read_database
 from wsctl.exits import Failed
+from wsctl.exporting.steps import LastOfSteps
 from wsctl.fields import TEN
 from wsctl.times import rfc3339
 
 Snapshot = dict[str, Any]
 
 _API_PATIENCE_S = 30.0
-_LOCK_PATIENCE_S = 5.0
 _COLUMNS = ", ".join(TEN)
-_ROWS = f"""
-    SELECT at, node, sequence, 1 AS samples, {_COLUMNS}, extra
-    FROM snapshots WHERE at >= :since AND at < :until
-    UNION ALL
-    SELECT at, node, NULL AS sequence, samples, {_COLUMNS}, extra
-    FROM snapshot_means WHERE at >= :since AND at < :until
+_RAW = f"""
+    SELECT at, node, sequence, 1, {_COLUMNS}, extra
+    FROM snapshots WHERE at >= :since AND at < :until ORDER BY at, node, sequence
 """  # noqa: S608 - constants only
-# With max() in the list, SQLite takes the other columns from the row that has the maximum.
-_LAST_OF_STEP = f"""
-    SELECT max(at) AS at, node, sequence, samples, {_COLUMNS}, extra
-    FROM ({_ROWS}) GROUP BY node, CAST(at / :step AS INTEGER)
+_MEANS = f"""
+    SELECT at, node, NULL, samples, {_COLUMNS}, extra
+    FROM snapshot_means WHERE at >= :since AND at < :until ORDER BY at, node
 """  # noqa: S608 - constants only
+_COUNT = """
+    SELECT (SELECT count(*) FROM snapshots WHERE at >= :since AND at < :until)
+        + (SELECT count(*) FROM snapshot_means WHERE at >= :since AND at < :until)
+"""
+
+Told = Callable[[int], object]
+"""Is told how many rows there are to come."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Range:
     step_s: int | None = None
 
 
-def from_api(client: Client, wanted: Range) -> Iterator[Snapshot]:
+def from_api(client: Client, wanted: Range, told: Told | None = None) -> Iterator[Snapshot]:
     """Snapshots from a running server, oldest first, page by page.
 
     Each page is asked for with the time range, so a server without cursors is followed by time.
@@ -62,6 +65,9 @@ def from_api(client: Client, wanted: Range) -> Iterator[Snapshot]:
         }
         page = client.get("/stats/history", query, patience_s=_API_PATIENCE_S)
         rows: list[Snapshot] = member(page, "snapshots", list)
+        if told is not None and isinstance(page.get("total"), int):
+            told(page["total"])
+            told = None
         yield from (_with_time(row) for row in rows if json.dumps(row) not in edge)
         previous, cursor = cursor, page.get("next_cursor")
         if cursor is not None and cursor != previous:
@@ -91,50 +97,39 @@ def seconds_of(value: Any) -> float | None:
     return None if seconds is None else int(seconds * 1000) / 1000
 
 
-def from_database(path: Path, wanted: Range) -> Iterator[Snapshot]:
+def from_database(path: Path, wanted: Range, told: Told | None = None) -> Iterator[Snapshot]:
     """Snapshots from the server's SQLite file, oldest first; nothing is ever written to it."""
-    is_immutable = not _log_of(path).exists()
-    with contextlib.closing(_open(path, is_immutable)) as database:
-        parameters = {"since": wanted.since, "until": wanted.until, "step": wanted.step_s}
-        source = _ROWS if wanted.step_s is None else _LAST_OF_STEP
-        try:
-            rows = database.execute(
-                f"SELECT * FROM ({source}) ORDER BY at, node, sequence",  # noqa: S608
-                parameters,
-            )
-            for at, node, sequence, samples, *values, extra in rows:
-                yield {
-                    "timestamp": rfc3339(at),
-                    "node": node,
-                    **dict(zip(TEN, values, strict=True)),
-                    "sequence": sequence,
-                    "samples": samples,
-                    **json.loads(extra),
-                }
-        except sqlite3.Error as error:
-            raise Failed(f"cannot read statistics from {path}: {error}") from None
-    if is_immutable and _log_of(path).exists():
-        # What was read may be torn; the caller has written nothing yet.
-        raise Failed(f"a server has opened {path} meanwhile: run it again")
-
-
-def _open(path: Path, is_immutable: bool) -> sqlite3.Connection:
-    """A connection that leaves no trace beside the file.
-
-    Without a write-ahead log nobody has the file open, and it is read as immutable: a read-only
-    connection would otherwise leave ``-wal`` and ``-shm`` files of *this* user behind, which
-    could keep the server, running as another user, from starting.
-    """
-    if not path.is_file():
-        raise Failed(f"cannot read {path}: no such file")
-    mode = "mode=ro&immutable=1" if is_immutable else "mode=ro"
-    try:
-        return sqlite3.connect(
-            f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=_LOCK_PATIENCE_S
+    with read_database(path, "statistics") as database:
+        limits = {"since": wanted.since, "until": wanted.until}
+        if told is not None and wanted.step_s is None:
+            told(*database.execute(_COUNT, limits).fetchone())
+        # Each in the order of its index: SQLite would sort the two together on the disk.
+        rows: Iterator[Any] = heapq.merge(
+            *(database.execute(source, limits) for source in (_RAW, _MEANS)), key=_place
         )
-    except sqlite3.Error as error:
-        raise Failed(f"cannot read {path}: {error}") from None
+        if wanted.step_s is not None:
+            steps = LastOfSteps[Any](
+                wanted.step_s,
+                moment=lambda row: float(row[0]),
+                group=lambda row: row[1],
+                keeps_open=False,
+            )
+            rows = steps.of(rows)
+        yield from map(as_snapshot, rows)
 
 
-def _log_of(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def _place(row: Sequence[Any]) -> tuple[Any, ...]:
+    return row[0], row[1], -1 if row[2] is None else row[2]
+
+
+def as_snapshot(row: Sequence[Any]) -> Snapshot:
+    """A row of moment, node, sequence, samples, the ten fields and the rest, as the API has it."""
+    at, node, sequence, samples, *values, extra = row
+    return {
+        "timestamp": rfc3339(at),
+        "node": node,
+        **dict(zip(TEN, values, strict=True)),
+        "sequence": sequence,
+        "samples": samples,
+        **json.loads(extra),
+    }

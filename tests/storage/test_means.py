@@ -32,7 +32,9 @@ def test_hours_and_nodes_are_added_up_apart() -> None:
 def test_of_the_further_entries_only_numbers_count_and_only_where_present() -> None:
     hour = HourSums()
     zeros = [0] * len(FIELDS)
-    hour.add(1, zeros, {"p99_ms": 1.5, "flag": True, "version": "1", "nested": {"a": 1}, "gone": None})
+    hour.add(
+        1, zeros, {"p99_ms": 1.5, "flag": True, "version": "1", "nested": {"a": 1}, "gone": None}
+    )
     hour.add(2, zeros, {"p99_ms": 2.5, "rate": 3})
     hour.add(3, zeros, {})
     assert hour.extra == {"p99_ms": (4.0, 2), "rate": (3, 1)}

@@ -181,9 +181,7 @@ def _audit(db: sqlite_utils.Database, part: Part) -> list[Numbered]:
     return entries
 
 
-def _accepted(
-    db: sqlite_utils.Database, part: Part, organization_id: str | None
-) -> list[Numbered]:
+def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> list[Numbered]:
     if part.since is not None and not part.after:
         # Accepted together: the ids of deliveries ascend as those of their notifications do.
         first = _start(db, "notifications", part)

@@ -171,7 +171,10 @@ class Snapshots:
         rows, total = await self._database.read(select)
         more = len(rows) > limit
         rows = rows[:limit]
-        next_cursor = encode_cursor(Place(*rows[-1][:3], total)) if more else None
+        next_cursor = None
+        if more:
+            at, node, sequence = rows[-1][:3]
+            next_cursor = encode_cursor(Place(at, node, sequence, total))
         return Page([_as_snapshot(row) for row in rows], total, next_cursor)
 
     async def prune(self, now: float, retention_days: float) -> Pruned:

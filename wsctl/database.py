@@ -1,0 +1,56 @@
+"""The server's database file, opened so that nothing of it or beside it is ever changed."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from wsctl.exits import Failed
+
+_LOCK_PATIENCE_S = 5.0
+
+
+@contextlib.contextmanager
+def read_database(path: Path, what: str) -> Iterator[sqlite3.Connection]:
+    """A connection that sees one moment of the file; raises ``Failed`` where it cannot be read.
+
+    ``what`` is said to be unreadable then. What was read may be torn if this raises at the end:
+    keep it back until then.
+
+    Without a write-ahead log nobody has the file open, and it is read as immutable: a read-only
+    connection would otherwise leave ``-wal`` and ``-shm`` files of *this* user behind, which
+    could keep the server, running as another user, from starting.
+    """
+    log = path.with_name(path.name + "-wal")
+    is_immutable = not log.exists()
+    with contextlib.closing(_open(path, is_immutable)) as database:
+        try:
+            database.execute("BEGIN")
+            yield database
+        except sqlite3.Error as error:
+            raise Failed(f"cannot read {what} from {path}: {_reason(error)}") from None
+    if is_immutable and log.exists():
+        raise Failed(f"a server has opened {path} meanwhile: run it again")
+
+
+def _open(path: Path, is_immutable: bool) -> sqlite3.Connection:
+    if not path.is_file():
+        raise Failed(f"cannot read {path}: no such file")
+    mode = "mode=ro&immutable=1" if is_immutable else "mode=ro"
+    try:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=_LOCK_PATIENCE_S,
+            isolation_level=None,
+        )
+    except sqlite3.Error as error:
+        raise Failed(f"cannot read {path}: {error}") from None
+
+
+def _reason(error: sqlite3.Error) -> str:
+    if str(error).startswith(("no such table", "no such column")):
+        return f"{error} (written by an older server? Then start this one on it once)"
+    return str(error)

@@ -1,0 +1,110 @@
+"""How rows become text: CSV, JSON, NDJSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from wsctl.fields import TEN
+from wsctl.text import csv_cell, flatten
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns of what is exported."""
+
+    first: tuple[str, ...]
+    """Those that stand first, and in an export without rows too."""
+    is_open: bool
+    """More columns may follow, whatever the rows have; else ``first`` are all of them."""
+
+
+SHAPES = {
+    "stats": Shape(("timestamp", "node", *TEN), is_open=True),
+    "audit": Shape(
+        ("id", "at", "actor", "role", "action", "target", "outcome", "detail", "request_id",
+         "remote_ip"),
+        is_open=False,
+    ),
+    "notifications": Shape(
+        ("notification_id", "delivery_id", "created_at", "expires_at", "type", "template",
+         "params", "title", "message", "action_url", "sender", "organization_id", "user_id",
+         "channel", "is_escalation", "state", "next_attempt_at", "sent_at", "acknowledged_at",
+         "attempts"),
+        is_open=False,
+    ),
+}  # fmt: skip
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def in_order(names: Collection[str], shape: Shape) -> list[str]:
+    """One order, whether a row comes from the server or from its file."""
+    first = shape.first
+    return [*(name for name in first if name in names), *sorted({*names}.difference(first))]
+
+
+def _csv(rows: Iterable[Row], shape: Shape, file: IO[str], folder: Path | None) -> int:
+    """CSV (RFC 4180, lines end with LF); cells are safe against formulas."""
+    writer = csv.writer(file, lineterminator="\n")
+    if not shape.is_open:
+        writer.writerow(shape.first)
+        return _count(writer.writerow(map(csv_cell, _cells(row, shape))) for row in rows)
+    # The header comes first, and the last row may bring another column: the rows are kept in a
+    # nameless file meanwhile, so that memory stays flat however many they are.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as spool:
+        names = set(shape.first)
+        count = 0
+        for row in rows:
+            flat = flatten(row)
+            names.update(flat)
+            spool.write(json.dumps(flat) + "\n")
+            count += 1
+        columns = in_order(names, shape)
+        writer.writerow(columns)
+        spool.seek(0)
+        for line in spool:
+            flat = json.loads(line)
+            writer.writerow([csv_cell(flat.get(name)) for name in columns])
+    return count
+
+
+def _cells(row: Row, shape: Shape) -> Iterator[Any]:
+    """What is nested stands as JSON in its cell, so that the columns are always the same."""
+    for name in shape.first:
+        value = row.get(name)
+        yield _encode(value) if isinstance(value, dict | list) else value
+
+
+def _json(rows: Iterable[Row], shape: Shape, file: IO[str], _: Path | None) -> int:
+    file.write("[")
+    count = 0
+    for row in rows:
+        file.write(",\n" if count else "\n")
+        file.write(_encode({name: row[name] for name in in_order(row, shape)}))
+        count += 1
+    file.write("\n]\n")
+    return count
+
+
+def _ndjson(rows: Iterable[Row], shape: Shape, file: IO[str], _: Path | None) -> int:
+    return _count(
+        file.write(_encode({name: row[name] for name in in_order(row, shape)}) + "\n")
+        for row in rows
+    )
+
+
+def _count(done: Iterator[object]) -> int:
+    return sum(1 for _ in done)
+
+
+Writer = Callable[[Iterable[Row], Shape, IO[str], Path | None], int]
+WRITERS: dict[str, Writer] = {"csv": _csv, "json": _json, "ndjson": _ndjson}
+"""Each writes rows into a file and answers how many they were; what it has to put aside it puts
+into the folder (None: the system's own for such things)."""

@@ -1,0 +1,140 @@
+"""One export from its source to its file; with a state, from where the last one has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsctl.exits import Failed
+from wsctl.exporting.reading import Reading, Numbered, Row, Wanted
+from wsctl.exporting.formats import SHAPES, WRITERS
+from wsctl.exporting.progress import Bar
+from wsctl.exporting.sources import Source, to_the_end
+from wsctl.exporting.state import Mark, State, StateFile, Unfinished
+from wsctl.exporting.steps import LastOfSteps
+from wsctl.files import Replacement
+from wsctl.times import epoch
+
+Commit = Callable[[Replacement | None], None]
+"""Makes a sealed file public (None: the rows are on standard output), and what belongs to it."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported, from where, how and where to."""
+
+    kind: str
+    source: Source
+    format: str
+    out: Path | None
+    """None: standard output."""
+    bar: Bar
+
+    def of_time(self, since: float, until: float, step_s: int | None) -> int:
+        """Export what belongs to a range of time; answers how many rows it were."""
+        rows = self.source.of_time(self.kind, since, until, step_s, self.bar.expect)
+        return self._write(rows, _publish)
+
+    def since_last(self, file: StateFile, since: float | None, step_s: int | None) -> int:
+        """Export what has come since the last time, and note in the state where that ended.
+
+        ``since`` counts for the first time only; None: everything there is.
+        """
+        state = file.settle()
+        wanted = Wanted(
+            self.kind,
+            after=0 if state.mark is None else state.mark.position,
+            since=since if state.mark is None else None,
+            is_settled=True,
+        )
+        with contextlib.ExitStack() as opened:
+            reading = opened.enter_context(self.source.reading(wanted, self.bar.expect))
+            _check(state.mark, reading)
+            rows: Iterable[Numbered] = to_the_end(opened, reading)
+            steps = None if step_s is None else _steps(step_s)
+            if steps is not None:
+                rows = steps.of(rows)
+
+            def commit(target: Replacement | None) -> None:
+                held = [] if steps is None else [position for position, _ in steps.held]
+                mark = Mark(reading.epoch, min(held) - 1 if held else reading.position)
+                _advance(file, state, mark, target)
+
+            return self._write((row for _, row in rows), commit, file.part_name)
+
+    def _write(self, rows: Iterable[Row], commit: Commit, part_name: str | None = None) -> int:
+        rows = self.bar.counted(rows)
+        if self.out is None:
+            return self._print(rows, commit)
+        try:
+            compress = self.out.suffix == ".gz"
+            target = Replacement(self.out, part_name=part_name, compress=compress)
+            try:
+                folder = None if target.temporary is None else target.path.parent
+                count = WRITERS[self.format](rows, SHAPES[self.kind], target.file, folder)
+                target.seal()
+            except BaseException:
+                target.discard()
+                raise
+            commit(target)
+        except OSError as error:
+            raise Failed(f"cannot write {self.out}: {error.strerror or error}") from None
+        return count
+
+    def _print(self, rows: Iterable[Row], commit: Commit) -> int:
+        """Print nothing before the last row has come."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as file:
+            count = WRITERS[self.format](rows, SHAPES[self.kind], file, None)
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout)
+            sys.stdout.flush()
+        commit(None)
+        return count
+
+
+def _steps(step_s: int) -> LastOfSteps[Numbered]:
+    return LastOfSteps(
+        step_s,
+        moment=lambda numbered: epoch(numbered[1]["timestamp"]) or 0.0,
+        group=lambda numbered: numbered[1]["node"],
+        keeps_open=True,
+    )
+
+
+def _check(mark: Mark | None, reading: Reading) -> None:
+    if mark is not None and (reading.epoch != mark.epoch or reading.end < mark.position):
+        raise Failed(
+            "the state file belongs to another database, or to this one before a backup was"
+            " restored; nothing was exported. Remove it and give --since"
+        )
+
+
+def _publish(target: Replacement | None) -> None:
+    if target is not None:
+        try:
+            target.publish()
+        except BaseException:
+            target.discard()
+            raise
+
+
+def _advance(file: StateFile, state: State, mark: Mark, target: Replacement | None) -> None:
+    """Give the file its name and move the state, so that both or neither will have happened.
+
+    The state first says which file is about to appear; whoever finds it so can tell by the
+    temporary name whether it has. So from then on that file must be left alone by us.
+    """
+    if target is not None and target.temporary is not None:
+        about_to = Unfinished(mark, str(target.temporary), str(target.path))
+        try:
+            file.save(State(state.kind, state.mark, about_to))
+        except Failed:  # the old state is in place
+            target.discard()
+            raise
+        target.publish()
+    file.save(State(state.kind, mark))
