@@ -27,9 +27,8 @@ _MEANS = f"""
     SELECT last_id, at, node, NULL, samples, {", ".join(TEN)}, extra FROM snapshot_means
     WHERE last_id > :after {_RANGE.format("at")} ORDER BY last_id
 """  # noqa: S608
-# The plus keeps the index by time out of it: all rows would have to be sorted.
 _ENTRIES = f"""
-    SELECT {", ".join(_AUDIT)} FROM audit WHERE id > :after {_RANGE.format("+at")} ORDER BY id
+    SELECT {", ".join(_AUDIT)} FROM audit WHERE id > :after {_RANGE.format("at")} ORDER BY id
 """  # noqa: S608
 _DELIVERY = """
     d.id AS delivery, d.delivery_id, n.notification_id, n.at AS created_at, d.expires_at, n.type,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import marshal
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ SHAPES = {
         is_open=False,
     ),
 }  # fmt: skip
+_NESTED = {dict, list}
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
@@ -58,19 +60,21 @@ def _csv(rows: Iterable[Row], shape: Shape, file: IO[str], folder: Path | None) 
         return _count(writer.writerow(map(csv_cell, _cells(row, shape))) for row in rows)
     # The header comes first, and the last row may bring another column: the rows are kept in a
     # nameless file meanwhile, so that memory stays flat however many they are.
-    with tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder) as spool:
+    with tempfile.TemporaryFile(dir=folder) as spool:
         names = set(shape.first)
         count = 0
         for row in rows:
-            flat = flatten(row)
+            flat = row if _NESTED.isdisjoint(map(type, row.values())) else flatten(row)
             names.update(flat)
-            spool.write(json.dumps(flat) + "\n")
+            kept = marshal.dumps(flat)
+            spool.write(len(kept).to_bytes(4) + kept)
             count += 1
         columns = in_order(names, shape)
         writer.writerow(columns)
         spool.seek(0)
-        for line in spool:
-            flat = json.loads(line)
+        for _ in range(count):
+            kept = spool.read(int.from_bytes(spool.read(4)))
+            flat = marshal.loads(kept)  # noqa: S302 - ours, and nobody else can reach it
             writer.writerow([csv_cell(flat.get(name)) for name in columns])
     return count
 

@@ -1,4 +1,4 @@
-"""A reading: stored rows in the order of committing, each with its position, from the API or the file.
+"""A reading: stored rows in the order of committing, from the API or the database file.
 
 One writer commits one after another, so that what comes after a position is exactly what has come
 since. Positions belong to an epoch; a database that was restored from a backup has another one.
@@ -82,6 +82,6 @@ class ApiReading:
             "after": after,
             "since": None if wanted.since is None else rfc3339(wanted.since),
             "until": None if wanted.until is None else rfc3339(wanted.until),
-            "order": "settled" if wanted.is_settled else None,
+            "order": "settled" if wanted.is_settled and wanted.kind == "notifications" else None,
         }
         return self._client.get(f"/export/{wanted.kind}", query, patience_s=_PATIENCE_S)

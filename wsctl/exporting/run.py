@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsctl.exits import Failed
-from wsctl.exporting.reading import Reading, Numbered, Row, Wanted
 from wsctl.exporting.formats import SHAPES, WRITERS
 from wsctl.exporting.progress import Bar
+from wsctl.exporting.reading import Numbered, Reading, Row, Wanted
 from wsctl.exporting.sources import Source, to_the_end
 from wsctl.exporting.state import Mark, State, StateFile, Unfinished
 from wsctl.exporting.steps import LastOfSteps

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsctl.exporting.reading import ApiReading, Reading, Numbered, Row, Wanted
+from wsctl.exporting.reading import ApiReading, Numbered, Reading, Row, Wanted
 
 if TYPE_CHECKING:
     from wsctl.client import Client

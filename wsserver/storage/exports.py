@@ -167,10 +167,9 @@ def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
 
 
 def _audit(db: sqlite_utils.Database, part: Part) -> list[Numbered]:
-    # The plus keeps the index by time out of it: it would sort all rows for each page.
     rows = db.conn.execute(
         f"SELECT id, {', '.join(_AUDIT)} FROM audit WHERE id > :after"  # noqa: S608
-        " AND (:since IS NULL OR +at >= :since) AND (:until IS NULL OR +at < :until)"
+        " AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
         " ORDER BY id LIMIT :limit",
         part._replace(after=_start(db, "audit", part))._asdict(),
     ).fetchall()
