@@ -89,13 +89,16 @@ class Replacement:
 
 
 @contextlib.contextmanager
-def replace_file(path: Path, *, mode: int | None = None) -> Iterator[TextIO]:
+def replace_file(
+    path: Path, *, mode: int | None = None, part_name: str | None = None
+) -> Iterator[TextIO]:
     """Write a UTF-8 file beside ``path`` and rename it over ``path`` once it is on the disk.
 
     ``mode``: permissions of the new file; None: those of the old one, or what the umask gives.
-    A symbolic link is followed, so that the link stays. Raises ``OSError`` with nothing changed.
+    A symbolic link is followed, so that the link stays. ``part_name``: as ``Replacement`` has it.
+    Raises ``OSError`` with nothing changed.
     """
-    new = Replacement(path, mode=mode)
+    new = Replacement(path, mode=mode, part_name=part_name)
     try:
         yield new.file
         new.seal()

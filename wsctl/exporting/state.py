@@ -92,7 +92,7 @@ class StateFile:
         """Put the state on the disk; raises ``Failed`` with the old one in place."""
         state = replace(state, updated_at=rfc3339(time.time()))
         try:
-            with replace_file(self._path) as file:
+            with replace_file(self._path, part_name=f".{self._path.name}.part") as file:
                 file.write(json.dumps({"version": _VERSION, **asdict(state)}, indent=2) + "\n")
         except OSError as error:
             raise self._fault(f"cannot be written ({error.strerror})") from None
