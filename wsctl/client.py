@@ -132,6 +132,8 @@ class Client:
         except BaseException:
             self.close()
             raise
+        if response.will_close:  # as proxies say after so many requests, and a server that stops
+            self.close()
         return self._understand(response, content, accept)
 
     def _open(self, deadline: float) -> http.client.HTTPConnection:
