@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import sqlite3
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.wsctl.exported_rows import add_deliveries, add_entries, make_database
 from tests.wsctl.wsctl_fakes import FakeServer, Run, problem
+from wsctl.cli import wsctl
+from wsctl.exporting.formats import SHAPES
 from wsctl.fields import TEN
 from wsctl.files import replace_file
 
@@ -188,3 +192,101 @@ def test_a_failure_half_way_leaves_the_old_file(tmp_path: Path) -> None:
         write_half()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["x"]
+
+
+# All kinds
+
+
+@pytest.fixture
+def stored(home: Path) -> Path:
+    """A database of the server's own making."""
+    return make_database(home / "db")
+
+
+def test_the_audit_trail_in_its_columns_safe_against_formulas(run: Run, stored: Path) -> None:
+    add_entries(stored, 1, 2)
+    text = run("export", "audit", *ALL, "--database", "db").stdout
+    assert text.splitlines()[0] == (
+        "id,at,actor,role,action,target,outcome,detail,request_id,remote_ip"
+    )
+    first, second = rows_of(text)
+    assert (first["actor"], first["detail"], second["id"]) == ("'=1+1", '{"n": 1}', "2")
+    assert first["at"] == "2023-11-14T22:13:21.000Z"
+    (line,) = run(
+        "export", "audit", "--since", "2023-11-14T22:13:22Z", "--database", "db",
+        "--format", "ndjson",
+    ).stdout.splitlines()  # fmt: skip
+    assert json.loads(line)["detail"] == {"n": 1}
+    assert [*json.loads(line)][:4] == ["id", "at", "actor", "role"]
+
+
+def test_deliveries_as_they_stand(run: Run, stored: Path) -> None:
+    add_deliveries(stored, "a")
+    add_deliveries(stored, "b", state="pending")
+    rows = rows_of(run("export", "notifications", *ALL, "--database", "db").stdout)
+    assert [(row["delivery_id"], row["state"], row["title"]) for row in rows] == [
+        ("a", "failed", "'@T"), ("b", "pending", "'@T")
+    ]  # fmt: skip
+    assert rows[0]["attempts"] == "[]"
+
+
+@pytest.mark.parametrize("kind", ["stats", "audit", "notifications"])
+def test_an_export_without_rows_has_its_columns(run: Run, stored: Path, kind: str) -> None:
+    text = run("export", kind, "--database", "db").stdout
+    assert text.startswith(",".join(SHAPES[kind].first))
+    assert text.count("\n") == 1
+    assert run("export", kind, "--database", "db", "--format", "json").stdout == "[\n]\n"
+    assert run("export", kind, "--database", "db", "--format", "ndjson").stdout == ""
+
+
+def test_gz_is_compressed_and_the_same_rows_make_the_same_bytes(run: Run, stored: Path) -> None:
+    add_entries(stored, 1)
+    for name in ("a.csv.gz", "b.csv.gz", "c.csv"):
+        assert run("export", "audit", *ALL, "--database", "db", "--out", name).output == ""
+    compressed = Path("a.csv.gz").read_bytes()
+    assert compressed == Path("b.csv.gz").read_bytes()
+    assert gzip.decompress(compressed) == Path("c.csv").read_bytes()
+
+
+def test_a_database_of_an_older_server_is_named_as_such(run: Run, database: Path) -> None:
+    result = run("export", "audit", "--database", str(database))
+    assert (result.exit_code, "older server" in result.stderr) == (1, True)
+    assert run("export", "stats", *ALL, "--database", str(database)).exit_code == 0
+
+
+def test_an_export_has_no_table(run: Run, stored: Path) -> None:
+    assert run("export", "audit", "--database", "db", "-o", "table").exit_code == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("args", [(), ("-q",)])
+def test_a_bar_is_shown_on_a_terminal_to_who_has_to_wait(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    add_entries(stored, *range(3000))
+    monkeypatch.setattr("wsctl.exporting.progress._PATIENCE_S", 0)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    with pytest.raises(SystemExit) as end:
+        wsctl(["export", "audit", *ALL, "--database", "db", "--out", "out", *args])
+    assert end.value.code == 0
+    shown = terminal.getvalue()
+    if args:
+        assert shown == ""
+    else:
+        assert "Exporting audit" in shown
+        assert "/3000" in shown
+        assert shown.endswith("3,000 rows in out\n")
+
+
+def test_without_a_terminal_nothing_is_said_however_long_it_takes(
+    run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_entries(stored, *range(3000))
+    monkeypatch.setattr("wsctl.exporting.progress._PATIENCE_S", 0)
+    assert run("export", "audit", *ALL, "--database", "db", "--out", "out").output == ""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Bar:
         """So many rows will come, or a few less."""
         self._total = total
 
-    def counted(self, rows: Iterable[T]) -> Iterator[T]:
-        """Pass rows on, and show how many it were; the terminal is left as it was."""
+    def counted(self, rows: Iterable[T]) -> Generator[T, None, None]:
+        """Pass rows on, and show how many it were; closed, it leaves the terminal as it was."""
         if not self._is_shown:
             yield from rows
             return

@@ -68,12 +68,16 @@ class Export:
             return self._write((row for _, row in rows), commit, file.part_name)
 
     def _write(self, rows: Iterable[Row], commit: Commit, part_name: str | None = None) -> int:
-        rows = self.bar.counted(rows)
-        if self.out is None:
-            return self._print(rows, commit)
+        with contextlib.closing(self.bar.counted(rows)) as counted:
+            if self.out is None:
+                return self._print(counted, commit)
+            return self._replace(self.out, counted, commit, part_name)
+
+    def _replace(
+        self, out: Path, rows: Iterable[Row], commit: Commit, part_name: str | None
+    ) -> int:
         try:
-            compress = self.out.suffix == ".gz"
-            target = Replacement(self.out, part_name=part_name, compress=compress)
+            target = Replacement(out, part_name=part_name, compress=out.suffix == ".gz")
             try:
                 folder = None if target.temporary is None else target.path.parent
                 count = WRITERS[self.format](rows, SHAPES[self.kind], target.file, folder)
@@ -83,7 +87,7 @@ class Export:
                 raise
             commit(target)
         except OSError as error:
-            raise Failed(f"cannot write {self.out}: {error.strerror or error}") from None
+            raise Failed(f"cannot write {out}: {error.strerror or error}") from None
         return count
 
     def _print(self, rows: Iterable[Row], commit: Commit) -> int:
