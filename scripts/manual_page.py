@@ -27,6 +27,7 @@ EXITS = {
     ExitStatus.USAGE: "usage: a flag, a time, JSON in an argument, a token file or secret",
     ExitStatus.UNREACHABLE: "no server answered",
     ExitStatus.NOT_PERMITTED: "not permitted: no token, a bad one, a missing permission",
+    ExitStatus.BUSY: "another export with this state file is still running",
     ExitStatus.INTERRUPTED: "interrupted with Ctrl-C",
 }
 VARIABLES = {

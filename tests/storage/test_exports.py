@@ -225,7 +225,7 @@ async def test_a_file_from_before_exports_is_numbered_as_it_is(
     path.parent.mkdir()
     columns, marks = ", ".join(FIELDS), ", ".join("7" * len(FIELDS))
     with closing(sqlite_utils.Database(path)) as db:
-        MIGRATIONS.apply(db, stop_before="m0021_exports")
+        MIGRATIONS.apply(db, stop_before="m0023_exports")
         for hour in (7200, 3600):
             db.execute(
                 f"INSERT INTO snapshot_hours (hour, node, samples, {columns}, extra)"
@@ -265,7 +265,7 @@ async def test_numbers_begin_above_the_means_where_there_is_nothing_else(
     path.parent.mkdir()
     columns, marks = ", ".join(FIELDS), ", ".join("7" * len(FIELDS))
     with closing(sqlite_utils.Database(path)) as db:
-        MIGRATIONS.apply(db, stop_before="m0021_exports")
+        MIGRATIONS.apply(db, stop_before="m0023_exports")
         db.execute(
             f"INSERT INTO snapshot_hours (hour, node, samples, {columns}, extra)"
             f" VALUES (3600, 'n1', 2, {marks}, '{{}}')"

@@ -24,7 +24,7 @@ RELEASED = {
     "m0009_notifications",
     "m0020_webhook_outbox",
     "m0022_deliveries_ended",
-    "m0021_exports",
+    "m0023_exports",
 }
 
 

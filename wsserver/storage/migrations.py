@@ -391,6 +391,6 @@ def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
 
 
 @MIGRATIONS()
-def m0021_exports(db: sqlite_utils.Database) -> None:
+def m0023_exports(db: sqlite_utils.Database) -> None:
     """Numbers in the order of committing for what is exported."""
     number_what_is_exported(db)
