@@ -87,7 +87,8 @@ def wsctl(
     Without --url, WSCTL_URL or a context, a development server's own files in ./var are used,
     else http://127.0.0.1:8765.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 server unreachable, 4 not permitted, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 server unreachable, 4 not permitted, 75 another export
+    at work, 130 interrupted.
     """
     environment = ctx.ensure_object(Environment)
     environment.url, environment.token = url, token

@@ -95,7 +95,7 @@ def test_a_group_says_each_of_its_commands_in_one_line(run: Run, path: tuple[str
     text = run(*path, "--help").stdout
     overview = text.partition("Commands:")[2].partition("Examples:")[0]
     assert group.help
-    assert path or "..." not in overview
+    assert "..." not in overview
     assert len(overview.strip().splitlines()) == len(group.list_commands(click.Context(group)))
     assert max(map(cell_len, text.splitlines())) <= 80
     assert "wsctl" in text.partition("Examples:")[2]

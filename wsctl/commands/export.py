@@ -102,7 +102,9 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 def stats(
     environment: Environment, /, step: float | None, format_: str | None, **options: Any
 ) -> None:
-    """Export the stored statistics, one row for each snapshot (hourly means for old ones).
+    """Export the statistics, one row for each snapshot.
+
+    Of what is old there are hourly means.
 
     Columns: timestamp, node, the ten fields, then everything else that was stored. In CSV, cells
     that a spreadsheet would take for a formula get a leading apostrophe.
@@ -123,7 +125,9 @@ def stats(
 @_options
 @pass_environment
 def audit(environment: Environment, /, format_: str | None, **options: Any) -> None:
-    """Export the audit trail, one row for each entry, oldest first.
+    """Export the audit trail, one row for each entry.
+
+    The oldest comes first.
 
     Columns: id, at, actor, role, action, target, outcome, detail (JSON), request_id, remote_ip.
     """
@@ -140,7 +144,9 @@ def audit(environment: Environment, /, format_: str | None, **options: Any) -> N
 @_options
 @pass_environment
 def notifications(environment: Environment, /, format_: str | None, **options: Any) -> None:
-    """Export notifications, one row for each delivery to a user by a channel.
+    """Export notifications, one row for each delivery.
+
+    A delivery is to one user by one channel.
 
     Attempts and the parameters of templates are JSON in one cell. The times are those at which
     notifications were accepted. With --since-last only deliveries that have come to their end.
