@@ -168,7 +168,7 @@ def test_a_value_is_too_deep_if_counting_says_so(value: Any, limit: int) -> None
 
 
 @given(
-    st.lists(st.sampled_from(['[', ']', '{', '}', '"', '""', '\\', '\\"', "a"])).map("".join),
+    st.lists(st.sampled_from(["[", "]", "{", "}", '"', '""', "\\", '\\"', "a"])).map("".join),
     st.integers(1, 6),
 )
 def test_what_is_too_deep_is_refused_however_broken_it_is(text: str, limit: int) -> None:

@@ -115,7 +115,9 @@ async def test_a_monitor_has_the_commands_of_a_chat_too(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_who_is_confined_publishes_into_no_empty_session_of_others(make_live: MakeLive) -> None:
+async def test_who_is_confined_publishes_into_no_empty_session_of_others(
+    make_live: MakeLive,
+) -> None:
     live = await make_live(roles={"manager": ["monitor", "messages:publish"]})
     args = {"type": "note", "target": {"type": "session", "id": "s1"}, "keep": True}
     mine = await live.monitor("m1", role="manager", organization_id="o1")
