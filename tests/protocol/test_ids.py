@@ -33,6 +33,15 @@ def test_ids_of_different_processes_sort_by_time_and_differ() -> None:
     assert one("msg", 1_800_000_000.0) != other("msg", 1_800_000_000.0)
 
 
+def test_ids_go_on_when_their_last_digits_run_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    for start in (1022, 1023, (1 << 20) - 1, (1 << 49) - 1):
+        monkeypatch.setattr("secrets.randbits", lambda _, start=start: start)
+        make = IdFactory()
+        ids = [make("msg", 1_700_000_000.0) for _ in range(2100)]
+        assert ids == sorted(set(ids))
+        assert {id_[:14] for id_ in ids} == {ids[0][:14]}, "the time stays the same"
+
+
 def test_the_machines_clock_counts_when_none_is_given() -> None:
     make = IdFactory()
     assert make("msg", 1_000_000_000.0) < make("msg")

@@ -131,6 +131,53 @@ def test_an_endless_opening_is_too_deep_rather_than_a_crash() -> None:
         decode(b'{"a":' * 10_000)
 
 
+def nesting(raw: bytes) -> tuple[int, int]:
+    """How deep a text goes, looked at one character after the other; and how shallow."""
+    depth = deepest = lowest = 0
+    inside = escaped = False
+    for each in raw.decode():
+        if inside:
+            inside = escaped or each != '"'
+            escaped = each == "\\" and not escaped
+        elif each == '"':
+            inside = True
+        elif each in "[]{}":
+            depth += 1 if each in "[{" else -1
+            deepest, lowest = max(deepest, depth), min(lowest, depth)
+    return deepest, lowest
+
+
+TRICKY = st.text('[]{}"\\a,:', max_size=8)
+
+
+@given(
+    st.recursive(
+        TRICKY | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TRICKY, inner, max_size=3),
+        max_leaves=12,
+    ),
+    st.integers(1, 6),
+)
+def test_a_value_is_too_deep_if_counting_says_so(value: Any, limit: int) -> None:
+    raw = json.dumps(value).encode()
+    if nesting(raw)[0] > limit:
+        with pytest.raises(TooDeep):
+            decode(raw, limit)
+    else:
+        assert decode(raw, limit) == value
+
+
+@given(
+    st.lists(st.sampled_from(["[", "]", "{", "}", '"', '""', "\\", '\\"', "a"])).map("".join),
+    st.integers(1, 6),
+)
+def test_what_is_too_deep_is_refused_however_broken_it_is(text: str, limit: int) -> None:
+    deepest, lowest = nesting(text.encode())
+    if deepest > limit and lowest == 0:  # closing what is not open is refused before all else
+        with pytest.raises(TooDeep):
+            decode(text.encode(), limit)
+
+
 def test_brackets_in_strings_and_side_by_side_are_no_depth() -> None:
     assert decode(json.dumps({"a": "[" * 100, "b": '\\"{' * 50}).encode())["a"] == "[" * 100
     assert decode(b"[" + b"[]," * 100 + b"[]]") == [[]] * 101

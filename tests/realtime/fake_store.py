@@ -166,12 +166,13 @@ class FakeBroker:
     def __init__(self) -> None:
         self.published: list[Publication] = []
         self.failures: deque[Exception] = deque()
+        self.receipt = Receipt(1, 1, 0)
 
     async def publish(self, publication: Publication) -> Receipt:
         if self.failures:
             raise self.failures.popleft()
         self.published.append(publication)
-        return Receipt(1, 1, 0)
+        return self.receipt
 
     def of(self, stream: str) -> list[int]:
         return [each.offset for each in self.published if each.stream == stream]

@@ -21,6 +21,13 @@ async def tell(live: Live, text: Any, user_id: str = "u1", **options: Any) -> Se
     return await live.router.send(message)
 
 
+async def tell_at_once(live: Live, *texts: Any, user_id: str = "u1") -> list[Sent]:
+    """The same, several in one transaction."""
+    return await live.router.keep(
+        [Message("note", {"data": text}, user(user_id), keep=True, sender="boss") for text in texts]
+    )
+
+
 async def received(client: Client, count: int) -> list[Any]:
     """The next pushes, which must be that many notes; returns what they say."""
     return [(await client.receive("note"))["data"] for _ in range(count)]

@@ -79,10 +79,11 @@ class Live:
         rate: MessageRate | None = None,
         queue_limit_bytes: int = 1024 * 1024,
         stream_limit: int = 1000,
+        roles: dict[str, list[str]] | None = None,
     ) -> None:
         self.clock = clock
         self.tasks = Tasks()
-        self.permissions = Permissions()
+        self.permissions = Permissions(roles)
         self.revocations = Revocations(clock)
         self.tickets = Tickets(clock, revocations=self.revocations)
         self.verifier = TokenVerifier(
@@ -101,7 +102,9 @@ class Live:
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
         self.store = StreamStore(self.database)
-        self.streams = Streams(self.store, self.broker.publish, clock, self.tasks)
+        self.streams = Streams(
+            self.store, self.broker.publish, clock, self.tasks, cork=self.poller.cork
+        )
         self.router = Router(
             self.hub, self.broker, self.poller, self.statistics, clock, self.streams, self.traces
         )

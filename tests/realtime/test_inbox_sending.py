@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import os
+
 import pytest
 
-from tests.realtime.inbox_talk import fill, received, tell, wait
+from tests.realtime.inbox_talk import fill, pending, received, tell, tell_at_once, wait
 from tests.realtime.live_server import Live, settle
 
 
@@ -44,3 +47,29 @@ async def test_what_left_late_for_a_plain_client_is_delivered_then(live: Live) -
     await wait(live, 1)
     await live.deliveries.receipts.settle()
     assert (await live.receipt_store.inbox("u1", live.clock.wall())).pending == 0
+
+
+@pytest.mark.gen_test
+async def test_who_goes_away_with_what_came_at_once_is_not_given_it_again(live: Live) -> None:
+    plain = await live.connect("u1", protocol="plain")
+    await tell_at_once(live, "a", "b", "c")
+    assert await received(plain, 3) == ["a", "b", "c"]
+    plain.socket.close()
+    await settle()
+    await live.deliveries.receipts.settle()
+    assert (await live.connect("u1")).established["inbox"]["pending"] == 0
+
+
+@pytest.mark.gen_test
+async def test_what_was_held_back_and_does_not_leave_stays_pending(live: Live) -> None:
+    plain = await live.connect("u1", protocol="plain")
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(plain.info.websocket._fd, bytes(50_000))
+    await tell_at_once(live, "a", "b")
+    await wait(live, 1)
+    plain.socket.close()
+    await settle()
+    await wait(live, 1)
+    await live.deliveries.receipts.settle()
+    assert await pending(live) == 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import PONG, Live
+from tests.realtime.live_server import PONG, Live, MakeLive
 from wsserver.storage.means import FIELDS
 
 READS_ONLY = frozenset({"monitor"})
@@ -112,3 +112,18 @@ async def test_a_monitor_has_the_commands_of_a_chat_too(live: Live) -> None:
     monitor = await live.monitor("boss")
     assert (await monitor.call("join_session", session_id="s1"))["type"] == "session_joined"
     assert (await monitor.call("presence", session_id="s1"))["users"][0]["user_id"] == "boss"
+
+
+@pytest.mark.gen_test
+async def test_who_is_confined_publishes_into_no_empty_session_of_others(
+    make_live: MakeLive,
+) -> None:
+    live = await make_live(roles={"manager": ["monitor", "messages:publish"]})
+    args = {"type": "note", "target": {"type": "session", "id": "s1"}, "keep": True}
+    mine = await live.monitor("m1", role="manager", organization_id="o1")
+    other = await live.monitor("m2", role="manager", organization_id="o2")
+    assert (await mine.call("publish", args=args))["result"]["offset"] == 1
+    assert await other.error("publish", args=args) == "forbidden"
+    assert (await mine.call("publish", args=args))["result"]["offset"] == 2
+    entry = (await live.audited())[1]
+    assert (entry.actor, entry.action, entry.outcome) == ("m2", "publish", "forbidden")

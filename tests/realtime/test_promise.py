@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 
 import pytest
@@ -63,6 +64,26 @@ def test_everybody_is_called_at_once_in_the_order_of_asking() -> None:
     assert heard == [("a", 7), ("b", 7), ("c", 7)]
     promise.when_done(lambda done: heard.append(("late", done.result())))
     assert heard[-1] == ("late", 7)
+
+
+def test_the_story_of_an_exception_does_not_grow_with_those_who_are_told() -> None:
+    def story(error: Exception) -> int:
+        return len(list(traceback.walk_tb(error.__traceback__)))
+
+    promise: Promise[int] = Promise()
+    lengths = []
+    try:
+        fail(None)
+    except ZeroDivisionError as error:
+        promise.reject(error)
+    for each in [promise, promise.then(str), promise, promise.then(str)]:
+        with pytest.raises(ZeroDivisionError) as caught:
+            each.result()
+        lengths.append(story(caught.value))
+    assert lengths == [lengths[0]] * 4
+    with pytest.raises(ZeroDivisionError) as caught:
+        promise.result()
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "fail"
 
 
 def test_one_who_fails_is_logged_and_keeps_nothing_from_the_next(

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.inbox_talk import fill, notes, received, tell, wait
+from tests.realtime.inbox_talk import fill, notes, received, tell, tell_at_once, wait
 from tests.realtime.live_server import Live
 from wsserver.errors import StorageUnavailable
+from wsserver.realtime.inbox_ledger import TICK_S
 
 
 @pytest.mark.gen_test
@@ -94,6 +95,24 @@ async def test_nothing_comes_again_while_the_client_has_not_taken_the_first(live
     assert await client.rest() == []
     await wait(live, 10)
     assert (await client.receive("note"))["redelivered"] is True
+
+
+@pytest.mark.gen_test
+async def test_what_is_held_back_for_a_moment_puts_nothing_off(live: Live) -> None:
+    client = await live.connect("u1")
+    await tell_at_once(live, "a", "b")
+    await received(client, 2)
+    live.clock.advance(10 - TICK_S)
+    find = live.store.find
+
+    async def while_others_are_told(ids: Sequence[str], now: float) -> Any:
+        found = await find(ids, now)
+        live.poller.cork()
+        return found
+
+    live.store.find = while_others_are_told  # type: ignore[method-assign]
+    await wait(live, TICK_S)
+    assert notes(await client.rest()) == ["a", "b"]
 
 
 @pytest.mark.gen_test

@@ -23,6 +23,7 @@ from tests.realtime.fake_store import (
     offsets,
 )
 from tests.realtime.live_server import settle
+from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
@@ -157,6 +158,20 @@ async def test_what_cannot_be_published_is_kept_all_the_same(
     ] * 2
     assert node.broker.of(S1) == [3]
     await node.recovers(0, range(1, 4))
+
+
+@pytest.mark.gen_test
+async def test_whoever_is_told_of_the_unreached_holds_nobody_up(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    node.streams.on_unreached = fail
+    node.broker.receipt = Receipt()
+    await node.keep(2)
+    assert caplog.text.count("ZeroDivisionError: a fault") == 2
+    assert (await node.streams.open(S1)).head == 2
 
 
 @pytest.mark.gen_test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -25,9 +26,14 @@ Room = tuple[Poller, list[Transport], list[Peer]]
 class Echo(Recorder):
     """Answers each message with itself."""
 
+    answer: Callable[[bytes], None] | None = None
+
     def on_text(self, transport: Transport, payload: bytes) -> None:
         super().on_text(transport, payload)
-        transport.send(build_frame(payload))
+        if self.answer is not None:
+            self.answer(payload)
+        else:
+            transport.send(build_frame(payload))
 
 
 @pytest.fixture
@@ -165,3 +171,107 @@ async def test_what_the_socket_does_not_take_waits_as_ever(room: Callable[..., R
         await asyncio.sleep(0)
     assert transport.queued_bytes > 0
     assert await peer.exactly(10 * len(frame + A)) == 10 * (frame + A)
+
+
+class Crowd:
+    """Connections that are sent things in every way there is; what each is to get is noted."""
+
+    def __init__(self, room: Room, seed: int) -> None:
+        self.poller, self.transports, self.peers = room
+        self.chance = random.Random(seed)
+        self.expected: list[list[bytes]] = [[] for _ in self.transports]
+        self.received = [bytearray() for _ in self.transports]
+        self.cut: set[int] = set()
+        for index, transport in enumerate(self.transports):
+            owner = transport._owner
+            assert isinstance(owner, Echo)
+            owner.answer = lambda text, index=index: self.send(index, text)  # type: ignore[misc]
+
+    def send(self, index: int, text: bytes) -> None:
+        if self.transports[index].send(build_frame(text)):
+            self.expected[index].append(text)
+
+    def send_to_some(self, text: bytes) -> None:
+        some = sorted(self.chance.sample(range(len(self.transports)), 14))
+        was_open = [index for index in some if self.transports[index].is_open]
+        chosen = [self.transports[index] for index in some]
+        frame = build_frame(text)
+        if self.chance.random() < 0.5:
+            self.poller.send_many(chosen, frame)
+        else:
+            self.poller.send_forms([(chosen[:5], frame), (chosen[5:], frame)])
+        for index in was_open:  # who has exceeded the limit with it gets a part of all, in order
+            self.expected[index].append(text)
+
+    async def step(self, number: int, clock: FakeClock) -> None:
+        text = b"%d " % number + b"x" * self.chance.choice((1, 50, 300, 12_000))
+        index = self.chance.randrange(len(self.transports))
+        match self.chance.randrange(12):
+            case 0 | 1 | 2:
+                self.poller.cork()
+            case 3 | 4:
+                clock.advance(self.chance.choice((0.0, 0.002, 0.02)))
+                await asyncio.sleep(0)
+            case 5 | 6 | 7:
+                self.send_to_some(text)
+            case 8:  # commands, answered as they are read
+                frames = [client_frame(text[:40] + b" %d" % each) for each in range(5)]
+                with contextlib.suppress(OSError):
+                    self.peers[index].sock.send(b"".join(frames))
+            case 9 if number % 5 == 0:
+                if self.chance.random() < 0.5:
+                    self.transports[index].close(1000)
+                else:
+                    self.cut.add(index)
+                    cut(self.transports[index])
+            case 10:  # somebody reads
+                for each in self.chance.sample(range(len(self.peers)), 8):
+                    self.read(each)
+            case _:
+                self.send(index, text)
+
+    async def read_to_the_end(self, clock: FakeClock) -> None:
+        for _ in range(300):
+            clock.advance(0.02)
+            await asyncio.sleep(0)
+            for each in range(len(self.peers)):
+                self.read(each)
+
+    def read(self, index: int) -> None:
+        with contextlib.suppress(ConnectionResetError):  # cut while something of it was unread
+            self.received[index] += read_all(self.peers[index].sock)
+
+
+def texts_of(data: bytes) -> list[bytes]:
+    """The texts of whole frames, before a close frame."""
+    texts = []
+    while len(data) >= 2 and data[0] != 0x88:
+        size, begin = data[1], 2
+        if size == 126:
+            size, begin = int.from_bytes(data[2:4], "big"), 4
+        if len(data) < begin + size:
+            break
+        texts.append(bytes(data[begin : begin + size]))
+        data = data[begin + size :]
+    return texts
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("coalesce_s", [0.005, 0])
+async def test_everybody_gets_everything_once_and_in_order_whatever_happens(
+    room: Callable[..., Room], clock: FakeClock, seed: int, coalesce_s: float
+) -> None:
+    crowd = Crowd(room(20, coalesce_s=coalesce_s, queue_limit_bytes=150_000), seed)
+    for number in range(600):
+        await crowd.step(number, clock)
+    await crowd.read_to_the_end(clock)
+    slow = 0
+    for index, expected in enumerate(crowd.expected):
+        got = texts_of(bytes(crowd.received[index]))
+        assert got == expected[: len(got)]
+        ended = crowd.transports[index]._owner is None
+        if index not in crowd.cut and (crowd.transports[index].is_open or not ended):
+            assert len(got) == len(expected)
+        slow += len(got) < len(expected)
+    assert slow < 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from wsserver.clock import Clock
@@ -15,6 +16,8 @@ from wsserver.storage.streams import Kept
 
 Give = Callable[[ConnectionInfo, bytes], bool]
 """Writes an encoded push to a connection: the router's ``give``."""
+
+_Sent = list[tuple[ConnectionInfo, Item]]
 
 
 class InboxSending:
@@ -32,8 +35,11 @@ class InboxSending:
         self._receipts = receipts
         self._statuses = statuses
         self._clock = clock
-        self._unwritten: list[tuple[ConnectionInfo, Item]] = []
+        self._unwritten: _Sent = []
         """What was sent to plain clients and has not left for them."""
+        self._held: _Sent = []
+        """Of that, what no system was asked to take yet: it goes out before the loop's next turn
+        ends, together with what follows it."""
 
     def note(self, feed: Feed, connection: ConnectionInfo, item: Item) -> None:
         """A message was sent, live or not; the sender is told of the first time."""
@@ -42,7 +48,7 @@ class InboxSending:
             update = StatusUpdate(item.message_id, item.session_id, "sent", feed.user_id)
             self._statuses.tell(update, item.sender if item.sender != feed.user_id else None)
         if not feed.acknowledges and not self._has_left(connection, item):
-            self._unwritten.append((connection, item))
+            self._look_again(connection, item)
 
     def note_kept(self, feed: Feed, connection: ConnectionInfo, kept: Kept) -> None:
         """A message was sent that comes from storage: the listeners do not know of that yet."""
@@ -55,11 +61,30 @@ class InboxSending:
     def check_written(self) -> None:
         """See what has left for plain clients meanwhile."""
         if self._unwritten:
-            self._unwritten = [
-                (connection, item)
-                for connection, item in self._unwritten
-                if connection.websocket.is_open and not self._has_left(connection, item)
-            ]
+            self._unwritten = self._still_here(self._unwritten)
+
+    def _look_again(self, connection: ConnectionInfo, item: Item) -> None:
+        """In the next turn, if it is only held back for what follows it; else from time to time.
+
+        A client that has got it and goes away at once is not to be given it again.
+        """
+        if connection.websocket.waiting_since is not None:
+            self._unwritten.append((connection, item))
+            return
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._check_held)
+        self._held.append((connection, item))
+
+    def _check_held(self) -> None:
+        held, self._held = self._held, []
+        self._unwritten += self._still_here(held)
+
+    def _still_here(self, sent: _Sent) -> _Sent:
+        return [
+            (connection, item)
+            for connection, item in sent
+            if connection.websocket.is_open and not self._has_left(connection, item)
+        ]
 
     def _has_left(self, connection: ConnectionInfo, item: Item) -> bool:
         """Has the operating system taken all that was sent, this included?"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 log = logging.getLogger(__name__)
@@ -22,13 +23,14 @@ class Promise(Generic[T]):
     cancelled takes nothing away from the others.
     """
 
-    __slots__ = ("_callbacks", "_error", "_is_settled", "_result")
+    __slots__ = ("_callbacks", "_error", "_is_settled", "_result", "_traceback")
 
     _result: T
 
     def __init__(self) -> None:
         self._is_settled = False
         self._error: Exception | None = None
+        self._traceback: TracebackType | None = None
         self._callbacks: list[Callable[[Promise[T]], object]] = []
 
     def done(self) -> bool:
@@ -43,12 +45,14 @@ class Promise(Generic[T]):
     def reject(self, error: Exception) -> None:
         """There will be none."""
         self._error = error
+        self._traceback = error.__traceback__
         self._settle()
 
     def result(self) -> T:
         """The result of one that is done; raises the exception."""
         if self._error is not None:
-            raise self._error
+            # Thousands may be told of the same one: each raising would make its story longer.
+            raise self._error.with_traceback(self._traceback)
         return self._result
 
     def when_done(self, callback: Callable[[Promise[T]], object]) -> None:

@@ -74,7 +74,8 @@ class Redelivery:
         now = self._clock.monotonic()
         text = positioned(message.payload, message.stream, message.epoch, message.offset)
         # Who has not even been able to take the first one would only get further behind.
-        if connection.websocket.queued_bytes or not self._give(connection, redelivered(text)):
+        is_stuck = connection.websocket.waiting_since is not None
+        if is_stuck or not self._give(connection, redelivered(text)):
             self._ledger.postpone(due, now)
             return
         self._ledger.again(due, now)

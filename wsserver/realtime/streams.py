@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from wsserver.brokers.base import Publication, Receipt
+from wsserver.brokers.base import NOBODY, Publication, Receipt
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.identity.claims import Claims
@@ -137,16 +137,16 @@ class Streams:
         self.kept += 1
         try:
             receipt = await self._publish(publication)
+            if not receipt.matched:
+                self.on_unreached(publication)
         except WsServerError as error:
             # It is stored: whoever misses it gets it on resuming.
             log.warning("stored but not published id=%s: %s", place.message_id, error)
-        except Exception:
+        except Exception:  # nothing may keep the messages behind it from being announced
             log.exception("stored but not published id=%s", place.message_id)
         else:
-            if not receipt.matched:
-                self.on_unreached(publication)
             return receipt
-        return Receipt()
+        return NOBODY
 
     # Knowing
 
