@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.realtime.fake_connections import fake_connection
 from tests.realtime.live_server import PONG, Live, settle
-from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
+from wsserver.realtime.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
 
 
@@ -177,6 +177,20 @@ def test_the_look_is_fine_enough_for_both_and_never_a_busy_loop(
     tick_s = HeartbeatSettings(*settings).tick_s
     assert 0.005 <= tick_s <= 0.25
     assert tick_s <= max(0.005, min(settings) / 20)
+
+
+def test_the_timers_of_many_who_have_gone_go_before_their_time() -> None:
+    bench = Bench(30, 60, count=TIDY_FROM + 500)
+    for connection in bench.connections[500:]:
+        bench.hub.remove(connection)
+    heartbeat = bench.heartbeat
+    bench.run(5)
+    assert len(heartbeat._pings) + len(heartbeat._deadlines) > 2 * 500, "too few to be looked for"
+    for connection in bench.connections[250:500]:
+        bench.hub.remove(connection)
+    bench.run(10)
+    assert (len(heartbeat._pings), len(heartbeat._deadlines)) == (250, 250)
+    assert sum(bench.run(30)) == 250, "the others are pinged as ever"
 
 
 def test_a_connection_that_has_gone_is_neither_pinged_nor_closed() -> None:

@@ -64,7 +64,7 @@ class TokenVerifier:
         audience: str | None = None,
         revocations: Revocations | None = None,
         leeway_s: float = 0,
-        cache_size: int = 2_000,
+        cache_size: int = 1_000,
     ) -> None:
         self._keys = keys
         self._algorithms = algorithms_for(keys, algorithms)

@@ -18,6 +18,11 @@ from wsserver.wire.frames import PING, build_frame
 
 log = logging.getLogger(__name__)
 
+TIDY_FROM = 1000
+"""Connections that have gone before their timers are looked for; less is not worth the look."""
+TIDY_SLOTS = 16
+"""Looked at in one tick: a few thousand timers, well below a millisecond."""
+
 _GOLDEN = 0.618033988749895
 
 
@@ -55,6 +60,10 @@ class Heartbeat:
         self._pings: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._deadlines: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._added = 0
+        self._gone_then = 0
+        """How many had gone when a round of tidying last began."""
+        self._tidying: list[TimerWheel[str]] = []
+        """The wheels that this round has yet to finish."""
         self._round = 0
         self.resumed_at = 0.0
         self._advanced_at = clock.monotonic()
@@ -84,6 +93,19 @@ class Heartbeat:
         self._advanced_at = now
         self._close_silent(now)
         self._ping_due(now)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget the timers of those who have gone, once they are many; some slots at a time."""
+        connections = self._hub.connections
+        if not self._tidying:
+            gone = self._added - len(connections)
+            if gone - self._gone_then < TIDY_FROM + len(connections) // 2:
+                return
+            self._gone_then = gone
+            self._tidying = [self._pings, self._deadlines]
+        if self._tidying[-1].tidy(connections.__contains__, TIDY_SLOTS):
+            self._tidying.pop()
 
     def _close_silent(self, now: float) -> None:
         timeout_s = self.settings.timeout_s
