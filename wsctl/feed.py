@@ -11,7 +11,12 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+)
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -195,7 +200,8 @@ class MonitorFeed:
         return text
 
     def _lost(self, error: Exception) -> str:
-        text = f"cannot reach {self._target.url}: {reason_of(error)}"
+        why = "no HTTP answer" if isinstance(error, InvalidMessage) else reason_of(error)
+        text = f"cannot reach {self._target.url}: {why}"
         if not self._has_connected:
             raise Unreachable(text) from None
         return text
