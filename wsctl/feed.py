@@ -112,6 +112,11 @@ class MonitorFeed:
                 max_size=_LARGEST_MESSAGE_BYTES,
                 logger=self._logger,
             )
+        except (ConnectionClosed, AssertionError):
+            # What speaks before it is asked, as SSH does, may end the handshake before that has
+            # begun, or in the middle of it: then websockets raises one of these, by chance.
+            sock.close()
+            raise InvalidMessage("did not receive a valid HTTP response") from None
         except BaseException:
             sock.close()
             raise

@@ -68,7 +68,7 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def _last_time(now: float, hour: int, minute: int, second: int) -> float:
-    """Of the time zone's changes: an hour that comes twice counts twice, one left out not at all."""
+    # Where clocks are changed, an hour that comes twice counts twice, one left out not at all.
     today = datetime.fromtimestamp(now).date()
     moments = []
     for days in range(3):

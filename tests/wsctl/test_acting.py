@@ -147,7 +147,9 @@ def test_the_audit_trail_is_read_from_top_to_bottom(ctl: Run, server: FakeServer
     assert ctl("audit", "--follow", "--until", "1h").exit_code == 2
 
 
-def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> None:
+def test_following_it_misses_nothing_and_repeats_nothing(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     import click
 
     from wsctl.commands.audit import _following
@@ -173,6 +175,9 @@ def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> 
         with pytest.raises(Failed, match="no more"):
             next(following)
         environment.client.close()
+    away, back = capsys.readouterr().err.splitlines()
+    assert "restarting" in away
+    assert "answers again" in back
     assert [asked.query["since"][17:19] for asked in server.asked] == ["00", "01", "01", "02"]
 
 
@@ -244,6 +249,8 @@ def test_a_dry_run_of_disconnect_shows_whom_it_hits(ctl: Run, server: FakeServer
     assert "3 connections; nothing was closed" in result.stderr
     found = ctl("disconnect", "u1", "--connection", "conn_0002", "--dry-run", "-o", "json")
     assert [row["connection_id"] for row in json.loads(found.stdout)] == ["conn_0002"]
+    server.connections = []
+    assert "u1 is not connected" in ctl("disconnect", "u1", "--dry-run").stderr
 
 
 def test_a_connection_is_closed_without_naming_its_user(ctl: Run, server: FakeServer) -> None:

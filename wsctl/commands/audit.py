@@ -119,7 +119,9 @@ def _following(
             is_away = True
             continue
         if is_away:
-            environment.output.note("wsctl: the server answers again; nothing was missed")
+            environment.output.note(
+                "wsctl: the server answers again; what was done meanwhile follows"
+            )
         is_away = False
         for entry in new:
             last_id, since = entry["id"], entry["at"]
