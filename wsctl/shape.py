@@ -157,8 +157,6 @@ class RootGroup(LazyGroup):
             _show(error)
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
-            if sys.stderr is not None and sys.stderr.isatty():
-                click.echo(err=True)  # the prompt comes below the ^C that the terminal shows
             sys.exit(ExitStatus.INTERRUPTED)
         sys.exit(code if isinstance(code, int) else ExitStatus.DONE)
 

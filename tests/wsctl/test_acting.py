@@ -295,3 +295,20 @@ def test_a_template_that_was_nearly_meant_is_named(ctl: Run, server: FakeServer)
                                                       "template: unknown template"))  # fmt: skip
     result = ctl("notify", "u1", "--template", "device_stauts")
     assert (result.exit_code, "Did you mean device_status" in result.stderr) == (2, True)
+
+
+def test_ctrl_c_at_a_question_ends_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import click
+
+    from wsctl import asking
+
+    def interrupted(*_: object, **__: object) -> bool:
+        raise click.Abort
+
+    monkeypatch.setattr(asking, "is_asked", lambda _: True)
+    monkeypatch.setattr(click, "confirm", interrupted)
+    with pytest.raises(click.Abort):
+        asking.confirm("Close it?", yes=False, otherwise="nothing was closed")
+    assert capsys.readouterr().err == "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from wsctl.client import Client
 from wsctl.exits import Unreachable
 from wsctl.target import Target
 
+PATIENCE_S = 5.0
+"""For who never calls; such a test has failed already."""
 UNKNOWN = "it may have been done all the same"
 Ask = Callable[[Client], object]
 
@@ -23,9 +26,12 @@ def hanging_up() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65536)
+            with contextlib.suppress(TimeoutError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65536)
+
+        server.settimeout(PATIENCE_S)
 
         thread = threading.Thread(target=serve)
         thread.start()
