@@ -29,7 +29,14 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
 
     Raises ``Failed`` with ``otherwise`` when the answer is no.
     """
-    if is_asked(yes) and not click.confirm(printable(question), err=True):
+    if not is_asked(yes):
+        return
+    try:
+        is_agreed = click.confirm(printable(question), err=True)
+    except click.Abort:
+        click.echo(err=True)  # what comes next stands below the question and its ^C
+        raise
+    if not is_agreed:
         raise Failed(otherwise)
 
 

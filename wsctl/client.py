@@ -24,7 +24,12 @@ PAGE = 1000
 
 def path_part(text: str) -> str:
     """An id as one segment of a path."""
-    return quote(text, safe="")
+    # What the shell gave that is no UTF-8 stays what it was, for the server to refuse.
+    return quote(text, safe="", errors="surrogateescape")
+
+
+def _encoded(query: Mapping[str, Any]) -> str:
+    return urlencode(query, errors="surrogateescape")
 
 
 class Client:
@@ -38,11 +43,12 @@ class Client:
         self._is_tls = parts.scheme == "https"
         self._prefix = parts.path
         self._connection: http.client.HTTPConnection | None = None
+        self._was_sent = False
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """GET under the API's root; ``query`` values of None are left out."""
         wanted = {key: value for key, value in (query or {}).items() if value is not None}
-        return self.request("GET", path + (f"?{urlencode(wanted)}" if wanted else ""), **kwargs)
+        return self.request("GET", path + (f"?{_encoded(wanted)}" if wanted else ""), **kwargs)
 
     def post(self, path: str, body: Mapping[str, Any], **kwargs: Any) -> Any:
         """POST a JSON object under the API's root."""
@@ -77,11 +83,14 @@ class Client:
         body: Mapping[str, Any] | None = None,
         patience_s: float = PATIENCE_S,
         anonymous: bool = False,
+        changes: bool | None = None,
         accept: tuple[int, ...] = (200, 201, 202),
     ) -> Any:
         """The answer's JSON.
 
         ``patience_s`` bounds connecting and answering together. ``anonymous`` sends no token.
+        ``changes``: does it change anything? Then a failure after sending says that it may have.
+        None: all but GET do.
         Raises ``Unreachable``, ``NotPermitted`` (401, 403), ``NotFound`` (404) or ``Failed`` (other
         than ``accept``).
         """
@@ -96,13 +105,14 @@ class Client:
         url = f"{self._prefix}{API}{path}"
         # The server may have closed an idle connection; only a read may be asked twice.
         reused = self._connection is not None and method == "GET"
+        changes = method != "GET" if changes is None else changes
         try:
             return self._exchange(method, url, data, headers, deadline, accept)
         except (ConnectionError, http.client.RemoteDisconnected) as error:
             if not reused:
-                raise self._unreachable(error) from None
+                raise self._unreachable(error, may_be_done=changes and self._was_sent) from None
         except (OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error) from None
+            raise self._unreachable(error, may_be_done=changes and self._was_sent) from None
         try:
             return self._exchange(method, url, data, headers, deadline, accept)
         except (OSError, http.client.HTTPException) as error:
@@ -119,11 +129,13 @@ class Client:
     ) -> Any:
         if method != "GET":
             self.close()
+        self._was_sent = False
         try:
             connection = self._connection or self._open(deadline)
             self._connection = connection
             sock = connection.sock
             sock.settimeout(_left(deadline))
+            self._was_sent = True
             connection.request(method, url, body=data, headers=dict(headers))
             sock.settimeout(_left(deadline))
             response = connection.getresponse()
@@ -167,8 +179,10 @@ class Client:
             return answer
         raise _refusal(response, answer, self._target.url)
 
-    def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"cannot reach {self._target.url}: {reason_of(error)}")
+    def _unreachable(self, error: Exception, *, may_be_done: bool = False) -> Unreachable:
+        text = f"cannot reach {self._target.url}: {reason_of(error)}"
+        # Sent and not answered: nobody knows, and who simply repeats it may do it twice.
+        return Unreachable(text + "; it may have been done all the same" * may_be_done)
 
     def close(self) -> None:
         """Let go of the connection."""

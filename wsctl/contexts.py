@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from wsctl.exits import BadUsage, Failed
 from wsctl.files import replace_file
@@ -33,6 +34,16 @@ def contexts_file() -> Path:
     return user_config_path("wsctl") / "contexts.json"
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
 class Contexts:
     """The kept servers and which of them is in use; every change is written at once, mode 0600."""
 
@@ -47,10 +58,10 @@ class Contexts:
             self._shut()
             kept = json.loads(self._path.read_bytes())
             self.servers = {
-                name: Server(str(entry["url"]), entry.get("token_file"))
+                name: Server(_text(entry["url"]), _text_or_none(entry.get("token_file")))
                 for name, entry in kept["contexts"].items()
             }
-            self.current = kept.get("current")
+            self.current = _text_or_none(kept.get("current"))
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:

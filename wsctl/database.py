@@ -37,7 +37,8 @@ def read_database(path: Path, what: str) -> Iterator[sqlite3.Connection]:
 
 def _open(path: Path, is_immutable: bool) -> sqlite3.Connection:
     if not path.is_file():
-        raise Failed(f"cannot read {path}: no such file")
+        what = "it is no file" if path.exists() else "no such file"
+        raise Failed(f"cannot read {path}: {what}")
     mode = "mode=ro&immutable=1" if is_immutable else "mode=ro"
     try:
         return sqlite3.connect(

@@ -11,7 +11,12 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidStatus,
+)
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -107,6 +112,11 @@ class MonitorFeed:
                 max_size=_LARGEST_MESSAGE_BYTES,
                 logger=self._logger,
             )
+        except (ConnectionClosed, AssertionError):
+            # What speaks before it is asked, as SSH does, may end the handshake before that has
+            # begun, or in the middle of it: then websockets raises one of these, by chance.
+            sock.close()
+            raise InvalidMessage("did not receive a valid HTTP response") from None
         except BaseException:
             sock.close()
             raise
@@ -195,7 +205,8 @@ class MonitorFeed:
         return text
 
     def _lost(self, error: Exception) -> str:
-        text = f"cannot reach {self._target.url}: {reason_of(error)}"
+        why = "no HTTP answer" if isinstance(error, InvalidMessage) else reason_of(error)
+        text = f"cannot reach {self._target.url}: {why}"
         if not self._has_connected:
             raise Unreachable(text) from None
         return text

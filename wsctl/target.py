@@ -73,8 +73,8 @@ class Target:
         if self.dev_secret_file is not None:
             return self._dev_token(self.dev_secret_file)
         raise NotPermitted(
-            "no token: give --token-file, set WSCTL_TOKEN, add a context,"
-            " or run it beside a development server's var folder"
+            f"no token for {self.url}: give --token-file, set WSCTL_TOKEN, add a context with one,"
+            " or run it beside that development server's var folder"
         )
 
     def _dev_token(self, secret_file: Path) -> str:

@@ -68,11 +68,17 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def _last_time(now: float, hour: int, minute: int, second: int) -> float:
-    here = datetime.fromtimestamp(now)
-    moment = here.replace(hour=hour, minute=minute, second=second, microsecond=0)
-    if moment > here:
-        moment -= timedelta(days=1)
-    return moment.timestamp()
+    # Where clocks are changed, an hour that comes twice counts twice, one left out not at all.
+    today = datetime.fromtimestamp(now).date()
+    moments = []
+    for days in range(3):
+        day = today - timedelta(days=days)
+        for fold in (0, 1):
+            moment = datetime(day.year, day.month, day.day, hour, minute, second, fold=fold)
+            seconds = moment.timestamp()
+            if seconds <= now and datetime.fromtimestamp(seconds) == moment:
+                moments.append(seconds)
+    return max(moments)
 
 
 def rfc3339(seconds: float) -> str:

@@ -147,7 +147,9 @@ def test_the_audit_trail_is_read_from_top_to_bottom(ctl: Run, server: FakeServer
     assert ctl("audit", "--follow", "--until", "1h").exit_code == 2
 
 
-def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> None:
+def test_following_it_misses_nothing_and_repeats_nothing(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     import click
 
     from wsctl.commands.audit import _following
@@ -173,6 +175,9 @@ def test_following_it_misses_nothing_and_repeats_nothing(server: FakeServer) -> 
         with pytest.raises(Failed, match="no more"):
             next(following)
         environment.client.close()
+    away, back = capsys.readouterr().err.splitlines()
+    assert "restarting" in away
+    assert "answers again" in back
     assert [asked.query["since"][17:19] for asked in server.asked] == ["00", "01", "01", "02"]
 
 
@@ -244,6 +249,8 @@ def test_a_dry_run_of_disconnect_shows_whom_it_hits(ctl: Run, server: FakeServer
     assert "3 connections; nothing was closed" in result.stderr
     found = ctl("disconnect", "u1", "--connection", "conn_0002", "--dry-run", "-o", "json")
     assert [row["connection_id"] for row in json.loads(found.stdout)] == ["conn_0002"]
+    server.connections = []
+    assert "u1 is not connected" in ctl("disconnect", "u1", "--dry-run").stderr
 
 
 def test_a_connection_is_closed_without_naming_its_user(ctl: Run, server: FakeServer) -> None:
@@ -288,3 +295,20 @@ def test_a_template_that_was_nearly_meant_is_named(ctl: Run, server: FakeServer)
                                                       "template: unknown template"))  # fmt: skip
     result = ctl("notify", "u1", "--template", "device_stauts")
     assert (result.exit_code, "Did you mean device_status" in result.stderr) == (2, True)
+
+
+def test_ctrl_c_at_a_question_ends_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import click
+
+    from wsctl import asking
+
+    def interrupted(*_: object, **__: object) -> bool:
+        raise click.Abort
+
+    monkeypatch.setattr(asking, "is_asked", lambda _: True)
+    monkeypatch.setattr(click, "confirm", interrupted)
+    with pytest.raises(click.Abort):
+        asking.confirm("Close it?", yes=False, otherwise="nothing was closed")
+    assert capsys.readouterr().err == "\n"

@@ -17,8 +17,10 @@ from wsctl.bench.plan import (
     messages_for,
     objections,
 )
+from wsctl.bench.report import show
 from wsctl.bench.tally import Tally, percentiles
 from wsctl.commands.bench import is_well
+from wsctl.output import Output
 
 PLAN = Plan(connections=10, messages=200, per_s=20, size=200)
 LIMITS = Limits(
@@ -190,3 +192,12 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
     assert percentiles([]) == {"p50": None, "p95": None, "p99": None, "max": None}
     values = percentiles([n / 1000 for n in range(1, 101)])
     assert values == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
+
+
+def test_one_message_without_an_answer_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    found = tally()
+    found.publishing(2, 2.0)
+    result = {**found.result(), "stopped": None, "plan": {"connections": 2}}
+    assert result["messages"]["unanswered"] == 1
+    show(Output(), result)
+    assert "not answered: 1 message\n" in capsys.readouterr().out

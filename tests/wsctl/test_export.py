@@ -131,6 +131,13 @@ def test_since_is_inclusive_until_exclusive_and_steps_keep_the_last(
     assert [json.loads(line)["sequence"] for line in stepped] == [1, 6, 9]
 
 
+@pytest.mark.parametrize(("name", "why"), [("", "it is no file"), ("gone", "no such file")])
+def test_what_is_no_file_is_told(run: Run, tmp_path: Path, name: str, why: str) -> None:
+    result = run("export", "stats", "--database", str(tmp_path / name))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.rstrip().endswith(f": {why}")
+
+
 def test_from_a_file_that_a_server_has_open(run: Run, database: Path) -> None:
     live = sqlite3.connect(database)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket as sockets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -255,3 +256,26 @@ def test_a_token_file_that_was_never_there_is_the_end(home: Any) -> None:
     )  # fmt: skip
     with pytest.raises(BadUsage, match="cannot read the token file"):
         next(feed.pushes())
+
+
+def test_what_is_no_http_at_all_is_told_in_words() -> None:
+    # It speaks first: how far the handshake has come by then is chance.
+    for _ in range(10):
+        _meet_something_else()
+
+
+def _meet_something_else() -> None:
+    with sockets.create_server(("127.0.0.1", 0)) as other:
+
+        def greet_as_ssh() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.recv(65536)
+
+        thread = threading.Thread(target=greet_as_ssh)
+        thread.start()
+        feed, _, _ = feed_of(f"http://127.0.0.1:{other.getsockname()[1]}")
+        with pytest.raises(Unreachable, match="no HTTP answer"):
+            next(feed.pushes())
+        thread.join()

@@ -240,3 +240,29 @@ def test_a_time_of_day_is_the_last_one_here(monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "moment"),
+    [
+        # 01:40 for the second time, the clocks went back at 02:00: 01:50 was 50 minutes ago.
+        ("2026-11-01T06:40:00+00:00", "01:50", "2026-11-01T05:50:00.000Z"),
+        ("2026-11-01T06:40:00+00:00", "01:30", "2026-11-01T06:30:00.000Z"),
+        ("2026-11-01T12:00:00+00:00", "01:30", "2026-11-01T06:30:00.000Z"),
+        # 02:30 was left out in the morning of the 8th: the last one was on the 7th.
+        ("2026-03-08T07:10:00+00:00", "02:30", "2026-03-07T07:30:00.000Z"),
+    ],
+)
+def test_a_time_of_day_where_clocks_are_changed(
+    monkeypatch: pytest.MonkeyPatch, now: str, text: str, moment: str
+) -> None:
+    import time
+    from datetime import datetime
+
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert rfc3339(parse_moment(text, datetime.fromisoformat(now).timestamp())) == moment
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import ServerConnection
 
+from tests.wsctl.screens import Terminal
 from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, connection
 
 WSCTL = [sys.executable, "-m", "wsctl"]
@@ -223,3 +224,19 @@ def test_ctrl_c_ends_a_monitor_with_130(monitor_server: Callable[..., str]) -> N
     )  # fmt: skip
     assert (code, b"Traceback" in shown) == (130, False)
     assert b"\x1b[32m" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "seen"),
+    [(("ping", "u1"), "n=1"), (("stats", "--watch"), "uptime")],
+    ids=["ping", "watch"],
+)
+def test_after_ctrl_c_the_prompt_stands_on_a_line_of_its_own(
+    server: FakeServer, args: tuple[str, ...], seen: str
+) -> None:
+    with Terminal("--url", server.url, "--token", ADMIN, *args) as terminal:
+        terminal.until(seen)
+        terminal.type("\x03")
+        assert terminal.end() == 130
+        assert terminal.screen.cursor.x == 0
+        assert not any("^C-" in line for line in terminal.screen.display)

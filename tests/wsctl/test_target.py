@@ -208,3 +208,30 @@ def test_a_change_is_made_to_what_the_file_holds_by_then(home: Path) -> None:
     one.remove("a")
     with pytest.raises(BadUsage):
         other.use("a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"contexts": {"a": {"url": 5}}, "current": "a"}',
+        '{"contexts": {"a": {"url": "http://h", "token_file": 7}}, "current": "a"}',
+        '{"contexts": {}, "current": ["a"]}',
+    ],
+)
+def test_a_contexts_file_that_somebody_has_edited_wrongly_is_named(
+    run: Run, home: Path, text: str
+) -> None:
+    contexts_file().parent.mkdir(parents=True)
+    contexts_file().write_text(text)
+    result = run("stats")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert f"{contexts_file()} is damaged" in result.stderr
+
+
+def test_where_no_token_is_found_the_server_is_named_for_which(run: Run, home: Path) -> None:
+    run("context", "add", "prod", "--url", "http://127.0.0.1:9")
+    result = run("stats")
+    assert result.exit_code == 4
+    assert "no token for http://127.0.0.1:9" in result.stderr

@@ -100,6 +100,37 @@ def test_what_is_wrong_is_said_in_words(state: State) -> None:
     assert "no connection for 10 s: the server closed with 1012" in text
 
 
+def test_when_it_is_tried_again_is_within_80_columns(state: State) -> None:
+    why = f"cannot reach {state.url}: Connection refused; next attempt in 12.9 s"
+    state.take_link(False, why, 30.0, "t")
+    lines = lines_of(state, View(), 80, 24)
+    assert " ! no connection for 10 s: Connection refused; next attempt in 12.9 s" in lines
+
+
+def test_errors_are_told_however_large_the_other_figures(state: State) -> None:
+    found = state_with(
+        update(
+            1, total_connections=50_000, active_connections=50_000, active_users=50_000,
+            active_sessions=10_000, total_session_connections=50_000, errors=123_456,
+        )
+    )  # fmt: skip
+    found.take_link(True, "watching", 0.0, "t")
+    assert "errors 123,456" in lines_of(found, View(), 80, 24)[1]
+
+
+def test_a_filter_tells_how_much_it_has_searched(state: State) -> None:
+    found = state_with(update(1, active_users=5001, active_sessions=1))
+    found.take_link(True, "watching", 0.0, "t")
+    found.take_lists([{"session_id": "s1"}], [{"user_id": f"u{n}"} for n in range(200)])
+    view = View(filter="u199", pane="users")
+    text = "\n".join(lines_of(found, view, 80, 24))
+    assert "users · 1 match; searched 200 of 5,001" in text
+    view.filter = "u4999"
+    lines = lines_of(found, view, 80, 24)
+    assert any("none among these 200" in line for line in lines)
+    assert any(line.startswith(" none ") for line in lines)  # of the sessions all are known
+
+
 def test_pause_sort_filter_and_zoom_are_told(state: State) -> None:
     paused = "\n".join(lines_of(state, View(frozen=state), 80, 24))
     assert "PAUSED" in paused

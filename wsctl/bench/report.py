@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from wsctl.asking import plural
 from wsctl.bench.load import Step
 from wsctl.output import Column, Output
 
@@ -53,8 +54,8 @@ def show(output: Output, result: dict[str, Any]) -> None:
         f" {deliveries['lost']:,} lost, {deliveries['duplicated']:,} duplicated;"
         f" {result['connections']['opened']:,} of {plan['connections']:,} connections"
     )
-    if result["messages"]["unanswered"]:
-        output.line(f"{result['messages']['unanswered']:,} messages were not answered")
+    if unanswered := result["messages"]["unanswered"]:
+        output.line(f"not answered: {plural(unanswered, 'message')}")
     for error, count in result["errors"].items():
         output.line(f"{count:,} × {error}", fg="red")
     if result["stopped"]:

@@ -118,6 +118,10 @@ def _following(
                 environment.output.note(f"wsctl: {one_line(error.message)}; looking again")
             is_away = True
             continue
+        if is_away:
+            environment.output.note(
+                "wsctl: the server answers again; what was done meanwhile follows"
+            )
         is_away = False
         for entry in new:
             last_id, since = entry["id"], entry["at"]

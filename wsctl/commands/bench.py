@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsctl.asking import confirm
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
 from wsctl.output import plain
@@ -203,8 +204,7 @@ def _agree(plan: Plan, limits: Limits, yes: bool) -> None:
         raise Failed(f"{'; '.join(found)} (--yes does it all the same)")
     for each in found:
         click.echo(each, err=True)
-    if not click.confirm("Do it all the same?", err=True):
-        raise Failed("nothing was done")
+    confirm("Do it all the same?", yes=False, otherwise="nothing was done")
 
 
 def _show(environment: Environment, result: dict[str, Any]) -> None:

@@ -54,7 +54,8 @@ def disconnect(
         user = _owner(environment, connection)
     if dry_run:
         rows = _hit(environment, user, connection)
-        show_connections(environment, rows, empty=f"{user} has no such connection")
+        none = "has no such connection" if connection else "is not connected"
+        show_connections(environment, rows, empty=f"{user} {none}")
         if rows:
             environment.output.note(f"{plural(len(rows), 'connection')}; nothing was closed")
         return

@@ -192,7 +192,7 @@ def explain(
         body["content"] = ""
     if exclude:
         body["exclude_users"] = list(exclude)
-    show_explanation(environment, environment.client.post("/messages/explain", body))
+    show_explanation(environment, environment.client.post("/messages/explain", body, changes=False))
 
 
 def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> None:

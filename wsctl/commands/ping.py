@@ -104,6 +104,7 @@ def ping(
     output = environment.output
     summary, trips = Summary(), []
     shows_lines = output.is_table and not output.quiet
+    is_interrupted = False
     if shows_lines:
         output.line(f"PING {user} through {environment.target.url}")
     try:
@@ -117,10 +118,16 @@ def ping(
                 output.data(("" if summary.sent > 1 else csv_line(trip)) + csv_line(trip.values()))
             else:
                 trips.append(trip)
+    except KeyboardInterrupt:
+        # It is the summary that one is after then; below the ^C that the terminal shows.
+        if shows_lines and output.is_terminal:
+            output.line("")
+        is_interrupted = True
     finally:
-        # Also after Ctrl-C: then it is the summary that one is after.
         if summary.sent:
             _conclude(environment, user, summary, trips if count else None)
+    if is_interrupted:
+        ctx.exit(ExitStatus.INTERRUPTED)
     ctx.exit(ExitStatus.DONE if summary.times_ms else ExitStatus.FAILED)
 
 
@@ -167,7 +174,7 @@ def _ask(
 
     try:
         answer = environment.client.post(
-            path, {"timeout_s": timeout_s}, patience_s=timeout_s + PATIENCE_S
+            path, {"timeout_s": timeout_s}, patience_s=timeout_s + PATIENCE_S, changes=False
         )
         return member(answer, "connections", list), None
     except NotPermitted:

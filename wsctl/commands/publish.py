@@ -116,7 +116,8 @@ def explained(
     environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
 ) -> dict[str, Any]:
     """What the server says who would get it; it is told one target, so ``role`` is seen to here."""
-    found: dict[str, Any] = environment.client.post("/messages/explain", {**body, "target": target})
+    body = {**body, "target": target}
+    found: dict[str, Any] = environment.client.post("/messages/explain", body, changes=False)
     if role is None or target["type"] == "role":
         return found
     pages = environment.client.pages(

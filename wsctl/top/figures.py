@@ -30,10 +30,10 @@ def figure_lines(state: State, width: int) -> list[Text]:
     counts = [
         ("connections", f"{_count(stats, 'total_connections')}"
          f" ({_count(stats, 'active_connections')} active)"),
+        ("errors", _count(stats, "errors")),
         ("users", _count(stats, "active_users")),
         ("sessions", f"{_count(stats, 'active_sessions')}"
          f" ({_count(stats, 'total_session_connections')} joined)"),
-        ("errors", _count(stats, "errors")),
         ("disconnections", _count(stats, "disconnections")),
     ]  # fmt: skip
     latencies = [

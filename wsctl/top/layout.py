@@ -90,7 +90,8 @@ def _header(state: State, shown: State, view: View, width: int, moment: Moment) 
 
 def _banner(state: State, moment: Moment) -> Text:
     since = readable(max(0.0, moment.now - state.link.since))
-    why = state.link.text.replace(f" {state.url}", "")  # the header has it
+    # The header has the address, and the line begins with what that says.
+    why = state.link.text.removeprefix(f"cannot reach {state.url}: ").replace(f" {state.url}", "")
     return Text(f" ! no connection for {since}: {why} ", style="bold red reverse")
 
 

@@ -92,13 +92,18 @@ def _table(state: State, view: View, pane: str, width: int) -> tuple[str, list[T
     rows = rows_of(state, view, pane)
     widths = _widths(_COLUMNS[pane], width - 1)
     total = state.stats.get("active_sessions" if pane == "sessions" else "active_users")
+    known = len(state.sessions if pane == "sessions" else state.users)
+    is_part = isinstance(total, int) and total > known
     title = pane
-    if isinstance(total, int) and total > len(rows) and not view.filter:
-        title += f" · {len(rows)} of {total:,}"
+    if is_part and view.filter:
+        title += f" · {len(rows)} match; searched {known} of {total:,}"
+    elif is_part:
+        title += f" · {known} of {total:,}"
     lines = [_line([column.title for column, _ in widths], widths, "dim")]
     lines += [_line([printable(column.value(row)) for column, _ in widths], widths) for row in rows]
     if not rows:
-        lines.append(Text(f" {state.refusal or 'none'}", style="dim"))
+        none = f"none among these {known}" if is_part and view.filter else "none"
+        lines.append(Text(f" {state.refusal or none}", style="dim"))
     return title, lines
 
 
