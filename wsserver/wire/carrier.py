@@ -34,7 +34,7 @@ _NOWHERE: Final = Outbox(0.0)
 class Carrier:
     """The sockets of one poller: what waits for them, and how they are closed.
 
-    ``on_backlog`` delivers more of a connection's parsed messages; ``on_progress`` is called
+    ``on_backlog`` delivers more of what a connection has sent; ``on_progress`` is called
     whenever a queue was emptied or a socket closed.
     """
 
@@ -63,7 +63,7 @@ class Carrier:
         self._on_backlog = on_backlog
         self._on_progress = on_progress
         self._behind: list[Transport] = []
-        """Those with parsed messages to deliver in the next turn."""
+        """Those with messages to deliver, or to parse, in the next turn."""
         self._ended: list[tuple[Transport, Owner, int, str, bool]] = []
         """Ends to be reported as soon as no owner's code is on the stack."""
         self.unreported_ends = 0
@@ -177,7 +177,7 @@ class Carrier:
             return
         transport._paused = paused
         self.update_interest(transport)
-        if not paused and transport._backlog:
+        if not paused and transport.is_behind:
             self.deliver_later(transport)
 
     def deliver_later(self, transport: Transport) -> None:
@@ -191,7 +191,7 @@ class Carrier:
         self.begin_batch()
         try:
             for transport in behind:
-                if transport._backlog:
+                if transport.is_behind:
                     self._on_backlog(transport)
         finally:
             self.end_batch()
@@ -202,7 +202,7 @@ class Carrier:
         """Close a connection because its owner wants to."""
         if transport._state is not OPEN:
             return
-        if transport._backlog:
+        if transport.is_behind:
             # Nothing of it is delivered, but the peer's own close frame may be in it.
             self.deliver_later(transport)
         self._say_goodbye(transport, CLOSING, close_frame(code, reason), code, reason)
