@@ -15,6 +15,7 @@ from tornado.ioloop import IOLoop
 
 from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
 from wsserver.clock import Clock
+from wsserver.wire import carrier
 from wsserver.wire import poller as poller_module
 from wsserver.wire.deflate import deflate, inflate
 from wsserver.wire.frames import build_frame
@@ -477,6 +478,37 @@ async def test_a_reset_connection(
     assert not owner.closed.done()
     assert await owner.end() == (1006, "connection lost", False)
     assert caplog.records == []
+
+
+@pytest.mark.gen_test
+async def test_when_very_many_are_lost_at_once_others_have_a_turn(
+    make_poller: MakePoller, connect: Connect, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier, "ENDS_PER_TURN", 3)
+    turns: list[int] = []
+
+    class Counting(Recorder):
+        def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
+            super().on_close(transport, code, reason, clean)
+            turns.append(turn)
+
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        io_loop.add_callback(tick)
+
+    poller = make_poller()
+    lost = [connect(poller, Counting()) for _ in range(10)]
+    tick()
+    for transport, _, _ in lost:
+        cut(transport)
+    assert poller.unreported_ends == 10
+    for _, _, owner in lost:
+        assert (await owner.end())[0] == 1006
+    assert poller.unreported_ends == 0
+    assert max(turns.count(each) for each in turns) == 3
 
 
 @pytest.mark.gen_test

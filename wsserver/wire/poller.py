@@ -211,7 +211,7 @@ class Poller:
             if farewell is None:
                 self._carrier.end(transport, GOING_AWAY, "server gone", False)
             self._carrier.drop(transport)
-        self._carrier.tell_ended()
+        self._carrier.tell_all_ended()
         self._fanout.close()
         self._carrier.farewells.close()
         self._readiness.close()
