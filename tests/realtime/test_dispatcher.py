@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
 from tests.realtime.fake_connections import fake_connection
-from tests.realtime.live_server import PING, Client, Live, MakeLive, settle
+from tests.realtime.live_server import PING, PONG, Client, Live, MakeLive, settle
 from wsserver.clock import Clock
 from wsserver.realtime import dispatcher
 from wsserver.realtime.dispatcher import Dispatcher
@@ -360,13 +360,27 @@ async def test_the_hundredth_refusal_within_10_s_closes_with_4029(limited: Live)
     assert not client.info.is_alive
 
 
+@pytest.mark.parametrize("opcode", [PING, PONG])
 @pytest.mark.gen_test
-async def test_pings_of_the_protocol_are_charged_too(limited: Live) -> None:
+async def test_pings_and_unasked_pongs_of_the_protocol_are_charged_too(
+    limited: Live, opcode: int
+) -> None:
     client = await limited.connect()
     for _ in range(5 + 100):
-        client.send_frame(PING, b"")
+        client.send_frame(opcode, b"")
     await settle()
     assert (await client.closing())[0] == 4029
+
+
+@pytest.mark.gen_test
+async def test_the_answer_to_a_ping_is_not_charged(limited: Live) -> None:
+    client = await limited.connect()
+    for _ in range(50):
+        limited.manager.heartbeat._note_ping(client.info, "ping_1", limited.clock.monotonic(), 0.0)
+        client.send_frame(PONG, b"ping_1")
+        await settle()
+        assert client.info.ping_id == ""
+    assert (await client.call("ping"))["type"] == "pong"
 
 
 @pytest.mark.gen_test

@@ -650,6 +650,19 @@ async def test_a_crowd_with_streams_of_their_own_reads_each_once(
     assert len(node.reads()) == 60
 
 
+@pytest.mark.gen_test
+async def test_a_crowd_reads_history_few_at_a_time(node: Node) -> None:
+    await node.keep(3)
+    gate = node.store.hold("read")
+    crowd = [asyncio.ensure_future(node.streams.history(S1, ME)) for _ in range(20)]
+    await gate.reached()
+    await settle()
+    assert gate.waiting == streams.PAGES_AT_ONCE
+    node.store.release("read")
+    for page in await asyncio.gather(*crowd):
+        assert offsets(page.messages) == [1, 2, 3]
+
+
 # Memory
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tornado.ioloop import IOLoop
 
 from tests.web.web_server import API, Response, Server, read_response, token
+from wsserver.clock import Clock
 from wsserver.web.api import ApiHandler
+from wsserver.web.doorway import Doorway
 from wsserver.web.endpoint import Reply
-from wsserver.web.plain_http import Client
+from wsserver.web.plain_http import Client, PlainHttp
 from wsserver.web.plain_requests import BODY_LIMIT_BYTES
+from wsserver.wire.readiness import EpollReadiness
 
 NEWS = b'{"type":"news","data":{"id":1}}'
 
@@ -257,6 +262,60 @@ async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
         while kept(server):
             await asyncio.sleep(0.01)
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("beginning", "end", "counted"),
+    [
+        (b"", b"", (EpollReadiness, "forget")),
+        (b"GET /ws/chat", b"", (Doorway, "_look")),
+        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (PlainHttp, "_finish")),
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+@pytest.mark.gen_test
+async def test_very_many_at_once_leave_everybody_else_a_turn(
+    start_server: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    io_loop: IOLoop,
+    beginning: bytes,
+    end: bytes,
+    counted: tuple[type, str],
+) -> None:
+    """Those who speak at once, and those whose time is over at once."""
+    monkeypatch.setattr("wsserver.web.doorway.LOOKS_PER_TURN", 4)
+    monkeypatch.setattr("wsserver.web.doorway.CLOSED_PER_TURN", 4)
+    monkeypatch.setattr("wsserver.web.plain_http.REQUESTS_PER_TURN", 4)
+    server = await start_server(handshake_timeout_s=0.5)
+    turn, done = 0, Counter[int]()
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        io_loop.add_callback(tick)
+
+    owner, name = counted
+    method = getattr(owner, name)
+
+    def counting(self: Any, *args: Any) -> Any:
+        done[turn] += 1
+        return method(self, *args)
+
+    came_at = server.context.clock.monotonic()
+    with monkeypatch.context() as together:
+        together.setattr(Clock, "monotonic", lambda clock: came_at)
+        clients = [await server.open() for _ in range(10)]
+        while len(server.listener._doorway._waiting) < 10:
+            await asyncio.sleep(0)
+    monkeypatch.setattr(owner, name, counting)
+    tick()
+    for _, writer in clients:
+        writer.write(beginning)
+    for reader, writer in clients:
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer[:12] == end
+        writer.close()
+    assert max(done.values()) == 4
 
 
 @pytest.mark.gen_test

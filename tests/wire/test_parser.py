@@ -14,7 +14,7 @@ from websockets.frames import Frame, Opcode
 from wsserver.wire import parser
 from wsserver.wire.deflate import max_deflated_bytes
 from wsserver.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, TEXT
-from wsserver.wire.parser import FAILURE, Event, FrameParser, parse_small_text
+from wsserver.wire.parser import FAILURE, FRAMES_AT_ONCE, Event, FrameParser, parse_small_text
 
 MASK = b"\x37\xfa\x21\x3d"
 
@@ -29,7 +29,11 @@ def masked(payload: bytes = b"", first: int = 0x81, *, form: int | None = None) 
 
 
 def parse(data: bytes, limit: int = 65536) -> list[Event]:
-    return FrameParser(limit).feed(data)
+    frames = FrameParser(limit)
+    events = frames.feed(data)
+    while frames.is_behind:
+        events += frames.feed(b"")
+    return events
 
 
 def failure(events: list[Event]) -> int:
@@ -213,8 +217,27 @@ def test_the_limit_starts_again_with_each_message() -> None:
 
 
 def test_a_message_of_endless_empty_fragments_is_ended() -> None:
-    data = masked(b"", 0x01) + masked(b"", 0x00) * parser.MAX_FRAGMENTS
-    assert failure(parse(data)) == 1008
+    assert parser.max_fragments(65536) == parser.max_fragments(100) == 1024
+    assert parser.max_fragments(1 << 20) == 16384
+    most = masked(b"", 0x01) + masked(b"", 0x00) * 1023
+    assert failure(parse(most + masked(b"", 0x80))) == 1008
+    assert parse(masked(b"", 0x01) + masked(b"", 0x00) * 1022 + masked(b"", 0x80))[0][0] == TEXT
+
+
+def test_many_small_frames_are_parsed_some_at_a_time() -> None:
+    texts = [b"%d" % number for number in range(2 * FRAMES_AT_ONCE + 10)]
+    frames = FrameParser(65536)
+    events = frames.feed(b"".join(map(masked, texts)) + masked(b"the last one")[:9])
+    assert len(events) == FRAMES_AT_ONCE
+    assert frames.is_behind
+    events += frames.feed(b"")
+    assert frames.is_behind
+    assert not frames.is_idle
+    events += frames.feed(b"")
+    assert not frames.is_behind
+    events += frames.feed(masked(b"the last one")[9:])
+    assert [payload for _, payload, _ in events] == [*texts, b"the last one"]
+    assert frames.is_idle
 
 
 def test_bad_utf8_is_seen_before_the_frame_is_complete() -> None:

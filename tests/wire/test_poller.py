@@ -15,10 +15,11 @@ from tornado.ioloop import IOLoop
 
 from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
 from wsserver.clock import Clock
+from wsserver.wire import carrier
 from wsserver.wire import poller as poller_module
 from wsserver.wire.deflate import deflate, inflate
 from wsserver.wire.frames import build_frame
-from wsserver.wire.parser import MAX_FRAGMENTS
+from wsserver.wire.parser import FRAMES_AT_ONCE, Event, FrameParser
 from wsserver.wire.poller import Poller
 from wsserver.wire.readiness import EpollReadiness, LoopReadiness
 from wsserver.wire.transport import Owner, State, Transport
@@ -159,6 +160,66 @@ async def test_one_turn_delivers_a_bounded_share(
     assert max(turns.count(each) for each in turns) <= 3
     await peer.send(client_frame(b"and on"))
     await owner.until(21)
+
+
+@pytest.mark.gen_test
+async def test_one_turn_parses_a_bounded_share(
+    make_poller: MakePoller,
+    connect: Connect,
+    io_loop: IOLoop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poller = make_poller()
+    parsed: list[int] = []
+    feed = FrameParser.feed
+
+    def counting(parser: FrameParser, data: bytes) -> list[Event]:
+        parsed.append(turn)
+        return feed(parser, data)
+
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        io_loop.add_callback(tick)
+
+    monkeypatch.setattr(FrameParser, "feed", counting)
+    _, peer, owner = connect(poller)
+    tick()
+    parts = 3 * FRAMES_AT_ONCE
+    message = client_frame(b"x", 1, fin=False) + client_frame(b"x", 0, fin=False) * (parts - 2)
+    await peer.send(message + client_frame(b"x", 0))
+    assert await owner.until(1) == [("text", b"x" * parts)]
+    assert len(parsed) >= 3
+    assert len(set(parsed)) == len(parsed)
+    await peer.send(client_frame(b"and on"))
+    await owner.until(2)
+
+
+@pytest.mark.gen_test
+async def test_what_is_not_parsed_yet_waits_while_paused_and_outlives_a_close(
+    make_poller: MakePoller, connect: Connect
+) -> None:
+    class Pausing(Recorder):
+        def on_text(self, transport: Transport, payload: bytes) -> None:
+            super().on_text(transport, payload)
+            if payload == b"pause":
+                transport.pause_reading()
+
+    many = b"".join([client_frame(b"", 10)] * (FRAMES_AT_ONCE - 1))
+    poller = make_poller(frames_per_turn=2 * FRAMES_AT_ONCE)
+    transport, peer, owner = connect(poller, Pausing())
+    # The pause comes with the last of those that are parsed together: what is left is raw.
+    await peer.send(many + client_frame(b"pause") + client_frame(b"on"))
+    await owner.until(FRAMES_AT_ONCE)
+    transport.resume_reading()
+    assert (await owner.until(FRAMES_AT_ONCE + 1))[-1] == ("text", b"on")
+    await peer.send(many + client_frame(b"pause") + many + client_frame(b"", 8))
+    await owner.until(2 * FRAMES_AT_ONCE + 1)
+    transport.close(4502, "out")
+    assert await owner.end() == (4502, "out", True)
+    assert len(owner.heard) == 2 * FRAMES_AT_ONCE + 1
 
 
 @pytest.mark.gen_test
@@ -420,6 +481,37 @@ async def test_a_reset_connection(
 
 
 @pytest.mark.gen_test
+async def test_when_very_many_are_lost_at_once_others_have_a_turn(
+    make_poller: MakePoller, connect: Connect, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier, "ENDS_PER_TURN", 3)
+    turns: list[int] = []
+
+    class Counting(Recorder):
+        def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
+            super().on_close(transport, code, reason, clean)
+            turns.append(turn)
+
+    turn = 0
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        io_loop.add_callback(tick)
+
+    poller = make_poller()
+    lost = [connect(poller, Counting()) for _ in range(10)]
+    tick()
+    for transport, _, _ in lost:
+        cut(transport)
+    assert poller.unreported_ends == 10
+    for _, _, owner in lost:
+        assert (await owner.end())[0] == 1006
+    assert poller.unreported_ends == 0
+    assert max(turns.count(each) for each in turns) == 3
+
+
+@pytest.mark.gen_test
 async def test_closing_the_poller_closes_everything(
     make_poller: MakePoller, connect: Connect
 ) -> None:
@@ -452,7 +544,7 @@ async def test_closing_the_poller_closes_everything(
     [
         (b"\x81\x05Hello", 1002),
         (client_frame(b"\xff"), 1007),
-        (client_frame(b"", 1, fin=False) + client_frame(b"", 0, fin=False) * MAX_FRAGMENTS, 1008),
+        (client_frame(b"", 1, fin=False) + client_frame(b"", 0, fin=False) * 1024, 1008),
         (client_frame(b"x" * 3_000_000), 1009),
     ],
     ids=["unmasked", "no UTF-8", "fragments", "too large"],

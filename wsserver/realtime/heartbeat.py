@@ -140,10 +140,14 @@ class Heartbeat:
             missed = (now - due) // interval_s
             self._pings.schedule(due + (missed + 1) * interval_s, connection_id)
 
-    def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> None:
-        """Note an answer; the first one to the latest ping gives the round trip."""
+    def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> bool:
+        """Note an answer; the first one to the latest ping gives the round trip.
+
+        False: nobody waited for it.
+        """
         connection.last_pong = self._clock.wall()
-        if ping_id and ping_id == connection.ping_id:
+        is_awaited = bool(ping_id) and ping_id == connection.ping_id
+        if is_awaited:
             elapsed = self._clock.monotonic() - connection.pinged_at
             connection.rtt_ms = round(elapsed * 1000, 3)
             connection.ping_id = ""
@@ -152,6 +156,8 @@ class Heartbeat:
             answer = waiters.pop(ping_id)
             if not answer.done():
                 answer.set_result(self._clock.monotonic())
+            return True
+        return is_awaited
 
     async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
         """Ping one connection now and wait: its round trip in ms, None without a timely answer."""

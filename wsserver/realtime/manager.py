@@ -260,12 +260,16 @@ class WebSocketManager:
             self.dispatcher.receive(connection, payload)
 
     def flooded(self, connection: ConnectionInfo) -> bool:
-        """An RFC 6455 ping has come; pings are charged like messages."""
+        """An RFC 6455 ping or unasked pong has come; they are charged like messages."""
         return connection.is_alive and self.dispatcher.spend(connection) > 0
 
     def ponged(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """An RFC 6455 pong has come; its payload is the id of the ping."""
-        self.heartbeat.note_pong(connection, payload.decode("ascii", "replace"))
+        """An RFC 6455 pong has come; its payload is the id of the ping.
+
+        One that nobody asked for is charged like a message.
+        """
+        if not self.heartbeat.note_pong(connection, payload.decode("ascii", "replace")):
+            self.flooded(connection)
 
     # Tokens
 

@@ -35,6 +35,8 @@ from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+PAGES_AT_ONCE = 4
+"""Pages of history that are read at the same time: each may be megabytes until it is sent."""
 FILLS_AT_ONCE = 8
 """Streams whose messages are being read at the same time. When thousands come back to as many
 streams, those who are read first are answered before memory is needed for the next ones."""
@@ -95,6 +97,7 @@ class Streams:
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
         self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
+        self._paging = asyncio.Semaphore(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; one of which memory changes is taken out."""
         self.on_unreached: Callable[[Publication], None] = _pass_over
@@ -306,9 +309,10 @@ class Streams:
         that the page may have; of a larger one the end is left for the next page.
         """
         stream = await self.open(name)
-        return await history.read_page(
-            self._store, stream, claims, self._clock.wall(), before, after, limit, budget
-        )
+        async with self._paging:
+            return await history.read_page(
+                self._store, stream, claims, self._clock.wall(), before, after, limit, budget
+            )
 
     async def organizations(self, name: str) -> set[str]:
         """The organizations of those whose messages are in a stream."""

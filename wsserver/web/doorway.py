@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEAD_LIMIT_BYTES = 8192
+LOOKS_PER_TURN = 32
+"""A handshake takes about 0.2 ms; everybody has a turn between so many of them."""
+CLOSED_PER_TURN = 256
 _BY_PATH = {each.path: each for each in SOCKETS if "{" not in each.path}
 _BOUND = next(each for each in SOCKETS if "{" in each.path)
 _BOUND_PREFIX = _BOUND.path.partition("{")[0]
@@ -66,7 +69,7 @@ class Doorway:
         self._waiting: dict[int, Waiting] = {}
         self._order: deque[tuple[float, int]] = deque()
         """Deadlines, the next one first; those of sockets that have spoken are passed over."""
-        self._readiness = best_readiness(IOLoop.current(), self._on_ready)
+        self._readiness = best_readiness(IOLoop.current(), self._on_ready, LOOKS_PER_TURN)
         self._timer: object | None = None
         self._admission = Admission(context)
 
@@ -116,13 +119,15 @@ class Doorway:
     def _close_silent(self) -> None:
         self._timer = None
         now = self._context.clock.monotonic()
+        closed = 0
         while self._order:
             deadline, fd = self._order[0]
             waiting = self._waiting.get(fd)
             if waiting is not None and waiting.deadline == deadline:
-                if deadline > now:
+                if deadline > now or closed == CLOSED_PER_TURN:
                     self._arm()
                     return
+                closed += 1
                 del self._waiting[fd]
                 self._readiness.forget(fd)
                 waiting.connection.close()

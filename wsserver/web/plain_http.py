@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
 SWEEPS_PER_TIMEOUT = 4
+REQUESTS_PER_TURN = 32
+"""Requests begun, or given up, before everybody else has a turn."""
 
 
 Serve = Callable[[socket.socket, tuple[Any, ...], bytes], None]
@@ -73,7 +75,7 @@ class PlainHttp:
         self._reader = RequestReader(context, paths)
         self._serve = serve
         self._clients: dict[int, Client] = {}
-        self._readiness = best_readiness(IOLoop.current(), self._on_ready)
+        self._readiness = best_readiness(IOLoop.current(), self._on_ready, REQUESTS_PER_TURN)
         self._timer: object | None = None
         self._is_closed = False
         self._is_cut = False
@@ -250,24 +252,26 @@ class PlainHttp:
             return
         client.interest = interest
 
-    def _arm(self) -> None:
-        delay_s = self._context.settings.handshake_timeout_s / SWEEPS_PER_TIMEOUT
+    def _arm(self, delay_s: float | None = None) -> None:
+        if delay_s is None:
+            delay_s = self._context.settings.handshake_timeout_s / SWEEPS_PER_TIMEOUT
         self._timer = IOLoop.current().call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
         """Part with those who have had their time."""
         self._timer = None
         now = self._context.clock.monotonic()
-        for client in tuple(self._clients.values()):
-            if client.deadline is None or now < client.deadline:
-                continue
+        late = [c for c in self._clients.values() if c.deadline is not None and now >= c.deadline]
+        for client in late[:REQUESTS_PER_TURN]:
             if client.body is None:
                 self._drop(client)
             else:
                 client.deadline = None
                 client.body.set_exception(RequestTimeout("the body did not arrive in time"))
                 client.body = None
-        if self._clients:
+        if len(late) > REQUESTS_PER_TURN:
+            self._arm(0)
+        elif self._clients:
             self._arm()
 
     def _drop(self, client: Client) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 CORK_LIMIT_BYTES: Final = 64 * 1024
 """Held back for one connection at most; more is worth a system call of its own."""
 
+ENDS_PER_TURN: Final = 128
+"""Owners told of an end before everybody else has a turn: thousands may be lost at once."""
+
 _LOST: Final = "connection lost"
 _NOWHERE: Final = Outbox(0.0)
 """The outbox of everything that is closed: always empty."""
@@ -34,7 +38,7 @@ _NOWHERE: Final = Outbox(0.0)
 class Carrier:
     """The sockets of one poller: what waits for them, and how they are closed.
 
-    ``on_backlog`` delivers more of a connection's parsed messages; ``on_progress`` is called
+    ``on_backlog`` delivers more of what a connection has sent; ``on_progress`` is called
     whenever a queue was emptied or a socket closed.
     """
 
@@ -63,8 +67,8 @@ class Carrier:
         self._on_backlog = on_backlog
         self._on_progress = on_progress
         self._behind: list[Transport] = []
-        """Those with parsed messages to deliver in the next turn."""
-        self._ended: list[tuple[Transport, Owner, int, str, bool]] = []
+        """Those with messages to deliver, or to parse, in the next turn."""
+        self._ended: deque[tuple[Transport, Owner, int, str, bool]] = deque()
         """Ends to be reported as soon as no owner's code is on the stack."""
         self.unreported_ends = 0
         """Connections that have ended without their owners knowing yet."""
@@ -177,7 +181,7 @@ class Carrier:
             return
         transport._paused = paused
         self.update_interest(transport)
-        if not paused and transport._backlog:
+        if not paused and transport.is_behind:
             self.deliver_later(transport)
 
     def deliver_later(self, transport: Transport) -> None:
@@ -191,7 +195,7 @@ class Carrier:
         self.begin_batch()
         try:
             for transport in behind:
-                if transport._backlog:
+                if transport.is_behind:
                     self._on_backlog(transport)
         finally:
             self.end_batch()
@@ -202,7 +206,7 @@ class Carrier:
         """Close a connection because its owner wants to."""
         if transport._state is not OPEN:
             return
-        if transport._backlog:
+        if transport.is_behind:
             # Nothing of it is delivered, but the peer's own close frame may be in it.
             self.deliver_later(transport)
         self._say_goodbye(transport, CLOSING, close_frame(code, reason), code, reason)
@@ -267,16 +271,26 @@ class Carrier:
             self._loop.add_callback(self.tell_ended)
 
     def tell_ended(self) -> None:
-        """Report the ends noted so far."""
+        """Report the ends noted so far, as many as one turn allows."""
         self._telling = False
+        self._tell(ENDS_PER_TURN)
+        if self._ended and not self._telling:
+            self._telling = True
+            self._loop.add_callback(self.tell_ended)
+
+    def tell_all_ended(self) -> None:
+        """Report every end, now."""
         while self._ended:
-            ended, self._ended = self._ended, []
-            for transport, owner, code, reason, clean in ended:
-                self.unreported_ends -= 1
-                try:
-                    owner.on_close(transport, code, reason, clean)
-                except Exception:
-                    log.exception("close handler failed code=%d", code)
+            self._tell(len(self._ended))
+
+    def _tell(self, count: int) -> None:
+        for _ in range(min(count, len(self._ended))):
+            transport, owner, code, reason, clean = self._ended.popleft()
+            self.unreported_ends -= 1
+            try:
+                owner.on_close(transport, code, reason, clean)
+            except Exception:
+                log.exception("close handler failed code=%d", code)
 
     def begin_batch(self) -> None:
         """Keep the descriptors that are closed from being given out again, until ``end_batch``."""

@@ -47,8 +47,11 @@ Event: TypeAlias = tuple[int, bytes, int]
 FAILURE: Final = -1
 """Kind of the event that ends a stream which broke a rule."""
 
-MAX_FRAGMENTS: Final = 16384
-"""Frames of one message at most: empty fragments would otherwise cost work without a bound."""
+FRAMES_AT_ONCE: Final = 256
+"""Frames parsed in one go: one read may hold ten thousand, which would keep everybody waiting."""
+
+SMALLEST_FRAGMENT_BYTES: Final = 64
+FRAGMENTS_ALWAYS_TAKEN: Final = 1024
 
 _FIN: Final = 0x80
 _RESERVED: Final = 0x70
@@ -70,6 +73,14 @@ try:
     from tornado.speedups import websocket_mask as unmask
 except ImportError:  # built without a C compiler; Tornado's own fallback works byte by byte
     unmask = _unmask_with_int
+
+
+def max_fragments(max_message_bytes: int) -> int:
+    """How many frames one message may consist of.
+
+    A rate limit counts messages. Without a bound, empty fragments would be work free of charge.
+    """
+    return max(FRAGMENTS_ALWAYS_TAKEN, max_message_bytes // SMALLEST_FRAGMENT_BYTES)
 
 
 def is_wire_code(code: int) -> bool:
@@ -121,9 +132,11 @@ class FrameParser:
         "_fin",
         "_fragments",
         "_head",
+        "_is_behind",
         "_left",
         "_mask",
         "_max",
+        "_max_fragments",
         "_message",
         "_opcode",
         "_size",
@@ -132,9 +145,14 @@ class FrameParser:
 
     def __init__(self, max_message_bytes: int, takes_deflated: bool = False) -> None:
         self._max = max_message_bytes
+        self._max_fragments = max_fragments(max_message_bytes)
         self._takes_deflated = takes_deflated
         self._head = b""
-        """Bytes not yet understood: part of a header, or of a control frame (< 140 bytes)."""
+        """Bytes not yet understood: part of a header, or of a control frame (< 140 bytes).
+
+        While ``is_behind``, also what comes after ``FRAMES_AT_ONCE`` frames of one read.
+        """
+        self._is_behind = False
         self._left = 0
         """Payload bytes of the current data frame that have not arrived."""
         self._mask = b""
@@ -156,8 +174,15 @@ class FrameParser:
         """Whether nothing is kept: no part of a frame, no part of a message."""
         return not (self._head or self._opcode or self._done)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether it has stopped before the end of what it was given; ``feed(b"")`` goes on."""
+        return self._is_behind
+
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes; return what they completed, in order.
+
+        Of many small frames only the first ``FRAMES_AT_ONCE`` are looked at: see ``is_behind``.
 
         Never raises. What came before a violation is still returned; the violation itself is the
         last event, ``FAILURE``, and whatever is fed after it or after a ``CLOSE`` is ignored.
@@ -182,10 +207,16 @@ class FrameParser:
         """Append events to ``events``; return how many bytes were used."""
         start = 0
         end = len(data)
+        frames = 0
+        self._is_behind = False
         while start < end:
             if self._left:
                 start = self._take_payload(data, start, events)
                 continue
+            if frames == FRAMES_AT_ONCE:
+                self._is_behind = True
+                break
+            frames += 1
             if end - start < 2:
                 break
             first = data[start]
@@ -251,7 +282,7 @@ class FrameParser:
         limit = max_deflated_bytes(self._max) if self._opcode & RSV1 else self._max
         if self._size + size > limit:
             raise WireError(MESSAGE_TOO_BIG, f"message over {self._max} bytes")
-        if self._fragments >= MAX_FRAGMENTS:
+        if self._fragments >= self._max_fragments:
             raise WireError(POLICY_VIOLATION, "too many fragments")
         self._size += size
         self._fragments += 1

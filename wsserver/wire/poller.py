@@ -211,7 +211,7 @@ class Poller:
             if farewell is None:
                 self._carrier.end(transport, GOING_AWAY, "server gone", False)
             self._carrier.drop(transport)
-        self._carrier.tell_ended()
+        self._carrier.tell_all_ended()
         self._fanout.close()
         self._carrier.farewells.close()
         self._readiness.close()
@@ -291,15 +291,20 @@ class Poller:
                 self._handle(transport, TEXT, text, 0)
                 return
             parser = FrameParser(self._max_message_bytes, transport._deflate_bits > 0)
+        self._parse(transport, parser, data)
+
+    def _parse(self, transport: Transport, parser: FrameParser, data: bytes) -> None:
         events = parser.feed(data)
         transport._parser = None if parser.is_idle else parser
         self.counters.frames_in += len(events)
-        if events:
+        if events or parser.is_behind or transport._backlog is not None:
             self._deliver(transport, deque(events))
 
     def _deliver_backlog(self, transport: Transport) -> None:
-        if transport._backlog is not None:
+        if transport._backlog:
             self._deliver(transport, transport._backlog)
+        elif transport._parser is not None:
+            self._parse(transport, transport._parser, b"")
 
     def _deliver(self, transport: Transport, events: deque[Event]) -> None:
         """Deliver this turn's share, and keep the rest."""
@@ -315,7 +320,10 @@ class Poller:
                 share -= inflated * self._frames_per_turn // self._read_bytes
             else:
                 self._handle(transport, kind, payload, code)
-        keep = bool(events) and transport._state < LEAVING
+        parser = transport._parser
+        keep = transport._state < LEAVING and (
+            bool(events) or (parser is not None and parser.is_behind)
+        )
         if keep or transport._backlog is not None:
             transport._backlog = events if keep else None
             self._carrier.update_interest(transport)

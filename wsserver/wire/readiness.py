@@ -131,8 +131,11 @@ class LoopReadiness:
         self._on_ready([(fd, events)])
 
 
-def best_readiness(loop: Loop, on_ready: OnReady) -> Readiness:
-    """Choose epoll where the system has it."""
+def best_readiness(loop: Loop, on_ready: OnReady, max_events: int = 512) -> Readiness:
+    """Choose epoll where the system has it. ``max_events`` bounds a batch, where it comes as one.
+
+    Everybody else has to wait while a batch is served: many events are for what takes little time.
+    """
     if hasattr(select, "epoll"):
-        return EpollReadiness(loop, on_ready)
+        return EpollReadiness(loop, on_ready, max_events)
     return LoopReadiness(loop, on_ready)

@@ -102,7 +102,10 @@ class Transport:
         self._parser: FrameParser | None = None
         """Only while a frame or a message is incomplete."""
         self._backlog: deque[Event] | None = None
-        """Parsed but not delivered: the owner paused, or has had its share of this turn."""
+        """Parsed but not delivered: the owner paused, or has had its share of this turn.
+
+        An empty one keeps reading off: more has been read than was parsed.
+        """
 
     @property
     def state(self) -> State:
@@ -118,6 +121,11 @@ class Transport:
     def deflate_bits(self) -> int:
         """Window that the peer has for compressed messages, as a power of two; 0: it takes none."""
         return self._deflate_bits
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that was read has not been delivered, or not even been parsed."""
+        return bool(self._backlog) or (self._parser is not None and self._parser.is_behind)
 
     @property
     def queued_bytes(self) -> int:
