@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from tests.conftest import FakeClock
-from tests.wire.wire_peers import Peer, Recorder, client_frame, cut, read_all
+from tests.wire.wire_peers import Recorder, Room, client_frame, cut, read_all, rooms
 from wsserver.wire.carrier import CORK_LIMIT_BYTES
 from wsserver.wire.frames import build_frame
-from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
 
 A, B, C = (build_frame(each) for each in (b"a", b"bb", b"ccc"))
-
-Room = tuple[Poller, list[Transport], list[Peer]]
 
 
 class Echo(Recorder):
@@ -39,25 +35,8 @@ class Echo(Recorder):
 @pytest.fixture
 def room(io_loop: IOLoop, clock: FakeClock) -> Iterator[Callable[..., Room]]:
     """A poller with some connections."""
-    pollers: list[Poller] = []
-    peers: list[Peer] = []
-
-    def make(size: int, **settings: object) -> Room:
-        poller = Poller(io_loop, clock, **settings)  # type: ignore[arg-type]
-        pollers.append(poller)
-        transports = []
-        for _ in range(size):
-            near, far = socket.socketpair()
-            near.setblocking(False)
-            transports.append(poller.adopt(near.detach(), Echo()))
-            peers.append(Peer(far))
-        return poller, transports, peers[-size:]
-
-    yield make
-    for poller in pollers:
-        poller.close()
-    for peer in peers:
-        peer.sock.close()
+    with rooms(io_loop, clock, Echo) as make:
+        yield make
 
 
 @pytest.mark.gen_test

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from tests.conftest import FakeClock
-from tests.wire.wire_peers import Peer, Recorder, client_frame, cut, open_ring_or_skip
+from tests.wire.wire_peers import Peer, Recorder, Room, client_frame, cut, open_ring_or_skip, rooms
 from wsserver.wire import fanout, writers
 from wsserver.wire.frames import build_frame
-from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
 from wsserver.wire.writers import RingWriter, SingleWriter, Writer
 
 A, B, C, D = (build_frame(each) for each in (b"a", b"bb", b"ccc", b"dddd"))
-
-Room = tuple[Poller, list[Transport], list[Peer]]
 
 
 @pytest.fixture(params=["write", "io_uring"])
@@ -37,25 +33,8 @@ def room(
     io_loop: IOLoop, clock: FakeClock, writer: Callable[[], Writer]
 ) -> Iterator[Callable[..., Room]]:
     """A poller with some connections."""
-    pollers: list[Poller] = []
-    peers: list[Peer] = []
-
-    def make(size: int, **settings: object) -> Room:
-        poller = Poller(io_loop, clock, writer=writer, **settings)  # type: ignore
-        pollers.append(poller)
-        transports = []
-        for _ in range(size):
-            near, far = socket.socketpair()
-            near.setblocking(False)
-            transports.append(poller.adopt(near.detach(), Recorder()))
-            peers.append(Peer(far))
-        return poller, transports, peers[-size:]
-
-    yield make
-    for poller in pollers:
-        poller.close()
-    for peer in peers:
-        peer.sock.close()
+    with rooms(io_loop, clock, writer=writer) as make:
+        yield make
 
 
 async def received(peer: Peer, *frames: bytes) -> bool:

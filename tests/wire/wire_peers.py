@@ -6,10 +6,16 @@ import asyncio
 import errno
 import socket
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from tornado.ioloop import IOLoop
 from websockets.frames import Frame, Opcode
 
+from tests.conftest import FakeClock
+from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Owner, Transport
 from wsserver.wire.uring import ENTRIES, Ring, open_ring
 
@@ -140,3 +146,32 @@ class Peer:
         while data := await self.recv():
             rest += data
         return rest
+
+
+Room = tuple[Poller, list[Transport], list[Peer]]
+
+
+@contextmanager
+def rooms(
+    io_loop: IOLoop, clock: FakeClock, owner: Callable[[], Recorder] = Recorder, **usual: Any
+) -> Iterator[Callable[..., Room]]:
+    """Makes pollers with so many connections each, and closes all of them in the end."""
+    pollers: list[Poller] = []
+    peers: list[Peer] = []
+
+    def make(size: int, **settings: Any) -> Room:
+        poller = Poller(io_loop, clock, **{**usual, **settings})
+        pollers.append(poller)
+        transports = []
+        for _ in range(size):
+            near, far = socket.socketpair()
+            near.setblocking(False)
+            transports.append(poller.adopt(near.detach(), owner()))
+            peers.append(Peer(far))
+        return poller, transports, peers[-size:]
+
+    yield make
+    for poller in pollers:
+        poller.close()
+    for peer in peers:
+        peer.sock.close()
