@@ -13,9 +13,25 @@ def _terminate(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+def _insist(unraisable: sys.UnraisableHookArgs) -> None:
+    # A Ctrl-C that comes inside a destructor or a weak reference's callback is lost: Python cannot
+    # raise there. So it is said again in a moment.
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def heed_signals() -> None:
+    """Have SIGTERM end the program in order, and no Ctrl-C be lost."""
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = _insist
+
+
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    heed_signals()
     try:
         from wsctl.cli import wsctl
 

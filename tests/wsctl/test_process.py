@@ -240,3 +240,24 @@ def test_after_ctrl_c_the_prompt_stands_on_a_line_of_its_own(
         assert terminal.end() == 130
         assert terminal.screen.cursor.x == 0
         assert not any("^C-" in line for line in terminal.screen.display)
+
+
+def test_a_ctrl_c_that_comes_in_a_destructor_is_not_lost() -> None:
+    code = """
+import signal, time
+from wsctl.__main__ import heed_signals
+
+class Gone:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)
+
+heed_signals()
+try:
+    Gone()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("heard\n", "")
