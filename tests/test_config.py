@@ -182,7 +182,7 @@ def test_every_fault_is_found_at_once_with_its_source() -> None:
         ("allowed_origins = 'https://a.example'", "allowed_origins"),
         ("allowed_origins = ['https://a.example/']", "allowed_origins"),
         ("allowed_origins = ['*']", "allowed_origins"),
-        ("allowed_origins = ['null']", "allowed_origins"),
+        ("allowed_origins = ['file:///index.html']", "allowed_origins"),
         ("allowed_origins = ['a.example']", "allowed_origins"),
         ("allowed_origins = ['https://a.example:0']", "allowed_origins"),
         ("allowed_origins = ['https://u@a.example']", "allowed_origins"),

@@ -109,7 +109,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # Who is asking, and what they may do
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    tickets = Tickets(clock, revocations=revocations)
+    tickets = Tickets(clock, revocations=revocations, leeway_s=settings.jwt_leeway_s)
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
         keys,
@@ -118,6 +118,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         revocations=revocations,
+        leeway_s=settings.jwt_leeway_s,
+        user_claim=settings.jwt_user_claim,
     )
 
     # What is stored
@@ -182,6 +184,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         ),
         clock=clock,
         streams=streams,
+        token_leeway_s=settings.jwt_leeway_s,
     )
     replay_budget = settings.queue_limit_bytes // 8 * 7
     deliveries = Deliveries(
@@ -286,7 +289,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         verifier=verifier,
         permissions=permissions,
         tickets=tickets,
-        origins=Origins(settings.allowed_origins or None),
+        origins=Origins(settings.allowed_origins or None, hosts),
         hosts=hosts,
         manager=manager,
         poller=poller,

@@ -14,10 +14,13 @@ from wsserver.protocol.types import (
     PUSH_TYPE_PATTERN,
     STREAM_PATTERN,
     TIME_OF_DAY_PATTERN,
+    USER_ID_PATTERN,
 )
 
+ID_FORM = "1-128 characters of A-Z a-z 0-9 . _ : @ -"
 _PATTERNS = {
-    ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ -",
+    ID_PATTERN: ID_FORM,
+    USER_ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
     STREAM_PATTERN: "broadcast, session:ID or user:ID",
     ACTION_URL_PATTERN: "a path from / on, or http:// or https://, without blanks",

@@ -7,7 +7,10 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
-STREAM_PATTERN = r"^(broadcast|(session|user):[A-Za-z0-9._:@-]{1,128})(?!\n)$"
+USER_ID_PATTERN = r"^[A-Za-z0-9._:@|+-]{1,128}(?!\n)$"
+STREAM_PATTERN = (
+    r"^(broadcast|session:[A-Za-z0-9._:@-]{1,128}|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$"
+)
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
 # No scheme that a click would execute, no blanks, no control characters.
 ACTION_URL_PATTERN = r"^(/|https?://)[^\x00-\x20\x7f\\]*(?!\n)$"
@@ -19,6 +22,14 @@ Id = Annotated[
     Meta(
         pattern=ID_PATTERN,
         description="1-128 characters of A-Z a-z 0-9 . _ : @ -",
+        examples=["session_11111"],
+    ),
+]
+UserId = Annotated[
+    str,
+    Meta(
+        pattern=USER_ID_PATTERN,
+        description="1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
         examples=["user_67890"],
     ),
 ]
@@ -53,6 +64,7 @@ __all__ = [
     "STREAM_PATTERN",
     "TIME_OF_DAY_PATTERN",
     "UNSET",
+    "USER_ID_PATTERN",
     "Content",
     "Id",
     "JsonObject",
@@ -63,4 +75,5 @@ __all__ = [
     "StreamName",
     "Text",
     "UnsetType",
+    "UserId",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.config import Settings
-from wsserver.identity.origins import Hosts, Origins
+from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
@@ -26,7 +26,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.documents import Documents
-from wsserver.web.proxies import Proxies
+from wsserver.web.proxies import Proxies, is_local
 from wsserver.web.traffic import Traffic
 from wsserver.wire.poller import Poller
 
@@ -70,3 +70,14 @@ class WebContext:
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
+
+    def allows_host(self, host: str | None, peer: str, headers: Container[str]) -> bool:
+        """Is a request's Host one of this server's?
+
+        A loopback one always is to programs on this machine (``wsctl``, health checks, units),
+        whatever ``allowed_hosts`` says: DNS rebinding needs the name of a foreign site in Host.
+        Behind a proxy on this machine it is not: there anybody can have sent it.
+        """
+        if self.hosts.allows(host):
+            return True
+        return is_loopback_host(host) and is_local(peer, headers)

@@ -213,7 +213,7 @@ class Doorway:
         host = head.get("Host")
         origins = head.get_list("Origin")
         scheme = context.proxies.scheme(peer, "http", head.get_list("X-Forwarded-Proto"))
-        return context.hosts.allows(host) and context.origins.allows(
+        return context.allows_host(host, peer, head) and context.origins.allows(
             ", ".join(origins) if origins else None, host, scheme
         )
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from wsserver import __version__
 from wsserver.errors import MEANINGS
-from wsserver.protocol.types import Id
+from wsserver.protocol.types import Id, UserId
 from wsserver.web.answers import Problem
 from wsserver.web.endpoint import JSON_TYPE, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.examples import EXAMPLES
@@ -104,7 +104,12 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _inline(Id)}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _inline(UserId if name == "user_id" else Id),
+        }
         for name in _PLACEHOLDER.findall(endpoint.path)
     ]
     parameters += _query_parameters(endpoint.query)

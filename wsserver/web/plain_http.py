@@ -67,7 +67,9 @@ class PlainHttp:
     costs more than the rest together. At the first request that is not plain, the connection goes
     to the full HTTP server (``serve``) with what was read of it, and stays there.
 
-    Silent connections are closed after ``handshake_timeout_s``, or a quarter more.
+    A connection without a request is closed after ``keepalive_timeout_s``, one whose body does not
+    come after ``handshake_timeout_s``; either up to a quarter of the shorter one later. Before it
+    is closed, its socket is read a last time: a request that has come by then is answered.
     """
 
     def __init__(self, context: WebContext, paths: Paths, serve: Serve) -> None:
@@ -95,7 +97,7 @@ class PlainHttp:
         self._is_closed = True
         for client in tuple(self._clients.values()):
             if client.request is None and not client.unsent:
-                self._drop(client)
+                self._drop_if_silent(client)
 
     def cut(self) -> None:
         """Close the connections that are left, and stop watching."""
@@ -130,6 +132,22 @@ class PlainHttp:
             return
         except OSError:
             data = b""
+        self._take(client, data)
+
+    def _drop_if_silent(self, client: Client) -> None:
+        """Close a connection without a request, unless one has come that was not read yet.
+
+        Closed over it, the socket would be reset, and a proxy that sent the request would answer
+        502: it cannot know whether it was carried out.
+        """
+        try:
+            data = client.socket.recv(READ_BYTES)
+        except OSError:
+            data = b""
+        self._take(client, data)
+
+    def _take(self, client: Client, data: bytes) -> None:
+        """Go on with what was read; nothing: the connection has ended, or is to."""
         if not data:
             self._drop(client)
             return
@@ -229,7 +247,7 @@ class PlainHttp:
             self._drop(client)
         else:
             client.unsent = b""
-            self._await(client, READ, self._context.settings.handshake_timeout_s)
+            self._await(client, READ, self._context.settings.keepalive_timeout_s)
             if client.received:
                 self._begin(client)
 
@@ -254,7 +272,9 @@ class PlainHttp:
 
     def _arm(self, delay_s: float | None = None) -> None:
         if delay_s is None:
-            delay_s = self._context.settings.handshake_timeout_s / SWEEPS_PER_TIMEOUT
+            settings = self._context.settings
+            shorter_s = min(settings.handshake_timeout_s, settings.keepalive_timeout_s)
+            delay_s = shorter_s / SWEEPS_PER_TIMEOUT
         self._timer = IOLoop.current().call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
@@ -263,8 +283,10 @@ class PlainHttp:
         now = self._context.clock.monotonic()
         late = [c for c in self._clients.values() if c.deadline is not None and now >= c.deadline]
         for client in late[:REQUESTS_PER_TURN]:
-            if client.body is None:
-                self._drop(client)
+            if client.body is None and client.unsent:
+                self._drop(client)  # it does not fetch its answer
+            elif client.body is None:
+                self._drop_if_silent(client)
             else:
                 client.deadline = None
                 client.body.set_exception(RequestTimeout("the body did not arrive in time"))

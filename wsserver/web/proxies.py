@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
+
+from wsserver.identity.loopback import is_loopback
 
 Proxy = Literal["none", "trusted", "untrusted"]
 """Whether a request has come through a proxy, and whether its word counts."""
@@ -54,6 +56,11 @@ class Proxies:
             if told in ("http", "https"):
                 return told
         return protocol
+
+
+def is_local(peer: str, headers: Container[str]) -> bool:
+    """Does a request come from this machine itself, and not through a proxy on it?"""
+    return is_loopback(peer) and not any(name in headers for name in FORWARDING_HEADERS)
 
 
 def parse_address(text: str) -> Address | None:
