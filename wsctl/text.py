@@ -15,6 +15,11 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+def without_mark(text: str) -> str:
+    """``text`` without the byte order mark that editors on Windows put first."""
+    return text.removeprefix("\ufeff")
+
+
 def printable(text: str) -> str:
     """``text`` with everything that could steer a terminal written as an escape."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

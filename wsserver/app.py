@@ -12,6 +12,7 @@ from wsserver.brokers.memory import MemoryBroker
 from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
+from wsserver.config.files import read_key_file
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -328,7 +329,7 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
     if secret is not None:
         return SecretKeys(secret)
     if settings.jwt_public_key_file is not None:
-        return FileKeys(settings.jwt_public_key_file.read_bytes())
+        return FileKeys(read_key_file(settings.jwt_public_key_file))
     if settings.jwks_url is None:
         raise ValueError("no source of keys")
     return JwksKeys(settings.jwks_url, fetch, clock)

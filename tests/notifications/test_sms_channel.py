@@ -119,7 +119,7 @@ async def test_200_is_not_enough_where_the_answer_says_more(
 async def test_success_is_understood_in_the_gateway_s_charset(
     provider: Provider, clock: FakeClock, content_type: str, body: bytes
 ) -> None:
-    sms = channel(gateway(provider, clock, success="成功$|成功\""))
+    sms = channel(gateway(provider, clock, success='成功$|成功"'))
     provider.say(200, body, Content_Type=content_type)
     outcome = await sms.send(job(TO))
     assert outcome.result == "sent"

@@ -271,11 +271,11 @@ def _text(token: str | None, file: Path | None) -> str:
     if file is None:
         return read_stdin() if token == "-" else str(token)  # noqa: S105
     try:
-        return file.read_text("utf-8")
+        return file.read_text("utf-8-sig")
     except OSError as error:
         raise BadUsage(f"cannot read the token file {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadUsage(f"the token file {file} holds no text") from None
+        raise BadUsage(f"the token file {file} is not valid UTF-8") from None
 
 
 def _jti(text: str) -> str:

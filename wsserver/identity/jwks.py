@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -166,7 +167,7 @@ def parse_jwks(document: bytes) -> dict[bytes, VerifyKey]:
     if len(document) > _LARGEST_BYTES:
         raise ValueError("the document is larger than 1 MiB")
     try:
-        decoded = msgspec.json.decode(document)
+        decoded = msgspec.json.decode(document.removeprefix(codecs.BOM_UTF8))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ValueError("the document is not JSON") from None
     members = decoded.get("keys") if isinstance(decoded, dict) else None

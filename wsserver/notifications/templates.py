@@ -192,7 +192,7 @@ def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) ->
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValueError("too large")
-            own = tomllib.loads(path.read_text(encoding="utf-8"))
+            own = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:  # also bad UTF-8, bad TOML
             faults.append(f"{path.name}: cannot be read: {error}")
             continue

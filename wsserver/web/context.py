@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.documents import Documents
-from wsserver.web.proxies import Proxies, is_local
+from wsserver.web.proxies import Headers, Proxies, is_local
 from wsserver.web.traffic import Traffic
 from wsserver.wire.poller import Poller
 
@@ -71,7 +71,7 @@ class WebContext:
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
 
-    def allows_host(self, host: str | None, peer: str, headers: Container[str]) -> bool:
+    def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:
         """Is a request's Host one of this server's?
 
         A loopback one always is to programs on this machine (``wsctl``, health checks, units),
