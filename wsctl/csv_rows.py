@@ -20,9 +20,10 @@ class CsvRows:
         self._file = file
         self._writer = csv.writer(self, lineterminator="\r\n")
 
-    def row(self, cells: Iterable[Any]) -> None:
-        """Write one row."""
-        self._writer.writerow([csv_cell(cell) for cell in cells])
+    def row(self, cells: Iterable[Any]) -> int:
+        """Write one row; returns the number of characters."""
+        written: int = self._writer.writerow([csv_cell(cell) for cell in cells])
+        return written
 
     def write(self, line: str) -> int:
         """Take a finished line (the writer's hook)."""

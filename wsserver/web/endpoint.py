@@ -82,7 +82,7 @@ class Endpoint:
     """A permission, ``PUBLIC`` or ``SIGNED_IN``."""
     handle: Handle
     answer: Any
-    """Type of the JSON answer, or a media type of something else."""
+    """Type of the JSON answer, or media types of something else, with commas between them."""
     summary: str
     tag: str
     query: type[Struct] = NoQuery

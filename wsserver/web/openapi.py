@@ -152,7 +152,10 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     answer: dict[str, Any] = {"headers": _headers()}
     if isinstance(endpoint.answer, str):
-        answer["content"] = {endpoint.answer.partition(";")[0]: {"schema": {"type": "string"}}}
+        answer["content"] = {
+            each.partition(";")[0].strip(): {"schema": {"type": "string"}}
+            for each in endpoint.answer.split(",")
+        }
     else:
         content = {"schema": _ref(endpoint.answer)}
         if endpoint.answer in EXAMPLES:
