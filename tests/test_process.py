@@ -364,7 +364,7 @@ def test_requests_are_logged_once_and_those_of_machines_only_when_asked(tmp_path
 def test_the_log_is_text_on_a_terminal_and_json_elsewhere(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
         assert server.stop() == 0
-    assert json.loads(server.lines[-1])["message"] == "stopped"
+    assert json.loads(server.lines[-1])["event"] == "stopped"
 
     terminal, side = pty.openpty()
     with ServerProcess(tmp_path, "--dev", stderr=side, terminal=terminal) as server:

@@ -143,7 +143,7 @@ class JwksKeys:
         wait_s = self._retry_s if self._keys else _RETRY_WITHOUT_KEYS_S
         self._due = self._clock.monotonic() + wait_s
         log.warning(
-            "could not fetch the JWKS keys=%d retry_in_s=%g error=%s %.200r",
+            "could not fetch the JWKS keys=%d retry_in_s=%g error=%s detail=%.200r",
             len(self._keys), wait_s, type(error).__name__, str(error),
         )  # fmt: skip
 

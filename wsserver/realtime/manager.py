@@ -339,7 +339,7 @@ class WebSocketManager:
         self.heartbeat.give_up(connection)
         self.arrivals.inboxes.forget(connection)
         log.info(
-            "closed connection=%s user=%s code=%d reason=%s",
+            "connection closed connection_id=%s user_id=%s code=%d reason=%s",
             connection.connection_id,
             connection.user_id,
             code,

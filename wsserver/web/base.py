@@ -56,6 +56,8 @@ class BaseHandler(RequestHandler):
 
     request_id: str
     remote_ip: str
+    is_routine = False
+    """Is the answer one of very many alike (``Reply.is_routine``)?"""
 
     async def check(self) -> None:
         """Look at the headers; raises what stands against the request."""
@@ -195,6 +197,7 @@ class BaseHandler(RequestHandler):
 
     def write_reply(self, reply: Reply) -> None:
         """Make a reply the answer."""
+        self.is_routine = reply.is_routine
         self.set_status(reply.status)
         self.set_header("Content-Type", reply.content_type)
         for name, value in reply.headers.items():

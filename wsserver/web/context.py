@@ -25,6 +25,7 @@ from wsserver.storage.exports import Exports
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
+from wsserver.web.access_log import AccessLog
 from wsserver.web.documents import Documents
 from wsserver.web.proxies import Headers, Proxies, is_local
 from wsserver.web.traffic import Traffic
@@ -64,12 +65,18 @@ class WebContext:
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
+    access_log: AccessLog = field(init=False)
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)
     """Made from the route table when the application is made."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
+        self.access_log = AccessLog(
+            self.traffic,
+            is_on=self.settings.access_log,
+            sample=self.settings.access_log_sample,
+        )
 
     def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:
         """Is a request's Host one of this server's?

@@ -194,7 +194,7 @@ def note_failure(
     """Count and log what should not have happened."""
     context.manager.statistics.internal_errors += 1
     log.error(
-        "request failed method=%s path=%s id=%s",
+        "request failed method=%s path=%s request_id=%s",
         method,
         path,
         request_id,

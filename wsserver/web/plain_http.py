@@ -12,7 +12,6 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
-from wsserver.web.access_log import log_answer
 from wsserver.web.base import SLOW_READER_S
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import Reply
@@ -220,8 +219,7 @@ class PlainHttp:
         del client.received[: request.end]
         if self._clients.get(client.fd) is client:
             self._send(client, data)
-        log_answer(
-            context.traffic,
+        context.access_log.answered(
             asked.method,
             request.endpoint.path,
             asked.path,
@@ -229,6 +227,7 @@ class PlainHttp:
             context.clock.monotonic() - request.started,
             asked.remote_ip,
             asked.request_id,
+            is_routine=reply.is_routine,
         )
 
     def _send(self, client: Client, data: bytes) -> None:
@@ -265,7 +264,7 @@ class PlainHttp:
             else:
                 self._readiness.watch(client.fd, interest)
         except OSError as error:
-            log.warning("connection not watched: %s", error)
+            log.warning("connection not watched error=%s", error)
             self._drop(client)
             return
         client.interest = interest

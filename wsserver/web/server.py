@@ -164,6 +164,6 @@ class Listener:
         now = time.monotonic()
         if now - self._logged_at >= LOG_INTERVAL_S:
             self._logged_at = now
-            log.warning("accepting no connections for now: %s", reason)
+            log.warning("accepting no connections for now reason=%s", reason)
         self._resume = IOLoop.current().call_later(self._pause_s, self._watch)
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
