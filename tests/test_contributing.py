@@ -96,13 +96,6 @@ def test_the_map_has_every_package() -> None:
     assert all((ROOT / path).is_dir() for path in shown)
 
 
-def test_the_next_migration_has_the_number_of_the_example() -> None:
-    from wsserver.storage.migrations import known_names
-
-    (example,) = re.findall(r"m(\d{4})_what_it_adds", parse("CONTRIBUTING.rst")[0].astext())
-    assert int(example) > max(int(name[1:5]) for name in known_names())
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_its_scripts_are_there_and_know_their_arguments(command: str) -> None:
     script, *args = shlex.split(command)
