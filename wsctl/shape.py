@@ -14,6 +14,8 @@ import click
 from wsctl.environment import Environment
 from wsctl.exits import BadUsage, ExitStatus, Failed
 from wsctl.output import FORMATS, say
+from wsctl.streams import settle_closed_streams
+from wsctl.text import without_mark
 
 PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
 """The program's name, and the variable in which a shell asks it for completions."""
@@ -137,6 +139,7 @@ class RootGroup(LazyGroup):
         **extra: Any,
     ) -> NoReturn:
         """Run with ``args`` and leave: 130 when interrupted, else as ``ExitStatus`` says."""
+        settle_closed_streams()
         if COMPLETE_VAR in os.environ:
             # Not needed but for that: the shells make themselves known to click.
             importlib.import_module("wsctl.shells")
@@ -190,10 +193,10 @@ def pipe_may_close() -> Iterator[None]:
 
 
 def read_stdin() -> str:
-    """All of standard input, for an argument of ``-``; exits 2 if it is no text."""
+    """All of standard input, for an argument of ``-``; exits 2 if it is closed or no text."""
     if sys.stdin is None:
-        return ""
+        raise BadUsage("standard input is closed, and - stands for what is read from it")
     try:
-        return sys.stdin.read()
+        return without_mark(sys.stdin.read())
     except UnicodeDecodeError:
         raise BadUsage("standard input is no UTF-8 text") from None

@@ -22,7 +22,7 @@ PATIENCE_S = 0.8
 """For everything that is asked for one TAB; with the program's own start, less than a second."""
 MAX_SHOWN = 100
 _MAX_PAGES, _PAGE = 5, 1000
-_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}", re.ASCII)
 _HELP_LENGTH = 60
 
 Offer = tuple[str, str | None]

@@ -12,6 +12,7 @@ from wsserver.brokers.memory import MemoryBroker
 from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
+from wsserver.config.files import read_key_file
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -109,7 +110,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # Who is asking, and what they may do
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    tickets = Tickets(clock, revocations=revocations)
+    tickets = Tickets(clock, revocations=revocations, leeway_s=settings.jwt_leeway_s)
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
         keys,
@@ -118,6 +119,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         revocations=revocations,
+        leeway_s=settings.jwt_leeway_s,
+        user_claim=settings.jwt_user_claim,
     )
 
     # What is stored
@@ -182,6 +185,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         ),
         clock=clock,
         streams=streams,
+        token_leeway_s=settings.jwt_leeway_s,
     )
     replay_budget = settings.queue_limit_bytes // 8 * 7
     deliveries = Deliveries(
@@ -286,7 +290,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         verifier=verifier,
         permissions=permissions,
         tickets=tickets,
-        origins=Origins(settings.allowed_origins or None),
+        origins=Origins(settings.allowed_origins or None, hosts),
         hosts=hosts,
         manager=manager,
         poller=poller,
@@ -325,7 +329,7 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
     if secret is not None:
         return SecretKeys(secret)
     if settings.jwt_public_key_file is not None:
-        return FileKeys(settings.jwt_public_key_file.read_bytes())
+        return FileKeys(read_key_file(settings.jwt_public_key_file))
     if settings.jwks_url is None:
         raise ValueError("no source of keys")
     return JwksKeys(settings.jwks_url, fetch, clock)

@@ -61,7 +61,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         try:
             await _start(system, settings, plugins)
         except WsServerError as error:
-            log.error("not started: %s", error)
+            log.error("not started error=%s", error)
             return EXIT_FAILED
         url = url_of(sockets[0])
         listener = Listener(system.application, settings)
@@ -71,7 +71,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         text = at_end.enter_context(first_steps(system, settings, url)) if dev else ""
         print(f"listening on {url}", file=sys.stderr, flush=True)
         if system.hosts.takes_any:
-            log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
+            log.warning("reachable from everywhere without allowed_hosts, any Host is accepted")
         print(text, end="", file=sys.stderr, flush=True)
         await stop.wait()
         log.info("stopping")
@@ -112,7 +112,7 @@ async def _stop(system: System, listener: Listener, hurry: asyncio.Event) -> int
         stopping.result()
         log.info("stopped")
         return EXIT_OK
-    log.warning("stopped at once: second signal")
+    log.warning("stopped at once by a second signal")
     stopping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await stopping

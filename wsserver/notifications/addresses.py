@@ -29,7 +29,12 @@ def contact_of(user_id: str, request: ContactsRequest, reach: Reach) -> Contact:
             except ValueError as error:
                 faults[field] = str(error)
 
-    attempt("email", parse_mail_address, request.email)
+    email: str | None = None
+    if request.email is not None:
+        try:
+            email = parse_mail_address(request.email)
+        except ValueError as error:
+            faults["email"] = str(error)
     attempt("phone", parse_phone, request.phone)
     hours = request.quiet_hours
     if hours is not None:
@@ -49,7 +54,7 @@ def contact_of(user_id: str, request: ContactsRequest, reach: Reach) -> Contact:
         raise forbidden[0]
     return Contact(
         user_id=user_id,
-        email=request.email,
+        email=email,
         phone=request.phone,
         push=tuple({each.endpoint: each for each in request.push}.values()),
         locale=request.locale,

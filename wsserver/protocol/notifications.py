@@ -9,11 +9,12 @@ from msgspec import Meta, Struct, field
 from wsserver.protocol.requests import MAX_MEMBERS, Request
 from wsserver.protocol.types import (
     ACTION_URL_PATTERN,
-    ID_PATTERN,
     PHONE_PATTERN,
     TIME_OF_DAY_PATTERN,
+    USER_ID_PATTERN,
     Id,
     JsonObject,
+    UserId,
 )
 
 NotificationType = Literal["info", "success", "warning", "error", "urgent"]
@@ -70,7 +71,7 @@ class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
 class Contact(Struct, frozen=True, kw_only=True):
     """Where one user can be reached, and in what language."""
 
-    user_id: Annotated[str, Meta(pattern=ID_PATTERN)]
+    user_id: Annotated[str, Meta(pattern=USER_ID_PATTERN)]
     email: str | None = None
     phone: str | None = None
     push: tuple[PushSubscription, ...] = ()
@@ -109,7 +110,7 @@ class NotifyRequest(Request):
     replaces the default escalation.
     """
 
-    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_MEMBERS)] | None = None
+    user_ids: Annotated[list[UserId], Meta(min_length=1, max_length=MAX_MEMBERS)] | None = None
     session_id: Id | None = None
     organization_id: Id | None = None
     role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None

@@ -13,7 +13,7 @@ from wsserver.protocol.commands import Ref
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.requests import Body, Sender
 from wsserver.protocol.strict_json import encode
-from wsserver.protocol.types import Content, Id, JsonObject, Text
+from wsserver.protocol.types import Content, Id, JsonObject, Text, UserId
 
 RESERVED_TYPES = frozenset(
     {
@@ -61,7 +61,7 @@ class Typing(_Fields):
     """Somebody types, or has stopped."""
 
     session_id: Id
-    user_id: Id
+    user_id: UserId
     is_typing: bool
     username: Text | None = None
 
@@ -72,7 +72,7 @@ class MessageStatusUpdate(_Fields):
     message_id: Annotated[str, Meta(min_length=1, max_length=128)]
     status: Literal["queued", "sent", "delivered", "read", "failed", "expired"]
     session_id: Id
-    user_id: Id
+    user_id: UserId
     reason: Text | UnsetType = UNSET
 
 
@@ -90,7 +90,7 @@ class AiProcessingStatus(_Fields):
 class UserStatusUpdate(_Fields):
     """A user came or went."""
 
-    user_id: Id
+    user_id: UserId
     status: Literal["online", "offline"]
     connections: Annotated[int, Meta(ge=0)] = 0
 

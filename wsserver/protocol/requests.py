@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, fi
 from wsserver.errors import ValidationFailed
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.targets import TargetType
-from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Text
+from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Text, UserId
 
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
@@ -37,7 +37,7 @@ class Request(Struct, forbid_unknown_fields=True):
 class Sender(Request):
     """Who a message is from."""
 
-    user_id: Id
+    user_id: UserId
     username: Text | None = None
     role: Annotated[str, Meta(max_length=64)] | None = None
 
@@ -52,7 +52,7 @@ class Body(Request):
     type: PushType
     data: Any = UNSET
     session_id: Id | UnsetType = UNSET
-    user_id: Id | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     username: Text | UnsetType = UNSET
     is_typing: bool | UnsetType = UNSET
     content: Content | UnsetType = UNSET
@@ -65,7 +65,7 @@ class Body(Request):
     detail: Text | UnsetType = UNSET
     delta: Text | UnsetType = UNSET
     connections: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    exclude_users: Annotated[list[Id], Meta(max_length=1000)] = []
+    exclude_users: Annotated[list[UserId], Meta(max_length=1000)] = []
     keep: bool | UnsetType = UNSET
     ttl_s: Annotated[float, Meta(gt=0, le=MAX_TTL_S)] | UnsetType = UNSET
 
@@ -91,7 +91,8 @@ class TargetRequest(Request):
     """Who a message is for; ``id`` is required for all but a broadcast."""
 
     type: TargetType
-    id: Id | UnsetType = UNSET
+    id: UserId | UnsetType = UNSET
+    """Of a user; other ids have neither ``|`` nor ``+``, which ``publishing`` sees to."""
 
 
 class PublishRequest(Body, kw_only=True):
@@ -113,7 +114,7 @@ class BatchRequest(Request):
 class DisconnectRequest(Request):
     """Close a user's connections, or one of them."""
 
-    user_id: Id
+    user_id: UserId
     reason: Reason | UnsetType = UNSET
     connection_id: Id | UnsetType = UNSET
 
@@ -127,7 +128,7 @@ class PingRequest(Request):
 class PingUserRequest(PingRequest, kw_only=True):
     """The same over the monitor's socket, where there is no path to name the user in."""
 
-    user_id: Id
+    user_id: UserId
 
 
 class SubscribeRequest(Request):
@@ -142,7 +143,7 @@ class SubscribeRequest(Request):
 class MembersRequest(Request):
     """The whole member list of a session; it replaces the old one."""
 
-    user_ids: Annotated[list[Id], Meta(max_length=MAX_MEMBERS)]
+    user_ids: Annotated[list[UserId], Meta(max_length=MAX_MEMBERS)]
 
 
 class TicketRequest(Request):
@@ -153,4 +154,4 @@ class RevokeRequest(Request):
     """Exactly one of the two."""
 
     jti: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
-    user_id: Id | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET

@@ -193,7 +193,7 @@ class Dispatcher:
             self._statistics.refused_commands += 1
         else:
             self._statistics.internal_errors += 1
-            log.error("command failed connection=%s", connection.connection_id, exc_info=error)
+            log.error("command failed connection_id=%s", connection.connection_id, exc_info=error)
             error = _InternalError()
         if connection.is_alive:
             self._send(connection, error_reply(error, ref))

@@ -88,7 +88,7 @@ class Heartbeat:
             # The process itself stood still: what the clients sent is waiting unread, so the
             # silence is ours.
             if stood_still_s > 1.0:
-                log.warning("stood still for %.1f s", stood_still_s)
+                log.warning("the event loop stood still seconds=%.1f", stood_still_s)
             self.resumed_at = now
         self._advanced_at = now
         self._close_silent(now)

@@ -89,6 +89,7 @@ class WebSocketManager:
         limits: ConnectionLimits,
         clock: Clock,
         streams: Streams,
+        token_leeway_s: float = 0.0,
     ) -> None:
         self.hub = hub
         self.events = events
@@ -102,7 +103,7 @@ class WebSocketManager:
         self._router = router
         self._poller = poller
         self._clock = clock
-        self._expiry = TokenExpiry()
+        self._expiry = TokenExpiry(token_leeway_s)
 
     # The indexes, by the names that the product has always had
 
@@ -338,7 +339,7 @@ class WebSocketManager:
         self.heartbeat.give_up(connection)
         self.arrivals.inboxes.forget(connection)
         log.info(
-            "closed connection=%s user=%s code=%d reason=%s",
+            "connection closed connection_id=%s user_id=%s code=%d reason=%s",
             connection.connection_id,
             connection.user_id,
             code,

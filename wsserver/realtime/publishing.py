@@ -10,7 +10,9 @@ from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
+from wsserver.identity.ids import is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
+from wsserver.protocol.complaints import ID_FORM
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import LIVE_TYPES, Custom, NewMessage, message_of, publishable_fields
 from wsserver.protocol.requests import (
@@ -304,4 +306,6 @@ def target_of(request: TargetRequest) -> Target:
         return EVERYONE
     if request.id is UNSET:
         raise ValidationFailed([{"field": "target.id", "message": "required"}])
+    if request.type is not TargetType.USER and not is_id(request.id):
+        raise ValidationFailed([{"field": "target.id", "message": ID_FORM}])
     return Target(request.type, request.id)

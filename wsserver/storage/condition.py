@@ -52,19 +52,19 @@ class Condition:
         if not isinstance(failure, StorageUnavailable | StorageFull):
             if self.errors[side] is not None:
                 self.errors[side] = None
-                log.info("database %ss succeed again", side)
+                log.info("database succeeds again side=%s", side)
             return
         if isinstance(failure.__cause__, sqlite3.Error) and is_damage(failure.__cause__):
             self._note_damage(failure.__cause__)
         elif self.errors[side] is None:
-            log.error("database %s failed reason=%s", side, failure)
+            log.error("database failed side=%s reason=%s", side, failure)
         self.errors[side] = str(failure)
 
     def _note_damage(self, error: sqlite3.Error) -> None:
         if self.damage is None:
             log.critical(
-                "database %s is damaged (%s): nothing is written to it any more; stop the server"
-                " and restore the file from a backup",
+                "database is damaged and nothing is written to it any more, stop the server and"
+                " restore the file from a backup path=%s error=%s",
                 self._path,
                 error,
             )

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from wsserver import __version__
 from wsserver.errors import MEANINGS
-from wsserver.protocol.types import Id
+from wsserver.protocol.types import Id, UserId
 from wsserver.web.answers import Problem
 from wsserver.web.endpoint import JSON_TYPE, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.examples import EXAMPLES
@@ -104,7 +104,12 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _inline(Id)}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _inline(UserId if name == "user_id" else Id),
+        }
         for name in _PLACEHOLDER.findall(endpoint.path)
     ]
     parameters += _query_parameters(endpoint.query)
@@ -147,7 +152,10 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     answer: dict[str, Any] = {"headers": _headers()}
     if isinstance(endpoint.answer, str):
-        answer["content"] = {endpoint.answer.partition(";")[0]: {"schema": {"type": "string"}}}
+        answer["content"] = {
+            each.partition(";")[0].strip(): {"schema": {"type": "string"}}
+            for each in endpoint.answer.split(",")
+        }
     else:
         content = {"schema": _ref(endpoint.answer)}
         if endpoint.answer in EXAMPLES:

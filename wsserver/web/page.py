@@ -100,7 +100,8 @@ def _operation(
 
 
 def _content(title: str, content: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    ((media_type, described),) = content.items()
+    described = next(iter(content.values()))
+    media_type = ", ".join(content)
     name = described["schema"].get("$ref", "").rpartition("/")[2]
     parts = [f"<p><b>{title}</b> {escape(media_type)}"]
     schema = schemas.get(name, {})

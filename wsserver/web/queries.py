@@ -16,7 +16,7 @@ from wsserver.clock import Clock
 from wsserver.errors import BadRequest
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.notifications import ChannelName, DeliveryState, NotificationType
-from wsserver.protocol.types import Id, Offset
+from wsserver.protocol.types import Id, Offset, UserId
 from wsserver.realtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
 S = TypeVar("S", bound=Struct)
@@ -69,7 +69,7 @@ class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 class ConnectionsQuery(PageQuery, kw_only=True):
     """Which connections; every filter given has to fit."""
 
-    user_id: Id | None = None
+    user_id: UserId | None = None
     session_id: Id | None = None
     organization_id: Id | None = None
     endpoint: Literal["chat", "session", "monitor"] | None = None
@@ -95,7 +95,7 @@ class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Whose part of a trace."""
 
     user_id: (
-        Annotated[Id, Meta(description="only this user; also why a message was not for them")]
+        Annotated[UserId, Meta(description="only this user; also why a message was not for them")]
         | None
     ) = None
 
@@ -103,7 +103,7 @@ class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 class AuditQuery(PageQuery, kw_only=True):
     """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
 
-    actor: Id | None = None
+    actor: UserId | None = None
     action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     since: Moment | None = None
     until: Moment | None = None
@@ -130,7 +130,9 @@ class OutcomesQuery(ExportQuery, kw_only=True):
 class NotificationsQuery(PageQuery, kw_only=True):
     """Which notifications; every filter given has to fit, those of deliveries one delivery."""
 
-    user_id: Annotated[Id, Meta(description="only this user's deliveries are listed")] | None = None
+    user_id: (
+        Annotated[UserId, Meta(description="only this user's deliveries are listed")] | None
+    ) = None
     channel: ChannelName | None = None
     state: DeliveryState | None = None
     type: NotificationType | None = None
