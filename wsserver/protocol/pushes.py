@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from msgspec.json import Decoder
 
 from wsserver.errors import ValidationFailed, WsServerError
-from wsserver.protocol.commands import Ref
+from wsserver.protocol.envelope import Ref
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.requests import Body, Sender
 from wsserver.protocol.strict_json import encode

@@ -19,6 +19,7 @@ from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.arrivals import Arrival, Arrivals
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
+from wsserver.realtime.connection_limit import ConnectionLimits, ConnectionRoom
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus, Handler
 from wsserver.realtime.expiry import TokenExpiry
@@ -36,18 +37,6 @@ from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
-
-EVICT_OLDEST = "evict_oldest"
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """How many connections there may be, and what happens to one too many of a user."""
-
-    total: int = 50_000
-    per_user: int = 5
-    policy: str = "reject"
-
 
 @dataclass(frozen=True)
 class Newcomer:
@@ -97,6 +86,7 @@ class WebSocketManager:
         self.is_draining = False
         self.sessions = Sessions(hub, router, events, access, members, streams)
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
+        self.room = ConnectionRoom(hub, self.heartbeat, limits, clock, self.close)
         self.monitors = Monitors(events, self.stats, clock)
         self._presence = Presence(hub, router, self.monitors, members)
         self._router = router
@@ -129,7 +119,7 @@ class WebSocketManager:
             raise Draining("the server is about to stop", retry_after_s=2)
         if len(self.hub) >= self.limits.total:
             raise ServerFull("no room for another connection", retry_after_s=5)
-        if self._is_at_limit(claims.sub) and self.limits.policy != EVICT_OLDEST:
+        if self.room.is_full(claims.sub) and not self.limits.evicts_oldest:
             raise ConnectionLimit(f"at most {self.limits.per_user} connections a user")
 
     async def connect(
@@ -149,7 +139,7 @@ class WebSocketManager:
     def _let_in(
         self, fd: int, newcomer: Newcomer, arrival: Arrival, response: bytes, received: bytes
     ) -> ConnectionInfo:
-        if self._is_at_limit(newcomer.claims.sub):
+        if self.room.is_full(newcomer.claims.sub):
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
@@ -210,6 +200,7 @@ class WebSocketManager:
                 "pending": arrival.waiting.count_for(connection),
             },
             protocol=connection.protocol,
+            max_message_bytes=self._poller.max_message_bytes,
         )
 
     def _announce(self, connection: ConnectionInfo, is_first: bool, arrival: Arrival) -> None:
@@ -230,9 +221,6 @@ class WebSocketManager:
             joined = self.sessions.join(connection, connection.session_id, arrival.session)
             self._router.push(connection, "session_joined", **joined)
         self._warn_if_due(connection)
-
-    def _is_at_limit(self, user_id: str) -> bool:
-        return self.hub.user_connections.count(user_id) >= self.limits.per_user
 
     # Sending
 
