@@ -63,7 +63,6 @@ async def test_the_answer_is_there_as_soon_as_all_have_answered(
     await answer(clients[1])
     await settle()
     assert not asking.done()
-    (push, *_) = [await clients[2].frame()]
     clients[2].socket.close()  # gone is an answer too
     await asking
     assert live.hub.of_user("u1") == [clients[0].info, clients[1].info]
@@ -81,7 +80,7 @@ async def test_who_was_heard_of_just_now_is_not_asked(live: Live) -> None:
 
 @pytest.mark.gen_test
 async def test_frames_that_wait_behind_a_slow_command_are_no_silence(live: Live) -> None:
-    first, second, busy = await three(live)
+    *_, busy = await three(live)
     asking = asyncio.ensure_future(live.manager.room.ask("u1"))
     await asyncio.sleep(0)
     busy.info.backlog = Backlog()
@@ -113,7 +112,7 @@ async def test_one_question_serves_all_arrivals_and_only_so_many_may_wait(live: 
 
 @pytest.mark.gen_test
 async def test_a_slow_network_has_more_time_to_answer(live: Live) -> None:
-    slow, quick, unknown = await three(live)
+    slow, quick, _ = await three(live)
     slow.info.rtt_ms, quick.info.rtt_ms = 90.0, 2.0
     await live.manager.room.ask("u1")
     assert live.hub.of_user("u1") == [slow.info]

@@ -38,6 +38,7 @@ from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Newcomer:
     """What the handshake knows of a connection that it has let in."""
@@ -84,11 +85,11 @@ class WebSocketManager:
         self.statistics = statistics
         self.limits = limits
         self.is_draining = False
-        self.sessions = Sessions(hub, router, events, access, members, streams)
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
         self.room = ConnectionRoom(hub, self.heartbeat, limits, clock, self.close)
         self.monitors = Monitors(events, self.stats, clock)
-        self._presence = Presence(hub, router, self.monitors, members)
+        self.presence = Presence(hub, router, self.monitors, members, access)
+        self.sessions = Sessions(hub, router, events, access, members, streams, self.presence)
         self._router = router
         self._poller = poller
         self._clock = clock
@@ -215,8 +216,7 @@ class WebSocketManager:
             endpoint=connection.endpoint,
             connections=self.hub.user_connections.count(connection.user_id),
         )
-        if is_first:
-            self._presence.tell(connection, "online", self._presence.sessions_of(connection))
+        self.presence.came(connection, is_first=is_first)
         if connection.session_id is not None and arrival.session is not None:
             joined = self.sessions.join(connection, connection.session_id, arrival.session)
             self._router.push(connection, "session_joined", **joined)
@@ -264,7 +264,9 @@ class WebSocketManager:
     def renew(self, connection: ConnectionInfo, claims: Claims) -> None:
         """Put newer claims of the same user in force, and what they no longer allow to an end."""
         self._expiry.discard(connection)
+        former = connection.claims
         self.hub.reclaim(connection, claims)
+        self.presence.renewed(connection, former)
         if self.on_claims is not None:
             self.on_claims(claims)
         self._expiry.add(connection)
@@ -316,7 +318,7 @@ class WebSocketManager:
         connection.is_alive = False
         self.statistics.disconnections += 1
         self._expiry.discard(connection)
-        sessions = self._presence.sessions_of(connection)
+        sessions = self.presence.sessions_of(connection)
         # While draining everybody goes: telling those who are next that others went is no use,
         # and would cost the square of their number.
         self.sessions.leave_all(connection, quietly=self.is_draining)
@@ -342,8 +344,8 @@ class WebSocketManager:
             reason=reason,
             connections=self.hub.user_connections.count(connection.user_id),
         )
-        if is_last and not self.is_draining:
-            self._presence.tell(connection, "offline", sessions)
+        if not self.is_draining:
+            self.presence.gone(connection, sessions, is_last=is_last)
 
     def drain(self) -> None:
         """Let nobody in any more, and tell everybody to come back, each at another time.

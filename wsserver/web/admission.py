@@ -48,8 +48,9 @@ class Admission:
         """The claims of somebody who may come in; raises what stands against it.
 
         A probe (a plain GET) leaves a ticket unused. Where the user has as many connections as are
-        allowed, this waits until the silent ones have been asked for a sign of life. After the last ``await`` nothing is left but
-        to come in: what ``admit`` said is still true when this returns.
+        allowed, this waits until the silent ones have been asked for a sign of life. After the last
+        ``await`` nothing is left but to come in: what ``admit`` said is still true when this
+        returns.
         """
         credential = self._read(knock)
         claims = await self._identify(knock, credential)
