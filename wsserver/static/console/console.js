@@ -91,12 +91,14 @@ function listen(mine) {
   on("ws:gap", ({ stream, reason }) => {
     live.add({ type: "ws.gap", data: { text: text("gap", { stream, reason }) } });
   });
+  on("ws:error", ({ error }) => live.add({ type: "ws.error", data: { text: error.message } }));
   on("ws:close", ({ code, reason, willReconnect, delayMs }) => {
     const s = Math.ceil((delayMs ?? 0) / 1000);
     live.add({
       type: "ws.close",
       data: { text: text(willReconnect ? "closed_again" : "closed", { code, reason, s }) },
     });
+    byId("state").title = `${code} ${reason}`.trim();
     if (willReconnect) countDown(delayMs);
     else if (code !== 1000 && reason !== NO_CREDENTIAL) {
       toast(text("closed", { code, reason }), { kind: "error", stays: true });
@@ -111,6 +113,7 @@ function showState(state) {
   clearInterval(countdown);
   byId("state").dataset.state = state;
   byId("state-text").textContent = text(`state_${state}`, { s: "…" });
+  if (state === "open") byId("state").title = "";
   const isOff = state === "idle" || state === "closed";
   byId("access").hidden = !isOff;
   byId("side").hidden = isOff;
