@@ -114,7 +114,7 @@ export class WsClient extends EventTarget {
     );
   }
 
-  /** @returns {"idle"|"connecting"|"open"|"waiting"|"closed"} */
+  /** @returns {import("./client/connector.js").State} */
   get state() {
     return this.#connector.state;
   }
@@ -237,17 +237,30 @@ export class WsClient extends EventTarget {
     });
   }
 
-  /** Kept messages of a session: the last ones, those before an offset, or those after one. */
+  /**
+   * Kept messages of a session: the last ones, those before an offset, or those after one.
+   *
+   * @param {string} sessionId
+   * @param {{before?: number, after?: number, limit?: number}} [options]
+   */
   history(sessionId, { before, after, limit } = {}) {
     return this.command("history", { session_id: sessionId, before, after, limit });
   }
 
-  /** Acknowledge messages by id, where the client does not do so by itself. */
+  /**
+   * Acknowledge messages by id, where the client does not do so by itself.
+   *
+   * @param {string | string[]} ids
+   */
   acknowledge(ids) {
     this.#kept.received.add([ids].flat());
   }
 
-  /** Say that the user has seen these messages; told soon, many together. */
+  /**
+   * Say that the user has seen these messages; told soon, many together.
+   *
+   * @param {string | string[]} ids
+   */
   markRead(ids) {
     this.#kept.read.add([ids].flat());
   }

@@ -15,6 +15,8 @@ import { onWakeup } from "./wakeups.js";
 
 /** The reason of the end when a provider has given null. */
 export const NO_CREDENTIAL = "no credential";
+const NO_WEBSOCKET =
+  "this runtime has no WebSocket: pass a class as the option WebSocket, or use Node 22 or later";
 const ABNORMAL = 1006;
 const HEARTBEAT_TIMEOUT = 4001;
 const TOKEN_INVALID = 4500;
@@ -25,11 +27,14 @@ const HEARTBEAT_S = 30; // of a server that does not tell
 const STABLE_MS = 10_000; // a connection that lasted this long has earned a fresh backoff
 const IMPATIENT_MS = 3000; // an attempt older than this is given up when the network changes
 
+/** @typedef {"idle"|"connecting"|"open"|"waiting"|"closed"} State */
+
 export class Connector {
   #options;
   #owner; // {state(state), message(text), gone(), closed(detail), ended(error), ping()}
   #credentials;
   #liveness;
+  /** @type {State} */
   #state = "idle";
   #socket = null;
   #isIn = false; // connection_established has come on this socket
@@ -113,8 +118,7 @@ export class Connector {
     this.#attemptedAt = performance.now();
     this.#setState("connecting");
     if (this.#options.WebSocket === undefined) {
-      const message = "this runtime has no WebSocket: pass a class as the option WebSocket, or use Node 22";
-      this.#end(ABNORMAL, message, "no_websocket");
+      this.#end(ABNORMAL, NO_WEBSOCKET, "no_websocket");
       return;
     }
     let credential;

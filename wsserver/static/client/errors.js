@@ -36,8 +36,8 @@ export function disconnected() {
  * @param {number} attempt 0 for the first try that failed
  */
 export function delayAfter(error, attempt = 0) {
-  const told = error.details?.retry_after_ms;
-  if (Number.isFinite(told) && told >= 0) return Math.min(told, LONGEST_TOLD_MS);
+  const told = Number(error.details?.retry_after_ms ?? NaN);
+  if (told >= 0) return Math.min(told, LONGEST_TOLD_MS);
   const limit = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt);
   return limit * (0.5 + Math.random() / 2);
 }

@@ -56,15 +56,18 @@ export class Liveness {
       return;
     }
     const askedAt = performance.now();
-    let isAnswered = false;
-    this.#ask().then(
-      () => (isAnswered = true),
-      (error) => (isAnswered = !UNANSWERED.has(error.code)), // a refusal is an answer, too
-    );
-    this.#timer = setTimeout(() => {
+    const timer = setTimeout(() => {
       this.#timer = 0;
-      if (!isAnswered && this.#heardAt - askedAt < FRESH_MS) this.#dead("no answer to a ping");
+      if (this.#heardAt - askedAt < FRESH_MS) this.#dead("no answer to a ping");
     }, ANSWER_MS);
+    const answered = () => {
+      clearTimeout(timer);
+      if (this.#timer === timer) this.#timer = 0;
+    };
+    this.#timer = timer;
+    this.#ask().then(answered, (error) => {
+      if (!UNANSWERED.has(error.code)) answered(); // a refusal is an answer, too
+    });
   }
 
   #tick() {

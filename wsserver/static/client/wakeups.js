@@ -9,7 +9,9 @@
  * @returns {() => void}
  */
 export function onWakeup(wake) {
-  const { document, navigator } = globalThis;
+  const { document } = globalThis;
+  /** @type {any} */
+  const navigator = globalThis.navigator; // `connection` is Chromium's
   const shown = () => document.visibilityState === "visible" && wake();
   const restored = (event) => event.persisted && wake();
   const listeners = [
