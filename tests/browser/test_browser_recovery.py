@@ -358,12 +358,31 @@ async def test_a_session_that_is_left_while_it_is_joined_stays_left(server: Serv
 # A runtime without a WebSocket
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
+NEEDS_NODE = pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
+
+
+def in_node(folder: Path, script: str) -> Any:
+    """What a module script leaves in ``told``, run beside a copy of the client."""
+    shutil.copytree(STATIC / "client", folder / "client")
+    shutil.copy(STATIC / "client.js", folder)
+    (folder / "package.json").write_text('{"type": "module"}')
+    script += "\nconsole.log(JSON.stringify(told));"
+    ran = subprocess.run(
+        ["node", "--input-type=module", "-e", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return json.loads(ran.stdout)
+
+
+@NEEDS_NODE
 def test_a_runtime_without_a_websocket_is_told_what_is_missing(tmp_path: Path) -> None:
-    shutil.copytree(STATIC / "client", tmp_path / "client")
-    shutil.copy(STATIC / "client.js", tmp_path)
-    (tmp_path / "package.json").write_text('{"type": "module"}')
-    script = """
+    code, message, state, made = in_node(
+        tmp_path,
+        """
         delete globalThis.WebSocket;
         const { WsClient } = await import("./client.js");
         const client = new WsClient({ url: "http://127.0.0.1:1", token: "t" });
@@ -374,17 +393,79 @@ def test_a_runtime_without_a_websocket_is_told_what_is_missing(tmp_path: Path) -
         other.connect().catch(() => {});
         await new Promise((resolve) => setTimeout(resolve));
         other.close();
-        console.log(JSON.stringify([failed.code, failed.message, client.state, made]));
-    """
-    ran = subprocess.run(
-        ["node", "--input-type=module", "-e", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
+        const told = [failed.code, failed.message, client.state, made];
+        """,
     )
-    code, message, state, made = json.loads(ran.stdout)
     assert (code, state) == ("no_websocket", "closed")
     assert "no WebSocket" in message
     assert made == ["ws://127.0.0.1:1/ws/chat", ["wsserver.v1", "bearer.t"]]
+
+
+@NEEDS_NODE
+def test_a_machine_that_has_slept_asks_before_it_gives_a_connection_up(tmp_path: Path) -> None:
+    told = in_node(
+        tmp_path,
+        """
+        let now = 0, wall = 1e12, tick = null, late = null;
+        globalThis.performance = { now: () => now };
+        Date.now = () => wall;
+        globalThis.setInterval = (run) => ((tick = run), 1);
+        globalThis.clearInterval = () => {};
+        globalThis.setTimeout = (run) => ((late = run), 2);
+        globalThis.clearTimeout = () => (late = null);
+        const { Liveness } = await import("./client/liveness.js");
+        const told = [];
+        let answer = null;
+        const ask = () => (told.push("asked"), new Promise((resolve) => (answer = resolve)));
+        const liveness = new Liveness(ask, () => true, (reason) => told.push(reason));
+        const pass = (ms, wallMs = ms) => ((now += ms), (wall += wallMs), tick());
+        liveness.start(40_000, true);
+        pass(10_000);
+        pass(8 * 3600_000);  // timers stood still: what came meanwhile may be unread
+        await answer();
+        await null;
+        told.push(late === null ? "answered" : "still waiting");
+        liveness.heard();
+        pass(10_000, 8 * 3600_000);  // the machine slept, and its clock of time spent awake with it
+        late();
+        for (let n = 0; n < 3; n++) pass(10_000);
+        """,
+    )
+    assert told == [
+        "asked",
+        "answered",
+        "asked",
+        "no answer to a ping",
+        "nothing heard from the server",
+    ]
+
+
+@NEEDS_NODE
+def test_the_waits_grow_and_end_and_start_from_what_the_server_says(tmp_path: Path) -> None:
+    told = in_node(
+        tmp_path,
+        """
+        const { backoffMs, cutReason, hintOf } = await import("./client/closing.js");
+        const { delayAfter } = await import("./client/errors.js");
+        Math.random = () => 1;
+        const limits = { minDelayMs: 500, maxDelayMs: 30_000 };
+        const told = {
+            network: [0, 1, 6, 5000].map((attempt) => backoffMs(1006, attempt, limits)),
+            busy: [0, 4].map((attempt) => backoffMs(1013, attempt, limits)),
+            again: [0, 1, 5, 5000].map((attempt) => delayAfter({}, attempt)),
+            told: [7, 0, 1e9, -1, "x", null].map((ms) =>
+                delayAfter({ details: { retry_after_ms: ms } })),
+            hints: ["", "reconnect_after_ms=12", "reconnect_after_ms=999999999"].map(hintOf),
+            cut: ["short", "é".repeat(62), "x" + "😀".repeat(31)].map((text) =>
+                cutReason(text).length),
+        };
+        """,
+    )
+    assert told == {
+        "network": [500, 1000, 30000, 30000],
+        "busy": [4000, 8000],
+        "again": [1000, 2000, 30000, 30000],
+        "told": [7, 0, 600000, 1000, 1000, 1000],
+        "hints": [None, 12, 600000],
+        "cut": [5, 61, 61],
+    }

@@ -115,6 +115,8 @@ class Presence:
         new = set(_named(connection.session_id, connection.claims))
         if former is not None:
             new.difference_update(_named(connection.session_id, former))
+        if not new:
+            return
         for other in self._hub.of_user(user_id):
             new.difference_update(other.sessions or ())
             if other is not connection:
