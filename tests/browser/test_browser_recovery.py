@@ -469,3 +469,26 @@ def test_the_waits_grow_and_end_and_start_from_what_the_server_says(tmp_path: Pa
         "hints": [None, 12, 600000],
         "cut": [5, 61, 61],
     }
+
+
+@NEEDS_NODE
+def test_a_message_that_never_gets_a_reply_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    told = in_node(
+        tmp_path,
+        """
+        const { Outbox } = await import("./client/outbox.js");
+        const { WsError } = await import("./client/errors.js");
+        globalThis.setTimeout = (run) => (queueMicrotask(run), 1);
+        let tries = 0;
+        const send = async ({ content }) => {
+            if (content === "next") return "sent";
+            tries += 1;
+            throw new WsError({ code: "timeout", message: "no reply", temporary: true });
+        };
+        const outbox = new Outbox(send, () => true, JSON.stringify);
+        const say = (content) =>
+            outbox.add({ session_id: "s1", content }).catch((error) => error.code);
+        const told = [await Promise.all([say("lost"), say("next")]), tries, outbox.size];
+        """,
+    )
+    assert told == [["timeout", "sent"], 5, 0]

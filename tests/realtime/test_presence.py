@@ -71,6 +71,21 @@ async def test_a_page_that_is_loaded_again_is_offline_and_online_again(
 
 
 @pytest.mark.gen_test
+async def test_a_user_is_online_again_before_it_has_joined_again(live: Live, listener: Any) -> None:
+    heard = await listener("s1")
+    client = await live.connect("u1", sessions="*")
+    await client.call("join_session", session_id="s1")
+    assert await heard() == []  # it hears session_joined
+    for _ in range(2):
+        await leave(client)
+        assert await heard() == ["offline"]
+        client = await live.connect("u1", sessions="*")
+        assert await heard() == ["online"]
+    await client.call("join_session", session_id="s1")
+    assert await heard() == []
+
+
+@pytest.mark.gen_test
 async def test_a_user_without_access_any_more_is_online_once_it_joins_again(
     live: Live, listener: Any
 ) -> None:
