@@ -99,6 +99,10 @@ async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
         await expect(page.locator("#state")).to_have_attribute("data-state", "closed")
         await expect(page.locator(".toast p")).to_have_text("Connection closed: 4502 lunch")
         await expect(page.locator("#token")).to_be_focused()
+        await page.fill("#token", token("ops", "admin"))
+        await page.press("#token", "Enter")
+        await expect(page.locator("#who")).to_have_text("ops")
+        await expect(page.locator(".toast")).to_have_count(0)
 
 
 @pytest.mark.gen_test(timeout=60)

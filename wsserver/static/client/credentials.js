@@ -79,13 +79,15 @@ export class Credentials {
 
 /** The token without blanks around it, such as the newline at the end of a file. */
 function checked(name, given, temporary) {
-  if (typeof given !== "string") throw failed(`${name} gave ${typeof given}, not a string`, temporary);
+  if (typeof given !== "string") {
+    throw failed(`${name}: a value of type ${typeof given} instead of a string`, temporary);
+  }
   const token = given.trim();
-  if (token === "") throw failed(`${name} gave an empty string`, temporary);
+  if (token === "") throw failed(`${name}: an empty string`, temporary);
   if (!TOKEN.test(token)) {
     // A page of HTML, or JSON around the token. The text itself may hold the token.
-    const message = `${name} gave ${token.length} characters that are no token`;
-    throw failed(`${message}: a token has no blanks, quotes, brackets or slashes`, temporary);
+    const some = "some of which no token has (blanks, quotes, brackets, slashes)";
+    throw failed(`${name}: ${token.length} characters, ${some}`, temporary);
   }
   return token;
 }

@@ -24,6 +24,7 @@ const talk = new Talk();
 const inbox = new Inbox();
 let client = null;
 let countdown = 0;
+let closed = null; // the notice that says why there is no connection
 
 byId("access").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -81,6 +82,7 @@ function listen(mine) {
   });
   on("ws:state", ({ state }) => showState(state));
   on("ws:open", (push) => {
+    closed?.remove();
     byId("who").textContent = push.user_id;
     inbox.greet(push);
     if (byId("endpoint").value === "monitor") {
@@ -101,7 +103,7 @@ function listen(mine) {
     byId("state").title = `${code} ${reason}`.trim();
     if (willReconnect) countDown(delayMs);
     else if (code !== 1000 && reason !== NO_CREDENTIAL) {
-      toast(text("closed", { code, reason }), { kind: "error", stays: true });
+      closed = toast(text("closed", { code, reason }), { kind: "error", stays: true });
     }
   });
   on("stats_update", ({ stats }) => showStats(stats));
