@@ -9,10 +9,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError
 from wsserver.protocol import strict_json
 from wsserver.protocol.complaints import describe
+from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
 from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
 
-Ref = str | int
-MAX_REF_LENGTH = 64
 MAX_HISTORY = 200
 MAX_STREAMS = 100
 MAX_IDS = 1000
@@ -181,7 +180,7 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
     try:
         envelope = strict_json.decode(raw)
     except WsServerError as error:
-        raise RefusedCommand(error, None) from None
+        raise RefusedCommand(error, peek(raw)[1]) from None
     if not isinstance(envelope, dict):
         raise RefusedCommand(BadRequest("a command is a JSON object"), None)
     ref = envelope.pop("ref", _ABSENT)
@@ -201,13 +200,6 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
         return type_, convert(envelope, kind), ref
     except ValidationError as error:
         raise RefusedCommand(_refusal(error), ref) from None
-
-
-def is_ref(ref: object) -> bool:
-    """Is this a `ref` to echo: a short string or an integer?"""
-    if isinstance(ref, str):
-        return len(ref) <= MAX_REF_LENGTH
-    return type(ref) is int  # a bool is no integer in JSON
 
 
 def _refusal(error: ValidationError) -> WsServerError:

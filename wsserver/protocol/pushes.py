@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from msgspec.json import Decoder
 
 from wsserver.errors import ValidationFailed, WsServerError
-from wsserver.protocol.commands import Ref
 from wsserver.protocol.complaints import describe
+from wsserver.protocol.envelope import Ref
 from wsserver.protocol.requests import Body, Sender
 from wsserver.protocol.strict_json import encode
 from wsserver.protocol.types import Content, Id, JsonObject, Text, UserId

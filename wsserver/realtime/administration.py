@@ -119,9 +119,11 @@ class Administration:
         with self._trail.denials(actor, "members", target):
             self._session_scope(actor, session_id)
         user_ids = list(dict.fromkeys(request.user_ids))
+        former = set(self._members.of_session(session_id))
         removed = await self._members.replace(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
+        self._manager.presence.listed(session_id, set(user_ids) - former, removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
                 self._manager.sessions.enforce_access(connection, self._manager.close)
