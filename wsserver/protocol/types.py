@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -34,6 +34,8 @@ PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipp
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(max_length=123)]
 Text = Annotated[str, Meta(max_length=65536)]
+Role = Literal["user", "manager", "admin", "service"]
+"""What a token may say that its bearer is."""
 JsonObject = dict[str, Any]
 Content = str | JsonObject
 
@@ -60,6 +62,7 @@ __all__ = [
     "Position",
     "PushType",
     "Reason",
+    "Role",
     "StreamName",
     "Text",
     "UnsetType",
