@@ -45,6 +45,7 @@ html_theme_options = {
 
 _SECTION = re.compile(r"^(?P<title>\S.*)\n-{3,}\n(?P<body>(?:(?!^\S.*\n-{3,}\n).*\n)*)", re.M)
 _LINK = re.compile(r"`(?P<text>[^`<]+?)\s+<(?P<file>[^`>#]+\.rst)>`_")
+_IMAGE = re.compile(r"^(\.\. image:: )docs/", re.M)
 
 
 def page_of(file: Path) -> str:
@@ -85,6 +86,11 @@ def drop_contents(app: Sphinx, tree: nodes.document) -> None:
             topic.parent.remove(topic)
 
 
+def resolve_images(app: Sphinx, path: Path, page: str, content: list[str]) -> None:
+    """Point the images of included files, which lie beside this folder, into it."""
+    content[0] = _IMAGE.sub(r"\1/", content[0])
+
+
 def resolve_links(app: Sphinx, tree: nodes.document, page: str) -> None:
     """Turn links to files into links to pages; warns of those that lead nowhere."""
     for link in tree.findall(nodes.reference):
@@ -105,6 +111,7 @@ def resolve_links(app: Sphinx, tree: nodes.document, page: str) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks above; Sphinx calls it."""
     app.connect("source-read", add_navigation)
+    app.connect("include-read", resolve_images)
     app.connect("doctree-read", drop_contents)
     app.connect("doctree-resolved", resolve_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -111,7 +111,8 @@ def test_a_missing_and_an_extra_parameter_are_refused_by_name() -> None:
     del params["old_status"]
     assert faults("device_status", params) == {
         "params.old_status": "required",
-        "params.colour": "unknown parameter",
+        "params.colour": "unknown parameter; device_status takes device_id, device_name,"
+        " new_status, old_status",
     }
     assert list(faults("no_such_template", {})) == ["template"]
 

@@ -109,7 +109,9 @@ def test_the_options_of_sending_are_no_members_of_the_push() -> None:
         PublishRequest,
     )
     assert request.members() == {"data": 1}
-    broadcast = read_request({"type": "x", "role": "a", "organization_id": "o"}, BroadcastRequest)
+    broadcast = read_request(
+        {"type": "x", "role": "admin", "organization_id": "o"}, BroadcastRequest
+    )
     assert broadcast.members() == {}
 
 

@@ -98,7 +98,8 @@ async def test_what_is_wrong_is_named_and_nothing_is_accepted(server: Server) ->
     assert await faults(server, **to, **TEXT, channels=[]) == ["channels"]
     assert await faults(server, **to, **TEXT, params={}) == ["params"]
     assert await faults(server, **to, template="x", params={}) == ["template"]
-    assert await faults(server, **to, template="risk_alert", title="T") == ["title"]
+    params = {"device_id": "d", "device_name": "D", "reason": "R"}
+    assert await faults(server, **to, template="risk_alert", params=params, title="T") == ["title"]
     wrong = {"device_id": "d", "reason": 5, "colour": "red"}
     assert await faults(server, **to, template="risk_alert", params=wrong) == [
         "params.device_name",

@@ -59,7 +59,8 @@ def _names(text: str) -> list[str]:
     wsctl token create --user u1 --sessions s1,s2
     wsctl token create --user ops --role admin --ttl 5m
     wsctl token create --user u1 --sessions '*' --secret-file /etc/wsserver/secret
-    """
+    """,
+    is_local=True,
 )
 @click.option(
     "--user",
@@ -160,7 +161,8 @@ _COLUMNS = [Column("PART", "part"), Column("NAME", "name"), Column("VALUE", "val
     """
     wsctl token create --user u1 | wsctl token inspect -
     wsctl token inspect - -o json < token.txt
-    """
+    """,
+    is_local=True,
 )
 @click.argument("token", metavar="TOKEN|-")
 @pass_environment

@@ -17,6 +17,7 @@ from wsserver.notifications.parameters import DERIVED, check, derived, known, re
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.notifications import Locale, NotificationType
 from wsserver.protocol.types import JsonObject, is_action_url
+from wsserver.protocol.validation import one_of
 
 COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)
@@ -139,7 +140,8 @@ class Templates:
 
     def _form(self, template: str) -> Form:
         if template not in self._forms:
-            raise ValidationFailed([{"field": "template", "message": "unknown template"}])
+            message = f"{template[:64]!r} is {one_of(tuple(self._forms))}"
+            raise ValidationFailed([{"field": "template", "message": message}])
         return self._forms[template]
 
 

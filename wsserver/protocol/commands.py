@@ -6,15 +6,18 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError
+from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
 from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
+from wsserver.protocol.validation import faults_of
 
 MAX_HISTORY = 200
 MAX_STREAMS = 100
 MAX_IDS = 1000
+MAX_NAMED_FAULTS = 20
+"""Of a command, in the reply that refuses it."""
 _ABSENT = object()
 
 MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
@@ -199,10 +202,12 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
     try:
         return type_, convert(envelope, kind), ref
     except ValidationError as error:
-        raise RefusedCommand(_refusal(error), ref) from None
+        raise RefusedCommand(_refusal(error, envelope, kind), ref) from None
 
 
-def _refusal(error: ValidationError) -> WsServerError:
-    field, message, unknown = describe(error)
-    kind = UnknownField if unknown else BadRequest
-    return kind(f"{field}: {message}" if field else message, field=field)
+def _refusal(error: ValidationError, envelope: JsonObject, kind: type[Command]) -> WsServerError:
+    """The error for a command of the wrong shape: its code and ``field`` are the first fault's."""
+    first = describe(error)
+    faults = faults_of(envelope, kind, "", MAX_NAMED_FAULTS)
+    refusal = UnknownField if first.unknown else BadRequest
+    return refusal(summary_of(faults), field=first.field, errors=faults)

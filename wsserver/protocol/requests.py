@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, field, to_builtins
 
-from wsserver.errors import ValidationFailed
-from wsserver.protocol.complaints import describe
+from wsserver.errors import MAX_FAULTS, ValidationFailed
 from wsserver.protocol.targets import TargetType
-from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Text, UserId
+from wsserver.protocol.types import (
+    Content,
+    Id,
+    JsonObject,
+    PushType,
+    Reason,
+    Role,
+    Text,
+    UserId,
+)
+from wsserver.protocol.validation import Fault, faults_of, members_of, without
 
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
@@ -20,14 +30,29 @@ BODY = "body"
 S = TypeVar("S", bound=Struct)
 
 
-def read_request(body: Any, kind: type[S]) -> S:
-    """Check decoded JSON against a request's shape; raises ``ValidationFailed``."""
+Rules = Callable[[Any, Collection[str]], list[Fault]]
+"""What the types of a request do not say, as of two members that exclude each other.
+
+Given the request without its bad members, and the names of those; returns what else is wrong.
+"""
+
+
+def read_request(body: Any, kind: type[S], rules: Rules | None = None) -> S:
+    """Check decoded JSON against a request's shape.
+
+    Raises ``ValidationFailed`` that names every fault; then the ``rules`` are asked as well, as far
+    as the rest of the request allows. A good shape is not checked against them here.
+    """
     try:
         return convert(body, kind)
-    except ValidationError as error:
-        complaint = describe(error)
-        field_ = complaint.field or BODY
-        raise ValidationFailed([{"field": field_, "message": complaint.message}]) from None
+    except ValidationError:
+        pass
+    faults = faults_of(body, kind, BODY)
+    bad = members_of(faults)
+    rest = without(body, kind, bad) if rules is not None else None
+    if rules is not None and rest is not None:
+        faults += [fault for fault in rules(rest, bad) if members_of([fault]).isdisjoint(bad)]
+    raise ValidationFailed(faults[:MAX_FAULTS])
 
 
 class Request(Struct, forbid_unknown_fields=True):
@@ -84,7 +109,7 @@ class BroadcastRequest(Body):
     """A message for everyone, or for one organization or role."""
 
     organization_id: Id | UnsetType = UNSET
-    role: Id | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
 
 
 class TargetRequest(Request):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -56,6 +56,8 @@ PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipp
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(max_length=123)]
 Text = Annotated[str, Meta(max_length=65536)]
+Role = Literal["user", "manager", "admin", "service"]
+"""What a token may say that its bearer is."""
 JsonObject = dict[str, Any]
 Content = str | JsonObject
 
@@ -83,6 +85,7 @@ __all__ = [
     "Position",
     "PushType",
     "Reason",
+    "Role",
     "StreamName",
     "Text",
     "UnsetType",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from wsserver.protocol.requests import Rules
 from wsserver.realtime.actor import Actor
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Endpoint:
     tag: str
     query: type[Struct] = NoQuery
     request: type[Struct] | None = None
+    rules: Rules | None = None
+    """What the request's type does not say; asked where a fault has been found in its shape."""
     is_body_optional: bool = False
     is_open_to_loopback: bool = False
     """No token is needed from this machine itself."""

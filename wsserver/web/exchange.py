@@ -13,13 +13,15 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from wsserver.errors import BadJson, BadRequest, Draining, Forbidden, UnsupportedMediaType
+from wsserver.errors import BadJson, Draining, Forbidden, UnsupportedMediaType
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
 from wsserver.identity.ids import is_id, is_user_id
 from wsserver.protocol import strict_json
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import read_request
+from wsserver.protocol.types import Id, UserId
+from wsserver.protocol.validation import faults_of
 from wsserver.realtime.actor import Actor, Trail
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import (
@@ -99,14 +101,13 @@ class Exchange:
         if endpoint.request is not None and self._context.manager.is_draining:
             # What is asked for now would be done for nobody: the connections are going.
             raise Draining("the server is about to stop", retry_after_s=2)
-        for name, value in asked.parts.items():
-            if not _is_part(name, value):
-                more = "| + " if name == USER_PART else ""
-                raise BadRequest(
-                    f"{name}: 1-128 characters of A-Z a-z 0-9 . _ : @ {more}-, nothing else",
-                    field=name,
-                )
-        self._query = read_query(parse_pairs(asked.query), endpoint.query)
+        bad_ids = [
+            fault
+            for name, value in asked.parts.items()
+            if not _is_part(name, value)
+            for fault in faults_of(value, UserId if name == USER_PART else Id, name)
+        ]
+        self._query = read_query(parse_pairs(asked.query), endpoint.query, bad_ids)
         if endpoint.request is not None and asked.has_body:
             _check_media_type(asked.headers)
 
@@ -211,7 +212,7 @@ def _read_body(endpoint: Endpoint, raw: bytes) -> tuple[Any, Struct | None]:
     if not raw:
         raise BadJson("the body is empty")
     decoded = strict_json.decode(raw)
-    return decoded, read_request(decoded, endpoint.request)
+    return decoded, read_request(decoded, endpoint.request, endpoint.rules)
 
 
 def _check_media_type(headers: Headers) -> None:

@@ -22,6 +22,22 @@ DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch
 `limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
 endpoints are described under `x-websockets`."""
 
+TAGS = {
+    "Statistics": "Figures of now and of the past: connections, users, rates, latencies.",
+    "Connections": "Open WebSocket connections: listed with filters, looked at, closed.",
+    "Users": "Users who are connected: listed, pinged, disconnected.",
+    "Sessions": "Chat sessions: who is in them, their member lists, their kept messages.",
+    "Messages": "Messages to users, sessions, organizations, roles, connections or everybody, and"
+    " where each has gone.",
+    "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
+    " and attempts, and the addresses of users.",
+    "Tokens": "Tickets for the handshake, revocation, and what a token allows.",
+    "Server": "Health, metrics, diagnostics, the audit trail, and this description.",
+    "Webhooks": "Events posted to other servers: those that wait, and those that were given up.",
+    "Exports": "Stored rows in the order of committing, for programs that fetch what is new.",
+}
+"""What the routes of each tag are about."""
+
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
 _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
@@ -61,7 +77,10 @@ def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) 
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in endpoints)],
+        "tags": [
+            {"name": tag, "description": TAGS[tag]}
+            for tag in dict.fromkeys(each.tag for each in endpoints)
+        ],
         "paths": paths,
         "components": {
             "schemas": {name: _strict_patterns(schema) for name, schema in components.items()},
@@ -84,6 +103,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
+        "description": _description(endpoint),
         "tags": [endpoint.tag],
         "x-permission": endpoint.access,
         "parameters": _parameters(endpoint),
@@ -100,6 +120,18 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "content": {JSON_TYPE: content},
         }
     return operation
+
+
+def _description(endpoint: Endpoint) -> str:
+    """What it does, and what it takes to be let in."""
+    if endpoint.access == PUBLIC:
+        needs = "Needs no token."
+    elif endpoint.access == SIGNED_IN:
+        needs = "Needs any valid token."
+    else:
+        needs = f"Needs the permission `{endpoint.access}`"
+        needs += ", or none from this machine itself." if endpoint.is_open_to_loopback else "."
+    return f"{endpoint.summary}. {needs}"
 
 
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
