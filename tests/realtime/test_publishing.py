@@ -306,7 +306,6 @@ async def test_a_new_message_of_a_backend_is_built_by_the_service(
         (publish("broadcast", "x1"), "target.id"),
         (publish("user"), "target.id"),
         (publish("session"), "target.id"),
-        (publish("organization", "o1", keep=True), "keep"),
         (publish("role", "user", keep=True), "keep"),
         (publish("connection", "c1", keep=True), "keep"),
         (publish("session", "s1", type_="typing", keep=True, user_id="u", is_typing=True), "keep"),

@@ -209,7 +209,8 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
     output.rows(_EXPLANATION, rows, empty="nobody is meant")
     if output.is_table:
         more = "; not all are listed" if answer.get("truncated") else ""
-        output.note(f"{plural(answer['matched'], 'connection')} would get it{more}")
+        kept = f", and it would be kept in {answer['stream']}" if answer.get("stream") else ""
+        output.note(f"{plural(answer['matched'], 'connection')} would get it{kept}{more}")
 
 
 @command(

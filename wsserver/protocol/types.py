@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
-STREAM_PATTERN = r"^(broadcast|(session|user):[A-Za-z0-9._:@-]{1,128})(?!\n)$"
+STREAM_PATTERN = r"^(broadcast|(session|user|organization):[A-Za-z0-9._:@-]{1,128})(?!\n)$"
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
 # No scheme that a click would execute, no blanks, no control characters.
 ACTION_URL_PATTERN = r"^(/|https?://)[^\x00-\x20\x7f\\]*(?!\n)$"
@@ -26,7 +26,7 @@ StreamName = Annotated[
     str,
     Meta(
         pattern=STREAM_PATTERN,
-        description="broadcast, session:ID or user:ID",
+        description="broadcast, session:ID, user:ID or organization:ID",
         examples=["session:session_11111"],
     ),
 ]

@@ -205,10 +205,11 @@ class WebSocketManager:
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
             inbox={
-                "epoch": arrival.inbox.epoch,
-                "offset": arrival.inbox.offset,
+                **arrival.inbox.position,
                 "pending": arrival.waiting.count_for(connection),
             },
+            organization_id=connection.claims.organization_id,
+            organization=arrival.organization.position if arrival.organization else None,
             protocol=connection.protocol,
         )
 

@@ -283,7 +283,7 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
     """What the body says, else what is usual; raises ``ValidationFailed`` for the impossible."""
     keep = is_kept_by_default(body.type, target) if body.keep is UNSET else body.keep
     if keep and stream_of(target) is None:
-        message = "only messages for a session, a user or everybody are kept"
+        message = "only messages for a session, a user, an organization or everybody are kept"
         raise ValidationFailed([{"field": "keep", "message": message}])
     if keep and body.type in LIVE_TYPES:
         raise ValidationFailed([{"field": "keep", "message": f"{body.type} is never kept"}])

@@ -16,7 +16,7 @@ from wsserver.realtime.actor import Actor
 from wsserver.realtime.audience import EVERYBODY, read_audience
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.inquiry import Inquiry
-from wsserver.realtime.keeping import target_of_stream
+from wsserver.realtime.keeping import target_of_kept
 from wsserver.realtime.members import Members
 from wsserver.realtime.recipients import (
     Receipt,
@@ -245,7 +245,9 @@ def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
         "class": "kept" if entry.stream else "live",
         "target": _target(entry.target),
     }
-    if entry.organization_id is not None:
+    if entry.target.type is TargetType.ORGANIZATION:
+        head["organization_id"] = entry.target.id
+    elif entry.organization_id is not None:
         head["organization_id"] = entry.organization_id
     if entry.role is not None:
         head["role"] = entry.role
@@ -275,10 +277,11 @@ def _target(target: Target) -> dict[str, str]:
 def _entry_of(found: Found) -> Entry:
     """What storage knows of a message, as memory would know it; its delivery is forgotten."""
     audience = read_audience(found.audience) or EVERYBODY
+    target = target_of_kept(found.stream, audience)
     return Entry(
         message_id=found.message_id,
         type=found.type,
-        target=target_of_stream(found.stream),
+        target=target,
         origin=read_origin(found.origin),
         organization_id=audience.organization_id,
         with_unaffiliated=audience.with_unaffiliated,
