@@ -21,8 +21,9 @@ LISTED = 1000
 def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
     """Answer who would get a message, and who of its target would not and why.
 
-    ``stream``: where it would be kept, if it is to be. Only those whom ``scope`` shows. The first 1000 of either kind are listed, ``matched`` counts
-    all; ``truncated`` stands in the answer where there are more.
+    ``stream``: where it would be kept, if it is to be. Only those whom ``scope`` shows. The first
+    1000 of either kind are listed, ``matched`` counts all; ``truncated`` stands in the answer where
+    there are more.
     """
     target = message.target
     is_shown = scope.sees_in_session if target.type is TargetType.SESSION else scope.sees

@@ -20,7 +20,7 @@ from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.arrivals import Arrival, Arrivals
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.events import EventBus, Handler
+from wsserver.realtime.events import EventBus, Handler, Wanted
 from wsserver.realtime.expiry import TokenExpiry
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
@@ -97,7 +97,7 @@ class WebSocketManager:
         self.is_draining = False
         self.sessions = Sessions(hub, router, events, access, members, streams)
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
-        self.monitors = Monitors(events, self.stats, clock)
+        self.monitors = Monitors(events, self.stats, clock, access.shows_contents)
         self._presence = Presence(hub, router, self.monitors, members)
         self._router = router
         self._poller = poller
@@ -387,7 +387,7 @@ class WebSocketManager:
 
     # Events
 
-    def add_event_handler(self, name: str, handler: Handler) -> None:
+    def add_event_handler(self, name: Wanted, handler: Handler) -> None:
         """Call ``handler`` with each event whose name matches the glob ``name``."""
         self.events.add_event_handler(name, handler)
 

@@ -211,7 +211,9 @@ class Receipts:
         """
         if not connections:
             return
-        if not self._statuses.reaches(publication.sender) and not self._events.is_heard:
+        if not self._statuses.reaches(publication.sender) and not self._events.hears(
+            events.MESSAGE_DELIVERED
+        ):
             return  # on the path of every kept message: nobody wants to know
         users: set[str] = set()
         acknowledging: set[str] = set()

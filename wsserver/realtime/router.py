@@ -217,11 +217,13 @@ class Router:
         if not message_id and message.is_addressed:
             message_id = new_id("msg", wall)
         members = {"id": message_id, **message.members} if message.is_addressed else message.members
+        payload = push(message.type, rfc3339(wall), **members)
+        message.size_bytes = len(payload)
         return Publication(
             message_id=message_id,
             type=message.type,
             target=message.target,
-            payload=push(message.type, rfc3339(wall), **members),
+            payload=payload,
             organization_id=message.organization_id,
             with_unaffiliated=message.with_unaffiliated,
             role=message.role,

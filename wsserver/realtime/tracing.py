@@ -10,7 +10,7 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.origin import Origin, read_origin
-from wsserver.protocol.targets import Target, TargetType
+from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access import Scope, SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.audience import EVERYBODY, read_audience
@@ -243,7 +243,7 @@ def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
         "message_id": entry.message_id,
         "type": entry.type,
         "class": "kept" if entry.stream else "live",
-        "target": _target(entry.target),
+        "target": entry.target.view(),
     }
     if entry.target.type is TargetType.ORGANIZATION:
         head["organization_id"] = entry.target.id
@@ -267,11 +267,6 @@ def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
     ):
         shown["user_id"] = shown["id"] = None
     return shown
-
-
-def _target(target: Target) -> dict[str, str]:
-    """A target as requests name it."""
-    return {"type": target.type, "id": target.id} if target.id else {"type": target.type}
 
 
 def _entry_of(found: Found) -> Entry:
