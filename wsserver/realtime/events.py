@@ -89,11 +89,19 @@ class EventBus:
             if len(self._by_name) >= KNOWN_NAMES:
                 self._by_name.clear()
             found = self._by_name[name] = tuple(
-                handler
-                for wanted, handler in self._handlers
-                if (fnmatchcase(name, wanted) if isinstance(wanted, str) else wanted(name))
+                handler for wanted, handler in self._handlers if self._is_wanted(wanted, name)
             )
         return found
+
+    def _is_wanted(self, wanted: Wanted, name: str) -> bool:
+        if isinstance(wanted, str):
+            return fnmatchcase(name, wanted)
+        try:
+            return wanted(name)
+        except Exception:  # the edge to foreign code; nobody who emits is to blame
+            self._on_failure()
+            log.exception("event handler's test of names failed name=%s", name)
+            return False
 
     def _call(self, name: str, handler: Handler, event: Event) -> None:
         try:
