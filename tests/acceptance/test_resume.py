@@ -261,8 +261,9 @@ def test_an_organizations_people_and_no_others_get_what_it_missed(
     assert [(each["stream"], each["offset"]) for each in answers] == [
         (stream, n) for n in (1, 2, 3)
     ]
-    server.kill()
-    server = start(**SETTINGS)
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server = start(folder=server.folder, **SETTINGS)
     back = connect("u1", to=server, organization_id="acme")
     assert back.established["organization"] == {**place, "offset": 3}
     answer = back.call("resume", streams={stream: place, "broadcast": place})["streams"]
