@@ -82,6 +82,7 @@ def make(target: Target = EVERYONE, **fields: object) -> Draft:
     [
         (session("s1"), None, 105.0, False),
         (EVERYONE, None, 105.0, False),
+        (Target(TargetType.ORGANIZATION, "o1"), None, 105.0, False),
         (user("u1"), None, 1005.0, False),
         (session("s1"), 7.5, 12.5, True),
         (user("u1"), 100, 105.0, True),
