@@ -238,7 +238,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # What operators and backends may do, over REST and over a monitor's socket alike
     owners = SessionOwners(hub, streams.organizations)
     inspection = Inspection(manager, permissions, owners, streams)
-    publishing = Publishing(hub, router, permissions, members, owners, audit, clock)
+    publishing = Publishing(hub, router, permissions, members, owners, audit, manager.events, clock)
     administration = Administration(
         manager, permissions, members, revocations, revocation_store, tickets, audit, clock
     )

@@ -97,7 +97,7 @@ def test_everything_up_to_an_offset(server: RunningServer, connect: Connect, nam
         ({"ids": ["m"], "offset": 1}, "offset"),
         ({"stream": "broadcast"}, "offset"),
         ({"offset": 1}, "stream"),
-        ({"stream": "organization:o", "offset": 1}, "stream"),
+        ({"stream": "role:admin", "offset": 1}, "stream"),
         ({"stream": "broadcast", "offset": 1.5}, "offset"),
         ({"stream": "broadcast", "offset": "5"}, "offset"),
     ],
@@ -120,7 +120,13 @@ def test_strangers_learn_and_change_nothing(
     for ids in ([secret], [note], ["msg_unknown"]):
         assert thief.call("ack", ids=ids)["acknowledged"] == 0
         assert thief.call("read", ids=ids)["acknowledged"] == 0
-    for stream in (f"session:{name}", "session:unknown", f"user:alice-{name}"):
+    for stream in (
+        f"session:{name}",
+        "session:unknown",
+        f"user:alice-{name}",
+        "organization:acme",
+        f"organization:thief-{name}",
+    ):
         assert thief.code("ack", stream=stream, offset=1) == "forbidden"
     assert alice.rest() == []
     again = connect(f"alice-{name}")

@@ -18,6 +18,7 @@ from tests.acceptance.sudden_death import MARK
 
 SETTINGS = {"message_rate": 100_000, "message_burst": 100_000}
 TO_ROOM = {"type": "session", "id": "room"}
+TO_ACME = {"type": "organization", "id": "acme"}
 Json = dict[str, Any]
 
 
@@ -69,12 +70,19 @@ def test_a_message_is_acknowledged_with_its_place(connect: Connect) -> None:
         ("/users/u1/messages", {"type": "news", "keep": True, "ttl_s": 0.5}, "user:u1"),
         ("/broadcast", {"type": "news", "keep": True}, "broadcast"),
         ("/messages", {"type": "news", "keep": True, "target": {"type": "broadcast"}}, "broadcast"),
+        ("/messages", {"type": "news", "keep": True, "target": TO_ACME}, "organization:acme"),
+        (
+            "/broadcast",
+            {"type": "news", "keep": True, "organization_id": "acme"},
+            "organization:acme",
+        ),
     ],
 )
 def test_a_kept_publish_says_where_it_is(
     server: RunningServer, connect: Connect, path: str, body: Json, stream: str
 ) -> None:
-    reader = in_room(connect, "u1", v1=False)  # for whom it is delivered once it is written
+    # Plain: for it a message is delivered once it is written.
+    reader = in_room(connect, "u1", v1=False, organization_id="acme")
     before = len(stored(server))
     answer = server.post(path, body).ok
     assert answer["stream"] == stream
@@ -112,7 +120,6 @@ def test_a_live_publish_is_nowhere(
     ("body", "field"),
     [
         ({"type": "news", "keep": True, "target": {"type": "role", "id": "user"}}, "keep"),
-        ({"type": "news", "keep": True, "target": {"type": "organization", "id": "o"}}, "keep"),
         ({"type": "news", "keep": True, "target": {"type": "connection", "id": "c"}}, "keep"),
         ({"type": "news", "keep": "yes", "target": TO_ROOM}, "keep"),
         ({"type": "news", "ttl_s": 5, "target": TO_ROOM}, "ttl_s"),

@@ -11,6 +11,7 @@ import pytest
 from tests.acceptance.clients import Client
 from tests.acceptance.conftest import Connect, Start
 from tests.acceptance.running_server import RunningServer
+from tests.acceptance.signing import token
 
 SETTINGS = {"message_rate": 100_000, "message_burst": 100_000, "stream_limit": 500}
 Json = dict[str, Any]
@@ -239,3 +240,40 @@ def test_coming_and_going_under_load_misses_nothing(
             each.result()
         for found in reading:
             assert found.result() == list(range(1, last + 1))
+
+
+def test_an_organizations_people_and_no_others_get_what_it_missed(
+    start: Start, connect: Connect
+) -> None:
+    server = start(**SETTINGS)
+    gone = connect("u1", to=server, organization_id="acme")
+    stream, place = "organization:acme", gone.established["organization"]
+    assert gone.established["organization_id"] == "acme"
+    assert connect("free", to=server).established["organization"] is None
+    gone.close()
+    manager = token("boss", role="manager", organization_id="acme")
+    news = {"type": "news", "keep": True}
+    answers = [
+        server.post("/broadcast", news, bearer=manager).ok,
+        server.post("/broadcast", {**news, "organization_id": "acme"}).ok,
+        server.post("/messages", {**news, "target": {"type": "organization", "id": "acme"}}).ok,
+    ]
+    assert [(each["stream"], each["offset"]) for each in answers] == [
+        (stream, n) for n in (1, 2, 3)
+    ]
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server = start(folder=server.folder, **SETTINGS)
+    back = connect("u1", to=server, organization_id="acme")
+    assert back.established["organization"] == {**place, "offset": 3}
+    answer = back.call("resume", streams={stream: place, "broadcast": place})["streams"]
+    assert [push["id"] for push in answer[stream]["messages"]] == [
+        each["message_id"] for each in answers
+    ]
+    assert answer["broadcast"]["messages"] == []
+    other = connect("u1", to=server, organization_id="other", sessions="*")
+    answer = other.call("resume", streams={stream: place, "broadcast": place})["streams"]
+    assert answer[stream] == {"recovered": False, "reason": "forbidden"}
+    assert answer["broadcast"]["messages"] == []
+    refused = other.call("resume", streams={stream: place})
+    assert refused["error"]["code"] == "forbidden"

@@ -190,6 +190,40 @@ async def test_the_inbox_waits_for_its_user_and_is_acknowledged(server: Server) 
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
+    server: Server,
+) -> None:
+    async def announce(data: str, organization_id: str = "acme") -> None:
+        body = {"type": "hint", "data": data, "keep": True, "organization_id": organization_id}
+        assert (await server.post("/broadcast", **body)).status == 200
+
+    async with page_of(server) as page:
+        await announce("before")
+        who = {
+            "token": token("u1", "user", sessions=["s1"], organization_id="acme"),
+            "session": "s1",
+            "options": {"stores": True},
+        }
+        await page.evaluate(OPEN, who)
+        await announce("one")
+        await hold_on(page, "said.length === 1")
+        await cut(page, server, "u1")
+        await announce("two")
+        await announce("others", "other")
+        await page.evaluate("window.back = happens('ws:rejoined'); gate.resolve(); back")
+        await announce("three")
+        await hold_on(page, "said.length === 3")
+        assert await page.evaluate("said") == ["one", "two", "three"]
+        assert await page.evaluate("gaps") == []
+        assert await page.evaluate("client.positions['organization:acme'].offset") == 4
+        await page.reload()
+        await announce("four")
+        await page.evaluate(OPEN, who)
+        await hold_on(page, "said.length === 1")
+        assert await page.evaluate("said") == ["four"]
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_history_comes_in_pages_and_positions_outlive_the_page(server: Server) -> None:
     async with page_of(server) as page:
         who = {

@@ -313,3 +313,56 @@ async def test_too_many_are_dropped_aloud(
 )
 def test_answers_of_receivers(status: int, result: str) -> None:
     assert judge_webhook(HttpAnswer(status, {}, b""), REDACT, 0).result == result
+
+
+# What messages say
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("globs", "is_whole"),
+    [
+        (("*",), False),
+        (("*", "user_*"), False),
+        (("*", "message_received"), True),
+        (("message_*",), True),
+        (("message_received",), True),
+    ],
+)
+async def test_what_a_message_says_is_posted_where_the_event_is_named(
+    provider: Provider,
+    tmp_path: Path,
+    globs: tuple[str, ...],
+    is_whole: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    message = {"id": "msg_1", "content": CANARY}
+    with caplog.at_level("INFO"):
+        async with running(tmp_path, Target(provider.url("/hook"), globs)) as here:
+            here.events.emit("message_received", message=message, user_id="u1")
+            await until(lambda: here.webhooks.figures.sent == 1)
+    event = verified(provider.asked[0])
+    assert event["user_id"] == "u1"
+    shown = message if is_whole else {"id": "msg_1", "content_omitted": True}
+    assert event["message"] == shown
+    hints = [record for record in caplog.records if "webhook_urls" in record.getMessage()]
+    assert len(hints) == (0 if is_whole else 1)
+
+
+@pytest.mark.gen_test
+async def test_what_backends_publish_is_posted_only_where_it_is_named(
+    provider: Provider, tmp_path: Path
+) -> None:
+    named = Target(provider.url("/named"), ("*", "message_published"))
+    async with running(tmp_path, everything(provider)) as here:
+        assert not here.events.hears("message_published")
+    async with running(tmp_path / "other", everything(provider), named) as here:
+        here.events.emit("message_published", bytes=5)
+        here.events.emit("alert_raised")
+        await until(lambda: here.webhooks.figures.sent == 3)
+    got = sorted((asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.asked)
+    assert got == [
+        ("/hook", "alert_raised"),
+        ("/named", "alert_raised"),
+        ("/named", "message_published"),
+    ]

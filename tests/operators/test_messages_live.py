@@ -91,3 +91,14 @@ def test_what_was_said_in_a_session_page_by_page(ctl: Run, monkeypatch: pytest.M
     nothing = ctl("history", "never")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "nothing is kept of session never" in nothing.stderr
+
+
+def test_what_is_kept_for_an_organization_is_said_and_traced(ctl: Run) -> None:
+    kept = ("--organization", "acme", "--keep", "Moved to gate 7")
+    would = ctl("broadcast", "--dry-run", *kept)
+    assert "it would be kept in organization:acme" in would.stderr
+    told = ctl("broadcast", *kept)
+    assert "kept in organization:acme as 1" in told.stdout
+    story = ctl("trace", told.stdout.split()[0]).stdout
+    assert "kept in   organization:acme, offset 1 of epoch_" in story
+    assert "(kept) to everybody of organization acme\n" in story

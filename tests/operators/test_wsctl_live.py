@@ -257,6 +257,20 @@ def test_a_monitor_sees_a_chat(server: ServerProcess, clients: dict[str, ClientC
         assert "Traceback" not in monitor.stderr.read()
 
 
+def test_a_monitor_sees_what_is_published(server: ServerProcess, ctl: Run) -> None:
+    with started(server, "monitor", "--events", "message_published") as monitor:
+        assert monitor.stderr is not None
+        monitor.stderr.readline()
+        sent = ctl("send", "--user", "nobody", "--keep", "SECRET", "-o", "json")
+        event: dict[str, Any] = {}
+        while event.get("name") != "message_published":
+            event = json.loads(line_of(monitor)).get("event", {})
+        assert event["message_id"] == json.loads(sent.stdout)["message_id"]
+        assert (event["type"], event["class"]) == ("announcement", "kept")
+        assert event["target"] == {"type": "user", "id": "nobody"}
+        assert "SECRET" not in str(event)
+
+
 def test_a_monitor_shows_only_what_was_asked_for(
     server: ServerProcess, clients: dict[str, ClientConnection]
 ) -> None:

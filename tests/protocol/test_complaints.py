@@ -65,7 +65,7 @@ def test_an_element_of_a_list_is_named() -> None:
 
 def test_a_key_that_is_none_is_named_by_its_object() -> None:
     assert complaint_of({"streams": {"room:1": {}}}, Resume) == Complaint(
-        "streams", "broadcast, session:ID or user:ID", False
+        "streams", "broadcast, session:ID, user:ID or organization:ID", False
     )
 
 

@@ -143,7 +143,14 @@ class Live:
         owners = SessionOwners(self.hub, self.streams.organizations)
         self.inspection = Inspection(manager, self.permissions, owners, self.streams)
         self.publishing = Publishing(
-            self.hub, self.router, self.permissions, self.members, owners, self.audit, clock
+            self.hub,
+            self.router,
+            self.permissions,
+            self.members,
+            owners,
+            self.audit,
+            self.events,
+            clock,
         )
         self.administration = Administration(
             manager,

@@ -174,3 +174,43 @@ async def test_handlers_may_return_any_awaitable(bus: EventBus) -> None:
     future.set_result(None)
     await settle()
     assert bus._running == 0
+
+
+@pytest.mark.gen_test
+async def test_a_handler_may_choose_by_a_test_of_names(bus: EventBus) -> None:
+    seen: list[Any] = []
+
+    def is_short(name: str) -> bool:
+        return len(name) < 3
+
+    bus.add_event_handler(is_short, seen.append)
+    assert (bus.hears("ab"), bus.hears("abc")) == (True, False)
+    bus.emit("ab")
+    bus.emit("abc")
+    assert [event["name"] for event in seen] == ["ab"]
+    bus.remove_event_handler(is_short, seen.append)
+    bus.emit("ab")
+    assert (len(seen), bus.hears("ab")) == (1, False)
+
+
+@pytest.mark.gen_test
+async def test_a_test_of_names_that_fails_harms_nobody(
+    bus: EventBus, failures: Failures, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Any] = []
+    bus.add_event_handler(lambda name: bool(1 / 0), seen.append)
+    bus.add_event_handler("*", seen.append)
+    with caplog.at_level(logging.ERROR):
+        bus.emit("a")
+    assert len(seen) == failures.count == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.gen_test
+async def test_handlers_are_remembered_for_so_many_names_only(bus: EventBus) -> None:
+    seen: list[Any] = []
+    bus.add_event_handler("x*", seen.append)
+    for number in range(events_module.KNOWN_NAMES + 10):
+        bus.emit(f"x{number}")
+        assert len(bus._by_name) <= events_module.KNOWN_NAMES
+    assert len(seen) == events_module.KNOWN_NAMES + 10

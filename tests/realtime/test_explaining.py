@@ -75,6 +75,7 @@ async def test_who_is_offline_gets_what_is_kept_later(
     live: Live, keep: bool, extra: dict[str, Any]
 ) -> None:
     assert explained(live, Message("x", {}, user("u1"), keep=keep)) == {
+        **({"stream": "user:u1"} if keep else {}),
         "matched": 0,
         "recipients": [],
         "excluded": [{"user_id": "u1", "reason": "offline", **extra}],

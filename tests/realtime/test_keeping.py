@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from wsserver.brokers.base import Publication
+from wsserver.identity.claims import Claims
 from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.append_queue import Draft
 from wsserver.realtime.audience import Audience
-from wsserver.realtime.keeping import Retention, draft_of, is_kept_by_default, stream_of
+from wsserver.realtime.keeping import (
+    Retention,
+    draft_of,
+    is_kept_by_default,
+    organization_stream_of,
+    stream_of,
+    target_of_kept,
+)
 from wsserver.realtime.message import Message
 
 RETENTION = Retention(stream_s=100.0, inbox_s=1000.0)
@@ -21,12 +29,12 @@ RETENTION = Retention(stream_s=100.0, inbox_s=1000.0)
         (session("s1"), "session:s1", True),
         (user("u1"), "user:u1", True),
         (EVERYONE, "broadcast", False),
-        (Target(TargetType.ORGANIZATION, "o1"), None, False),
+        (Target(TargetType.ORGANIZATION, "o1"), "organization:o1", False),
         (Target(TargetType.ROLE, "admin"), None, False),
         (Target(TargetType.CONNECTION, "conn_1"), None, False),
     ],
 )
-def test_three_kinds_of_target_have_a_stream(
+def test_four_kinds_of_target_have_a_stream(
     target: Target, stream: str | None, is_kept: bool
 ) -> None:
     assert stream_of(target) == stream
@@ -35,6 +43,32 @@ def test_three_kinds_of_target_have_a_stream(
     if stream is None:
         with pytest.raises(ValueError, match="nothing is kept"):
             make(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "stream"),
+    [
+        (EVERYONE, "organization:o1"),
+        (Target(TargetType.ORGANIZATION, "o1"), "organization:o1"),
+        (session("s1"), "session:s1"),
+        (user("u1"), "user:u1"),
+    ],
+)
+def test_what_is_for_one_organization_is_kept_in_its_stream_and_found_again(
+    target: Target, stream: str
+) -> None:
+    draft = make(target, organization_id="o1")
+    assert draft.stream == stream_of(target, "o1") == stream
+    assert target_of_kept(draft.stream, draft.audience) == target
+
+
+def test_an_earlier_version_kept_broadcasts_within_an_organization_with_all_others() -> None:
+    assert target_of_kept("broadcast", Audience("o1")) == EVERYONE
+
+
+def test_the_bearer_of_a_token_may_read_the_stream_of_one_organization() -> None:
+    assert organization_stream_of(Claims("u1", 1.0, organization_id="o1")) == "organization:o1"
+    assert organization_stream_of(Claims("u1", 1.0)) is None
 
 
 def make(target: Target = EVERYONE, **fields: object) -> Draft:
@@ -48,6 +82,7 @@ def make(target: Target = EVERYONE, **fields: object) -> Draft:
     [
         (session("s1"), None, 105.0, False),
         (EVERYONE, None, 105.0, False),
+        (Target(TargetType.ORGANIZATION, "o1"), None, 105.0, False),
         (user("u1"), None, 1005.0, False),
         (session("s1"), 7.5, 12.5, True),
         (user("u1"), 100, 105.0, True),

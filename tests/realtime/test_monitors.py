@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.realtime.live_server import Client, Live
+from wsserver.protocol.requests import BatchRequest, PublishRequest, read_request
 from wsserver.storage.means import FIELDS
 
 
@@ -84,7 +85,8 @@ async def test_events_are_listened_to_only_while_somebody_wants_them(live: Live)
     assert [name for name, _ in live.events._handlers] == ["message_received"]
     await subscribe(client)
     await subscribe(other)
-    assert [name for name, _ in live.events._handlers] == ["message_received", "*"]
+    assert len(live.events._handlers) == 2
+    assert live.events.hears("billing.paid")
     for each, left in ((client, 2), (other, 0)):
         live.manager.close(each.info, 1000, "")
         assert len(live.events._handlers) == left
@@ -121,3 +123,113 @@ async def test_statistics_tell_who_is_busiest_while_somebody_looks(live: Live) -
     assert [(row["user_id"], row["messages_per_s"]) for row in busiest["users"]] == [("u1", 2.0)]
     assert busiest["sessions"] == [{"session_id": "s1", "messages_per_s": 2.0}]
     assert "busiest" not in live.manager.stats()
+
+
+# What messages say
+
+
+@pytest.mark.gen_test
+async def test_only_who_may_read_messages_sees_what_they_say(live: Live) -> None:
+    narrow = frozenset({"monitor"})
+    reader = await live.monitor("reader")
+    watcher = await live.monitor("watcher", role="service", permissions=narrow)
+    speaker = await live.in_session("u1", username="U")
+    for client in (reader, watcher):
+        await subscribe(client, events=["*"])
+        await client.rest()
+    await speaker.call("send_message", session_id="s1", content="SECRET", client_message_id="c1")
+    live.manager.emit("shop.asked", message={"content": {"text": "SECRET"}, "id": 5}, total=2)
+    whole, bare = await reader.rest(), await watcher.rest()
+    assert types(whole) == types(bare) == ["event", "event"]
+    assert [push["event"]["message"].get("content") for push in whole] == [
+        "SECRET",
+        {"text": "SECRET"},
+    ]
+    assert "SECRET" not in str(bare)
+    message = {**whole[0]["event"]["message"], "content_omitted": True}
+    del message["content"]
+    assert bare[0]["event"] == {**whole[0]["event"], "message": message}
+    assert message["sender"]["username"] == "U"
+    assert bare[1]["event"]["message"] == {"id": 5, "content_omitted": True}
+    assert bare[1]["event"]["total"] == 2
+
+    # A newer token counts at once, in either direction.
+    narrowed = live.token("reader", role="admin", permissions=["monitor"])
+    await reader.call("refresh_token", token=narrowed)
+    await watcher.call("refresh_token", token=live.token("watcher", role="service"))
+    await speaker.call("send_message", session_id="s1", content="SECRET")
+    assert "SECRET" not in str(await reader.rest())
+    assert "SECRET" in str(await watcher.rest())
+
+
+@pytest.mark.gen_test
+async def test_no_push_to_a_monitor_says_what_messages_say(live: Live) -> None:
+    """Whatever a conversation makes the server tell: typing, receipts, status, publishes."""
+    watcher = await live.monitor("watcher", role="service", permissions=frozenset({"monitor"}))
+    await subscribe(watcher, events=["*"], interval_s=0.1)
+    speaker, hearer = await live.in_session("u1"), await live.in_session("u2")
+    await speaker.call("typing", session_id="s1", is_typing=True)
+    sent = await speaker.call("send_message", session_id="s1", content="SECRET")
+    await hearer.call("read", ids=[sent["message_id"]])
+    publish = {"type": "x", "data": "SECRET", "keep": True, "target": {"type": "user", "id": "u1"}}
+    await live.publishing.publish(live.actor(), read_request(publish, PublishRequest))
+    live.clock.advance(1)
+    live.manager.monitors.advance()
+    pushes = await watcher.rest()
+    names = {push["event"]["name"] for push in pushes if push["type"] == "event"}
+    assert names >= {
+        "typing_status_changed",
+        "message_received",
+        "message_delivered",
+        "message_published",
+    }
+    assert {"stats_update", "user_status_update", "message_status_update"} <= set(types(pushes))
+    assert "SECRET" not in str(pushes)
+
+
+# What backends publish
+
+
+async def storm(live: Live, count: int) -> None:
+    messages = [{"type": "x", "target": {"type": "broadcast"}}] * count
+    for start in range(0, count, 1000):
+        batch = BatchRequest(messages[start : start + 1000])
+        await live.publishing.batch(live.actor(), batch)
+
+
+@pytest.mark.gen_test
+async def test_a_storm_of_publishes_is_cut_short_and_counted(live: Live) -> None:
+    client = await live.monitor()
+    await subscribe(client, events=["message_published"])
+    seen = live.watch("message_published")  # handlers inside get them all
+    await storm(live, 1003)
+    pushes = [push for push in await client.rest() if push["type"] == "event"]
+    assert len(pushes) == 1000
+    assert len(seen) == 1003
+    live.clock.advance(0.05)
+    await storm(live, 2)
+    told = [push["event"] for push in await client.rest() if push["type"] == "event"]
+    assert [event.get("skipped") for event in told] == [3, None]
+    assert all("skipped" not in event for event in seen)
+
+
+@pytest.mark.gen_test
+async def test_other_events_are_never_held_back(live: Live) -> None:
+    client = await live.monitor()
+    await subscribe(client)
+    await storm(live, 1500)
+    live.manager.emit("alert_raised")
+    pushes = [push for push in await client.rest() if push["type"] == "event"]
+    assert pushes[-1]["event"]["name"] == "alert_raised"
+
+
+@pytest.mark.gen_test
+async def test_events_that_no_monitor_wants_are_not_made(live: Live) -> None:
+    client = await live.monitor()
+    await subscribe(client, events=["alert_*"])
+    assert live.events.hears("alert_raised")
+    assert not live.events.hears("message_published")
+    await subscribe(client, events=["alert_*", "message_*"])
+    assert live.events.hears("message_published")
+    await subscribe(client, events=["event"])  # the push's type stands for all of them
+    assert live.events.hears("message_published")

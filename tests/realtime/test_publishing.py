@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -306,7 +307,6 @@ async def test_a_new_message_of_a_backend_is_built_by_the_service(
         (publish("broadcast", "x1"), "target.id"),
         (publish("user"), "target.id"),
         (publish("session"), "target.id"),
-        (publish("organization", "o1", keep=True), "keep"),
         (publish("role", "user", keep=True), "keep"),
         (publish("connection", "c1", keep=True), "keep"),
         (publish("session", "s1", type_="typing", keep=True, user_id="u", is_typing=True), "keep"),
@@ -359,3 +359,62 @@ async def test_explaining_sends_nothing(live: Live, people: dict[str, Client]) -
     }
     assert [(e["user_id"], e["reason"]) for e in explained["excluded"]] == [("other", "excluded")]
     assert await who_got(people) == ""
+
+
+# The event of it
+
+
+@pytest.mark.gen_test
+async def test_everything_published_is_an_event_without_its_content(
+    live: Live, people: dict[str, Client]
+) -> None:
+    boss, manager = live.actor(), live.actor("manager", "m", organization_id="o1")
+    seen = live.watch("message_published")
+    text = {"content": "SECRET", "sender": {"user_id": "bot", "username": "B"}}
+    answers = [
+        await live.publishing.publish_to(
+            boss, session("s_mine"), read_request({"type": "new_message", **text}, TargetedBody)
+        ),
+        await live.publishing.broadcast(manager, broadcast(data="SECRET")),
+        await live.publishing.publish(boss, publish("user", "mine", data="SECRET")),
+    ]
+    batch = [
+        to_builtins(publish("role", "user", data="SECRET")),
+        {"type": "x", "target": {"type": "user"}},  # which is refused
+        to_builtins(publish("organization", "o2", data="SECRET", keep=True)),
+    ]
+    results = (await live.publishing.batch(boss, BatchRequest(batch)))["results"]
+    answers += [results[0], results[2]]
+    common = {"name": "message_published", "timestamp": "2023-11-14T22:13:20.000Z"}
+    pushes = {p["id"]: p for client in people.values() for p in await client.rest() if "id" in p}
+    wanted = [
+        {"type": "new_message", "class": "kept", "target": {"type": "session", "id": "s_mine"},
+         "session_id": "s_mine", "sender": "bot", "matched": 1, "sent": 1},
+        {"type": "x", "class": "live", "target": {"type": "broadcast"}, "organization_id": "o1",
+         "sender": "m", "matched": 1, "sent": 1},
+        {"type": "x", "class": "live", "target": {"type": "user", "id": "mine"},
+         "sender": "boss", "matched": 1, "sent": 1},
+        {"type": "x", "class": "live", "target": {"type": "role", "id": "user"},
+         "sender": "boss", "matched": 3, "sent": 3},
+        {"type": "x", "class": "kept", "target": {"type": "organization", "id": "o2"},
+         "sender": "boss", "matched": 1, "sent": 1},
+    ]  # fmt: skip
+    for event, answer, fields in zip(seen, answers, wanted, strict=True):
+        message_id = answer["message_id"]
+        live_form = {
+            name: value
+            for name, value in pushes[message_id].items()
+            if name not in ("stream", "epoch", "offset")
+        }
+        size = len(json.dumps(live_form, separators=(",", ":")))
+        assert event == {**common, "message_id": message_id, "bytes": size, **fields}
+    assert "SECRET" not in str(seen)
+
+
+@pytest.mark.gen_test
+async def test_a_publish_that_is_repeated_is_one_event(live: Live) -> None:
+    seen = live.watch("message_published")
+    boss = Actor(live.claims("boss", role="admin"), "10.0.0.9", "req_1", once=("scope", "key"))
+    for _ in range(2):
+        await live.publishing.publish(boss, publish("user", "u1", keep=True))
+    assert len(seen) == 1

@@ -378,12 +378,15 @@ async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
     for_all = await send(live, session("s1"), **kept)
     not_its_owner = await send(live, user("u2"), exclude_users=frozenset({"u2"}), **kept)
     await people["u2"].call("ack", stream="user:u2", offset=1)
+    not_u2_either = await send(live, exclude_users=frozenset({"u2"}), **kept)
+    await people["u1"].call("ack", stream="organization:o1", offset=1)
     for client in people.values():
         await client.call("ack", stream="broadcast", offset=1)
         await client.call("ack", stream="session:s1", offset=2)
     if is_restarted:
         live.traces._entries.clear()
     assert states(await trace(live, for_o1)) == {"u1": "delivered"}
+    assert states(await trace(live, not_u2_either)) == {"u1": "delivered", "u2": "excluded"}
     traced = await trace(live, not_u2)
     assert [each["state"] for each in traced["recipients"] if each["user_id"] == "u2"] == [
         "dropped"

@@ -124,3 +124,20 @@ async def test_who_is_confined_to_an_organization_sees_none(start_server: StartS
         await server.post("/webhooks/deliveries/hook_1/retry", bearer=manager),
     ):
         assert (answer.status, answer.code) == (403, "forbidden")
+
+
+@pytest.mark.gen_test
+async def test_what_a_message_says_is_shown_to_who_may_read_messages(
+    start_server: StartServer, provider: Provider
+) -> None:
+    server = await hooked(start_server, provider)
+    server.system.manager.emit("order.asked", message={"content": "SECRET", "id": "m1"})
+    listed = await until(
+        server, "/webhooks/deliveries?state=failed", lambda found: found["total"] == 1
+    )
+    path = f"/webhooks/deliveries/{listed['deliveries'][0]['delivery_id']}"
+    assert (await server.get(path)).json()["body"]["message"] == {"content": "SECRET", "id": "m1"}
+    narrowed = token("ops", "service", permissions=["monitor"])
+    body = (await server.get(path, bearer=narrowed)).json()["body"]
+    assert body["message"] == {"id": "m1", "content_omitted": True}
+    assert body["name"] == "order.asked"

@@ -113,3 +113,31 @@ def test_only_events_and_the_end_are_listed() -> None:
         {"type": "server_draining"},
     )
     assert [name_of(push) for push in state.events] == ["user_connected", "server_draining"]
+
+
+def published(type_: str, number: int) -> dict[str, Any]:
+    event = {"name": "message_published", "type": type_, "message_id": f"msg_{number}"}
+    return {"type": "event", "timestamp": "2024-01-15T14:30:00Z", "event": event}
+
+
+def test_messages_published_in_a_row_are_one_event_with_their_number() -> None:
+    other = {"type": "event", "event": {"name": "user_connected"}}
+    state = state_with(
+        *(published("price", number) for number in range(500)),
+        published("order", 500),
+        other,
+        published("order", 501),
+        other,
+        other,
+    )
+    assert [
+        (name_of(push), push["event"].get("message_id"), push["event"].get("in_a_row"))
+        for push in state.events
+    ] == [
+        ("message_published", "msg_499", 500),
+        ("message_published", "msg_500", None),
+        ("user_connected", None, None),
+        ("message_published", "msg_501", None),
+        ("user_connected", None, None),
+        ("user_connected", None, None),
+    ]

@@ -71,7 +71,12 @@ def trace(environment: Environment, message_id: str) -> None:
 
 def _headline(document: Mapping[str, Any]) -> str:
     target = document.get("target") or {}
-    where = f"{target.get('type')} {target.get('id')}" if target.get("id") else "everybody"
+    if target.get("id"):
+        where = f"{target.get('type')} {target.get('id')}"
+    else:
+        organization, role = document.get("organization_id"), document.get("role")
+        within = f" of organization {organization}" if organization else ""
+        where = f"everybody{within}{f' with role {role}' if role else ''}"
     return f"{document['message_id']}  {document.get('type')} ({document.get('class')}) to {where}"
 
 
@@ -209,7 +214,8 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
     output.rows(_EXPLANATION, rows, empty="nobody is meant")
     if output.is_table:
         more = "; not all are listed" if answer.get("truncated") else ""
-        output.note(f"{plural(answer['matched'], 'connection')} would get it{more}")
+        kept = f", and it would be kept in {answer['stream']}" if answer.get("stream") else ""
+        output.note(f"{plural(answer['matched'], 'connection')} would get it{kept}{more}")
 
 
 @command(

@@ -137,6 +137,7 @@ def explained(
     wsctl broadcast --dry-run "Maintenance at 22:00"
     wsctl broadcast "Maintenance at 22:00"
     wsctl broadcast --role manager "Please log in again"
+    wsctl broadcast --organization org_123 --keep "Moved to gate 7"
     wsctl broadcast --type price_changed --data '{"sku": 7}'
     echo '{"sku": 7}' | wsctl broadcast --type price_changed --data -
     """

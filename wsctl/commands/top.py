@@ -11,7 +11,7 @@ from wsctl.shape import command
 from wsctl.times import Duration
 
 # No messages and no typing: on a busy server they would be a flood that nobody can read.
-QUIET_EVENTS = ("user_*", "session_*", "notification_*", "alert_*")
+QUIET_EVENTS = ("user_*", "session_*", "message_published", "notification_*", "alert_*")
 _SHORTEST_S, _LONGEST_S = 0.25, 60.0
 
 

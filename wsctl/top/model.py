@@ -99,6 +99,15 @@ class State:
             self._busiest = busiest if isinstance(busiest, dict) else {}
             self._take_stats(push["stats"], now, _text(push.get("timestamp")))
         elif kind in ("event", "server_draining"):
+            self._take_event(push)
+
+    def _take_event(self, push: Push) -> None:
+        """Keep an event; of messages of one type published in a row the last one, with a count."""
+        last = self.events[-1] if self.events else {}
+        if _published(push) is not None and _published(push) == _published(last):
+            in_a_row = last["event"].get("in_a_row", 1) + 1
+            self.events[-1] = {**push, "event": {**push["event"], "in_a_row": in_a_row}}
+        else:
             self.events.append(push)
 
     def take_link(self, is_live: bool, text: str, now: float, timestamp: str) -> None:
@@ -203,3 +212,11 @@ def _number(figures: Mapping[str, Any], name: str) -> float:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def _published(push: Push) -> str | None:
+    """The type of a message that was published, where a push tells of one."""
+    event = push.get("event")
+    if not isinstance(event, dict) or event.get("name") != "message_published":
+        return None
+    return str(event.get("type"))

@@ -11,6 +11,7 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.webhooks import Webhooks
+from wsserver.realtime import event_contents
 from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.paging import Window
 from wsserver.storage.webhooks import StoredPosting, WebhookOutbox
@@ -52,12 +53,18 @@ class WebhookDesk:
         }
 
     async def one(self, actor: Actor, delivery_id: str) -> dict[str, Any]:
-        """One with its ``body``; raises ``NotFound`` also for what was taken."""
+        """One with its ``body``; raises ``NotFound`` also for what was taken.
+
+        The contents of messages are in it for those who may read messages.
+        """
         self._require(actor)
         found = await self._outbox.get(delivery_id)
         if found is None:
             raise NotFound("webhook delivery", delivery_id)
         stored, body = found
+        if not self._permissions.allows(actor.claims, event_contents.PERMISSION):
+            event = msgspec.json.decode(body)
+            body = msgspec.json.encode(event_contents.without_content(event))
         return {**self._view(stored), "body": msgspec.Raw(body)}
 
     async def retry(self, actor: Actor, delivery_id: str) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAns
 from wsserver.notifications.rules import Retries, after
 from wsserver.notifications.signing import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
 from wsserver.protocol.ids import new_id
-from wsserver.realtime.events import Event, EventBus
+from wsserver.realtime.event_contents import without_content
+from wsserver.realtime.events import MESSAGE_PUBLISHED, MESSAGE_RECEIVED, Event, EventBus
 from wsserver.storage.webhooks import DuePosting, Posted, Posting, WebhookOutbox
 from wsserver.tasks import Tasks
 
@@ -44,6 +45,17 @@ class Target(NamedTuple):
     url: str
     globs: tuple[str, ...]
     """Names of the events it gets."""
+
+    def names(self, event: str) -> bool:
+        """Is the event named by more than ``*``, which stands for whatever there is?
+
+        Naming it is what entitles a receiver, which has no token, to the contents of messages.
+        """
+        return any(glob != "*" and fnmatchcase(event, glob) for glob in self.globs)
+
+    def wants(self, event: str) -> bool:
+        """Is the event posted there? What backends publish only where it is named."""
+        return self.names(event) or ("*" in self.globs and event != MESSAGE_PUBLISHED)
 
 
 class Figures:
@@ -93,8 +105,7 @@ class Webhooks:
     def listen(self, events: EventBus) -> None:
         """Take in every event that a target asks for, from now on."""
         for target in self._targets:
-            for number, glob in enumerate(target.globs):
-                events.add_event_handler(glob, partial(self._take, target, number))
+            events.add_event_handler(target.wants, partial(self._take, target))
 
     async def start(self) -> None:
         """Go on with what the last run has left. Raises ``StorageUnavailable``, ``StorageFull``."""
@@ -105,6 +116,13 @@ class Webhooks:
             self._waiting[url] += count
         if not self._targets:
             return
+        for number, target in enumerate(self._targets, start=1):
+            if target.wants(MESSAGE_RECEIVED) and not target.names(MESSAGE_RECEIVED):
+                log.info(
+                    "webhook number=%d gets messages without their contents: for these, add"
+                    " |%s to its entry in webhook_urls (#* first, if it has no #)",
+                    number, MESSAGE_RECEIVED,
+                )  # fmt: skip
         self._tasks.spawn(self._store_all(), name="webhook outbox")
         for number, target in enumerate(self._targets, start=1):
             self._tasks.spawn(self._post_all(target.url, number), name=f"webhook {number}")
@@ -157,15 +175,13 @@ class Webhooks:
             count += len(urls)
         return count
 
-    def _take(self, target: Target, number: int, event: Event) -> None:
-        """A handler of the event bus: an event that matches the target's glob ``number``."""
+    def _take(self, target: Target, event: Event) -> None:
+        """A handler of the event bus: an event that the target wants."""
         name = str(event["name"])
-        if any(fnmatchcase(name, glob) for glob in target.globs[:number]):
-            return  # taken for an earlier glob of the same target
         if len(self._unstored) >= UNSTORED_LIMIT or self._waiting[target.url] >= WAITING_LIMIT:
             self._drop(1, "too many are waiting")
             return
-        body = _encoded(event)
+        body = _encoded(event if target.names(name) else without_content(event))
         if body is None or len(body) > BODY_LIMIT:
             self._drop(1, f"{name} is no JSON, or too large")
             return

@@ -22,7 +22,7 @@ _PATTERNS = {
     ID_PATTERN: ID_FORM,
     USER_ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
-    STREAM_PATTERN: "broadcast, session:ID or user:ID",
+    STREAM_PATTERN: "broadcast, session:ID, user:ID or organization:ID",
     ACTION_URL_PATTERN: "a path with one / at first, or http(s)://host…; no blanks, no backslashes",
     PHONE_PATTERN: "a number in international form like +8613800138000",
     TIME_OF_DAY_PATTERN: "a time of day from 00:00 to 23:59",

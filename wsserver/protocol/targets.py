@@ -27,6 +27,10 @@ class Target(Struct, frozen=True, gc=False):
     def __str__(self) -> str:
         return f"{self.type}:{self.id}" if self.id else str(self.type)
 
+    def view(self) -> dict[str, str]:
+        """The target as requests name it."""
+        return {"type": str(self.type), "id": self.id} if self.id else {"type": str(self.type)}
+
 
 EVERYONE = Target(TargetType.BROADCAST)
 

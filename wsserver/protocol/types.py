@@ -10,7 +10,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
 USER_ID_PATTERN = r"^[A-Za-z0-9._:@|+-]{1,128}(?!\n)$"
 STREAM_PATTERN = (
-    r"^(broadcast|session:[A-Za-z0-9._:@-]{1,128}|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$"
+    r"^(broadcast|(session|organization):[A-Za-z0-9._:@-]{1,128}"
+    r"|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$"
 )
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
 # No scheme that a click would execute, no blanks, no control characters. A path that begins with
@@ -48,7 +49,7 @@ StreamName = Annotated[
     str,
     Meta(
         pattern=STREAM_PATTERN,
-        description="broadcast, session:ID or user:ID",
+        description="broadcast, session:ID, user:ID or organization:ID",
         examples=["session:session_11111"],
     ),
 ]

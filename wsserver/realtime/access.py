@@ -8,6 +8,7 @@ from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
 from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.event_contents import PERMISSION
 from wsserver.realtime.hub import Hub
 
 
@@ -34,6 +35,10 @@ class SessionAccess:
     def allows_monitoring(self, claims: Claims) -> bool:
         """May the bearer watch the server? Not who is confined: a monitor sees everybody."""
         return claims.role in UNCONFINED_ROLES and self._permissions.allows(claims, "monitor")
+
+    def shows_contents(self, claims: Claims) -> bool:
+        """Are the bearer's monitors shown the contents of messages?"""
+        return self._permissions.allows(claims, PERMISSION)
 
 
 class Scope:

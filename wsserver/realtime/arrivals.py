@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wsserver.identity.claims import Claims
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.inboxes import Inboxes, InboxState
-from wsserver.realtime.keeping import INBOX, SESSION
+from wsserver.realtime.keeping import INBOX, SESSION, organization_stream_of
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
 
@@ -22,6 +22,8 @@ class Arrival(NamedTuple):
     """Of the session that the connection is bound to."""
     waiting: InboxState
     """What nobody has acknowledged."""
+    organization: Recovery | None
+    """Of the organization; None: the newcomer belongs to none."""
 
 
 class Arrivals:
@@ -59,9 +61,9 @@ class Arrivals:
         try:
             while (arrival := self._known(claims, session_id, waiting)) is None:
                 if self._places(claims, session_id) is None:
-                    await self._streams.open(INBOX + claims.sub)
-                    if session_id is not None:
-                        await self._streams.open(SESSION + session_id)
+                    for name in _streams_of(claims, session_id):
+                        if name is not None:
+                            await self._streams.open(name)
                 else:
                     waiting = await self.inboxes.open(claims.sub)
                 self._check(claims)
@@ -77,17 +79,28 @@ class Arrivals:
         places = self._places(claims, session_id)
         if places is None:
             return None
-        inbox, session = places
+        inbox, session, organization = places
         # Where no message ever came, none waits: so nothing needs to be read for most users.
         is_known = waiting.is_read or not inbox.offset
-        return Arrival(inbox, session, waiting) if is_known else None
+        return Arrival(inbox, session, waiting, organization) if is_known else None
 
     def _places(
         self, claims: Claims, session_id: str | None
-    ) -> tuple[Recovery, Recovery | None] | None:
-        """Where the streams stand, if that is in memory."""
-        inbox = self._streams.recover_now(INBOX + claims.sub, None, claims, 0)
-        if inbox is None or session_id is None:
-            return (inbox, None) if inbox is not None else None
-        session = self._streams.recover_now(SESSION + session_id, None, claims, 0)
-        return (inbox, session) if session is not None else None
+    ) -> tuple[Recovery, Recovery | None, Recovery | None] | None:
+        """Where the streams of inbox, session and organization are, if that is in memory."""
+        places: list[Recovery | None] = []
+        for name in _streams_of(claims, session_id):
+            place = None
+            if name is not None:
+                place = self._streams.recover_now(name, None, claims, 0)
+                if place is None:
+                    return None
+            places.append(place)
+        inbox, session, organization = places
+        return (inbox, session, organization) if inbox is not None else None
+
+
+def _streams_of(claims: Claims, session_id: str | None) -> tuple[str, str | None, str | None]:
+    """The streams whose positions a newcomer is given: inbox, session, organization."""
+    session = None if session_id is None else SESSION + session_id
+    return INBOX + claims.sub, session, organization_stream_of(claims)

@@ -15,12 +15,15 @@ log = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 Handler = Callable[[Event], Any]
+Wanted = str | Callable[[str], bool]
+"""The names of the events that a handler is called for: a glob, or a test of a name."""
 
 USER_CONNECTED = "user_connected"
 USER_DISCONNECTED = "user_disconnected"
 SESSION_JOINED = "session_joined"
 SESSION_LEFT = "session_left"
 MESSAGE_RECEIVED = "message_received"
+MESSAGE_PUBLISHED = "message_published"
 MESSAGE_DELIVERED = "message_delivered"
 TYPING_STATUS_CHANGED = "typing_status_changed"
 NOTIFICATION_SENT = "notification_sent"
@@ -28,6 +31,8 @@ NOTIFICATION_FAILED = "notification_failed"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 
+KNOWN_NAMES = 1000
+"""Names of events for which the handlers are remembered."""
 MAX_RUNNING = 1000
 """Async handler calls under way at once; past it events are dropped for async handlers, aloud."""
 
@@ -44,36 +49,59 @@ class EventBus:
         self._tasks = tasks
         self._clock = clock
         self._on_failure = on_failure
-        self._handlers: list[tuple[str, Handler]] = []
+        self._handlers: list[tuple[Wanted, Handler]] = []
+        self._by_name: dict[str, tuple[Handler, ...]] = {}
         self._running = 0
         self.dropped = 0
         """Events that an async handler did not get because too many calls were under way."""
 
-    @property
-    def is_heard(self) -> bool:
-        """Is there any handler at all?"""
-        return bool(self._handlers)
+    def hears(self, name: str) -> bool:
+        """Is there a handler for events of this name? Ask before what is costly to describe."""
+        return bool(self._handlers_of(name))
 
-    def add_event_handler(self, name: str, handler: Handler) -> None:
-        """Call ``handler`` for each event whose name matches the glob ``name``."""
+    def add_event_handler(self, name: Wanted, handler: Handler) -> None:
+        """Call ``handler`` for each event whose name matches the glob ``name``, or passes its test.
+
+        The answer of a test is remembered until handlers are added or removed.
+        """
         if not callable(handler):
             raise TypeError(f"an event handler is callable, not {type(handler).__name__}")
         self._handlers.append((name, handler))
+        self._by_name.clear()
 
-    def remove_event_handler(self, name: str, handler: Handler) -> None:
+    def remove_event_handler(self, name: Wanted, handler: Handler) -> None:
         """Take back ``add_event_handler``; raises ``ValueError`` if there was none."""
         self._handlers.remove((name, handler))
+        self._by_name.clear()
 
     def emit(self, name: str, **fields: Any) -> None:
         """Tell everybody who asked; never raises for a handler's sake."""
-        if not self._handlers:
-            return
-        matching = [handler for glob, handler in self._handlers if fnmatchcase(name, glob)]
+        matching = self._handlers_of(name)
         if not matching:
             return
         event = {"name": name, "timestamp": rfc3339(self._clock.wall()), **fields}
         for handler in matching:
             self._call(name, handler, dict(event))
+
+    def _handlers_of(self, name: str) -> tuple[Handler, ...]:
+        found = self._by_name.get(name)
+        if found is None:
+            if len(self._by_name) >= KNOWN_NAMES:
+                self._by_name.clear()
+            found = self._by_name[name] = tuple(
+                handler for wanted, handler in self._handlers if self._is_wanted(wanted, name)
+            )
+        return found
+
+    def _is_wanted(self, wanted: Wanted, name: str) -> bool:
+        if isinstance(wanted, str):
+            return fnmatchcase(name, wanted)
+        try:
+            return wanted(name)
+        except Exception:  # the edge to foreign code; nobody who emits is to blame
+            self._on_failure()
+            log.exception("event handler's test of names failed name=%s", name)
+            return False
 
     def _call(self, name: str, handler: Handler, event: Event) -> None:
         try:

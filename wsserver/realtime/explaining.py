@@ -9,6 +9,7 @@ from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access import Scope
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.hub import Hub
+from wsserver.realtime.keeping import stream_of
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message
 from wsserver.realtime.router import SELECT
@@ -20,8 +21,9 @@ LISTED = 1000
 def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
     """Answer who would get a message, and who of its target would not and why.
 
-    Only those whom ``scope`` shows. The first 1000 of either kind are listed, ``matched`` counts
-    all; ``truncated`` stands in the answer where there are more.
+    ``stream``: where it would be kept, if it is to be. Only those whom ``scope`` shows. The first
+    1000 of either kind are listed, ``matched`` counts all; ``truncated`` stands in the answer where
+    there are more.
     """
     target = message.target
     is_shown = scope.sees_in_session if target.type is TargetType.SESSION else scope.sees
@@ -44,7 +46,9 @@ def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[
             later = {"will_be_kept": True} if message.keep and reason != "excluded" else {}
             excluded.append({"user_id": user_id, "reason": reason, **later})
     is_truncated = len(recipients) > LISTED or len(excluded) > LISTED
+    stream = stream_of(target, message.organization_id) if message.keep else None
     return {
+        **({"stream": stream} if stream is not None else {}),
         "matched": len(recipients),
         "recipients": recipients[:LISTED],
         "excluded": excluded[:LISTED],

@@ -44,16 +44,17 @@ class Inquiry:
         What nobody of another organization sent is, too, if a session's customers were there; and
         where nobody was there, it counts what ``Scope`` says of the target now.
         """
-        entry, scope = self.entry, self.scope
+        entry, scope, target = self.entry, self.scope, self.entry.target
         mine = scope.organization_id
         if mine is None:
             return True
         if entry.organization_id is not None:
             return entry.organization_id == mine
+        if target.type is TargetType.ORGANIZATION:
+            return target.id == mine
         sender_is_of = entry.origin.organization_id if entry.origin is not None else None
         if sender_is_of == mine:
             return True
-        target = entry.target
         if target.type in (TargetType.BROADCAST, TargetType.ROLE):
             belongs = BELONGS[target.type]
             ours = self.roll.of(Target(TargetType.ORGANIZATION, mine))
@@ -69,7 +70,7 @@ class Inquiry:
             case TargetType.SESSION:
                 return scope.has_session(target.id)
             case _:
-                return target.type is TargetType.ORGANIZATION and target.id == mine
+                return False
 
     def believes(self, receipt: Receipt) -> bool:
         """Does a receipt say that its user got the message?

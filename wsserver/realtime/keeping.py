@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wsserver.brokers.base import Publication
+from wsserver.identity.claims import Claims
 from wsserver.protocol.origin import write_origin
-from wsserver.protocol.targets import Target, TargetType
+from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.append_queue import Draft
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.message import Message
 
 SESSION = "session:"
 INBOX = "user:"
+ORGANIZATION = "organization:"
 BROADCAST = "broadcast"
 
 
@@ -30,23 +32,42 @@ class Retention(NamedTuple):
 DEFAULT_RETENTION = Retention()
 
 
-def stream_of(target: Target) -> str | None:
-    """The stream that keeps a target's messages; None: nothing for it can be kept."""
+def stream_of(target: Target, organization_id: str | None = None) -> str | None:
+    """The stream that keeps a target's messages; None: nothing for it can be kept.
+
+    ``organization_id``: the one organization that the message is for. A broadcast within one is
+    kept in that organization's stream, so that it never pushes out what others are to get.
+    """
     match target.type:
         case TargetType.SESSION:
             return SESSION + target.id
         case TargetType.USER:
             return INBOX + target.id
+        case TargetType.ORGANIZATION:
+            return ORGANIZATION + target.id
         case TargetType.BROADCAST:
-            return BROADCAST
+            return BROADCAST if organization_id is None else ORGANIZATION + organization_id
         case _:
             return None
 
 
-def target_of_stream(stream: str) -> Target:
-    """The target whose messages a stream keeps."""
+def target_of_kept(stream: str, audience: Audience | None) -> Target:
+    """The target of a message that a stream keeps for an audience.
+
+    In an organization's stream the broadcasts within it have it in their audience, too, and what
+    was for the organization itself does not.
+    """
     kind, _, id_ = stream.partition(":")
+    if kind == TargetType.ORGANIZATION and audience is not None:
+        if audience.organization_id is not None:
+            return EVERYONE
     return Target(TargetType(kind), id_)
+
+
+def organization_stream_of(claims: Claims) -> str | None:
+    """The one organization's stream that the bearer may read; None: belongs to no organization."""
+    organization_id = claims.organization_id
+    return None if organization_id is None else ORGANIZATION + organization_id
 
 
 def is_kept_by_default(type_: str, target: Target) -> bool:
@@ -57,7 +78,7 @@ def is_kept_by_default(type_: str, target: Target) -> bool:
 def draft_of(message: Message, publication: Publication, retention: Retention) -> Draft:
     """What storage is to keep of a message; its target has a stream."""
     at = publication.accepted_at
-    stream = stream_of(message.target)
+    stream = stream_of(message.target, message.organization_id)
     if stream is None:
         raise ValueError(f"nothing is kept for {message.target}")
     lifetime_s = retention.of(stream)
@@ -79,6 +100,8 @@ def draft_of(message: Message, publication: Publication, retention: Retention) -
 
 def _audience_of(message: Message) -> Audience | None:
     organization_id, role, excluded = message.organization_id, message.role, message.exclude_users
+    if message.target.type is TargetType.ORGANIZATION:
+        organization_id = None  # the stream says it, and the broadcasts within it are told apart
     if organization_id is None and role is None and not excluded:
         return None
     # Without an organization to widen, ``with_unaffiliated`` says nothing.

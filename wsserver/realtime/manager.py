@@ -21,7 +21,7 @@ from wsserver.realtime.arrivals import Arrival, Arrivals
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.connection_limit import ConnectionLimits, ConnectionRoom
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.events import EventBus, Handler
+from wsserver.realtime.events import EventBus, Handler, Wanted
 from wsserver.realtime.expiry import TokenExpiry
 from wsserver.realtime.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.hub import Hub
@@ -88,7 +88,7 @@ class WebSocketManager:
         self.is_draining = False
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
         self.room = ConnectionRoom(hub, self.heartbeat, limits, clock, self.close)
-        self.monitors = Monitors(events, self.stats, clock)
+        self.monitors = Monitors(events, self.stats, clock, access.shows_contents)
         self.presence = Presence(hub, router, self.monitors, members, access)
         self.sessions = Sessions(hub, router, events, access, members, streams, self.presence)
         self._router = router
@@ -197,10 +197,11 @@ class WebSocketManager:
             heartbeat_timeout=settings.timeout_s,
             server_time=now,
             inbox={
-                "epoch": arrival.inbox.epoch,
-                "offset": arrival.inbox.offset,
+                **arrival.inbox.position,
                 "pending": arrival.waiting.count_for(connection),
             },
+            organization_id=connection.claims.organization_id,
+            organization=arrival.organization.position if arrival.organization else None,
             protocol=connection.protocol,
             max_message_bytes=self._poller.max_message_bytes,
         )
@@ -377,7 +378,7 @@ class WebSocketManager:
 
     # Events
 
-    def add_event_handler(self, name: str, handler: Handler) -> None:
+    def add_event_handler(self, name: Wanted, handler: Handler) -> None:
         """Call ``handler`` with each event whose name matches the glob ``name``."""
         self.events.add_event_handler(name, handler)
 

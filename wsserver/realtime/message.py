@@ -36,6 +36,8 @@ class Message(Struct, gc=False):
     """Scope and key: the same pair within 24 h is the same message."""
     origin: Origin | None = None
     """Who published it; None: the server itself."""
+    size_bytes: int = 0
+    """Bytes of its push as JSON, without a position; 0 until it is encoded."""
 
 
 class Sent(Struct, frozen=True, gc=False):

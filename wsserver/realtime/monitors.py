@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
+from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
 from wsserver.realtime.busiest import Busiest
 from wsserver.realtime.connection import ConnectionInfo
-from wsserver.realtime.events import MESSAGE_RECEIVED, Event, EventBus
+from wsserver.realtime.event_contents import has_content, without_content
+from wsserver.realtime.events import MESSAGE_PUBLISHED, MESSAGE_RECEIVED, Event, EventBus
+from wsserver.realtime.limits import MessageRate, TokenBucket
 from wsserver.wire.frames import build_frame
 
 DEFAULT_INTERVAL_S = 5.0
+PUBLISHED_RATE = MessageRate(100.0, 1000.0)
+"""``message_published`` a second, and at once after a pause: one whole batch. More are counted."""
 
 
 @dataclass(slots=True)
@@ -28,17 +33,30 @@ class Subscription:
 
 
 class Monitors:
-    """Pushes statistics, user status and events to the monitors."""
+    """Pushes statistics, user status and events to the monitors.
+
+    ``shows_contents``: may the bearer of claims see what messages say? The monitors of others get
+    the events without it.
+    """
 
     def __init__(
-        self, events: EventBus, statistics: Callable[[], dict[str, Any]], clock: Clock
+        self,
+        events: EventBus,
+        statistics: Callable[[], dict[str, Any]],
+        clock: Clock,
+        shows_contents: Callable[[Claims], bool],
     ) -> None:
         self._events = events
         self._statistics = statistics
         self._clock = clock
         self._busiest = Busiest(clock)
+        self._shows_contents = shows_contents
         self._connections: set[ConnectionInfo] = set()
-        self._listens = False
+        self._globs: frozenset[str] = frozenset()
+        """Of the events that some monitor has subscribed to."""
+        self._published = TokenBucket(PUBLISHED_RATE, clock.monotonic())
+        self._skipped = 0
+        """Events ``message_published`` that went to no monitor since the last one that did."""
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -99,21 +117,49 @@ class Monitors:
         ``wsctl monitor`` chooses by push types alone, and no event of ours has that name.
         """
         name = event["name"]
-        frame = b""
+        if name == MESSAGE_PUBLISHED and not self._has_room_for(event):
+            return
+        is_open = not has_content(event)
+        frames: dict[bool, bytes] = {}
         for connection in list(self._connections):
-            globs = connection.subscription.events
-            if any(fnmatchcase(name, glob) or glob == "event" for glob in globs):
-                frame = frame or self._frame("event", event=event)
-                connection.websocket.send(frame)
+            if _matches(name, connection.subscription.events):
+                is_whole = is_open or self._shows_contents(connection.claims)
+                if is_whole not in frames:
+                    shown = event if is_whole else without_content(event)
+                    frames[is_whole] = self._frame("event", event=shown)
+                connection.websocket.send(frames[is_whole])
+
+    def _has_room_for(self, event: Event) -> bool:
+        """Hold back what backends publish beyond ``PUBLISHED_RATE``; the next one tells how many.
+
+        Otherwise a storm of publishes would fill the queues of slow monitors, and close them.
+        """
+        if self._published.take(PUBLISHED_RATE, self._clock.monotonic()):
+            self._skipped += 1
+            return False
+        if self._skipped:
+            event["skipped"], self._skipped = self._skipped, 0
+        return True
+
+    def _wants(self, name: str) -> bool:
+        return _matches(name, self._globs)
 
     def _update_listening(self) -> None:
-        """Listen to the events only while somebody wants some: building them costs time."""
-        wanted = any(connection.subscription.events for connection in self._connections)
-        if wanted and not self._listens:
-            self._events.add_event_handler("*", self._on_event)
-        elif self._listens and not wanted:
-            self._events.remove_event_handler("*", self._on_event)
-        self._listens = wanted
+        """Listen to the events that some monitor wants, and no others: building them costs time."""
+        globs = frozenset(
+            glob for connection in self._connections for glob in connection.subscription.events
+        )
+        if globs == self._globs:
+            return
+        if self._globs:
+            self._events.remove_event_handler(self._wants, self._on_event)
+        self._globs = globs
+        if globs:
+            self._events.add_event_handler(self._wants, self._on_event)
 
     def _frame(self, type_: str, **members: Any) -> bytes:
         return build_frame(push(type_, rfc3339(self._clock.wall()), **members))
+
+
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, glob) or glob == "event" for glob in globs)

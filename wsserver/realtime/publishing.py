@@ -37,12 +37,14 @@ from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.protocol.validation import Fault, gather, one_of
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
+from wsserver.realtime.events import EventBus
 from wsserver.realtime.explaining import explain
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import is_kept_by_default, stream_of
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message, Sent
 from wsserver.realtime.owners import SessionOwners
+from wsserver.realtime.published import tell_published
 from wsserver.realtime.router import Router
 
 PUBLISH = "messages:publish"
@@ -63,8 +65,10 @@ class Publishing:
         members: Members,
         owners: SessionOwners,
         audit: Audit,
+        events: EventBus,
         clock: Clock,
     ) -> None:
+        self._events = events
         self._hub = hub
         self._router = router
         self._permissions = permissions
@@ -84,6 +88,7 @@ class Publishing:
             message.role = request.role
         sent = await self._router.send(message)
         self._record(actor, "broadcast", message, sent)
+        tell_published(self._events, message, sent)
         return sent.answer()
 
     async def publish(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
@@ -122,6 +127,7 @@ class Publishing:
     def _sent(self, actor: Actor, message: Message, sent: Sent) -> dict[str, Any]:
         if not _is_traffic(actor):
             self._record(actor, "publish", message, sent)
+        tell_published(self._events, message, sent)
         return sent.answer()
 
     async def batch(self, actor: Actor, request: BatchRequest) -> dict[str, Any]:
@@ -141,6 +147,9 @@ class Publishing:
             else:
                 messages = cast("list[Message]", list(group))
                 outcomes += await self._send_all(messages, keep=kind is _KEPT)
+        for message, outcome in zip(read, outcomes, strict=True):
+            if isinstance(message, Message) and isinstance(outcome, Sent):
+                tell_published(self._events, message, outcome)
         results = [_result_of(outcome) for outcome in outcomes]
         sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
         accepted, matched = len(sent), sum([each.receipt.matched for each in sent])
@@ -298,7 +307,7 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
     """What the body says, else what is usual; raises ``ValidationFailed`` for the impossible."""
     keep = is_kept_by_default(body.type, target) if body.keep is UNSET else body.keep
     if keep and stream_of(target) is None:
-        message = "only messages for a session, a user or everybody are kept"
+        message = "only messages for a session, a user, an organization or everybody are kept"
         raise ValidationFailed([{"field": "keep", "message": message}])
     if keep and body.type in LIVE_TYPES:
         raise ValidationFailed([{"field": "keep", "message": f"{body.type} is never kept"}])

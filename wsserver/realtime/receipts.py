@@ -20,6 +20,7 @@ from wsserver.realtime.connection import PLAIN, ConnectionInfo
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.inbox_ledger import Item, Ledger
+from wsserver.realtime.keeping import organization_stream_of
 from wsserver.realtime.statuses import Statuses, StatusUpdate
 from wsserver.storage.receipts import Change
 from wsserver.storage.streams import Found, Head
@@ -210,7 +211,9 @@ class Receipts:
         """
         if not connections:
             return
-        if not self._statuses.reaches(publication.sender) and not self._events.is_heard:
+        if not self._statuses.reaches(publication.sender) and not self._events.hears(
+            events.MESSAGE_DELIVERED
+        ):
             return  # on the path of every kept message: nobody wants to know
         users: set[str] = set()
         acknowledging: set[str] = set()
@@ -327,8 +330,9 @@ class Receipts:
         kind, _, id_ = stream.partition(":")
         if kind == "broadcast":
             return len(self._hub.user_connections) > INDIVIDUALLY
+        of_kind = self._hub.of_organization if kind == "organization" else self._hub.of_session
         users: set[str] = set()
-        for connection in self._hub.of_session(id_):
+        for connection in of_kind(id_):
             users.add(connection.user_id)
             if len(users) > INDIVIDUALLY:
                 return True
@@ -337,20 +341,29 @@ class Receipts:
     # Who may
 
     def _may_see(self, claims: Claims, found: Found) -> bool:
-        kind, _, id_ = found.stream.partition(":")
-        if kind == "session":
-            is_open = self._access.allows(claims, id_)
-        else:
-            is_open = kind == "broadcast" or id_ == claims.sub
         audience = read_audience(found.audience)
-        return is_open and (audience is None or audience.admits(claims))
+        return self._may_read(claims, found.stream) and (
+            audience is None or audience.admits(claims)
+        )
+
+    def _may_read(self, claims: Claims, stream: str) -> bool:
+        kind, _, id_ = stream.partition(":")
+        match kind:
+            case "session":
+                return self._access.allows(claims, id_)
+            case "user":
+                return id_ == claims.sub
+            case "organization":
+                return stream == organization_stream_of(claims)
+            case _:
+                return True  # broadcasts
 
     def _require(self, claims: Claims, stream: str) -> None:
         kind, _, id_ = stream.partition(":")
         if kind == "session":
             self._access.require(claims, id_)
-        elif kind == "user" and id_ != claims.sub:
-            raise Forbidden(f"{stream} is not your inbox")
+        elif not self._may_read(claims, stream):
+            raise Forbidden(f"{stream} is not your {'inbox' if kind == 'user' else 'organization'}")
 
 
 def _sessions_of(found: Iterable[Found]) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from wsserver.brokers.base import NOBODY, Broker, Publication, Receipt
 from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
-from wsserver.protocol.targets import TargetType
+from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.append_queue import Draft, Outcomes
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
@@ -196,9 +196,13 @@ class Router:
     def select(self, publication: Publication) -> Iterable[ConnectionInfo]:
         """The live connections a publication is for."""
         target = publication.target
-        selected = SELECT[target.type](self._hub, target.id)
         organization_id, role = publication.organization_id, publication.role
         excluded = publication.exclude_users
+        if target.type is TargetType.BROADCAST and organization_id is not None:
+            if not publication.with_unaffiliated:
+                # Found by the index, not by looking through the connections of all others.
+                target = Target(TargetType.ORGANIZATION, organization_id)
+        selected = SELECT[target.type](self._hub, target.id)
         if organization_id is not None:
             allowed = _organizations(organization_id, publication.with_unaffiliated)
             selected = [c for c in selected if c.claims.organization_id in allowed]
@@ -217,11 +221,13 @@ class Router:
         if not message_id and message.is_addressed:
             message_id = new_id("msg", wall)
         members = {"id": message_id, **message.members} if message.is_addressed else message.members
+        payload = push(message.type, rfc3339(wall), **members)
+        message.size_bytes = len(payload)
         return Publication(
             message_id=message_id,
             type=message.type,
             target=message.target,
-            payload=push(message.type, rfc3339(wall), **members),
+            payload=payload,
             organization_id=message.organization_id,
             with_unaffiliated=message.with_unaffiliated,
             role=message.role,

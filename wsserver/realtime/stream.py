@@ -54,6 +54,11 @@ class Recovery(NamedTuple):
     """Why what was missed cannot be given; None: it is all there."""
 
     @property
+    def position(self) -> dict[str, Any]:
+        """Where the stream stands, as clients are given it."""
+        return {"epoch": self.epoch, "offset": self.offset}
+
+    @property
     def is_complete(self) -> bool:
         """Is everything after the position in ``messages``?"""
         return self.reason is None

@@ -12,7 +12,13 @@ from wsserver.protocol import commands
 from wsserver.protocol.types import Position
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.keeping import BROADCAST, INBOX, SESSION
+from wsserver.realtime.keeping import (
+    BROADCAST,
+    INBOX,
+    ORGANIZATION,
+    SESSION,
+    organization_stream_of,
+)
 from wsserver.realtime.sessions import Sessions
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
@@ -133,6 +139,8 @@ class StreamCommands:
             return True
         if name.startswith(INBOX):
             return name == INBOX + connection.user_id
+        if name.startswith(ORGANIZATION):
+            return name == organization_stream_of(connection.claims)
         session_id = name.removeprefix(SESSION)
         return connection.session_id in (None, session_id) and self._sessions.access.allows(
             connection.claims, session_id

@@ -10,13 +10,13 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.origin import Origin, read_origin
-from wsserver.protocol.targets import Target, TargetType
+from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access import Scope, SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.audience import EVERYBODY, read_audience
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.inquiry import Inquiry
-from wsserver.realtime.keeping import target_of_stream
+from wsserver.realtime.keeping import target_of_kept
 from wsserver.realtime.members import Members
 from wsserver.realtime.recipients import (
     Receipt,
@@ -243,9 +243,11 @@ def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
         "message_id": entry.message_id,
         "type": entry.type,
         "class": "kept" if entry.stream else "live",
-        "target": _target(entry.target),
+        "target": entry.target.view(),
     }
-    if entry.organization_id is not None:
+    if entry.target.type is TargetType.ORGANIZATION:
+        head["organization_id"] = entry.target.id
+    elif entry.organization_id is not None:
         head["organization_id"] = entry.organization_id
     if entry.role is not None:
         head["role"] = entry.role
@@ -267,18 +269,14 @@ def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
     return shown
 
 
-def _target(target: Target) -> dict[str, str]:
-    """A target as requests name it."""
-    return {"type": target.type, "id": target.id} if target.id else {"type": target.type}
-
-
 def _entry_of(found: Found) -> Entry:
     """What storage knows of a message, as memory would know it; its delivery is forgotten."""
     audience = read_audience(found.audience) or EVERYBODY
+    target = target_of_kept(found.stream, audience)
     return Entry(
         message_id=found.message_id,
         type=found.type,
-        target=target_of_stream(found.stream),
+        target=target,
         origin=read_origin(found.origin),
         organization_id=audience.organization_id,
         with_unaffiliated=audience.with_unaffiliated,

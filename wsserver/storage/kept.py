@@ -18,7 +18,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """A message to be kept."""
 
     stream: str
-    """``session:<id>``, ``user:<id>`` or ``broadcast``."""
+    """``session:<id>``, ``user:<id>``, ``organization:<id>`` or ``broadcast``."""
     message_id: str
     type: str
     payload: bytes

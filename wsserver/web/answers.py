@@ -279,6 +279,7 @@ class Explanation(Answer):
     matched: int
     recipients: list[Recipient]
     excluded: list[Excluded]
+    stream: Annotated[str | None, Meta(description="where it would be kept")] = None
     truncated: Annotated[bool | None, Meta(description="true: there are more")] = None
 
 

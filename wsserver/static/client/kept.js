@@ -6,6 +6,7 @@ import { Streams } from "./streams.js";
 
 const BROADCAST = "broadcast";
 const INBOX = "user:";
+const ORGANIZATION = "organization:";
 const SESSION = "session:";
 const STREAMS_AT_ONCE = 100; // in one `resume`
 const CROWDED = 100; // users in a session of which the server tells no statuses one by one
@@ -41,7 +42,9 @@ export class Kept {
   }
 
   /** A connection is there: until `resume` has its answer, let what arrives wait. */
-  hold({ user_id: userId, session_id: bound, inbox }, sessions) {
+  hold(established, sessions) {
+    const { user_id: userId, session_id: bound, inbox } = established;
+    const { organization_id: organizationId, organization } = established;
     this.#connections += 1;
     if (this.#userId !== userId) {
       this.#streams.clear();
@@ -52,6 +55,11 @@ export class Kept {
     if (bound && this.#streams.position(SESSION + bound)) names.push(SESSION + bound);
     if (this.#streams.position(INBOX + userId)) names.push(INBOX + userId);
     else if (inbox) this.#streams.adopt(INBOX + userId, inbox); // what waits in it is sent now
+    if (organization) {
+      const own = ORGANIZATION + organizationId;
+      if (this.#streams.position(own)) names.push(own);
+      else this.#streams.adopt(own, organization); // nothing was missed: this is where it begins
+    }
     names.push(BROADCAST);
     for (const name of names) this.#streams.hold(name);
     this.#missed = new Set(names);
