@@ -49,6 +49,7 @@ from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
@@ -153,6 +154,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         deflate_min_bytes=settings.compression_min_bytes,
         writer=best_writer if settings.io_uring else SingleWriter,
     )
+    replay_budget = settings.queue_limit_bytes // 8 * 7
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)
     access = SessionAccess(permissions, members.is_member)
@@ -162,6 +164,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         clock,
         tasks,
         replay_limit=settings.stream_limit,
+        tail_limit_bytes=max(TAIL_LIMIT_BYTES, replay_budget),
         cork=poller.cork,
     )
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
@@ -183,7 +186,6 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         clock=clock,
         streams=streams,
     )
-    replay_budget = settings.queue_limit_bytes // 8 * 7
     deliveries = Deliveries(
         manager,
         router,

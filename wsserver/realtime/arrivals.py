@@ -12,6 +12,7 @@ from wsserver.realtime.inboxes import Inboxes, InboxState
 from wsserver.realtime.keeping import INBOX, SESSION
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
+from wsserver.storage.callers import reading_for
 
 
 class Arrival(NamedTuple):
@@ -63,7 +64,8 @@ class Arrivals:
                     if session_id is not None:
                         await self._streams.open(SESSION + session_id)
                 else:
-                    waiting = await self.inboxes.open(claims.sub)
+                    with reading_for(claims.sub):
+                        waiting = await self.inboxes.open(claims.sub)
                 self._check(claims)
                 admit(claims)
                 if session_id is not None:

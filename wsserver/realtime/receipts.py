@@ -11,7 +11,6 @@ from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, Forbidden, WsServerError
 from wsserver.identity.claims import Claims
-from wsserver.protocol.pushes import session_of
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
@@ -22,7 +21,7 @@ from wsserver.realtime.hub import Hub
 from wsserver.realtime.inbox_ledger import Item, Ledger
 from wsserver.realtime.statuses import Statuses, StatusUpdate
 from wsserver.storage.receipts import Change
-from wsserver.storage.streams import Found, Head
+from wsserver.storage.streams import Head, Located
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ STATES: tuple[State, ...] = ("delivered", "read")
 class Messages(Protocol):
     """What is needed of the storage of streams."""
 
-    async def find(self, message_ids: Sequence[str], now: float) -> list[Found]:
+    async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
         """The messages that exist."""
         ...
 
@@ -134,7 +133,7 @@ class Receipts:
         ids = await self._with_notifications(user_id, list(dict.fromkeys(message_ids)), state)
         waiting = self._ledger.items(user_id, ids)
         others = [id_ for id_ in ids if id_ not in waiting]
-        found = await self._messages.find(others, at) if others else []
+        found = await self._messages.locate(others, at) if others else []
         seen = [each for each in found if self._may_see(connection.claims, each)]
         kept = [*waiting, *[each.message_id for each in seen]]
         if kept:
@@ -175,7 +174,7 @@ class Receipts:
             self._ledger.settled(user_id, [item.message_id for item in items])
             sessions = {item.message_id: item.session_id for item in items}
         else:  # leave out what was for others in it
-            found = await self._messages.find([change.message_id for change in changes], at)
+            found = await self._messages.locate([change.message_id for change in changes], at)
             seen = [each for each in found if self._may_see(connection.claims, each)]
             sessions = _sessions_of(seen)
             changes = [change for change in changes if change.message_id in sessions]
@@ -334,7 +333,7 @@ class Receipts:
 
     # Who may
 
-    def _may_see(self, claims: Claims, found: Found) -> bool:
+    def _may_see(self, claims: Claims, found: Located) -> bool:
         kind, _, id_ = found.stream.partition(":")
         if kind == "session":
             is_open = self._access.allows(claims, id_)
@@ -351,9 +350,9 @@ class Receipts:
             raise Forbidden(f"{stream} is not your inbox")
 
 
-def _sessions_of(found: Iterable[Found]) -> dict[str, str | None]:
+def _sessions_of(found: Iterable[Located]) -> dict[str, str | None]:
     sessions: dict[str, str | None] = {}
     for each in found:
         kind, _, id_ = each.stream.partition(":")
-        sessions[each.message_id] = id_ if kind == "session" else session_of(each.payload)
+        sessions[each.message_id] = id_ if kind == "session" else each.session_id
     return sessions

@@ -22,6 +22,7 @@ from wsserver.protocol import strict_json
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import read_request
 from wsserver.realtime.actor import Actor, Trail
+from wsserver.storage.callers import read_for
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import (
     PUBLIC,
@@ -146,6 +147,7 @@ class Exchange:
         if endpoint.access == PUBLIC or (endpoint.is_open_to_loopback and _is_from_here(asked)):
             return None
         actor = Actor(await self._claims(), asked.remote_ip, asked.request_id)
+        read_for(actor.claims.sub)  # each request is a task of its own
         if endpoint.access != SIGNED_IN:
             try:
                 self._context.permissions.require(actor.claims, endpoint.access)
