@@ -100,7 +100,7 @@ async def test_messages_for_others_cost_neither_bytes_nor_messages(
 ) -> None:
     await keep(streams, [100_000] * 30, audience='{"role":"admin"}')
     await keep(streams, [100] * 3)
-    await keep(streams, [100_000] * 30, audience='{"role":"admin"}')
+    await keep(streams, [100_000] * 30, audience='{"role":"service"}')
 
     def for_all(audience: str | None) -> bool:
         return audience is None
