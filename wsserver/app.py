@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
@@ -22,10 +21,12 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
+from wsserver.notifications.http import HttpRequest
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
 from wsserver.notifications.webhook_desk import WebhookDesk
+from wsserver.outgoing import HttpClient
 from wsserver.outlets import channels_of, push_key_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
@@ -334,10 +335,14 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
 
 
 async def fetch(url: str) -> bytes:
-    """Get a document without blocking the loop; no redirects, a megabyte at most."""
-    client = AsyncHTTPClient(force_instance=True, max_body_size=JWKS_LIMIT_BYTES)
-    try:
-        response = await client.fetch(url, follow_redirects=False, request_timeout=JWKS_TIMEOUT_S)
-    finally:
-        client.close()
-    return response.body
+    """Get a document without blocking the loop; no redirects, a megabyte at most.
+
+    Raises ``NoAnswer``, and ``ValueError`` for another status than 200 or a larger document.
+    """
+    client = HttpClient(None, timeout_s=JWKS_TIMEOUT_S, kept_bytes=JWKS_LIMIT_BYTES + 1)
+    answer = await client(HttpRequest("GET", url, {"Accept": "application/json"}))
+    if answer.status != 200:
+        raise ValueError(f"the answer has the status {answer.status}")
+    if len(answer.body) > JWKS_LIMIT_BYTES:
+        raise ValueError(f"the document is larger than {JWKS_LIMIT_BYTES} bytes")
+    return answer.body

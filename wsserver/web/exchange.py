@@ -23,6 +23,7 @@ from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import read_request
 from wsserver.realtime.actor import Actor, Trail
 from wsserver.storage.callers import read_for
+from wsserver.storage.idempotency import Quota
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import (
     PUBLIC,
@@ -40,6 +41,8 @@ from wsserver.web.responses import PAGE_POLICY
 
 log = logging.getLogger(__name__)
 
+OPEN_ENDPOINT_KEYS = 1000
+"""Idempotency keys that one user may have stored for an endpoint that needs no permission."""
 _REQUEST_ID = re.compile(REQUEST_ID)
 _JSON_TYPE = re.compile(
     r"""application/(?:json|[a-z0-9!#$&^_.+-]+\+json)(?:\s*;\s*charset="?utf-8"?)?\s*""",
@@ -124,19 +127,31 @@ class Exchange:
         return reply
 
     async def _respond_once(self, call: Call, keys: Sequence[str], decoded: Any) -> Reply:
-        """Do it unless it was done under this key already; then give the same reply again."""
+        """Do it unless it was done under this key already; then give the same reply again.
+
+        A reply with a secret is stored nowhere: asked for again, it is done again.
+        """
         context = self._context
         scope = f"{call.who.claims.sub} {self._endpoint.method} {self._asked.path}"
         digest = fingerprint(decoded)
-        claimed = await claim(context.idempotency, keys, scope, digest, context.clock.wall())
+        claimed = await claim(
+            context.idempotency, keys, scope, digest, context.clock.wall(), self._quota(call)
+        )
         if not isinstance(claimed, Claimed):
-            return claimed
+            return await self._perform(call) if self._endpoint.is_secret else claimed
         # Should the process die between doing and answering, what was stored says that it was done.
         call.actor = replace(call.who, once=(scope, f"{keys[0]} {digest}"))
         async with claimed:
             reply = await self._perform(call)
-            await claimed.finish(reply)
+            await claimed.finish(reply, is_secret=self._endpoint.is_secret)
         return reply
+
+    def _quota(self, call: Call) -> Quota:
+        """On whose account a key counts. Who needs no permission gets few, apart from the rest."""
+        user_id = call.who.claims.sub
+        if self._endpoint.access == SIGNED_IN:
+            return Quota(f"{user_id} {self._endpoint.path}", OPEN_ENDPOINT_KEYS)
+        return Quota(user_id, self._context.settings.max_idempotency_keys_per_user)
 
     async def _perform(self, call: Call) -> Reply:
         answer = await self._endpoint.handle(self._context, call)
