@@ -28,6 +28,7 @@ from wsserver.tasks import Tasks
 from wsserver.web.documents import Documents
 from wsserver.web.proxies import Proxies
 from wsserver.web.traffic import Traffic
+from wsserver.web.unsent import UnsentAnswers
 from wsserver.wire.poller import Poller
 
 
@@ -64,6 +65,7 @@ class WebContext:
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
+    unsent: UnsentAnswers = field(default_factory=UnsentAnswers)
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)
     """Made from the route table when the application is made."""
