@@ -28,9 +28,11 @@ log = logging.getLogger(__name__)
 AT_ONCE = 8
 """Posts to one URL under way."""
 UNSTORED_LIMIT = 10_000
-"""Events that may wait to be stored."""
+UNSTORED_LIMIT_BYTES = 64 * 1024 * 1024
+"""Events that may wait to be stored, and the bytes of their bodies."""
 WAITING_LIMIT = 100_000
-"""Events that may wait for one URL; more are dropped, aloud."""
+WAITING_LIMIT_BYTES = 512 * 1024 * 1024
+"""Events that may wait for one URL, and their bytes; more are dropped, aloud."""
 BODY_LIMIT = 256 * 1024
 BATCH = 500
 STORAGE_PAUSE_S = 1.0
@@ -87,7 +89,9 @@ class Webhooks:
         self._unstored: deque[Posting] = deque()
         self._has_unstored = asyncio.Event()
         self._wakes = {target.url: asyncio.Event() for target in targets}
+        self._unstored_bytes = 0
         self._waiting = dict.fromkeys(self._wakes, 0)
+        self._waiting_bytes = dict.fromkeys(self._wakes, 0)
         self.figures = Figures()
 
     def listen(self, events: EventBus) -> None:
@@ -101,8 +105,9 @@ class Webhooks:
         dropped = await self._outbox.drop_others(list(self._wakes))
         if dropped:
             log.warning("webhook events dropped count=%d: their URLs are not configured", dropped)
-        for url, count in (await self._outbox.waiting()).items():
+        for url, count, size in await self._outbox.waiting():
             self._waiting[url] += count
+            self._waiting_bytes[url] += size
         if not self._targets:
             return
         self._tasks.spawn(self._store_all(), name="webhook outbox")
@@ -128,7 +133,7 @@ class Webhooks:
         waiting = sum(self._waiting.values()) + len(self._unstored)
         figures = self.figures
         return {
-            "ok": all(count < WAITING_LIMIT for count in self._waiting.values()),
+            "ok": all(map(self._has_room, self._wakes)),
             "waiting": waiting,
             "sent": figures.sent,
             "retried": figures.retried,
@@ -150,11 +155,14 @@ class Webhooks:
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
         count = 0
-        while urls := await self._outbox.retry(self._clock.wall(), list(self._wakes), posting_id):
-            for url in urls:
+        while retried := await self._outbox.retry(
+            self._clock.wall(), list(self._wakes), posting_id
+        ):
+            for url, size in retried:
                 self._waiting[url] += 1
+                self._waiting_bytes[url] += size
                 self._wakes[url].set()
-            count += len(urls)
+            count += len(retried)
         return count
 
     def _take(self, target: Target, number: int, event: Event) -> None:
@@ -162,7 +170,7 @@ class Webhooks:
         name = str(event["name"])
         if any(fnmatchcase(name, glob) for glob in target.globs[:number]):
             return  # taken for an earlier glob of the same target
-        if len(self._unstored) >= UNSTORED_LIMIT or self._waiting[target.url] >= WAITING_LIMIT:
+        if not self._has_room(target.url):
             self._drop(1, "too many are waiting")
             return
         body = _encoded(event)
@@ -171,8 +179,19 @@ class Webhooks:
             return
         now = self._clock.wall()
         self._unstored.append(Posting(new_id("hook", now), target.url, name, body, now))
+        self._unstored_bytes += len(body)
         self._waiting[target.url] += 1
+        self._waiting_bytes[target.url] += len(body)
         self._has_unstored.set()
+
+    def _has_room(self, url: str) -> bool:
+        """May another event wait to be stored, and to be posted to a URL?"""
+        return (
+            len(self._unstored) < UNSTORED_LIMIT
+            and self._unstored_bytes < UNSTORED_LIMIT_BYTES
+            and self._waiting[url] < WAITING_LIMIT
+            and self._waiting_bytes[url] < WAITING_LIMIT_BYTES
+        )
 
     def _drop(self, count: int, reason: str) -> None:
         before = self.figures.dropped
@@ -193,11 +212,14 @@ class Webhooks:
                 await self._store(batch)
 
     async def _store(self, batch: list[Posting]) -> None:
+        size = sum([len(posting.body) for posting in batch])
+        self._unstored_bytes -= size
         try:
             await self._outbox.add(batch)
         except WsServerError as error:
             log.warning("webhook events not stored yet count=%d: %s", len(batch), error)
             self._unstored.extendleft(reversed(batch))
+            self._unstored_bytes += size
             await asyncio.sleep(STORAGE_PAUSE_S)
             return
         for url in {posting.url for posting in batch}:
@@ -254,6 +276,7 @@ class Webhooks:
                     number, each.event, each.posting_id, each.attempts + 1, result.detail,
                 )  # fmt: skip
             self._waiting[url] -= 1
+            self._waiting_bytes[url] -= len(each.body)
 
     async def _record(self, results: Sequence[Posted]) -> None:
         """Record outcomes, as often as it takes: unrecorded, they would be posted again."""

@@ -13,8 +13,6 @@ from wsserver.storage.streams import Admits, Slice, Wanted
 
 READ_AT_LEAST = 50
 """Messages read at once: most are for everybody, so that one look is enough."""
-PAGE_BYTES = 4 * 1024 * 1024
-"""A page ends here, whatever its ``limit``."""
 READ_BYTES = 1024 * 1024
 """Read at once, so that a large page gives others their turn in between."""
 

@@ -19,11 +19,12 @@ from wsserver.protocol.types import Position
 from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.catalogue import LIMIT, Catalogue
-from wsserver.realtime.history import PAGE_BYTES, History
+from wsserver.realtime.history import History
 from wsserver.realtime.recovering import Recovering
 from wsserver.realtime.single_flight import SingleFlight
 from wsserver.realtime.stream import TAIL_LIMIT_BYTES, Entry, Recovery, Stream
 from wsserver.realtime.stream_memory import StreamMemory
+from wsserver.storage.paging import PAGE_BYTES
 from wsserver.storage.streams import Appended, Head
 from wsserver.tasks import Tasks
 
