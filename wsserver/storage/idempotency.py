@@ -16,7 +16,9 @@ from wsserver.storage.database import Database
 KEPT_S = 86_400
 PENDING_S = 60
 QUOTA_BYTES = 64 * 1024 * 1024
-"""Of one quota's keys and stored answers."""
+BYTES_PER_KEY = 256
+"""What the keys and stored answers of one quota may take: the first, or the second for each of its
+keys, whichever is more."""
 
 _BATCH_ROWS = 300
 
@@ -26,6 +28,11 @@ class Quota(NamedTuple):
 
     name: str
     keys: int
+
+    @property
+    def bytes(self) -> int:
+        """What they may take together with the stored answers."""
+        return max(QUOTA_BYTES, self.keys * BYTES_PER_KEY)
 
 
 class StoredAnswer(NamedTuple):
@@ -56,7 +63,7 @@ class IdempotencyStore:
         of method, path and body; ``now``: seconds since the epoch. None: go ahead, then ``finish``
         or ``release``. Raises ``IdempotencyConflict`` (used within 24 h with another fingerprint),
         ``IdempotencyPending`` (the first is still running), ``IdempotencyLimit`` (the quota has
-        no room for another key, or ``QUOTA_BYTES`` are used up), ``StorageUnavailable``,
+        no room for another key, or its bytes are used up), ``StorageUnavailable``,
         ``StorageFull``.
         """
 
@@ -166,7 +173,7 @@ def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
     keys, size = row
     if keys >= quota.keys:
         return f"{keys} idempotency keys of yours are stored, the most that may be"
-    if size >= QUOTA_BYTES:
+    if size >= quota.bytes:
         return f"your idempotency keys and their answers take {size} bytes, the most that may be"
     return None
 
