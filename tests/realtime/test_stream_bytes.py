@@ -293,7 +293,7 @@ async def test_an_inbox_of_large_messages_is_given_in_order_and_in_parts(live: L
     assert client.established["inbox"]["pending"] == 12
     got: list[str] = []
     for _ in range(200):
-        got += notes(await client.rest())
+        got += notes([each for each in await client.rest() if "redelivered" not in each])
         if len(got) == 12:
             break
         await wait(live, 0.25)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -24,6 +23,8 @@ from wsserver.realtime.recovering import Recovering
 from wsserver.realtime.single_flight import SingleFlight
 from wsserver.realtime.stream import TAIL_LIMIT_BYTES, Entry, Recovery, Stream
 from wsserver.realtime.stream_memory import StreamMemory
+from wsserver.realtime.turns import Turns
+from wsserver.storage.callers import caller
 from wsserver.storage.paging import PAGE_BYTES
 from wsserver.storage.streams import Appended, Head
 from wsserver.tasks import Tasks
@@ -31,7 +32,8 @@ from wsserver.tasks import Tasks
 log = logging.getLogger(__name__)
 
 PAGES_AT_ONCE = 4
-"""Pages of history that are read at the same time: each may be megabytes until it is sent."""
+"""Pages of history that are read at the same time: each may be megabytes until it is sent. Of one
+user one at a time, so that others have their turn in between."""
 
 
 class Store(append_queue.Store, history.Store, Protocol):
@@ -78,7 +80,7 @@ class Streams:
         self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._recovering = Recovering(store, self._memory, self.open, clock, tasks, replay_limit)
-        self._paging = asyncio.Semaphore(PAGES_AT_ONCE)
+        self._paging = Turns(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; one of which memory changes is taken out."""
         self.on_unreached: Callable[[Publication], None] = _pass_over
@@ -207,7 +209,7 @@ class Streams:
         is given in any case.
         """
         stream = await self.open(name)
-        async with self._paging:
+        async with self._paging.turn(caller()):
             return await history.read_page(
                 self._store, stream, claims, self._clock.wall(), before, after, limit, budget
             )
