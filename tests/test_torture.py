@@ -48,8 +48,12 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
             ["jitter: 50 clients", "deliveries ", "connect and replay, ms, p99"],
         ),
         (["--only", "resume"], ["resume: 50 clients", "one session, after a restart: ms"]),
+        (
+            ["--only", "reads"],
+            ["reads: 30 messages of 1 MB", "a page of 1000 over REST: MiB more", "delayed by: ms"],
+        ),
     ],
-    ids=["kill", "jitter", "resume"],
+    ids=["kill", "jitter", "resume", "reads"],
 )
 def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> None:
     done = run("--quick", "--seed", "7", *words)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
@@ -23,10 +22,12 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
+from wsserver.notifications.http import HttpRequest
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
 from wsserver.notifications.webhook_desk import WebhookDesk
+from wsserver.outgoing import HttpClient
 from wsserver.outlets import channels_of, push_key_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
@@ -50,6 +51,7 @@ from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
@@ -156,6 +158,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         deflate_min_bytes=settings.compression_min_bytes,
         writer=best_writer if settings.io_uring else SingleWriter,
     )
+    replay_budget = settings.queue_limit_bytes // 8 * 7
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)
     access = SessionAccess(permissions, members.is_member)
@@ -165,6 +168,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         clock,
         tasks,
         replay_limit=settings.stream_limit,
+        tail_limit_bytes=max(TAIL_LIMIT_BYTES, replay_budget),
         cork=poller.cork,
     )
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
@@ -187,7 +191,6 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         streams=streams,
         token_leeway_s=settings.jwt_leeway_s,
     )
-    replay_budget = settings.queue_limit_bytes // 8 * 7
     deliveries = Deliveries(
         manager,
         router,
@@ -336,10 +339,14 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
 
 
 async def fetch(url: str) -> bytes:
-    """Get a document without blocking the loop; no redirects, a megabyte at most."""
-    client = AsyncHTTPClient(force_instance=True, max_body_size=JWKS_LIMIT_BYTES)
-    try:
-        response = await client.fetch(url, follow_redirects=False, request_timeout=JWKS_TIMEOUT_S)
-    finally:
-        client.close()
-    return response.body
+    """Get a document without blocking the loop; no redirects, a megabyte at most.
+
+    Raises ``NoAnswer``, and ``ValueError`` for another status than 200 or a larger document.
+    """
+    client = HttpClient(None, timeout_s=JWKS_TIMEOUT_S, kept_bytes=JWKS_LIMIT_BYTES + 1)
+    answer = await client(HttpRequest("GET", url, {"Accept": "application/json"}))
+    if answer.status != 200:
+        raise ValueError(f"the answer has the status {answer.status}")
+    if len(answer.body) > JWKS_LIMIT_BYTES:
+        raise ValueError(f"the document is larger than {JWKS_LIMIT_BYTES} bytes")
+    return answer.body

@@ -50,6 +50,7 @@ MEANINGS: dict[str, Meaning] = {
     "validation_failed": Meaning(422, None, False, "Validation failed"),
     "url_forbidden": Meaning(422, None, False, "URL not allowed"),
     "upgrade_required": Meaning(426, None, False, "Upgrade required"),
+    "idempotency_limit": Meaning(429, None, True, "Too many idempotency keys"),
     "rate_limited": Meaning(429, None, True, "Rate limited"),
     "connection_limit": Meaning(429, 4504, False, "Connection limit reached"),
     "session_limit": Meaning(429, None, False, "Session limit reached"),
@@ -244,6 +245,18 @@ class IdempotencyPending(WsServerError):
     """An idempotency key whose first request has not been answered yet."""
 
     code = "idempotency_pending"
+
+
+class IdempotencyLimit(WsServerError):
+    """One idempotency key too many; says when the oldest one is forgotten."""
+
+    code = "idempotency_limit"
+
+    def __init__(self, what: str, retry_after_s: int) -> None:
+        super().__init__(
+            f"{what}; keys are forgotten after 24 h; a request without a key is still carried out",
+            retry_after_s=retry_after_s,
+        )
 
 
 class BodyTooLarge(WsServerError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.iostream import IOStream
+from tornado.httputil import HTTPInputError
+from tornado.iostream import IOStream, UnsatisfiableReadError
 from tornado.netutil import Resolver
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 from tornado.tcpclient import TCPClient
@@ -17,8 +20,13 @@ from wsserver import __version__
 from wsserver.addresses.lookup import look_up
 from wsserver.addresses.reach import Place, Reach, check_url
 from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoAnswer
+from wsserver.redaction import one_line
+
+log = logging.getLogger(__name__)
 
 BUFFER_LIMIT_BYTES = 1024 * 1024
+HEAD_LIMIT_BYTES = 64 * 1024
+"""Of an answer: its status line and headers."""
 CONNECT_TIMEOUT_S = 5.0
 
 
@@ -30,13 +38,19 @@ class HttpClient:
 
     ``reach``: what may be reached, for URLs that somebody else has chosen; None: anything, for
     those of the configuration. ``timeout_s``: for a whole request. ``tls``: None is the system's
-    trust.
+    trust. ``kept_bytes``: of an answer's body; what comes behind is not read.
     """
 
     def __init__(
-        self, reach: Reach | None, *, timeout_s: float = 10.0, tls: ssl.SSLContext | None = None
+        self,
+        reach: Reach | None,
+        *,
+        timeout_s: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self._reach = reach
+        self._kept_bytes = kept_bytes
         self._timeout_s = timeout_s
         self._tls = tls
 
@@ -50,19 +64,28 @@ class HttpClient:
             resolver=resolver,
             max_body_size=sys.maxsize,  # nothing is read beyond what is kept
             max_buffer_size=BUFFER_LIMIT_BYTES,
+            max_header_size=HEAD_LIMIT_BYTES,
         )
         client.tcp_client = connection = _OneConnection(client.resolver)
-        heard = _Heard()
+        heard = _Heard(self._kept_bytes)
         # Not awaited itself: cancelled, it would go on with the connection and log about it.
         fetching = client.fetch(self._tornado_request(request, heard), raise_error=False)
         fetching.add_done_callback(lambda done: done.exception())
         fetching.add_done_callback(lambda _: heard.enough.set())
         try:
             await heard.enough.wait()
-            if fetching.done() and not heard.has_head:
-                fetching.result()
+            if not heard.has_head:
+                if fetching.done():
+                    fetching.result()
+                raise HTTPInputError
         except HTTPTimeoutError:
             raise NoAnswer(f"no answer within {self._timeout_s:g} s") from None
+        except UnsatisfiableReadError:
+            raise _unusable(
+                request.url, f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
+            ) from None
+        except HTTPInputError:
+            raise _unusable(request.url, "the answer is not HTTP") from None
         except (HTTPClientError, OSError, UnicodeError) as error:
             raise NoAnswer(_reason(error)) from None
         finally:
@@ -91,7 +114,8 @@ class HttpClient:
 class _Heard:
     """What has come of an answer so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_bytes: int) -> None:
+        self._kept_bytes = kept_bytes
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = bytearray()
@@ -114,8 +138,8 @@ class _Heard:
 
     def take_body(self, chunk: bytes) -> None:
         """A part of the body."""
-        self.body += chunk[: KEPT_BYTES - len(self.body)]
-        if len(self.body) >= KEPT_BYTES:
+        self.body += chunk[: self._kept_bytes - len(self.body)]
+        if len(self.body) >= self._kept_bytes:
             self.enough.set()
 
 
@@ -154,6 +178,14 @@ class _Guard(Resolver):
     ) -> list[tuple[int, tuple[str, int]]]:
         """What is connected to is what was judged: nobody asks again."""
         return await look_up(self._place, self._reach)
+
+
+def _unusable(url: str, what: str) -> NoAnswer:
+    """The fault of a peer, for its operator to look into: of the URL only the host is logged."""
+    log.warning(
+        "answer not usable host=%s: %s", one_line(urlsplit(url).netloc.rpartition("@")[2]), what
+    )
+    return NoAnswer(what)
 
 
 def _reason(error: Exception) -> str:

@@ -17,11 +17,11 @@ from pathlib import Path
 import uvloop
 
 from scripts.benchmark.procfs import raise_descriptor_limit, split_cores
-from scripts.reliability import jitter, kill, resume
+from scripts.reliability import jitter, kill, reads, resume
 from scripts.reliability.report import Verdict
 from scripts.reliability.server import Server
 
-PROFILES = ("kill", "jitter", "resume")
+PROFILES = ("kill", "jitter", "resume", "reads")
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         description="Kill, cut off and crowd a server of its own, and count what was lost.",
         epilog="kill: SIGKILL at random moments under load, restart, compare with what was"
         " acknowledged. jitter: every client is cut off again and again. resume: everybody comes"
-        " back at once.",
+        " back at once. reads: the largest reads, their memory, and whom they delay.",
     )
     parser.add_argument("--rounds", type=_positive, default=100, metavar="N", help="kills (100)")
     parser.add_argument("--only", choices=PROFILES, action="append", metavar="|".join(PROFILES))
@@ -108,6 +108,9 @@ def profile(
         if is_quick:
             bad = jitter.JitterSettings(50, 60, rate=30, every_s=0.8, away_s=0.2)
         return lambda server: jitter.torment(server, bad, chance, say)
+    if name == "reads":
+        much = reads.ReadSettings(30, 5, seconds=1.0) if is_quick else reads.ReadSettings()
+        return lambda server: reads.torment(server, much, say)
     crowd = resume.ResumeSettings(50, 200) if is_quick else resume.ResumeSettings()
     return lambda server: resume.torment(server, crowd, say)
 

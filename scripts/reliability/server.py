@@ -54,6 +54,13 @@ class Server:
         return f"ws://127.0.0.1:{self.port}/ws/chat"
 
     @property
+    def pid(self) -> int:
+        """Of the process that runs now."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """Everything that all its processes have said."""
         path = self.folder / "log"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsserver.brokers.base import Publication, Receipt
 from wsserver.identity.claims import Claims
+from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.append_queue import Draft
-from wsserver.storage.streams import Append, Appended, Head, Kept
+from wsserver.storage.streams import Append, Appended, Head, Kept, Slice, Wanted
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -123,22 +124,41 @@ class FakeStore:
         await self._pass("headed")
         return head
 
-    async def read(self, stream: str, after: int, until: int, now: float, limit: int) -> list[Kept]:
-        self.calls.append(("read", stream, after, until))
+    async def read(self, wanted: Wanted) -> Slice:
+        self.calls.append(("read", wanted.stream, wanted.after, wanted.until))
         await self._pass("read")
         if self.read_failures:
             raise self.read_failures.popleft()
-        found = [kept for kept in self._readable(stream, now) if after < kept.offset <= until]
+        found = self._slice(wanted, lambda offset: offset, wanted.after)
         await self._pass("looked")
-        return found[:limit]
+        return found
 
-    async def read_back(
-        self, stream: str, before: int, after: int, now: float, limit: int
-    ) -> list[Kept]:
-        self.calls.append(("read_back", stream, before, after))
+    async def read_back(self, wanted: Wanted) -> Slice:
+        self.calls.append(("read_back", wanted.stream, wanted.until + 1, wanted.after))
         await self._pass("read")
-        found = [kept for kept in self._readable(stream, now) if after < kept.offset < before]
-        return found[-limit:]
+        return self._slice(wanted, lambda offset: -offset, wanted.until + 1)
+
+    def _slice(self, wanted: Wanted, order: Callable[[int], int], start: int) -> Slice:
+        """What a limit and a budget suffice for, as the real one counts it."""
+        found: list[Kept] = []
+        left, rest, is_over, is_for_all = wanted.budget, start, False, True
+        readable = self._readable(wanted.stream, wanted.now)
+        for kept in sorted(readable, key=lambda kept: order(kept.offset)):
+            if not wanted.after < kept.offset <= wanted.until:
+                continue
+            if len(found) == wanted.limit:
+                break
+            is_for_all = is_for_all and kept.audience is None
+            if wanted.admits is None or wanted.admits(kept.audience):
+                left -= len(positioned(kept.payload, wanted.stream, EPOCH, kept.offset)) + 1
+                is_over = left < 0 and (bool(found) or wanted.budget <= 0 or wanted.is_whole)
+                if is_over:
+                    break
+                found.append(kept)
+            rest = kept.offset
+        else:
+            return Slice(sorted(found), None, is_for_all=is_for_all)
+        return Slice([] if wanted.is_whole else sorted(found), rest, is_over, is_for_all)
 
     def _readable(self, stream: str, now: float) -> list[Kept]:
         return [

@@ -19,7 +19,7 @@ async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
 
     async def meanwhile(user_id: str, now: float) -> Any:
         found = await inbox(user_id, now)
-        pending = await live.receipt_store.pending(user_id, now)
+        pending = await live.receipt_store.pending(user_id, now, 100_000)
 
         async def as_it_was(*args: Any, **options: Any) -> Any:
             monkeypatch.undo()

@@ -60,7 +60,7 @@ async def test_a_message_that_comes_while_the_last_page_is_read_is_not_missed(
 
     async def meanwhile(*args: Any, **options: Any) -> Any:
         page = await pending(*args, **options)
-        if len(page) == 1:
+        if len(page.messages) == 1:
             monkeypatch.undo()
             await tell(live, PAGE + 1)
         return page

@@ -124,6 +124,18 @@ def test_presence_names_users_as_their_tokens_do() -> None:
     assert hub.presence("s2") == []
 
 
+def test_a_crowded_session_lists_the_first_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "USERS_LISTED", 3)
+    hub = Hub()
+    for number in range(8):
+        connection = fake_connection(f"u{number % 4}")
+        hub.add(connection)
+        hub.join(connection, "s1")
+    listed = hub.presence("s1")
+    assert len(listed) == 3
+    assert [each["connections"] for each in listed] == [2, 2, 2]
+
+
 def test_sessions_used_lately_are_remembered_within_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,7 +12,9 @@ from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.protocol.requests import TargetedBody, read_request
 from wsserver.protocol.targets import session
+from wsserver.realtime import inspection
 from wsserver.realtime.paging import Window
+from wsserver.storage import paging
 from wsserver.storage.means import FIELDS
 
 ALL = Window()
@@ -141,6 +143,33 @@ async def test_lists_come_in_pages_that_join_up(live: Live, people: dict[str, Cl
     assert [s["session_id"] for s in first["sessions"] + rest["sessions"]] == [
         *("s_free", "s_mine", "s_mixed", "s_other")
     ]
+
+
+@pytest.mark.gen_test
+async def test_lists_of_what_is_live_end_at_a_number_of_bytes(
+    live: Live, people: dict[str, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = live.actor()
+    monkeypatch.setattr(paging, "PAGE_BYTES", 1800)
+    monkeypatch.setattr(inspection, "PAGE_BYTES", 1800)
+
+    async def all_of(name: str, key: str, read: Any) -> list[list[str]]:
+        pages: list[list[str]] = []
+        cursor = None
+        while True:
+            answer = await finished(read(actor, Window(1000, cursor)))
+            pages.append([each[key] for each in answer[name]])
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return pages
+
+    found = await all_of("connections", "connection_id", live.inspection.connections)
+    assert [id_ for page in found for id_ in page] == [client.id for client in people.values()]
+    users = await all_of("users", "user_id", live.inspection.online_users)
+    assert [id_ for page in users for id_ in page] == ["free", "mine", "other"]
+    sessions = await all_of("sessions", "session_id", live.inspection.sessions)
+    assert [id_ for page in sessions for id_ in page] == ["s_free", "s_mine", "s_mixed", "s_other"]
+    assert [len(found) > 1, len(users) > 1, len(sessions) > 1] == [True] * 3
 
 
 def test_one_connection_is_found_only_in_the_scope(live: Live, people: dict[str, Client]) -> None:

@@ -60,8 +60,8 @@ async def test_an_acknowledgement_while_it_is_read_again_stops_it(
     message = await client.receive("note")
     find = live.store.find
 
-    async def acknowledged_meanwhile(ids: Sequence[str], now: float) -> Any:
-        found = await find(ids, now)
+    async def acknowledged_meanwhile(ids: Sequence[str], now: float, budget: int) -> Any:
+        found = await find(ids, now, budget)
         monkeypatch.undo()
         await client.call("ack", ids=[message["id"]])
         return found
@@ -105,8 +105,8 @@ async def test_what_is_held_back_for_a_moment_puts_nothing_off(live: Live) -> No
     live.clock.advance(10 - TICK_S)
     find = live.store.find
 
-    async def while_others_are_told(ids: Sequence[str], now: float) -> Any:
-        found = await find(ids, now)
+    async def while_others_are_told(ids: Sequence[str], now: float, budget: int) -> Any:
+        found = await find(ids, now, budget)
         live.poller.cork()
         return found
 
@@ -121,7 +121,7 @@ async def test_storage_that_fails_puts_it_off(live: Live, monkeypatch: pytest.Mo
     await tell(live, "a")
     await received(client, 1)
 
-    async def broken(ids: Sequence[str], now: float) -> Any:
+    async def broken(ids: Sequence[str], now: float, budget: int) -> Any:
         raise StorageUnavailable("broken")
 
     with monkeypatch.context() as patched:

@@ -27,7 +27,7 @@ from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime import append_queue, stream_memory, streams
+from wsserver.realtime import append_queue, recovering, stream_memory, streams
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
@@ -643,7 +643,7 @@ async def test_a_crowd_with_streams_of_their_own_reads_each_once(
     ]
     await gate.reached()
     await settle()
-    assert gate.waiting == streams.FILLS_AT_ONCE
+    assert gate.waiting == recovering.FILLS_AT_ONCE
     node.store.release("read")
     for name, found in zip(names, await asyncio.gather(*crowd), strict=True):
         assert offsets(found[name].messages) == list(range(1, 11))

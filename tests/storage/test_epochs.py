@@ -34,7 +34,7 @@ async def test_a_copy_used_in_place_of_the_original_starts_a_new_numbering(
     assert head.epoch != position.epoch
     (repeated,) = await streams.append([message("session:s1", "b", dedup=key)])
     assert repeated == position._replace(epoch=head.epoch, is_new=False)
-    (found,) = await streams.find(["a"], NOW)
+    (found,) = await streams.locate(["a"], NOW)
     assert found.epoch == head.epoch
 
 

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
+import sqlite_utils
 
-from wsserver.errors import IdempotencyConflict, IdempotencyPending
+from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
+from wsserver.storage import idempotency
 from wsserver.storage.database import Database
-from wsserver.storage.idempotency import IdempotencyStore, StoredAnswer
+from wsserver.storage.idempotency import IdempotencyStore, Quota, StoredAnswer
+from wsserver.storage.migrations import MIGRATIONS
 
 ANSWER = StoredAnswer(202, {"Content-Type": "application/json"}, b'{"a":"\xc3\xa9"}')
+
+QUOTA = Quota("u1", 1000)
 
 
 @pytest.fixture
@@ -22,36 +28,37 @@ def store(database: Database) -> IdempotencyStore:
 async def test_the_same_request_again_gets_the_same_answer(
     store: IdempotencyStore, clock: Any
 ) -> None:
-    assert await store.claim("u1", "k", "f", clock.wall()) is None
+    assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) is None
     await store.finish("u1", "k", "f", *ANSWER)
     clock.advance(86_399)
-    assert await store.claim("u1", "k", "f", clock.wall()) == ANSWER
+    assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) == ANSWER
     clock.advance(1)
-    assert await store.claim("u1", "k", "f", clock.wall()) is None
+    assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) is None
 
 
 @pytest.mark.gen_test
 async def test_another_body_is_a_conflict_for_a_day(store: IdempotencyStore, clock: Any) -> None:
-    await store.claim("u1", "k", "f", clock.wall())
+    await store.claim("u1", "k", "f", clock.wall(), QUOTA)
     with pytest.raises(IdempotencyConflict):
-        await store.claim("u1", "k", "other", clock.wall())
+        await store.claim("u1", "k", "other", clock.wall(), QUOTA)
     await store.finish("u1", "k", "f", *ANSWER)
     with pytest.raises(IdempotencyConflict):
-        await store.claim("u1", "k", "other", clock.wall())
+        await store.claim("u1", "k", "other", clock.wall(), QUOTA)
     clock.advance(86_400)
-    assert await store.claim("u1", "k", "other", clock.wall()) is None
+    assert await store.claim("u1", "k", "other", clock.wall(), QUOTA) is None
 
 
 @pytest.mark.gen_test
 async def test_keys_of_different_scopes_never_meet(store: IdempotencyStore, clock: Any) -> None:
-    await store.claim("u1", "k", "f", clock.wall())
-    assert await store.claim("u2", "k", "other", clock.wall()) is None
+    await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+    assert await store.claim("u2", "k", "other", clock.wall(), QUOTA) is None
 
 
 @pytest.mark.gen_test
 async def test_of_many_at_once_one_goes_ahead(store: IdempotencyStore, clock: Any) -> None:
     outcomes = await asyncio.gather(
-        *(store.claim("u1", "k", "f", clock.wall()) for _ in range(20)), return_exceptions=True
+        *(store.claim("u1", "k", "f", clock.wall(), QUOTA) for _ in range(20)),
+        return_exceptions=True,
     )
     assert outcomes.count(None) == 1
     assert sum(isinstance(outcome, IdempotencyPending) for outcome in outcomes) == 19
@@ -61,65 +68,154 @@ async def test_of_many_at_once_one_goes_ahead(store: IdempotencyStore, clock: An
 async def test_a_claim_without_an_answer_dies_after_a_minute(
     store: IdempotencyStore, clock: Any
 ) -> None:
-    await store.claim("u1", "k", "f", clock.wall())
+    await store.claim("u1", "k", "f", clock.wall(), QUOTA)
     clock.advance(59)
     with pytest.raises(IdempotencyPending):
-        await store.claim("u1", "k", "f", clock.wall())
+        await store.claim("u1", "k", "f", clock.wall(), QUOTA)
     clock.advance(1)
-    assert await store.claim("u1", "k", "f", clock.wall()) is None
+    assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) is None
 
 
 @pytest.mark.gen_test
 async def test_a_claim_dies_with_the_process_and_an_answer_does_not(
     store: IdempotencyStore, database: Database, make_database: Callable[..., Database], clock: Any
 ) -> None:
-    await store.claim("u1", "running", "f", clock.wall())
-    await store.claim("u1", "answered", "f", clock.wall())
+    await store.claim("u1", "running", "f", clock.wall(), QUOTA)
+    await store.claim("u1", "answered", "f", clock.wall(), QUOTA)
     await store.finish("u1", "answered", "f", *ANSWER)
     await database.close()
     again = make_database()
     await again.open()
     restarted = IdempotencyStore(again)
-    assert await restarted.claim("u1", "running", "f", clock.wall()) is None
+    assert await restarted.claim("u1", "running", "f", clock.wall(), QUOTA) is None
     with pytest.raises(IdempotencyPending):
-        await restarted.claim("u1", "running", "f", clock.wall())
-    assert await restarted.claim("u1", "answered", "f", clock.wall()) == ANSWER
+        await restarted.claim("u1", "running", "f", clock.wall(), QUOTA)
+    assert await restarted.claim("u1", "answered", "f", clock.wall(), QUOTA) == ANSWER
 
 
 @pytest.mark.gen_test
 async def test_a_released_key_is_free_and_an_answered_one_is_not_released(
     store: IdempotencyStore, clock: Any
 ) -> None:
-    await store.claim("u1", "k", "f", clock.wall())
+    await store.claim("u1", "k", "f", clock.wall(), QUOTA)
     await store.release("u1", "k", "f")
-    assert await store.claim("u1", "k", "other", clock.wall()) is None
+    assert await store.claim("u1", "k", "other", clock.wall(), QUOTA) is None
     await store.finish("u1", "k", "other", *ANSWER)
     await store.release("u1", "k", "other")
-    assert await store.claim("u1", "k", "other", clock.wall()) == ANSWER
+    assert await store.claim("u1", "k", "other", clock.wall(), QUOTA) == ANSWER
 
 
 @pytest.mark.gen_test
 async def test_the_first_answer_stands_and_a_latecomer_stores_nothing(
     store: IdempotencyStore, clock: Any
 ) -> None:
-    await store.claim("u1", "k", "f", clock.wall())
+    await store.claim("u1", "k", "f", clock.wall(), QUOTA)
     clock.advance(60)
-    await store.claim("u1", "k", "other", clock.wall())
+    await store.claim("u1", "k", "other", clock.wall(), QUOTA)
     await store.finish("u1", "k", "f", 500, {}, b"late")
     with pytest.raises(IdempotencyPending):
-        await store.claim("u1", "k", "other", clock.wall())
+        await store.claim("u1", "k", "other", clock.wall(), QUOTA)
     await store.finish("u1", "k", "other", *ANSWER)
     await store.finish("u1", "k", "other", 500, {}, b"second")
-    assert await store.claim("u1", "k", "other", clock.wall()) == ANSWER
+    assert await store.claim("u1", "k", "other", clock.wall(), QUOTA) == ANSWER
 
 
 @pytest.mark.gen_test
 async def test_pruning_deletes_what_is_over_a_day_old(store: IdempotencyStore, clock: Any) -> None:
     now = clock.wall()
-    await asyncio.gather(*(store.claim("u1", f"k{n}", "f", now) for n in range(700)))
+    await asyncio.gather(*(store.claim("u1", f"k{n}", "f", now, QUOTA) for n in range(700)))
     clock.advance(1)
-    await store.claim("u1", "young", "f", clock.wall())
+    await store.claim("u1", "young", "f", clock.wall(), QUOTA)
     await store.finish("u1", "young", "f", *ANSWER)
     assert await store.prune(now + 86_400) == 700
     assert await store.prune(now + 86_400) == 0
-    assert await store.claim("u1", "young", "f", clock.wall()) == ANSWER
+    assert await store.claim("u1", "young", "f", clock.wall(), QUOTA) == ANSWER
+
+
+async def counted(database: Database) -> dict[str, tuple[int, bool]]:
+    """Keys by quota, and whether the bytes are those of the rows."""
+
+    def count(db: Any) -> dict[str, tuple[int, bool]]:
+        sizes = dict(
+            db.execute(
+                "SELECT quota, sum(200 + length(CAST(scope AS BLOB)) + length(key)"
+                " + coalesce(length(CAST(headers AS BLOB)), 0) + coalesce(length(body), 0))"
+                " FROM idempotency GROUP BY quota"
+            ).fetchall()
+        )
+        rows = db.execute("SELECT quota, keys, bytes FROM idempotency_quotas").fetchall()
+        return {quota: (keys, size == sizes[quota]) for quota, keys, size in rows}
+
+    return await database.read(count)
+
+
+@pytest.mark.gen_test
+async def test_a_quota_has_room_again_when_its_oldest_key_is_forgotten(
+    store: IdempotencyStore, clock: Any
+) -> None:
+    quota, others = Quota("u1", 3), Quota("u1 /tickets", 1)
+    for name in "abc":
+        assert await store.claim("u1", name, "f", clock.wall(), quota) is None
+        await store.finish("u1", name, "f", *ANSWER)
+        clock.advance(1)
+    with pytest.raises(IdempotencyLimit, match="3 idempotency keys") as refusal:
+        await store.claim("u1", "d", "f", clock.wall(), quota)
+    assert refusal.value.details == {"retry_after_s": 86_397}
+    assert await store.claim("u1", "a", "f", clock.wall(), quota) == ANSWER  # no new one
+    assert await store.claim("u1 /tickets", "d", "f", clock.wall(), others) is None
+    clock.advance(86_397)
+    assert await store.claim("u1", "d", "f", clock.wall(), quota) is None
+    with pytest.raises(IdempotencyLimit):
+        await store.claim("u1", "e", "f", clock.wall(), quota)
+
+
+@pytest.mark.gen_test
+async def test_stored_answers_count_in_bytes(
+    store: IdempotencyStore, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "QUOTA_BYTES", 5000)
+    assert await store.claim("u1", "a", "f", clock.wall(), QUOTA) is None
+    assert await store.claim("u1", "b", "f", clock.wall(), QUOTA) is None
+    await store.finish("u1", "a", "f", 200, {}, b"x" * 5000)
+    with pytest.raises(IdempotencyLimit, match="take 5"):
+        await store.claim("u1", "c", "f", clock.wall(), QUOTA)
+
+
+@pytest.mark.gen_test
+async def test_the_counts_follow_whatever_happens_to_keys(
+    store: IdempotencyStore, database: Database, clock: Any
+) -> None:
+    other = Quota("u2", 9)
+    for name in "abcd":
+        await store.claim("u1 é", name, "f", clock.wall(), QUOTA)
+    await store.claim("u2", "a", "f", clock.wall(), other)
+    await store.finish("u1 é", "a", "f", *ANSWER)
+    await store.finish("u2", "a", "f", *ANSWER)
+    await store.release("u1 é", "b", "f")
+    assert await counted(database) == {"u1": (3, True), "u2": (1, True)}
+    clock.advance(61)
+    await store.claim("u1 é", "c", "other", clock.wall(), other)  # the first one has died
+    assert await counted(database) == {"u1": (2, True), "u2": (2, True)}
+    clock.advance(86_339)
+    await store.claim("u1 é", "a", "f", clock.wall(), QUOTA)  # forgotten, taken anew
+    assert await store.prune(clock.wall()) == 2
+    assert await counted(database) == {"u1": (1, True), "u2": (1, True)}
+
+
+@pytest.mark.gen_test
+async def test_keys_of_before_the_quotas_count_and_stored_tickets_go(
+    path: Any, make_database: Any, clock: Any
+) -> None:
+    path.parent.mkdir()
+    with closing(sqlite_utils.Database(path)) as db:
+        MIGRATIONS.apply(db, stop_before="m0035_idempotency_quotas")
+        for scope in ("u1 POST /api/v1/websocket/tickets", "u1 POST /b", "u2 POST /b"):
+            db.execute(
+                "INSERT INTO idempotency VALUES (?, 'k', 'f', 'p', ?, 200, '{}', x'00')",
+                [scope, clock.wall()],
+            )
+    database = make_database()
+    await database.open()
+    assert await counted(database) == {"u1": (1, True), "u2": (1, True)}
+    with pytest.raises(IdempotencyLimit):
+        await IdempotencyStore(database).claim("u2 b", "n", "f", clock.wall(), Quota("u2", 1))

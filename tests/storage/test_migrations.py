@@ -9,7 +9,8 @@ import sqlite_utils
 
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
-from wsserver.storage.migrations import MIGRATIONS, applied_names, known_names
+from wsserver.storage.migrations import MIGRATIONS
+from wsserver.storage.schema_steps import applied_names, known_names
 from wsserver.storage.streams import Counts, StreamStore
 
 RELEASED = {
@@ -25,6 +26,7 @@ RELEASED = {
     "m0020_webhook_outbox",
     "m0022_deliveries_ended",
     "m0023_exports",
+    "m0035_idempotency_quotas",
 }
 
 

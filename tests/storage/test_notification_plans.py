@@ -9,6 +9,7 @@ import pytest
 import sqlite_utils
 
 from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
+from tests.storage.kept_messages import in_every_reader
 from wsserver.storage.database import Database
 from wsserver.storage.deliveries import DeliveryStore
 from wsserver.storage.notification_receipts import Acknowledgement, NotificationReceipts
@@ -29,7 +30,7 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
         db.conn.set_trace_callback(statements.add)
 
     await database.run(watch)
-    await database.read(watch)
+    await in_every_reader(database, watch)
     await store.accept(
         notification("n1", delivery("m1", channel="websocket"), delivery("d1", digest="x"))
     )

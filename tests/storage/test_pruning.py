@@ -127,7 +127,7 @@ class Untaken(Database):
 
     async def open(self) -> None:
         await self._writer.start()
-        await self._reader.start()
+        await self._readers.start()
 
 
 @pytest.mark.gen_test

@@ -132,7 +132,9 @@ async def test_an_inbox_loses_what_is_settled_before_what_is_pending(
         Expired("e", "user:u1", 5, "author", False),
         Expired("a", "user:u1", 1, "author", True),
     ]
-    assert [item.message_id for item in await receipts.pending("u1", NOW)] == list("bdfgh")
+    assert [each.message_id for each in (await receipts.pending("u1", NOW, 9999)).messages] == list(
+        "bdfgh"
+    )
     # Who had everything up to 3 cannot be brought up to date: 5 is gone.
     assert await first_offset(streams, "user:u1") == 6
     await streams.expire(NOW + 9 * MONTH_S, limit=1)

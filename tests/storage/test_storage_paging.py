@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsserver.errors import BadRequest
-from wsserver.storage.paging import decode_cursor, encode_cursor
+from wsserver.storage import paging
+from wsserver.storage.paging import decode_cursor, encode_cursor, json_bytes, take
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -32,3 +34,30 @@ def test_what_no_page_gave_out_is_a_bad_request(cursor: str, kind: type) -> None
     with pytest.raises(BadRequest) as caught:
         decode_cursor(cursor, kind)
     assert caught.value.details["field"] == "cursor"
+
+
+def test_a_page_ends_at_a_number_of_rows_or_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(number, "é" * 100) for number in range(10)]
+    assert take(iter(rows), 3) == (rows[:3], True)
+    assert take(iter(rows), 10) == (rows, False)
+    assert take(iter(rows[:0]), 10) == ([], False)
+    size = json_bytes(rows[0])
+    assert size > 700  # bytes of UTF-8, and the names of fields
+    monkeypatch.setattr(paging, "PAGE_BYTES", 4 * size + 5)
+    assert take(iter(rows), 9) == (rows[:4], True)
+    assert take(iter(rows[:4]), 9) == (rows[:4], False)
+    monkeypatch.setattr(paging, "PAGE_BYTES", 1)
+    assert take(iter(rows), 9) == (rows[:1], True)
+
+
+def test_a_page_reads_no_further_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 3000)
+    read = []
+
+    def rows() -> Iterator[str]:
+        for number in range(100):
+            read.append(number)
+            yield "x" * 500
+
+    page, has_more = take(rows(), 50)
+    assert (len(page), has_more, len(read)) == (2, True, 3)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import FakeClock
-from tests.storage.kept_messages import ALL, NOW, message
+from tests.storage.kept_messages import NOW, message, wanted
 from wsserver.storage.database import Database
 from wsserver.storage.receipts import Change, ReceiptStore
 from wsserver.storage.streams import Append, Expired, StreamStore
@@ -219,8 +219,8 @@ class Pair:
         stream = self.model.streams[name]
         head, kept, back = await asyncio.gather(
             self.streams.head(name),
-            self.streams.read(name, 0, ALL, self.now, 99),
-            self.streams.read_back(name, stream.last, 1, self.now, 2),
+            self.streams.read(wanted(name, now=self.now)),
+            self.streams.read_back(wanted(name, 1, stream.last - 1, now=self.now, limit=2)),
         )
         readable = {
             offset: item.message_id
@@ -228,21 +228,21 @@ class Pair:
             if not item.has_ttl or item.expires_at > self.now
         }
         assert (head.offset, head.first_offset) == (stream.last, stream.first)
-        assert {item.offset: item.message_id for item in kept} == readable
+        assert {item.offset: item.message_id for item in kept.messages} == readable
         inside = [offset for offset in readable if 1 < offset < stream.last]
-        assert [item.offset for item in back] == inside[-2:]
+        assert [item.offset for item in back.messages] == inside[-2:]
 
     async def compare_inbox(self, user: str) -> None:
         name = f"user:{user}"
         pending, inbox = await asyncio.gather(
-            self.receipts.pending(user, self.now), self.receipts.inbox(user, self.now)
+            self.receipts.pending(user, self.now, 1_000_000), self.receipts.inbox(user, self.now)
         )
         waiting = [
             offset
             for offset, item in sorted(self.model.streams[name].messages.items())
             if item.expires_at > self.now and self.model.is_pending(name, offset)
         ]
-        assert [item.offset for item in pending] == waiting
+        assert [item.offset for item in pending.messages] == waiting
         assert inbox.pending == len(waiting)
 
 

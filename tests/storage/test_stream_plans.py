@@ -7,7 +7,7 @@ import re
 import pytest
 import sqlite_utils
 
-from tests.storage.kept_messages import ALL, NOW, message, several
+from tests.storage.kept_messages import NOW, in_every_reader, message, several, wanted
 from wsserver.storage.database import Database
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.streams import StreamStore
@@ -25,18 +25,19 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
         db.conn.set_trace_callback(statements.add)
 
     await database.run(watch)
-    await database.read(watch)
+    await in_every_reader(database, watch)
     await streams.append(several("user:u1", *"abcdef", expires_at=NOW + 10))
     await streams.append([message("session:s1", name, dedup=("s", name)) for name in "stuvwx"])
     await receipts.record("u1", ["a", "b"], read=True, at=NOW)
     await receipts.advance("u1", "user:u1", 3, NOW)
-    await receipts.pending("u1", NOW)
+    await receipts.pending("u1", NOW, 9999)
     await receipts.inbox("u1", NOW)
     await receipts.of_message("a")
     await streams.head("session:s1")
-    await streams.read("session:s1", 0, ALL, NOW, 9)
-    await streams.read_back("session:s1", ALL, 0, NOW, 9)
-    await streams.find(["a", "t"], NOW)
+    await streams.read(wanted("session:s1"))
+    await streams.read_back(wanted("session:s1"))
+    await streams.find(["a", "t"], NOW, 9999)
+    await streams.locate(["a", "t"], NOW)
     assert len(await streams.trim(4)) == 4
     assert len(await streams.expire(NOW + 10)) == 4
 

@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.kept_messages import ALL, NOW, message, offsets, payload, rows, several
+from tests.storage.kept_messages import ALL, NOW, message, offsets, payload, rows, several, wanted
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.database import Database
-from wsserver.storage.streams import Append, Appended, Counts, Found, Head, Kept, StreamStore
+from wsserver.storage.streams import (
+    Append,
+    Appended,
+    Counts,
+    Found,
+    Head,
+    Kept,
+    Slice,
+    StreamStore,
+)
 
 DAY_S = 86_400.0
 
@@ -49,9 +58,9 @@ async def test_a_message_comes_back_as_it_was_given(streams: StreamStore) -> Non
     kept = Kept(
         1, "m1", "new_message", NOW + 0.25, NOW + 60, 1, "u1", '{"role":"admin"}', payload("m1")
     )
-    assert await streams.read("session:s1", 0, 1, NOW, 10) == [kept]
+    assert await streams.read(wanted("session:s1", 0, 1)) == Slice([kept], None, is_for_all=False)
     found = Found(*kept, "session:s1", position.epoch, '{"user_id":"u1"}')
-    assert await streams.find(["m1"], NOW) == [found]
+    assert await streams.find(["m1"], NOW, 1) == ([found], [])
 
 
 @pytest.mark.gen_test
@@ -79,8 +88,8 @@ async def test_a_stream_never_used_is_empty_and_gets_the_epoch_it_had_before(
     head = await streams.head("session:s1")
     assert (head.offset, head.first_offset) == (0, 1)
     assert head.epoch.startswith("epoch_")
-    assert await streams.read("session:s1", 0, ALL, NOW, 10) == []
-    assert await streams.read_back("session:s1", ALL, 0, NOW, 10) == []
+    assert await streams.read(wanted("session:s1")) == Slice([], None)
+    assert await streams.read_back(wanted("session:s1")) == Slice([], None)
     (position,) = await streams.append([message("session:s1", "m1")])
     assert position.epoch == head.epoch
     assert await streams.head("session:s1") == Head(head.epoch, 1, 1)
@@ -92,8 +101,8 @@ async def test_a_range_is_exclusive_below_and_inclusive_above(streams: StreamSto
     await streams.append(several("session:s2", *"uvw"))
 
     async def read(after: int, until: int, limit: int = 10) -> str:
-        kept = await streams.read("session:s1", after, until, NOW, limit)
-        return "".join(item.message_id for item in kept)
+        part = await streams.read(wanted("session:s1", after, until, limit=limit))
+        return "".join(item.message_id for item in part.messages)
 
     assert await read(0, ALL) == "abcdef"
     assert await read(-5, 4) == "abcd"
@@ -109,8 +118,8 @@ async def test_reading_back_gives_the_last_ones_in_ascending_order(streams: Stre
     await streams.append(several("session:s2", *"uvw"))
 
     async def read_back(before: int, after: int, limit: int = 10) -> str:
-        kept = await streams.read_back("session:s1", before, after, NOW, limit)
-        return "".join(item.message_id for item in kept)
+        part = await streams.read_back(wanted("session:s1", after, before - 1, limit=limit))
+        return "".join(item.message_id for item in part.messages)
 
     assert await read_back(ALL, 0) == "abcdef"
     assert await read_back(ALL, 0, limit=2) == "ef"
@@ -128,17 +137,19 @@ async def test_a_time_to_live_ends_what_can_be_read_and_retention_only_when_it_i
     await streams.append(several("session:s1", "kept", expires_at=NOW + 5))
     assert await offsets(streams, "session:s1", NOW + 4.9) == {1: "short", 2: "kept"}
     assert await offsets(streams, "session:s1", NOW + 5) == {2: "kept"}
-    assert [item.offset for item in await streams.read_back("session:s1", 9, 0, NOW + 5, 9)] == [2]
-    assert [item.offset for item in await streams.find(["short", "kept"], NOW + 5)] == [2]
+    late = wanted("session:s1", until=8, now=NOW + 5)
+    assert [each.offset for each in (await streams.read_back(late)).messages] == [2]
+    assert [item.offset for item in await streams.locate(["short", "kept"], NOW + 5)] == [2]
 
 
 @pytest.mark.gen_test
 async def test_finding_skips_unknown_ids_and_takes_a_thousand(streams: StreamStore) -> None:
     ids = [f"m{n:04}" for n in range(1500)]
     await streams.append(several("session:s1", *ids))
-    found = await streams.find([*ids[-900:], *(f"none{n}" for n in range(100))], NOW)
+    found = await streams.locate([*ids[-900:], *(f"none{n}" for n in range(100))], NOW)
     assert [item.message_id for item in found] == ids[-900:]
-    assert await streams.find([], NOW) == []
+    assert await streams.locate([], NOW) == []
+    assert await streams.find([], NOW, 9) == ([], [])
 
 
 @pytest.mark.gen_test
@@ -289,5 +300,6 @@ async def test_offsets_end_before_they_could_reach_into_the_next_stream(
     with pytest.raises(sqlite3.IntegrityError):
         await streams.append([message("session:s1", "one too many")])
     assert await offsets(streams, "session:s1") == {1: "a", last: "last"}
-    assert [item.offset for item in await streams.read_back("session:s1", ALL, 0, NOW, 1)] == [last]
+    latest = wanted("session:s1", limit=1)
+    assert [each.offset for each in (await streams.read_back(latest)).messages] == [last]
     assert await offsets(streams, "session:s2") == {1: "b"}

@@ -50,3 +50,24 @@ async def test_a_server_that_only_wants_to_be_looked_at_gets_traffic(server: Ser
     server.system.service.lag.note(60.0)
     answer = await server.get("/health", bearer=None)
     assert (answer.status, answer.json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.gen_test
+async def test_a_page_of_history_ends_at_4_mib(server: Server) -> None:
+    for number in range(12):
+        content = f"{number}:" + "x" * 800_000
+        answer = await server.post("/sessions/s1/messages", type="new_message", content=content)
+        assert answer.status == 200
+    seen: list[str] = []
+    after, has_more = 0, True
+    while has_more:
+        page = await server.get(f"/sessions/s1/history?limit=1000&after={after}")
+        assert len(page.body) < 4.1 * 1024 * 1024
+        told = page.json()
+        assert len(told["messages"]) in (5, 2)
+        seen += [each["message"]["content"].partition(":")[0] for each in told["messages"]]
+        after, has_more = told["messages"][-1]["offset"], told["has_more"]
+    assert seen == [str(number) for number in range(12)]
+    latest = (await server.get("/sessions/s1/history?limit=1000")).json()
+    assert [each["offset"] for each in latest["messages"]] == [8, 9, 10, 11, 12]
+    assert latest["has_more"] is True

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from tests.web.conftest import StartServer
 from tests.web.web_server import API, Server, token
 from wsserver.errors import StorageUnavailable
+from wsserver.web import exchange
 
 HINT = {"type": "hint", "data": {"a": 1, "b": 2}}
 
@@ -113,3 +115,51 @@ async def test_a_key_on_get_is_left_alone(server: Server) -> None:
         answer = await server.get("/stats", headers=key("k"))
         assert answer.status == 200
         assert "idempotency-replayed" not in answer.headers
+
+
+@pytest.mark.gen_test
+async def test_a_ticket_is_stored_nowhere_and_asked_for_again_it_is_another_one(
+    server: Server,
+) -> None:
+    first = await server.post("/tickets", headers=key("t"), bearer=token("u1", role="user"))
+    again = await server.post("/tickets", headers=key("t"), bearer=token("u1", role="user"))
+    tickets = {answer.json()["ticket"] for answer in (first, again)}
+    assert len(tickets) == 2
+    assert "idempotency-replayed" not in again.headers
+    other = await server.post("/tickets", b'{"a":1}', headers=key("t"), bearer=token("u1"))
+    assert other.status == 422  # a refused request takes no key, and finds none
+    stored = await server.context.idempotency._database.read(
+        lambda db: db.execute("SELECT * FROM idempotency").fetchall()
+    )
+    assert len(stored) == 1
+    assert not [ticket for ticket in tickets if ticket in repr(stored)]
+
+
+@pytest.mark.gen_test
+async def test_keys_of_one_user_come_to_an_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "OPEN_ENDPOINT_KEYS", 2)
+    for name in ("a", "b"):
+        assert (await server.post("/tickets", headers=key(name))).status == 200
+    answer = await server.post("/tickets", headers=key("c"))
+    assert (answer.status, answer.code) == (429, "idempotency_limit")
+    assert answer.json()["detail"].startswith("2 idempotency keys of yours are stored")
+    assert 86_000 < int(answer.headers["retry-after"]) <= 86_400
+    assert answer.json()["retry_after_s"] == int(answer.headers["retry-after"])
+    assert (await server.post("/tickets")).status == 200
+    assert (await server.post("/tickets", headers=key("a"))).status == 200
+    assert (await server.post("/tickets", headers=key("c"), bearer=token("u2"))).status == 200
+    assert (await server.post("/broadcast", headers=key("c"), **HINT)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_who_may_publish_has_as_many_keys_as_the_settings_say(
+    start_server: StartServer,
+) -> None:
+    server = await start_server(max_idempotency_keys_per_user=2)
+    for name in ("a", "b"):
+        assert (await server.post("/broadcast", headers=key(name), **HINT)).status == 200
+    answer = await server.post("/users/u1/messages", headers=key("c"), **HINT)
+    assert (answer.status, answer.code) == (429, "idempotency_limit")
+    assert (await server.post("/tickets", headers=key("c"))).status == 200

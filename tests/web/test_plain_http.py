@@ -247,7 +247,7 @@ async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
     start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await start_server(keepalive_timeout_s=0.2)
-    monkeypatch.setattr("wsserver.web.plain_http.SLOW_READER_S", 0.2)
+    monkeypatch.setattr("wsserver.web.plain_http.patience_s", lambda size: 0.2)
     reader, writer = await server.open()
     writer.write(request("GET", "/health"))
     assert (await read_response(reader)).status == 200

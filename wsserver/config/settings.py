@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = 50_000
     max_connections_per_user: Count = 5
     max_sessions_per_connection: Count = 1000
+    max_idempotency_keys_per_user: Count = 1_000_000
     connection_limit_policy: Literal["reject", "evict_oldest"] = "reject"
     heartbeat_interval_s: Seconds = 30.0
     heartbeat_timeout_s: Seconds = 60.0

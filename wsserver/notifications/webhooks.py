@@ -29,9 +29,11 @@ log = logging.getLogger(__name__)
 AT_ONCE = 8
 """Posts to one URL under way."""
 UNSTORED_LIMIT = 10_000
-"""Events that may wait to be stored."""
+UNSTORED_LIMIT_BYTES = 64 * 1024 * 1024
+"""Events that may wait to be stored, and the bytes of their bodies."""
 WAITING_LIMIT = 100_000
-"""Events that may wait for one URL; more are dropped, aloud."""
+WAITING_LIMIT_BYTES = 512 * 1024 * 1024
+"""Events that may wait for one URL, and their bytes; more are dropped, aloud."""
 BODY_LIMIT = 256 * 1024
 BATCH = 500
 STORAGE_PAUSE_S = 1.0
@@ -99,7 +101,9 @@ class Webhooks:
         self._unstored: deque[Posting] = deque()
         self._has_unstored = asyncio.Event()
         self._wakes = {target.url: asyncio.Event() for target in targets}
+        self._unstored_bytes = 0
         self._waiting = dict.fromkeys(self._wakes, 0)
+        self._waiting_bytes = dict.fromkeys(self._wakes, 0)
         self.figures = Figures()
 
     def listen(self, events: EventBus) -> None:
@@ -112,8 +116,9 @@ class Webhooks:
         dropped = await self._outbox.drop_others(list(self._wakes))
         if dropped:
             log.warning("webhook events dropped as their URLs are not configured count=%d", dropped)
-        for url, count in (await self._outbox.waiting()).items():
+        for url, count, size in await self._outbox.waiting():
             self._waiting[url] += count
+            self._waiting_bytes[url] += size
         if not self._targets:
             return
         for number, target in enumerate(self._targets, start=1):
@@ -146,7 +151,7 @@ class Webhooks:
         waiting = sum(self._waiting.values()) + len(self._unstored)
         figures = self.figures
         return {
-            "ok": all(count < WAITING_LIMIT for count in self._waiting.values()),
+            "ok": all(map(self._has_room, self._wakes)),
             "waiting": waiting,
             "sent": figures.sent,
             "retried": figures.retried,
@@ -168,17 +173,20 @@ class Webhooks:
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
         count = 0
-        while urls := await self._outbox.retry(self._clock.wall(), list(self._wakes), posting_id):
-            for url in urls:
+        while retried := await self._outbox.retry(
+            self._clock.wall(), list(self._wakes), posting_id
+        ):
+            for url, size in retried:
                 self._waiting[url] += 1
+                self._waiting_bytes[url] += size
                 self._wakes[url].set()
-            count += len(urls)
+            count += len(retried)
         return count
 
     def _take(self, target: Target, event: Event) -> None:
         """A handler of the event bus: an event that the target wants."""
         name = str(event["name"])
-        if len(self._unstored) >= UNSTORED_LIMIT or self._waiting[target.url] >= WAITING_LIMIT:
+        if not self._has_room(target.url):
             self._drop(1, "too many are waiting")
             return
         body = _encoded(event if target.names(name) else without_content(event))
@@ -187,8 +195,19 @@ class Webhooks:
             return
         now = self._clock.wall()
         self._unstored.append(Posting(new_id("hook", now), target.url, name, body, now))
+        self._unstored_bytes += len(body)
         self._waiting[target.url] += 1
+        self._waiting_bytes[target.url] += len(body)
         self._has_unstored.set()
+
+    def _has_room(self, url: str) -> bool:
+        """May another event wait to be stored, and to be posted to a URL?"""
+        return (
+            len(self._unstored) < UNSTORED_LIMIT
+            and self._unstored_bytes < UNSTORED_LIMIT_BYTES
+            and self._waiting[url] < WAITING_LIMIT
+            and self._waiting_bytes[url] < WAITING_LIMIT_BYTES
+        )
 
     def _drop(self, count: int, reason: str) -> None:
         before = self.figures.dropped
@@ -209,11 +228,14 @@ class Webhooks:
                 await self._store(batch)
 
     async def _store(self, batch: list[Posting]) -> None:
+        size = sum([len(posting.body) for posting in batch])
+        self._unstored_bytes -= size
         try:
             await self._outbox.add(batch)
         except WsServerError as error:
             log.warning("webhook events not stored yet count=%d error=%s", len(batch), error)
             self._unstored.extendleft(reversed(batch))
+            self._unstored_bytes += size
             await asyncio.sleep(STORAGE_PAUSE_S)
             return
         for url in {posting.url for posting in batch}:
@@ -270,6 +292,7 @@ class Webhooks:
                     number, each.event, each.posting_id, each.attempts + 1, result.detail,
                 )  # fmt: skip
             self._waiting[url] -= 1
+            self._waiting_bytes[url] -= len(each.body)
 
     async def _record(self, results: Sequence[Posted]) -> None:
         """Record outcomes, as often as it takes: unrecorded, they would be posted again."""

@@ -69,7 +69,7 @@ class Administration:
             actor,
             "disconnect",
             target,
-            connections=[c.connection_id for c in found],
+            connections=[c.connection_id for c in found[:100]],
             reason=reason,
         )
         return {"disconnected": len(found)}

@@ -22,7 +22,9 @@ from wsserver.tasks import Tasks
 log = logging.getLogger(__name__)
 
 BATCH = 2000
-"""Messages stored in one transaction at most, but for one group that is larger by itself."""
+BATCH_BYTES = 8 * 1024 * 1024
+"""Messages stored in one transaction at most, and their bytes, but for one group that is larger by
+itself."""
 WAITING_LIMIT = 20_000
 WAITING_LIMIT_BYTES = 64 * 1024 * 1024
 """Messages that may wait to be stored; one more is refused aloud."""
@@ -147,12 +149,15 @@ class AppendQueue:
 
     def _take(self) -> list[_Group]:
         groups: list[_Group] = []
-        count = 0
-        while self._waiting and (not groups or count + len(self._waiting[0][0]) <= BATCH):
+        count = size = 0
+        while self._waiting and (
+            not groups or (count + len(self._waiting[0][0]) <= BATCH and size < BATCH_BYTES)
+        ):
             drafts, outcomes = self._waiting.popleft()
             groups.append((drafts, outcomes))
             count += len(drafts)
-            self._waiting_bytes -= sum([len(each.publication.payload) for each in drafts])
+            size += sum([len(each.publication.payload) for each in drafts])
+        self._waiting_bytes -= size
         self._waiting_count -= count
         return groups
 

@@ -12,6 +12,7 @@ from wsserver.realtime.inboxes import Inboxes, InboxState
 from wsserver.realtime.keeping import INBOX, SESSION, organization_stream_of
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
+from wsserver.storage.callers import reading_for
 
 
 class Arrival(NamedTuple):
@@ -65,7 +66,8 @@ class Arrivals:
                         if name is not None:
                             await self._streams.open(name)
                 else:
-                    waiting = await self.inboxes.open(claims.sub)
+                    with reading_for(claims.sub):
+                        waiting = await self.inboxes.open(claims.sub)
                 self._check(claims)
                 admit(claims)
                 if session_id is not None:

@@ -11,21 +11,22 @@ from wsserver.errors import WsServerError
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.inbox_ledger import Feed, Ledger
 from wsserver.realtime.inbox_sending import Give, InboxSending, is_for, push_of
-from wsserver.storage.streams import Kept
+from wsserver.storage.callers import read_for
+from wsserver.storage.streams import Kept, Slice
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PAGE = 100
-"""Messages read at once: they may have 64 KiB each, and many clients come at the same time."""
+"""Messages read at once, at most."""
 
 
 class Store(Protocol):
     """What is needed of the storage of receipts."""
 
     async def pending(
-        self, user_id: str, now: float, after: int = 0, limit: int = 1000
-    ) -> list[Kept]:
+        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
+    ) -> Slice:
         """What is not acknowledged, oldest first."""
         ...
 
@@ -84,17 +85,22 @@ class CatchingUp:
 
     async def _give_rest(self, feed: Feed, connection: ConnectionInfo) -> None:
         """Give page after page, until there are no more or the queue is full."""
+        read_for(feed.user_id)
         try:
             while feed.is_behind and self._has_room(connection):
                 withheld = feed.withheld
                 page = await self._store.pending(
-                    feed.user_id, self._clock.wall(), after=feed.offset, limit=PAGE
+                    feed.user_id,
+                    self._clock.wall(),
+                    self.budget_bytes - connection.websocket.queued_bytes,
+                    after=feed.offset,
+                    limit=PAGE,
                 )
                 if self._ledger.feed(feed.connection_id) is not feed:
                     return
-                if not self._give_page(feed, connection, page):
+                if not self._give_page(feed, connection, page.messages):
                     return
-                if len(page) < PAGE:
+                if page.rest is None:
                     feed.caught_up(withheld)
             if not feed.is_behind:
                 self._behind.pop(feed.connection_id, None)

@@ -23,6 +23,7 @@ from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.limits import MessageRate, TokenBucket
 from wsserver.realtime.promise import Promise
 from wsserver.realtime.statistics import Statistics
+from wsserver.storage.callers import read_for
 from wsserver.tasks import Tasks
 from wsserver.wire.frames import build_frame
 
@@ -167,6 +168,7 @@ class Dispatcher:
         self, connection: ConnectionInfo, outcome: Awaitable[Outcome], ref: Ref | None
     ) -> None:
         """Await a slow command, then run what has queued up behind it."""
+        read_for(connection.user_id)
         try:
             self._answer(connection, await outcome, ref)
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it

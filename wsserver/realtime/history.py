@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 import msgspec
 
 from wsserver.identity.claims import Claims
-from wsserver.realtime.stream import Entry, Stream, entry_of
-from wsserver.storage.streams import Kept
+from wsserver.realtime.audience import read_audience
+from wsserver.realtime.stream import Stream, entry_of
+from wsserver.storage.streams import Admits, Slice, Wanted
 
 READ_AT_LEAST = 50
 """Messages read at once: most are for everybody, so that one look is enough."""
+READ_BYTES = 1024 * 1024
+"""Read at once, so that a large page gives others their turn in between."""
 
 
 class Store(Protocol):
     """What is needed of the storage."""
 
-    async def read(self, stream: str, after: int, until: int, now: float, limit: int) -> list[Kept]:
-        """The messages with ``after < offset <= until``, ascending."""
+    async def read(self, wanted: Wanted) -> Slice:
+        """The first messages of a range, ascending."""
         ...
 
-    async def read_back(
-        self, stream: str, before: int, after: int, now: float, limit: int
-    ) -> list[Kept]:
-        """The last ones with ``after < offset < before``, ascending."""
+    async def read_back(self, wanted: Wanted) -> Slice:
+        """The last messages of a range, ascending."""
         ...
 
 
@@ -54,7 +54,7 @@ async def read_page(
     before: int | None,
     after: int | None,
     limit: int,
-    budget: int | None,
+    budget: int,
 ) -> History:
     """The first ``limit`` messages after an offset, or the last ones, before an offset or of all.
 
@@ -64,36 +64,39 @@ async def read_page(
     forward = after is not None and before is None
     low = after or 0
     high = stream.head + 1 if before is None else min(before, stream.head + 1)
-    found: list[Entry] = []
-    count = max(limit + 1, READ_AT_LEAST)
-    while low + 1 < high and len(found) <= limit:
-        if forward:
-            kept = await store.read(stream.name, low, high - 1, now, count)
-        else:
-            kept = await store.read_back(stream.name, high, low, now, count)
-            kept.reverse()
-        entries = [entry_of(each, stream.name, stream.epoch) for each in kept]
-        found += [each for each in entries if each.expires_at > now and _is_for(each, claims)]
-        if len(kept) < count:
+    read = store.read if forward else store.read_back
+    page: list[bytes] = []
+    has_more = False
+    while low + 1 < high and not has_more:
+        count = max(limit + 1 - len(page), READ_AT_LEAST)
+        room = min(budget, READ_BYTES)
+        is_last = room < READ_BYTES
+        room = room if page else max(1, room)  # one at least, so that reading gets on
+        part = await read(Wanted(stream.name, low, high - 1, now, count, room, admits_for(claims)))
+        for kept in part.messages if forward else reversed(part.messages):
+            if kept.expires_at <= now:
+                continue
+            payload = entry_of(kept, stream.name, stream.epoch).payload
+            if len(page) == limit or (page and len(payload) + 1 > budget):
+                has_more = True
+                break
+            budget -= len(payload) + 1
+            page.append(payload)
+        if part.rest is None:
             break
-        low, high = (kept[-1].offset, high) if forward else (low, kept[-1].offset)
-    page = _within(found[:limit], budget)
-    has_more = len(page) < len(found)
+        if part.is_over and is_last and page:
+            has_more = True
+        low, high = (part.rest, high) if forward else (low, part.rest)
     return History(stream.epoch, page if forward else page[::-1], has_more)
 
 
-def _is_for(entry: Entry, claims: Claims | None) -> bool:
-    """May somebody see a message? None: somebody who may see all."""
-    return claims is None or entry.audience is None or entry.audience.admits(claims)
+def admits_for(claims: Claims | None) -> Admits | None:
+    """Which audiences somebody belongs to; None: somebody who may see all."""
+    if claims is None:
+        return None
 
+    def admits(stored: str | None) -> bool:
+        audience = read_audience(stored)
+        return audience is None or audience.admits(claims)
 
-def _within(entries: Iterable[Entry], budget: int | None) -> list[bytes]:
-    """The first ones that a budget suffices for; one at least, so that reading gets on."""
-    page: list[bytes] = []
-    for entry in entries:
-        if budget is not None:
-            budget -= len(entry.payload) + 1
-            if budget < 0 and page:
-                break
-        page.append(entry.payload)
-    return page
+    return admits

@@ -14,6 +14,10 @@ from wsserver.realtime.index import Index
 KNOWN_SESSIONS_LIMIT = 100_000
 
 
+USERS_LISTED = 1000
+"""Of one session: with tens of thousands in it, a list of all would not fit into a reply."""
+
+
 class Hub:
     """Who is connected, and to what.
 
@@ -119,7 +123,7 @@ class Hub:
         return {s for c in self.of_user(user_id) for s in c.sessions or ()}
 
     def presence(self, session_id: str) -> list[dict[str, Any]]:
-        """Who is in a session: each user once, with the number of connections."""
+        """Who is in a session: each user once, with the number of connections; at most 1000."""
         return users_of(self.of_session(session_id))
 
     def __iter__(self) -> Iterator[ConnectionInfo]:
@@ -127,16 +131,17 @@ class Hub:
 
 
 def users_of(connections: Iterable[ConnectionInfo]) -> list[dict[str, Any]]:
-    """Whose connections these are: each user once, with the number of them."""
+    """Whose connections these are: each user once, with the number of them; the first 1000."""
     users: dict[str, dict[str, Any]] = {}
     for connection in connections:
-        entry = users.setdefault(
-            connection.user_id,
-            {
+        entry = users.get(connection.user_id)
+        if entry is None:
+            if len(users) == USERS_LISTED:
+                continue
+            entry = users[connection.user_id] = {
                 "user_id": connection.user_id,
                 "username": connection.claims.username,
                 "connections": 0,
-            },
-        )
+            }
         entry["connections"] += 1
     return list(users.values())

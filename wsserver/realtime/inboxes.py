@@ -18,7 +18,7 @@ from wsserver.realtime.receipts import Receipts
 from wsserver.realtime.redelivery import Redelivery
 from wsserver.realtime.statuses import Status, Statuses, StatusUpdate
 from wsserver.storage.receipts import Inbox
-from wsserver.storage.streams import Expired, Kept
+from wsserver.storage.streams import Expired, Kept, Slice
 from wsserver.wire.frames import build_frame
 
 
@@ -30,8 +30,8 @@ class Store(Protocol):
         ...
 
     async def pending(
-        self, user_id: str, now: float, after: int = 0, limit: int = 1000
-    ) -> list[Kept]:
+        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
+    ) -> Slice:
         """What is not acknowledged, oldest first."""
         ...
 
@@ -48,6 +48,8 @@ class InboxState:
     """Unacknowledged messages."""
     pending: list[Kept] = field(default_factory=list)
     """The oldest of them."""
+    has_more: bool = False
+    """Are there more than those?"""
     is_stale: bool = False
     """Has a message come since? It went to the connections that were there already."""
     given: list[Kept] = field(default_factory=list)
@@ -61,7 +63,7 @@ class InboxState:
     @property
     def is_partial(self) -> bool:
         """May there be more than what goes out with the greeting?"""
-        return self.is_stale or len(self.pending) == PAGE or len(self.given) < len(self.pending)
+        return self.is_stale or self.has_more or len(self.given) < len(self.pending)
 
     def count_for(self, connection: ConnectionInfo) -> int:
         """``count`` without those that are not for whoever is at this connection.
@@ -114,7 +116,10 @@ class Inboxes:
         try:
             state.epoch, state.offset, state.count = await self._store.inbox(user_id, now)
             if state.count:
-                state.pending = await self._store.pending(user_id, now, limit=PAGE)
+                page = await self._store.pending(
+                    user_id, now, self._catching_up.budget_bytes, limit=PAGE
+                )
+                state.pending, state.has_more = page.messages, page.rest is not None
         except BaseException:
             self.close(state)
             raise

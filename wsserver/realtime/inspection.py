@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from wsserver.clock import rfc3339
@@ -14,8 +15,12 @@ from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import SESSION
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.owners import SessionOwners
-from wsserver.realtime.paging import Window, page
+from wsserver.realtime.paging import Window, page, shown
 from wsserver.realtime.streams import Streams
+from wsserver.storage.paging import PAGE_BYTES, encode_cursor, json_bytes
+
+SLICE = 20
+"""Sessions looked at in one go."""
 
 
 class Inspection:
@@ -99,9 +104,9 @@ class Inspection:
         scope = self._scope(actor, "connections:read")
         ids = self._hub.user_connections
         users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
-        part = page(users, str, window)
+        part = shown(users, str, window, lambda user_id: self._user(user_id, scope))
         return {
-            "users": [self._user(user_id, scope) for user_id in part.items],
+            "users": part.items,
             "total": part.total,
             "next_cursor": part.next_cursor,
         }
@@ -111,11 +116,19 @@ class Inspection:
         scope = self._scope(actor, "connections:read")
         ids = sorted(filter(scope.has_session, self._hub.session_connections))
         part = page(ids, str, window)
-        return {
-            "sessions": [await self._manager.sessions.view(id_, scope) for id_ in part.items],
-            "total": part.total,
-            "next_cursor": part.next_cursor,
-        }
+        views: list[dict[str, Any]] = []
+        next_cursor, room = part.next_cursor, PAGE_BYTES
+        for id_ in part.items:
+            view = await self._manager.sessions.view(id_, scope)
+            size = json_bytes(view)
+            if views and size > room:
+                next_cursor = encode_cursor(views[-1]["session_id"])
+                break
+            room -= size
+            views.append(view)
+            if len(views) % SLICE == 0:  # others have their turn in between
+                await asyncio.sleep(0)
+        return {"sessions": views, "total": part.total, "next_cursor": next_cursor}
 
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used, or is of others."""
@@ -165,9 +178,9 @@ class Inspection:
 
 def _connection_page(connections: list[ConnectionInfo], window: Window) -> dict[str, Any]:
     ordered = sorted(connections, key=_id)
-    part = page(ordered, _id, window)
+    part = shown(ordered, _id, window, ConnectionInfo.view)
     return {
-        "connections": [c.view() for c in part.items],
+        "connections": part.items,
         "total": part.total,
         "next_cursor": part.next_cursor,
     }

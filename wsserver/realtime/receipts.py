@@ -11,7 +11,6 @@ from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, Forbidden, WsServerError
 from wsserver.identity.claims import Claims
-from wsserver.protocol.pushes import session_of
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
@@ -23,7 +22,7 @@ from wsserver.realtime.inbox_ledger import Item, Ledger
 from wsserver.realtime.keeping import organization_stream_of
 from wsserver.realtime.statuses import Statuses, StatusUpdate
 from wsserver.storage.receipts import Change
-from wsserver.storage.streams import Found, Head
+from wsserver.storage.streams import Head, Located
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ STATES: tuple[State, ...] = ("delivered", "read")
 class Messages(Protocol):
     """What is needed of the storage of streams."""
 
-    async def find(self, message_ids: Sequence[str], now: float) -> list[Found]:
+    async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
         """The messages that exist."""
         ...
 
@@ -135,7 +134,7 @@ class Receipts:
         ids = await self._with_notifications(user_id, list(dict.fromkeys(message_ids)), state)
         waiting = self._ledger.items(user_id, ids)
         others = [id_ for id_ in ids if id_ not in waiting]
-        found = await self._messages.find(others, at) if others else []
+        found = await self._messages.locate(others, at) if others else []
         seen = [each for each in found if self._may_see(connection.claims, each)]
         kept = [*waiting, *[each.message_id for each in seen]]
         if kept:
@@ -176,7 +175,7 @@ class Receipts:
             self._ledger.settled(user_id, [item.message_id for item in items])
             sessions = {item.message_id: item.session_id for item in items}
         else:  # leave out what was for others in it
-            found = await self._messages.find([change.message_id for change in changes], at)
+            found = await self._messages.locate([change.message_id for change in changes], at)
             seen = [each for each in found if self._may_see(connection.claims, each)]
             sessions = _sessions_of(seen)
             changes = [change for change in changes if change.message_id in sessions]
@@ -340,7 +339,7 @@ class Receipts:
 
     # Who may
 
-    def _may_see(self, claims: Claims, found: Found) -> bool:
+    def _may_see(self, claims: Claims, found: Located) -> bool:
         audience = read_audience(found.audience)
         return self._may_read(claims, found.stream) and (
             audience is None or audience.admits(claims)
@@ -366,9 +365,9 @@ class Receipts:
             raise Forbidden(f"{stream} is not your {'inbox' if kind == 'user' else 'organization'}")
 
 
-def _sessions_of(found: Iterable[Found]) -> dict[str, str | None]:
+def _sessions_of(found: Iterable[Located]) -> dict[str, str | None]:
     sessions: dict[str, str | None] = {}
     for each in found:
         kind, _, id_ = each.stream.partition(":")
-        sessions[each.message_id] = id_ if kind == "session" else session_of(each.payload)
+        sessions[each.message_id] = id_ if kind == "session" else each.session_id
     return sessions

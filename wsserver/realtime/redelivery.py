@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from wsserver.clock import Clock
@@ -16,14 +16,17 @@ from wsserver.realtime.statuses import Statuses
 from wsserver.storage.streams import Found
 
 AT_ONCE = 100
-"""Messages read at once: they may have 64 KiB each."""
+READ_BYTES = 1024 * 1024
+"""Messages read at once, and their bytes; one message may have more by itself."""
 
 
 class Messages(Protocol):
     """What is needed of the storage of streams."""
 
-    async def find(self, message_ids: Sequence[str], now: float) -> list[Found]:
-        """The messages that exist."""
+    async def find(
+        self, message_ids: Sequence[str], now: float, budget: int
+    ) -> tuple[list[Found], list[str]]:
+        """The messages that exist, and the ids for which the budget did not suffice."""
         ...
 
 
@@ -57,13 +60,21 @@ class Redelivery:
 
     async def _send_all(self, due: list[Due]) -> None:
         ids = list({each.item.message_id for each in due})
-        try:
-            found = await self._messages.find(ids, self._clock.wall())
-        except WsServerError:
-            for each in due:
-                self._ledger.postpone(each, self._clock.monotonic())
-            raise
-        kept = {each.message_id: each for each in found}
+        while ids:
+            try:
+                found, ids = await self._messages.find(ids, self._clock.wall(), READ_BYTES)
+            except WsServerError:
+                for each in due:
+                    self._ledger.postpone(each, self._clock.monotonic())
+                raise
+            left = set(ids)
+            self._send_found(
+                [each for each in due if each.item.message_id not in left],
+                {each.message_id: each for each in found},
+            )
+            due = [each for each in due if each.item.message_id in left]
+
+    def _send_found(self, due: Sequence[Due], kept: Mapping[str, Found]) -> None:
         for each in due:
             connection = self._hub.connections.get(each.feed.connection_id)
             message = kept.get(each.item.message_id)

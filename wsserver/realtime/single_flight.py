@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+from wsserver.storage.callers import reading_for
 from wsserver.tasks import Tasks
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ class SingleFlight(Generic[T]):
         running = self._running.get(key)
         if running is None:
             running = self._running[key] = asyncio.get_running_loop().create_future()
-            self._tasks.spawn(self._run(key, call, running), name=f"read {key}")
+            with reading_for(None):  # several wait for it, not only the one who asked first
+                self._tasks.spawn(self._run(key, call, running), name=f"read {key}")
         return await asyncio.shield(running)
 
     async def _run(

@@ -19,6 +19,9 @@ EPOCH_CHANGED = "epoch_changed"
 OFFSET_AHEAD = "offset_ahead"
 EXPIRED = "expired"
 TOO_FAR_BEHIND = "too_far_behind"
+TAIL_LIMIT_BYTES = 4 * 1024 * 1024
+"""Of the latest messages of one stream in memory. What may be sent to one connection at once is
+less by default, so that more would serve nobody."""
 
 
 class Entry(Struct, frozen=True, gc=False):
@@ -84,12 +87,29 @@ class Recovery(NamedTuple):
 class Stream:
     """Position and tail of a stream. ``head`` is the offset of the last PUBLISHED message.
 
-    The tail holds every message after ``floor`` that has not run out of its ttl before.
+    The tail holds every message after ``floor`` that has not run out of its ttl before: the latest
+    ones, ``tail_limit`` messages and ``tail_limit_bytes`` at most.
     """
 
-    __slots__ = ("_tail", "_tail_limit", "epoch", "floor", "head", "name", "tail_bytes")
+    __slots__ = (
+        "_tail",
+        "_tail_limit",
+        "_tail_limit_bytes",
+        "epoch",
+        "floor",
+        "head",
+        "name",
+        "tail_bytes",
+    )
 
-    def __init__(self, name: str, epoch: str, head: int, tail_limit: int = 1000) -> None:
+    def __init__(
+        self,
+        name: str,
+        epoch: str,
+        head: int,
+        tail_limit: int = 1000,
+        tail_limit_bytes: int = TAIL_LIMIT_BYTES,
+    ) -> None:
         self.name = name
         self.epoch = epoch
         self.head = head
@@ -97,6 +117,7 @@ class Stream:
         self.tail_bytes = 0
         self._tail: deque[Entry] | None = None
         self._tail_limit = tail_limit
+        self._tail_limit_bytes = tail_limit_bytes
 
     def published(self, entry: Entry) -> None:
         """The next message of the stream is on its way to everybody."""
@@ -105,10 +126,15 @@ class Stream:
             self._tail = deque()
         self._tail.append(entry)
         self.tail_bytes += len(entry.payload)
-        if len(self._tail) > self._tail_limit:
+        while len(self._tail) > self._tail_limit or self.tail_bytes > self._tail_limit_bytes:
             oldest = self._tail.popleft()
             self.floor = oldest.offset
             self.tail_bytes -= len(oldest.payload)
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes of older messages that there is room for."""
+        return self._tail_limit_bytes - self.tail_bytes
 
     def prepend(self, older: Sequence[Entry], after: int, until: int) -> None:
         """Put messages read from storage before the tail: all with ``after < offset <= until``.
@@ -116,12 +142,15 @@ class Stream:
         Ignored where there is no room for them, or the tail does not begin behind ``until``.
         """
         tail = self._tail if self._tail is not None else deque()
+        size = sum([len(entry.payload) for entry in older])
         if not after < until == self.floor or len(older) + len(tail) > self._tail_limit:
+            return
+        if size > self.room_bytes:
             return
         tail.extendleft(reversed(older))
         self._tail = tail
         self.floor = after
-        self.tail_bytes += sum([len(entry.payload) for entry in older])
+        self.tail_bytes += size
 
     def drop_tail(self) -> None:
         """Hold no messages any more, only the position."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from wsserver.realtime.stream import Entry, Stream
+from wsserver.realtime.stream import TAIL_LIMIT_BYTES, Entry, Stream
 
 STREAMS_LIMIT = 50_000
 TAILS_LIMIT_BYTES = 64 * 1024 * 1024
@@ -15,12 +15,18 @@ TAILS_LIMIT_BYTES = 64 * 1024 * 1024
 class StreamMemory:
     """Streams by name. Positions and messages are forgotten apart: positions are small.
 
-    ``tail_limit``: messages of one stream; ``on_forgotten``: told the name of a stream that is
-    forgotten or remembered anew.
+    ``tail_limit``, ``tail_limit_bytes``: messages of one stream; ``on_forgotten``: told the name of
+    a stream that is forgotten or remembered anew.
     """
 
-    def __init__(self, tail_limit: int, on_forgotten: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        tail_limit: int,
+        on_forgotten: Callable[[str], object],
+        tail_limit_bytes: int = TAIL_LIMIT_BYTES,
+    ) -> None:
         self._tail_limit = tail_limit
+        self._tail_limit_bytes = tail_limit_bytes
         self._on_forgotten = on_forgotten
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._tails: OrderedDict[str, Stream] = OrderedDict()
@@ -46,7 +52,9 @@ class StreamMemory:
     def remember(self, name: str, epoch: str, head: int) -> Stream:
         """A stream that stands here, with no messages yet, in place of what was known of it."""
         self.forget(name)
-        stream = self._streams[name] = Stream(name, epoch, head, self._tail_limit)
+        stream = self._streams[name] = Stream(
+            name, epoch, head, self._tail_limit, self._tail_limit_bytes
+        )
         while len(self._streams) > STREAMS_LIMIT:
             self.forget(next(iter(self._streams)))
         return stream

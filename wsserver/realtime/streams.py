@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
 from wsserver.brokers.base import NOBODY, Publication, Receipt
 from wsserver.clock import Clock
-from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
@@ -20,28 +19,21 @@ from wsserver.realtime import append_queue, history
 from wsserver.realtime.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.catalogue import LIMIT, Catalogue
 from wsserver.realtime.history import History
+from wsserver.realtime.recovering import Recovering
 from wsserver.realtime.single_flight import SingleFlight
-from wsserver.realtime.stream import (
-    EXPIRED,
-    TOO_FAR_BEHIND,
-    Entry,
-    Recovery,
-    Stream,
-    entry_of,
-)
+from wsserver.realtime.stream import TAIL_LIMIT_BYTES, Entry, Recovery, Stream
 from wsserver.realtime.stream_memory import StreamMemory
+from wsserver.realtime.turns import Turns
+from wsserver.storage.callers import caller
+from wsserver.storage.paging import PAGE_BYTES
 from wsserver.storage.streams import Appended, Head
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PAGES_AT_ONCE = 4
-"""Pages of history that are read at the same time: each may be megabytes until it is sent."""
-FILLS_AT_ONCE = 8
-"""Streams whose messages are being read at the same time. When thousands come back to as many
-streams, those who are read first are answered before memory is needed for the next ones."""
-ATTEMPTS = 20
-"""How often what is missing is read anew while more arrives, before giving up."""
+"""Pages of history that are read at the same time: each may be megabytes until it is sent. Of one
+user one at a time, so that others have their turn in between."""
 
 
 class Store(append_queue.Store, history.Store, Protocol):
@@ -58,14 +50,6 @@ class Store(append_queue.Store, history.Store, Protocol):
     async def organizations(self, stream: str) -> set[str]:
         """The organizations of those who have written to a stream."""
         ...
-
-
-class _Filled(NamedTuple):
-    """What came of reading the messages after an offset."""
-
-    after: int
-    reason: str | None
-    """Why they cannot be given; None: look again, they should be in memory."""
 
 
 class Streams:
@@ -85,19 +69,18 @@ class Streams:
         tasks: Tasks,
         *,
         replay_limit: int = 1000,
+        tail_limit_bytes: int = TAIL_LIMIT_BYTES,
         cork: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._publish = publish
         self._clock = clock
-        self.replay_limit = replay_limit
-        self._memory = StreamMemory(replay_limit, self._outdate)
+        self._memory = StreamMemory(replay_limit, self._outdate, tail_limit_bytes)
         self._catalogue = Catalogue()
         self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
-        self._fills: SingleFlight[_Filled] = SingleFlight(tasks)
-        self._filling = asyncio.Semaphore(FILLS_AT_ONCE)
-        self._paging = asyncio.Semaphore(PAGES_AT_ONCE)
+        self._recovering = Recovering(store, self._memory, self.open, clock, tasks, replay_limit)
+        self._paging = Turns(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; one of which memory changes is taken out."""
         self.on_unreached: Callable[[Publication], None] = _pass_over
@@ -199,99 +182,15 @@ class Streams:
         self, name: str, since: Position | None, claims: Claims, budget: int
     ) -> Recovery | None:
         """``recover`` for one stream, where memory is enough for it; otherwise None."""
-        stream = self._memory.use(name)
-        if stream is None:
-            if since is None and self._catalogue.lacks(name):
-                return Recovery(self._catalogue.epoch, 0, [], None)
-            return None
-        if since is None:
-            return Recovery(stream.epoch, stream.head, [], None)
-        reason = stream.refusal(since, self.replay_limit)
-        if reason is not None:
-            return stream.failed(reason)
-        entries = stream.after(since.offset)
-        if entries is None:
-            return None
-        return stream.recovery(entries, claims, self._clock.wall(), budget)
+        if since is None and self._memory.peek(name) is None and self._catalogue.lacks(name):
+            return Recovery(self._catalogue.epoch, 0, [], None)
+        return self._recovering.recover_now(name, since, claims, budget)
 
     async def recover(
         self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
     ) -> dict[str, Recovery]:
-        """What each stream has after a position, all exact as of the moment in which this returns.
-
-        Who begins to listen in the same turn of the loop misses nothing and gets nothing twice.
-        ``budget``: bytes of messages that may be sent in all. Raises ``StorageUnavailable``.
-        """
-        refused: dict[str, str] = {}
-        for _ in range(ATTEMPTS):
-            recoveries, missing = self._recover_from_memory(wanted, claims, budget, refused)
-            if not missing:
-                return recoveries
-            left = budget
-            for name in missing:
-                since = wanted[name]
-                reason = await self._bring_in(name, since)
-                recovery = self.recover_now(name, since, claims, left)
-                if recovery is not None and recovery.reason == TOO_FAR_BEHIND:
-                    # Together they are too much, and reading them again would push each other out.
-                    reason = TOO_FAR_BEHIND
-                if reason is not None:
-                    refused[name] = reason
-                elif recovery is not None:
-                    left -= recovery.size
-        raise StorageUnavailable("too much is going on to bring these streams up to date")
-
-    def _recover_from_memory(
-        self,
-        wanted: Mapping[str, Position | None],
-        claims: Claims,
-        budget: int,
-        refused: Mapping[str, str],
-    ) -> tuple[dict[str, Recovery], list[str]]:
-        """What can be said now, and the streams that memory does not know enough of."""
-        recoveries: dict[str, Recovery] = {}
-        missing: list[str] = []
-        for name, since in wanted.items():
-            stream = self._memory.peek(name)
-            if stream is not None and name in refused:
-                recoveries[name] = stream.failed(refused[name])
-                continue
-            recovery = self.recover_now(name, since, claims, budget)
-            if recovery is None:
-                missing.append(name)
-            else:
-                recoveries[name] = recovery
-                budget -= recovery.size
-        return recoveries, missing
-
-    async def _bring_in(self, name: str, since: Position | None) -> str | None:
-        """Let memory know a stream after a position; answers why that cannot be."""
-        stream = await self.open(name)
-        if since is None or stream.refusal(since, self.replay_limit) is not None:
-            return None
-        if stream.after(since.offset) is not None:
-            return None
-        # Many come back at once after a restart, with nearly the same position: one reads, the
-        # others look again then.
-        filled = await self._fills.do(name, partial(self._fill, stream, since.offset))
-        return filled.reason if filled.after == since.offset else None
-
-    async def _fill(self, stream: Stream, after: int) -> _Filled:
-        """Read what memory lacks of the messages after an offset."""
-        async with self._filling:
-            until = stream.floor
-            now = self._clock.wall()
-            kept = await self._store.read(stream.name, after, until, now, self.replay_limit)
-            # Asked afterwards: what retention took meanwhile must not go unnoticed.
-            head = await self._store.head(stream.name)
-        if head.epoch != stream.epoch:
-            self._memory.forget(stream.name)
-            return _Filled(after, None)
-        if head.first_offset > after + 1:
-            return _Filled(after, EXPIRED)
-        entries = [entry_of(each, stream.name, stream.epoch) for each in kept]
-        self._memory.prepend(stream, entries, after, until)
-        return _Filled(after, None)
+        """What each stream has after a position; see ``Recovering.recover``."""
+        return await self._recovering.recover(wanted, claims, budget)
 
     async def history(
         self,
@@ -301,15 +200,16 @@ class Streams:
         before: int | None = None,
         after: int | None = None,
         limit: int = 50,
-        budget: int | None = None,
+        budget: int = PAGE_BYTES,
     ) -> History:
         """A page: the last ``limit`` messages, those before an offset, or those after one.
 
         ``claims``: leave out what is not for their bearer; None: everything. ``budget``: bytes
-        that the page may have; of a larger one the end is left for the next page.
+        that the page may have; of a larger one the end is left for the next page, but one message
+        is given in any case.
         """
         stream = await self.open(name)
-        async with self._paging:
+        async with self._paging.turn(caller()):
             return await history.read_page(
                 self._store, stream, claims, self._clock.wall(), before, after, limit, budget
             )

@@ -29,7 +29,7 @@ from wsserver.realtime.recipients import (
 )
 from wsserver.realtime.roll_call import RollCall
 from wsserver.realtime.traces import Entry, Traces
-from wsserver.storage.streams import Found
+from wsserver.storage.streams import Located
 
 SLICE = 500
 """Connections looked at before the loop gets its turn: about two milliseconds."""
@@ -44,7 +44,7 @@ role, the filters only say who is meant."""
 class MessageStore(Protocol):
     """What is needed of the storage of streams."""
 
-    async def find(self, message_ids: Sequence[str], now: float) -> Sequence[Found]:
+    async def locate(self, message_ids: Sequence[str], now: float) -> Sequence[Located]:
         """The messages that exist."""
         ...
 
@@ -118,7 +118,7 @@ class Tracing:
         gone_at: float | None = None
         if entry is None or entry.stream:
             now = self._clock.wall()
-            found = await self._messages.find([message_id], now)
+            found = await self._messages.locate([message_id], now)
             if entry is None and found:
                 entry = _entry_of(found[0])
             elif entry is not None and not found:
@@ -269,7 +269,7 @@ def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
     return shown
 
 
-def _entry_of(found: Found) -> Entry:
+def _entry_of(found: Located) -> Entry:
     """What storage knows of a message, as memory would know it; its delivery is forgotten."""
     audience = read_audience(found.audience) or EVERYBODY
     target = target_of_kept(found.stream, audience)

@@ -12,7 +12,7 @@ import sqlite_utils
 
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.database import Database
-from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
+from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 GATHER_S = 0.2
 """Entries of so long are stored together: each commit takes the interpreter from a fan-out."""
@@ -158,15 +158,13 @@ class AuditLog:
         )
         page_values = [*wanted.values(), limit + 1]
 
-        def select(db: sqlite_utils.Database) -> tuple[list[Any], int]:
-            rows = db.execute(page_sql, page_values).fetchall()
-            return rows, db.execute(total_sql, total_values).fetchone()[0]
+        def select(db: sqlite_utils.Database) -> tuple[list[Any], bool, int]:
+            rows, more = take(db.execute(page_sql, page_values), limit)
+            return rows, more, db.execute(total_sql, total_values).fetchone()[0]
 
         self.flush()
         await self._database.settle()
-        rows, total = await self._database.read(select)
-        more = len(rows) > limit
-        rows = rows[:limit]
+        rows, more, total = await self._database.read(select)
         next_cursor = encode_cursor(Place(rows[-1][0])) if more else None
         return Page([_as_entry(row) for row in rows], total, next_cursor)
 

@@ -1,4 +1,4 @@
-"""The database file: one thread writes it in group commits, another one reads it."""
+"""The database file: one thread writes it in group commits, a few others read it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import sqlite_utils
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.storage.callers import caller
 from wsserver.storage.condition import Condition
 from wsserver.storage.lock import ServerLock
-from wsserver.storage.reader import Reader
-from wsserver.storage.worker import Job, Worker
+from wsserver.storage.reader import Readers
+from wsserver.storage.worker import Job
 from wsserver.storage.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -25,10 +26,10 @@ T = TypeVar("T")
 
 
 class Database:
-    """One SQLite file (WAL) behind two threads; every method is called on the loop of ``open``.
+    """One SQLite file (WAL) behind threads; every method is called on the loop of ``open``.
 
     ``synchronous``: "normal" survives a crash of the process, "full" also power loss.
-    ``queue_limit``: functions that may wait for each of the two threads.
+    ``queue_limit``: functions that may wait to write, and as many to read.
     ``busy_timeout_s``: how long a transaction waits for another process's lock.
     """
 
@@ -56,12 +57,11 @@ class Database:
             queue_limit=queue_limit,
             on_lost=self._count_lost,
         )
-        self._reader = Reader(
+        self._readers = Readers(
             path,
             condition=self._condition,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
-            on_lost=self._count_lost,
         )
 
     async def open(self) -> None:
@@ -73,14 +73,14 @@ class Database:
         self._lock.acquire()
         try:
             await self._writer.start()
-            await self._reader.start()
+            await self._readers.start()
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
         """Finish what is queued, move the write-ahead log into the file, close. Harmless twice."""
-        await self._reader.stop()
+        await self._readers.stop()
         await self._writer.stop()
         self._lock.release()
 
@@ -93,14 +93,19 @@ class Database:
         I/O error, queue full: at once) and ``StorageFull``; nothing is stored then. After a
         cancellation the outcome is unknown.
         """
-        return await self._ask(self._writer, fn)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.put(Job(fn, future))
+        return await future
 
     async def read(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
-        """Run ``fn`` in the reading thread, on one consistent state of the committed data.
+        """Run ``fn`` in a reading thread, on one consistent state of the committed data.
 
-        A write in ``fn`` raises ``sqlite3.OperationalError``. Errors as those of ``run``.
+        Callers (``storage.callers``) take turns, with one ``fn`` of each running at a time. A
+        write in ``fn`` raises ``sqlite3.OperationalError``. Errors as those of ``run``.
         """
-        return await self._ask(self._reader, fn)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._readers.put(Job(fn, future), caller())
+        return await future
 
     @property
     def queued(self) -> int:
@@ -179,11 +184,6 @@ class Database:
             "file_bytes": writer.file_bytes,
             "last_error": self._condition.last_error,
         }
-
-    async def _ask(self, worker: Worker, fn: Callable[[sqlite_utils.Database], T]) -> T:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        worker.put(Job(fn, future))
-        return await future
 
     def _count_lost(self, count: int, error: Exception) -> None:
         self._lost += count

@@ -16,9 +16,13 @@ import sqlite_utils
 from wsserver.storage.database import Database
 from wsserver.storage.export_schema import EPOCH_KEY
 from wsserver.storage.means import FIELDS
+from wsserver.storage.notification_rows import ATTEMPTS_LISTED
+from wsserver.storage.paging import take
 
 Row = dict[str, Any]
 Numbered = tuple[int, Row]
+Rows = tuple[list[Numbered], bool]
+"""And whether they end early, at 4 MiB."""
 
 _SNAPSHOT = ", ".join(FIELDS)
 _AUDIT = ("at", "actor", "role", "action", "target", "detail", "outcome", "request_id", "remote_ip")
@@ -103,12 +107,13 @@ class Exports:
         )
 
     async def _read(
-        self, part: Part, select: Callable[[sqlite_utils.Database, Part], list[Numbered]], what: str
+        self, part: Part, select: Callable[[sqlite_utils.Database, Part], Rows], what: str
     ) -> Batch:
         def read(db: sqlite_utils.Database) -> Batch:
             end, epoch = _end(db, what), _epoch(db)
-            rows = select(db, part)
-            position = rows[-1][0] if len(rows) == part.limit else max(end, part.after)
+            rows, is_cut = select(db, part)
+            is_full = is_cut or len(rows) == part.limit
+            position = rows[-1][0] if is_full else max(end, part.after)
             return Batch(rows, position, end, epoch)
 
         return await self._database.read(read)
@@ -138,7 +143,7 @@ def _start(db: sqlite_utils.Database, table: str, part: Part) -> int:
     return part.after if first is None else int(first) - 1
 
 
-def _snapshots(db: sqlite_utils.Database, part: Part) -> list[Numbered]:
+def _snapshots(db: sqlite_utils.Database, part: Part) -> Rows:
     where = "AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
     raw = db.conn.execute(
         f"SELECT id, at, node, sequence, 1, {_SNAPSHOT}, extra FROM snapshots"  # noqa: S608
@@ -151,7 +156,8 @@ def _snapshots(db: sqlite_utils.Database, part: Part) -> list[Numbered]:
         part._asdict(),
     ).fetchall()
     both = heapq.merge(raw, means, key=lambda row: row[0])
-    return [_as_snapshot(row) for row, _ in zip(both, range(part.limit), strict=False)]
+    rows = [_as_snapshot(row) for row, _ in zip(both, range(part.limit), strict=False)]
+    return rows, False  # all of them are small
 
 
 def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
@@ -166,21 +172,22 @@ def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
     }
 
 
-def _audit(db: sqlite_utils.Database, part: Part) -> list[Numbered]:
-    rows = db.conn.execute(
+def _audit(db: sqlite_utils.Database, part: Part) -> Rows:
+    found = db.conn.execute(
         f"SELECT id, {', '.join(_AUDIT)} FROM audit WHERE id > :after"  # noqa: S608
         " AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
         " ORDER BY id LIMIT :limit",
         part._replace(after=_start(db, "audit", part))._asdict(),
-    ).fetchall()
+    )
+    rows, is_cut = take(found, part.limit)
     entries = []
     for id, *values in rows:
         entry = {"id": id, **dict(zip(_AUDIT, values, strict=True))}
         entries.append((id, {**entry, "detail": msgspec.json.decode(entry["detail"])}))
-    return entries
+    return entries, is_cut
 
 
-def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> list[Numbered]:
+def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> Rows:
     if part.since is not None and not part.after:
         # Accepted together: the ids of deliveries ascend as those of their notifications do.
         first = _start(db, "notifications", part)
@@ -193,35 +200,38 @@ def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None
     return _deliveries(db, f"{_ACCEPTED}{_SCOPE} ORDER BY d.id", part, organization_id)
 
 
-def _settled(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> list[Numbered]:
+def _settled(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> Rows:
     return _deliveries(db, f"{_SETTLED}{_SCOPE} ORDER BY o.id", part, organization_id)
 
 
 def _deliveries(
     db: sqlite_utils.Database, sql: str, part: Part, organization_id: str | None
-) -> list[Numbered]:
+) -> Rows:
     cursor = db.conn.execute(
         f"{sql} LIMIT :limit", {**part._asdict(), "organization_id": organization_id}
     )
     names = [name for name, *_ in cursor.description][2:]
-    rows = cursor.fetchall()
+    rows, is_cut = take(cursor, part.limit)
     attempts = _attempts(db, [row[1] for row in rows])
-    return [
-        (
-            position,
-            _as_delivery(dict(zip(names, values, strict=True)), attempts.get(key, [])),
-        )
-        for position, key, *values in rows
-    ]
+    whole, is_cut_again = take(
+        [
+            (position, _as_delivery(dict(zip(names, values, strict=True)), attempts.get(key, [])))
+            for position, key, *values in rows
+        ],
+        part.limit,
+    )
+    return whole, is_cut or is_cut_again
 
 
 def _attempts(db: sqlite_utils.Database, deliveries: list[int]) -> dict[int, list[Row]]:
     ids = msgspec.json.encode(deliveries).decode()
     found: dict[int, list[Row]] = {}
     for delivery, at, outcome, detail in db.conn.execute(
-        "SELECT delivery, at, outcome, detail FROM attempts"
-        " WHERE delivery IN (SELECT value FROM json_each(?)) ORDER BY delivery, number",
-        [ids],
+        "SELECT a.delivery, a.at, a.outcome, a.detail"
+        " FROM attempts a WHERE a.delivery IN (SELECT value FROM json_each(?))"
+        " AND a.number > (SELECT number FROM deliveries WHERE id = a.delivery) - ?"
+        " ORDER BY a.delivery, a.number",
+        [ids, ATTEMPTS_LISTED],
     ):
         found.setdefault(delivery, []).append({"at": at, "outcome": outcome, "detail": detail})
     return found

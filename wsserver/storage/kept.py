@@ -78,6 +78,20 @@ class Kept(NamedTuple):
     payload: bytes
 
 
+class Slice(NamedTuple):
+    """As many stored messages of a range as a limit and a number of bytes suffice for."""
+
+    messages: list[Kept]
+    """Ascending."""
+    rest: int | None
+    """Where to go on reading: all up to this offset (inclusive, in the direction of reading) were
+    looked at. None: the range is finished."""
+    is_over: bool = False
+    """Did the bytes not suffice? Then the next message for the reader is known to be there."""
+    is_for_all: bool = True
+    """Was everything that was looked at for every reader of the stream?"""
+
+
 class Found(NamedTuple):
     """A stored message found by its id: ``Kept``, and where it lies."""
 
@@ -95,6 +109,22 @@ class Found(NamedTuple):
     origin: str
 
 
+class Located(NamedTuple):
+    """A stored message found by its id, without its payload: where it lies and for whom it is."""
+
+    offset: int
+    message_id: str
+    type: str
+    at: float
+    expires_at: float
+    audience: str | None
+    stream: str
+    epoch: str
+    origin: str
+    session_id: str | None
+    """What the payload names; only of messages in inboxes."""
+
+
 class Row(NamedTuple):
     """A row of the table ``streams``."""
 
@@ -110,6 +140,14 @@ def stream_row(db: sqlite_utils.Database, name: str) -> Row | None:
         "SELECT id, epoch, last_offset, first_offset FROM streams WHERE name = ?", [name]
     ).fetchone()
     return None if row is None else Row(*row)
+
+
+def position_bytes(stream: str, epoch: str) -> int:
+    """What a payload grows by when it is sent with its position, without the offset's digits.
+
+    Counted with the comma that separates it from the next one in an answer.
+    """
+    return len(f',"stream":"{stream}","epoch":"{epoch}","offset":,')
 
 
 def key_of(stream_id: int, offset: int) -> int:

@@ -13,19 +13,9 @@ from sqlite_utils import Migrations
 
 from wsserver.storage.epochs import new_epoch
 from wsserver.storage.export_schema import number_what_is_exported
+from wsserver.storage.idempotency_schema import count_idempotency_keys
 
 MIGRATIONS = Migrations("wsserver")
-
-
-def known_names() -> frozenset[str]:
-    """The names of all steps that this version knows."""
-    with sqlite_utils.Database(memory=True) as empty:
-        return frozenset(step.name for step in MIGRATIONS.pending(empty))
-
-
-def applied_names(db: sqlite_utils.Database) -> list[str]:
-    """The names of the steps recorded in a database, in their order; only reads."""
-    return [step.name for step in MIGRATIONS.applied(db)]
 
 
 @MIGRATIONS()
@@ -394,3 +384,9 @@ def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
 def m0023_exports(db: sqlite_utils.Database) -> None:
     """Numbers in the order of committing for what is exported."""
     number_what_is_exported(db)
+
+
+@MIGRATIONS()
+def m0035_idempotency_quotas(db: sqlite_utils.Database) -> None:
+    """How many idempotency keys count on whose account, and no tickets in stored answers."""
+    count_idempotency_keys(db)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.storage.paging import take
+
 _COLUMNS = (
     "n.id, n.notification_id, n.at, n.expires_at, n.type, n.template, n.content, n.recipients,"
     " n.sender, n.organization_id"
@@ -17,6 +19,9 @@ _SELECT_DELIVERIES = (
     " sent_at, acknowledged_at FROM deliveries WHERE notification = ?"
 )
 
+ATTEMPTS_LISTED = 50
+"""Of one delivery, the latest ones: more are made only where it is retried by hand again and
+again."""
 _ARRIVED = ("sent", "delivered", "read")
 _ENDED = ("failed", "cancelled", "expired", "not_configured", "no_address")
 _STATES = {
@@ -65,7 +70,7 @@ class Notification(NamedTuple):
     sender: str | None
     organization_id: str | None
     deliveries: Sequence[Delivery] = ()
-    """At most 1000, by user."""
+    """By user; at most 1000, and 4 MiB."""
     states: Mapping[str, int] = {}
     """How many deliveries are in which state."""
 
@@ -97,16 +102,18 @@ def read_one(
 
 def read_page(
     db: sqlite_utils.Database, limit: int, below: int, filters: Filters, deliveries: int
-) -> tuple[list[Notification], int]:
-    """Those with a lower key, newest first, and one more than ``limit``; how many there are."""
+) -> tuple[list[Notification], bool, int]:
+    """Those with a lower key, newest first; whether there are more; how many there are in all."""
     where, values = _conditions(filters)
     source = f"FROM notifications n WHERE {where}"
     rows = db.conn.execute(
         f"SELECT {_COLUMNS} {source} AND n.id < ? ORDER BY n.id DESC LIMIT ?",
         [*values, below, limit + 1],
-    ).fetchall()
+    )
+    whole = (_whole(db, row, filters.user_id, deliveries) for row in rows)
+    found, more = take(whole, limit)
     (total,) = db.conn.execute(f"SELECT count(*) {source}", values).fetchone()
-    return [_whole(db, row, filters.user_id, deliveries) for row in rows], total
+    return found, more, total
 
 
 def _conditions(filters: Filters) -> tuple[str, list[Any]]:
@@ -158,10 +165,14 @@ def _whole(
     attempts: dict[int, list[Attempt]] = {}
     ids = msgspec.json.encode([each[0] for each in deliveries]).decode()
     for delivery, *attempt in db.conn.execute(
-        "SELECT delivery, number, at, outcome, detail FROM attempts"
-        " WHERE delivery IN (SELECT value FROM json_each(?)) ORDER BY delivery, number",
-        [ids],
+        "SELECT a.delivery, a.number, a.at, a.outcome, a.detail"
+        " FROM attempts a WHERE a.delivery IN (SELECT value FROM json_each(?))"
+        " AND a.number > (SELECT number FROM deliveries WHERE id = a.delivery) - ?"
+        " ORDER BY a.delivery, a.number",
+        [ids, ATTEMPTS_LISTED],
     ):
         attempts.setdefault(delivery, []).append(Attempt(*attempt))
-    whole = [Delivery._make([*each, attempts.get(each[0], ())]) for each in deliveries]
+    whole, _ = take(
+        [Delivery._make([*each, attempts.get(each[0], ())]) for each in deliveries], limit
+    )
     return Notification._make([*row, whole, states])

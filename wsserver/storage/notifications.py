@@ -128,16 +128,15 @@ class NotificationStore:
     async def page(
         self, limit: int, cursor: str | None, filters: Filters, deliveries: int = 100
     ) -> Page[Notification]:
-        """Notifications that pass all filters, newest first, with so many deliveries each.
+        """Notifications that pass all filters, newest first, with so many deliveries each. A page
+        also ends at 4 MiB.
 
         With ``user_id``, only that user's deliveries. Raises ``BadRequest`` for a bad cursor.
         """
         below = LARGEST_INT if cursor is None else decode_cursor(cursor, Place).id
-        found, total = await self._database.read(
+        found, more, total = await self._database.read(
             partial(read_page, limit=limit, below=below, filters=filters, deliveries=deliveries)
         )
-        more = len(found) > limit
-        found = found[:limit]
         next_cursor = encode_cursor(Place(found[-1].id)) if more else None
         return Page(found, total, next_cursor)
 

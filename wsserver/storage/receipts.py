@@ -11,8 +11,8 @@ import sqlite_utils
 
 from wsserver.storage.database import Database
 from wsserver.storage.epochs import default_epoch
-from wsserver.storage.kept import INBOX, LAST_OFFSET, OFFSET_BITS, Kept, key_of, stream_row
-from wsserver.storage.stream_reads import KEPT_COLUMNS
+from wsserver.storage.kept import INBOX, LAST_OFFSET, OFFSET_BITS, Slice, key_of, stream_row
+from wsserver.storage.stream_reads import Wanted, choose_and_read
 
 CHANGES_LIMIT = 1000
 """Of what one acknowledgement covers, so many messages at most are named; the latest ones."""
@@ -47,7 +47,7 @@ _PENDING = (
     # The + keeps SQLite from answering out of the index on expires_at.
     " WHERE m.key > ? AND m.key <= ? AND +m.expires_at > ? AND r.delivered_at IS NULL"
 )
-_SELECT_PENDING = f"SELECT {KEPT_COLUMNS}{_PENDING} ORDER BY m.key LIMIT ?"
+_OUTLINE_PENDING = f"SELECT m.key, m.audience, length(m.payload){_PENDING} ORDER BY m.key"
 _COUNT_PENDING = f"SELECT count(*){_PENDING}"
 _SELECT_RECEIPTS = (
     "SELECT user_id, min(delivered_at), max(read_at), min(is_by_offset) FROM ("  # noqa: S608
@@ -122,15 +122,15 @@ class ReceiptStore:
         )
 
     async def pending(
-        self, user_id: str, now: float, after: int = 0, limit: int = 1000
-    ) -> list[Kept]:
+        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
+    ) -> Slice:
         """What waits in ``user:<user_id>`` beyond the offset ``after``, oldest first.
 
-        Neither expired at ``now``, nor acknowledged by the owner.
+        Neither expired at ``now``, nor acknowledged by the owner. ``budget``: bytes of the pushes
+        at most, but one message in any case.
         """
-        return await self._database.read(
-            partial(_pending, user_id=user_id, now=now, after=after, limit=limit)
-        )
+        wanted = Wanted(INBOX + user_id, after, LAST_OFFSET, now, limit, max(1, budget))
+        return await self._database.read(partial(_pending, user_id=user_id, wanted=wanted))
 
     async def inbox(self, user_id: str, now: float) -> Inbox:
         """Where an inbox ends, and how much of it is pending at ``now``."""
@@ -184,15 +184,13 @@ def _advance(
     ]
 
 
-def _pending(
-    db: sqlite_utils.Database, user_id: str, now: float, after: int, limit: int
-) -> list[Kept]:
-    row = stream_row(db, INBOX + user_id)
+def _pending(db: sqlite_utils.Database, user_id: str, wanted: Wanted) -> Slice:
+    row = stream_row(db, wanted.stream)
     if row is None:
-        return []
-    start = max(after, _cursor(db, row.id, user_id))
-    values = [user_id, key_of(row.id, start), key_of(row.id, row.last_offset), now, limit]
-    return list(map(Kept._make, db.conn.execute(_SELECT_PENDING, values)))
+        return Slice([], None)
+    start = max(wanted.after, _cursor(db, row.id, user_id))
+    values = [user_id, key_of(row.id, start), key_of(row.id, row.last_offset), wanted.now]
+    return choose_and_read(db, db.conn.execute(_OUTLINE_PENDING, values), wanted, start, row.epoch)
 
 
 def _inbox(db: sqlite_utils.Database, user_id: str, now: float) -> Inbox:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,12 +10,16 @@ import sqlite_utils
 
 from wsserver.storage.epochs import default_epoch
 from wsserver.storage.kept import (
+    INBOX,
     LAST_OFFSET,
     OFFSET_BITS,
     Found,
     Head,
     Kept,
+    Located,
+    Slice,
     key_of,
+    position_bytes,
     stream_row,
 )
 
@@ -27,19 +31,39 @@ KEPT_COLUMNS = (
 
 # The + keeps SQLite from answering out of the index on expires_at.
 _READABLE = "(m.has_ttl = 0 OR +m.expires_at > ?)"
-_READ = (
+# The length of a value is in its row's head: the pages with the payload are not read for it.
+_OUTLINE = "SELECT m.key, m.audience, length(m.payload) FROM messages m"
+_OUTLINE_FORWARD = f"{_OUTLINE} WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key"
+_OUTLINE_BACK = f"{_OUTLINE_FORWARD} DESC"
+_BY_KEYS = (
     f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
-    f" WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key LIMIT ?"
+    " WHERE m.key IN (SELECT value FROM json_each(?))"
 )
-_READ_BACK = (
-    f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
-    f" WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key DESC LIMIT ?"
+_BY_IDS = (
+    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"  # noqa: S608
+    f" WHERE m.message_id IN (SELECT value FROM json_each(?)) AND {_READABLE} ORDER BY m.key"
 )
+_LOCATE = (
+    f"SELECT m.key & {LAST_OFFSET}, m.message_id, m.type, m.at, m.expires_at, m.audience,"
+    " s.name, s.epoch, m.origin,"
+    f" CASE WHEN substr(s.name, 1, {len(INBOX)}) = '{INBOX}'"
+    " THEN json_extract(CAST(m.payload AS TEXT), '$.session_id') END"
+    f"{_BY_IDS}"
+)
+_SIZES_BY_IDS = f"SELECT m.key, m.message_id, length(m.payload){_BY_IDS}"
 _FIND = (
     f"SELECT {KEPT_COLUMNS}, s.name, s.epoch, m.origin"  # noqa: S608 - constants only
     f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
-    f" WHERE m.message_id IN (SELECT value FROM json_each(?)) AND {_READABLE} ORDER BY m.key"
+    " WHERE m.key IN (SELECT value FROM json_each(?))"
 )
+
+SCAN_ROWS = 2000
+"""Messages for others that are passed over in one go, at most; each costs about a microsecond."""
+
+Outline = tuple[int, str | None, int]
+"""Key, audience and bytes of a message's payload."""
+Admits = Callable[[str | None], bool]
+"""Is a message with this audience (JSON; None: everybody) for the reader? Called in the thread."""
 
 _ORGANIZATIONS = (
     "SELECT DISTINCT json_extract(origin, '$.organization_id'),"
@@ -63,33 +87,119 @@ def head(db: sqlite_utils.Database, stream: str) -> Head:
     return Head(row.epoch, row.last_offset, row.first_offset)
 
 
-def read(
-    db: sqlite_utils.Database, stream: str, after: int, until: int, now: float, limit: int
-) -> list[Kept]:
-    """The first messages with ``after < offset <= until``, ascending."""
-    row = stream_row(db, stream)
+class Wanted(NamedTuple):
+    """Which messages of a stream are read: the first ones of a range, or its last ones."""
+
+    stream: str
+    after: int
+    """Exclusive."""
+    until: int
+    """Inclusive."""
+    now: float
+    """Seconds since the epoch: those whose own time to live has run out are left out."""
+    limit: int
+    """Messages at most."""
+    budget: int
+    """Bytes at most, of the pushes as they are sent; a first message larger than that is read all
+    the same, unless the budget is 0 or less."""
+    admits: Admits | None = None
+    """None: every message is for the reader."""
+    is_whole: bool = False
+    """Read nothing where not everything can be read."""
+
+
+def read(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
+    """The first messages of a range."""
+    return _read(db, wanted, _OUTLINE_FORWARD, wanted.after)
+
+
+def read_back(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
+    """The last messages of a range."""
+    return _read(db, wanted, _OUTLINE_BACK, wanted.until + 1)
+
+
+def _read(db: sqlite_utils.Database, wanted: Wanted, outline: str, start: int) -> Slice:
+    row = stream_row(db, wanted.stream)
     if row is None:
-        return []
-    values = [key_of(row.id, after), key_of(row.id, until), now, limit]
-    return list(map(Kept._make, db.conn.execute(_READ, values)))
+        return Slice([], None)
+    after, until = key_of(row.id, wanted.after), key_of(row.id, wanted.until)
+    rows = db.conn.execute(outline, [after, until, wanted.now])
+    return choose_and_read(db, rows, wanted, start, row.epoch)
 
 
-def read_back(
-    db: sqlite_utils.Database, stream: str, before: int, after: int, now: float, limit: int
-) -> list[Kept]:
-    """The last messages with ``after < offset < before``, ascending."""
-    row = stream_row(db, stream)
-    if row is None:
-        return []
-    values = [key_of(row.id, after), key_of(row.id, before - 1), now, limit]
-    newest_first = db.conn.execute(_READ_BACK, values).fetchall()
-    return list(map(Kept._make, reversed(newest_first)))
+def choose_and_read(
+    db: sqlite_utils.Database, outline: Iterable[Outline], wanted: Wanted, start: int, epoch: str
+) -> Slice:
+    """Choose by sizes and audiences first, so that only what is given is ever in memory.
+
+    ``outline``: of each message, in the direction of reading; ``start``: the offset before them.
+    """
+    chosen, end = _choose(outline, wanted, start, position_bytes(wanted.stream, epoch))
+    if wanted.is_whole and end.rest is not None:
+        return end
+    return end._replace(messages=_by_keys(db, chosen))
 
 
-def find(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> list[Found]:
-    """The messages that exist, by stream and offset."""
+def _choose(
+    outline: Iterable[Outline], wanted: Wanted, start: int, position: int
+) -> tuple[list[int], Slice]:
+    """The keys of what is to be read, and a slice without messages that says where that ends."""
+    chosen: list[int] = []
+    left = wanted.budget
+    is_for_all = True
+    last = start
+    for number, (key, audience, size) in enumerate(outline):
+        if len(chosen) == wanted.limit or number == SCAN_ROWS + len(chosen):
+            return chosen, Slice([], last, is_for_all=is_for_all)
+        is_for_all = is_for_all and audience is None
+        if wanted.admits is None or wanted.admits(audience):
+            left -= size + position + len(str(key & LAST_OFFSET))
+            if left < 0 and (chosen or wanted.budget <= 0 or wanted.is_whole):
+                return chosen, Slice([], last, is_over=True, is_for_all=is_for_all)
+            chosen.append(key)
+        last = key & LAST_OFFSET
+    return chosen, Slice([], None, is_for_all=is_for_all)
+
+
+def _by_keys(db: sqlite_utils.Database, keys: Sequence[int]) -> list[Kept]:
+    """Messages by their keys, ascending."""
+    listed = msgspec.json.encode(keys).decode()
+    return sorted(map(Kept._make, db.conn.execute(_BY_KEYS, [listed])), key=_offset)
+
+
+def _offset(kept: Kept) -> int:
+    return kept.offset
+
+
+def locate(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> list[Located]:
+    """Where those of the messages lie that exist, by stream and offset."""
     ids = msgspec.json.encode(message_ids).decode()
-    return list(map(Found._make, db.conn.execute(_FIND, [ids, now])))
+    return list(map(Located._make, db.conn.execute(_LOCATE, [ids, now])))
+
+
+def find(
+    db: sqlite_utils.Database, message_ids: Sequence[str], now: float, budget: int
+) -> tuple[list[Found], list[str]]:
+    """The messages that exist, and the ids of those for which the budget does not suffice.
+
+    One message at least is read, whatever its size. By stream and offset.
+    """
+    ids = msgspec.json.encode(message_ids).decode()
+    chosen: list[int] = []
+    left: list[str] = []
+    for key, message_id, size in db.conn.execute(_SIZES_BY_IDS, [ids, now]):
+        budget -= size
+        if budget < 0 and chosen:
+            left.append(message_id)
+        else:
+            chosen.append(key)
+    keys = msgspec.json.encode(chosen).decode()
+    found = sorted(map(Found._make, db.conn.execute(_FIND, [keys])), key=_place)
+    return found, left
+
+
+def _place(found: Found) -> tuple[str, int]:
+    return found.stream, found.offset
 
 
 def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:

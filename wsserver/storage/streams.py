@@ -7,11 +7,12 @@ from functools import partial
 
 from wsserver.storage import retention, stream_appends, stream_reads
 from wsserver.storage.database import Database
-from wsserver.storage.kept import Append, Appended, Found, Head, Kept
+from wsserver.storage.kept import Append, Appended, Found, Head, Kept, Located, Slice
 from wsserver.storage.retention import BATCH_ROWS, Expired, Pruned
-from wsserver.storage.stream_reads import Counts
+from wsserver.storage.stream_reads import Admits, Counts, Wanted
 
 __all__ = [
+    "Admits",
     "Append",
     "Appended",
     "Counts",
@@ -19,8 +20,11 @@ __all__ = [
     "Found",
     "Head",
     "Kept",
+    "Located",
     "Pruned",
+    "Slice",
     "StreamStore",
+    "Wanted",
 ]
 
 _TRIM_STREAMS = 10
@@ -56,45 +60,38 @@ class StreamStore:
         """Where a stream ends, and from where on it is whole."""
         return await self._database.read(partial(stream_reads.head, stream=stream))
 
-    async def read(self, stream: str, after: int, until: int, now: float, limit: int) -> list[Kept]:
-        """The first ``limit`` messages with ``after < offset <= until``, ascending.
+    async def read(self, wanted: Wanted) -> Slice:
+        """The first messages of a range, as many as limit and budget suffice for.
 
-        Without those whose own time to live has run out at ``now``. What retention may take is
-        there until it does take it, in one step with moving ``Head.first_offset``: so whoever has
-        read up to the end, and finds ``first_offset`` still at or below the first one wanted, has
-        missed nothing.
+        Without those whose own time to live has run out. What retention may take is there until it
+        does take it, in one step with moving ``Head.first_offset``: so whoever has read up to the
+        end, and finds ``first_offset`` still at or below the first one wanted, has missed nothing.
         """
-        return await self._database.read(
-            partial(
-                stream_reads.read, stream=stream, after=after, until=until, now=now, limit=limit
-            )
-        )
+        return await self._database.read(partial(stream_reads.read, wanted=wanted))
 
-    async def read_back(
-        self, stream: str, before: int, after: int, now: float, limit: int
-    ) -> list[Kept]:
-        """The last ``limit`` messages with ``after < offset < before``, ascending.
+    async def read_back(self, wanted: Wanted) -> Slice:
+        """The last messages of a range, ascending; otherwise as ``read``."""
+        return await self._database.read(partial(stream_reads.read_back, wanted=wanted))
 
-        Which messages are seen at ``now``: as in ``read``.
-        """
-        return await self._database.read(
-            partial(
-                stream_reads.read_back,
-                stream=stream,
-                before=before,
-                after=after,
-                now=now,
-                limit=limit,
-            )
-        )
-
-    async def find(self, message_ids: Sequence[str], now: float) -> list[Found]:
-        """Messages by their ids (at most 1000), in the order of streams and offsets.
+    async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
+        """Messages by their ids (at most 1000) without payloads, in the order of streams and
+        offsets.
 
         Unknown ids are skipped; which messages are seen at ``now``: as in ``read``.
         """
         return await self._database.read(
-            partial(stream_reads.find, message_ids=message_ids, now=now)
+            partial(stream_reads.locate, message_ids=message_ids, now=now)
+        )
+
+    async def find(
+        self, message_ids: Sequence[str], now: float, budget: int
+    ) -> tuple[list[Found], list[str]]:
+        """The same messages with their payloads, and the ids that are to be asked for next.
+
+        ``budget``: bytes at most, but one message in any case.
+        """
+        return await self._database.read(
+            partial(stream_reads.find, message_ids=message_ids, now=now, budget=budget)
         )
 
     async def names(self, limit: int) -> tuple[str, list[str]]:

@@ -11,7 +11,7 @@ import msgspec
 import sqlite_utils
 
 from wsserver.storage.database import Database
-from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
+from wsserver.storage.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 DEAD_KEPT_S = 7 * 86_400
 """How long what was given up can be looked at."""
@@ -33,7 +33,7 @@ _RETRY = """
         WHERE due_at IS NULL AND (?2 IS NULL OR posting_id = ?2)
             AND url IN (SELECT value FROM json_each(?3))
         ORDER BY at LIMIT ?4
-    ) RETURNING url
+    ) RETURNING url, length(body)
 """
 
 
@@ -152,14 +152,13 @@ class WebhookOutbox:
         """Delete what was taken, note the attempt at everything else."""
         await self._database.run(partial(_record, outcomes=outcomes))
 
-    async def waiting(self) -> dict[str, int]:
-        """How many wait, by URL."""
+    async def waiting(self) -> list[tuple[str, int, int]]:
+        """How many wait, and the bytes of their bodies, by URL."""
         return await self._database.read(
-            lambda db: dict(
-                db.conn.execute(
-                    "SELECT url, count(*) FROM webhook_outbox WHERE due_at IS NOT NULL GROUP BY url"
-                ).fetchall()
-            )
+            lambda db: db.conn.execute(
+                "SELECT url, count(*), sum(length(body)) FROM webhook_outbox"
+                " WHERE due_at IS NOT NULL GROUP BY url"
+            ).fetchall()
         )
 
     async def page(
@@ -171,15 +170,13 @@ class WebhookOutbox:
         """
         below = LARGEST_INT if cursor is None else decode_cursor(cursor, Place).id
 
-        def select(db: sqlite_utils.Database) -> tuple[list[StoredPosting], int]:
+        def select(db: sqlite_utils.Database) -> tuple[list[StoredPosting], bool, int]:
             rows = db.conn.execute(_SELECT_PAGE, [below, is_given_up, event, limit + 1])
-            found = [StoredPosting(*row) for row in rows]
+            found, more = take(map(StoredPosting._make, rows), limit)
             (total,) = db.conn.execute(_COUNT, [is_given_up, event]).fetchone()
-            return found, total
+            return found, more, total
 
-        found, total = await self._database.read(select)
-        more = len(found) > limit
-        found = found[:limit]
+        found, more, total = await self._database.read(select)
         return Page(found, total, encode_cursor(Place(found[-1].id)) if more else None)
 
     async def get(self, posting_id: str) -> tuple[StoredPosting, bytes] | None:
@@ -194,15 +191,16 @@ class WebhookOutbox:
 
         return await self._database.read(select)
 
-    async def retry(self, now: float, urls: Sequence[str], posting_id: str | None) -> list[str]:
+    async def retry(
+        self, now: float, urls: Sequence[str], posting_id: str | None
+    ) -> list[tuple[str, int]]:
         """Make due again what was given up for these URLs, or only one; from the first attempt.
 
-        Answers the URL of each, of some hundred at most: call again until there are none.
+        Answers the URL and the bytes of each, of some hundred at most: call again until there are
+        none.
         """
         values = [now, posting_id, json.dumps(list(urls)), _BATCH_ROWS]
-        return await self._database.run(
-            lambda db: [url for (url,) in db.conn.execute(_RETRY, values).fetchall()]
-        )
+        return await self._database.run(lambda db: db.conn.execute(_RETRY, values).fetchall())
 
     async def drop_others(self, urls: Sequence[str]) -> int:
         """Delete what waits for other URLs than these; answers how many. Else writes nothing."""

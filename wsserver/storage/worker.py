@@ -125,14 +125,14 @@ class Worker(ABC):
             try:
                 db = self._open()
             except Exception as error:  # noqa: BLE001 - the edge: start() raises it
-                self._post(_settle, started, Failure(error))
+                self._post(settle, started, Failure(error))
                 return
-            self._post(_settle, started, None)
+            self._post(settle, started, None)
             while jobs := self._take():
                 self._post(self._deliver, jobs, self._work(db, jobs))
             self._close(db)
         finally:
-            self._post(_settle, stopped, None)
+            self._post(settle, stopped, None)
 
     def _take(self) -> list[Job]:
         """Everything that waits; waits for the first; nothing left and stopping: empty."""
@@ -157,7 +157,7 @@ class Worker(ABC):
         reason: Exception | None = None
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future is not None:
-                _settle(job.future, outcome)
+                settle(job.future, outcome)
             elif isinstance(outcome, Failure) and not (
                 job.take_back is not None and job.take_back(outcome.error)
             ):
@@ -167,7 +167,8 @@ class Worker(ABC):
             self._on_lost(lost, reason)
 
 
-def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+def settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Give a future an outcome, unless its waiter was cancelled; a ``Failure`` is raised there."""
     if future.done():  # whoever waited was cancelled
         return
     if isinstance(outcome, Failure):

@@ -29,12 +29,11 @@ from wsserver.web.problems import (
     problem_reply,
 )
 from wsserver.web.responses import COMMON_HEADERS
+from wsserver.web.unsent import patience_s
 
 BODY_LIMIT_BYTES = 1024 * 1024
 DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
 """Read and thrown away after a refusal, so that the client gets to read the answer."""
-SLOW_READER_S = 30.0
-"""How long a client may take to fetch its answer."""
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_LIMIT = 2**62
@@ -262,13 +261,27 @@ class BaseHandler(RequestHandler):
 
     # The end
 
-    def on_finish(self) -> None:
-        """Count the answer (Tornado's hook)."""
-        self._end()
+    def finish(self, chunk: Any = None) -> asyncio.Future[None]:
+        """End the answer; one that is not fetched at once counts until it is (Tornado's method)."""
+        size = sum(map(len, self._write_buffer)) + (len(chunk) if chunk is not None else 0)
+        fetched = super().finish(chunk)
         stream = self.request.connection.stream  # type: ignore[union-attr]
         if stream.writing():
             # One that does not fetch its answer must not hold the connection for ever.
-            asyncio.get_running_loop().call_later(SLOW_READER_S, _close_if_writing, stream)
+            unsent = self.context.unsent
+            unsent.add(stream, size, self.remote_ip, stream.close)
+            timer = asyncio.get_running_loop().call_later(patience_s(size), stream.close)
+
+            def fetched_or_gone(_: object) -> None:
+                timer.cancel()
+                unsent.remove(stream)
+
+            fetched.add_done_callback(fetched_or_gone)
+        return fetched
+
+    def on_finish(self) -> None:
+        """Count the answer (Tornado's hook)."""
+        self._end()
 
     def on_connection_close(self) -> None:
         """The client has gone before it was answered (Tornado's hook)."""
@@ -287,11 +300,6 @@ class BaseHandler(RequestHandler):
 
 def _too_large() -> BodyTooLarge:
     return BodyTooLarge(f"at most {BODY_LIMIT_BYTES} bytes", limit_bytes=BODY_LIMIT_BYTES)
-
-
-def _close_if_writing(stream: Any) -> None:
-    if stream.writing():
-        stream.close()
 
 
 class NotFoundHandler(BaseHandler):

@@ -29,6 +29,7 @@ from wsserver.web.access_log import AccessLog
 from wsserver.web.documents import Documents
 from wsserver.web.proxies import Headers, Proxies, is_local
 from wsserver.web.traffic import Traffic
+from wsserver.web.unsent import UnsentAnswers
 from wsserver.wire.poller import Poller
 
 
@@ -66,6 +67,7 @@ class WebContext:
     """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
+    unsent: UnsentAnswers = field(default_factory=UnsentAnswers)
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)
     """Made from the route table when the application is made."""

@@ -98,6 +98,8 @@ class Endpoint:
     takes_any_host: bool = False
     is_page: bool = False
     """Something for a browser to show, rather than data."""
+    is_secret: bool = False
+    """Its answer holds a secret: under an idempotency key it is stored nowhere, but given anew."""
     action: str = ""
     """What the audit trail calls it; empty where nothing is done that belongs there."""
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Done"})

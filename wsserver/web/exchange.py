@@ -23,6 +23,8 @@ from wsserver.protocol.requests import read_request
 from wsserver.protocol.types import Id, UserId
 from wsserver.protocol.validation import faults_of
 from wsserver.realtime.actor import Actor, Trail
+from wsserver.storage.callers import read_for
+from wsserver.storage.idempotency import Quota
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import (
     PUBLIC,
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 
 USER_PART = "user_id"
 """The one part of a path whose ids may also hold ``|`` and ``+``."""
+OPEN_ENDPOINT_KEYS = 1000
+"""Idempotency keys that one user may have stored for an endpoint that needs no permission."""
 _REQUEST_ID = re.compile(REQUEST_ID)
 _JSON_TYPE = re.compile(
     r"""application/(?:json|[a-z0-9!#$&^_.+-]+\+json)(?:\s*;\s*charset="?utf-8"?)?\s*""",
@@ -127,19 +131,31 @@ class Exchange:
         return reply
 
     async def _respond_once(self, call: Call, keys: Sequence[str], decoded: Any) -> Reply:
-        """Do it unless it was done under this key already; then give the same reply again."""
+        """Do it unless it was done under this key already; then give the same reply again.
+
+        A reply with a secret is stored nowhere: asked for again, it is done again.
+        """
         context = self._context
         scope = f"{call.who.claims.sub} {self._endpoint.method} {self._asked.path}"
         digest = fingerprint(decoded)
-        claimed = await claim(context.idempotency, keys, scope, digest, context.clock.wall())
+        claimed = await claim(
+            context.idempotency, keys, scope, digest, context.clock.wall(), self._quota(call)
+        )
         if not isinstance(claimed, Claimed):
-            return claimed
+            return await self._perform(call) if self._endpoint.is_secret else claimed
         # Should the process die between doing and answering, what was stored says that it was done.
         call.actor = replace(call.who, once=(scope, f"{keys[0]} {digest}"))
         async with claimed:
             reply = await self._perform(call)
-            await claimed.finish(reply)
+            await claimed.finish(reply, is_secret=self._endpoint.is_secret)
         return reply
+
+    def _quota(self, call: Call) -> Quota:
+        """On whose account a key counts. Who needs no permission gets few, apart from the rest."""
+        user_id = call.who.claims.sub
+        if self._endpoint.access == SIGNED_IN:
+            return Quota(f"{user_id} {self._endpoint.path}", OPEN_ENDPOINT_KEYS)
+        return Quota(user_id, self._context.settings.max_idempotency_keys_per_user)
 
     async def _perform(self, call: Call) -> Reply:
         answer = await self._endpoint.handle(self._context, call)
@@ -152,6 +168,7 @@ class Exchange:
         ):
             return None
         actor = Actor(await self._claims(), asked.remote_ip, asked.request_id)
+        read_for(actor.claims.sub)  # each request is a task of its own
         if endpoint.access != SIGNED_IN:
             try:
                 self._context.permissions.require(actor.claims, endpoint.access)

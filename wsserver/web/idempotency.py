@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from wsserver.errors import BadRequest, WsServerError
-from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.idempotency import IdempotencyStore, Quota
 from wsserver.web.endpoint import Reply
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,16 @@ class Claimed:
         self._place = (scope, key, digest)
         self._is_finished = False
 
-    async def finish(self, reply: Reply) -> None:
-        """Store the answer. A failure to do so is logged: the request itself has been done."""
+    async def finish(self, reply: Reply, *, is_secret: bool = False) -> None:
+        """Store the answer, of one with a secret only that there was one.
+
+        A failure to do so is logged: the request itself has been done.
+        """
         self._is_finished = True
-        headers = {"Content-Type": reply.content_type, **reply.headers}
+        headers = {} if is_secret else {"Content-Type": reply.content_type, **reply.headers}
+        body = b"" if is_secret else reply.body
         try:
-            await self._store.finish(*self._place, reply.status, headers, reply.body)
+            await self._store.finish(*self._place, reply.status, headers, body)
         except WsServerError as error:
             log.warning("answer not stored for its idempotency key error=%s", error)
 
@@ -60,18 +64,24 @@ class Claimed:
 
 
 async def claim(
-    store: IdempotencyStore, keys: Sequence[str], scope: str, digest: str, now: float
+    store: IdempotencyStore,
+    keys: Sequence[str],
+    scope: str,
+    digest: str,
+    now: float,
+    quota: Quota,
 ) -> Claimed | Reply:
     """Take the key of a request, or give the answer that it had the first time.
 
     ``keys`` are the values of the header; ``now`` is wall-clock seconds. Raises ``BadRequest``
-    for a malformed key, ``IdempotencyConflict``, ``IdempotencyPending``, ``StorageUnavailable``.
+    for a malformed key, ``IdempotencyConflict``, ``IdempotencyPending``, ``IdempotencyLimit``,
+    ``StorageUnavailable``.
     """
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise BadRequest(
             "Idempotency-Key: once, 1-255 printable ASCII characters", field="Idempotency-Key"
         )
-    stored = await store.claim(scope, keys[0], digest, now)
+    stored = await store.claim(scope, keys[0], digest, now, quota)
     if stored is None:
         return Claimed(store, scope, keys[0], digest)
     headers = {**stored.headers, REPLAYED: "true"}

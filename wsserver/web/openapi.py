@@ -220,7 +220,12 @@ def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
     if endpoint.request is not None:
         codes += [*_BODY_ERRORS, "validation_failed", "request_timeout", "storage_unavailable"]
     if endpoint.method == "POST":
-        codes += ["idempotency_conflict", "idempotency_pending", "storage_full"]
+        codes += [
+            "idempotency_conflict",
+            "idempotency_pending",
+            "idempotency_limit",
+            "storage_full",
+        ]
     codes += endpoint.errors
     by_status: dict[int, list[str]] = {}
     for code in codes:

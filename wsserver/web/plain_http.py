@@ -7,12 +7,12 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
-from wsserver.web.base import SLOW_READER_S
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import Reply
 from wsserver.web.exchange import Exchange, note_failure
@@ -20,6 +20,7 @@ from wsserver.web.paths import Paths
 from wsserver.web.plain_requests import Request, RequestReader
 from wsserver.web.problems import InternalError, RequestTimeout, problem_reply
 from wsserver.web.responses import response_bytes
+from wsserver.web.unsent import patience_s
 from wsserver.wire.readiness import READ, WRITE, best_readiness
 from wsserver.wire.sockets import set_nodelay
 
@@ -51,8 +52,10 @@ class Client:
     """What has come of that request, and of those behind it."""
     body: asyncio.Future[None] | None = None
     """Done when the request's body is complete, where that is waited for."""
-    unsent: bytes = b""
+    unsent: bytes | memoryview = b""
     """What the client has not fetched of the answer."""
+    remote_ip: str = ""
+    """Of the latest request, as trusted proxies tell it."""
     is_last: bool = False
     """Is the connection to be closed behind it?"""
 
@@ -216,6 +219,7 @@ class PlainHttp:
         wall = context.clock.wall()
         data = response_bytes(reply, asked.request_id, wall, is_last=client.is_last)
         client.request = None
+        client.remote_ip = asked.remote_ip
         del client.received[: request.end]
         if self._clients.get(client.fd) is client:
             self._send(client, data)
@@ -230,7 +234,7 @@ class PlainHttp:
             is_routine=reply.is_routine,
         )
 
-    def _send(self, client: Client, data: bytes) -> None:
+    def _send(self, client: Client, data: bytes | memoryview) -> None:
         try:
             sent = client.socket.send(data)
         except BlockingIOError:
@@ -239,12 +243,18 @@ class PlainHttp:
             self._drop(client)
             return
         if sent < len(data):
-            patience_s = None if client.unsent else SLOW_READER_S
-            client.unsent = data[sent:]
-            self._await(client, WRITE, patience_s)
+            is_first = not client.unsent
+            client.unsent = memoryview(data)[sent:]
+            self._await(client, WRITE, patience_s(len(data)) if is_first else None)
+            if is_first and client.interest:
+                self._context.unsent.add(
+                    client, len(data), client.remote_ip, partial(self._drop, client)
+                )
         elif client.is_last:
             self._drop(client)
         else:
+            if client.unsent:
+                self._context.unsent.remove(client)
             client.unsent = b""
             self._await(client, READ, self._context.settings.keepalive_timeout_s)
             if client.received:
@@ -297,6 +307,7 @@ class PlainHttp:
 
     def _drop(self, client: Client) -> None:
         self._forget(client)
+        self._context.unsent.remove(client)
         client.socket.close()
         if client.body is not None:
             client.body.cancel()

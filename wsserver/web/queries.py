@@ -57,7 +57,9 @@ Step = Annotated[
 class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which part of a list."""
 
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="how many at most")] = DEFAULT_LIMIT
+    limit: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    ] = DEFAULT_LIMIT
     cursor: (
         Annotated[
             str, Meta(min_length=1, max_length=1024, description="next_cursor of the page before")
@@ -85,7 +87,9 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 
     before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
     after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="how many at most")] = DEFAULT_LIMIT
+    limit: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    ] = DEFAULT_LIMIT
 
 
 class HistoryQuery(PageQuery, kw_only=True):
@@ -118,7 +122,9 @@ class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which stored rows; ``since`` is inclusive, ``until`` exclusive."""
 
     after: Annotated[int, Meta(ge=0, description="position of the answer before; 0: all")] = 0
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="how many at most")] = MAX_LIMIT
+    limit: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    ] = MAX_LIMIT
     since: Moment | None = None
     until: Moment | None = None
 

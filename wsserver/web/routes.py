@@ -208,6 +208,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path=f"{PREFIX}/tickets",
         access=SIGNED_IN,
         handle=tokens.ticket,
+        is_secret=True,
         request=requests.TicketRequest,
         is_body_optional=True,
         answer=answers.Ticket,

@@ -1,0 +1,116 @@
+"""Answers that are not fetched: bounded in bytes, at the cost of who holds most of them."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from tests.web.conftest import StartServer
+from tests.web.web_server import API, Server, token
+from wsserver.web.unsent import UnsentAnswers, patience_s
+
+
+class Clients:
+    """Connections by name, and what was closed."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.unsent = UnsentAnswers(limit_bytes)
+        self.closed: list[str] = []
+
+    def add(self, name: str, size: int, source: str = "ip1") -> None:
+        self.unsent.add(name, size, source, partial(self.closed.append, name))
+
+
+def test_the_address_with_the_most_bytes_loses_its_oldest() -> None:
+    clients = Clients(100)
+    clients.add("honest", 30, "ip2")
+    clients.add("a", 20)
+    clients.add("b", 40)
+    assert clients.closed == []
+    clients.add("c", 20)
+    assert clients.closed == ["a"]
+    clients.add("d", 30)
+    assert clients.closed == ["a", "b"]
+    assert (clients.unsent.bytes, len(clients.unsent), clients.unsent.closed) == (80, 3, 2)
+
+
+def test_the_newest_stays_whatever_its_size() -> None:
+    clients = Clients(100)
+    clients.add("a", 60, "ip2")
+    clients.add("huge", 500)
+    assert clients.closed == ["a"]
+    assert clients.unsent.bytes == 500
+
+
+def test_what_is_fetched_or_replaced_counts_no_more() -> None:
+    clients = Clients(100)
+    clients.add("a", 60)
+    clients.add("a", 90)
+    clients.unsent.remove("a")
+    clients.unsent.remove("a")
+    clients.add("b", 100)
+    assert clients.closed == []
+    assert clients.unsent.bytes == 100
+
+
+def test_a_long_answer_may_take_longer() -> None:
+    assert patience_s(0) == 30
+    assert patience_s(4 * 1024 * 1024) == 94
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("origin", ["", "http://127.0.0.1"], ids=["plain", "full server"])
+async def test_clients_that_do_not_read_pin_a_limited_number_of_bytes(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
+    context = server.context
+    context.unsent._limit_bytes = 50_000_000
+    monkeypatch.setattr(context.inspection, "stats", lambda *_: "x" * 20_000_000)
+    head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
+    head += f"Origin: {origin}\r\n\r\n" if origin else "\r\n"
+    clients = []
+    for number in range(5):
+        reader, writer = await server.open()
+        writer.write(head.encode())
+        clients.append((reader, writer))
+        async with asyncio.timeout(5):
+            while len(context.unsent) + context.unsent.closed <= number:
+                await asyncio.sleep(0.001)
+    assert 40_000_000 <= context.unsent.bytes <= 50_000_000
+    assert (len(context.unsent), context.unsent.closed) == (2, 3)
+    for number, (reader, writer) in enumerate(clients):
+        count = 0
+        try:
+            async with asyncio.timeout(5):
+                while count < 20_000_000 and (data := await reader.read(1 << 20)):
+                    count += len(data)
+        except ConnectionError:
+            pass
+        assert (count >= 20_000_000) == (number >= 3)  # those who fetch it now get it whole
+        writer.close()
+    async with asyncio.timeout(5):
+        while len(context.unsent):
+            await asyncio.sleep(0.001)
+    assert context.unsent.bytes == 0
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("origin", ["", "http://127.0.0.1"], ids=["plain", "full server"])
+async def test_a_client_that_goes_away_pins_nothing(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
+    unsent = server.context.unsent
+    monkeypatch.setattr(server.context.inspection, "stats", lambda *_: "x" * 20_000_000)
+    _, writer = await server.open()
+    head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
+    writer.write((head + (f"Origin: {origin}\r\n\r\n" if origin else "\r\n")).encode())
+    async with asyncio.timeout(5):
+        while not len(unsent):
+            await asyncio.sleep(0.001)
+        writer.transport.abort()
+        while len(unsent):
+            await asyncio.sleep(0.001)
