@@ -20,6 +20,7 @@ from wsserver.storage.check import (
     fault_of,
     file_size,
     open_untouched,
+    real_path,
     wal_of,
 )
 from wsserver.storage.epochs import fork_epochs
@@ -105,7 +106,8 @@ def _check_space(database: Path, target: Path) -> None:
 
 
 def _is_part_of(database: Path, target: Path) -> bool:
-    places = [database, *(database.with_name(database.name + end) for end in _SIDE_FILES)]
+    real = real_path(database)
+    places = [database, real, *(real.with_name(real.name + end) for end in _SIDE_FILES)]
     return any(
         target.absolute() == place.absolute()
         or (place.exists() and target.exists() and place.samefile(target))
