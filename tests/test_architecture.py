@@ -12,7 +12,10 @@ ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
 """Lines; past it a file is asked whether it is two."""
 
-LEAVES = ("config", "errors", "identity", "addresses", "clock", "tasks", "logs", "redaction")
+LEAVES = (
+    *("config", "errors", "identity", "addresses", "clock", "tasks", "logs", "redaction"),
+    *("fd_limits", "event_loop"),
+)
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
     ("storage", "brokers"),
@@ -26,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "service",
         "plugins",
         "process",
+        "signals",
         "cli",
         "development",
         "__main__",

@@ -62,7 +62,7 @@ class WebContext:
     configured_channels: Collection[str]
     """Those by which notifications can go out."""
     health: Callable[[], Mapping[str, Any]]
-    """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
+    """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)

@@ -53,7 +53,7 @@ _DELIVERIES = {
 Values = Iterable[tuple[tuple[str, ...], float]]
 """Label values with what was measured."""
 
-STATES = ("ok", "degraded", "draining")
+STATES = ("ok", "degraded", "starting", "draining")
 _QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1"}
 
 
