@@ -19,6 +19,7 @@ from wsserver.storage.faults import DatabaseFault, is_locked, translate
 from wsserver.storage.lock import ServerLock
 from wsserver.storage.migrations import MIGRATIONS
 from wsserver.storage.open_files import OpenFiles
+from wsserver.storage.wal import Log, damage, is_cut_off, read_log
 from wsserver.storage.worker import Failure, Job, Worker, rollback
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Writer(Worker):
 
     def _open(self) -> sqlite_utils.Database:
         path = self._path
+        found_log = read_log(path)
         if not check_file(path):
             _create(path)
             self._lock.acquire_file()
@@ -78,6 +80,8 @@ class Writer(Worker):
         try:
             connection = sqlite3.connect(path, isolation_level=None, timeout=self._busy_timeout_s)
             connection.execute("PRAGMA journal_mode = WAL")
+            if found_log is not None:
+                self._report_damage(connection, found_log)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
@@ -94,6 +98,25 @@ class Writer(Worker):
             raise DatabaseFault(path, f"cannot be opened for writing ({error})", _REMEDY) from error
         self.file_bytes = self._files.note_opened()
         return db
+
+    def _report_damage(self, connection: sqlite3.Connection, found: Log) -> None:
+        """Say what SQLite has left out of the log that the last run left behind."""
+        # The one statement that tells how many frames are valid; it moves them into the file.
+        _, recovered, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        lost = damage(found, recovered)
+        if lost is not None:
+            log.error(
+                "write-ahead log of %s is damaged: %s; the database is whole without them, and"
+                " what they had stored is missing: compare it with a backup",
+                self._path,
+                lost,
+            )
+        elif is_cut_off(found, recovered):
+            log.warning(
+                "write-ahead log of %s: its last transaction is not whole and was left out; it was"
+                " being written when the last run ended, or was damaged since",
+                self._path,
+            )
 
     def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
         """One transaction for all; a job that raises is undone alone.
