@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
@@ -26,6 +25,7 @@ from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
 from wsserver.notifications.webhook_desk import WebhookDesk
+from wsserver.outgoing import fetch_document
 from wsserver.outlets import channels_of, push_key_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
@@ -74,9 +74,6 @@ from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
-
-JWKS_TIMEOUT_S = 5.0
-JWKS_LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -328,14 +325,4 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
         return FileKeys(settings.jwt_public_key_file.read_bytes())
     if settings.jwks_url is None:
         raise ValueError("no source of keys")
-    return JwksKeys(settings.jwks_url, fetch, clock)
-
-
-async def fetch(url: str) -> bytes:
-    """Get a document without blocking the loop; no redirects, a megabyte at most."""
-    client = AsyncHTTPClient(force_instance=True, max_body_size=JWKS_LIMIT_BYTES)
-    try:
-        response = await client.fetch(url, follow_redirects=False, request_timeout=JWKS_TIMEOUT_S)
-    finally:
-        client.close()
-    return response.body
+    return JwksKeys(settings.jwks_url, fetch_document, clock)

@@ -20,6 +20,8 @@ from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoA
 
 BUFFER_LIMIT_BYTES = 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
+DOCUMENT_TIMEOUT_S = 10.0
+"""Longer than a caller's own limit, which cancels the fetch."""
 
 
 class HttpClient:
@@ -86,6 +88,28 @@ class HttpClient:
             ssl_options=self._tls,
             allow_nonstandard_methods=True,  # its checks of who has a body are not ours
         )
+
+
+async def fetch_document(url: str) -> bytes:
+    """GET a document of 1 MiB at most, without redirects; cancelled, it closes the connection.
+
+    Raises Tornado's ``HTTPError`` for an answer that is not 2xx, and ``OSError``.
+    """
+    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=BUFFER_LIMIT_BYTES)
+    client.tcp_client = connection = _OneConnection(client.resolver)
+    # Not awaited itself: cancelled, it would log an error with a traceback when it times out.
+    fetching = client.fetch(
+        url,
+        follow_redirects=False,
+        connect_timeout=DOCUMENT_TIMEOUT_S,
+        request_timeout=DOCUMENT_TIMEOUT_S,
+    )
+    fetching.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        return (await asyncio.shield(fetching)).body
+    finally:
+        connection.give_up()
+        client.close()
 
 
 class _Heard:
