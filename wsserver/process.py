@@ -15,6 +15,7 @@ from typing import Any
 from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build, templates_of
+from wsserver.clock import widen_time
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.development import first_steps
 from wsserver.errors import WsServerError
@@ -44,6 +45,7 @@ def run(settings: Settings, *, dev: bool = False) -> int:
     cannot be used, a plugin that cannot be imported.
     """
     raise_descriptor_limit()
+    widen_time()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(serve(settings, dev=dev))
 
