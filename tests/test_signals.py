@@ -29,8 +29,9 @@ from tests.operators.processes import (
     environment,
     silent_client,
 )
+from tests.rst_blocks import table
 from wsserver.identity import sign_hmac
-from wsserver.signals import WITHOUT_EFFECT
+from wsserver.signals import STOPPING, WITHOUT_EFFECT
 
 TOKEN = sign_hmac(SECRET.encode(), {"sub": "u1", "role": "admin", "exp": 2**33})
 
@@ -261,3 +262,10 @@ def test_a_closed_stderr_is_no_fault(tmp_path: Path) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def test_the_documentation_names_every_signal() -> None:
+    rows = table("docs/stopping.rst", "signals")
+    text = " ".join(cell for row in rows for cell in row)
+    for name in (*STOPPING, *WITHOUT_EFFECT, "SIGHUP", "SIGPIPE", "SIGTSTP", "SIGCONT"):
+        assert name in text, name

@@ -9,7 +9,7 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from tornado.netutil import bind_sockets
@@ -25,12 +25,15 @@ from wsserver.plugins import Plugin, call_plugins, load_plugins
 from wsserver.signals import handle_signals
 from wsserver.storage.check import check_file
 from wsserver.storage.faults import DatabaseFault
+from wsserver.storage.lock import check_unlocked
 from wsserver.web.server import Listener
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 HTTP_GRACE_S = 1.0
+START_PATIENCE_S = 1.0
+"""How long connections may wait for the end of the start in the kernel's queue."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 """Cut short by a second signal, or not started for a reason that may pass, as a locked database."""
@@ -53,7 +56,7 @@ def run(settings: Settings, *, dev: bool = False) -> int:
 async def serve(settings: Settings, *, dev: bool = False) -> int:
     """Start, wait for a signal, stop; a second signal cuts the stop short.
 
-    Listens from the first moment on: until storage is ready, every request gets 503 ``starting``.
+    During a start that takes longer than ``START_PATIENCE_S``, every request gets 503 ``starting``.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     handle_signals(asyncio.get_running_loop(), stop, hurry)
@@ -63,9 +66,14 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         system = build(settings)
         url = url_of(sockets[0])
         listener = Listener(system.application, settings)
-        listener.start(sockets)
         try:
-            is_ready = await _start(system, settings, plugins, stop, hurry)
+            is_ready = await _start(
+                _start_in_order(system, plugins),
+                lambda: listener.start(sockets),
+                stop,
+                hurry,
+                settings.drain_timeout_s,
+            )
         except WsServerError as error:
             log.error("not started: %s", error)
             await listener.stop(HTTP_GRACE_S)
@@ -75,6 +83,8 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
             raise
         if not is_ready:
             await listener.stop(HTTP_GRACE_S)
+            if system.service.is_running:
+                await system.service.stop()  # it was ready just then
             log.info("stopped before it was ready")
             return EXIT_FAILED if hurry.is_set() else EXIT_OK
         _spare_the_collector()
@@ -98,37 +108,55 @@ def _prepare(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
         plugins = load_plugins(settings.plugins)
     with _collecting(faults):
         templates_of(settings)
-    with _collecting(faults):
-        sockets = _bind(settings)
-    if faults:  # else the start looks at the database
-        with _collecting(faults), contextlib.suppress(WsServerError), _database_faults():
-            check_file(settings.database)
+    in_use: list[Fault] = []
+    with _collecting(in_use), _database_faults():
+        check_unlocked(settings.database)
+    if not in_use:  # else nothing may seem to listen here, not even for a moment
+        with _collecting(faults):
+            sockets = _bind(settings)
+    if faults or in_use:  # else the start looks at the database
+        if not in_use:
+            with _collecting(faults), contextlib.suppress(WsServerError), _database_faults():
+                check_file(settings.database)
         _close(sockets)
+        faults += in_use
         raise ConfigFaults(faults)
     return plugins, sockets
 
 
 async def _start(
-    system: System,
-    settings: Settings,
-    plugins: list[Plugin],
+    work: Coroutine[Any, Any, None],
+    listen: Callable[[], None],
     stop: asyncio.Event,
     hurry: asyncio.Event,
+    stop_timeout_s: float,
 ) -> bool:
-    """Start everything; False: a signal to stop came first, and what was begun is closed.
+    """Do the work of a start, then ``listen``; False: a signal to stop came first.
 
-    A disk that does not answer holds up the stop for ``drain_timeout_s`` at most, like clients do.
+    A start that takes long listens before its end. A disk that does not answer holds up the stop
+    for ``stop_timeout_s`` at most.
     """
-    starting = asyncio.ensure_future(_start_in_order(system, plugins))
-    if await _first_of(starting, stop):
+    starting = asyncio.ensure_future(work)
+    is_done = await _first_of(starting, stop, START_PATIENCE_S)
+    if not is_done and not stop.is_set():
+        log.warning("the start takes longer than %g s: answering 503 meanwhile", START_PATIENCE_S)
+        listen()
+        listen = _nothing
+        is_done = await _first_of(starting, stop)
+    if is_done:
         starting.result()
+        listen()
         return True
     starting.cancel()
-    if not await _first_of(starting, hurry, settings.drain_timeout_s):
+    if not await _first_of(starting, hurry, stop_timeout_s):
         log.warning("stopped at once: the database has not closed yet")
-    elif not starting.cancelled() and starting.exception() is None:
-        await system.service.stop()  # it was ready just then
+    elif not starting.cancelled():
+        starting.exception()  # of no interest any more, but asyncio would log it
     return False
+
+
+def _nothing() -> None:
+    """Listening already."""
 
 
 async def _start_in_order(system: System, plugins: list[Plugin]) -> None:

@@ -112,6 +112,11 @@ class Service:
         self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
         self.manager.is_starting = True
 
+    @property
+    def is_running(self) -> bool:
+        """Has ``start`` succeeded?"""
+        return not self.manager.is_starting
+
     async def start(self) -> None:
         """Open the database, read back what outlived the last run, begin the periodic work.
 

@@ -99,6 +99,13 @@ class ServerLock:
             self._fd = None
 
 
+def check_unlocked(database: Path) -> None:
+    """Raise ``DatabaseInUse`` while a server has the database."""
+    lock = ServerLock(database)
+    lock.acquire()
+    lock.release()
+
+
 def _is_at(path: Path, fd: int) -> bool:
     """Does the path still lead to the open file?"""
     try:
