@@ -38,6 +38,7 @@ class OpenFiles:
         real = real_path(self._path)
         self._wal, self._shm = f"{real}-wal", f"{real}-shm"
         self._opened.clear()
+        self._written = None
         self.check()
         return self.note_written()
 
