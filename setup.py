@@ -20,6 +20,15 @@ def version() -> str:
     return found[1]
 
 
+UVLOOP_HAS_WHEELS = (
+    'platform_python_implementation == "CPython" and python_version < "3.16"'
+    ' and (sys_platform == "linux" or sys_platform == "darwin")'
+    ' and (platform_machine == "x86_64" or platform_machine == "aarch64"'
+    ' or platform_machine == "arm64")'
+)
+"""Elsewhere pip would have to compile it; the server runs on Python's own loop there."""
+
+
 setup(
     name="wsserver",
     version=version(),
@@ -60,31 +69,35 @@ setup(
         "console_scripts": ["wsserver=wsserver.cli:main", "wsctl=wsctl.__main__:main"],
     },
     install_requires=[
-        "tornado>=6.6.1,<6.7",
+        # 6.7 is announced to turn cross_origin_protection on (web/application.py sets it) and to
+        # drop arguments of HTTPServerRequest that are not used here (a warning in 6.6, and the
+        # tests make errors of warnings).
+        "tornado>=6.6.1,<6.8",
         "pyjwt[crypto]>=2.15,<3",
         "click>=8.3.1,<9",
         "rich>=14,<16",
         "sqlite-utils>=4.2.1,<5",
-        "msgspec>=0.22,<0.23",
+        "msgspec>=0.22,<0.25",
         "platformdirs>=4,<5",
         "prometheus-client>=0.25,<1",
         "websockets>=17,<18",
         "urllib3>=2,<3",
+        f"uvloop>=0.23,<1; {UVLOOP_HAS_WHEELS}",
     ],
     extras_require={
+        # For where the marker above leaves it out, and a compiler is at hand.
         "uvloop": ["uvloop>=0.23,<1"],
         "email": ["aiosmtplib>=5.1,<6"],
         "push": ["pywebpush>=2.5,<3"],
         "apprise": ["apprise>=2.2,<3"],
         "all": [
-            "uvloop>=0.23,<1",
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
             "apprise>=2.2,<3",
         ],
         "bench": [
-            "fastapi>=0.165,<0.166",
-            "uvicorn[standard]>=0.54,<0.55",
+            "fastapi>=0.165,<0.167",
+            "uvicorn[standard]>=0.54,<0.56",
             "picows>=2.3.1,<3",
             "uvloop>=0.23,<1",
         ],
@@ -109,11 +122,13 @@ setup(
             "pywebpush>=2.5,<3",
             "http-ece>=1.2,<2",  # decrypts what push services pass on
             "apprise>=2.2,<3",
-            "docutils>=0.22,<0.24",
+            "docutils>=0.22,<0.25",
             "sphinx>=9,<10",  # the checks build the documentation
             "furo>=2025.12.19,<2027",
             "pyyaml>=6,<7",
             "pre-commit>=4.4,<5",
+            "pip-audit>=2.10,<3",
+            # Each minor release has new rules, which would fail the checks of unchanged code.
             "ruff>=0.17.6,<0.18",
             "mypy>=2.4,<2.5",
         ],

@@ -14,7 +14,7 @@ LONGEST_FILE = 600
 
 LEAVES = (
     *("config", "errors", "identity", "addresses", "clock", "tasks"),
-    *("logs", "log_events", "redaction"),
+    *("logs", "log_events", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "service",
         "plugins",
         "process",
+        "signals",
         "cli",
         "development",
         "__main__",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -107,7 +108,10 @@ def test_all_is_well_is_0() -> None:
 
 
 def test_version() -> None:
-    assert run("--version").stdout == f"wsserver {__version__}\n"
+    assert re.fullmatch(
+        rf"wsserver {re.escape(__version__)} \(CPython 3\.[\d.]+\w*, event loop uvloop [\d.]+\)\n",
+        run("--version").stdout,
+    )
 
 
 # In this process

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
+from tests.operators.processes import environment
 from tests.storage.test_check import add_newer_migration
 from tests.test_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
@@ -163,16 +167,17 @@ def test_backup_of_a_damaged_database_is_78() -> None:
     assert not Path("copy.sqlite3").exists()
 
 
-def test_a_backup_cut_short_by_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_a_backup_cut_short_by_a_signal_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
     # The command sends it to itself, in the middle of its work.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
         "from wsserver.storage import backup\n"
-        "backup._let_signals_in = lambda *_: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"backup._let_signals_in = lambda *_: os.kill(os.getpid(), signal.{name})\n"
     )
     root = str(Path(__file__).parents[1])
     done = run("db", "backup", "copy.sqlite3", PYTHONPATH=os.pathsep.join([str(tmp_path), root]))
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + getattr(signal, name), "", "")
     left = {path.name for path in tmp_path.iterdir()}
     assert left - {"__pycache__"} == {"sitecustomize.py", "var"}
 
@@ -268,3 +273,25 @@ def test_a_backup_is_what_its_report_says() -> None:
     made = Backup(Path("x"), 2048, 1.23456)
     assert of_backup(made) == {"path": "x", "bytes": 2048, "took_s": 1.235}
     assert backup_text(made) == "x: 2.0 KiB in 1.2 s, checked"
+
+
+@pytest.mark.parametrize("moment", ["_copy", "_finish", "_publish", "_flush"])
+def test_what_a_killed_backup_left_is_removed_by_the_next_one(tmp_path: Path, moment: str) -> None:
+    script = (
+        "import os, signal, wsserver.storage.backup as backup; from wsserver.cli import main\n"
+        f"work = backup.{moment}\n"
+        "def die(*args):\n"
+        "    work(*args)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"backup.{moment} = die\n"
+        "main(['db', 'backup', 'monday.sqlite3'])"
+    )
+    before = {path.name for path in tmp_path.iterdir()}
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), check=False)
+    assert done.returncode == -signal.SIGKILL
+    was_published = moment == "_publish"
+    left = {path.name for path in tmp_path.iterdir()} - before
+    assert len(left) == (2 if was_published else 1)
+    assert run("db", "backup", "tuesday.sqlite3").returncode == 0
+    left = {path.name for path in tmp_path.iterdir()} - before
+    assert left == {"tuesday.sqlite3"} | ({"monday.sqlite3"} if was_published else set())

@@ -1,15 +1,22 @@
-"""Times as text."""
+"""Times as text; a wall clock that is set centuries off."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 
+from tests.operators.processes import LOOPS, ROOT, ServerProcess
 from wsctl.times import rfc3339 as shown_by_wsctl
-from wsserver.clock import rfc3339
+from wsserver.clock import rfc3339, widen_time
 
 
 @pytest.mark.parametrize(
@@ -39,3 +46,60 @@ def test_every_millisecond_stays_what_it_is() -> None:
     for millis in range(1000):
         text = f"2024-02-29T23:59:59.{millis:03d}Z"
         assert rfc3339(datetime.fromisoformat(text).timestamp()) == text
+
+
+def test_times_that_cannot_be_written_are_shown_as_the_nearest() -> None:
+    assert rfc3339(300 * 365.25 * 86_400 + 1.7e9).startswith("2323-")
+    assert rfc3339(-300 * 365.25 * 86_400 + 1.7e9).startswith("1723-")
+    assert rfc3339(1e15) == "9999-12-31T23:59:59.000Z"
+    assert rfc3339(-1e15) == "1000-01-01T00:00:00.000Z"
+
+
+def test_the_wall_clock_goes_on_past_2262(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", time.time)  # both are put back at the end
+    monkeypatch.setattr(time, "time_ns", time.time_ns)
+    widen_time()
+    assert abs(time.time() - time.clock_gettime(time.CLOCK_REALTIME)) < 60
+    assert abs(time.time_ns() / 1e9 - time.time()) < 60
+
+
+FAKED_CLOCK = """
+import os, time
+
+real = time.clock_gettime
+
+def clock_gettime(clock):
+    now = real(clock)
+    if clock == time.CLOCK_REALTIME and os.path.exists("offset"):
+        now += float(open("offset").read())
+    return now
+
+def overflowing():
+    now = clock_gettime(time.CLOCK_REALTIME)
+    if now * 1e9 >= 2**63:
+        raise OverflowError("timestamp too large to convert to C _PyTime_t")
+    return now
+
+time.clock_gettime, time.time, time.time_ns = clock_gettime, overflowing, overflowing
+"""
+YEAR_S = 365.25 * 86_400
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_clock_that_jumps_by_centuries_does_not_end_the_server(tmp_path: Path, loop: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAKED_CLOCK)
+    env = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "WSSERVER_SNAPSHOT_INTERVAL_S": "0.2"}
+    with ServerProcess(tmp_path, "--dev", loop=loop, env=env) as server:
+        for years in (300, -300, 0):
+            (tmp_path / "new").write_text(str(years * YEAR_S))
+            (tmp_path / "new").rename(tmp_path / "offset")
+            server.kill(signal.SIGUSR1)
+            century = (datetime.now(UTC).year + years) // 100
+            server.wait_for(rf'"timestamp": "{century}.*SIGUSR1 has no effect')
+            with urlopen(f"{server.url}/api/v1/websocket/health") as answer:  # loopback
+                assert answer.status == 200
+            token = server.token("u1", "user", exp=12 * 10**9)
+            with connect(server.websocket("/ws/chat", token)) as client:
+                assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
+        assert server.stop() == 0
+    assert "Traceback" not in "\n".join(server.lines)

@@ -22,9 +22,9 @@ from websockets.sync.client import connect
 from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, refused
 from tests.rst_blocks import block, table
 from wsserver.config import load_settings
+from wsserver.fd_limits import KEPT_BACK
 from wsserver.identity import sign_hmac
 from wsserver.process import EXIT_FAILED
-from wsserver.web.descriptors import KEPT_BACK
 
 DOCUMENT = "docs/deployment.rst"
 

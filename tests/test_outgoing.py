@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import socket
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.notifications.mail_server import SilentServer
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden
 from wsserver.notifications.http import HttpRequest, NoAnswer
-from wsserver.outgoing import HttpClient
+from wsserver.outgoing import HttpClient, fetch_document
 
 LOOPBACK = Reach(loopback=True)
 PUBLIC = Reach()
@@ -172,3 +174,35 @@ async def test_a_cancellation_leaves_no_connection(
     await provider.left.wait()
     await asyncio.sleep(0)
     assert not caplog.records
+
+
+@pytest.mark.gen_test
+async def test_a_document_that_does_not_come_is_given_up_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    closed = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the other side has closed
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with caplog.at_level(logging.INFO), pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await fetch_document(f"http://127.0.0.1:{port}/")
+    await asyncio.wait_for(closed.wait(), 5)
+    server.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.gen_test
+async def test_a_document_s_bytes_and_refusals(provider: Provider) -> None:
+    provider.say(200, b'{"keys": []}')
+    assert await fetch_document(provider.url("/keys")) == b'{"keys": []}'
+    provider.say(302, Location=provider.url("/other"))
+    with pytest.raises(ValueError, match="status 302"):
+        await fetch_document(provider.url("/keys"))

@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from wsserver.addresses.reach import Reach
-from wsserver.app import fetch
 from wsserver.notifications.http import HttpRequest, NoAnswer
-from wsserver.outgoing import HEAD_LIMIT_BYTES, HttpClient
+from wsserver.outgoing import HEAD_LIMIT_BYTES, HttpClient, fetch_document
 
 LOOPBACK = Reach(loopback=True)
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -180,13 +179,13 @@ async def test_keys_are_fetched_within_limits() -> None:
     body = b'{"keys":[]}' + b" " * 1_048_565
     head = OK + b"Content-Length: %d\r\n\r\n"
     async with peer(head % len(body) + body) as url:
-        assert await fetch(url) == body
+        assert await fetch_document(url) == body
     async with peer(head % (len(body) + 1) + body + b" ") as url:
         with pytest.raises(ValueError, match="larger than 1048576 bytes"):
-            await fetch(url)
+            await fetch_document(url)
     async with peer(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
         with pytest.raises(ValueError, match="status 404"):
-            await fetch(url)
+            await fetch_document(url)
     async with peer(OK, b"X-A: " + b"y" * 60_000 + b"\r\n", is_endless=True) as url:
         with pytest.raises(NoAnswer):
-            await fetch(url)
+            await fetch_document(url)

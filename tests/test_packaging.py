@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -14,15 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
+from scripts.advisories import judge
 from wsserver import __version__
 
 ROOT = Path(__file__).parents[1]
 
 
 def setup_arguments() -> dict[str, Any]:
-    """The literal arguments of ``setup()``; what is computed is left out."""
+    """The arguments of ``setup()`` that are literals or made of constants of the file."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    constants = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.startswith("UVLOOP")
+    }
     call = next(
         node
         for node in ast.walk(tree)
@@ -32,9 +42,10 @@ def setup_arguments() -> dict[str, Any]:
     )
     arguments = {}
     for keyword in call.keywords:
+        source = ast.unparse(keyword.value)
         try:
-            arguments[keyword.arg or ""] = ast.literal_eval(keyword.value)
-        except ValueError:
+            arguments[keyword.arg or ""] = eval(source, {"__builtins__": {}}, constants)
+        except NameError:
             continue
     return arguments
 
@@ -88,6 +99,7 @@ def test_setuptools_is_new_enough_for_static_globs_and_old_enough_for_the_tests(
         "scripts/memory",
         "scripts/torture",
         "scripts/manual",
+        "scripts/audit",
         ".ci/run",
     ],
 )
@@ -281,3 +293,60 @@ def test_root_gets_chromium_installed_once(machine: Path) -> None:
     assert asked == ["install", "update", "install"]
     assert start(machine, "test").stderr == ""
     assert (machine / "asked").read_text().splitlines() == asked
+
+
+# Advisories
+
+
+def report(*packages: dict[str, Any]) -> str:
+    return json.dumps({"dependencies": packages, "fixes": []})
+
+
+SOUND = {"name": "a", "version": "1", "vulns": []}
+UNKNOWN = {"name": "b", "skip_reason": "Dependency not found on PyPI"}
+FAULTY = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    ("output", "said", "status", "words"),
+    [
+        (report(SOUND), "", 0, "no known vulnerability in 1 packages"),
+        (
+            report(SOUND, UNKNOWN),
+            "",
+            0,
+            "skipped: not looked up, as the index does not have them: b",
+        ),
+        (report(SOUND, FAULTY), "", 1, "c 2: CVE-1, fixed in 3"),
+        (report(FAULTY, UNKNOWN), "", 1, "c 2: CVE-1, fixed in 3"),
+        (report(UNKNOWN), "No known vulnerabilities found", 75, "skipped: the index has no advis"),
+        (report(), "", 75, "skipped:"),
+        ("", "x\nConnectionError: Max retries exceeded", 75, "skipped: no advisories without"),
+        ("", "ModuleNotFoundError: No module named 'pip_audit'", 1, "pip-audit failed: Module"),
+        ("", "", 1, "pip-audit failed: no report"),
+        ("[]", "TypeError", 1, "pip-audit failed: TypeError"),
+    ],
+)
+def test_a_scan_of_advisories_passes_only_where_something_was_looked_up(
+    output: str, said: str, status: int, words: str
+) -> None:
+    verdict = judge(output, said)
+    assert verdict.status == status
+    assert any(line.startswith(words) for line in verdict.lines)
+
+
+def test_plain_installations_bring_uvloop_where_it_has_wheels() -> None:
+    (found,) = (one for one in setup_arguments()["install_requires"] if one.startswith("uvloop"))
+    marker = Requirement(found).marker
+    assert marker is not None
+    linux = {"platform_python_implementation": "CPython", "sys_platform": "linux"}
+    for machine, version, wanted in (
+        ("x86_64", "3.11", True),
+        ("aarch64", "3.15", True),
+        ("riscv64", "3.13", False),
+        ("x86_64", "3.16", False),
+    ):
+        more = {"platform_machine": machine, "python_version": version}
+        assert marker.evaluate({**linux, **more}) is wanted
+    more = {"platform_machine": "x86_64", "platform_python_implementation": "PyPy"}
+    assert marker.evaluate({**linux, **more}) is False

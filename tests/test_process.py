@@ -24,8 +24,8 @@ from websockets.sync.client import connect
 
 from tests.operators.processes import LOOPS, SECRET, ServerProcess, files, refused, silent_client
 from wsserver.config import ConfigFaults
+from wsserver.event_loop import fastest_loop
 from wsserver.plugins import load_plugins
-from wsserver.process import fastest_loop
 
 CONFIG = 78
 FAULT = "wsserver: config: "

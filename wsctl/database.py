@@ -23,7 +23,8 @@ def read_database(path: Path, what: str) -> Iterator[sqlite3.Connection]:
     connection would otherwise leave ``-wal`` and ``-shm`` files of *this* user behind, which
     could keep the server, running as another user, from starting.
     """
-    log = path.with_name(path.name + "-wal")
+    real = path.resolve()  # SQLite keeps the log beside the file, not beside a link to it
+    log = real.with_name(real.name + "-wal")
     is_immutable = not log.exists()
     with contextlib.closing(_open(path, is_immutable)) as database:
         try:

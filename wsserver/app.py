@@ -22,12 +22,11 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.http import HttpRequest
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
 from wsserver.notifications.webhook_desk import WebhookDesk
-from wsserver.outgoing import HttpClient
+from wsserver.outgoing import fetch_document
 from wsserver.outlets import channels_of, push_key_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access import SessionAccess
@@ -77,9 +76,6 @@ from wsserver.web.application import make_application
 from wsserver.web.context import WebContext
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
-
-JWKS_TIMEOUT_S = 5.0
-JWKS_LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -335,18 +331,4 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
         return FileKeys(read_key_file(settings.jwt_public_key_file))
     if settings.jwks_url is None:
         raise ValueError("no source of keys")
-    return JwksKeys(settings.jwks_url, fetch, clock)
-
-
-async def fetch(url: str) -> bytes:
-    """Get a document without blocking the loop; no redirects, a megabyte at most.
-
-    Raises ``NoAnswer``, and ``ValueError`` for another status than 200 or a larger document.
-    """
-    client = HttpClient(None, timeout_s=JWKS_TIMEOUT_S, kept_bytes=JWKS_LIMIT_BYTES + 1)
-    answer = await client(HttpRequest("GET", url, {"Accept": "application/json"}))
-    if answer.status != 200:
-        raise ValueError(f"the answer has the status {answer.status}")
-    if len(answer.body) > JWKS_LIMIT_BYTES:
-        raise ValueError(f"the document is larger than {JWKS_LIMIT_BYTES} bytes")
-    return answer.body
+    return JwksKeys(settings.jwks_url, fetch_document, clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 
 class Clock:
@@ -14,10 +14,28 @@ class Clock:
     monotonic = staticmethod(time.monotonic)
     """Seconds that only ever grow; the zero point means nothing."""
 
-    wall = staticmethod(time.time)
-    """Seconds since the epoch, UTC; may jump when the machine's clock is set."""
+    wall = staticmethod(partial(time.clock_gettime, time.CLOCK_REALTIME))
+    """Seconds since the epoch, UTC; may jump when the machine's clock is set. As ``time.time``,
+    which raises ``OverflowError`` from 2262 on."""
 
 
+def widen_time() -> None:
+    """Let ``time.time`` and ``time.time_ns`` go on past 2262, for a process that owns itself.
+
+    Where CPython keeps nanoseconds in 64 bits they raise ``OverflowError`` from then on, in
+    logging and in Tornado too: a clock that was set wrongly would end the server.
+    """
+    time.time = partial(time.clock_gettime, time.CLOCK_REALTIME)
+    time.time_ns = _time_ns
+
+
+def _time_ns() -> int:
+    return int(time.clock_gettime(time.CLOCK_REALTIME) * 1e9)
+
+
+_FIRST_S = int(datetime(1000, 1, 1, tzinfo=UTC).timestamp())
+_LAST_S = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+"""The years that RFC 3339 can write; %Y does not fill up those before 1000."""
 SET_BACK_S = 2.0
 """By so much at least; less is the usual correction."""
 
@@ -49,7 +67,8 @@ def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``.
 
     What is beyond a millisecond is cut off, so that a text never lies after its moment; a text
-    that is read and written again stays the same.
+    that is read and written again stays the same. Years before 1000 and after 9999 are shown as
+    the first and last second that can be written.
     """
     return _text(round(seconds * 1_000_000) // 1000)
 
@@ -64,4 +83,5 @@ def _text(millis: int) -> str:
 @lru_cache(maxsize=64)
 def _second(whole: int) -> str:
     """The part that thousands of timestamps in a row have in common."""
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}"
+    within = min(max(whole, _FIRST_S), _LAST_S)
+    return f"{datetime.fromtimestamp(within, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -56,6 +56,7 @@ MEANINGS: dict[str, Meaning] = {
     "session_limit": Meaning(429, None, False, "Session limit reached"),
     "internal_error": Meaning(500, 1011, True, "Internal error"),
     "server_full": Meaning(503, 1013, True, "Server full"),
+    "starting": Meaning(503, 1013, True, "Server starting"),
     "draining": Meaning(503, 1013, True, "Server draining"),
     "keys_unavailable": Meaning(503, 1013, True, "Signing keys unavailable"),
     "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
@@ -311,6 +312,15 @@ class ServerFull(WsServerError):
     """No room for another connection on this server."""
 
     code = "server_full"
+
+
+class Starting(WsServerError):
+    """The server listens already, but its storage is not ready yet."""
+
+    code = "starting"
+
+    def __init__(self) -> None:
+        super().__init__("the server is starting", retry_after_s=2)
 
 
 class Draining(WsServerError):

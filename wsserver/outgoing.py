@@ -28,6 +28,8 @@ BUFFER_LIMIT_BYTES = 1024 * 1024
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of an answer: its status line and headers."""
 CONNECT_TIMEOUT_S = 5.0
+DOCUMENT_TIMEOUT_S = 10.0
+"""Longer than a caller's own limit, which cancels the fetch."""
 
 
 class HttpClient:
@@ -109,6 +111,20 @@ class HttpClient:
             ssl_options=self._tls,
             allow_nonstandard_methods=True,  # its checks of who has a body are not ours
         )
+
+
+async def fetch_document(url: str) -> bytes:
+    """GET a document of 1 MiB at most, without redirects; cancelled, it closes the connection.
+
+    Raises ``NoAnswer``, and ``ValueError`` for another status than 200 or a larger document.
+    """
+    client = HttpClient(None, timeout_s=DOCUMENT_TIMEOUT_S, kept_bytes=BUFFER_LIMIT_BYTES + 1)
+    answer = await client(HttpRequest("GET", url, {"Accept": "application/json"}))
+    if answer.status != 200:
+        raise ValueError(f"the answer has the status {answer.status}")
+    if len(answer.body) > BUFFER_LIMIT_BYTES:
+        raise ValueError(f"the document is larger than {BUFFER_LIMIT_BYTES} bytes")
+    return answer.body
 
 
 class _Heard:

@@ -6,32 +6,34 @@ import asyncio
 import contextlib
 import errno
 import gc
-import importlib
 import logging
-import resource
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build, templates_of
+from wsserver.clock import widen_time
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.development import first_steps
 from wsserver.errors import WsServerError
+from wsserver.event_loop import fastest_loop
+from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.plugins import Plugin, call_plugins, load_plugins
+from wsserver.signals import handle_signals
 from wsserver.storage.check import check_file
 from wsserver.storage.faults import DatabaseFault
+from wsserver.storage.lock import check_unlocked
 from wsserver.web.server import Listener
 
 log = logging.getLogger(__name__)
 
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-
 BACKLOG = 4096
 HTTP_GRACE_S = 1.0
+START_PATIENCE_S = 1.0
+"""How long connections may wait for the end of the start in the kernel's queue."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 """Cut short by a second signal, or not started for a reason that may pass, as a locked database."""
@@ -46,33 +48,52 @@ def run(settings: Settings, *, dev: bool = False) -> int:
     cannot be used, a plugin that cannot be imported.
     """
     raise_descriptor_limit()
+    widen_time()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         return runner.run(serve(settings, dev=dev))
 
 
 async def serve(settings: Settings, *, dev: bool = False) -> int:
-    """Start, wait for a signal, stop; a second signal cuts the stop short."""
+    """Start, wait for a signal, stop; a second signal cuts the stop short.
+
+    During a start that takes longer than ``START_PATIENCE_S``, every request gets 503 ``starting``.
+    """
     stop, hurry = asyncio.Event(), asyncio.Event()
-    _on_signals(lambda: hurry.set() if stop.is_set() else stop.set())
+    handle_signals(asyncio.get_running_loop(), stop, hurry)
     plugins, sockets = _prepare(settings)
     with contextlib.ExitStack() as at_end:
         at_end.callback(_close, sockets)
         system = build(settings)
-        try:
-            await _start(system, settings, plugins)
-        except WsServerError as error:
-            log.error("not started error=%s", error)
-            return EXIT_FAILED
         url = url_of(sockets[0])
         listener = Listener(system.application, settings)
-        listener.start(sockets)
+        try:
+            is_ready = await _start(
+                _start_in_order(system, plugins),
+                lambda: listener.start(sockets),
+                stop,
+                hurry,
+                settings.drain_timeout_s,
+            )
+        except WsServerError as error:
+            log.error("not started error=%s", error)
+            await listener.stop(HTTP_GRACE_S)
+            return EXIT_FAILED
+        except ConfigFaults:
+            await listener.stop(HTTP_GRACE_S)
+            raise
+        if not is_ready:
+            await listener.stop(HTTP_GRACE_S)
+            if system.service.is_running:
+                await system.service.stop()  # it was ready just then
+            log.info("stopped before it was ready")
+            return EXIT_FAILED if hurry.is_set() else EXIT_OK
         _spare_the_collector()
-        # Before it is said to be ready: wsctl finds it by the files that this leaves.
+        # Before the ready line: wsctl finds the server by the files that this leaves.
         text = at_end.enter_context(first_steps(system, settings, url)) if dev else ""
-        print(f"listening on {url}", file=sys.stderr, flush=True)
+        _say(f"listening on {url}\n")
         if system.hosts.takes_any:
             log.warning("reachable from everywhere without allowed_hosts, any Host is accepted")
-        print(text, end="", file=sys.stderr, flush=True)
+        _say(text)
         await stop.wait()
         log.info("stopping")
         return await _stop(system, listener, hurry)
@@ -87,28 +108,77 @@ def _prepare(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
         plugins = load_plugins(settings.plugins)
     with _collecting(faults):
         templates_of(settings)
-    with _collecting(faults):
-        sockets = _bind(settings)
-    if faults:  # else the start looks at the database
-        with _collecting(faults), contextlib.suppress(WsServerError), _database_faults():
-            check_file(settings.database)
+    in_use: list[Fault] = []
+    with _collecting(in_use), _database_faults():
+        check_unlocked(settings.database)
+    if not in_use:  # else nothing may seem to listen here, not even for a moment
+        with _collecting(faults):
+            sockets = _bind(settings)
+    if faults or in_use:  # else the start looks at the database
+        if not in_use:
+            with _collecting(faults), contextlib.suppress(WsServerError), _database_faults():
+                check_file(settings.database)
         _close(sockets)
+        faults += in_use
         raise ConfigFaults(faults)
     return plugins, sockets
 
 
-async def _start(system: System, settings: Settings, plugins: list[Plugin]) -> None:
+async def _start(
+    work: Coroutine[Any, Any, None],
+    listen: Callable[[], None],
+    stop: asyncio.Event,
+    hurry: asyncio.Event,
+    stop_timeout_s: float,
+) -> bool:
+    """Do the work of a start, then ``listen``; False: a signal to stop came first.
+
+    A start that takes long listens before its end. A disk that does not answer holds up the stop
+    for ``stop_timeout_s`` at most.
+    """
+    starting = asyncio.ensure_future(work)
+    is_done = await _first_of(starting, stop, START_PATIENCE_S)
+    if not is_done and not stop.is_set():
+        log.warning("the start takes longer than %g s: answering 503 meanwhile", START_PATIENCE_S)
+        listen()
+        listen = _nothing
+        is_done = await _first_of(starting, stop)
+    if is_done:
+        starting.result()
+        listen()
+        return True
+    starting.cancel()
+    if not await _first_of(starting, hurry, stop_timeout_s):
+        log.warning("stopped at once: the database has not closed yet")
+    elif not starting.cancelled():
+        starting.exception()  # of no interest any more, but asyncio would log it
+    return False
+
+
+def _nothing() -> None:
+    """Listening already."""
+
+
+async def _start_in_order(system: System, plugins: list[Plugin]) -> None:
     await call_plugins(plugins, system.manager)
     with _database_faults():
         await system.service.start()
 
 
+async def _first_of(
+    task: asyncio.Future[None], event: asyncio.Event, timeout_s: float | None = None
+) -> bool:
+    """Wait for a task until an event is set or time is up; is the task done?"""
+    waiting = asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {task, waiting}
+    await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return task.done()
+
+
 async def _stop(system: System, listener: Listener, hurry: asyncio.Event) -> int:
     stopping = asyncio.ensure_future(_stop_in_order(system, listener))
-    hurrying = asyncio.ensure_future(hurry.wait())
-    await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-    hurrying.cancel()
-    if stopping.done():
+    if await _first_of(stopping, hurry):
         stopping.result()
         log.info("stopped")
         return EXIT_OK
@@ -120,7 +190,7 @@ async def _stop(system: System, listener: Listener, hurry: asyncio.Event) -> int
 
 
 async def _stop_in_order(system: System, listener: Listener) -> None:
-    """Drain with the door open, so that who knocks is told why; then shut it."""
+    """Keep accepting while draining, so that new clients get ``draining``; then close."""
     await system.service.drain()
     await listener.stop(HTTP_GRACE_S)
     await system.service.stop()
@@ -130,30 +200,6 @@ def url_of(listening: socket.socket) -> str:
     """The address of a listening socket, as a URL."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the system lets us: each connection takes one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def fastest_loop() -> LoopFactory | None:
-    """uvloop's loop where it is installed (the extra is the switch), None for Python's own."""
-    try:
-        uvloop: Any = importlib.import_module("uvloop")
-    except ImportError:
-        return None
-    factory: LoopFactory = uvloop.new_event_loop
-    return factory
-
-
-def _on_signals(handle: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, handle)
 
 
 @contextlib.contextmanager
@@ -180,6 +226,12 @@ def _bind(settings: Settings) -> list[socket.socket]:
         is_host = isinstance(error, socket.gaierror) or error.errno in _FAULTS_OF_HOST
         message = f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
         raise ConfigFaults([Fault("host" if is_host else "port", "start", message)]) from None
+
+
+def _say(text: str) -> None:
+    """Write to stderr, whether or not it is still read."""
+    with contextlib.suppress(OSError):
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def _close(sockets: list[socket.socket]) -> None:

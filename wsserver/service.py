@@ -110,9 +110,17 @@ class Service:
         self.lag = LoopLag()
         settings = parts.settings
         self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
+        self.manager.is_starting = True
+
+    @property
+    def is_running(self) -> bool:
+        """Has ``start`` succeeded?"""
+        return not self.manager.is_starting
 
     async def start(self) -> None:
         """Open the database, read back what outlived the last run, begin the periodic work.
+
+        Until it is done, all that is asked of a listening server is refused with ``starting``.
 
         Raises ``DatabaseFault`` for a file that cannot be used, ``StorageUnavailable`` for one that
         cannot be used now; nothing stays open then.
@@ -124,6 +132,7 @@ class Service:
             await self._parts.database.close()
             raise
         self._begin()
+        self.manager.is_starting = False
 
     async def _read_back(self) -> None:
         parts = self._parts
@@ -202,7 +211,7 @@ class Service:
         """State and checks, with no secret in them.
 
         ``status`` is ``ok``, ``degraded`` (somebody should look; it serves unless the check
-        ``connections`` says that it is full) or ``draining``.
+        ``connections`` says that it is full), ``starting`` or ``draining``.
         """
         manager, parts = self.manager, self._parts
         connections, limit = len(manager.hub), manager.limits.total
@@ -220,7 +229,11 @@ class Service:
         if self.settings.webhook_urls:
             checks["webhooks"] = parts.webhooks.health()
         status = "ok" if all(check["ok"] for check in checks.values()) else "degraded"
-        return {"status": "draining" if manager.is_draining else status, "checks": checks}
+        if manager.is_starting:
+            status = "starting"
+        elif manager.is_draining:
+            status = "draining"
+        return {"status": status, "checks": checks}
 
     # Periodic work
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import wsserver
 from scripts.benchmark.procfs import raise_descriptor_limit
 from scripts.benchmark.tokens import SECRET, make_token
 from wsserver.app import build
@@ -32,7 +33,8 @@ WARM_UP = 20
 SETTLE_S = 1.0
 FRAMES = 8
 """How far up the stack to look for a line of wsserver."""
-PACKAGE = "/wsserver/"
+PACKAGE = f"{Path(wsserver.__file__).parent}{os.sep}"
+"""Of the whole path, as a clone may be called wsserver too."""
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 SPARE_DESCRIPTORS = 64
 
@@ -82,8 +84,8 @@ def part_of(frames: Sequence[tuple[str, int]]) -> str | None:
     ``frames``: file and line, the outermost first, as ``tracemalloc`` has them.
     """
     for path, line in reversed(frames):
-        _, found, inside = path.rpartition(PACKAGE)
-        if found:
+        if path.startswith(PACKAGE):
+            inside = path.removeprefix(PACKAGE)
             text = linecache.getline(path, line)
             for rule in RULES:
                 if inside.startswith(rule.path) and rule.text in text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -146,7 +147,7 @@ def test_signals_leave_the_terminal_as_it_was(
 def test_ctrl_z_gives_the_terminal_back_until_fg(server: ServerProcess) -> None:
     shell = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
     with Terminal(command=shell, cwd=server.folder) as terminal:
-        terminal.type(f"{' '.join(WSCTL)} top --interval 250ms\n")
+        terminal.type(f"{shlex.join(WSCTL)} top --interval 250ms\n")
         terminal.until("live", "q quit")
         terminal.type("\x1a")
         terminal.wait(lambda: b"Stopped" in terminal.raw)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from wsserver.storage.check import CHECK_LIMIT_S, check_file
+from wsserver.storage.check import CHECK_LIMIT_S, check_file, open_untouched, wal_of
 from wsserver.storage.database import Database
 from wsserver.storage.faults import DatabaseFault
 
@@ -198,3 +198,15 @@ async def test_a_log_without_its_database_is_refused(
 def test_a_missing_file_is_no_fault(path: Path) -> None:
     assert check_file(path) is False
     assert not path.parent.exists()
+
+
+def test_a_symbolic_link_leads_to_the_write_ahead_log_too(tmp_path: Path) -> None:
+    path, link = tmp_path / "data" / "x.sqlite3", tmp_path / "y.sqlite3"
+    path.parent.mkdir()
+    link.symlink_to(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as server:
+        server.execute("PRAGMA journal_mode = WAL")
+        server.execute("CREATE TABLE kept (n INTEGER)")
+        assert wal_of(link) == Path(f"{path}-wal")
+        with closing(open_untouched(link)) as connection:
+            assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.web.web_server import Server, start, token
 from wsserver import __version__
-from wsserver.web.descriptors import KEPT_BACK, descriptor_limit
+from wsserver.fd_limits import KEPT_BACK, descriptor_limit
 
 
 @pytest.mark.gen_test
@@ -73,7 +73,9 @@ async def test_a_proxy_that_is_not_trusted(server: Server) -> None:
 async def test_diagnostics_tell_limits_and_condition(server: Server) -> None:
     await server.connect("u1")
     told = (await server.get("/diagnostics")).json()
-    assert (told["connections"], told["max_connections"]) == (1, 50_000)
+    limit = server.context.settings.max_connections
+    assert (told["connections"], told["max_connections"]) == (1, limit)
+    assert told["event_loop"] in ("asyncio", "uvloop")
     assert told["descriptors"]["limit"] == descriptor_limit()
     assert told["descriptors"]["kept_back"] == KEPT_BACK
     assert 0 < told["descriptors"]["open"] < descriptor_limit()

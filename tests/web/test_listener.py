@@ -11,7 +11,7 @@ import pytest
 from tornado.netutil import bind_sockets
 
 from tests.web.web_server import API, Server, token
-from wsserver.web.descriptors import KEPT_BACK
+from wsserver.fd_limits import KEPT_BACK
 from wsserver.web.server import Listener
 
 

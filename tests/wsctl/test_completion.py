@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class Typist:
         tools = folder / "tools"
         tools.mkdir()
         program = tools / "wsctl"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m wsctl "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m wsctl "$@"\n')
         program.chmod(0o755)
         env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "TERM": "dumb", "PS1": "",
                "LC_ALL": "C.UTF-8", "HISTFILE": "", "INPUTRC": "/dev/null"}  # fmt: skip

@@ -218,7 +218,7 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("broker", {"health": health("broker", ok=False, kind="redis")}, "failed", "redis_url"),
     ("channel.email", {"diagnostics": channel(configured=False)}, "skipped", "not_configured"),
     ("channel.email", {"diagnostics": channel(configured=False, not_configured=2)},
-     "warning", "2 deliveries"),
+     "skipped", "2 in 24 h"),
     ("channel.email", {"diagnostics": channel(failed=3)}, "warning", "3 given up"),
     ("channel.email", {"diagnostics": channel(waiting=9, due_since=rfc3339(NOW - 3600))},
      "warning", "due for 1 h"),

@@ -64,8 +64,8 @@ def _checks(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def health(ctx: click.Context, environment: Environment) -> None:
     """Ask the server for its health; needs no token.
 
-    Exit code 0 when the status is ok, 1 when it is degraded or draining, 3 when nobody answers.
-    With -q the exit code alone tells.
+    Exit code 0 when the status is ok, 1 when it is degraded, starting or draining, 3 when no
+    server answers. With -q the exit code alone tells.
     """
     from wsctl.client import member
 

@@ -48,9 +48,9 @@ def failed(what: str, do: str, **data: Any) -> Finding:
     return Finding(State.FAILED, what, do, data)
 
 
-def skipped(why: str, do: str = "") -> Finding:
+def skipped(why: str, do: str = "", **data: Any) -> Finding:
     """It was not tested."""
-    return Finding(State.SKIPPED, why, do)
+    return Finding(State.SKIPPED, why, do, data)
 
 
 def worst(states: Iterable[State]) -> State:

@@ -50,11 +50,30 @@ def _setting_flags(command: Command) -> Command:
     return command
 
 
+def _print_version(ctx: click.Context, param: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted or ctx.resilient_parsing:
+        return
+    from platform import python_implementation, python_version
+
+    from wsserver.event_loop import describe
+
+    runtime = f"{python_implementation()} {python_version()}, event loop {describe()}"
+    click.echo(f"wsserver {__version__} ({runtime})")
+    ctx.exit()
+
+
 @click.group(
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="wsserver", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version, with Python's and the event loop that is used, and exit.",
+)
 def main() -> None:
     """Serve WebSockets for live chat.
 

@@ -90,7 +90,9 @@ def backup(
     from wsserver.clock import Clock
     from wsserver.storage.backup import back_up
 
-    signal.signal(signal.SIGTERM, _leave_nothing_behind)
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _leave_nothing_behind)
     with _faults_said():
         made = back_up(settings.database, file, Clock(), force=force)
     _print(output, reports.of_backup(made), lambda: reports.backup_text(made))
@@ -179,4 +181,4 @@ def _print(output: str, document: dict[str, Any], text: Any) -> None:
 
 def _leave_nothing_behind(number: int, frame: Any) -> None:
     """End as with Ctrl-C, so that the unfinished copy is removed."""
-    sys.exit(ExitStatus.TERMINATED)
+    sys.exit(ExitStatus.SIGNALLED + number)

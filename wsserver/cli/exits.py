@@ -20,8 +20,8 @@ class ExitStatus(IntEnum):
     USAGE = 2
     CONFIG = 78
     """A fault in the file or the environment, or in what they name (EX_CONFIG of sysexits.h)."""
-    TERMINATED = 143
-    """By SIGTERM, as a shell has it."""
+    SIGNALLED = 128
+    """Plus the signal's number, as a shell has it: 143 for SIGTERM."""
 
 
 def fail(faults: ConfigFaults) -> NoReturn:

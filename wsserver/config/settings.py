@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+
+from wsserver.fd_limits import attainable_connections
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -59,7 +62,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     permissions: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     """Role → its permissions, in place of the built-in set of that role."""
 
-    max_connections: Count = 50_000
+    max_connections: Count = msgspec.field(
+        default_factory=functools.partial(attainable_connections, 50_000)
+    )
+    """Without a value of its own: 50,000, or fewer where the descriptors do not allow them."""
     max_connections_per_user: Count = 5
     max_sessions_per_connection: Count = 1000
     max_idempotency_keys_per_user: Count = 1_000_000

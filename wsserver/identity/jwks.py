@@ -131,6 +131,8 @@ class JwksKeys:
             async with asyncio.timeout(self._fetch_timeout_s):
                 document = await self._fetch(self._url)
             fetched = parse_jwks(document)
+        except TimeoutError:
+            self._failed(TimeoutError(f"no answer within {self._fetch_timeout_s:g} s"))
         except Exception as error:  # noqa: BLE001 - an injected fetch; old keys outlive any failure
             self._failed(error)
         else:

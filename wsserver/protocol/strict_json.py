@@ -15,6 +15,8 @@ MAX_DEPTH = 32
 
 encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
+_BROKEN_UTF8 = "Invalid UTF-8"
+"""How msgspec's error begins from 0.23 on; before, it was a ``UnicodeDecodeError``."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ARRAYS = bytes.maketrans(b"{}", b"[]")
@@ -34,6 +36,8 @@ def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
     except UnicodeDecodeError:
         raise BadUnicode("not valid UTF-8") from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if str(error).startswith(_BROKEN_UTF8):
+            raise BadUnicode("not valid UTF-8") from None
         _explain(raw, error)
     if not _surely_unique(raw, value):
         _refuse_duplicates(raw)

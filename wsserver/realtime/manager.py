@@ -85,6 +85,8 @@ class WebSocketManager:
         self.events = events
         self.statistics = statistics
         self.limits = limits
+        self.is_starting = False
+        """Is the server listening while what it has stored is not loaded yet?"""
         self.is_draining = False
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
         self.room = ConnectionRoom(hub, self.heartbeat, limits, clock, self.close)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +18,13 @@ from wsserver.storage.check import (
     fault_of,
     file_size,
     open_untouched,
+    real_path,
     wal_of,
 )
 from wsserver.storage.epochs import fork_epochs
 from wsserver.storage.faults import DatabaseFault, primary_code
 from wsserver.storage.inspection import free_bytes
+from wsserver.storage.scratch import remove_abandoned, scratch_folder
 
 PAGES_PER_STEP = 1000
 """4 MB: between two steps the interpreter sees a signal."""
@@ -63,23 +63,19 @@ def back_up(database: Path, target: Path, clock: Clock, *, force: bool = False) 
     if not check_file(database):
         raise DatabaseFault(database, "there is no database", "name another file")
     _check_target(database, target, force)
+    remove_abandoned(target.parent)
     _check_space(database, target)
     try:
-        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise BackupFault(target, f"cannot be made ({error.strerror})") from error
-    try:
-        draft = workshop / "copy.sqlite3"
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        _copy(database, draft, target)
-        _finish(database, draft, target)
-        size = file_size(draft)
-        _check_target(database, target, force)  # something may have come there meanwhile
-        _publish(draft, target)
+        with scratch_folder(target.parent) as folder:
+            draft = folder / "copy.sqlite3"
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            _copy(database, draft, target)
+            _finish(database, draft, target)
+            size = file_size(draft)
+            _check_target(database, target, force)  # something may have come there meanwhile
+            _publish(draft, target)
     except OSError as error:
         raise BackupFault(target, f"cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
     return Backup(target, size, clock.monotonic() - began)
 
 
@@ -105,7 +101,8 @@ def _check_space(database: Path, target: Path) -> None:
 
 
 def _is_part_of(database: Path, target: Path) -> bool:
-    places = [database, *(database.with_name(database.name + end) for end in _SIDE_FILES)]
+    real = real_path(database)
+    places = [database, real, *(real.with_name(real.name + end) for end in _SIDE_FILES)]
     return any(
         target.absolute() == place.absolute()
         or (place.exists() and target.exists() and place.samefile(target))

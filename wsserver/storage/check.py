@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -87,9 +88,14 @@ def _header(path: Path) -> bytes:
         return b""
 
 
+def real_path(path: Path) -> Path:
+    """Where the symbolic links of a path lead: SQLite keeps ``-wal`` and ``-shm`` there."""
+    return Path(os.path.realpath(path))
+
+
 def wal_of(path: Path) -> Path:
     """The write-ahead log of a database."""
-    return Path(f"{path}-wal")
+    return Path(f"{real_path(path)}-wal")
 
 
 def file_size(path: Path) -> int:

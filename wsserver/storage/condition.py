@@ -9,6 +9,7 @@ from typing import Literal
 
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.faults import is_damage
+from wsserver.storage.open_files import DatabaseOverwritten
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ class Condition:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.damage: str | None = None
-        """What SQLite said when it came upon a page that it did not write."""
+        """Why the content is not what was written: SQLite's words for a broken page, or that
+        another program has changed the file."""
         self.errors: dict[Side, str | None] = {"write": None, "read": None}
 
     @property
@@ -54,18 +56,21 @@ class Condition:
                 self.errors[side] = None
                 log.info("database succeeds again side=%s", side)
             return
-        if isinstance(failure.__cause__, sqlite3.Error) and is_damage(failure.__cause__):
-            self._note_damage(failure.__cause__)
+        cause = failure.__cause__
+        if isinstance(failure, DatabaseOverwritten):
+            self._note_damage(str(failure))
+        elif isinstance(cause, sqlite3.Error) and is_damage(cause):
+            self._note_damage(str(cause))
         elif self.errors[side] is None:
             log.error("database failed side=%s reason=%s", side, failure)
         self.errors[side] = str(failure)
 
-    def _note_damage(self, error: sqlite3.Error) -> None:
+    def _note_damage(self, damage: str) -> None:
         if self.damage is None:
             log.critical(
-                "database is damaged and nothing is written to it any more, stop the server and"
-                " restore the file from a backup path=%s error=%s",
+                "database is damaged and nothing is written to it any more, stop the server, move"
+                " the file with its -wal and -shm away, and restore it from a backup path=%s error=%s",
                 self._path,
-                error,
+                damage,
             )
-            self.damage = f"the database is damaged: {error}"
+            self.damage = f"the database is damaged: {damage}"

@@ -18,7 +18,7 @@ from wsserver.storage.condition import Condition
 from wsserver.storage.lock import ServerLock
 from wsserver.storage.reader import Readers
 from wsserver.storage.worker import Job
-from wsserver.storage.writer import Writer
+from wsserver.storage.writer import Writer, look
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class Database:
             synchronous=synchronous,
             clock=clock,
             condition=self._condition,
+            lock=self._lock,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
             on_lost=self._count_lost,
@@ -79,9 +80,16 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Finish what is queued, move the write-ahead log into the file, close. Harmless twice."""
-        await self._readers.stop()
-        await self._writer.stop()
+        """Finish what is queued, move the write-ahead log into the file, close. Harmless twice.
+
+        A damaged file gets nothing more: SQLite writes the log into it when the last connection
+        that may write is closed, so that the reading ones, which may not, are closed last.
+        """
+        stops = [self._readers.stop, self._writer.stop]
+        if self._condition.damage is not None:
+            stops.reverse()
+        for stop in stops:
+            await stop()
         self._lock.release()
 
     async def run(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
@@ -153,15 +161,16 @@ class Database:
             return
 
     async def probe(self) -> None:
-        """Try again what has failed, so that the state tells the end of a fault; never raises.
+        """Keep the state true while nothing is asked of the database; never raises.
 
-        Without a failure, or with a damaged file, there is nothing to try.
+        Looks whether the files are still there, and tries again what has failed. With a damaged
+        file there is nothing to try.
         """
         if self._condition.damage is not None:
             return
         with contextlib.suppress(WsServerError):
-            if self._condition.errors["write"] is not None:
-                await self.run(_touch)
+            has_failed = self._condition.errors["write"] is not None
+            await self.run(_touch if has_failed else look)
         with contextlib.suppress(WsServerError):
             if self._condition.errors["read"] is not None:
                 await self.read(_look)

@@ -120,6 +120,12 @@ class Readers:
             isolation_level=None,
             timeout=self._busy_timeout_s,
         )
+        # Opens the -wal and -shm now: at the first read their paths might lead elsewhere.
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        except sqlite3.Error as error:
+            connection.close()
+            raise translate(error) from error
         return sqlite_utils.Database(connection, execute_plugins=False)
 
     def _take(self) -> Turn[Job] | None:

@@ -16,7 +16,10 @@ from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.check import check_file
 from wsserver.storage.condition import Condition
 from wsserver.storage.faults import DatabaseFault, is_locked, translate
+from wsserver.storage.lock import ServerLock
 from wsserver.storage.migrations import MIGRATIONS
+from wsserver.storage.open_files import OpenFiles
+from wsserver.storage.wal import Log, damage, is_cut_off, read_log
 from wsserver.storage.worker import Failure, Job, Worker, rollback
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Writer(Worker):
         synchronous: Literal["normal", "full"],
         clock: Clock,
         condition: Condition,
+        lock: ServerLock,
         busy_timeout_s: float,
         queue_limit: int,
         on_lost: Callable[[int, Exception], None],
@@ -51,6 +55,8 @@ class Writer(Worker):
         self._synchronous = synchronous
         self._clock = clock
         self._condition = condition
+        self._lock = lock
+        self._files = OpenFiles(path, lock.header)
         self._trouble: Exception | None = None
         self._busy_timeout_s = busy_timeout_s
         self._is_impatient = False
@@ -66,12 +72,16 @@ class Writer(Worker):
 
     def _open(self) -> sqlite_utils.Database:
         path = self._path
+        found_log = read_log(path)
         if not check_file(path):
             _create(path)
+            self._lock.acquire_file()
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(path, isolation_level=None, timeout=self._busy_timeout_s)
             connection.execute("PRAGMA journal_mode = WAL")
+            if found_log is not None:
+                self._report_damage(connection, found_log)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
@@ -86,8 +96,27 @@ class Writer(Worker):
             if is_locked(error):
                 raise translate(error) from error
             raise DatabaseFault(path, f"cannot be opened for writing ({error})", _REMEDY) from error
-        self.file_bytes = _size(path)
+        self.file_bytes = self._files.note_opened()
         return db
+
+    def _report_damage(self, connection: sqlite3.Connection, found: Log) -> None:
+        """Say what SQLite has left out of the log that the last run left behind."""
+        # The one statement that tells how many frames are valid; it moves them into the file.
+        _, recovered, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        lost = damage(found, recovered)
+        if lost is not None:
+            log.error(
+                "write-ahead log of %s is damaged: %s; the database is whole without them, and"
+                " what they had stored is missing: compare it with a backup",
+                self._path,
+                lost,
+            )
+        elif is_cut_off(found, recovered):
+            log.warning(
+                "write-ahead log of %s: its last transaction is not whole and was left out; it was"
+                " being written when the last run ended, or was damaged since",
+                self._path,
+            )
 
     def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
         """One transaction for all; a job that raises is undone alone.
@@ -97,6 +126,8 @@ class Writer(Worker):
         """
         if self._condition.damage is not None:
             return [Failure(self._condition.refusal())] * len(jobs)
+        if all(job.fn is look for job in jobs):
+            return [self._look()] * len(jobs)
         connection = db.conn
         began = self._clock.monotonic()
         self._trouble = None
@@ -104,6 +135,7 @@ class Writer(Worker):
         try:
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._attempt(db, job) for job in jobs]
+            self._files.check()
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
             rollback(connection)
@@ -115,8 +147,17 @@ class Writer(Worker):
         self._wait_for_locks(connection, False)
         self.last_commit_ms = (self._clock.monotonic() - began) * 1000
         self.commits += 1
-        self.file_bytes = _size(self._path)
+        self.file_bytes = self._files.note_written()
         return outcomes
+
+    def _look(self) -> Failure | None:
+        """Without a transaction: are the files that are open still at their paths?"""
+        try:
+            self._files.check()
+        except StorageUnavailable as error:
+            self._condition.note("write", error)
+            return Failure(error)
+        return None
 
     def _wait_for_locks(self, connection: sqlite3.Connection, is_locked_now: bool) -> None:
         """Only the first round behind a lock waits for long: what comes after it need not."""
@@ -145,11 +186,19 @@ class Writer(Worker):
         return outcome
 
     def _close(self, db: sqlite_utils.Database) -> None:
+        """Move the write-ahead log into the file; a damaged file is left as it is."""
+        if self._condition.damage is not None:
+            db.close()
+            return
         try:
             db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             log.warning("checkpoint failed, the next start catches up reason=%s", error)
         db.close()
+
+
+def look(db: sqlite_utils.Database) -> None:
+    """Compare the open files with their paths: a job that needs no transaction of its own."""
 
 
 def _create(path: Path) -> None:
@@ -159,14 +208,3 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as error:
         raise DatabaseFault(path, f"cannot be created ({error.strerror})", _REMEDY) from error
-
-
-def _size(path: Path) -> int:
-    """Bytes of the database and its write-ahead log."""
-    total = 0
-    for name in (path, f"{path}-wal"):
-        try:
-            total += os.stat(name).st_size
-        except FileNotFoundError:
-            continue
-    return total

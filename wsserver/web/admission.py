@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wsserver.errors import BadRequest, Forbidden
+from wsserver.errors import BadRequest, Forbidden, Starting
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import Credential, extract_credential
 from wsserver.identity.ids import is_id
@@ -40,7 +40,7 @@ class Admission:
         self._verifier = context.verifier
         self._tickets = context.tickets
         self._access = context.manager.sessions.access
-        self._admit = context.manager.admit
+        self._manager = context.manager
         self._room = context.manager.room
         self._allow_query_token = context.settings.allow_query_token
 
@@ -52,12 +52,14 @@ class Admission:
         ``await`` nothing is left but to come in: what ``admit`` said is still true when this
         returns.
         """
+        if self._manager.is_starting:
+            raise Starting  # which tokens are revoked is not known yet
         credential = self._read(knock)
         claims = await self._identify(knock, credential)
         if self._room.is_full(claims.sub):
             await self._room.ask(claims.sub)
             claims = await self._identify(knock, credential)  # it may have changed meanwhile
-        self._admit(claims)
+        self._manager.admit(claims)
         if credential.kind == "ticket" and not is_probe:
             self._tickets.redeem(credential.value)
         return claims

@@ -328,7 +328,7 @@ class Check(Answer):
 class Health(Answer):
     """The state of the server."""
 
-    status: Literal["ok", "degraded", "draining"]
+    status: Literal["ok", "degraded", "starting", "draining"]
     checks: dict[str, Check]
 
 

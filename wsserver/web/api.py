@@ -18,6 +18,7 @@ from wsserver.web.paths import allowed_methods, pattern_of
 class ApiHandler(BaseHandler):
     """One path of the table, with its endpoints by method."""
 
+    checks_start = True
     endpoints: Mapping[str, Endpoint]
 
     def initialize(self, route: str, endpoints: Mapping[str, Endpoint]) -> None:

@@ -19,6 +19,9 @@ def make_application(context: WebContext) -> Application:
         rules() + asset_rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
+        # Origins are checked in BaseHandler. Tornado's own check, on by default from 6.7 on,
+        # would refuse those that ``allowed_origins`` names.
+        cross_origin_protection=False,
         context=context,
     )
 

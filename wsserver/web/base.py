@@ -15,6 +15,7 @@ from wsserver.errors import (
     BodyTooLarge,
     HostForbidden,
     OriginForbidden,
+    Starting,
     WsServerError,
 )
 from wsserver.web import cors
@@ -49,6 +50,8 @@ class BaseHandler(RequestHandler):
     """
 
     takes_any_host = False
+    checks_start = False
+    """Does ``check`` or ``respond`` itself refuse what must wait for the end of the start?"""
     route = "*"
     """The path's template, for the figures."""
     allowed_methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
@@ -93,6 +96,8 @@ class BaseHandler(RequestHandler):
         self._timer: asyncio.TimerHandle | None = None
         try:
             self._check_source()
+            if self.context.manager.is_starting and not self.checks_start:
+                raise Starting
             await self.check()
         except WsServerError as error:
             self._refusal = error

@@ -64,7 +64,7 @@ class WebContext:
     configured_channels: Collection[str]
     """Those by which notifications can go out."""
     health: Callable[[], Mapping[str, Any]]
-    """``status`` (``ok``, ``degraded``, ``draining``) and ``checks``."""
+    """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
     unsent: UnsentAnswers = field(default_factory=UnsentAnswers)

@@ -91,6 +91,7 @@ class Diagnostics(Answer):
     uptime_s: float
     connections: int
     max_connections: int
+    event_loop: Annotated[str, Meta(description="`uvloop` or `asyncio`")]
     limits: Allowance
     heartbeat: Heartbeat
     descriptors: Descriptors

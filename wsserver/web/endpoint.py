@@ -96,6 +96,8 @@ class Endpoint:
     is_open_to_loopback: bool = False
     """No token is needed from this machine itself."""
     takes_any_host: bool = False
+    is_served_at_start: bool = False
+    """Is it answered before storage is ready, too?"""
     is_page: bool = False
     """Something for a browser to show, rather than data."""
     is_secret: bool = False

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from wsserver.errors import BadJson, Draining, Forbidden, UnsupportedMediaType
+from wsserver.errors import BadJson, Draining, Forbidden, Starting, UnsupportedMediaType
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
 from wsserver.identity.ids import is_id, is_user_id
@@ -101,6 +101,8 @@ class Exchange:
     async def check(self) -> None:
         """Everything that needs no body: 401, 403, then the request's form."""
         endpoint, asked = self._endpoint, self._asked
+        if self._context.manager.is_starting and not endpoint.is_served_at_start:
+            raise Starting
         self._actor = await self._authenticate()
         if endpoint.request is not None and self._context.manager.is_draining:
             # What is asked for now would be done for nobody: the connections are going.

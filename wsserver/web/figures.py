@@ -54,7 +54,7 @@ _DELIVERIES = {
 Values = Iterable[tuple[tuple[str, ...], float]]
 """Label values with what was measured."""
 
-STATES = ("ok", "degraded", "draining")
+STATES = ("ok", "degraded", "starting", "draining")
 _QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1.0"}
 """Of the latest values, as the label says it; OpenMetrics wants numbers in this form."""
 

@@ -198,7 +198,10 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     }
     for status, codes in sorted(_errors(endpoint).items()):
         if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:
-            responses["503"] = {**answer, "description": "Draining, or full: no traffic, please"}
+            responses["503"] = {
+                **answer,
+                "description": "Starting, draining or full",
+            }
             continue
         responses[str(status)] = {
             "description": ", ".join(f"`{code}`" for code in codes),
@@ -226,6 +229,8 @@ def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
             "idempotency_limit",
             "storage_full",
         ]
+    if not endpoint.is_served_at_start:
+        codes.append("starting")
     codes += endpoint.errors
     by_status: dict[int, list[str]] = {}
     for code in codes:

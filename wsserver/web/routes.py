@@ -246,6 +246,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Whether the server should get traffic; 503: not now",
         tag="Server",
         takes_any_host=True,
+        is_served_at_start=True,
         errors=("draining",),
     ),
     Endpoint(

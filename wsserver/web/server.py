@@ -14,8 +14,8 @@ from tornado.ioloop import IOLoop
 from tornado.web import Application
 
 from wsserver.config import Settings
+from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.context import WebContext
-from wsserver.web.descriptors import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.doorway import Doorway
 from wsserver.web.paths import Paths
 from wsserver.web.plain_http import PlainHttp

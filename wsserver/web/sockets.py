@@ -91,6 +91,7 @@ class SocketHandler(BaseHandler):
     """Decides on a handshake, then hands the socket over and is done."""
 
     allowed_methods = METHODS
+    checks_start = True  # a client that reads close codes gets one
 
     def initialize(self, socket: Socket) -> None:
         """Take the endpoint's description (Tornado's hook)."""

@@ -139,6 +139,8 @@ def http(facts: Facts) -> Finding:
     state = str(reply.object["status"])
     data = {"seconds": reply.seconds, "status": state, "version": version.strip() or None}
     what = f"wsserver{version} answered in {ms(reply.seconds)}, {state}"
+    if state == "starting":
+        return failed(what, "Wait: it lets clients in once its database is open.", **data)
     if state == "draining":
         return failed(what, "Wait: it is stopping, and lets nobody in until it is back.", **data)
     return ok(what, **data)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from wsserver import __version__
 from wsserver.clock import rfc3339
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable
+from wsserver.event_loop import name_of
+from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.protocol.notifications import CHANNELS
 from wsserver.storage.diagnosis import Backlog, Stored
 from wsserver.web.context import WebContext
-from wsserver.web.descriptors import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.endpoint import Call
 from wsserver.web.proxies import FORWARDING_HEADERS
 
@@ -55,6 +57,7 @@ async def diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
         "uptime_s": stats["uptime_s"],
         "connections": stats["total_connections"],
         "max_connections": settings.max_connections,
+        "event_loop": name_of(asyncio.get_running_loop()),
         "limits": _allowance(settings),
         "heartbeat": _heartbeat(settings),
         "descriptors": {

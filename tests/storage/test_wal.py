@@ -1,0 +1,104 @@
+"""Damage in the write-ahead log that a crash has left is reported at the next start."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FakeClock
+from wsserver.storage import Database
+from wsserver.storage.wal import HEADER_BYTES, Log, damage, is_cut_off, read_log
+
+FRAME = 24 + 4096
+
+
+async def left_by_a_crash(folder: Path, clock: FakeClock) -> Path:
+    """A database with a log of about 20 transactions, as it is on the disk at ``kill -9``."""
+    database = Database(folder / "live", clock=clock)
+    await database.open()
+    await database.run(lambda db: db.execute("CREATE TABLE kept (text TEXT)") and None)
+    for number in range(20):
+        text = str(number) * 3000
+        await database.run(lambda db, text=text: db["kept"].insert({"text": text}) and None)
+    path = folder / "left"
+    shutil.copy(folder / "live", path)
+    shutil.copy(folder / "live-wal", f"{path}-wal")
+    await database.close()
+    return path
+
+
+def flip(at: int) -> Callable[[bytearray], None]:
+    def change(data: bytearray) -> None:
+        data[at] ^= 0xFF
+
+    return change
+
+
+def cut(data: bytearray) -> None:
+    del data[-100:]
+
+
+def nothing(data: bytearray) -> None:
+    pass
+
+
+IN_THE_MIDDLE = HEADER_BYTES + 25 * FRAME
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (nothing, ""),
+        (flip(IN_THE_MIDDLE + 1000), "transactions could not be taken over"),
+        (flip(IN_THE_MIDDLE + 9), "transactions could not be taken over"),
+        (flip(0), "its header is damaged"),
+        (flip(18), "its header is damaged"),
+        (flip(-10), "its last transaction is not whole"),
+        (cut, "its last transaction is not whole"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_damage_is_reported(
+    tmp_path: Path,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[bytearray], None],
+    words: str,
+) -> None:
+    path = await left_by_a_crash(tmp_path, clock)
+    log = Path(f"{path}-wal")
+    data = bytearray(log.read_bytes())
+    change(data)
+    log.write_bytes(data)
+    caplog.clear()
+    database = Database(path, clock=clock)
+    with caplog.at_level(logging.INFO):
+        await database.open()
+    said = [r for r in caplog.records if "write-ahead log" in r.getMessage()]
+    assert [words in r.getMessage() for r in said] == ([True] if words else [])
+    is_serious = "not whole" not in words
+    assert all((r.levelno == logging.ERROR) is is_serious for r in said)
+    await database.close()
+    assert read_log(path) is None
+
+
+def test_what_counts_as_damage() -> None:
+    log = Log(9 * FRAME, True, 9, (2, 5, 9))
+    assert damage(log, 9) is None
+    assert not is_cut_off(log, 9)
+    assert damage(log, 5) is None, "the last one may have been under way"
+    assert is_cut_off(log, 5)
+    assert "2 of 3 transactions" in str(damage(log, 2))
+    assert "frame 3 of 9" in str(damage(log, 2))
+    behind_it = Log(9 * FRAME, True, 9, (2, 5))
+    assert damage(behind_it, 2) is not None, "something was written after it"
+
+
+def test_no_log(tmp_path: Path) -> None:
+    assert read_log(tmp_path / "none") is None
+    (tmp_path / "x-wal").touch()
+    assert read_log(tmp_path / "x") is None
