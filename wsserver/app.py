@@ -22,6 +22,7 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
+from wsserver.notifications.directory import Directory
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
@@ -44,13 +45,14 @@ from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
-from wsserver.realtime.owners import SessionOwners
+from wsserver.realtime.organizations import EnteredOrganizations
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.tenancy import Tenancy
 from wsserver.realtime.traces import Traces
 from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
@@ -63,6 +65,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
 from wsserver.storage.notifications import NotificationStore
+from wsserver.storage.organizations import OrganizationStore
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
@@ -106,10 +109,13 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     clock = clock or Clock()
     tasks = Tasks()
 
-    # Who is asking, and what they may do
+    database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
+
+    # Who is asking, where they belong, and what they may do
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    tickets = Tickets(clock, revocations=revocations)
+    organizations = EnteredOrganizations(OrganizationStore(database))
+    tickets = Tickets(clock, revocations=revocations, resolve=organizations.resolve)
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
         keys,
@@ -118,10 +124,10 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         revocations=revocations,
+        resolve=organizations.resolve,
     )
 
     # What is stored
-    database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
@@ -141,7 +147,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # Who is connected, and what reaches them
     attendance = Attendance(clock)
     traces = Traces(attendance, clock, settings.trace_retention_s)
-    hub = Hub(attendance)
+    hub = Hub(attendance, organizations.resolve)
     broker = MemoryBroker()
     statistics = Statistics(clock, settings.node)
     poller = Poller(
@@ -155,7 +161,6 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     )
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)
-    access = SessionAccess(permissions, members.is_member)
     streams = Streams(
         store,
         broker.publish,
@@ -164,6 +169,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         replay_limit=settings.stream_limit,
         cork=poller.cork,
     )
+    directory = Directory(KnownUserStore(database), hub, clock, organizations.get)
+    tenancy = Tenancy(hub, members, organizations, directory, streams.writers)
+    access = SessionAccess(permissions, members.is_member, tenancy)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
     router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
@@ -219,6 +227,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         ),
         manager=manager,
         members=members,
+        directory=directory,
+        tenancy=tenancy,
         permissions=permissions,
         audit=audit,
         database=database,
@@ -232,13 +242,14 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     webhooks.listen(manager.events)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    owners = SessionOwners(hub, streams.organizations)
-    inspection = Inspection(manager, permissions, owners, streams)
-    publishing = Publishing(hub, router, permissions, members, owners, audit, clock)
+    inspection = Inspection(manager, permissions, tenancy, streams)
+    publishing = Publishing(hub, router, permissions, members, tenancy, audit, clock)
     administration = Administration(
-        manager, permissions, members, revocations, revocation_store, tickets, audit, clock
+        manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
     )
-    tracing = Tracing(traces, hub, members, access, permissions, store, receipt_store, clock)
+    tracing = Tracing(
+        traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
+    )
     chat = ChatCommands(manager, router, verifier, clock)
     looking_back = StreamCommands(
         manager.sessions, streams, replay_budget, settings.max_sessions_per_connection
@@ -270,6 +281,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             manager=manager,
             traces=traces,
             members=members,
+            organizations=organizations,
             revocations=revocations,
             revocation_store=revocation_store,
             snapshots=snapshots,

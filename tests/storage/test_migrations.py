@@ -9,7 +9,8 @@ import sqlite_utils
 
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
-from wsserver.storage.migrations import MIGRATIONS, applied_names, known_names
+from wsserver.storage.migrations import MIGRATIONS
+from wsserver.storage.schema_steps import applied_names, known_names
 from wsserver.storage.streams import Counts, StreamStore
 
 RELEASED = {

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import sqlite_utils
 
 from wsserver.storage.faults import DatabaseFault, is_locked, primary_code, translate
-from wsserver.storage.migrations import MIGRATIONS, applied_names, known_names
+from wsserver.storage.migrations import MIGRATIONS
+from wsserver.storage.schema_steps import applied_names, known_names
 
 OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""

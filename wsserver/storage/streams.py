@@ -9,7 +9,7 @@ from wsserver.storage import retention, stream_appends, stream_reads
 from wsserver.storage.database import Database
 from wsserver.storage.kept import Append, Appended, Found, Head, Kept
 from wsserver.storage.retention import BATCH_ROWS, Expired, Pruned
-from wsserver.storage.stream_reads import Counts
+from wsserver.storage.stream_reads import Counts, Writer
 
 __all__ = [
     "Append",
@@ -21,6 +21,7 @@ __all__ = [
     "Kept",
     "Pruned",
     "StreamStore",
+    "Writer",
 ]
 
 _TRIM_STREAMS = 10
@@ -101,9 +102,9 @@ class StreamStore:
         """The epoch of streams that are not there, and the names of ``limit`` that are."""
         return await self._database.read(partial(stream_reads.names, limit=limit))
 
-    async def organizations(self, stream: str) -> set[str]:
-        """The organizations of those who have written what a stream keeps."""
-        return await self._database.read(partial(stream_reads.organizations, stream=stream))
+    async def writers(self, streams: Sequence[str]) -> dict[str, list[Writer]]:
+        """The senders of what streams keep, each once; streams without messages are left out."""
+        return await self._database.read(partial(stream_reads.writers, streams=streams))
 
     async def count(self) -> Counts:
         """How many streams and messages there are; for health and metrics."""

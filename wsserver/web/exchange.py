@@ -125,7 +125,7 @@ class Exchange:
     async def _respond_once(self, call: Call, keys: Sequence[str], decoded: Any) -> Reply:
         """Do it unless it was done under this key already; then give the same reply again."""
         context = self._context
-        scope = f"{call.who.claims.sub} {self._endpoint.method} {self._asked.path}"
+        scope = f"{_owner(call.who.claims)} {self._endpoint.method} {self._asked.path}"
         digest = fingerprint(decoded)
         claimed = await claim(context.idempotency, keys, scope, digest, context.clock.wall())
         if not isinstance(claimed, Claimed):
@@ -217,6 +217,12 @@ def _check_media_type(headers: Headers) -> None:
         raise UnsupportedMediaType("send application/json in UTF-8")
     if headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without Content-Encoding")
+
+
+def _owner(claims: Claims) -> str:
+    """Whose idempotency keys: a user's, of one organization."""
+    mine = claims.organization_id
+    return claims.sub if mine is None else f"{mine}/{claims.sub}"
 
 
 def _is_from_here(asked: Asked) -> bool:
