@@ -33,7 +33,7 @@ def store() -> Store:
 
 @pytest.fixture
 def directory(store: Store, clock: FakeClock) -> Directory:
-    return Directory(store, (), clock)  # type: ignore[arg-type]
+    return Directory(store, (), clock, {}.get)  # type: ignore[arg-type]
 
 
 def claims(sub: str, **fields: str) -> Claims:

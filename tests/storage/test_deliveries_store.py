@@ -243,19 +243,17 @@ async def test_what_would_run_out_while_it_waits_goes_at_once(
 @pytest.mark.gen_test
 async def test_contacts_are_kept_and_gone_browsers_let_go_of(database: Database) -> None:
     contacts = ContactStore(database)
-    assert await contacts.get("u1") is None
+    assert await contacts.find(["u1"]) == {}
     await contacts.put(CONTACT, "acme", NOW)
-    found = await contacts.get("u1")
-    assert found == (CONTACT, "acme")
+    assert await contacts.find(["u1", "u2"]) == {"u1": (CONTACT, "acme")}
     assert await contacts.forget_subscription("u1", PUSH.endpoint) is True
     assert await contacts.forget_subscription("u1", PUSH.endpoint) is False
     assert await contacts.forget_subscription("nobody", PUSH.endpoint) is False
-    found = await contacts.get("u1")
-    assert found is not None
+    found = (await contacts.find(["u1"]))["u1"]
     assert [each.endpoint for each in found.contact.push] == ["https://push.example/2"]
     assert found.contact.email == CONTACT.email
     await contacts.put(Contact(user_id="u1"), None, NOW)
-    assert await contacts.get("u1") == (Contact(user_id="u1"), None)
+    assert await contacts.find(["u1"]) == {"u1": (Contact(user_id="u1"), None)}
 
 
 @pytest.mark.gen_test

@@ -17,15 +17,22 @@ LISTED = 1000
 """Connections and people that are listed at most, of either kind."""
 
 
-async def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
+def people_of(message: Message, members: Members) -> list[str]:
+    """The users whom an explanation may name though they are not connected."""
+    is_session = message.target.type is TargetType.SESSION
+    of_session = members.of_session(message.target.id) if is_session else []
+    return [*of_session, *message.exclude_users]
+
+
+def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
     """Answer who would get a message, and who of its target would not and why.
 
-    Only those whom ``scope`` shows. The first 1000 of either kind are listed, ``matched`` counts
-    all; ``truncated`` stands in the answer where there are more.
+    Only those whom ``scope`` shows, which has learned of ``people_of`` before. The first 1000 of
+    either kind are listed, ``matched`` counts all; ``truncated`` stands in the answer where there
+    are more.
     """
     target = message.target
     of_session = members.of_session(target.id) if target.type is TargetType.SESSION else ()
-    await scope.learn([*of_session, *message.exclude_users])
     is_shown = scope.sees_in_session if target.type is TargetType.SESSION else scope.sees
     audience = Audience(
         message.organization_id, message.with_unaffiliated, message.role, message.exclude_users

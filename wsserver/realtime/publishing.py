@@ -23,7 +23,7 @@ from wsserver.protocol.requests import (
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.actor import Actor, Audit, Trail
-from wsserver.realtime.explaining import explain
+from wsserver.realtime.explaining import explain, people_of
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import is_kept_by_default, stream_of
 from wsserver.realtime.members import Members
@@ -153,7 +153,8 @@ class Publishing:
         message = self._message(actor, request, target_of(request.target))
         scope = self._scope(actor)
         await _require_inside(scope, actor, message, request)
-        return await explain(message, self._hub, self._members, scope)
+        await scope.learn(people_of(message, self._members))
+        return explain(message, self._hub, self._members, scope)
 
     def _read(
         self, actor: Actor, index: int, body: PublishRequest | WsServerError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -28,10 +27,6 @@ class ContactStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def get(self, user_id: str) -> OwnedContact | None:
-        """A user's contact; None: nothing was ever entered."""
-        return await self._database.read(partial(_get, user_id=user_id))
 
     async def find(self, user_ids: Sequence[str]) -> dict[str, OwnedContact]:
         """The contacts that were entered for these users."""
