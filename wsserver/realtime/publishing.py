@@ -178,21 +178,22 @@ class Publishing:
         bodies: Sequence[PublishRequest | WsServerError],
     ) -> list[Message | WsServerError]:
         """The same messages, each replaced by its error where it names something outside."""
-        scope = self._scope(actor)
-        pairs = [
-            (message, body)
-            for message, body in zip(messages, bodies, strict=True)
+        pairs = {
+            index: (message, body)
+            for index, (message, body) in enumerate(zip(messages, bodies, strict=True))
             if isinstance(message, Message) and isinstance(body, PublishRequest)
-        ]
-        # All users at once rather than one read for each message.
-        await scope.learn({user_id for pair in pairs for user_id in _users_named(*pair)})
+        }
         judged = list(messages)
-        for index, (message, body) in enumerate(zip(messages, bodies, strict=True)):
-            if isinstance(message, Message) and isinstance(body, PublishRequest):
-                try:
-                    await _require_inside(scope, actor, message, body)
-                except WsServerError as error:
-                    judged[index] = error
+        if not pairs:
+            return judged
+        scope = self._scope(actor)
+        # All users at once rather than one read for each message.
+        await scope.learn({id_ for pair in pairs.values() for id_ in _users_named(*pair)})
+        for index, (message, body) in pairs.items():
+            try:
+                await _require_inside(scope, actor, message, body)
+            except WsServerError as error:
+                judged[index] = error
         return judged
 
     async def _send_all(
