@@ -41,7 +41,7 @@ class Case(NamedTuple):
 def case(kind: str, outside: int, route: str, body: Body | None = None) -> Case:
     """A case from its route and body, in which X stands for what is named."""
     method, _, path = route.partition(" ")
-    shown = "" if body is None else f" {_short(body)}"
+    shown = "" if body is None else f"  {_short(body)}"
 
     def ask(id_: str) -> tuple[str, Body | None]:
         filled = path.replace("X", id_)
@@ -56,8 +56,9 @@ def _text(body: Body) -> str:
 
 def _short(body: Body) -> str:
     """The fields of a body that name something."""
-    named = [f"{name}" for name, value in body.items() if "X" in _text({"": value}).split('"')]
-    return ", ".join(named)
+    named = [name for name, value in body.items() if "X" in _text({"": value}).split('"')]
+    kind = body["target"]["type"] if "target" in named else None
+    return " ".join([*named, *([] if kind is None else [kind])])
 
 
 NOTE = {"type": "note", "data": 1}

@@ -93,7 +93,7 @@ def test_the_table_agrees_with_the_default_roles(endpoint: Endpoint) -> None:
 async def _belong(server: Server) -> None:
     """Let all that ``_ask`` names belong to the organization of those who ask."""
     named = [EXAMPLES[request] for request in EXAMPLES if isinstance(EXAMPLES[request], dict)]
-    users = {id_ for id_ in re.findall(r"'(user_[0-9]+)'", str(named))}
+    users = set(re.findall(r"'(user_[0-9]+)'", str(named)))
     for user_id in (*users, "x1", *[f"x-{role}" for role in ROLES]):
         path = f"{API}/users/{user_id}/contacts"
         await server.request("PUT", path, bearer=token(), organization_id="o1")

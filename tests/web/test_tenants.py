@@ -20,8 +20,9 @@ from tests.web.tenants import (
 from tests.web.web_server import API, Server, token
 from wsserver.web.routes import ENDPOINTS
 
-UNKNOWN_IS_404 = {"session", "message", "notification", "connection"}
-"""Kinds of which an id that was never used is 404 in a path, for whoever asks."""
+MUST_EXIST = {"session", "message", "notification", "connection"}
+"""Kinds of which an id that was never used is 404 in a path, whoever asks."""
+NOT_FOR_A_SERVICE = ("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke")
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -45,14 +46,11 @@ async def test_the_matrix_of_tenants(start_server: StartServer, role: str) -> No
                 assert row[1] == row[2], cell
             else:
                 assert statuses[1] in (200, 202), cell
-        elif role == "admin" or (each.method != "DELETE" and "/tokens" not in each.name):
-            if each.name.startswith(("POST /users/disconnect", "GET /notifications")):
-                continue
-            ok = {200, 202}
-            if each.kind in UNKNOWN_IS_404 and each.outside == 404:
-                ok = {200, 404}
-            if role == "admin":
-                assert set(statuses) <= ok, cell
+        else:
+            lacks = role == "service" and each.name.startswith(NOT_FOR_A_SERVICE)
+            done = {200, 202, 404} if each.kind in MUST_EXIST else {200, 202}
+            assert set(statuses) <= ({403} if lacks else done), cell
+            assert statuses[0] in done - {404} or lacks, cell
     assert {name for _, name, _ in rows} == {each.name for each in CASES}
 
 
