@@ -125,6 +125,7 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
         path = path.replace("{user_id}", f"x-{role}")
     path = re.sub(r"\{[a-z_]+\}", "x1", path)
     body = dict(EXAMPLES[endpoint.request]) if endpoint.request else {}
+    body.pop("organization_id", None)  # it would move the user to another one
     if "session_id" in body:
         body["session_id"] = "x1"
     if endpoint.path.endswith("/users/{user_id}/messages"):
