@@ -131,6 +131,13 @@ def test_an_endless_opening_is_too_deep_rather_than_a_crash() -> None:
         decode(b'{"a":' * 10_000)
 
 
+def test_pairs_inside_of_what_is_never_closed_count_too() -> None:
+    with pytest.raises(TooDeep):
+        decode(b"[[[]", 2)
+    with pytest.raises(BadJson):
+        decode(b"[[]", 2)
+
+
 def nesting(raw: bytes) -> tuple[int, int]:
     """How deep a text goes, looked at one character after the other; and how shallow."""
     depth = deepest = lowest = 0

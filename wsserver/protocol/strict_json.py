@@ -48,23 +48,24 @@ def _depth_exceeds(raw: bytes, limit: int) -> bool:
     if b'"' in raw:
         raw = _STRING.sub(b"", raw)
     # Objects and arrays count alike. What does not match is for the decoder to find.
-    brackets = raw.translate(_ARRAYS, _NO_BRACKETS)
-    # Each round takes the innermost pairs away, so the rounds are the depth.
+    brackets = left = raw.translate(_ARRAYS, _NO_BRACKETS)
+    # Each round removes the innermost pairs, so the number of rounds is the depth.
     for _ in range(limit):
-        outer = brackets.replace(b"[]", b"")
-        if len(outer) == len(brackets):
-            return _deepest(brackets) > limit
-        brackets = outer
-    return bool(brackets)
+        outer = left.replace(b"[]", b"")
+        if len(outer) == len(left):
+            return _unbalanced_depth_exceeds(brackets, limit)
+        left = outer
+    return bool(left)
 
 
-def _deepest(brackets: bytes) -> int:
-    """How deep brackets go that need not match: what is cut off counts as well."""
-    depth = deepest = 0
+def _unbalanced_depth_exceeds(brackets: bytes, limit: int) -> bool:
+    """Count the depth of brackets that need not match, one by one: pairs and unclosed ones."""
+    depth = 0
     for bracket in brackets:
         depth += 1 if bracket == 0x5B else -1  # [
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > limit:
+            return True
+    return False
 
 
 def _surely_unique(raw: bytes, value: Any) -> bool:
