@@ -11,8 +11,11 @@ from tests.web.tenants import (
     CASES,
     LISTS,
     OUTSIDE,
+    OWN,
     PERMISSIONS,
+    PLACES,
     ROLES,
+    ask,
     make_world,
     printed,
     row_of,
@@ -52,6 +55,40 @@ async def test_the_matrix_of_tenants(start_server: StartServer, role: str) -> No
             assert set(statuses) <= ({403} if lacks else done), cell
             assert statuses[0] in done - {404} or lacks, cell
     assert {name for _, name, _ in rows} == {each.name for each in CASES}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_answer_changes_as_somebody_outside_comes_and_goes(
+    start_server: StartServer,
+) -> None:
+    """The same id: never seen, online and in a session, a member of it, gone, stored."""
+    server = await start_server(permissions=PERMISSIONS)
+    world = await make_world(server)
+    for kind, id_ in (("user", "late"), ("session", "s_late"), ("token", "jti_late")):
+        world.ids[kind]["unknown"] = id_
+    cases = [each for each in CASES if each.kind in ("user", "session", "token")]
+
+    async def answers() -> list[str]:
+        return [(await ask(world, each, "manager", "unknown"))[1] for each in cases]
+
+    never_seen = await answers()
+    for organization_id in ("o2", None):
+        socket = await server.connect(
+            "late", organization_id=organization_id, jti="jti_late", sessions=["s_late"]
+        )
+        socket.send(type="join_session", session_id="s_late", ref=1)
+        await socket.push("session_joined")
+        assert await answers() == never_seen
+        socket.send(type="send_message", session_id="s_late", content="hi", ref=2)
+        await socket.push("ack")
+        members = f"{API}/sessions/s_late/members"
+        await server.request("PUT", members, bearer=token(), user_ids=["late"])
+        assert await answers() == never_seen
+        id_ = socket.greeting["connection_id"]  # type: ignore[attr-defined]
+        await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
+        assert await answers() == never_seen
+        await server.system.service._parts.notifications.directory.flush()
+        assert await answers() == never_seen
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -141,3 +178,21 @@ async def test_an_idempotency_key_is_of_an_organization_and_user(server: Server)
         )
     ids = [answer.json()["message_id"] for answer in answers]
     assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.gen_test
+async def test_a_manager_is_bound_to_sessions_of_its_organization_alone(
+    start_server: StartServer,
+) -> None:
+    """With ``sessions:any``, also while nobody is there, so that storage has to be asked."""
+    world = await make_world(await start_server(permissions=PERMISSIONS))
+    sessions, manager = world.ids["session"], token("m", "manager", organization_id="o1")
+    for place in PLACES:
+        path = f"/ws/chat/session/{sessions[place]}"
+        socket = await world.server.knock(path, bearer=manager)
+        if place in OWN:
+            assert (await socket.push("session_joined"))["session_id"] == sessions[place]
+        else:
+            expected = (4503, f"no access to session {sessions[place]}")
+            assert await socket.closed() == expected, place
+        await socket.close()
