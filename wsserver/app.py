@@ -22,6 +22,7 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.assembly import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
+from wsserver.notifications.directory import Directory
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
@@ -45,7 +46,7 @@ from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
-from wsserver.realtime.owners import SessionOwners
+from wsserver.realtime.organizations import EnteredOrganizations
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
@@ -53,6 +54,7 @@ from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.tenancy import Tenancy
 from wsserver.realtime.traces import Traces
 from wsserver.realtime.tracing import Tracing
 from wsserver.service import Parts, Service
@@ -65,6 +67,7 @@ from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
 from wsserver.storage.notifications import NotificationStore
+from wsserver.storage.organizations import OrganizationStore
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.snapshots import Snapshots
@@ -105,10 +108,18 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     clock = clock or Clock()
     tasks = Tasks()
 
-    # Who is asking, and what they may do
+    database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
+
+    # Who is asking, where they belong, and what they may do
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    tickets = Tickets(clock, revocations=revocations, leeway_s=settings.jwt_leeway_s)
+    organizations = EnteredOrganizations(OrganizationStore(database))
+    tickets = Tickets(
+        clock,
+        revocations=revocations,
+        leeway_s=settings.jwt_leeway_s,
+        resolve=organizations.resolve,
+    )
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
         keys,
@@ -119,10 +130,10 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         revocations=revocations,
         leeway_s=settings.jwt_leeway_s,
         user_claim=settings.jwt_user_claim,
+        resolve=organizations.resolve,
     )
 
     # What is stored
-    database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
@@ -142,7 +153,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # Who is connected, and what reaches them
     attendance = Attendance(clock)
     traces = Traces(attendance, clock, settings.trace_retention_s)
-    hub = Hub(attendance)
+    hub = Hub(attendance, organizations.resolve)
     broker = MemoryBroker()
     statistics = Statistics(clock, settings.node)
     poller = Poller(
@@ -157,7 +168,6 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     replay_budget = settings.queue_limit_bytes // 8 * 7
     store = StreamStore(database)
     receipt_store = ReceiptStore(database)
-    access = SessionAccess(permissions, members.is_member)
     streams = Streams(
         store,
         broker.publish,
@@ -167,6 +177,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tail_limit_bytes=max(TAIL_LIMIT_BYTES, replay_budget),
         cork=poller.cork,
     )
+    directory = Directory(KnownUserStore(database), hub, clock, organizations.get)
+    tenancy = Tenancy(hub, members, organizations, directory, streams.writers)
+    access = SessionAccess(permissions, members.is_member, tenancy)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
     router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
     manager = WebSocketManager(
@@ -222,6 +235,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         ),
         manager=manager,
         members=members,
+        directory=directory,
+        tenancy=tenancy,
         permissions=permissions,
         audit=audit,
         database=database,
@@ -235,13 +250,16 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     webhooks.listen(manager.events)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    owners = SessionOwners(hub, streams.organizations)
-    inspection = Inspection(manager, permissions, owners, streams)
-    publishing = Publishing(hub, router, permissions, members, owners, audit, manager.events, clock)
-    administration = Administration(
-        manager, permissions, members, revocations, revocation_store, tickets, audit, clock
+    inspection = Inspection(manager, permissions, tenancy, streams)
+    publishing = Publishing(
+        hub, router, permissions, members, tenancy, audit, manager.events, clock
     )
-    tracing = Tracing(traces, hub, members, access, permissions, store, receipt_store, clock)
+    administration = Administration(
+        manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
+    )
+    tracing = Tracing(
+        traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
+    )
     chat = ChatCommands(manager, router, verifier, clock)
     looking_back = StreamCommands(
         manager.sessions, streams, replay_budget, settings.max_sessions_per_connection
@@ -273,6 +291,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             manager=manager,
             traces=traces,
             members=members,
+            organizations=organizations,
             revocations=revocations,
             revocation_store=revocation_store,
             snapshots=snapshots,

@@ -23,6 +23,7 @@ from wsserver.realtime.deliveries import Deliveries
 from wsserver.realtime.inbox_ledger import TICK_S
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
+from wsserver.realtime.organizations import EnteredOrganizations
 from wsserver.realtime.statistics import flatten
 from wsserver.realtime.streams import Streams
 from wsserver.realtime.traces import Traces
@@ -63,6 +64,7 @@ class Parts:
     manager: WebSocketManager
     traces: Traces
     members: Members
+    organizations: EnteredOrganizations
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
@@ -142,6 +144,7 @@ class Service:
             [(value, at) for kind, value, at in stored if kind == "user"],
         )
         await parts.members.load()
+        await parts.organizations.load()
         await parts.streams.load()
         await parts.broker.start()
         await parts.notifications.start()

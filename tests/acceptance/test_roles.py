@@ -18,7 +18,7 @@ TOKENS = {
     "narrowed": token("narrow", role="admin", permissions=["stats:read"]),
 }
 NEWS = {"type": "news"}
-TO_NOBODY = {**NEWS, "target": {"type": "user", "id": "nobody"}}
+TO_SOMEBODY = {**NEWS, "target": {"type": "user", "id": "somebody"}}
 
 ROWS: list[tuple[str, str, object, str]] = [
     # method, path, body, the roles that may
@@ -26,21 +26,21 @@ ROWS: list[tuple[str, str, object, str]] = [
     ("GET", "/stats/history", None, "admin service manager narrowed"),
     ("GET", "/connections", None, "admin service manager"),
     ("GET", "/online-users", None, "admin service manager"),
-    ("GET", "/users/nobody/connections", None, "admin service manager"),
+    ("GET", "/users/somebody/connections", None, "admin service manager"),
     ("GET", "/sessions", None, "admin service manager"),
-    ("GET", "/sessions/none/connections", None, "admin service manager"),
-    ("POST", "/ping/nobody", {}, "admin service manager"),
-    ("POST", "/users/disconnect", {"user_id": "nobody"}, "admin"),
-    ("GET", "/sessions/none/history", None, "admin service manager"),
-    ("GET", "/sessions/none/members", None, "admin service"),
-    ("PUT", "/sessions/none/members", {"user_ids": []}, "admin service"),
+    ("GET", "/sessions/kept/connections", None, "admin service manager"),
+    ("POST", "/ping/somebody", {}, "admin service manager"),
+    ("POST", "/users/disconnect", {"user_id": "somebody"}, "admin"),
+    ("GET", "/sessions/kept/history", None, "admin service manager"),
+    ("GET", "/sessions/kept/members", None, "admin service"),
+    ("PUT", "/sessions/kept/members", {"user_ids": ["somebody"]}, "admin service"),
     ("POST", "/broadcast", NEWS, "admin service manager"),
-    ("POST", "/messages", TO_NOBODY, "admin service manager"),
-    ("POST", "/users/nobody/messages", NEWS, "admin service manager"),
-    ("POST", "/sessions/none/messages", NEWS, "admin service manager"),
-    ("POST", "/messages/batch", {"messages": [TO_NOBODY]}, "admin service manager"),
+    ("POST", "/messages", TO_SOMEBODY, "admin service manager"),
+    ("POST", "/users/somebody/messages", NEWS, "admin service manager"),
+    ("POST", "/sessions/kept/messages", NEWS, "admin service manager"),
+    ("POST", "/messages/batch", {"messages": [TO_SOMEBODY]}, "admin service manager"),
     ("GET", "/messages/msg_none", None, "admin service manager"),
-    ("POST", "/messages/explain", TO_NOBODY, "admin service manager"),
+    ("POST", "/messages/explain", TO_SOMEBODY, "admin service manager"),
     ("GET", "/whoami", None, "admin service manager homeless user narrowed"),
     ("GET", "/diagnostics", None, "admin service manager narrowed"),
     ("POST", "/tokens/revoke", {"jti": "none"}, "admin"),
@@ -54,6 +54,8 @@ def test_each_role_may_do_what_the_table_says(
     server: RunningServer, method: str, path: str, body: object, allowed: str
 ) -> None:
     url = f"/api/v1/websocket{path}"
+    server.put("/users/somebody/contacts", {"organization_id": "acme"})
+    server.put("/sessions/kept/members", {"user_ids": ["somebody"]})
     for role, bearer in TOKENS.items():
         answer = server.request(method, url, body, bearer=bearer)
         if role in allowed.split():

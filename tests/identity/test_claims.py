@@ -109,3 +109,21 @@ def test_opens(sessions: Any, session_id: str, opens: bool) -> None:
 
 def test_no_dict_per_object() -> None:
     assert not hasattr(parse_claims(GOOD), "__dict__")
+
+
+@pytest.mark.parametrize("own", ["o1", None])
+def test_an_entered_organization_replaces_the_tokens_own_and_gives_it_back(own: str | None) -> None:
+    signed = Claims(sub="u1", exp=1.0, organization_id=own)
+    assert signed.belonging_to(None) is signed
+    entered = signed.belonging_to("o2")
+    assert (entered.organization_id, entered.token_organization_id) == ("o2", own)
+    assert entered.belonging_to("o2") is entered
+    moved = entered.belonging_to("o3")
+    assert (moved.organization_id, moved.token_organization_id) == ("o3", own)
+    assert moved.belonging_to(None) == signed
+
+
+def test_to_be_entered_where_the_token_says_so_changes_nothing() -> None:
+    signed = Claims(sub="u1", exp=1.0, organization_id="o1")
+    assert signed.belonging_to("o1") is signed
+    assert signed.belonging_to("o2").belonging_to("o1") == signed

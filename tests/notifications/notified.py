@@ -84,6 +84,8 @@ class Notified:
             settings=NotificationSettings(retries=retries, digest=digest),
             manager=live.manager,
             members=live.members,
+            directory=live.directory,
+            tenancy=live.tenancy,
             permissions=live.permissions,
             audit=live.audit,
             database=live.database,

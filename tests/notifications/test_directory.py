@@ -33,7 +33,7 @@ def store() -> Store:
 
 @pytest.fixture
 def directory(store: Store, clock: FakeClock) -> Directory:
-    return Directory(store, (), clock)  # type: ignore[arg-type]
+    return Directory(store, (), clock, {}.get)  # type: ignore[arg-type]
 
 
 def claims(sub: str, **fields: str) -> Claims:
@@ -78,3 +78,37 @@ async def test_what_could_not_be_stored_waits_for_the_next_time(
     await directory.flush()
     stored = {user_id for batch in store.batches for user_id in batch}
     assert stored == {f"u{n}" for n in range(STORED_AT_ONCE + 1)}
+
+
+@pytest.mark.gen_test
+async def test_a_user_between_two_organizations_is_noted_each_time(
+    directory: Directory, store: Store
+) -> None:
+    for organization_id in ("o1", "o2", "o1"):
+        directory.note(claims("u1", organization_id=organization_id))
+        assert await directory.organizations(["u1"]) == {"u1": organization_id}
+        await directory.flush()
+    directory.note(claims("u1", organization_id="o1"))
+    await directory.flush()
+    assert store.batches == [["u1"]] * 3
+
+
+@pytest.mark.gen_test
+async def test_what_found_no_room_is_noted_the_next_time(
+    directory: Directory, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsserver.notifications.directory.WAITING_LIMIT", 1)
+    for user in ("u1", "u2"):
+        directory.note(claims(user))
+    await directory.flush()
+    directory.note(claims("u2"))
+    await directory.flush()
+    assert store.batches == [["u1"], ["u2"]]
+
+
+@pytest.mark.gen_test
+async def test_the_tokens_own_organization_is_noted_where_another_was_entered(
+    directory: Directory,
+) -> None:
+    directory.note(claims("u1", organization_id="o1").belonging_to("o2"))
+    assert await directory.organizations(["u1"]) == {"u1": "o1"}

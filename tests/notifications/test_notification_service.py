@@ -310,6 +310,16 @@ async def test_what_one_organization_was_warned_of_another_was_not(notified: Not
         assert await warned(to, "acme") == ["of-acme"]
         assert await warned(to, "acme") == []
         assert await warned(to, "else") == ["of-else"]
+    for user in ("of-acme", "of-else"):
+        await notified.live.in_session(user, "shared", organization_id=user[3:])
+    for to in (Recipients(session_id="shared"), users("of-acme")):
+        assert await warned(to, "acme") == ["of-acme"]
+        assert await warned(to, "acme") == []
+    assert await warned(Recipients(session_id="shared"), "else") == ["of-else"]
+    # Moved elsewhere, a user is told on the account of that organization.
+    await notified.live.tenancy.enter("of-acme", "else", "boss", 1.0)
+    assert await warned(users("of-acme"), "else") == ["of-acme"]
+    await notified.live.tenancy.enter("of-acme", None, "boss", 1.0)
     # Of the organization as a whole it is told, however it is addressed.
     assert await warned(Recipients(organization_id="acme"), "acme") == []
     assert await warned(Recipients(organization_id="acme"), None) == []
@@ -390,11 +400,14 @@ async def test_a_manager_reaches_nobody_outside(notified: Notified) -> None:
     assert await found(notified, "acme", broadcast=True) == ["mine"]
     assert await found(notified, "acme", role="manager") == ["mine"]
     assert await found(notified, "acme", organization_id="acme") == ["mine"]
-    assert await found(notified, "acme", session_id="s1") == ["customer", "mine", "never"]
-    assert await found(notified, "acme", user_ids=("mine", "never")) == ["mine", "never"]
+    assert await found(notified, "acme", session_id="s1") == ["customer", "mine"]
+    assert await found(notified, "acme", user_ids=("mine",)) == ["mine"]
     for outside in (
         {"user_ids": ("mine", "theirs")},
         {"user_ids": ("gone",)},
+        {"user_ids": ("customer",)},
+        {"user_ids": ("never",)},
+        {"session_id": "empty"},
         {"organization_id": "else"},
         {"session_id": "s2"},
     ):

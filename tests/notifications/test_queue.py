@@ -12,7 +12,7 @@ from tests.notifications.notified import Notified, PlayedChannel
 from wsserver.notifications.channels.base import Limits, failed, retry, sent
 from wsserver.notifications.recipients import users
 from wsserver.notifications.service import Sending
-from wsserver.protocol.notifications import QuietHours
+from wsserver.protocol.notifications import Contact, QuietHours
 
 
 async def send(notified: Notified, *channels: Any, user: str = "u1", **options: Any) -> str:
@@ -449,3 +449,83 @@ async def test_an_outcome_is_recorded_however_long_storage_refuses_it(
 @pytest.mark.gen_test
 async def test_the_outcome_sent_needs_no_detail() -> None:
     assert sent() == ("sent", "", None)
+
+
+# Tenants
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("owner", "belongs_to", "state"),
+    [
+        (None, "acme", "sent"),  # entered by a service or an administrator
+        (None, None, "sent"),
+        ("acme", "acme", "sent"),
+        ("acme", "else", "no_address"),
+        ("acme", None, "no_address"),
+        ("acme", "unknown", "no_address"),
+    ],
+)
+async def test_a_managers_contact_is_used_for_users_of_its_organization_alone(
+    notified: Notified, owner: str | None, belongs_to: str | None, state: str
+) -> None:
+    contact = Contact(user_id="u1", email="u1@example.com", locale="en")
+    if belongs_to != "unknown":
+        client = await notified.live.connect("u1", organization_id=belongs_to)
+        notified.live.manager.close(client.info, 1000, "")
+    await notified.contacts.put(contact, owner, notified.clock.wall())
+    name = await send(notified, "email")
+    await notified.until(name, email=state)
+
+
+@pytest.mark.gen_test
+async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(notified: Notified) -> None:
+    """Neither at the addresses of the old organization, nor with what was for it alone."""
+    live = notified.live
+    for user in ("u1", "u2"):
+        await live.connect(user, organization_id="acme")
+        contact = Contact(user_id=user, email=f"{user}@acme.example")
+        await notified.contacts.put(contact, "acme", notified.clock.wall())
+    email = notified.played["email"]
+    email.outcomes = [retry("421 later")] * 3
+    names = [
+        await send(notified, "email", user=user, sending={"confined_to": confined_to})
+        for user, confined_to in (("u1", "acme"), ("u2", "acme"), ("u1", None))
+    ]
+    for name in names:
+        await notified.until_true(lambda n: n == 1, lambda name=name: tried(notified, name))
+    await live.tenancy.enter("u1", "else", "boss", notified.clock.wall())
+    notified.clock.advance(120.0)
+    notified.queue.kick()
+    await notified.until(names[0], email="cancelled")
+    await notified.until(names[1], email="sent")
+    await notified.until(names[2], email="no_address")
+    assert [job.user_id for job in email.jobs[3:]] == ["u2"]
+
+
+async def tried(notified: Notified, notification_id: str) -> int:
+    return len(await attempts(notified, notification_id, "email"))
+
+
+@pytest.mark.gen_test
+async def test_notifications_of_two_organizations_do_not_go_as_one(notified: Notified) -> None:
+    await notified.reach("u1")
+    await notified.live.connect("u1", organization_id="acme")
+    now = notified.clock.wall()
+
+    async def online(confined_to: str | None) -> str:
+        found = await notified.service.send_ai_status_notification(
+            users("u1"),
+            session_id="s1",
+            status="online",
+            sending=Sending(channels=["email"], confined_to=confined_to),
+        )
+        assert found is not None
+        return found.notification_id
+
+    for _ in range(3):
+        await notified.until(await online("acme"), email="sent")
+    held = await online("acme")
+    await notified.until(held, email="pending")
+    await notified.until(await online(None), email="sent")
+    assert notified.clock.wall() == now

@@ -13,7 +13,7 @@ from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.append_queue import Draft
-from wsserver.storage.streams import Append, Appended, Head, Kept, Slice, Wanted
+from wsserver.storage.streams import Append, Appended, Head, Kept, Slice, Wanted, Writer
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -170,8 +170,8 @@ class FakeStore:
     async def names(self, limit: int) -> tuple[str, list[str]]:
         return EPOCH, list(self.last)[:limit]
 
-    async def organizations(self, stream: str) -> set[str]:
-        return set()
+    async def writers(self, streams: Sequence[str]) -> dict[str, list[Writer]]:
+        return {}
 
     def retain(self, stream: str, first: int) -> None:
         """Let retention take what is before an offset."""

@@ -20,6 +20,7 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier, sign_hmac
+from wsserver.notifications.directory import Directory
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.administration import Administration
@@ -37,18 +38,21 @@ from wsserver.realtime.limits import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManager
 from wsserver.realtime.members import Members
 from wsserver.realtime.monitor_commands import MonitorCommands
-from wsserver.realtime.owners import SessionOwners
+from wsserver.realtime.organizations import EnteredOrganizations
 from wsserver.realtime.publishing import Publishing
 from wsserver.realtime.receipt_commands import ReceiptCommands
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
 from wsserver.realtime.stream_commands import StreamCommands
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.tenancy import Tenancy
 from wsserver.realtime.traces import Traces
 from wsserver.realtime.tracing import Tracing
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
+from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.members import MemberStore
+from wsserver.storage.organizations import OrganizationStore
 from wsserver.storage.receipts import ReceiptStore
 from wsserver.storage.revocations import RevocationStore
 from wsserver.storage.streams import StreamStore
@@ -85,17 +89,19 @@ class Live:
         self.tasks = Tasks()
         self.permissions = Permissions(roles)
         self.revocations = Revocations(clock)
-        self.tickets = Tickets(clock, revocations=self.revocations)
-        self.verifier = TokenVerifier(
-            SecretKeys(SECRET), ["HS256"], clock, revocations=self.revocations
-        )
         self.database = Database(path, clock=clock)
+        self.organizations = EnteredOrganizations(OrganizationStore(self.database))
+        resolve = self.organizations.resolve
+        self.tickets = Tickets(clock, revocations=self.revocations, resolve=resolve)
+        self.verifier = TokenVerifier(
+            SecretKeys(SECRET), ["HS256"], clock, revocations=self.revocations, resolve=resolve
+        )
         self.audit = AuditLog(self.database)
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
         self.attendance = Attendance(clock)
         self.traces = Traces(self.attendance, clock)
-        self.hub = Hub(self.attendance)
+        self.hub = Hub(self.attendance, resolve)
         self.broker = MemoryBroker()
         self.statistics = Statistics(clock, "node-1")
         self.poller = Poller(
@@ -109,7 +115,13 @@ class Live:
             self.hub, self.broker, self.poller, self.statistics, clock, self.streams, self.traces
         )
         self.events = EventBus(self.tasks, clock, self.statistics.handler_failed)
-        self.access = SessionAccess(self.permissions, self.members.is_member)
+        self.directory = Directory(
+            KnownUserStore(self.database), self.hub, clock, self.organizations.get
+        )
+        self.tenancy = Tenancy(
+            self.hub, self.members, self.organizations, self.directory, self.streams.writers
+        )
+        self.access = SessionAccess(self.permissions, self.members.is_member, self.tenancy)
         self.manager = manager = WebSocketManager(
             hub=self.hub,
             router=self.router,
@@ -123,6 +135,7 @@ class Live:
             clock=clock,
             streams=self.streams,
         )
+        manager.on_claims = self.directory.note
         budget_bytes = queue_limit_bytes // 8 * 7
         self.receipt_store = ReceiptStore(self.database)
         self.deliveries = Deliveries(
@@ -140,14 +153,13 @@ class Live:
         manager.arrivals = Arrivals(
             self.streams, self.deliveries.inboxes, self.access, self.revocations.check
         )
-        owners = SessionOwners(self.hub, self.streams.organizations)
-        self.inspection = Inspection(manager, self.permissions, owners, self.streams)
+        self.inspection = Inspection(manager, self.permissions, self.tenancy, self.streams)
         self.publishing = Publishing(
             self.hub,
             self.router,
             self.permissions,
             self.members,
-            owners,
+            self.tenancy,
             self.audit,
             self.events,
             clock,
@@ -156,6 +168,7 @@ class Live:
             manager,
             self.permissions,
             self.members,
+            self.tenancy,
             self.revocations,
             self.revocation_store,
             self.tickets,
@@ -169,6 +182,7 @@ class Live:
             self.members,
             self.access,
             self.permissions,
+            self.tenancy,
             self.store,
             self.receipts,
             clock,
@@ -197,6 +211,7 @@ class Live:
     async def start(self) -> None:
         await self.database.open()
         await self.members.load()
+        await self.organizations.load()
         await self.streams.load()
 
     async def stop(self) -> None:

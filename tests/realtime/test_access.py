@@ -4,15 +4,33 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.fake_connections import fake_connection
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
-from wsserver.realtime.access import Scope, SessionAccess
-from wsserver.realtime.hub import Hub
+from wsserver.realtime.access import SessionAccess
 
 MEMBERS = {("s1", "member")}
-ACCESS = SessionAccess(Permissions(), lambda session_id, user: (session_id, user) in MEMBERS)
+
+
+class Owners:
+    """Sessions are named after their organizations."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[str, str]] = set()
+
+    async def owns(self, organization_id: str, session_id: str) -> bool:
+        self.asked.add((organization_id, session_id))
+        return self.is_known_to_own(organization_id, session_id)
+
+    def is_known_to_own(self, organization_id: str, session_id: str) -> bool:
+        is_asked = (organization_id, session_id) in self.asked
+        return is_asked and session_id == f"s_{organization_id}"
+
+
+OWNERS = Owners()
+ACCESS = SessionAccess(
+    Permissions(), lambda session_id, user: (session_id, user) in MEMBERS, OWNERS
+)
 
 
 def claims(user: str = "u1", **changes: Any) -> Claims:
@@ -63,51 +81,22 @@ def test_monitoring_needs_its_permission(who: Claims, may: bool) -> None:
 
 
 def test_a_confined_role_monitors_nobody_whatever_the_configuration_says() -> None:
-    access = SessionAccess(Permissions({"manager": ["monitor"]}), lambda *_: False)
+    access = SessionAccess(Permissions({"manager": ["monitor"]}), lambda *_: False, OWNERS)
     assert not access.allows_monitoring(claims(role="manager", organization_id="o1"))
 
 
-@pytest.fixture
-def hub() -> Hub:
-    hub = Hub()
-    for user, organization_id, sessions in (
-        ("mine", "o1", ["s_mine", "s_mixed"]),
-        ("other", "o2", ["s_other", "s_mixed"]),
-        ("customer", None, ["s_customer"]),
-        ("both", "o1", []),
-        ("both", "o2", []),
-    ):
-        connection = fake_connection(user, organization_id=organization_id)
-        hub.add(connection)
-        for session_id in sessions:
-            hub.join(connection, session_id)
-    return hub
-
-
-@pytest.mark.parametrize(
-    ("question", "id_", "o1", "everything"),
-    [
-        ("has_user", "mine", True, True),
-        ("has_user", "both", True, True),
-        ("has_user", "other", False, True),
-        ("has_user", "customer", False, True),
-        ("has_user", "offline", True, True),
-        ("has_session", "s_mine", True, True),
-        ("has_session", "s_mixed", True, True),
-        ("has_session", "s_other", False, True),
-        ("has_session", "s_customer", True, True),
-        ("has_session", "s_empty", True, True),
-        ("has_organization", "o1", True, True),
-        ("has_organization", "o2", False, True),
-    ],
-)
-def test_what_an_organization_sees(
-    hub: Hub, question: str, id_: str, o1: bool, everything: bool
-) -> None:
-    assert getattr(Scope(hub, "o1"), question)(id_) is o1
-    assert getattr(Scope(hub, None), question)(id_) is everything
-
-
-def test_connections_of_others_are_filtered_out(hub: Hub) -> None:
-    assert [c.user_id for c in Scope(hub, "o1").filter(hub)] == ["mine", "both"]
-    assert len(Scope(hub, None).filter(hub)) == 5
+@pytest.mark.gen_test
+@pytest.mark.parametrize("role", ["manager", "user"])
+async def test_any_session_is_any_of_its_organization_for_a_confined_role(role: str) -> None:
+    access = SessionAccess(Permissions({role: ["sessions:any"]}), lambda *_: False, Owners())
+    mine = claims(role=role, organization_id="o1")
+    assert not access.allows(mine, "s_o1")  # storage was not asked yet
+    for session_id in ("s_o1", "s_o2", "s_nobodys"):
+        assert access.needs_preparing(mine, session_id)
+        await access.prepare(mine, session_id)
+        assert access.allows(mine, session_id) is (session_id == "s_o1")
+    for other in (claims(role=role), claims(role=role, organization_id="o2")):
+        assert not access.allows(other, "s_o1")
+    assert not access.needs_preparing(claims(role=role), "s_o1")
+    assert not access.needs_preparing(claims(role="admin", organization_id="o1"), "s_o1")
+    assert not ACCESS.needs_preparing(mine, "s_o1")  # without the permission

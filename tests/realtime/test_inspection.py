@@ -99,7 +99,7 @@ def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Cli
         ({}, "mine1 mine2 other free", "mine1 mine2"),
         ({"user_id": "mine"}, "mine1 mine2", "mine1 mine2"),
         ({"user_id": "other"}, "other", None),
-        ({"user_id": "nobody"}, "", ""),
+        ({"user_id": "nobody"}, "", None),
         ({"session_id": "s_mixed"}, "mine1 other", "mine1"),
         ({"organization_id": "o2"}, "other", None),
         ({"endpoint": "chat"}, "mine1 mine2 other free", "mine1 mine2"),
@@ -109,18 +109,20 @@ def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Cli
         ({"session_id": "s_mixed", "organization_id": "o2"}, "other", None),
     ],
 )
-def test_connections_pass_every_filter_oldest_first(
+@pytest.mark.gen_test
+async def test_connections_pass_every_filter_oldest_first(
     live: Live, people: dict[str, Client], filters: dict[str, str], everything: str, o1: str | None
 ) -> None:
     for role in ("admin", "service"):
-        answer = live.inspection.connections(live.actor(role), ALL, **filters)
+        answer = await live.inspection.connections(live.actor(role), ALL, **filters)
         assert names(people, answer) == everything
     manager = live.actor("manager", organization_id="o1")
     if o1 is None:  # names something outside
         with pytest.raises(Forbidden):
-            live.inspection.connections(manager, ALL, **filters)
+            await live.inspection.connections(manager, ALL, **filters)
     else:
-        assert names(people, live.inspection.connections(manager, ALL, **filters)) == o1
+        answer = await live.inspection.connections(manager, ALL, **filters)
+        assert names(people, answer) == o1
 
 
 @pytest.mark.gen_test
@@ -128,7 +130,7 @@ async def test_lists_come_in_pages_that_join_up(live: Live, people: dict[str, Cl
     actor = live.actor()
     seen, cursor = [], None
     for expected in (3, 1):
-        answer = live.inspection.connections(actor, Window(3, cursor))
+        answer = await live.inspection.connections(actor, Window(3, cursor))
         assert (len(answer["connections"]), answer["total"]) == (expected, 4)
         seen += [c["connection_id"] for c in answer["connections"]]
         cursor = answer["next_cursor"]
@@ -183,13 +185,20 @@ def test_one_connection_is_found_only_in_the_scope(live: Live, people: dict[str,
             live.inspection.connection(manager, id_)
 
 
-def test_a_users_connections_are_empty_when_offline(live: Live, people: dict[str, Client]) -> None:
+@pytest.mark.gen_test
+async def test_a_users_connections_are_empty_when_offline(
+    live: Live, people: dict[str, Client]
+) -> None:
     manager = live.actor("manager", organization_id="o1")
+    gone = await live.connect("gone", organization_id="o1")
+    live.manager.close(gone.info, 1000, "")
+    read = live.inspection.user_connections
     for actor in (live.actor(), manager):
-        assert live.inspection.user_connections(actor, "offline", ALL)["connections"] == []
-        assert names(people, live.inspection.user_connections(actor, "mine", ALL)) == "mine1 mine2"
-    with pytest.raises(NotFound):
-        live.inspection.user_connections(manager, "other", ALL)
+        assert (await read(actor, "gone", ALL))["connections"] == []
+        assert names(people, await read(actor, "mine", ALL)) == "mine1 mine2"
+    for outside in ("other", "free", "unknown"):
+        with pytest.raises(NotFound, match=f"^no user {outside}$"):
+            await read(manager, outside, ALL)
 
 
 def test_online_users_are_counted_since_their_first_connection(
@@ -214,6 +223,8 @@ def test_online_users_are_counted_since_their_first_connection(
 async def test_sessions_are_shown_with_people_members_and_position(
     live: Live, people: dict[str, Client]
 ) -> None:
+    gone = await live.connect("u9", organization_id="o1")
+    live.manager.close(gone.info, 1000, "")
     await live.members.replace("s_mine", ["u9"], "boss", 0.0)
     await live.members.replace("s_listed", ["u9"], "boss", 0.0)
     manager = live.actor("manager", organization_id="o1")
@@ -226,9 +237,12 @@ async def test_sessions_are_shown_with_people_members_and_position(
         "offset": 0,
     }
     shown = (await live.inspection.sessions(manager, ALL))["sessions"]
-    assert [s["session_id"] for s in shown] == ["s_free", "s_mine", "s_mixed"]
+    assert [s["session_id"] for s in shown] == ["s_mine", "s_mixed"]
     assert (await live.inspection.session(manager, "s_listed"))["connections"] == 0
-    for actor, session_id in ((manager, "s_other"), (manager, "never"), (live.actor(), "never")):
+    for actor, session_id in (
+        *((manager, "s_other"), (manager, "s_free"), (manager, "never")),
+        (live.actor(), "never"),
+    ):
         with pytest.raises(NotFound):
             await live.inspection.session(actor, session_id)
     await people["free"].call("leave_session", session_id="s_free")
@@ -254,29 +268,28 @@ async def test_a_session_shows_my_people_and_its_customers_but_not_other_organiz
             if each["session_id"] == "s_mixed"
         ]
         assert view == listed
-        answer = live.inspection.session_connections(actor, "s_mixed", ALL)
+        answer = await live.inspection.session_connections(actor, "s_mixed", ALL)
         assert names(people, answer) == to_list
         assert view["connections"] == len(expected.split())
         assert [user["user_id"] for user in view["users"]] == [
             people[name].info.user_id for name in expected.split()
         ]
-    assert (await live.inspection.session(manager, "s_mixed"))["members"] == [
-        "absent",
-        "free",
-        "mine",
-    ]
+    # One who has never come may be anybody's, and is not shown until then.
+    assert (await live.inspection.session(manager, "s_mixed"))["members"] == ["free", "mine"]
 
 
-def test_a_sessions_connections_are_those_of_the_scope(
+@pytest.mark.gen_test
+async def test_a_sessions_connections_are_those_of_the_scope(
     live: Live, people: dict[str, Client]
 ) -> None:
     manager = live.actor("manager", organization_id="o1")
     read = live.inspection.session_connections
-    assert names(people, read(live.actor(), "s_mixed", ALL)) == "mine1 other"
-    assert names(people, read(manager, "s_mixed", ALL)) == "mine1"
-    assert read(manager, "never", ALL)["connections"] == []
-    with pytest.raises(NotFound):
-        read(manager, "s_other", ALL)
+    assert names(people, await read(live.actor(), "s_mixed", ALL)) == "mine1 other"
+    assert names(people, await read(manager, "s_mixed", ALL)) == "mine1"
+    assert (await read(live.actor(), "never", ALL))["connections"] == []
+    for outside in ("s_other", "s_free", "never"):
+        with pytest.raises(NotFound, match=f"^no session {outside}$"):
+            await read(manager, outside, ALL)
 
 
 @pytest.mark.gen_test

@@ -120,6 +120,7 @@ async def test_who_is_confined_publishes_into_no_empty_session_of_others(
 ) -> None:
     live = await make_live(roles={"manager": ["monitor", "messages:publish"]})
     args = {"type": "note", "target": {"type": "session", "id": "s1"}, "keep": True}
+    await live.in_session("member", "s1", organization_id="o1")
     mine = await live.monitor("m1", role="manager", organization_id="o1")
     other = await live.monitor("m2", role="manager", organization_id="o2")
     assert (await mine.call("publish", args=args))["result"]["offset"] == 1

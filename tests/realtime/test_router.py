@@ -10,12 +10,12 @@ from tests.realtime.live_server import Live
 from wsserver.brokers.base import Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.realtime.access import Scope
 from wsserver.realtime.explaining import explain
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.message import Message
 from wsserver.realtime.router import Router
 from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.tenancy import Scope
 from wsserver.realtime.traces import Traces
 
 
@@ -74,7 +74,7 @@ class Bench:
 
     def explain(self, message: Message) -> dict[str, Any]:
         nobody: Any = NoMembers()
-        return explain(message, self.hub, nobody, Scope(self.hub, None))
+        return explain(message, self.hub, nobody, Scope(nobody, self.hub, None))
 
 
 @pytest.fixture

@@ -414,6 +414,7 @@ async def world(live: Live) -> dict[str, Client]:
         *(("theirs", "foreign"), ("free", "nobodys")),
     ):
         await people[name].call("join_session", session_id=session_id)
+    live.manager.close((await live.connect("offline", organization_id="o1")).info, 1000, "")
     return people
 
 
@@ -425,12 +426,13 @@ SEEN = [
     (EVERYONE, {"role": "admin"}, ""),
     (session("mixed"), {}, "free mine"),
     (session("foreign"), {}, None),
-    (session("nobodys"), {}, "free"),
-    (session("empty"), {}, ""),
+    (session("nobodys"), {}, None),
+    (session("empty"), {}, None),
     (user("mine"), {}, "mine"),
     (user("theirs"), {}, None),
     (user("free"), {}, None),
     (user("offline"), {}, "offline"),
+    (user("unknown"), {}, None),
     (Target(TargetType.ORGANIZATION, "o1"), {}, "mine"),
     (Target(TargetType.ORGANIZATION, "o2"), {}, None),
     (Target(TargetType.ORGANIZATION, "o3"), {}, None),
@@ -452,14 +454,16 @@ async def test_a_manager_is_told_of_its_own_people_alone(
     message_id = await send(live, target, **filters)
     live.manager.close(people["theirs"].info, 1000, "")  # gone, but not forgotten
     if seen is None:
-        with pytest.raises(NotFound):
-            await live.tracing.trace(boss, message_id)
+        for user_id in (None, "theirs", "mine"):
+            with pytest.raises(NotFound):
+                await live.tracing.trace(boss, message_id, user_id=user_id)
         return
     answer = await live.tracing.trace(boss, message_id)
     assert sorted(states(answer)) == seen.split()
     assert answer["summary"]["total"] == len(seen.split())
-    theirs = await live.tracing.trace(boss, message_id, user_id="theirs")
-    assert "theirs" not in states(theirs) or filters.get("exclude_users")
+    for outside in ("theirs", "unknown"):
+        with pytest.raises(Forbidden, match=f"^user {outside} is outside of your organization$"):
+            await live.tracing.trace(boss, message_id, user_id=outside)
 
 
 @pytest.mark.gen_test
@@ -500,8 +504,9 @@ async def test_what_its_people_sent_is_a_managers_whoever_got_it(live: Live, bos
 
 @pytest.mark.gen_test
 async def test_who_has_come_from_elsewhere_since_is_not_named(live: Live, boss: Any) -> None:
-    message_id = await send(live, organization_id="o1", exclude_users=frozenset({"x", "y"}))
+    message_id = await send(live, organization_id="o1", exclude_users=frozenset("xyz"))
     await live.connect("x", organization_id="o2")
+    await live.connect("y", organization_id="o1")
     assert states(await live.tracing.trace(boss, message_id)) == {"y": "excluded"}
 
 

@@ -22,6 +22,7 @@ from wsserver.storage.database import Database
 from wsserver.storage.deliveries import DeliveryStore
 from wsserver.storage.known_users import KnownUser, KnownUserStore
 from wsserver.storage.notifications import NotificationStore
+from wsserver.storage.organizations import OrganizationStore
 
 PUSH = PushSubscription("https://push.example/1", PushKeys("p", "a"))
 CONTACT = Contact(
@@ -243,19 +244,17 @@ async def test_what_would_run_out_while_it_waits_goes_at_once(
 @pytest.mark.gen_test
 async def test_contacts_are_kept_and_gone_browsers_let_go_of(database: Database) -> None:
     contacts = ContactStore(database)
-    assert await contacts.get("u1") is None
+    assert await contacts.find(["u1"]) == {}
     await contacts.put(CONTACT, "acme", NOW)
-    found = await contacts.get("u1")
-    assert found == (CONTACT, "acme")
+    assert await contacts.find(["u1", "u2"]) == {"u1": (CONTACT, "acme")}
     assert await contacts.forget_subscription("u1", PUSH.endpoint) is True
     assert await contacts.forget_subscription("u1", PUSH.endpoint) is False
     assert await contacts.forget_subscription("nobody", PUSH.endpoint) is False
-    found = await contacts.get("u1")
-    assert found is not None
+    found = (await contacts.find(["u1"]))["u1"]
     assert [each.endpoint for each in found.contact.push] == ["https://push.example/2"]
     assert found.contact.email == CONTACT.email
     await contacts.put(Contact(user_id="u1"), None, NOW)
-    assert await contacts.get("u1") == (Contact(user_id="u1"), None)
+    assert await contacts.find(["u1"]) == {"u1": (Contact(user_id="u1"), None)}
 
 
 @pytest.mark.gen_test
@@ -280,3 +279,35 @@ async def test_users_are_known_by_organization_and_role_until_they_stay_away(
     assert await known.find(10, organization_id="acme") == ["u2"]
     assert await known.prune(NOW) == 1
     assert await known.find(10) == ["u1", "u2"]
+
+
+@pytest.mark.gen_test
+async def test_users_are_found_by_the_organization_that_was_entered(database: Database) -> None:
+    known, entered = KnownUserStore(database), OrganizationStore(database)
+    await known.note(
+        [
+            KnownUser("u1", "acme", "user", NOW),
+            KnownUser("u2", "else", "manager", NOW),
+            KnownUser("u3", "acme", "user", NOW),
+        ]
+    )
+    for user_id, organization_id in (("u2", "acme"), ("u3", "else"), ("u4", "acme"), ("u5", "x")):
+        await entered.put(user_id, organization_id, "boss", NOW)
+    await entered.put("u5", None, "boss", NOW)
+    assert dict(await entered.all()) == {"u2": "acme", "u3": "else", "u4": "acme"}
+    assert await known.find(10, organization_id="acme") == ["u1", "u2", "u4"]
+    assert await known.find(2, organization_id="acme") == ["u1", "u2"]
+    assert await known.find(10, organization_id="acme", role="manager") == ["u2"]
+    assert await known.find(10, organization_id="else") == ["u3"]
+    assert await known.find(10) == ["u1", "u2", "u3"]
+
+
+@pytest.mark.gen_test
+async def test_whose_contacts_a_manager_has_entered_is_not_forgotten(database: Database) -> None:
+    known, contacts = KnownUserStore(database), ContactStore(database)
+    long_ago = NOW - 100 * DAY_S
+    await known.note([KnownUser(user, "acme", "user", long_ago) for user in ("u1", "u2", "u3")])
+    await contacts.put(Contact(user_id="u1"), "acme", NOW)
+    await contacts.put(Contact(user_id="u2"), None, NOW)
+    assert await known.prune(NOW) == 2
+    assert await known.find(10) == ["u1"]

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
+from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
 from wsserver.storage.members import MemberStore
 from wsserver.storage.migrations import MIGRATIONS
+from wsserver.storage.organizations import OrganizationStore
 from wsserver.storage.schema_steps import applied_names, known_names
 from wsserver.storage.streams import Counts, StreamStore
 
@@ -27,6 +29,8 @@ RELEASED = {
     "m0022_deliveries_ended",
     "m0023_exports",
     "m0035_idempotency_quotas",
+    "m0030_user_organizations",
+    "m0031_marks_by_organization",
 }
 
 
@@ -62,3 +66,32 @@ async def test_a_file_from_before_there_were_streams_keeps_its_data(
     again = make_database()
     await again.open()
     assert (await StreamStore(again).head("session:s1")).epoch == epoch
+
+
+@pytest.mark.gen_test
+async def test_what_managers_entered_before_there_were_tenants_is_nobodys_organization(
+    path: Path, make_database: Callable[..., Database]
+) -> None:
+    """A manager's word does not decide where a user belongs; the addresses stay the manager's."""
+    path.parent.mkdir()
+    with closing(sqlite_utils.Database(path)) as db:
+        MIGRATIONS.apply(db, stop_before="m0030_user_organizations")
+        db.execute("INSERT INTO contacts VALUES ('u1', 'acme', '{\"user_id\":\"u1\"}', 1.0)")
+        db.execute("INSERT INTO known_users VALUES ('u2', 'acme', 'user', 1.0)")
+        db.execute("INSERT INTO known_users VALUES ('u3', NULL, 'user', 1.0)")
+        for scope in ("user:u2", "user:u3", "user:u4", "organization:acme"):
+            db.execute(
+                "INSERT INTO quota_marks VALUES (?, 'cost_warning', '2024-01', 80, 1.0)", [scope]
+            )
+    database = make_database()
+    await database.open()
+    assert await OrganizationStore(database).all() == []
+    found = await ContactStore(database).find(["u1"])
+    assert found["u1"].organization_id == "acme"
+    marks = await database.read(
+        lambda db: [row[0] for row in db.conn.execute("SELECT scope FROM quota_marks ORDER BY 1")]
+    )
+    # What u2 was told in this period is not told again by a manager of its organization.
+    assert marks == [
+        *("organization:acme", "user:u2", "user:u2 of organization:acme", "user:u3", "user:u4"),
+    ]

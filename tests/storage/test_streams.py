@@ -64,21 +64,23 @@ async def test_a_message_comes_back_as_it_was_given(streams: StreamStore) -> Non
 
 
 @pytest.mark.gen_test
-async def test_who_writes_to_one_organization_alone_makes_no_stream_its_own(
-    streams: StreamStore,
-) -> None:
-    def written(message_id: str, by: str | None, only_for: str | None = None) -> Append:
+async def test_the_writers_of_streams_are_told_once_each(streams: StreamStore) -> None:
+    def written(
+        message_id: str, sender: str | None, by: str | None, only_for: str | None = None
+    ) -> Append:
         origin = "{}" if by is None else f'{{"organization_id":"{by}"}}'
         audience = None if only_for is None else f'{{"organization_id":"{only_for}"}}'
-        return message("session:s1", message_id, origin=origin, audience=audience)
+        return message("session:s1", message_id, sender=sender, origin=origin, audience=audience)
 
-    assert await streams.organizations("session:s1") == set()
-    await streams.append([written("m0", None)])
-    assert await streams.organizations("session:s1") == set()
-    await streams.append([written("m1", "o2", "o2"), written("m2", "o3", "o3")])
-    assert await streams.organizations("session:s1") == {"o2", "o3"}
-    await streams.append([written("m3", "o1"), message("session:s2", "m4")])
-    assert await streams.organizations("session:s1") == {"o1"}
+    assert await streams.writers(["session:s1", "session:s2"]) == {}
+    await streams.append([written("m1", "u1", "o1"), written("m2", "u1", "o1")])
+    await streams.append([written("m3", None, None), written("m4", "u2", "o2", "o2")])
+    await streams.append([message("session:s2", "m5", sender="u5")])
+    found = await streams.writers(["session:s1", "session:s2", "session:s3"])
+    assert {name: set(writers) for name, writers in found.items()} == {
+        "session:s1": {("u1", "o1", None), (None, None, None), ("u2", "o2", "o2")},
+        "session:s2": {("u5", None, None)},
+    }
 
 
 @pytest.mark.gen_test

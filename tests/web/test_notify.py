@@ -216,6 +216,7 @@ async def test_contacts_are_replaced_as_a_whole(server: Server) -> None:
     empty = (await server.get("/users/u1/contacts")).json()
     assert empty == {
         "user_id": "u1",
+        "organization_id": None,
         "email": None,
         "phone": None,
         "push": [],
@@ -251,16 +252,62 @@ async def test_a_manager_notifies_and_enters_contacts_within_the_organization(
         assert (await notify(server, MANAGER, **outside, **TEXT)).code == "forbidden"
     denied = (await server.get("/audit?action=notify&actor=m1")).json()["entries"]
     assert [each["outcome"] for each in denied] == ["forbidden", "forbidden", "ok"]
-    for user, status in (("mine", 200), ("theirs", 404), ("new", 200)):
+    for user, status in (("mine", 200), ("theirs", 404), ("new", 404)):
         path = f"/api/v1/websocket/users/{user}/contacts"
         answer = await server.request("PUT", path, bearer=MANAGER, email="a@example.com")
         assert answer.status == status, user
         assert (await server.request("GET", path, bearer=MANAGER)).status == status, user
-    # What one organization has entered for somebody new is no other's to see.
-    other = token("m2", "manager", organization_id="else")
+
+
+@pytest.mark.gen_test
+async def test_a_service_enters_the_organization_of_a_user(server: Server) -> None:
     path = "/api/v1/websocket/users/new/contacts"
-    assert (await server.request("GET", path, bearer=other)).code == "not_found"
-    assert (await server.request("PUT", path, bearer=other, email="b@example.com")).status == 404
+    service = token("svc", "service")
+
+    async def put(bearer: str, **body: Any) -> Response:
+        return await server.request("PUT", path, bearer=bearer, **body)
+
+    assert (await put(MANAGER, email="a@example.com")).code == "not_found"
+    entered = await put(service, email="s@example.com", organization_id="acme")
+    assert (entered.status, entered.json()["organization_id"]) == (200, "acme")
+    # Left out, it stays; a manager may name its own and no other one.
+    assert (await put(service, email="s@example.com")).json()["organization_id"] == "acme"
+    for own in ({}, {"organization_id": "acme"}):
+        answer = await put(MANAGER, email="m@example.com", **own)
+        assert (answer.status, answer.json()["organization_id"]) == (200, "acme")
+    for other in ("else", None):
+        assert (await put(MANAGER, organization_id=other)).code == "forbidden"
+    assert (await put(service, organization_id="")).code == "validation_failed"
+    socket = await server.connect("new", organization_id="else")
+    assert (await server.get("/users/new/contacts")).json()["organization_id"] == "acme"
+    online = (await server.get("/online-users", bearer=MANAGER)).json()["users"]
+    assert [each["metadata"]["organization_id"] for each in online] == ["acme"]
+    # Forgotten, the token's own counts again, and what acme has entered counts no more.
+    forgotten = (await put(service, email="s@example.com", organization_id=None)).json()
+    assert forgotten["organization_id"] == "else"
+    assert (await server.get("/users/new/contacts", bearer=MANAGER)).code == "not_found"
+    assert (await server.get("/online-users", bearer=MANAGER)).json()["users"] == []
+    await socket.close()
+    entries = (await server.get("/audit?action=contacts&actor=svc")).json()["entries"]
+    assert [each["detail"].get("organization_id", "-") for each in entries] == [None, "-", "acme"]
+
+
+@pytest.mark.gen_test
+async def test_addresses_of_one_organization_are_not_used_for_a_user_of_another(
+    server: Server,
+) -> None:
+    path = "/api/v1/websocket/users/u1/contacts"
+    for organization_id in ("acme", "else"):
+        socket = await server.connect("u1", organization_id=organization_id)
+        if organization_id == "acme":
+            entered = await server.request("PUT", path, bearer=MANAGER, email="a@acme.example")
+            assert entered.status == 200
+            assert (await server.get("/users/u1/contacts")).json()["email"] == "a@acme.example"
+        await socket.close()
+    other = token("m2", "manager", organization_id="else")
+    for bearer in (token(), other):
+        assert (await server.get("/users/u1/contacts", bearer=bearer)).json()["email"] is None
+    assert (await server.request("GET", path, bearer=MANAGER)).code == "not_found"
 
 
 @pytest.mark.gen_test

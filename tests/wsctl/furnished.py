@@ -9,7 +9,8 @@ from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, page
 
 MEMBERS = "/sessions/s1/members"
 CONTACTS = "/users/u1/contacts"
-CONTACT = {"user_id": "u1", "email": "a@b.cn", "phone": None, "locale": None,
+CONTACT = {"user_id": "u1", "organization_id": "o1", "email": "a@b.cn", "phone": None,
+           "locale": None,
            "push": [{"endpoint": "https://push.example.com/secret", "keys": {}}],
            "quiet_hours": {"start": "22:00", "end": "08:00", "time_zone": "UTC"}}  # fmt: skip
 ENTRIES: list[dict[str, Any]] = [

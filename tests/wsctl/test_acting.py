@@ -56,6 +56,8 @@ def test_a_user_is_told_of_as_far_as_the_token_reaches(ctl: Run, server: FakeSer
 def test_a_user_who_is_away_is_told_of_too(ctl: Run, server: FakeServer) -> None:
     server.answers["GET", "/users/u1/connections"] = (200, {"connections": []})
     server.answers["GET", "/notifications"] = (200, page("notifications", [], {}))
+    assert ctl("user", "u1").stdout.splitlines()[0] == "u1  organization o1  offline"
+    server.answers["GET", CONTACTS] = (403, problem(403, "forbidden", "not yours"))
     assert ctl("user", "u1").stdout.splitlines()[0] == "u1  offline"
 
 
@@ -124,6 +126,10 @@ def test_contacts_change_what_is_named_and_keep_the_rest(ctl: Run, server: FakeS
         "quiet_hours": {"start": "23:00", "end": "07:00", "time_zone": "Asia/Shanghai"},
     }  # fmt: skip
     assert (second["push"], second["quiet_hours"], second["email"]) == ([], None, "a@b.cn")
+    ctl("contacts", "u1", "--organization", "o2")
+    ctl("contacts", "u1", "--organization", "none")
+    entered = [body["organization_id"] for _, body in changes(server)[2:]]
+    assert entered == ["o2", None]  # else it is left out, and stays as it is
     assert ctl("contacts", "u1", "--quiet-hours", "ten").exit_code == 2
     assert json.loads(ctl("contacts", "u1", "-o", "json").stdout) == CONTACT
 

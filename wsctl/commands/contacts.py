@@ -16,6 +16,8 @@ from wsctl.shape import command
 _COLUMNS = [Column("WHERE", "name"), Column("VALUE", "value")]
 _QUIET = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])(?:@(\S+))?")
 _NONE = "none"
+_NOT_SENT_BACK = ("user_id", "organization_id")
+"""Of what the server answers: sent back, an organization would be entered for good."""
 
 
 def _quiet_hours(
@@ -37,6 +39,7 @@ def _quiet_hours(
     wsctl contacts u1 --email zhang@example.com --phone +8613800138000
     wsctl contacts u1 --quiet-hours 22:00-08:00@Asia/Shanghai --locale zh-CN
     wsctl contacts u1 --phone none
+    wsctl contacts u1 --organization org_1
     """
 )
 @click.argument("user", shell_complete=suggestions.users)
@@ -51,6 +54,12 @@ def _quiet_hours(
     callback=_quiet_hours,
     help="When mail, SMS and push wait, as 22:00-08:00@Asia/Shanghai. Zone: UTC.",
 )
+@click.option(
+    "--organization",
+    "organization_id",
+    metavar="ID",
+    help="The organization that the user belongs to; none: the token's. Not for managers.",
+)
 @click.option("--forget-push", is_flag=True, help="Forget the browsers that get Web Push.")
 @pass_environment
 def contacts(
@@ -58,6 +67,7 @@ def contacts(
 ) -> None:
     """Show or change where notifications reach a user.
 
+    And the organization that the user belongs to.
     What is not named stays as it is; `none` takes a value away.
     """
     from wsctl.client import path_part
@@ -72,7 +82,8 @@ def contacts(
     if forget_push:
         changes["push"] = []
     if changes:
-        body = {name: value for name, value in known.items() if name != "user_id"} | changes
+        body = {name: value for name, value in known.items() if name not in _NOT_SENT_BACK}
+        body |= changes
         known = environment.client.put(path, body)
     output = environment.output
     if not output.is_table:
@@ -87,6 +98,7 @@ def rows_of(contact: dict[str, Any]) -> list[dict[str, str]]:
     services = sorted({urlsplit(each["endpoint"]).hostname or "?" for each in contact["push"]})
     browsers = f"{len(contact['push'])} ({', '.join(services)})" if services else None
     values = {
+        "organization": contact.get("organization_id"),
         "email": contact.get("email"),
         "phone": contact.get("phone"),
         "push": browsers,

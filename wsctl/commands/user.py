@@ -64,7 +64,7 @@ def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
     from wsctl.commands import contacts, lists, notify
 
     output, connections = environment.output, found["connections"]
-    output.line(_headline(found["user_id"], connections), bold=True)
+    output.line(_headline(found["user_id"], connections, found["contacts"]), bold=True)
     if connections:
         lists.show_connections(environment, connections, empty="")
     sessions = dict.fromkeys(name for each in connections for name in each.get("sessions") or ())
@@ -72,6 +72,7 @@ def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
         output.line(f"sessions: {', '.join(sessions)}", indent=10)
     if found["contacts"] is not None:
         known = {row["name"]: row["value"] for row in contacts.rows_of(found["contacts"])}
+        known.pop("organization")  # stands in the first line
         ways = [f"{name} {value}" for name, value in known.items() if value != "-"]
         output.line(f"contacts: {', '.join(ways) or 'none'}", indent=10)
     if found["notifications"]:
@@ -82,12 +83,16 @@ def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
     _note_gaps(output, found)
 
 
-def _headline(user: str, connections: list[dict[str, Any]]) -> str:
-    """The id, and what the newest connection's token says of the person."""
+def _headline(
+    user: str, connections: list[dict[str, Any]], contact: Mapping[str, Any] | None
+) -> str:
+    """The id, where the user belongs, and what the newest connection's token says of the person."""
+    organization = (contact or {}).get("organization_id")
     if not connections:
-        return f"{user}  offline"
+        belongs = f"  organization {organization}" if organization else ""
+        return f"{user}{belongs}  offline"
     about = connections[-1].get("metadata") or {}
-    organization = about.get("organization_id")
+    organization = organization or about.get("organization_id")
     said = (
         about.get("username"),
         f"role {about.get('role')}",

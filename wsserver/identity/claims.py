@@ -34,6 +34,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     """One of ``ROLES``."""
     username: str | None = None
     organization_id: str | None = None
+    """The organization that the user belongs to: the token's, unless another one was entered."""
     sessions: frozenset[str] | Literal["*"] = _EMPTY
     """Ids of the sessions it opens, or ``"*"`` for all."""
     permissions: frozenset[str] | None = None
@@ -44,10 +45,34 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     """Seconds since the epoch when it was issued. The future is no fault: that is ``nbf``'s job."""
     nbf: float | None = None
     """Seconds since the epoch before which it does not count yet."""
+    signed_organization_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    """The token's own organization, where ``organization_id`` is one that was entered instead."""
+
+    @property
+    def token_organization_id(self) -> str | None:
+        """The organization that the token itself names."""
+        signed = self.signed_organization_id
+        return self.organization_id if signed is msgspec.UNSET else signed
+
+    def belonging_to(self, entered: str | None) -> Claims:
+        """The claims with an entered organization in force; None: with the token's own."""
+        if entered is None and self.signed_organization_id is msgspec.UNSET:
+            return self
+        own = self.token_organization_id
+        wanted = own if entered is None else entered
+        if wanted == self.organization_id:
+            return self
+        signed = msgspec.UNSET if wanted == own else own
+        return msgspec.structs.replace(self, organization_id=wanted, signed_organization_id=signed)
 
     def opens(self, session_id: str) -> bool:
         """Does the token itself name this session, or all of them?"""
         return self.sessions == "*" or session_id in self.sessions
+
+
+def as_signed(claims: Claims) -> Claims:
+    """The claims as the token has them: the default where no organizations can be entered."""
+    return claims
 
 
 def parse_claims(payload: Mapping[str, Any], user_claim: str = "sub") -> Claims:

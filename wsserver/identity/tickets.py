@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wsserver.clock import Clock
 from wsserver.errors import TokenExpired, TokenInvalid
-from wsserver.identity.claims import Claims
+from wsserver.identity.claims import Claims, as_signed
 from wsserver.identity.revocations import Revocations
 
 _BYTES = 32
@@ -26,6 +27,7 @@ class Tickets:
     Only hashes are kept, so that a memory dump gives no ticket away. When it is full, expired
     tickets make room first, then the oldest one. With ``revocations``, a ticket of a token that
     was revoked in the meantime is refused. Tokens end ``leeway_s`` seconds after their ``exp``.
+    ``resolve`` puts the user's organization as it is now into the claims.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Tickets:
         capacity: int = 10_000,
         revocations: Revocations | None = None,
         leeway_s: float = 0.0,
+        resolve: Callable[[Claims], Claims] = as_signed,
     ) -> None:
         self._clock = clock
         self._ttl_s = ttl_s
         self._capacity = capacity
         self._revocations = revocations
         self._leeway_s = leeway_s
+        self._resolve = resolve
         self._issued: dict[bytes, _Issued] = {}
 
     def __len__(self) -> int:
@@ -82,7 +86,7 @@ class Tickets:
             raise TokenInvalid("the ticket is unknown, used or expired")
         if self._revocations is not None:
             self._revocations.check(issued.claims)
-        return issued.claims
+        return self._resolve(issued.claims)
 
     def _make_room(self) -> None:
         if len(self._issued) < self._capacity:

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jwt
@@ -19,7 +19,7 @@ from jwt.utils import base64url_encode
 
 from wsserver.clock import Clock
 from wsserver.errors import TokenExpired, TokenInvalid
-from wsserver.identity.claims import Claims, audiences, parse_claims
+from wsserver.identity.claims import Claims, as_signed, audiences, parse_claims
 from wsserver.identity.keys import FAMILIES, KeySource, VerifyKey, checked_secret
 from wsserver.identity.revocations import Revocations
 
@@ -52,7 +52,7 @@ class TokenVerifier:
     a later ``iat`` is no fault at all. ``user_claim`` names the claim with the user id. Up to
     ``cache_size`` verified tokens are remembered by their hash, so that the connections of one
     token share one ``Claims`` object; time, revocation and the key's retirement are looked at each
-    time all the same.
+    time all the same. ``resolve`` puts the user's organization as it is now into the claims.
 
     Raises ``ValueError`` as ``algorithms_for`` does.
     """
@@ -65,6 +65,7 @@ class TokenVerifier:
         issuer: str | None = None,
         audience: str | None = None,
         revocations: Revocations | None = None,
+        resolve: Callable[[Claims], Claims] = as_signed,
         leeway_s: float = 0,
         cache_size: int = 1_000,
         user_claim: str = "sub",
@@ -75,6 +76,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._revocations = revocations
+        self._resolve = resolve
         self._leeway_s = leeway_s
         self._cache_size = cache_size
         self._user_claim = user_claim
@@ -89,14 +91,17 @@ class TokenVerifier:
         if not self._keys.is_fresh():
             await self._keys.refresh()
         claims = self._recall(token)
-        return claims if claims is not None else await self._verify_anew(token)
+        if claims is None:
+            claims = await self._verify_anew(token)
+        return self._resolve(claims)
 
     def verify_cached(self, token: str) -> Claims | None:
         """The claims of a token that was verified before; None if ``verify`` has to be awaited.
 
         Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked`` if it is good no more.
         """
-        return self._recall(token) if self._keys.is_fresh() else None
+        claims = self._recall(token) if self._keys.is_fresh() else None
+        return None if claims is None else self._resolve(claims)
 
     def _recall(self, token: str) -> Claims | None:
         if len(token) > LONGEST_TOKEN or not token.isascii():

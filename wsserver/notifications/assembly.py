@@ -12,6 +12,7 @@ from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
+from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content
 from wsserver.notifications.desk import NotificationDesk
 from wsserver.notifications.directory import Directory
@@ -25,10 +26,10 @@ from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.actor import Audit
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
+from wsserver.realtime.tenancy import Tenancy
 from wsserver.storage.contacts import ContactStore
 from wsserver.storage.database import Database
 from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.known_users import KnownUserStore
 from wsserver.storage.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications import NotificationStore
 from wsserver.tasks import Tasks
@@ -60,6 +61,8 @@ class Notifications:
         settings: NotificationSettings,
         manager: WebSocketManager,
         members: Members,
+        directory: Directory,
+        tenancy: Tenancy,
         permissions: Permissions,
         audit: Audit,
         database: Database,
@@ -69,6 +72,7 @@ class Notifications:
         store = NotificationStore(database)
         content = Content(templates, settings.locale)
         self._content = content
+        book = ContactBook(contacts, tenancy)
         self.figures = Figures()
         self.queue = DeliveryQueue(
             store=DeliveryStore(database),
@@ -77,16 +81,17 @@ class Notifications:
             retries=settings.retries,
             digest=settings.digest,
             figures=self.figures,
+            tenancy=tenancy,
             emit=manager.emit,
             clock=clock,
             tasks=tasks,
         )
-        self.directory = Directory(KnownUserStore(database), manager.hub, clock)
+        self.directory = directory
         manager.on_claims = self.directory.note
-        self.finder = RecipientFinder(manager.hub, members, self.directory)
+        self.finder = RecipientFinder(manager.hub, members, directory, tenancy)
         self.service = NotificationService(
             store=store,
-            contacts=contacts,
+            contacts=book,
             finder=self.finder,
             content=content,
             channels=channels,
@@ -100,8 +105,9 @@ class Notifications:
         self.desk = NotificationDesk(
             service=self.service,
             store=store,
-            contacts=contacts,
-            finder=self.finder,
+            contacts=book,
+            tenancy=tenancy,
+            manager=manager,
             content=content,
             queue=self.queue,
             permissions=permissions,

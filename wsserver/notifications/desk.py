@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import UNSET
+
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
-from wsserver.errors import NotFound, ValidationFailed
+from wsserver.errors import Forbidden, NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.addresses import contact_of
+from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content
 from wsserver.notifications.queue import DeliveryQueue
-from wsserver.notifications.recipients import RecipientFinder, recipients_of
+from wsserver.notifications.recipients import recipients_of
 from wsserver.notifications.request_rules import notify_faults
 from wsserver.notifications.service import NotificationService, Sending
 from wsserver.notifications.views import contact_view, notification_view
-from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
+from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.realtime.actor import Actor, Audit, Trail
+from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.paging import Window
-from wsserver.storage.contacts import ContactStore, OwnedContact
+from wsserver.realtime.tenancy import Scope, Tenancy
 from wsserver.storage.notification_rows import Filters, Notification
 from wsserver.storage.notifications import NotificationStore
 
@@ -37,8 +41,9 @@ class NotificationDesk:
         *,
         service: NotificationService,
         store: NotificationStore,
-        contacts: ContactStore,
-        finder: RecipientFinder,
+        contacts: ContactBook,
+        tenancy: Tenancy,
+        manager: WebSocketManager,
         content: Content,
         queue: DeliveryQueue,
         permissions: Permissions,
@@ -49,7 +54,8 @@ class NotificationDesk:
         self._service = service
         self._store = store
         self._contacts = contacts
-        self._finder = finder
+        self._tenancy = tenancy
+        self._manager = manager
         self._content = content
         self._queue = queue
         self._permissions = permissions
@@ -95,12 +101,17 @@ class NotificationDesk:
         return notification_view(self._content, accepted)
 
     async def listing(self, actor: Actor, window: Window, filters: Filters) -> dict[str, Any]:
-        """Notifications that pass all filters, newest first."""
+        """Notifications that pass all filters, newest first.
+
+        Raises ``Forbidden`` for a filter by a user outside of the scope.
+        """
         scope = self._scope(actor, READ)
+        if filters.user_id is not None:
+            await scope.require_users([filters.user_id])
         page = await self._store.page(
             window.limit,
             window.cursor,
-            filters._replace(organization_id=scope),
+            filters._replace(organization_id=scope.organization_id),
             LISTED_DELIVERIES,
         )
         views = []
@@ -134,28 +145,49 @@ class NotificationDesk:
         )
 
     async def contacts(self, actor: Actor, user_id: str) -> dict[str, Any]:
-        """Where a user can be reached; raises ``NotFound`` for one of another organization."""
-        scope = self._scope(actor, SEND)
-        found = await self._contacts.get(user_id)
-        if scope is not None and not await self._is_shown(user_id, found, scope):
-            raise NotFound("user", user_id)
-        return contact_view(Contact(user_id=user_id) if found is None else found.contact)
+        """Where a user can be reached, and the organization that the user belongs to.
+
+        Raises ``NotFound`` for a user outside of the scope.
+        """
+        await self._scope(actor, SEND).find_user(user_id)
+        return await self._contact_view(user_id)
 
     async def replace_contacts(
         self, actor: Actor, user_id: str, request: ContactsRequest
     ) -> dict[str, Any]:
-        """Enter where a user can be reached, in the place of what there was."""
+        """Enter where a user can be reached, in the place of what there was.
+
+        And the organization that the user belongs to, where one is given: by a role that is not
+        confined to one.
+        """
         target = f"user:{user_id}"
+        entered = request.organization_id
         with self._trail.denials(actor, "contacts", target):
             scope = self._scope(actor, SEND)
-        await self.contacts(actor, user_id)
+            if entered is None and scope.organization_id is not None:
+                raise Forbidden("only a service or an administrator changes organization_id")
+            if isinstance(entered, str):
+                scope.require_organization(entered)
+        await scope.find_user(user_id)
         contact = contact_of(user_id, request, self._reach)
-        found = await self._contacts.get(user_id)
-        owner = scope or (None if found is None else found.organization_id)
-        await self._contacts.put(contact, owner, self._clock.wall())
+        now = self._clock.wall()
+        detail: dict[str, Any] = {}
+        if entered is not UNSET and scope.organization_id is None:
+            await self._enter(actor, user_id, entered, now)
+            detail["organization_id"] = entered
+        await self._contacts.put(contact, scope.organization_id, now)
         given = sorted(name for name in request.__struct_fields__ if getattr(request, name))
-        self._trail.record(actor, "contacts", target, fields=given)
-        return contact_view(contact)
+        self._trail.record(actor, "contacts", target, fields=given, **detail)
+        return await self._contact_view(user_id)
+
+    async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
+        """Put a user into an organization, or leave that to the token; at once, where connected."""
+        for connection in await self._tenancy.enter(user_id, entered, actor.claims.sub, now):
+            self._manager.sessions.enforce_access(connection, self._manager.close)
+
+    async def _contact_view(self, user_id: str) -> dict[str, Any]:
+        belongs_to = await self._tenancy.organizations_of([user_id])
+        return contact_view(await self._contacts.get(user_id), belongs_to.get(user_id))
 
     def _sending(self, actor: Actor, request: NotifyRequest) -> Sending:
         escalate = request.escalate
@@ -168,13 +200,13 @@ class NotificationDesk:
             once=actor.once,
         )
 
-    def _scope(self, actor: Actor, permission: str) -> str | None:
+    def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)
-        return self._permissions.confined_to(actor.claims)
+        return self._tenancy.scope(self._permissions.confined_to(actor.claims))
 
     async def _found(self, actor: Actor, permission: str, notification_id: str) -> Notification:
         scope = self._scope(actor, permission)
-        found = await self._store.get(notification_id, scope)
+        found = await self._store.get(notification_id, scope.organization_id)
         if found is None:
             raise NotFound("notification", notification_id)
         return found
@@ -187,12 +219,3 @@ class NotificationDesk:
         if found is None:  # its retention has just ended
             raise NotFound("notification", notification_id)
         return {**notification_view(self._content, found), **counted}
-
-    async def _is_shown(self, user_id: str, found: OwnedContact | None, scope: str) -> bool:
-        """May an organization's managers see a user's contact, or enter the first one?
-
-        What one organization has entered is no other's, though nobody knows the user yet.
-        """
-        if found is None or found.organization_id == scope:
-            return not await self._finder.is_outside(user_id, scope)
-        return await self._finder.is_inside(user_id, scope)

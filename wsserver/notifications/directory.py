@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
 
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims
@@ -23,17 +23,26 @@ class Directory:
     """The users of organizations and roles: those who are connected, and those who have been.
 
     What a user's latest token said is noted; storing it is put off a little, so that a crowd that
-    comes at once is one transaction. Users who are connected are known without it.
+    comes at once is one transaction. Users who are connected are known without it. ``entered``:
+    the organization that was entered for a user, which counts before the token's.
     """
 
-    def __init__(self, store: KnownUserStore, hub: Hub, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: KnownUserStore,
+        hub: Hub,
+        clock: Clock,
+        entered: Callable[[str], str | None],
+    ) -> None:
         self._store = store
         self._hub = hub
+        self._entered = entered
         self._clock = clock
         self._noted = array("q", bytes(8 * NOTED))
-        """What was noted since ``_noted_from``: the hash of each, at the place that it names."""
+        """What was noted since ``_noted_from``: the hash of each, at the place of its user."""
         self._noted_from = clock.wall()
         self._waiting: dict[str, KnownUser] = {}
+        self._being_stored: dict[str, KnownUser] = {}
 
     def note(self, claims: Claims) -> None:
         """A user has connected, or has a newer token."""
@@ -41,20 +50,21 @@ class Directory:
         if not 0 <= now - self._noted_from < AGAIN_S:
             self._noted = array("q", bytes(8 * NOTED))
             self._noted_from = now
-        noted = hash((claims.sub, claims.organization_id, claims.role))
-        if self._noted[noted % NOTED] == noted:
+        organization_id = claims.token_organization_id
+        place = hash(claims.sub) % NOTED
+        noted = hash((claims.sub, organization_id, claims.role))
+        if self._noted[place] == noted:
             return
-        self._noted[noted % NOTED] = noted
-        if len(self._waiting) < WAITING_LIMIT:
-            self._waiting[claims.sub] = KnownUser(
-                claims.sub, claims.organization_id, claims.role, now
-            )
+        if len(self._waiting) < WAITING_LIMIT or claims.sub in self._waiting:
+            self._noted[place] = noted
+            self._waiting[claims.sub] = KnownUser(claims.sub, organization_id, claims.role, now)
 
     async def flush(self) -> None:
         """Store what was noted; periodic work. Raises ``StorageUnavailable``, ``StorageFull``."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
+        self._being_stored = waiting
         each = iter(waiting.values())
         try:
             while some := list(islice(each, STORED_AT_ONCE)):
@@ -62,6 +72,8 @@ class Directory:
         except BaseException:
             self._waiting = {**waiting, **self._waiting}
             raise
+        finally:
+            self._being_stored = {}
 
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
@@ -71,28 +83,40 @@ class Directory:
         Raises ``StorageUnavailable``.
         """
         found = await self._store.find(limit + 1, organization_id=organization_id, role=role)
-        for waiting in self._waiting.values():  # noted, but not stored yet
-            if organization_id in (None, waiting.organization_id) and role in (None, waiting.role):
-                found.append(waiting.user_id)
+        found = [user_id for user_id in found if self._latest(user_id) is None]
+        for each in chain(self._being_stored.values(), self._waiting.values()):
+            owner = self._entered(each.user_id) or each.organization_id
+            is_latest = self._latest(each.user_id) is each
+            if is_latest and organization_id in (None, owner) and role in (None, each.role):
+                found.append(each.user_id)
         for connection in self._hub:
             claims = connection.claims
             if organization_id in (None, claims.organization_id) and role in (None, claims.role):
-                found.append(claims.sub)
+                if organization_id is None or self._is_of_one(claims.sub):
+                    found.append(claims.sub)
         return list(dict.fromkeys(found))[: limit + 1]
 
-    async def organizations(self, user_ids: Sequence[str]) -> dict[str, set[str | None]]:
-        """To what organizations the users belong; who has never been here is not in it.
+    async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
+        """The organization of the token that each user came with last; the unknown are left out.
 
-        Of who is connected, those of the connections count; else the latest one noted.
+        Raises ``StorageUnavailable``.
         """
-        known: dict[str, set[str | None]] = {
-            user_id: {organization_id}
-            for user_id, organization_id in (await self._store.organizations(user_ids)).items()
-        }
+        known: dict[str, str | None] = {}
+        asked: list[str] = []
         for user_id in user_ids:
-            if user_id in self._waiting:
-                known[user_id] = {self._waiting[user_id].organization_id}
-            connections = self._hub.of_user(user_id)
-            if connections:
-                known[user_id] = {each.claims.organization_id for each in connections}
-        return known
+            latest = self._latest(user_id)
+            if latest is None:
+                asked.append(user_id)
+            else:
+                known[user_id] = latest.organization_id
+        return known | await self._store.organizations(asked) if asked else known
+
+    def _latest(self, user_id: str) -> KnownUser | None:
+        """What was noted of a user and is not stored yet."""
+        return self._waiting.get(user_id) or self._being_stored.get(user_id)
+
+    def _is_of_one(self, user_id: str) -> bool:
+        """Do all connections of a user say the same? If not, what was noted last counts."""
+        if self._hub.user_connections.count(user_id) == 1:
+            return True
+        return len({c.claims.organization_id for c in self._hub.of_user(user_id)}) == 1

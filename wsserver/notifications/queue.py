@@ -18,8 +18,9 @@ from wsserver.notifications.channels.base import Channel, Job, Outcome, failed, 
 from wsserver.notifications.content import Content
 from wsserver.notifications.figures import Figures
 from wsserver.notifications.rules import DigestRule, Pace, Retries, after, quiet_until
-from wsserver.protocol.notifications import CHANNELS, ChannelName
+from wsserver.protocol.notifications import CHANNELS, ChannelName, Contact
 from wsserver.realtime import events
+from wsserver.realtime.tenancy import Tenancy
 from wsserver.storage.deliveries import Claimed, DeliveryStore, Result
 from wsserver.tasks import Tasks
 
@@ -34,6 +35,8 @@ LEASE_PERIOD_S = 10.0
 """``release`` is called so often."""
 LEASE_EXTRA_S = 60.0
 """A lease outlives the longest attempt by this, for recording its outcome."""
+SETTLED_S = 60.0
+"""For so long a recipient counts as belonging where it did when the notification was accepted."""
 GRACE_S = 3.0
 """At the end of the server, attempts may take so long: what is broken off is made twice."""
 
@@ -87,6 +90,7 @@ class DeliveryQueue:
         retries: Retries,
         digest: DigestRule,
         figures: Figures,
+        tenancy: Tenancy,
         emit: Emit,
         clock: Clock,
         tasks: Tasks,
@@ -96,6 +100,7 @@ class DeliveryQueue:
         self._retries = retries
         self._digest = digest
         self._figures = figures
+        self._tenancy = tenancy
         self._emit = emit
         self._clock = clock
         self._setbacks = Setbacks(clock)
@@ -235,7 +240,11 @@ class DeliveryQueue:
 
     async def _attempt(self, lane: Lane, claimed: Claimed) -> None:
         now = self._clock.wall()
-        result = self._without_trying(lane, claimed, now)
+        claimed, is_outside = await self._by_organization(claimed, now)
+        if is_outside:
+            result: Result | None = Result(claimed.ids, "cancelled", None, now, None)
+        else:
+            result = self._without_trying(lane, claimed, now)
         if result is None and lane.channel is not None:
             outcome = await self._try(lane.channel, claimed)
             now = self._clock.wall()
@@ -252,6 +261,28 @@ class DeliveryQueue:
         assert result is not None  # noqa: S101 - without a channel nothing is tried
         states = await self._record(result)
         self._tell(lane.name, claimed, result, states)
+
+    async def _by_organization(self, claimed: Claimed, now: float) -> tuple[Claimed, bool]:
+        """What the user's organization makes of a delivery.
+
+        Without the contact where another organization's manager has entered it. True: the
+        notification is for one organization, and the user has come to belong to another since.
+        """
+        is_old = now - claimed.at > SETTLED_S
+        own = claimed.organization_id if is_old else None
+        if claimed.contact_owner is None and own is None:
+            return claimed, False
+        while True:
+            try:
+                known = await self._tenancy.organizations_of([claimed.user_id])
+                break
+            except WsServerError as error:
+                log.warning("organization of a recipient not read: %s", error)
+                await asyncio.sleep(RETRY_S)
+        belongs_to = known.get(claimed.user_id)
+        if claimed.contact_owner not in (None, belongs_to):
+            claimed = claimed._replace(contact=Contact(user_id=claimed.user_id))
+        return claimed, own is not None and belongs_to not in (None, own)
 
     def _without_trying(self, lane: Lane, claimed: Claimed, now: float) -> Result | None:
         """What becomes of a delivery that cannot, or must not, be tried now; None: it can."""

@@ -7,13 +7,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from wsserver.errors import Forbidden, ValidationFailed
+from wsserver.errors import ValidationFailed
 from wsserver.notifications.directory import Directory
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.protocol.validation import Fault
-from wsserver.realtime.access import Scope
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.members import Members
+from wsserver.realtime.tenancy import Scope, Tenancy
 
 RECIPIENTS_LIMIT = 50_000
 """Of one notification; more are refused rather than left out."""
@@ -48,15 +48,14 @@ class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def account_of(self, user_id: str, confined_to: str | None = None) -> str:
         """On whose account a user is told: the user's own, or the group's that is addressed.
 
-        What is confined to an organization is on its account: the administrators of one are not
-        those of another.
+        What is confined to an organization is on an account of that organization: what one has
+        told uses up nothing of another's.
         """
-        if self.user_ids:
-            return f"user:{user_id}"
-        if confined_to is None or self.session_id is not None:
-            return str(self)
+        account = f"user:{user_id}" if self.user_ids else str(self)
+        if confined_to is None or self.organization_id is not None:
+            return account
         own = f"organization:{confined_to}"
-        return own if self.role is None else f"{self} of {own}"
+        return own if self.broadcast else f"{account} of {own}"
 
 
 def users(*user_ids: str) -> Recipients:
@@ -88,10 +87,11 @@ def kind_faults(given: Sequence[str]) -> list[Fault]:
 class RecipientFinder:
     """Looks up users, connected or not."""
 
-    def __init__(self, hub: Hub, members: Members, directory: Directory) -> None:
+    def __init__(self, hub: Hub, members: Members, directory: Directory, tenancy: Tenancy) -> None:
         self._hub = hub
         self._members = members
         self._directory = directory
+        self._tenancy = tenancy
 
     async def find(self, recipients: Recipients, confined_to: str | None = None) -> list[str]:
         """The user ids, each once.
@@ -100,16 +100,16 @@ class RecipientFinder:
         something outside is named, ``ValidationFailed`` for more than 50,000 users,
         ``StorageUnavailable``.
         """
-        scope = Scope(self._hub, confined_to)
+        scope = self._tenancy.scope(confined_to)
         if recipients.user_ids:
-            await self._require_users(scope, recipients.user_ids)
+            await scope.require_users(recipients.user_ids)
             found = list(recipients.user_ids)
         elif recipients.session_id is not None:
             found = await self._of_session(scope, recipients.session_id)
         else:
             organization_id = recipients.organization_id
-            if organization_id is not None and not scope.has_organization(organization_id):
-                raise Forbidden(f"organization {organization_id} is not yours")
+            if organization_id is not None:
+                scope.require_organization(organization_id)
             found = await self._directory.find(
                 RECIPIENTS_LIMIT,
                 organization_id=organization_id or confined_to,
@@ -121,35 +121,10 @@ class RecipientFinder:
             raise ValidationFailed([{"field": field, "message": message}])
         return found
 
-    async def is_outside(self, user_id: str, confined_to: str | None) -> bool:
-        """Does a user belong to another organization? Of who was never here nobody knows."""
-        return bool(await self._outside([user_id], confined_to))
-
-    async def is_inside(self, user_id: str, organization_id: str) -> bool:
-        """Is a user known to belong to an organization?"""
-        known = await self._directory.organizations([user_id])
-        return organization_id in known.get(user_id, ())
-
-    async def _require_users(self, scope: Scope, user_ids: Sequence[str]) -> None:
-        outside = await self._outside(user_ids, scope.organization_id)
-        if outside:
-            raise Forbidden(f"user {outside[0]} is outside of your organization")
-
-    async def _outside(self, user_ids: Sequence[str], confined_to: str | None) -> list[str]:
-        if confined_to is None:
-            return []
-        known = await self._directory.organizations(user_ids)
-        return [each for each in user_ids if each in known and confined_to not in known[each]]
-
     async def _of_session(self, scope: Scope, session_id: str) -> list[str]:
-        """Members and those who have joined; for who is confined, without other organizations'."""
-        if not scope.has_session(session_id):
-            raise Forbidden(f"session {session_id} is outside of your organization")
+        """Members and those who have joined; for a confined role, those whom it is shown."""
+        await scope.require_session(session_id)
         joined = [connection.user_id for connection in scope.of_session(session_id)]
-        found = list(dict.fromkeys([*self._members.of_session(session_id), *joined]))
-        mine = scope.organization_id
-        if mine is None:
-            return found
-        known = await self._directory.organizations(found)
-        # A session's customers belong to no organization, but to the session.
-        return [each for each in found if known.get(each, {None}) & {None, mine}]
+        members = self._members.of_session(session_id)
+        await scope.learn(members)
+        return list(dict.fromkeys([*filter(scope.is_shown_in_session, members), *joined]))

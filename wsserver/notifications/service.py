@@ -11,6 +11,7 @@ import msgspec
 from wsserver.clock import Clock
 from wsserver.notifications.business import BusinessNotifications
 from wsserver.notifications.channels.base import Channel
+from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content, Text
 from wsserver.notifications.parameters import THRESHOLDS, check, reached
 from wsserver.notifications.queue import DeliveryQueue
@@ -19,7 +20,6 @@ from wsserver.notifications.request_rules import check_escalation
 from wsserver.notifications.rules import DIGESTED, Step, plan
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
-from wsserver.storage.contacts import ContactStore
 from wsserver.storage.notification_rows import Notification
 from wsserver.storage.notifications import (
     Marks,
@@ -84,7 +84,7 @@ class NotificationService(BusinessNotifications):
         self,
         *,
         store: NotificationStore,
-        contacts: ContactStore,
+        contacts: ContactBook,
         finder: RecipientFinder,
         content: Content,
         channels: Mapping[ChannelName, Channel],
@@ -166,6 +166,7 @@ class NotificationService(BusinessNotifications):
                 user_id: recipients.account_of(user_id, sending.confined_to) for user_id in user_ids
             }
             marks = Marks(said.template, period, tiers, accounts)
+        organization_id = sending.confined_to or recipients.organization_id
         notification_id = await self._store.accept(
             NewNotification(
                 notification_id=new_id("notify", now),
@@ -176,9 +177,9 @@ class NotificationService(BusinessNotifications):
                 content=said.content,
                 recipients=msgspec.json.encode(recipients).decode(),
                 sender=sending.sender,
-                organization_id=sending.confined_to or recipients.organization_id,
+                organization_id=organization_id,
                 deliveries=[
-                    self._delivery(step, contact, said, now, lifetime_s)
+                    self._delivery(step, contact, said, now, lifetime_s, organization_id)
                     for contact in contacts
                     for step in steps
                 ],
@@ -199,7 +200,13 @@ class NotificationService(BusinessNotifications):
         return [known.get(user_id) or Contact(user_id=user_id) for user_id in user_ids]
 
     def _delivery(
-        self, step: Step, contact: Contact, said: _Said, now: float, lifetime_s: float
+        self,
+        step: Step,
+        contact: Contact,
+        said: _Said,
+        now: float,
+        lifetime_s: float,
+        organization_id: str | None,
     ) -> NewDelivery:
         is_inbox = step.channel == "websocket"
         if is_inbox:
@@ -215,7 +222,7 @@ class NotificationService(BusinessNotifications):
             due_at=now + step.after_s if state == "pending" else None,
             expires_at=now + lifetime_s,
             unless_acknowledged=int(step.is_escalation),
-            digest=said.template if is_digested else None,
+            digest=_digest(said.template, organization_id) if is_digested else None,
         )
 
     def _state(self, step: Step, contact: Contact) -> str:
@@ -225,6 +232,13 @@ class NotificationService(BusinessNotifications):
         # An address may still be entered before an escalation is due.
         is_now = step.after_s == 0
         return "no_address" if is_now and not channel.has_address(contact) else "pending"
+
+
+def _digest(template: str | None, organization_id: str | None) -> str | None:
+    """What goes as one: a template's, and never those of two organizations together."""
+    if template is None or organization_id is None:
+        return template
+    return f"{template} of organization:{organization_id}"
 
 
 def _tiers(said: _Said) -> list[int] | None:

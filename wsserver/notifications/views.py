@@ -57,9 +57,10 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
     return view
 
 
-def contact_view(contact: Contact) -> dict[str, Any]:
-    """A contact, with everything that it could have."""
+def contact_view(contact: Contact, organization_id: str | None) -> dict[str, Any]:
+    """A contact, with everything that it could have, and where its user belongs."""
     view = asdict(contact)
+    view["organization_id"] = organization_id
     view["push"] = [msgspec.to_builtins(each) for each in contact.push]
     view["quiet_hours"] = msgspec.to_builtins(contact.quiet_hours)
     return view

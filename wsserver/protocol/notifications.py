@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from wsserver.protocol.requests import MAX_MEMBERS, Request
 from wsserver.protocol.types import (
@@ -145,8 +145,12 @@ class NotifyRequest(Request):
 
 
 class ContactsRequest(Request):
-    """Where a user can be reached; what is left out is not known any more."""
+    """Where a user can be reached; what is left out is not known any more.
 
+    Except ``organization_id``: left out, it stays as it is. Null: the token's counts again.
+    """
+
+    organization_id: Id | UnsetType | None = UNSET
     email: Annotated[str, Meta(min_length=3, max_length=254)] | None = None
     phone: (
         Annotated[

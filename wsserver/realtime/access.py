@@ -1,31 +1,71 @@
-"""Who may enter a session, and what a role confined to an organization can see."""
+"""Who may enter a session, and who may watch the server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Protocol
 
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
-from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.event_contents import PERMISSION
-from wsserver.realtime.hub import Hub
+
+ANY = "sessions:any"
+
+
+class Owners(Protocol):
+    """Which sessions belong to an organization: the tenancy's."""
+
+    async def owns(self, organization_id: str, session_id: str) -> bool:
+        """Does the session belong to the organization? May ask storage."""
+        ...
+
+    def is_known_to_own(self, organization_id: str, session_id: str) -> bool:
+        """The latest answer of ``owns``; False where there was none."""
+        ...
 
 
 class SessionAccess:
-    """Decides who may enter a session (by claim, member list, permission) and who may monitor."""
+    """Decides who may enter a session (by claim, member list, permission) and who may monitor.
 
-    def __init__(self, permissions: Permissions, is_member: Callable[[str, str], bool]) -> None:
+    The permission ``sessions:any`` opens every session to roles that are not confined, and those
+    of their own organization to the others. For these storage may have to be asked first:
+    ``prepare`` does, wherever a session is about to be entered, and ``allows`` goes by what it
+    found.
+    """
+
+    def __init__(
+        self, permissions: Permissions, is_member: Callable[[str, str], bool], owners: Owners
+    ) -> None:
         self._permissions = permissions
         self._is_member = is_member
+        self._owners = owners
 
     def allows(self, claims: Claims, session_id: str) -> bool:
         """May the bearer of these claims enter the session?"""
+        if claims.opens(session_id) or self._is_member(session_id, claims.sub):
+            return True
+        if not self._permissions.allows(claims, ANY):
+            return False
+        if claims.role in UNCONFINED_ROLES:
+            return True
+        mine = claims.organization_id
+        return mine is not None and self._owners.is_known_to_own(mine, session_id)
+
+    def needs_preparing(self, claims: Claims, session_id: str) -> bool:
+        """Does the answer of ``allows`` depend on whose the session is?"""
         return (
-            claims.opens(session_id)
-            or self._is_member(session_id, claims.sub)
-            or self._permissions.allows(claims, "sessions:any")
+            claims.role not in UNCONFINED_ROLES
+            and claims.organization_id is not None
+            and self._permissions.allows(claims, ANY)
+            and not claims.opens(session_id)
+            and not self._is_member(session_id, claims.sub)
         )
+
+    async def prepare(self, claims: Claims, session_id: str) -> None:
+        """Find out whose a session is, where that decides. Raises ``StorageUnavailable``."""
+        if claims.organization_id is not None and self.needs_preparing(claims, session_id):
+            await self._owners.owns(claims.organization_id, session_id)
 
     def require(self, claims: Claims, session_id: str) -> None:
         """Raise ``Forbidden``, in the same words for a session that exists and one that doesn't."""
@@ -39,52 +79,3 @@ class SessionAccess:
     def shows_contents(self, claims: Claims) -> bool:
         """Are the bearer's monitors shown the contents of messages?"""
         return self._permissions.allows(claims, PERMISSION)
-
-
-class Scope:
-    """The part of the world that an administrator sees: everything, or one organization."""
-
-    def __init__(self, hub: Hub, organization_id: str | None) -> None:
-        self._hub = hub
-        self.organization_id = organization_id
-
-    def sees(self, connection: ConnectionInfo) -> bool:
-        """Does the connection belong to it?"""
-        mine = self.organization_id
-        return mine is None or connection.claims.organization_id == mine
-
-    def sees_in_session(self, connection: ConnectionInfo) -> bool:
-        """Is the connection shown, and written to, as part of a session?
-
-        A session's customers belong to no organization, but to the session: they are. The people
-        of other organizations are not.
-        """
-        mine = self.organization_id
-        return mine is None or connection.claims.organization_id in (None, mine)
-
-    def of_session(self, session_id: str) -> list[ConnectionInfo]:
-        """The connections in a session that are shown."""
-        return list(filter(self.sees_in_session, self._hub.of_session(session_id)))
-
-    def knows_member(self, user_id: str) -> bool:
-        """May the user be named in a member list? Not who is connected from elsewhere alone."""
-        connections = self._hub.of_user(user_id)
-        return not connections or any(map(self.sees_in_session, connections))
-
-    def filter(self, connections: Iterable[ConnectionInfo]) -> list[ConnectionInfo]:
-        """Those of the connections that belong to it."""
-        return [connection for connection in connections if self.sees(connection)]
-
-    def has_user(self, user_id: str) -> bool:
-        """False for a user who is connected, but from outside; nothing is known of the absent."""
-        connections = self._hub.of_user(user_id)
-        return not connections or any(map(self.sees, connections))
-
-    def has_session(self, session_id: str) -> bool:
-        """False for a session whose connections all belong to other organizations."""
-        connections = self._hub.of_session(session_id)
-        return not connections or any(map(self.sees_in_session, connections))
-
-    def has_organization(self, organization_id: str) -> bool:
-        """Is it this organization, or one of all?"""
-        return self.organization_id in (None, organization_id)

@@ -9,18 +9,18 @@ from typing import Any
 from msgspec import UNSET
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.errors import Forbidden, NotFound, ValidationFailed
+from wsserver.errors import Forbidden, ValidationFailed
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
 from wsserver.protocol.validation import Fault
-from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.members import Members
+from wsserver.realtime.tenancy import Scope, Tenancy
 from wsserver.storage.revocations import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
@@ -34,6 +34,7 @@ class Administration:
         manager: WebSocketManager,
         permissions: Permissions,
         members: Members,
+        tenancy: Tenancy,
         revocations: Revocations,
         revocation_store: RevocationStore,
         tickets: Tickets,
@@ -44,6 +45,7 @@ class Administration:
         self._hub = manager.hub
         self._permissions = permissions
         self._members = members
+        self._tenancy = tenancy
         self._revocations = revocations
         self._revocation_store = revocation_store
         self._tickets = tickets
@@ -55,8 +57,7 @@ class Administration:
         target = f"user:{request.user_id}"
         with self._trail.denials(actor, "disconnect", target):
             scope = self._scope(actor, "connections:disconnect")
-            if not scope.has_user(request.user_id):
-                raise Forbidden(f"user {request.user_id} is outside of your organization")
+            await scope.require_users([request.user_id])
         wanted = request.connection_id
         found = [
             connection
@@ -79,9 +80,7 @@ class Administration:
         target = f"connection:{connection_id}"
         with self._trail.denials(actor, "disconnect", target):
             scope = self._scope(actor, "connections:disconnect")
-        connection = self._hub.connections.get(connection_id)
-        if connection is None or not scope.sees(connection):
-            raise NotFound("connection", connection_id)
+        connection = scope.find_connection(connection_id)
         self._disconnect([connection], "")
         self._trail.record(actor, "disconnect", target, user_id=connection.user_id)
         return {"disconnected": 1}
@@ -89,8 +88,7 @@ class Administration:
     async def ping_user(self, actor: Actor, user_id: str, timeout_s: float) -> dict[str, Any]:
         """Ping all connections of a user and wait for the answers: real round trips."""
         scope = self._scope(actor, "connections:read")
-        if not scope.has_user(user_id):
-            raise NotFound("user", user_id)
+        await scope.find_user(user_id)
         connections = scope.filter(self._hub.of_user(user_id))
         trips = await asyncio.gather(
             *(self._manager.heartbeat.measure(c, timeout_s) for c in connections)
@@ -108,24 +106,36 @@ class Administration:
             ],
         }
 
-    def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
-        """A session's member list; empty for one that has none."""
-        self._session_scope(actor, session_id)
-        return {"session_id": session_id, "user_ids": self._members.of_session(session_id)}
+    async def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
+        """A session's member list; empty for one that has none.
+
+        A confined role is shown its own people and the customers of no organization. Raises
+        ``NotFound`` for a session outside of the scope.
+        """
+        return await self._shown_members(await self._session_scope(actor, session_id), session_id)
 
     async def replace_members(
         self, actor: Actor, session_id: str, request: MembersRequest
     ) -> dict[str, Any]:
-        """Put a list in place of another; who loses access by it is put out at once."""
+        """Put a list in place of another; who loses access by it is put out at once.
+
+        A confined role adds people of its organization only; those in the list already it may
+        keep, and those that it is not shown stay.
+        """
         target = f"session:{session_id}"
         with self._trail.denials(actor, "members", target):
-            self._session_scope(actor, session_id)
-        user_ids = list(dict.fromkeys(request.user_ids))
-        former = set(self._members.of_session(session_id))
+            scope = await self._session_scope(actor, session_id)
+            present = self._members.of_session(session_id)
+            added = [each for each in dict.fromkeys(request.user_ids) if each not in set(present)]
+            await scope.require_users(added)
+            await scope.learn(present)
+        present = self._members.of_session(session_id)  # as it is now, after storage was asked
+        hidden = [user_id for user_id in present if not scope.is_shown_in_session(user_id)]
+        user_ids = list(dict.fromkeys([*request.user_ids, *hidden]))
         removed = await self._members.replace(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
-        self._manager.presence.listed(session_id, set(user_ids) - former, removed)
+        self._manager.presence.listed(session_id, set(user_ids) - set(present), removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
                 self._manager.sessions.enforce_access(connection, self._manager.close)
@@ -136,7 +146,7 @@ class Administration:
             members=len(user_ids),
             removed=sorted(removed)[:100],
         )
-        return {"session_id": session_id, "user_ids": self._members.of_session(session_id)}
+        return await self._shown_members(scope, session_id)
 
     async def revoke(self, actor: Actor, request: RevokeRequest) -> dict[str, Any]:
         """Refuse a token, or all that a user has so far; live connections are closed with 4505."""
@@ -145,6 +155,8 @@ class Administration:
         faults = revoke_faults(request)
         if faults:
             raise ValidationFailed(faults)
+        with self._trail.denials(actor, "revoke", _revoked(request)):
+            await self._require_own_token(actor, request)
         now = self._clock.wall()
         if request.jti is not UNSET:
             await self._revocation_store.add("jti", request.jti, now)
@@ -172,11 +184,35 @@ class Administration:
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)
-        return Scope(self._hub, self._permissions.confined_to(actor.claims))
+        return self._tenancy.scope(self._permissions.confined_to(actor.claims))
 
-    def _session_scope(self, actor: Actor, session_id: str) -> None:
-        if not self._scope(actor, "sessions:manage").has_session(session_id):
-            raise NotFound("session", session_id)
+    async def _session_scope(self, actor: Actor, session_id: str) -> Scope:
+        scope = self._scope(actor, "sessions:manage")
+        await scope.find_session(session_id)
+        return scope
+
+    async def _shown_members(self, scope: Scope, session_id: str) -> dict[str, Any]:
+        members = self._members.of_session(session_id)
+        await scope.learn(members)
+        return {
+            "session_id": session_id,
+            "user_ids": list(filter(scope.is_shown_in_session, members)),
+        }
+
+    async def _require_own_token(self, actor: Actor, request: RevokeRequest) -> None:
+        """Raise ``Forbidden`` unless what is revoked is known to be of the actor's organization.
+
+        Of a token by its ``jti`` that is known only while somebody is connected with it.
+        """
+        scope = self._scope(actor, "tokens:revoke")
+        if request.user_id is not UNSET:
+            await scope.require_users([request.user_id])
+        if request.jti is UNSET or scope.organization_id is None:
+            return
+        using = [c for c in self._hub if c.claims.jti == request.jti]
+        is_own = bool(using) or actor.claims.jti == request.jti
+        if not is_own or not all(map(scope.sees, using)):
+            raise Forbidden(f"token {request.jti} is outside of your organization")
 
 
 def revoke_faults(request: RevokeRequest, bad: Collection[str] = ()) -> list[Fault]:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access import Scope
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import stream_of
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message
 from wsserver.realtime.router import SELECT
+from wsserver.realtime.tenancy import Scope
 
 LISTED = 1000
 """Connections and people that are listed at most, of either kind."""
 
 
+def people_of(message: Message, members: Members) -> list[str]:
+    """The users whom an explanation may name though they are not connected."""
+    is_session = message.target.type is TargetType.SESSION
+    of_session = members.of_session(message.target.id) if is_session else []
+    return [*of_session, *message.exclude_users]
+
+
 def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
     """Answer who would get a message, and who of its target would not and why.
 
-    ``stream``: where it would be kept, if it is to be. Only those whom ``scope`` shows. The first
-    1000 of either kind are listed, ``matched`` counts all; ``truncated`` stands in the answer where
-    there are more.
+    ``stream``: where it would be kept, if it is to be. Only those whom ``scope`` shows, which has
+    learned of ``people_of`` before. The first 1000 of either kind are listed, ``matched`` counts
+    all; ``truncated`` stands in the answer where there are more.
     """
     target = message.target
+    of_session = members.of_session(target.id) if target.type is TargetType.SESSION else ()
     is_shown = scope.sees_in_session if target.type is TargetType.SESSION else scope.sees
     audience = Audience(
         message.organization_id, message.with_unaffiliated, message.role, message.exclude_users
@@ -41,8 +49,9 @@ def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[
             recipients.append(who)
         else:
             excluded.append({**who, "reason": reason})
-    for user_id, reason in _absent(message, hub, members):
-        if user_id not in seen and scope.knows_member(user_id):
+    for user_id, reason in _absent(message, hub, of_session):
+        is_member = user_id in of_session and scope.is_shown_in_session(user_id)
+        if user_id not in seen and (is_member or scope.is_own(user_id)):
             later = {"will_be_kept": True} if message.keep and reason != "excluded" else {}
             excluded.append({"user_id": user_id, "reason": reason, **later})
     is_truncated = len(recipients) > LISTED or len(excluded) > LISTED
@@ -56,15 +65,11 @@ def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[
     }
 
 
-def _absent(message: Message, hub: Hub, members: Members) -> Iterator[tuple[str, str]]:
+def _absent(message: Message, hub: Hub, members: Sequence[str]) -> Iterator[tuple[str, str]]:
     """People the message names, or its session knows, who may not be among its connections."""
     for user_id in sorted(message.exclude_users):
         yield user_id, "excluded"
-    named: list[str] = []
-    if message.target.type is TargetType.USER:
-        named = [message.target.id]
-    elif message.target.type is TargetType.SESSION:
-        named = members.of_session(message.target.id)
+    named = [message.target.id] if message.target.type is TargetType.USER else members
     for user_id in named:
         if user_id not in message.exclude_users:
             yield user_id, "not_joined" if user_id in hub.user_connections else "offline"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from wsserver.clock import Clock
+from wsserver.identity.claims import Claims, as_signed
 from wsserver.realtime.attendance import Attendance
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.index import Index
@@ -21,10 +22,16 @@ USERS_LISTED = 1000
 class Hub:
     """Who is connected, and to what.
 
-    Closing connections leave it at once, so everybody in it can be sent to.
+    Closing connections leave it at once, so everybody in it can be sent to. ``resolve`` puts the
+    organization that a user belongs to into the claims: it may have changed since the handshake.
     """
 
-    def __init__(self, attendance: Attendance | None = None) -> None:
+    def __init__(
+        self,
+        attendance: Attendance | None = None,
+        resolve: Callable[[Claims], Claims] = as_signed,
+    ) -> None:
+        self._resolve = resolve
         self.attendance = Attendance(Clock()) if attendance is None else attendance
         self.connections: dict[str, ConnectionInfo] = {}
         self.user_connections = Index()
@@ -42,6 +49,7 @@ class Hub:
         """Register a connection; True if it is its user's first."""
         self.connections[connection.connection_id] = connection
         connection.since_tick = self.attendance.tick
+        connection.claims = self._resolve(connection.claims)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
             self.organization_connections.add(organization_id, connection)
@@ -60,7 +68,7 @@ class Hub:
             self.organization_connections.discard(organization_id, connection)
         return self.user_connections.discard(connection.user_id, connection)
 
-    def reclaim(self, connection: ConnectionInfo, claims: Any) -> None:
+    def reclaim(self, connection: ConnectionInfo, claims: Claims) -> None:
         """Put newer claims of the same user in place, moving it in the organization index."""
         old, new = connection.claims.organization_id, claims.organization_id
         if (old, connection.claims.role) != (new, claims.role):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from wsserver.protocol.targets import Target, TargetType
-from wsserver.realtime.access import Scope
 from wsserver.realtime.attendance import Stay
 from wsserver.realtime.audience import Audience
 from wsserver.realtime.recipients import Receipt
 from wsserver.realtime.roll_call import BELONGS, RollCall
+from wsserver.realtime.tenancy import Scope
 from wsserver.realtime.traces import Entry
 
 
@@ -37,12 +37,16 @@ class Inquiry:
             entry.organization_id, entry.with_unaffiliated, entry.role, entry.exclude_users
         )
 
-    def is_visible(self) -> bool:
-        """Is the message one of the organization that who asks is confined to?
+    @cached_property
+    def _shown_there(self) -> set[str]:
+        return {stay.user_id for stay in self.roll.of(self.entry.target) if self.sees(stay)}
 
-        It is if one of its people sent it, if it was for them alone, or if one of them was there.
-        What nobody of another organization sent is, too, if a session's customers were there; and
-        where nobody was there, it counts what ``Scope`` says of the target now.
+    async def is_visible(self) -> bool:
+        """Does the message belong to the organization that the requester is confined to?
+
+        It does if one of its people sent it, if it was for them alone, or if one of them was
+        there; one for a session or a user, also if its target belongs to the organization now.
+        Raises ``StorageUnavailable``.
         """
         entry, scope, target = self.entry, self.scope, self.entry.target
         mine = scope.organization_id
@@ -59,16 +63,13 @@ class Inquiry:
             belongs = BELONGS[target.type]
             ours = self.roll.of(Target(TargetType.ORGANIZATION, mine))
             return any(belongs(stay, target.id) for stay in ours)
-        there = list(self.roll.of(target))
-        if sender_is_of is not None:
-            return any(stay.organization_id == mine for stay in there)
-        if there:
-            return any(map(self.sees, there))
+        if any(stay.organization_id == mine for stay in self.roll.of(target)):
+            return True
         match target.type:
             case TargetType.USER:
-                return scope.has_user(target.id)
+                return await scope.has_user(target.id)
             case TargetType.SESSION:
-                return scope.has_session(target.id)
+                return await scope.has_session(target.id)
             case _:
                 return False
 
@@ -89,13 +90,26 @@ class Inquiry:
         )
 
     def concerns(self, user_id: str) -> bool:
-        """Is a user asked about, connected or not, and may who asks know of them?"""
+        """Is a user asked about, connected or not, and shown to the requester?
+
+        ``scope`` has learned of the user before.
+        """
         if self.user_id not in (None, user_id):
             return False
-        if self.scope.organization_id is None:
-            return True
+        scope = self.scope
+        if self.entry.target.type is not TargetType.SESSION:
+            return scope.is_own(user_id)
         there = list(self.roll.of_user(user_id))
-        return self.scope.knows_member(user_id) and (not there or any(map(self.sees, there)))
+        return scope.is_shown_in_session(user_id) and (not there or any(map(self.sees, there)))
+
+    def names(self, user_id: str) -> bool:
+        """Is a user asked about, whom the message excludes, and shown to the requester?
+
+        The excluded need not be of the session, and so are shown only if they belong to the
+        organization, or were there.
+        """
+        is_shown = self.scope.is_own(user_id) or user_id in self._shown_there
+        return is_shown and self.user_id in (None, user_id)
 
     def shows(self, stay: Stay) -> bool:
         """Is somebody who was there asked about, and may who asks know of them?"""

@@ -6,17 +6,16 @@ import asyncio
 from typing import Any
 
 from wsserver.clock import rfc3339
-from wsserver.errors import Forbidden, NotFound
+from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
-from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import SESSION
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.owners import SessionOwners
 from wsserver.realtime.paging import Window, page, shown
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.tenancy import Scope, Tenancy
 from wsserver.storage.paging import PAGE_BYTES, encode_cursor, json_bytes
 
 SLICE = 20
@@ -30,11 +29,11 @@ class Inspection:
         self,
         manager: WebSocketManager,
         permissions: Permissions,
-        owners: SessionOwners,
+        tenancy: Tenancy,
         streams: Streams,
     ) -> None:
         self._manager = manager
-        self._owners = owners
+        self._tenancy = tenancy
         self._streams = streams
         self._hub: Hub = manager.hub
         self._permissions = permissions
@@ -44,7 +43,7 @@ class Inspection:
         scope = self._scope(actor, "stats:read")
         return self._manager.stats(scope.organization_id)
 
-    def connections(
+    async def connections(
         self,
         actor: Actor,
         window: Window,
@@ -56,16 +55,16 @@ class Inspection:
     ) -> dict[str, Any]:
         """The connections that pass every filter given, oldest first.
 
-        Raises ``Forbidden`` for a filter that names something outside of the scope.
+        Raises ``Forbidden`` for a filter that names something outside of the scope,
+        ``StorageUnavailable``.
         """
         scope = self._scope(actor, "connections:read")
-        for kind, name, is_inside in (
-            ("user", user_id, scope.has_user),
-            ("session", session_id, scope.has_session),
-            ("organization", organization_id, scope.has_organization),
-        ):
-            if name is not None and not is_inside(name):
-                raise Forbidden(f"{kind} {name} is outside of your organization")
+        if user_id is not None:
+            await scope.require_users([user_id])
+        if session_id is not None:
+            await scope.require_session(session_id)
+        if organization_id is not None:
+            scope.require_organization(organization_id)
         found: list[ConnectionInfo]
         if user_id is not None:
             found = self._hub.of_user(user_id)
@@ -86,17 +85,12 @@ class Inspection:
 
     def connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
         """One connection; raises ``NotFound``, also for one outside of the scope."""
-        scope = self._scope(actor, "connections:read")
-        connection = self._hub.connections.get(connection_id)
-        if connection is None or not scope.sees(connection):
-            raise NotFound("connection", connection_id)
-        return connection.view()
+        return self._scope(actor, "connections:read").find_connection(connection_id).view()
 
-    def user_connections(self, actor: Actor, user_id: str, window: Window) -> dict[str, Any]:
-        """A user's connections; empty when offline."""
+    async def user_connections(self, actor: Actor, user_id: str, window: Window) -> dict[str, Any]:
+        """A user's connections; empty when offline. Raises ``NotFound`` outside of the scope."""
         scope = self._scope(actor, "connections:read")
-        if not scope.has_user(user_id):
-            raise NotFound("user", user_id)
+        await scope.find_user(user_id)
         return _connection_page(scope.filter(self._hub.of_user(user_id)), window)
 
     def online_users(self, actor: Actor, window: Window) -> dict[str, Any]:
@@ -112,9 +106,9 @@ class Inspection:
         }
 
     async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """The sessions that somebody of the scope, or of no organization, has joined, by id."""
+        """The sessions of the scope that somebody has joined, by id."""
         scope = self._scope(actor, "connections:read")
-        ids = sorted(filter(scope.has_session, self._hub.session_connections))
+        ids = await scope.sessions(sorted(self._hub.session_connections))
         part = page(ids, str, window)
         views: list[dict[str, Any]] = []
         next_cursor, room = part.next_cursor, PAGE_BYTES
@@ -133,16 +127,20 @@ class Inspection:
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used, or is of others."""
         scope = self._scope(actor, "connections:read")
-        is_foreign = await self._owners.is_foreign(scope, session_id)
-        if is_foreign or not await self._manager.sessions.is_known(session_id):
+        await scope.find_session(session_id)
+        if not await self._manager.sessions.is_known(session_id):
             raise NotFound("session", session_id)
         return await self._manager.sessions.view(session_id, scope)
 
-    def session_connections(self, actor: Actor, session_id: str, window: Window) -> dict[str, Any]:
-        """The connections that have joined a session; empty when nobody has."""
+    async def session_connections(
+        self, actor: Actor, session_id: str, window: Window
+    ) -> dict[str, Any]:
+        """The connections that have joined a session; empty when nobody has.
+
+        Raises ``NotFound`` for a session outside of the scope.
+        """
         scope = self._scope(actor, "connections:read")
-        if not scope.has_session(session_id):
-            raise NotFound("session", session_id)
+        await scope.find_session(session_id)
         return _connection_page(scope.filter(self._hub.of_session(session_id)), window)
 
     async def history(
@@ -153,8 +151,7 @@ class Inspection:
         Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
         """
         scope = self._scope(actor, "messages:read")
-        if await self._owners.is_foreign(scope, session_id):
-            raise NotFound("session", session_id)
+        await scope.find_session(session_id)
         # Others may have written for their own organization alone.
         claims = actor.claims if scope.organization_id is not None else None
         page_ = await self._streams.history(
@@ -164,7 +161,7 @@ class Inspection:
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)
-        return Scope(self._hub, self._permissions.confined_to(actor.claims))
+        return self._tenancy.scope(self._permissions.confined_to(actor.claims))
 
     def _user(self, user_id: str, scope: Scope) -> dict[str, Any]:
         connections = scope.filter(self._hub.of_user(user_id))

@@ -9,7 +9,7 @@ from typing import Any, cast
 from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.errors import Forbidden, ValidationFailed, WsServerError
+from wsserver.errors import ValidationFailed, WsServerError
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
@@ -35,17 +35,16 @@ from wsserver.protocol.requests import (
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.protocol.validation import Fault, gather, one_of
-from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.events import EventBus
-from wsserver.realtime.explaining import explain
+from wsserver.realtime.explaining import explain, people_of
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import is_kept_by_default, stream_of
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message, Sent
-from wsserver.realtime.owners import SessionOwners
 from wsserver.realtime.published import tell_published
 from wsserver.realtime.router import Router
+from wsserver.realtime.tenancy import Scope, Tenancy
 
 PUBLISH = "messages:publish"
 NO_ONE: frozenset[str] = frozenset()
@@ -63,7 +62,7 @@ class Publishing:
         router: Router,
         permissions: Permissions,
         members: Members,
-        owners: SessionOwners,
+        tenancy: Tenancy,
         audit: Audit,
         events: EventBus,
         clock: Clock,
@@ -73,7 +72,7 @@ class Publishing:
         self._router = router
         self._permissions = permissions
         self._members = members
-        self._owners = owners
+        self._tenancy = tenancy
         self._trail = Trail(audit, clock)
         self._clock = clock
 
@@ -81,8 +80,10 @@ class Publishing:
         """Send to everybody, one organization or one role; returns the counts."""
         with self._trail.denials(actor, "broadcast", str(EVERYONE)):
             message = self._message(actor, request, EVERYONE)
+            scope = self._scope(actor)
+            await _require_inside(scope, actor, message, request)
             if request.organization_id is not UNSET:
-                self._require_organization(actor, request.organization_id)
+                scope.require_organization(request.organization_id)
                 message.organization_id = request.organization_id
         if request.role is not UNSET:
             message.role = request.role
@@ -102,20 +103,21 @@ class Publishing:
     def submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
         """Begin to send: what is to be kept is in line when this returns, and gives a promise.
 
-        Not so for a role confined to an organization: whose a session is has to be looked up first.
+        Not so for a role confined to an organization: what is inside of it may have to be looked
+        up first.
         """
-        if target.type is TargetType.SESSION and actor.claims.role not in UNCONFINED_ROLES:
-            return self._submit_own(actor, target, body)
-        return self._submit(actor, target, body)
-
-    async def _submit_own(self, actor: Actor, target: Target, body: Body) -> dict[str, Any]:
-        with self._trail.denials(actor, "publish", str(target)):
-            await self._require_own_session(actor, target)
-        return await self._submit(actor, target, body)
-
-    def _submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
         with self._trail.denials(actor, "publish", str(target)):
             message = self._message(actor, body, target)
+        if actor.claims.role in UNCONFINED_ROLES:
+            return self._submit(actor, message)
+        return self._submit_inside(actor, message, body)
+
+    async def _submit_inside(self, actor: Actor, message: Message, body: Body) -> dict[str, Any]:
+        with self._trail.denials(actor, "publish", str(message.target)):
+            await _require_inside(self._scope(actor), actor, message, body)
+        return await self._submit(actor, message)
+
+    def _submit(self, actor: Actor, message: Message) -> Awaitable[dict[str, Any]]:
         if message.keep:
             kept = self._router.keep([message])
             return kept.then(lambda sent: self._sent(actor, message, sent[0]))
@@ -137,9 +139,10 @@ class Publishing:
         """
         with self._trail.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
-        read = [self._read(actor, index, raw) for index, raw in enumerate(request.messages)]
+        bodies = [_body_of(raw, index) for index, raw in enumerate(request.messages)]
+        read = [self._read(actor, index, body) for index, body in enumerate(bodies)]
         if actor.claims.role not in UNCONFINED_ROLES:
-            read = [await self._own(actor, message) for message in read]
+            read = await self._inside(actor, read, bodies)
         outcomes: list[Sent | WsServerError] = []
         for kind, group in groupby(read, _handling):
             if kind is _REFUSED:
@@ -171,16 +174,19 @@ class Publishing:
         A role confined to an organization learns nothing of the others: their connections are
         not among the excluded either.
         """
-        target = checked_target(request)
-        message = self._message(actor, request, target)
-        await self._require_own_session(actor, target)
-        scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
+        message = self._message(actor, request, checked_target(request))
+        scope = self._scope(actor)
+        await _require_inside(scope, actor, message, request)
+        await scope.learn(people_of(message, self._members))
         return explain(message, self._hub, self._members, scope)
 
-    def _read(self, actor: Actor, index: int, raw: Any) -> Message | WsServerError:
+    def _read(
+        self, actor: Actor, index: int, body: PublishRequest | WsServerError
+    ) -> Message | WsServerError:
         """One message of a batch, or why it is none."""
+        if isinstance(body, WsServerError):
+            return body
         try:
-            body = read_request(raw, PublishRequest, publish_faults)
             message = self._message(actor, body, checked_target(body))
         except ValidationFailed as error:
             return _within_batch(error, index)
@@ -191,14 +197,30 @@ class Publishing:
             message.dedup = scope, f"{key}#{index}"
         return message
 
-    async def _own(self, actor: Actor, message: Message | WsServerError) -> Message | WsServerError:
-        """The same message, or why it may not be sent to its session."""
-        if isinstance(message, Message):
+    async def _inside(
+        self,
+        actor: Actor,
+        messages: list[Message | WsServerError],
+        bodies: Sequence[PublishRequest | WsServerError],
+    ) -> list[Message | WsServerError]:
+        """The same messages, each replaced by its error where it names something outside."""
+        pairs = {
+            index: (message, body)
+            for index, (message, body) in enumerate(zip(messages, bodies, strict=True))
+            if isinstance(message, Message) and isinstance(body, PublishRequest)
+        }
+        judged = list(messages)
+        if not pairs:
+            return judged
+        scope = self._scope(actor)
+        # All users at once rather than one read for each message.
+        await scope.learn({id_ for pair in pairs.values() for id_ in _users_named(*pair)})
+        for index, (message, body) in pairs.items():
             try:
-                await self._require_own_session(actor, message.target)
+                await _require_inside(scope, actor, message, body)
             except WsServerError as error:
-                return error
-        return message
+                judged[index] = error
+        return judged
 
     async def _send_all(
         self, messages: list[Message], *, keep: bool
@@ -239,7 +261,7 @@ class Publishing:
             members=members,
             target=target,
             message_id=message_id,
-            organization_id=self._confinement(actor, target),
+            organization_id=self._permissions.confined_to(actor.claims),
             # A session's customers belong to no organization, yet to the session.
             with_unaffiliated=target.type is TargetType.SESSION,
             exclude_users=frozenset(body.exclude_users) if body.exclude_users else NO_ONE,
@@ -250,35 +272,49 @@ class Publishing:
             origin=actor.origin,
         )
 
-    def _confinement(self, actor: Actor, target: Target) -> str | None:
-        """The organization to filter by; raises ``Forbidden`` for a target outside of it."""
-        mine = self._permissions.confined_to(actor.claims)
-        if mine is None:
-            return None
-        scope = Scope(self._hub, mine)
-        match target.type:
-            case TargetType.USER if not scope.has_user(target.id):
-                raise Forbidden(f"user {target.id} is outside of your organization")
-            case TargetType.SESSION if not scope.has_session(target.id):
-                raise Forbidden(f"session {target.id} is outside of your organization")
-            case TargetType.ORGANIZATION:
-                self._require_organization(actor, target.id)
-            case TargetType.CONNECTION:
-                connection = self._hub.connections.get(target.id)
-                if connection is not None and not scope.sees(connection):
-                    raise Forbidden(f"connection {target.id} is outside of your organization")
-        return mine
+    def _scope(self, actor: Actor) -> Scope:
+        return self._tenancy.scope(self._permissions.confined_to(actor.claims))
 
-    async def _require_own_session(self, actor: Actor, target: Target) -> None:
-        """Raise ``Forbidden`` for a session of others, also while nobody is in it."""
-        mine = self._permissions.confined_to(actor.claims)
-        if mine is not None and target.type is TargetType.SESSION:
-            if await self._owners.is_foreign(Scope(self._hub, mine), target.id):
-                raise Forbidden(f"session {target.id} is outside of your organization")
 
-    def _require_organization(self, actor: Actor, organization_id: str) -> None:
-        if self._permissions.confined_to(actor.claims) not in (None, organization_id):
-            raise Forbidden(f"organization {organization_id} is not yours")
+async def _require_inside(scope: Scope, actor: Actor, message: Message, body: Body) -> None:
+    """Raise ``Forbidden`` if a message is for, by or about somebody or something outside.
+
+    Those in ``exclude_users`` may be anybody: they get nothing by it, and nothing is said of them.
+    """
+    if scope.organization_id is None:
+        return
+    target = message.target
+    match target.type:
+        case TargetType.ORGANIZATION:
+            scope.require_organization(target.id)
+        case TargetType.CONNECTION:
+            scope.require_connection(target.id)
+        case TargetType.SESSION:
+            await scope.require_session(target.id)
+    if body.session_id is not UNSET and target != Target(TargetType.SESSION, body.session_id):
+        await scope.require_session(body.session_id)
+    me = actor.claims.sub
+    await scope.require_users(each for each in _users_named(message, body) if each != me)
+
+
+def _users_named(message: Message, body: Body) -> list[str]:
+    """The users that a message is for, by and about."""
+    named = [message.target.id] if message.target.type is TargetType.USER else []
+    if body.sender is not UNSET:
+        named.append(body.sender.user_id)
+    if body.user_id is not UNSET:
+        named.append(body.user_id)
+    return named
+
+
+def _body_of(raw: Any, index: int) -> PublishRequest | WsServerError:
+    """One body of a batch, or why it is none."""
+    try:
+        return read_request(raw, PublishRequest, publish_faults)
+    except ValidationFailed as error:
+        return _within_batch(error, index)
+    except WsServerError as error:
+        return error
 
 
 def _handling(message: Message | WsServerError) -> str:

@@ -8,7 +8,7 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import Position
 from wsserver.realtime import events
-from wsserver.realtime.access import Scope, SessionAccess
+from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.events import EventBus
 from wsserver.realtime.hub import Hub, users_of
@@ -19,6 +19,7 @@ from wsserver.realtime.presence import Presence
 from wsserver.realtime.router import Router
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
+from wsserver.realtime.tenancy import Scope
 
 
 class Sessions:
@@ -112,10 +113,12 @@ class Sessions:
         """A session as the REST API shows it to somebody of this scope."""
         stream = await self._streams.open(SESSION + session_id)
         connections = scope.of_session(session_id)
+        members = self._members.of_session(session_id)
+        await scope.learn(members)
         return {
             "session_id": session_id,
             "users": users_of(connections),
-            "members": list(filter(scope.knows_member, self._members.of_session(session_id))),
+            "members": list(filter(scope.is_shown_in_session, members)),
             "connections": len(connections),
             "epoch": stream.epoch,
             "offset": stream.head,

@@ -55,15 +55,25 @@ class StreamCommands:
     ) -> Answer | Awaitable[Answer]:
         """Join a session; joining again gives the same answer, from where the stream is then."""
         session_id = command.session_id
+        since = command.since if command.since is not UNSET else None
+        if self._sessions.access.needs_preparing(connection.claims, session_id):
+            return self._join_prepared(connection, session_id, since)
         self._require_access(connection, session_id)
         self._require_room(connection, session_id)
-        since = command.since if command.since is not UNSET else None
         recovery = self._streams.recover_now(
             SESSION + session_id, since, connection.claims, self._budget(connection)
         )
         if recovery is None:
             return self._join_later(connection, session_id, since)
         return self._joined(connection, session_id, since, recovery)
+
+    async def _join_prepared(
+        self, connection: ConnectionInfo, session_id: str, since: Position | None
+    ) -> Answer:
+        await self._prepare(connection, session_id)
+        self._require_access(connection, session_id)
+        self._require_room(connection, session_id)
+        return await self._join_later(connection, session_id, since)
 
     async def _join_later(
         self, connection: ConnectionInfo, session_id: str, since: Position | None
@@ -93,6 +103,7 @@ class StreamCommands:
         A stream that may not be read is answered with the reason ``forbidden``; the command as a
         whole is refused only where none of them may.
         """
+        await self._prepare(connection, *_session_ids(command.streams))
         readable = {
             name: since
             for name, since in command.streams.items()
@@ -120,6 +131,7 @@ class StreamCommands:
 
     async def history(self, connection: ConnectionInfo, command: commands.History) -> Answer:
         """A page of a session's messages."""
+        await self._prepare(connection, command.session_id)
         self._require_access(connection, command.session_id)
         page = await self._streams.history(
             SESSION + command.session_id,
@@ -145,6 +157,10 @@ class StreamCommands:
         return connection.session_id in (None, session_id) and self._sessions.access.allows(
             connection.claims, session_id
         )
+
+    async def _prepare(self, connection: ConnectionInfo, *session_ids: str) -> None:
+        for session_id in session_ids:
+            await self._sessions.access.prepare(connection.claims, session_id)
 
     def _require_access(self, connection: ConnectionInfo, session_id: str) -> None:
         if connection.session_id not in (None, session_id):

@@ -26,7 +26,7 @@ from wsserver.realtime.stream_memory import StreamMemory
 from wsserver.realtime.turns import Turns
 from wsserver.storage.callers import caller
 from wsserver.storage.paging import PAGE_BYTES
-from wsserver.storage.streams import Appended, Head
+from wsserver.storage.streams import Appended, Head, Writer
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Store(append_queue.Store, history.Store, Protocol):
         """The epoch of streams that are not there, and the names of those that are."""
         ...
 
-    async def organizations(self, stream: str) -> set[str]:
-        """The organizations of those who have written to a stream."""
+    async def writers(self, streams: Sequence[str]) -> Mapping[str, Sequence[Writer]]:
+        """The senders of what streams keep."""
         ...
 
 
@@ -214,9 +214,9 @@ class Streams:
                 self._store, stream, claims, self._clock.wall(), before, after, limit, budget
             )
 
-    async def organizations(self, name: str) -> set[str]:
-        """The organizations of those whose messages are in a stream."""
-        return await self._store.organizations(name)
+    async def writers(self, names: Sequence[str]) -> Mapping[str, Sequence[Writer]]:
+        """The senders of what streams keep, by stream, each once. Raises ``StorageUnavailable``."""
+        return await self._store.writers(names)
 
     def figures(self) -> dict[str, int]:
         """What is going on, for the health check and the metrics."""

@@ -11,7 +11,7 @@ from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access import Scope, SessionAccess
+from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.actor import Actor
 from wsserver.realtime.audience import EVERYBODY, read_audience
 from wsserver.realtime.hub import Hub
@@ -28,6 +28,7 @@ from wsserver.realtime.recipients import (
     who_was_there,
 )
 from wsserver.realtime.roll_call import RollCall
+from wsserver.realtime.tenancy import Scope, Tenancy
 from wsserver.realtime.traces import Entry, Traces
 from wsserver.storage.streams import Located
 
@@ -71,6 +72,7 @@ class Tracing:
         members: Members,
         access: SessionAccess,
         permissions: Permissions,
+        tenancy: Tenancy,
         messages: MessageStore,
         receipts: ReceiptStore,
         clock: Clock,
@@ -80,6 +82,7 @@ class Tracing:
         self._members = members
         self._access = access
         self._permissions = permissions
+        self._tenancy = tenancy
         self._messages = messages
         self._receipts = receipts
         self._clock = clock
@@ -90,19 +93,23 @@ class Tracing:
         """Where a message went; ``user_id``: with one user, and if it did not get there, why.
 
         Raises ``NotFound`` for one that nothing is known of, or that is outside of the scope;
+        ``Forbidden`` for a user outside of it, unless as a customer in the message's session;
         ``StorageUnavailable``.
         """
         self._permissions.require(actor.claims, "messages:read")
-        scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
+        scope = self._tenancy.scope(self._permissions.confined_to(actor.claims))
         inquiry = await self._inquire(message_id, scope, user_id)
-        if inquiry is None or not inquiry.is_visible():
+        if inquiry is None or not await inquiry.is_visible():
             raise NotFound(
                 "message",
                 message_id,
                 f"live messages are traced for {self._traces.retention_s:g} s, others while they"
                 " are kept",
             )
+        await scope.learn(self._people(inquiry))
         recipients = await self._recipients(inquiry)
+        if user_id is not None and not len(recipients):
+            await scope.require_users([user_id])
         entry = inquiry.entry
         is_whole = inquiry.roll.is_complete and (entry.is_whole or bool(entry.stream))
         return {
@@ -139,7 +146,7 @@ class Tracing:
         recipients = Recipients()
         await self._add_present(inquiry, recipients)
         entry = inquiry.entry
-        for user_id in sorted(filter(inquiry.concerns, entry.exclude_users)):
+        for user_id in sorted(filter(inquiry.names, entry.exclude_users)):
             recipients.add(left_out(entry, user_id, "excluded"))
         await self._add_absent(inquiry, recipients)
         if inquiry.user_id is not None and not len(recipients):
@@ -203,6 +210,13 @@ class Tracing:
             receipt = receipts.pop(user_id)
             recipients.add(who_was_absent(entry, user_id, None, receipt, inquiry.gone_at))
 
+    def _people(self, inquiry: Inquiry) -> set[str]:
+        """The users that a trace may name who need not be connected."""
+        entry = inquiry.entry
+        marked = {user_id for user_id, _ in entry.marks or ()}
+        asked = {inquiry.user_id} if inquiry.user_id is not None else set()
+        return marked.union(asked, entry.exclude_users, inquiry.receipts, self._named(entry))
+
     def _named(self, entry: Entry) -> Sequence[str]:
         match entry.target.type:
             case TargetType.USER:
@@ -218,7 +232,7 @@ class Tracing:
         if (
             not entry.tick
             or entry.target.type in (TargetType.USER, TargetType.CONNECTION)
-            or not inquiry.concerns(user_id)
+            or not inquiry.scope.is_own(user_id)
         ):
             return None
         if not roll.had(user_id):

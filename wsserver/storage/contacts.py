@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +13,10 @@ from wsserver.storage.database import Database
 
 
 class OwnedContact(NamedTuple):
-    """A contact, and the organization that it was entered for; None: nobody said."""
+    """A contact, and the organization whose manager has entered it.
+
+    None: a service or an administrator has, who may do so for everybody.
+    """
 
     contact: Contact
     organization_id: str | None
@@ -26,24 +28,26 @@ class ContactStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, user_id: str) -> OwnedContact | None:
-        """A user's contact; None: nothing was ever entered."""
-        return await self._database.read(partial(_get, user_id=user_id))
-
-    async def find(self, user_ids: Sequence[str]) -> dict[str, Contact]:
+    async def find(self, user_ids: Sequence[str]) -> dict[str, OwnedContact]:
         """The contacts that were entered for these users."""
         ids = msgspec.json.encode(user_ids).decode()
         rows = await self._database.read(
             lambda db: db.conn.execute(
-                "SELECT user_id, contact FROM contacts"
+                "SELECT user_id, contact, organization_id FROM contacts"
                 " WHERE user_id IN (SELECT value FROM json_each(?))",
                 [ids],
             ).fetchall()
         )
-        return {user_id: contact_of(user_id, stored) for user_id, stored in rows}
+        return {
+            user_id: OwnedContact(contact_of(user_id, stored), owner)
+            for user_id, stored, owner in rows
+        }
 
     async def put(self, contact: Contact, organization_id: str | None, at: float) -> None:
-        """Enter a contact in the place of what there was; ``at``: seconds since the epoch."""
+        """Enter a contact in the place of what there was; ``at``: seconds since the epoch.
+
+        ``organization_id``: that of the manager who enters it, as in ``OwnedContact``.
+        """
         values = [contact.user_id, organization_id, _written(contact), at]
 
         def store(db: sqlite_utils.Database) -> None:

@@ -24,7 +24,8 @@ HeldUntil = Callable[[Sequence[float], float], float | None]
 
 _COLUMNS = (
     "d.id, d.delivery_id, n.notification_id, d.user_id, d.number, d.forgiven, d.expires_at,"
-    " n.at, n.type, n.template, n.content, d.digest, d.is_held, c.contact"
+    " n.at, n.type, n.template, n.content, n.organization_id, d.digest, d.is_held,"
+    " c.organization_id, c.contact"
 )
 _SOURCE = (
     " FROM deliveries d JOIN notifications n ON n.id = d.notification"
@@ -90,8 +91,12 @@ class Claimed(NamedTuple):
     type: str
     template: str | None
     content: str
+    organization_id: str | None
+    """Of the notification: the one that it was for, or confined to."""
     digest: str | None
     is_held: int
+    contact_owner: str | None
+    """The organization whose manager has entered the contact; None: none has."""
     contact: Contact
     companions: Sequence[Claimed] = ()
     """Others of the same kind for the same user that go together with it, oldest first."""

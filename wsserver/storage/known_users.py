@@ -20,6 +20,19 @@ _STORE = (
     " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
     " json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)"
 )
+_FIND = """
+    SELECT user_id FROM known_users WHERE :role IS NULL OR role = :role
+    ORDER BY user_id LIMIT :limit
+"""
+_FIND_OF_ORGANIZATION = """
+    SELECT e.user_id FROM user_organizations e LEFT JOIN known_users k ON k.user_id = e.user_id
+    WHERE e.organization_id = :organization_id AND (:role IS NULL OR k.role = :role)
+    UNION
+    SELECT k.user_id FROM known_users k
+    WHERE k.organization_id = :organization_id AND (:role IS NULL OR k.role = :role)
+        AND NOT EXISTS (SELECT 1 FROM user_organizations e WHERE e.user_id = k.user_id)
+    ORDER BY 1 LIMIT :limit
+"""
 
 
 class KnownUser(NamedTuple):
@@ -46,18 +59,19 @@ class KnownUserStore:
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
     ) -> list[str]:
-        """User ids, ascending, at most ``limit``: of all, an organization, a role, or both."""
-        wanted = {"organization_id = ?": organization_id, "role = ?": role}
-        given = {text: value for text, value in wanted.items() if value is not None}
-        where = f" WHERE {' AND '.join(given)}" if given else ""
-        sql = f"SELECT user_id FROM known_users{where} ORDER BY user_id LIMIT ?"  # noqa: S608
-        values = [*given.values(), limit]
+        """User ids, ascending, at most ``limit``: of all, an organization, a role, or both.
+
+        Of an organization are those who were entered as such, whether they have come or not, and
+        those whose latest token said so, unless another one was entered for them.
+        """
+        sql = _FIND if organization_id is None else _FIND_OF_ORGANIZATION
+        values = {"organization_id": organization_id, "role": role, "limit": limit}
         return await self._database.read(
             lambda db: [user_id for (user_id,) in db.conn.execute(sql, values)]
         )
 
     async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
-        """The organization of each of the users that are known."""
+        """The organization of the latest token of each of the users that are known."""
         ids = msgspec.json.encode(user_ids).decode()
         return await self._database.read(
             lambda db: dict(
@@ -70,7 +84,10 @@ class KnownUserStore:
         )
 
     async def prune(self, now: float) -> int:
-        """Forget who has not come for 90 days; answers how many. Raises ``StorageFull`` too."""
+        """Forget who has not come for 90 days; answers how many. Raises ``StorageFull`` too.
+
+        Not those for whom a manager has entered contacts.
+        """
         deleted = 0
         while batch := await self._database.run(partial(_prune_batch, before=now - KEPT_S)):
             deleted += batch
@@ -80,7 +97,10 @@ class KnownUserStore:
 def _prune_batch(db: sqlite_utils.Database, before: float) -> int:
     return db.conn.execute(
         "DELETE FROM known_users WHERE user_id IN"
-        " (SELECT user_id FROM known_users WHERE seen_at < ? ORDER BY seen_at LIMIT ?)",
+        " (SELECT user_id FROM known_users k WHERE seen_at < ?"
+        # What a manager has entered is used only while its user is known to be of its organization.
+        " AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.user_id = k.user_id"
+        " AND c.organization_id IS NOT NULL) ORDER BY seen_at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
 

@@ -14,6 +14,7 @@ from sqlite_utils import Migrations
 from wsserver.storage.epochs import new_epoch
 from wsserver.storage.export_schema import number_what_is_exported
 from wsserver.storage.idempotency_schema import count_idempotency_keys
+from wsserver.storage.tenant_schema import create_user_organizations, key_marks_by_organization
 
 MIGRATIONS = Migrations("wsserver")
 
@@ -384,6 +385,18 @@ def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
 def m0023_exports(db: sqlite_utils.Database) -> None:
     """Numbers in the order of committing for what is exported."""
     number_what_is_exported(db)
+
+
+@MIGRATIONS()
+def m0030_user_organizations(db: sqlite_utils.Database) -> None:
+    """Organizations of users as they were entered, beside those of their tokens."""
+    create_user_organizations(db)
+
+
+@MIGRATIONS()
+def m0031_marks_by_organization(db: sqlite_utils.Database) -> None:
+    """Once-per-period marks of managers, with the organization in their key."""
+    key_marks_by_organization(db)
 
 
 @MIGRATIONS()

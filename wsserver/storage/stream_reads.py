@@ -65,11 +65,21 @@ Outline = tuple[int, str | None, int]
 Admits = Callable[[str | None], bool]
 """Is a message with this audience (JSON; None: everybody) for the reader? Called in the thread."""
 
-_ORGANIZATIONS = (
-    "SELECT DISTINCT json_extract(origin, '$.organization_id'),"
+_WRITERS = (
+    "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"
     " json_extract(audience, '$.organization_id') FROM messages"
     " WHERE key > ? AND key <= ?"
 )
+
+
+class Writer(NamedTuple):
+    """Somebody who has written messages that a stream keeps."""
+
+    user_id: str | None
+    organization_id: str | None
+    """The writer's when the messages were written."""
+    only_for: str | None
+    """The one organization that they were for."""
 
 
 class Counts(NamedTuple):
@@ -208,19 +218,15 @@ def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:
     return default_epoch(db), [name for (name,) in rows]
 
 
-def organizations(db: sqlite_utils.Database, stream: str) -> set[str]:
-    """The organizations of those who have written what a stream keeps.
-
-    Who writes for one organization alone may do so from outside, as somebody confined to it: such
-    messages say whose the stream is only where there are no others.
-    """
-    row = stream_row(db, stream)
-    if row is None:
-        return set()
-    values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
-    rows = db.conn.execute(_ORGANIZATIONS, values).fetchall()
-    to_all = {writer for writer, only_for in rows if writer is not None and only_for is None}
-    return to_all or {only_for for _, only_for in rows if only_for is not None}
+def writers(db: sqlite_utils.Database, streams: Sequence[str]) -> dict[str, list[Writer]]:
+    """The senders of what streams keep, each once; streams without messages are left out."""
+    found = {}
+    for stream in streams:
+        row = stream_row(db, stream)
+        if row is not None:
+            values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
+            found[stream] = list(map(Writer._make, db.conn.execute(_WRITERS, values)))
+    return found
 
 
 def count(db: sqlite_utils.Database) -> Counts:

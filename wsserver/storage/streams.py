@@ -9,7 +9,7 @@ from wsserver.storage import retention, stream_appends, stream_reads
 from wsserver.storage.database import Database
 from wsserver.storage.kept import Append, Appended, Found, Head, Kept, Located, Slice
 from wsserver.storage.retention import BATCH_ROWS, Expired, Pruned
-from wsserver.storage.stream_reads import Admits, Counts, Wanted
+from wsserver.storage.stream_reads import Admits, Counts, Wanted, Writer
 
 __all__ = [
     "Admits",
@@ -25,6 +25,7 @@ __all__ = [
     "Slice",
     "StreamStore",
     "Wanted",
+    "Writer",
 ]
 
 _TRIM_STREAMS = 10
@@ -98,9 +99,9 @@ class StreamStore:
         """The epoch of streams that are not there, and the names of ``limit`` that are."""
         return await self._database.read(partial(stream_reads.names, limit=limit))
 
-    async def organizations(self, stream: str) -> set[str]:
-        """The organizations of those who have written what a stream keeps."""
-        return await self._database.read(partial(stream_reads.organizations, stream=stream))
+    async def writers(self, streams: Sequence[str]) -> dict[str, list[Writer]]:
+        """The senders of what streams keep, each once; streams without messages are left out."""
+        return await self._database.read(partial(stream_reads.writers, streams=streams))
 
     async def count(self) -> Counts:
         """How many streams and messages there are; for health and metrics."""

@@ -72,6 +72,7 @@ class Admission:
         if knock.endpoint == MONITOR and not self._access.allows_monitoring(claims):
             raise Forbidden("this needs the permission monitor and a role of no one organization")
         if knock.session_id is not None:
+            await self._access.prepare(claims, knock.session_id)
             self._access.require(claims, knock.session_id)
         return claims
 

@@ -145,6 +145,7 @@ EXAMPLES: dict[type[Struct], Any] = {
         },
     },
     ContactsRequest: {
+        "organization_id": "org_123",
         "email": "user@example.com",
         "phone": "+8613800138000",
         "locale": "zh-CN",

@@ -138,7 +138,7 @@ class Exchange:
         A reply with a secret is stored nowhere: asked for again, it is done again.
         """
         context = self._context
-        scope = f"{call.who.claims.sub} {self._endpoint.method} {self._asked.path}"
+        scope = f"{_owner(call.who.claims)} {self._endpoint.method} {self._asked.path}"
         digest = fingerprint(decoded)
         claimed = await claim(
             context.idempotency, keys, scope, digest, context.clock.wall(), self._quota(call)
@@ -154,10 +154,10 @@ class Exchange:
 
     def _quota(self, call: Call) -> Quota:
         """On whose account a key counts. Who needs no permission gets few, apart from the rest."""
-        user_id = call.who.claims.sub
+        owner = _owner(call.who.claims)
         if self._endpoint.access == SIGNED_IN:
-            return Quota(f"{user_id} {self._endpoint.path}", OPEN_ENDPOINT_KEYS)
-        return Quota(user_id, self._context.settings.max_idempotency_keys_per_user)
+            return Quota(f"{owner} {self._endpoint.path}", OPEN_ENDPOINT_KEYS)
+        return Quota(owner, self._context.settings.max_idempotency_keys_per_user)
 
     async def _perform(self, call: Call) -> Reply:
         answer = await self._endpoint.handle(self._context, call)
@@ -242,6 +242,12 @@ def _check_media_type(headers: Headers) -> None:
         raise UnsupportedMediaType("send application/json in UTF-8")
     if headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without Content-Encoding")
+
+
+def _owner(claims: Claims) -> str:
+    """Whose idempotency keys: a user's, of one organization."""
+    mine = claims.organization_id
+    return claims.sub if mine is None else f"{mine}/{claims.sub}"
 
 
 def _is_part(name: str, value: str) -> bool:

@@ -103,6 +103,8 @@ class Contacts(Answer):
     """Where a user can be reached."""
 
     user_id: str
+    organization_id: str | None
+    """The organization that the user belongs to: entered, or of the latest token."""
     email: str | None
     phone: str | None
     push: list[PushSubscription]

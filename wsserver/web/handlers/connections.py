@@ -11,7 +11,7 @@ from wsserver.web.endpoint import Call
 async def listing(context: WebContext, call: Call) -> dict[str, Any]:
     """All connections that pass the filters."""
     query = call.query
-    return context.inspection.connections(
+    return await context.inspection.connections(
         call.who,
         query.window,
         user_id=query.user_id,
@@ -33,11 +33,13 @@ async def close(context: WebContext, call: Call) -> dict[str, Any]:
 
 async def of_user(context: WebContext, call: Call) -> dict[str, Any]:
     """A user's connections."""
-    return context.inspection.user_connections(call.who, call.path["user_id"], call.query.window)
+    return await context.inspection.user_connections(
+        call.who, call.path["user_id"], call.query.window
+    )
 
 
 async def of_session(context: WebContext, call: Call) -> dict[str, Any]:
     """The connections in a session."""
-    return context.inspection.session_connections(
+    return await context.inspection.session_connections(
         call.who, call.path["session_id"], call.query.window
     )

@@ -28,7 +28,7 @@ async def history(context: WebContext, call: Call) -> dict[str, Any]:
 
 async def members(context: WebContext, call: Call) -> dict[str, Any]:
     """A session's member list."""
-    return context.administration.members(call.who, call.path["session_id"])
+    return await context.administration.members(call.who, call.path["session_id"])
 
 
 async def replace_members(context: WebContext, call: Call) -> dict[str, Any]:
