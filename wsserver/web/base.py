@@ -298,6 +298,7 @@ class BaseHandler(RequestHandler):
 
     def _end(self) -> None:
         self._stop_timer()
+        self._body = bytearray()  # the handler itself lives on until the garbage is collected
         self.context.traffic.end(self)
 
     def _stop_timer(self) -> None:
