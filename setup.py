@@ -8,6 +8,7 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 HERE = Path(__file__).parent
+REPOSITORY = "https://github.com/wsserver/wsserver"
 
 
 def version() -> str:
@@ -34,6 +35,13 @@ setup(
     description="WebSocket server for live chat, with a management API and a command-line client",
     long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/blob/main/docs/index.rst",
+        "Changes": f"{REPOSITORY}/blob/main/CHANGELOG.rst",
+        "Issues": f"{REPOSITORY}/issues",
+        "Source": REPOSITORY,
+    },
     license="MIT",
     license_files=["LICENSE"],
     classifiers=[
@@ -93,6 +101,10 @@ setup(
             "picows>=2.3.1,<3",
             "uvloop>=0.23,<1",
         ],
+        "docs": [
+            "sphinx>=9,<10",
+            "furo>=2025.12.19,<2027",
+        ],
         "test": [
             "pytest>=9.2,<10",
             "pytest-tornado==0.8.1",
@@ -111,6 +123,10 @@ setup(
             "http-ece>=1.2,<2",  # decrypts what push services pass on
             "apprise>=2.2,<3",
             "docutils>=0.22,<0.25",
+            "sphinx>=9,<10",  # the checks build the documentation
+            "furo>=2025.12.19,<2027",
+            "pyyaml>=6,<7",
+            "pre-commit>=4.4,<5",
             "pip-audit>=2.10,<3",
             # Each minor release has new rules, which would fail the checks of unchanged code.
             "ruff>=0.17.6,<0.18",

@@ -61,20 +61,24 @@ fingerprint() {
     } | cksum
 }
 
-# has_stamp serve|test|bench FINGERPRINT: was that installed, as things are now?
+# has_stamp serve|test|bench|docs FINGERPRINT: was that installed, as things are now?
 has_stamp() {
     [ "$(cat ".venv/installed-$1" 2>/dev/null)" = "$2" ]
 }
 
-# is_installed serve|test|bench FINGERPRINT: is .venv there with what is needed?
+# is_installed serve|test|bench|docs FINGERPRINT: is .venv there with what is needed?
 is_installed() {
     is_new_enough .venv/bin/python || return 1
     has_stamp "$1" "$2" && return
-    # The others' packages include the server's.
-    [ "$1" = serve ] && { has_stamp test "$2" || has_stamp bench "$2"; }
+    # The others' packages include the server's, and the tests' those of the documentation.
+    case $1 in
+        serve) has_stamp test "$2" || has_stamp bench "$2" || has_stamp docs "$2" ;;
+        docs) has_stamp test "$2" ;;
+        *) return 1 ;;
+    esac
 }
 
-# ensure_installed serve|test|bench: leaves .venv with what is needed; true if it had to install.
+# ensure_installed serve|test|bench|docs: leaves .venv with what is needed; true if it had to install.
 ensure_installed() {
     wanted=$(fingerprint)
     if is_installed "$1" "$wanted"; then
@@ -95,7 +99,7 @@ ensure_installed() {
     return $status
 }
 
-# install_packages serve|test|bench FINGERPRINT
+# install_packages serve|test|bench|docs FINGERPRINT
 install_packages() {
     if ! is_new_enough .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         find_python
@@ -103,12 +107,12 @@ install_packages() {
         "$python" -m venv --clear .venv || die "$0: could not make .venv"
     fi
     # What is there already stays, and is only added to.
-    for kind in serve test bench; do
+    for kind in serve test bench docs; do
         has_stamp "$kind" "$2" || rm -f ".venv/installed-$kind"
     done
     say "$0: installing into .venv; the first time takes about a minute"
     case $1 in
-        test | bench) packages=".[$1]" ;;
+        test | bench | docs) packages=".[$1]" ;;
         *) packages='.' ;;
     esac
     # Editable, so that a changed source needs no new installation.

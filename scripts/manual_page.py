@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from wsctl.cli import wsctl
 from wsctl.exits import ExitStatus
-from wsctl.shape import LazyGroup, output_options
+from wsctl.global_options import GlobalOption
+from wsctl.shape import LazyGroup
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "wsctl.1"
@@ -73,7 +74,9 @@ def page() -> str:
         ".PP",
         "Data go to standard output, talk to standard error.",
         ".SH OPTIONS",
-        *_options(wsctl, without=()),
+        "They are accepted before the command and after it; the last one counts. A command that has"
+        " an option of the same name, as \\fBcontext add\\fR has \\fB\\-\\-url\\fR, keeps its own.",
+        *_options(wsctl, with_global=True),
         ".SH COMMANDS",
         *_commands(wsctl, ("wsctl",)),
         ".SH EXIT STATUS",
@@ -105,24 +108,24 @@ def _commands(group: click.Group, path: tuple[str, ...]) -> Iterator[str]:
 def _command(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
     ctx = click.Context(command)
     arguments = [p.make_metavar(ctx) for p in command.params if isinstance(p, click.Argument)]
-    shared = {option.name for option in output_options()}
     words = " ".join(path)
     yield f".SS {_text(words)}"
     rest = "".join(f" \\fI{_text(argument)}\\fR" for argument in arguments)
     yield f"\\fB{_text(words)}\\fR [\\fIOPTIONS\\fR]{rest}"
     yield from _paragraphs(command.help or "", first=".PP")
-    yield from _options(command, without=shared)
+    yield from _options(command, with_global=False)
     if command.epilog:
         yield ".PP"
         yield "Examples:"
         yield from _literally([line.strip() for line in command.epilog.strip().splitlines()])
 
 
-def _options(command: click.Command, without: Container[str | None]) -> Iterator[str]:
-    """Each option with its help; the shared ones only where they are the program's own."""
+def _options(command: click.Command, *, with_global: bool) -> Iterator[str]:
+    """Each option with its help; the global ones only where they are the program's own."""
     ctx = click.Context(command)
     for param in command.params:
-        if isinstance(param, click.Option) and param.name not in without:
+        is_global = isinstance(param, GlobalOption)
+        if isinstance(param, click.Option) and (with_global or not is_global):
             record = param.get_help_record(ctx)
             if record is not None:
                 names, said = record

@@ -13,8 +13,8 @@ LONGEST_FILE = 400
 """Lines; past it a file is asked whether it is two."""
 
 LEAVES = (
-    *("config", "errors", "identity", "addresses", "clock", "tasks", "logs", "redaction"),
-    *("fd_limits", "event_loop"),
+    *("config", "errors", "identity", "addresses", "clock", "tasks"),
+    *("logs", "log_events", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),

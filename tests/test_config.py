@@ -182,7 +182,7 @@ def test_every_fault_is_found_at_once_with_its_source() -> None:
         ("allowed_origins = 'https://a.example'", "allowed_origins"),
         ("allowed_origins = ['https://a.example/']", "allowed_origins"),
         ("allowed_origins = ['*']", "allowed_origins"),
-        ("allowed_origins = ['null']", "allowed_origins"),
+        ("allowed_origins = ['file:///index.html']", "allowed_origins"),
         ("allowed_origins = ['a.example']", "allowed_origins"),
         ("allowed_origins = ['https://a.example:0']", "allowed_origins"),
         ("allowed_origins = ['https://u@a.example']", "allowed_origins"),
@@ -279,7 +279,8 @@ def test_a_fault_is_one_line_whatever_the_name_was() -> None:
     [
         (b"port = ", "is not valid TOML"),
         (b"port = 1\nport = 2", "is not valid TOML"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "is UTF-16 text"),
+        (b"a = \xff\xfe", "is not UTF-8"),
         (b"a = " + b"[" * 100_000, "is nested too deeply"),
     ],
 )

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from docutils import nodes
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -188,6 +190,7 @@ def test_the_first_five_minutes(newcomer: Newcomer) -> None:
         rest = client.stdout.read()
         assert client.wait(PATIENCE_S) == 0
         kept = newcomer.run("\n".join(block(README, "kept").commands))
+    _publish_from_a_backend(newcomer)
     assert "\n".join(shown) in [example.text for example in blocks(README)]
     assert "new_message Welcome, Alice\n" in rest
     assert rest.endswith("new_message bye\n")
@@ -195,6 +198,68 @@ def test_the_first_five_minutes(newcomer: Newcomer) -> None:
         assert shown_by_wsctl in kept
     for shown_by_wsctl in ("alice", "s1", "total connections"):
         assert shown_by_wsctl in said
+
+
+def _publish_from_a_backend(newcomer: Newcomer) -> None:
+    """Sign a token in five lines and publish with curl."""
+    (newcomer.folder / "sign.py").write_text(block(README, "sign.py").text, encoding="utf-8")
+    sign, *requests = block(README, "publish").commands
+    newcomer.run(sign)
+    if shutil.which("curl") is None:
+        return
+    published, notified = (json.loads(newcomer.run(f"{each} --fail")) for each in requests)
+    shown = json.loads(block(README, "published").text)
+    assert is_like(shown, published)
+    assert published["matched"] == shown["matched"]
+    assert notified["notification_id"].startswith("notify_")
+    assert "Your parcel is on its way" in newcomer.run("wsctl history s1")
+
+
+def test_a_clone_is_made_as_shown(tmp_path: Path) -> None:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git, or no repository to clone")
+    script = " && ".join([*block(README, "clone").commands, "ls scripts/serve"])
+    environ = {**os.environ, "REPOSITORY": str(ROOT)}
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environ, check=True)
+
+
+def test_the_default_locale_is_changed_as_shown(tmp_path: Path) -> None:
+    (command,) = block(README, "default-locale").commands
+    titles = []
+    for name, start in (("usual", block(README, "serve").commands[0]), ("english", command)):
+        (tmp_path / name).mkdir()
+        for running in serve(make_newcomer(tmp_path / name), start):
+            params = "--param summary=Charts --param version=2"
+            sent = f"wsctl notify u1 --template feature_update {params} -o json"
+            notification_id = json.loads(running.run(sent))["notification_id"]
+            shown = json.loads(running.run(f"wsctl notifications show {notification_id} -o json"))
+            titles.append(shown["title"])
+    usual, english = titles
+    assert not usual.isascii()
+    assert english.isascii()
+
+
+@pytest.mark.parametrize("path", [README, CHINESE])
+def test_what_is_said_of_retention_is_the_default(path: str) -> None:
+    from wsserver.config.settings import Settings
+
+    units = {"小时": 3600, "天": 86_400, "分钟": 60, "hours": 3600, "days": 86_400, "minutes": 60}
+    defaults = {each.name: each.default for each in msgspec.structs.fields(Settings)}
+    said = {row[2]: row[1] for row in table(path, "retention") if row[2].isidentifier()}
+    assert len(said) == 6
+    for setting, text in said.items():
+        number, unit = f"{text} -".replace(",", "").replace("，", " ").split()[:2]
+        wanted = defaults[setting] / (units[unit] if setting.endswith("_s") else 1)
+        assert float(number) == wanted, setting
+
+
+@pytest.mark.parametrize("path", [README, CHINESE])
+def test_its_picture_is_there_and_small(path: str) -> None:
+    (image,) = parse(path)[0].findall(nodes.image)
+    content = (ROOT / image["uri"]).read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) <= 200_000
+    assert image["alt"]
 
 
 @pytest.mark.parametrize("command", block(README, "watch").commands)

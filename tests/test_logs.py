@@ -133,7 +133,8 @@ def test_text_and_json_lines() -> None:
         "timestamp": "1970-01-01T00:00:00.500Z",
         "level": "info",
         "logger": "wsserver.test",
-        "message": "closed code=4001",
+        "event": "closed",
+        "code": 4001,
     }
     assert entry.exc_text is None, "records belong to all handlers"
 
@@ -178,7 +179,7 @@ def test_what_nobody_caught_is_logged_safely() -> None:
     lines = done.stderr.splitlines()
     assert done.returncode == 1
     assert len(lines) == 3
-    assert "uncaught error in thread worker" in lines[0]
+    assert "uncaught error thread=worker" in lines[0]
     assert "py.warnings" in lines[1]
     assert "uncaught error | Traceback" in lines[2]
     assert CANARY not in done.stderr

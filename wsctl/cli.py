@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from wsctl import suggestions
 from wsctl.environment import Environment
-from wsctl.shape import RootGroup, output_options
+from wsctl.shape import RootGroup
 
 COMMANDS = {
     "stats": "wsctl.commands.stats:stats",
@@ -44,52 +41,24 @@ COMMANDS = {
 EXAMPLES = """
 wsctl stats --watch
 wsctl --url https://ws.example.com --token-file ~/.ws-token health
-wsctl connections --user u1 -o json
+wsctl connections --user u1 -o json --context prod
 """
 
 
 @click.group(
     cls=RootGroup,
     table=COMMANDS,
-    params=output_options(),
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
-@click.option("--url", metavar="URL", help="The server. Or WSCTL_URL.")
-@click.option(
-    "--token",
-    metavar="TOKEN",
-    help="Token to present. Or WSCTL_TOKEN, or --token-file, which other users of this machine"
-    " cannot see in the list of processes.",
-)
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="File that holds the token; read anew when it is needed.",
-)
-@click.option(
-    "--context",
-    metavar="NAME",
-    help="A server kept with `wsctl context add`.",
-    shell_complete=suggestions.contexts,
-)
 @click.pass_context
-def wsctl(
-    ctx: click.Context,
-    url: str | None,
-    token: str | None,
-    token_file: Path | None,
-    context: str | None,
-) -> None:
+def wsctl(ctx: click.Context) -> None:
     """Look after a wsserver: see what goes on, say something, make it stop.
 
     Without --url, WSCTL_URL or a context, a development server's own files in ./var are used,
-    else http://127.0.0.1:8765.
+    else http://127.0.0.1:8765. The options below may also stand after the command.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 server unreachable, 4 not permitted, 75 another export
     at work, 130 interrupted.
     """
-    environment = ctx.ensure_object(Environment)
-    environment.url, environment.token = url, token
-    environment.token_file, environment.context = token_file, context
+    ctx.ensure_object(Environment)

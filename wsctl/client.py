@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from wsctl.bounded_http import MAX_ANSWER_BYTES, AnswerTooLarge, AnswerTooSlow, Connection
 from wsctl.exits import Failed, NotFound, NotPermitted, Unreachable
 from wsctl.target import Target
 
@@ -20,6 +21,8 @@ PATIENCE_S = 4.5
 """From the call to the whole answer, so that a dead server is told within 5 s."""
 PAGE = 1000
 """The most rows that the API gives at once."""
+MAX_ROWS = 1_000_000
+"""Of one list, which is held in memory."""
 
 
 def path_part(text: str) -> str:
@@ -33,16 +36,20 @@ def _encoded(query: Mapping[str, Any]) -> str:
 
 
 class Client:
-    """Talks to one server over one kept-alive connection."""
+    """Talks to one server over one kept-alive connection.
 
-    def __init__(self, target: Target) -> None:
+    ``limit_bytes``: an answer with more is refused; None: ``MAX_ANSWER_BYTES``.
+    """
+
+    def __init__(self, target: Target, *, limit_bytes: int | None = None) -> None:
         self._target = target
+        self._limit_bytes = MAX_ANSWER_BYTES if limit_bytes is None else limit_bytes
         parts = urlsplit(target.url)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._is_tls = parts.scheme == "https"
         self._prefix = parts.path
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: Connection | None = None
         self._was_sent = False
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -62,12 +69,15 @@ class Client:
         self, path: str, key: str, query: Mapping[str, Any], limit: int | None = None
     ) -> Iterator[Any]:
         """The rows of a list, over all its pages, at most ``limit``."""
-        left, cursor = limit, None
+        left, cursor, seen = limit, None, 0
         while True:
             size = PAGE if left is None else min(PAGE, left)
             page = self.get(path, {**query, "limit": size, "cursor": cursor})
             rows = member(page, key, list)[:left]
             yield from rows
+            seen += max(1, len(rows))  # pages of nothing have an end, too
+            if seen > MAX_ROWS:
+                raise Failed(f"the server's list of {key} has more than {MAX_ROWS:,} rows")
             left = None if left is None else left - len(rows)
             previous, cursor = cursor, page.get("next_cursor")
             if not cursor or left == 0:
@@ -88,11 +98,11 @@ class Client:
     ) -> Any:
         """The answer's JSON.
 
-        ``patience_s`` bounds connecting and answering together. ``anonymous`` sends no token.
+        ``patience_s`` bounds connecting and the whole answer. ``anonymous`` sends no token.
         ``changes``: does it change anything? Then a failure after sending says that it may have.
         None: all but GET do.
         Raises ``Unreachable``, ``NotPermitted`` (401, 403), ``NotFound`` (404) or ``Failed`` (other
-        than ``accept``).
+        than ``accept``; an answer over the limit).
         """
         deadline = time.monotonic() + patience_s
         headers = {"Accept": "application/json", "User-Agent": "wsctl"}
@@ -108,15 +118,15 @@ class Client:
         changes = method != "GET" if changes is None else changes
         try:
             return self._exchange(method, url, data, headers, deadline, accept)
-        except (ConnectionError, http.client.RemoteDisconnected) as error:
+        except ConnectionError as error:
             if not reused:
-                raise self._unreachable(error, may_be_done=changes and self._was_sent) from None
+                raise self._no_answer(error, may_be_done=changes and self._was_sent) from None
         except (OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error, may_be_done=changes and self._was_sent) from None
+            raise self._no_answer(error, may_be_done=changes and self._was_sent) from None
         try:
             return self._exchange(method, url, data, headers, deadline, accept)
         except (OSError, http.client.HTTPException) as error:
-            raise self._unreachable(error) from None
+            raise self._no_answer(error) from None
 
     def _exchange(
         self,
@@ -133,14 +143,15 @@ class Client:
         try:
             connection = self._connection or self._open(deadline)
             self._connection = connection
-            sock = connection.sock
-            sock.settimeout(_left(deadline))
             self._was_sent = True
-            connection.request(method, url, body=data, headers=dict(headers))
-            sock.settimeout(_left(deadline))
-            response = connection.getresponse()
-            sock.settimeout(_left(deadline))
-            content = response.read()
+            response, content = connection.exchange(
+                method,
+                url,
+                body=data,
+                headers=headers,
+                deadline_at=deadline,
+                limit_bytes=self._limit_bytes,
+            )
         except BaseException:
             self.close()
             raise
@@ -148,13 +159,11 @@ class Client:
             self.close()
         return self._understand(response, content, accept)
 
-    def _open(self, deadline: float) -> http.client.HTTPConnection:
+    def _open(self, deadline: float) -> Connection:
         """A connection with its socket open; every address of the name shares the deadline."""
         plain = open_socket(self._host, self._port, deadline)
         if not self._is_tls:
-            connection = http.client.HTTPConnection(self._host, self._port)
-            connection.sock = plain
-            return connection
+            return Connection(plain, self._host, self._port, is_tls=False)
         import ssl
 
         try:
@@ -163,9 +172,7 @@ class Client:
         except BaseException:
             plain.close()
             raise
-        connection = http.client.HTTPSConnection(self._host, self._port)
-        connection.sock = secure
-        return connection
+        return Connection(secure, self._host, self._port, is_tls=True)
 
     def _understand(
         self, response: http.client.HTTPResponse, content: bytes, accept: tuple[int, ...]
@@ -179,10 +186,12 @@ class Client:
             return answer
         raise _refusal(response, answer, self._target.url)
 
-    def _unreachable(self, error: Exception, *, may_be_done: bool = False) -> Unreachable:
-        text = f"cannot reach {self._target.url}: {reason_of(error)}"
+    def _no_answer(self, error: Exception, *, may_be_done: bool = False) -> Failed:
         # Sent and not answered: nobody knows, and who simply repeats it may do it twice.
-        return Unreachable(text + "; it may have been done all the same" * may_be_done)
+        unknown = "; it may have been done all the same" * may_be_done
+        if isinstance(error, AnswerTooLarge):
+            return Failed(f"{self._target.url}: {error}: is it a wsserver?{unknown}")
+        return Unreachable(f"cannot reach {self._target.url}: {reason_of(error)}{unknown}")
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -224,6 +233,8 @@ def _left(deadline: float) -> float:
 
 def reason_of(error: Exception) -> str:
     """Why a connection failed, in a few words."""
+    if isinstance(error, AnswerTooSlow):
+        return "its answer did not come to an end in time"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, http.client.RemoteDisconnected):

@@ -24,10 +24,10 @@ from wsctl.client import PATIENCE_S, open_socket, reason_of
 from wsctl.exits import Failed, NotPermitted, Unreachable
 from wsctl.target import Target
 from wsctl.times import readable
+from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
 
 PATH = "/ws/admin/monitor"
 _SUBSCRIBE, _REFRESH = 1, 2
-_LARGEST_MESSAGE_BYTES = 16 * 1024 * 1024
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _NO_RECONNECT = range(4500, 5000)
 _NOT_PERMITTED = (4500, 4503, 4505)
@@ -109,7 +109,7 @@ class MonitorFeed:
                 proxy=None,
                 open_timeout=max(0.1, deadline - time.monotonic()),
                 close_timeout=1,
-                max_size=_LARGEST_MESSAGE_BYTES,
+                max_size=LARGEST_MESSAGE_BYTES,
                 logger=self._logger,
             )
         except (ConnectionClosed, AssertionError):
@@ -188,6 +188,8 @@ class MonitorFeed:
             _send(connection, {"type": "refresh_token", "ref": _REFRESH, "token": token})
 
     def _closed(self, closed: ConnectionClosed) -> str:
+        if was_too_large(closed):
+            raise Failed(f"{TOO_LARGE}: is it a wsserver?")
         if closed.rcvd is None:
             return "the connection was lost"
         code, reason = closed.rcvd.code, closed.rcvd.reason

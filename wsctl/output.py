@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import click
 
 from wsctl.folding import DEFAULT_WIDTH, fold, fold_parts, width_of
-from wsctl.text import csv_cell, flatten, printable
+from wsctl.text import flatten, printable
 
 FORMATS = ("table", "json", "csv")
 
@@ -57,11 +57,12 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
 
 def csv_line(cells: Iterable[Any]) -> str:
     """One CSV line (RFC 4180, ``\\n``), safe against formulas."""
-    import csv
     import io
 
+    from wsctl.csv_rows import CsvRows
+
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([csv_cell(cell) for cell in cells])
+    CsvRows(line).row(cells)
     return line.getvalue()
 
 

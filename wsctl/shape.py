@@ -11,50 +11,29 @@ from typing import Any, NoReturn
 
 import click
 
-from wsctl.environment import Environment
 from wsctl.exits import BadUsage, ExitStatus, Failed
-from wsctl.output import FORMATS, say
+from wsctl.global_options import with_global_options, write_options
+from wsctl.output import say
+from wsctl.streams import settle_closed_streams
+from wsctl.text import without_mark
 
 PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
 """The program's name, and the variable in which a shell asks it for completions."""
 
 
-def _set_format(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        ctx.ensure_object(Environment).output.format = value
-
-
-def _set_quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.ensure_object(Environment).output.quiet = True
-
-
-def output_options() -> list[click.Parameter]:
-    """``-o`` and ``-q``, the same before and after the command; the later one wins."""
-    return [
-        click.Option(
-            ["-o", "--output"],
-            type=click.Choice(FORMATS),
-            help="Format of the answer. Default: table.",
-            expose_value=False,
-            callback=_set_format,
-        ),
-        click.Option(
-            ["-q", "--quiet"],
-            is_flag=True,
-            help="Say only what was asked for, and errors.",
-            expose_value=False,
-            callback=_set_quiet,
-        ),
-    ]
-
-
 class Command(click.Command):
-    """A command with the shared output options; its epilog is its examples."""
+    """A command with the global options; its epilog is its examples.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    ``is_local``: it talks to no server.
+    """
+
+    def __init__(self, *args: Any, is_local: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params = [*self.params, *output_options()]
+        self.params = with_global_options(self.params, is_local=is_local)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The command's own options, then the global ones."""
+        write_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples, one a line, so that they can be copied."""
@@ -77,12 +56,19 @@ def command(examples: str, **kwargs: Any) -> Callable[[Callable[..., Any]], Comm
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called; near misses are named.
 
-    ``table``: name of a command → ``module:attribute``.
+    ``table``: name of a command → ``module:attribute``. ``is_local``: none talks to a server.
     """
 
-    def __init__(self, *args: Any, table: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        table: Mapping[str, str] | None = None,
+        is_local: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.table = dict(table or {})
+        self.params = with_global_options(self.params, is_local=is_local)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table, which groups what belongs together."""
@@ -108,6 +94,11 @@ class LazyGroup(click.Group):
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             ctx.fail(f"No such command {name!r}.{hint}")
         return super().resolve_command(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, then the commands."""
+        write_options(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples, one a line."""
@@ -137,6 +128,7 @@ class RootGroup(LazyGroup):
         **extra: Any,
     ) -> NoReturn:
         """Run with ``args`` and leave: 130 when interrupted, else as ``ExitStatus`` says."""
+        settle_closed_streams()
         if COMPLETE_VAR in os.environ:
             # Not needed but for that: the shells make themselves known to click.
             importlib.import_module("wsctl.shells")
@@ -190,10 +182,10 @@ def pipe_may_close() -> Iterator[None]:
 
 
 def read_stdin() -> str:
-    """All of standard input, for an argument of ``-``; exits 2 if it is no text."""
+    """All of standard input, for an argument of ``-``; exits 2 if it is closed or no text."""
     if sys.stdin is None:
-        return ""
+        raise BadUsage("standard input is closed, and - stands for what is read from it")
     try:
-        return sys.stdin.read()
+        return without_mark(sys.stdin.read())
     except UnicodeDecodeError:
         raise BadUsage("standard input is no UTF-8 text") from None

@@ -10,7 +10,6 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,9 +19,11 @@ from wsctl.text import printable
 
 PATIENCE_S = 0.8
 """For everything that is asked for one TAB; with the program's own start, less than a second."""
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""Of one answer: a page of 1,000 rows with room to spare."""
 MAX_SHOWN = 100
 _MAX_PAGES, _PAGE = 5, 1000
-_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}", re.ASCII)
 _HELP_LENGTH = 60
 
 Offer = tuple[str, str | None]
@@ -59,16 +60,11 @@ class Server:
         from wsctl.client import Client
         from wsctl.environment import Environment
 
-        # The callbacks that usually do this do not run while a line is being typed.
-        given = ctx.find_root().params
-        token_file = given.get("token_file")
-        environment = Environment(
-            url=given.get("url"),
-            token=given.get("token"),
-            token_file=Path(token_file).expanduser() if token_file else None,
-            context=given.get("context"),
-        )
-        self._client = Client(environment.target)
+        # Of a line that is being typed, click has read the options and run no command.
+        environment = ctx.find_object(Environment) or Environment()
+        if environment.token_file is not None:  # no shell has replaced a ~ yet
+            environment.token_file = environment.token_file.expanduser()
+        self._client = Client(environment.target, limit_bytes=MAX_ANSWER_BYTES)
         self._deadline = time.monotonic() + PATIENCE_S
 
     def get(self, path: str, **query: Any) -> Any:

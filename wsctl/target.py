@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from wsctl.contexts import Contexts
 from wsctl.exits import BadUsage, NotPermitted
+from wsctl.text import without_mark
 from wsctl.tokens import read_secret, sign
 
 DEFAULT_URL = "http://127.0.0.1:8765"
@@ -94,11 +95,11 @@ def _checked(token: str) -> str:
 
 def _read_token(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
+        return path.read_text("utf-8-sig").strip()
     except OSError as error:
         raise BadUsage(f"cannot read the token file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadUsage(f"the token file {path} holds no text") from None
+        raise BadUsage(f"the token file {path} is not valid UTF-8") from None
 
 
 def resolve(
@@ -148,7 +149,7 @@ def resolve(
     elif context and is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
     elif env_token:
-        target.given_token, target.token_from = env_token.strip(), "WSCTL_TOKEN"
+        target.given_token, target.token_from = without_mark(env_token).strip(), "WSCTL_TOKEN"
     elif is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
     elif target.is_dev:

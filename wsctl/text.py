@@ -6,13 +6,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Control characters could move the cursor or recolour the screen; the bidirectional marks could
-# make a line read as something else. The zero width joiner stays: emoji need it.
+# Control characters could move the cursor or recolour the screen; the bidirectional marks and the
+# deprecated format characters could make a line read as something else. The zero width joiner
+# stays: emoji need it.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff]"
 )
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets skip what is not seen before a formula, and take the full-width signs for the others.
+_FORMULA = re.compile(
+    "[\t\r\n]|[\\s\x00-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[=+@\uff1d\uff0b\uff0d\uff20-]"
+)
+
+
+def without_mark(text: str) -> str:
+    """``text`` without the byte order mark that editors on Windows put first."""
+    return text.removeprefix("\ufeff")
 
 
 def printable(text: str) -> str:
@@ -28,7 +38,8 @@ def one_line(text: str) -> str:
 def csv_cell(value: Any) -> str:
     """One CSV cell that no spreadsheet takes for a formula.
 
-    Text starting with ``= + - @`` TAB or CR gets a leading apostrophe unless it is a number.
+    Text starting with ``= + - @``, their full-width forms, TAB, CR or LF gets a leading apostrophe
+    unless it is a number; blanks and invisible characters before these do not count.
     """
     if value is None:
         return ""
@@ -37,7 +48,7 @@ def csv_cell(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     text = str(value)
-    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         return "'" + text
     return text
 

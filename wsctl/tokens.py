@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import secrets
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ SHORTEST_SECRET_BYTES = 32
 def read_secret(path: Path) -> bytes:
     """The secret in a file, without the white space around it; exits 2 if it cannot be read."""
     try:
-        return path.read_bytes().strip()
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
     except OSError as error:
         raise BadUsage(f"cannot read the secret file {path}: {error.strerror}") from None
 

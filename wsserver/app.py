@@ -11,6 +11,7 @@ from wsserver.brokers.memory import MemoryBroker
 from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
+from wsserver.config.files import read_key_file
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -106,7 +107,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # Who is asking, and what they may do
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    tickets = Tickets(clock, revocations=revocations)
+    tickets = Tickets(clock, revocations=revocations, leeway_s=settings.jwt_leeway_s)
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
         keys,
@@ -115,6 +116,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         revocations=revocations,
+        leeway_s=settings.jwt_leeway_s,
+        user_claim=settings.jwt_user_claim,
     )
 
     # What is stored
@@ -179,6 +182,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         ),
         clock=clock,
         streams=streams,
+        token_leeway_s=settings.jwt_leeway_s,
     )
     replay_budget = settings.queue_limit_bytes // 8 * 7
     deliveries = Deliveries(
@@ -283,7 +287,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         verifier=verifier,
         permissions=permissions,
         tickets=tickets,
-        origins=Origins(settings.allowed_origins or None),
+        origins=Origins(settings.allowed_origins or None, hosts),
         hosts=hosts,
         manager=manager,
         poller=poller,
@@ -322,7 +326,7 @@ def key_source(settings: Settings, clock: Clock) -> KeySource:
     if secret is not None:
         return SecretKeys(secret)
     if settings.jwt_public_key_file is not None:
-        return FileKeys(settings.jwt_public_key_file.read_bytes())
+        return FileKeys(read_key_file(settings.jwt_public_key_file))
     if settings.jwks_url is None:
         raise ValueError("no source of keys")
     return JwksKeys(settings.jwks_url, fetch_document, clock)

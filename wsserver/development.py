@@ -75,6 +75,7 @@ def _admin_token(settings: Settings, secret: bytes) -> str:
     parties = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience}
     payload = {
         **ADMIN,
+        settings.jwt_user_claim: ADMIN["sub"],
         **_times(),
         "jti": secrets.token_hex(8),
         **{name: value for name, value in parties.items() if value is not None},

@@ -6,6 +6,7 @@ Domain code raises these; the web layer turns them into problem documents, the d
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 
@@ -82,6 +83,22 @@ class WsServerError(Exception):
     def meaning(self) -> Meaning:
         """HTTP status, close code and retry advice of this error's code."""
         return MEANINGS[self.code]
+
+
+MAX_FAULTS = 100
+"""Of one request; more are not looked for."""
+_SUMMED_UP = 10
+
+
+def summary_of(faults: Sequence[Mapping[str, str]]) -> str:
+    """One line for ``{"field", "message"}`` objects: the first ten, and how many more there are."""
+    parts = [f"{fault['field']}: {fault['message']}" for fault in faults[:_SUMMED_UP]]
+    more = len(faults) - _SUMMED_UP
+    if more > 0:
+        parts.append(f"and {more} more")
+    if len(faults) >= MAX_FAULTS:
+        parts.append(f"no more than {MAX_FAULTS} are looked for")
+    return "; ".join(parts)
 
 
 class BadRequest(WsServerError):
@@ -248,9 +265,7 @@ class ValidationFailed(WsServerError):
     code = "validation_failed"
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__(
-            "; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors
-        )
+        super().__init__(summary_of(errors), errors=errors)
 
 
 class UrlForbidden(WsServerError):

@@ -1,4 +1,8 @@
-"""Where log records go: one safe line an event on stderr, as text or as JSON.
+"""Log records as one safe line each on stderr: as text, or as JSON with an event and its fields.
+
+The calls of this package have one form: the event in plain words, then its fields,
+``log.info("connection closed connection_id=%s code=%d", …)``. Text shows it as it is written, JSON
+takes it apart: ``{"event": "connection closed", "connection_id": "…", "code": 4001}``.
 
 Redaction happens on the finished text, so nothing gets round it: not the message, its arguments,
 a traceback, Tornado's access log, nor Tornado's dump of a request that failed.
@@ -11,12 +15,12 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
-from types import TracebackType
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TextIO
 
 from wsserver.clock import rfc3339
-from wsserver.redaction import Redactor, one_json_line, one_line
+from wsserver.log_events import Structure, structure_of
+from wsserver.redaction import REMOVED, Redactor, one_json_line, one_line
 
 log = logging.getLogger(__name__)
 
@@ -63,20 +67,40 @@ class TextFormatter(_LineFormatter):
 
 
 class JsonFormatter(_LineFormatter):
-    """An object with ``timestamp``, ``level``, ``logger``, ``message`` and ``exception?``."""
+    """An object with ``timestamp``, ``level``, ``logger``, ``event`` and the event's fields.
+
+    Records of other packages, and others that do not have the form of ours, have ``message`` in
+    place of ``event``; a traceback is ``exception``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        event = (
+        message = self.message_of(record)
+        structure = structure_of(record)
+        told = {"message": message} if structure is None else self._fields(structure, message)
+        line = (
             f'{{"timestamp": "{rfc3339(record.created)}", '
             f'"level": {_quote(record.levelname.lower())}, '
             f'"logger": {_quote(record.name)}, '
-            f'"message": {_quote(self.message_of(record))}'
+            f"{_quote(told)[1:-1]}"
         )
         trace = self.trace_of(record)
         if trace:
-            event += f', "exception": {_quote(trace)}'
-        return one_json_line(event + "}")
+            line += f', "exception": {_quote(trace)}'
+        return one_json_line(line + "}")
+
+    def _fields(self, structure: Structure, message: str) -> Mapping[str, Any]:
+        """The event and its fields; as one redacted message where a credential spans several."""
+        event, fields = structure
+        told = {"event": event, **fields}
+        if REMOVED not in message:
+            return told
+        shown = {"event": self._redact(event)}
+        for name, value in fields.items():
+            if isinstance(value, str):  # with its name before it, as in the text: ``token=…``
+                value = self._redact(f"{name}={value}").removeprefix(f"{name}=")
+            shown[name] = value
+        return {"message": message} if shown == told else shown
 
 
 FORMATTERS: dict[LogFormat, type[_LineFormatter]] = {"text": TextFormatter, "json": JsonFormatter}
@@ -121,15 +145,12 @@ def set_up_logging(
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    _critical("uncaught error", error, trace)
+    log.critical("uncaught error", exc_info=(type(error), error, trace))
 
 
 def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or issubclass(args.exc_type, SystemExit):
         return
     name = args.thread.name if args.thread else "?"
-    _critical(f"uncaught error in thread {name}", args.exc_value, args.exc_traceback)
-
-
-def _critical(message: str, error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("%s", message, exc_info=(type(error), error, trace))
+    error = (args.exc_type, args.exc_value, args.exc_traceback)
+    log.critical("uncaught error thread=%s", name, exc_info=error)

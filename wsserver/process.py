@@ -75,7 +75,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
                 settings.drain_timeout_s,
             )
         except WsServerError as error:
-            log.error("not started: %s", error)
+            log.error("not started error=%s", error)
             await listener.stop(HTTP_GRACE_S)
             return EXIT_FAILED
         except ConfigFaults:
@@ -92,7 +92,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         text = at_end.enter_context(first_steps(system, settings, url)) if dev else ""
         _say(f"listening on {url}\n")
         if system.hosts.takes_any:
-            log.warning("reachable from everywhere without allowed_hosts: any Host is accepted")
+            log.warning("reachable from everywhere without allowed_hosts, any Host is accepted")
         _say(text)
         await stop.wait()
         log.info("stopping")
@@ -139,7 +139,7 @@ async def _start(
     starting = asyncio.ensure_future(work)
     is_done = await _first_of(starting, stop, START_PATIENCE_S)
     if not is_done and not stop.is_set():
-        log.warning("the start takes longer than %g s: answering 503 meanwhile", START_PATIENCE_S)
+        log.warning("the start takes long, answering 503 meanwhile after_s=%g", START_PATIENCE_S)
         listen()
         listen = _nothing
         is_done = await _first_of(starting, stop)
@@ -149,7 +149,7 @@ async def _start(
         return True
     starting.cancel()
     if not await _first_of(starting, hurry, stop_timeout_s):
-        log.warning("stopped at once: the database has not closed yet")
+        log.warning("stopped at once, the database has not closed yet")
     elif not starting.cancelled():
         starting.exception()  # of no interest any more, but asyncio would log it
     return False
@@ -182,7 +182,7 @@ async def _stop(system: System, listener: Listener, hurry: asyncio.Event) -> int
         stopping.result()
         log.info("stopped")
         return EXIT_OK
-    log.warning("stopped at once: second signal")
+    log.warning("stopped at once by a second signal")
     stopping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await stopping

@@ -34,8 +34,9 @@ _UNSAFE = [
     *range(0x20),  # C0, with CR, LF, ESC
     *range(0x7F, 0xA0),  # DEL, C1: 0x9B alone starts an escape sequence on some terminals
     0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A),  # bidi controls
+    *range(0x206A, 0x2070), *range(0xFFF9, 0xFFFC),  # deprecated and annotating format characters
     0x2028, 0x2029,  # line breaks to many readers
-    0xFEFF,
+    0x200B, 0xFEFF,
     *range(0xD800, 0xE000),  # lone surrogates cannot be encoded
 ]  # fmt: skip
 _SHORT = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}

@@ -148,7 +148,7 @@ class Service:
         await parts.webhooks.start()
 
     def _begin(self) -> None:
-        log.info("broadcasts are written to %s", self.poller.how_it_writes)
+        log.info("broadcasts are written how=%s", self.poller.how_it_writes)
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
@@ -186,7 +186,7 @@ class Service:
         try:
             await self._parts.notifications.settle()
         except WsServerError as error:
-            log.warning("who has connected last not stored: %s", error)
+            log.warning("who has connected last not stored error=%s", error)
         await self.tasks.cancel()
         await self._parts.webhooks.stop()
         await self._parts.broker.stop()
@@ -194,7 +194,7 @@ class Service:
         try:
             await self._take_snapshot()
         except WsServerError as error:
-            log.warning("last snapshot not stored: %s", error)
+            log.warning("last snapshot not stored error=%s", error)
         except Exception:  # whatever it is, the database has to be closed
             log.exception("last snapshot not taken")
         self._parts.audit.close()
@@ -254,7 +254,9 @@ class Service:
                 if outcome is not None:
                     await outcome
             except WsServerError as error:
-                log.warning("periodic work refused name=%s code=%s: %s", name, error.code, error)
+                log.warning(
+                    "periodic work refused name=%s code=%s error=%s", name, error.code, error
+                )
             except Exception:
                 log.exception("periodic work failed name=%s", name)
             due = max(due + period_s, loop.time())
@@ -266,7 +268,9 @@ class Service:
         )
         if verdict.has_changed:
             name = events.ALERT_RAISED if verdict.is_raised else events.ALERT_CLEARED
-            log.warning("%s alert=error_rate rate=%.4f", name, verdict.rate)
+            log.warning(
+                "alert changed name=%s alert=%s rate=%.4f", name, "error_rate", verdict.rate
+            )
             self.manager.emit(
                 name,
                 alert="error_rate",

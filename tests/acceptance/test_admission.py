@@ -31,7 +31,7 @@ def refused_plain(server: RunningServer, path: str, **options: Any) -> tuple[int
     [
         ("/ws/chat", None, (401, "token_missing"), 4500, "oken"),
         ("/ws/chat", "nonsense", (401, "token_invalid"), 4500, "oken"),
-        ("/ws/chat", {"exp_in": -1}, (401, "token_expired"), 4500, "expired"),
+        ("/ws/chat", {"exp_in": -60}, (401, "token_expired"), 4500, "expired"),
         ("/ws/chat/session/s1", {"sessions": ["s2"]}, FORBIDDEN, 4503, "access"),
         ("/ws/chat/session/s1", {}, FORBIDDEN, 4503, "access"),
         ("/ws/admin/monitor", {"role": "user"}, FORBIDDEN, 4503, "monitor"),
@@ -151,8 +151,27 @@ def test_configured_origins_and_hosts_are_exact(start: Start, raw: OpenRaw) -> N
     for origin in ("https://app.example.com.evil", "http://app.example.com", "https://example.com"):
         answer = raw(to=server).upgrade("/ws/chat", {**bearer, **good, "Origin": origin})
         assert answer.problem == (403, "origin_forbidden")
-    answer = raw(to=server).upgrade("/ws/chat", {**bearer, "Host": "localhost"})
+    own = {**good, "Origin": "https://chat.example.com"}  # the console's, beside those of the list
+    assert raw(to=server).upgrade("/ws/chat", {**bearer, **own}).status == 101
+    answer = raw(to=server).upgrade("/ws/chat", {**bearer, "Host": "chat.example.org"})
     assert answer.problem == (403, "host_forbidden")
+
+
+def test_a_program_on_this_machine_is_let_in_by_a_loopback_host(start: Start, raw: OpenRaw) -> None:
+    server = start(allowed_hosts=["chat.example.com"])
+    bearer = {"Authorization": f"Bearer {token()}"}
+    for host in ("localhost", "127.0.0.1:8765", "[::1]:1"):
+        assert raw(to=server).upgrade("/ws/chat", {**bearer, "Host": host}).status == 101
+        assert server.get("/stats", headers={"Host": host}).status == 200
+        # A proxy on this machine passes on whatever a client has written there.
+        forwarded = {"Host": host, "X-Forwarded-For": "203.0.113.9"}
+        answer = raw(to=server).upgrade("/ws/chat", {**bearer, **forwarded})
+        assert answer.problem == (403, "host_forbidden")
+        assert server.get("/stats", headers=forwarded).problem == (403, "host_forbidden")
+        # A page of elsewhere, in a browser on this machine.
+        foreign = {"Host": host, "Origin": "https://evil.example"}
+        answer = raw(to=server).upgrade("/ws/chat", {**bearer, **foreign})
+        assert answer.problem == (403, "origin_forbidden")
 
 
 # Sessions

@@ -222,7 +222,8 @@ def test_a_ticket_is_good_once(server: RunningServer) -> None:
     assert server.request("GET", path).problem == (401, "token_invalid")
 
 
-def test_a_ticket_does_not_outlive_its_token(server: RunningServer) -> None:
+def test_a_ticket_does_not_outlive_its_token(start: Start) -> None:
+    server = start(jwt_leeway_s=0)
     ticket = server.post("/tickets", bearer=token("u1", exp_in=1)).ok["ticket"]
     path = f"/ws/chat?ticket={ticket}"
     status = server.until(lambda: server.request("GET", path).status, lambda is_: is_ != 426)

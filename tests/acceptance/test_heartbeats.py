@@ -108,7 +108,7 @@ def test_a_server_that_stood_still_blames_nobody(connect: Connect, server: Runni
     for client in clients:
         assert client.call("ping")["type"] == "pong"
     assert server.get("/stats").ok["total_connections"] == 10
-    assert not any("code=4001 " in line and "user=u" in line for line in server.lines)
+    assert not any('"code": 4001,' in line and '"user_id": "u' in line for line in server.lines)
     assert server.health()["checks"]["loop"]["lag_ms"] >= 0
 
 

@@ -33,9 +33,9 @@ def test_no_warning_while_there_is_time(connect: Connect) -> None:
     assert connect("u1", exp_in=120).rest() == []
 
 
-def test_an_expired_token_ends_the_connection(connect: Connect, server: RunningServer) -> None:
+def test_an_expired_token_ends_the_connection(start: Start, connect: Connect) -> None:
     ends = time.time() + 1.2
-    client = connect("u1", exp=ends)
+    client = connect("u1", to=start(jwt_leeway_s=0), exp=ends)
     code, reason = client.closed()
     assert code == 4010
     assert "expired" in reason
@@ -43,8 +43,21 @@ def test_an_expired_token_ends_the_connection(connect: Connect, server: RunningS
     assert client.pushes[0]["type"] == "token_expiring"
 
 
-def test_a_new_token_goes_on_where_the_old_one_ends(connect: Connect) -> None:
-    client = connect("u1", exp_in=1.2, sessions=["s1", "s2"])
+def test_clocks_may_differ_by_the_leeway(start: Start, connect: Connect) -> None:
+    server = start(jwt_leeway_s=30)
+    now = time.time()
+    late = connect("late", to=server, exp=now - 20)
+    early = connect("early", to=server, nbf=now + 20, iat=now + 20)
+    for client in (late, early):
+        assert client.call("ping")["type"] == "pong"
+    late.push("token_expiring")  # it is not closed either before the leeway is over
+    assert knock(server, bearer=token("u1", exp_in=-31)).closed()[0] == 4500
+    assert knock(server, bearer=token("u1", nbf=now + 60)).closed()[0] == 4500
+
+
+def test_a_new_token_goes_on_where_the_old_one_ends(start: Start, connect: Connect) -> None:
+    server = start(jwt_leeway_s=0)
+    client = connect("u1", to=server, exp_in=1.2, sessions=["s1", "s2"])
     client.push("token_expiring")
     client.join("s1")
     client.join("s2")
@@ -56,7 +69,7 @@ def test_a_new_token_goes_on_where_the_old_one_ends(connect: Connect) -> None:
     assert client.push("session_left")["session_id"] == "s2"
     assert client.code("join_session", session_id="s2") == "forbidden"
     assert client.join("s3")["session_id"] == "s3"
-    other = connect("u2", exp_in=1.5)
+    other = connect("u2", to=server, exp_in=1.5)
     assert other.closed()[0] == 4010  # by then the first one's old token is over too
     assert client.call("ping")["type"] == "pong"
 

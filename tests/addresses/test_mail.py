@@ -13,6 +13,11 @@ from wsserver.addresses.mail import parse_mail_address, parse_sender
         ("o'neil@mail.example.co.uk", "o'neil@mail.example.co.uk"),
         ("x@xn--fsqu00a.xn--0zwm56d", "x@xn--fsqu00a.xn--0zwm56d"),
         ("l" * 64 + "@example.com", "l" * 64 + "@example.com"),
+        ("user@münchen.example", "user@xn--mnchen-3ya.example"),
+        ("user@MÜNCHEN.Example", "user@xn--mnchen-3ya.example"),
+        ("a@例子.公司", "a@xn--fsqu00a.xn--55qx5d"),
+        ("a@例子。公司", "a@xn--fsqu00a.xn--55qx5d"),  # the full stop of Chinese keyboards
+        ("a@почта.рф", "a@xn--80a1acny.xn--p1ai"),
     ],
 )
 def test_one_address(text: str, expected: str) -> None:
@@ -43,8 +48,17 @@ def test_one_address(text: str, expected: str) -> None:
         "a@-b.c",
         "a@[127.0.0.1]",
         "用户@example.com",
-        "a@例子.公司",
         "a@b\0",
+        "a@straße.example",
+        "a@münchen..example",
+        "a@mün chen.example",
+        "a@mün\r\nchen.example",
+        "a@münchen\u2028.example",
+        "a@" + "ü" * 64 + ".example",
+        "a@" + "ü." * 130 + "c",
+        "a@b＠münchen.example",
+        "a@\u061cmünchen.example",
+        "a@\ud800.example",
         "l" * 65 + "@example.com",
         "a@" + "b." * 130 + "c",
     ],
@@ -52,6 +66,13 @@ def test_one_address(text: str, expected: str) -> None:
 def test_what_is_not_one_address(text: str) -> None:
     with pytest.raises(ValueError, match="must be one e-mail address"):
         parse_mail_address(text)
+
+
+def test_the_complaint_says_what_can_be_done() -> None:
+    with pytest.raises(ValueError, match="ASCII characters only"):
+        parse_mail_address("用户@example.com")
+    with pytest.raises(ValueError, match="xn--"):
+        parse_mail_address("a@straße.example")
 
 
 @pytest.mark.parametrize(

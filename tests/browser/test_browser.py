@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from typing import Any
 
 import pytest
@@ -98,6 +99,10 @@ async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
         await expect(page.locator("#state")).to_have_attribute("data-state", "closed")
         await expect(page.locator(".toast p")).to_have_text("Connection closed: 4502 lunch")
         await expect(page.locator("#token")).to_be_focused()
+        await page.fill("#token", token("ops", "admin"))
+        await page.press("#token", "Enter")
+        await expect(page.locator("#who")).to_have_text("ops")
+        await expect(page.locator(".toast")).to_have_count(0)
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -112,6 +117,23 @@ async def test_the_console_asks_for_a_token_once_its_ticket_is_used(server: Serv
         await page.fill("#token", token("ops", "admin"))
         await page.press("#token", "Enter")
         await expect(page.locator("#who")).to_have_text("ops")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_console_counts_down_to_the_next_try_and_says_why(server: Server) -> None:
+    async with page_of(server) as page:
+        await page.fill("#token", token("ops", "admin"))
+        await page.press("#token", "Enter")
+        await expect(page.locator("#who")).to_have_text("ops")
+        reason = "server restarts; reconnect_after_ms=60000"
+        server.system.manager.close(only_connection(server, "ops"), CloseCode.RESTART, reason)
+        await expect(page.locator("#state-text")).to_have_text(
+            re.compile(r"^Reconnecting in \d\d s")
+        )
+        await expect(page.locator("#state")).to_have_attribute("title", f"1012 {reason}")
+        await page.click("#disconnect")
+        await expect(page.locator("#state")).to_have_attribute("data-state", "closed")
+        await expect(page.locator("#access")).to_be_visible()
 
 
 # client.js

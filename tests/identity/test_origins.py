@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from wsserver.identity.origins import Hosts, Origins
+from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 
+HERE = Hosts(["here.example"], "127.0.0.1")
+ANY = Hosts(None, "0.0.0.0")
 LISTED = ["https://app.example.com", "http://localhost:3000", "https://[2001:DB8::1]:8443"]
 
 
@@ -38,11 +40,14 @@ LISTED = ["https://app.example.com", "http://localhost:3000", "https://[2001:DB8
         ("http://localhost", False),
         ("http://localhost:3001", False),
         ("http://localhost:٣٠٠٠", False),
-        ("https://here.example", False),  # a list replaces same origin: Host below is this
+        ("https://here.example", True),  # its own: Host below is this
+        ("http://here.example", False),
+        ("https://here.example:8443", False),
+        ("file://", False),
     ],
 )
 def test_listed(origin: str | None, allowed: bool) -> None:
-    assert Origins(LISTED).allows(origin, "here.example", "https") is allowed
+    assert Origins(LISTED, HERE).allows(origin, "here.example", "https") is allowed
 
 
 @pytest.mark.parametrize(
@@ -81,18 +86,68 @@ def test_listed(origin: str | None, allowed: bool) -> None:
     ],
 )
 def test_same_origin(origin: str | None, host: str, scheme: str, allowed: bool) -> None:
-    assert Origins(None).allows(origin, host, scheme) is allowed
+    assert Origins(None, ANY).allows(origin, host, scheme) is allowed
 
 
-def test_empty_list_lets_no_page_in() -> None:
-    assert not Origins([]).allows("http://localhost", "localhost", "http")
-    assert Origins([]).allows(None, "localhost", "http")
+@pytest.mark.parametrize(
+    ("hosts", "host", "allowed"),
+    [
+        (HERE, "here.example", True),
+        (HERE, "localhost:8765", True),  # the Host check has seen that it is from this machine
+        (HERE, "evil.example", False),
+        (HERE, "here.example.evil", False),
+        # Any Host is let in: a name may be a foreign one that points here (DNS rebinding).
+        (ANY, "evil.example", False),
+        (ANY, "evil.localhost", False),
+        (ANY, "10.0.0.5:8765", True),
+        (ANY, "[2001:db8::1]:8765", True),
+        (ANY, "localhost:8765", True),
+    ],
+)
+def test_beside_a_list_the_own_origin_is_allowed(hosts: Hosts, host: str, allowed: bool) -> None:
+    for listed in (LISTED, []):
+        origins = Origins(listed, hosts)
+        assert origins.allows(f"http://{host}", host, "http") is allowed
+        assert not origins.allows(f"http://{host}", host, "https")
+        assert not origins.allows("http://other.example", host, "http")
+        assert origins.allows(None, host, "http")
+
+
+@pytest.mark.parametrize("opaque", ["file://", "null"])
+def test_pages_without_a_host_are_allowed_where_they_are_listed(opaque: str) -> None:
+    origins = Origins([opaque, *LISTED], HERE)
+    assert origins.allows(opaque, "here.example", "https")
+    assert origins.allows(LISTED[0], "here.example", "https")
+    for other in {"file://", "null", "file:///", "file://x", "nullx", "NULL"} - {opaque}:
+        assert not origins.allows(other, "here.example", "https")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:9000", True),
+        ("127.0.0.1:8765", True),
+        ("[::1]:8765", True),
+        ("[0:0::1]", True),
+        ("127.0.0.2", False),
+        ("evil.localhost", False),
+        ("localhost.evil", False),
+        ("localhost:x", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_loopback_hosts(host: str | None, expected: bool) -> None:
+    assert is_loopback_host(host) is expected
 
 
 def test_malformed_entries_are_all_listed() -> None:
     with pytest.raises(ValueError, match="origin") as caught:
-        Origins(["*", "https://ok.example", "app.example", "https://*.example.com", "null"])
-    for entry in ("'*'", "'app.example'", "'https://*.example.com'", "'null'"):
+        Origins(
+            ["*", "https://ok.example", "app.example", "https://*.example.com", "file:///"], ANY
+        )
+    for entry in ("'*'", "'app.example'", "'https://*.example.com'", "'file:///'"):
         assert entry in str(caught.value)
     assert "ok.example" not in str(caught.value)
     with pytest.raises(ValueError, match=r"'\*\.example\.com'"):

@@ -225,6 +225,17 @@ def test_leeway(clock: FakeClock, signer: Signer) -> None:
     refuse(checker, signer.sign({**GOOD, "nbf": now + 11}))
 
 
+def test_the_user_id_may_be_in_another_claim(clock: FakeClock, signer: Signer) -> None:
+    checker = verifier(clock, user_claim="email")
+    named = {**GOOD, "sub": "auth0|1", "email": "ann+chat@example.com"}
+    assert verify(checker, signer.sign(named)).sub == "ann+chat@example.com"
+    verify(checker, signer.sign({**named, "sub": 7}))  # it is not looked at
+    for wrong in ({"email": "张三"}, {"email": 7}, {"email": "a b"}):
+        refuse(checker, signer.sign({**named, **wrong}))
+    with pytest.raises(TokenInvalid, match='claim "email" is missing'):
+        verify(checker, signer.sign(GOOD))
+
+
 def test_issuer_and_audience(clock: FakeClock, signer: Signer) -> None:
     checker = verifier(clock, issuer="me", audience="chat")
     verify(checker, signer.sign({**GOOD, "iss": "me", "aud": "chat"}))

@@ -260,7 +260,7 @@ async def test_quiet_hours_in_a_time_zone_that_is_gone_hold_nothing_up(
     hours = QuietHours(start="00:00", end="23:59", time_zone="Mars/Olympus_Mons")
     await notified.reach("u1", quiet_hours=hours)
     await notified.until(await send(notified, "email"), email="sent")
-    assert "quiet hours not kept user=u1: no such time zone" in caplog.text
+    assert "quiet hours not kept user_id=u1 error=no such time zone" in caplog.text
 
 
 @pytest.mark.gen_test

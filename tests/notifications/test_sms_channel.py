@@ -107,6 +107,27 @@ async def test_200_is_not_enough_where_the_answer_says_more(
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json; charset=gbk", '{"msg": "发送成功"}'.encode("gbk")),
+        ("text/plain", "发送成功".encode("gbk")),
+        ("text/plain; charset=utf-16", "发送成功".encode("utf-16")),
+        ("application/json", rb'{"msg": "\u53d1\u9001\u6210\u529f"}'),
+    ],
+)
+async def test_success_is_understood_in_the_gateway_s_charset(
+    provider: Provider, clock: FakeClock, content_type: str, body: bytes
+) -> None:
+    sms = channel(gateway(provider, clock, success='成功$|成功"'))
+    provider.say(200, body, Content_Type=content_type)
+    outcome = await sms.send(job(TO))
+    assert outcome.result == "sent"
+    if b"u6210" not in body:
+        assert "发送成功" in outcome.detail
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("phone", ["13800138000", "+86 138", "+8613800138000\n", "x"])
 async def test_a_number_that_is_none(provider: Provider, clock: FakeClock, phone: str) -> None:
     sms = channel(gateway(provider, clock))

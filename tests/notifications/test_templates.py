@@ -111,7 +111,8 @@ def test_a_missing_and_an_extra_parameter_are_refused_by_name() -> None:
     del params["old_status"]
     assert faults("device_status", params) == {
         "params.old_status": "required",
-        "params.colour": "unknown parameter",
+        "params.colour": "unknown parameter; device_status takes device_id, device_name,"
+        " new_status, old_status",
     }
     assert list(faults("no_such_template", {})) == ["template"]
 
@@ -226,6 +227,8 @@ def test_a_file_replaces_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("common.toml", "[device_status]\ntype_by = 'colour'", "type_by"),
         ("common.toml", "[device_status]\nwords = { colour = 'x' }", "words"),
         ("common.toml", "[device_status]\naction_url = '/{colour}'", "action_url"),
+        ("common.toml", "[device_status]\naction_url = '//host/{device_id}'", "begins with one /"),
+        ("common.toml", "[device_status]\naction_url = 'javascript:x'", "begins with one /"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_its_fault(

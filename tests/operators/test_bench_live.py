@@ -177,7 +177,7 @@ def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
         ServerProcess(tmp_path, "--dev") as server,
         bench(server, "--duration", "1h", "--connections", "1") as process,
     ):
-        server.wait_for("path=/ws/chat/session/.* status=101")
+        server.wait_for('"path": "/ws/chat/session/.*"status": 101')
         server.kill(signal.SIGKILL)
         output, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1

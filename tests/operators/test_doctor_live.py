@@ -410,7 +410,7 @@ def test_ctrl_c_ends_a_long_wait_at_once(server: ServerProcess) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    server.wait_for("closed connection=.* user=waiter")  # the silent one goes on
+    server.wait_for('"connection closed".*"user_id": "waiter"')  # the silent one goes on
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130

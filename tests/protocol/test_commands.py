@@ -72,25 +72,27 @@ def test_the_monitors_commands_are_unknown_elsewhere(type_: str, fields: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("raw", "code"),
+    ("raw", "code", "ref"),
     [
-        (b"{", "bad_json"),
-        (b"", "bad_json"),
-        (b'{"type":"ping","data":NaN,"ref":1}', "bad_json"),
-        (b'{"type":"ping","data":1e400,"ref":1}', "bad_json"),
-        (b'{"type":"ping","type":"pong","ref":1}', "bad_json"),
-        (b'{"type":"ping","data":"\\ud800","ref":1}', "bad_unicode"),
-        (b'{"type":"ping","ref":1,"data":' + b"[" * 32 + b"]" * 32 + b"}", "too_deep"),
-        (b"[" * 100_000, "too_deep"),
-        (b"[]", "bad_request"),
-        (b'"ping"', "bad_request"),
-        (b"null", "bad_request"),
-        (b"1", "bad_request"),
+        (b"{", "bad_json", None),
+        (b"", "bad_json", None),
+        (b'{"type":"ping","data":NaN,"ref":1}', "bad_json", 1),
+        (b'{"type":"ping","data":1e400,"ref":1}', "bad_json", 1),
+        (b'{"type":"ping","type":"pong","ref":1}', "bad_json", 1),
+        (b'{"type":"ping","data":"\\ud800","ref":1}', "bad_unicode", 1),
+        (b'{"type":"ping","ref":1,"data":' + b"[" * 32 + b"]" * 32 + b"}", "too_deep", 1),
+        (b"[" * 100_000, "too_deep", None),
+        (b"[]", "bad_request", None),
+        (b'"ping"', "bad_request", None),
+        (b"null", "bad_request", None),
+        (b"1", "bad_request", None),
     ],
 )
-def test_what_is_no_json_object_is_refused_without_a_ref(raw: bytes, code: str) -> None:
+def test_what_is_no_json_object_is_refused_with_the_ref_that_can_be_read(
+    raw: bytes, code: str, ref: int | None
+) -> None:
     refused = refusal(raw)
-    assert (refused.error.code, refused.ref) == (code, None)
+    assert (refused.error.code, refused.ref) == (code, ref)
 
 
 def test_depth_32_counted_from_the_command_itself_is_allowed() -> None:

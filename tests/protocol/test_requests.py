@@ -20,6 +20,7 @@ from wsserver.protocol.requests import (
     TicketRequest,
     read_request,
 )
+from wsserver.protocol.types import is_action_url
 
 TO_USER = {"type": "user", "id": "u1"}
 
@@ -108,10 +109,27 @@ def test_the_options_of_sending_are_no_members_of_the_push() -> None:
         PublishRequest,
     )
     assert request.members() == {"data": 1}
-    broadcast = read_request({"type": "x", "role": "a", "organization_id": "o"}, BroadcastRequest)
+    broadcast = read_request(
+        {"type": "x", "role": "admin", "organization_id": "o"}, BroadcastRequest
+    )
     assert broadcast.members() == {}
 
 
 def test_the_defaults_are_the_contracts() -> None:
     assert read_request({}, PingRequest).timeout_s == 5
     assert read_request({}, SubscribeRequest).events == ["*"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["/", "/devices/7?x=1#y", "/%09/host", "/a//b", "/.//host", "https://host", "http://h:1/x?y"],
+)
+def test_addresses_behind_a_notification(url: str) -> None:
+    assert is_action_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["//host", "/\\host", "\\\\host", "/\t/host", "x", "https:///h", ""]
+)
+def test_what_leads_to_another_site_unseen(url: str) -> None:
+    assert not is_action_url(url)

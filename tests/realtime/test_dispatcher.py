@@ -51,7 +51,7 @@ def gate(live: Live) -> Gate:
     [
         (b"{", "bad_json", None),
         (b"", "bad_json", None),
-        (b'{"type":"ping","ref":"c7","x":NaN}', "bad_json", None),
+        (b'{"type":"ping","ref":"c7","x":NaN}', "bad_json", "c7"),
         (b'{"type":"ping","a":1,"a":1}', "bad_json", None),
         (rb'{"type":"ping","data":"\ud800"}', "bad_unicode", None),
         (b"[" * 33, "too_deep", None),
@@ -336,6 +336,18 @@ async def test_a_refused_frame_that_is_no_command_is_refused_without_ref(limited
     answers = [await client.message() for _ in range(10)][5:]
     assert {a["error"]["code"] for a in answers} == {"rate_limited"}
     assert not any("ref" in a for a in answers)
+
+
+@pytest.mark.gen_test
+async def test_a_command_refused_for_rate_carries_its_ref_even_if_it_is_broken(
+    limited: Live,
+) -> None:
+    client = await limited.connect()
+    await flood(client, 5)
+    client.send(rb'{"type":"ping","data":"\ud83d","ref":"c7"}')
+    await settle()
+    answer = [await client.message() for _ in range(6)][-1]
+    assert (answer["error"]["code"], answer["ref"]) == ("rate_limited", "c7")
 
 
 @pytest.mark.gen_test

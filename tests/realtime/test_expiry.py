@@ -26,6 +26,15 @@ def test_a_warning_comes_60_s_before_and_once(expiry: TokenExpiry) -> None:
     assert expiry.due(EXP) == ([], [connection])
 
 
+def test_a_token_is_over_after_the_leeway_and_warned_of_before_its_end() -> None:
+    expiry = TokenExpiry(leeway_s=5.0)
+    connection = fake_connection(exp=EXP)
+    expiry.add(connection)
+    assert expiry.due(EXP - 60.0) == ([connection], [])
+    assert expiry.due(EXP + 4.999) == ([], [])
+    assert expiry.due(EXP + 5.0) == ([], [connection])
+
+
 def test_what_is_expired_at_first_sight_is_not_warned(expiry: TokenExpiry) -> None:
     connection = fake_connection(exp=EXP)
     expiry.add(connection)

@@ -27,6 +27,7 @@ async def test_a_newcomer_is_greeted_with_what_it_needs_to_know(make_live: MakeL
         "server_time": "2023-11-14T22:13:20.000Z",
         "inbox": {"epoch": (await live.store.head("session:s1")).epoch, "offset": 0, "pending": 0},
         "protocol": "wsserver.v1",
+        "max_message_bytes": 65536,
         "timestamp": "2023-11-14T22:13:20.000Z",
     }
     assert client.id.startswith("conn_")

@@ -153,7 +153,7 @@ async def test_what_cannot_be_published_is_kept_all_the_same(
     node.broker.failures.extend([StorageUnavailable("broker away"), ZeroDivisionError("a fault")])
     with caplog.at_level(logging.WARNING):
         await node.keep(3)
-    assert [record.message.split(" id=")[0] for record in caplog.records] == [
+    assert [record.message.split(" message_id=")[0] for record in caplog.records] == [
         "stored but not published"
     ] * 2
     assert node.broker.of(S1) == [3]

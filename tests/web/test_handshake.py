@@ -15,6 +15,7 @@ from websockets.typing import Subprotocol
 
 from tests.web.web_server import API, KEY, Server, Socket, token
 from wsserver.errors import MEANINGS
+from wsserver.realtime import connection_limit
 from wsserver.web.sockets import SocketHandler
 
 S1 = "/ws/chat/session/s1"
@@ -179,12 +180,37 @@ async def test_a_member_and_sessions_any_come_in(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_sixth_connection_is_refused(server: Server) -> None:
+async def test_the_sixth_connection_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # These do not answer pings; so that none is asked, however slow the test is.
+    monkeypatch.setattr(connection_limit, "ANSWER_S", 1e6)
     bearer = token("u1", "user")
     for _ in range(5):
         assert (await server.knock(bearer=bearer)).response.status == 101
     await refuse_both_ways(server, "connection_limit", bearer=bearer)
     assert (await server.get("/connections")).json()["total"] == 5
+
+
+@pytest.mark.parametrize("policy", ["reject", "evict_oldest"])
+@pytest.mark.gen_test
+async def test_a_connection_that_does_not_answer_gives_way_to_the_sixth(
+    start_server, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setattr(connection_limit, "ANSWER_S", 0.0)  # ask even who was heard of just now
+    monkeypatch.setattr(connection_limit, "SLICE_S", 0.3)
+    server = await start_server(connection_limit_policy=policy, max_connections_per_user=2)
+    bearer = token("u1", "user")
+    url = f"ws://127.0.0.1:{server.port}/ws/chat"
+    # A library answers pings by itself, whatever its program is busy with.
+    async with connect(url, additional_headers={"Authorization": f"Bearer {bearer}"}) as alive:
+        dead = await server.knock(bearer=bearer)
+        ticket = (await server.post("/tickets", bearer=bearer)).json()["ticket"]
+        new = await server.knock(f"/ws/chat?ticket={ticket}")
+        assert new.response.status == 101
+        assert (await new.push())["user_id"] == "u1"
+        assert (await dead.closed())[0] == 4001
+        await (await alive.ping())
 
 
 @pytest.mark.gen_test

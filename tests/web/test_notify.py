@@ -98,14 +98,30 @@ async def test_what_is_wrong_is_named_and_nothing_is_accepted(server: Server) ->
     assert await faults(server, **to, **TEXT, channels=[]) == ["channels"]
     assert await faults(server, **to, **TEXT, params={}) == ["params"]
     assert await faults(server, **to, template="x", params={}) == ["template"]
-    assert await faults(server, **to, template="risk_alert", title="T") == ["title"]
+    params = {"device_id": "d", "device_name": "D", "reason": "R"}
+    assert await faults(server, **to, template="risk_alert", params=params, title="T") == ["title"]
     wrong = {"device_id": "d", "reason": 5, "colour": "red"}
     assert await faults(server, **to, template="risk_alert", params=wrong) == [
         "params.device_name",
         "params.colour",
         "params.reason",
     ]
-    assert await faults(server, **to, **TEXT, action_url="javascript:alert(1)") == ["action_url"]
+    for address in (
+        *("javascript:alert(1)", "//host/x", "///host", "/\\host", "\\\\host", "\\/host"),
+        *(
+            "/\t/host",
+            "/\n/host",
+            "/\r/host",
+            "\t//host",
+            " /x",
+            "/x y",
+            "/\x85x",
+            "/\u2028x",
+            "/x\n",
+        ),
+        *("https://", "https:///host", "http://?x", "https:/host", "https:host", "ftp://host", ""),
+    ):
+        assert await faults(server, **to, **TEXT, action_url=address) == ["action_url"], address
     assert await faults(server, **to, **TEXT, expires_in_s=0) == ["expires_in_s"]
     assert await faults(server, **to, **TEXT, escalate=[{"after_s": -1, "channel": "sms"}])
     assert await faults(server, user_ids=["a b"], **TEXT) == ["user_ids[0]"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from typing import Any
 
 import jsonschema_rs
@@ -12,6 +13,7 @@ import pytest
 from tests.web.web_server import Server, token
 from wsserver.errors import MEANINGS
 from wsserver.web.documents import make_documents
+from wsserver.web.openapi import TAGS
 from wsserver.web.routes import ENDPOINTS
 from wsserver.web.sockets import SOCKETS
 
@@ -66,13 +68,27 @@ def test_its_schemas_are_json_schema_and_take_their_examples() -> None:
     assert examples > 15
 
 
+def test_every_tag_and_every_operation_is_described_and_used() -> None:
+    used = {tag for ops in DOCUMENT["paths"].values() for op in ops.values() for tag in op["tags"]}
+    assert {tag["name"] for tag in DOCUMENT["tags"]} == used == set(TAGS)
+    page = DOCUMENTS.page_html.decode()
+    for tag in DOCUMENT["tags"]:
+        assert len(tag["description"]) > 20
+        assert escape(tag["description"]) in page
+    for operations in DOCUMENT["paths"].values():
+        for operation in operations.values():
+            assert operation["description"].startswith(operation["summary"])
+    explain = DOCUMENT["paths"]["/api/v1/websocket/messages/explain"]["post"]
+    assert explain["description"].endswith(" Needs the permission `messages:publish`.")
+
+
 def test_parameters_have_their_limits() -> None:
     operation = DOCUMENT["paths"]["/api/v1/websocket/connections"]["get"]
     by_name = {each["name"]: each for each in operation["parameters"]}
     limit = by_name["limit"]["schema"]
     assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 1000, 100)
     assert by_name["endpoint"]["schema"]["enum"] == ["chat", "monitor", "session"]
-    assert by_name["user_id"]["schema"]["pattern"] == "^[A-Za-z0-9._:@-]{1,128}$"
+    assert by_name["user_id"]["schema"]["pattern"] == "^[A-Za-z0-9._:@|+-]{1,128}$"
     post = DOCUMENT["paths"]["/api/v1/websocket/broadcast"]["post"]
     assert "Idempotency-Key" in {each["name"] for each in post["parameters"]}
 

@@ -246,7 +246,7 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
 async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
     start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = await start_server(handshake_timeout_s=0.2)
+    server = await start_server(keepalive_timeout_s=0.2)
     monkeypatch.setattr("wsserver.web.plain_http.SLOW_READER_S", 0.2)
     reader, writer = await server.open()
     writer.write(request("GET", "/health"))

@@ -226,7 +226,7 @@ async def test_a_request_id_cannot_pretend_to_be_another_field_of_a_log_line(
     assert made.startswith("req_")
     assert answer.json()["request_id"] == made
     (line,) = [r.getMessage() for r in caplog.records if "path=/api" in r.getMessage()]
-    assert line.endswith(f" id={made}")
+    assert line.endswith(f" request_id={made}")
     assert given not in line
 
 

@@ -260,6 +260,15 @@ def test_an_odd_address_is_2(run: Run, url: str) -> None:
     assert (result.exit_code, "secret" in result.output) == (2, False)
 
 
+def test_watch_names_the_server_that_is_down_the_reason_and_the_next_attempt() -> None:
+    from wsctl.commands.stats import outage
+
+    url = "http://127.0.0.1:9"
+    said = f"no statistics from {url}: Connection refused; asked again every 2 s"
+    assert outage(url, f"cannot reach {url}: Connection refused", 2.0) == said
+    assert url in outage(url, "the server is about to stop (draining, 503)", 2.0)
+
+
 def test_watch_in_a_pipe_repeats_lines_and_outlives_an_outage() -> None:
     from wsctl.commands.stats import watched
     from wsctl.exits import NotPermitted, Unreachable

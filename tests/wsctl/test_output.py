@@ -15,14 +15,42 @@ from wsctl.text import csv_cell, flatten, one_line, printable
 COLUMNS = [Column("NAME", "name"), Column("N", "n", right=True)]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "-1-1", "+1e"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("=1+1", "+cmd", "-x", "@sum", "\tx", "\rx", "\nx", "-1-1", "+1e"),
+        *(" =1+1", "\u00a0 =1", "\u3000@x", "\ufeff=1", "\u200b\u200e-x", "\x00=1", "\x1b=1"),
+        *("＝1+1", "＋x", "－x", "＠x", " ＝1"),
+    ],
+)
 def test_formulas_are_quoted(text: str) -> None:
     assert csv_cell(text) == "'" + text
 
 
-@pytest.mark.parametrize("text", ["-5", "+1.5", "-1e-7", "a=1", "张三"])
+@pytest.mark.parametrize("text", ["-5", "+1.5", "-1e-7", "a=1", "张三", " a", "", " "])
 def test_numbers_and_plain_text_are_not(text: str) -> None:
     assert csv_cell(text) == text
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\x0b", "\x85", "\u2028"])
+def test_a_line_break_in_a_cell_ends_no_row(capsys: pytest.CaptureFixture[str], end: str) -> None:
+    output = Output()
+    output.format = "csv"
+    rows = [{"name": f"a{end}=cmd", "n": 1}, {"name": 'b",', "n": 2}]
+    output.rows(COLUMNS, rows, empty="")
+    text = capsys.readouterr().out
+    assert text.startswith("name,n\n")
+    assert text.endswith(",2\n")
+    assert list(csv.DictReader(io.StringIO(text, newline=""))) == [
+        {"name": row["name"], "n": str(row["n"])} for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    "code", [0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x2070), 0xFFFA]
+)
+def test_what_turns_the_reading_direction_is_shown_as_an_escape(code: int) -> None:
+    assert printable(f"a{chr(code)}b") == f"a\\u{code:04x}b"
 
 
 def test_control_characters_cannot_steer_the_terminal() -> None:

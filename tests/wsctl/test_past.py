@@ -176,6 +176,19 @@ def test_step_gives_a_row_for_each(ctl: Run, past: FakeServer) -> None:
     assert [row["messages_sent"] for row in rows][:3] == [0, 600, 1200]
 
 
+@pytest.mark.parametrize(
+    ("flags", "header"),
+    [
+        (("--step", "1h"), ",".join(("timestamp", "node", *TEN))),
+        (("--plot", "active_users", "--plot", "errors"), "timestamp,active_users,errors_per_s"),
+    ],
+    ids=["step", "plot"],
+)
+def test_csv_of_nothing_has_its_header(ctl: Run, flags: tuple[str, ...], header: str) -> None:
+    result = ctl("stats", "--at", "24h", *flags, "-o", "csv")
+    assert (result.exit_code, result.stdout) == (0, f"{header}\n")
+
+
 def test_plot_draws_a_chart_for_each_field(ctl: Run, past: FakeServer) -> None:
     flags = ("stats", "--at", AT, "--diff", TO)
     text = ctl(*flags, "--plot", "messages_sent", "--plot", "total_connections").stdout

@@ -89,6 +89,24 @@ def test_columns_stand_under_each_other_whatever_the_names(state: State) -> None
     assert len(rules) == 1
 
 
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_ids_get_the_width_that_a_column_beside_them_does_not_fill(width: int) -> None:
+    found = state_with(update(1, active_sessions=1, active_users=1))
+    found.take_lists([{"session_id": "order-20240115-0001"}], [{"user_id": "zhangsan@ab.cn"}])
+    text = "\n".join(lines_of(found, View(), width, 40))
+    assert "order-20240115-0001 " in text
+    assert "zhangsan@ab.cn " in text
+
+
+def test_a_long_id_leaves_the_columns_beside_it_what_they_need() -> None:
+    found = state_with(update(1))
+    users = [{"user_id": "u" * 128, "metadata": {"username": "张三"}, "connections": 2}]
+    found.take_lists([], users)
+    (row,) = (line for line in lines_of(found, View(), 80, 40) if "uuu" in line)
+    assert "u… 张三" in row
+    assert row.endswith(" 2")
+
+
 def test_what_is_wrong_is_said_in_words(state: State) -> None:
     state.take_health({"status": "degraded", "checks": {
         "database": {"ok": False, "last_error": "the disk is full"}}})  # fmt: skip

@@ -18,12 +18,12 @@ from wsctl.bench.bearers import Bearers
 from wsctl.bench.plan import CONNECTS_AT_ONCE, KEPT_S, Plan
 from wsctl.bench.tally import Tally
 from wsctl.client import PATIENCE_S, reason_of
+from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
 
 TYPE = "bench.message"
 PING_INTERVAL_S = 1.0
 GRACE_S = 3.0
 """How long to wait for what is still on its way."""
-_LARGEST_BYTES = 16 * 1024 * 1024
 _GONE = (OSError, InvalidHandshake, EOFError, TimeoutError)
 Step = Callable[[str, int, int], None]
 """Told how far it is: a word, done, of how many."""
@@ -81,7 +81,7 @@ class Load:
             open_timeout=PATIENCE_S,
             close_timeout=1,
             ping_interval=None,
-            max_size=_LARGEST_BYTES,
+            max_size=LARGEST_MESSAGE_BYTES,
             logger=self._logger,
         )
 
@@ -245,6 +245,8 @@ def _code(message: dict[str, Any]) -> str:
 def _named(error: BaseException) -> str:
     """What went wrong, in few words that many errors share."""
     if isinstance(error, ConnectionClosed):
+        if was_too_large(error):
+            return TOO_LARGE
         if error.rcvd is None:
             return "cut"
         return f"closed with {error.rcvd.code}" + (

@@ -14,7 +14,8 @@ from wsctl.shape import COMPLETE_VAR, PROGRAM, command
     echo 'source <(wsctl completion bash)' >> ~/.bashrc
     wsctl completion zsh > "${fpath[1]}/_wsctl"
     wsctl completion fish > ~/.config/fish/completions/wsctl.fish
-    """
+    """,
+    is_local=True,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_environment

@@ -21,6 +21,7 @@ _COLUMNS = [
 
 @click.group(
     cls=LazyGroup,
+    is_local=True,
     epilog="""
     wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
     wsctl context use prod
@@ -37,7 +38,8 @@ def context() -> None:
 @command(
     """
     wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
-    """
+    """,
+    is_local=True,
 )
 @click.argument("name", shell_complete=suggestions.contexts)
 @click.option("--url", required=True, metavar="U", help="The server's address.")
@@ -66,7 +68,8 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
 @command(
     """
     wsctl context use prod
-    """
+    """,
+    is_local=True,
 )
 @click.argument("name", shell_complete=suggestions.contexts)
 @pass_environment
@@ -82,7 +85,8 @@ def use(environment: Environment, name: str) -> None:
     """
     wsctl context list
     wsctl context list -o json
-    """
+    """,
+    is_local=True,
 )
 @pass_environment
 def list_(environment: Environment) -> None:
@@ -105,7 +109,8 @@ def list_(environment: Environment) -> None:
 @command(
     """
     wsctl context remove prod
-    """
+    """,
+    is_local=True,
 )
 @click.argument("name", shell_complete=suggestions.contexts)
 @pass_environment

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from wsctl.fields import COUNTERS, as_live, in_order, label, people_rows, short, shown
+from wsctl.fields import COUNTERS, TEN, as_live, in_order, label, people_rows, short, shown
 from wsctl.history import Range, Snapshot
 from wsctl.output import Column, Output, plain
 from wsctl.past import (
@@ -128,7 +128,8 @@ def show_course(output: Output, source: Source, wanted: Range, node: str | None)
     found = [(s, grown) for s, grown in rates(one_node(source(before), node))
              if time_of(s) >= wanted.since]  # fmt: skip
     if not output.is_table:
-        output.rows([Column("timestamp", "timestamp")], [in_order(s) for s, _ in found], empty="")
+        columns = [Column(name, name) for name in ("timestamp", "node", *TEN)]
+        output.rows(columns, [in_order(s) for s, _ in found], empty="")
         return
     is_long = wanted.until - wanted.since > 86_400
     rows = [
@@ -169,12 +170,14 @@ def show_charts(
 
 def _points(output: Output, series: dict[str, list[Point]], since: float) -> None:
     rows: dict[float, dict[str, Any]] = {}
+    names = {field: f"{field}_per_s" if field in COUNTERS else field for field in series}
     for field, points in series.items():
-        name = f"{field}_per_s" if field in COUNTERS else field
+        name = names[field]
         for at, value in points:
             if at >= since:
                 rows.setdefault(at, {"timestamp": rfc3339(at)})[name] = round(value, 3)
-    output.rows([Column("timestamp", "timestamp")], [rows[at] for at in sorted(rows)], empty="")
+    columns = [Column(name, name) for name in ("timestamp", *names.values())]
+    output.rows(columns, [rows[at] for at in sorted(rows)], empty="")
 
 
 def _chart(

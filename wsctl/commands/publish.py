@@ -11,6 +11,7 @@ from wsctl import suggestions
 from wsctl.asking import confirm, dry_run_option, is_asked, plural, yes_option
 from wsctl.environment import Environment, pass_environment
 from wsctl.shape import command, read_stdin
+from wsctl.text import without_mark
 from wsctl.times import Duration
 
 ANNOUNCEMENT = "announcement"
@@ -85,7 +86,7 @@ def _parsed(data: str) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON")
 
-    text = read_stdin() if data == "-" else data
+    text = read_stdin() if data == "-" else without_mark(data)
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:

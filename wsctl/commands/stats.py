@@ -105,7 +105,9 @@ def stats(
     is_past = bool(at is not None or diff is not None or step is not None or plot)
     if is_past:
         if watch:
-            raise click.UsageError("--watch shows what is; take it away, or --at and its like.")
+            raise click.UsageError(
+                "--watch cannot be combined with --at, --diff, --step or --plot."
+            )
         _past(environment, at, diff, step, plot, node, database)
         return
     if node is not None or database is not None:
@@ -118,7 +120,11 @@ def stats(
         else:
             output.record(in_order(first) if output.format == "csv" else first)
         return
-    samples = watched(first, lambda: check(client.get("/stats")), interval)
+    url = environment.target.url
+    samples = (
+        outage(url, sample, interval) if isinstance(sample, str) else sample
+        for sample in watched(first, lambda: check(client.get("/stats")), interval)
+    )
     if output.is_live:
         _live(environment, samples)
     else:
@@ -194,6 +200,12 @@ def watched(
         yield sample
 
 
+def outage(url: str, why: str, interval_s: float) -> str:
+    """A line that names the server that gave no statistics, the reason, and the next attempt."""
+    why = why.removeprefix(f"cannot reach {url}: ")
+    return f"no statistics from {url}: {why}; asked again every {interval_s:g} s"
+
+
 def _lines(output: Output, samples: Iterator[dict[str, Any] | str]) -> None:
     header: list[str] = []
     for sample in samples:
@@ -233,7 +245,7 @@ def _live(environment: Environment, samples: Iterator[dict[str, Any] | str]) -> 
         for sample in samples:
             if isinstance(sample, str):
                 # The last numbers stay, with a line that says that they are old.
-                status = f"{clock_time(_now())}  no answer: {sample}"
+                status = f"{clock_time(_now())}  {sample}"
             else:
                 status = f"{clock_time(_now())}  {url}  Ctrl-C ends"
                 titles = [(column.title, column.right) for column in _COLUMNS]

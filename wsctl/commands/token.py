@@ -19,6 +19,7 @@ from wsctl.shape import LazyGroup, command, read_stdin
 from wsctl.times import Duration, readable, rfc3339
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_USER_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}")
 _MOMENTS = ("exp", "iat", "nbf")
 
 
@@ -41,6 +42,14 @@ def _id(option: str, text: str) -> str:
     return text
 
 
+def _user_id(text: str) -> str:
+    """The same for a user, whose id may also hold ``|`` and ``+``."""
+    if not _USER_ID.fullmatch(text):
+        form = "1 to 128 of A-Z a-z 0-9 . _ : @ | + -"
+        raise BadUsage(f"--user: {text!r} is no id: it takes {form}")
+    return text
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -50,14 +59,22 @@ def _names(text: str) -> list[str]:
     wsctl token create --user u1 --sessions s1,s2
     wsctl token create --user ops --role admin --ttl 5m
     wsctl token create --user u1 --sessions '*' --secret-file /etc/wsserver/secret
-    """
+    """,
+    is_local=True,
 )
 @click.option(
     "--user",
     required=True,
     metavar="U",
-    help="The user id (claim sub).",
+    help="The user id.",
     shell_complete=suggestions.users,
+)
+@click.option(
+    "--user-claim",
+    default="sub",
+    show_default=True,
+    metavar="NAME",
+    help="The claim for it, as the server's jwt_user_claim has it.",
 )
 @click.option(
     "--role", type=click.Choice(suggestions.ROLES), help="The role; the server's default is user."
@@ -89,6 +106,7 @@ def _names(text: str) -> list[str]:
 def create(
     environment: Environment,
     user: str,
+    user_claim: str,
     role: str | None,
     sessions: str | None,
     organization: str | None,
@@ -103,7 +121,7 @@ def create(
     """
     from wsctl.tokens import sign
 
-    claims: dict[str, Any] = {"sub": _id("--user", user)}
+    claims: dict[str, Any] = {user_claim: _user_id(user)}
     if organization is not None:
         claims["organization_id"] = _id("--organization", organization)
     optional = {"role": role, "username": username}
@@ -143,7 +161,8 @@ _COLUMNS = [Column("PART", "part"), Column("NAME", "name"), Column("VALUE", "val
     """
     wsctl token create --user u1 | wsctl token inspect -
     wsctl token inspect - -o json < token.txt
-    """
+    """,
+    is_local=True,
 )
 @click.argument("token", metavar="TOKEN|-")
 @pass_environment
@@ -254,11 +273,11 @@ def _text(token: str | None, file: Path | None) -> str:
     if file is None:
         return read_stdin() if token == "-" else str(token)  # noqa: S105
     try:
-        return file.read_text("utf-8")
+        return file.read_text("utf-8-sig")
     except OSError as error:
         raise BadUsage(f"cannot read the token file {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadUsage(f"the token file {file} holds no text") from None
+        raise BadUsage(f"the token file {file} is not valid UTF-8") from None
 
 
 def _jti(text: str) -> str:

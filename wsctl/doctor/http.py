@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from wsctl.bounded_http import AnswerTooLarge, Connection
 from wsctl.client import API, open_socket, reason_of
 from wsctl.doctor.facts import Maybe, Missing, Reply
 
@@ -38,6 +39,8 @@ class Asker:
         """The answer to a request under the API's root; whatever its status is."""
         try:
             return self._ask(method, f"{self._prefix}{API}{path}", token, body)
+        except AnswerTooLarge as error:
+            return Missing(str(error))
         except (OSError, http.client.HTTPException) as error:
             return Missing(reason_of(error))
 
@@ -45,14 +48,11 @@ class Asker:
         self, method: str, path: str, token: str | None, body: Mapping[str, Any] | None
     ) -> Reply:
         deadline = time.monotonic() + self._timeout_s
-        connection = http.client.HTTPConnection(self.host, self.port)
         sock = open_socket(self.host, self.port, deadline)
         try:
             sock.settimeout(max(0.001, deadline - time.monotonic()))
             if self.is_tls:
                 sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
-                connection.default_port = 443  # what Host need not name
-            connection.sock = sock
             headers = {"Accept": "application/json", "User-Agent": "wsctl", "Connection": "close"}
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
@@ -61,12 +61,17 @@ class Asker:
                 data = json.dumps(body).encode()
                 headers["Content-Type"] = "application/json"
             at, began = time.time(), time.monotonic()
-            connection.request(method, path, body=data, headers=headers)
-            response = connection.getresponse()
-            content = response.read(_LONGEST_BODY)
+            connection = Connection(sock, self.host, self.port, is_tls=self.is_tls)
+            response, content = connection.exchange(
+                method,
+                path,
+                body=data,
+                headers=headers,
+                deadline_at=deadline,
+                limit_bytes=_LONGEST_BODY,
+            )
             took = time.monotonic() - began
         finally:
-            connection.close()
             sock.close()
         return Reply(
             status=response.status,

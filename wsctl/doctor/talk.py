@@ -17,6 +17,7 @@ from wsctl.client import open_socket, reason_of
 from wsctl.doctor.checks.socket import SUBPROTOCOL
 from wsctl.doctor.facts import Upgrade
 from wsctl.doctor.http import Asker
+from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
 
 PATH = "/ws/chat"
 
@@ -110,6 +111,7 @@ def _connect(asker: Asker, url: str, token: str | None, deadline: float) -> Clie
             proxy=None,
             open_timeout=max(0.1, deadline - time.monotonic()),
             close_timeout=1,
+            max_size=LARGEST_MESSAGE_BYTES,
             ping_interval=None,  # nothing but the server's own heartbeat breaks a silence
             logger=logger,
         )
@@ -129,6 +131,8 @@ def _refused(refused: InvalidStatus, seconds: float) -> Upgrade:
 
 def end_of(closed: ConnectionClosed) -> tuple[int | None, str]:
     """The server's close code and reason; without a code it was cut."""
+    if was_too_large(closed):
+        return None, f"ended, as {TOO_LARGE}"
     if closed.rcvd is None:
         return None, "cut without a close frame"
     reason = f": {closed.rcvd.reason}" if closed.rcvd.reason else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import marshal
 import tempfile
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from wsctl.csv_rows import CsvRows
 from wsctl.fields import TEN
-from wsctl.text import csv_cell, flatten
+from wsctl.text import flatten
 
 Row = dict[str, Any]
 
@@ -54,10 +54,10 @@ def in_order(names: Collection[str], shape: Shape) -> list[str]:
 
 def _csv(rows: Iterable[Row], shape: Shape, file: IO[str], folder: Path | None) -> int:
     """CSV (RFC 4180, lines end with LF); cells are safe against formulas."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = CsvRows(file)
     if not shape.is_open:
-        writer.writerow(shape.first)
-        return _count(writer.writerow(map(csv_cell, _cells(row, shape))) for row in rows)
+        writer.row(shape.first)
+        return _count(writer.row(_cells(row, shape)) for row in rows)
     # The header comes first, and the last row may bring another column: the rows are kept in a
     # nameless file meanwhile, so that memory stays flat however many they are.
     with tempfile.TemporaryFile(dir=folder) as spool:
@@ -70,12 +70,12 @@ def _csv(rows: Iterable[Row], shape: Shape, file: IO[str], folder: Path | None) 
             spool.write(len(kept).to_bytes(4) + kept)
             count += 1
         columns = in_order(names, shape)
-        writer.writerow(columns)
+        writer.row(columns)
         spool.seek(0)
         for _ in range(count):
             kept = spool.read(int.from_bytes(spool.read(4)))
             flat = marshal.loads(kept)  # noqa: S302 - ours, and nobody else can reach it
-            writer.writerow([csv_cell(flat.get(name)) for name in columns])
+            writer.row(flat.get(name) for name in columns)
     return count
 
 

@@ -100,7 +100,7 @@ class StateFile:
 
     def _load(self) -> State:
         try:
-            text = self._path.read_text("utf-8")
+            text = self._path.read_text("utf-8-sig")
         except FileNotFoundError:
             return State(self._kind)
         except (OSError, UnicodeDecodeError) as error:

@@ -15,6 +15,8 @@ from wsctl.top.view import KEYS, PANES, View
 
 WIDE = 120
 """From so many columns on, things stand side by side."""
+_LIST_WIDTH = 35
+"""Of a list at least, for an id of a usual length beside its numbers."""
 SMALLEST = (40, 12)
 
 
@@ -101,7 +103,7 @@ def _panes(shown: State, view: View, width: int, height: int) -> list[Text]:
         return pane_lines(shown, view, view.pane, width, height)
     sessions, users, events = PANES
     if width >= WIDE:
-        narrow = (width - 2) // 4
+        narrow = max((width - 2) // 4, _LIST_WIDTH)
         rest = width - 2 * (narrow + 1)
         return _beside(
             [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from wsctl.output import plain
@@ -90,7 +91,10 @@ def _event(push: Push) -> Text:
 
 def _table(state: State, view: View, pane: str, width: int) -> tuple[str, list[Text]]:
     rows = rows_of(state, view, pane)
-    widths = _widths(_COLUMNS[pane], width - 1)
+    cells = {
+        column.title: [printable(column.value(row)) for row in rows] for column in _COLUMNS[pane]
+    }
+    widths = _widths(_COLUMNS[pane], width - 1, cells)
     total = state.stats.get("active_sessions" if pane == "sessions" else "active_users")
     known = len(state.sessions if pane == "sessions" else state.users)
     is_part = isinstance(total, int) and total > known
@@ -100,7 +104,8 @@ def _table(state: State, view: View, pane: str, width: int) -> tuple[str, list[T
     elif is_part:
         title += f" · {known} of {total:,}"
     lines = [_line([column.title for column, _ in widths], widths, "dim")]
-    lines += [_line([printable(column.value(row)) for column, _ in widths], widths) for row in rows]
+    texts = [cells[column.title] for column, _ in widths]
+    lines += [_line(parts, widths) for parts in zip(*texts, strict=True)]
     if not rows:
         none = f"none among these {known}" if is_part and view.filter else "none"
         lines.append(Text(f" {state.refusal or none}", style="dim"))
@@ -119,8 +124,14 @@ def _line(cells: Sequence[str], widths: Sequence[tuple[_Column, int]], style: st
     return line
 
 
-def _widths(columns: Sequence[_Column], width: int) -> list[tuple[_Column, int]]:
-    """The columns that fit, each with its cells: the last stretching one goes first."""
+def _widths(
+    columns: Sequence[_Column], width: int, cells: Mapping[str, Sequence[str]]
+) -> list[tuple[_Column, int]]:
+    """The columns that fit, each with its cells: the last stretching one goes first.
+
+    ``cells``: by a column's title, what stands in it. The first column has the ids: it is as wide
+    as the longest of them before any other column gets more than it fills.
+    """
     chosen = list(columns)
     while True:
         spare = width - sum(column.width for column in chosen)
@@ -128,5 +139,20 @@ def _widths(columns: Sequence[_Column], width: int) -> list[tuple[_Column, int]]
         if spare >= 0 or len(stretching) < 2:
             break
         chosen.remove(stretching[-1])
-    shares = sum(column.share for column in stretching) or 1
-    return [(column, column.width + max(0, spare) * column.share // shares) for column in chosen]
+    wanted = {c: 1 + max(map(cell_len, (c.title, *cells[c.title]))) for c in stretching}
+    room = max(0, spare) + sum(column.width for column in stretching)
+    ids, *others = stretching
+    # What the others fill of their fewest cells stays theirs, and so do the ids' fewest.
+    reserved = sum(min(wanted[column], column.width) for column in others)
+    widths = {ids: max(ids.width, min(wanted[ids], room - reserved))}
+    room -= widths[ids]
+    for column in others:
+        widths[column] = min(wanted[column], room)
+        room -= widths[column]
+    shares = sum(column.share for column in stretching)
+    return [
+        (column, widths[column] + max(0, room) * column.share // shares)
+        if column.share
+        else (column, column.width)
+        for column in chosen
+    ]

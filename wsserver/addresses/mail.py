@@ -12,18 +12,40 @@ _ADDRESS = re.compile(
 )
 _NAMED = re.compile(r"(?P<name>[^<>\"]*|\"[^<>\"]*\")\s*<(?P<address>[^<>]*)>")
 _LONGEST_LOCAL = 64
+_FORM = "must be one e-mail address like name@example.com"
+_AMBIGUOUS = frozenset("\u00df\u03c2\u200c\u200d")
+"""Sharp s, final sigma and the joiners: IDNA 2003 and 2008 make different domains of them."""
 
 
 def parse_mail_address(text: str) -> str:
-    """Return one bare address (RFC 5321 §4.1.2), its domain in lower case.
+    """Return one bare address (RFC 5321 §4.1.2), its domain in lower case and ASCII.
+
+    A domain with other letters comes back in the form that the DNS and SMTP take (RFC 5890):
+    ``user@münchen.example`` as ``user@xn--mnchen-3ya.example``.
 
     Raises ``ValueError`` for anything else: several addresses, a display name, quoted local parts,
-    control characters, letters beyond ASCII (a domain of these is written ``xn--…``).
+    control characters. Letters beyond ASCII before the ``@`` would need SMTPUTF8 (RFC 6531) on the
+    whole way to the mailbox, which a sender cannot know of; they are refused.
     """
-    found = _ADDRESS.fullmatch(text)
+    local, at, domain = text.rpartition("@")
+    found = _ADDRESS.fullmatch(f"{local}{at}{_ascii_domain(domain)}")
     if found is None or len(found["local"]) > _LONGEST_LOCAL:
-        raise ValueError("must be one e-mail address like name@example.com")
+        if not local.isascii():
+            raise ValueError(f"{_FORM}; before the @ it may have ASCII characters only")
+        raise ValueError(_FORM)
     return f"{found['local']}@{found['domain'].lower()}"
+
+
+def _ascii_domain(domain: str) -> str:
+    """A domain in the form that the DNS takes; as it is where it is ASCII or has none."""
+    if domain.isascii() or not domain.isprintable():
+        return domain
+    if not _AMBIGUOUS.isdisjoint(domain):
+        raise ValueError(f"{_FORM}; write this domain in its ASCII form, xn--…")
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return domain
 
 
 class Sender(NamedTuple):

@@ -13,6 +13,7 @@ from wsserver import __version__
 from wsserver.cli.db import db
 from wsserver.cli.exits import ExitStatus, fail, print_faults
 from wsserver.cli.flags import Command, config_flag, database_flag
+from wsserver.cli.streams import Group, echo
 
 if TYPE_CHECKING:
     from wsserver.config import Loaded
@@ -61,7 +62,10 @@ def _print_version(ctx: click.Context, param: click.Parameter, is_wanted: bool) 
     ctx.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -139,7 +143,7 @@ def check(config_file: Path | None, dev: bool, **flags: Any) -> None:
         templates_of(settings)
     except ConfigFaults as faults:
         fail(faults)
-    click.echo("configuration: all is well")
+    echo("configuration: all is well")
 
 
 @config.command()
@@ -158,12 +162,12 @@ def show(config_file: Path | None, dev: bool, as_json: bool, **flags: Any) -> No
     settings, sources = _read(config_file, dev, flags)
     shown = masked(settings, sources)
     if as_json:
-        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     lines = [(_as_toml(key, entry["value"]), entry["source"]) for key, entry in shown.items()]
     width = min(50, max(len(line) for line, _ in lines))
     for line, source in lines:
-        click.echo(f"{line:{width}}  # {source}")
+        echo(f"{line:{width}}  # {source}")
 
 
 def _as_toml(key: str, value: Any) -> str:

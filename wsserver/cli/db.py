@@ -14,6 +14,7 @@ import click
 
 from wsserver.cli.exits import ExitStatus, fail
 from wsserver.cli.flags import Command, config_flag, database_flag
+from wsserver.cli.streams import Group, echo
 
 if TYPE_CHECKING:
     from wsserver.config import Settings
@@ -33,7 +34,7 @@ def _common_flags(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """Check the database, back it up, prune it.
 
@@ -173,9 +174,9 @@ def _print(output: str, document: dict[str, Any], text: Any) -> None:
     if output == "json":
         import json
 
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        click.echo(text())
+        echo(text())
 
 
 def _leave_nothing_behind(number: int, frame: Any) -> None:

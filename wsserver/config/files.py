@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
+from wsserver.config.marks import without_mark
 from wsserver.config.settings import Settings
 
 DEV_SECRET = "dev-jwt-secret"  # noqa: S105 - a file's name
@@ -15,7 +16,7 @@ MAX_KEY_FILE_BYTES = 1_048_576
 
 
 def read_key_file(path: Path) -> bytes:
-    """Return the file's bytes. Raises ``Faulty``, which does not name the path.
+    """Return the file's bytes without a byte order mark. Raises ``Faulty``, without the path.
 
     Somebody may have put the secret itself where its file's name belongs.
     """
@@ -28,7 +29,10 @@ def read_key_file(path: Path) -> bytes:
         raise Faulty(f"cannot be read: {error.strerror}") from None
     if len(content) > MAX_KEY_FILE_BYTES:
         raise Faulty("names a file too large for a key")
-    return content
+    try:
+        return without_mark(content)
+    except Faulty as faulty:
+        raise Faulty(*(f"names a file that {message}" for message in faulty.messages)) from None
 
 
 def dev_secret(settings: Settings) -> Path:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from wsserver.config.faults import Faulty
 from wsserver.identity.loopback import is_loopback
-from wsserver.identity.origins import parse_authority, parse_origin
+from wsserver.identity.origins import OPAQUE_ORIGINS, parse_authority, parse_origin
 
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
@@ -38,11 +38,13 @@ def allowed_host(text: str) -> str:
 
 def origin(text: str) -> str:
     """Check an origin; returns it as browsers write it: lower case, no default port."""
+    if text.lower() in OPAQUE_ORIGINS:
+        return text.lower()
     parsed = parse_origin(text)
     if parsed is None or parsed.scheme == "file":
         raise Faulty(
-            "must hold exact origins like https://app.example.com "
-            f"(scheme, host, port if unusual, nothing after it), not {text[:80]!r}"
+            "must hold exact origins like https://app.example.com (scheme, host, port if unusual,"
+            f" nothing after it), or file:// or null, not {text[:80]!r}"
         )
     is_usual = parsed.port in (None, {"http": 80, "https": 443}.get(parsed.scheme))
     return f"{parsed.scheme}://{parsed.host}" + ("" if is_usual else f":{parsed.port}")

@@ -216,6 +216,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "trusted_proxies": _each(hosts.network),
     "jwks_url": hosts.jwks_url,
     "jwt_algorithm": _at_least_one,
+    "jwt_user_claim": names.user_claim,
     "permissions": names.permission_table,
     "smtp_url": channels.smtp_url,
     "mail_from": channels.mail_from,

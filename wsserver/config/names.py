@@ -12,6 +12,9 @@ from wsserver.identity.ids import is_id
 from wsserver.identity.keys import FAMILIES
 from wsserver.identity.permissions import ALL_PERMISSIONS
 
+OTHER_CLAIMS = frozenset(
+    ("exp", "nbf", "iat", "iss", "aud", "jti", "role", "organization_id", "sessions", "permissions")
+)
 _NAME = r"[^\W\d]\w*"
 _PLUGIN = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*")
 
@@ -54,6 +57,13 @@ def node(text: str) -> str:
     """Check a node's name: 1 to 128 of ``[A-Za-z0-9._:@-]``."""
     if not is_id(text):
         raise Faulty("must be 1 to 128 characters out of A-Z a-z 0-9 . _ : @ -")
+    return text
+
+
+def user_claim(text: str) -> str:
+    """Check the name of the claim that holds the user id: any that has no other meaning."""
+    if text in OTHER_CLAIMS:
+        raise Faulty(f"must name a claim that holds user ids, and {text} has another meaning")
     return text
 
 

@@ -16,6 +16,7 @@ from wsserver.fd_limits import attainable_connections
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Rate = Annotated[float, Meta(gt=0)]
+Name = Annotated[str, Meta(min_length=1)]
 
 
 def host_name() -> str:
@@ -46,6 +47,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Algorithms of one family. Empty only with ``jwks_url``: each key's own."""
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    jwt_user_claim: Name = "sub"
+    """The claim that holds the user id."""
+    jwt_leeway_s: Annotated[float, Meta(ge=0)] = 5.0
+    """How far the issuer's clock may differ: for ``exp``, ``nbf`` and ``iat``."""
 
     allowed_origins: tuple[str, ...] = ()
     """As a browser writes them. Empty: the same origin only."""
@@ -71,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     message_rate: Rate = 40.0
     message_burst: Count = 80
     handshake_timeout_s: Seconds = 10.0
+    keepalive_timeout_s: Seconds = 75.0
+    """How long an HTTP connection may wait for its next request; proxies in front wait 60 s."""
     coalesce_ms: Annotated[float, Meta(ge=0)] = 5.0
     io_uring: bool = True
     compression: bool = False
@@ -134,6 +141,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["text", "json"] | None = None
     """None: ``text`` on a terminal, else ``json``."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    access_log: bool = True
+    """One record for each HTTP request; answers of 5xx are logged without it, too."""
+    access_log_sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """The share of the answers below 400 that are logged."""
     node: str = msgspec.field(default_factory=host_name)
     plugins: tuple[str, ...] = ()
     """``module:function``, called at start with the manager."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsserver.config.faults import Fault, Faulty
+from wsserver.config.marks import without_mark
 from wsserver.config.names import did_you_mean
 from wsserver.config.settings import FIELDS
 from wsserver.config.values import from_text, list_from_text
@@ -38,9 +39,11 @@ class Layers:
         """Read a TOML file whose top-level keys are the keys of ``Settings``."""
         source = f"file {path}"
         try:
-            table = tomllib.loads(path.read_bytes().decode("utf-8"))
+            table = tomllib.loads(without_mark(path.read_bytes()).decode("utf-8"))
         except OSError as error:
             self._fault("config", source, f"cannot be read: {error.strerror}")
+        except Faulty as faulty:
+            self._fault("config", source, *faulty.messages)
         except UnicodeDecodeError:
             self._fault("config", source, "is not UTF-8 text")
         except tomllib.TOMLDecodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsserver.identity.claims import Claims, parse_claims
 from wsserver.identity.extract import Credential, extract_credential
-from wsserver.identity.ids import is_id
+from wsserver.identity.ids import is_id, is_user_id
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -31,6 +31,7 @@ __all__ = [
     "algorithms_for",
     "extract_credential",
     "is_id",
+    "is_user_id",
     "parse_claims",
     "sign_hmac",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from wsserver.errors import TokenInvalid
-from wsserver.identity.ids import is_id
+from wsserver.identity.ids import is_id, is_user_id
 
 ROLES = ("user", "manager", "admin", "service")
 """Every role there is; the spelling is exact."""
@@ -27,7 +27,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     """What a verified token says. One object serves all connections of the same token."""
 
     sub: str
-    """User id."""
+    """User id, from the claim ``sub`` or the one that ``jwt_user_claim`` names."""
     exp: float
     """Seconds since the epoch from which on the token counts no more."""
     role: str = "user"
@@ -50,8 +50,8 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
         return self.sessions == "*" or session_id in self.sessions
 
 
-def parse_claims(payload: Mapping[str, Any]) -> Claims:
-    """Check a token's payload and turn it into ``Claims``.
+def parse_claims(payload: Mapping[str, Any], user_claim: str = "sub") -> Claims:
+    """Check a token's payload and turn it into ``Claims``; ``user_claim`` holds the user id.
 
     Pure: it looks at types and shapes only, never at the time or the configured issuer.
     ``iss`` and ``aud`` are checked here for their types although ``Claims`` does not keep them.
@@ -59,9 +59,13 @@ def parse_claims(payload: Mapping[str, Any]) -> Claims:
     """
     _text(payload, "iss")
     audiences(payload)
-    sub = _id(payload, "sub")
+    sub = _text(payload, user_claim)
     if sub is None:
-        raise TokenInvalid('claim "sub" is missing')
+        raise TokenInvalid(f'claim "{user_claim}" is missing')
+    if not is_user_id(sub):
+        raise TokenInvalid(
+            f'claim "{user_claim}" is no user id (1-128 of A-Z a-z 0-9 . _ : @ | + -)'
+        )
     exp = _seconds(payload, "exp")
     if exp is None:
         raise TokenInvalid('claim "exp" is missing')

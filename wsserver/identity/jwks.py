@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -144,7 +145,7 @@ class JwksKeys:
         wait_s = self._retry_s if self._keys else _RETRY_WITHOUT_KEYS_S
         self._due = self._clock.monotonic() + wait_s
         log.warning(
-            "could not fetch the JWKS keys=%d retry_in_s=%g error=%s %.200r",
+            "could not fetch the JWKS keys=%d retry_in_s=%g error=%s detail=%.200r",
             len(self._keys), wait_s, type(error).__name__, str(error),
         )  # fmt: skip
 
@@ -168,7 +169,7 @@ def parse_jwks(document: bytes) -> dict[bytes, VerifyKey]:
     if len(document) > _LARGEST_BYTES:
         raise ValueError("the document is larger than 1 MiB")
     try:
-        decoded = msgspec.json.decode(document)
+        decoded = msgspec.json.decode(document.removeprefix(codecs.BOM_UTF8))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ValueError("the document is not JSON") from None
     members = decoded.get("keys") if isinstance(decoded, dict) else None

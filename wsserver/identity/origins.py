@@ -20,6 +20,8 @@ _AUTHORITY = re.compile(
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+OPAQUE_ORIGINS = ("file://", "null")
+"""Origins without a host: pages from files, as in apps with a web view, and sandboxed frames."""
 _ALL_ADDRESSES = frozenset({"", "0.0.0.0", "[::]", "*"})  # noqa: S104 - compared, not bound
 
 
@@ -70,32 +72,41 @@ def parse_origin(text: str) -> Origin | None:
 
 
 class Origins:
-    """The origins whose pages may call us: those listed, or with None our own only.
+    """The origins whose pages may connect: the server's own, and those listed.
 
-    A list replaces the default; entries look like ``https://app.example.com``. Raises
-    ``ValueError`` that lists every malformed entry.
+    Own is the origin of the address that the request came to, so that the server's own console
+    works under every name that the server has. Entries look like ``https://app.example.com``;
+    ``file://`` and ``null`` can be listed as they stand. Raises ``ValueError`` that lists every
+    malformed entry.
+
+    With a list, and every Host let in (``hosts.takes_any``), own are only addresses, not names: the
+    Host check, which otherwise stops DNS rebinding, then lets any name pass.
     """
 
-    def __init__(self, allowed: Sequence[str] | None) -> None:
-        self._allowed: frozenset[Origin] | None = None
-        if allowed is not None:
-            parsed = {entry: parse_origin(entry) for entry in allowed}
-            _refuse_malformed("origin", [entry for entry in parsed if parsed[entry] is None])
-            self._allowed = frozenset(origin for origin in parsed.values() if origin is not None)
+    def __init__(self, allowed: Sequence[str] | None, hosts: Hosts) -> None:
+        self._is_listed = allowed is not None
+        entries = allowed or ()
+        self._opaque = frozenset(entry for entry in entries if entry in OPAQUE_ORIGINS)
+        parsed = {entry: parse_origin(entry) for entry in entries if entry not in self._opaque}
+        _refuse_malformed("origin", [entry for entry in parsed if parsed[entry] is None])
+        self._allowed = frozenset(origin for origin in parsed.values() if origin is not None)
+        self._hosts = hosts
 
     def allows(self, origin: str | None, host: str, scheme: str) -> bool:
-        """May a page of this origin call us at this Host, over this scheme (http or https)?
+        """May a page of this origin connect at this Host, over this scheme (http or https)?
 
         No Origin header (None) is no browser's and passes.
         """
-        if origin is None:
+        if origin is None or origin in self._opaque:
             return True
         page = parse_origin(origin)
         if page is None:
             return False
-        if self._allowed is not None:
-            return page in self._allowed
-        return _is_same_origin(page, host, scheme)
+        if page in self._allowed:
+            return True
+        return _is_same_origin(page, host, scheme) and (
+            not self._is_listed or self._hosts.names_certainly(host)
+        )
 
 
 class Hosts:
@@ -129,6 +140,27 @@ class Hosts:
         if self._allowed is None:
             return True
         return host in self._allowed or Authority(host.host, None) in self._allowed
+
+    def names_certainly(self, host_header: str) -> bool:
+        """Does this Host header name this server, and not only because any name is let in?"""
+        if self._allowed is None:
+            host = parse_authority(host_header)
+            return host is not None and (is_loopback(host.host) or _is_address(host.host))
+        return self.allows(host_header) or is_loopback_host(host_header)
+
+
+def is_loopback_host(host_header: str | None) -> bool:
+    """Does a Host header say ``localhost``, ``127.0.0.1`` or ``[::1]``, at whatever port?"""
+    host = parse_authority(host_header) if host_header is not None else None
+    return host is not None and host.host in _LOOPBACK_NAMES
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _default_hosts(bound_host: str) -> frozenset[Authority] | None:

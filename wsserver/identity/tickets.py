@@ -25,7 +25,7 @@ class Tickets:
 
     Only hashes are kept, so that a memory dump gives no ticket away. When it is full, expired
     tickets make room first, then the oldest one. With ``revocations``, a ticket of a token that
-    was revoked in the meantime is refused.
+    was revoked in the meantime is refused. Tokens end ``leeway_s`` seconds after their ``exp``.
     """
 
     def __init__(
@@ -34,11 +34,13 @@ class Tickets:
         ttl_s: float = 30,
         capacity: int = 10_000,
         revocations: Revocations | None = None,
+        leeway_s: float = 0.0,
     ) -> None:
         self._clock = clock
         self._ttl_s = ttl_s
         self._capacity = capacity
         self._revocations = revocations
+        self._leeway_s = leeway_s
         self._issued: dict[bytes, _Issued] = {}
 
     def __len__(self) -> int:
@@ -50,7 +52,7 @@ class Tickets:
         It never outlives the token. Raises ``TokenExpired`` if that is over already.
         """
         wall = self._clock.wall()
-        lasts_s = min(self._ttl_s if ttl_s is None else ttl_s, claims.exp - wall)
+        lasts_s = min(self._ttl_s if ttl_s is None else ttl_s, claims.exp + self._leeway_s - wall)
         if lasts_s <= 0:
             raise TokenExpired
         self._make_room()
@@ -75,7 +77,7 @@ class Tickets:
         if (
             issued is None
             or issued.ends_monotonic <= self._clock.monotonic()
-            or issued.claims.exp <= self._clock.wall()
+            or issued.claims.exp + self._leeway_s <= self._clock.wall()
         ):
             raise TokenInvalid("the ticket is unknown, used or expired")
         if self._revocations is not None:

@@ -48,9 +48,11 @@ class TokenVerifier:
 
     Only the configured ``algorithms`` are accepted, or with none configured the key's own; the
     token's header never chooses. ``issuer`` and ``audience``, where given, must be in the token.
-    ``leeway_s`` forgives clocks that differ. Up to ``cache_size`` verified tokens are remembered by
-    their hash, so that the connections of one token share one ``Claims`` object; time, revocation
-    and the key's retirement are looked at each time all the same.
+    ``leeway_s`` forgives clocks that differ: ``exp`` counts so much later, ``nbf`` so much earlier;
+    a later ``iat`` is no fault at all. ``user_claim`` names the claim with the user id. Up to
+    ``cache_size`` verified tokens are remembered by their hash, so that the connections of one
+    token share one ``Claims`` object; time, revocation and the key's retirement are looked at each
+    time all the same.
 
     Raises ``ValueError`` as ``algorithms_for`` does.
     """
@@ -65,6 +67,7 @@ class TokenVerifier:
         revocations: Revocations | None = None,
         leeway_s: float = 0,
         cache_size: int = 1_000,
+        user_claim: str = "sub",
     ) -> None:
         self._keys = keys
         self._algorithms = algorithms_for(keys, algorithms)
@@ -74,6 +77,7 @@ class TokenVerifier:
         self._revocations = revocations
         self._leeway_s = leeway_s
         self._cache_size = cache_size
+        self._user_claim = user_claim
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Claims:
@@ -119,7 +123,7 @@ class TokenVerifier:
         if not key.verifies(parsed.algorithm, parsed.signed, parsed.signature):
             raise TokenInvalid("the token's signature is wrong")
         payload = _json_object(parsed.payload, "payload")
-        claims = parse_claims(payload)
+        claims = parse_claims(payload, self._user_claim)
         self._check_parties(payload)
         self._check_moment(claims)
         return self._remember(token, claims, key)

@@ -80,7 +80,7 @@ class Acknowledgements:
                 try:
                     self._count(await self._store.acknowledge(batch))
                 except WsServerError as error:
-                    log.warning("acknowledgements of notifications not noted: %s", error)
+                    log.warning("acknowledgements of notifications not noted error=%s", error)
                     self._waiting[:0] = batch
                     await asyncio.sleep(RETRY_S)
         finally:

@@ -127,7 +127,7 @@ class Notifications:
                 Recipients(role="admin"), text.title, text.message, "error"
             )
         except WsServerError as error:
-            log.warning("administrators not notified of an alert: %s", error)
+            log.warning("administrators not notified of an alert error=%s", error)
 
     async def settle(self) -> None:
         """Store what is known by now. Raises ``StorageUnavailable``, ``StorageFull``."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from wsserver.notifications.templates import Rendered, Templates, closes_itself, one_line
 from wsserver.protocol.notifications import DEFAULT_LOCALE, Locale, NotificationType
-from wsserver.protocol.types import JsonObject
+from wsserver.protocol.types import JsonObject, is_action_url
 
 
 class Text(Struct, frozen=True, kw_only=True):
@@ -42,7 +42,9 @@ class Content:
         text = msgspec.json.decode(content, type=Text)
         kind = msgspec.convert(type_, NotificationType)
         closes = closes_itself(kind) if text.auto_close is None else text.auto_close
-        return Rendered(one_line(text.title), text.message, kind, text.action_url, closes)
+        # Programs that embed the server, and earlier versions of it, store whatever they like.
+        url = text.action_url if text.action_url and is_action_url(text.action_url) else None
+        return Rendered(one_line(text.title), text.message, kind, url, closes)
 
     def digest(self, rendered: Sequence[Rendered], locale: Locale | None = None) -> Rendered:
         """One, or several as one."""

@@ -13,8 +13,8 @@ from wsserver.notifications.addresses import contact_of
 from wsserver.notifications.content import Content
 from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, recipients_of
+from wsserver.notifications.request_rules import notify_faults
 from wsserver.notifications.service import NotificationService, Sending
-from wsserver.notifications.templates import one_line
 from wsserver.notifications.views import contact_view, notification_view
 from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
 from wsserver.realtime.actor import Actor, Audit, Trail
@@ -27,8 +27,6 @@ SEND = "notifications:send"
 READ = "notifications:read"
 LISTED_DELIVERIES = 100
 """Of each notification in a list."""
-
-_TEXT = ("title", "message", "type", "action_url", "auto_close")
 
 
 class NotificationDesk:
@@ -61,21 +59,22 @@ class NotificationDesk:
 
     async def notify(self, actor: Actor, request: NotifyRequest) -> dict[str, Any]:
         """Accept a notification; ``notification_id`` is None where there is nothing new to tell."""
+        faults = notify_faults(request)
+        if faults:
+            raise ValidationFailed(faults)
         recipients = recipients_of(request)
         with self._trail.denials(actor, "notify", str(recipients)):
             self._permissions.require(actor.claims, SEND)
             sending = self._sending(actor, request)
             if request.template is not None:
-                _refuse(request, *_TEXT, why="not together with template")
                 accepted = await self._service.send_template(
                     recipients, request.template, request.params or {}, sending
                 )
             else:
-                _refuse(request, "params", why="only together with template")
                 accepted = await self._service.send_notification(
                     recipients,
-                    _required(request, "title"),
-                    _required(request, "message"),
+                    request.title or "",
+                    request.message or "",
                     request.type or "info",
                     action_url=request.action_url,
                     auto_close=request.auto_close,
@@ -197,16 +196,3 @@ class NotificationDesk:
         if found is None or found.organization_id == scope:
             return not await self._finder.is_outside(user_id, scope)
         return await self._finder.is_inside(user_id, scope)
-
-
-def _refuse(request: NotifyRequest, *names: str, why: str) -> None:
-    faults = [name for name in names if getattr(request, name) is not None]
-    if faults:
-        raise ValidationFailed([{"field": name, "message": why} for name in faults])
-
-
-def _required(request: NotifyRequest, name: str) -> str:
-    value: str | None = getattr(request, name)
-    if value is None or not one_line(value):
-        raise ValidationFailed([{"field": name, "message": "required"}])
-    return value

@@ -8,6 +8,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
 
+from wsserver.notifications.answer_text import text_of
 from wsserver.notifications.channels.base import Outcome, failed, retry, sent
 from wsserver.redaction import one_line
 
@@ -75,7 +76,7 @@ def judge(answer: HttpAnswer, redact: Redact, now: float) -> Outcome:
 
 def describe(answer: HttpAnswer, redact: Redact) -> str:
     """The status and the beginning of the body, on one line, without secrets."""
-    text = excerpt(answer.body.decode("utf-8", "replace"), redact)
+    text = excerpt(text_of(answer.headers, answer.body), redact)
     return f"{answer.status}: {text}" if text else str(answer.status)
 
 

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError
 from wsserver.errors import ValidationFailed
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.types import JsonObject
+from wsserver.protocol.validation import one_of
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Amount = Annotated[int, Meta(ge=0, le=10**15)] | Annotated[float, Meta(ge=0, le=1e15)]
@@ -163,10 +164,14 @@ def check(template: str, given: Mapping[str, Any]) -> JsonObject:
     Raises ``ValidationFailed`` that names every one that is missing, too much or of another type.
     """
     if template not in PARAMETERS:
-        raise ValidationFailed([{"field": "template", "message": "unknown template"}])
+        message = f"{template[:64]!r} is {one_of(tuple(PARAMETERS))}"
+        raise ValidationFailed([{"field": "template", "message": message}])
     faults = [
         *[(name, "required") for name in sorted(required(template) - given.keys())],
-        *[(name, "unknown parameter") for name in sorted(given.keys() - known(template))],
+        *[
+            (name, f"unknown parameter; {template} takes {', '.join(sorted(known(template)))}")
+            for name in sorted(given.keys() - known(template))
+        ],
     ]
     kind = PARAMETERS[template]
     for name in sorted(known(template) & given.keys()):

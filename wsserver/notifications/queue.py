@@ -117,7 +117,7 @@ class DeliveryQueue:
         """Take up what an earlier run has left, and begin. Raises ``StorageUnavailable``."""
         left = await self._store.release(self._owner, self._clock.wall())
         if left:
-            log.warning("deliveries interrupted by the last stop count=%d; tried again", left)
+            log.warning("deliveries interrupted by the last stop are tried again count=%d", left)
         self._runners = [
             self._tasks.spawn(self._run(lane), name=f"deliveries {lane.name}")
             for lane in self._lanes.values()
@@ -161,7 +161,7 @@ class DeliveryQueue:
             count = await self._store.bring_forward(back_s, now - LEASE_PERIOD_S, now)
             self._setbacks.done()
             log.warning(
-                "the clock was set back by %.0f s; deliveries moved count=%d", back_s, count
+                "deliveries moved as the clock was set back seconds=%.0f count=%d", back_s, count
             )
             self.kick()
         if await self._store.release(self._owner, self._clock.wall(), self._busy):
@@ -193,7 +193,7 @@ class DeliveryQueue:
             try:
                 wait_s = await self._advance(lane)
             except WsServerError as error:
-                log.warning("deliveries not read channel=%s: %s", lane.name, error)
+                log.warning("deliveries not read channel=%s error=%s", lane.name, error)
                 wait_s = RETRY_S
             except Exception:  # the queue of a channel must not end
                 log.exception("deliveries failed channel=%s", lane.name)
@@ -264,7 +264,7 @@ class DeliveryQueue:
         try:
             until = quiet_until(claimed.contact.quiet_hours, now)
         except ValueError as error:  # the system's time zones have changed: rather now than never
-            log.warning("quiet hours not kept user=%s: %s", claimed.user_id, error)
+            log.warning("quiet hours not kept user_id=%s error=%s", claimed.user_id, error)
             return None
         return None if until is None else Result(claimed.ids, "pending", until, now, None)
 
@@ -281,7 +281,7 @@ class DeliveryQueue:
             return retry(f"no answer within {timeout_s:g} s")
         except Exception as error:  # the edge to a provider; logged
             log.exception(
-                "channel failed channel=%s delivery=%s", channel.name, claimed.delivery_id
+                "channel failed channel=%s delivery_id=%s", channel.name, claimed.delivery_id
             )
             return retry(f"internal error: {type(error).__name__}")
 
@@ -314,7 +314,7 @@ class DeliveryQueue:
             try:
                 return await self._store.record(self._owner, [result])
             except WsServerError as error:
-                log.warning("outcome of a delivery not recorded: %s", error)
+                log.warning("outcome of a delivery not recorded error=%s", error)
                 await asyncio.sleep(RETRY_S)
 
     def _tell(
@@ -346,7 +346,8 @@ class DeliveryQueue:
             is_routine = channel == "websocket" and is_sent
             log.log(
                 logging.DEBUG if is_routine else logging.INFO,
-                "delivery %s channel=%s delivery=%s notification=%s user=%s attempt=%d",
+                "delivery tried state=%s channel=%s delivery_id=%s notification_id=%s user_id=%s"
+                " attempt=%d",
                 result.state,
                 channel,
                 each.delivery_id,

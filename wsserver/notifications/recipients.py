@@ -10,12 +10,17 @@ from msgspec import Struct
 from wsserver.errors import Forbidden, ValidationFailed
 from wsserver.notifications.directory import Directory
 from wsserver.protocol.notifications import NotifyRequest
+from wsserver.protocol.validation import Fault
 from wsserver.realtime.access import Scope
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.members import Members
 
 RECIPIENTS_LIMIT = 50_000
 """Of one notification; more are refused rather than left out."""
+
+
+KINDS = ("user_ids", "session_id", "organization_id", "role", "broadcast")
+"""How recipients are named."""
 
 
 class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,17 +67,22 @@ def users(*user_ids: str) -> Recipients:
 def recipients_of(request: NotifyRequest) -> Recipients:
     """The recipients of a request; raises ``ValidationFailed`` unless exactly one kind is given."""
     given: dict[str, Any] = {
-        name: value
-        for name in ("user_ids", "session_id", "organization_id", "role", "broadcast")
-        if (value := getattr(request, name)) not in (None, False)
+        name: value for name in KINDS if (value := getattr(request, name)) not in (None, False)
     }
-    if len(given) != 1:
-        culprit = list(given)[1] if given else "user_ids"
-        message = "exactly one of user_ids, session_id, organization_id, role, broadcast"
-        raise ValidationFailed([{"field": culprit, "message": message}])
+    faults = kind_faults(tuple(given))
+    if faults:
+        raise ValidationFailed(faults)
     if "user_ids" in given:
         return users(*given["user_ids"])
     return Recipients(**given)
+
+
+def kind_faults(given: Sequence[str]) -> list[Fault]:
+    """What is wrong with these kinds of recipients together: one is needed, and not more."""
+    if len(given) == 1:
+        return []
+    message = f"exactly one of {', '.join(KINDS)}"
+    return [{"field": name, "message": message} for name in given[1:] or ("user_ids",)]
 
 
 class RecipientFinder:

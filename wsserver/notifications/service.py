@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from wsserver.clock import Clock
-from wsserver.errors import ValidationFailed
 from wsserver.notifications.business import BusinessNotifications
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.content import Content, Text
 from wsserver.notifications.parameters import THRESHOLDS, check, reached
 from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
+from wsserver.notifications.request_rules import check_escalation
 from wsserver.notifications.rules import DIGESTED, Step, plan
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
@@ -240,8 +240,5 @@ def _tiers(said: _Said) -> list[int] | None:
 def _escalation(sending: Sending) -> list[Step] | None:
     if sending.escalate is None:
         return None
-    lifetime_s = sending.expires_in_s
-    if lifetime_s is not None and any(after_s >= lifetime_s for after_s, _ in sending.escalate):
-        message = "a step comes after the notification has expired"
-        raise ValidationFailed([{"field": "escalate", "message": message}])
+    check_escalation(sending.escalate, sending.expires_in_s)
     return [Step(channel, after_s, True) for after_s, channel in sending.escalate]

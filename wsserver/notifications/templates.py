@@ -16,7 +16,8 @@ from wsserver.errors import ValidationFailed
 from wsserver.notifications.parameters import DERIVED, check, derived, known, required
 from wsserver.protocol.complaints import describe
 from wsserver.protocol.notifications import Locale, NotificationType
-from wsserver.protocol.types import JsonObject
+from wsserver.protocol.types import JsonObject, is_action_url
+from wsserver.protocol.validation import one_of
 
 COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)
@@ -112,11 +113,12 @@ class Templates:
         wording = language.wordings[template]
         quoted = {name: quote(value, safe="") for name, value in values.items()}
         kind = self.type_of(template, given)
+        url = _fill(form.action_url, quoted) if form.action_url is not None else ""
         return Rendered(
             title=one_line(_fill(wording.title, worded)),
             message=clean(_fill(wording.message, worded)),
             type=kind,
-            action_url=None if form.action_url is None else _fill(form.action_url, quoted),
+            action_url=url if is_action_url(url) else None,
             auto_close=closes_itself(kind) if form.auto_close is None else form.auto_close,
         )
 
@@ -138,7 +140,8 @@ class Templates:
 
     def _form(self, template: str) -> Form:
         if template not in self._forms:
-            raise ValidationFailed([{"field": "template", "message": "unknown template"}])
+            message = f"{template[:64]!r} is {one_of(tuple(self._forms))}"
+            raise ValidationFailed([{"field": "template", "message": message}])
         return self._forms[template]
 
 
@@ -192,7 +195,7 @@ def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) ->
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValueError("too large")
-            own = tomllib.loads(path.read_text(encoding="utf-8"))
+            own = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:  # also bad UTF-8, bad TOML
             faults.append(f"{path.name}: cannot be read: {error}")
             continue
@@ -247,6 +250,8 @@ def _faults_of_form(name: str, form: Form) -> Iterator[str]:
         yield f"{place}: words: no such parameter {parameter[:64]}"
     for fault in _faults_of_text(name, form.action_url or ""):
         yield f"{place}: action_url: {fault}"
+    if form.action_url is not None and not is_action_url(_NAME.sub("x", form.action_url)):
+        yield f"{place}: action_url: must be a path that begins with one /, or http(s)://host/…"
 
 
 def _faults_of_text(template: str, text: str) -> Iterator[str]:

@@ -100,7 +100,7 @@ class Webhooks:
         """Go on with what the last run has left. Raises ``StorageUnavailable``, ``StorageFull``."""
         dropped = await self._outbox.drop_others(list(self._wakes))
         if dropped:
-            log.warning("webhook events dropped count=%d: their URLs are not configured", dropped)
+            log.warning("webhook events dropped as their URLs are not configured count=%d", dropped)
         for url, count in (await self._outbox.waiting()).items():
             self._waiting[url] += count
         if not self._targets:
@@ -178,7 +178,7 @@ class Webhooks:
         before = self.figures.dropped
         self.figures.dropped += count
         if before.bit_length() != self.figures.dropped.bit_length():  # at 1, 2, 4, 8 …
-            log.error("webhook events dropped total=%d: %s", self.figures.dropped, reason)
+            log.error("webhook events dropped total=%d reason=%s", self.figures.dropped, reason)
 
     # Storing
 
@@ -196,7 +196,7 @@ class Webhooks:
         try:
             await self._outbox.add(batch)
         except WsServerError as error:
-            log.warning("webhook events not stored yet count=%d: %s", len(batch), error)
+            log.warning("webhook events not stored yet count=%d error=%s", len(batch), error)
             self._unstored.extendleft(reversed(batch))
             await asyncio.sleep(STORAGE_PAUSE_S)
             return
@@ -217,7 +217,7 @@ class Webhooks:
                 else:
                     await self._nap(url)
             except WsServerError as error:
-                log.warning("webhook outbox not at hand number=%d: %s", number, error)
+                log.warning("webhook outbox not at hand number=%d error=%s", number, error)
                 await asyncio.sleep(STORAGE_PAUSE_S)
 
     async def _follow_the_clock(self) -> None:
@@ -250,7 +250,7 @@ class Webhooks:
             else:
                 self.figures.failed += 1
                 log.error(
-                    "webhook given up number=%d event=%s posting=%s attempts=%d: %s",
+                    "webhook given up number=%d name=%s posting_id=%s attempts=%d detail=%s",
                     number, each.event, each.posting_id, each.attempts + 1, result.detail,
                 )  # fmt: skip
             self._waiting[url] -= 1
@@ -261,7 +261,7 @@ class Webhooks:
             try:
                 await self._outbox.record(results)
             except WsServerError as error:
-                log.warning("webhook outcomes not recorded yet: %s", error)
+                log.warning("webhook outcomes not recorded yet error=%s", error)
                 await asyncio.sleep(STORAGE_PAUSE_S)
             else:
                 return
@@ -278,7 +278,7 @@ class Webhooks:
         except (NoAnswer, UrlForbidden) as error:
             return retry(str(error))
         except Exception as error:  # the edge to a receiver; its queue must not end by it
-            log.exception("webhook failed posting=%s", posting.posting_id)
+            log.exception("webhook failed posting_id=%s", posting.posting_id)
             return retry(f"internal error: {type(error).__name__}")
         return judge_webhook(answer, self._redact, self._clock.wall())
 

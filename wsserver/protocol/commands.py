@@ -6,16 +6,18 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
-from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError
+from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
 from wsserver.protocol.complaints import describe
+from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
 from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
+from wsserver.protocol.validation import faults_of
 
-Ref = str | int
-MAX_REF_LENGTH = 64
 MAX_HISTORY = 200
 MAX_STREAMS = 100
 MAX_IDS = 1000
+MAX_NAMED_FAULTS = 20
+"""Of a command, in the reply that refuses it."""
 _ABSENT = object()
 
 MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
@@ -181,7 +183,7 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
     try:
         envelope = strict_json.decode(raw)
     except WsServerError as error:
-        raise RefusedCommand(error, None) from None
+        raise RefusedCommand(error, peek(raw)[1]) from None
     if not isinstance(envelope, dict):
         raise RefusedCommand(BadRequest("a command is a JSON object"), None)
     ref = envelope.pop("ref", _ABSENT)
@@ -200,17 +202,12 @@ def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Co
     try:
         return type_, convert(envelope, kind), ref
     except ValidationError as error:
-        raise RefusedCommand(_refusal(error), ref) from None
+        raise RefusedCommand(_refusal(error, envelope, kind), ref) from None
 
 
-def is_ref(ref: object) -> bool:
-    """Is this a `ref` to echo: a short string or an integer?"""
-    if isinstance(ref, str):
-        return len(ref) <= MAX_REF_LENGTH
-    return type(ref) is int  # a bool is no integer in JSON
-
-
-def _refusal(error: ValidationError) -> WsServerError:
-    field, message, unknown = describe(error)
-    kind = UnknownField if unknown else BadRequest
-    return kind(f"{field}: {message}" if field else message, field=field)
+def _refusal(error: ValidationError, envelope: JsonObject, kind: type[Command]) -> WsServerError:
+    """The error for a command of the wrong shape: its code and ``field`` are the first fault's."""
+    first = describe(error)
+    faults = faults_of(envelope, kind, "", MAX_NAMED_FAULTS)
+    refusal = UnknownField if first.unknown else BadRequest
+    return refusal(summary_of(faults), field=first.field, errors=faults)

@@ -14,13 +14,16 @@ from wsserver.protocol.types import (
     PUSH_TYPE_PATTERN,
     STREAM_PATTERN,
     TIME_OF_DAY_PATTERN,
+    USER_ID_PATTERN,
 )
 
+ID_FORM = "1-128 characters of A-Z a-z 0-9 . _ : @ -"
 _PATTERNS = {
-    ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ -",
+    ID_PATTERN: ID_FORM,
+    USER_ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
     STREAM_PATTERN: "broadcast, session:ID or user:ID",
-    ACTION_URL_PATTERN: "a path from / on, or http:// or https://, without blanks",
+    ACTION_URL_PATTERN: "a path with one / at first, or http(s)://host…; no blanks, no backslashes",
     PHONE_PATTERN: "a number in international form like +8613800138000",
     TIME_OF_DAY_PATTERN: "a time of day from 00:00 to 23:59",
 }

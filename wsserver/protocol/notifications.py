@@ -9,11 +9,13 @@ from msgspec import Meta, Struct, field
 from wsserver.protocol.requests import MAX_MEMBERS, Request
 from wsserver.protocol.types import (
     ACTION_URL_PATTERN,
-    ID_PATTERN,
     PHONE_PATTERN,
     TIME_OF_DAY_PATTERN,
+    USER_ID_PATTERN,
     Id,
     JsonObject,
+    Role,
+    UserId,
 )
 
 NotificationType = Literal["info", "success", "warning", "error", "urgent"]
@@ -22,6 +24,22 @@ NotificationType = Literal["info", "success", "warning", "error", "urgent"]
 ChannelName = Literal["websocket", "email", "sms", "push"]
 CHANNELS: tuple[ChannelName, ...] = ("websocket", "push", "sms", "email")
 """Every way out, the quickest first."""
+
+TemplateName = Literal[
+    "device_status",
+    "device_reconnect",
+    "risk_alert",
+    "ai_status",
+    "message_status",
+    "human_takeover",
+    "cost_warning",
+    "budget_exceeded",
+    "usage_report",
+    "maintenance",
+    "feature_update",
+    "security_alert",
+]
+"""Every template there is."""
 
 DeliveryState = Literal[
     "pending",
@@ -70,7 +88,7 @@ class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
 class Contact(Struct, frozen=True, kw_only=True):
     """Where one user can be reached, and in what language."""
 
-    user_id: Annotated[str, Meta(pattern=ID_PATTERN)]
+    user_id: Annotated[str, Meta(pattern=USER_ID_PATTERN)]
     email: str | None = None
     phone: str | None = None
     push: tuple[PushSubscription, ...] = ()
@@ -109,17 +127,17 @@ class NotifyRequest(Request):
     replaces the default escalation.
     """
 
-    user_ids: Annotated[list[Id], Meta(min_length=1, max_length=MAX_MEMBERS)] | None = None
+    user_ids: Annotated[list[UserId], Meta(min_length=1, max_length=MAX_MEMBERS)] | None = None
     session_id: Id | None = None
     organization_id: Id | None = None
-    role: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    role: Role | None = None
     broadcast: bool = False
     title: Title | None = None
     message: Message | None = None
     type: NotificationType | None = None
     action_url: ActionUrl | None = None
     auto_close: bool | None = None
-    template: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    template: TemplateName | None = None
     params: JsonObject | None = None
     channels: Annotated[list[ChannelName], Meta(min_length=1, max_length=4)] | None = None
     escalate: Annotated[list[EscalateStep], Meta(max_length=MAX_STEPS)] | None = None

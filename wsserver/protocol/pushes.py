@@ -9,11 +9,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 from msgspec.json import Decoder
 
 from wsserver.errors import ValidationFailed, WsServerError
-from wsserver.protocol.commands import Ref
-from wsserver.protocol.complaints import describe
-from wsserver.protocol.requests import Body, Sender
+from wsserver.protocol.envelope import Ref
+from wsserver.protocol.requests import BODY, Body, Sender
 from wsserver.protocol.strict_json import encode
-from wsserver.protocol.types import Content, Id, JsonObject, Text
+from wsserver.protocol.types import Content, Id, JsonObject, Text, UserId
+from wsserver.protocol.validation import faults_of
 
 RESERVED_TYPES = frozenset(
     {
@@ -44,11 +44,11 @@ RESERVED_TYPES = frozenset(
 """Names that mean something to clients already: pushes, and the replies to commands."""
 
 
-class _Fields(Struct, forbid_unknown_fields=True):
-    pass
+class PublishableFields(Struct, forbid_unknown_fields=True):
+    """The root of the body fields of a push type."""
 
 
-class NewMessage(_Fields):
+class NewMessage(PublishableFields):
     """A message in a session, as a backend publishes it; the service builds ``message``."""
 
     content: Content
@@ -57,26 +57,26 @@ class NewMessage(_Fields):
     sender: Sender | None = None
 
 
-class Typing(_Fields):
+class Typing(PublishableFields):
     """Somebody types, or has stopped."""
 
     session_id: Id
-    user_id: Id
+    user_id: UserId
     is_typing: bool
     username: Text | None = None
 
 
-class MessageStatusUpdate(_Fields):
+class MessageStatusUpdate(PublishableFields):
     """How far a message has come."""
 
     message_id: Annotated[str, Meta(min_length=1, max_length=128)]
     status: Literal["queued", "sent", "delivered", "read", "failed", "expired"]
     session_id: Id
-    user_id: Id
+    user_id: UserId
     reason: Text | UnsetType = UNSET
 
 
-class AiProcessingStatus(_Fields):
+class AiProcessingStatus(PublishableFields):
     """How far the AI's answer has come."""
 
     session_id: Id
@@ -87,10 +87,10 @@ class AiProcessingStatus(_Fields):
     delta: Text | UnsetType = UNSET
 
 
-class UserStatusUpdate(_Fields):
+class UserStatusUpdate(PublishableFields):
     """A user came or went."""
 
-    user_id: Id
+    user_id: UserId
     status: Literal["online", "offline"]
     connections: Annotated[int, Meta(ge=0)] = 0
 
@@ -102,13 +102,13 @@ class _OfSession(Struct):
 _SESSION = Decoder(_OfSession)
 
 
-class Custom(_Fields):
+class Custom(PublishableFields):
     """Any type that is not reserved."""
 
     data: Any = None
 
 
-PUBLISHABLE: dict[str, type[_Fields]] = {
+PUBLISHABLE: dict[str, type[PublishableFields]] = {
     "new_message": NewMessage,
     "typing": Typing,
     "message_status_update": MessageStatusUpdate,
@@ -127,13 +127,21 @@ _NONE_GIVEN = (UNSET,) * len(_OF_RESERVED)
 """Of a custom message, as most are: then there is nothing more to check."""
 
 
-def publishable_fields(body: Body, session_id: str | None) -> _Fields:
+def require_publishable(type_: str) -> None:
+    """Raise ``ValidationFailed`` for a type that only the server itself sends."""
+    if type_ in RESERVED_TYPES and type_ not in PUBLISHABLE:
+        message = (
+            f"{type_} is reserved; of the reserved types, {', '.join(PUBLISHABLE)} may be sent"
+        )
+        raise ValidationFailed([{"field": "type", "message": message}])
+
+
+def publishable_fields(body: Body, session_id: str | None) -> PublishableFields:
     """Check a body against its push type; ``session_id`` of the target fills in a missing one.
 
     Raises ``ValidationFailed`` naming the field.
     """
-    if body.type in RESERVED_TYPES and body.type not in PUBLISHABLE:
-        raise ValidationFailed([{"field": "type", "message": f"{body.type} is reserved"}])
+    require_publishable(body.type)
     kind = PUBLISHABLE.get(body.type, Custom)
     if kind is Custom and _reserved_fields(body) == _NONE_GIVEN:
         return Custom(None if body.data is UNSET else body.data)
@@ -145,9 +153,8 @@ def publishable_fields(body: Body, session_id: str | None) -> _Fields:
             )
     try:
         return convert(members, kind)
-    except ValidationError as error:
-        complaint = describe(error)
-        raise ValidationFailed([{"field": complaint.field, "message": complaint.message}]) from None
+    except ValidationError:
+        raise ValidationFailed(faults_of(members, kind, BODY)) from None
 
 
 def push(type_: str, timestamp: str, **members: Any) -> bytes:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, field, to_builtins
 
-from wsserver.errors import ValidationFailed
-from wsserver.protocol.complaints import describe
+from wsserver.errors import MAX_FAULTS, ValidationFailed
 from wsserver.protocol.targets import TargetType
-from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Text
+from wsserver.protocol.types import (
+    Content,
+    Id,
+    JsonObject,
+    PushType,
+    Reason,
+    Role,
+    Text,
+    UserId,
+)
+from wsserver.protocol.validation import Fault, faults_of, members_of, without
 
 MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
@@ -20,14 +30,29 @@ BODY = "body"
 S = TypeVar("S", bound=Struct)
 
 
-def read_request(body: Any, kind: type[S]) -> S:
-    """Check decoded JSON against a request's shape; raises ``ValidationFailed``."""
+Rules = Callable[[Any, Collection[str]], list[Fault]]
+"""What the types of a request do not say, as of two members that exclude each other.
+
+Given the request without its bad members, and the names of those; returns what else is wrong.
+"""
+
+
+def read_request(body: Any, kind: type[S], rules: Rules | None = None) -> S:
+    """Check decoded JSON against a request's shape.
+
+    Raises ``ValidationFailed`` that names every fault; then the ``rules`` are asked as well, as far
+    as the rest of the request allows. A good shape is not checked against them here.
+    """
     try:
         return convert(body, kind)
-    except ValidationError as error:
-        complaint = describe(error)
-        field_ = complaint.field or BODY
-        raise ValidationFailed([{"field": field_, "message": complaint.message}]) from None
+    except ValidationError:
+        pass
+    faults = faults_of(body, kind, BODY)
+    bad = members_of(faults)
+    rest = without(body, kind, bad) if rules is not None else None
+    if rules is not None and rest is not None:
+        faults += [fault for fault in rules(rest, bad) if members_of([fault]).isdisjoint(bad)]
+    raise ValidationFailed(faults[:MAX_FAULTS])
 
 
 class Request(Struct, forbid_unknown_fields=True):
@@ -37,7 +62,7 @@ class Request(Struct, forbid_unknown_fields=True):
 class Sender(Request):
     """Who a message is from."""
 
-    user_id: Id
+    user_id: UserId
     username: Text | None = None
     role: Annotated[str, Meta(max_length=64)] | None = None
 
@@ -52,7 +77,7 @@ class Body(Request):
     type: PushType
     data: Any = UNSET
     session_id: Id | UnsetType = UNSET
-    user_id: Id | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
     username: Text | UnsetType = UNSET
     is_typing: bool | UnsetType = UNSET
     content: Content | UnsetType = UNSET
@@ -65,7 +90,7 @@ class Body(Request):
     detail: Text | UnsetType = UNSET
     delta: Text | UnsetType = UNSET
     connections: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    exclude_users: Annotated[list[Id], Meta(max_length=1000)] = []
+    exclude_users: Annotated[list[UserId], Meta(max_length=1000)] = []
     keep: bool | UnsetType = UNSET
     ttl_s: Annotated[float, Meta(gt=0, le=MAX_TTL_S)] | UnsetType = UNSET
 
@@ -84,14 +109,15 @@ class BroadcastRequest(Body):
     """A message for everyone, or for one organization or role."""
 
     organization_id: Id | UnsetType = UNSET
-    role: Id | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
 
 
 class TargetRequest(Request):
     """Who a message is for; ``id`` is required for all but a broadcast."""
 
     type: TargetType
-    id: Id | UnsetType = UNSET
+    id: UserId | UnsetType = UNSET
+    """Of a user; other ids have neither ``|`` nor ``+``, which ``publishing`` sees to."""
 
 
 class PublishRequest(Body, kw_only=True):
@@ -113,7 +139,7 @@ class BatchRequest(Request):
 class DisconnectRequest(Request):
     """Close a user's connections, or one of them."""
 
-    user_id: Id
+    user_id: UserId
     reason: Reason | UnsetType = UNSET
     connection_id: Id | UnsetType = UNSET
 
@@ -127,7 +153,7 @@ class PingRequest(Request):
 class PingUserRequest(PingRequest, kw_only=True):
     """The same over the monitor's socket, where there is no path to name the user in."""
 
-    user_id: Id
+    user_id: UserId
 
 
 class SubscribeRequest(Request):
@@ -142,7 +168,7 @@ class SubscribeRequest(Request):
 class MembersRequest(Request):
     """The whole member list of a session; it replaces the old one."""
 
-    user_ids: Annotated[list[Id], Meta(max_length=MAX_MEMBERS)]
+    user_ids: Annotated[list[UserId], Meta(max_length=MAX_MEMBERS)]
 
 
 class TicketRequest(Request):
@@ -153,4 +179,4 @@ class RevokeRequest(Request):
     """Exactly one of the two."""
 
     jti: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
-    user_id: Id | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ID_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(?!\n)$"  # `$` alone would let one trailing newline pass
-STREAM_PATTERN = r"^(broadcast|(session|user):[A-Za-z0-9._:@-]{1,128})(?!\n)$"
+USER_ID_PATTERN = r"^[A-Za-z0-9._:@|+-]{1,128}(?!\n)$"
+STREAM_PATTERN = (
+    r"^(broadcast|session:[A-Za-z0-9._:@-]{1,128}|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$"
+)
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
-# No scheme that a click would execute, no blanks, no control characters.
-ACTION_URL_PATTERN = r"^(/|https?://)[^\x00-\x20\x7f\\]*(?!\n)$"
+# No scheme that a click would execute, no blanks, no control characters. A path that begins with
+# two slashes is an address on another host to browsers, which take a backslash for a slash and
+# leave out tabs and line breaks before they look.
+ACTION_URL_PATTERN = r"^(/(?!/)|https?://(?=[^/?#]))[^\x00-\x20\x7f-\x9f\u2028\u2029\\]*(?!\n)$"
 PHONE_PATTERN = r"^\+[1-9][0-9]{6,14}(?!\n)$"
 TIME_OF_DAY_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9](?!\n)$"
+
+_ACTION_URL = re.compile(ACTION_URL_PATTERN)
+
+
+def is_action_url(text: str) -> bool:
+    """Is this a path on the frontend's own site, or an http or https address with a host?"""
+    return _ACTION_URL.match(text) is not None
+
 
 Id = Annotated[
     str,
     Meta(
         pattern=ID_PATTERN,
         description="1-128 characters of A-Z a-z 0-9 . _ : @ -",
+        examples=["session_11111"],
+    ),
+]
+UserId = Annotated[
+    str,
+    Meta(
+        pattern=USER_ID_PATTERN,
+        description="1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
         examples=["user_67890"],
     ),
 ]
@@ -34,6 +56,8 @@ PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipp
 Offset = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(max_length=123)]
 Text = Annotated[str, Meta(max_length=65536)]
+Role = Literal["user", "manager", "admin", "service"]
+"""What a token may say that its bearer is."""
 JsonObject = dict[str, Any]
 Content = str | JsonObject
 
@@ -53,6 +77,7 @@ __all__ = [
     "STREAM_PATTERN",
     "TIME_OF_DAY_PATTERN",
     "UNSET",
+    "USER_ID_PATTERN",
     "Content",
     "Id",
     "JsonObject",
@@ -60,7 +85,10 @@ __all__ = [
     "Position",
     "PushType",
     "Reason",
+    "Role",
     "StreamName",
     "Text",
     "UnsetType",
+    "UserId",
+    "is_action_url",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 from msgspec import UNSET
@@ -14,6 +15,7 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
+from wsserver.protocol.validation import Fault
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.connection import ConnectionInfo
@@ -119,9 +121,11 @@ class Administration:
         with self._trail.denials(actor, "members", target):
             self._session_scope(actor, session_id)
         user_ids = list(dict.fromkeys(request.user_ids))
+        former = set(self._members.of_session(session_id))
         removed = await self._members.replace(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
+        self._manager.presence.listed(session_id, set(user_ids) - former, removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
                 self._manager.sessions.enforce_access(connection, self._manager.close)
@@ -138,10 +142,9 @@ class Administration:
         """Refuse a token, or all that a user has so far; live connections are closed with 4505."""
         with self._trail.denials(actor, "revoke", _revoked(request)):
             self._permissions.require(actor.claims, "tokens:revoke")
-        if (request.jti is UNSET) == (request.user_id is UNSET):
-            raise ValidationFailed(
-                [{"field": "jti", "message": "exactly one of jti and user_id is required"}]
-            )
+        faults = revoke_faults(request)
+        if faults:
+            raise ValidationFailed(faults)
         now = self._clock.wall()
         if request.jti is not UNSET:
             await self._revocation_store.add("jti", request.jti, now)
@@ -174,6 +177,14 @@ class Administration:
     def _session_scope(self, actor: Actor, session_id: str) -> None:
         if not self._scope(actor, "sessions:manage").has_session(session_id):
             raise NotFound("session", session_id)
+
+
+def revoke_faults(request: RevokeRequest, bad: Collection[str] = ()) -> list[Fault]:
+    """Exactly one of the two is needed; one in ``bad`` was given."""
+    given = [n for n in ("jti", "user_id") if n in bad or getattr(request, n) is not UNSET]
+    if len(given) == 1:
+        return []
+    return [{"field": "jti", "message": "exactly one of jti and user_id is required"}]
 
 
 def _revoked(request: RevokeRequest) -> str:

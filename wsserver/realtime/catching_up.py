@@ -99,7 +99,7 @@ class CatchingUp:
             if not feed.is_behind:
                 self._behind.pop(feed.connection_id, None)
         except WsServerError as error:
-            log.warning("inbox not read connection=%s: %s", feed.connection_id, error)
+            log.warning("inbox not read connection_id=%s error=%s", feed.connection_id, error)
         finally:
             self._reading.discard(feed.connection_id)
 

@@ -10,16 +10,14 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.errors import RateLimited, WsServerError
-from wsserver.protocol import strict_json
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.commands import (
     CHAT_COMMANDS,
     MONITOR_COMMANDS,
-    Ref,
     RefusedCommand,
     decode_command,
-    is_ref,
 )
+from wsserver.protocol.envelope import Ref, peek
 from wsserver.protocol.pushes import error_reply, reply
 from wsserver.realtime.connection import Close, ConnectionInfo
 from wsserver.realtime.limits import MessageRate, TokenBucket
@@ -106,7 +104,7 @@ class Dispatcher:
         wait_ms = self.spend(connection)
         if wait_ms:
             self._refuse_for_rate(connection, payload, wait_ms)
-        elif connection.backlog is None or _envelope(payload)[0] == "pong":
+        elif connection.backlog is None or peek(payload)[0] == "pong":
             # A pong overtakes: the slow command may be the very ping that it answers.
             self._run(connection, payload)
         else:
@@ -131,7 +129,7 @@ class Dispatcher:
 
     def _refuse_for_rate(self, connection: ConnectionInfo, payload: bytes, wait_ms: int) -> None:
         self._statistics.refused_commands += 1
-        type_, ref = _envelope(payload)
+        type_, ref = peek(payload)
         if type_ != "pong" and connection.is_alive:
             self._send(connection, error_reply(RateLimited(wait_ms), ref))
 
@@ -193,7 +191,7 @@ class Dispatcher:
             self._statistics.refused_commands += 1
         else:
             self._statistics.internal_errors += 1
-            log.error("command failed connection=%s", connection.connection_id, exc_info=error)
+            log.error("command failed connection_id=%s", connection.connection_id, exc_info=error)
             error = _InternalError()
         if connection.is_alive:
             self._send(connection, error_reply(error, ref))
@@ -201,15 +199,3 @@ class Dispatcher:
     def _send(self, connection: ConnectionInfo, text: bytes) -> None:
         self._statistics.messages_sent += 1
         connection.websocket.send(build_frame(text))
-
-
-def _envelope(payload: bytes) -> tuple[str | None, Ref | None]:
-    """Type and ``ref`` of a command that is refused unread, as far as they can be made out."""
-    try:
-        envelope = strict_json.decode(payload)
-    except WsServerError:
-        return None, None
-    if not isinstance(envelope, dict):
-        return None, None
-    type_, ref = envelope.get("type"), envelope.get("ref")
-    return type_ if isinstance(type_, str) else None, ref if is_ref(ref) else None

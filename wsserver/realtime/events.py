@@ -88,9 +88,7 @@ class EventBus:
                 outcome.close()
             self.dropped += 1
             if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8 …: loud but not a flood
-                log.warning(
-                    "events dropped name=%s total=%d: handlers too slow", name, self.dropped
-                )
+                log.warning("events dropped by slow handlers name=%s total=%d", name, self.dropped)
             return
         self._running += 1
         self._tasks.spawn(self._await(name, handler, outcome), name=f"event {name}")

@@ -13,9 +13,13 @@ class TokenExpiry:
 
     Buckets of a minute keyed by ``exp``: a look costs only the minutes that are near, a closed
     connection leaves nothing behind, and a wall clock that jumps is noticed at the next look.
+
+    A token has expired ``leeway_s`` seconds after its ``exp``, as the verifier sees it too; the
+    warning does not wait for that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leeway_s: float = 0.0) -> None:
+        self._leeway_s = leeway_s
         self._buckets: dict[int, set[ConnectionInfo]] = {}
 
     def add(self, connection: ConnectionInfo) -> None:
@@ -38,7 +42,7 @@ class TokenExpiry:
         horizon = (wall + WARNING_S) // _BUCKET_S
         for key in [key for key in self._buckets if key <= horizon]:
             for connection in self._buckets[key]:
-                if connection.claims.exp <= wall:
+                if connection.claims.exp + self._leeway_s <= wall:
                     expired.append(connection)
                 elif self.is_to_be_warned(connection, wall):
                     warn.append(connection)

@@ -88,7 +88,7 @@ class Heartbeat:
             # The process itself stood still: what the clients sent is waiting unread, so the
             # silence is ours.
             if stood_still_s > 1.0:
-                log.warning("stood still for %.1f s", stood_still_s)
+                log.warning("the event loop stood still seconds=%.1f", stood_still_s)
             self.resumed_at = now
         self._advanced_at = now
         self._close_silent(now)
@@ -159,29 +159,36 @@ class Heartbeat:
             return True
         return is_awaited
 
-    async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
-        """Ping one connection now and wait: its round trip in ms, None without a timely answer."""
-        if not connection.is_alive:
-            return None
+    def ask(self, connection: ConnectionInfo) -> asyncio.Future[float | None]:
+        """Ping a live connection now: the moment of its answer, None if it goes before.
+
+        Cancel the future to ask no longer.
+        """
         now, wall = self._clock.monotonic(), self._clock.wall()
         ping_id = new_id("ping", wall)
         answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
         waiters = connection.waiters = connection.waiters or {}
         waiters[ping_id] = answer
+        answer.add_done_callback(lambda _: waiters.pop(ping_id, None))
         self._note_ping(connection, ping_id, now, wall)
         connection.websocket.send(_ping_frames(ping_id, wall))
+        return answer
+
+    async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
+        """Ping one connection now and wait: its round trip in ms, None without a timely answer."""
+        if not connection.is_alive:
+            return None
+        now = self._clock.monotonic()
         try:
-            answered_at = await asyncio.wait_for(answer, timeout_s)
+            answered_at = await asyncio.wait_for(self.ask(connection), timeout_s)
         except TimeoutError:
             return None
-        finally:
-            waiters.pop(ping_id, None)
         return None if answered_at is None else round((answered_at - now) * 1000, 3)
 
     @staticmethod
     def give_up(connection: ConnectionInfo) -> None:
         """Tell those who measure a connection that has gone."""
-        for answer in (connection.waiters or {}).values():
+        for answer in list((connection.waiters or {}).values()):
             if not answer.done():
                 answer.set_result(None)
 

@@ -19,6 +19,7 @@ from wsserver.realtime import events
 from wsserver.realtime.access import SessionAccess
 from wsserver.realtime.arrivals import Arrival, Arrivals
 from wsserver.realtime.connection import MONITOR, ConnectionInfo
+from wsserver.realtime.connection_limit import ConnectionLimits, ConnectionRoom
 from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.events import EventBus, Handler
 from wsserver.realtime.expiry import TokenExpiry
@@ -36,17 +37,6 @@ from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
-
-EVICT_OLDEST = "evict_oldest"
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """How many connections there may be, and what happens to one too many of a user."""
-
-    total: int = 50_000
-    per_user: int = 5
-    policy: str = "reject"
 
 
 @dataclass(frozen=True)
@@ -89,6 +79,7 @@ class WebSocketManager:
         limits: ConnectionLimits,
         clock: Clock,
         streams: Streams,
+        token_leeway_s: float = 0.0,
     ) -> None:
         self.hub = hub
         self.events = events
@@ -97,14 +88,15 @@ class WebSocketManager:
         self.is_starting = False
         """Is the server listening while what it has stored is not loaded yet?"""
         self.is_draining = False
-        self.sessions = Sessions(hub, router, events, access, members, streams)
         self.heartbeat = Heartbeat(hub, heartbeat, clock, self.close)
+        self.room = ConnectionRoom(hub, self.heartbeat, limits, clock, self.close)
         self.monitors = Monitors(events, self.stats, clock)
-        self._presence = Presence(hub, router, self.monitors, members)
+        self.presence = Presence(hub, router, self.monitors, members, access)
+        self.sessions = Sessions(hub, router, events, access, members, streams, self.presence)
         self._router = router
         self._poller = poller
         self._clock = clock
-        self._expiry = TokenExpiry()
+        self._expiry = TokenExpiry(token_leeway_s)
 
     # The indexes, by the names that the product has always had
 
@@ -131,7 +123,7 @@ class WebSocketManager:
             raise Draining("the server is about to stop", retry_after_s=2)
         if len(self.hub) >= self.limits.total:
             raise ServerFull("no room for another connection", retry_after_s=5)
-        if self._is_at_limit(claims.sub) and self.limits.policy != EVICT_OLDEST:
+        if self.room.is_full(claims.sub) and not self.limits.evicts_oldest:
             raise ConnectionLimit(f"at most {self.limits.per_user} connections a user")
 
     async def connect(
@@ -151,7 +143,7 @@ class WebSocketManager:
     def _let_in(
         self, fd: int, newcomer: Newcomer, arrival: Arrival, response: bytes, received: bytes
     ) -> ConnectionInfo:
-        if self._is_at_limit(newcomer.claims.sub):
+        if self.room.is_full(newcomer.claims.sub):
             oldest = self.hub.of_user(newcomer.claims.sub)[0]
             self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
         connection = self._register(newcomer)
@@ -212,6 +204,7 @@ class WebSocketManager:
                 "pending": arrival.waiting.count_for(connection),
             },
             protocol=connection.protocol,
+            max_message_bytes=self._poller.max_message_bytes,
         )
 
     def _announce(self, connection: ConnectionInfo, is_first: bool, arrival: Arrival) -> None:
@@ -226,15 +219,11 @@ class WebSocketManager:
             endpoint=connection.endpoint,
             connections=self.hub.user_connections.count(connection.user_id),
         )
-        if is_first:
-            self._presence.tell(connection, "online", self._presence.sessions_of(connection))
+        self.presence.came(connection, is_first=is_first)
         if connection.session_id is not None and arrival.session is not None:
             joined = self.sessions.join(connection, connection.session_id, arrival.session)
             self._router.push(connection, "session_joined", **joined)
         self._warn_if_due(connection)
-
-    def _is_at_limit(self, user_id: str) -> bool:
-        return self.hub.user_connections.count(user_id) >= self.limits.per_user
 
     # Sending
 
@@ -278,7 +267,9 @@ class WebSocketManager:
     def renew(self, connection: ConnectionInfo, claims: Claims) -> None:
         """Put newer claims of the same user in force, and what they no longer allow to an end."""
         self._expiry.discard(connection)
+        former = connection.claims
         self.hub.reclaim(connection, claims)
+        self.presence.renewed(connection, former)
         if self.on_claims is not None:
             self.on_claims(claims)
         self._expiry.add(connection)
@@ -330,7 +321,7 @@ class WebSocketManager:
         connection.is_alive = False
         self.statistics.disconnections += 1
         self._expiry.discard(connection)
-        sessions = self._presence.sessions_of(connection)
+        sessions = self.presence.sessions_of(connection)
         # While draining everybody goes: telling those who are next that others went is no use,
         # and would cost the square of their number.
         self.sessions.leave_all(connection, quietly=self.is_draining)
@@ -340,7 +331,7 @@ class WebSocketManager:
         self.heartbeat.give_up(connection)
         self.arrivals.inboxes.forget(connection)
         log.info(
-            "closed connection=%s user=%s code=%d reason=%s",
+            "connection closed connection_id=%s user_id=%s code=%d reason=%s",
             connection.connection_id,
             connection.user_id,
             code,
@@ -356,8 +347,8 @@ class WebSocketManager:
             reason=reason,
             connections=self.hub.user_connections.count(connection.user_id),
         )
-        if is_last and not self.is_draining:
-            self._presence.tell(connection, "offline", sessions)
+        if not self.is_draining:
+            self.presence.gone(connection, sessions, is_last=is_last)
 
     def drain(self) -> None:
         """Let nobody in any more, and tell everybody to come back, each at another time.

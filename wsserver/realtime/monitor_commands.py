@@ -22,7 +22,7 @@ from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.inspection import Inspection
 from wsserver.realtime.monitors import Monitors
 from wsserver.realtime.promise import Promise
-from wsserver.realtime.publishing import Publishing, target_of
+from wsserver.realtime.publishing import Publishing, checked_target, publish_faults
 
 
 class MonitorCommands:
@@ -63,13 +63,13 @@ class MonitorCommands:
 
     async def broadcast(self, connection: ConnectionInfo, command: commands.Broadcast) -> Answer:
         """Send to everybody."""
-        request = read_request(command.args, BroadcastRequest)
+        request = read_request(command.args, BroadcastRequest, publish_faults)
         return _result(await self._publishing.broadcast(_actor(connection), request))
 
     def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Awaitable[Answer]:
         """Send to a target. The next one may come before this one is stored."""
-        request = read_request(command.args, PublishRequest)
-        target = target_of(request.target)
+        request = read_request(command.args, PublishRequest, publish_faults)
+        target = checked_target(request)
         answer = self._publishing.submit(_actor(connection), target, request)
         if isinstance(answer, Promise):
             return answer.then(_result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, cast
 
@@ -10,10 +10,22 @@ from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
+from wsserver.identity.claims import ROLES
+from wsserver.identity.ids import is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
+from wsserver.protocol.complaints import ID_FORM
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.pushes import LIVE_TYPES, Custom, NewMessage, message_of, publishable_fields
+from wsserver.protocol.pushes import (
+    LIVE_TYPES,
+    Custom,
+    NewMessage,
+    PublishableFields,
+    message_of,
+    publishable_fields,
+    require_publishable,
+)
 from wsserver.protocol.requests import (
+    BODY,
     BatchRequest,
     Body,
     BroadcastRequest,
@@ -22,6 +34,7 @@ from wsserver.protocol.requests import (
     read_request,
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
+from wsserver.protocol.validation import Fault, gather, one_of
 from wsserver.realtime.access import Scope
 from wsserver.realtime.actor import Actor, Audit, Trail
 from wsserver.realtime.explaining import explain
@@ -34,6 +47,8 @@ from wsserver.realtime.router import Router
 
 PUBLISH = "messages:publish"
 NO_ONE: frozenset[str] = frozenset()
+MAX_FAULTS_IN_BATCH = 10
+"""Of each message."""
 _KEPT, _LIVE, _REFUSED = "kept", "live", "refused"
 
 
@@ -73,7 +88,7 @@ class Publishing:
 
     async def publish(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
         """Send to a target named in the body; returns the counts."""
-        return await self.publish_to(actor, target_of(request.target), request)
+        return await self.publish_to(actor, checked_target(request), request)
 
     async def publish_to(self, actor: Actor, target: Target, body: Body) -> dict[str, Any]:
         """Send to a target named in the path; returns the counts."""
@@ -147,7 +162,7 @@ class Publishing:
         A role confined to an organization learns nothing of the others: their connections are
         not among the excluded either.
         """
-        target = target_of(request.target)
+        target = checked_target(request)
         message = self._message(actor, request, target)
         await self._require_own_session(actor, target)
         scope = Scope(self._hub, self._permissions.confined_to(actor.claims))
@@ -156,8 +171,10 @@ class Publishing:
     def _read(self, actor: Actor, index: int, raw: Any) -> Message | WsServerError:
         """One message of a batch, or why it is none."""
         try:
-            body = read_request(raw, PublishRequest)
-            message = self._message(actor, body, target_of(body.target))
+            body = read_request(raw, PublishRequest, publish_faults)
+            message = self._message(actor, body, checked_target(body))
+        except ValidationFailed as error:
+            return _within_batch(error, index)
         except WsServerError as error:
             return error
         if message.dedup is not None:
@@ -196,9 +213,7 @@ class Publishing:
 
     def _message(self, actor: Actor, body: Body, target: Target) -> Message:
         self._permissions.require(actor.claims, PUBLISH)
-        keep = _is_to_be_kept(body, target)
-        session_id = target.id if target.type is TargetType.SESSION else None
-        fields = publishable_fields(body, session_id)
+        keep, fields = _checked(body, target)
         wall = self._clock.wall()
         message_id = new_id("msg", wall)
         if isinstance(fields, Custom):
@@ -292,16 +307,64 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
     return keep
 
 
+def _checked(body: Body, target: Target) -> tuple[bool, PublishableFields]:
+    """Whether it is kept, and its fields; raises ``ValidationFailed`` that names every fault."""
+    session_id = target.id if target.type is TargetType.SESSION else None
+    try:
+        return _is_to_be_kept(body, target), publishable_fields(body, session_id)
+    except ValidationFailed:
+        faults = gather(
+            lambda: _is_to_be_kept(body, target), lambda: publishable_fields(body, session_id)
+        )
+        raise ValidationFailed(faults) from None
+
+
+def checked_target(request: PublishRequest) -> Target:
+    """The target of a message; raises ``ValidationFailed``, also naming a reserved type."""
+    try:
+        return target_of(request.target)
+    except ValidationFailed:
+        raise ValidationFailed(publish_faults(request)) from None
+
+
+def publish_faults(body: Body, _: Collection[str] = ()) -> list[Fault]:
+    """What is wrong with a message whichever way it comes: its type, its target's id."""
+    faults = gather(lambda: require_publishable(body.type))
+    if isinstance(body, PublishRequest):
+        faults += gather(lambda: target_of(body.target))
+    return faults
+
+
+def _within_batch(error: ValidationFailed, index: int) -> ValidationFailed:
+    """The same with the places of its faults in the whole body; not so many that it gets long."""
+    faults = error.details["errors"][:MAX_FAULTS_IN_BATCH]
+    place = f"messages[{index}]"
+    return ValidationFailed(
+        [
+            {
+                "field": place if fault["field"] == BODY else f"{place}.{fault['field']}",
+                "message": fault["message"],
+            }
+            for fault in faults
+        ]
+    )
+
+
 def _sender(body: Body) -> str | None:
     return body.sender.user_id if body.sender is not UNSET else None
 
 
 def target_of(request: TargetRequest) -> Target:
-    """Turn a request's target into ours; raises ``ValidationFailed`` for a missing or idle id."""
+    """Turn a request's target into ours; raises ``ValidationFailed`` for a missing or unfit id."""
     if request.type is TargetType.BROADCAST:
         if request.id is not UNSET:
             raise ValidationFailed([{"field": "target.id", "message": "a broadcast has no id"}])
         return EVERYONE
     if request.id is UNSET:
         raise ValidationFailed([{"field": "target.id", "message": "required"}])
+    if request.type is not TargetType.USER and not is_id(request.id):
+        raise ValidationFailed([{"field": "target.id", "message": ID_FORM}])
+    if request.type is TargetType.ROLE and request.id not in ROLES:
+        message = f"{request.id[:64]!r} is {one_of(ROLES)}"
+        raise ValidationFailed([{"field": "target.id", "message": message}])
     return Target(request.type, request.id)

@@ -259,7 +259,9 @@ class Receipts:
                 connection.user_id, ids, read=False, at=self._clock.wall()
             )
         except WsServerError as error:
-            log.warning("receipts not recorded connection=%s: %s", connection.connection_id, error)
+            log.warning(
+                "receipts not recorded connection_id=%s error=%s", connection.connection_id, error
+            )
             for item in items:
                 self.written(connection, item)
             return False

@@ -15,6 +15,7 @@ from wsserver.realtime.hub import Hub, users_of
 from wsserver.realtime.keeping import SESSION
 from wsserver.realtime.members import Members
 from wsserver.realtime.message import Message
+from wsserver.realtime.presence import Presence
 from wsserver.realtime.router import Router
 from wsserver.realtime.stream import Recovery
 from wsserver.realtime.streams import Streams
@@ -31,8 +32,10 @@ class Sessions:
         access: SessionAccess,
         members: Members,
         streams: Streams,
+        presence: Presence,
     ) -> None:
         self.access = access
+        self._presence = presence
         self._streams = streams
         self._hub = hub
         self._router = router
@@ -62,6 +65,8 @@ class Sessions:
     def rejoin(self, connection: ConnectionInfo, session_id: str) -> None:
         """Put a connection into a session. The others are told once a user, not a connection."""
         is_new = session_id not in (connection.sessions or ())
+        if is_new:
+            self._presence.joins(connection, session_id)
         is_first = self._hub.join(connection, session_id)
         who = {"session_id": session_id, "user_id": connection.user_id}
         if is_first:

@@ -144,9 +144,9 @@ class Streams:
                 self.on_unreached(publication)
         except WsServerError as error:
             # It is stored: whoever misses it gets it on resuming.
-            log.warning("stored but not published id=%s: %s", place.message_id, error)
+            log.warning("stored but not published message_id=%s error=%s", place.message_id, error)
         except Exception:  # nothing may keep the messages behind it from being announced
-            log.exception("stored but not published id=%s", place.message_id)
+            log.exception("stored but not published message_id=%s", place.message_id)
         else:
             return receipt
         return NOBODY

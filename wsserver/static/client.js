@@ -25,48 +25,28 @@
  * was no connection comes before anything newer.
  */
 
-import { WsError, disconnected } from "./client/errors.js";
+import { checkCode, cutReason, mayReconnect } from "./client/closing.js";
+import { Commands } from "./client/commands.js";
+import { Connector, NO_CREDENTIAL } from "./client/connector.js";
+import { DISCONNECTED, WsError, disconnected } from "./client/errors.js";
 import { Kept } from "./client/kept.js";
 import { Outbox } from "./client/outbox.js";
 import { pushKey, subscribeToPush } from "./client/push.js";
+import { Renewal } from "./client/renewal.js";
 
-export { WsError };
-
-const PROTOCOL = "wsserver.v1";
-const RECONNECTING = new Set([1001, 1006, 1012, 1013]);
-const TOKEN_INVALID = 4500;
-/** The reason of `ws:close` when a provider has given null. */
-export const NO_CREDENTIAL = "no credential";
-const HEARTBEAT_TIMEOUT = 4001;
-const STABLE_MS = 10_000; // a connection that lasted this long has earned a fresh backoff
-
-/** Do the rules of the close codes allow coming back after this one? */
-export function mayReconnect(code) {
-  return RECONNECTING.has(code) || (code >= 4000 && code <= 4499);
-}
+export { NO_CREDENTIAL, WsError, mayReconnect };
 
 export class WsClient extends EventTarget {
   #options;
-  #state = "idle";
-  #socket = null;
-  #connection = null; // the latest connection_established; null while there is none
-  #openedAt = 0;
-  #attempt = 0; // reconnects since the last stable connection
-  #run = 0; // counts connects; whatever belongs to an earlier one is stale
-  #hintMs = null; // when the server said to come back
-  #heardAt = 0;
-  #watchdog = 0;
-  #timer = 0;
-  #nextRef = 1;
-  #pending = new Map(); // ref -> {resolve, reject, timer}
-  #sessions = new Set(); // joined, or to be joined again
+  #connector;
+  #commands;
+  #renewal;
   #kept;
-  #outbox = new Outbox(
-    (fields) => this.command("send_message", fields),
-    (sessionId) => this.#state === "open" && !this.#kept.isCatchingUp(sessionId),
-  );
+  #outbox;
+  #connection = null; // the latest connection_established; null while there is none
+  #userId = null; // whose messages the outbox holds
+  #sessions = new Map(); // session id -> {isJoined}; joined, or to be joined again
   #ready = null; // {promise, resolve, reject} of connect()
-  #onOnline = () => this.#state === "waiting" && this.#open();
 
   /**
    * @param {object} options
@@ -74,14 +54,20 @@ export class WsClient extends EventTarget {
    * @param {string} [options.endpoint] default "/ws/chat"
    * @param {string} [options.sessionId] connect to this one session, bound to it
    * @param {string} [options.token]
-   * @param {() => string|Promise<string>} [options.tokenProvider] asked at every connect, and
-   *   when the token in use is about to expire
-   * @param {() => string|Promise<string>} [options.ticketProvider] the same with one-use tickets.
-   *   A provider that gives null has nothing more to offer: the client stays closed. One that
-   *   throws is asked again later.
+   * @param {() => string|null|Promise<string|null>} [options.tokenProvider] asked at every connect,
+   *   and when the token in use is about to expire
+   * @param {() => string|null|Promise<string|null>} [options.ticketProvider] the same with one-use
+   *   tickets. A provider that gives null has nothing more to offer: the client stays closed. One
+   *   that throws, hangs or gives what is no token is asked again later.
+   * @param {number} [options.minDelayMs] limits of the time between reconnects
+   * @param {number} [options.maxDelayMs]
+   * @param {number} [options.commandTimeoutMs] how long to wait for a reply
+   * @param {number} [options.connectTimeoutMs] how long to wait for a provider, and for a connection
+   * @param {number} [options.receiptDelayMs] how long receipts wait for others
    * @param {"all"|"inbox"|"none"} [options.acknowledge] what is acknowledged once its handlers
    *   have run: the inbox and what others say in sessions, the inbox alone, or nothing by itself
    * @param {Storage} [options.storage] such as sessionStorage: keeps the positions across page loads
+   * @param {typeof WebSocket} [options.WebSocket] where the runtime has none, as Node before 22
    */
   constructor(options = {}) {
     super();
@@ -94,18 +80,43 @@ export class WsClient extends EventTarget {
       connectTimeoutMs: 15_000,
       receiptDelayMs: 250,
       acknowledge: "all",
+      WebSocket: globalThis.WebSocket,
       ...options,
     };
+    this.#connector = new Connector(this.#options, {
+      state: (state) => this.#emit("ws:state", { state }),
+      message: (data) => this.#receive(data),
+      ping: () => this.command("ping"),
+      gone: () => this.#gone(),
+      closed: (detail) => this.#emit("ws:close", detail),
+      ended: (error, tell) => this.#ended(error, tell),
+    });
+    this.#commands = new Commands(
+      (text) => this.#connector.send(text),
+      () => this.#connector.check(),
+      this.#options.commandTimeoutMs,
+    );
+    this.#renewal = new Renewal(
+      () => this.#connector.credentials.token(),
+      (token) => this.command("refresh_token", { token }),
+      (error) => this.#emit("ws:error", { error }),
+    );
     this.#kept = new Kept(this.#options, {
       command: (type, fields) => this.command(type, fields),
       dispatch: (push) => this.#dispatch(push),
       emit: (name, detail) => this.#emit(name, detail),
       lost: (sessionId) => this.#sessions.delete(sessionId),
     });
+    this.#outbox = new Outbox(
+      (fields) => this.command("send_message", fields),
+      (sessionId) => this.state === "open" && !this.#kept.isCatchingUp(sessionId),
+      (fields) => this.#commands.encode("send_message", fields),
+    );
   }
 
+  /** @returns {import("./client/connector.js").State} */
   get state() {
-    return this.#state;
+    return this.#connector.state;
   }
 
   /** The push `connection_established` of the connection there is, or null. */
@@ -115,7 +126,7 @@ export class WsClient extends EventTarget {
 
   /** Ids of the sessions that this client has joined by `join`. */
   get sessions() {
-    return [...this.#sessions];
+    return [...this.#sessions].filter(([, { isJoined }]) => isJoined).map(([id]) => id);
   }
 
   /** Where each stream of kept messages was left: `{epoch, offset}` by the stream's name. */
@@ -130,68 +141,91 @@ export class WsClient extends EventTarget {
 
   /** Connect and stay connected. Resolves at the first success, rejects if there is no hope. */
   connect() {
-    if (this.#ready === null) {
-      this.#ready = Promise.withResolvers?.() ?? withResolvers();
-      this.#attempt = 0;
-      globalThis.addEventListener?.("online", this.#onOnline);
-      this.#open();
-    }
-    return this.#ready.promise;
+    if (this.#ready !== null) return this.#ready.promise;
+    const { promise } = (this.#ready = withResolvers());
+    promise.catch(() => {}); // who does not wait for it has ws:close
+    this.#connector.start();
+    return promise;
   }
 
-  /** Close for good. `connect` starts anew; sessions are forgotten, positions are not. */
+  /**
+   * Close for good. `connect` starts anew; sessions are forgotten, positions are not.
+   *
+   * @param {number} [code] 1000, or 3000 to 4999
+   * @param {string} [reason] cut to 123 bytes
+   */
   close(code = 1000, reason = "") {
-    const socket = this.#socket;
+    checkCode(code);
     this.#kept.tellReceipts(); // without waiting: the server reads them before the close frame
     this.#sessions.clear();
-    if (this.#ready !== null) {
-      this.#end(code, reason);
-    }
-    socket?.close(code, reason);
+    if (this.#ready !== null) this.#connector.stop(code, cutReason(String(reason)));
   }
 
-  /** Send a command; resolves with its reply, rejects with a `WsError`. */
+  /**
+   * Send a command; resolves with its reply, rejects with a `WsError`.
+   *
+   * @param {string} type
+   * @param {object} [fields]
+   * @returns {Promise<any>}
+   */
   command(type, fields = {}) {
-    if (this.#state !== "open") {
+    if (this.state !== "open") {
       return Promise.reject(disconnected());
     }
-    const ref = this.#nextRef++;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(ref);
-        reject(new WsError({ code: "timeout", message: `no reply to ${type}`, temporary: true }));
-      }, this.#options.commandTimeoutMs);
-      this.#pending.set(ref, { resolve, reject, timer });
-      this.#send({ type, ref, ...fields });
-    });
+    return this.#commands.send(type, fields);
   }
 
   /**
    * Join a session, now and after every reconnect; resolves with `session_joined`. Its `messages`,
    * if the client had been there before, have come as events already.
+   *
+   * @param {string} sessionId
    */
   async join(sessionId) {
+    const before = this.#sessions.get(sessionId);
+    const wish = { isJoined: before?.isJoined ?? false };
+    const isWanted = () => this.#sessions.get(sessionId) === wish; // not left again meanwhile
+    this.#sessions.set(sessionId, wish);
     try {
       const reply = await this.#kept.join(sessionId);
-      this.#sessions.add(sessionId);
+      wish.isJoined = true;
       return reply;
+    } catch (error) {
+      if (isWanted() && before) this.#sessions.set(sessionId, before);
+      else if (isWanted()) this.#sessions.delete(sessionId);
+      throw error;
     } finally {
       this.#outbox.flush();
     }
   }
 
+  /**
+   * Leave a session, whatever is under way for it. Without a connection it is left already.
+   *
+   * @param {string} sessionId
+   */
   async leave(sessionId) {
     this.#sessions.delete(sessionId);
-    const reply = await this.command("leave_session", { session_id: sessionId });
-    this.#kept.forget(sessionId);
+    this.#kept.leaving(sessionId);
+    let reply = { type: "session_left", session_id: sessionId, user_id: this.#userId };
+    try {
+      reply = await this.command("leave_session", { session_id: sessionId });
+    } catch (error) {
+      if (error.code !== DISCONNECTED) throw error;
+    }
+    if (!this.#sessions.has(sessionId)) this.#kept.forget(sessionId);
     return reply;
   }
 
   /**
-   * Say something in a joined session; `content` is a string or an object. Resolves with the `ack`.
+   * Say something in a joined session. Resolves with the `ack`.
    *
    * While there is no connection it waits for one. It is sent with the same `clientMessageId` until
    * the server has acknowledged it, and appears once.
+   *
+   * @param {string} sessionId
+   * @param {string | object} content
+   * @param {{contentType?: string, clientMessageId?: string}} [options]
    */
   sendMessage(sessionId, content, { contentType, clientMessageId = randomId() } = {}) {
     if (this.#ready === null) return Promise.reject(disconnected());
@@ -203,17 +237,30 @@ export class WsClient extends EventTarget {
     });
   }
 
-  /** Kept messages of a session: the last ones, those before an offset, or those after one. */
+  /**
+   * Kept messages of a session: the last ones, those before an offset, or those after one.
+   *
+   * @param {string} sessionId
+   * @param {{before?: number, after?: number, limit?: number}} [options]
+   */
   history(sessionId, { before, after, limit } = {}) {
     return this.command("history", { session_id: sessionId, before, after, limit });
   }
 
-  /** Acknowledge messages by id, where the client does not do so by itself. */
+  /**
+   * Acknowledge messages by id, where the client does not do so by itself.
+   *
+   * @param {string | string[]} ids
+   */
   acknowledge(ids) {
     this.#kept.received.add([ids].flat());
   }
 
-  /** Say that the user has seen these messages; told soon, many together. */
+  /**
+   * Say that the user has seen these messages; told soon, many together.
+   *
+   * @param {string | string[]} ids
+   */
   markRead(ids) {
     this.#kept.read.add([ids].flat());
   }
@@ -239,99 +286,19 @@ export class WsClient extends EventTarget {
     return subscribeToPush(this.#options.url, registration);
   }
 
-  // Connecting
-
-  async #open() {
-    clearTimeout(this.#timer);
-    const run = ++this.#run;
-    this.#setState("connecting");
-    let credential;
-    try {
-      credential = await this.#credential();
-    } catch (error) {
-      if (run === this.#run) this.#lost(1006, `no credential: ${error?.message ?? error}`);
-      return;
-    }
-    if (run !== this.#run) return;
-    if (credential === null) {
-      this.#end(TOKEN_INVALID, NO_CREDENTIAL);
-      return;
-    }
-    try {
-      this.#socket = new WebSocket(this.#url(credential.query), credential.protocols);
-    } catch (error) {
-      // A token with characters that no header may carry, or an address that is none.
-      this.#end(TOKEN_INVALID, error.message);
-      return;
-    }
-    this.#listen(this.#socket);
-    this.#watch(this.#options.connectTimeoutMs);
-  }
-
-  /** The one proof to offer, or null. */
-  async #credential() {
-    const { token, tokenProvider, ticketProvider } = this.#options;
-    if (ticketProvider) {
-      const ticket = await ticketProvider();
-      const query = `?ticket=${encodeURIComponent(ticket)}`;
-      return ticket ? { query, protocols: [PROTOCOL] } : null;
-    }
-    const current = tokenProvider ? await tokenProvider() : token;
-    return current ? { query: "", protocols: [PROTOCOL, `bearer.${current}`] } : null;
-  }
-
-  #url(query) {
-    const { url, endpoint, sessionId } = this.#options;
-    const path = sessionId ? `/ws/chat/session/${encodeURIComponent(sessionId)}` : endpoint;
-    return url.replace(/^http/, "ws").replace(/\/$/, "") + path + query;
-  }
-
-  #listen(socket) {
-    const isCurrent = () => socket === this.#socket;
-    socket.onmessage = ({ data }) => isCurrent() && this.#receive(data);
-    socket.onclose = ({ code, reason }) => isCurrent() && this.#lost(code, reason);
-  }
-
-  /** The server pings; when even that stays out, the network is gone and TCP has not noticed. */
-  #watch(limitMs) {
-    clearInterval(this.#watchdog);
-    this.#heardAt = performance.now();
-    this.#watchdog = setInterval(() => {
-      if (performance.now() - this.#heardAt < limitMs) return;
-      const socket = this.#socket;
-      // Not waiting for onclose: the closing handshake of a dead connection takes minutes.
-      this.#lost(HEARTBEAT_TIMEOUT, "nothing heard from the server");
-      socket?.close();
-    }, limitMs / 4);
-  }
-
-  #established(push) {
-    this.#connection = push;
-    this.#openedAt = performance.now();
-    this.#hintMs = null;
-    this.#watch(push.heartbeat_interval * 1500 + 2000);
-    this.#kept.hold(push, this.#sessions); // before anything else arrives, or is said
-    this.#setState("open");
-    this.#kept.resume().then(() => this.#outbox.flush());
-    this.#outbox.flush();
-    this.#emit("ws:open", push);
-    this.#ready?.resolve(push);
-  }
-
   // Receiving
 
-  #receive(text) {
-    this.#heardAt = performance.now();
-    const push = JSON.parse(text);
-    const waiting = this.#pending.get(push.ref);
-    if (waiting !== undefined) {
-      this.#pending.delete(push.ref);
-      clearTimeout(waiting.timer);
-      if (push.type === "error") waiting.reject(new WsError(push.error));
-      else waiting.resolve(push);
+  #receive(data) {
+    let push;
+    try {
+      push = JSON.parse(data);
+      if (typeof push?.type !== "string") throw new TypeError("no type");
+    } catch {
+      const error = new WsError({ code: "bad_push", message: "the server sent what is no push" });
+      this.#emit("ws:error", { error });
       return;
     }
-    if (push.ref !== undefined) return; // the reply to a command that has timed out
+    if (this.#commands.settle(push)) return;
     if (push.stream !== undefined) this.#kept.take(push);
     else this.#dispatch(push);
   }
@@ -346,9 +313,9 @@ export class WsClient extends EventTarget {
   static #reactions = {
     __proto__: null, // a push may well be called "constructor"
     connection_established: (client, push) => client.#established(push),
-    ping: (client, push) => client.#send({ type: "pong", id: push.id }),
-    server_draining: (client, push) => (client.#hintMs = push.reconnect_after_ms),
-    token_expiring: (client) => client.#refresh(),
+    ping: (client, push) => client.#connector.send(JSON.stringify({ type: "pong", id: push.id })),
+    server_draining: (client, push) => client.#connector.hint(push.reconnect_after_ms),
+    token_expiring: (client) => client.#connector.credentials.hasTokens && client.#renewal.due(),
     session_joined: (client, push) => push.epoch !== undefined && client.#kept.bound(push),
     session_left: (client, push) => {
       // About ourselves: the server has put us out.
@@ -358,91 +325,49 @@ export class WsClient extends EventTarget {
     },
   };
 
-  async #refresh() {
-    const { tokenProvider } = this.#options;
-    if (!tokenProvider) return; // the server closes with 4010, and a ticket brings us back
-    try {
-      const token = await tokenProvider();
-      if (token) await this.command("refresh_token", { token });
-    } catch (error) {
-      this.#emit("ws:error", { error });
+  #established(push) {
+    this.#connection = push;
+    this.#commands.limitBytes = push.max_message_bytes ?? Infinity;
+    this.#connector.established(push);
+    if (this.#userId !== null && this.#userId !== push.user_id) {
+      // What one user has written must not be said by another.
+      const message = "another user has signed in";
+      this.#outbox.fail(new WsError({ code: "user_changed", message }));
     }
+    this.#userId = push.user_id;
+    this.#kept.hold(push, this.sessions); // before anything else arrives, or is said
+    this.#connector.opened();
+    this.#kept
+      .resume()
+      .catch((error) => this.#emit("ws:error", { error }))
+      .then(() => this.#outbox.flush());
+    this.#outbox.flush();
+    this.#emit("ws:open", push);
+    this.#ready?.resolve(push);
   }
 
   // Closing
 
-  /** The connection has gone: come back if the code allows it. */
-  #lost(code, reason) {
-    const hintMs = this.#hintMs ?? hintOf(reason);
-    if (!mayReconnect(code)) {
-      this.#end(code, reason);
-      return;
-    }
-    if (this.#connection !== null && performance.now() - this.#openedAt > STABLE_MS) {
-      this.#attempt = 0;
-    }
-    const delayMs = hintMs ?? this.#backoff(code);
-    this.#attempt += 1;
-    this.#cleanUp();
-    this.#timer = setTimeout(() => this.#open(), delayMs);
-    this.#setState("waiting");
-    this.#emit("ws:close", { code, reason, willReconnect: true, delayMs });
-  }
-
-  /** Full jitter: anywhere from nothing to the limit, so that clients do not come back in step. */
-  #backoff(code) {
-    const { minDelayMs, maxDelayMs } = this.#options;
-    // 1013 and 4029 ask for patience from the first time.
-    const attempt = Math.max(this.#attempt, code === 1013 || code === 4029 ? 3 : 0);
-    return Math.random() * Math.min(maxDelayMs, minDelayMs * 2 ** attempt);
-  }
-
-  #end(code, reason) {
-    const ready = this.#ready;
-    this.#ready = null;
-    this.#cleanUp();
-    this.#outbox.fail(disconnected());
-    globalThis.removeEventListener?.("online", this.#onOnline);
-    this.#setState("closed");
-    this.#emit("ws:close", { code, reason, willReconnect: false, delayMs: null });
-    ready?.promise.catch(() => {}); // who did not wait for connect() has ws:close
-    ready?.reject(new WsError({ code: `closed_${code}`, message: reason || `closed: ${code}` }));
-  }
-
-  #cleanUp() {
-    this.#run += 1;
-    this.#socket = null;
+  /** The connection is gone; there may be another one. */
+  #gone() {
     this.#connection = null;
-    this.#hintMs = null;
-    clearInterval(this.#watchdog);
-    clearTimeout(this.#timer);
-    for (const { reject, timer } of this.#pending.values()) {
-      clearTimeout(timer);
-      reject(disconnected());
-    }
-    this.#pending.clear();
+    this.#renewal.stop();
+    this.#commands.fail();
     this.#kept.disconnected();
   }
 
-  #send(message) {
-    this.#socket.send(JSON.stringify(message));
-  }
-
-  #setState(state) {
-    if (state === this.#state) return;
-    this.#state = state;
-    this.#emit("ws:state", { state });
+  /** There will be no other one. */
+  #ended(error, tell) {
+    const ready = this.#ready;
+    this.#ready = null;
+    this.#outbox.fail(disconnected());
+    tell();
+    ready?.reject(error);
   }
 
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
-}
-
-/** The hint in the reason of a 1012, for who missed `server_draining`. */
-function hintOf(reason) {
-  const match = /reconnect_after_ms=(\d{1,6})/.exec(reason);
-  return match ? Number(match[1]) : null;
 }
 
 /** 128 random bits; crypto.randomUUID is missing on plain http pages. */

@@ -54,7 +54,7 @@ class Condition:
         if not isinstance(failure, StorageUnavailable | StorageFull):
             if self.errors[side] is not None:
                 self.errors[side] = None
-                log.info("database %ss succeed again", side)
+                log.info("database succeeds again side=%s", side)
             return
         cause = failure.__cause__
         if isinstance(failure, DatabaseOverwritten):
@@ -62,14 +62,15 @@ class Condition:
         elif isinstance(cause, sqlite3.Error) and is_damage(cause):
             self._note_damage(str(cause))
         elif self.errors[side] is None:
-            log.error("database %s failed reason=%s", side, failure)
+            log.error("database failed side=%s reason=%s", side, failure)
         self.errors[side] = str(failure)
 
     def _note_damage(self, damage: str) -> None:
         if self.damage is None:
             log.critical(
-                "database %s is damaged (%s): nothing is written to it any more; stop the server,"
-                " move the file with its -wal and -shm away, and restore the file from a backup",
+                "database is damaged and nothing is written to it any more, stop the server, move"
+                " the file with its -wal and -shm away and restore the file from a backup"
+                " path=%s error=%s",
                 self._path,
                 damage,
             )

@@ -41,17 +41,30 @@ class Admission:
         self._tickets = context.tickets
         self._access = context.manager.sessions.access
         self._manager = context.manager
+        self._room = context.manager.room
         self._allow_query_token = context.settings.allow_query_token
 
     async def decide(self, knock: Knock, *, is_probe: bool) -> Claims:
         """The claims of somebody who may come in; raises what stands against it.
 
-        A probe (a plain GET) leaves a ticket unused. After the last ``await`` nothing is left but
-        to come in: what ``admit`` said is still true when this returns.
+        A probe (a plain GET) leaves a ticket unused. Where the user has as many connections as are
+        allowed, this waits until the silent ones have been asked for a sign of life. After the last
+        ``await`` nothing is left but to come in: what ``admit`` said is still true when this
+        returns.
         """
         if self._manager.is_starting:
             raise Starting  # which tokens are revoked is not known yet
         credential = self._read(knock)
+        claims = await self._identify(knock, credential)
+        if self._room.is_full(claims.sub):
+            await self._room.ask(claims.sub)
+            claims = await self._identify(knock, credential)  # it may have changed meanwhile
+        self._manager.admit(claims)
+        if credential.kind == "ticket" and not is_probe:
+            self._tickets.redeem(credential.value)
+        return claims
+
+    async def _identify(self, knock: Knock, credential: Credential) -> Claims:
         if credential.kind == "ticket":
             claims = self._tickets.peek(credential.value)
         else:
@@ -60,9 +73,6 @@ class Admission:
             raise Forbidden("this needs the permission monitor and a role of no one organization")
         if knock.session_id is not None:
             self._access.require(claims, knock.session_id)
-        self._manager.admit(claims)
-        if credential.kind == "ticket" and not is_probe:
-            self._tickets.redeem(credential.value)
         return claims
 
     def _read(self, knock: Knock) -> Credential:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 
-from wsserver.web.access_log import log_request
 from wsserver.web.assets import asset_rules
-from wsserver.web.base import NotFoundHandler
+from wsserver.web.base import BaseHandler, NotFoundHandler
 from wsserver.web.context import WebContext
 from wsserver.web.documents import make_documents
 from wsserver.web.routes import ENDPOINTS, rules
@@ -25,3 +24,20 @@ def make_application(context: WebContext) -> Application:
         cross_origin_protection=False,
         context=context,
     )
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Log and count an answered request (Tornado's ``log_function``)."""
+    request = handler.request
+    if isinstance(handler, BaseHandler):
+        method = request.method if request.method in handler.allowed_methods else "other"
+        handler.context.access_log.answered(
+            method or "other",
+            handler.route,
+            request.path,
+            handler.get_status(),
+            request.request_time(),
+            handler.remote_ip,
+            handler.request_id,
+            is_routine=handler.is_routine,
+        )

@@ -59,6 +59,8 @@ class BaseHandler(RequestHandler):
 
     request_id: str
     remote_ip: str
+    is_routine = False
+    """Is the answer one of very many alike (``Reply.is_routine``)?"""
 
     async def check(self) -> None:
         """Look at the headers; raises what stands against the request."""
@@ -172,10 +174,11 @@ class BaseHandler(RequestHandler):
 
     def _check_source(self) -> None:
         headers = self.request.headers
-        if not self.takes_any_host and not self.context.hosts.allows(headers.get("Host")):
-            raise HostForbidden("this server is not called by that Host")
+        host = headers.get("Host")
+        if not self.takes_any_host and not self.context.allows_host(host, self.peer, headers):
+            raise HostForbidden("Host not allowed: allowed_hosts does not name it")
         if not self.is_origin_allowed():
-            raise OriginForbidden("pages of this origin may not use this server")
+            raise OriginForbidden("Origin not allowed: allowed_origins does not name it")
 
     def is_origin_allowed(self) -> bool:
         """May the page that the request comes from use us? No Origin: it is no page."""
@@ -199,6 +202,7 @@ class BaseHandler(RequestHandler):
 
     def write_reply(self, reply: Reply) -> None:
         """Make a reply the answer."""
+        self.is_routine = reply.is_routine
         self.set_status(reply.status)
         self.set_header("Content-Type", reply.content_type)
         for name, value in reply.headers.items():

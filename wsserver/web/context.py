@@ -8,7 +8,7 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.config import Settings
-from wsserver.identity.origins import Hosts, Origins
+from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
@@ -25,8 +25,9 @@ from wsserver.storage.exports import Exports
 from wsserver.storage.idempotency import IdempotencyStore
 from wsserver.storage.snapshots import Snapshots
 from wsserver.tasks import Tasks
+from wsserver.web.access_log import AccessLog
 from wsserver.web.documents import Documents
-from wsserver.web.proxies import Proxies
+from wsserver.web.proxies import Headers, Proxies, is_local
 from wsserver.web.traffic import Traffic
 from wsserver.wire.poller import Poller
 
@@ -64,9 +65,26 @@ class WebContext:
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
+    access_log: AccessLog = field(init=False)
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)
     """Made from the route table when the application is made."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
+        self.access_log = AccessLog(
+            self.traffic,
+            is_on=self.settings.access_log,
+            sample=self.settings.access_log_sample,
+        )
+
+    def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:
+        """Is a request's Host one of this server's?
+
+        A loopback one always is to programs on this machine (``wsctl``, health checks, units),
+        whatever ``allowed_hosts`` says: DNS rebinding needs the name of a foreign site in Host.
+        Behind a proxy on this machine it is not: there anybody can have sent it.
+        """
+        if self.hosts.allows(host):
+            return True
+        return is_loopback_host(host) and is_local(peer, headers)

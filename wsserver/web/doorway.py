@@ -14,7 +14,6 @@ from wsserver.identity.ids import is_id
 from wsserver.protocol.ids import new_id
 from wsserver.realtime.connection import PLAIN, V1
 from wsserver.realtime.manager import Newcomer
-from wsserver.web.access_log import log_answer
 from wsserver.web.admission import Admission
 from wsserver.web.context import WebContext
 from wsserver.web.heads import END, Head, read_head
@@ -82,7 +81,7 @@ class Doorway:
         try:
             self._readiness.watch(fd, READ)
         except OSError as error:
-            log.warning("connection not watched: %s", error)
+            log.warning("connection not watched error=%s", error)
             connection.close()
             return
         self._waiting[fd] = Waiting(connection, address, deadline)
@@ -196,8 +195,7 @@ class Doorway:
             finish_now(taking_in)
         else:
             self._context.tasks.spawn(taking_in, name="handshake")
-        log_answer(
-            self._context.traffic,
+        self._context.access_log.answered(
             "GET",
             endpoint.path,
             head.path,
@@ -213,7 +211,7 @@ class Doorway:
         host = head.get("Host")
         origins = head.get_list("Origin")
         scheme = context.proxies.scheme(peer, "http", head.get_list("X-Forwarded-Proto"))
-        return context.hosts.allows(host) and context.origins.allows(
+        return context.allows_host(host, peer, head) and context.origins.allows(
             ", ".join(origins) if origins else None, host, scheme
         )
 

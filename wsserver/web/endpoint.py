@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from wsserver.protocol.requests import Rules
 from wsserver.realtime.actor import Actor
 
 if TYPE_CHECKING:
@@ -56,11 +57,13 @@ class Reply:
     content_type: str = JSON_TYPE
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_routine: bool = False
+    """Is it one of very many alike, each of which is worth no line in the log?"""
 
 
-def json_reply(answer: Any, status: int = 200) -> Reply:
+def json_reply(answer: Any, status: int = 200, *, is_routine: bool = False) -> Reply:
     """An answer as JSON."""
-    return Reply(msgspec.json.encode(answer), status=status)
+    return Reply(msgspec.json.encode(answer), status=status, is_routine=is_routine)
 
 
 Handle = Callable[["WebContext", Call], Awaitable[Any]]
@@ -82,11 +85,13 @@ class Endpoint:
     """A permission, ``PUBLIC`` or ``SIGNED_IN``."""
     handle: Handle
     answer: Any
-    """Type of the JSON answer, or a media type of something else."""
+    """Type of the JSON answer, or media types of something else, with commas between them."""
     summary: str
     tag: str
     query: type[Struct] = NoQuery
     request: type[Struct] | None = None
+    rules: Rules | None = None
+    """What the request's type does not say; asked where a fault has been found in its shape."""
     is_body_optional: bool = False
     is_open_to_loopback: bool = False
     """No token is needed from this machine itself."""

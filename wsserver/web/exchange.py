@@ -13,14 +13,15 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from wsserver.errors import BadJson, BadRequest, Draining, Forbidden, Starting, UnsupportedMediaType
+from wsserver.errors import BadJson, Draining, Forbidden, Starting, UnsupportedMediaType
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
-from wsserver.identity.ids import is_id
-from wsserver.identity.loopback import is_loopback
+from wsserver.identity.ids import is_id, is_user_id
 from wsserver.protocol import strict_json
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import read_request
+from wsserver.protocol.types import Id, UserId
+from wsserver.protocol.validation import faults_of
 from wsserver.realtime.actor import Actor, Trail
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import (
@@ -33,12 +34,14 @@ from wsserver.web.endpoint import (
     json_reply,
 )
 from wsserver.web.idempotency import Claimed, claim, fingerprint
-from wsserver.web.proxies import FORWARDING_HEADERS
+from wsserver.web.proxies import is_local
 from wsserver.web.queries import parse_pairs, read_query
 from wsserver.web.responses import PAGE_POLICY
 
 log = logging.getLogger(__name__)
 
+USER_PART = "user_id"
+"""The one part of a path whose ids may also hold ``|`` and ``+``."""
 _REQUEST_ID = re.compile(REQUEST_ID)
 _JSON_TYPE = re.compile(
     r"""application/(?:json|[a-z0-9!#$&^_.+-]+\+json)(?:\s*;\s*charset="?utf-8"?)?\s*""",
@@ -100,12 +103,13 @@ class Exchange:
         if endpoint.request is not None and self._context.manager.is_draining:
             # What is asked for now would be done for nobody: the connections are going.
             raise Draining("the server is about to stop", retry_after_s=2)
-        for name, value in asked.parts.items():
-            if not is_id(value):
-                raise BadRequest(
-                    f"{name}: 1-128 characters of A-Z a-z 0-9 . _ : @ -, nothing else", field=name
-                )
-        self._query = read_query(parse_pairs(asked.query), endpoint.query)
+        bad_ids = [
+            fault
+            for name, value in asked.parts.items()
+            if not _is_part(name, value)
+            for fault in faults_of(value, UserId if name == USER_PART else Id, name)
+        ]
+        self._query = read_query(parse_pairs(asked.query), endpoint.query, bad_ids)
         if endpoint.request is not None and asked.has_body:
             _check_media_type(asked.headers)
 
@@ -145,7 +149,9 @@ class Exchange:
 
     async def _authenticate(self) -> Actor | None:
         endpoint, asked = self._endpoint, self._asked
-        if endpoint.access == PUBLIC or (endpoint.is_open_to_loopback and _is_from_here(asked)):
+        if endpoint.access == PUBLIC or (
+            endpoint.is_open_to_loopback and is_local(asked.peer, asked.headers)
+        ):
             return None
         actor = Actor(await self._claims(), asked.remote_ip, asked.request_id)
         if endpoint.access != SIGNED_IN:
@@ -191,7 +197,7 @@ def note_failure(
     """Count and log what should not have happened."""
     context.manager.statistics.internal_errors += 1
     log.error(
-        "request failed method=%s path=%s id=%s",
+        "request failed method=%s path=%s request_id=%s",
         method,
         path,
         request_id,
@@ -208,7 +214,7 @@ def _read_body(endpoint: Endpoint, raw: bytes) -> tuple[Any, Struct | None]:
     if not raw:
         raise BadJson("the body is empty")
     decoded = strict_json.decode(raw)
-    return decoded, read_request(decoded, endpoint.request)
+    return decoded, read_request(decoded, endpoint.request, endpoint.rules)
 
 
 def _check_media_type(headers: Headers) -> None:
@@ -221,14 +227,14 @@ def _check_media_type(headers: Headers) -> None:
         raise UnsupportedMediaType("send the body without Content-Encoding")
 
 
-def _is_from_here(asked: Asked) -> bool:
-    """Does a request come from this machine itself, and not through a proxy on it?"""
-    return is_loopback(asked.peer) and not any(name in asked.headers for name in FORWARDING_HEADERS)
+def _is_part(name: str, value: str) -> bool:
+    """Is a part of the path a well-formed id of its kind?"""
+    return is_user_id(value) if name == USER_PART else is_id(value)
 
 
 def _target_in(parts: Mapping[str, str]) -> str:
     """The one that a path names, as ``user:u1``; empty without a well-formed id."""
     for name, value in parts.items():
-        if is_id(value):
+        if _is_part(name, value):
             return f"{name.removesuffix('_id')}:{value}"
     return ""

@@ -9,6 +9,7 @@ from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
@@ -54,7 +55,8 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 """Label values with what was measured."""
 
 STATES = ("ok", "degraded", "starting", "draining")
-_QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1"}
+_QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1.0"}
+"""Of the latest values, as the label says it; OpenMetrics wants numbers in this form."""
 
 
 class ServerCollector(Collector):
@@ -67,7 +69,7 @@ class ServerCollector(Collector):
         """All metrics, now."""
         context = self._context
         stats = context.manager.stats()
-        yield _gauge("info", "The node that answers", [((str(stats["node"]),), 1)], ("node",))
+        yield InfoMetricFamily("wsserver", "The node that answers", {"node": str(stats["node"])})
         yield from _of_stats(stats)
         yield from _of_channels(stats["notifications"])
         counters = context.poller.counters
@@ -91,7 +93,7 @@ def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
             for rank, quantile in _QUANTILES.items()
             if stats[key][rank] is not None
         ]
-        yield _gauge(name, text, values, ("quantile",))
+        yield _quantiles(name, text, values, ("quantile",))
 
 
 def _of_channels(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
@@ -105,7 +107,7 @@ def _of_channels(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         if figures["acknowledged_ms"][rank] is not None
     ]
     name, text = "notification_acknowledged_seconds", "From sending to acknowledgement"
-    yield _gauge(name, text, acknowledged, ("channel", "quantile"))
+    yield _quantiles(name, text, acknowledged, ("channel", "quantile"))
 
 
 def _of_health(health: Mapping[str, Any]) -> Iterator[Metric]:
@@ -163,4 +165,12 @@ def _counter(name: str, text: str, values: Values, labels: tuple[str, ...] = ())
     family = CounterMetricFamily(f"wsserver_{name}", text, labels=labels)
     for key, value in values:
         family.add_metric(key, value)
+    return family
+
+
+def _quantiles(name: str, text: str, values: Values, labels: tuple[str, ...]) -> Metric:
+    """A summary without sum and count: quantiles of what was measured last."""
+    family = Metric(f"wsserver_{name}", text, "summary")
+    for key, value in values:
+        family.add_sample(family.name, dict(zip(labels, key, strict=True)), value)
     return family

@@ -32,7 +32,7 @@ class Head:
         """A field's values, in their order."""
         return self.fields.get(_lower(name), ())
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: str, /) -> bool:
         return _lower(name) in self.fields
 
 

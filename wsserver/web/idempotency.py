@@ -40,7 +40,7 @@ class Claimed:
         try:
             await self._store.finish(*self._place, reply.status, headers, reply.body)
         except WsServerError as error:
-            log.warning("answer not stored for its idempotency key: %s", error)
+            log.warning("answer not stored for its idempotency key error=%s", error)
 
     async def __aenter__(self) -> Claimed:
         return self
@@ -56,7 +56,7 @@ class Claimed:
         try:
             await self._store.release(*self._place)
         except WsServerError as refusal:
-            log.warning("idempotency key not given back: %s", refusal)
+            log.warning("idempotency key not given back error=%s", refusal)
 
 
 async def claim(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wsserver.notifications.addresses import contact_faults
+from wsserver.notifications.request_rules import notify_faults
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.web import notification_answers as answers
 from wsserver.web.endpoint import PREFIX, PUBLIC, Endpoint
@@ -16,6 +18,7 @@ NOTIFICATION_ENDPOINTS: tuple[Endpoint, ...] = (
         handle=notifications.notify,
         action="notify",
         request=NotifyRequest,
+        rules=notify_faults,
         answer=answers.Accepted,
         statuses={
             202: "Accepted: stored, and on its way",
@@ -83,6 +86,7 @@ NOTIFICATION_ENDPOINTS: tuple[Endpoint, ...] = (
         handle=notifications.replace_contacts,
         action="contacts",
         request=ContactsRequest,
+        rules=contact_faults,
         answer=answers.Contacts,
         summary="Enter where a user can be reached, in the place of what there was",
         tag="Notifications",

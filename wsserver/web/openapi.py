@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from wsserver import __version__
 from wsserver.errors import MEANINGS
-from wsserver.protocol.types import Id
+from wsserver.protocol.types import Id, UserId
 from wsserver.web.answers import Problem
 from wsserver.web.endpoint import JSON_TYPE, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.examples import EXAMPLES
@@ -21,6 +21,22 @@ REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
 `limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
 endpoints are described under `x-websockets`."""
+
+TAGS = {
+    "Statistics": "Figures of now and of the past: connections, users, rates, latencies.",
+    "Connections": "Open WebSocket connections: listed with filters, looked at, closed.",
+    "Users": "Users who are connected: listed, pinged, disconnected.",
+    "Sessions": "Chat sessions: who is in them, their member lists, their kept messages.",
+    "Messages": "Messages to users, sessions, organizations, roles, connections or everybody, and"
+    " where each has gone.",
+    "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
+    " and attempts, and the addresses of users.",
+    "Tokens": "Tickets for the handshake, revocation, and what a token allows.",
+    "Server": "Health, metrics, diagnostics, the audit trail, and this description.",
+    "Webhooks": "Events posted to other servers: those that wait, and those that were given up.",
+    "Exports": "Stored rows in the order of committing, for programs that fetch what is new.",
+}
+"""What the routes of each tag are about."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
@@ -61,7 +77,10 @@ def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) 
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(each.tag for each in endpoints)],
+        "tags": [
+            {"name": tag, "description": TAGS[tag]}
+            for tag in dict.fromkeys(each.tag for each in endpoints)
+        ],
         "paths": paths,
         "components": {
             "schemas": {name: _strict_patterns(schema) for name, schema in components.items()},
@@ -84,6 +103,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
+        "description": _description(endpoint),
         "tags": [endpoint.tag],
         "x-permission": endpoint.access,
         "parameters": _parameters(endpoint),
@@ -102,9 +122,26 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
+def _description(endpoint: Endpoint) -> str:
+    """What it does, and what it takes to be let in."""
+    if endpoint.access == PUBLIC:
+        needs = "Needs no token."
+    elif endpoint.access == SIGNED_IN:
+        needs = "Needs any valid token."
+    else:
+        needs = f"Needs the permission `{endpoint.access}`"
+        needs += ", or none from this machine itself." if endpoint.is_open_to_loopback else "."
+    return f"{endpoint.summary}. {needs}"
+
+
 def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _inline(Id)}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _inline(UserId if name == "user_id" else Id),
+        }
         for name in _PLACEHOLDER.findall(endpoint.path)
     ]
     parameters += _query_parameters(endpoint.query)
@@ -147,7 +184,10 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
 def _responses(endpoint: Endpoint) -> dict[str, Any]:
     answer: dict[str, Any] = {"headers": _headers()}
     if isinstance(endpoint.answer, str):
-        answer["content"] = {endpoint.answer.partition(";")[0]: {"schema": {"type": "string"}}}
+        answer["content"] = {
+            each.partition(";")[0].strip(): {"schema": {"type": "string"}}
+            for each in endpoint.answer.split(",")
+        }
     else:
         content = {"schema": _ref(endpoint.answer)}
         if endpoint.answer in EXAMPLES:

@@ -51,7 +51,7 @@ def render_index() -> str:
 def render_page(document: Mapping[str, Any]) -> str:
     """The whole page."""
     info = document["info"]
-    tags = [tag["name"] for tag in document["tags"]]
+    tags = {tag["name"]: tag["description"] for tag in document["tags"]}
     parts = [
         _HEAD.format(title=f"{escape(info['title'])} API"),
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>\n",
@@ -61,8 +61,8 @@ def render_page(document: Mapping[str, Any]) -> str:
         "</nav>\n",
     ]
     schemas = document["components"]["schemas"]
-    for tag in tags:
-        parts.append(f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>\n')
+    for tag, description in tags.items():
+        parts.append(f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>\n<p>{escape(description)}</p>\n')
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 if tag in operation["tags"]:
@@ -100,7 +100,8 @@ def _operation(
 
 
 def _content(title: str, content: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    ((media_type, described),) = content.items()
+    described = next(iter(content.values()))
+    media_type = ", ".join(content)
     name = described["schema"].get("$ref", "").rpartition("/")[2]
     parts = [f"<p><b>{title}</b> {escape(media_type)}"]
     schema = schemas.get(name, {})

@@ -12,7 +12,6 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
-from wsserver.web.access_log import log_answer
 from wsserver.web.base import SLOW_READER_S
 from wsserver.web.context import WebContext
 from wsserver.web.endpoint import Reply
@@ -67,7 +66,9 @@ class PlainHttp:
     costs more than the rest together. At the first request that is not plain, the connection goes
     to the full HTTP server (``serve``) with what was read of it, and stays there.
 
-    Silent connections are closed after ``handshake_timeout_s``, or a quarter more.
+    A connection without a request is closed after ``keepalive_timeout_s``, one whose body does not
+    come after ``handshake_timeout_s``; either up to a quarter of the shorter one later. Before it
+    is closed, its socket is read a last time: a request that has come by then is answered.
     """
 
     def __init__(self, context: WebContext, paths: Paths, serve: Serve) -> None:
@@ -95,7 +96,7 @@ class PlainHttp:
         self._is_closed = True
         for client in tuple(self._clients.values()):
             if client.request is None and not client.unsent:
-                self._drop(client)
+                self._drop_if_silent(client)
 
     def cut(self) -> None:
         """Close the connections that are left, and stop watching."""
@@ -130,6 +131,22 @@ class PlainHttp:
             return
         except OSError:
             data = b""
+        self._take(client, data)
+
+    def _drop_if_silent(self, client: Client) -> None:
+        """Close a connection without a request, unless one has come that was not read yet.
+
+        Closed over it, the socket would be reset, and a proxy that sent the request would answer
+        502: it cannot know whether it was carried out.
+        """
+        try:
+            data = client.socket.recv(READ_BYTES)
+        except OSError:
+            data = b""
+        self._take(client, data)
+
+    def _take(self, client: Client, data: bytes) -> None:
+        """Go on with what was read; nothing: the connection has ended, or is to."""
         if not data:
             self._drop(client)
             return
@@ -202,8 +219,7 @@ class PlainHttp:
         del client.received[: request.end]
         if self._clients.get(client.fd) is client:
             self._send(client, data)
-        log_answer(
-            context.traffic,
+        context.access_log.answered(
             asked.method,
             request.endpoint.path,
             asked.path,
@@ -211,6 +227,7 @@ class PlainHttp:
             context.clock.monotonic() - request.started,
             asked.remote_ip,
             asked.request_id,
+            is_routine=reply.is_routine,
         )
 
     def _send(self, client: Client, data: bytes) -> None:
@@ -229,7 +246,7 @@ class PlainHttp:
             self._drop(client)
         else:
             client.unsent = b""
-            self._await(client, READ, self._context.settings.handshake_timeout_s)
+            self._await(client, READ, self._context.settings.keepalive_timeout_s)
             if client.received:
                 self._begin(client)
 
@@ -247,14 +264,16 @@ class PlainHttp:
             else:
                 self._readiness.watch(client.fd, interest)
         except OSError as error:
-            log.warning("connection not watched: %s", error)
+            log.warning("connection not watched error=%s", error)
             self._drop(client)
             return
         client.interest = interest
 
     def _arm(self, delay_s: float | None = None) -> None:
         if delay_s is None:
-            delay_s = self._context.settings.handshake_timeout_s / SWEEPS_PER_TIMEOUT
+            settings = self._context.settings
+            shorter_s = min(settings.handshake_timeout_s, settings.keepalive_timeout_s)
+            delay_s = shorter_s / SWEEPS_PER_TIMEOUT
         self._timer = IOLoop.current().call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
@@ -263,8 +282,10 @@ class PlainHttp:
         now = self._context.clock.monotonic()
         late = [c for c in self._clients.values() if c.deadline is not None and now >= c.deadline]
         for client in late[:REQUESTS_PER_TURN]:
-            if client.body is None:
-                self._drop(client)
+            if client.body is None and client.unsent:
+                self._drop(client)  # it does not fetch its answer
+            elif client.body is None:
+                self._drop_if_silent(client)
             else:
                 client.deadline = None
                 client.body.set_exception(RequestTimeout("the body did not arrive in time"))

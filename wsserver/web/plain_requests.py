@@ -46,7 +46,7 @@ class RequestReader:
         """The request that ``received`` begins with; None if it is for the full server."""
         length = received.find(END, 0, HEAD_LIMIT_BYTES)
         head = read_head(bytes(received[:length])) if length >= 0 else None
-        if head is None or not self._is_usual(head):
+        if head is None or not self._is_usual(head, peer):
             return None
         found = self._paths.find(head.method, head.path)
         size = _size(head.get("Content-Length", "0"))
@@ -73,14 +73,14 @@ class RequestReader:
             is_last=head.get("Connection").lower() == "close",
         )
 
-    def _is_usual(self, head: Head) -> bool:
+    def _is_usual(self, head: Head, peer: str) -> bool:
         """Does a head have nothing that would have to be judged before the endpoint is asked?"""
         return (
             "%" not in head.path
             and "Origin" not in head
             and "Upgrade" not in head
             and head.get("Connection").lower() in _USUAL_CONNECTION
-            and self._context.hosts.allows(head.get("Host"))
+            and self._context.allows_host(head.get("Host"), peer, head)
         )
 
 

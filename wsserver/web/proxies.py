@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
+
+from wsserver.identity.loopback import is_loopback
 
 Proxy = Literal["none", "trusted", "untrusted"]
 """Whether a request has come through a proxy, and whether its word counts."""
@@ -12,6 +14,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 """Each shows that a request came through a proxy, whoever wrote it."""
+
+
+class Headers(Protocol):
+    """Tells which headers a request has, by names in any case."""
+
+    def __contains__(self, name: str, /) -> bool: ...
 
 
 class Proxies:
@@ -54,6 +62,11 @@ class Proxies:
             if told in ("http", "https"):
                 return told
         return protocol
+
+
+def is_local(peer: str, headers: Headers) -> bool:
+    """Does a request come from this machine itself, and not through a proxy on it?"""
+    return is_loopback(peer) and not any(name in headers for name in FORWARDING_HEADERS)
 
 
 def parse_address(text: str) -> Address | None:

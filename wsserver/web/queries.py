@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Meta, Struct, ValidationError
 
 from wsserver.clock import Clock
-from wsserver.errors import BadRequest
-from wsserver.protocol.complaints import describe
-from wsserver.protocol.notifications import ChannelName, DeliveryState, NotificationType
-from wsserver.protocol.types import Id, Offset
+from wsserver.errors import BadRequest, summary_of
+from wsserver.protocol.notifications import (
+    ChannelName,
+    DeliveryState,
+    NotificationType,
+    TemplateName,
+)
+from wsserver.protocol.types import Id, Offset, UserId
+from wsserver.protocol.validation import Fault, complaints_of
 from wsserver.realtime.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
 S = TypeVar("S", bound=Struct)
@@ -69,7 +74,7 @@ class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 class ConnectionsQuery(PageQuery, kw_only=True):
     """Which connections; every filter given has to fit."""
 
-    user_id: Id | None = None
+    user_id: UserId | None = None
     session_id: Id | None = None
     organization_id: Id | None = None
     endpoint: Literal["chat", "session", "monitor"] | None = None
@@ -95,7 +100,7 @@ class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Whose part of a trace."""
 
     user_id: (
-        Annotated[Id, Meta(description="only this user; also why a message was not for them")]
+        Annotated[UserId, Meta(description="only this user; also why a message was not for them")]
         | None
     ) = None
 
@@ -103,7 +108,7 @@ class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 class AuditQuery(PageQuery, kw_only=True):
     """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
 
-    actor: Id | None = None
+    actor: UserId | None = None
     action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     since: Moment | None = None
     until: Moment | None = None
@@ -130,11 +135,13 @@ class OutcomesQuery(ExportQuery, kw_only=True):
 class NotificationsQuery(PageQuery, kw_only=True):
     """Which notifications; every filter given has to fit, those of deliveries one delivery."""
 
-    user_id: Annotated[Id, Meta(description="only this user's deliveries are listed")] | None = None
+    user_id: (
+        Annotated[UserId, Meta(description="only this user's deliveries are listed")] | None
+    ) = None
     channel: ChannelName | None = None
     state: DeliveryState | None = None
     type: NotificationType | None = None
-    template: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    template: TemplateName | None = None
     since: Moment | None = None
     until: Moment | None = None
 
@@ -162,26 +169,32 @@ def parse_pairs(query: str) -> Pairs:
     return pairs
 
 
-def read_query(pairs: Pairs, kind: type[S]) -> S:
-    """Bring query parameters into a struct's types; raises ``BadRequest`` naming the culprit."""
-    numbers = _numbers(kind)
+def read_query(pairs: Pairs, kind: type[S], faults: Sequence[Fault] = ()) -> S:
+    """Bring query parameters into a struct's types.
+
+    Raises ``BadRequest`` that names every bad one, ``faults`` found before among them.
+    """
+    found = list(faults)
+    forms = _forms(kind)
     values: dict[str, Any] = {}
     for name, text in pairs:
-        if name in values:
-            raise BadRequest(f"{_shown(name)}: given twice", field=_shown(name))
-        if name in numbers:
-            if _NUMBER.fullmatch(text) is None:
-                raise BadRequest(f"{name}: not a whole number", field=name)
-            values[name] = int(text)
-        else:
-            values[name] = text
-    try:
-        return msgspec.convert(values, kind)
-    except ValidationError as error:
-        complaint = describe(error)
+        form = forms.get(name)
+        wrong = "given twice" if name in values else "" if form is None else form.complaint(text)
+        if wrong:
+            found.append({"field": _shown(name), "message": wrong})
+        values.setdefault(name, int(text) if form is _WHOLE and not wrong else text)
+    if not found:
+        try:
+            return msgspec.convert(values, kind)
+        except ValidationError:
+            pass
+    named = {fault["field"] for fault in found}
+    for complaint in complaints_of(values, kind):
         field = _shown(complaint.field)
-        what = "unknown query parameter" if complaint.unknown else complaint.message
-        raise BadRequest(f"{field}: {what}", field=field) from None
+        if field not in named or complaint.unknown:
+            what = "unknown query parameter" if complaint.unknown else complaint.message
+            found.append({"field": field, "message": what})
+    raise BadRequest(summary_of(found), field=found[0]["field"], errors=found)
 
 
 def moment_of(text: str, field: str, clock: Clock) -> float:
@@ -190,23 +203,35 @@ def moment_of(text: str, field: str, clock: Clock) -> float:
     if age is not None:
         return clock.wall() - int(age[1]) * _UNIT_S[age[2]]
     try:
-        if _TIME.fullmatch(text) is None:
-            raise ValueError(text)
-        # Upper case, as msgspec wants it; it knows leap years and the length of months.
-        moment = msgspec.convert(text.upper(), _DATETIME)
-        return float(moment.timestamp())
+        return _seconds_of(text)
     except (ValueError, OverflowError):  # covers msgspec's errors
-        raise BadRequest(
-            f"{field}: neither an RFC 3339 time nor an age such as 24h", field=field
-        ) from None
+        raise BadRequest(f"{field}: {_NO_MOMENT}", field=field) from None
 
 
 def step_of(text: str, field: str) -> int:
     """The length of a step in seconds; raises ``BadRequest``."""
     step = _AGE.fullmatch(text)
     if step is None:
-        raise BadRequest(f"{field}: no length of time such as 30s, 5m, 1h", field=field)
+        raise BadRequest(f"{field}: {_NO_STEP}", field=field)
     return int(step[1]) * _UNIT_S[step[2]]
+
+
+def _seconds_of(text: str) -> float:
+    if _TIME.fullmatch(text) is None:
+        raise ValueError(text)
+    # Upper case, as msgspec wants it; it knows leap years and the length of months.
+    moment: datetime = msgspec.convert(text.upper(), _DATETIME)
+    return float(moment.timestamp())
+
+
+def _is_moment(text: str) -> bool:
+    if _AGE.fullmatch(text) is not None:
+        return True
+    try:
+        _seconds_of(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _unquote(text: str) -> str:
@@ -223,9 +248,38 @@ def _shown(name: str) -> str:
     return name if len(name) <= 64 and name.isascii() and name.isprintable() else "query"
 
 
+class _Form(NamedTuple):
+    """How the text of a parameter has to look, beyond what its type says."""
+
+    is_good: Callable[[str], object]
+    message: str
+
+    def complaint(self, text: str) -> str:
+        """What is wrong with it; empty: nothing."""
+        return "" if self.is_good(text) else self.message
+
+
+_NO_MOMENT = "neither an RFC 3339 time nor an age such as 24h"
+_NO_STEP = "no length of time such as 30s, 5m, 1h"
+_WHOLE = _Form(_NUMBER.fullmatch, "not a whole number")
+_MOMENT = _Form(_is_moment, _NO_MOMENT)
+_STEP = _Form(_AGE.fullmatch, _NO_STEP)
+
+
 @cache
-def _numbers(kind: type[Struct]) -> frozenset[str]:
-    return frozenset(field.name for field in msgspec.structs.fields(kind) if _is_number(field.type))
+def _forms(kind: type[Struct]) -> dict[str, _Form]:
+    """By the names of those parameters that have one."""
+    found = {}
+    for field in msgspec.structs.fields(kind):
+        types = (field.type, *get_args(field.type))
+        for form, is_meant in (
+            (_WHOLE, _is_number(field.type)),
+            (_MOMENT, Moment in types),
+            (_STEP, Step in types),
+        ):
+            if is_meant:
+                found[field.name] = form
+    return found
 
 
 def _is_number(kind: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tornado.routing import Rule
 
 from wsserver.protocol import requests
+from wsserver.realtime.administration import revoke_faults
 from wsserver.web import answers
 from wsserver.web.api import ApiHandler, rule_for
 from wsserver.web.diagnosis_routes import DIAGNOSIS_ENDPOINTS
@@ -17,13 +18,13 @@ from wsserver.web.handlers import (
     connections,
     docs,
     health,
-    messages,
     metrics,
     sessions,
     stats,
     tokens,
     users,
 )
+from wsserver.web.message_routes import MESSAGE_ENDPOINTS
 from wsserver.web.notification_routes import NOTIFICATION_ENDPOINTS
 from wsserver.web.queries import (
     AuditQuery,
@@ -31,10 +32,8 @@ from wsserver.web.queries import (
     HistoryQuery,
     MessagesQuery,
     PageQuery,
-    TraceQuery,
 )
 from wsserver.web.sockets import SOCKETS, SocketHandler
-from wsserver.web.trace_answers import Trace
 from wsserver.web.webhook_routes import WEBHOOK_ENDPOINTS
 
 HTML = "text/html; charset=utf-8"
@@ -199,82 +198,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         tag="Sessions",
         errors=("not_found",),
     ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/broadcast",
-        access="messages:publish",
-        handle=messages.broadcast,
-        action="broadcast",
-        request=requests.BroadcastRequest,
-        answer=answers.Published,
-        summary="Send to everybody, one organization or one role",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/messages",
-        access="messages:publish",
-        handle=messages.publish,
-        action="publish",
-        request=requests.PublishRequest,
-        answer=answers.Published,
-        summary="Send to a target",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/users/{{user_id}}/messages",
-        access="messages:publish",
-        handle=messages.to_user,
-        action="publish",
-        request=requests.TargetedBody,
-        answer=answers.Published,
-        summary="Send to all connections of a user",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/sessions/{{session_id}}/messages",
-        access="messages:publish",
-        handle=messages.to_session,
-        action="publish",
-        request=requests.TargetedBody,
-        answer=answers.Published,
-        summary="Send to everybody in a session",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/messages/batch",
-        access="messages:publish",
-        handle=messages.batch,
-        action="batch",
-        request=requests.BatchRequest,
-        answer=answers.Batch,
-        summary="Send many messages; each is judged by itself",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/messages/{{message_id}}",
-        access="messages:read",
-        handle=messages.trace,
-        query=TraceQuery,
-        answer=Trace,
-        summary="Where a message went: to whom, when, and to whom not and why",
-        tag="Messages",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/messages/explain",
-        access="messages:publish",
-        handle=messages.explain,
-        request=requests.PublishRequest,
-        answer=answers.Explanation,
-        summary="Who would get a message and who not; sends nothing",
-        tag="Messages",
-    ),
+    *MESSAGE_ENDPOINTS,
     *NOTIFICATION_ENDPOINTS,
     *DIAGNOSIS_ENDPOINTS,
     *WEBHOOK_ENDPOINTS,
@@ -297,6 +221,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=tokens.revoke,
         action="revoke",
         request=requests.RevokeRequest,
+        rules=revoke_faults,
         answer=answers.Revoked,
         summary="Refuse a token by jti, or all that a user has; closes their connections (4505)",
         tag="Tokens",
@@ -328,7 +253,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         path="/metrics",
         access="stats:read",
         handle=metrics.metrics,
-        answer="text/plain",
+        answer="text/plain, application/openmetrics-text",
         summary="The figures for Prometheus; without a token from this machine itself",
         tag="Server",
         is_open_to_loopback=True,

@@ -31,6 +31,7 @@ SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 LOG_INTERVAL_S = 1.0
 BODY_GRACE_S = 5.0
+IDLE_GRACE_S = 60.0
 
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -38,14 +39,17 @@ _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 def make_http_server(application: Application, settings: Settings) -> HTTPServer:
     """Tornado's server with bounds on everything that a client can draw out or blow up.
 
-    The body's own time limit is the handler's, which can answer 408; this one stands behind it.
+    The time limits between requests and for a head are the stream's (``BegunStream``). The body's
+    own time limit is the handler's, which can answer 408; this one stands behind it.
     """
     return HTTPServer(
         application,
         max_header_size=MAX_HEADER_BYTES,
         max_buffer_size=MAX_BUFFER_BYTES,
-        idle_connection_timeout=settings.handshake_timeout_s,
         body_timeout=settings.handshake_timeout_s + BODY_GRACE_S,
+        idle_connection_timeout=(
+            settings.keepalive_timeout_s + settings.handshake_timeout_s + IDLE_GRACE_S
+        ),
     )
 
 
@@ -68,6 +72,8 @@ class Listener:
         self._doorway = Doorway(self._context, self._plain_http.receive)
         self._is_stopped = False
         self._limit = limit
+        self._head_timeout_s = settings.handshake_timeout_s
+        self._keepalive_s = settings.keepalive_timeout_s
         self._sockets: list[socket.socket] = []
         self._watched = False
         self._pause_s = SHORTEST_PAUSE_S
@@ -144,7 +150,13 @@ class Listener:
     def _serve_http(
         self, connection: socket.socket, address: tuple[Any, ...], received: bytes
     ) -> None:
-        stream = BegunStream(connection, received, MAX_BUFFER_BYTES)
+        stream = BegunStream(
+            connection,
+            received,
+            MAX_BUFFER_BYTES,
+            head_timeout_s=self._head_timeout_s,
+            keepalive_timeout_s=self._keepalive_s,
+        )
         self._server.handle_stream(stream, address)
 
     def _pause(self, reason: str) -> None:
@@ -152,6 +164,6 @@ class Listener:
         now = time.monotonic()
         if now - self._logged_at >= LOG_INTERVAL_S:
             self._logged_at = now
-            log.warning("accepting no connections for now: %s", reason)
+            log.warning("accepting no connections for now reason=%s", reason)
         self._resume = IOLoop.current().call_later(self._pause_s, self._watch)
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)

@@ -194,7 +194,7 @@ class SocketHandler(BaseHandler):
         try:
             return take_socket(stream)
         except OSError as error:
-            log.warning("connection lost at the handshake: %s", error)
+            log.warning("connection lost at the handshake error=%s", error)
             stream.close()
             return None
 
@@ -222,7 +222,7 @@ async def take_in(
         note_refusal(context, refusal, newcomer.endpoint, newcomer.remote_ip, request_id)
         _close_with(context.poller, fd, response, received, refusal, newcomer.deflate_bits)
     except OSError as error:
-        log.warning("connection lost at the handshake: %s", error)
+        log.warning("connection lost at the handshake error=%s", error)
 
 
 def note_refusal(
@@ -231,7 +231,7 @@ def note_refusal(
     """Count and log somebody who was not let in."""
     context.traffic.refused[refusal.code] += 1
     log.info(
-        "handshake refused endpoint=%s code=%s ip=%s id=%s",
+        "handshake refused endpoint=%s code=%s remote_ip=%s request_id=%s",
         endpoint,
         refusal.code,
         remote_ip,
@@ -291,6 +291,6 @@ def _close_with(
             fd, _REFUSED, first=received, greeting=response, deflate_bits=deflate_bits
         )
     except OSError as error:
-        log.warning("connection lost at the handshake: %s", error)
+        log.warning("connection lost at the handshake error=%s", error)
         return
     transport.close(code, refusal.message)

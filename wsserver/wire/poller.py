@@ -69,7 +69,7 @@ class Poller:
     ) -> None:
         self._loop = loop
         self._clock = clock
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
         self._read_bytes = read_bytes
         self._frames_per_turn = frames_per_turn
         self._accept_binary = accept_binary
@@ -285,12 +285,12 @@ class Poller:
         """Parse and deliver."""
         parser = transport._parser
         if parser is None:
-            text = parse_small_text(data, self._max_message_bytes)
+            text = parse_small_text(data, self.max_message_bytes)
             if text is not None:
                 self.counters.frames_in += 1
                 self._handle(transport, TEXT, text, 0)
                 return
-            parser = FrameParser(self._max_message_bytes, transport._deflate_bits > 0)
+            parser = FrameParser(self.max_message_bytes, transport._deflate_bits > 0)
         self._parse(transport, parser, data)
 
     def _parse(self, transport: Transport, parser: FrameParser, data: bytes) -> None:
@@ -336,7 +336,7 @@ class Poller:
             return 0
         kind ^= RSV1
         try:
-            message = inflate(payload, self._max_message_bytes)
+            message = inflate(payload, self.max_message_bytes)
             if kind == TEXT and not is_utf8(message):
                 raise WireError(INVALID_PAYLOAD, "text is not UTF-8")
         except WireError as error:

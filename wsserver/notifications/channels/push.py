@@ -135,7 +135,7 @@ class PushChannel:
         try:
             await self._subscriptions.forget_subscription(user_id, subscription.endpoint)
         except WsServerError as error:  # the next attempt finds it gone again
-            log.warning("gone push subscription not deleted user=%s: %s", user_id, error)
+            log.warning("gone push subscription not deleted user_id=%s error=%s", user_id, error)
             return f"{status}: gone, not deleted yet"
         return f"{status}: gone, subscription deleted"
 

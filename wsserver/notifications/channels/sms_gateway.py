@@ -7,6 +7,7 @@ import re
 from wsserver.clock import Clock
 from wsserver.config.gateway import Gateway
 from wsserver.errors import UrlForbidden
+from wsserver.notifications.answer_text import text_of, unescaped
 from wsserver.notifications.channels.base import Job, Outcome, failed, retry
 from wsserver.notifications.http import (
     HttpRequest,
@@ -22,7 +23,8 @@ class SmsGateway:
     """Sends the request that the templates make.
 
     ``success``: a regular expression that the first 2 KiB of the answer must contain, for gateways
-    that answer 200 to what they refuse; what does not may pass.
+    that answer 200 to what they refuse; what does not may pass. It is looked for in the text, in
+    whatever charset that comes, as it stands and with JSON's ``\\uXXXX`` read.
     """
 
     needs_phone = True
@@ -53,7 +55,8 @@ class SmsGateway:
             return failed(str(error))
         outcome = judge(answer, self._redact, self._clock.wall())
         if outcome.result == "sent" and self._success is not None:
-            if not self._success.search(answer.body.decode("utf-8", "replace")):
+            text = text_of(answer.headers, answer.body)
+            if not any(map(self._success.search, (text, unescaped(text)))):
                 return retry(f"not taken: {describe(answer, self._redact)}")
         return outcome
 

@@ -11,7 +11,7 @@ const STREAMS_AT_ONCE = 100; // in one `resume`
 const CROWDED = 100; // users in a session of which the server tells no statuses one by one
 /** A position that no stream has: the answer says where it really stands. */
 const NOWHERE = { epoch: "", offset: 0 };
-const FORBIDDEN = { recovered: false, reason: "forbidden" };
+const FORBIDDEN = "forbidden";
 
 export class Kept {
   #options;
@@ -19,15 +19,17 @@ export class Kept {
   #streams = new Streams();
   #userId = null; // whose positions these are
   #crowded = new Set(); // sessions with many users
-  #missed = []; // streams to resume on this connection
+  #missed = new Set(); // streams to resume on this connection
   #connections = 0;
 
   constructor(options, client) {
     this.#options = options;
     this.#client = client;
     const { receiptDelayMs } = options;
-    this.received = new Receipts((ids) => client.command("ack", { ids }), receiptDelayMs);
-    this.read = new Receipts((ids) => client.command("read", { ids }), receiptDelayMs);
+    const told = (type) => (ids) => client.command(type, { ids });
+    const refused = (error) => client.emit("ws:error", { error });
+    this.received = new Receipts(told("ack"), refused, receiptDelayMs);
+    this.read = new Receipts(told("read"), refused, receiptDelayMs);
   }
 
   get positions() {
@@ -52,46 +54,74 @@ export class Kept {
     else if (inbox) this.#streams.adopt(INBOX + userId, inbox); // what waits in it is sent now
     names.push(BROADCAST);
     for (const name of names) this.#streams.hold(name);
-    this.#missed = [...new Set(names)];
+    this.#missed = new Set(names);
   }
 
   /** Ask for what was missed; this joins the sessions again. Resolves when it was handed on. */
   async resume() {
     const connection = this.#connections;
+    const isCurrent = () => connection === this.#connections;
     const missed = this.#missed;
+    const names = [...missed];
     this.tellReceipts();
-    for (let start = 0; start < missed.length; start += STREAMS_AT_ONCE) {
-      const names = missed.slice(start, start + STREAMS_AT_ONCE);
-      const answers = await this.#ask(names, () => connection === this.#connections);
-      if (answers === null) return; // the next connection asks again
-      for (const name of names) this.#resumed(name, answers[name]);
+    for (let start = 0; start < names.length && isCurrent(); start += STREAMS_AT_ONCE) {
+      await this.#catchUp(names.slice(start, start + STREAMS_AT_ONCE), missed, isCurrent);
     }
   }
 
-  async #ask(names, isCurrent) {
-    while (isCurrent()) {
+  /** Ask about these streams, except those of `missed` that have been left meanwhile. */
+  async #catchUp(names, missed, isCurrent) {
+    for (let attempt = 0; ; attempt++) {
+      const wanted = names.filter((name) => missed.has(name));
+      if (wanted.length === 0) return;
       const position = (name) => [name, this.#streams.position(name) ?? NOWHERE];
-      const streams = Object.fromEntries(names.map(position));
+      const streams = Object.fromEntries(wanted.map(position));
+      let answers;
       try {
-        return (await this.#client.command("resume", { streams })).streams;
+        answers = (await this.#client.command("resume", { streams })).streams ?? {};
       } catch (error) {
-        if (error.code === DISCONNECTED) return null;
-        if (!error.temporary) return Object.fromEntries(names.map((name) => [name, FORBIDDEN]));
-        await pauseAfter(error);
+        if (error.code === DISCONNECTED || !isCurrent()) return; // the next connection asks again
+        if (error.temporary) {
+          await pauseAfter(error, attempt);
+          if (isCurrent()) continue;
+          return;
+        }
+        if (wanted.length === 1) {
+          this.#refused(wanted[0], error);
+          return;
+        }
+        // One of them has spoiled it for the others: look for it.
+        const middle = Math.ceil(wanted.length / 2);
+        await this.#catchUp(wanted.slice(0, middle), missed, isCurrent);
+        if (isCurrent()) await this.#catchUp(wanted.slice(middle), missed, isCurrent);
+        return;
       }
+      for (const name of wanted) {
+        if (missed.has(name)) this.#resumed(name, answers[name]);
+      }
+      return;
     }
-    return null;
+  }
+
+  /** The server will not resume this stream; a session is lost then. */
+  #refused(name, error) {
+    const sessionId = sessionOf(name);
+    const { pushes, known } = this.#streams.release(name);
+    if (sessionId === null) {
+      this.#handOn(name, { pushes, known });
+      if (error.code !== FORBIDDEN) this.#client.emit("ws:error", { error });
+      return;
+    }
+    this.forget(sessionId);
+    this.#client.lost(sessionId);
+    this.#client.emit("ws:lost", { session_id: sessionId, error });
   }
 
   #resumed(name, answer) {
     const sessionId = sessionOf(name);
-    if (answer.reason === FORBIDDEN.reason) {
-      this.#streams.release(name);
-      if (sessionId === null) return;
-      this.forget(sessionId);
-      this.#client.lost(sessionId);
-      const error = new WsError({ code: "forbidden", message: `no access to session ${sessionId}` });
-      this.#client.emit("ws:lost", { session_id: sessionId, error });
+    if (answer === undefined || answer.reason === FORBIDDEN) {
+      const message = sessionId === null ? `no access to ${name}` : `no access to session ${sessionId}`;
+      this.#refused(name, new WsError({ code: FORBIDDEN, message }));
       return;
     }
     const missed = this.#handOn(name, this.#streams.settle(name, answer), answer.reason);
@@ -128,6 +158,11 @@ export class Kept {
     else this.#crowded.delete(push.session_id);
     const name = SESSION + push.session_id;
     this.#handOn(name, this.#streams.settle(name, push), push.reason);
+  }
+
+  /** A session is being left: `resume` must not join it again. */
+  leaving(sessionId) {
+    this.#missed.delete(SESSION + sessionId);
   }
 
   /** A session was left: coming back to it is a new start. */

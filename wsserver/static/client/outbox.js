@@ -1,74 +1,98 @@
 /**
  * Messages on their way to the server: each is sent with the same `client_message_id` until it is
  * acknowledged, so it arrives once however often it is sent. Within a session one goes after the
- * other, which keeps their order when one has to be sent again.
+ * other, which keeps their order when one has to be sent again. One that cannot be sent is rejected,
+ * so that it does not hold up those behind it.
  */
 
-import { DISCONNECTED, WsError, pauseAfter } from "./errors.js";
+import { DISCONNECTED, TIMEOUT, WsError, delayAfter } from "./errors.js";
 
 const LIMIT = 1000;
+/** Without a reply so often over connections that were alive: something drops this very message. */
+const TIMEOUTS = 5;
+/** So many connections broken with this message under way: it may be what breaks them. */
+const LOSSES = 10;
 
 export class Outbox {
   #send; // (fields) => promise of the reply
   #maySend; // (session id) => boolean
-  #lanes = new Map(); // session id -> [{fields, resolve, reject}]
-  #busy = new Set();
+  #encode; // (fields) => text; throws for what can never be sent
+  #lanes = new Map(); // session id -> {id, entries: [Entry], isBusy, timer}
 
-  constructor(send, maySend) {
+  constructor(send, maySend, encode) {
     this.#send = send;
     this.#maySend = maySend;
+    this.#encode = encode;
   }
 
   /** Messages that are not acknowledged. */
   get size() {
-    return [...this.#lanes.values()].reduce((sum, lane) => sum + lane.length, 0);
+    let size = 0;
+    for (const { entries } of this.#lanes.values()) size += entries.length;
+    return size;
   }
 
-  /** Take a message; resolves with its `ack`, rejects when the server refuses it for good. */
+  /** Take a message; resolves with its `ack`, rejects when it is refused for good. */
   add(fields) {
-    if (this.size >= LIMIT) {
-      const message = `${LIMIT} messages wait already`;
-      return Promise.reject(new WsError({ code: "outbox_full", message, temporary: true }));
-    }
     return new Promise((resolve, reject) => {
+      if (this.size >= LIMIT) {
+        const message = `${LIMIT} messages wait already`;
+        throw new WsError({ code: "outbox_full", message, temporary: true });
+      }
+      // As it is now: the page may go on changing the object while the message waits.
+      const { type, ref, ...snapshot } = JSON.parse(this.#encode(fields));
       const id = fields.session_id;
-      if (!this.#lanes.has(id)) this.#lanes.set(id, []);
-      this.#lanes.get(id).push({ fields, resolve, reject });
-      this.#drain(id);
+      if (!this.#lanes.has(id)) this.#lanes.set(id, { id, entries: [], isBusy: false, timer: 0 });
+      const lane = this.#lanes.get(id);
+      const counts = { failures: 0, timeouts: 0, losses: 0 };
+      lane.entries.push({ fields: snapshot, resolve, reject, ...counts });
+      this.#drain(lane);
     });
   }
 
   /** Send what waits; to be called whenever `maySend` may have changed. */
   flush() {
-    for (const id of this.#lanes.keys()) this.#drain(id);
+    for (const lane of [...this.#lanes.values()]) this.#drain(lane);
   }
 
   /** Let go of everything. */
   fail(error) {
     const lanes = [...this.#lanes.values()];
     this.#lanes.clear();
-    for (const lane of lanes) for (const { reject } of lane.splice(0)) reject(error);
+    for (const lane of lanes) {
+      clearTimeout(lane.timer);
+      for (const { reject } of lane.entries.splice(0)) reject(error);
+    }
   }
 
-  async #drain(id) {
-    const lane = this.#lanes.get(id);
-    if (this.#busy.has(lane)) return;
-    this.#busy.add(lane);
-    while (lane.length > 0 && this.#maySend(id)) {
-      const entry = lane[0];
+  async #drain(lane) {
+    if (lane.isBusy || lane.timer !== 0) return;
+    lane.isBusy = true;
+    while (lane.entries.length > 0 && lane.timer === 0 && this.#maySend(lane.id)) {
+      const entry = lane.entries[0];
       try {
         entry.resolve(await this.#send(entry.fields));
       } catch (error) {
-        if (error.code === DISCONNECTED) break; // `flush` comes with the next connection
-        if (error.temporary) {
-          await pauseAfter(error);
-          continue;
+        const isLost = error.code === DISCONNECTED;
+        if (error.temporary && isWorthATry(entry, error.code)) {
+          if (isLost) break; // `flush` comes with the next connection
+          lane.timer = setTimeout(() => {
+            lane.timer = 0;
+            this.#drain(lane);
+          }, delayAfter(error, entry.failures++));
+          break;
         }
         entry.reject(error);
       }
-      if (lane[0] === entry) lane.shift();
+      if (lane.entries[0] === entry) lane.entries.shift();
     }
-    this.#busy.delete(lane);
-    if (lane.length === 0 && this.#lanes.get(id) === lane) this.#lanes.delete(id);
+    lane.isBusy = false;
+    if (lane.entries.length === 0 && this.#lanes.get(lane.id) === lane) this.#lanes.delete(lane.id);
   }
+}
+
+function isWorthATry(entry, code) {
+  if (code === TIMEOUT) return ++entry.timeouts < TIMEOUTS;
+  if (code === DISCONNECTED) return ++entry.losses < LOSSES;
+  return true;
 }

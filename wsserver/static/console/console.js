@@ -24,6 +24,7 @@ const talk = new Talk();
 const inbox = new Inbox();
 let client = null;
 let countdown = 0;
+let closed = null; // the notice that says why there is no connection
 
 byId("access").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -81,6 +82,7 @@ function listen(mine) {
   });
   on("ws:state", ({ state }) => showState(state));
   on("ws:open", (push) => {
+    closed?.remove();
     byId("who").textContent = push.user_id;
     inbox.greet(push);
     if (byId("endpoint").value === "monitor") {
@@ -91,15 +93,17 @@ function listen(mine) {
   on("ws:gap", ({ stream, reason }) => {
     live.add({ type: "ws.gap", data: { text: text("gap", { stream, reason }) } });
   });
+  on("ws:error", ({ error }) => live.add({ type: "ws.error", data: { text: error.message } }));
   on("ws:close", ({ code, reason, willReconnect, delayMs }) => {
     const s = Math.ceil((delayMs ?? 0) / 1000);
     live.add({
       type: "ws.close",
       data: { text: text(willReconnect ? "closed_again" : "closed", { code, reason, s }) },
     });
+    byId("state").title = `${code} ${reason}`.trim();
     if (willReconnect) countDown(delayMs);
     else if (code !== 1000 && reason !== NO_CREDENTIAL) {
-      toast(text("closed", { code, reason }), { kind: "error", stays: true });
+      closed = toast(text("closed", { code, reason }), { kind: "error", stays: true });
     }
   });
   on("stats_update", ({ stats }) => showStats(stats));
@@ -111,6 +115,7 @@ function showState(state) {
   clearInterval(countdown);
   byId("state").dataset.state = state;
   byId("state-text").textContent = text(`state_${state}`, { s: "…" });
+  if (state === "open") byId("state").title = "";
   const isOff = state === "idle" || state === "closed";
   byId("access").hidden = !isOff;
   byId("side").hidden = isOff;

@@ -6,7 +6,7 @@ import { text } from "./texts.js";
 const AUTO_CLOSE_MS = 6000;
 const LIMIT = 5;
 
-/** Show a notice; `kind` is info, success, warning, error or urgent. */
+/** Show a notice and return it; `kind` is info, success, warning, error or urgent. */
 export function toast(message, { title = "", kind = "info", link = null, stays = false } = {}) {
   const box = byId("toasts");
   const notice = h(
@@ -22,6 +22,7 @@ export function toast(message, { title = "", kind = "info", link = null, stays =
   box.append(notice);
   while (box.childElementCount > LIMIT) box.firstElementChild.remove();
   if (!stays) setTimeout(() => notice.remove(), AUTO_CLOSE_MS);
+  return notice;
 }
 
 /** Show a push of type `notification`. */

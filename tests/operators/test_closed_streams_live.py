@@ -1,0 +1,137 @@
+"""Commands whose standard streams the caller has closed, as daemons and odd cron jobs do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.operators.processes import ServerProcess, environment
+
+CLOSED = "standard output is closed"
+
+
+def closed(
+    folder: Path, program: str, *args: str, streams: str = ">&-"
+) -> subprocess.CompletedProcess[str]:
+    """Run a program with streams closed by the shell."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", program, *args],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "stats",
+        "stats --help",
+        "stats -o json",
+        "stats -o csv",
+        "health",
+        "online -o csv",
+        "connections -o json",
+        "sessions -o json",
+        "user u1",
+        "broadcast hello",
+        "send --user u1 hello",
+        "explain --broadcast -o json",
+        "audit -o json",
+        "ping u1 -c 1",
+        "doctor",
+        "export stats",
+        "export audit --format csv",
+        "export notifications --format json",
+        "export audit --since-last state",
+        "token create --user u1",
+        "webhooks list -o json",
+        "notifications list -o json",
+        "context list -o json",
+        "completion bash",
+        "contacts u1",
+    ],
+)
+def test_wsctl_ends_with_1_and_one_line(server: ServerProcess, line: str) -> None:
+    done = closed(server.folder, "wsctl", *line.split())
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == f"wsctl: cannot write the output: {CLOSED}"
+    assert "Traceback" not in done.stderr
+    both = closed(server.folder, "wsctl", *line.split(), streams="<&- >&- 2>&-")
+    assert (both.returncode, both.stdout, both.stderr) == (1, "", "")
+    assert not (server.folder / "state").exists()  # the rows were not given to anybody
+
+
+def test_nothing_is_lost_where_there_is_nothing_to_print(server: ServerProcess) -> None:
+    quiet = closed(server.folder, "wsctl", "-q", "broadcast", "hello", streams=">&- 2>&-")
+    assert quiet.returncode == 0
+    done = closed(server.folder, "wsctl", "export", "audit", "--format", "ndjson", "--out", "rows")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [json.loads(row) for row in (server.folder / "rows").read_text().splitlines()]
+    assert any(row["action"] == "broadcast" for row in rows)
+
+
+def test_a_closed_standard_input_is_no_empty_one(server: ServerProcess) -> None:
+    for line in ("broadcast --type t --data -", "token inspect -"):
+        done = closed(server.folder, "wsctl", *line.split(), streams="<&-")
+        assert done.returncode == 2
+        assert "standard input is closed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "config --help",
+        "config check --dev",
+        "config show --dev",
+        "config show --dev --json",
+        "db check --database var/wsserver.sqlite3",
+        "db check --help",
+        "db backup backup.sqlite3 --force --database var/wsserver.sqlite3 -o json",
+    ],
+)
+def test_so_does_wsserver(server: ServerProcess, line: str) -> None:
+    done = closed(server.folder, "wsserver", *line.split())
+    assert (done.returncode, done.stderr) == (1, f"wsserver: cannot write the output: {CLOSED}\n")
+    full = closed(server.folder, "wsserver", *line.split(), streams=">/dev/full")
+    assert full.returncode == 1
+    assert full.stderr == "wsserver: cannot write the output: No space left on device\n"
+    both = closed(server.folder, "wsserver", *line.split(), streams="<&- >&- 2>&-")
+    assert both.returncode == 1
+
+
+def test_a_server_serves_without_any_stream(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            *("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "wsserver"),
+            *("serve", "--dev", "--port", "0"),
+        ],
+        cwd=tmp_path,
+        env=environment(),
+    )
+    try:
+        found = tmp_path / "var" / "dev-server.json"
+        while not found.exists() or not found.read_text():
+            assert process.poll() is None
+        health = subprocess.run(
+            [sys.executable, "-m", "wsctl", "health", "-o", "json"],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(health.stdout)["status"] == "ok"
+    finally:
+        process.terminate()
+        assert process.wait(15) == 0

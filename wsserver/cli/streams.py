@@ -1,0 +1,93 @@
+"""What the command's output goes to, and how a command ends that cannot write it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+import click
+
+
+class ClosedOutput(io.TextIOBase):
+    """Stands for a standard output that the caller has closed (``>&-``): writing fails.
+
+    Python has None there, on which nothing fails.
+    """
+
+    def write(self, text: str, /) -> int:
+        """Raise ``OutputFailed``, unless there is nothing to write."""
+        if text:
+            raise OutputFailed("standard output is closed")
+        return 0
+
+    def writable(self) -> bool:
+        """As files have it."""
+        return True
+
+
+class OutputFailed(click.ClickException):
+    """Standard output takes nothing; shown as one line on stderr, exit status 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it."""
+        click.echo(f"wsserver: cannot write the output: {self.message}", err=True)
+
+
+def settle_closed_streams() -> None:
+    """Put something in the place of closed streams, before anything is opened.
+
+    The descriptors 0, 1 and 2 are taken by ``/dev/null``, else the database or a client's socket
+    gets one of them. What goes to a closed standard error, as the log does, goes nowhere.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # the lowest free one, which is this
+    if sys.stdout is None:
+        sys.stdout = ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the end
+
+
+class _WithOutput(click.Command):
+    """Settles closed streams, and says in one line where ``--help`` could not be written."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the options; ``--help`` and ``--version`` print here."""
+        settle_closed_streams()
+        with _output():
+            return super().make_context(*args, **kwargs)
+
+
+class Command(_WithOutput):
+    """One command."""
+
+
+class Group(_WithOutput, click.Group):
+    """A command with others below it."""
+
+    command_class = Command
+    group_class = type
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """Turn what a full disk or a closed pipe raises into an end with one line, or a quiet one."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # click's own answer: quietly, with 1
+    except OSError as error:
+        raise OutputFailed(error.strerror or str(error)) from None
+
+
+def echo(text: str) -> None:
+    """Print a line of a command's answer on standard output."""
+    with _output():
+        click.echo(text)

@@ -1,0 +1,244 @@
+/** Keeps one WebSocket: opens it, notices its end, and opens the next one when that may help. */
+
+import {
+  backoffMs,
+  hintOf,
+  isPatient,
+  isTemporaryOnceIn,
+  limited,
+  mayReconnect,
+} from "./closing.js";
+import { Credentials } from "./credentials.js";
+import { WsError } from "./errors.js";
+import { Liveness } from "./liveness.js";
+import { onWakeup } from "./wakeups.js";
+
+/** The reason of the end when a provider has given null. */
+export const NO_CREDENTIAL = "no credential";
+const NO_WEBSOCKET =
+  "this runtime has no WebSocket: pass a class as the option WebSocket, or use Node 22 or later";
+const ABNORMAL = 1006;
+const HEARTBEAT_TIMEOUT = 4001;
+const TOKEN_INVALID = 4500;
+const BAD_REQUEST = 4501;
+const OPEN = 1; // WebSocket.readyState
+const REFUSALS = 5; // credentials of a provider, refused one after the other
+const HEARTBEAT_S = 30; // of a server that does not tell
+const STABLE_MS = 10_000; // a connection that lasted this long has earned a fresh backoff
+const IMPATIENT_MS = 3000; // an attempt older than this is given up when the network changes
+
+/** @typedef {"idle"|"connecting"|"open"|"waiting"|"closed"} State */
+
+export class Connector {
+  #options;
+  #owner; // {state(state), message(text), gone(), closed(detail), ended(error), ping()}
+  #credentials;
+  #liveness;
+  /** @type {State} */
+  #state = "idle";
+  #socket = null;
+  #isIn = false; // connection_established has come on this socket
+  #wasIn = false; // on any since `start`
+  #openedAt = 0;
+  #attempt = 0; // reconnects since the last stable connection
+  #attemptedAt = 0;
+  #refusals = 0; // credentials refused since the last connection
+  #run = 0; // counts attempts; whatever belongs to an earlier one is stale
+  #hintMs = null; // when the server said to come back
+  #isPatient = false; // the server asked for the wait: no wake-up shortens it
+  #timer = 0;
+  #stopListening = () => {};
+
+  constructor(options, owner) {
+    this.#options = options;
+    this.#owner = owner;
+    this.#credentials = new Credentials(options);
+    this.#liveness = new Liveness(
+      () => owner.ping(),
+      () => this.#socket?.readyState === OPEN,
+      (reason) => this.#giveUp(HEARTBEAT_TIMEOUT, reason),
+    );
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get credentials() {
+    return this.#credentials;
+  }
+
+  /** Connect and stay connected, until `stop` or the end. */
+  start() {
+    this.#attempt = 0;
+    this.#refusals = 0;
+    this.#wasIn = false;
+    this.#stopListening = onWakeup(() => this.#wake());
+    this.#open();
+  }
+
+  /** Close for good; `closed` and `ended` are told before the socket is. */
+  stop(code, reason) {
+    const socket = this.#socket;
+    this.#end(code, reason);
+    socket?.close(code, reason);
+  }
+
+  send(text) {
+    this.#socket.send(text);
+  }
+
+  /** The server has let this connection in. */
+  established({ heartbeat_interval: interval }) {
+    this.#isIn = this.#wasIn = true;
+    this.#refusals = 0;
+    this.#hintMs = null;
+    this.#openedAt = performance.now();
+    this.#liveness.start((interval > 0 ? interval : HEARTBEAT_S) * 1500 + 2000, true);
+  }
+
+  /** To be told once the owner has done what comes before everything else. */
+  opened() {
+    this.#setState("open");
+  }
+
+  /** The server has said when to come back. */
+  hint(delayMs) {
+    this.#hintMs = limited(delayMs);
+  }
+
+  /** Something makes the connection suspicious: see whether the server still answers. */
+  check() {
+    this.#liveness.check();
+  }
+
+  async #open() {
+    clearTimeout(this.#timer);
+    const run = ++this.#run;
+    this.#attemptedAt = performance.now();
+    this.#setState("connecting");
+    if (this.#options.WebSocket === undefined) {
+      this.#end(ABNORMAL, NO_WEBSOCKET, "no_websocket");
+      return;
+    }
+    let credential;
+    try {
+      credential = await this.#credentials.next();
+    } catch (error) {
+      if (run !== this.#run) return;
+      if (error.temporary) this.#lost(ABNORMAL, `no credential: ${error.message}`);
+      else this.#end(TOKEN_INVALID, error.message);
+      return;
+    }
+    if (run !== this.#run) return;
+    if (credential === null) {
+      this.#end(TOKEN_INVALID, NO_CREDENTIAL);
+      return;
+    }
+    const address = this.#address();
+    try {
+      this.#listen(new this.#options.WebSocket(address + credential.query, credential.protocols));
+    } catch (error) {
+      // Not the browser's own text: it quotes what it does not like, be it the ticket.
+      this.#end(BAD_REQUEST, `no WebSocket to ${address}: ${error.name}`, "bad_url");
+      return;
+    }
+    this.#liveness.start(this.#options.connectTimeoutMs, false);
+  }
+
+  #address() {
+    const { url, endpoint, sessionId } = this.#options;
+    const path = sessionId ? `/ws/chat/session/${encodeURIComponent(sessionId)}` : endpoint;
+    return String(url).replace(/^http/, "ws").replace(/\/$/, "") + path;
+  }
+
+  #listen(socket) {
+    this.#socket = socket;
+    const isCurrent = () => socket === this.#socket;
+    socket.onmessage = ({ data }) => {
+      if (!isCurrent()) return;
+      this.#liveness.heard();
+      this.#owner.message(data);
+    };
+    socket.onclose = ({ code, reason }) => isCurrent() && this.#lost(code, reason);
+    socket.onerror = () => {}; // onclose follows; a class for Node may throw what nobody hears
+  }
+
+  /** The network may be another one, or the page has slept. */
+  #wake() {
+    if (this.#state === "open") this.#liveness.check();
+    else if (this.#state === "waiting" && !this.#isPatient) this.#open();
+    else if (this.#state === "connecting" && this.#age() > IMPATIENT_MS) {
+      const socket = this.#socket;
+      this.#drop();
+      socket?.close();
+      this.#open();
+    }
+  }
+
+  #age() {
+    return performance.now() - this.#attemptedAt;
+  }
+
+  /** Not waiting for onclose: the closing handshake of a dead connection takes minutes. */
+  #giveUp(code, reason) {
+    const socket = this.#socket;
+    this.#lost(code, reason);
+    socket?.close();
+  }
+
+  /** The connection has gone: come back if the code allows it. */
+  #lost(code, reason) {
+    if (!this.#mayReturn(code, reason)) {
+      this.#end(code, reason);
+      return;
+    }
+    if (this.#isIn && performance.now() - this.#openedAt > STABLE_MS) this.#attempt = 0;
+    const hintMs = this.#hintMs ?? hintOf(reason);
+    const delayMs = hintMs ?? backoffMs(code, this.#attempt, this.#options);
+    this.#isPatient = hintMs !== null || isPatient(code);
+    this.#attempt += 1;
+    this.#drop();
+    this.#timer = setTimeout(() => this.#open(), delayMs);
+    this.#setState("waiting");
+    this.#owner.closed({ code, reason, willReconnect: true, delayMs });
+  }
+
+  #mayReturn(code, reason) {
+    if (mayReconnect(code)) return true;
+    if (!this.#wasIn) return false;
+    if (code === TOKEN_INVALID && !this.#isIn && this.#credentials.isRenewable) {
+      // From a cache, say, and expired while the machine slept: the next one may be better.
+      this.#refusals += 1;
+      return this.#refusals <= REFUSALS;
+    }
+    return isTemporaryOnceIn(code, reason);
+  }
+
+  #end(code, reason, problem = `closed_${code}`) {
+    this.#drop();
+    this.#stopListening();
+    const error = new WsError({ code: problem, message: reason || `closed: ${code}` });
+    this.#owner.ended(error, () => {
+      this.#setState("closed");
+      this.#owner.closed({ code, reason, willReconnect: false, delayMs: null });
+    });
+  }
+
+  /** Forget this connection, or the attempt. */
+  #drop() {
+    this.#run += 1;
+    this.#socket = null;
+    this.#isIn = false;
+    this.#hintMs = null;
+    this.#liveness.stop();
+    clearTimeout(this.#timer);
+    this.#owner.gone();
+  }
+
+  #setState(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#owner.state(state);
+  }
+}
