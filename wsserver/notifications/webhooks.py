@@ -124,8 +124,8 @@ class Webhooks:
         for number, target in enumerate(self._targets, start=1):
             if target.wants(MESSAGE_RECEIVED) and not target.names(MESSAGE_RECEIVED):
                 log.info(
-                    "webhook gets messages without their contents, add the event behind a | to its"
-                    " entry in webhook_urls (#* first, if it has no #) for these number=%d event=%s",
+                    "webhook gets messages without their contents, for these add the name behind a"
+                    " | to its entry in webhook_urls (#* first, if it has no #) number=%d name=%s",
                     number,
                     MESSAGE_RECEIVED,
                 )
