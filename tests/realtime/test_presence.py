@@ -185,3 +185,14 @@ async def test_what_is_remembered_is_bounded(
     for n in range(5):
         await client.call("refresh_token", token=live.token("u1", sessions=[f"t{n}"]))
     assert len(live.manager.presence._heard["u1"]) == 3
+
+
+@pytest.mark.gen_test
+async def test_a_token_for_each_session_is_remembered_within_bounds(
+    live: Live, listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "HEARD_LIMIT", 3)
+    for n in range(5):
+        await listener(f"s{n}")
+        await leave(await live.connect("u1", sessions=[f"s{n}"]))
+    assert live.manager.presence._parted["u1"] == ("s4", "s3", "s2")

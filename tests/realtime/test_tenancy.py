@@ -313,3 +313,26 @@ async def test_a_manager_may_enter_any_session_of_its_organization_if_configured
         live.manager.sessions.enforce_access(moved, live.manager.close)
     assert not boss.info.sessions
     assert (await boss.call("join_session", session_id="foreign"))["type"] == "session_joined"
+
+
+@pytest.mark.parametrize("by", ["stream", "ids"])
+@pytest.mark.gen_test
+async def test_a_manager_acknowledges_what_it_has_not_joined(make_live: MakeLive, by: str) -> None:
+    """As after a restart of the server: nothing has found out yet whose the session is."""
+    live = await make_live(roles={"manager": ["sessions:any"]})
+    await came(live, "mine", "o1")
+    await came(live, "foreign", "o2")
+    boss: Client = await live.connect("boss", role="manager", organization_id="o1")
+    for session_id, user in (("ours", "mine"), ("theirs", "foreign")):
+        message = Message("new_message", {}, session(session_id), keep=True, sender=user)
+        sent = await live.router.send(message)
+        fields: dict[str, Any] = {"stream": f"session:{session_id}", "offset": 1}
+        if by == "ids":
+            fields = {"ids": [sent.message_id]}
+        reply = await boss.call("ack", **fields)
+        if session_id == "ours":
+            assert reply["acknowledged"] == 1
+        elif by == "ids":
+            assert reply["acknowledged"] == 0
+        else:
+            assert reply["error"]["code"] == "forbidden"

@@ -169,6 +169,20 @@ async def test_one_user_can_be_asked_about(
 
 
 @pytest.mark.gen_test
+async def test_a_manager_who_may_enter_the_sessions_of_its_organization_had_not_joined(
+    make_live: MakeLive,
+) -> None:
+    """Nothing has found out yet whose the session is."""
+    live = await make_live(roles={"manager": ["sessions:any"]})
+    for session_id, organization_id in (("ours", "o1"), ("theirs", "o2")):
+        await live.in_session(f"in-{session_id}", session_id, organization_id=organization_id)
+    await live.connect("m1", role="manager", organization_id="o1")
+    for session_id, expected in (("ours", "not_joined"), ("theirs", "no_access")):
+        message_id = await send(live, session(session_id))
+        assert states(await trace(live, message_id, user_id="m1")) == {"m1": expected}
+
+
+@pytest.mark.gen_test
 async def test_a_user_who_went_before_was_offline(live: Live) -> None:
     client = await live.in_session("u1")
     await send(live)

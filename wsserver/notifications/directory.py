@@ -12,8 +12,8 @@ from wsserver.realtime.hub import Hub
 from wsserver.storage.known_users import KnownUser, KnownUserStore
 
 NOTED = 1 << 14
-"""Places for what need not be noted again: 128 KiB, however many come and go. Who finds his taken
-by somebody else is stored once more within the hour, which costs less than more memory would."""
+"""Places for what need not be noted again: 128 KiB, however many come and go. Two users with the
+same place are stored again at each change between them, which costs less than more memory would."""
 AGAIN_S = 3600.0
 WAITING_LIMIT = 100_000
 STORED_AT_ONCE = 250

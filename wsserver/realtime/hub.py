@@ -13,8 +13,6 @@ from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.index import Index
 
 KNOWN_SESSIONS_LIMIT = 100_000
-
-
 USERS_LISTED = 1000
 """Of one session: with tens of thousands in it, a list of all would not fit into a reply."""
 
@@ -125,10 +123,6 @@ class Hub:
             connection.sessions and session_id in connection.sessions
             for connection in self.user_connections.connections(user_id)
         )
-
-    def sessions_of_user(self, user_id: str) -> set[str]:
-        """All sessions that the user's connections have joined."""
-        return {s for c in self.of_user(user_id) for s in c.sessions or ()}
 
     def presence(self, session_id: str) -> list[dict[str, Any]]:
         """Who is in a session: each user once, with the number of connections; at most 1000."""

@@ -14,7 +14,7 @@ from wsserver.realtime.monitors import Monitors
 from wsserver.realtime.router import Router
 
 HEARD_LIMIT = 1000
-"""Sessions of one user that are remembered for having heard ``online``."""
+"""Sessions of one user that are remembered, for having heard ``online`` or ``offline``."""
 PARTED_LIMIT = 50_000
 """Users whose sessions are remembered for having heard ``offline``."""
 
@@ -105,7 +105,9 @@ class Presence:
         self._tell_monitors(user_id, "offline")
         heard = self._tell_people(user_id, "offline", sessions)
         if heard:
-            self._parted[user_id] = tuple(heard.union(self._parted.pop(user_id, ())))
+            # A token for each session, as many backends give, never opens the earlier ones again.
+            former = [each for each in self._parted.pop(user_id, ()) if each not in heard]
+            self._parted[user_id] = (*heard, *former)[:HEARD_LIMIT]
             if len(self._parted) > PARTED_LIMIT:
                 self._parted.popitem(last=False)
 
@@ -158,7 +160,7 @@ class Presence:
 
     def _unpart(self, user_id: str, sessions: set[str]) -> None:
         parted = self._parted.pop(user_id, None)
-        rest = tuple(set(parted) - sessions) if parted else ()
+        rest = tuple(each for each in parted if each not in sessions) if parted else ()
         if rest:
             self._parted[user_id] = rest
 

@@ -135,6 +135,7 @@ class Receipts:
         waiting = self._ledger.items(user_id, ids)
         others = [id_ for id_ in ids if id_ not in waiting]
         found = await self._messages.locate(others, at) if others else []
+        await self._prepare(connection.claims, {each.stream for each in found})
         seen = [each for each in found if self._may_see(connection.claims, each)]
         kept = [*waiting, *[each.message_id for each in seen]]
         if kept:
@@ -165,6 +166,7 @@ class Receipts:
         messages disappear that nobody has seen. Raises ``StorageUnavailable``, ``StorageFull``.
         """
         user_id, at = connection.user_id, self._clock.wall()
+        await self._prepare(connection.claims, (stream,))
         self._require(connection.claims, stream)
         head = await self._messages.head(stream)
         if offset > head.offset:
@@ -338,6 +340,16 @@ class Receipts:
         return False
 
     # Who may
+
+    async def _prepare(self, claims: Claims, streams: Iterable[str]) -> None:
+        """Find out whose sessions these streams are, where access depends on it.
+
+        Raises ``StorageUnavailable``.
+        """
+        for stream in streams:
+            kind, _, id_ = stream.partition(":")
+            if kind == "session" and self._access.needs_preparing(claims, id_):
+                await self._access.prepare(claims, id_)
 
     def _may_see(self, claims: Claims, found: Located) -> bool:
         audience = read_audience(found.audience)

@@ -150,7 +150,7 @@ class Tracing:
             recipients.add(left_out(entry, user_id, "excluded"))
         await self._add_absent(inquiry, recipients)
         if inquiry.user_id is not None and not len(recipients):
-            reason = self._why_not(inquiry, inquiry.user_id)
+            reason = await self._why_not(inquiry, inquiry.user_id)
             if reason is not None:
                 recipients.add(left_out(entry, inquiry.user_id, reason))
         return recipients
@@ -226,7 +226,7 @@ class Tracing:
             case _:
                 return ()
 
-    def _why_not(self, inquiry: Inquiry, user_id: str) -> str | None:
+    async def _why_not(self, inquiry: Inquiry, user_id: str) -> str | None:
         """Why a message did not concern somebody; None: it was for others, or nobody remembers."""
         entry, roll = inquiry.entry, inquiry.roll
         if (
@@ -241,6 +241,8 @@ class Tracing:
             case TargetType.SESSION:
                 connections = self._hub.of_user(user_id)
                 session_id = entry.target.id
+                for connection in connections:
+                    await self._access.prepare(connection.claims, session_id)
                 may_enter = any(self._access.allows(c.claims, session_id) for c in connections)
                 return "not_joined" if may_enter or not connections else "no_access"
             case TargetType.ORGANIZATION:
