@@ -22,7 +22,7 @@ from tests.test_packaging import (
 )
 
 ROOT = Path(__file__).parents[1]
-CHECKS = ["lint", "format", "types", "docs", "tests"]
+CHECKS = ["lint", "format", "types", "docs", "tests", "audit"]
 
 
 def read_yaml(path: str) -> Any:
@@ -43,7 +43,8 @@ def tools(machine: Path) -> Path:  # noqa: F811
         (machine / "bin" / tool).symlink_to(found)
     says = 'echo "${0##*/} $*"; ! grep -qx "${0##*/} $1" broken 2>/dev/null'
     program(machine / "bin" / "chromium", "")
-    python = FAKE_PYTHON + 'case "$*" in "-m sphinx"*) ' + says.replace("$1", "$2") + " ;; esac"
+    python = FAKE_PYTHON + 'case "$*" in "-m sphinx"*) ' + says.replace("$1", "$2") + " ;;"
+    python += ' "-m scripts.advisories") [ ! -e offline ] || exit 75 ;; esac'
     program(machine / "bin" / "python3.12", python)
     for tool in ("ruff", "mypy"):
         program(machine / "kept" / tool, says)
@@ -87,10 +88,17 @@ def test_the_check_that_fails_is_named_and_the_others_are_run(
     assert results(done.stdout) == dict.fromkeys(CHECKS, "passed") | {check: "FAILED"}
 
 
+def test_a_check_that_cannot_be_made_is_named_and_fails_nothing(tools: Path) -> None:
+    (tools / "offline").touch()
+    done = start(tools, "check")
+    assert done.returncode == 0
+    assert results(done.stdout) == dict.fromkeys(CHECKS, "passed") | {"audit": "skipped"}
+
+
 def test_an_unknown_check_is_refused_before_anything_is_installed(tools: Path) -> None:
     done = start(tools, "check", "lint", "typos")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "no check typos; there are: lint format types docs tests" in done.stderr
+    assert "no check typos; there are: lint format types docs tests audit" in done.stderr
     assert not (tools / ".venv").exists()
 
 

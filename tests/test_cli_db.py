@@ -190,6 +190,9 @@ def test_prune_says_what_it_deleted() -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert "snapshot_hours" in result.stdout
     assert "given back" in result.stdout
+    invoke(
+        "db", "prune", "--vacuum"
+    )  # the schema itself leaves a page that is packed the first time
     document = json.loads(invoke("db", "prune", "--vacuum", "-o", "json").stdout)
     assert document["deleted"]["audit"] == 0
     assert document["bytes_given_back"] == 0
@@ -264,7 +267,8 @@ def test_sizes_and_ages_read_well() -> None:
         "2 h",
         "2 d",
     ]
-    assert _time(1e300) == "1e+300"
+    assert _time(1e300).startswith("9999-12-31T23:59:59")
+    assert _time(float("inf")) == "inf"
 
 
 def test_a_backup_is_what_its_report_says() -> None:

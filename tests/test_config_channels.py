@@ -259,7 +259,7 @@ def test_forms_of_the_key() -> None:
         (pem(ec.generate_private_key(ec.SECP384R1())), "P-256"),
         (b"-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n", "no private key"),
         (b"", "without a private key"),
-        (b"\xff\xfe", "without a private key"),
+        (b"\xff\xfe", "UTF-16"),
     ],
 )
 def test_files_without_a_key_that_fits(content: bytes, message: str) -> None:

@@ -76,7 +76,7 @@ async def test_a_head_without_end_is_one_line_about_the_peer(
         told = await reason(f"{url}secret?token=secret")
     assert told == f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
     host = url.removeprefix("http://").rstrip("/")
-    assert warnings(caplog) == [f"answer not usable host={host}: {told}"]
+    assert warnings(caplog) == [f"answer not usable host={host} error={told}"]
 
 
 @pytest.mark.gen_test

@@ -65,7 +65,7 @@ def test_a_hangup_that_nohup_has_switched_off_stays_without_effect(tmp_path: Pat
     with ignoring(signal.SIGHUP), ServerProcess(tmp_path, "--dev") as server:
         server.kill(signal.SIGHUP)
         server.kill(signal.SIGUSR1)
-        server.wait_for("SIGUSR1 has no effect")
+        server.wait_for("has no effect.*SIGUSR1")
         assert server.stop() == 0
 
 
@@ -76,7 +76,7 @@ def test_other_signals_do_nothing(tmp_path: Path, loop: str) -> None:
             client.recv(timeout=5)
             for name in WITHOUT_EFFECT:
                 server.kill(getattr(signal, name))
-                server.wait_for(f"signal {name} has no effect")
+                server.wait_for(f"has no effect.*{name}")
             for number in (signal.SIGPIPE, signal.SIGWINCH, signal.SIGURG, signal.SIGXFSZ):
                 server.kill(number)
             server.kill(signal.SIGTSTP)

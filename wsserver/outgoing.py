@@ -198,9 +198,8 @@ class _Guard(Resolver):
 
 def _unusable(url: str, what: str) -> NoAnswer:
     """The fault of a peer, for its operator to look into: of the URL only the host is logged."""
-    log.warning(
-        "answer not usable host=%s: %s", one_line(urlsplit(url).netloc.rpartition("@")[2]), what
-    )
+    host = one_line(urlsplit(url).netloc.rpartition("@")[2])
+    log.warning("answer not usable host=%s error=%s", host, what)
     return NoAnswer(what)
 
 

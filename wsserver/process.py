@@ -139,7 +139,7 @@ async def _start(
     starting = asyncio.ensure_future(work)
     is_done = await _first_of(starting, stop, START_PATIENCE_S)
     if not is_done and not stop.is_set():
-        log.warning("the start takes longer than %g s: answering 503 meanwhile", START_PATIENCE_S)
+        log.warning("the start takes long, answering 503 meanwhile after_s=%g", START_PATIENCE_S)
         listen()
         listen = _nothing
         is_done = await _first_of(starting, stop)
@@ -149,7 +149,7 @@ async def _start(
         return True
     starting.cancel()
     if not await _first_of(starting, hurry, stop_timeout_s):
-        log.warning("stopped at once: the database has not closed yet")
+        log.warning("stopped at once, the database has not closed yet")
     elif not starting.cancelled():
         starting.exception()  # of no interest any more, but asyncio would log it
     return False

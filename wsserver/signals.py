@@ -41,4 +41,4 @@ def handle_signals(
 
 
 def _note(name: str) -> None:
-    log.warning("signal %s has no effect; SIGTERM, SIGINT, SIGQUIT, SIGHUP stop the server", name)
+    log.warning("signal has no effect, SIGTERM and SIGHUP stop the server signal=%s", name)

@@ -34,8 +34,9 @@ def test_no_warning_while_there_is_time(connect: Connect) -> None:
 
 
 def test_an_expired_token_ends_the_connection(start: Start, connect: Connect) -> None:
+    server = start(jwt_leeway_s=0)
     ends = time.time() + 1.2
-    client = connect("u1", to=start(jwt_leeway_s=0), exp=ends)
+    client = connect("u1", to=server, exp=ends)
     code, reason = client.closed()
     assert code == 4010
     assert "expired" in reason

@@ -24,6 +24,7 @@ from wsserver.protocol.types import Role
 from wsserver.protocol.validation import complaints_of, faults_of
 
 ID_RULE = "1-128 characters of A-Z a-z 0-9 . _ : @ -"
+USER_ID_RULE = "1-128 characters of A-Z a-z 0-9 . _ : @ | + -"
 KINDS = [PublishRequest, BroadcastRequest, NotifyRequest, ContactsRequest, MembersRequest,
          *MONITOR_COMMANDS.values(), *PARAMETERS.values()]  # fmt: skip
 
@@ -46,9 +47,9 @@ def test_every_fault_has_its_path_and_its_reason() -> None:
         "type": "a-z first, then at most 63 of a-z 0-9 _ .",
         "target.type": "'usr' is not one of broadcast, user, session, organization, role,"
         " connection",
-        "target.id": ID_RULE,
+        "target.id": USER_ID_RULE,
         "target.colour": "unknown field",
-        "exclude_users[1]": ID_RULE,
+        "exclude_users[1]": USER_ID_RULE,
         "exclude_users[3]": "Expected str, got int",
         "sender.user_id": "required",
         "keep": "Expected bool, got str",
@@ -90,7 +91,7 @@ def test_the_first_hundred_are_named_and_the_text_stays_short() -> None:
         read_request({"user_ids": ["a b"] * 10_000}, MembersRequest)
     errors = caught.value.details["errors"]
     assert len(errors) == MAX_FAULTS
-    assert errors[-1] == {"field": "user_ids[99]", "message": ID_RULE}
+    assert errors[-1] == {"field": "user_ids[99]", "message": USER_ID_RULE}
     assert caught.value.message.endswith("and 90 more; no more than 100 are looked for")
     assert len(caught.value.message) < 1000
 

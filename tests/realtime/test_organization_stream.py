@@ -87,7 +87,7 @@ async def test_where_an_organization_stands_is_told_at_once_and_live_messages_go
 
 @pytest.mark.gen_test
 async def test_one_organizations_broadcasts_never_push_out_anothers(live: Live) -> None:
-    live.streams.replay_limit = 3
+    live.streams._recovering.replay_limit = 3
     boss, manager = live.actor(), live.actor("manager", organization_id="o1")
     await live.publishing.broadcast(boss, broadcast(data="maintenance", keep=True))
     await live.publishing.broadcast(boss, broadcast(data="o2", keep=True, organization_id="o2"))

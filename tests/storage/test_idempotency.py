@@ -174,6 +174,7 @@ async def test_stored_answers_count_in_bytes(
     store: IdempotencyStore, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(idempotency, "QUOTA_BYTES", 5000)
+    monkeypatch.setattr(idempotency, "BYTES_PER_KEY", 5)
     assert await store.claim("u1", "a", "f", clock.wall(), QUOTA) is None
     assert await store.claim("u1", "b", "f", clock.wall(), QUOTA) is None
     await store.finish("u1", "a", "f", 200, {}, b"x" * 5000)

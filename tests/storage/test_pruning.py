@@ -13,7 +13,7 @@ from wsserver.storage import pruning
 from wsserver.storage.audit import AuditEntry, AuditLog
 from wsserver.storage.database import Database
 from wsserver.storage.faults import DatabaseFault, DatabaseInUse
-from wsserver.storage.idempotency import IdempotencyStore
+from wsserver.storage.idempotency import IdempotencyStore, Quota
 from wsserver.storage.means import FIELDS
 from wsserver.storage.pruning import prune
 from wsserver.storage.snapshots import Snapshots
@@ -33,7 +33,7 @@ async def fill(database: Database, now: float) -> None:
             audit.record(
                 AuditEntry(at=at, actor="u", role="admin", action="x", detail={"a": "b" * 200})
             )
-        await keys.claim("scope", f"key {days}", "f", at)
+        await keys.claim("scope", f"key {days}", "f", at, Quota("u", 10))
     for days in (0, 2, 40):
         figures = dict.fromkeys(FIELDS, 1)
         at = now - days * DAY_S

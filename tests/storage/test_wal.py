@@ -57,8 +57,8 @@ IN_THE_MIDDLE = HEADER_BYTES + 25 * FRAME
         (flip(IN_THE_MIDDLE + 9), "transactions could not be taken over"),
         (flip(0), "its header is damaged"),
         (flip(18), "its header is damaged"),
-        (flip(-10), "its last transaction is not whole"),
-        (cut, "its last transaction is not whole"),
+        (flip(-10), "last transaction in the write-ahead log is not whole"),
+        (cut, "last transaction in the write-ahead log is not whole"),
     ],
 )
 @pytest.mark.gen_test

@@ -277,7 +277,7 @@ class DeliveryQueue:
                 known = await self._tenancy.organizations_of([claimed.user_id])
                 break
             except WsServerError as error:
-                log.warning("organization of a recipient not read: %s", error)
+                log.warning("organization of a recipient not read error=%s", error)
                 await asyncio.sleep(RETRY_S)
         belongs_to = known.get(claimed.user_id)
         if claimed.contact_owner not in (None, belongs_to):

@@ -124,10 +124,11 @@ class Webhooks:
         for number, target in enumerate(self._targets, start=1):
             if target.wants(MESSAGE_RECEIVED) and not target.names(MESSAGE_RECEIVED):
                 log.info(
-                    "webhook number=%d gets messages without their contents: for these, add"
-                    " |%s to its entry in webhook_urls (#* first, if it has no #)",
-                    number, MESSAGE_RECEIVED,
-                )  # fmt: skip
+                    "webhook gets messages without their contents, for these add the name behind a"
+                    " | to its entry in webhook_urls (#* first, if it has no #) number=%d name=%s",
+                    number,
+                    MESSAGE_RECEIVED,
+                )
         self._tasks.spawn(self._store_all(), name="webhook outbox")
         for number, target in enumerate(self._targets, start=1):
             self._tasks.spawn(self._post_all(target.url, number), name=f"webhook {number}")

@@ -69,7 +69,8 @@ class Condition:
         if self.damage is None:
             log.critical(
                 "database is damaged and nothing is written to it any more, stop the server, move"
-                " the file with its -wal and -shm away, and restore a backup path=%s error=%s",
+                " the file with its -wal and -shm away and restore the file from a backup"
+                " path=%s error=%s",
                 self._path,
                 damage,
             )

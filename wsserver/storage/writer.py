@@ -106,15 +106,16 @@ class Writer(Worker):
         lost = damage(found, recovered)
         if lost is not None:
             log.error(
-                "write-ahead log of %s is damaged: %s; the database is whole without them, and"
-                " what they had stored is missing: compare it with a backup",
+                "write-ahead log is damaged, the database is whole without the transactions that"
+                " were left out but what they had stored is missing, compare it with a backup"
+                " path=%s damage=%s",
                 self._path,
                 lost,
             )
         elif is_cut_off(found, recovered):
             log.warning(
-                "write-ahead log of %s: its last transaction is not whole and was left out; it was"
-                " being written when the last run ended, or was damaged since",
+                "the last transaction in the write-ahead log is not whole and was left out, it was"
+                " being written when the last run ended or was damaged since path=%s",
                 self._path,
             )
 
