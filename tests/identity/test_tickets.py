@@ -108,3 +108,27 @@ def test_ticket_itself_is_not_kept(clock: FakeClock) -> None:
     tickets = Tickets(clock)
     ticket, _ = tickets.issue(claims_for(clock))
     assert ticket not in repr(vars(tickets))
+
+
+def test_no_user_pushes_out_the_tickets_of_others(clock: FakeClock) -> None:
+    tickets = Tickets(clock, capacity=4)
+    kept, _ = tickets.issue(claims_for(clock, sub="bob"))
+    oldest, *_, newest = [tickets.issue(claims_for(clock, sub="mallory"))[0] for _ in range(10)]
+    assert len(tickets) == 4
+    assert tickets.peek(newest).sub == "mallory"
+    with pytest.raises(TokenInvalid):
+        tickets.peek(oldest)
+    late, _ = tickets.issue(claims_for(clock, sub="carol"))
+    assert [tickets.redeem(ticket).sub for ticket in (kept, late)] == ["bob", "carol"]
+    assert len(tickets) == 2
+
+
+def test_users_of_the_same_name_in_two_organizations_have_tickets_of_their_own(
+    clock: FakeClock,
+) -> None:
+    tickets = Tickets(clock, capacity=3)
+    exp = clock.wall() + 60
+    kept, _ = tickets.issue(Claims(sub="u1", exp=exp, organization_id="a"))
+    for _ in range(3):
+        tickets.issue(Claims(sub="u1", exp=exp, organization_id="b"))
+    assert tickets.redeem(kept).organization_id == "a"

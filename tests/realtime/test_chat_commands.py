@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -233,6 +234,17 @@ async def test_the_same_client_message_id_gives_one_message_and_the_same_answer(
     assert foreign["message_id"] != first["message_id"]
     pushes = await other.rest()
     assert [p["message"]["sender"]["user_id"] for p in pushes] == ["u1", "u2"]
+
+
+@pytest.mark.gen_test
+async def test_a_client_message_id_is_that_of_a_user_of_one_organization(live: Live) -> None:
+    ours = await live.in_session("u1", "s1", organization_id="o1")
+    theirs = await live.in_session("u1", "s2", organization_id="o2")
+    said = {"content": "x", "client_message_id": "c1"}
+    first = await ours.call("send_message", session_id="s1", **said)
+    other = await theirs.call("send_message", session_id="s2", **said)
+    assert (first["stream"], other["stream"]) == ("session:s1", "session:s2")
+    assert await ours.call("send_message", session_id="s1", **said) == {**first, "ref": ANY}
 
 
 @pytest.mark.gen_test

@@ -199,6 +199,39 @@ async def test_who_has_written_for_one_organization_alone_does_not_take_a_sessio
 
 
 @pytest.mark.gen_test
+async def test_who_may_enter_and_write_anywhere_takes_no_session(live: Live) -> None:
+    """A service with an organization in its token writes in the sessions of all of them."""
+    await came(live, "mine", "o1")
+    await came(live, "theirs", "o2")
+    for session_id in ("joined", "written", "relayed", "named"):
+        await live.members.replace(session_id, ["theirs"], "boss", NOW)
+    admin = await live.connect("root", role="admin", organization_id="o1")
+    for session_id in ("joined", "nobodys"):
+        await admin.call("join_session", session_id=session_id)
+    service: dict[str, Any] = {"user_id": "svc", "role": "service", "organization_id": "o1"}
+    await write(live, "written", "svc", **service)
+    await write(live, "relayed", "unknown", **service)
+    await write(live, "named", "mine", **service)
+    await write(live, "alone", "svc", **service)  # it knows nobody else: the service's customers
+    everywhere = ("joined", "nobodys", "written", "relayed", "named", "alone")
+    assert await sessions_of(live, *everywhere) == "nobodys named alone"
+
+
+@pytest.mark.gen_test
+async def test_a_manager_that_has_entered_by_permission_does_not_keep_a_session(
+    make_live: MakeLive,
+) -> None:
+    live = await make_live(roles={"manager": ["sessions:any"]})
+    await came(live, "mine", "o1")
+    await live.members.replace("s1", ["mine"], "boss", NOW)
+    boss = await live.connect("boss", role="manager", organization_id="o1")
+    assert (await boss.call("join_session", session_id="s1"))["type"] == "session_joined"
+    assert await sessions_of(live, "s1") == "s1"
+    await live.tenancy.enter("mine", "o2", "root", NOW)
+    assert await sessions_of(live, "s1") == ""
+
+
+@pytest.mark.gen_test
 async def test_many_sessions_are_looked_up_in_several_goes(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -467,6 +467,19 @@ async def test_a_manager_is_told_of_its_own_people_alone(
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(("role", "target"), [("service", "theirs"), ("admin", "foreign")])
+async def test_what_the_unconfined_write_to_others_is_unknown_to_managers_of_their_organization(
+    live: Live, boss: Any, role: str, target: str
+) -> None:
+    await world(live)
+    message = Message("x", {}, user(target) if target == "theirs" else session(target))
+    message.origin = Origin("svc", role, "o1")
+    message_id = (await live.router.send(message)).message_id
+    with pytest.raises(NotFound):
+        await live.tracing.trace(boss, message_id)
+
+
+@pytest.mark.gen_test
 async def test_what_others_said_where_none_of_mine_was_is_unknown_to_a_manager(
     live: Live, boss: Any
 ) -> None:

@@ -68,7 +68,8 @@ async def test_the_writers_of_streams_are_told_once_each(streams: StreamStore) -
     def written(
         message_id: str, sender: str | None, by: str | None, only_for: str | None = None
     ) -> Append:
-        origin = "{}" if by is None else f'{{"organization_id":"{by}"}}'
+        by_whom = f'{{"user_id":"u1","role":"service","organization_id":"{by}"}}'
+        origin = "{}" if by is None else by_whom
         audience = None if only_for is None else f'{{"organization_id":"{only_for}"}}'
         return message("session:s1", message_id, sender=sender, origin=origin, audience=audience)
 
@@ -78,8 +79,12 @@ async def test_the_writers_of_streams_are_told_once_each(streams: StreamStore) -
     await streams.append([message("session:s2", "m5", sender="u5")])
     found = await streams.writers(["session:s1", "session:s2", "session:s3"])
     assert {name: set(writers) for name, writers in found.items()} == {
-        "session:s1": {("u1", "o1", None), (None, None, None), ("u2", "o2", "o2")},
-        "session:s2": {("u5", None, None)},
+        "session:s1": {
+            ("u1", "o1", None, "service", 1),
+            (None, None, None, None, 1),
+            ("u2", "o2", "o2", "service", 0),  # u1 in the name of u2
+        },
+        "session:s2": {("u5", None, None, None, 0)},
     }
 
 

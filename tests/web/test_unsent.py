@@ -9,14 +9,14 @@ import pytest
 
 from tests.web.conftest import StartServer
 from tests.web.web_server import API, Server, token
-from wsserver.web.unsent import UnsentAnswers, patience_s
+from wsserver.web.unsent import HeldBytes, patience_s
 
 
 class Clients:
     """Connections by name, and what was closed."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self.unsent = UnsentAnswers(limit_bytes)
+        self.unsent = HeldBytes(limit_bytes)
         self.closed: list[str] = []
 
     def add(self, name: str, size: int, source: str = "ip1") -> None:
@@ -114,3 +114,35 @@ async def test_a_client_that_goes_away_pins_nothing(
         writer.transport.abort()
         while len(unsent):
             await asyncio.sleep(0.001)
+
+
+@pytest.mark.gen_test
+async def test_bodies_that_do_not_come_whole_pin_a_limited_number_of_bytes(
+    start_server: StartServer,
+) -> None:
+    server: Server = await start_server()
+    incoming = server.context.incoming
+    incoming._limit_bytes = 2_500_000
+    size = 1_000_000
+    head = f"POST {API}/tickets HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    clients = []
+    for number in range(4):
+        reader, writer = await server.open()
+        writer.write(head.encode() + b"{" + b" " * (size - 2))
+        clients.append((reader, writer))
+        async with asyncio.timeout(5):
+            while incoming.bytes < min(number + 1, 2) * (size - 1):
+                await asyncio.sleep(0.001)
+            while number >= 2 and incoming.closed < number - 1:
+                await asyncio.sleep(0.001)
+    for number, (reader, writer) in enumerate(clients):
+        async with asyncio.timeout(5):
+            try:
+                writer.write(b"}")
+                answer = await reader.readuntil(b"\r\n")
+            except (ConnectionError, asyncio.IncompleteReadError):
+                answer = b""
+        assert answer.startswith(b"HTTP/1.1 200") == (number >= 2)  # the oldest have had to go
+        writer.close()
+    assert (incoming.bytes, len(incoming)) == (0, 0)

@@ -13,6 +13,7 @@ from wsserver.identity.claims import Claims, as_signed
 from wsserver.identity.revocations import Revocations
 
 _BYTES = 32
+_Owner = tuple[str | None, str]
 _LONGEST = 128  # more than any ticket that was ever issued: not worth hashing
 
 
@@ -25,7 +26,8 @@ class Tickets:
     """Tickets that are out, at most ``capacity`` of them; ``ttl_s`` is how long one lasts.
 
     Only hashes are kept, so that a memory dump gives no ticket away. When it is full, expired
-    tickets make room first, then the oldest one. With ``revocations``, a ticket of a token that
+    tickets make room first, then the oldest one of the user who has the most: one user's tickets
+    never use up those of others. With ``revocations``, a ticket of a token that
     was revoked in the meantime is refused. Tokens end ``leeway_s`` seconds after their ``exp``.
     ``resolve`` puts the user's organization as it is now into the claims.
     """
@@ -46,6 +48,8 @@ class Tickets:
         self._leeway_s = leeway_s
         self._resolve = resolve
         self._issued: dict[bytes, _Issued] = {}
+        self._by_owner: dict[_Owner, dict[bytes, None]] = {}
+        """The digests of what each user has, the oldest first; never empty."""
 
     def __len__(self) -> int:
         return len(self._issued)
@@ -61,7 +65,9 @@ class Tickets:
             raise TokenExpired
         self._make_room()
         ticket = secrets.token_urlsafe(_BYTES)
-        self._issued[_digest(ticket)] = _Issued(claims, self._clock.monotonic() + lasts_s)
+        digest = _digest(ticket)
+        self._issued[digest] = _Issued(claims, self._clock.monotonic() + lasts_s)
+        self._by_owner.setdefault(_owner(claims), {})[digest] = None
         return ticket, wall + lasts_s
 
     def redeem(self, ticket: str) -> Claims:
@@ -71,7 +77,7 @@ class Tickets:
         token has been revoked since.
         """
         claims = self.peek(ticket)
-        del self._issued[_digest(ticket)]
+        self._forget(_digest(ticket))
         return claims
 
     def peek(self, ticket: str) -> Claims:
@@ -92,11 +98,22 @@ class Tickets:
         if len(self._issued) < self._capacity:
             return
         now = self._clock.monotonic()
-        self._issued = {
-            digest: issued for digest, issued in self._issued.items() if issued.ends_monotonic > now
-        }
+        for digest in [d for d, issued in self._issued.items() if issued.ends_monotonic <= now]:
+            self._forget(digest)
         while len(self._issued) >= self._capacity:
-            del self._issued[next(iter(self._issued))]  # a dict keeps its order: the oldest
+            most = max(self._by_owner.values(), key=len)
+            self._forget(next(iter(most)))  # a dict keeps its order: the oldest
+
+    def _forget(self, digest: bytes) -> None:
+        owner = _owner(self._issued.pop(digest).claims)
+        held = self._by_owner[owner]
+        del held[digest]
+        if not held:
+            del self._by_owner[owner]
+
+
+def _owner(claims: Claims) -> _Owner:
+    return claims.organization_id, claims.sub
 
 
 def _digest(ticket: str) -> bytes:

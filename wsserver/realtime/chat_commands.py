@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotJoined, SessionBound, TokenInvalid
+from wsserver.identity.claims import Claims
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.protocol import commands
 from wsserver.protocol.close_codes import CloseCode
@@ -161,8 +162,14 @@ class ChatCommands:
                 "socket",
                 connection.connection_id,
             ),
-            dedup=(f"client:{claims.sub}", given_id) if given_id is not None else None,
+            dedup=None if given_id is None else (_sender_key(claims), given_id),
         )
+
+
+def _sender_key(claims: Claims) -> str:
+    """Whose ``client_message_id`` it is: a user's, of one organization."""
+    mine = claims.organization_id
+    return f"client:{claims.sub}" if mine is None else f"client:{mine}/{claims.sub}"
 
 
 def _require_joined(connection: ConnectionInfo, session_id: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.attendance import Stay
 from wsserver.realtime.audience import Audience
@@ -56,9 +57,10 @@ class Inquiry:
             return entry.organization_id == mine
         if target.type is TargetType.ORGANIZATION:
             return target.id == mine
-        sender_is_of = entry.origin.organization_id if entry.origin is not None else None
-        if sender_is_of == mine:
-            return True
+        origin = entry.origin
+        if origin is not None and origin.organization_id == mine:
+            if origin.role not in UNCONFINED_ROLES:  # these write to people of any organization
+                return True
         if target.type in (TargetType.BROADCAST, TargetType.ROLE):
             belongs = BELONGS[target.type]
             ours = self.roll.of(Target(TargetType.ORGANIZATION, mine))

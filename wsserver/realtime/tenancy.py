@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from wsserver.errors import Forbidden, NotFound
+from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.realtime.connection import ConnectionInfo
 from wsserver.realtime.hub import Hub
 from wsserver.realtime.keeping import SESSION
@@ -83,6 +84,8 @@ class Tenancy:
         """The organizations that each session belongs to; an empty set: nobody's.
 
         Those of its members and writers, present or not, and of the people who have joined it.
+        Administrators, services and others who may enter without being named in a token or member
+        list help, watch and relay anywhere: their organizations count only where there is no other.
         (An organization set for a session as such would be looked up here, before all others.)
         Raises ``StorageUnavailable``.
         """
@@ -100,19 +103,34 @@ class Tenancy:
         owners: dict[str, set[str]] = {}
         for session_id in session_ids:
             writers = written.get(SESSION + session_id, ())
+            joined = self._hub.of_session(session_id)
             found = {known.get(user_id) for user_id in members[session_id]}
-            found |= {_organization_of(writer, known) for writer in writers if not writer.only_for}
-            found |= {c.claims.organization_id for c in self._hub.of_session(session_id)}
+            found |= {_organization_of(each, known) for each in writers if _is_at_home(each, known)}
+            found |= {c.claims.organization_id for c in joined if self.is_named(c, session_id)}
             found.discard(None)
-            # Who has written for one organization alone may have done so from outside.
-            found = found or {writer.only_for for writer in writers}
+            if not found:
+                # Who has written for one organization alone may have done so from outside.
+                found = {each.only_for or _organization_of(each, known) for each in writers}
+                found |= {c.claims.organization_id for c in joined}
             owners[session_id] = {each for each in found if each is not None}
         return owners
 
+    def is_named(self, connection: ConnectionInfo, session_id: str) -> bool:
+        """Is somebody of one organization in a session by token or member list?
+
+        Not so who may enter any: that says nothing of whose the session is.
+        """
+        claims = connection.claims
+        return claims.role not in UNCONFINED_ROLES and (
+            claims.opens(session_id) or self._members.is_member(session_id, claims.sub)
+        )
+
     async def owns(self, organization_id: str, session_id: str) -> bool:
         """Does a session belong to an organization? Raises ``StorageUnavailable``."""
-        joined = self._hub.of_session(session_id)
-        is_own = any(c.claims.organization_id == organization_id for c in joined)
+        is_own = any(
+            c.claims.organization_id == organization_id and self.is_named(c, session_id)
+            for c in self._hub.of_session(session_id)
+        )
         if not is_own:
             is_own = organization_id in (await self.owners_of([session_id]))[session_id]
         grant = (organization_id, session_id)
@@ -273,9 +291,28 @@ class Scope:
         mine = self.organization_id
         if mine is None:
             return list(session_ids)
-        present = {id_ for id_ in session_ids if any(map(self.sees, self._hub.of_session(id_)))}
+        present = {
+            id_
+            for id_ in session_ids
+            if any(
+                self.sees(c) and self._tenancy.is_named(c, id_) for c in self._hub.of_session(id_)
+            )
+        }
         owners = await self._tenancy.owners_of([id_ for id_ in session_ids if id_ not in present])
         return [id_ for id_ in session_ids if id_ in present or mine in owners[id_]]
+
+
+def _is_at_home(writer: Writer, known: Mapping[str, str | None]) -> bool:
+    """Does it say whose a session is that somebody has written in it?
+
+    Not of one who may write in any, or wrote for one organization alone; but of known people in
+    whose names a backend has written.
+    """
+    if writer.only_for is not None:
+        return False
+    if writer.role not in UNCONFINED_ROLES:
+        return True
+    return not writer.is_publisher and known.get(writer.user_id or "") is not None
 
 
 def _organization_of(writer: Writer, known: Mapping[str, str | None]) -> str | None:

@@ -67,7 +67,8 @@ Admits = Callable[[str | None], bool]
 
 _WRITERS = (
     "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"
-    " json_extract(audience, '$.organization_id') FROM messages"
+    " json_extract(audience, '$.organization_id'), json_extract(origin, '$.role'),"
+    " sender IS json_extract(origin, '$.user_id') FROM messages"
     " WHERE key > ? AND key <= ?"
 )
 
@@ -80,6 +81,10 @@ class Writer(NamedTuple):
     """The writer's when the messages were written."""
     only_for: str | None
     """The one organization that they were for."""
+    role: str | None
+    """Of whoever published the messages: the writer, or a backend in the writer's name."""
+    is_publisher: int
+    """0: somebody else published them in the writer's name."""
 
 
 class Counts(NamedTuple):

@@ -130,9 +130,12 @@ class BaseHandler(RequestHandler):
                 self.finish()
         elif self._received > BODY_LIMIT_BYTES:
             self._body.clear()
+            self.context.incoming.remove(self)
             await self._answer_early(self._refusal or _too_large())
         elif self._refusal is None:
             self._body += chunk
+            stream = self.request.connection.stream  # type: ignore[union-attr]
+            self.context.incoming.add(self, len(self._body), self.remote_ip, stream.close)
 
     async def _answer_early(self, error: WsServerError) -> None:
         """Answer while the client still sends; the rest is read and thrown away, up to a limit.
@@ -295,9 +298,12 @@ class BaseHandler(RequestHandler):
 
     def _end(self) -> None:
         self._stop_timer()
+        self._body = bytearray()  # the handler itself lives on until the garbage is collected
         self.context.traffic.end(self)
 
     def _stop_timer(self) -> None:
+        """The body is complete, or nothing more of it is taken."""
+        self.context.incoming.remove(self)
         timer = getattr(self, "_timer", None)
         if timer is not None:
             timer.cancel()

@@ -29,7 +29,7 @@ from wsserver.web.access_log import AccessLog
 from wsserver.web.documents import Documents
 from wsserver.web.proxies import Headers, Proxies, is_local
 from wsserver.web.traffic import Traffic
-from wsserver.web.unsent import UnsentAnswers
+from wsserver.web.unsent import HeldBytes
 from wsserver.wire.poller import Poller
 
 
@@ -67,7 +67,10 @@ class WebContext:
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
-    unsent: UnsentAnswers = field(default_factory=UnsentAnswers)
+    unsent: HeldBytes = field(default_factory=HeldBytes)
+    """Answers that were not fetched yet."""
+    incoming: HeldBytes = field(default_factory=HeldBytes)
+    """Bodies that have not come whole yet."""
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)
     """Made from the route table when the application is made."""

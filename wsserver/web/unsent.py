@@ -1,4 +1,4 @@
-"""Answers that clients have not fetched yet: how many bytes they take, and which have to go."""
+"""Bytes held for slow clients, answers not fetched and bodies not complete: a limit for all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 LIMIT_BYTES = 64 * 1024 * 1024
-"""Of all answers together; past it connections are closed."""
+"""Of all answers together, and of all bodies; past it connections are closed."""
 SLOW_READER_S = 30.0
 """How long a client may take to fetch a short answer."""
 SLOWEST_BYTES_PER_S = 64 * 1024
@@ -19,23 +19,23 @@ def patience_s(size: int) -> float:
     return SLOW_READER_S + size / SLOWEST_BYTES_PER_S
 
 
-class _Answer(NamedTuple):
+class _Held(NamedTuple):
     size: int
     source: str
     close: Callable[[], None]
 
 
-class UnsentAnswers:
-    """Answers that did not fit into their sockets at once, by connection.
+class HeldBytes:
+    """Answers that did not fit into their sockets at once, or bodies not complete, by connection.
 
     Where they are too many bytes, the connections of the address with the most of them are closed,
     the one that has waited longest first: so whoever asks for much and fetches nothing loses it,
-    and nobody else does. An answer that has only just been added stays, whatever its size.
+    and nobody else does. What has only just been added, or has grown, stays, whatever its size.
     """
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
-        self._answers: dict[Hashable, _Answer] = {}
+        self._held: dict[Hashable, _Held] = {}
         """The one that has waited longest first."""
         self._by_source: Counter[str] = Counter()
         """Bytes by address."""
@@ -43,39 +43,40 @@ class UnsentAnswers:
         """Connections that had to go, since the start."""
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._held)
 
     @property
     def bytes(self) -> int:
-        """Of all answers together; each counts whole until it is fetched."""
+        """Of all together; an answer counts whole until it is fetched."""
         return self._by_source.total()
 
     def add(self, connection: Hashable, size: int, source: str, close: Callable[[], None]) -> None:
-        """A client has not fetched all of an answer; ``source``: its address.
+        """A client has not fetched all of an answer, or not sent all of a body.
 
+        ``source``: its address; ``size``: bytes held by now;
         ``close``: closes the connection; it has been removed here by then.
         """
         self.remove(connection)
-        self._answers[connection] = _Answer(size, source, close)
+        self._held[connection] = _Held(size, source, close)
         self._by_source[source] += size
         while self.bytes > self._limit_bytes and (victim := self._victim(connection)) is not None:
-            close = self._answers[victim].close
+            close = self._held[victim].close
             self.remove(victim)
             self.closed += 1
             close()
 
     def remove(self, connection: Hashable) -> None:
-        """It has fetched everything, or has gone. Harmless for one that is not here."""
-        answer = self._answers.pop(connection, None)
-        if answer is not None:
-            self._by_source[answer.source] -= answer.size
-            if not self._by_source[answer.source]:
-                del self._by_source[answer.source]
+        """It has fetched or sent everything, or has gone. Harmless for one that is not here."""
+        held = self._held.pop(connection, None)
+        if held is not None:
+            self._by_source[held.source] -= held.size
+            if not self._by_source[held.source]:
+                del self._by_source[held.source]
 
     def _victim(self, newest: Hashable) -> Hashable | None:
         """Whose connection is closed; None: there is only the one that was just added."""
         for source, _ in self._by_source.most_common():
-            for connection, answer in self._answers.items():
-                if answer.source == source and connection is not newest:
+            for connection, held in self._held.items():
+                if held.source == source and connection is not newest:
                     return connection
         return None
