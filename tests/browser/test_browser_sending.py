@@ -126,3 +126,25 @@ async def test_what_one_user_has_written_is_not_said_by_another(server: Server) 
         assert await page.evaluate("sent") == "user_changed"
         await page.evaluate("client.command('ping')")
         assert len(far_side.of("send_message")) == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+@pytest.mark.parametrize("count", [1, 20])
+async def test_a_long_backlog_keeps_to_the_rate(start_server: StartServer, count: int) -> None:
+    """Written without a connection, then sent at once: the server must not close for rate."""
+    server = await start_server(message_rate=200, message_burst=200)
+    async with page_of(server) as page:
+        await page.evaluate(START, {"token": token("u1", "user", sessions="*")})
+        outcomes = await page.evaluate(
+            """async (count) => {
+                await until(() => client.state === "open");
+                const names = Array.from({ length: count }, (_, n) => `s${n}`);
+                await Promise.all(names.map((name) => client.join(name)));
+                const all = Array.from({ length: 700 }, (_, n) =>
+                    outcome(client.sendMessage(names[n % count], `${n}`)));
+                return [...new Set(await Promise.all(all))];
+            }""",
+            count,
+        )
+        assert await page.evaluate("[client.unsent, closes()]") == [0, []]
+    assert outcomes == ["ack"]

@@ -182,3 +182,9 @@ def test_no_moment_is_an_internal_error(text: str) -> None:
         moment_of(text, "since", Clock())
     except BadRequest:
         pass
+
+
+def test_a_negative_number_is_told_where_numbers_begin() -> None:
+    with pytest.raises(BadRequest) as refused:
+        read_query((("limit", "-1"),), PageQuery)
+    assert "limit: not a whole number from 0" in str(refused.value)

@@ -541,3 +541,22 @@ async def test_a_media_type_given_twice_counts_when_both_agree(server: Server) -
             f"Content-Type: {second}\r\n\r\n"
         )
         assert (await server.raw(head.encode() + b'{"type":"hint"}')).status == status, second
+
+
+# Bodies where none is meant
+
+
+@pytest.mark.gen_test
+async def test_a_post_without_fields_ignores_none(server: Server) -> None:
+    """A filter that is ignored would do it for all."""
+    path = "/webhooks/deliveries/retry"
+    for body in (None, b"", b"{}"):
+        answer = await server.request("POST", f"{API}{path}", bearer=token(), body=body)
+        assert (answer.status, answer.json()) == (200, {"retried": 0}), body
+    answer = await server.post(path, state="failed", ids=["x"])
+    assert (answer.status, answer.code) == (422, "validation_failed")
+    assert [error["field"] for error in answer.json()["errors"]] == ["state", "ids"]
+    answer = await server.request("POST", f"{API}{path}", bearer=token(), body=b"state=failed")
+    assert (answer.status, answer.code) == (400, "bad_json")
+    answer = await server.post("/notifications/n1/cancel", channel="sms")
+    assert (answer.status, answer.code) == (422, "validation_failed")

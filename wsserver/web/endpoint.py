@@ -74,6 +74,10 @@ class NoQuery(Struct, forbid_unknown_fields=True):
     """No query parameters."""
 
 
+class NoBody(Struct, forbid_unknown_fields=True):
+    """No fields in the body."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
     """One row of the route table. Routes and OpenAPI document are both made from it."""

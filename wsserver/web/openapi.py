@@ -222,6 +222,8 @@ def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
         codes.append("forbidden")
     if endpoint.request is not None:
         codes += [*_BODY_ERRORS, "validation_failed", "request_timeout", "storage_unavailable"]
+    elif endpoint.method == "POST":
+        codes += ["bad_json", "bad_unicode", "too_deep", "validation_failed"]
     if endpoint.method == "POST":
         codes += [
             "idempotency_conflict",

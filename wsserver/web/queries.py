@@ -267,7 +267,7 @@ class _Form(NamedTuple):
 
 _NO_MOMENT = "neither an RFC 3339 time nor an age such as 24h"
 _NO_STEP = "no length of time such as 30s, 5m, 1h"
-_WHOLE = _Form(_NUMBER.fullmatch, "not a whole number")
+_WHOLE = _Form(_NUMBER.fullmatch, "not a whole number from 0, such as 20")
 _MOMENT = _Form(_is_moment, _NO_MOMENT)
 _STEP = _Form(_AGE.fullmatch, _NO_STEP)
 

@@ -19,6 +19,7 @@ export class WsError extends Error {
 
 export const DISCONNECTED = "disconnected";
 export const TIMEOUT = "timeout";
+export const RATE_LIMITED = "rate_limited";
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 30_000;
 const LONGEST_TOLD_MS = 600_000;

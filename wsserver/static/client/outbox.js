@@ -5,19 +5,25 @@
  * so that it does not hold up those behind it.
  */
 
-import { DISCONNECTED, TIMEOUT, WsError, delayAfter } from "./errors.js";
+import { DISCONNECTED, RATE_LIMITED, TIMEOUT, WsError, delayAfter } from "./errors.js";
 
 const LIMIT = 1000;
 /** Without a reply so often over connections that were alive: something drops this very message. */
 const TIMEOUTS = 5;
 /** So many connections broken with this message under way: it may be what breaks them. */
 const LOSSES = 10;
+/** Under way at once: the server closes a connection after 100 refusals for rate within 10 s. */
+const AT_ONCE = 8;
+/** After such a refusal nothing is sent for this long, so that there is room for many again. */
+const REST_MS = 1500;
 
 export class Outbox {
   #send; // (fields) => promise of the reply
   #maySend; // (session id) => boolean
   #encode; // (fields) => text; throws for what can never be sent
   #lanes = new Map(); // session id -> {id, entries: [Entry], isBusy, timer}
+  #underWay = 0;
+  #rest = 0; // timer, while the server finds that too much is sent
 
   constructor(send, maySend, encode) {
     this.#send = send;
@@ -59,6 +65,8 @@ export class Outbox {
   fail(error) {
     const lanes = [...this.#lanes.values()];
     this.#lanes.clear();
+    clearTimeout(this.#rest);
+    this.#rest = 0;
     for (const lane of lanes) {
       clearTimeout(lane.timer);
       for (const { reject } of lane.entries.splice(0)) reject(error);
@@ -68,14 +76,18 @@ export class Outbox {
   async #drain(lane) {
     if (lane.isBusy || lane.timer !== 0) return;
     lane.isBusy = true;
-    while (lane.entries.length > 0 && lane.timer === 0 && this.#maySend(lane.id)) {
+    while (lane.entries.length > 0 && lane.timer === 0 && this.#hasRoom && this.#maySend(lane.id)) {
       const entry = lane.entries[0];
       try {
-        entry.resolve(await this.#send(entry.fields));
+        entry.resolve(await this.#sendOne(entry));
       } catch (error) {
         const isLost = error.code === DISCONNECTED;
         if (error.temporary && isWorthATry(entry, error.code)) {
           if (isLost) break; // `flush` comes with the next connection
+          if (error.code === RATE_LIMITED) {
+            this.#pause(delayAfter(error));
+            break;
+          }
           lane.timer = setTimeout(() => {
             lane.timer = 0;
             this.#drain(lane);
@@ -87,7 +99,37 @@ export class Outbox {
       if (lane.entries[0] === entry) lane.entries.shift();
     }
     lane.isBusy = false;
-    if (lane.entries.length === 0 && this.#lanes.get(lane.id) === lane) this.#lanes.delete(lane.id);
+    const isIdle = lane.entries.length === 0;
+    if (isIdle && this.#lanes.get(lane.id) === lane) this.#lanes.delete(lane.id);
+    if (this.#hasRoom) this.#next(lane);
+  }
+
+  get #hasRoom() {
+    return this.#rest === 0 && this.#underWay < AT_ONCE;
+  }
+
+  async #sendOne(entry) {
+    this.#underWay += 1;
+    try {
+      return await this.#send(entry.fields);
+    } finally {
+      this.#underWay -= 1;
+    }
+  }
+
+  /** The rate is the connection's: a refusal for it is about all sessions. */
+  #pause(delayMs) {
+    if (this.#rest !== 0) return;
+    const resume = () => {
+      this.#rest = 0;
+      this.flush();
+    };
+    this.#rest = setTimeout(resume, Math.max(delayMs, REST_MS));
+  }
+
+  /** A lane is through, or waits: another one may have waited for its place. */
+  #next(done) {
+    for (const lane of [...this.#lanes.values()]) if (lane !== done) this.#drain(lane);
   }
 }
 
