@@ -16,7 +16,7 @@ import click
 from wsctl.cli import wsctl
 from wsctl.exits import ExitStatus
 from wsctl.global_options import GlobalOption
-from wsctl.shape import LazyGroup
+from wsctl.click_base import LazyGroup
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "wsctl.1"

@@ -121,12 +121,12 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("wsserver.protocol.x", "from wsserver.realtime.hub import Hub"),
+        ("wsserver.protocol.x", "from wsserver.realtime.connections.hub import Hub"),
         ("wsserver.protocol.x", "import wsserver.wire.frames"),
         ("wsserver.wire.x", "from wsserver.protocol import pushes"),
         ("wsserver.storage.x", "from wsserver.brokers.base import Broker"),
-        ("wsserver.brokers.x", "from wsserver.realtime.hub import Hub"),
-        ("wsserver.realtime.x", "from wsserver.web.base import Handler"),
+        ("wsserver.brokers.x", "from wsserver.realtime.connections.hub import Hub"),
+        ("wsserver.realtime.x", "from wsserver.web.api.base import Handler"),
         ("wsserver.realtime.x", "from wsserver import web"),
         ("wsserver.realtime.x", "from wsserver.notifications.service import X"),
         ("wsserver.web.x", "from wsserver.app import build"),
@@ -146,10 +146,10 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsctl.x", "from wsserver.errors import NotFound"),
         ("wsctl.x", "import tornado"),
         ("wsctl.x", "from sqlite_utils import Database"),
-        ("wsserver.protocol.x", "def f():\n    from wsserver.realtime.hub import Hub"),
+        ("wsserver.protocol.x", "def f():\n    from wsserver.realtime.connections.hub import Hub"),
         (
             "wsserver.protocol.x",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsserver.realtime.hub",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsserver.realtime.connections.hub",
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_the_checker_sees_an_arrow_against_the_rule(module: str, source: str) ->
     ("module", "source"),
     [
         ("wsserver.realtime.x", "from wsserver.protocol.types import Id\nimport asyncio"),
-        ("wsserver.realtime.x", "from wsserver.realtime.hub import Hub"),
+        ("wsserver.realtime.x", "from wsserver.realtime.connections.hub import Hub"),
         ("wsserver.realtime.x", "from wsserver.errors import NotFound"),
         ("wsserver.wire.x", "from wsserver.clock import Clock"),
         ("wsserver.web.x", "from tornado.web import RequestHandler"),

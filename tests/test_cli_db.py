@@ -22,10 +22,10 @@ from tests.test_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
 from wsserver.cli.reports import _age, _time, size
 from wsserver.clock import Clock
-from wsserver.storage.backup import Backup
-from wsserver.storage.database import Database
-from wsserver.storage.lock import ServerLock
-from wsserver.storage.members import MemberStore
+from wsserver.storage.maintenance.backup import Backup
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.lock import ServerLock
+from wsserver.storage.tables.members import MemberStore
 
 FILE = Path("var/wsserver.sqlite3")
 
@@ -172,7 +172,7 @@ def test_a_backup_cut_short_by_a_signal_leaves_nothing_behind(tmp_path: Path, na
     # The command sends it to itself, in the middle of its work.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
-        "from wsserver.storage import backup\n"
+        "from wsserver.storage.maintenance import backup\n"
         f"backup._let_signals_in = lambda *_: os.kill(os.getpid(), signal.{name})\n"
     )
     root = str(Path(__file__).parents[1])
@@ -282,7 +282,7 @@ def test_a_backup_is_what_its_report_says() -> None:
 @pytest.mark.parametrize("moment", ["_copy", "_finish", "_publish", "_flush"])
 def test_what_a_killed_backup_left_is_removed_by_the_next_one(tmp_path: Path, moment: str) -> None:
     script = (
-        "import os, signal, wsserver.storage.backup as backup; from wsserver.cli import main\n"
+        "import os, signal, wsserver.storage.maintenance.backup as backup; from wsserver.cli import main\n"
         f"work = backup.{moment}\n"
         "def die(*args):\n"
         "    work(*args)\n"

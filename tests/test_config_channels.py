@@ -26,7 +26,7 @@ from wsserver.config import extras as extras_module
 from wsserver.config.channels import split_webhook
 from wsserver.config.gateway import Gateway
 from wsserver.config.vapid import vapid_key
-from wsserver.outlets import channels_of
+from wsserver.channel_factory import channels_of
 
 CANARY = "canary-7d1f0c"
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -64,13 +64,13 @@ def test_the_paths_that_it_names_are_there(page: str) -> None:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("wsserver/web/routes.py", "ENDPOINTS"),
+        ("wsserver/web/resources/routes.py", "ENDPOINTS"),
         ("tests/web/test_roles.py", "ALLOWED"),
         ("wsserver/protocol/commands.py", "CHAT_COMMANDS"),
         ("wsserver/protocol/commands.py", "MONITOR_COMMANDS"),
         ("wsserver/protocol/commands.py", "Command"),
-        ("wsserver/realtime/chat_commands.py", "ChatCommands"),
-        ("wsserver/web/context.py", "WebContext"),
+        ("wsserver/realtime/commands/chat_commands.py", "ChatCommands"),
+        ("wsserver/web/api/context.py", "WebContext"),
         ("wsserver/config/settings.py", "Settings"),
         ("wsserver/config/load.py", "_SPELLINGS"),
         ("tests/storage/test_migrations.py", "RELEASED"),

@@ -367,8 +367,8 @@ def test_the_permission_table_is_the_one_in_force() -> None:
 
 
 def test_the_route_table_is_the_one_served() -> None:
-    from wsserver.web.endpoint import PREFIX, PUBLIC, SIGNED_IN
-    from wsserver.web.routes import ENDPOINTS
+    from wsserver.web.api.endpoint import PREFIX, PUBLIC, SIGNED_IN
+    from wsserver.web.resources.routes import ENDPOINTS
 
     shown = {}
     for method, path, permission, *cells in table("docs/rest.rst", "routes"):

@@ -16,7 +16,7 @@ from tests.notifications.mail_server import SilentServer
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden
 from wsserver.notifications.http import HttpRequest, NoAnswer
-from wsserver.outgoing import HttpClient, fetch_document
+from wsserver.http_client import HttpClient, fetch_document
 
 LOOPBACK = Reach(loopback=True)
 PUBLIC = Reach()

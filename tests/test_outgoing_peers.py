@@ -12,7 +12,7 @@ import pytest
 
 from wsserver.addresses.reach import Reach
 from wsserver.notifications.http import HttpRequest, NoAnswer
-from wsserver.outgoing import HEAD_LIMIT_BYTES, HttpClient, fetch_document
+from wsserver.http_client import HEAD_LIMIT_BYTES, HttpClient, fetch_document
 
 LOOPBACK = Reach(loopback=True)
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
-from wsserver.storage.database import Database
-from wsserver.storage.streams import Append, StreamStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.streams import Append, StreamStore
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from wsctl.environment import Environment
-from wsctl.shape import RootGroup
+from wsctl.click_base import RootGroup
 
 COMMANDS = {
     "stats": "wsctl.commands.stats:stats",

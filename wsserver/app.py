@@ -19,64 +19,64 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
-from wsserver.notifications.assembly import Notifications, NotificationSettings
+from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.directory import Directory
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
-from wsserver.notifications.webhook_desk import WebhookDesk
-from wsserver.outgoing import fetch_document
-from wsserver.outlets import channels_of, push_key_of, webhooks_of
+from wsserver.notifications.webhook_api import WebhookDesk
+from wsserver.http_client import fetch_document
+from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.protocol.notifications import ChannelName
-from wsserver.realtime.access import SessionAccess
-from wsserver.realtime.administration import Administration
-from wsserver.realtime.arrivals import Arrivals
-from wsserver.realtime.attendance import Attendance
-from wsserver.realtime.chat_commands import ChatCommands
-from wsserver.realtime.deliveries import Deliveries, DeliverySettings
+from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.operations.admin_actions import Administration
+from wsserver.realtime.connect_state import Arrivals
+from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.commands.chat_commands import ChatCommands
+from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.events import EventBus
-from wsserver.realtime.heartbeat import HeartbeatSettings
-from wsserver.realtime.hub import Hub
-from wsserver.realtime.inspection import Inspection
-from wsserver.realtime.keeping import Retention
-from wsserver.realtime.limits import MessageRate
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.connections.heartbeat import HeartbeatSettings
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.streams.retention_policy import Retention
+from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
-from wsserver.realtime.members import Members
-from wsserver.realtime.monitor_commands import MonitorCommands
-from wsserver.realtime.organizations import EnteredOrganizations
-from wsserver.realtime.publishing import Publishing
-from wsserver.realtime.receipt_commands import ReceiptCommands
-from wsserver.realtime.router import Router
-from wsserver.realtime.statistics import Statistics
-from wsserver.realtime.stream import TAIL_LIMIT_BYTES
-from wsserver.realtime.stream_commands import StreamCommands
-from wsserver.realtime.streams import Streams
-from wsserver.realtime.tenancy import Tenancy
-from wsserver.realtime.traces import Traces
-from wsserver.realtime.tracing import Tracing
+from wsserver.realtime.access.members import Members
+from wsserver.realtime.commands.monitor_commands import MonitorCommands
+from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.commands.receipt_commands import ReceiptCommands
+from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
+from wsserver.realtime.commands.stream_commands import StreamCommands
+from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.service import Parts, Service
-from wsserver.storage.audit import AuditLog
-from wsserver.storage.contacts import ContactStore
-from wsserver.storage.database import Database
-from wsserver.storage.diagnosis import Diagnosis
-from wsserver.storage.exports import Exports
-from wsserver.storage.idempotency import IdempotencyStore
-from wsserver.storage.known_users import KnownUserStore
-from wsserver.storage.members import MemberStore
-from wsserver.storage.notifications import NotificationStore
-from wsserver.storage.organizations import OrganizationStore
-from wsserver.storage.receipts import ReceiptStore
-from wsserver.storage.revocations import RevocationStore
-from wsserver.storage.snapshots import Snapshots
-from wsserver.storage.streams import StreamStore
-from wsserver.storage.upkeep import Upkeep
-from wsserver.storage.webhooks import WebhookOutbox
+from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.notifications.contacts import ContactStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.maintenance.diagnosis import Diagnosis
+from wsserver.storage.tables.exports import Exports
+from wsserver.storage.tables.idempotency import IdempotencyStore
+from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.tables.members import MemberStore
+from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.organizations import OrganizationStore
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.snapshots import Snapshots
+from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.maintenance.retention_job import Upkeep
+from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
-from wsserver.web.application import make_application
-from wsserver.web.context import WebContext
+from wsserver.web.server.application import make_application
+from wsserver.web.api.context import WebContext
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
 

@@ -23,10 +23,10 @@ from wsserver.event_loop import fastest_loop
 from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.plugins import Plugin, call_plugins, load_plugins
 from wsserver.signals import handle_signals
-from wsserver.storage.check import check_file
-from wsserver.storage.faults import DatabaseFault
-from wsserver.storage.lock import check_unlocked
-from wsserver.web.server import Listener
+from wsserver.storage.engine.check import check_file
+from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.lock import check_unlocked
+from wsserver.web.server.server import Listener
 
 log = logging.getLogger(__name__)
 

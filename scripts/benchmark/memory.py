@@ -26,8 +26,8 @@ from scripts.benchmark.procfs import raise_descriptor_limit
 from scripts.benchmark.tokens import SECRET, make_token
 from wsserver.app import build
 from wsserver.config import load_settings
-from wsserver.web.context import WebContext
-from wsserver.web.doorway import Doorway
+from wsserver.web.api.context import WebContext
+from wsserver.web.server.fast_handshake import Doorway
 
 WARM_UP = 20
 SETTLE_S = 1.0
@@ -53,17 +53,17 @@ RULES = (
     Rule("wire/poller.py", "Transport(", "transport"),
     Rule("wire/", "", "table of the poller"),
     Rule("realtime/manager.py", "ConnectionInfo(", "connection record"),
-    Rule("realtime/connection.py", "", "connection record"),
+    Rule("realtime/connections/connection.py", "", "connection record"),
     Rule("realtime/manager.py", "", "time of connecting"),
     Rule("protocol/ids.py", "", "connection id"),
     Rule("identity/claims.py", "", "claims of the token"),
     Rule("identity/tokens.py", "decode", "claims of the token"),
     Rule("identity/", "", "cache of verified tokens"),
-    Rule("realtime/expiry.py", "", "watch for the token's expiry"),
-    Rule("realtime/hub.py", "", "indexes by id, user, organization, session"),
-    Rule("realtime/index.py", "", "indexes by id, user, organization, session"),
-    Rule("realtime/timer_wheel.py", "", "timers of the heartbeat"),
-    Rule("realtime/heartbeat.py", "", "timers of the heartbeat"),
+    Rule("realtime/connections/expiry.py", "", "watch for the token's expiry"),
+    Rule("realtime/connections/hub.py", "", "indexes by id, user, organization, session"),
+    Rule("realtime/connections/connection_index.py", "", "indexes by id, user, organization, session"),
+    Rule("realtime/connections/timer_wheel.py", "", "timers of the heartbeat"),
+    Rule("realtime/connections/heartbeat.py", "", "timers of the heartbeat"),
     Rule("notifications/directory.py", "", "who has been here, for notifications"),
     Rule("web/", "", "address and user agent"),
 )

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsserver.storage.worker import Job
-from wsserver.storage.writer import Writer
+from wsserver.storage.engine.worker import Job
+from wsserver.storage.engine.writer import Writer
 
 PAGES_BY_DEFAULT = 2**30
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from wsserver.storage.streams import Append, Appended, StreamStore
+from wsserver.storage.messages.streams import Append, Appended, StreamStore
 
 MARK = "die once this is stored"
 

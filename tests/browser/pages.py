@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.web.web_server import Server, token
 from wsserver.identity.claims import parse_claims
-from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.connections.connection import ConnectionInfo
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -10,7 +10,7 @@ from tests.conftest import FakeClock
 from wsserver.errors import StorageFull
 from wsserver.identity.claims import Claims
 from wsserver.notifications.directory import AGAIN_S, NOTED, STORED_AT_ONCE, Directory
-from wsserver.storage.known_users import KnownUser
+from wsserver.storage.notifications.known_users import KnownUser
 
 
 class Store:

@@ -11,7 +11,7 @@ from tests.notifications.notified import Notified
 from wsserver.errors import Forbidden, StorageUnavailable, ValidationFailed
 from wsserver.notifications.recipients import Recipients, users
 from wsserver.notifications.service import NotificationService, Sending
-from wsserver.storage.notification_rows import Filters
+from wsserver.storage.notifications.notification_rows import Filters
 
 DEVICE = {
     "device_id": "device_123",
@@ -163,7 +163,7 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsserver.notifications import acknowledgements
-    from wsserver.storage.notification_receipts import NotificationReceipts
+    from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 
     monkeypatch.setattr(acknowledgements, "RETRY_S", 0)
     take, refusals = NotificationReceipts.acknowledge, [StorageUnavailable("locked")] * 3

@@ -428,7 +428,7 @@ async def test_an_outcome_is_recorded_however_long_storage_refuses_it(
 ) -> None:
     from wsserver.errors import StorageUnavailable
     from wsserver.notifications import queue
-    from wsserver.storage.deliveries import DeliveryStore
+    from wsserver.storage.notifications.deliveries import DeliveryStore
 
     monkeypatch.setattr(queue, "RETRY_S", 0)
     record, refusals = DeliveryStore.record, [StorageUnavailable("locked")] * 3

@@ -20,7 +20,7 @@ from wsserver.notifications.channels.apprise_provider import (
 )
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
-from wsserver.outgoing import HttpClient
+from wsserver.http_client import HttpClient
 from wsserver.protocol.notifications import Contact
 
 TO = Contact(user_id="u1", phone="+8613800138000")

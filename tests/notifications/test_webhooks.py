@@ -22,10 +22,10 @@ from wsserver.notifications.http import HttpAnswer, HttpRequest
 from wsserver.notifications.rules import Retries
 from wsserver.notifications.signing import sign
 from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook
-from wsserver.outgoing import HttpClient
-from wsserver.realtime.events import EventBus
-from wsserver.storage.database import Database
-from wsserver.storage.webhooks import WebhookOutbox
+from wsserver.http_client import HttpClient
+from wsserver.realtime.observability.events import EventBus
+from wsserver.storage.engine.database import Database
+from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 
 SECRET = "hook-secret"

@@ -6,7 +6,7 @@ from typing import Any
 
 from wsserver.identity.claims import Claims
 from wsserver.protocol.ids import IdFactory
-from wsserver.realtime.connection import ConnectionInfo
+from wsserver.realtime.connections.connection import ConnectionInfo
 
 _new_id = IdFactory()
 

@@ -12,8 +12,8 @@ from wsserver.brokers.base import Publication, Receipt
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE
-from wsserver.realtime.append_queue import Draft
-from wsserver.storage.streams import Append, Appended, Head, Kept, Slice, Wanted, Writer
+from wsserver.realtime.streams.append_queue import Draft
+from wsserver.storage.messages.streams import Append, Appended, Head, Kept, Slice, Wanted, Writer
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0

@@ -9,8 +9,8 @@ from typing import Any
 from tests.realtime.live_server import Client, Live, settle
 from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import session, user
-from wsserver.realtime.inbox_ledger import TICK_S
-from wsserver.realtime.message import Message, Sent
+from wsserver.realtime.inbox.unacked import TICK_S
+from wsserver.realtime.messages.message import Message, Sent
 from wsserver.wire.frames import build_frame
 
 

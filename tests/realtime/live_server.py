@@ -21,41 +21,41 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.notifications.directory import Directory
-from wsserver.realtime.access import SessionAccess
-from wsserver.realtime.actor import Actor
-from wsserver.realtime.administration import Administration
-from wsserver.realtime.arrivals import Arrivals
-from wsserver.realtime.attendance import Attendance
-from wsserver.realtime.chat_commands import ChatCommands
-from wsserver.realtime.connection import ConnectionInfo
-from wsserver.realtime.deliveries import Deliveries, DeliverySettings
+from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.operations.admin_actions import Administration
+from wsserver.realtime.connect_state import Arrivals
+from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.commands.chat_commands import ChatCommands
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.events import EventBus
-from wsserver.realtime.heartbeat import HeartbeatSettings
-from wsserver.realtime.hub import Hub
-from wsserver.realtime.inspection import Inspection
-from wsserver.realtime.limits import MessageRate
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.connections.heartbeat import HeartbeatSettings
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManager
-from wsserver.realtime.members import Members
-from wsserver.realtime.monitor_commands import MonitorCommands
-from wsserver.realtime.organizations import EnteredOrganizations
-from wsserver.realtime.publishing import Publishing
-from wsserver.realtime.receipt_commands import ReceiptCommands
-from wsserver.realtime.router import Router
-from wsserver.realtime.statistics import Statistics
-from wsserver.realtime.stream_commands import StreamCommands
-from wsserver.realtime.streams import Streams
-from wsserver.realtime.tenancy import Tenancy
-from wsserver.realtime.traces import Traces
-from wsserver.realtime.tracing import Tracing
-from wsserver.storage.audit import AuditEntry, AuditLog
-from wsserver.storage.database import Database
-from wsserver.storage.known_users import KnownUserStore
-from wsserver.storage.members import MemberStore
-from wsserver.storage.organizations import OrganizationStore
-from wsserver.storage.receipts import ReceiptStore
-from wsserver.storage.revocations import RevocationStore
-from wsserver.storage.streams import StreamStore
+from wsserver.realtime.access.members import Members
+from wsserver.realtime.commands.monitor_commands import MonitorCommands
+from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.commands.receipt_commands import ReceiptCommands
+from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.commands.stream_commands import StreamCommands
+from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.tracing.tracing import Tracing
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.tables.members import MemberStore
+from wsserver.storage.tables.organizations import OrganizationStore
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.messages.streams import StreamStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsserver.realtime.alerts import MIN_ERRORS, ErrorRateAlert
+from wsserver.realtime.observability.alerts import MIN_ERRORS, ErrorRateAlert
 
 
 def test_an_alert_is_raised_once_and_cleared_once_the_errors_are_out_of_the_window() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from tests.realtime.live_server import Client, Live, settle
 from wsserver.protocol.targets import session
-from wsserver.realtime import events
-from wsserver.realtime.message import Message
-from wsserver.realtime.stream import Stream
+from wsserver.realtime.observability import events
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.streams.stream import Stream
 
 COUNT = 12
 

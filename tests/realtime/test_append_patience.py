@@ -10,9 +10,9 @@ from tests.conftest import FakeClock
 from wsserver.brokers.base import NOBODY, Publication, Receipt
 from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import Target
-from wsserver.realtime import append_queue
-from wsserver.realtime.append_queue import AppendQueue, Draft
-from wsserver.storage.streams import Append, Appended
+from wsserver.realtime.streams import append_queue
+from wsserver.realtime.streams.append_queue import AppendQueue, Draft
+from wsserver.storage.messages.streams import Append, Appended
 from wsserver.tasks import Tasks
 
 

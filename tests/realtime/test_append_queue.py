@@ -13,9 +13,9 @@ from tests.realtime.fake_store import FakeStore, draft, drafts
 from tests.realtime.live_server import settle
 from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
-from wsserver.realtime import append_queue
-from wsserver.realtime.append_queue import AppendQueue, Draft
-from wsserver.storage.streams import Appended
+from wsserver.realtime.streams import append_queue
+from wsserver.realtime.streams.append_queue import AppendQueue, Draft
+from wsserver.storage.messages.streams import Appended
 from wsserver.tasks import Tasks
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsserver.identity.claims import Claims
-from wsserver.realtime.audience import EVERYBODY, Audience, read_audience, write_audience
+from wsserver.realtime.messages.audience import EVERYBODY, Audience, read_audience, write_audience
 
 
 def who(organization_id: str | None = None, role: str = "user", sub: str = "u1") -> Claims:

@@ -9,8 +9,8 @@ from tornado.ioloop import IOLoop
 
 from tests.realtime.live_server import PONG, Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
-from wsserver.realtime import connection_limit
-from wsserver.realtime.connection_limit import ConnectionLimits
+from wsserver.realtime.connections import connection_limit
+from wsserver.realtime.connections.connection_limit import ConnectionLimits
 from wsserver.realtime.dispatcher import Backlog
 
 

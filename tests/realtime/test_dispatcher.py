@@ -15,8 +15,8 @@ from tests.realtime.live_server import PING, PONG, Client, Live, MakeLive, settl
 from wsserver.clock import Clock
 from wsserver.realtime import dispatcher
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.limits import MessageRate
-from wsserver.realtime.statistics import Statistics
+from wsserver.realtime.connections.rate_limit import MessageRate
+from wsserver.realtime.observability.statistics import Statistics
 from wsserver.tasks import Tasks
 
 

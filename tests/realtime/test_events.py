@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.realtime.live_server import settle
-from wsserver.realtime import events as events_module
-from wsserver.realtime.events import EventBus
+from wsserver.realtime.observability import events as events_module
+from wsserver.realtime.observability.events import EventBus
 from wsserver.tasks import Tasks
 
 

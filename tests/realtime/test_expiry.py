@@ -6,7 +6,7 @@ import pytest
 
 from tests.realtime.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
-from wsserver.realtime.expiry import TokenExpiry
+from wsserver.realtime.connections.expiry import TokenExpiry
 
 EXP = 1_700_000_030.5
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.realtime.fake_connections import fake_connection
 from tests.realtime.live_server import PONG, Live, settle
-from wsserver.realtime.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
-from wsserver.realtime.hub import Hub
+from wsserver.realtime.connections.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
+from wsserver.realtime.connections.hub import Hub
 
 
 class StepClock:

@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.realtime.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
-from wsserver.realtime import hub as hub_module
-from wsserver.realtime.hub import Hub
+from wsserver.realtime.connections import hub as hub_module
+from wsserver.realtime.connections.hub import Hub
 
 USERS = st.sampled_from(["u1", "u2", "u3"])
 SESSIONS = ["s1", "s2", "s3"]

@@ -19,7 +19,7 @@ from tornado.ioloop import IOLoop
 from tests.conftest import FakeClock
 from tests.realtime.live_server import Client, Live
 from wsserver.protocol.targets import EVERYONE, Target, session, user
-from wsserver.realtime.message import Message
+from wsserver.realtime.messages.message import Message
 
 LIMIT = 6
 """Messages that a stream may have before the oldest are swept out."""

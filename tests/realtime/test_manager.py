@@ -9,7 +9,7 @@ import pytest
 
 from tests.realtime.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
-from wsserver.realtime.heartbeat import HeartbeatSettings
+from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.manager import ConnectionLimits, Newcomer
 
 

@@ -11,8 +11,8 @@ from tests.realtime.test_publishing import broadcast, publish
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.requests import BatchRequest
 from wsserver.protocol.targets import Target, TargetType
-from wsserver.realtime.audience import Audience, write_audience
-from wsserver.storage.streams import Append
+from wsserver.realtime.messages.audience import Audience, write_audience
+from wsserver.storage.messages.streams import Append
 
 ORGANIZATION = "organization:o1"
 Json = dict[str, Any]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsserver.errors import BadRequest
-from wsserver.realtime.paging import Window, page
+from wsserver.realtime.operations.paging import Window, page
 
 
 @given(st.sets(st.text(max_size=4)), st.integers(1, 7))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.realtime.live_server import Client, Live, settle
-from wsserver.realtime import presence
+from wsserver.realtime.sessions import presence
 
 Statuses = Callable[[], Awaitable[list[str]]]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wsserver.realtime.promise import Promise
+from wsserver.realtime.messages.promise import Promise
 
 
 def fail(_: object) -> int:

@@ -16,7 +16,7 @@ from wsserver.protocol.requests import (
     read_request,
 )
 from wsserver.protocol.targets import session
-from wsserver.realtime.actor import Actor
+from wsserver.realtime.access.actor import Actor
 
 
 def publish(target: str, id_: str | None = None, type_: str = "x", **body: Any) -> PublishRequest:

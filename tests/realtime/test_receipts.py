@@ -9,8 +9,8 @@ from tests.realtime.inbox_talk import ack, broken, notes, pending, say, statuses
 from tests.realtime.live_server import Live, MakeLive
 from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import EVERYONE
-from wsserver.realtime import receipts
-from wsserver.realtime.message import Message
+from wsserver.realtime.inbox import receipts
+from wsserver.realtime.messages.message import Message
 
 
 @pytest.mark.gen_test

@@ -8,7 +8,7 @@ import pytest
 from tests.realtime.inbox_talk import fill, notes, received, tell, tell_at_once, wait
 from tests.realtime.live_server import Live
 from wsserver.errors import StorageUnavailable
-from wsserver.realtime.inbox_ledger import TICK_S
+from wsserver.realtime.inbox.unacked import TICK_S
 
 
 @pytest.mark.gen_test

@@ -10,13 +10,13 @@ from tests.realtime.live_server import Live
 from wsserver.brokers.base import Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.realtime.explaining import explain
-from wsserver.realtime.hub import Hub
-from wsserver.realtime.message import Message
-from wsserver.realtime.router import Router
-from wsserver.realtime.statistics import Statistics
-from wsserver.realtime.tenancy import Scope
-from wsserver.realtime.traces import Traces
+from wsserver.realtime.tracing.dry_run import explain
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.delivery.trace_buffer import Traces
 
 
 class FakePoller:
@@ -133,7 +133,7 @@ async def test_a_message_is_encoded_once_and_its_counts_add_up(
     bench: Bench, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encodings = []
-    from wsserver.realtime import router as module
+    from wsserver.realtime.delivery import router as module
 
     push = module.push
     monkeypatch.setattr(module, "push", lambda *a, **k: encodings.append(a) or push(*a, **k))

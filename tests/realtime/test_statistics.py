@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.realtime.fake_connections import fake_connection
-from wsserver.realtime.hub import Hub
-from wsserver.realtime.statistics import Statistics, flatten, percentiles
-from wsserver.storage.means import FIELDS
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.observability.statistics import Statistics, flatten, percentiles
+from wsserver.storage.engine.hourly_rollup import FIELDS
 
 
 @pytest.fixture

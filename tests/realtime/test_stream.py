@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.realtime.fake_store import DAY_S, EPOCH, ME, NOW
 from wsserver.protocol.types import Position
-from wsserver.realtime.audience import Audience
-from wsserver.realtime.stream import Entry, Recovery, Stream, entry_of
-from wsserver.storage.streams import Kept
+from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.streams.stream import Entry, Recovery, Stream, entry_of
+from wsserver.storage.messages.streams import Kept
 
 LATER = NOW + DAY_S
 PLENTY = 1 << 20

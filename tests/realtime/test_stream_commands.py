@@ -11,7 +11,7 @@ from tests.realtime.fake_store import Gate
 from tests.realtime.live_server import SESSION_LIMIT, Client, Live, MakeLive, settle
 from wsserver.errors import Forbidden, StorageUnavailable
 from wsserver.protocol.targets import EVERYONE, session, user
-from wsserver.realtime.message import Message
+from wsserver.realtime.messages.message import Message
 
 Json = dict[str, Any]
 

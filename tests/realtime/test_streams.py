@@ -27,10 +27,13 @@ from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime import append_queue, recovering, stream_memory, streams
-from wsserver.realtime.audience import Audience
-from wsserver.realtime.stream import Recovery
-from wsserver.realtime.streams import Streams
+from wsserver.realtime.streams import append_queue
+from wsserver.realtime.streams import recovery as recovering
+from wsserver.realtime.streams import stream_cache as stream_memory
+from wsserver.realtime.streams import streams
+from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.streams.stream import Recovery
+from wsserver.realtime.streams.streams import Streams
 from wsserver.tasks import Tasks
 
 S1 = "session:s1"

@@ -10,8 +10,8 @@ from tests.realtime.live_server import Client, Live, MakeLive
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import session
-from wsserver.realtime.message import Message
-from wsserver.realtime.tenancy import Scope
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.access.tenancy import Scope
 
 NOW = 1_700_000_000.0
 
@@ -235,7 +235,7 @@ async def test_a_manager_that_has_entered_by_permission_does_not_keep_a_session(
 async def test_many_sessions_are_looked_up_in_several_goes(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsserver.realtime.tenancy.SESSIONS_AT_ONCE", 2)
+    monkeypatch.setattr("wsserver.realtime.access.tenancy.SESSIONS_AT_ONCE", 2)
     await came(live, "mine", "o1")
     for number in range(5):
         await live.members.replace(f"s{number}", ["mine"] if number % 2 else ["x"], "boss", NOW)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsserver.realtime.timer_wheel import TimerWheel
+from wsserver.realtime.connections.timer_wheel import TimerWheel
 
 
 @given(

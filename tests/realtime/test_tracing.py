@@ -9,9 +9,9 @@ from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.requests import PublishRequest, read_request
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.realtime import tracing as module
-from wsserver.realtime.attendance import Attendance
-from wsserver.realtime.message import Message
+from wsserver.realtime.tracing import tracing as module
+from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.messages.message import Message
 
 
 async def send(live: Live, target: Target = EVERYONE, **fields: Any) -> str:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.realtime.live_server import settle
-from wsserver.realtime.turns import Turns
+from wsserver.realtime.streams.turns import Turns
 
 
 class Work:

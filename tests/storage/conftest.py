@@ -10,7 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from wsserver.clock import Clock
-from wsserver.storage.database import Database
+from wsserver.storage.engine.database import Database
 
 MakeDatabase = Callable[..., Database]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlite_utils
 
-from wsserver.storage.database import Database
-from wsserver.storage.reader import THREADS
-from wsserver.storage.streams import Append, StreamStore, Wanted
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.reader import THREADS
+from wsserver.storage.messages.streams import Append, StreamStore, Wanted
 
 NOW = 1_700_000_000.0
 RETENTION_S = 86_400.0

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import pytest
 
-from wsserver.storage.check import CHECK_LIMIT_S, check_file, open_untouched, wal_of
-from wsserver.storage.database import Database
-from wsserver.storage.faults import DatabaseFault
+from wsserver.storage.engine.check import CHECK_LIMIT_S, check_file, open_untouched, wal_of
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.errors import DatabaseFault
 
 
 def hashes(path: Path) -> dict[str, str]:
@@ -179,7 +179,7 @@ async def test_looking_for_damage_ends_when_its_time_is_up(
         file.write(b"\xff" * 4096)
     with pytest.raises(DatabaseFault, match="is damaged"):
         check_file(path)
-    monkeypatch.setattr("wsserver.storage.check.threading.Timer", DueAtOnce)
+    monkeypatch.setattr("wsserver.storage.engine.check.threading.Timer", DueAtOnce)
     assert check_file(path) is True
 
 

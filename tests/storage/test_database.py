@@ -14,8 +14,8 @@ import pytest
 import sqlite_utils
 
 from wsserver.errors import NotFound, StorageFull, StorageUnavailable
-from wsserver.storage.database import Database
-from wsserver.storage.faults import DatabaseFault
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.errors import DatabaseFault
 
 
 def put(value: str, at: float = 1.0) -> Callable[[sqlite_utils.Database], None]:

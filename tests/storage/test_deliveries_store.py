@@ -17,12 +17,12 @@ from tests.storage.accepted_notifications import (
     states,
 )
 from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription, QuietHours
-from wsserver.storage.contacts import ContactStore
-from wsserver.storage.database import Database
-from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.known_users import KnownUser, KnownUserStore
-from wsserver.storage.notifications import NotificationStore
-from wsserver.storage.organizations import OrganizationStore
+from wsserver.storage.notifications.contacts import ContactStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
+from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.organizations import OrganizationStore
 
 PUSH = PushSubscription("https://push.example/1", PushKeys("p", "a"))
 CONTACT = Contact(

@@ -9,9 +9,9 @@ import pytest
 import sqlite_utils
 
 from tests.storage.kept_messages import NOW, message
-from wsserver.storage.database import Database
-from wsserver.storage.epochs import fork_epochs
-from wsserver.storage.streams import StreamStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.epochs import fork_epochs
+from wsserver.storage.messages.streams import StreamStore
 
 
 @pytest.mark.gen_test

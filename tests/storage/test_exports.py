@@ -21,16 +21,16 @@ from tests.storage.accepted_notifications import (
     outcome,
 )
 from tests.storage.test_snapshots import snapshot
-from wsserver.storage.audit import AuditEntry, AuditLog
-from wsserver.storage.backup import back_up
-from wsserver.storage.database import Database
-from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.exports import Batch, Exports, Part
-from wsserver.storage.means import FIELDS
-from wsserver.storage.migrations import MIGRATIONS
-from wsserver.storage.notification_receipts import Acknowledgement, NotificationReceipts
-from wsserver.storage.notifications import NotificationStore
-from wsserver.storage.snapshots import Snapshots
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
+from wsserver.storage.maintenance.backup import back_up
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.tables.exports import Batch, Exports, Part
+from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.engine.migrations import MIGRATIONS
+from wsserver.storage.notifications.notification_receipts import Acknowledgement, NotificationReceipts
+from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.snapshots import Snapshots
 
 HOUR_S = 3600.0
 

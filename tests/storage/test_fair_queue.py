@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from wsserver.storage.fair_queue import FairQueue
+from wsserver.storage.engine.fair_queue import FairQueue
 
 
 def drain(queue: FairQueue[str]) -> str:

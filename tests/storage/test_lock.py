@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import FakeClock
 from wsserver.storage import Database, DatabaseFault
-from wsserver.storage.faults import DatabaseInUse
+from wsserver.storage.engine.errors import DatabaseInUse
 
 
 @pytest.mark.gen_test

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wsserver.storage.database import Database
-from wsserver.storage.members import MemberChange, MemberStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.tables.members import MemberChange, MemberStore
 
 
 @pytest.mark.gen_test

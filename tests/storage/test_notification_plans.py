@@ -10,11 +10,11 @@ import sqlite_utils
 
 from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
 from tests.storage.kept_messages import in_every_reader
-from wsserver.storage.database import Database
-from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.notification_receipts import Acknowledgement, NotificationReceipts
-from wsserver.storage.notification_rows import Filters
-from wsserver.storage.notifications import NotificationStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.notification_receipts import Acknowledgement, NotificationReceipts
+from wsserver.storage.notifications.notification_rows import Filters
+from wsserver.storage.notifications.notifications import NotificationStore
 
 SCAN = re.compile(r"\bSCAN (n|d|m|notifications|deliveries|attempts|messages)\b(?! USING INDEX)")
 RARE = ("pending", "sending", "failed", "cancelled", "expired", "not_configured", "no_address")

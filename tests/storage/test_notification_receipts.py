@@ -6,16 +6,16 @@ import pytest
 
 from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome, states
 from tests.storage.kept_messages import message
-from wsserver.storage.database import Database
-from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.notification_receipts import (
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.notification_receipts import (
     Acknowledged,
     Acknowledgement,
     NotificationReceipts,
 )
-from wsserver.storage.notifications import NotificationStore
-from wsserver.storage.receipts import ReceiptStore
-from wsserver.storage.streams import StreamStore
+from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from tests.storage.accepted_notifications import (
 )
 from tests.storage.kept_messages import rows
 from wsserver.errors import BadRequest
-from wsserver.storage.database import Database
-from wsserver.storage.deliveries import DeliveryStore
-from wsserver.storage.notification_rows import Filters
-from wsserver.storage.notifications import Marks, NotificationStore, _prune_deliveries
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.notification_rows import Filters
+from wsserver.storage.notifications.notifications import Marks, NotificationStore, _prune_deliveries
 
 
 @pytest.fixture

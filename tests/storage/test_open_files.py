@@ -15,7 +15,7 @@ import sqlite_utils
 from tests.conftest import FakeClock
 from wsserver.errors import StorageUnavailable
 from wsserver.storage import Database
-from wsserver.storage.open_files import DatabaseOverwritten, OpenFiles
+from wsserver.storage.engine.open_files import DatabaseOverwritten, OpenFiles
 
 
 def add(db: sqlite_utils.Database) -> None:

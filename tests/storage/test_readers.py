@@ -9,9 +9,9 @@ import pytest
 import sqlite_utils
 
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.callers import caller, read_for, reading_for
-from wsserver.storage.database import Database
-from wsserver.storage.reader import CALLER_LIMIT, THREADS
+from wsserver.storage.engine.callers import caller, read_for, reading_for
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.reader import CALLER_LIMIT, THREADS
 
 
 class Long:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.storage.kept_messages import NOW, message, rows, several
-from wsserver.storage.database import Database
-from wsserver.storage.receipts import Change, Inbox, Receipt, ReceiptStore
-from wsserver.storage.streams import StreamStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import Change, Inbox, Receipt, ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 
 from tests.storage.kept_messages import NOW, message, offsets, rows, several
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.database import Database
-from wsserver.storage.receipts import ReceiptStore
-from wsserver.storage.streams import Counts, Expired, Head, Pruned, StreamStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import Counts, Expired, Head, Pruned, StreamStore
 
 MONTH_S = 30 * 86_400.0
 

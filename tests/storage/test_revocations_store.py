@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wsserver.storage.database import Database
-from wsserver.storage.revocations import RevocationStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.tables.revocations import RevocationStore
 
 
 @pytest.mark.gen_test

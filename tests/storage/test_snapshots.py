@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from wsserver.errors import BadRequest, StorageUnavailable
-from wsserver.storage.database import Database
-from wsserver.storage.means import FIELDS
-from wsserver.storage.snapshots import DAY_S, Pruned, Snapshots
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import DAY_S, Pruned, Snapshots
 
 START = 1_700_000_000 // 3600 * 3600.0
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsserver.errors import BadRequest
-from wsserver.storage import paging
-from wsserver.storage.paging import decode_cursor, encode_cursor, json_bytes, take
+from wsserver.storage.engine import paging
+from wsserver.storage.engine.paging import decode_cursor, encode_cursor, json_bytes, take
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

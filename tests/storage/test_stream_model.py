@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import FakeClock
 from tests.storage.kept_messages import NOW, message, wanted
-from wsserver.storage.database import Database
-from wsserver.storage.receipts import Change, ReceiptStore
-from wsserver.storage.streams import Append, Expired, StreamStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import Change, ReceiptStore
+from wsserver.storage.messages.streams import Append, Expired, StreamStore
 
 STREAMS = ("session:s1", "user:u1", "user:u2")
 USERS = ("u1", "u2")

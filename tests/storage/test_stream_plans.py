@@ -8,9 +8,9 @@ import pytest
 import sqlite_utils
 
 from tests.storage.kept_messages import NOW, in_every_reader, message, several, wanted
-from wsserver.storage.database import Database
-from wsserver.storage.receipts import ReceiptStore
-from wsserver.storage.streams import StreamStore
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
 
 TABLES = re.compile(r"\bSCAN (m|s|r|c|messages|streams|receipts|cursors|dedup)\b")
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.storage.kept_messages import NOW, wanted
 from wsserver.protocol.pushes import positioned
-from wsserver.storage import stream_reads
-from wsserver.storage.database import Database
-from wsserver.storage.receipts import ReceiptStore
-from wsserver.storage.streams import Append, Kept, Slice, StreamStore
+from wsserver.storage.messages import stream_reads
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import Append, Kept, Slice, StreamStore
 
 S1 = "session:s1"
 SIZES = [100, 2000, 300, 5000, 100, 700]

@@ -10,8 +10,8 @@ import pytest
 
 from tests.storage.kept_messages import ALL, NOW, message, offsets, payload, rows, several, wanted
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.database import Database
-from wsserver.storage.streams import (
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.streams import (
     Append,
     Appended,
     Counts,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import FakeClock
 from wsserver.storage import Database
-from wsserver.storage.wal import HEADER_BYTES, Log, damage, is_cut_off, read_log
+from wsserver.storage.engine.wal import HEADER_BYTES, Log, damage, is_cut_off, read_log
 
 FRAME = 24 + 4096
 

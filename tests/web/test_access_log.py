@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.web.web_server import Server, token
-from wsserver.web.access_log import AccessLog
-from wsserver.web.traffic import Traffic
+from wsserver.web.api.access_log import AccessLog
+from wsserver.web.http.traffic import Traffic
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.web.web_server import Response, Server, token
-from wsserver.web.endpoint import PREFIX, SIGNED_IN, Endpoint
-from wsserver.web.routes import ENDPOINTS
+from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Endpoint
+from wsserver.web.resources.routes import ENDPOINTS
 
 WITH_BODY = [each for each in ENDPOINTS if each.request is not None]
 WITH_QUERY = [each for each in ENDPOINTS if each.method == "GET" and each.access != SIGNED_IN]

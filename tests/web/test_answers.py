@@ -10,10 +10,10 @@ import pytest
 
 from tests.web.web_server import API, Server, token
 from wsserver.protocol.notifications import NotifyRequest
-from wsserver.realtime.statistics import flatten
-from wsserver.storage.webhooks import Posting, WebhookOutbox
-from wsserver.web.examples import EXAMPLES
-from wsserver.web.routes import ENDPOINTS
+from wsserver.realtime.observability.statistics import flatten
+from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
+from wsserver.web.openapi.examples import EXAMPLES
+from wsserver.web.resources.routes import ENDPOINTS
 
 OPEN_ENDED = ("checks", "snapshots", "detail")
 """Where more members may stand than the types name."""

@@ -15,8 +15,8 @@ from websockets.typing import Subprotocol
 
 from tests.web.web_server import API, KEY, Server, Socket, token
 from wsserver.errors import MEANINGS
-from wsserver.realtime import connection_limit
-from wsserver.web.sockets import SocketHandler
+from wsserver.realtime.connections import connection_limit
+from wsserver.web.sockets.sockets import SocketHandler
 
 S1 = "/ws/chat/session/s1"
 V1 = Subprotocol("wsserver.v1")

@@ -9,7 +9,7 @@ import pytest
 from tests.web.conftest import StartServer
 from tests.web.web_server import API, Server, token
 from wsserver.errors import StorageUnavailable
-from wsserver.web import exchange
+from wsserver.web.api import pipeline as exchange
 
 HINT = {"type": "hint", "data": {"a": 1, "b": 2}}
 

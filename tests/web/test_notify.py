@@ -381,7 +381,7 @@ async def test_a_long_list_lets_others_have_their_turn(
         seen.append(turns)
         return notification_view(*of)
 
-    monkeypatch.setattr("wsserver.notifications.desk.notification_view", view)
+    monkeypatch.setattr("wsserver.notifications.notification_api.notification_view", view)
     ticking = asyncio.ensure_future(tick())
     assert (await server.get("/notifications")).json()["total"] == 3
     ticking.cancel()

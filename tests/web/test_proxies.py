@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.web.web_server import Server, token
-from wsserver.web.proxies import Proxies, parse_address
+from wsserver.web.http.proxies import Proxies, parse_address
 
 TRUSTED = Proxies(["10.0.0.0/8", "::1/128"])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.web.web_server import Server
 from wsserver.errors import BadRequest
-from wsserver.web.queries import PageQuery, moment_of, parse_pairs, read_query, step_of
+from wsserver.web.api.queries import PageQuery, moment_of, parse_pairs, read_query, step_of
 
 
 @pytest.mark.parametrize(

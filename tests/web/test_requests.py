@@ -11,7 +11,7 @@ import struct
 import pytest
 
 from tests.web.web_server import API, Server, read_response, token
-from wsserver.web.routes import by_path
+from wsserver.web.resources.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.web.web_server import API, Server, token
 from wsserver.identity import DEFAULT_ROLES
-from wsserver.web.endpoint import PUBLIC, SIGNED_IN, Endpoint
-from wsserver.web.examples import EXAMPLES
-from wsserver.web.routes import ENDPOINTS
+from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Endpoint
+from wsserver.web.openapi.examples import EXAMPLES
+from wsserver.web.resources.routes import ENDPOINTS
 
 ROLES = ("admin", "service", "manager", "user")
 

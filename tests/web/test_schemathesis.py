@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.web.web_server import Server, start, token
-from wsserver.web.documents import make_documents
-from wsserver.web.routes import ENDPOINTS
-from wsserver.web.sockets import SOCKETS
+from wsserver.web.openapi.documents import make_documents
+from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.sockets.sockets import SOCKETS
 
 schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS).openapi)
 

@@ -21,7 +21,7 @@ from tests.web.tenants import (
     row_of,
 )
 from tests.web.web_server import API, Server, token
-from wsserver.web.routes import ENDPOINTS
+from wsserver.web.resources.routes import ENDPOINTS
 
 MUST_EXIST = {"session", "message", "notification", "connection"}
 """Kinds of which an id that was never used is 404 in a path, whoever asks."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.web.conftest import StartServer
 from tests.web.web_server import API, Server, token
-from wsserver.web.unsent import HeldBytes, patience_s
+from wsserver.web.http.unsent import HeldBytes, patience_s
 
 
 class Clients:

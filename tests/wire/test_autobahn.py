@@ -23,7 +23,7 @@ from wsserver.wire.frames import BINARY, RSV1, TEXT, build_frame
 from wsserver.wire.handshake import HandshakeError, accept_key, check_upgrade, response_bytes
 from wsserver.wire.poller import Poller
 from wsserver.wire.readiness import EpollReadiness, LoopReadiness
-from wsserver.wire.takeover import take_socket
+from wsserver.wire.detach import take_socket
 from wsserver.wire.transport import Owner, Transport
 
 LIMIT = 16 * 1024 * 1024

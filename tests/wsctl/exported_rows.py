@@ -13,7 +13,7 @@ from typing import Any
 
 from wsctl.fields import TEN
 from wsserver.clock import Clock
-from wsserver.storage.database import Database
+from wsserver.storage.engine.database import Database
 
 START = 1_700_000_000
 

@@ -308,7 +308,7 @@ def test_ctrl_c_at_a_question_ends_its_line(
 ) -> None:
     import click
 
-    from wsctl import asking
+    from wsctl import prompts as asking
 
     def interrupted(*_: object, **__: object) -> bool:
         raise click.Abort

@@ -7,7 +7,7 @@ from dataclasses import replace
 import jwt
 import pytest
 
-from wsctl.bench.bearers import made_up
+from wsctl.bench.tokens import made_up
 from wsctl.bench.plan import (
     Limits,
     Plan,
@@ -18,7 +18,7 @@ from wsctl.bench.plan import (
     objections,
 )
 from wsctl.bench.report import show
-from wsctl.bench.tally import Tally, percentiles
+from wsctl.bench.results import Tally, percentiles
 from wsctl.commands.bench import is_well
 from wsctl.output import Output
 

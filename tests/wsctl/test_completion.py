@@ -21,7 +21,7 @@ import pytest
 from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run, connection, page
 from wsctl import suggestions
 from wsctl.cli import wsctl
-from wsctl.shape import COMPLETE_VAR
+from wsctl.click_base import COMPLETE_VAR
 from wsctl.shells import Bash, Fish, Zsh
 
 PATIENCE_S = 20.0
@@ -275,7 +275,7 @@ def test_a_help_cannot_steer_the_terminal(server: FakeServer) -> None:
 def test_the_lists_that_are_known_are_the_servers() -> None:
     from wsserver.identity.permissions import DEFAULT_ROLES
     from wsserver.notifications.parameters import PARAMETERS
-    from wsserver.web.routes import ENDPOINTS
+    from wsserver.web.resources.routes import ENDPOINTS
 
     assert set(suggestions.TEMPLATES) == set(PARAMETERS)
     assert set(suggestions.ROLES) == set(DEFAULT_ROLES)

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from tests.wsctl.wsctl_fakes import Run
 from wsctl.cli import wsctl
-from wsctl.shape import LazyGroup
+from wsctl.click_base import LazyGroup
 
 TESTS = Path(__file__).resolve().parents[1]
 DOCS = TESTS.parent / "docs" / "wsctl.rst"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from wsctl.asking import plural
+from wsctl.prompts import plural
 from wsctl.bench.load import Step
 from wsctl.output import Column, Output
 

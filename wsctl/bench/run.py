@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from wsctl.bench.bearers import Bearers
+from wsctl.bench.tokens import Bearers
 from wsctl.bench.load import Load
 from wsctl.bench.plan import Plan
 from wsctl.bench.report import progress

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsctl.asking import confirm
+from wsctl.prompts import confirm
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
 from wsctl.output import plain
-from wsctl.shape import command
+from wsctl.click_base import command
 from wsctl.times import Duration
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def bench(
 
     Exit code 0 when everything was delivered once, 1 when not. Ctrl-C shows the result so far.
     """
-    from wsctl.bench import bearers as tokens
+    from wsctl.bench import tokens
     from wsctl.bench import plan as plans
     from wsctl.bench.run import INTERRUPTED, carry_out
 

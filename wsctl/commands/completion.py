@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from wsctl.environment import Environment, pass_environment
-from wsctl.shape import COMPLETE_VAR, PROGRAM, command
+from wsctl.click_base import COMPLETE_VAR, PROGRAM, command
 
 
 @command(

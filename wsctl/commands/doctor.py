@@ -9,7 +9,7 @@ import click
 
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
-from wsctl.shape import command
+from wsctl.click_base import command
 from wsctl.times import Duration, readable
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from wsctl.environment import Environment, pass_environment
-from wsctl.shape import LazyGroup, command
+from wsctl.click_base import LazyGroup, command
 from wsctl.times import Duration, Moment
 
 _DAY_S = 86_400.0

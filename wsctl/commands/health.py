@@ -11,7 +11,7 @@ from wsctl.exits import ExitStatus
 from wsctl.fields import label, shown
 from wsctl.folding import fold
 from wsctl.output import Column
-from wsctl.shape import command
+from wsctl.click_base import command
 from wsctl.text import flatten
 
 DETAILS_WIDTH = 80 - len("connections   NOT OK   ")

@@ -10,7 +10,7 @@ import click
 from wsctl import suggestions
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, plain
-from wsctl.shape import command
+from wsctl.click_base import command
 from wsctl.times import age
 
 

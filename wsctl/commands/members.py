@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.asking import confirm, dry_run_option, plural, yes_option
+from wsctl.prompts import confirm, dry_run_option, plural, yes_option
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import NotFound, NotPermitted
 from wsctl.output import Column
-from wsctl.shape import command
+from wsctl.click_base import command
 
 _COLUMNS = [
     Column("USER", "user_id", is_id=True),

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.asking import confirm, yes_option
+from wsctl.prompts import confirm, yes_option
 from wsctl.client import member, path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, Failed
 from wsctl.output import Column
-from wsctl.shape import LazyGroup, command
+from wsctl.click_base import LazyGroup, command
 from wsctl.times import Duration, clock_time, date_time, day_time
 
 _DELIVERIES = [

@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from wsctl.doctor.facts import Delivery, Document, Maybe, Missing, Reply
 from wsctl.doctor.http import Asker
-from wsctl.doctor.later import Later
-from wsctl.doctor.talk import Talk, end_of
+from wsctl.doctor.background import Later
+from wsctl.doctor.ws_session import Talk, end_of
 
 TYPE = "doctor.probe"
 KEPT_S = 30

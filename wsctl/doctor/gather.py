@@ -24,9 +24,9 @@ from wsctl.doctor.facts import (
     number,
 )
 from wsctl.doctor.http import Asker
-from wsctl.doctor.later import Later
+from wsctl.doctor.background import Later
 from wsctl.doctor.silence import keep_silent
-from wsctl.doctor.talk import Talk, end_of, open_talk
+from wsctl.doctor.ws_session import Talk, end_of, open_talk
 from wsctl.exits import Failed
 from wsctl.target import Target
 

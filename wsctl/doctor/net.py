@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from wsctl.client import open_socket, reason_of
 from wsctl.doctor.facts import Certificate, Door, Maybe, Missing, Name, Tls
-from wsctl.doctor.later import Later
+from wsctl.doctor.background import Later
 
 
 def look_up(host: str, port: int, timeout_s: float) -> Maybe[Name]:

@@ -8,7 +8,7 @@ from websockets.exceptions import ConnectionClosed
 
 from wsctl.doctor.facts import Maybe, Missing, Silence
 from wsctl.doctor.http import Asker
-from wsctl.doctor.talk import end_of, open_talk
+from wsctl.doctor.ws_session import end_of, open_talk
 
 
 def keep_silent(

@@ -60,7 +60,7 @@ def check(config_file: Path | None, database: str | None, output: str, quick: bo
     settings = _settings(config_file, database)
     from wsserver.cli import reports
     from wsserver.clock import Clock
-    from wsserver.storage.inspection import inspect
+    from wsserver.storage.maintenance.inspection import inspect
 
     with _faults_said():
         found = inspect(settings.database, Clock(), quick=quick)
@@ -88,7 +88,7 @@ def backup(
     settings = _settings(config_file, database)
     from wsserver.cli import reports
     from wsserver.clock import Clock
-    from wsserver.storage.backup import back_up
+    from wsserver.storage.maintenance.backup import back_up
 
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
@@ -117,7 +117,7 @@ def prune(config_file: Path | None, database: str | None, output: str, vacuum: b
 
     from wsserver.cli import reports
     from wsserver.clock import Clock
-    from wsserver.storage.pruning import prune as prune_database
+    from wsserver.storage.maintenance.pruning import prune as prune_database
 
     with _faults_said():
         done = asyncio.run(
@@ -146,7 +146,7 @@ def _settings(config_file: Path | None, database: str | None) -> Settings:
 def _faults_said() -> Iterator[None]:
     """End with one line on stderr: 78 for the file's own fault, 1 for what may pass."""
     from wsserver.errors import WsServerError
-    from wsserver.storage.faults import DatabaseFault, DatabaseInUse
+    from wsserver.storage.engine.errors import DatabaseFault, DatabaseInUse
 
     try:
         yield

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from wsserver.clock import rfc3339
-from wsserver.storage.backup import Backup
-from wsserver.storage.inspection import Inspection
-from wsserver.storage.pruning import Pruning
+from wsserver.storage.maintenance.backup import Backup
+from wsserver.storage.maintenance.inspection import Inspection
+from wsserver.storage.maintenance.pruning import Pruning
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

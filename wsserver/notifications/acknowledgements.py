@@ -9,8 +9,8 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
-from wsserver.notifications.figures import Figures
-from wsserver.storage.notification_receipts import (
+from wsserver.notifications.metrics import Figures
+from wsserver.storage.notifications.notification_receipts import (
     Acknowledged,
     Acknowledgement,
     NotificationReceipts,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsserver.protocol.notifications import Contact
-from wsserver.realtime.tenancy import Tenancy
-from wsserver.storage.contacts import ContactStore
+from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.storage.notifications.contacts import ContactStore
 
 
 class ContactBook:

@@ -8,8 +8,8 @@ from itertools import chain, islice
 
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims
-from wsserver.realtime.hub import Hub
-from wsserver.storage.known_users import KnownUser, KnownUserStore
+from wsserver.realtime.connections.hub import Hub
+from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
 
 NOTED = 1 << 14
 """Places for what need not be noted again: 128 KiB, however many come and go. Two users with the

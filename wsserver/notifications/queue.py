@@ -16,12 +16,12 @@ from wsserver.clock import Clock, Setbacks
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Channel, Job, Outcome, failed, retry
 from wsserver.notifications.content import Content
-from wsserver.notifications.figures import Figures
+from wsserver.notifications.metrics import Figures
 from wsserver.notifications.rules import DigestRule, Pace, Retries, after, quiet_until
 from wsserver.protocol.notifications import CHANNELS, ChannelName, Contact
-from wsserver.realtime import events
-from wsserver.realtime.tenancy import Tenancy
-from wsserver.storage.deliveries import Claimed, DeliveryStore, Result
+from wsserver.realtime.observability import events
+from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore, Result
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)

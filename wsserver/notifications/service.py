@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from wsserver.clock import Clock
-from wsserver.notifications.business import BusinessNotifications
+from wsserver.notifications.template_methods import BusinessNotifications
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content, Text
@@ -20,8 +20,8 @@ from wsserver.notifications.request_rules import check_escalation
 from wsserver.notifications.rules import DIGESTED, Step, plan
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
-from wsserver.storage.notification_rows import Notification
-from wsserver.storage.notifications import (
+from wsserver.storage.notifications.notification_rows import Notification
+from wsserver.storage.notifications.notifications import (
     Marks,
     NewDelivery,
     NewNotification,

@@ -11,7 +11,7 @@ from wsserver.clock import rfc3339
 from wsserver.errors import ValidationFailed
 from wsserver.notifications.content import Content
 from wsserver.protocol.notifications import Contact
-from wsserver.storage.notification_rows import Delivery, Notification
+from wsserver.storage.notifications.notification_rows import Delivery, Notification
 
 
 def notification_view(content: Content, notification: Notification) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from wsserver.protocol.commands import (
 )
 from wsserver.protocol.envelope import Ref, peek
 from wsserver.protocol.pushes import error_reply, reply
-from wsserver.realtime.connection import Close, ConnectionInfo
-from wsserver.realtime.limits import MessageRate, TokenBucket
-from wsserver.realtime.promise import Promise
-from wsserver.realtime.statistics import Statistics
-from wsserver.storage.callers import read_for
+from wsserver.realtime.connections.connection import Close, ConnectionInfo
+from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
+from wsserver.realtime.messages.promise import Promise
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.storage.engine.callers import read_for
 from wsserver.tasks import Tasks
 from wsserver.wire.frames import build_frame
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from wsserver.storage.audit import AuditEntry, AuditLog
-from wsserver.storage.check import check_file
-from wsserver.storage.database import Database
-from wsserver.storage.epochs import fork_epochs
-from wsserver.storage.faults import DatabaseFault
-from wsserver.storage.idempotency import IdempotencyStore, StoredAnswer
-from wsserver.storage.members import MemberChange, MemberStore
-from wsserver.storage.paging import Page
-from wsserver.storage.receipts import Change, Inbox, Receipt, ReceiptStore
-from wsserver.storage.revocations import RevocationStore
-from wsserver.storage.snapshots import Snapshots
-from wsserver.storage.streams import (
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
+from wsserver.storage.engine.check import check_file
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.epochs import fork_epochs
+from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.tables.idempotency import IdempotencyStore, StoredAnswer
+from wsserver.storage.tables.members import MemberChange, MemberStore
+from wsserver.storage.engine.paging import Page
+from wsserver.storage.messages.receipts import Change, Inbox, Receipt, ReceiptStore
+from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.snapshots import Snapshots
+from wsserver.storage.messages.streams import (
     Append,
     Appended,
     Counts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsserver.wire.frames import WireError, build_frame, close_frame
 from wsserver.wire.parser import FrameParser
 from wsserver.wire.poller import Poller
-from wsserver.wire.takeover import take_socket
+from wsserver.wire.detach import take_socket
 from wsserver.wire.transport import Owner, State, Transport
 
 __all__ = [

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from wsserver.clock import Clock
-from wsserver.wire.closing import Farewells
+from wsserver.wire.closing_handshakes import Farewells
 from wsserver.wire.cork import Cork
 from wsserver.wire.counters import Counters
 from wsserver.wire.frames import ABNORMAL, SLOW_CONSUMER, close_frame

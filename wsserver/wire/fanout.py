@@ -9,7 +9,7 @@ from typing import Final
 
 from wsserver.clock import Clock
 from wsserver.wire.counters import Counters
-from wsserver.wire.forms import Forms
+from wsserver.wire.encodings import Forms
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
 from wsserver.wire.transport import Transport

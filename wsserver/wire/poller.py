@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 
 from wsserver.clock import Clock
 from wsserver.wire.carrier import Carrier
-from wsserver.wire.closing import DISCARD_LIMIT_BYTES
+from wsserver.wire.closing_handshakes import DISCARD_LIMIT_BYTES
 from wsserver.wire.counters import Counters
 from wsserver.wire.deflate import inflate
 from wsserver.wire.fanout import Fanout
-from wsserver.wire.forms import Forms
+from wsserver.wire.encodings import Forms
 from wsserver.wire.frames import (
     CLOSE,
     EMPTY_PONG,

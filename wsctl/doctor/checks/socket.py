@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsctl.doctor.facts import Document, Facts, Missing, Reply, Silence, Upgrade, answered, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
-from wsctl.doctor.words import ms, plural
+from wsctl.doctor.format import ms, plural
 from wsctl.times import readable
 
 SUBPROTOCOL = "wsserver.v1"

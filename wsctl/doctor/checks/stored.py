@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wsctl.doctor.checks.server import NOT_TOLD, hint, of_health
 from wsctl.doctor.facts import Document, Facts, Missing, answered, member, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
-from wsctl.doctor.words import plural, size
+from wsctl.doctor.format import plural, size
 from wsctl.times import age, epoch
 
 _LITTLE_BYTES, _NO_BYTES = 1024**3, 64 * 1024**2

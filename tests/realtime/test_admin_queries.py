@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.realtime.live_server import Client, Live
+from wsserver.errors import Forbidden, NotFound
+from wsserver.identity.permissions import ALL_PERMISSIONS
+from wsserver.protocol.requests import TargetedBody, read_request
+from wsserver.protocol.targets import session
+from wsserver.realtime.operations import admin_queries as inspection
+from wsserver.realtime.operations.paging import Window
+from wsserver.storage.engine import paging
+from wsserver.storage.engine.hourly_rollup import FIELDS
+
+ALL = Window()
+
+
+@pytest.fixture
+def people(live: Live, io_loop: IOLoop) -> dict[str, Client]:
+    """Two devices of mine (o1), one of other (o2), one of nobody's, in four sessions."""
+
+    async def connect() -> dict[str, Client]:
+        people = {}
+        for name, user, organization_id, sessions in (
+            ("mine1", "mine", "o1", ["s_mine", "s_mixed"]),
+            ("mine2", "mine", "o1", []),
+            ("other", "other", "o2", ["s_other", "s_mixed"]),
+            ("free", "free", None, ["s_free"]),
+        ):
+            people[name] = client = await live.connect(
+                user, sessions="*", organization_id=organization_id, username=user.title()
+            )
+            live.clock.advance(1.0)
+            for session_id in sessions:
+                await client.call("join_session", session_id=session_id)
+        return people
+
+    return io_loop.run_sync(connect)
+
+
+def names(people: dict[str, Client], answer: dict[str, Any]) -> str:
+    by_id = {client.id: name for name, client in people.items()}
+    assert answer["total"] == len(answer["connections"])
+    return " ".join(by_id[c["connection_id"]] for c in answer["connections"])
+
+
+async def finished(answer: Any) -> Any:
+    """What a read gives, whether it had to wait for storage or not."""
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("call", "permission"),
+    [
+        (lambda live, who: live.inspection.stats(who), "stats:read"),
+        (lambda live, who: live.inspection.connections(who, ALL), "connections:read"),
+        (lambda live, who: live.inspection.connection(who, "c"), "connections:read"),
+        (lambda live, who: live.inspection.user_connections(who, "u", ALL), "connections:read"),
+        (lambda live, who: live.inspection.online_users(who, ALL), "connections:read"),
+        (lambda live, who: live.inspection.sessions(who, ALL), "connections:read"),
+        (lambda live, who: live.inspection.session(who, "s"), "connections:read"),
+        (lambda live, who: live.inspection.session_connections(who, "s", ALL), "connections:read"),
+    ],
+)
+async def test_every_read_needs_its_permission(live: Live, call: Any, permission: str) -> None:
+    others = ALL_PERMISSIONS - {permission}
+    for role in ("admin", "service", "manager"):
+        actor = live.actor(role, organization_id="o1")
+        try:
+            await finished(call(live, actor))
+        except NotFound:
+            pass
+        with pytest.raises(Forbidden, match=permission):
+            await finished(call(live, live.actor(role, organization_id="o1", permissions=others)))
+    with pytest.raises(Forbidden):
+        await finished(call(live, live.actor("user", organization_id="o1")))
+    with pytest.raises(Forbidden, match="organization_id"):
+        await finished(call(live, live.actor("manager")))
+
+
+def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Client]) -> None:
+    everything = live.inspection.stats(live.actor())
+    assert list(everything)[:10] == list(FIELDS)
+    mine = live.inspection.stats(live.actor("manager", organization_id="o1"))
+    gauges = ("total_connections", "active_users", "active_sessions", "total_session_connections")
+    assert [everything[g] for g in gauges] == [4, 3, 4, 5]
+    assert [mine[g] for g in gauges] == [2, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("filters", "everything", "o1"),
+    [
+        ({}, "mine1 mine2 other free", "mine1 mine2"),
+        ({"user_id": "mine"}, "mine1 mine2", "mine1 mine2"),
+        ({"user_id": "other"}, "other", None),
+        ({"user_id": "nobody"}, "", None),
+        ({"session_id": "s_mixed"}, "mine1 other", "mine1"),
+        ({"organization_id": "o2"}, "other", None),
+        ({"endpoint": "chat"}, "mine1 mine2 other free", "mine1 mine2"),
+        ({"endpoint": "monitor"}, "", ""),
+        ({"user_id": "mine", "session_id": "s_mine"}, "mine1", "mine1"),
+        ({"user_id": "mine", "organization_id": "o2"}, "", None),
+        ({"session_id": "s_mixed", "organization_id": "o2"}, "other", None),
+    ],
+)
+@pytest.mark.gen_test
+async def test_connections_pass_every_filter_oldest_first(
+    live: Live, people: dict[str, Client], filters: dict[str, str], everything: str, o1: str | None
+) -> None:
+    for role in ("admin", "service"):
+        answer = await live.inspection.connections(live.actor(role), ALL, **filters)
+        assert names(people, answer) == everything
+    manager = live.actor("manager", organization_id="o1")
+    if o1 is None:  # names something outside
+        with pytest.raises(Forbidden):
+            await live.inspection.connections(manager, ALL, **filters)
+    else:
+        answer = await live.inspection.connections(manager, ALL, **filters)
+        assert names(people, answer) == o1
+
+
+@pytest.mark.gen_test
+async def test_lists_come_in_pages_that_join_up(live: Live, people: dict[str, Client]) -> None:
+    actor = live.actor()
+    seen, cursor = [], None
+    for expected in (3, 1):
+        answer = await live.inspection.connections(actor, Window(3, cursor))
+        assert (len(answer["connections"]), answer["total"]) == (expected, 4)
+        seen += [c["connection_id"] for c in answer["connections"]]
+        cursor = answer["next_cursor"]
+    assert cursor is None
+    assert seen == [client.id for client in people.values()]
+    first = live.inspection.online_users(actor, Window(2))
+    rest = live.inspection.online_users(actor, Window(2, first["next_cursor"]))
+    assert [u["user_id"] for u in first["users"] + rest["users"]] == ["free", "mine", "other"]
+    assert (first["total"], rest["next_cursor"]) == (3, None)
+    first = await live.inspection.sessions(actor, Window(3))
+    rest = await live.inspection.sessions(actor, Window(3, first["next_cursor"]))
+    assert [s["session_id"] for s in first["sessions"] + rest["sessions"]] == [
+        *("s_free", "s_mine", "s_mixed", "s_other")
+    ]
+
+
+@pytest.mark.gen_test
+async def test_lists_of_what_is_live_end_at_a_number_of_bytes(
+    live: Live, people: dict[str, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = live.actor()
+    monkeypatch.setattr(paging, "PAGE_BYTES", 1800)
+    monkeypatch.setattr(inspection, "PAGE_BYTES", 1800)
+
+    async def all_of(name: str, key: str, read: Any) -> list[list[str]]:
+        pages: list[list[str]] = []
+        cursor = None
+        while True:
+            answer = await finished(read(actor, Window(1000, cursor)))
+            pages.append([each[key] for each in answer[name]])
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return pages
+
+    found = await all_of("connections", "connection_id", live.inspection.connections)
+    assert [id_ for page in found for id_ in page] == [client.id for client in people.values()]
+    users = await all_of("users", "user_id", live.inspection.online_users)
+    assert [id_ for page in users for id_ in page] == ["free", "mine", "other"]
+    sessions = await all_of("sessions", "session_id", live.inspection.sessions)
+    assert [id_ for page in sessions for id_ in page] == ["s_free", "s_mine", "s_mixed", "s_other"]
+    assert [len(found) > 1, len(users) > 1, len(sessions) > 1] == [True] * 3
+
+
+def test_one_connection_is_found_only_in_the_scope(live: Live, people: dict[str, Client]) -> None:
+    for client in people.values():
+        view = live.inspection.connection(live.actor(), client.id)
+        assert view == client.info.view()
+    manager = live.actor("manager", organization_id="o1")
+    assert live.inspection.connection(manager, people["mine1"].id)["user_id"] == "mine"
+    for id_ in (people["other"].id, people["free"].id, "conn_none"):
+        with pytest.raises(NotFound):
+            live.inspection.connection(manager, id_)
+
+
+@pytest.mark.gen_test
+async def test_a_users_connections_are_empty_when_offline(
+    live: Live, people: dict[str, Client]
+) -> None:
+    manager = live.actor("manager", organization_id="o1")
+    gone = await live.connect("gone", organization_id="o1")
+    live.manager.close(gone.info, 1000, "")
+    read = live.inspection.user_connections
+    for actor in (live.actor(), manager):
+        assert (await read(actor, "gone", ALL))["connections"] == []
+        assert names(people, await read(actor, "mine", ALL)) == "mine1 mine2"
+    for outside in ("other", "free", "unknown"):
+        with pytest.raises(NotFound, match=f"^no user {outside}$"):
+            await read(manager, outside, ALL)
+
+
+def test_online_users_are_counted_since_their_first_connection(
+    live: Live, people: dict[str, Client]
+) -> None:
+    answer = live.inspection.online_users(live.actor("manager", organization_id="o1"), ALL)
+    assert answer == {
+        "users": [
+            {
+                "user_id": "mine",
+                "connections": 2,
+                "online_since": "2023-11-14T22:13:20.000Z",
+                "metadata": {"username": "Mine", "role": "user", "organization_id": "o1"},
+            }
+        ],
+        "total": 1,
+        "next_cursor": None,
+    }
+
+
+@pytest.mark.gen_test
+async def test_sessions_are_shown_with_people_members_and_position(
+    live: Live, people: dict[str, Client]
+) -> None:
+    gone = await live.connect("u9", organization_id="o1")
+    live.manager.close(gone.info, 1000, "")
+    await live.members.replace("s_mine", ["u9"], "boss", 0.0)
+    await live.members.replace("s_listed", ["u9"], "boss", 0.0)
+    manager = live.actor("manager", organization_id="o1")
+    assert await live.inspection.session(manager, "s_mine") == {
+        "session_id": "s_mine",
+        "users": [{"user_id": "mine", "username": "Mine", "connections": 1}],
+        "members": ["u9"],
+        "connections": 1,
+        "epoch": (await live.store.head("session:s1")).epoch,
+        "offset": 0,
+    }
+    shown = (await live.inspection.sessions(manager, ALL))["sessions"]
+    assert [s["session_id"] for s in shown] == ["s_mine", "s_mixed"]
+    assert (await live.inspection.session(manager, "s_listed"))["connections"] == 0
+    for actor, session_id in (
+        *((manager, "s_other"), (manager, "s_free"), (manager, "never")),
+        (live.actor(), "never"),
+    ):
+        with pytest.raises(NotFound):
+            await live.inspection.session(actor, session_id)
+    await people["free"].call("leave_session", session_id="s_free")
+    assert (await live.inspection.session(live.actor(), "s_free"))["users"] == []
+
+
+@pytest.mark.gen_test
+async def test_a_session_shows_my_people_and_its_customers_but_not_other_organizations(
+    live: Live, people: dict[str, Client]
+) -> None:
+    await people["free"].call("join_session", session_id="s_mixed")
+    await live.members.replace("s_mixed", ["mine", "other", "free", "absent"], "boss", 0.0)
+    manager = live.actor("manager", organization_id="o1")
+    everybody = "mine1 other free"
+    for actor, expected, to_list in (
+        (manager, "mine1 free", "mine1"),
+        (live.actor(), everybody, everybody),
+    ):
+        view = await live.inspection.session(actor, "s_mixed")
+        (listed,) = [
+            each
+            for each in (await live.inspection.sessions(actor, ALL))["sessions"]
+            if each["session_id"] == "s_mixed"
+        ]
+        assert view == listed
+        answer = await live.inspection.session_connections(actor, "s_mixed", ALL)
+        assert names(people, answer) == to_list
+        assert view["connections"] == len(expected.split())
+        assert [user["user_id"] for user in view["users"]] == [
+            people[name].info.user_id for name in expected.split()
+        ]
+    # One who has never come may be anybody's, and is not shown until then.
+    assert (await live.inspection.session(manager, "s_mixed"))["members"] == ["free", "mine"]
+
+
+@pytest.mark.gen_test
+async def test_a_sessions_connections_are_those_of_the_scope(
+    live: Live, people: dict[str, Client]
+) -> None:
+    manager = live.actor("manager", organization_id="o1")
+    read = live.inspection.session_connections
+    assert names(people, await read(live.actor(), "s_mixed", ALL)) == "mine1 other"
+    assert names(people, await read(manager, "s_mixed", ALL)) == "mine1"
+    assert (await read(live.actor(), "never", ALL))["connections"] == []
+    for outside in ("s_other", "s_free", "never"):
+        with pytest.raises(NotFound, match=f"^no session {outside}$"):
+            await read(manager, outside, ALL)
+
+
+@pytest.mark.gen_test
+async def test_a_manager_reads_no_history_of_others_whoever_is_there_now(
+    live: Live, people: dict[str, Client]
+) -> None:
+    """Not with a customer in it, not when all have left; and it cannot write its way in."""
+    manager = live.actor("manager", organization_id="o1")
+    theirs = live.actor("manager", organization_id="o2")
+
+    async def said(actor: Any) -> list[str]:
+        page = await live.inspection.history(actor, "s_other", None, None, 10)
+        return [
+            json.loads(message)["message"]["content"] for message in map(bytes, page["messages"])
+        ]
+
+    async def write(actor: Any, content: str) -> None:
+        body = {"type": "new_message", "content": content}
+        request = read_request(body, TargetedBody)
+        await live.publishing.publish_to(actor, session("s_other"), request)
+
+    await people["other"].call("send_message", session_id="s_other", content="hi")
+    await people["free"].call("join_session", session_id="s_other")
+    for name in ("other", "free", None):
+        with pytest.raises(NotFound):
+            await said(manager)
+        if name is not None:
+            await people[name].call("leave_session", session_id="s_other")
+    with pytest.raises(NotFound):
+        await live.inspection.session(manager, "s_other")
+    assert (await live.inspection.session(theirs, "s_other"))["offset"] == 1
+    with pytest.raises(Forbidden):
+        await write(manager, "let me in")
+    with pytest.raises(NotFound):
+        await said(manager)
+    await write(theirs, "for o2")
+    assert await said(theirs) == ["hi", "for o2"]
+    await people["mine1"].call("join_session", session_id="s_other")
+    assert await said(manager) == ["hi"]
+    assert await said(live.actor()) == ["hi", "for o2"]

@@ -1,0 +1,215 @@
+"""The doorway lets in what the full HTTP server would, and leaves everything else to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.web.web_server import KEY, Server, Socket, token
+from wsserver.web.server.fast_handshake import NotNowError, finish_now
+from wsserver.web.http.http_head import read_head
+from wsserver.web.sockets.sockets import SocketHandler
+
+
+@pytest.fixture
+def by_tornado(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the handshakes that the full HTTP server has seen."""
+    seen: list[str] = []
+    respond = SocketHandler.respond
+
+    async def watched(self: SocketHandler) -> None:
+        seen.append(self.request.path)
+        await respond(self)
+
+    monkeypatch.setattr(SocketHandler, "respond", watched)
+    return seen
+
+
+async def greeted(socket: Socket) -> dict[str, Any]:
+    return await socket.push("connection_established")
+
+
+@pytest.mark.parametrize("protocols", ["", "wsserver.v1", "other, wsserver.v1"])
+@pytest.mark.parametrize("path", ["/ws/chat", "/ws/chat/session/s1", "/ws/admin/monitor"])
+@pytest.mark.gen_test
+async def test_both_ways_in_end_alike(
+    server: Server, by_tornado: list[str], path: str, protocols: str
+) -> None:
+    ends = []
+    for extra in ({}, {"X-Request-ID": "r1"}):
+        socket = await server.knock(
+            path,
+            bearer=token("u1", "admin", username="张三"),
+            protocols=protocols,
+            headers={"User-Agent": "test/1", **extra},
+        )
+        established = await greeted(socket)
+        connection = server.system.manager.connections[established["connection_id"]]
+        view = connection.view()
+        for own in ("connection_id", "connected_at", "last_ping", "last_pong"):
+            del view[own]
+        headers = {**socket.response.headers}
+        assert headers.pop("x-request-id")
+        ends.append((socket.response.status, headers, view, established["protocol"]))
+    assert ends[0] == ends[1]
+    assert by_tornado == [path]
+
+
+@pytest.mark.parametrize(
+    "place", ["header", "subprotocol", "query", "ticket"], ids=lambda place: place
+)
+@pytest.mark.gen_test
+async def test_every_place_of_a_token_passes(
+    server: Server, by_tornado: list[str], place: str
+) -> None:
+    given = token("u1", "user")
+    if place == "header":
+        socket = await server.knock(bearer=given)
+    elif place == "subprotocol":
+        socket = await server.knock(protocols=f"wsserver.v1, bearer.{given}")
+    elif place == "query":
+        socket = await server.knock(f"/ws/chat?token={given}")
+    else:
+        claims = await server.system.verifier.verify(given)
+        ticket, _ = server.system.tickets.issue(claims)
+        socket = await server.knock(f"/ws/chat?ticket={ticket}")
+        again = await server.knock(f"/ws/chat?ticket={ticket}")
+        assert (await again.closed())[0] == 4500
+        by_tornado.clear()
+    assert (await greeted(socket))["user_id"] == "u1"
+    assert by_tornado == []
+
+
+@pytest.mark.gen_test
+async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: list[str]) -> None:
+    claims = await server.system.verifier.verify(token("u1", "user"))
+    ticket, _ = server.system.tickets.issue(claims)
+    socket = await server.knock(f"/ws/chat?ticket={ticket}", headers={"X-Request-ID": "r1"})
+    assert (await greeted(socket))["user_id"] == "u1"
+    assert by_tornado == ["/ws/chat"]
+
+
+@pytest.mark.gen_test
+async def test_who_is_refused_is_refused_by_the_full_server(
+    server: Server, by_tornado: list[str]
+) -> None:
+    for bearer, path, code in (
+        ("nonsense", "/ws/chat", 4500),
+        (token("u1", "user"), "/ws/admin/monitor", 4503),
+        (token("u1", "user"), "/ws/chat/session/s1", 4503),
+        (token("u1", "user"), "/ws/chat?token=x", 4501),
+    ):
+        socket = await server.knock(path, bearer=bearer)
+        assert (await socket.closed())[0] == code
+    assert len(by_tornado) == 4
+
+
+@pytest.mark.gen_test
+async def test_a_handshake_that_announces_a_body_is_the_full_servers(
+    server: Server, by_tornado: list[str]
+) -> None:
+    await server.knock(bearer=token("u1", "user"), headers={"Content-Length": "0"})
+    assert by_tornado == ["/ws/chat"]
+    posted = await server.knock(bearer=token("u1", "user"), method="POST")
+    assert posted.response.code == "method_not_allowed"
+
+
+@pytest.mark.gen_test
+async def test_a_handshake_in_two_pieces_is_the_full_servers(
+    server: Server, by_tornado: list[str]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = (
+        f"GET /ws/chat HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
+        f"Authorization: Bearer {token('u1', 'user')}\r\n\r\n"
+    ).encode()
+    writer.write(head[:40])
+    await writer.drain()
+    async with asyncio.timeout(5):
+        while not server.listener._server._connections:
+            await asyncio.sleep(0.01)
+    writer.write(head[40:])
+    assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
+    assert by_tornado == ["/ws/chat"]
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.gen_test
+async def test_frames_behind_the_handshake_are_not_lost(server: Server) -> None:
+    ping = b'{"type":"ping","ref":7}'
+    masked = bytes((0x81, 0x80 | len(ping), 0, 0, 0, 0)) + ping
+    socket = await server.knock(bearer=token("u1", "user"), after=masked)
+    assert (await socket.push("pong"))["ref"] == 7
+
+
+@pytest.mark.gen_test
+async def test_who_says_nothing_is_shown_out(start_server: Callable[..., Any]) -> None:
+    server = await start_server(handshake_timeout_s=0.2)
+    silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+    await server.connect("u1")
+    for reader, writer in silent:
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+    assert not server.listener._doorway._waiting
+
+
+@pytest.mark.gen_test
+async def test_stopping_closes_those_who_wait(start_server: Callable[..., Any]) -> None:
+    server = await start_server()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(5):
+        while not server.listener._doorway._waiting:
+            await asyncio.sleep(0.01)
+    await server.listener.stop(1.0)
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /ws/chat HTTP/1.0\r\nHost: a",
+        "GET /ws/chat HTTP/1.1\nHost: a",
+        "GET  /ws/chat HTTP/1.1\r\nHost: a",
+        "GET /ws/chat HTTP/1.1",
+        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nHost: a",
+        "GET /ws/chat HTTP/1.1\r\nHost: a\r\n folded: b",
+        "GET /ws/chat HTTP/1.1\r\nHost : a",
+        "GET /ws/chat HTTP/1.1\r\nHost: a\x00",
+        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
+        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nExpect: 100-continue",
+        "GET http://a/ws/chat HTTP/1.1\r\nHost: a",
+        "",
+    ],
+)
+def test_an_unusual_head_is_not_judged_here(head: str) -> None:
+    assert read_head(head.encode("latin-1")) is None
+
+
+def test_a_usual_head_is_read() -> None:
+    head = read_head(
+        b"GET /ws/chat?token=a.b HTTP/1.1\r\nHost: h:1\r\nX-A: 1\r\nx-a:\t2 \r\nEmpty:\r\nL: \xe9"
+    )
+    assert head is not None
+    assert (head.path, head.query) == ("/ws/chat", "token=a.b")
+    assert (head.get("HOST"), head.get_list("X-A"), head.get("x-a")) == ("h:1", ["1", "2"], "1,2")
+    assert (head.get("empty", "-"), head.get("none", "-"), head.get("L")) == ("", "-", "é")
+
+
+def test_a_coroutine_that_has_to_wait_is_given_up() -> None:
+    async def at_once() -> int:
+        return 1
+
+    async def later() -> None:
+        await asyncio.Future(loop=loop)
+
+    loop = asyncio.new_event_loop()
+    assert finish_now(at_once()) == 1
+    with pytest.raises(NotNowError):
+        finish_now(later())
+    loop.close()

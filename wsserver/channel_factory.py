@@ -1,0 +1,99 @@
+"""The ways out of the server, as the settings have them: channels of notifications, webhooks."""
+
+from __future__ import annotations
+
+from wsserver.addresses.mail import parse_sender
+from wsserver.addresses.smtp import parse_smtp_url
+from wsserver.clock import Clock
+from wsserver.config import Settings, secret_texts
+from wsserver.config.channels import push_reach, split_webhook, webhook_reach
+from wsserver.config.gateway import gateway_of
+from wsserver.config.vapid import public_half, vapid_key
+from wsserver.notifications.channels import email, push, sms
+from wsserver.notifications.channels.apprise_provider import AppriseProvider, AppriseThreads
+from wsserver.notifications.channels.base import Channel, PushSubscriptions
+from wsserver.notifications.channels.email import EmailChannel
+from wsserver.notifications.channels.push import PushChannel
+from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
+from wsserver.notifications.channels.sms_gateway import SmsGateway
+from wsserver.notifications.rules import Retries
+from wsserver.notifications.webhooks import Target, Webhooks
+from wsserver.http_client import HttpClient
+from wsserver.protocol.notifications import ChannelName
+from wsserver.redaction import Redactor
+from wsserver.storage.tables.webhooks import WebhookOutbox
+
+
+def channels_of(
+    settings: Settings, subscriptions: PushSubscriptions, clock: Clock
+) -> dict[ChannelName, Channel]:
+    """E-mail, SMS and push; those without settings say that they are not configured."""
+    redact = Redactor(secret_texts(settings))
+    return {
+        "email": EmailChannel(
+            parse_smtp_url(settings.smtp_url) if settings.smtp_url else None,
+            parse_sender(settings.mail_from) if settings.mail_from else None,
+            frontend_url=settings.frontend_url,
+            redact=redact,
+            limits=email.LIMITS._replace(
+                concurrency=settings.email_concurrency, rate_per_s=settings.email_rate
+            ),
+        ),
+        "sms": SmsChannel(
+            _sms_providers(settings, clock, redact),
+            frontend_url=settings.frontend_url,
+            limits=sms.LIMITS._replace(
+                concurrency=settings.sms_concurrency, rate_per_s=settings.sms_rate
+            ),
+        ),
+        "push": PushChannel(
+            vapid_key(settings.vapid_private_key) if settings.vapid_private_key else None,
+            settings.vapid_subject,
+            HttpClient(push_reach(settings)),
+            subscriptions,
+            clock,
+            reach=push_reach(settings),
+            redact=redact,
+            limits=push.LIMITS._replace(
+                concurrency=settings.push_concurrency, rate_per_s=settings.push_rate
+            ),
+        ),
+    }
+
+
+def push_key_of(settings: Settings) -> str | None:
+    """The key that browsers subscribe to Web Push with; None: there is none."""
+    if settings.vapid_private_key is None:
+        return None
+    return public_half(vapid_key(settings.vapid_private_key))
+
+
+def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[SmsProvider]:
+    providers: list[SmsProvider] = []
+    gateway = gateway_of(settings)
+    if gateway is not None:
+        http = HttpClient(None)
+        providers.append(
+            SmsGateway(gateway, http, clock, redact=redact, success=settings.sms_success)
+        )
+    if settings.apprise_urls:
+        threads = AppriseThreads()
+        providers += [AppriseProvider(url, threads, redact=redact) for url in settings.apprise_urls]
+    return providers
+
+
+def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webhooks:
+    """The webhooks; a URL that is named twice gets what either asks for, once."""
+    globs: dict[str, tuple[str, ...]] = {}
+    for text in settings.webhook_urls:
+        url, more = split_webhook(text)
+        globs[url] = (*globs.get(url, ()), *more)
+    return Webhooks(
+        [Target(url, tuple(dict.fromkeys(each))) for url, each in globs.items()],
+        settings.webhook_secret or "",
+        outbox,
+        HttpClient(webhook_reach(settings)),
+        clock,
+        retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
+        redact=Redactor(secret_texts(settings)),
+    )

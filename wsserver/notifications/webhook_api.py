@@ -1,0 +1,105 @@
+"""What operators may do with webhooks: see what waits and what was given up, try it again."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.errors import Forbidden, NotFound
+from wsserver.identity.permissions import Permissions
+from wsserver.notifications.webhooks import Webhooks
+from wsserver.realtime.observability import event_contents
+from wsserver.realtime.access.actor import Actor, Audit, Trail
+from wsserver.realtime.operations.paging import Window
+from wsserver.storage.tables.webhooks import StoredPosting, WebhookOutbox
+
+PERMISSION = "monitor"
+"""Webhooks tell the events that a monitor sees."""
+
+State = Literal["pending", "failed"]
+RETRY = "retry_webhooks"
+
+
+class WebhookDesk:
+    """The webhooks' deliveries. They are about everybody: who is confined sees none of them."""
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        outbox: WebhookOutbox,
+        permissions: Permissions,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self._webhooks = webhooks
+        self._outbox = outbox
+        self._permissions = permissions
+        self._trail = Trail(audit, clock)
+
+    async def listing(
+        self, actor: Actor, window: Window, state: State | None, event: str | None
+    ) -> dict[str, Any]:
+        """What has not been taken, newest first; in a state, of one event, or whatever."""
+        self._require(actor)
+        is_given_up = None if state is None else state == "failed"
+        page = await self._outbox.page(window.limit, window.cursor, is_given_up, event)
+        return {
+            "deliveries": [self._view(each) for each in page.items],
+            "total": page.total,
+            "next_cursor": page.next_cursor,
+        }
+
+    async def one(self, actor: Actor, delivery_id: str) -> dict[str, Any]:
+        """One with its ``body``; raises ``NotFound`` also for what was taken.
+
+        The contents of messages are in it for those who may read messages.
+        """
+        self._require(actor)
+        found = await self._outbox.get(delivery_id)
+        if found is None:
+            raise NotFound("webhook delivery", delivery_id)
+        stored, body = found
+        if not self._permissions.allows(actor.claims, event_contents.PERMISSION):
+            event = msgspec.json.decode(body)
+            body = msgspec.json.encode(event_contents.without_content(event))
+        return {**self._view(stored), "body": msgspec.Raw(body)}
+
+    async def retry(self, actor: Actor, delivery_id: str) -> dict[str, Any]:
+        """Try one again that was given up; ``retried``: 1, or 0 where there was nothing to do."""
+        with self._trail.denials(actor, RETRY, f"delivery:{delivery_id}"):
+            self._require(actor)
+        await self.one(actor, delivery_id)
+        retried = await self._webhooks.retry(delivery_id)
+        self._trail.record(actor, RETRY, f"delivery:{delivery_id}", retried=retried)
+        return {"retried": retried}
+
+    async def retry_all(self, actor: Actor) -> dict[str, Any]:
+        """Try again everything that was given up; ``retried``: how many there were."""
+        with self._trail.denials(actor, RETRY, ""):
+            self._require(actor)
+        retried = await self._webhooks.retry()
+        self._trail.record(actor, RETRY, "", retried=retried)
+        return {"retried": retried}
+
+    def _require(self, actor: Actor) -> None:
+        self._permissions.require(actor.claims, PERMISSION)
+        if self._permissions.confined_to(actor.claims) is not None:
+            raise Forbidden("webhooks tell of every organization")
+
+    def _view(self, posting: StoredPosting) -> dict[str, Any]:
+        view: dict[str, Any] = {
+            "delivery_id": posting.posting_id,
+            "webhook": self._webhooks.number_of(posting.url),
+            "host": urlsplit(posting.url).netloc,
+            "event": posting.event,
+            "state": "failed" if posting.due_at is None else "pending",
+            "created_at": rfc3339(posting.at),
+            "attempts": posting.attempts,
+            "detail": posting.detail,
+        }
+        if posting.due_at is not None:
+            view["next_attempt_at"] = rfc3339(posting.due_at)
+        return view

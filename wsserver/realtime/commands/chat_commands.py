@@ -1,0 +1,177 @@
+"""What each command of a client does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.errors import Forbidden, NotJoined, SessionBound, TokenInvalid
+from wsserver.identity.claims import Claims
+from wsserver.identity.tokens import TokenVerifier
+from wsserver.protocol import commands
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.ids import new_id
+from wsserver.protocol.origin import Origin
+from wsserver.protocol.pushes import NewMessage, message_of
+from wsserver.protocol.requests import Sender
+from wsserver.protocol.targets import session
+from wsserver.realtime.observability import events
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.messages.promise import Promise
+from wsserver.realtime.delivery.router import Router
+
+
+class ChatCommands:
+    """The handlers of ``/ws/chat``; the other endpoints have them too."""
+
+    def __init__(
+        self, manager: WebSocketManager, router: Router, verifier: TokenVerifier, clock: Clock
+    ) -> None:
+        self._manager = manager
+        self._router = router
+        self._verifier = verifier
+        self._clock = clock
+
+    def table(self) -> dict[str, Handler]:
+        """The handlers by command type."""
+        return {
+            "ping": self.ping,
+            "pong": self.pong,
+            "leave_session": self.leave_session,
+            "send_message": self.send_message,
+            "typing": self.typing,
+            "presence": self.presence,
+            "refresh_token": self.refresh_token,
+        }
+
+    def ping(self, connection: ConnectionInfo, command: commands.Ping) -> Answer:
+        """Answer with the same data and the server's time."""
+        members: dict[str, Any] = {"server_time": rfc3339(self._clock.wall())}
+        if command.data is not UNSET:
+            members["data"] = command.data
+        return "pong", members
+
+    def pong(self, connection: ConnectionInfo, command: commands.Pong) -> None:
+        """Take the answer to a heartbeat."""
+        self._manager.heartbeat.note_pong(
+            connection, command.id if command.id is not UNSET else None
+        )
+
+    def leave_session(self, connection: ConnectionInfo, command: commands.LeaveSession) -> Answer:
+        """Leave a session; leaving one that was not joined changes nothing."""
+        if connection.session_id is not None:
+            raise SessionBound(connection.session_id)
+        self._manager.sessions.leave(connection, command.session_id)
+        return "session_left", {"session_id": command.session_id, "user_id": connection.user_id}
+
+    def send_message(
+        self, connection: ConnectionInfo, command: commands.SendMessage
+    ) -> Promise[Answer]:
+        """Deliver a message to the session, the sender's own connections included.
+
+        It is in line when this returns; the acknowledgement comes once it is stored.
+        """
+        _require_joined(connection, command.session_id)
+        message = self._message(connection, command)
+
+        def acknowledge(outcomes: list[Sent]) -> Answer:
+            sent = outcomes[0]
+            if sent.is_new:
+                self._manager.events.emit(
+                    events.MESSAGE_RECEIVED,
+                    connection_id=connection.connection_id,
+                    user_id=connection.user_id,
+                    message_id=sent.message_id,
+                    **message.members,
+                )
+            return "ack", {"message_id": sent.message_id, **sent.position}
+
+        return self._router.keep([message]).then(acknowledge)
+
+    def typing(self, connection: ConnectionInfo, command: commands.Typing) -> Answer:
+        """Tell everybody in the session but this user."""
+        _require_joined(connection, command.session_id)
+        signal = {
+            "session_id": command.session_id,
+            "user_id": connection.user_id,
+            "username": connection.claims.username,
+            "is_typing": command.is_typing,
+        }
+        self._router.post(
+            Message(
+                type="typing",
+                members=signal,
+                target=session(command.session_id),
+                exclude_users=frozenset((connection.user_id,)),
+                is_addressed=False,
+            )
+        )
+        self._manager.events.emit(events.TYPING_STATUS_CHANGED, **signal)
+        return "ack", {}
+
+    def presence(self, connection: ConnectionInfo, command: commands.Presence) -> Answer:
+        """Say who is in a session."""
+        _require_joined(connection, command.session_id)
+        users = self._manager.hub.presence(command.session_id)
+        return "presence", {"session_id": command.session_id, "users": users}
+
+    async def refresh_token(
+        self, connection: ConnectionInfo, command: commands.RefreshToken
+    ) -> Answer | None:
+        """Go on with a newer token of the same user; a bad one leaves the old one in force."""
+        claims = await self._verifier.verify(command.token)
+        if claims.sub != connection.user_id:
+            self._manager.close(connection, CloseCode.TOKEN_INVALID, "token of another user")
+            raise TokenInvalid("token of another user")
+        if not connection.is_alive:
+            raise Forbidden("connection closed")
+        self._manager.renew(connection, claims)
+        return "token_refreshed", {"expires_at": rfc3339(claims.exp)}
+
+    def _message(self, connection: ConnectionInfo, command: commands.SendMessage) -> Message:
+        wall = self._clock.wall()
+        message_id = new_id("msg", wall)
+        claims = connection.claims
+        client_id = command.client_message_id
+        fields = NewMessage(
+            content=command.content,
+            session_id=command.session_id,
+            content_type=command.content_type,
+            sender=Sender(claims.sub, claims.username, claims.role),
+        )
+        given_id = client_id if client_id is not UNSET else None
+        return Message(
+            type="new_message",
+            members={
+                "session_id": command.session_id,
+                "message": message_of(message_id, fields, rfc3339(wall), given_id),
+            },
+            target=session(command.session_id),
+            message_id=message_id,
+            keep=True,
+            sender=claims.sub,
+            origin=Origin(
+                claims.sub,
+                claims.role,
+                claims.organization_id,
+                "socket",
+                connection.connection_id,
+            ),
+            dedup=None if given_id is None else (_sender_key(claims), given_id),
+        )
+
+
+def _sender_key(claims: Claims) -> str:
+    """Whose ``client_message_id`` it is: a user's, of one organization."""
+    mine = claims.organization_id
+    return f"client:{claims.sub}" if mine is None else f"client:{mine}/{claims.sub}"
+
+
+def _require_joined(connection: ConnectionInfo, session_id: str) -> None:
+    if connection.sessions is None or session_id not in connection.sessions:
+        raise NotJoined(session_id)

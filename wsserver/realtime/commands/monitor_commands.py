@@ -1,0 +1,104 @@
+"""What the commands of a monitor do: the REST calls of the same meaning, over its socket."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from wsserver.protocol import commands
+from wsserver.protocol.requests import (
+    BroadcastRequest,
+    DisconnectRequest,
+    PingUserRequest,
+    PublishRequest,
+    Request,
+    SubscribeRequest,
+    read_request,
+)
+from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.operations.admin_actions import Administration
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.observability.monitors import Monitors
+from wsserver.realtime.messages.promise import Promise
+from wsserver.realtime.operations.publishing import Publishing, checked_target, publish_faults
+
+
+class MonitorCommands:
+    """The handlers of ``/ws/admin/monitor``; each checks the permission of its REST call."""
+
+    def __init__(
+        self,
+        monitors: Monitors,
+        inspection: Inspection,
+        publishing: Publishing,
+        administration: Administration,
+    ) -> None:
+        self._monitors = monitors
+        self._inspection = inspection
+        self._publishing = publishing
+        self._administration = administration
+
+    def table(self) -> dict[str, Handler]:
+        """The handlers by command type."""
+        return {
+            "get_stats": self.get_stats,
+            "subscribe": self.subscribe,
+            "broadcast": self.broadcast,
+            "publish": self.publish,
+            "disconnect_user": self.disconnect_user,
+            "ping_user": self.ping_user,
+        }
+
+    def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
+        """The statistics, once."""
+        read_request(command.args or {}, Request)
+        return _result(self._inspection.stats(_actor(connection)))
+
+    def subscribe(self, connection: ConnectionInfo, command: commands.Subscribe) -> Answer:
+        """Choose events and the interval of the statistics."""
+        request = read_request(command.args, SubscribeRequest)
+        return _result(self._monitors.subscribe(connection, request))
+
+    async def broadcast(self, connection: ConnectionInfo, command: commands.Broadcast) -> Answer:
+        """Send to everybody."""
+        request = read_request(command.args, BroadcastRequest, publish_faults)
+        return _result(await self._publishing.broadcast(_actor(connection), request))
+
+    def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Awaitable[Answer]:
+        """Send to a target. The next one may come before this one is stored."""
+        request = read_request(command.args, PublishRequest, publish_faults)
+        target = checked_target(request)
+        answer = self._publishing.submit(_actor(connection), target, request)
+        if isinstance(answer, Promise):
+            return answer.then(_result)
+        return _result_of(answer)
+
+    async def disconnect_user(
+        self, connection: ConnectionInfo, command: commands.DisconnectUser
+    ) -> Answer:
+        """Close a user's connections."""
+        request = read_request(command.args, DisconnectRequest)
+        return _result(await self._administration.disconnect_user(_actor(connection), request))
+
+    async def ping_user(self, connection: ConnectionInfo, command: commands.PingUser) -> Answer:
+        """Ping a user and wait for the answers."""
+        request = read_request(command.args, PingUserRequest)
+        return _result(
+            await self._administration.ping_user(
+                _actor(connection), request.user_id, request.timeout_s
+            )
+        )
+
+
+async def _result_of(answer: Awaitable[dict[str, Any]]) -> Answer:
+    return _result(await answer)
+
+
+def _result(answer: dict[str, Any]) -> Answer:
+    return "result", {"result": answer}
+
+
+def _actor(connection: ConnectionInfo) -> Actor:
+    return Actor(connection.claims, connection.remote_ip, connection.connection_id, via="monitor")

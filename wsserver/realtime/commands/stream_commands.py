@@ -1,0 +1,187 @@
+"""What clients ask of streams: to join a session and catch up, to resume, to look back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+from msgspec import UNSET
+
+from wsserver.errors import Forbidden, SessionBound, SessionLimit
+from wsserver.protocol import commands
+from wsserver.protocol.types import Position
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.streams.retention_policy import (
+    BROADCAST,
+    INBOX,
+    ORGANIZATION,
+    SESSION,
+    organization_stream_of,
+)
+from wsserver.realtime.sessions.sessions import Sessions
+from wsserver.realtime.streams.stream import Recovery
+from wsserver.realtime.streams.streams import Streams
+
+FORBIDDEN = "forbidden"
+
+
+class StreamCommands:
+    """The handlers of ``join_session``, ``resume`` and ``history``.
+
+    Each asks for access anew: who has lost it since may neither listen nor look back.
+    ``replay_budget``: bytes that may be sent to one connection at once; ``session_limit``: sessions
+    that it may be in.
+    """
+
+    def __init__(
+        self, sessions: Sessions, streams: Streams, replay_budget: int, session_limit: int
+    ) -> None:
+        self._sessions = sessions
+        self._streams = streams
+        self._replay_budget = replay_budget
+        self._session_limit = session_limit
+
+    def table(self) -> dict[str, Handler]:
+        """The handlers by command type."""
+        return {
+            "join_session": self.join_session,
+            "resume": self.resume,
+            "history": self.history,
+        }
+
+    def join_session(
+        self, connection: ConnectionInfo, command: commands.JoinSession
+    ) -> Answer | Awaitable[Answer]:
+        """Join a session; joining again gives the same answer, from where the stream is then."""
+        session_id = command.session_id
+        since = command.since if command.since is not UNSET else None
+        if self._sessions.access.needs_preparing(connection.claims, session_id):
+            return self._join_prepared(connection, session_id, since)
+        self._require_access(connection, session_id)
+        self._require_room(connection, session_id)
+        recovery = self._streams.recover_now(
+            SESSION + session_id, since, connection.claims, self._budget(connection)
+        )
+        if recovery is None:
+            return self._join_later(connection, session_id, since)
+        return self._joined(connection, session_id, since, recovery)
+
+    async def _join_prepared(
+        self, connection: ConnectionInfo, session_id: str, since: Position | None
+    ) -> Answer:
+        await self._prepare(connection, session_id)
+        self._require_access(connection, session_id)
+        self._require_room(connection, session_id)
+        return await self._join_later(connection, session_id, since)
+
+    async def _join_later(
+        self, connection: ConnectionInfo, session_id: str, since: Position | None
+    ) -> Answer:
+        name = SESSION + session_id
+        recoveries = await self._streams.recover(
+            {name: since}, connection.claims, self._budget(connection)
+        )
+        _require_alive(connection)
+        self._require_access(connection, session_id)  # it may have been taken away meanwhile
+        self._require_room(connection, session_id)
+        return self._joined(connection, session_id, since, recoveries[name])
+
+    def _joined(
+        self,
+        connection: ConnectionInfo,
+        session_id: str,
+        since: Position | None,
+        recovery: Recovery,
+    ) -> Answer:
+        # In the turn in which the stream is exactly where the answer says.
+        return "session_joined", self._sessions.join(connection, session_id, recovery, since)
+
+    async def resume(self, connection: ConnectionInfo, command: commands.Resume) -> Answer:
+        """Catch up with several streams, and join their sessions again.
+
+        A stream that may not be read is answered with the reason ``forbidden``; the command as a
+        whole is refused only where none of them may.
+        """
+        await self._prepare(connection, *_session_ids(command.streams))
+        readable = {
+            name: since
+            for name, since in command.streams.items()
+            if self._may_read(connection, name)
+        }
+        if not readable:
+            raise Forbidden("no access to any of these streams")
+        self._require_room(connection, *_session_ids(readable))
+        recoveries = await self._streams.recover(
+            readable, connection.claims, self._budget(connection)
+        )
+        _require_alive(connection)
+        self._require_room(connection, *_session_ids(readable))
+        answers: dict[str, Any] = {}
+        for name in command.streams:
+            # Asked again: access may have been taken away meanwhile.
+            if name in recoveries and self._may_read(connection, name):
+                session_id = name.removeprefix(SESSION)
+                if session_id != name:
+                    self._sessions.rejoin(connection, session_id)
+                answers[name] = recoveries[name].answer()
+            else:
+                answers[name] = {"recovered": False, "reason": FORBIDDEN}
+        return "resumed", {"streams": answers}
+
+    async def history(self, connection: ConnectionInfo, command: commands.History) -> Answer:
+        """A page of a session's messages."""
+        await self._prepare(connection, command.session_id)
+        self._require_access(connection, command.session_id)
+        page = await self._streams.history(
+            SESSION + command.session_id,
+            connection.claims,
+            before=command.before if command.before is not UNSET else None,
+            after=command.after if command.after is not UNSET else None,
+            limit=command.limit,
+            budget=self._budget(connection),
+        )
+        self._require_access(
+            connection, command.session_id
+        )  # it may have been taken away meanwhile
+        return "history", {"session_id": command.session_id, **page.answer()}
+
+    def _may_read(self, connection: ConnectionInfo, name: str) -> bool:
+        if name == BROADCAST:
+            return True
+        if name.startswith(INBOX):
+            return name == INBOX + connection.user_id
+        if name.startswith(ORGANIZATION):
+            return name == organization_stream_of(connection.claims)
+        session_id = name.removeprefix(SESSION)
+        return connection.session_id in (None, session_id) and self._sessions.access.allows(
+            connection.claims, session_id
+        )
+
+    async def _prepare(self, connection: ConnectionInfo, *session_ids: str) -> None:
+        for session_id in session_ids:
+            await self._sessions.access.prepare(connection.claims, session_id)
+
+    def _require_access(self, connection: ConnectionInfo, session_id: str) -> None:
+        if connection.session_id not in (None, session_id):
+            raise SessionBound(str(connection.session_id))
+        self._sessions.access.require(connection.claims, session_id)
+
+    def _require_room(self, connection: ConnectionInfo, *session_ids: str) -> None:
+        joined = connection.sessions or {}
+        if len(joined) + len(session_ids) <= self._session_limit:
+            return
+        if len({*joined, *session_ids}) > self._session_limit:
+            raise SessionLimit(self._session_limit)
+
+    def _budget(self, connection: ConnectionInfo) -> int:
+        return self._replay_budget - connection.websocket.queued_bytes
+
+
+def _session_ids(streams: Iterable[str]) -> list[str]:
+    return [name.removeprefix(SESSION) for name in streams if name.startswith(SESSION)]
+
+
+def _require_alive(connection: ConnectionInfo) -> None:
+    if not connection.is_alive:
+        raise Forbidden("connection closed")

@@ -1,0 +1,61 @@
+"""When tokens of live connections run out, by the wall clock."""
+
+from __future__ import annotations
+
+from wsserver.realtime.connections.connection import ConnectionInfo
+
+WARNING_S = 60.0
+_BUCKET_S = 60.0
+
+
+class TokenExpiry:
+    """Finds connections whose token is about to expire or has.
+
+    Buckets of a minute keyed by ``exp``: a look costs only the minutes that are near, a closed
+    connection leaves nothing behind, and a wall clock that jumps is noticed at the next look.
+
+    A token has expired ``leeway_s`` seconds after its ``exp``, as the verifier sees it too; the
+    warning does not wait for that.
+    """
+
+    def __init__(self, leeway_s: float = 0.0) -> None:
+        self._leeway_s = leeway_s
+        self._buckets: dict[int, set[ConnectionInfo]] = {}
+
+    def add(self, connection: ConnectionInfo) -> None:
+        """Watch a connection's current claims."""
+        connection.is_warned_of_expiry = False
+        self._buckets.setdefault(_bucket(connection), set()).add(connection)
+
+    def discard(self, connection: ConnectionInfo) -> None:
+        """Stop watching; to be called before its claims change."""
+        key = _bucket(connection)
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.discard(connection)
+            if not bucket:
+                del self._buckets[key]
+
+    def due(self, wall: float) -> tuple[list[ConnectionInfo], list[ConnectionInfo]]:
+        """Return those to warn now (each once per token), and those that have expired."""
+        warn, expired = [], []
+        horizon = (wall + WARNING_S) // _BUCKET_S
+        for key in [key for key in self._buckets if key <= horizon]:
+            for connection in self._buckets[key]:
+                if connection.claims.exp + self._leeway_s <= wall:
+                    expired.append(connection)
+                elif self.is_to_be_warned(connection, wall):
+                    warn.append(connection)
+        return warn, expired
+
+    @staticmethod
+    def is_to_be_warned(connection: ConnectionInfo, wall: float) -> bool:
+        """Is the token about to run out, and is this the first time that this is found?"""
+        if connection.is_warned_of_expiry or connection.claims.exp - wall > WARNING_S:
+            return False
+        connection.is_warned_of_expiry = True
+        return True
+
+
+def _bucket(connection: ConnectionInfo) -> int:
+    return int(connection.claims.exp // _BUCKET_S)

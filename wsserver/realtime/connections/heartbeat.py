@@ -1,0 +1,206 @@
+"""The heartbeat: who is pinged when, and who has been silent for too long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.protocol.ids import new_id
+from wsserver.protocol.pushes import push
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.timer_wheel import TimerWheel
+from wsserver.wire.frames import PING, build_frame
+
+log = logging.getLogger(__name__)
+
+TIDY_FROM = 1000
+"""Connections that have gone before their timers are looked for; less is not worth the look."""
+TIDY_SLOTS = 16
+"""Looked at in one tick: a few thousand timers, well below a millisecond."""
+
+_GOLDEN = 0.618033988749895
+
+
+@dataclass(frozen=True)
+class HeartbeatSettings:
+    """Both in seconds, any positive numbers, independent of each other."""
+
+    interval_s: float = 30.0
+    timeout_s: float = 60.0
+
+    @property
+    def tick_s(self) -> float:
+        """How often to look: fine enough for both, at most four times a second."""
+        return max(0.005, min(0.25, self.interval_s / 20, self.timeout_s / 20))
+
+
+class Heartbeat:
+    """Pings every connection once per interval, spread over it, and closes the silent ones.
+
+    Costs nothing per message: the transport notes when it last heard something, and a
+    connection is looked at only when its time would be up if it had been silent since.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        settings: HeartbeatSettings,
+        clock: Clock,
+        close: Callable[[ConnectionInfo, int, str], None],
+    ) -> None:
+        self.settings = settings
+        self._hub = hub
+        self._clock = clock
+        self._close = close
+        self._pings: TimerWheel[str] = TimerWheel(settings.tick_s)
+        self._deadlines: TimerWheel[str] = TimerWheel(settings.tick_s)
+        self._added = 0
+        self._gone_then = 0
+        """How many had gone when a round of tidying last began."""
+        self._tidying: list[TimerWheel[str]] = []
+        """The wheels that this round has yet to finish."""
+        self._round = 0
+        self.resumed_at = 0.0
+        self._advanced_at = clock.monotonic()
+
+    def add(self, connection: ConnectionInfo) -> None:
+        """Begin with a connection.
+
+        Its first ping comes at a point of the interval that no other connection is near, however
+        many connected in the same moment (multiples of the golden ratio spread evenly).
+        """
+        now = self._clock.monotonic()
+        self._added += 1
+        phase = self._added * _GOLDEN % 1.0
+        self._pings.schedule(now + self.settings.interval_s * phase, connection.connection_id)
+        self._deadlines.schedule(now + self.settings.timeout_s, connection.connection_id)
+
+    def advance(self) -> None:
+        """Do what is due; to be called every ``settings.tick_s``."""
+        now = self._clock.monotonic()
+        stood_still_s = now - self._advanced_at
+        if stood_still_s > max(4 * self.settings.tick_s, self.settings.timeout_s / 4):
+            # The process itself stood still: what the clients sent is waiting unread, so the
+            # silence is ours.
+            if stood_still_s > 1.0:
+                log.warning("the event loop stood still seconds=%.1f", stood_still_s)
+            self.resumed_at = now
+        self._advanced_at = now
+        self._close_silent(now)
+        self._ping_due(now)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget the timers of those who have gone, once they are many; some slots at a time."""
+        connections = self._hub.connections
+        if not self._tidying:
+            gone = self._added - len(connections)
+            if gone - self._gone_then < TIDY_FROM + len(connections) // 2:
+                return
+            self._gone_then = gone
+            self._tidying = [self._pings, self._deadlines]
+        if self._tidying[-1].tidy(connections.__contains__, TIDY_SLOTS):
+            self._tidying.pop()
+
+    def _close_silent(self, now: float) -> None:
+        timeout_s = self.settings.timeout_s
+        for _, connection_id in self._deadlines.advance(now):
+            connection = self._hub.connections.get(connection_id)
+            if connection is None:
+                continue
+            if connection.is_dead(now, timeout_s, self.resumed_at):
+                self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
+            else:
+                deadline = max(connection.websocket.last_heard, self.resumed_at) + timeout_s
+                if deadline <= now:  # unread behind a slow command: silent, but not dead
+                    deadline = now + timeout_s
+                self._deadlines.schedule(deadline, connection_id)
+
+    def _ping_due(self, now: float) -> None:
+        frames = b""
+        interval_s = self.settings.interval_s
+        wall = self._clock.wall()
+        ping_id = ""
+        for due, connection_id in self._pings.advance(now):
+            connection = self._hub.connections.get(connection_id)
+            if connection is None:
+                continue
+            if not frames:  # one encoding for all that are due in this tick
+                self._round += 1
+                ping_id = f"ping_{self._round}"
+                frames = _ping_frames(ping_id, wall)
+            self._note_ping(connection, ping_id, now, wall)
+            connection.websocket.send(frames)
+            # Counted from when it was due: those that come late together stay apart in the next.
+            missed = (now - due) // interval_s
+            self._pings.schedule(due + (missed + 1) * interval_s, connection_id)
+
+    def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> bool:
+        """Note an answer; the first one to the latest ping gives the round trip.
+
+        False: nobody waited for it.
+        """
+        connection.last_pong = self._clock.wall()
+        is_awaited = bool(ping_id) and ping_id == connection.ping_id
+        if is_awaited:
+            elapsed = self._clock.monotonic() - connection.pinged_at
+            connection.rtt_ms = round(elapsed * 1000, 3)
+            connection.ping_id = ""
+        waiters = connection.waiters
+        if waiters and ping_id in waiters:
+            answer = waiters.pop(ping_id)
+            if not answer.done():
+                answer.set_result(self._clock.monotonic())
+            return True
+        return is_awaited
+
+    def ask(self, connection: ConnectionInfo) -> asyncio.Future[float | None]:
+        """Ping a live connection now: the moment of its answer, None if it goes before.
+
+        Cancel the future to ask no longer.
+        """
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        ping_id = new_id("ping", wall)
+        answer: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+        waiters = connection.waiters = connection.waiters or {}
+        waiters[ping_id] = answer
+        answer.add_done_callback(lambda _: waiters.pop(ping_id, None))
+        self._note_ping(connection, ping_id, now, wall)
+        connection.websocket.send(_ping_frames(ping_id, wall))
+        return answer
+
+    async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
+        """Ping one connection now and wait: its round trip in ms, None without a timely answer."""
+        if not connection.is_alive:
+            return None
+        now = self._clock.monotonic()
+        try:
+            answered_at = await asyncio.wait_for(self.ask(connection), timeout_s)
+        except TimeoutError:
+            return None
+        return None if answered_at is None else round((answered_at - now) * 1000, 3)
+
+    @staticmethod
+    def give_up(connection: ConnectionInfo) -> None:
+        """Tell those who measure a connection that has gone."""
+        for answer in list((connection.waiters or {}).values()):
+            if not answer.done():
+                answer.set_result(None)
+
+    @staticmethod
+    def _note_ping(connection: ConnectionInfo, ping_id: str, now: float, wall: float) -> None:
+        connection.ping_id = ping_id
+        connection.pinged_at = now
+        connection.last_ping = wall
+
+
+def _ping_frames(ping_id: str, wall: float) -> bytes:
+    """Both kinds of ping in one write: scripts see the JSON one, browsers answer the other."""
+    return build_frame(push("ping", rfc3339(wall), id=ping_id)) + build_frame(
+        ping_id.encode(), PING
+    )

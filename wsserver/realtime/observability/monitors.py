@@ -1,0 +1,165 @@
+"""The connections that watch the server, and what each wants to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from wsserver.clock import Clock, rfc3339
+from wsserver.identity.claims import Claims
+from wsserver.protocol.pushes import push
+from wsserver.protocol.requests import SubscribeRequest
+from wsserver.realtime.observability.top_talkers import Busiest
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.observability.event_contents import has_content, without_content
+from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, MESSAGE_RECEIVED, Event, EventBus
+from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
+from wsserver.wire.frames import build_frame
+
+DEFAULT_INTERVAL_S = 5.0
+PUBLISHED_RATE = MessageRate(100.0, 1000.0)
+"""``message_published`` a second, and at once after a pause: one whole batch. More are counted."""
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What one monitor wants."""
+
+    events: tuple[str, ...]
+    interval_s: float
+    next_stats_at: float
+
+
+class Monitors:
+    """Pushes statistics, user status and events to the monitors.
+
+    ``shows_contents``: may the bearer of claims see what messages say? The monitors of others get
+    the events without it.
+    """
+
+    def __init__(
+        self,
+        events: EventBus,
+        statistics: Callable[[], dict[str, Any]],
+        clock: Clock,
+        shows_contents: Callable[[Claims], bool],
+    ) -> None:
+        self._events = events
+        self._statistics = statistics
+        self._clock = clock
+        self._busiest = Busiest(clock)
+        self._shows_contents = shows_contents
+        self._connections: set[ConnectionInfo] = set()
+        self._globs: frozenset[str] = frozenset()
+        """Of the events that some monitor has subscribed to."""
+        self._published = TokenBucket(PUBLISHED_RATE, clock.monotonic())
+        self._skipped = 0
+        """Events ``message_published`` that went to no monitor since the last one that did."""
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: ConnectionInfo) -> None:
+        """Begin with statistics only; events come once it subscribes to them."""
+        now = self._clock.monotonic()
+        connection.subscription = Subscription((), DEFAULT_INTERVAL_S, now)
+        if not self._connections:
+            self._busiest.start()
+            self._events.add_event_handler(MESSAGE_RECEIVED, self._busiest.note)
+        self._connections.add(connection)
+
+    def remove(self, connection: ConnectionInfo) -> None:
+        """The connection has gone."""
+        self._connections.remove(connection)
+        if not self._connections:
+            self._events.remove_event_handler(MESSAGE_RECEIVED, self._busiest.note)
+        self._update_listening()
+
+    def subscribe(self, connection: ConnectionInfo, request: SubscribeRequest) -> dict[str, Any]:
+        """Put a new choice in place of the old one; returns what is now in force.
+
+        Its globs match the names of events; ``event``, the push type, stands for all of them.
+        """
+        now = self._clock.monotonic()
+        connection.subscription = Subscription(tuple(request.events), request.interval_s, now)
+        self._update_listening()
+        return {"events": request.events, "interval_s": request.interval_s}
+
+    def advance(self) -> None:
+        """Send statistics to those whose interval has passed."""
+        now = self._clock.monotonic()
+        frame = b""
+        for connection in list(self._connections):
+            subscription = connection.subscription
+            if now < subscription.next_stats_at:
+                continue
+            subscription.next_stats_at = now + subscription.interval_s
+            if not frame:  # one reading for all that are due
+                frame = self._frame(
+                    "stats_update", stats=self._statistics(), busiest=self._busiest.view()
+                )
+            connection.websocket.send(frame)
+
+    def tell(self, type_: str, *, except_user: str = "", **members: Any) -> None:
+        """Push to every monitor but those of one user."""
+        if not self._connections:
+            return
+        frame = self._frame(type_, **members)
+        for connection in list(self._connections):
+            if connection.user_id != except_user:
+                connection.websocket.send(frame)
+
+    def _on_event(self, event: Event) -> None:
+        """Push to those who have a glob for its name; ``event``, the push's type, stands for all.
+
+        ``wsctl monitor`` chooses by push types alone, and no event of ours has that name.
+        """
+        name = event["name"]
+        if name == MESSAGE_PUBLISHED and not self._has_room_for(event):
+            return
+        is_open = not has_content(event)
+        frames: dict[bool, bytes] = {}
+        for connection in list(self._connections):
+            if _matches(name, connection.subscription.events):
+                is_whole = is_open or self._shows_contents(connection.claims)
+                if is_whole not in frames:
+                    shown = event if is_whole else without_content(event)
+                    frames[is_whole] = self._frame("event", event=shown)
+                connection.websocket.send(frames[is_whole])
+
+    def _has_room_for(self, event: Event) -> bool:
+        """Hold back what backends publish beyond ``PUBLISHED_RATE``; the next one tells how many.
+
+        Otherwise a storm of publishes would fill the queues of slow monitors, and close them.
+        """
+        if self._published.take(PUBLISHED_RATE, self._clock.monotonic()):
+            self._skipped += 1
+            return False
+        if self._skipped:
+            event["skipped"], self._skipped = self._skipped, 0
+        return True
+
+    def _wants(self, name: str) -> bool:
+        return _matches(name, self._globs)
+
+    def _update_listening(self) -> None:
+        """Listen to the events that some monitor wants, and no others: building them costs time."""
+        globs = frozenset(
+            glob for connection in self._connections for glob in connection.subscription.events
+        )
+        if globs == self._globs:
+            return
+        if self._globs:
+            self._events.remove_event_handler(self._wants, self._on_event)
+        self._globs = globs
+        if globs:
+            self._events.add_event_handler(self._wants, self._on_event)
+
+    def _frame(self, type_: str, **members: Any) -> bytes:
+        return build_frame(push(type_, rfc3339(self._clock.wall()), **members))
+
+
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, glob) or glob == "event" for glob in globs)

@@ -1,0 +1,187 @@
+"""What operators may see of the live state: statistics, connections, users, sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from wsserver.clock import rfc3339
+from wsserver.errors import NotFound
+from wsserver.identity.permissions import Permissions
+from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.streams.retention_policy import SESSION
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.operations.paging import Window, page, shown
+from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.storage.engine.paging import PAGE_BYTES, encode_cursor, json_bytes
+
+SLICE = 20
+"""Sessions looked at in one go."""
+
+
+class Inspection:
+    """Reads of the REST API; each checks its permission and shows only the actor's scope."""
+
+    def __init__(
+        self,
+        manager: WebSocketManager,
+        permissions: Permissions,
+        tenancy: Tenancy,
+        streams: Streams,
+    ) -> None:
+        self._manager = manager
+        self._tenancy = tenancy
+        self._streams = streams
+        self._hub: Hub = manager.hub
+        self._permissions = permissions
+
+    def stats(self, actor: Actor) -> dict[str, Any]:
+        """The statistics; the gauges of one organization for those confined to it."""
+        scope = self._scope(actor, "stats:read")
+        return self._manager.stats(scope.organization_id)
+
+    async def connections(
+        self,
+        actor: Actor,
+        window: Window,
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        organization_id: str | None = None,
+        endpoint: str | None = None,
+    ) -> dict[str, Any]:
+        """The connections that pass every filter given, oldest first.
+
+        Raises ``Forbidden`` for a filter that names something outside of the scope,
+        ``StorageUnavailable``.
+        """
+        scope = self._scope(actor, "connections:read")
+        if user_id is not None:
+            await scope.require_users([user_id])
+        if session_id is not None:
+            await scope.require_session(session_id)
+        if organization_id is not None:
+            scope.require_organization(organization_id)
+        found: list[ConnectionInfo]
+        if user_id is not None:
+            found = self._hub.of_user(user_id)
+        elif session_id is not None:
+            found = self._hub.of_session(session_id)
+        elif organization_id is not None:
+            found = self._hub.of_organization(organization_id)
+        else:
+            found = list(self._hub)
+        selected = [
+            connection
+            for connection in scope.filter(found)
+            if (session_id is None or session_id in (connection.sessions or ()))
+            and organization_id in (None, connection.claims.organization_id)
+            and endpoint in (None, connection.endpoint)
+        ]
+        return _connection_page(selected, window)
+
+    def connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
+        """One connection; raises ``NotFound``, also for one outside of the scope."""
+        return self._scope(actor, "connections:read").find_connection(connection_id).view()
+
+    async def user_connections(self, actor: Actor, user_id: str, window: Window) -> dict[str, Any]:
+        """A user's connections; empty when offline. Raises ``NotFound`` outside of the scope."""
+        scope = self._scope(actor, "connections:read")
+        await scope.find_user(user_id)
+        return _connection_page(scope.filter(self._hub.of_user(user_id)), window)
+
+    def online_users(self, actor: Actor, window: Window) -> dict[str, Any]:
+        """Who is connected, by user id."""
+        scope = self._scope(actor, "connections:read")
+        ids = self._hub.user_connections
+        users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
+        part = shown(users, str, window, lambda user_id: self._user(user_id, scope))
+        return {
+            "users": part.items,
+            "total": part.total,
+            "next_cursor": part.next_cursor,
+        }
+
+    async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
+        """The sessions of the scope that somebody has joined, by id."""
+        scope = self._scope(actor, "connections:read")
+        ids = await scope.sessions(sorted(self._hub.session_connections))
+        part = page(ids, str, window)
+        views: list[dict[str, Any]] = []
+        next_cursor, room = part.next_cursor, PAGE_BYTES
+        for id_ in part.items:
+            view = await self._manager.sessions.view(id_, scope)
+            size = json_bytes(view)
+            if views and size > room:
+                next_cursor = encode_cursor(views[-1]["session_id"])
+                break
+            room -= size
+            views.append(view)
+            if len(views) % SLICE == 0:  # others have their turn in between
+                await asyncio.sleep(0)
+        return {"sessions": views, "total": part.total, "next_cursor": next_cursor}
+
+    async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
+        """One session; raises ``NotFound`` for one that was never used, or is of others."""
+        scope = self._scope(actor, "connections:read")
+        await scope.find_session(session_id)
+        if not await self._manager.sessions.is_known(session_id):
+            raise NotFound("session", session_id)
+        return await self._manager.sessions.view(session_id, scope)
+
+    async def session_connections(
+        self, actor: Actor, session_id: str, window: Window
+    ) -> dict[str, Any]:
+        """The connections that have joined a session; empty when nobody has.
+
+        Raises ``NotFound`` for a session outside of the scope.
+        """
+        scope = self._scope(actor, "connections:read")
+        await scope.find_session(session_id)
+        return _connection_page(scope.filter(self._hub.of_session(session_id)), window)
+
+    async def history(
+        self, actor: Actor, session_id: str, before: int | None, after: int | None, limit: int
+    ) -> dict[str, Any]:
+        """A page of a session's messages, ascending; empty where nothing is kept.
+
+        Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
+        """
+        scope = self._scope(actor, "messages:read")
+        await scope.find_session(session_id)
+        # Others may have written for their own organization alone.
+        claims = actor.claims if scope.organization_id is not None else None
+        page_ = await self._streams.history(
+            SESSION + session_id, claims, before=before, after=after, limit=limit
+        )
+        return {"session_id": session_id, **page_.answer()}
+
+    def _scope(self, actor: Actor, permission: str) -> Scope:
+        self._permissions.require(actor.claims, permission)
+        return self._tenancy.scope(self._permissions.confined_to(actor.claims))
+
+    def _user(self, user_id: str, scope: Scope) -> dict[str, Any]:
+        connections = scope.filter(self._hub.of_user(user_id))
+        return {
+            "user_id": user_id,
+            "connections": len(connections),
+            "online_since": rfc3339(min(c.connected_at for c in connections)),
+            "metadata": connections[0].metadata,
+        }
+
+
+def _connection_page(connections: list[ConnectionInfo], window: Window) -> dict[str, Any]:
+    ordered = sorted(connections, key=_id)
+    part = shown(ordered, _id, window, ConnectionInfo.view)
+    return {
+        "connections": part.items,
+        "total": part.total,
+        "next_cursor": part.next_cursor,
+    }
+
+
+def _id(connection: ConnectionInfo) -> str:
+    return connection.connection_id

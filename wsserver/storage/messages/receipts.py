@@ -1,0 +1,219 @@
+"""Who has got and read which kept message, and what is still waiting in an inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.epochs import default_epoch
+from wsserver.storage.messages.message_rows import INBOX, LAST_OFFSET, OFFSET_BITS, Slice, key_of, stream_row
+from wsserver.storage.messages.stream_reads import Wanted, choose_and_read
+
+CHANGES_LIMIT = 1000
+"""Of what one acknowledgement covers, so many messages at most are named; the latest ones."""
+RECEIPTS_LIMIT = 10_000
+"""Of one message, so many at most are read."""
+
+_SELECT_BY_IDS = (
+    "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"  # noqa: S608
+    f' CASE WHEN c."offset" >= m.key & {LAST_OFFSET} THEN c.at END'
+    " FROM messages m"
+    f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    " LEFT JOIN receipts r ON r.key = m.key AND r.user_id = ?1"
+    " LEFT JOIN cursors c ON c.stream_id = s.id AND c.user_id = ?1"
+    " WHERE m.message_id IN (SELECT value FROM json_each(?2)) ORDER BY m.key"
+)
+_STORE = (
+    "INSERT INTO receipts (key, user_id, delivered_at, read_at) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (key, user_id) DO UPDATE SET read_at = excluded.read_at"
+)
+_SELECT_COVERED = (
+    "SELECT m.message_id, m.key, m.sender FROM messages m"
+    " LEFT JOIN receipts r ON r.key = m.key AND r.user_id = ?"
+    " WHERE m.key > ? AND m.key <= ? AND r.delivered_at IS NULL ORDER BY m.key DESC LIMIT ?"
+)
+_MOVE = (
+    'INSERT INTO cursors (stream_id, user_id, "offset", at) VALUES (?, ?, ?, ?)'
+    ' ON CONFLICT (stream_id, user_id) DO UPDATE SET "offset" = excluded."offset",'
+    " at = excluded.at"
+)
+_PENDING = (
+    " FROM messages m LEFT JOIN receipts r ON r.key = m.key AND r.user_id = ?"
+    # The + keeps SQLite from answering out of the index on expires_at.
+    " WHERE m.key > ? AND m.key <= ? AND +m.expires_at > ? AND r.delivered_at IS NULL"
+)
+_OUTLINE_PENDING = f"SELECT m.key, m.audience, length(m.payload){_PENDING} ORDER BY m.key"
+_COUNT_PENDING = f"SELECT count(*){_PENDING}"
+_SELECT_RECEIPTS = (
+    "SELECT user_id, min(delivered_at), max(read_at), min(is_by_offset) FROM ("  # noqa: S608
+    "SELECT user_id, delivered_at, read_at, 0 AS is_by_offset FROM receipts WHERE key = ?1"
+    " UNION ALL"
+    f" SELECT user_id, at, NULL, 1 FROM cursors WHERE stream_id = ?1 >> {OFFSET_BITS}"
+    f' AND "offset" >= ?1 & {LAST_OFFSET}'
+    ") GROUP BY user_id ORDER BY user_id LIMIT ?2"
+)
+
+
+class Change(NamedTuple):
+    """A message that a user has newly got or read; ``sender`` is whom to tell."""
+
+    message_id: str
+    stream: str
+    offset: int
+    sender: str | None
+    state: Literal["delivered", "read"]
+
+
+class Inbox(NamedTuple):
+    """The end of a user's inbox, and how many messages wait in it."""
+
+    epoch: str
+    offset: int
+    pending: int
+
+
+class Receipt(NamedTuple):
+    """When a user got and read a message, in seconds since the epoch; None: not yet."""
+
+    user_id: str
+    delivered_at: float | None
+    read_at: float | None
+    is_by_offset: int = 0
+    """1: only the stream was acknowledged, up to an offset, and not this message by its id."""
+
+
+class ReceiptStore:
+    """The tables ``receipts`` (one message each) and ``cursors`` (everything up to an offset).
+
+    All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
+    nothing of the call is stored. Whether the user may see a message is the caller's to check.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(
+        self, user_id: str, message_ids: Sequence[str], *, read: bool, at: float
+    ) -> list[Change]:
+        """Store that a user has got messages (at most 1000), or has read and therefore got them.
+
+        Answers what is new, by stream and offset; ids of messages that do not exist (any more)
+        are skipped, and the first time of each kind stands.
+        """
+        if not message_ids:
+            return []
+        return await self._database.run(
+            partial(_record, user_id=user_id, message_ids=message_ids, is_read=read, at=at)
+        )
+
+    async def advance(self, user_id: str, stream: str, offset: int, at: float) -> list[Change]:
+        """Store that a user has got everything in a stream up to an offset.
+
+        Never goes back, and past the end of the stream it stops there. Answers the messages newly
+        covered, ascending: of more than 1000 the latest.
+        """
+        return await self._database.run(
+            partial(_advance, user_id=user_id, stream=stream, offset=offset, at=at)
+        )
+
+    async def pending(
+        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
+    ) -> Slice:
+        """What waits in ``user:<user_id>`` beyond the offset ``after``, oldest first.
+
+        Neither expired at ``now``, nor acknowledged by the owner. ``budget``: bytes of the pushes
+        at most, but one message in any case.
+        """
+        wanted = Wanted(INBOX + user_id, after, LAST_OFFSET, now, limit, max(1, budget))
+        return await self._database.read(partial(_pending, user_id=user_id, wanted=wanted))
+
+    async def inbox(self, user_id: str, now: float) -> Inbox:
+        """Where an inbox ends, and how much of it is pending at ``now``."""
+        return await self._database.read(partial(_inbox, user_id=user_id, now=now))
+
+    async def of_message(self, message_id: str) -> list[Receipt]:
+        """Who has got a message, by user id, at most 10,000; unknown id: empty.
+
+        Of who acknowledged everything up to an offset, the time is that of the latest such
+        acknowledgement, so the message came no later than that.
+        """
+        return await self._database.read(partial(_of_message, message_id=message_id))
+
+
+def _record(
+    db: sqlite_utils.Database, user_id: str, message_ids: Sequence[str], is_read: bool, at: float
+) -> list[Change]:
+    ids = msgspec.json.encode(message_ids).decode()
+    rows: list[tuple[int, str, float, float | None]] = []
+    changes: list[Change] = []
+    found = db.conn.execute(_SELECT_BY_IDS, [user_id, ids]).fetchall()
+    for key, message_id, stream, sender, delivered_at, read_at, covered_at in found:
+        known_at = covered_at if delivered_at is None else delivered_at
+        if (read_at if is_read else known_at) is not None:
+            continue
+        rows.append((key, user_id, at if known_at is None else known_at, at if is_read else None))
+        state: Literal["delivered", "read"] = "read" if is_read else "delivered"
+        changes.append(Change(message_id, stream, key & LAST_OFFSET, sender, state))
+    db.conn.executemany(_STORE, rows)
+    return changes
+
+
+def _advance(
+    db: sqlite_utils.Database, user_id: str, stream: str, offset: int, at: float
+) -> list[Change]:
+    row = stream_row(db, stream)
+    if row is None:
+        return []
+    offset = min(offset, row.last_offset)
+    before = _cursor(db, row.id, user_id)
+    if offset <= before:
+        return []
+    db.conn.execute(_MOVE, [row.id, user_id, offset, at])
+    latest_first = db.conn.execute(
+        _SELECT_COVERED,
+        [user_id, key_of(row.id, before), key_of(row.id, offset), CHANGES_LIMIT],
+    ).fetchall()
+    return [
+        Change(message_id, stream, key & LAST_OFFSET, sender, "delivered")
+        for message_id, key, sender in reversed(latest_first)
+    ]
+
+
+def _pending(db: sqlite_utils.Database, user_id: str, wanted: Wanted) -> Slice:
+    row = stream_row(db, wanted.stream)
+    if row is None:
+        return Slice([], None)
+    start = max(wanted.after, _cursor(db, row.id, user_id))
+    values = [user_id, key_of(row.id, start), key_of(row.id, row.last_offset), wanted.now]
+    return choose_and_read(db, db.conn.execute(_OUTLINE_PENDING, values), wanted, start, row.epoch)
+
+
+def _inbox(db: sqlite_utils.Database, user_id: str, now: float) -> Inbox:
+    row = stream_row(db, INBOX + user_id)
+    if row is None:
+        return Inbox(default_epoch(db), 0, 0)
+    cursor = _cursor(db, row.id, user_id)
+    if cursor >= row.last_offset:
+        return Inbox(row.epoch, row.last_offset, 0)
+    values = [user_id, key_of(row.id, cursor), key_of(row.id, row.last_offset), now]
+    (pending,) = db.conn.execute(_COUNT_PENDING, values).fetchone()
+    return Inbox(row.epoch, row.last_offset, pending)
+
+
+def _of_message(db: sqlite_utils.Database, message_id: str) -> list[Receipt]:
+    row = db.conn.execute("SELECT key FROM messages WHERE message_id = ?", [message_id]).fetchone()
+    if row is None:
+        return []
+    return list(map(Receipt._make, db.conn.execute(_SELECT_RECEIPTS, [row[0], RECEIPTS_LIMIT])))
+
+
+def _cursor(db: sqlite_utils.Database, stream_id: int, user_id: str) -> int:
+    row = db.conn.execute(
+        'SELECT "offset" FROM cursors WHERE stream_id = ? AND user_id = ?', [stream_id, user_id]
+    ).fetchone()
+    return 0 if row is None else row[0]

@@ -1,0 +1,181 @@
+"""Forgetting: kept messages that have expired or are too many, streams long unused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.epochs import renew_default_epoch
+from wsserver.storage.messages.message_rows import INBOX, LAST_OFFSET, OFFSET_BITS, key_of, stream_row
+from wsserver.storage.messages.stream_appends import DEDUP_KEPT_S
+
+STREAM_KEPT_S = 30 * 86_400
+"""The row of a stream without messages stays for so long after the last append."""
+BATCH_ROWS = 300
+
+_IS_PENDING = (
+    f"substr(s.name, 1, {len(INBOX)}) = '{INBOX}' AND r.delivered_at IS NULL"
+    f' AND coalesce(c."offset", 0) < m.key & {LAST_OFFSET}'
+)
+"""With ``s``, ``r`` and ``c`` joined as in ``_WITH_OWNER``."""
+_WITH_OWNER = (
+    f" JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    f" LEFT JOIN receipts r ON r.key = m.key AND r.user_id = substr(s.name, {len(INBOX) + 1})"
+    f" LEFT JOIN cursors c ON c.stream_id = s.id AND c.user_id = substr(s.name, {len(INBOX) + 1})"
+)
+_COLUMNS = f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING}"
+_SELECT_EXPIRED = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    " WHERE m.expires_at <= ? ORDER BY m.expires_at LIMIT ?"
+)
+_SELECT_OLDEST = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    " WHERE m.key > ? AND m.key <= ? ORDER BY m.key LIMIT ?"
+)
+_SELECT_SETTLED_FIRST = (
+    f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
+    f" WHERE m.key > ? AND m.key <= ? ORDER BY {_IS_PENDING}, m.key LIMIT ?"
+)
+_IS_UNUSED = (
+    "s.touched_at <= ? AND NOT EXISTS (SELECT 1 FROM messages m"  # noqa: S608 - constants only
+    f" WHERE m.key > s.id << {OFFSET_BITS} AND m.key <= s.id << {OFFSET_BITS} | {LAST_OFFSET})"
+)
+_SELECT_UNUSED = (
+    f"SELECT s.id FROM streams s WHERE {_IS_UNUSED} AND s.id > ?"  # noqa: S608 - constants only
+    " ORDER BY s.id LIMIT ?"
+)
+_STILL_UNUSED = (
+    f"SELECT s.id FROM streams s WHERE {_IS_UNUSED}"  # noqa: S608 - constants only
+    " AND s.id IN (SELECT value FROM json_each(?))"
+)
+
+
+class Expired(NamedTuple):
+    """A message that was deleted; ``is_pending``: it was in an inbox, and its owner never got it.
+
+    ``sender`` is whom to tell then.
+    """
+
+    message_id: str
+    stream: str
+    offset: int
+    sender: str | None
+    is_pending: bool
+
+
+class Trimmed(NamedTuple):
+    """What was deleted, and the streams that may still be over the limit."""
+
+    deleted: list[Expired]
+    unfinished: list[str]
+
+
+class Pruned(NamedTuple):
+    """What was deleted; ``epoch``: the new one of streams without a row, None: still the old."""
+
+    dedup_keys: int
+    streams: int
+    epoch: str | None
+
+
+def expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Expired]:
+    """Delete the first ``limit`` messages that have expired at ``now``."""
+    return _delete(db, db.conn.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
+
+
+def ends_beyond(db: sqlite_utils.Database, limit: int) -> dict[str, int]:
+    """The last offsets of the streams that may hold more than ``limit`` messages."""
+    sql = "SELECT name, last_offset FROM streams WHERE last_offset > ?"
+    return dict(db.conn.execute(sql, [limit]))
+
+
+def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: int) -> Trimmed:
+    """Delete up to ``batch`` of what streams have beyond ``limit`` messages each."""
+    deleted: list[Expired] = []
+    unfinished: list[str] = []
+    for stream in streams:
+        room = batch - len(deleted)
+        surplus = _surplus(db, stream, limit) if room else 1
+        if surplus > room:
+            unfinished.append(stream)
+        if room and surplus > 0:
+            deleted += _trim_stream(db, stream, min(surplus, room))
+    return Trimmed(deleted, unfinished)
+
+
+def _surplus(db: sqlite_utils.Database, stream: str, limit: int) -> int:
+    """How many messages a stream has beyond ``limit``; negative or 0: none."""
+    ends = _ends(db, stream)
+    (first,) = db.conn.execute(
+        "SELECT min(key) FROM messages WHERE key > ? AND key <= ?", ends
+    ).fetchone()
+    if first is None or ends[1] - first < limit:  # no need to count
+        return 0
+    (count,) = db.conn.execute(
+        "SELECT count(*) FROM messages WHERE key >= ? AND key <= ?", [first, ends[1]]
+    ).fetchone()
+    return int(count) - limit
+
+
+def _trim_stream(db: sqlite_utils.Database, stream: str, surplus: int) -> list[Expired]:
+    """Delete the oldest; in an inbox those first that its owner has acknowledged."""
+    select = _SELECT_SETTLED_FIRST if stream.startswith(INBOX) else _SELECT_OLDEST
+    rows = db.conn.execute(select, [*_ends(db, stream), surplus]).fetchall()
+    return _delete(db, rows, is_over_limit=True)
+
+
+def _ends(db: sqlite_utils.Database, stream: str) -> tuple[int, int]:
+    """The keys of a stream's messages are above the first and up to the second."""
+    row = stream_row(db, stream)
+    return (0, 0) if row is None else (key_of(row.id, 0), key_of(row.id, row.last_offset))
+
+
+def prune_dedup(db: sqlite_utils.Database, now: float) -> int:
+    """Delete a batch of the deduplication keys older than 24 h; answers how many."""
+    return db.conn.execute(
+        "DELETE FROM dedup WHERE (scope, key) IN"
+        " (SELECT scope, key FROM dedup WHERE at <= ? ORDER BY at LIMIT ?)",
+        [now - DEDUP_KEPT_S, BATCH_ROWS],
+    ).rowcount
+
+
+def unused_streams(db: sqlite_utils.Database, now: float, after: int) -> list[int]:
+    """The next batch of streams without messages, untouched for 30 days; ids above ``after``."""
+    rows = db.conn.execute(_SELECT_UNUSED, [now - STREAM_KEPT_S, after, BATCH_ROWS])
+    return [stream_id for (stream_id,) in rows]
+
+
+def prune_streams(db: sqlite_utils.Database, ids: Sequence[int], now: float) -> Pruned:
+    """Delete those of some streams that are still unused, with everybody's place in them."""
+    asked = msgspec.json.encode(ids).decode()
+    unused = db.conn.execute(_STILL_UNUSED, [now - STREAM_KEPT_S, asked]).fetchall()
+    if not unused:
+        return Pruned(0, 0, None)
+    db.conn.executemany("DELETE FROM cursors WHERE stream_id = ?", unused)
+    db.conn.executemany("DELETE FROM streams WHERE id = ?", unused)
+    return Pruned(0, len(unused), renew_default_epoch(db))
+
+
+def _delete(
+    db: sqlite_utils.Database, rows: Iterable[tuple[Any, ...]], is_over_limit: bool = False
+) -> list[Expired]:
+    """Delete messages with their receipts, and move ``first_offset`` past what retention took."""
+    keys: list[tuple[int]] = []
+    expired: list[Expired] = []
+    taken: dict[int, int] = {}
+    for key, has_ttl, message_id, stream, sender, is_pending in rows:
+        stream_id, offset = key >> OFFSET_BITS, key & LAST_OFFSET
+        keys.append((key,))
+        expired.append(Expired(message_id, stream, offset, sender, bool(is_pending)))
+        if is_over_limit or not has_ttl:
+            taken[stream_id] = max(taken.get(stream_id, 0), offset)
+    db.conn.executemany("DELETE FROM messages WHERE key = ?", keys)
+    db.conn.executemany("DELETE FROM receipts WHERE key = ?", keys)
+    db.conn.executemany(
+        "UPDATE streams SET first_offset = max(first_offset, ?) WHERE id = ?",
+        [(offset + 1, stream_id) for stream_id, offset in taken.items()],
+    )
+    return expired

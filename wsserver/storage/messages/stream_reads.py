@@ -1,0 +1,241 @@
+"""Reading streams: ranges of offsets, single messages, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.epochs import default_epoch
+from wsserver.storage.messages.message_rows import (
+    INBOX,
+    LAST_OFFSET,
+    OFFSET_BITS,
+    Found,
+    Head,
+    Kept,
+    Located,
+    Slice,
+    key_of,
+    position_bytes,
+    stream_row,
+)
+
+KEPT_COLUMNS = (
+    f"m.key & {LAST_OFFSET}, m.message_id, m.type, m.at, m.expires_at, m.has_ttl, m.sender,"
+    " m.audience, m.payload"
+)
+"""The columns of ``Kept``, of the table ``messages`` as ``m``."""
+
+# The + keeps SQLite from answering out of the index on expires_at.
+_READABLE = "(m.has_ttl = 0 OR +m.expires_at > ?)"
+# The length of a value is in its row's head: the pages with the payload are not read for it.
+_OUTLINE = "SELECT m.key, m.audience, length(m.payload) FROM messages m"
+_OUTLINE_FORWARD = f"{_OUTLINE} WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key"
+_OUTLINE_BACK = f"{_OUTLINE_FORWARD} DESC"
+_BY_KEYS = (
+    f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
+    " WHERE m.key IN (SELECT value FROM json_each(?))"
+)
+_BY_IDS = (
+    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"  # noqa: S608
+    f" WHERE m.message_id IN (SELECT value FROM json_each(?)) AND {_READABLE} ORDER BY m.key"
+)
+_LOCATE = (
+    f"SELECT m.key & {LAST_OFFSET}, m.message_id, m.type, m.at, m.expires_at, m.audience,"
+    " s.name, s.epoch, m.origin,"
+    f" CASE WHEN substr(s.name, 1, {len(INBOX)}) = '{INBOX}'"
+    " THEN json_extract(CAST(m.payload AS TEXT), '$.session_id') END"
+    f"{_BY_IDS}"
+)
+_SIZES_BY_IDS = f"SELECT m.key, m.message_id, length(m.payload){_BY_IDS}"
+_FIND = (
+    f"SELECT {KEPT_COLUMNS}, s.name, s.epoch, m.origin"  # noqa: S608 - constants only
+    f" FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"
+    " WHERE m.key IN (SELECT value FROM json_each(?))"
+)
+
+SCAN_ROWS = 2000
+"""Messages for others that are passed over in one go, at most; each costs about a microsecond."""
+
+Outline = tuple[int, str | None, int]
+"""Key, audience and bytes of a message's payload."""
+Admits = Callable[[str | None], bool]
+"""Is a message with this audience (JSON; None: everybody) for the reader? Called in the thread."""
+
+_WRITERS = (
+    "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"
+    " json_extract(audience, '$.organization_id'), json_extract(origin, '$.role'),"
+    " sender IS json_extract(origin, '$.user_id') FROM messages"
+    " WHERE key > ? AND key <= ?"
+)
+
+
+class Writer(NamedTuple):
+    """Somebody who has written messages that a stream keeps."""
+
+    user_id: str | None
+    organization_id: str | None
+    """The writer's when the messages were written."""
+    only_for: str | None
+    """The one organization that they were for."""
+    role: str | None
+    """Of whoever published the messages: the writer, or a backend in the writer's name."""
+    is_publisher: int
+    """0: somebody else published them in the writer's name."""
+
+
+class Counts(NamedTuple):
+    """How much is stored."""
+
+    streams: int
+    messages: int
+
+
+def head(db: sqlite_utils.Database, stream: str) -> Head:
+    """The end of a stream; one without a row has the default epoch and is empty."""
+    row = stream_row(db, stream)
+    if row is None:
+        return Head(default_epoch(db), 0, 1)
+    return Head(row.epoch, row.last_offset, row.first_offset)
+
+
+class Wanted(NamedTuple):
+    """Which messages of a stream are read: the first ones of a range, or its last ones."""
+
+    stream: str
+    after: int
+    """Exclusive."""
+    until: int
+    """Inclusive."""
+    now: float
+    """Seconds since the epoch: those whose own time to live has run out are left out."""
+    limit: int
+    """Messages at most."""
+    budget: int
+    """Bytes at most, of the pushes as they are sent; a first message larger than that is read all
+    the same, unless the budget is 0 or less."""
+    admits: Admits | None = None
+    """None: every message is for the reader."""
+    is_whole: bool = False
+    """Read nothing where not everything can be read."""
+
+
+def read(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
+    """The first messages of a range."""
+    return _read(db, wanted, _OUTLINE_FORWARD, wanted.after)
+
+
+def read_back(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
+    """The last messages of a range."""
+    return _read(db, wanted, _OUTLINE_BACK, wanted.until + 1)
+
+
+def _read(db: sqlite_utils.Database, wanted: Wanted, outline: str, start: int) -> Slice:
+    row = stream_row(db, wanted.stream)
+    if row is None:
+        return Slice([], None)
+    after, until = key_of(row.id, wanted.after), key_of(row.id, wanted.until)
+    rows = db.conn.execute(outline, [after, until, wanted.now])
+    return choose_and_read(db, rows, wanted, start, row.epoch)
+
+
+def choose_and_read(
+    db: sqlite_utils.Database, outline: Iterable[Outline], wanted: Wanted, start: int, epoch: str
+) -> Slice:
+    """Choose by sizes and audiences first, so that only what is given is ever in memory.
+
+    ``outline``: of each message, in the direction of reading; ``start``: the offset before them.
+    """
+    chosen, end = _choose(outline, wanted, start, position_bytes(wanted.stream, epoch))
+    if wanted.is_whole and end.rest is not None:
+        return end
+    return end._replace(messages=_by_keys(db, chosen))
+
+
+def _choose(
+    outline: Iterable[Outline], wanted: Wanted, start: int, position: int
+) -> tuple[list[int], Slice]:
+    """The keys of what is to be read, and a slice without messages that says where that ends."""
+    chosen: list[int] = []
+    left = wanted.budget
+    is_for_all = True
+    last = start
+    for number, (key, audience, size) in enumerate(outline):
+        if len(chosen) == wanted.limit or number == SCAN_ROWS + len(chosen):
+            return chosen, Slice([], last, is_for_all=is_for_all)
+        is_for_all = is_for_all and audience is None
+        if wanted.admits is None or wanted.admits(audience):
+            left -= size + position + len(str(key & LAST_OFFSET))
+            if left < 0 and (chosen or wanted.budget <= 0 or wanted.is_whole):
+                return chosen, Slice([], last, is_over=True, is_for_all=is_for_all)
+            chosen.append(key)
+        last = key & LAST_OFFSET
+    return chosen, Slice([], None, is_for_all=is_for_all)
+
+
+def _by_keys(db: sqlite_utils.Database, keys: Sequence[int]) -> list[Kept]:
+    """Messages by their keys, ascending."""
+    listed = msgspec.json.encode(keys).decode()
+    return sorted(map(Kept._make, db.conn.execute(_BY_KEYS, [listed])), key=_offset)
+
+
+def _offset(kept: Kept) -> int:
+    return kept.offset
+
+
+def locate(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> list[Located]:
+    """Where those of the messages lie that exist, by stream and offset."""
+    ids = msgspec.json.encode(message_ids).decode()
+    return list(map(Located._make, db.conn.execute(_LOCATE, [ids, now])))
+
+
+def find(
+    db: sqlite_utils.Database, message_ids: Sequence[str], now: float, budget: int
+) -> tuple[list[Found], list[str]]:
+    """The messages that exist, and the ids of those for which the budget does not suffice.
+
+    One message at least is read, whatever its size. By stream and offset.
+    """
+    ids = msgspec.json.encode(message_ids).decode()
+    chosen: list[int] = []
+    left: list[str] = []
+    for key, message_id, size in db.conn.execute(_SIZES_BY_IDS, [ids, now]):
+        budget -= size
+        if budget < 0 and chosen:
+            left.append(message_id)
+        else:
+            chosen.append(key)
+    keys = msgspec.json.encode(chosen).decode()
+    found = sorted(map(Found._make, db.conn.execute(_FIND, [keys])), key=_place)
+    return found, left
+
+
+def _place(found: Found) -> tuple[str, int]:
+    return found.stream, found.offset
+
+
+def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:
+    """The default epoch, and the names of the first streams."""
+    rows = db.conn.execute("SELECT name FROM streams LIMIT ?", [limit])
+    return default_epoch(db), [name for (name,) in rows]
+
+
+def writers(db: sqlite_utils.Database, streams: Sequence[str]) -> dict[str, list[Writer]]:
+    """The senders of what streams keep, each once; streams without messages are left out."""
+    found = {}
+    for stream in streams:
+        row = stream_row(db, stream)
+        if row is not None:
+            values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
+            found[stream] = list(map(Writer._make, db.conn.execute(_WRITERS, values)))
+    return found
+
+
+def count(db: sqlite_utils.Database) -> Counts:
+    """Count rows, without reading them."""
+    (streams,) = db.conn.execute("SELECT count(*) FROM streams").fetchone()
+    (messages,) = db.conn.execute("SELECT count(*) FROM messages").fetchone()
+    return Counts(streams, messages)

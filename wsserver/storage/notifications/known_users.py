@@ -1,0 +1,109 @@
+"""Who has ever connected: to whom notifications for a whole organization or role go, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.database import Database
+
+KEPT_S = 90 * 86_400
+"""Whoever has not come for so long is forgotten."""
+
+_BATCH_ROWS = 300
+_STORE = (
+    "INSERT OR REPLACE INTO known_users (user_id, organization_id, role, seen_at)"
+    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)"
+)
+_FIND = """
+    SELECT user_id FROM known_users WHERE :role IS NULL OR role = :role
+    ORDER BY user_id LIMIT :limit
+"""
+_FIND_OF_ORGANIZATION = """
+    SELECT e.user_id FROM user_organizations e LEFT JOIN known_users k ON k.user_id = e.user_id
+    WHERE e.organization_id = :organization_id AND (:role IS NULL OR k.role = :role)
+    UNION
+    SELECT k.user_id FROM known_users k
+    WHERE k.organization_id = :organization_id AND (:role IS NULL OR k.role = :role)
+        AND NOT EXISTS (SELECT 1 FROM user_organizations e WHERE e.user_id = k.user_id)
+    ORDER BY 1 LIMIT :limit
+"""
+
+
+class KnownUser(NamedTuple):
+    """A user as the latest token said."""
+
+    user_id: str
+    organization_id: str | None
+    role: str
+    seen_at: float
+    """Seconds since the epoch; right to the hour."""
+
+
+class KnownUserStore:
+    """The table ``known_users``. All methods raise ``StorageUnavailable``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def note(self, users: Sequence[KnownUser]) -> None:
+        """Store that users were here; raises ``StorageFull`` too."""
+        rows = msgspec.json.encode(users).decode()
+        await self._database.run(lambda db: _discard(db.conn.execute(_STORE, [rows])))
+
+    async def find(
+        self, limit: int, *, organization_id: str | None = None, role: str | None = None
+    ) -> list[str]:
+        """User ids, ascending, at most ``limit``: of all, an organization, a role, or both.
+
+        Of an organization are those who were entered as such, whether they have come or not, and
+        those whose latest token said so, unless another one was entered for them.
+        """
+        sql = _FIND if organization_id is None else _FIND_OF_ORGANIZATION
+        values = {"organization_id": organization_id, "role": role, "limit": limit}
+        return await self._database.read(
+            lambda db: [user_id for (user_id,) in db.conn.execute(sql, values)]
+        )
+
+    async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
+        """The organization of the latest token of each of the users that are known."""
+        ids = msgspec.json.encode(user_ids).decode()
+        return await self._database.read(
+            lambda db: dict(
+                db.conn.execute(
+                    "SELECT user_id, organization_id FROM known_users"
+                    " WHERE user_id IN (SELECT value FROM json_each(?))",
+                    [ids],
+                ).fetchall()
+            )
+        )
+
+    async def prune(self, now: float) -> int:
+        """Forget who has not come for 90 days; answers how many. Raises ``StorageFull`` too.
+
+        Not those for whom a manager has entered contacts.
+        """
+        deleted = 0
+        while batch := await self._database.run(partial(_prune_batch, before=now - KEPT_S)):
+            deleted += batch
+        return deleted
+
+
+def _prune_batch(db: sqlite_utils.Database, before: float) -> int:
+    return db.conn.execute(
+        "DELETE FROM known_users WHERE user_id IN"
+        " (SELECT user_id FROM known_users k WHERE seen_at < ?"
+        # What a manager has entered is used only while its user is known to be of its organization.
+        " AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.user_id = k.user_id"
+        " AND c.organization_id IS NOT NULL) ORDER BY seen_at LIMIT ?)",
+        [before, _BATCH_ROWS],
+    ).rowcount
+
+
+def _discard(_: object) -> None:
+    """A cursor belongs to its thread."""

@@ -1,0 +1,178 @@
+"""Notifications as they stand: with their deliveries, and the attempts at these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.paging import take
+
+_COLUMNS = (
+    "n.id, n.notification_id, n.at, n.expires_at, n.type, n.template, n.content, n.recipients,"
+    " n.sender, n.organization_id"
+)
+_SELECT_DELIVERIES = (
+    "SELECT id, delivery_id, user_id, channel, state, due_at, expires_at, unless_acknowledged,"
+    " sent_at, acknowledged_at FROM deliveries WHERE notification = ?"
+)
+
+ATTEMPTS_LISTED = 50
+"""Of one delivery, the latest ones: more are made only where it is retried by hand again and
+again."""
+_ARRIVED = ("sent", "delivered", "read")
+_ENDED = ("failed", "cancelled", "expired", "not_configured", "no_address")
+_STATES = {
+    # Written out, as only so the planner sees that a partial index applies.
+    **{state: f"d.state = '{state}'" for state in ("pending", "sending", *_ARRIVED)},
+    **{state: f"d.state = '{state}' AND d.state IN {_ENDED}" for state in _ENDED},
+}
+
+
+class Attempt(NamedTuple):
+    """One try at a delivery."""
+
+    number: int
+    at: float
+    outcome: str
+    detail: str
+
+
+class Delivery(NamedTuple):
+    """A delivery as it stands."""
+
+    id: int
+    delivery_id: str
+    user_id: str
+    channel: str
+    state: str
+    due_at: float | None
+    expires_at: float
+    unless_acknowledged: int
+    sent_at: float | None
+    acknowledged_at: float | None
+    attempts: Sequence[Attempt] = ()
+
+
+class Notification(NamedTuple):
+    """A notification as it stands."""
+
+    id: int
+    notification_id: str
+    at: float
+    expires_at: float
+    type: str
+    template: str | None
+    content: str
+    recipients: str
+    sender: str | None
+    organization_id: str | None
+    deliveries: Sequence[Delivery] = ()
+    """By user; at most 1000, and 4 MiB."""
+    states: Mapping[str, int] = {}
+    """How many deliveries are in which state."""
+
+
+class Filters(NamedTuple):
+    """Which notifications; None: whichever. Those after ``type`` have to fit one delivery."""
+
+    organization_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+    type: str | None = None
+    template: str | None = None
+    user_id: str | None = None
+    channel: str | None = None
+    state: str | None = None
+
+
+def read_one(
+    db: sqlite_utils.Database, notification_id: str, organization_id: str | None, limit: int
+) -> Notification | None:
+    """One notification, if it is shown to that organization (None: to whomever)."""
+    row = db.conn.execute(
+        f"SELECT {_COLUMNS} FROM notifications n WHERE n.notification_id = ?1"  # noqa: S608
+        " AND (?2 IS NULL OR n.organization_id = ?2)",
+        [notification_id, organization_id],
+    ).fetchone()
+    return None if row is None else _whole(db, row, None, limit)
+
+
+def read_page(
+    db: sqlite_utils.Database, limit: int, below: int, filters: Filters, deliveries: int
+) -> tuple[list[Notification], bool, int]:
+    """Those with a lower key, newest first; whether there are more; how many there are in all."""
+    where, values = _conditions(filters)
+    source = f"FROM notifications n WHERE {where}"
+    rows = db.conn.execute(
+        f"SELECT {_COLUMNS} {source} AND n.id < ? ORDER BY n.id DESC LIMIT ?",
+        [*values, below, limit + 1],
+    )
+    whole = (_whole(db, row, filters.user_id, deliveries) for row in rows)
+    found, more = take(whole, limit)
+    (total,) = db.conn.execute(f"SELECT count(*) {source}", values).fetchone()
+    return found, more, total
+
+
+def _conditions(filters: Filters) -> tuple[str, list[Any]]:
+    own = {
+        "n.organization_id = ?": filters.organization_id,
+        "n.at >= ?": filters.since,
+        "n.at < ?": filters.until,
+        "n.type = ?": filters.type,
+        "n.template = ?": filters.template,
+    }
+    texts = ["1", *[text for text, value in own.items() if value is not None]]
+    values = [value for value in own.values() if value is not None]
+    of_delivery = {"d.user_id = ?": filters.user_id, "d.channel = ?": filters.channel}
+    wanted = [text for text, value in of_delivery.items() if value is not None]
+    if filters.state is not None:
+        wanted.append(_STATES[filters.state])
+    if wanted:
+        texts.append(_has_delivery(" AND ".join(wanted), filters))
+        values += [value for value in of_delivery.values() if value is not None]
+    return " AND ".join(texts), values
+
+
+def _has_delivery(wanted: str, filters: Filters) -> str:
+    """Where few fit, from the deliveries to their notifications; else the other way round."""
+    is_rare = filters.user_id is not None or filters.state not in (None, *_ARRIVED)
+    if is_rare:
+        return f"n.id IN (SELECT d.notification FROM deliveries d WHERE {wanted})"  # noqa: S608
+    found = f"SELECT 1 FROM deliveries d WHERE d.notification = n.id AND {wanted}"  # noqa: S608
+    return f"EXISTS ({found})"
+
+
+def _whole(
+    db: sqlite_utils.Database, row: tuple[Any, ...], user_id: str | None, limit: int
+) -> Notification:
+    """A notification's row with its deliveries and their attempts."""
+    key = row[0]
+    only = "" if user_id is None else " AND user_id = ?"
+    values = [key] if user_id is None else [key, user_id]
+    deliveries = db.conn.execute(
+        f"{_SELECT_DELIVERIES}{only} ORDER BY user_id, id LIMIT ?", [*values, limit]
+    ).fetchall()
+    states = dict(
+        db.conn.execute(
+            f"SELECT state, count(*) FROM deliveries WHERE notification = ?{only}"  # noqa: S608
+            " GROUP BY state ORDER BY state",
+            values,
+        ).fetchall()
+    )
+    attempts: dict[int, list[Attempt]] = {}
+    ids = msgspec.json.encode([each[0] for each in deliveries]).decode()
+    for delivery, *attempt in db.conn.execute(
+        "SELECT a.delivery, a.number, a.at, a.outcome, a.detail"
+        " FROM attempts a WHERE a.delivery IN (SELECT value FROM json_each(?))"
+        " AND a.number > (SELECT number FROM deliveries WHERE id = a.delivery) - ?"
+        " ORDER BY a.delivery, a.number",
+        [ids, ATTEMPTS_LISTED],
+    ):
+        attempts.setdefault(delivery, []).append(Attempt(*attempt))
+    whole, _ = take(
+        [Delivery._make([*each, attempts.get(each[0], ())]) for each in deliveries], limit
+    )
+    return Notification._make([*row, whole, states])

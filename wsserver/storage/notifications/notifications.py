@@ -1,0 +1,273 @@
+"""Notifications with their deliveries and attempts: accepted, listed, retried, cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.notification_rows import Filters, Notification, read_one, read_page
+from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
+
+ONCE_S = 86_400
+"""For so long the same key is the same notification."""
+MARKS_KEPT_S = 400 * 86_400
+_BATCH_ROWS = 300
+_INSERT = (
+    "INSERT INTO notifications (notification_id, at, expires_at, type, template, content,"
+    " recipients, sender, organization_id, once) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# All rows in one statement: one for each would hand the interpreter's lock to and fro each time.
+_INSERT_DELIVERIES = """
+    INSERT INTO deliveries (
+        notification, delivery_id, user_id, channel, state, due_at, expires_at,
+        unless_acknowledged, digest
+    )
+    SELECT
+        ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+        json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+        json_extract(value, '$[6]'), json_extract(value, '$[7]')
+    FROM json_each(?)
+"""
+_IS_EMPTY = "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification = notifications.id)"
+
+
+class NewDelivery(NamedTuple):
+    """A delivery of a notification that is about to be accepted; times in epoch seconds."""
+
+    delivery_id: str
+    user_id: str
+    channel: str
+    state: str
+    due_at: float | None
+    """When it is to be tried; None: never, as there is nothing to try."""
+    expires_at: float
+    unless_acknowledged: int
+    """1: called off once the user has acknowledged the notification."""
+    digest: str | None = None
+    """The template, where many of one kind go as one."""
+
+
+class Marks(NamedTuple):
+    """What is to be told once only: kept for a year, whatever becomes of the notification."""
+
+    kind: str
+    period: str
+    thresholds: Sequence[int]
+    """Those reached, ascending; told of is the last one, and none of the others later on."""
+    scopes: Mapping[str, str]
+    """By user id: on whose account the user is told."""
+
+
+class NewNotification(NamedTuple):
+    """A notification that is about to be accepted."""
+
+    notification_id: str
+    at: float
+    expires_at: float
+    type: str
+    template: str | None
+    content: str
+    """JSON: the parameters of the template, or the texts themselves."""
+    recipients: str
+    """JSON: for whom it is, as it was asked for."""
+    sender: str | None
+    organization_id: str | None
+    """To whose managers it is shown."""
+    deliveries: Sequence[NewDelivery]
+    once: tuple[str, str] | None = None
+    """Scope and key: the same ones within 24 h are the same notification."""
+    marks: Marks | None = None
+
+
+class Place(NamedTuple):
+    """Where a page ended."""
+
+    id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
+
+
+class NotificationStore:
+    """The tables ``notifications``, ``deliveries``, ``attempts`` and ``quota_marks``, as a record.
+
+    All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
+    nothing of the call is stored.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, new: NewNotification) -> str | None:
+        """Store a notification with all its deliveries; answers its id.
+
+        That of the first one where it is asked for a second time (``once``). None: it has marks,
+        and everybody concerned has been told already; nothing is stored then.
+        """
+        rows = msgspec.json.encode(new.deliveries).decode() if new.marks is None else ""
+        return await self._database.run(partial(_accept, new=new, rows=rows))
+
+    async def get(
+        self, notification_id: str, organization_id: str | None = None, limit: int = 1000
+    ) -> Notification | None:
+        """A notification, with at most ``limit`` deliveries; None: there is none.
+
+        ``organization_id``: only one that is shown to its managers.
+        """
+        return await self._database.read(
+            partial(
+                read_one,
+                notification_id=notification_id,
+                organization_id=organization_id,
+                limit=limit,
+            )
+        )
+
+    async def page(
+        self, limit: int, cursor: str | None, filters: Filters, deliveries: int = 100
+    ) -> Page[Notification]:
+        """Notifications that pass all filters, newest first, with so many deliveries each. A page
+        also ends at 4 MiB.
+
+        With ``user_id``, only that user's deliveries. Raises ``BadRequest`` for a bad cursor.
+        """
+        below = LARGEST_INT if cursor is None else decode_cursor(cursor, Place).id
+        found, more, total = await self._database.read(
+            partial(read_page, limit=limit, below=below, filters=filters, deliveries=deliveries)
+        )
+        next_cursor = encode_cursor(Place(found[-1].id)) if more else None
+        return Page(found, total, next_cursor)
+
+    async def retry(self, notification_id: str, now: float) -> int:
+        """Make dead letters, and what had no way out, due again; answers how many there were.
+
+        What has run out of time meanwhile gets as much time again as the notification had.
+        """
+        return await self._database.run(partial(_retry, notification_id=notification_id, now=now))
+
+    async def cancel(self, notification_id: str) -> int:
+        """Call off what has not been sent; answers how many deliveries that were.
+
+        One that is just being tried is not tried again; whether it went is seen in its state.
+        """
+        return await self._database.run(partial(_cancel, notification_id=notification_id))
+
+    async def prune(self, now: float, kept_s: float) -> int:
+        """Delete notifications older than ``kept_s``, but none that is still on its way.
+
+        In small batches between other writes; answers how many deliveries went.
+        """
+        run = self._database.run
+        deleted = 0
+        while batch := await run(partial(_prune_deliveries, before=now - kept_s)):
+            deleted += batch
+        while await run(partial(_prune_notifications, before=now - kept_s)):
+            pass
+        await run(partial(_prune_rest, now=now))
+        return deleted
+
+
+def _accept(db: sqlite_utils.Database, new: NewNotification, rows: str) -> str | None:
+    conn = db.conn
+    once = None if new.once is None else "\n".join(new.once)
+    if once is not None:
+        row = conn.execute(
+            "SELECT notification_id, at FROM notifications WHERE once = ?", [once]
+        ).fetchone()
+        if row is not None and row[1] > new.at - ONCE_S:
+            return str(row[0])
+        conn.execute("UPDATE notifications SET once = NULL WHERE once = ?", [once])
+    if new.marks is not None:
+        untold = _mark(db, new.marks, new.at)
+        if not untold:
+            return None
+        rows = msgspec.json.encode(
+            [each for each in new.deliveries if new.marks.scopes[each.user_id] in untold]
+        ).decode()
+    values = [getattr(new, name) for name in new._fields[:9]]
+    key = conn.execute(_INSERT, [*values, once]).lastrowid
+    conn.execute(_INSERT_DELIVERIES, [key, rows])
+    return new.notification_id
+
+
+def _mark(db: sqlite_utils.Database, marks: Marks, at: float) -> set[str]:
+    """Note what is told now; answers the scopes to which it is new."""
+    untold = set()
+    for scope in sorted(set(marks.scopes.values())):
+        for threshold in marks.thresholds:
+            is_new = db.conn.execute(
+                "INSERT OR IGNORE INTO quota_marks (scope, kind, period, threshold, at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [scope, marks.kind, marks.period, threshold, at],
+            ).rowcount
+            if is_new and threshold == marks.thresholds[-1]:
+                untold.add(scope)
+    return untold
+
+
+def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
+    row = db.conn.execute(
+        "SELECT id, expires_at - at FROM notifications WHERE notification_id = ?",
+        [notification_id],
+    ).fetchone()
+    if row is None:
+        return 0
+    key, lifetime_s = row
+    return db.conn.execute(
+        "UPDATE deliveries SET state = 'pending', due_at = ?1, forgiven = number, stops = 0,"
+        " expires_at = CASE WHEN expires_at <= ?1 THEN ?2 ELSE expires_at END"
+        " WHERE notification = ?3"
+        " AND state IN ('failed', 'not_configured', 'no_address')"
+        # Who has acknowledged it meanwhile needs no escalation any more.
+        " AND NOT (unless_acknowledged AND EXISTS (SELECT 1 FROM deliveries d"
+        " WHERE d.notification = ?3 AND d.user_id = deliveries.user_id"
+        " AND d.acknowledged_at IS NOT NULL))",
+        [now, now + lifetime_s, key],
+    ).rowcount
+
+
+def _cancel(db: sqlite_utils.Database, notification_id: str) -> int:
+    of_it = "notification = (SELECT id FROM notifications WHERE notification_id = ?)"
+    db.conn.execute(
+        f"UPDATE deliveries SET stops = 1 WHERE {of_it} AND state = 'sending'",  # noqa: S608
+        [notification_id],
+    )
+    return db.conn.execute(
+        "UPDATE deliveries SET state = 'cancelled', due_at = NULL"  # noqa: S608
+        f" WHERE {of_it} AND state = 'pending'",
+        [notification_id],
+    ).rowcount
+
+
+def _prune_deliveries(db: sqlite_utils.Database, before: float) -> int:
+    """Delete a batch, with the notifications that have none left: the next one begins there."""
+    rows = db.conn.execute(
+        "SELECT d.id, n.id FROM notifications n JOIN deliveries d ON d.notification = n.id"
+        " WHERE n.at < ? AND d.state NOT IN ('pending', 'sending') ORDER BY n.at LIMIT ?",
+        [before, _BATCH_ROWS],
+    ).fetchall()
+    keys = msgspec.json.encode([key for key, _ in rows]).decode()
+    owners = msgspec.json.encode(list(dict.fromkeys(owner for _, owner in rows))).decode()
+    gone = "IN (SELECT value FROM json_each(?))"
+    db.conn.execute(f"DELETE FROM attempts WHERE delivery {gone}", [keys])  # noqa: S608
+    db.conn.execute(f"DELETE FROM deliveries WHERE id {gone}", [keys])  # noqa: S608
+    db.conn.execute(f"DELETE FROM notifications WHERE id {gone} AND {_IS_EMPTY}", [owners])  # noqa: S608
+    return len(rows)
+
+
+def _prune_notifications(db: sqlite_utils.Database, before: float) -> int:
+    """Delete a batch of those that never had any delivery."""
+    return db.conn.execute(
+        "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications"  # noqa: S608
+        f" WHERE at < ? AND {_IS_EMPTY} ORDER BY at LIMIT ?)",
+        [before, _BATCH_ROWS],
+    ).rowcount
+
+
+def _prune_rest(db: sqlite_utils.Database, now: float) -> None:
+    db.conn.execute(
+        "UPDATE notifications SET once = NULL WHERE once IS NOT NULL AND at <= ?", [now - ONCE_S]
+    )
+    db.conn.execute("DELETE FROM quota_marks WHERE at < ?", [now - MARKS_KEPT_S])

@@ -1,0 +1,253 @@
+"""Stored rows in the order of committing, for exports that take up where the last one ended.
+
+See ``export_schema`` for the numbers, and why everything above one is all that has come since.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.export_schema import EPOCH_KEY
+from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.notifications.notification_rows import ATTEMPTS_LISTED
+from wsserver.storage.engine.paging import take
+
+Row = dict[str, Any]
+Numbered = tuple[int, Row]
+Rows = tuple[list[Numbered], bool]
+"""And whether they end early, at 4 MiB."""
+
+_SNAPSHOT = ", ".join(FIELDS)
+_AUDIT = ("at", "actor", "role", "action", "target", "detail", "outcome", "request_id", "remote_ip")
+_DELIVERY = """
+    d.id, d.delivery_id, n.notification_id, n.at AS created_at, d.expires_at, n.type, n.template,
+    n.content, n.sender, n.organization_id, d.channel, d.user_id, d.state,
+    CASE d.state WHEN 'pending' THEN d.due_at END AS next_attempt_at, d.sent_at, d.acknowledged_at,
+    d.unless_acknowledged
+"""
+_ACCEPTED = f"""
+    SELECT d.id, {_DELIVERY}
+    FROM deliveries d JOIN notifications n ON n.id = d.notification
+    WHERE d.id > :after
+"""  # noqa: S608 - constants only
+_SETTLED = f"""
+    SELECT o.id, {_DELIVERY}
+    FROM outcomes o JOIN deliveries d ON d.id = o.delivery
+    JOIN notifications n ON n.id = d.notification
+    WHERE o.id > :after
+"""  # noqa: S608 - constants only
+_SCOPE = (
+    " AND (:since IS NULL OR n.at >= :since) AND (:until IS NULL OR n.at < :until)"
+    " AND (:organization_id IS NULL OR n.organization_id = :organization_id)"
+)
+
+
+class Part(NamedTuple):
+    """Which rows: at most ``limit`` of those after a position, within times (epoch seconds)."""
+
+    after: int = 0
+    limit: int = 1000
+    since: float | None = None
+    """Inclusive."""
+    until: float | None = None
+    """Exclusive."""
+
+
+class Batch(NamedTuple):
+    """Rows in the order of committing, as they stood at one moment."""
+
+    rows: list[Numbered]
+    """Each with its position; times in epoch seconds."""
+    position: int
+    """After it comes what has not been looked at; ``end`` if there is nothing."""
+    end: int
+    """The position of what was committed last; it never goes back."""
+    epoch: str
+    """The name of the numbering. Positions of another epoch mean nothing."""
+
+
+class Exports:
+    """Snapshots, audit trail and deliveries, as exports read them.
+
+    All methods raise ``StorageUnavailable``. Pages cost what is on them, however much is stored.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def snapshots(self, part: Part) -> Batch:
+        """Snapshots; hourly means where one has gone into them that is after the position."""
+        return await self._read(part, _snapshots, "snapshots")
+
+    async def audit(self, part: Part) -> Batch:
+        """Entries of the audit trail. Who has recorded some flushes them first."""
+        await self._database.settle()
+        return await self._read(part, _audit, "audit")
+
+    async def deliveries(self, part: Part, organization_id: str | None = None) -> Batch:
+        """Deliveries as they stand, in the order in which they were accepted.
+
+        The times are those of their notifications, as the organization (None: whichever) is.
+        """
+        return await self._read(
+            part, partial(_accepted, organization_id=organization_id), "deliveries"
+        )
+
+    async def outcomes(self, part: Part, organization_id: str | None = None) -> Batch:
+        """Deliveries that have come to their end, in the order in which they did."""
+        return await self._read(
+            part, partial(_settled, organization_id=organization_id), "outcomes"
+        )
+
+    async def _read(
+        self, part: Part, select: Callable[[sqlite_utils.Database, Part], Rows], what: str
+    ) -> Batch:
+        def read(db: sqlite_utils.Database) -> Batch:
+            end, epoch = _end(db, what), _epoch(db)
+            rows, is_cut = select(db, part)
+            is_full = is_cut or len(rows) == part.limit
+            position = rows[-1][0] if is_full else max(end, part.after)
+            return Batch(rows, position, end, epoch)
+
+        return await self._database.read(read)
+
+
+def _end(db: sqlite_utils.Database, what: str) -> int:
+    if what == "deliveries":  # the only ones whose numbers are not kept for good
+        row = db.conn.execute("SELECT max(id) FROM deliveries").fetchone()
+    else:
+        row = db.conn.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [what]).fetchone()
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
+def _epoch(db: sqlite_utils.Database) -> str:
+    epoch: str = db.conn.execute("SELECT value FROM meta WHERE key = ?", [EPOCH_KEY]).fetchone()[0]
+    return epoch
+
+
+def _start(db: sqlite_utils.Database, table: str, part: Part) -> int:
+    """The position before the first row of a time: taken from an index, not by reading on."""
+    if part.since is None or part.after:
+        return part.after
+    (first,) = db.conn.execute(
+        f"SELECT min(id) FROM {table} WHERE at >= ?",  # noqa: S608 - constants only
+        [part.since],
+    ).fetchone()
+    return part.after if first is None else int(first) - 1
+
+
+def _snapshots(db: sqlite_utils.Database, part: Part) -> Rows:
+    where = "AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
+    raw = db.conn.execute(
+        f"SELECT id, at, node, sequence, 1, {_SNAPSHOT}, extra FROM snapshots"  # noqa: S608
+        f" WHERE id > :after {where} ORDER BY id LIMIT :limit",
+        part._replace(after=_start(db, "snapshots", part))._asdict(),
+    ).fetchall()
+    means = db.conn.execute(
+        f"SELECT last_id, at, node, NULL, samples, {_SNAPSHOT}, extra"  # noqa: S608
+        f" FROM snapshot_means WHERE last_id > :after {where} ORDER BY last_id LIMIT :limit",
+        part._asdict(),
+    ).fetchall()
+    both = heapq.merge(raw, means, key=lambda row: row[0])
+    rows = [_as_snapshot(row) for row, _ in zip(both, range(part.limit), strict=False)]
+    return rows, False  # all of them are small
+
+
+def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
+    id, at, node, sequence, samples, *values, extra = row
+    return id, {
+        "timestamp": at,
+        "node": node,
+        **dict(zip(FIELDS, values, strict=True)),
+        "sequence": sequence,
+        "samples": samples,
+        **msgspec.json.decode(extra),
+    }
+
+
+def _audit(db: sqlite_utils.Database, part: Part) -> Rows:
+    found = db.conn.execute(
+        f"SELECT id, {', '.join(_AUDIT)} FROM audit WHERE id > :after"  # noqa: S608
+        " AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
+        " ORDER BY id LIMIT :limit",
+        part._replace(after=_start(db, "audit", part))._asdict(),
+    )
+    rows, is_cut = take(found, part.limit)
+    entries = []
+    for id, *values in rows:
+        entry = {"id": id, **dict(zip(_AUDIT, values, strict=True))}
+        entries.append((id, {**entry, "detail": msgspec.json.decode(entry["detail"])}))
+    return entries, is_cut
+
+
+def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> Rows:
+    if part.since is not None and not part.after:
+        # Accepted together: the ids of deliveries ascend as those of their notifications do.
+        first = _start(db, "notifications", part)
+        (start,) = db.conn.execute(
+            "SELECT min(id) FROM deliveries WHERE notification ="
+            " (SELECT min(notification) FROM deliveries WHERE notification > ?)",
+            [first],
+        ).fetchone()
+        part = part._replace(after=0 if start is None else start - 1)
+    return _deliveries(db, f"{_ACCEPTED}{_SCOPE} ORDER BY d.id", part, organization_id)
+
+
+def _settled(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> Rows:
+    return _deliveries(db, f"{_SETTLED}{_SCOPE} ORDER BY o.id", part, organization_id)
+
+
+def _deliveries(
+    db: sqlite_utils.Database, sql: str, part: Part, organization_id: str | None
+) -> Rows:
+    cursor = db.conn.execute(
+        f"{sql} LIMIT :limit", {**part._asdict(), "organization_id": organization_id}
+    )
+    names = [name for name, *_ in cursor.description][2:]
+    rows, is_cut = take(cursor, part.limit)
+    attempts = _attempts(db, [row[1] for row in rows])
+    whole, is_cut_again = take(
+        [
+            (position, _as_delivery(dict(zip(names, values, strict=True)), attempts.get(key, [])))
+            for position, key, *values in rows
+        ],
+        part.limit,
+    )
+    return whole, is_cut or is_cut_again
+
+
+def _attempts(db: sqlite_utils.Database, deliveries: list[int]) -> dict[int, list[Row]]:
+    ids = msgspec.json.encode(deliveries).decode()
+    found: dict[int, list[Row]] = {}
+    for delivery, at, outcome, detail in db.conn.execute(
+        "SELECT a.delivery, a.at, a.outcome, a.detail"
+        " FROM attempts a WHERE a.delivery IN (SELECT value FROM json_each(?))"
+        " AND a.number > (SELECT number FROM deliveries WHERE id = a.delivery) - ?"
+        " ORDER BY a.delivery, a.number",
+        [ids, ATTEMPTS_LISTED],
+    ):
+        found.setdefault(delivery, []).append({"at": at, "outcome": outcome, "detail": detail})
+    return found
+
+
+def _as_delivery(row: Row, attempts: list[Row]) -> Row:
+    """The texts as they were given: those of a template are made for each reader anew."""
+    content = msgspec.json.decode(row.pop("content"))
+    has_template = row["template"] is not None
+    text = {} if has_template else content
+    row["is_escalation"] = bool(row.pop("unless_acknowledged"))
+    return {
+        **row,
+        "title": text.get("title"),
+        "message": text.get("message"),
+        "action_url": text.get("action_url"),
+        "params": content if has_template else None,
+        "attempts": attempts,
+    }

@@ -1,0 +1,186 @@
+"""Answers by idempotency key, so that a request sent again is not done again."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import sqlite_utils
+
+from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
+from wsserver.storage.engine.database import Database
+
+KEPT_S = 86_400
+PENDING_S = 60
+QUOTA_BYTES = 64 * 1024 * 1024
+BYTES_PER_KEY = 256
+"""What the keys and stored answers of one quota may take: the first, or the second for each of its
+keys, whichever is more."""
+
+_BATCH_ROWS = 300
+
+
+class Quota(NamedTuple):
+    """On whose account a key counts, and how many may count there at a time."""
+
+    name: str
+    keys: int
+
+    @property
+    def bytes(self) -> int:
+        """What they may take together with the stored answers."""
+        return max(QUOTA_BYTES, self.keys * BYTES_PER_KEY)
+
+
+class StoredAnswer(NamedTuple):
+    """The answer that the first request with the key got."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class IdempotencyStore:
+    """The table ``idempotency``.
+
+    One instance is one run of the server: its unanswered claims mean nothing to the next one, nor,
+    after 60 s, to itself.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._process = uuid.uuid4().hex
+
+    async def claim(
+        self, key_scope: str, key: str, fingerprint: str, now: float, quota: Quota
+    ) -> StoredAnswer | None:
+        """Take a key for a request, or get the answer that was stored for it.
+
+        ``key_scope``: who is asking (keys of different users never meet); ``fingerprint``: a digest
+        of method, path and body; ``now``: seconds since the epoch. None: go ahead, then ``finish``
+        or ``release``. Raises ``IdempotencyConflict`` (used within 24 h with another fingerprint),
+        ``IdempotencyPending`` (the first is still running), ``IdempotencyLimit`` (the quota has
+        no room for another key, or its bytes are used up), ``StorageUnavailable``,
+        ``StorageFull``.
+        """
+
+        def take(db: sqlite_utils.Database) -> StoredAnswer | None:
+            row = db.execute(
+                "SELECT fingerprint, process, claimed_at, status, headers, body FROM idempotency"
+                " WHERE scope = ? AND key = ?",
+                [key_scope, key],
+            ).fetchone()
+            if row is not None:
+                known, process, claimed_at, status, headers, body = row
+                age_s = now - claimed_at
+                answered = status is not None and age_s < KEPT_S
+                running = status is None and process == self._process and age_s < PENDING_S
+                if (answered or running) and known != fingerprint:
+                    raise IdempotencyConflict
+                if running:
+                    raise IdempotencyPending
+                if answered:
+                    return StoredAnswer(status, json.loads(headers), body)
+            else:
+                _require_room(db, quota, now)
+            # Not REPLACE, which would pass by the triggers that count.
+            db.execute(
+                "INSERT INTO idempotency (scope, key, fingerprint, process, claimed_at, quota)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
+                " fingerprint = excluded.fingerprint, process = excluded.process,"
+                " claimed_at = excluded.claimed_at, quota = excluded.quota,"
+                " status = NULL, headers = NULL, body = NULL",
+                [key_scope, key, fingerprint, self._process, now, quota.name],
+            )
+            return None
+
+        return await self._database.run(take)
+
+    async def finish(
+        self,
+        key_scope: str,
+        key: str,
+        fingerprint: str,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> None:
+        """Store the answer of a claimed request; the first answer stands.
+
+        Without a claim of this fingerprint (it died and the key was taken for something else)
+        nothing is stored. Raises ``StorageUnavailable``, ``StorageFull``.
+        """
+
+        def store(db: sqlite_utils.Database) -> None:
+            db.execute(
+                "UPDATE idempotency SET status = ?, headers = ?, body = ?"
+                " WHERE scope = ? AND key = ? AND fingerprint = ? AND status IS NULL",
+                [status, json.dumps(dict(headers)), body, key_scope, key, fingerprint],
+            )
+
+        await self._database.run(store)
+
+    async def release(self, key_scope: str, key: str, fingerprint: str) -> None:
+        """Give a claim back, because the request had no effect; the key is free again.
+
+        Raises ``StorageUnavailable``, ``StorageFull``; the claim dies after 60 s then.
+        """
+
+        def delete(db: sqlite_utils.Database) -> None:
+            db.execute(
+                "DELETE FROM idempotency"
+                " WHERE scope = ? AND key = ? AND fingerprint = ? AND status IS NULL",
+                [key_scope, key, fingerprint],
+            )
+
+        await self._database.run(delete)
+
+    async def prune(self, now: float) -> int:
+        """Delete what is older than 24 h, in small batches; answers how many."""
+        deleted = 0
+        while batch := await self._database.run(lambda db: _prune_batch(db, now - KEPT_S)):
+            deleted += batch
+        return deleted
+
+
+def _require_room(db: sqlite_utils.Database, quota: Quota, now: float) -> None:
+    """Raise ``IdempotencyLimit`` where a quota has no room for another key."""
+    if (what := _excess(db, quota)) is None:
+        return
+    db.execute(
+        "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency"
+        " WHERE quota = ? AND claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
+        [quota.name, now - KEPT_S, _BATCH_ROWS],
+    )
+    if (what := _excess(db, quota)) is None:
+        return
+    (oldest,) = db.execute(
+        "SELECT min(claimed_at) FROM idempotency WHERE quota = ?", [quota.name]
+    ).fetchone()
+    raise IdempotencyLimit(what, max(1, math.ceil(oldest + KEPT_S - now)))
+
+
+def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
+    """What a quota has too much of; None: there is room."""
+    row = db.execute(
+        "SELECT keys, bytes FROM idempotency_quotas WHERE quota = ?", [quota.name]
+    ).fetchone()
+    if row is None:
+        return None
+    keys, size = row
+    if keys >= quota.keys:
+        return f"{keys} idempotency keys of yours are stored, the most that may be"
+    if size >= quota.bytes:
+        return f"your idempotency keys and their answers take {size} bytes, the most that may be"
+    return None
+
+
+def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
+    return db.execute(
+        "DELETE FROM idempotency WHERE rowid IN"
+        " (SELECT rowid FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
+        [until, _BATCH_ROWS],
+    ).rowcount

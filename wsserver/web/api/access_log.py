@@ -1,0 +1,65 @@
+"""The access log: one record for each HTTP answer, sampled, and its place in the figures."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+
+from wsserver.web.http.traffic import Traffic
+
+log = logging.getLogger("wsserver.web.access")
+
+_LINE = "request method=%s path=%s status=%d ms=%.1f remote_ip=%s request_id=%s"
+QUIET_ROUTES = ("/api/v1/websocket/health", "/metrics")
+"""Asked for every few seconds by machines."""
+
+
+class AccessLog:
+    """Logs and counts answers: the path alone, as the query may hold a token.
+
+    ``is_on`` False leaves those of 5xx, which are always logged. ``sample``: the share of answers
+    below 400 that is logged. Routine answers are logged at the level debug only: health checks,
+    scrapes, and what a backend sends word by word (``Reply.is_routine``).
+    """
+
+    def __init__(
+        self,
+        traffic: Traffic,
+        *,
+        is_on: bool = True,
+        sample: float = 1.0,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._traffic = traffic
+        self._is_on = is_on
+        self._sample = sample
+        self._draw = draw
+
+    def answered(
+        self,
+        method: str,
+        route: str,
+        path: str,
+        status: int,
+        seconds: float,
+        remote_ip: str,
+        request_id: str,
+        *,
+        is_routine: bool = False,
+    ) -> None:
+        """Note an answer."""
+        self._traffic.answer(method, route, status, seconds)
+        is_quiet = status < 500 and (is_routine or route in QUIET_ROUTES)
+        level = logging.DEBUG if is_quiet else logging.INFO
+        if log.isEnabledFor(level) and self._is_wanted(status):
+            # Made here, as the stack that logging would look through says nothing about a request.
+            args = (method, path, status, seconds * 1000, remote_ip, request_id)
+            log.handle(log.makeRecord(log.name, level, __file__, 0, _LINE, args, None))
+
+    def _is_wanted(self, status: int) -> bool:
+        if status >= 500:
+            return True
+        if not self._is_on:
+            return False
+        return status >= 400 or self._sample >= 1.0 or self._draw() < self._sample

@@ -1,0 +1,94 @@
+"""Problem documents: the one shape of every error (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from wsserver.errors import (
+    BadRequest,
+    BodyTooLarge,
+    Forbidden,
+    MethodNotAllowed,
+    TokenMissing,
+    UnsupportedMediaType,
+    WsServerError,
+)
+from wsserver.web.api.endpoint import Reply
+
+PROBLEM_TYPE = "application/problem+json"
+TYPE_PREFIX = "/api/v1/docs#"
+"""A code's place in the readable page is what its problem type points to."""
+
+
+class RequestTimeout(WsServerError):
+    """The body did not arrive in time."""
+
+    code: ClassVar[str] = "request_timeout"
+
+
+class PathNotFound(WsServerError):
+    """Nothing is served under this path."""
+
+    code: ClassVar[str] = "not_found"
+
+
+class InternalError(WsServerError):
+    """Something that must not happen; the client learns no more than that."""
+
+    code: ClassVar[str] = "internal_error"
+
+
+def problem(error: WsServerError, request_id: str) -> dict[str, Any]:
+    """The document for an error; its details are extension members (RFC 9457 §3.2)."""
+    return {
+        **{name: value for name, value in error.details.items() if value not in (None, "")},
+        "type": TYPE_PREFIX + error.code,
+        "title": error.meaning.title,
+        "status": error.meaning.status,
+        "detail": error.message,
+        "code": error.code,
+        "request_id": request_id,
+    }
+
+
+def problem_headers(error: WsServerError) -> dict[str, str]:
+    """The headers that belong to an error's answer."""
+    headers = {}
+    if error.meaning.status == 401:
+        said = "" if error.code == "token_missing" else ' error="invalid_token"'
+        headers["WWW-Authenticate"] = f"Bearer{said}"
+    elif error.code == "upgrade_required":
+        headers["Upgrade"] = "websocket"
+        headers["Connection"] = "Upgrade"
+        headers["Sec-WebSocket-Version"] = "13"
+    retry_after_s = error.details.get("retry_after_s")
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    elif error.meaning.status in (503, 507):
+        headers["Retry-After"] = "5"
+    return headers
+
+
+def problem_reply(error: WsServerError, request_id: str) -> Reply:
+    """An error as a reply."""
+    return Reply(
+        msgspec.json.encode(problem(error, request_id)),
+        PROBLEM_TYPE,
+        error.meaning.status,
+        problem_headers(error),
+    )
+
+
+ERRORS_BY_STATUS: dict[int, type[WsServerError]] = {
+    400: BadRequest,
+    401: TokenMissing,
+    403: Forbidden,
+    404: PathNotFound,
+    405: MethodNotAllowed,
+    408: RequestTimeout,
+    413: BodyTooLarge,
+    415: UnsupportedMediaType,
+}
+"""What Tornado's own errors are called here; any other is ``InternalError``."""

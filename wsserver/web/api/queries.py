@@ -1,0 +1,301 @@
+"""Query strings as types: strict, so that a misspelt filter is an error and not a wrong answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import Meta, Struct, ValidationError
+
+from wsserver.clock import Clock
+from wsserver.errors import BadRequest, summary_of
+from wsserver.protocol.notifications import (
+    ChannelName,
+    DeliveryState,
+    NotificationType,
+    TemplateName,
+)
+from wsserver.protocol.types import Id, Offset, UserId
+from wsserver.protocol.validation import Fault, complaints_of
+from wsserver.realtime.operations.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
+
+S = TypeVar("S", bound=Struct)
+Pairs = Sequence[tuple[str, str]]
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_AGE = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.A)
+_DATETIME = Annotated[datetime, Meta(tz=True)]
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+MAX_PAIRS = 32
+
+Moment = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        description="RFC 3339, or an age before now such as 90s, 5m, 24h, 7d",
+        examples=["24h", "2024-01-15T14:30:00Z"],
+    ),
+]
+Step = Annotated[
+    str,
+    Meta(
+        # Checked by ``step_of``, whose complaint can be read; the pattern is for the description.
+        max_length=64,
+        extra_json_schema={"pattern": f"^{_AGE.pattern}$"},
+        description="the last snapshot of each such time",
+        examples=["5m"],
+    ),
+]
+
+
+class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which part of a list."""
+
+    limit: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    ] = DEFAULT_LIMIT
+    cursor: (
+        Annotated[
+            str, Meta(min_length=1, max_length=1024, description="next_cursor of the page before")
+        ]
+        | None
+    ) = None
+
+    @property
+    def window(self) -> Window:
+        """The same, for lists held in memory."""
+        return Window(self.limit, self.cursor)
+
+
+class ConnectionsQuery(PageQuery, kw_only=True):
+    """Which connections; every filter given has to fit."""
+
+    user_id: UserId | None = None
+    session_id: Id | None = None
+    organization_id: Id | None = None
+    endpoint: Literal["chat", "session", "monitor"] | None = None
+
+
+class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which of a stream's messages: the last ones, those before an offset, those after one."""
+
+    before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
+    after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
+    limit: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    ] = DEFAULT_LIMIT
+
+
+class HistoryQuery(PageQuery, kw_only=True):
+    """Which snapshots; ``since`` is inclusive, ``until`` exclusive."""
+
+    since: Moment = "24h"
+    until: Moment | None = None
+    step: Step | None = None
+
+
+class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Whose part of a trace."""
+
+    user_id: (
+        Annotated[UserId, Meta(description="only this user; also why a message was not for them")]
+        | None
+    ) = None
+
+
+class AuditQuery(PageQuery, kw_only=True):
+    """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
+
+    actor: UserId | None = None
+    action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which stored rows; ``since`` is inclusive, ``until`` exclusive."""
+
+    after: Annotated[int, Meta(ge=0, description="position of the answer before; 0: all")] = 0
+    limit: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    ] = MAX_LIMIT
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class OutcomesQuery(ExportQuery, kw_only=True):
+    """Which deliveries; the times are those at which their notifications were accepted.
+
+    ``settled``: only those that have come to their end, in the order in which they did.
+    """
+
+    order: Literal["accepted", "settled"] = "accepted"
+
+
+class NotificationsQuery(PageQuery, kw_only=True):
+    """Which notifications; every filter given has to fit, those of deliveries one delivery."""
+
+    user_id: (
+        Annotated[UserId, Meta(description="only this user's deliveries are listed")] | None
+    ) = None
+    channel: ChannelName | None = None
+    state: DeliveryState | None = None
+    type: NotificationType | None = None
+    template: TemplateName | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class WebhooksQuery(PageQuery, kw_only=True):
+    """Which deliveries of webhooks; every filter given has to fit."""
+
+    state: Literal["pending", "failed"] | None = None
+    event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+def parse_pairs(query: str) -> Pairs:
+    """Take a raw query string apart; raises ``BadRequest`` for broken escapes and UTF-8.
+
+    Neither names nor values are quoted in the error: they may hold a token.
+    """
+    if not query:
+        return ()
+    pairs = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        pairs.append((_unquote(name), _unquote(value)))
+    if len(pairs) > MAX_PAIRS:
+        raise BadRequest("too many query parameters")
+    return pairs
+
+
+def read_query(pairs: Pairs, kind: type[S], faults: Sequence[Fault] = ()) -> S:
+    """Bring query parameters into a struct's types.
+
+    Raises ``BadRequest`` that names every bad one, ``faults`` found before among them.
+    """
+    found = list(faults)
+    forms = _forms(kind)
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        form = forms.get(name)
+        wrong = "given twice" if name in values else "" if form is None else form.complaint(text)
+        if wrong:
+            found.append({"field": _shown(name), "message": wrong})
+        values.setdefault(name, int(text) if form is _WHOLE and not wrong else text)
+    if not found:
+        try:
+            return msgspec.convert(values, kind)
+        except ValidationError:
+            pass
+    named = {fault["field"] for fault in found}
+    for complaint in complaints_of(values, kind):
+        field = _shown(complaint.field)
+        if field not in named or complaint.unknown:
+            what = "unknown query parameter" if complaint.unknown else complaint.message
+            found.append({"field": field, "message": what})
+    raise BadRequest(summary_of(found), field=found[0]["field"], errors=found)
+
+
+def moment_of(text: str, field: str, clock: Clock) -> float:
+    """Seconds since the epoch for a time or an age; raises ``BadRequest``."""
+    age = _AGE.fullmatch(text)
+    if age is not None:
+        return clock.wall() - int(age[1]) * _UNIT_S[age[2]]
+    try:
+        return _seconds_of(text)
+    except (ValueError, OverflowError):  # covers msgspec's errors
+        raise BadRequest(f"{field}: {_NO_MOMENT}", field=field) from None
+
+
+def step_of(text: str, field: str) -> int:
+    """The length of a step in seconds; raises ``BadRequest``."""
+    step = _AGE.fullmatch(text)
+    if step is None:
+        raise BadRequest(f"{field}: {_NO_STEP}", field=field)
+    return int(step[1]) * _UNIT_S[step[2]]
+
+
+def _seconds_of(text: str) -> float:
+    if _TIME.fullmatch(text) is None:
+        raise ValueError(text)
+    # Upper case, as msgspec wants it; it knows leap years and the length of months.
+    moment: datetime = msgspec.convert(text.upper(), _DATETIME)
+    return float(moment.timestamp())
+
+
+def _is_moment(text: str) -> bool:
+    if _AGE.fullmatch(text) is not None:
+        return True
+    try:
+        _seconds_of(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _unquote(text: str) -> str:
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise BadRequest("the query string holds a broken escape")
+    try:
+        # Tornado reads the request line as latin-1.
+        return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
+    except UnicodeError:
+        raise BadRequest("the query string is not valid UTF-8") from None
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= 64 and name.isascii() and name.isprintable() else "query"
+
+
+class _Form(NamedTuple):
+    """How the text of a parameter has to look, beyond what its type says."""
+
+    is_good: Callable[[str], object]
+    message: str
+
+    def complaint(self, text: str) -> str:
+        """What is wrong with it; empty: nothing."""
+        return "" if self.is_good(text) else self.message
+
+
+_NO_MOMENT = "neither an RFC 3339 time nor an age such as 24h"
+_NO_STEP = "no length of time such as 30s, 5m, 1h"
+_WHOLE = _Form(_NUMBER.fullmatch, "not a whole number from 0, such as 20")
+_MOMENT = _Form(_is_moment, _NO_MOMENT)
+_STEP = _Form(_AGE.fullmatch, _NO_STEP)
+
+
+@cache
+def _forms(kind: type[Struct]) -> dict[str, _Form]:
+    """By the names of those parameters that have one."""
+    found = {}
+    for field in msgspec.structs.fields(kind):
+        types = (field.type, *get_args(field.type))
+        for form, is_meant in (
+            (_WHOLE, _is_number(field.type)),
+            (_MOMENT, Moment in types),
+            (_STEP, Step in types),
+        ):
+            if is_meant:
+                found[field.name] = form
+    return found
+
+
+def _is_number(kind: Any) -> bool:
+    return _has_number(msgspec.inspect.type_info(kind))
+
+
+def _has_number(described: msgspec.inspect.Type) -> bool:
+    """Is it a number, perhaps one that may be left out?"""
+    if isinstance(described, msgspec.inspect.Metadata):
+        return _has_number(described.type)
+    if isinstance(described, msgspec.inspect.UnionType):
+        return any(map(_has_number, described.types))
+    return isinstance(described, msgspec.inspect.IntType)

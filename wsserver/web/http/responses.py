@@ -1,0 +1,64 @@
+"""Replies as bytes on the wire, and the headers that every answer has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
+from http import client
+from typing import Final
+
+from wsserver.web.api.endpoint import Reply
+
+COMMON_HEADERS: Final[Mapping[str, str]] = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Vary": "Origin",
+}
+"""What every answer says, errors included, unless it says otherwise."""
+PAGE_POLICY: Final = (
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
+"""The ``Content-Security-Policy`` of what a browser is to show."""
+
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+
+
+def response_bytes(reply: Reply, request_id: str, wall: float, *, is_last: bool) -> bytes:
+    """A whole response (RFC 9112 §4); ``wall`` is seconds since the epoch.
+
+    ``is_last``: the connection will be closed behind it. Raises ``ValueError`` for a header that
+    would start a new line.
+    """
+    own = reply.headers
+    head = (
+        f"HTTP/1.1 {reply.status} {client.responses.get(reply.status, 'Unknown')}\r\n"
+        f"{_lines({**COMMON_HEADERS, **own}) if own else _COMMON_LINES}"
+        f"Content-Type: {reply.content_type}\r\n"
+        f"X-Request-ID: {request_id}\r\n"
+        f"Date: {_date(int(wall))}\r\n"
+        f"Content-Length: {len(reply.body)}\r\n"
+        f"{_CLOSE if is_last else ''}\r\n"
+    )
+    return head.encode("latin-1") + reply.body
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    for name, value in headers.items():
+        if _VALUE.fullmatch(value) is None:
+            raise ValueError(f"line break in header {name!r}")
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    """RFC 9110 §5.6.7; thousands of answers in a row have the same."""
+    return formatdate(second, usegmt=True)
+
+
+_COMMON_LINES = _lines(COMMON_HEADERS)
+_CLOSE = "Connection: close\r\n"

@@ -1,0 +1,277 @@
+"""The OpenAPI 3.1 document, made from the route table and the structs that validate requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from wsserver import __version__
+from wsserver.errors import MEANINGS
+from wsserver.protocol.types import Id, UserId
+from wsserver.web.schemas.core import Problem
+from wsserver.web.api.endpoint import JSON_TYPE, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
+from wsserver.web.openapi.examples import EXAMPLES
+from wsserver.web.api.problems import PROBLEM_TYPE
+
+REF_TEMPLATE = "#/components/schemas/{name}"
+DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
+`limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
+endpoints are described under `x-websockets`."""
+
+TAGS = {
+    "Statistics": "Figures of now and of the past: connections, users, rates, latencies.",
+    "Connections": "Open WebSocket connections: listed with filters, looked at, closed.",
+    "Users": "Users who are connected: listed, pinged, disconnected.",
+    "Sessions": "Chat sessions: who is in them, their member lists, their kept messages.",
+    "Messages": "Messages to users, sessions, organizations, roles, connections or everybody, and"
+    " where each has gone.",
+    "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
+    " and attempts, and the addresses of users.",
+    "Tokens": "Tickets for the handshake, revocation, and what a token allows.",
+    "Server": "Health, metrics, diagnostics, the audit trail, and this description.",
+    "Webhooks": "Events posted to other servers: those that wait, and those that were given up.",
+    "Exports": "Stored rows in the order of committing, for programs that fetch what is new.",
+}
+"""What the routes of each tag are about."""
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
+_BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
+
+
+class SocketRow(Protocol):
+    """What is described of a WebSocket endpoint."""
+
+    @property
+    def path(self) -> str:
+        """With ``{names}``."""
+
+    @property
+    def access(self) -> str:
+        """What it takes to come in."""
+
+    @property
+    def summary(self) -> str:
+        """What it is for."""
+
+
+def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) -> dict[str, Any]:
+    """The whole document, as JSON-compatible objects."""
+    types = [each.request for each in endpoints if each.request is not None]
+    types += [each.answer for each in endpoints if _is_struct(each.answer)]
+    types = list(dict.fromkeys([Problem, *types]))
+    _, components = msgspec.json.schema_components(types, ref_template=REF_TEMPLATE)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "wsserver",
+            "version": __version__,
+            "description": DESCRIPTION,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": tag, "description": TAGS[tag]}
+            for tag in dict.fromkeys(each.tag for each in endpoints)
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": {name: _strict_patterns(schema) for name, schema in components.items()},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+        "security": [{"bearer": []}],
+        "x-websockets": [
+            {"path": each.path, "access": each.access, "summary": each.summary} for each in sockets
+        ],
+        "x-problem-codes": {
+            code: {"status": meaning.status, "title": meaning.title, "temporary": meaning.temporary}
+            for code, meaning in MEANINGS.items()
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "description": _description(endpoint),
+        "tags": [endpoint.tag],
+        "x-permission": endpoint.access,
+        "parameters": _parameters(endpoint),
+        "responses": _responses(endpoint),
+    }
+    if endpoint.access == PUBLIC:
+        operation["security"] = []
+    if endpoint.request is not None:
+        content: dict[str, Any] = {"schema": _ref(endpoint.request)}
+        if endpoint.request in EXAMPLES:
+            content["example"] = EXAMPLES[endpoint.request]
+        operation["requestBody"] = {
+            "required": not endpoint.is_body_optional,
+            "content": {JSON_TYPE: content},
+        }
+    return operation
+
+
+def _description(endpoint: Endpoint) -> str:
+    """What it does, and what it takes to be let in."""
+    if endpoint.access == PUBLIC:
+        needs = "Needs no token."
+    elif endpoint.access == SIGNED_IN:
+        needs = "Needs any valid token."
+    else:
+        needs = f"Needs the permission `{endpoint.access}`"
+        needs += ", or none from this machine itself." if endpoint.is_open_to_loopback else "."
+    return f"{endpoint.summary}. {needs}"
+
+
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _inline(UserId if name == "user_id" else Id),
+        }
+        for name in _PLACEHOLDER.findall(endpoint.path)
+    ]
+    parameters += _query_parameters(endpoint.query)
+    parameters.append(
+        {
+            "name": "X-Request-ID",
+            "in": "header",
+            "description": "Echoed in the answer and in the log; made here when missing or odd.",
+            "schema": {"type": "string", "pattern": f"^{REQUEST_ID}$"},
+        }
+    )
+    if endpoint.method == "POST":
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "The same key and body within 24 h: the same answer, done once.",
+                "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
+            }
+        )
+    return parameters
+
+
+def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
+    schema = _inline(kind)
+    required = schema.get("required", [])
+    parameters = []
+    for name, described in schema.get("properties", {}).items():
+        described = dict(described)
+        if "anyOf" in described:  # optional: absent, as a query knows no null
+            (described,) = [each for each in described["anyOf"] if each.get("type") != "null"]
+        described.pop("default", None) if described.get("default", 0) is None else None
+        parameter = {"name": name, "in": "query", "required": name in required}
+        if "description" in described:
+            parameter["description"] = described.pop("description")
+        parameters.append({**parameter, "schema": described})
+    return parameters
+
+
+def _responses(endpoint: Endpoint) -> dict[str, Any]:
+    answer: dict[str, Any] = {"headers": _headers()}
+    if isinstance(endpoint.answer, str):
+        answer["content"] = {
+            each.partition(";")[0].strip(): {"schema": {"type": "string"}}
+            for each in endpoint.answer.split(",")
+        }
+    else:
+        content = {"schema": _ref(endpoint.answer)}
+        if endpoint.answer in EXAMPLES:
+            content["example"] = EXAMPLES[endpoint.answer]
+        answer["content"] = {JSON_TYPE: content}
+    responses = {
+        str(status): {"description": text, **answer} for status, text in endpoint.statuses.items()
+    }
+    for status, codes in sorted(_errors(endpoint).items()):
+        if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:
+            responses["503"] = {
+                **answer,
+                "description": "Starting, draining or full",
+            }
+            continue
+        responses[str(status)] = {
+            "description": ", ".join(f"`{code}`" for code in codes),
+            "headers": _headers(),
+            "content": {PROBLEM_TYPE: {"schema": _ref(Problem)}},
+        }
+    return responses
+
+
+def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
+    """The codes that an endpoint may answer with, by status."""
+    codes = ["bad_request", "origin_forbidden", "method_not_allowed", "internal_error"]
+    if not endpoint.takes_any_host:
+        codes.append("host_forbidden")
+    if endpoint.access != PUBLIC:
+        codes += _TOKEN_ERRORS
+    if endpoint.access not in (PUBLIC, SIGNED_IN) or endpoint.request is not None:
+        codes.append("forbidden")
+    if endpoint.request is not None:
+        codes += [*_BODY_ERRORS, "validation_failed", "request_timeout", "storage_unavailable"]
+    elif endpoint.method == "POST":
+        codes += ["bad_json", "bad_unicode", "too_deep", "validation_failed"]
+    if endpoint.method == "POST":
+        codes += [
+            "idempotency_conflict",
+            "idempotency_pending",
+            "idempotency_limit",
+            "storage_full",
+        ]
+    if not endpoint.is_served_at_start:
+        codes.append("starting")
+    codes += endpoint.errors
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(MEANINGS[code].status, []).append(code)
+    return by_status
+
+
+def _headers() -> dict[str, Any]:
+    return {"X-Request-ID": {"schema": {"type": "string"}}}
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _ref(kind: Any) -> dict[str, Any]:
+    if not _is_struct(kind):
+        return {"type": "object"}
+    return {"$ref": REF_TEMPLATE.format(name=kind.__name__)}
+
+
+def _inline(kind: Any) -> dict[str, Any]:
+    """A type's schema without references."""
+    (schema,), components = msgspec.json.schema_components([kind], ref_template=REF_TEMPLATE)
+    if "$ref" in schema:
+        schema = components[schema["$ref"].rpartition("/")[2]]
+    inlined: dict[str, Any] = _strict_patterns(schema)
+    return inlined
+
+
+def _strict_patterns(schema: Any) -> Any:
+    """Patterns as JSON Schema reads them, where ``$`` is the very end (ECMA-262)."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace(r"(?!\n)$", "$")
+            if key == "pattern" and isinstance(value, str)
+            else _strict_patterns(value)
+            for key, value in schema.items()
+        }
+    if isinstance(schema, list):
+        return [_strict_patterns(each) for each in schema]
+    return schema

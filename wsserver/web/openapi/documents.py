@@ -1,0 +1,36 @@
+"""The description of the API, made once from the route table: as OpenAPI and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from wsserver.web.api.endpoint import Endpoint
+from wsserver.web.openapi.document import SocketRow, build_document
+from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Ready to be sent."""
+
+    openapi: dict[str, Any]
+    openapi_json: bytes
+    page_html: bytes
+    index_html: bytes
+    stylesheet: bytes
+
+
+def make_documents(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) -> Documents:
+    """Describe the rows of the table."""
+    document = build_document(endpoints, sockets)
+    return Documents(
+        openapi=document,
+        openapi_json=msgspec.json.encode(document),
+        page_html=render_page(document).encode(),
+        index_html=render_index().encode(),
+        stylesheet=STYLESHEET.encode(),
+    )

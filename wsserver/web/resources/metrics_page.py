@@ -1,0 +1,176 @@
+"""The server's figures as Prometheus metrics, read from the live objects when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from wsserver.web.api.context import WebContext
+from wsserver.web.http.traffic import BUCKETS_S, Traffic
+
+_GAUGES = {
+    "total_connections": ("connections", "Connections registered now"),
+    "active_connections": ("connections_active", "Connections heard from in time"),
+    "active_users": ("users_active", "Users with a connection"),
+    "active_sessions": ("sessions_active", "Sessions that somebody has joined"),
+    "total_session_connections": ("session_connections", "Connections summed over sessions"),
+    "queued_bytes": ("queued_bytes", "Bytes that clients have not taken yet"),
+    "uptime_s": ("uptime_seconds", "Since the start"),
+}
+_COUNTERS = {
+    "messages_sent": ("messages_sent", "Messages pushed"),
+    "messages_received": ("messages_received", "Messages taken from clients"),
+    "connects": ("connects", "Connections let in"),
+    "disconnections": ("disconnections", "Connections ended"),
+    "errors": ("errors", "Refused commands, failed sends and internal errors"),
+    "refused_commands": ("refused_commands", "Commands answered by an error"),
+    "failed_sends": ("failed_sends", "Messages that a connection could not take"),
+    "internal_errors": ("internal_errors", "Faults of the server itself"),
+    "handler_failures": ("event_handler_failures", "Event handlers that raised"),
+}
+_WIRE = {
+    "bytes_in": "Bytes read from WebSockets",
+    "bytes_out": "Bytes written to WebSockets",
+    "frames_in": "Frames received",
+    "writes": "Writes to sockets",
+    "slow_consumers": "Connections ended because they did not read",
+}
+_DELIVERIES = {
+    "sent": "Deliveries that were sent",
+    "failed": "Deliveries that were given up",
+    "retried": "Attempts that were followed by another one",
+    "expired": "Deliveries whose time ran out",
+    "acknowledged": "Deliveries that were acknowledged",
+}
+Values = Iterable[tuple[tuple[str, ...], float]]
+"""Label values with what was measured."""
+
+STATES = ("ok", "degraded", "starting", "draining")
+_QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1.0"}
+"""Of the latest values, as the label says it; OpenMetrics wants numbers in this form."""
+
+
+class ServerCollector(Collector):
+    """Makes metrics out of the counters that are kept anyway; nothing is counted twice."""
+
+    def __init__(self, context: WebContext) -> None:
+        self._context = context
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, now."""
+        context = self._context
+        stats = context.manager.stats()
+        yield InfoMetricFamily("wsserver", "The node that answers", {"node": str(stats["node"])})
+        yield from _of_stats(stats)
+        yield from _of_channels(stats["notifications"])
+        counters = context.poller.counters
+        for name, text in _WIRE.items():
+            yield _counter(f"wire_{name}", text, [((), getattr(counters, name))])
+        yield from _of_health(context.health())
+        yield from _of_traffic(context.traffic)
+
+
+def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
+    for key, (name, text) in _GAUGES.items():
+        yield _gauge(name, text, [((), stats[key])])
+    for key, (name, text) in _COUNTERS.items():
+        yield _counter(name, text, [((), stats[key])])
+    for key, name, text in (
+        ("deliver_ms", "deliver_seconds", "Time of the latest fan-outs"),
+        ("rtt_ms", "rtt_seconds", "Round trips of the connections' latest pings"),
+    ):
+        values = [
+            ((quantile,), stats[key][rank] / 1000)
+            for rank, quantile in _QUANTILES.items()
+            if stats[key][rank] is not None
+        ]
+        yield _quantiles(name, text, values, ("quantile",))
+
+
+def _of_channels(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
+    for key, text in _DELIVERIES.items():
+        values = [((channel,), figures[key]) for channel, figures in channels.items()]
+        yield _counter(f"notifications_{key}", text, values, ("channel",))
+    acknowledged = [
+        ((channel, quantile), figures["acknowledged_ms"][rank] / 1000)
+        for channel, figures in channels.items()
+        for rank, quantile in _QUANTILES.items()
+        if figures["acknowledged_ms"][rank] is not None
+    ]
+    name, text = "notification_acknowledged_seconds", "From sending to acknowledgement"
+    yield _quantiles(name, text, acknowledged, ("channel", "quantile"))
+
+
+def _of_health(health: Mapping[str, Any]) -> Iterator[Metric]:
+    states = [((state,), int(health["status"] == state)) for state in STATES]
+    yield _gauge("health", "1 for the state of the server", states, ("status",))
+    checks = health["checks"]
+    results = [((name,), int(bool(check["ok"]))) for name, check in checks.items()]
+    yield _gauge("check", "1 for each check that is passed", results, ("check",))
+    database = checks.get("database", {})
+    for key, name, text, factor in (
+        ("queued", "database_queued", "Writes that wait", 1),
+        ("file_bytes", "database_bytes", "Size of the database", 1),
+        ("last_commit_ms", "database_commit_seconds", "Duration of the latest commit", 0.001),
+    ):
+        if database.get(key) is not None:
+            yield _gauge(name, text, [((), database[key] * factor)])
+    for key, name, text in (
+        ("commits", "database_commits", "Transactions committed"),
+        ("lost_writes", "database_lost_writes", "Writes that failed with nobody waiting"),
+    ):
+        if key in database:
+            yield _counter(name, text, [((), database[key])])
+
+
+def _of_traffic(traffic: Traffic) -> Iterator[Metric]:
+    yield _gauge("http_requests_under_way", "Requests not answered yet", [((), traffic.under_way)])
+    answered = [
+        ((method, route, str(status)), count)
+        for (method, route, status), count in traffic.answered.items()
+    ]
+    labels = ("method", "route", "status")
+    yield _counter("http_requests", "Requests answered", answered, labels)
+    refused = [((code,), count) for code, count in traffic.refused.items()]
+    yield _counter("handshakes_refused", "Handshakes refused", refused, ("code",))
+    buckets, below = [], 0
+    for bound in BUCKETS_S:
+        below += traffic.durations[bound]
+        buckets.append((str(bound), float(below)))
+    buckets.append(("+Inf", float(sum(traffic.answered.values()))))
+    histogram = HistogramMetricFamily(
+        "wsserver_http_request_duration_seconds", "Time from headers to answer"
+    )
+    histogram.add_metric([], buckets, traffic.seconds)
+    yield histogram
+
+
+def _gauge(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
+    family = GaugeMetricFamily(f"wsserver_{name}", text, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
+    return family
+
+
+def _counter(name: str, text: str, values: Values, labels: tuple[str, ...] = ()) -> Metric:
+    family = CounterMetricFamily(f"wsserver_{name}", text, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
+    return family
+
+
+def _quantiles(name: str, text: str, values: Values, labels: tuple[str, ...]) -> Metric:
+    """A summary without sum and count: quantiles of what was measured last."""
+    family = Metric(f"wsserver_{name}", text, "summary")
+    for key, value in values:
+        family.add_sample(family.name, dict(zip(labels, key, strict=True)), value)
+    return family

@@ -1,0 +1,66 @@
+"""The files that browsers load: the console and ``client.js``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tornado.routing import PathMatches, Rule
+from tornado.web import RequestHandler
+
+from wsserver.errors import MethodNotAllowed
+from wsserver.web.api.base import BaseHandler
+from wsserver.web.api.problems import PathNotFound
+from wsserver.web.http.responses import PAGE_POLICY
+
+STATIC = Path(__file__).parent.parent / "static"
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""Media types by suffix; of other files none is served."""
+ASSETS = {str(path.relative_to(STATIC)): path for path in STATIC.rglob("*") if path.suffix in TYPES}
+"""All there is, by name: what is asked for never becomes part of a path."""
+CONSOLE = "console/index.html"
+
+
+class AssetHandler(BaseHandler):
+    """Serves one file; browsers keep it, and ask each time whether it has changed."""
+
+    def initialize(self, route: str, name: str = "") -> None:
+        """Take the file's name, unless the path has it (Tornado's hook)."""
+        self.route = route
+        self._name = name
+
+    async def check(self) -> None:
+        """Only reading."""
+        if self.request.method not in self.allowed_methods:
+            raise MethodNotAllowed(f"{self.request.method} is not served here")
+
+    async def respond(self) -> None:
+        """Send the file. It is read anew each time: it is small, and may be under development."""
+        if self.request.method == "OPTIONS":
+            self.set_status(204)
+            self.set_header("Allow", ", ".join(self.allowed_methods))
+            return
+        path = ASSETS.get(self._name or self.path_kwargs.get("name", ""))
+        if path is None:
+            raise PathNotFound("no such file")
+        self.set_header("Content-Type", TYPES[path.suffix])
+        self.set_header("Content-Security-Policy", PAGE_POLICY)
+        self.set_header("Cache-Control", "no-cache")
+        self.write(path.read_bytes())
+
+    def compute_etag(self) -> str | None:
+        """A digest of the answer, unlike elsewhere (Tornado's hook)."""
+        return RequestHandler.compute_etag(self) if self.get_status() == 200 else None
+
+
+def asset_rules() -> list[Rule]:
+    """``/console``, and ``/static/`` with the files that it loads."""
+    console = {"route": "/console", "name": CONSOLE}
+    return [
+        Rule(PathMatches(r"/console/?"), AssetHandler, console),
+        Rule(PathMatches(r"/static/(?P<name>[^?]+)"), AssetHandler, {"route": "/static/{name}"}),
+    ]
