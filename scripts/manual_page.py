@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 
 from wsctl.cli import wsctl
+from wsctl.click_base import LazyGroup
 from wsctl.exits import ExitStatus
 from wsctl.global_options import GlobalOption
-from wsctl.click_base import LazyGroup
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "wsctl.1"

@@ -24,8 +24,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("web",),
     (
         "app",
-        "outgoing",
-        "outlets",
+        "http_client",
+        "channel_factory",
         "service",
         "plugins",
         "process",
@@ -37,10 +37,38 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """From left to right: each may import the layers before it, itself, and the leaves."""
 
+PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "realtime": (
+        ("messages", "connections"),
+        ("observability", "streams"),
+        ("access", "delivery", "dispatcher"),
+        ("inbox", "sessions", "tracing"),
+        ("connect_state",),
+        ("manager",),
+        ("delivery_wiring", "operations"),
+        ("commands",),
+    ),
+    "storage": (
+        ("engine",),
+        ("messages",),
+        ("notifications",),
+        ("tables",),
+        ("maintenance",),
+    ),
+    "web": (
+        ("http", "schemas"),
+        ("api",),
+        ("openapi", "sockets"),
+        ("resources",),
+        ("server",),
+    ),
+}
+"""Inside these layers: each package may import itself and those before it."""
+
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 CONFINED = {
     # foreign package: parts of wsserver that may import it
-    "tornado": {"web", "app", "outgoing", "process"},
+    "tornado": {"web", "app", "http_client", "process"},
     "redis": {"brokers"},
     "sqlite_utils": {"storage"},
 }
@@ -73,6 +101,7 @@ def faults_of(module: str, source: str) -> list[str]:
             top in WSCTL_FORBIDDEN
             if package == "wsctl"
             else _is_arrow_to_the_right(part, rest.partition(".")[0])
+            or _is_arrow_to_a_later_package(inside, rest)
             if top == "wsserver"
             else top in CONFINED
             and part not in CONFINED[top]
@@ -95,6 +124,18 @@ def _is_arrow_to_the_right(part: str, imported: str) -> bool:
     return RANK[imported] >= RANK[part]
 
 
+def _is_arrow_to_a_later_package(inside: str, imported: str) -> bool:
+    layer, _, mine = inside.partition(".")
+    other_layer, _, other = imported.partition(".")
+    if layer != other_layer or layer not in PACKAGES or not mine or not other:
+        return False
+    mine, other = mine.partition(".")[0], other.partition(".")[0]
+    rank = {name: rank for rank, names in enumerate(PACKAGES[layer]) for name in names}
+    if mine not in rank or other not in rank:  # another test asks that each has its place
+        return False
+    return mine != other and rank[other] >= rank[mine]
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     for package in ("wsserver", "wsctl"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -110,6 +151,14 @@ def test_imports_point_left_only() -> None:
 def test_every_part_of_the_package_has_its_place() -> None:
     parts = {module.split(".")[1] for module, _ in modules() if module.startswith("wsserver.")}
     assert parts <= {*LEAVES, *RANK}
+
+
+@pytest.mark.parametrize("layer", sorted(PACKAGES))
+def test_every_package_of_a_layer_has_its_place(layer: str) -> None:
+    found = {
+        module.split(".")[2] for module, _ in modules() if module.startswith(f"wsserver.{layer}.")
+    }
+    assert found == {name for names in PACKAGES[layer] for name in names}
 
 
 def test_no_file_is_longer_than_a_reader_can_bear() -> None:
@@ -130,6 +179,10 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.realtime.x", "from wsserver import web"),
         ("wsserver.realtime.x", "from wsserver.notifications.service import X"),
         ("wsserver.web.x", "from wsserver.app import build"),
+        ("wsserver.realtime.messages.x", "from wsserver.realtime.inbox.inboxes import Inboxes"),
+        ("wsserver.realtime.streams.x", "import wsserver.realtime.observability.events"),
+        ("wsserver.storage.engine.x", "from wsserver.storage.tables import audit"),
+        ("wsserver.web.api.x", "from wsserver.web.server.fast_http import FastHttp"),
         ("wsserver.identity.x", "from wsserver.protocol.types import Id"),
         ("wsserver.errors", "from wsserver.protocol.types import Id"),
         ("wsserver.clock", "from wsserver.service import Service"),
@@ -149,7 +202,7 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.protocol.x", "def f():\n    from wsserver.realtime.connections.hub import Hub"),
         (
             "wsserver.protocol.x",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsserver.realtime.connections.hub",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import wsserver.web.api",
         ),
     ],
 )

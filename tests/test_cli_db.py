@@ -22,9 +22,9 @@ from tests.test_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
 from wsserver.cli.reports import _age, _time, size
 from wsserver.clock import Clock
-from wsserver.storage.maintenance.backup import Backup
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.lock import ServerLock
+from wsserver.storage.maintenance.backup import Backup
 from wsserver.storage.tables.members import MemberStore
 
 FILE = Path("var/wsserver.sqlite3")
@@ -282,7 +282,9 @@ def test_a_backup_is_what_its_report_says() -> None:
 @pytest.mark.parametrize("moment", ["_copy", "_finish", "_publish", "_flush"])
 def test_what_a_killed_backup_left_is_removed_by_the_next_one(tmp_path: Path, moment: str) -> None:
     script = (
-        "import os, signal, wsserver.storage.maintenance.backup as backup; from wsserver.cli import main\n"
+        "import os, signal\n"
+        "from wsserver.storage.maintenance import backup\n"
+        "from wsserver.cli import main\n"
         f"work = backup.{moment}\n"
         "def die(*args):\n"
         "    work(*args)\n"

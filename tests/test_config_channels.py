@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from wsserver.channel_factory import channels_of
 from wsserver.clock import Clock
 from wsserver.config import (
     ConfigFaults,
@@ -26,7 +27,6 @@ from wsserver.config import extras as extras_module
 from wsserver.config.channels import split_webhook
 from wsserver.config.gateway import Gateway
 from wsserver.config.vapid import vapid_key
-from wsserver.channel_factory import channels_of
 
 CANARY = "canary-7d1f0c"
 KEY = ec.generate_private_key(ec.SECP256R1())

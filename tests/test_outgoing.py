@@ -15,8 +15,8 @@ from tests.notifications.http_far_side import Provider
 from tests.notifications.mail_server import SilentServer
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden
-from wsserver.notifications.http import HttpRequest, NoAnswer
 from wsserver.http_client import HttpClient, fetch_document
+from wsserver.notifications.http import HttpRequest, NoAnswer
 
 LOOPBACK = Reach(loopback=True)
 PUBLIC = Reach()

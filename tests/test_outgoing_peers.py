@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from wsserver.addresses.reach import Reach
-from wsserver.notifications.http import HttpRequest, NoAnswer
 from wsserver.http_client import HEAD_LIMIT_BYTES, HttpClient, fetch_document
+from wsserver.notifications.http import HttpRequest, NoAnswer
 
 LOOPBACK = Reach(loopback=True)
 OK = b"HTTP/1.1 200 OK\r\n"

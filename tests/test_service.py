@@ -16,8 +16,8 @@ from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import Newcomer
 from wsserver.service import LoopLag, Service
-from wsserver.storage.tables.audit import AuditEntry
 from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.audit import AuditEntry
 from wsserver.storage.tables.members import MemberStore
 from wsserver.storage.tables.revocations import RevocationStore
 

@@ -8,10 +8,12 @@ from tornado.ioloop import IOLoop
 from tornado.web import Application
 
 from wsserver.brokers.memory import MemoryBroker
+from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
 from wsserver.config.files import read_key_file
+from wsserver.http_client import fetch_document
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
 from wsserver.identity.origins import Hosts, Origins
@@ -19,64 +21,62 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
-from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.directory import Directory
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
-from wsserver.notifications.webhook_api import WebhookDesk
-from wsserver.http_client import fetch_document
-from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
+from wsserver.notifications.webhook_api import WebhookApi
+from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.operations.admin_actions import Administration
-from wsserver.realtime.connect_state import Arrivals
-from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
-from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
-from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.commands.monitor_commands import MonitorCommands
+from wsserver.realtime.commands.receipt_commands import ReceiptCommands
+from wsserver.realtime.commands.stream_commands import StreamCommands
+from wsserver.realtime.connect_state import Arrivals
+from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.operations.admin_queries import Inspection
-from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.connections.rate_limit import MessageRate
-from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.commands.monitor_commands import MonitorCommands
-from wsserver.realtime.access.organizations import EnteredOrganizations
-from wsserver.realtime.operations.publishing import Publishing
-from wsserver.realtime.commands.receipt_commands import ReceiptCommands
 from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.observability.statistics import Statistics
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
-from wsserver.realtime.commands.stream_commands import StreamCommands
-from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
+from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.operations.admin_actions import AdminActions
+from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.streams.retention_policy import Retention
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
+from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.service import Parts, Service
-from wsserver.storage.tables.audit import AuditLog
-from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.diagnosis import Diagnosis
+from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.notifications.contacts import ContactStore
+from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
-from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
-from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.maintenance.retention_job import Upkeep
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
-from wsserver.web.server.application import make_application
 from wsserver.web.api.context import WebContext
+from wsserver.web.server.application import make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
 
@@ -137,7 +137,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
-    upkeep = Upkeep(
+    upkeep = RetentionJob(
         snapshots,
         idempotency,
         audit,
@@ -151,7 +151,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     members = Members(MemberStore(database))
 
     # Who is connected, and what reaches them
-    attendance = Attendance(clock)
+    attendance = ConnectionLog(clock)
     traces = Traces(attendance, clock, settings.trace_retention_s)
     hub = Hub(attendance, organizations.resolve)
     broker = MemoryBroker()
@@ -254,7 +254,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     publishing = Publishing(
         hub, router, permissions, members, tenancy, audit, manager.events, clock
     )
-    administration = Administration(
+    administration = AdminActions(
         manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
     )
     tracing = Tracing(
@@ -317,7 +317,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         administration=administration,
         tracing=tracing,
         desk=notifications.desk,
-        webhooks=WebhookDesk(webhooks, outbox, permissions, audit, clock),
+        webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,
         audit=audit,

@@ -9,6 +9,7 @@ from wsserver.config import Settings, secret_texts
 from wsserver.config.channels import push_reach, split_webhook, webhook_reach
 from wsserver.config.gateway import gateway_of
 from wsserver.config.vapid import public_half, vapid_key
+from wsserver.http_client import HttpClient
 from wsserver.notifications.channels import email, push, sms
 from wsserver.notifications.channels.apprise_provider import AppriseProvider, AppriseThreads
 from wsserver.notifications.channels.base import Channel, PushSubscriptions
@@ -18,7 +19,6 @@ from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
 from wsserver.notifications.rules import Retries
 from wsserver.notifications.webhooks import Target, Webhooks
-from wsserver.http_client import HttpClient
 from wsserver.protocol.notifications import ChannelName
 from wsserver.redaction import Redactor
 from wsserver.storage.tables.webhooks import WebhookOutbox

@@ -14,25 +14,25 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
-from wsserver.notifications.wiring import Notifications
 from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
-from wsserver.realtime.observability import events
-from wsserver.realtime.observability.alerts import ErrorRateAlert
+from wsserver.notifications.wiring import Notifications
+from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.delivery.trace_buffer import Traces
 from wsserver.realtime.delivery_wiring import Deliveries
 from wsserver.realtime.inbox.unacked import TICK_S
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.observability import events
+from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.delivery.trace_buffer import Traces
-from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.engine.database import Database
+from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
-from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.maintenance.retention_job import Upkeep
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -69,7 +69,7 @@ class Parts:
     revocation_store: RevocationStore
     snapshots: Snapshots
     audit: AuditLog
-    upkeep: Upkeep
+    upkeep: RetentionJob
     keys: KeySource
 
 

@@ -27,7 +27,7 @@ from scripts.benchmark.tokens import SECRET, make_token
 from wsserver.app import build
 from wsserver.config import load_settings
 from wsserver.web.api.context import WebContext
-from wsserver.web.server.fast_handshake import Doorway
+from wsserver.web.server.fast_handshake import FastHandshake
 
 WARM_UP = 20
 SETTLE_S = 1.0
@@ -61,7 +61,9 @@ RULES = (
     Rule("identity/", "", "cache of verified tokens"),
     Rule("realtime/connections/expiry.py", "", "watch for the token's expiry"),
     Rule("realtime/connections/hub.py", "", "indexes by id, user, organization, session"),
-    Rule("realtime/connections/connection_index.py", "", "indexes by id, user, organization, session"),
+    Rule(
+        "realtime/connections/connection_index.py", "", "indexes by id, user, organization, session"
+    ),
     Rule("realtime/connections/timer_wheel.py", "", "timers of the heartbeat"),
     Rule("realtime/connections/heartbeat.py", "", "timers of the heartbeat"),
     Rule("notifications/directory.py", "", "who has been here, for notifications"),
@@ -100,7 +102,7 @@ async def weigh(connections: int, folder: Path) -> list[Part]:
     system = build(load_settings(None, environment, {}, False))
     await system.service.start()
     context: WebContext = system.application.settings["context"]
-    doorway = Doorway(context, _refused)
+    doorway = FastHandshake(context, _refused)
     requests = [_handshake(number) for number in range(connections + WARM_UP)]
     clients: list[int] = []
     try:
@@ -125,7 +127,7 @@ async def weigh(connections: int, folder: Path) -> list[Part]:
     return _parts(before, after, connections)
 
 
-def _enter(doorway: Doorway, request: bytes) -> int:
+def _enter(doorway: FastHandshake, request: bytes) -> int:
     """Connect a client; return its descriptor."""
     server, client = socket.socketpair()
     server.setblocking(False)

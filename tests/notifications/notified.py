@@ -9,11 +9,11 @@ from typing import Any
 
 from tests.conftest import FakeClock
 from tests.realtime.live_server import Live
-from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.notifications.channels.base import Job, Limits, Outcome, sent
 from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.templates import load_templates
+from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.protocol.notifications import ChannelName, Contact
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.notifications import NotificationStore

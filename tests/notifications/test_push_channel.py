@@ -16,9 +16,9 @@ from tests.notifications.push_service import Browser, base64url, vapid_claims
 from wsserver.addresses.reach import Reach
 from wsserver.config.vapid import public_half
 from wsserver.errors import StorageUnavailable
+from wsserver.http_client import HttpClient
 from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.push_payload import PAYLOAD_LIMIT_BYTES, payload_of, ttl_s
-from wsserver.http_client import HttpClient
 from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription
 
 KEY = ec.generate_private_key(ec.SECP256R1())

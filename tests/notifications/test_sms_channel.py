@@ -13,6 +13,7 @@ from tests.conftest import FakeClock
 from tests.notifications.far_side import CANARY, REDACT, job
 from tests.notifications.http_far_side import Provider, Said
 from wsserver.config.gateway import Gateway
+from wsserver.http_client import HttpClient
 from wsserver.notifications.channels.apprise_provider import (
     THREADS,
     AppriseProvider,
@@ -20,7 +21,6 @@ from wsserver.notifications.channels.apprise_provider import (
 )
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
-from wsserver.http_client import HttpClient
 from wsserver.protocol.notifications import Contact
 
 TO = Contact(user_id="u1", phone="+8613800138000")

@@ -18,11 +18,11 @@ from tests.notifications.far_side import CANARY, REDACT
 from tests.notifications.http_far_side import Asked, Provider, Said
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
+from wsserver.http_client import HttpClient
 from wsserver.notifications.http import HttpAnswer, HttpRequest
 from wsserver.notifications.rules import Retries
 from wsserver.notifications.signing import sign
 from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook
-from wsserver.http_client import HttpClient
 from wsserver.realtime.observability.events import EventBus
 from wsserver.storage.engine.database import Database
 from wsserver.storage.tables.webhooks import WebhookOutbox

@@ -23,39 +23,39 @@ from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.notifications.directory import Directory
 from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.operations.admin_actions import Administration
-from wsserver.realtime.connect_state import Arrivals
-from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
+from wsserver.realtime.commands.monitor_commands import MonitorCommands
+from wsserver.realtime.commands.receipt_commands import ReceiptCommands
+from wsserver.realtime.commands.stream_commands import StreamCommands
+from wsserver.realtime.connect_state import Arrivals
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
-from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.operations.admin_queries import Inspection
 from wsserver.realtime.connections.rate_limit import MessageRate
-from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManager
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.commands.monitor_commands import MonitorCommands
-from wsserver.realtime.access.organizations import EnteredOrganizations
-from wsserver.realtime.operations.publishing import Publishing
-from wsserver.realtime.commands.receipt_commands import ReceiptCommands
 from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.observability.statistics import Statistics
-from wsserver.realtime.commands.stream_commands import StreamCommands
-from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
+from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManager
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.operations.admin_actions import AdminActions
+from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
-from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.members import MemberStore
 from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.tables.revocations import RevocationStore
-from wsserver.storage.messages.streams import StreamStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -99,7 +99,7 @@ class Live:
         self.audit = AuditLog(self.database)
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
-        self.attendance = Attendance(clock)
+        self.attendance = ConnectionLog(clock)
         self.traces = Traces(self.attendance, clock)
         self.hub = Hub(self.attendance, resolve)
         self.broker = MemoryBroker()
@@ -164,7 +164,7 @@ class Live:
             self.events,
             clock,
         )
-        self.administration = Administration(
+        self.administration = AdminActions(
             manager,
             self.permissions,
             self.members,

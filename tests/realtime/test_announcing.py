@@ -11,8 +11,8 @@ import pytest
 
 from tests.realtime.live_server import Client, Live, settle
 from wsserver.protocol.targets import session
-from wsserver.realtime.observability import events
 from wsserver.realtime.messages.message import Message
+from wsserver.realtime.observability import events
 from wsserver.realtime.streams.stream import Stream
 
 COUNT = 12

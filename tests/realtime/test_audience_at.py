@@ -11,11 +11,11 @@ from tests.realtime.fake_connections import fake_connection
 from wsserver.brokers.base import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user
-from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.tracing.audience_at import RollCall
 from wsserver.realtime.delivery.router import SELECT
 from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.tracing.audience_at import PastAudience
 
 ORGANIZATIONS = st.sampled_from([None, "o1", "o2"])
 ROLES = st.sampled_from(["user", "manager"])
@@ -36,7 +36,7 @@ class RollCallsAgainstNotes(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         clock = FakeClock()
-        attendance = Attendance(clock)
+        attendance = ConnectionLog(clock)
         self.hub = Hub(attendance)
         self.traces = Traces(attendance, clock)
         self.live: list[Any] = []
@@ -95,7 +95,7 @@ class RollCallsAgainstNotes(RuleBasedStateMachine):
         for message_id, (target, there, online) in self.notes.items():
             entry = self.traces.find(message_id)
             assert entry is not None
-            roll = RollCall(self.hub, entry.tick)
+            roll = PastAudience(self.hub, entry.tick)
             found = [stay.connection_id for stay in roll.of(target)]
             assert len(found) == len(set(found))
             assert set(found) == there
@@ -111,7 +111,7 @@ TestRollCallsAgainstNotes.settings = settings(
 def test_of_a_forgotten_delivery_nobody_was_there() -> None:
     hub = Hub()
     hub.add(fake_connection("u1"))
-    roll = RollCall(hub, 0)
+    roll = PastAudience(hub, 0)
     assert list(roll.of(EVERYONE)) == []
     assert not roll.had("u1")
     assert roll.is_complete

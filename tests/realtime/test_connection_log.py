@@ -7,14 +7,14 @@ import pytest
 from tests.conftest import FakeClock
 from tests.realtime.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
-from wsserver.realtime.connections.connection_log import Attendance, stay_of
+from wsserver.realtime.connections.connection_log import ConnectionLog, stay_of
 from wsserver.realtime.connections.hub import Hub
 
 
 class Place:
     def __init__(self, clock: FakeClock, limit: int = 1000) -> None:
         self.clock = clock
-        self.attendance = Attendance(clock, limit)
+        self.attendance = ConnectionLog(clock, limit)
         self.hub = Hub(self.attendance)
 
     def come(self, user: str = "u1", **claims: Any) -> Any:

@@ -14,8 +14,8 @@ from tests.realtime.fake_connections import fake_connection
 from tests.realtime.live_server import PING, PONG, Client, Live, MakeLive, settle
 from wsserver.clock import Clock
 from wsserver.realtime import dispatcher
-from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.connections.rate_limit import MessageRate
+from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.tasks import Tasks
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.realtime.live_server import Live
 from wsserver.protocol.targets import EVERYONE, session, user
+from wsserver.realtime.messages.message import Message
 from wsserver.realtime.tracing import dry_run as module
 from wsserver.realtime.tracing.dry_run import explain, people_of
-from wsserver.realtime.messages.message import Message
 
 
 async def explained(

@@ -10,14 +10,14 @@ import pytest
 from tests.realtime.live_server import Client, Live, settle
 from wsserver.realtime.sessions import presence
 
-Statuses = Callable[[], Awaitable[list[str]]]
+MessageStatuses = Callable[[], Awaitable[list[str]]]
 
 
 @pytest.fixture
-def listener(live: Live) -> Callable[[str], Awaitable[Statuses]]:
+def listener(live: Live) -> Callable[[str], Awaitable[MessageStatuses]]:
     """Somebody in a session, and what they have heard of ``u1`` since last asked."""
 
-    async def make(session_id: str) -> Statuses:
+    async def make(session_id: str) -> MessageStatuses:
         client = await live.in_session(f"listener-{session_id}", session_id)
 
         async def heard() -> list[str]:

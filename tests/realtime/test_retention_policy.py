@@ -8,8 +8,9 @@ from wsserver.brokers.base import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.realtime.streams.append_queue import Draft
 from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.streams.append_queue import Draft
 from wsserver.realtime.streams.retention_policy import (
     Retention,
     draft_of,
@@ -18,7 +19,6 @@ from wsserver.realtime.streams.retention_policy import (
     stream_of,
     target_of_kept,
 )
-from wsserver.realtime.messages.message import Message
 
 RETENTION = Retention(stream_s=100.0, inbox_s=1000.0)
 

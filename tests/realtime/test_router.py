@@ -10,13 +10,13 @@ from tests.realtime.live_server import Live
 from wsserver.brokers.base import Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.realtime.tracing.dry_run import explain
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.messages.message import Message
-from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.tracing.dry_run import explain
 
 
 class FakePoller:

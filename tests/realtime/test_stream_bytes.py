@@ -14,11 +14,9 @@ from tests.realtime.inbox_talk import notes, received, tell, wait
 from tests.realtime.live_server import Live
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams import append_queue
-from wsserver.realtime.streams import history
 from wsserver.realtime.inbox import redelivery
-from wsserver.realtime.streams import stream
 from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.streams import append_queue, history, stream
 from wsserver.realtime.streams.stream import Entry, Recovery, Stream
 from wsserver.storage.messages.streams import StreamStore, Wanted
 

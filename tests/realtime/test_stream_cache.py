@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.realtime.fake_store import DAY_S, EPOCH, NOW
 from wsserver.realtime.streams import stream_cache as stream_memory
 from wsserver.realtime.streams.stream import Entry, Stream
-from wsserver.realtime.streams.stream_cache import StreamMemory
+from wsserver.realtime.streams.stream_cache import StreamCache
 
 
 def entry(offset: int, size: int = 10) -> Entry:
@@ -19,7 +19,7 @@ def entry(offset: int, size: int = 10) -> Entry:
 class Memory:
     def __init__(self) -> None:
         self.forgotten: list[str] = []
-        self.memory = StreamMemory(5, self.forgotten.append)
+        self.memory = StreamCache(5, self.forgotten.append)
 
     def publish(self, name: str, count: int = 1) -> Stream:
         stream = self.memory.peek(name) or self.memory.remember(name, EPOCH, 0)

@@ -27,11 +27,10 @@ from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams import append_queue
+from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.streams import append_queue, streams
 from wsserver.realtime.streams import recovery as recovering
 from wsserver.realtime.streams import stream_cache as stream_memory
-from wsserver.realtime.streams import streams
-from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
 from wsserver.tasks import Tasks

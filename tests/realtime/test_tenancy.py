@@ -10,8 +10,8 @@ from tests.realtime.live_server import Client, Live, MakeLive
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import session
-from wsserver.realtime.messages.message import Message
 from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.messages.message import Message
 
 NOW = 1_700_000_000.0
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.conftest import FakeClock
 from wsserver.realtime.observability import top_talkers as busiest
-from wsserver.realtime.observability.top_talkers import Busiest
+from wsserver.realtime.observability.top_talkers import TopTalkers
 
 
 def message(user: str, session: str, name: str | None = None) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def rates(view: dict[str, Any], kind: str = "user") -> dict[str, float]:
 
 
 def test_the_busiest_come_first_with_their_names(clock: FakeClock) -> None:
-    found = Busiest(clock)
+    found = TopTalkers(clock)
     for user, session, count in (("u1", "s1", 1), ("u2", "s2", 6), ("u3", "s1", 3)):
         for _ in range(count):
             found.note(message(user, session, "王五" if user == "u2" else None))
@@ -29,7 +29,7 @@ def test_the_busiest_come_first_with_their_names(clock: FakeClock) -> None:
 
 
 def test_what_is_over_ten_seconds_ago_no_longer_counts(clock: FakeClock) -> None:
-    found = Busiest(clock)
+    found = TopTalkers(clock)
     for _ in range(10):
         found.note(message("u1", "s1"))
     clock.advance(5.0)
@@ -45,7 +45,7 @@ def test_what_is_over_ten_seconds_ago_no_longer_counts(clock: FakeClock) -> None
 
 
 def test_a_view_is_given_again_for_a_second(clock: FakeClock) -> None:
-    found = Busiest(clock)
+    found = TopTalkers(clock)
     first = found.view()
     found.note(message("u1", "s1"))
     assert found.view() is first
@@ -55,7 +55,7 @@ def test_a_view_is_given_again_for_a_second(clock: FakeClock) -> None:
 
 def test_there_is_an_end_to_counting(clock: FakeClock, monkeypatch: Any) -> None:
     monkeypatch.setattr(busiest, "LARGEST_HALF", 2)
-    found = Busiest(clock)
+    found = TopTalkers(clock)
     for user in ("u1", "u2", "u3", "u1"):
         found.note(message(user, "s1"))
     clock.advance(1.0)
@@ -63,14 +63,14 @@ def test_there_is_an_end_to_counting(clock: FakeClock, monkeypatch: Any) -> None
 
 
 def test_at_most_fifty_are_shown(clock: FakeClock) -> None:
-    found = Busiest(clock)
+    found = TopTalkers(clock)
     for number in range(80):
         found.note(message(f"u{number}", f"s{number}"))
     assert len(found.view()["users"]) == len(found.view()["sessions"]) == 50
 
 
 def test_starting_anew_forgets(clock: FakeClock) -> None:
-    found = Busiest(clock)
+    found = TopTalkers(clock)
     found.note(message("u1", "s1"))
     found.start()
     assert found.view()["users"] == []

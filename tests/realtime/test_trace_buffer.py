@@ -7,16 +7,16 @@ from tests.conftest import FakeClock
 from tests.realtime.fake_connections import fake_connection
 from wsserver.brokers.base import Publication
 from wsserver.protocol.targets import EVERYONE, session
-from wsserver.realtime.delivery import trace_buffer as module
-from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery import trace_buffer as module
 from wsserver.realtime.delivery.trace_buffer import Traces
 
 
 class Desk:
     def __init__(self, clock: FakeClock, retention_s: float = 600.0, **limits: Any) -> None:
         self.clock = clock
-        self.attendance = Attendance(clock)
+        self.attendance = ConnectionLog(clock)
         self.traces = Traces(self.attendance, clock, retention_s, **limits)
 
     def deliver(self, *names: str, **fields: Any) -> None:

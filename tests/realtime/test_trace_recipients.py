@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from wsserver.protocol.targets import EVERYONE
-from wsserver.realtime.connections.connection_log import Stay
+from wsserver.realtime.connections.connection_log import ConnectionInterval
+from wsserver.realtime.delivery.trace_buffer import Entry
 from wsserver.realtime.tracing.trace_recipients import (
     Recipient,
     Recipients,
@@ -13,7 +14,6 @@ from wsserver.realtime.tracing.trace_recipients import (
     who_was_absent,
     who_was_there,
 )
-from wsserver.realtime.delivery.trace_buffer import Entry
 
 AT = 50.0
 DELIVERED = 1000.0
@@ -46,11 +46,11 @@ def entry(stream: str = "", **fields: Any) -> Entry:
     )
 
 
-def stay(is_plain: bool = False, **fields: Any) -> Stay:
-    return Stay("c1", "u1", None, "user", is_plain, None, 0, **fields)
+def stay(is_plain: bool = False, **fields: Any) -> ConnectionInterval:
+    return ConnectionInterval("c1", "u1", None, "user", is_plain, None, 0, **fields)
 
 
-def end(code: int, unsent_since: float | None) -> Stay:
+def end(code: int, unsent_since: float | None) -> ConnectionInterval:
     return stay(to_tick=9, ended_at=70.0, code=code, unsent_since=unsent_since)
 
 
@@ -73,7 +73,7 @@ def told(recipient: Recipient) -> tuple[str, str | None, list[tuple[str, float]]
     ],
 )
 def test_what_was_sent_has_arrived_or_is_on_its_way_or_may_be_lost(
-    is_plain: bool, ended: Stay | None, state: str, reason: str | None, steps: str
+    is_plain: bool, ended: ConnectionInterval | None, state: str, reason: str | None, steps: str
 ) -> None:
     recipient = who_was_there(entry(), stay(is_plain), ended, None, AT)
     assert (recipient.state, recipient.reason) == (state, reason)

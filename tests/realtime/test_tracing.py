@@ -9,9 +9,9 @@ from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.requests import PublishRequest, read_request
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
-from wsserver.realtime.tracing import tracing as module
-from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.messages.message import Message
+from wsserver.realtime.tracing import tracing as module
 
 
 async def send(live: Live, target: Target = EVERYONE, **fields: Any) -> str:
@@ -263,7 +263,7 @@ async def test_a_large_audience_is_counted_and_listed_in_part(
 async def test_that_some_who_were_there_are_forgotten_is_said(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limited = Attendance(live.clock, limit=1)
+    limited = ConnectionLog(live.clock, limit=1)
     monkeypatch.setattr(live.hub, "attendance", limited)
     monkeypatch.setattr(live.traces, "_attendance", limited)
     clients = [await live.connect(f"u{number}") for number in range(3)]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore, Result
-from wsserver.storage.notifications.notifications import NewDelivery, NewNotification, NotificationStore
+from wsserver.storage.notifications.notifications import (
+    NewDelivery,
+    NewNotification,
+    NotificationStore,
+)
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0

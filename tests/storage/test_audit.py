@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from wsserver.errors import BadRequest, StorageUnavailable
+from wsserver.storage.engine.database import Database
 from wsserver.storage.tables import audit as audit_module
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.engine.database import Database
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from tests.conftest import FakeClock
 from tests.storage.kept_messages import message, offsets
 from tests.storage.test_check import add_newer_migration, hashes, make_file
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.maintenance import backup as backup_module
-from wsserver.storage.maintenance.backup import BackupFault, back_up
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseFault
-from wsserver.storage.tables.members import MemberStore
+from wsserver.storage.maintenance import backup as backup_module
+from wsserver.storage.maintenance.backup import BackupFault, back_up
 from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.tables.members import MemberStore
 
 MakeDatabase = Callable[..., Database]
 

@@ -17,8 +17,8 @@ from tests.storage.accepted_notifications import (
     states,
 )
 from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription, QuietHours
-from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore

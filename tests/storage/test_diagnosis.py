@@ -11,10 +11,10 @@ from tests.storage.accepted_notifications import DAY_S, NOW, claim, delivery, no
 from tests.storage.kept_messages import message
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.notifications.deliveries import DeliveryStore, Result
 from wsserver.storage.maintenance.diagnosis import LATE_S, Backlog, Diagnosis
-from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.notifications.deliveries import DeliveryStore, Result
+from wsserver.storage.notifications.notifications import NotificationStore
 
 
 @pytest.mark.gen_test

@@ -21,15 +21,18 @@ from tests.storage.accepted_notifications import (
     outcome,
 )
 from tests.storage.test_snapshots import snapshot
-from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.maintenance.backup import back_up
 from wsserver.storage.engine.database import Database
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.tables.exports import Batch, Exports, Part
 from wsserver.storage.engine.hourly_rollup import FIELDS
 from wsserver.storage.engine.migrations import MIGRATIONS
-from wsserver.storage.notifications.notification_receipts import Acknowledgement, NotificationReceipts
+from wsserver.storage.maintenance.backup import back_up
+from wsserver.storage.notifications.deliveries import DeliveryStore
+from wsserver.storage.notifications.notification_receipts import (
+    Acknowledgement,
+    NotificationReceipts,
+)
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
+from wsserver.storage.tables.exports import Batch, Exports, Part
 from wsserver.storage.tables.snapshots import Snapshots
 
 HOUR_S = 3600.0

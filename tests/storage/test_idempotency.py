@@ -9,10 +9,10 @@ import pytest
 import sqlite_utils
 
 from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
-from wsserver.storage.tables import idempotency
 from wsserver.storage.engine.database import Database
-from wsserver.storage.tables.idempotency import IdempotencyStore, Quota, StoredAnswer
 from wsserver.storage.engine.migrations import MIGRATIONS
+from wsserver.storage.tables import idempotency
+from wsserver.storage.tables.idempotency import IdempotencyStore, Quota, StoredAnswer
 
 ANSWER = StoredAnswer(202, {"Content-Type": "application/json"}, b'{"a":"\xc3\xa9"}')
 

@@ -10,10 +10,10 @@ import pytest
 from tests.conftest import FakeClock
 from tests.storage.test_check import add_newer_migration, hashes, make_file
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.maintenance import inspection
-from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.engine.database import Database
+from wsserver.storage.maintenance import inspection
 from wsserver.storage.maintenance.inspection import Inspection, inspect
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.members import MemberStore
 
 MakeDatabase = Callable[..., Database]

@@ -12,7 +12,10 @@ from tests.storage.accepted_notifications import NOW, claim, delivery, notificat
 from tests.storage.kept_messages import in_every_reader
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import Acknowledgement, NotificationReceipts
+from wsserver.storage.notifications.notification_receipts import (
+    Acknowledgement,
+    NotificationReceipts,
+)
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
 

@@ -7,6 +7,8 @@ import pytest
 from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome, states
 from tests.storage.kept_messages import message
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_receipts import (
     Acknowledged,
@@ -14,8 +16,6 @@ from wsserver.storage.notifications.notification_receipts import (
     NotificationReceipts,
 )
 from wsserver.storage.notifications.notifications import NotificationStore
-from wsserver.storage.messages.receipts import ReceiptStore
-from wsserver.storage.messages.streams import StreamStore
 
 
 @pytest.fixture

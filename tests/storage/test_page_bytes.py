@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
-from wsserver.storage.notifications import notification_rows
 from wsserver.storage.engine import paging
-from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications import notification_rows
 from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.tables.exports import Batch, Exports, Part
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
+from wsserver.storage.tables.exports import Batch, Exports, Part
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
 COUNT = 12

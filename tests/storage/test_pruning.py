@@ -9,15 +9,15 @@ from tests.conftest import FakeClock
 from tests.storage.kept_messages import message, offsets, several
 from tests.storage.test_check import make_file
 from wsserver.errors import StorageFull
-from wsserver.storage.maintenance import pruning
-from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseFault, DatabaseInUse
-from wsserver.storage.tables.idempotency import IdempotencyStore, Quota
 from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.maintenance import pruning
 from wsserver.storage.maintenance.pruning import prune
-from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.tables.audit import AuditEntry, AuditLog
+from wsserver.storage.tables.idempotency import IdempotencyStore, Quota
+from wsserver.storage.tables.snapshots import Snapshots
 
 MakeDatabase = Callable[..., Database]
 DAY_S = 86_400

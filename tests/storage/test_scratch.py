@@ -37,7 +37,8 @@ def test_those_of_living_processes_stay(tmp_path: Path) -> None:
 
 def test_those_of_killed_processes_go_and_nothing_else(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from wsserver.storage.maintenance.scratch import *\n"
+        "import os, sys; from pathlib import Path\n"
+        "from wsserver.storage.maintenance.scratch import *\n"
         "with scratch_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'draft').touch(); os.kill(os.getpid(), 9)"
     )

@@ -8,8 +8,8 @@ import pytest
 
 from tests.storage.kept_messages import NOW, wanted
 from wsserver.protocol.pushes import positioned
-from wsserver.storage.messages import stream_reads
 from wsserver.storage.engine.database import Database
+from wsserver.storage.messages import stream_reads
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import Append, Kept, Slice, StreamStore
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.web.web_server import Server, token
 from wsserver.errors import MEANINGS
-from wsserver.web.openapi.documents import make_documents
 from wsserver.web.openapi.document import TAGS
+from wsserver.web.openapi.documents import make_documents
 from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.sockets.sockets import SOCKETS
 

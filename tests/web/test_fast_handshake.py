@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.web.web_server import KEY, Server, Socket, token
-from wsserver.web.server.fast_handshake import NotNowError, finish_now
 from wsserver.web.http.http_head import read_head
+from wsserver.web.server.fast_handshake import NotNowError, finish_now
 from wsserver.web.sockets.sockets import SocketHandler
 
 

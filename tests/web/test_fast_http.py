@@ -14,9 +14,9 @@ from tornado.ioloop import IOLoop
 from tests.web.web_server import API, Response, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.api import ApiHandler
-from wsserver.web.server.fast_handshake import Doorway
-from wsserver.web.api.endpoint import Reply
-from wsserver.web.server.fast_http import Client, PlainHttp
+from wsserver.web.http.replies import Reply
+from wsserver.web.server.fast_handshake import FastHandshake
+from wsserver.web.server.fast_http import Client, FastHttp
 from wsserver.web.server.fast_requests import BODY_LIMIT_BYTES
 from wsserver.wire.readiness import EpollReadiness
 
@@ -268,8 +268,8 @@ async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
     ("beginning", "end", "counted"),
     [
         (b"", b"", (EpollReadiness, "forget")),
-        (b"GET /ws/chat", b"", (Doorway, "_look")),
-        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (PlainHttp, "_finish")),
+        (b"GET /ws/chat", b"", (FastHandshake, "_look")),
+        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (FastHttp, "_finish")),
     ],
     ids=["nothing", "half a head", "half a body"],
 )

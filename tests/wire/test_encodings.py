@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from wsserver.wire import deflate
-
 from wsserver.wire import encodings as forms
 from wsserver.wire.deflate import inflate
 from wsserver.wire.frames import build_frame

@@ -7,7 +7,6 @@ from dataclasses import replace
 import jwt
 import pytest
 
-from wsctl.bench.tokens import made_up
 from wsctl.bench.plan import (
     Limits,
     Plan,
@@ -19,6 +18,7 @@ from wsctl.bench.plan import (
 )
 from wsctl.bench.report import show
 from wsctl.bench.results import Tally, percentiles
+from wsctl.bench.tokens import made_up
 from wsctl.commands.bench import is_well
 from wsctl.output import Output
 

@@ -14,9 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from wsctl.bench.tokens import Bearers
 from wsctl.bench.plan import CONNECTS_AT_ONCE, KEPT_S, Plan
 from wsctl.bench.results import Tally
+from wsctl.bench.tokens import Bearers
 from wsctl.client import PATIENCE_S, reason_of
 from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
 

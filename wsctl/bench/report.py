@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from wsctl.prompts import plural
 from wsctl.bench.load import Step
 from wsctl.output import Column, Output
+from wsctl.prompts import plural
 
 
 def _number(value: Any) -> str:

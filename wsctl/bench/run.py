@@ -6,10 +6,10 @@ import asyncio
 import time
 from typing import Any
 
-from wsctl.bench.tokens import Bearers
 from wsctl.bench.load import Load
 from wsctl.bench.plan import Plan
 from wsctl.bench.report import progress
+from wsctl.bench.tokens import Bearers
 from wsctl.output import Output
 from wsctl.times import rfc3339
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsctl.prompts import confirm
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
 from wsctl.output import plain
-from wsctl.click_base import command
+from wsctl.prompts import confirm
 from wsctl.times import Duration
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def bench(
 
     Exit code 0 when everything was delivered once, 1 when not. Ctrl-C shows the result so far.
     """
-    from wsctl.bench import tokens
     from wsctl.bench import plan as plans
+    from wsctl.bench import tokens
     from wsctl.bench.run import INTERRUPTED, carry_out
 
     limits, whoami = _limits(environment)

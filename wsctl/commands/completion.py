@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from wsctl.environment import Environment, pass_environment
 from wsctl.click_base import COMPLETE_VAR, PROGRAM, command
+from wsctl.environment import Environment, pass_environment
 
 
 @command(

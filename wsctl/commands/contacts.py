@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column
-from wsctl.click_base import command
 
 _COLUMNS = [Column("WHERE", "name"), Column("VALUE", "value")]
 _QUIET = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])(?:@(\S+))?")

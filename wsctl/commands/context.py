@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import LazyGroup, command
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column
-from wsctl.click_base import LazyGroup, command
 
 _COLUMNS = [
     Column("CURRENT", "current", lambda value: "*" if value else ""),

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import confirm, dry_run_option, plural, yes_option
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import Failed
-from wsctl.click_base import command
+from wsctl.prompts import confirm, dry_run_option, plural, yes_option
 
 
 @command(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import click
 
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
-from wsctl.click_base import command
 from wsctl.times import Duration, readable
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
 from wsctl.fields import label, shown
 from wsctl.folding import fold
 from wsctl.output import Column
-from wsctl.click_base import command
 from wsctl.text import flatten
 
 DETAILS_WIDTH = 80 - len("connections   NOT OK   ")

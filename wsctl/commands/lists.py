@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, plain
-from wsctl.click_base import command
 from wsctl.times import age
 
 

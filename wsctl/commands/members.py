@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import confirm, dry_run_option, plural, yes_option
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import NotFound, NotPermitted
 from wsctl.output import Column
-from wsctl.click_base import command
+from wsctl.prompts import confirm, dry_run_option, plural, yes_option
 
 _COLUMNS = [
     Column("USER", "user_id", is_id=True),

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import plural
+from wsctl.click_base import command
 from wsctl.client import member, path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, to_json
-from wsctl.click_base import command
+from wsctl.prompts import plural
 from wsctl.times import clock_time, day_time, epoch
 
 PAGE = 1000

@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus
 from wsctl.output import Output, csv_line, to_json
 from wsctl.pushes import Push, colour_of, fields_of, is_wanted, name_of
-from wsctl.click_base import command
 from wsctl.times import Duration, clock_time
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import confirm, yes_option
+from wsctl.click_base import LazyGroup, command
 from wsctl.client import member, path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, Failed
 from wsctl.output import Column
-from wsctl.click_base import LazyGroup, command
+from wsctl.prompts import confirm, yes_option
 from wsctl.times import Duration, clock_time, date_time, day_time
 
 _DELIVERIES = [

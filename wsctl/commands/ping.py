@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import ExitStatus, Failed, NotPermitted
 from wsctl.output import csv_line, to_json
-from wsctl.click_base import command
 from wsctl.text import one_line
 from wsctl.times import Duration
 

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import confirm, dry_run_option, is_asked, plural, yes_option
-from wsctl.environment import Environment, pass_environment
 from wsctl.click_base import command, read_stdin
+from wsctl.environment import Environment, pass_environment
+from wsctl.prompts import confirm, dry_run_option, is_asked, plural, yes_option
 from wsctl.text import without_mark
 from wsctl.times import Duration
 

@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import Failed, NotPermitted
 from wsctl.fields import TEN, as_stored, in_order, people_rows
 from wsctl.output import Column, Output, csv_line, to_json
-from wsctl.click_base import command
 from wsctl.text import one_line
 from wsctl.times import Duration, Moment, clock_time
 

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import confirm, plural, yes_option
+from wsctl.click_base import LazyGroup, command, read_stdin
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage, Failed
 from wsctl.output import Column, plain
-from wsctl.click_base import LazyGroup, command, read_stdin
+from wsctl.prompts import confirm, plural, yes_option
 from wsctl.times import Duration, readable, rfc3339
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")

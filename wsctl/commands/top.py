@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import BadUsage
-from wsctl.click_base import command
 from wsctl.times import Duration
 
 # No messages and no typing: on a busy server they would be a flood that nobody can read.

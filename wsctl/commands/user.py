@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from wsctl import suggestions
-from wsctl.prompts import plural
+from wsctl.click_base import command
 from wsctl.environment import Environment, pass_environment
 from wsctl.exits import NotFound, NotPermitted
 from wsctl.output import Output
-from wsctl.click_base import command
+from wsctl.prompts import plural
 
 _LATEST = 5
 """Notifications that are shown."""

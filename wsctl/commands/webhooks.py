@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from wsctl import suggestions
+from wsctl.click_base import LazyGroup, command
 from wsctl.client import path_part
 from wsctl.environment import Environment, pass_environment
 from wsctl.output import Column, to_json
-from wsctl.click_base import LazyGroup, command
 from wsctl.times import clock_time
 
 _DELIVERIES = [

@@ -13,9 +13,9 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
+from wsctl.doctor.background import Later
 from wsctl.doctor.facts import Delivery, Document, Maybe, Missing, Reply
 from wsctl.doctor.http import Asker
-from wsctl.doctor.background import Later
 from wsctl.doctor.ws_session import Talk, end_of
 
 TYPE = "doctor.probe"

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from wsctl.client import PATIENCE_S
 from wsctl.doctor import net
+from wsctl.doctor.background import Later
 from wsctl.doctor.checks.reach import is_wsserver
 from wsctl.doctor.delivery import deliver
 from wsctl.doctor.facts import (
@@ -24,7 +25,6 @@ from wsctl.doctor.facts import (
     number,
 )
 from wsctl.doctor.http import Asker
-from wsctl.doctor.background import Later
 from wsctl.doctor.silence import keep_silent
 from wsctl.doctor.ws_session import Talk, end_of, open_talk
 from wsctl.exits import Failed

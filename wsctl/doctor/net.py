@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 
 from wsctl.client import open_socket, reason_of
-from wsctl.doctor.facts import Certificate, Door, Maybe, Missing, Name, Tls
 from wsctl.doctor.background import Later
+from wsctl.doctor.facts import Certificate, Door, Maybe, Missing, Name, Tls
 
 
 def look_up(host: str, port: int, timeout_s: float) -> Maybe[Name]:

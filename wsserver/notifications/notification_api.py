@@ -20,10 +20,10 @@ from wsserver.notifications.request_rules import notify_faults
 from wsserver.notifications.service import NotificationService, Sending
 from wsserver.notifications.views import contact_view, notification_view
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
-from wsserver.realtime.access.actor import Actor, Audit, Trail
+from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
+from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.operations.paging import Window
-from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.storage.notifications.notification_rows import Filters, Notification
 from wsserver.storage.notifications.notifications import NotificationStore
 
@@ -33,7 +33,7 @@ LISTED_DELIVERIES = 100
 """Of each notification in a list."""
 
 
-class NotificationDesk:
+class NotificationApi:
     """``POST /notify`` and what belongs to it."""
 
     def __init__(
@@ -59,7 +59,7 @@ class NotificationDesk:
         self._content = content
         self._queue = queue
         self._permissions = permissions
-        self._trail = Trail(audit, clock)
+        self._trail = AuditRecorder(audit, clock)
         self._clock = clock
         self._reach = reach
 

@@ -19,8 +19,8 @@ from wsserver.notifications.content import Content
 from wsserver.notifications.metrics import Figures
 from wsserver.notifications.rules import DigestRule, Pace, Retries, after, quiet_until
 from wsserver.protocol.notifications import CHANNELS, ChannelName, Contact
-from wsserver.realtime.observability import events
 from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.realtime.observability import events
 from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore, Result
 from wsserver.tasks import Tasks
 

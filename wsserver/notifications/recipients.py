@@ -11,9 +11,9 @@ from wsserver.errors import ValidationFailed
 from wsserver.notifications.directory import Directory
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.protocol.validation import Fault
-from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.realtime.connections.hub import Hub
 
 RECIPIENTS_LIMIT = 50_000
 """Of one notification; more are refused rather than left out."""

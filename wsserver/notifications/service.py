@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from wsserver.clock import Clock
-from wsserver.notifications.template_methods import BusinessNotifications
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content, Text
@@ -18,6 +17,7 @@ from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.request_rules import check_escalation
 from wsserver.notifications.rules import DIGESTED, Step, plan
+from wsserver.notifications.template_methods import TemplateMethods
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
 from wsserver.storage.notifications.notification_rows import Notification
@@ -60,7 +60,7 @@ class _Said:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-class NotificationService(BusinessNotifications):
+class NotificationService(TemplateMethods):
     """Notifications by several channels, durable: what is accepted is delivered or seen to fail.
 
     All sending methods answer the notification as it was stored, with its deliveries; None where

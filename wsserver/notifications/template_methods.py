@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wsserver.notifications.service import Sending
 
 
-class BusinessNotifications(ABC):
+class TemplateMethods(ABC):
     """Templates as methods; ``sending`` and what is raised as in ``NotificationService``."""
 
     @abstractmethod

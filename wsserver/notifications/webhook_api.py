@@ -11,8 +11,8 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.webhooks import Webhooks
+from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.observability import event_contents
-from wsserver.realtime.access.actor import Actor, Audit, Trail
 from wsserver.realtime.operations.paging import Window
 from wsserver.storage.tables.webhooks import StoredPosting, WebhookOutbox
 
@@ -23,7 +23,7 @@ State = Literal["pending", "failed"]
 RETRY = "retry_webhooks"
 
 
-class WebhookDesk:
+class WebhookApi:
     """The webhooks' deliveries. They are about everybody: who is confined sees none of them."""
 
     def __init__(
@@ -37,7 +37,7 @@ class WebhookDesk:
         self._webhooks = webhooks
         self._outbox = outbox
         self._permissions = permissions
-        self._trail = Trail(audit, clock)
+        self._trail = AuditRecorder(audit, clock)
 
     async def listing(
         self, actor: Actor, window: Window, state: State | None, event: str | None

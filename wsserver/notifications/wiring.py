@@ -14,9 +14,9 @@ from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content
-from wsserver.notifications.notification_api import NotificationDesk
 from wsserver.notifications.directory import Directory
 from wsserver.notifications.metrics import Figures
+from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.queue import GRACE_S, DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.rules import DigestRule, Retries
@@ -24,11 +24,11 @@ from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Templates
 from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
-from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Tenancy
-from wsserver.storage.notifications.contacts import ContactStore
+from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -102,7 +102,7 @@ class Notifications:
         self.acknowledgements = Acknowledgements(
             NotificationReceipts(database), self.figures, clock, tasks
         )
-        self.desk = NotificationDesk(
+        self.desk = NotificationApi(
             service=self.service,
             store=store,
             contacts=book,

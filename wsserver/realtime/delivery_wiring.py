@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wsserver.clock import Clock
-from wsserver.realtime.inbox.inbox_replay import CatchingUp
-from wsserver.realtime.inbox.unacked import Ledger
-from wsserver.realtime.inbox.inbox_tracking import InboxSending
+from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.inbox.expirer import Expirer
+from wsserver.realtime.inbox.inbox_replay import InboxReplay
+from wsserver.realtime.inbox.inbox_tracking import InboxTracking
 from wsserver.realtime.inbox.inboxes import Inboxes
-from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.inbox.message_status import MessageStatuses
 from wsserver.realtime.inbox.receipts import Receipts
 from wsserver.realtime.inbox.redelivery import Redelivery
-from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.inbox.message_status import Statuses
-from wsserver.realtime.inbox.expirer import Sweeper
+from wsserver.realtime.inbox.unacked import Ledger
+from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.tasks import Tasks
@@ -45,7 +45,7 @@ class Deliveries:
         settings: DeliverySettings,
     ) -> None:
         ledger = Ledger(settings.ack_timeout_s, settings.ack_retries, settings.stream_limit)
-        self.statuses = Statuses(manager.hub, router, manager.monitors)
+        self.statuses = MessageStatuses(manager.hub, router, manager.monitors)
         self.receipts = Receipts(
             messages=messages,
             store=receipts,
@@ -57,12 +57,12 @@ class Deliveries:
             clock=clock,
             tasks=tasks,
         )
-        sending = InboxSending(ledger, self.receipts, self.statuses, clock)
+        sending = InboxTracking(ledger, self.receipts, self.statuses, clock)
         self.inboxes = Inboxes(
             store=receipts,
             ledger=ledger,
             sending=sending,
-            catching_up=CatchingUp(
+            catching_up=InboxReplay(
                 receipts, ledger, sending, router.give, settings.budget_bytes, clock, tasks
             ),
             redelivery=Redelivery(messages, manager.hub, ledger, self.statuses, router.give, clock),
@@ -70,4 +70,4 @@ class Deliveries:
             statuses=self.statuses,
             clock=clock,
         )
-        self.sweeper = Sweeper(messages, self.inboxes, clock, settings.stream_limit)
+        self.sweeper = Expirer(messages, self.inboxes, clock, settings.stream_limit)

@@ -15,23 +15,23 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
-from wsserver.realtime.observability import events
 from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.members import Members
 from wsserver.realtime.connect_state import Arrival, Arrivals
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.connections.connection_limit import ConnectionLimits, ConnectionRoom
-from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.observability.events import EventBus, Handler, Wanted
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.observability.monitors import Monitors
-from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.sessions.sessions import Sessions
+from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.observability import events
+from wsserver.realtime.observability.events import EventBus, Handler, Wanted
+from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.sessions.presence import Presence
+from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.streams import Streams
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller

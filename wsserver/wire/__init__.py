@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from wsserver.wire.detach import take_socket
 from wsserver.wire.frames import WireError, build_frame, close_frame
 from wsserver.wire.parser import FrameParser
 from wsserver.wire.poller import Poller
-from wsserver.wire.detach import take_socket
 from wsserver.wire.transport import Owner, State, Transport
 
 __all__ = [

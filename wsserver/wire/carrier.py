@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from wsserver.clock import Clock
-from wsserver.wire.closing_handshakes import Farewells
+from wsserver.wire.closing_handshakes import ClosingHandshakes
 from wsserver.wire.cork import Cork
 from wsserver.wire.counters import Counters
 from wsserver.wire.frames import ABNORMAL, SLOW_CONSUMER, close_frame
@@ -59,7 +59,7 @@ class Carrier:
         """Those with bytes that their socket did not take."""
         self.deflating = 0
         """How many of them take compressed messages."""
-        self.farewells = Farewells(loop, clock, close_timeout_s, self.drop)
+        self.farewells = ClosingHandshakes(loop, clock, close_timeout_s, self.drop)
         self._loop = loop
         self._clock = clock
         self._readiness = readiness

@@ -13,7 +13,7 @@ DISCARD_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """What a peer may still send after its connection was ended, before the socket is closed on it."""
 
 
-class Farewell:
+class ClosingHandshake:
     """Why a connection is being closed, and how much longer it may take."""
 
     __slots__ = ("code", "deadline", "discarded", "reason")
@@ -27,7 +27,7 @@ class Farewell:
         the peer might never see the close frame."""
 
 
-class Farewells:
+class ClosingHandshakes:
     """The connections on their way out. All get the same time, so the oldest is always due first.
 
     ``on_late`` is called with each connection that has used up its ``timeout_s`` seconds.
@@ -40,17 +40,17 @@ class Farewells:
         self._clock = clock
         self._timeout_s = timeout_s
         self._on_late = on_late
-        self._leaving: dict[Transport, Farewell] = {}
+        self._leaving: dict[Transport, ClosingHandshake] = {}
         self._timer: object | None = None
 
     def add(self, transport: Transport, code: int, reason: str) -> None:
         """Give a connection its time."""
         deadline = self._clock.monotonic() + self._timeout_s
-        self._leaving[transport] = Farewell(code, reason, deadline)
+        self._leaving[transport] = ClosingHandshake(code, reason, deadline)
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check)
 
-    def get(self, transport: Transport) -> Farewell | None:
+    def get(self, transport: Transport) -> ClosingHandshake | None:
         """Return a connection's farewell, None when it is not on its way out."""
         return self._leaving.get(transport)
 

@@ -13,8 +13,8 @@ from wsserver.wire.carrier import Carrier
 from wsserver.wire.closing_handshakes import DISCARD_LIMIT_BYTES
 from wsserver.wire.counters import Counters
 from wsserver.wire.deflate import inflate
-from wsserver.wire.fanout import Fanout
 from wsserver.wire.encodings import Forms
+from wsserver.wire.fanout import Fanout
 from wsserver.wire.frames import (
     CLOSE,
     EMPTY_PONG,

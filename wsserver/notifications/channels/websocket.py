@@ -8,8 +8,8 @@ from wsserver.notifications.channels.base import Job, Limits, Outcome, retry, se
 from wsserver.protocol.notifications import ChannelName, Contact
 from wsserver.protocol.targets import user
 from wsserver.protocol.types import JsonObject
-from wsserver.realtime.messages.message import Message
 from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.messages.message import Message
 
 # Stored in groups: many at once are one transaction.
 LIMITS = Limits(concurrency=500, rate_per_s=100_000.0, timeout_s=30.0)

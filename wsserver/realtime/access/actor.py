@@ -41,7 +41,7 @@ class Audit(Protocol):
         ...
 
 
-class Trail:
+class AuditRecorder:
     """Writes the audit trail; whoever calls it keeps tokens and message bodies out of it."""
 
     def __init__(self, audit: Audit, clock: Clock) -> None:

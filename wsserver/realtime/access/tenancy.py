@@ -8,11 +8,11 @@ from typing import Protocol
 
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import UNCONFINED_ROLES
+from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.organizations import EnteredOrganizations
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.streams.retention_policy import SESSION
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
 from wsserver.storage.messages.streams import Writer
 
 GRANTS_LIMIT = 100_000

@@ -17,13 +17,13 @@ from wsserver.protocol.origin import Origin
 from wsserver.protocol.pushes import NewMessage, message_of
 from wsserver.protocol.requests import Sender
 from wsserver.protocol.targets import session
-from wsserver.realtime.observability import events
 from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.promise import Promise
-from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.observability import events
 
 
 class ChatCommands:

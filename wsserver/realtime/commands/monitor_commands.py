@@ -16,12 +16,12 @@ from wsserver.protocol.requests import (
     read_request,
 )
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.operations.admin_actions import Administration
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.operations.admin_queries import Inspection
-from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.messages.promise import Promise
+from wsserver.realtime.observability.monitors import Monitors
+from wsserver.realtime.operations.admin_actions import AdminActions
+from wsserver.realtime.operations.admin_queries import Inspection
 from wsserver.realtime.operations.publishing import Publishing, checked_target, publish_faults
 
 
@@ -33,7 +33,7 @@ class MonitorCommands:
         monitors: Monitors,
         inspection: Inspection,
         publishing: Publishing,
-        administration: Administration,
+        administration: AdminActions,
     ) -> None:
         self._monitors = monitors
         self._inspection = inspection

@@ -12,6 +12,7 @@ from wsserver.protocol import commands
 from wsserver.protocol.types import Position
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
+from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import (
     BROADCAST,
     INBOX,
@@ -19,7 +20,6 @@ from wsserver.realtime.streams.retention_policy import (
     SESSION,
     organization_stream_of,
 )
-from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
 

@@ -14,7 +14,7 @@ from wsserver.realtime.connections.connection import PLAIN, ConnectionInfo
 STAYS_LIMIT = 100_000
 
 
-class Stay(Struct, frozen=True, gc=False):
+class ConnectionInterval(Struct, frozen=True, gc=False):
     """The time of a connection on the server, or in a session, counted in deliveries.
 
     It was there for the deliveries after ``from_tick`` and up to ``to_tick``, which is None while
@@ -39,7 +39,7 @@ class Stay(Struct, frozen=True, gc=False):
     """What was sent from then on (monotonic seconds) may not have left the server."""
 
 
-class Attendance:
+class ConnectionLog:
     """A clock that counts deliveries, and a log of the stays that are over.
 
     Each connection knows at which tick it came, and joined its sessions; so who was there for a
@@ -54,7 +54,7 @@ class Attendance:
         """Of deliveries before this one, some of those who were there are forgotten."""
         self._clock = clock
         self._limit = limit
-        self._stays: deque[Stay] = deque()
+        self._stays: deque[ConnectionInterval] = deque()
         """In the order of their ends."""
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Attendance:
             self._note(connection, session_id, from_tick)
             joined[session_id] = self.tick
 
-    def over(self, tick: int) -> list[Stay]:
+    def over(self, tick: int) -> list[ConnectionInterval]:
         """The stays that ended since a delivery, the latest first: it fell into some of them."""
         found = []
         for stay in reversed(self._stays):
@@ -126,7 +126,7 @@ def stay_of(
     to_tick: int | None = None,
     ended_at: float = 0.0,
     **end: Any,
-) -> Stay:
+) -> ConnectionInterval:
     """The stay of a connection, under the claims that it has now.
 
     While it lasts, its ``unsent_since`` is that of the connection.
@@ -134,7 +134,7 @@ def stay_of(
     if to_tick is None:
         end["unsent_since"] = connection.websocket.waiting_since
     claims = connection.claims
-    return Stay(
+    return ConnectionInterval(
         connection_id=connection.connection_id,
         user_id=claims.sub,
         organization_id=claims.organization_id,

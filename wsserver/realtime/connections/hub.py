@@ -8,9 +8,9 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims, as_signed
-from wsserver.realtime.connections.connection_log import Attendance
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_index import Index
+from wsserver.realtime.connections.connection_log import ConnectionLog
 
 KNOWN_SESSIONS_LIMIT = 100_000
 USERS_LISTED = 1000
@@ -26,11 +26,11 @@ class Hub:
 
     def __init__(
         self,
-        attendance: Attendance | None = None,
+        attendance: ConnectionLog | None = None,
         resolve: Callable[[Claims], Claims] = as_signed,
     ) -> None:
         self._resolve = resolve
-        self.attendance = Attendance(Clock()) if attendance is None else attendance
+        self.attendance = ConnectionLog(Clock()) if attendance is None else attendance
         self.connections: dict[str, ConnectionInfo] = {}
         self.user_connections = Index()
         self.session_connections = Index()

@@ -11,14 +11,14 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import Target, TargetType
-from wsserver.realtime.streams.append_queue import Draft, Outcomes
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention, draft_of
+from wsserver.realtime.delivery.trace_buffer import Traces
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.streams.append_queue import Draft, Outcomes
+from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention, draft_of
 from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.delivery.trace_buffer import Traces
 from wsserver.wire.encodings import forms_of
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller

@@ -13,7 +13,7 @@ from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target
-from wsserver.realtime.connections.connection_log import Attendance
+from wsserver.realtime.connections.connection_log import ConnectionLog
 
 ENTRIES_LIMIT = 50_000
 DETAILS_LIMIT = 200_000
@@ -68,7 +68,7 @@ class Traces:
 
     def __init__(
         self,
-        attendance: Attendance,
+        attendance: ConnectionLog,
         clock: Clock,
         retention_s: float = 600.0,
         *,

@@ -21,7 +21,7 @@ class Store(Protocol):
         ...
 
 
-class Sweeper:
+class Expirer:
     """Deletes in small batches, so that storing never waits long, and tells of what was pending.
 
     What ran out of time is ``expired``. What had to make room, in an inbox of more than

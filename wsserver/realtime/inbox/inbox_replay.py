@@ -9,8 +9,8 @@ from typing import Protocol
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.inbox.inbox_tracking import Give, InboxTracking, is_for, push_of
 from wsserver.realtime.inbox.unacked import Feed, Ledger
-from wsserver.realtime.inbox.inbox_tracking import Give, InboxSending, is_for, push_of
 from wsserver.storage.engine.callers import read_for
 from wsserver.storage.messages.streams import Kept, Slice
 from wsserver.tasks import Tasks
@@ -31,7 +31,7 @@ class Store(Protocol):
         ...
 
 
-class CatchingUp:
+class InboxReplay:
     """The connections that were not yet given all of their user's inbox that is in storage.
 
     At most ``budget_bytes`` wait for one of them. Live messages are withheld from it meanwhile, so
@@ -42,7 +42,7 @@ class CatchingUp:
         self,
         store: Store,
         ledger: Ledger,
-        sending: InboxSending,
+        sending: InboxTracking,
         give: Give,
         budget_bytes: int,
         clock: Clock,

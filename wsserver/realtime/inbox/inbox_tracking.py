@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from wsserver.clock import Clock
 from wsserver.protocol.pushes import positioned, session_of
-from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.connections.connection import V1, ConnectionInfo
-from wsserver.realtime.inbox.unacked import Feed, Item, Ledger
+from wsserver.realtime.inbox.message_status import MessageStatuses, StatusUpdate
 from wsserver.realtime.inbox.receipts import Receipts
-from wsserver.realtime.inbox.message_status import Statuses, StatusUpdate
+from wsserver.realtime.inbox.unacked import Feed, Item, Ledger
+from wsserver.realtime.messages.audience import read_audience
 from wsserver.storage.messages.streams import Kept
 
 Give = Callable[[ConnectionInfo, bytes], bool]
@@ -20,7 +20,7 @@ Give = Callable[[ConnectionInfo, bytes], bool]
 _Sent = list[tuple[ConnectionInfo, Item]]
 
 
-class InboxSending:
+class InboxTracking:
     """What every way of sending an inbox message has in common.
 
     A client that acknowledges has time for that from now on. For a plain client the message is
@@ -29,7 +29,7 @@ class InboxSending:
     """
 
     def __init__(
-        self, ledger: Ledger, receipts: Receipts, statuses: Statuses, clock: Clock
+        self, ledger: Ledger, receipts: Receipts, statuses: MessageStatuses, clock: Clock
     ) -> None:
         self._ledger = ledger
         self._receipts = receipts

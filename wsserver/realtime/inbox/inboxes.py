@@ -10,13 +10,13 @@ from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
 from wsserver.protocol.pushes import session_of
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.inbox.inbox_replay import PAGE, CatchingUp
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.inbox.unacked import Item, Ledger
-from wsserver.realtime.inbox.inbox_tracking import InboxSending, feed_for, is_for, push_of
+from wsserver.realtime.inbox.inbox_replay import PAGE, InboxReplay
+from wsserver.realtime.inbox.inbox_tracking import InboxTracking, feed_for, is_for, push_of
+from wsserver.realtime.inbox.message_status import MessageStatuses, Status, StatusUpdate
 from wsserver.realtime.inbox.receipts import Receipts
 from wsserver.realtime.inbox.redelivery import Redelivery
-from wsserver.realtime.inbox.message_status import Status, Statuses, StatusUpdate
+from wsserver.realtime.inbox.unacked import Item, Ledger
 from wsserver.storage.messages.receipts import Inbox
 from wsserver.storage.messages.streams import Expired, Kept, Slice
 from wsserver.wire.frames import build_frame
@@ -85,11 +85,11 @@ class Inboxes:
         *,
         store: Store,
         ledger: Ledger,
-        sending: InboxSending,
-        catching_up: CatchingUp,
+        sending: InboxTracking,
+        catching_up: InboxReplay,
         redelivery: Redelivery,
         receipts: Receipts,
-        statuses: Statuses,
+        statuses: MessageStatuses,
         clock: Clock,
     ) -> None:
         self._store = store

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.observability.monitors import Monitors
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "expired"]
 Progress = Literal["sent", "delivered", "read"]
@@ -27,7 +27,7 @@ class StatusUpdate(NamedTuple):
     reason: str | None = None
 
 
-class Statuses:
+class MessageStatuses:
     """Pushes ``message_status_update``, live: who is not connected does not hear of it."""
 
     def __init__(self, hub: Hub, router: Router, monitors: Monitors) -> None:

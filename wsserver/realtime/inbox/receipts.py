@@ -12,15 +12,15 @@ from wsserver.clock import Clock
 from wsserver.errors import BadRequest, Forbidden, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.observability import events
 from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.connections.connection import PLAIN, ConnectionInfo
-from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.inbox.message_status import MessageStatuses, StatusUpdate
 from wsserver.realtime.inbox.unacked import Item, Ledger
+from wsserver.realtime.messages.audience import read_audience
+from wsserver.realtime.observability import events
+from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.streams.retention_policy import organization_stream_of
-from wsserver.realtime.inbox.message_status import Statuses, StatusUpdate
 from wsserver.storage.messages.receipts import Change
 from wsserver.storage.messages.streams import Head, Located
 from wsserver.tasks import Tasks
@@ -97,7 +97,7 @@ class Receipts:
         messages: Messages,
         store: Store,
         ledger: Ledger,
-        statuses: Statuses,
+        statuses: MessageStatuses,
         access: SessionAccess,
         hub: Hub,
         events: EventBus,

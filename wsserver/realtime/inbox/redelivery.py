@@ -10,9 +10,9 @@ from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import positioned, redelivered
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.inbox.unacked import Due, Ledger
 from wsserver.realtime.inbox.inbox_tracking import Give
-from wsserver.realtime.inbox.message_status import Statuses
+from wsserver.realtime.inbox.message_status import MessageStatuses
+from wsserver.realtime.inbox.unacked import Due, Ledger
 from wsserver.storage.messages.streams import Found
 
 AT_ONCE = 100
@@ -38,7 +38,7 @@ class Redelivery:
         messages: Messages,
         hub: Hub,
         ledger: Ledger,
-        statuses: Statuses,
+        statuses: MessageStatuses,
         give: Give,
         clock: Clock,
     ) -> None:

@@ -11,11 +11,16 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
-from wsserver.realtime.observability.top_talkers import Busiest
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.observability.event_contents import has_content, without_content
-from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, MESSAGE_RECEIVED, Event, EventBus
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
+from wsserver.realtime.observability.event_contents import has_content, without_content
+from wsserver.realtime.observability.events import (
+    MESSAGE_PUBLISHED,
+    MESSAGE_RECEIVED,
+    Event,
+    EventBus,
+)
+from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.wire.frames import build_frame
 
 DEFAULT_INTERVAL_S = 5.0
@@ -49,7 +54,7 @@ class Monitors:
         self._events = events
         self._statistics = statistics
         self._clock = clock
-        self._busiest = Busiest(clock)
+        self._busiest = TopTalkers(clock)
         self._shows_contents = shows_contents
         self._connections: set[ConnectionInfo] = set()
         self._globs: frozenset[str] = frozenset()

@@ -30,7 +30,7 @@ class _Half:
         self.names: dict[str, str | None] = {}
 
 
-class Busiest:
+class TopTalkers:
     """Counts the messages of clients by user and by session over the last few seconds.
 
     Bounded: at most 5,000 users and as many sessions in each half of the window. ``note`` is an

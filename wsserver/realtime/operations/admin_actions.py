@@ -16,17 +16,17 @@ from wsserver.identity.tickets import Tickets
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
 from wsserver.protocol.validation import Fault
-from wsserver.realtime.access.actor import Actor, Audit, Trail
-from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.tables.revocations import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
 
 
-class Administration:
+class AdminActions:
     """Changes to live state: each with its permission, its scope and its audit entry."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Administration:
         self._revocations = revocations
         self._revocation_store = revocation_store
         self._tickets = tickets
-        self._trail = Trail(audit, clock)
+        self._trail = AuditRecorder(audit, clock)
         self._clock = clock
 
     async def disconnect_user(self, actor: Actor, request: DisconnectRequest) -> dict[str, Any]:

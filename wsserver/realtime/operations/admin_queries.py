@@ -9,13 +9,13 @@ from wsserver.clock import rfc3339
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.realtime.access.actor import Actor
+from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.operations.paging import Window, page, shown
+from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.storage.engine.paging import PAGE_BYTES, encode_cursor, json_bytes
 
 SLICE = 20

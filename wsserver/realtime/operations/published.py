@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 
 
 def tell_published(events: EventBus, message: Message, sent: Sent) -> None:

@@ -35,16 +35,16 @@ from wsserver.protocol.requests import (
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.protocol.validation import Fault, gather, one_of
-from wsserver.realtime.access.actor import Actor, Audit, Trail
-from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.tracing.dry_run import explain, people_of
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
+from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.members import Members
-from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.operations.published import tell_published
-from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.messages.message import Message, Sent
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.operations.published import tell_published
+from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
+from wsserver.realtime.tracing.dry_run import explain, people_of
 
 PUBLISH = "messages:publish"
 NO_ONE: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ class Publishing:
         self._permissions = permissions
         self._members = members
         self._tenancy = tenancy
-        self._trail = Trail(audit, clock)
+        self._trail = AuditRecorder(audit, clock)
         self._clock = clock
 
     async def broadcast(self, actor: Actor, request: BroadcastRequest) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from wsserver.identity.claims import Claims
 from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.members import Members
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.observability.monitors import Monitors
 
 HEARD_LIMIT = 1000
 """Sessions of one user that are remembered, for having heard ``online`` or ``offline``."""

@@ -7,19 +7,19 @@ from typing import Any
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import Position
-from wsserver.realtime.observability import events
 from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.connections.connection import Close, ConnectionInfo
-from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.connections.hub import Hub, users_of
-from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.access.members import Members
-from wsserver.realtime.messages.message import Message
-from wsserver.realtime.sessions.presence import Presence
+from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.connections.connection import Close, ConnectionInfo
+from wsserver.realtime.connections.hub import Hub, users_of
 from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.observability import events
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.sessions.presence import Presence
+from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.access.tenancy import Scope
 
 
 class Sessions:

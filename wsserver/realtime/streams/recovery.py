@@ -21,7 +21,7 @@ from wsserver.realtime.streams.stream import (
     Stream,
     entry_of,
 )
-from wsserver.realtime.streams.stream_cache import StreamMemory
+from wsserver.realtime.streams.stream_cache import StreamCache
 from wsserver.storage.messages.streams import Head, Slice, Wanted
 from wsserver.tasks import Tasks
 
@@ -72,7 +72,7 @@ class Recovering:
     def __init__(
         self,
         store: Store,
-        memory: StreamMemory,
+        memory: StreamCache,
         open: Callable[[str], Awaitable[Stream]],
         clock: Clock,
         tasks: Tasks,

@@ -8,9 +8,9 @@ from wsserver.brokers.base import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.origin import write_origin
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
-from wsserver.realtime.streams.append_queue import Draft
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message
+from wsserver.realtime.streams.append_queue import Draft
 
 SESSION = "session:"
 INBOX = "user:"

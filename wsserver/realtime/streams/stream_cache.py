@@ -12,7 +12,7 @@ TAILS_LIMIT_BYTES = 64 * 1024 * 1024
 """Past these, what was unused for longest is forgotten; it is read again when it is needed."""
 
 
-class StreamMemory:
+class StreamCache:
     """Streams by name. Positions and messages are forgotten apart: positions are small.
 
     ``tail_limit``, ``tail_limit_bytes``: messages of one stream; ``on_forgotten``: told the name of

@@ -8,7 +8,7 @@ LIMIT = 200_000
 """Names that are kept in mind; if there are more, storage is asked each time."""
 
 
-class Catalogue:
+class StreamIndex:
     """Knows of most streams that nothing was ever kept in them, without asking storage.
 
     Most users have an empty inbox: so most connections cost storage nothing. May hold names of

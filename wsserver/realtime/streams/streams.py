@@ -15,15 +15,14 @@ from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams import append_queue
-from wsserver.realtime.streams import history
+from wsserver.realtime.streams import append_queue, history
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
-from wsserver.realtime.streams.stream_index import LIMIT, Catalogue
 from wsserver.realtime.streams.history import History
 from wsserver.realtime.streams.recovery import Recovering
 from wsserver.realtime.streams.single_flight import SingleFlight
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Entry, Recovery, Stream
-from wsserver.realtime.streams.stream_cache import StreamMemory
+from wsserver.realtime.streams.stream_cache import StreamCache
+from wsserver.realtime.streams.stream_index import LIMIT, StreamIndex
 from wsserver.realtime.streams.turns import Turns
 from wsserver.storage.engine.callers import caller
 from wsserver.storage.engine.paging import PAGE_BYTES
@@ -76,8 +75,8 @@ class Streams:
         self._store = store
         self._publish = publish
         self._clock = clock
-        self._memory = StreamMemory(replay_limit, self._outdate, tail_limit_bytes)
-        self._catalogue = Catalogue()
+        self._memory = StreamCache(replay_limit, self._outdate, tail_limit_bytes)
+        self._catalogue = StreamIndex()
         self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
         self._recovering = Recovering(store, self._memory, self.open, clock, tasks, replay_limit)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from wsserver.protocol.targets import Target, TargetType
-from wsserver.realtime.connections.connection_log import Stay, stay_of
 from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.connection_log import ConnectionInterval, stay_of
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.router import SELECT
 
-BELONGS: dict[TargetType, Callable[[Stay, str], bool]] = {
+BELONGS: dict[TargetType, Callable[[ConnectionInterval, str], bool]] = {
     TargetType.BROADCAST: lambda stay, _: True,
     TargetType.USER: lambda stay, id_: stay.user_id == id_,
     TargetType.SESSION: lambda stay, id_: stay.session_id == id_,
@@ -22,7 +22,7 @@ BELONGS: dict[TargetType, Callable[[Stay, str], bool]] = {
 """Does a stay, on the server or in a session, belong to a target with this id?"""
 
 
-class RollCall:
+class PastAudience:
     """Who was there for the delivery number ``tick``; 0: one of which nobody remembers that.
 
     Takes down at once what can change, so that the rest can be read some at a time.
@@ -36,13 +36,13 @@ class RollCall:
         """False: too many have gone since to remember them all."""
         self.ends = {stay.connection_id: stay for stay in self._over if stay.code}
         """By connection: how those ended that have ended since."""
-        self._gone_of: dict[str, list[Stay]] = {}
+        self._gone_of: dict[str, list[ConnectionInterval]] = {}
         """By user: the connections that were there and have gone since."""
         for stay in self._over:
             if stay.from_tick < tick and stay.session_id is None:
                 self._gone_of.setdefault(stay.user_id, []).append(stay)
 
-    def of(self, target: Target) -> Iterator[Stay]:
+    def of(self, target: Target) -> Iterator[ConnectionInterval]:
         """The connections of a target, those that are gone first."""
         tick, id_ = self._tick, target.id
         is_session = target.type is TargetType.SESSION
@@ -61,12 +61,12 @@ class RollCall:
             here = [c for c in here if c.since_tick < tick]
         return chain(gone, map(stay_of, here))
 
-    def of_user(self, user_id: str) -> Iterator[Stay]:
+    def of_user(self, user_id: str) -> Iterator[ConnectionInterval]:
         """The connections of a user, those that are gone first."""
         here = [c for c in self._hub.of_user(user_id) if c.since_tick < self._tick]
         return chain(self._gone_of.get(user_id, ()), map(stay_of, here))
 
-    def ever_of_user(self, user_id: str) -> Iterator[Stay]:
+    def ever_of_user(self, user_id: str) -> Iterator[ConnectionInterval]:
         """The same, and the connections that a user has now, whenever they came."""
         here = map(stay_of, self._hub.of_user(user_id))
         return chain(self._gone_of.get(user_id, ()), here)

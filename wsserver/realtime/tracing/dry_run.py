@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.messages.audience import Audience
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.streams.retention_policy import stream_of
 from wsserver.realtime.access.members import Members
-from wsserver.realtime.messages.message import Message
-from wsserver.realtime.delivery.router import SELECT
 from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.router import SELECT
+from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.messages.message import Message
+from wsserver.realtime.streams.retention_policy import stream_of
 
 LISTED = 1000
 """Connections and people that are listed at most, of either kind."""

@@ -8,16 +8,16 @@ from functools import cached_property
 
 from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.protocol.targets import Target, TargetType
-from wsserver.realtime.connections.connection_log import Stay
-from wsserver.realtime.messages.audience import Audience
-from wsserver.realtime.tracing.trace_recipients import Receipt
-from wsserver.realtime.tracing.audience_at import BELONGS, RollCall
 from wsserver.realtime.access.tenancy import Scope
+from wsserver.realtime.connections.connection_log import ConnectionInterval
 from wsserver.realtime.delivery.trace_buffer import Entry
+from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.tracing.audience_at import BELONGS, PastAudience
+from wsserver.realtime.tracing.trace_recipients import Receipt
 
 
 @dataclass
-class Inquiry:
+class TraceRequest:
     """One question: the message, what storage knows of it, who asks, about whom."""
 
     entry: Entry
@@ -25,7 +25,7 @@ class Inquiry:
     """By user; what has been told already is taken out."""
     gone_at: float | None
     """When it ceased to be kept, where it was; seconds since the epoch."""
-    roll: RollCall
+    roll: PastAudience
     scope: Scope
     user_id: str | None
     """None: about everybody."""
@@ -113,11 +113,11 @@ class Inquiry:
         is_shown = self.scope.is_own(user_id) or user_id in self._shown_there
         return is_shown and self.user_id in (None, user_id)
 
-    def shows(self, stay: Stay) -> bool:
+    def shows(self, stay: ConnectionInterval) -> bool:
         """Is somebody who was there asked about, and may who asks know of them?"""
         return self.user_id in (None, stay.user_id) and self.sees(stay)
 
-    def sees(self, stay: Stay) -> bool:
+    def sees(self, stay: ConnectionInterval) -> bool:
         """May who asks know of somebody who was there?"""
         mine = self.scope.organization_id
         if mine is None or stay.organization_id == mine:

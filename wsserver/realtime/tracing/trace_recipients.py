@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from wsserver.clock import rfc3339
 from wsserver.protocol.close_codes import CloseCode
-from wsserver.realtime.connections.connection_log import Stay
+from wsserver.realtime.connections.connection_log import ConnectionInterval
 from wsserver.realtime.delivery.trace_buffer import Entry, Progress
 
 RECIPIENTS_LIMIT = 1000
@@ -122,7 +122,11 @@ class Recipients:
 
 
 def who_was_there(
-    entry: Entry, stay: Stay, end: Stay | None, receipt: Receipt | None, at: float
+    entry: Entry,
+    stay: ConnectionInterval,
+    end: ConnectionInterval | None,
+    receipt: Receipt | None,
+    at: float,
 ) -> Recipient:
     """What became of a message with a connection that was there and was meant.
 

@@ -13,11 +13,14 @@ from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.messages.audience import EVERYBODY, read_audience
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.tracing.trace_query import Inquiry
-from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.trace_buffer import Entry, Traces
+from wsserver.realtime.messages.audience import EVERYBODY, read_audience
+from wsserver.realtime.streams.retention_policy import target_of_kept
+from wsserver.realtime.tracing.audience_at import PastAudience
+from wsserver.realtime.tracing.trace_query import TraceRequest
 from wsserver.realtime.tracing.trace_recipients import (
     Receipt,
     Recipients,
@@ -27,9 +30,6 @@ from wsserver.realtime.tracing.trace_recipients import (
     who_was_absent,
     who_was_there,
 )
-from wsserver.realtime.tracing.audience_at import RollCall
-from wsserver.realtime.access.tenancy import Scope, Tenancy
-from wsserver.realtime.delivery.trace_buffer import Entry, Traces
 from wsserver.storage.messages.streams import Located
 
 SLICE = 500
@@ -119,7 +119,9 @@ class Tracing:
             "summary": recipients.summary(),
         }
 
-    async def _inquire(self, message_id: str, scope: Scope, user_id: str | None) -> Inquiry | None:
+    async def _inquire(
+        self, message_id: str, scope: Scope, user_id: str | None
+    ) -> TraceRequest | None:
         entry = self._traces.find(message_id)
         receipts: dict[str, Receipt] = {}
         gone_at: float | None = None
@@ -135,14 +137,14 @@ class Tracing:
                 receipts = {receipt.user_id: receipt for receipt in of_message}
         if entry is None:
             return None
-        roll = RollCall(self._hub, entry.tick)
-        inquiry = Inquiry(entry, receipts, gone_at, roll, scope, user_id)
+        roll = PastAudience(self._hub, entry.tick)
+        inquiry = TraceRequest(entry, receipts, gone_at, roll, scope, user_id)
         inquiry.receipts = {
             receipt.user_id: receipt for receipt in filter(inquiry.believes, receipts.values())
         }
         return inquiry
 
-    async def _recipients(self, inquiry: Inquiry) -> Recipients:
+    async def _recipients(self, inquiry: TraceRequest) -> Recipients:
         recipients = Recipients()
         await self._add_present(inquiry, recipients)
         entry = inquiry.entry
@@ -155,7 +157,7 @@ class Tracing:
                 recipients.add(left_out(entry, inquiry.user_id, reason))
         return recipients
 
-    async def _add_present(self, inquiry: Inquiry, recipients: Recipients) -> None:
+    async def _add_present(self, inquiry: TraceRequest, recipients: Recipients) -> None:
         """Those who were connected, and those who connected later and were given it then."""
         entry, ends, receipts = inquiry.entry, inquiry.roll.ends, inquiry.receipts
         audience = inquiry.audience
@@ -184,7 +186,7 @@ class Tracing:
                         add_receipt(later, receipt)
                     recipients.add(later)
 
-    async def _add_absent(self, inquiry: Inquiry, recipients: Recipients) -> None:
+    async def _add_absent(self, inquiry: TraceRequest, recipients: Recipients) -> None:
         """Those whom the target names, and those who have acknowledged it since."""
         entry, receipts = inquiry.entry, inquiry.receipts
         for number, user_id in enumerate(self._named(entry), 1):
@@ -210,7 +212,7 @@ class Tracing:
             receipt = receipts.pop(user_id)
             recipients.add(who_was_absent(entry, user_id, None, receipt, inquiry.gone_at))
 
-    def _people(self, inquiry: Inquiry) -> set[str]:
+    def _people(self, inquiry: TraceRequest) -> set[str]:
         """The users that a trace may name who need not be connected."""
         entry = inquiry.entry
         marked = {user_id for user_id, _ in entry.marks or ()}
@@ -226,7 +228,7 @@ class Tracing:
             case _:
                 return ()
 
-    async def _why_not(self, inquiry: Inquiry, user_id: str) -> str | None:
+    async def _why_not(self, inquiry: TraceRequest, user_id: str) -> str | None:
         """Why a message did not concern somebody; None: it was for others, or nobody remembers."""
         entry, roll = inquiry.entry, inquiry.roll
         if (

@@ -14,7 +14,7 @@ import sqlite_utils
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.storage.engine.callers import caller
-from wsserver.storage.engine.health import Condition
+from wsserver.storage.engine.health import StorageHealth
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.reader import Readers
 from wsserver.storage.engine.worker import Job
@@ -47,7 +47,7 @@ class Database:
         self._lost = 0
         self._refusing = False
         self._lock = ServerLock(path)
-        self._condition = Condition(path)
+        self._condition = StorageHealth(path)
         self._writer = Writer(
             path,
             synchronous=synchronous,

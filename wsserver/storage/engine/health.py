@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 Side = Literal["write", "read"]
 
 
-class Condition:
+class StorageHealth:
     """The latest failure of each side, until that side has succeeded again; damage for good.
 
     The threads write it and the loop reads it: single references, replaced as a whole.

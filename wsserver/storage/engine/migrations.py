@@ -14,7 +14,10 @@ from sqlite_utils import Migrations
 from wsserver.storage.engine.epochs import new_epoch
 from wsserver.storage.engine.export_schema import number_what_is_exported
 from wsserver.storage.engine.idempotency_schema import count_idempotency_keys
-from wsserver.storage.engine.tenant_schema import create_user_organizations, key_marks_by_organization
+from wsserver.storage.engine.tenant_schema import (
+    create_user_organizations,
+    key_marks_by_organization,
+)
 
 MIGRATIONS = Migrations("wsserver")
 
@@ -173,7 +176,7 @@ def m0007_streams(db: sqlite_utils.Database) -> None:
     """Kept messages: streams, their messages, the keys that tell a repeated publish.
 
     ``messages.key`` is ``stream << 38 | offset``: a stream's messages lie side by side, in order,
-    in one b-tree. The checks keep either part inside its bits 
+    in one b-tree. The checks keep either part inside its bits
     (``wsserver.storage.messages.message_rows``).
     ``meta`` holds the epoch of every stream without a row.
     """

@@ -12,9 +12,9 @@ from typing import Any
 import sqlite_utils
 
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.engine.health import Condition
-from wsserver.storage.engine.fair_queue import FairQueue, Turn
 from wsserver.storage.engine.errors import translate
+from wsserver.storage.engine.fair_queue import FairQueue, Turn
+from wsserver.storage.engine.health import StorageHealth
 from wsserver.storage.engine.worker import Failure, Job, rollback, settle
 
 THREADS = 3
@@ -35,7 +35,7 @@ class Readers:
         self,
         path: Path,
         *,
-        condition: Condition,
+        condition: StorageHealth,
         busy_timeout_s: float,
         queue_limit: int,
         threads: int = THREADS,

@@ -14,8 +14,8 @@ import sqlite_utils
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.check import check_file
-from wsserver.storage.engine.health import Condition
 from wsserver.storage.engine.errors import DatabaseFault, is_locked, translate
+from wsserver.storage.engine.health import StorageHealth
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.engine.open_files import OpenFiles
@@ -44,7 +44,7 @@ class Writer(Worker):
         *,
         synchronous: Literal["normal", "full"],
         clock: Clock,
-        condition: Condition,
+        condition: StorageHealth,
         lock: ServerLock,
         busy_timeout_s: float,
         queue_limit: int,

@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull
-from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.engine.check import check_file, file_size, wal_of
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseFault, translate
-from wsserver.storage.tables.idempotency import IdempotencyStore
-from wsserver.storage.maintenance.inspection import free_bytes
-from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.engine.lock import ServerLock
-from wsserver.storage.notifications.notifications import NotificationStore
-from wsserver.storage.tables.snapshots import Snapshots
+from wsserver.storage.maintenance.inspection import free_bytes
+from wsserver.storage.maintenance.retention_job import RetentionJob
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.maintenance.retention_job import Upkeep
+from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.tables.idempotency import IdempotencyStore
+from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 
 
@@ -58,7 +58,7 @@ async def prune(
     database = Database(path, clock=clock)
     await database.open()
     try:
-        upkeep = Upkeep(
+        upkeep = RetentionJob(
             Snapshots(database),
             IdempotencyStore(database),
             AuditLog(database),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from wsserver.storage.tables.audit import AuditLog
-from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 
 DAY_S = 86_400
 
 
-class Upkeep:
+class RetentionJob:
     """Deletes what has been kept for long enough, in small batches between other writes."""
 
     def __init__(

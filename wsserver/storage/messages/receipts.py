@@ -11,7 +11,14 @@ import sqlite_utils
 
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.epochs import default_epoch
-from wsserver.storage.messages.message_rows import INBOX, LAST_OFFSET, OFFSET_BITS, Slice, key_of, stream_row
+from wsserver.storage.messages.message_rows import (
+    INBOX,
+    LAST_OFFSET,
+    OFFSET_BITS,
+    Slice,
+    key_of,
+    stream_row,
+)
 from wsserver.storage.messages.stream_reads import Wanted, choose_and_read
 
 CHANGES_LIMIT = 1000

@@ -9,7 +9,13 @@ import msgspec
 import sqlite_utils
 
 from wsserver.storage.engine.epochs import renew_default_epoch
-from wsserver.storage.messages.message_rows import INBOX, LAST_OFFSET, OFFSET_BITS, key_of, stream_row
+from wsserver.storage.messages.message_rows import (
+    INBOX,
+    LAST_OFFSET,
+    OFFSET_BITS,
+    key_of,
+    stream_row,
+)
 from wsserver.storage.messages.stream_appends import DEDUP_KEPT_S
 
 STREAM_KEPT_S = 30 * 86_400

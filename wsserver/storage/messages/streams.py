@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from wsserver.storage.messages import retention
-
-from wsserver.storage.messages import stream_appends
-
-from wsserver.storage.messages import stream_reads
 from wsserver.storage.engine.database import Database
-from wsserver.storage.messages.message_rows import Append, Appended, Found, Head, Kept, Located, Slice
+from wsserver.storage.messages import retention, stream_appends, stream_reads
+from wsserver.storage.messages.message_rows import (
+    Append,
+    Appended,
+    Found,
+    Head,
+    Kept,
+    Located,
+    Slice,
+)
 from wsserver.storage.messages.retention import BATCH_ROWS, Expired, Pruned
 from wsserver.storage.messages.stream_reads import Admits, Counts, Wanted, Writer
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import sqlite_utils
 
 from wsserver.protocol.notifications import Contact
-from wsserver.storage.notifications.contacts import contact_of
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.contacts import contact_of
 
 INTERRUPTED = "interrupted"
 """Outcome of an attempt that a crash has cut off: it may have gone out."""

@@ -10,8 +10,13 @@ import msgspec
 import sqlite_utils
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.notifications.notification_rows import Filters, Notification, read_one, read_page
 from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
+from wsserver.storage.notifications.notification_rows import (
+    Filters,
+    Notification,
+    read_one,
+    read_page,
+)
 
 ONCE_S = 86_400
 """For so long the same key is the same notification."""

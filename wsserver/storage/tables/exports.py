@@ -16,8 +16,8 @@ import sqlite_utils
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.export_schema import EPOCH_KEY
 from wsserver.storage.engine.hourly_rollup import FIELDS
-from wsserver.storage.notifications.notification_rows import ATTEMPTS_LISTED
 from wsserver.storage.engine.paging import take
+from wsserver.storage.notifications.notification_rows import ATTEMPTS_LISTED
 
 Row = dict[str, Any]
 Numbered = tuple[int, Row]

@@ -8,11 +8,11 @@ from typing import Any
 from tornado.routing import PathMatches, Rule
 
 from wsserver.errors import MethodNotAllowed
-from wsserver.web.http import cors
 from wsserver.web.api.base import BaseHandler
 from wsserver.web.api.endpoint import Endpoint
-from wsserver.web.api.pipeline import Asked, Exchange
 from wsserver.web.api.paths import allowed_methods, pattern_of
+from wsserver.web.api.pipeline import Exchange, RequestInfo
+from wsserver.web.http import cors
 
 
 class ApiHandler(BaseHandler):
@@ -38,7 +38,7 @@ class ApiHandler(BaseHandler):
         endpoint = self.endpoints.get(method or "")
         if endpoint is None:
             raise MethodNotAllowed(f"{request.method} is not served here")
-        asked = Asked(
+        asked = RequestInfo(
             method=request.method or "",
             path=request.path,
             query=request.query,

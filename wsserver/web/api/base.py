@@ -18,9 +18,7 @@ from wsserver.errors import (
     Starting,
     WsServerError,
 )
-from wsserver.web.http import cors
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Reply
 from wsserver.web.api.pipeline import announces_body, identify, note_failure
 from wsserver.web.api.problems import (
     ERRORS_BY_STATUS,
@@ -29,6 +27,8 @@ from wsserver.web.api.problems import (
     RequestTimeout,
     problem_reply,
 )
+from wsserver.web.http import cors
+from wsserver.web.http.replies import Reply
 from wsserver.web.http.responses import COMMON_HEADERS
 from wsserver.web.http.unsent import patience_s
 

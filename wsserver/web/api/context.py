@@ -12,21 +12,21 @@ from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
-from wsserver.notifications.notification_api import NotificationDesk
-from wsserver.notifications.webhook_api import WebhookDesk
-from wsserver.realtime.operations.admin_actions import Administration
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.notifications.notification_api import NotificationApi
+from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.operations.admin_actions import AdminActions
+from wsserver.realtime.operations.admin_queries import Inspection
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.tracing.tracing import Tracing
-from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.maintenance.diagnosis import Diagnosis
+from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
-from wsserver.web.openapi.documents import Documents
+from wsserver.web.api.documents import Documents
 from wsserver.web.http.proxies import Headers, Proxies, is_local
 from wsserver.web.http.traffic import Traffic
 from wsserver.web.http.unsent import HeldBytes
@@ -50,10 +50,10 @@ class WebContext:
     """Also takes the sockets of clients that are refused with a close code."""
     inspection: Inspection
     publishing: Publishing
-    administration: Administration
+    administration: AdminActions
     tracing: Tracing
-    desk: NotificationDesk
-    webhooks: WebhookDesk
+    desk: NotificationApi
+    webhooks: WebhookApi
     push_key: str | None
     """What browsers subscribe to Web Push with; None: there is none."""
     snapshots: Snapshots

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from wsserver.protocol.requests import Rules
 from wsserver.realtime.access.actor import Actor
-
-if TYPE_CHECKING:
-    from wsserver.web.api.context import WebContext
-    from wsserver.web.api.pipeline import Headers
+from wsserver.web.api.context import WebContext
+from wsserver.web.http.headers import Headers
 
 PREFIX: Final = "/api/v1/websocket"
 PUBLIC: Final = "public"
 """Access without a token."""
 SIGNED_IN: Final = "signed in"
 """Access with any valid token."""
-JSON_TYPE: Final = "application/json"
 REQUEST_ID: Final = r"[!#-&(-<>-~]{1,128}"
 """Request ids that are echoed: visible ASCII but ``=`` and quotes, as the log says ``id=…``."""
 
@@ -49,24 +45,7 @@ class Call:
         return self.actor
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer as bytes."""
-
-    body: bytes
-    content_type: str = JSON_TYPE
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    is_routine: bool = False
-    """Is it one of very many alike, each of which is worth no line in the log?"""
-
-
-def json_reply(answer: Any, status: int = 200, *, is_routine: bool = False) -> Reply:
-    """An answer as JSON."""
-    return Reply(msgspec.json.encode(answer), status=status, is_routine=is_routine)
-
-
-Handle = Callable[["WebContext", Call], Awaitable[Any]]
+Handle = Callable[[WebContext, Call], Awaitable[Any]]
 """Does what an endpoint is for; returns a ``Reply``, or what becomes its JSON."""
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from wsserver.errors import BadRequest, WsServerError
 from wsserver.storage.tables.idempotency import IdempotencyStore, Quota
-from wsserver.web.api.endpoint import Reply
+from wsserver.web.http.replies import Reply
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -22,23 +22,16 @@ from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import read_request
 from wsserver.protocol.types import Id, UserId
 from wsserver.protocol.validation import faults_of
-from wsserver.realtime.access.actor import Actor, Trail
+from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.storage.engine.callers import read_for
 from wsserver.storage.tables.idempotency import Quota
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import (
-    PUBLIC,
-    REQUEST_ID,
-    SIGNED_IN,
-    Call,
-    Endpoint,
-    NoBody,
-    Reply,
-    json_reply,
-)
+from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Call, Endpoint, NoBody
 from wsserver.web.api.idempotency import Claimed, claim, fingerprint
-from wsserver.web.http.proxies import is_local
 from wsserver.web.api.queries import parse_pairs, read_query
+from wsserver.web.http.headers import Headers
+from wsserver.web.http.proxies import is_local
+from wsserver.web.http.replies import Reply, json_reply
 from wsserver.web.http.responses import PAGE_POLICY
 
 log = logging.getLogger(__name__)
@@ -54,22 +47,8 @@ _JSON_TYPE = re.compile(
 )
 
 
-class Headers(Protocol):
-    """A request's headers, by names in any case."""
-
-    def get(self, name: str, default: str, /) -> str:
-        """Return the values joined with commas, or ``default``."""
-        ...
-
-    def get_list(self, name: str) -> Sequence[str]:
-        """Return the values in their order."""
-        ...
-
-    def __contains__(self, name: str) -> bool: ...
-
-
 @dataclass(slots=True)
-class Asked:
+class RequestInfo:
     """A request without its body."""
 
     method: str
@@ -94,7 +73,7 @@ class Asked:
 class Exchange:
     """What becomes of a request; its Host and Origin have been checked before."""
 
-    def __init__(self, context: WebContext, endpoint: Endpoint, asked: Asked) -> None:
+    def __init__(self, context: WebContext, endpoint: Endpoint, asked: RequestInfo) -> None:
         self._context = context
         self._endpoint = endpoint
         self._asked = asked
@@ -184,7 +163,7 @@ class Exchange:
         """Put a refused action into the audit trail; of its target only the path is known yet."""
         action, target = self._endpoint.action, _target_in(self._asked.parts)
         if action:
-            trail = Trail(self._context.audit, self._context.clock)
+            trail = AuditRecorder(self._context.audit, self._context.clock)
             trail.record(actor, action, target, error.code)
 
     async def _claims(self) -> Claims:

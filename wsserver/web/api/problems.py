@@ -15,7 +15,7 @@ from wsserver.errors import (
     UnsupportedMediaType,
     WsServerError,
 )
-from wsserver.web.api.endpoint import Reply
+from wsserver.web.http.replies import Reply
 
 PROBLEM_TYPE = "application/problem+json"
 TYPE_PREFIX = "/api/v1/docs#"

@@ -9,7 +9,7 @@ from functools import lru_cache
 from http import client
 from typing import Final
 
-from wsserver.web.api.endpoint import Reply
+from wsserver.web.http.replies import Reply
 
 COMMON_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",

@@ -12,10 +12,11 @@ from msgspec import Struct
 from wsserver import __version__
 from wsserver.errors import MEANINGS
 from wsserver.protocol.types import Id, UserId
-from wsserver.web.schemas.core import Problem
-from wsserver.web.api.endpoint import JSON_TYPE, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
-from wsserver.web.openapi.examples import EXAMPLES
+from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.api.problems import PROBLEM_TYPE
+from wsserver.web.http.replies import JSON_TYPE
+from wsserver.web.openapi.examples import EXAMPLES
+from wsserver.web.schemas.core import Problem
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
+from wsserver.web.api.documents import Documents
 from wsserver.web.api.endpoint import Endpoint
 from wsserver.web.openapi.document import SocketRow, build_document
 from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
-
-
-@dataclass(frozen=True, slots=True)
-class Documents:
-    """Ready to be sent."""
-
-    openapi: dict[str, Any]
-    openapi_json: bytes
-    page_html: bytes
-    index_html: bytes
-    stylesheet: bytes
 
 
 def make_documents(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) -> Documents:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from wsserver.web.schemas import diagnostics as answers
 from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Endpoint
 from wsserver.web.resources.handlers import diagnosis
+from wsserver.web.schemas import diagnostics as answers
 
 DIAGNOSIS_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wsserver.web.schemas import exports as answers
 from wsserver.web.api.endpoint import PREFIX, Endpoint
-from wsserver.web.resources.handlers import exports
 from wsserver.web.api.queries import ExportQuery, OutcomesQuery
+from wsserver.web.resources.handlers import exports
+from wsserver.web.schemas import exports as answers
 
 EXPORT_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(

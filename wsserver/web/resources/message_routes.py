@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wsserver.protocol import requests
 from wsserver.realtime.operations.publishing import publish_faults
-from wsserver.web.schemas import core as answers
 from wsserver.web.api.endpoint import PREFIX, Endpoint
-from wsserver.web.resources.handlers import messages
 from wsserver.web.api.queries import TraceQuery
+from wsserver.web.resources.handlers import messages
+from wsserver.web.schemas import core as answers
 from wsserver.web.schemas.traces import Trace
 
 MESSAGE_ENDPOINTS: tuple[Endpoint, ...] = (

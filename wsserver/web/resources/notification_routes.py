@@ -5,10 +5,10 @@ from __future__ import annotations
 from wsserver.notifications.addresses import contact_faults
 from wsserver.notifications.request_rules import notify_faults
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
-from wsserver.web.schemas import notifications as answers
 from wsserver.web.api.endpoint import PREFIX, PUBLIC, Endpoint
-from wsserver.web.resources.handlers import notifications
 from wsserver.web.api.queries import NotificationsQuery
+from wsserver.web.resources.handlers import notifications
+from wsserver.web.schemas import notifications as answers
 
 NOTIFICATION_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(

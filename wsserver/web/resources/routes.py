@@ -8,10 +8,16 @@ from tornado.routing import Rule
 
 from wsserver.protocol import requests
 from wsserver.realtime.operations.admin_actions import revoke_faults
-from wsserver.web.schemas import core as answers
 from wsserver.web.api.api import ApiHandler, rule_for
-from wsserver.web.resources.diagnosis_routes import DIAGNOSIS_ENDPOINTS
 from wsserver.web.api.endpoint import PREFIX, PUBLIC, SIGNED_IN, Endpoint
+from wsserver.web.api.queries import (
+    AuditQuery,
+    ConnectionsQuery,
+    HistoryQuery,
+    MessagesQuery,
+    PageQuery,
+)
+from wsserver.web.resources.diagnosis_routes import DIAGNOSIS_ENDPOINTS
 from wsserver.web.resources.export_routes import EXPORT_ENDPOINTS
 from wsserver.web.resources.handlers import (
     audit,
@@ -26,15 +32,9 @@ from wsserver.web.resources.handlers import (
 )
 from wsserver.web.resources.message_routes import MESSAGE_ENDPOINTS
 from wsserver.web.resources.notification_routes import NOTIFICATION_ENDPOINTS
-from wsserver.web.api.queries import (
-    AuditQuery,
-    ConnectionsQuery,
-    HistoryQuery,
-    MessagesQuery,
-    PageQuery,
-)
-from wsserver.web.sockets.sockets import SOCKETS, SocketHandler
 from wsserver.web.resources.webhook_routes import WEBHOOK_ENDPOINTS
+from wsserver.web.schemas import core as answers
+from wsserver.web.sockets.sockets import SOCKETS, SocketHandler
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"

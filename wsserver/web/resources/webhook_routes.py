@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from wsserver.notifications.webhook_api import PERMISSION, RETRY, State
-from wsserver.web.schemas.core import Answer, Listing, Time
 from wsserver.web.api.endpoint import PREFIX, Endpoint
-from wsserver.web.resources.handlers import webhooks
 from wsserver.web.api.queries import WebhooksQuery
+from wsserver.web.resources.handlers import webhooks
+from wsserver.web.schemas.core import Answer, Listing, Time
 
 
 class WebhookDelivery(Answer):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tornado.web import Application, RequestHandler
 
-from wsserver.web.server.assets import asset_rules
 from wsserver.web.api.base import BaseHandler, NotFoundHandler
 from wsserver.web.api.context import WebContext
 from wsserver.web.openapi.documents import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, rules
+from wsserver.web.server.assets import asset_rules
 from wsserver.web.sockets.sockets import SOCKETS
 
 

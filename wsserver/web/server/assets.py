@@ -12,7 +12,7 @@ from wsserver.web.api.base import BaseHandler
 from wsserver.web.api.problems import PathNotFound
 from wsserver.web.http.responses import PAGE_POLICY
 
-STATIC = Path(__file__).parent.parent / "static"
+STATIC = Path(__file__).parents[2] / "static"
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",

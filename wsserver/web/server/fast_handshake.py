@@ -14,9 +14,9 @@ from wsserver.identity.ids import is_id
 from wsserver.protocol.ids import new_id
 from wsserver.realtime.connections.connection import PLAIN, V1
 from wsserver.realtime.manager import Newcomer
-from wsserver.web.sockets.admission import Admission
 from wsserver.web.api.context import WebContext
 from wsserver.web.http.http_head import END, Head, read_head
+from wsserver.web.sockets.admission import Admission
 from wsserver.web.sockets.sockets import (
     SOCKETS,
     USER_AGENT_LIMIT,
@@ -53,7 +53,7 @@ class Waiting(NamedTuple):
     deadline: float
 
 
-class Doorway:
+class FastHandshake:
     """Looks at what a new socket says first, without taking it out of the socket.
 
     A complete handshake of somebody who may come in becomes a connection at once: no request

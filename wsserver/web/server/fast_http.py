@@ -14,13 +14,13 @@ from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Reply
-from wsserver.web.api.pipeline import Exchange, note_failure
 from wsserver.web.api.paths import Paths
-from wsserver.web.server.fast_requests import Request, RequestReader
+from wsserver.web.api.pipeline import Exchange, note_failure
 from wsserver.web.api.problems import InternalError, RequestTimeout, problem_reply
+from wsserver.web.http.replies import Reply
 from wsserver.web.http.responses import response_bytes
 from wsserver.web.http.unsent import patience_s
+from wsserver.web.server.fast_requests import Request, RequestReader
 from wsserver.wire.readiness import READ, WRITE, best_readiness
 from wsserver.wire.sockets import set_nodelay
 
@@ -60,7 +60,7 @@ class Client:
     """Is the connection to be closed behind it?"""
 
 
-class PlainHttp:
+class FastHttp:
     """The connections of API clients that send one plain HTTP/1.1 request after the other.
 
     Plain is what programs send: a path and method of the route table, a Host that names us, a body

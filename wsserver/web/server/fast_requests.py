@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Endpoint
-from wsserver.web.api.pipeline import Asked, identify
-from wsserver.web.http.http_head import END, Head, read_head
 from wsserver.web.api.paths import Paths
+from wsserver.web.api.pipeline import RequestInfo, identify
+from wsserver.web.http.http_head import END, Head, read_head
 
 HEAD_LIMIT_BYTES = 8192
 BODY_LIMIT_BYTES = 64 * 1024
@@ -24,7 +24,7 @@ class Request:
     """A request whose head has been read."""
 
     endpoint: Endpoint
-    asked: Asked
+    asked: RequestInfo
     body_at: int
     """Where its body begins in what has been received."""
     end: int
@@ -53,7 +53,7 @@ class RequestReader:
         if found is None or size is None:
             return None
         request_id, remote_ip = identify(self._context, head, peer)
-        asked = Asked(
+        asked = RequestInfo(
             method=head.method,
             path=head.path,
             query=head.query,

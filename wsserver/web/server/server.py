@@ -16,11 +16,11 @@ from tornado.web import Application
 from wsserver.config import Settings
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.api.context import WebContext
-from wsserver.web.server.fast_handshake import Doorway
 from wsserver.web.api.paths import Paths
-from wsserver.web.server.fast_http import PlainHttp
-from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.http.prefilled_stream import BegunStream
+from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.server.fast_handshake import FastHandshake
+from wsserver.web.server.fast_http import FastHttp
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class Listener:
     ) -> None:
         self._context: WebContext = application.settings["context"]
         self._server = make_http_server(application, settings)
-        self._plain_http = PlainHttp(self._context, Paths(ENDPOINTS), self._serve_http)
-        self._doorway = Doorway(self._context, self._plain_http.receive)
+        self._plain_http = FastHttp(self._context, Paths(ENDPOINTS), self._serve_http)
+        self._doorway = FastHandshake(self._context, self._plain_http.receive)
         self._is_stopped = False
         self._limit = limit
         self._head_timeout_s = settings.handshake_timeout_s

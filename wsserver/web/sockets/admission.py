@@ -17,13 +17,13 @@ _PARAMETERS = ("ticket", "token")
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
+class HandshakeRequest:
     """What a client says when it wants to come in."""
 
     endpoint: str
     session_id: str | None
     query: str
-    """Raw. It may hold a token, so a ``Knock`` must not be logged."""
+    """Raw. It may hold a token, so a ``HandshakeRequest`` must not be logged."""
     authorization: Sequence[str]
     """Values of the header."""
     subprotocols: Sequence[str]
@@ -44,7 +44,7 @@ class Admission:
         self._room = context.manager.room
         self._allow_query_token = context.settings.allow_query_token
 
-    async def decide(self, knock: Knock, *, is_probe: bool) -> Claims:
+    async def decide(self, knock: HandshakeRequest, *, is_probe: bool) -> Claims:
         """The claims of somebody who may come in; raises what stands against it.
 
         A probe (a plain GET) leaves a ticket unused. Where the user has as many connections as are
@@ -64,7 +64,7 @@ class Admission:
             self._tickets.redeem(credential.value)
         return claims
 
-    async def _identify(self, knock: Knock, credential: Credential) -> Claims:
+    async def _identify(self, knock: HandshakeRequest, credential: Credential) -> Claims:
         if credential.kind == "ticket":
             claims = self._tickets.peek(credential.value)
         else:
@@ -76,7 +76,7 @@ class Admission:
             self._access.require(claims, knock.session_id)
         return claims
 
-    def _read(self, knock: Knock) -> Credential:
+    def _read(self, knock: HandshakeRequest) -> Credential:
         if knock.session_id is not None and not is_id(knock.session_id):
             raise BadRequest("session_id: malformed", field="session_id")
         given: dict[str, list[str]] = {name: [] for name in _PARAMETERS}

@@ -13,10 +13,11 @@ from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection import CHAT, MONITOR, PLAIN, SESSION, V1
 from wsserver.realtime.manager import Newcomer
-from wsserver.web.sockets.admission import Admission, Knock
 from wsserver.web.api.base import BaseHandler
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.problems import InternalError
+from wsserver.web.sockets.admission import Admission, HandshakeRequest
+from wsserver.wire.detach import take_socket
 from wsserver.wire.extensions import Agreement, negotiate
 from wsserver.wire.handshake import (
     HandshakeError,
@@ -27,7 +28,6 @@ from wsserver.wire.handshake import (
     response_bytes,
 )
 from wsserver.wire.poller import Poller
-from wsserver.wire.detach import take_socket
 from wsserver.wire.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class SocketHandler(BaseHandler):
             raise UpgradeRequired(fault.reason)
         raise BadRequest(fault.reason)
 
-    def _knock(self) -> Knock:
+    def _knock(self) -> HandshakeRequest:
         request = self.request
         session_id = self.path_kwargs.get("session_id")
         return knock_of(self._socket, session_id, request.query, request.headers)
@@ -239,9 +239,11 @@ def note_refusal(
     )
 
 
-def knock_of(socket: Socket, session_id: str | None, query: str, headers: _Headers) -> Knock:
+def knock_of(
+    socket: Socket, session_id: str | None, query: str, headers: _Headers
+) -> HandshakeRequest:
     """What a client says when it wants to come in; ``query`` is raw."""
-    return Knock(
+    return HandshakeRequest(
         endpoint=socket.endpoint,
         session_id=session_id,
         query=query,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Call, Reply
+from wsserver.web.api.endpoint import Call
+from wsserver.web.http.replies import Reply
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from wsserver.errors import Starting
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Call, Reply, json_reply
+from wsserver.web.api.endpoint import Call
 from wsserver.web.api.problems import problem_headers
+from wsserver.web.http.replies import Reply, json_reply
 
 CLOSED = frozenset({"starting", "draining"})
 """States in which every client is refused."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from wsserver.protocol.targets import session, user
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Call, Reply, json_reply
+from wsserver.web.api.endpoint import Call
+from wsserver.web.http.replies import Reply, json_reply
 
 ROUTINE_TYPES = frozenset({"ai_processing_status", "typing"})
 """Backends send these once a word, or once a key; the log would have a line for each."""

@@ -9,7 +9,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Call, Reply
+from wsserver.web.api.endpoint import Call
+from wsserver.web.http.replies import Reply
 from wsserver.web.resources.metrics_page import ServerCollector
 
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"

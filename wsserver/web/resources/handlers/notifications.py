@@ -6,8 +6,9 @@ from typing import Any
 
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Call, Reply, json_reply
+from wsserver.web.api.endpoint import Call
 from wsserver.web.api.queries import moment_of
+from wsserver.web.http.replies import Reply, json_reply
 
 
 async def notify(context: WebContext, call: Call) -> Reply:
