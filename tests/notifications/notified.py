@@ -37,6 +37,8 @@ class PlayedChannel:
         self.gate = asyncio.Event()
         """Attempts wait for it."""
         self.gate.set()
+        self.held = 0
+        """Attempts that wait for the gate."""
         self.is_closed = False
 
     def has_address(self, contact: Contact) -> bool:
@@ -45,7 +47,11 @@ class PlayedChannel:
     async def send(self, job: Job) -> Outcome:
         self.jobs.append(job)
         outcome = self.outcomes.pop(0) if self.outcomes else sent("250 ok")
-        await self.gate.wait()
+        self.held += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.held -= 1
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -151,13 +157,18 @@ class Notified:
                 await asyncio.sleep(0)
 
     async def idle(self) -> None:
-        """Wait until the queue has looked at everything, and nothing is under way."""
-        for _ in range(20):
-            self.queue.kick()
-            await self.live.database.settle()
-            await asyncio.sleep(0)
+        """Wait until the queue has looked at everything, and only held attempts are under way."""
+        async with asyncio.timeout(PATIENCE_S):
+            quiet = 0
+            while quiet < 20:
+                self.queue.kick()
+                await self.live.database.settle()
+                await asyncio.sleep(0)
+                held = sum(channel.held for channel in self.played.values())
+                quiet = quiet + 1 if self.queue.under_way == held else 0
 
     async def pass_time(self, seconds: float) -> None:
+        await self.idle()  # what is under way is recorded with the time at which it began
         self.clock.advance(seconds)
         await self.queue.expire()
         await self.idle()

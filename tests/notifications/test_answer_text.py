@@ -22,6 +22,9 @@ TEXT = '{"msg": "发送成功"}'
         ("utf-8", "text/plain; charset=gbk"),  # a wrong label
         ("utf-8", "text/plain; charset=x-unknown"),
         ("utf-8", "text/plain; charset=rot13"),
+        ("gbk", "text/plain; charset=unicode_escape"),
+        ("gbk", "text/plain; charset=raw-unicode-escape"),
+        ("gbk", "text/plain; charset=punycode"),
         ("utf-8", "text/plain; charset=utf-16"),
         ("utf-8", ""),
         ("utf-8-sig", "application/json"),
@@ -89,8 +92,8 @@ def test_compressed_bodies() -> None:
 @given(
     st.binary(max_size=200),
     st.sampled_from(
-        ["utf-8", "gbk", "idna", "punycode", "unicode_escape", "undefined", "base64", "utf-7",
-         "utf-16", "hz", "mbcs", "zlib_codec", "charmap", "a" * 40]
+        ["utf-8", "gbk", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined",
+         "base64", "utf-7", "utf-16", "hz", "mbcs", "zlib_codec", "charmap", "a" * 40]
     ),
     st.sampled_from(["", "gzip", "deflate", "br"]),
 )  # fmt: skip

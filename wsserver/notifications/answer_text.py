@@ -26,6 +26,8 @@ _SHIFTING = re.compile(r"utf[-_]?7|iso[-_]?2022|hz")
 """Charsets in which ASCII bytes, which are valid UTF-8, mean something else."""
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})")
+_NOT_CHARSETS = frozenset({"unicode-escape", "raw-unicode-escape", "idna", "punycode"})
+"""Text encodings of Python that are not charsets (IANA): notations for literals and host names."""
 
 
 def text_of(headers: Mapping[str, str], body: bytes) -> str:
@@ -79,11 +81,12 @@ def _decoded(body: bytes, charset: str) -> str | None:
     if charset in ("gb2312", "gbk", "gb_2312-80", "x-gbk", "cp936"):
         charset = "gb18030"
     try:
-        if not codecs.lookup(charset)._is_text_encoding:
+        codec = codecs.lookup(charset)
+        if not codec._is_text_encoding or codec.name in _NOT_CHARSETS:
             return None
         return codecs.getincrementaldecoder(charset)().decode(body)
-    except (LookupError, ValueError, AssertionError):
-        # LookupError also for codecs that cannot go step by step, AssertionError from IDNA's.
+    except (LookupError, ValueError):
+        # LookupError also for codecs that cannot decode incrementally.
         return None
 
 

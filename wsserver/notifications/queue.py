@@ -128,6 +128,11 @@ class DeliveryQueue:
             for lane in self._lanes.values()
         ]
 
+    @property
+    def under_way(self) -> int:
+        """How many attempts have begun and are not recorded yet."""
+        return sum(len(lane.under_way) for lane in self._lanes.values())
+
     def kick(self, channel: str | None = None) -> None:
         """Something new may be due."""
         for lane in self._lanes.values():
