@@ -51,7 +51,7 @@ from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
@@ -250,11 +250,11 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     webhooks.listen(manager.events)
 
     # What operators and backends may do, over REST and over a monitor's socket alike
-    inspection = Inspection(manager, permissions, tenancy, streams)
+    admin_queries = AdminQueries(manager, permissions, tenancy, streams)
     publishing = Publishing(
         hub, router, permissions, members, tenancy, audit, manager.events, clock
     )
-    administration = AdminActions(
+    admin_actions = AdminActions(
         manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
     )
     tracing = Tracing(
@@ -264,7 +264,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     looking_back = StreamCommands(
         manager.sessions, streams, replay_budget, settings.max_sessions_per_connection
     )
-    monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
+    monitor = MonitorCommands(manager.monitors, admin_queries, publishing, admin_actions)
     manager.dispatcher = Dispatcher(
         chat.table() | looking_back.table() | ReceiptCommands(deliveries.receipts).table(),
         monitor.table(),
@@ -312,9 +312,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         hosts=hosts,
         manager=manager,
         poller=poller,
-        inspection=inspection,
+        admin_queries=admin_queries,
         publishing=publishing,
-        administration=administration,
+        admin_actions=admin_actions,
         tracing=tracing,
         desk=notifications.desk,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),

@@ -44,7 +44,7 @@ from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManag
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
@@ -153,7 +153,7 @@ class Live:
         manager.arrivals = Arrivals(
             self.streams, self.deliveries.inboxes, self.access, self.revocations.check
         )
-        self.inspection = Inspection(manager, self.permissions, self.tenancy, self.streams)
+        self.admin_queries = AdminQueries(manager, self.permissions, self.tenancy, self.streams)
         self.publishing = Publishing(
             self.hub,
             self.router,
@@ -164,7 +164,7 @@ class Live:
             self.events,
             clock,
         )
-        self.administration = AdminActions(
+        self.admin_actions = AdminActions(
             manager,
             self.permissions,
             self.members,
@@ -193,7 +193,7 @@ class Live:
             | ReceiptCommands(self.deliveries.receipts).table()
         )
         self.monitor_handlers = MonitorCommands(
-            manager.monitors, self.inspection, self.publishing, self.administration
+            manager.monitors, self.admin_queries, self.publishing, self.admin_actions
         ).table()
         manager.dispatcher = Dispatcher(
             self.handlers,

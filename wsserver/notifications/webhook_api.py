@@ -11,9 +11,9 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.webhooks import Webhooks
+from wsserver.paging import Window
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.observability import event_contents
-from wsserver.realtime.operations.paging import Window
 from wsserver.storage.tables.webhooks import StoredPosting, WebhookOutbox
 
 PERMISSION = "monitor"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from wsserver.paging import Page
 from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.epochs import fork_epochs
 from wsserver.storage.engine.errors import DatabaseFault
-from wsserver.storage.engine.paging import Page
 from wsserver.storage.messages.receipts import Change, Inbox, Receipt, ReceiptStore
 from wsserver.storage.messages.streams import (
     Append,

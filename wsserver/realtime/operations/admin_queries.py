@@ -8,21 +8,20 @@ from typing import Any
 from wsserver.clock import rfc3339
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
+from wsserver.paging import PageBuilder, Window, encode_cursor, items_after, page_of
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.operations.paging import Window, page, shown
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
-from wsserver.storage.engine.paging import PAGE_BYTES, encode_cursor, json_bytes
 
 SLICE = 20
-"""Sessions looked at in one go."""
+"""Sessions read before other tasks get their turn."""
 
 
-class Inspection:
+class AdminQueries:
     """Reads of the REST API; each checks its permission and shows only the actor's scope."""
 
     def __init__(
@@ -98,31 +97,22 @@ class Inspection:
         scope = self._scope(actor, "connections:read")
         ids = self._hub.user_connections
         users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
-        part = shown(users, str, window, lambda user_id: self._user(user_id, scope))
-        return {
-            "users": part.items,
-            "total": part.total,
-            "next_cursor": part.next_cursor,
-        }
+        page = page_of(users, str, window, lambda user_id: self._user(user_id, scope))
+        return {"users": page.items, "total": page.total, "next_cursor": page.next_cursor}
 
     async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
         """The sessions of the scope that somebody has joined, by id."""
         scope = self._scope(actor, "connections:read")
         ids = await scope.sessions(sorted(self._hub.session_connections))
-        part = page(ids, str, window)
-        views: list[dict[str, Any]] = []
-        next_cursor, room = part.next_cursor, PAGE_BYTES
-        for id_ in part.items:
-            view = await self._manager.sessions.view(id_, scope)
-            size = json_bytes(view)
-            if views and size > room:
-                next_cursor = encode_cursor(views[-1]["session_id"])
+        page = PageBuilder[dict[str, Any]](window.limit)
+        next_cursor = None
+        for number, id_ in enumerate(items_after(ids, str, window), 1):
+            if not page.add(await self._manager.sessions.view(id_, scope)):
+                next_cursor = encode_cursor(page.items[-1]["session_id"])
                 break
-            room -= size
-            views.append(view)
-            if len(views) % SLICE == 0:  # others have their turn in between
+            if number % SLICE == 0:
                 await asyncio.sleep(0)
-        return {"sessions": views, "total": part.total, "next_cursor": next_cursor}
+        return {"sessions": page.items, "total": len(ids), "next_cursor": next_cursor}
 
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one that was never used, or is of others."""
@@ -175,12 +165,8 @@ class Inspection:
 
 def _connection_page(connections: list[ConnectionInfo], window: Window) -> dict[str, Any]:
     ordered = sorted(connections, key=_id)
-    part = shown(ordered, _id, window, ConnectionInfo.view)
-    return {
-        "connections": part.items,
-        "total": part.total,
-        "next_cursor": part.next_cursor,
-    }
+    page = page_of(ordered, _id, window, ConnectionInfo.view)
+    return {"connections": page.items, "total": page.total, "next_cursor": page.next_cursor}
 
 
 def _id(connection: ConnectionInfo) -> str:

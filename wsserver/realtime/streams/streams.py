@@ -13,6 +13,7 @@ from wsserver.brokers.base import NOBODY, Publication, Receipt
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
+from wsserver.paging import PAGE_BYTES
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import append_queue, history
@@ -25,7 +26,6 @@ from wsserver.realtime.streams.stream_cache import StreamCache
 from wsserver.realtime.streams.stream_index import LIMIT, StreamIndex
 from wsserver.realtime.streams.turns import Turns
 from wsserver.storage.engine.callers import caller
-from wsserver.storage.engine.paging import PAGE_BYTES
 from wsserver.storage.messages.streams import Appended, Head, Writer
 from wsserver.tasks import Tasks
 

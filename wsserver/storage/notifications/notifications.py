@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.notifications.notification_rows import (
     Filters,
     Notification,

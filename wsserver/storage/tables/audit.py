@@ -11,8 +11,8 @@ import msgspec
 import sqlite_utils
 
 from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 GATHER_S = 0.2
 """Entries of so long are stored together: each commit takes the interpreter from a fan-out."""

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import take
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.export_schema import EPOCH_KEY
 from wsserver.storage.engine.hourly_rollup import FIELDS
-from wsserver.storage.engine.paging import take
 from wsserver.storage.notifications.notification_rows import ATTEMPTS_LISTED
 
 Row = dict[str, Any]

@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.hourly_rollup import FIELDS, HourSums, hour_of, sum_by_hour
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
 MEANS_KEPT_DAYS = 366
 DAY_S = 86_400

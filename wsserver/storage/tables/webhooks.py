@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 DEAD_KEPT_S = 7 * 86_400
 """How long what was given up can be looked at."""

@@ -48,9 +48,9 @@ class WebContext:
     manager: WebSocketManager
     poller: Poller
     """Also takes the sockets of clients that are refused with a close code."""
-    inspection: Inspection
+    admin_queries: Inspection
     publishing: Publishing
-    administration: AdminActions
+    admin_actions: AdminActions
     tracing: Tracing
     desk: NotificationApi
     webhooks: WebhookApi

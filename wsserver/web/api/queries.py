@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, ValidationError
 
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, summary_of
+from wsserver.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 from wsserver.protocol.notifications import (
     ChannelName,
     DeliveryState,
@@ -22,7 +23,6 @@ from wsserver.protocol.notifications import (
 )
 from wsserver.protocol.types import Id, Offset, UserId
 from wsserver.protocol.validation import Fault, complaints_of
-from wsserver.realtime.operations.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
 S = TypeVar("S", bound=Struct)
 Pairs = Sequence[tuple[str, str]]

@@ -11,7 +11,7 @@ from wsserver.web.api.endpoint import Call
 async def listing(context: WebContext, call: Call) -> dict[str, Any]:
     """All connections that pass the filters."""
     query = call.query
-    return await context.inspection.connections(
+    return await context.admin_queries.connections(
         call.who,
         query.window,
         user_id=query.user_id,
@@ -23,23 +23,23 @@ async def listing(context: WebContext, call: Call) -> dict[str, Any]:
 
 async def one(context: WebContext, call: Call) -> dict[str, Any]:
     """One connection."""
-    return context.inspection.connection(call.who, call.path["connection_id"])
+    return context.admin_queries.connection(call.who, call.path["connection_id"])
 
 
 async def close(context: WebContext, call: Call) -> dict[str, Any]:
     """Close one connection."""
-    return await context.administration.disconnect_connection(call.who, call.path["connection_id"])
+    return await context.admin_actions.disconnect_connection(call.who, call.path["connection_id"])
 
 
 async def of_user(context: WebContext, call: Call) -> dict[str, Any]:
     """A user's connections."""
-    return await context.inspection.user_connections(
+    return await context.admin_queries.user_connections(
         call.who, call.path["user_id"], call.query.window
     )
 
 
 async def of_session(context: WebContext, call: Call) -> dict[str, Any]:
     """The connections in a session."""
-    return await context.inspection.session_connections(
+    return await context.admin_queries.session_connections(
         call.who, call.path["session_id"], call.query.window
     )

@@ -10,29 +10,27 @@ from wsserver.web.api.endpoint import Call
 
 async def listing(context: WebContext, call: Call) -> dict[str, Any]:
     """The sessions that somebody has joined."""
-    return await context.inspection.sessions(call.who, call.query.window)
+    return await context.admin_queries.sessions(call.who, call.query.window)
 
 
 async def one(context: WebContext, call: Call) -> dict[str, Any]:
     """One session."""
-    return await context.inspection.session(call.who, call.path["session_id"])
+    return await context.admin_queries.session(call.who, call.path["session_id"])
 
 
 async def history(context: WebContext, call: Call) -> dict[str, Any]:
     """A session's kept messages."""
     query = call.query
-    return await context.inspection.history(
+    return await context.admin_queries.history(
         call.who, call.path["session_id"], query.before, query.after, query.limit
     )
 
 
 async def members(context: WebContext, call: Call) -> dict[str, Any]:
     """A session's member list."""
-    return await context.administration.members(call.who, call.path["session_id"])
+    return await context.admin_actions.members(call.who, call.path["session_id"])
 
 
 async def replace_members(context: WebContext, call: Call) -> dict[str, Any]:
     """Put another member list in place."""
-    return await context.administration.replace_members(
-        call.who, call.path["session_id"], call.body
-    )
+    return await context.admin_actions.replace_members(call.who, call.path["session_id"], call.body)

@@ -13,7 +13,7 @@ from wsserver.web.api.queries import moment_of, step_of
 
 async def stats(context: WebContext, call: Call) -> dict[str, Any]:
     """The figures of now."""
-    return context.inspection.stats(call.who)
+    return context.admin_queries.stats(call.who)
 
 
 async def history(context: WebContext, call: Call) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from wsserver.web.api.endpoint import Call
 
 async def ticket(context: WebContext, call: Call) -> dict[str, Any]:
     """A ticket for one handshake."""
-    return context.administration.ticket(call.who)
+    return context.admin_actions.ticket(call.who)
 
 
 async def revoke(context: WebContext, call: Call) -> dict[str, Any]:
     """Refuse a token, or all that a user has."""
-    return await context.administration.revoke(call.who, call.body)
+    return await context.admin_actions.revoke(call.who, call.body)

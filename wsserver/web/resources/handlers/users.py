@@ -10,16 +10,16 @@ from wsserver.web.api.endpoint import Call
 
 async def online(context: WebContext, call: Call) -> dict[str, Any]:
     """Who is connected."""
-    return context.inspection.online_users(call.who, call.query.window)
+    return context.admin_queries.online_users(call.who, call.query.window)
 
 
 async def disconnect(context: WebContext, call: Call) -> dict[str, Any]:
     """Close a user's connections."""
-    return await context.administration.disconnect_user(call.who, call.body)
+    return await context.admin_actions.disconnect_user(call.who, call.body)
 
 
 async def ping(context: WebContext, call: Call) -> dict[str, Any]:
     """Ping a user and wait for the answers."""
-    return await context.administration.ping_user(
+    return await context.admin_actions.ping_user(
         call.who, call.path["user_id"], call.body.timeout_s
     )

@@ -8,29 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsserver import paging
 from wsserver.errors import BadRequest
-from wsserver.storage.engine import paging
-from wsserver.storage.engine.paging import decode_cursor, encode_cursor, json_bytes, take
+from wsserver.paging import Window, decode_cursor, encode_cursor, json_bytes, page_of, take
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-class Place(NamedTuple):
+class TimeAndNode(NamedTuple):
     at: float
     node: str
 
 
 @given(TEXTS, st.floats(allow_nan=False, allow_infinity=False))
 def test_a_cursor_is_safe_in_a_url_and_comes_back(text: str, at: float) -> None:
-    for row, kind in ((text, str), (Place(at, text), Place)):
+    for row, kind in ((text, str), (TimeAndNode(at, text), TimeAndNode)):
         cursor = encode_cursor(row)
         assert set(cursor) <= {*string.ascii_letters, *string.digits, *"-_"}
         assert decode_cursor(cursor, kind) == row
 
 
-@pytest.mark.parametrize("kind", [str, Place])
+@pytest.mark.parametrize("kind", [str, TimeAndNode])
 @pytest.mark.parametrize("cursor", ["", "%", "a", "é", "_" * 5, "gA==", "===", "bnVsbA", "W10"])
-def test_what_no_page_gave_out_is_a_bad_request(cursor: str, kind: type) -> None:
+def test_an_invalid_cursor_is_a_bad_request(cursor: str, kind: type) -> None:
     with pytest.raises(BadRequest) as caught:
         decode_cursor(cursor, kind)
     assert caught.value.details["field"] == "cursor"
@@ -61,3 +61,26 @@ def test_a_page_reads_no_further_than_it_must(monkeypatch: pytest.MonkeyPatch) -
 
     page, has_more = take(rows(), 50)
     assert (len(page), has_more, len(read)) == (2, True, 3)
+
+
+@given(st.sets(st.text(max_size=4)), st.integers(1, 7))
+def test_pages_hold_every_item_once_in_order(keys: set[str], limit: int) -> None:
+    items = sorted(keys)
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = page_of(items, str, Window(limit, cursor), str)
+        assert page.total == len(items)
+        assert len(page.items) <= limit
+        seen += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == items
+
+
+def test_items_added_and_removed_between_pages_shift_nothing() -> None:
+    first = page_of(["a", "c", "e"], str, Window(2), str.upper)
+    assert first.items == ["A", "C"]
+    second = page_of(["b", "d", "e", "f"], str, Window(9, first.next_cursor), str.upper)
+    assert second.items == ["D", "E", "F"]
