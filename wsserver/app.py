@@ -59,19 +59,17 @@ from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.service import Parts, Service
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.diagnosis import Diagnosis
-from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.maintenance.pruning import RetentionJob
+from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
@@ -137,7 +135,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
-    upkeep = RetentionJob(
+    retention_job = RetentionJob(
         snapshots,
         idempotency,
         audit,
@@ -296,7 +294,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            upkeep=upkeep,
+            retention_job=retention_job,
             keys=keys,
         )
     )
@@ -323,7 +321,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         audit=audit,
         exports=Exports(database),
         idempotency=idempotency,
-        diagnosis=Diagnosis(database),
+        storage_statistics=StorageStatistics(database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
         health=service.health,
     )

@@ -24,7 +24,7 @@ from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.plugins import Plugin, call_plugins, load_plugins
 from wsserver.signals import handle_signals
 from wsserver.storage.engine.check import check_file
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.engine.lock import check_unlocked
 from wsserver.web.server.server import Listener
 
@@ -214,7 +214,7 @@ def _collecting(faults: list[Fault]) -> Iterator[None]:
 def _database_faults() -> Iterator[None]:
     try:
         yield
-    except DatabaseFault as fault:
+    except DatabaseUnusable as fault:
         message = f"{fault.path}: {fault.problem}; {fault.remedy}"
         raise ConfigFaults([Fault("database", "start", message)]) from None
 

@@ -28,10 +28,10 @@ from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -69,7 +69,7 @@ class Parts:
     revocation_store: RevocationStore
     snapshots: Snapshots
     audit: AuditLog
-    upkeep: RetentionJob
+    retention_job: RetentionJob
     keys: KeySource
 
 
@@ -124,8 +124,8 @@ class Service:
 
         Until it is done, all that is asked of a listening server is refused with ``starting``.
 
-        Raises ``DatabaseFault`` for a file that cannot be used, ``StorageUnavailable`` for one that
-        cannot be used now; nothing stays open then.
+        Raises ``DatabaseUnusable`` for a file that cannot be used, ``StorageUnavailable`` for one
+        that cannot be used now; nothing stays open then.
         """
         await self._parts.database.open()
         try:
@@ -296,7 +296,7 @@ class Service:
 
     async def _prune(self) -> None:
         now = self._clock.wall()
-        await self._parts.upkeep.run(now)
+        await self._parts.retention_job.run(now)
         pruned = await self._parts.store.prune(now)
         if pruned.epoch is not None:
             self._parts.streams.forget_all(pruned.epoch)

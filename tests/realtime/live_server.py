@@ -52,10 +52,8 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 

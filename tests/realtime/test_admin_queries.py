@@ -14,7 +14,7 @@ from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.paging import Window
 from wsserver.protocol.requests import TargetedBody, read_request
 from wsserver.protocol.targets import session
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import FIELDS
 
 ALL = Window()
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.realtime.live_server import Client, Live
 from wsserver.protocol.requests import BatchRequest, PublishRequest, read_request
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import FIELDS
 
 
 def types(pushes: list[dict]) -> list[str]:  # type: ignore[type-arg]

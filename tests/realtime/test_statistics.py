@@ -7,7 +7,7 @@ import pytest
 from tests.realtime.fake_connections import fake_connection
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.observability.statistics import Statistics, flatten, percentiles
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import FIELDS
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import sqlite_utils
 
 from wsserver.errors import NotFound, StorageFull, StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 
 
 def put(value: str, at: float = 1.0) -> Callable[[sqlite_utils.Database], None]:
@@ -447,7 +447,7 @@ async def test_before_open_and_after_a_failed_open_it_is_unavailable(
     with pytest.raises(StorageUnavailable):
         await database.run(put("a"))
     path.mkdir(parents=True)
-    with pytest.raises(DatabaseFault):
+    with pytest.raises(DatabaseUnusable):
         await database.open()
     with pytest.raises(StorageUnavailable):
         await database.run(put("a"))
@@ -459,7 +459,7 @@ async def test_a_folder_that_cannot_be_made_is_a_fault(
     make_database: Callable[..., Database], path: Path
 ) -> None:
     path.parent.write_text("a file in the way")
-    with pytest.raises(DatabaseFault, match=r"cannot be (created|read)"):
+    with pytest.raises(DatabaseUnusable, match=r"cannot be (created|read)"):
         await make_database().open()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsserver.storage.engine.hourly_rollup import FIELDS, HourSums, hour_of, sum_by_hour
+from wsserver.storage.tables.snapshots import FIELDS, HourSums, hour_of, sum_by_hour
 
 Row = tuple[int, float, str, Iterable[int], Mapping[str, Any]]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
-from wsserver.storage import Database, DatabaseFault
+from wsserver.storage import Database, DatabaseUnusable
 from wsserver.storage.engine.errors import DatabaseInUse
 
 
@@ -21,7 +21,7 @@ async def test_a_second_server_is_kept_off_until_the_first_has_closed(
     path = tmp_path / "new" / "wsserver.sqlite3"
     first, second = Database(path, clock=clock), Database(path, clock=clock)
     await first.open()
-    with pytest.raises(DatabaseFault, match="another server is using it"):
+    with pytest.raises(DatabaseUnusable, match="another server is using it"):
         await second.open()
     await first.close()
     await second.open()

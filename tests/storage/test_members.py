@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.tables.members import MemberChange, MemberStore
+from wsserver.storage.tables.access_lists import MemberChange, MemberStore
 
 
 @pytest.mark.gen_test

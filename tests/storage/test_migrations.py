@@ -8,12 +8,10 @@ import pytest
 import sqlite_utils
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.migrations import MIGRATIONS
-from wsserver.storage.engine.schema_steps import applied_names, known_names
+from wsserver.storage.engine.migrations import MIGRATIONS, applied_names, known_names
 from wsserver.storage.messages.streams import Counts, StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore
 
 RELEASED = {
     "m0001_snapshots",

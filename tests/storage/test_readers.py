@@ -9,8 +9,8 @@ import pytest
 import sqlite_utils
 
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.engine.callers import caller, read_for, reading_for
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.fair_queue import caller, read_for, reading_for
 from wsserver.storage.engine.reader import CALLER_LIMIT, THREADS
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.access_lists import RevocationStore
 
 
 @pytest.mark.gen_test

@@ -12,7 +12,7 @@ from wsserver.realtime.inbox.inboxes import Inboxes, InboxState
 from wsserver.realtime.streams.retention_policy import INBOX, SESSION, organization_stream_of
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
-from wsserver.storage.engine.callers import reading_for
+from wsserver.storage.engine.fair_queue import reading_for
 
 
 class Arrival(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsserver.storage.tables.members import MemberStore
+from wsserver.storage.tables.access_lists import MemberStore
 
 
 class Members:

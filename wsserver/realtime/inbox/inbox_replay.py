@@ -11,7 +11,7 @@ from wsserver.errors import WsServerError
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.inbox.inbox_tracking import Give, InboxTracking, is_for, push_of
 from wsserver.realtime.inbox.unacked import Feed, Ledger
-from wsserver.storage.engine.callers import read_for
+from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.messages.streams import Kept, Slice
 from wsserver.tasks import Tasks
 

@@ -21,7 +21,7 @@ from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.access_lists import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
 

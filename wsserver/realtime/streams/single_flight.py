@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-from wsserver.storage.engine.callers import reading_for
+from wsserver.storage.engine.fair_queue import reading_for
 from wsserver.tasks import Tasks
 
 T = TypeVar("T")

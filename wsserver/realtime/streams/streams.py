@@ -25,7 +25,7 @@ from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Entry, Recovery, 
 from wsserver.realtime.streams.stream_cache import StreamCache
 from wsserver.realtime.streams.stream_index import LIMIT, StreamIndex
 from wsserver.realtime.streams.turns import Turns
-from wsserver.storage.engine.callers import caller
+from wsserver.storage.engine.fair_queue import caller
 from wsserver.storage.messages.streams import Appended, Head, Writer
 from wsserver.tasks import Tasks
 

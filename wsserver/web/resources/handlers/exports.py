@@ -6,7 +6,7 @@ from typing import Any
 
 from wsserver.clock import rfc3339
 from wsserver.errors import Forbidden
-from wsserver.storage.tables.exports import Batch, Part
+from wsserver.storage.tables.exports import ExportBatch, ExportRange
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call
 from wsserver.web.api.queries import ExportQuery, moment_of
@@ -47,15 +47,15 @@ async def notifications(context: WebContext, call: Call) -> dict[str, Any]:
     return _answer("deliveries", await context.exports.deliveries(part, scope))
 
 
-def _part(context: WebContext, query: ExportQuery) -> Part:
+def _part(context: WebContext, query: ExportQuery) -> ExportRange:
     since, until = (
         None if text is None else moment_of(text, name, context.clock)
         for name, text in (("since", query.since), ("until", query.until))
     )
-    return Part(query.after, query.limit, since, until)
+    return ExportRange(query.after, query.limit, since, until)
 
 
-def _answer(name: str, batch: Batch) -> dict[str, Any]:
+def _answer(name: str, batch: ExportBatch) -> dict[str, Any]:
     return {
         name: [{"position": position, **_with_texts(row)} for position, row in batch.rows],
         "position": batch.position,

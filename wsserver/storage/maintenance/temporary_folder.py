@@ -1,4 +1,4 @@
-"""Scratch folders beside the files that are made in them; those of killed processes are removed."""
+"""Temporary folders on the disk of the final file; those of killed processes are removed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pathlib import Path
 PREFIX = ".wsserver-scratch."
 _LOCK = "lock"
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
-"""Of file systems (some network ones) that have no locks."""
+"""Errors of file systems without locks (some network ones)."""
 
 
 @contextlib.contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Make a folder (0700) in ``parent``, on the same file system, and remove it at the end.
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Create a folder (0700) in ``parent``, on the same file system; it is removed at the end.
 
-    Its file ``lock`` is locked while the process lives, so that ``remove_abandoned`` can tell it
-    from one that a killed process left behind. Raises ``OSError``.
+    Its file ``lock`` is locked while the process lives, which distinguishes it from one that a
+    killed process left behind (see ``remove_abandoned``). Raises ``OSError``.
     """
     fd, folder = None, parent
     while fd is None:
@@ -30,7 +30,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         try:
             fd = _open_locked(folder, os.O_CREAT)
         except FileNotFoundError:
-            continue  # taken for an abandoned one before it was locked
+            continue  # removed as abandoned before it was locked
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -42,9 +42,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the scratch folders of this user in ``parent`` whose processes have ended.
+    """Remove this user's temporary folders in ``parent`` whose processes have ended.
 
-    Never raises: what cannot be removed stays.
+    Never raises: a folder that cannot be removed stays.
     """
     with contextlib.suppress(OSError):
         for folder in parent.glob(f"{PREFIX}*"):
@@ -55,7 +55,7 @@ def remove_abandoned(parent: Path) -> None:
 def _remove_if_abandoned(folder: Path) -> None:
     try:
         fd = _open_locked(folder, 0)
-    except FileNotFoundError:  # killed before it was locked
+    except FileNotFoundError:  # its process was killed before locking it
         with contextlib.suppress(OSError):
             folder.rmdir()
         return
@@ -65,10 +65,10 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 
 def _open_locked(folder: Path, flags: int) -> int | None:
-    """A descriptor that locks a folder; None: another process has locked it.
+    """Open and lock the lock file of a folder; None: another process has locked it.
 
-    Raises ``FileNotFoundError`` where there is no lock file (any more), ``OSError`` where none can
-    be made or locked.
+    Raises ``FileNotFoundError`` if the lock file is missing or was removed meanwhile, ``OSError``
+    if it cannot be created or locked.
     """
     path = folder / _LOCK
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
@@ -82,6 +82,6 @@ def _open_locked(folder: Path, flags: int) -> int | None:
         return None
     except OSError as error:
         if flags & os.O_CREAT and error.errno in _NO_LOCKS:
-            return fd  # such a folder is never taken for an abandoned one either
+            return fd  # nor can ``remove_abandoned`` lock it there
         os.close(fd)
         raise

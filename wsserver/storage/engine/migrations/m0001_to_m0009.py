@@ -1,10 +1,4 @@
-"""The schema, as the steps that lead to it. A step that has been released is never edited.
-
-Times are REAL seconds since the epoch, as the clock, the tokens' claims and the API's arithmetic
-have them: nothing is converted, and a revocation's moment compares exactly with a token's ``iat``.
-(A double still tells microseconds apart in the year 2200.) Hours are INTEGER seconds at their
-start, because they are compared for equality.
-"""
+"""Migrations 1 to 9: snapshots, audit, tokens, members, kept messages, receipts, notifications."""
 
 from __future__ import annotations
 
@@ -12,14 +6,9 @@ import sqlite_utils
 from sqlite_utils import Migrations
 
 from wsserver.storage.engine.epochs import new_epoch
-from wsserver.storage.engine.export_schema import number_what_is_exported
-from wsserver.storage.engine.idempotency_schema import count_idempotency_keys
-from wsserver.storage.engine.tenant_schema import (
-    create_user_organizations,
-    key_marks_by_organization,
-)
 
 MIGRATIONS = Migrations("wsserver")
+"""All migrations: each range of numbers adds its own to those of the range before."""
 
 
 @MIGRATIONS()
@@ -95,7 +84,7 @@ def m0001_snapshots(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS()
 def m0002_audit(db: sqlite_utils.Database) -> None:
-    """Who did what. AUTOINCREMENT: an id is never used again, so cursors stay true."""
+    """The audit trail. AUTOINCREMENT: an id is never reused, so cursors stay valid."""
     db.execute("""
         CREATE TABLE audit (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -117,7 +106,7 @@ def m0002_audit(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS()
 def m0003_revocations(db: sqlite_utils.Database) -> None:
-    """Refused tokens: one by ``jti``, or all of a user's issued before a moment."""
+    """Revoked tokens: one by ``jti``, or all of a user's tokens issued before ``at``."""
     db.execute("""
         CREATE TABLE revocations (
             kind TEXT NOT NULL CHECK (kind IN ('jti', 'user')),
@@ -132,8 +121,8 @@ def m0003_revocations(db: sqlite_utils.Database) -> None:
 def m0004_idempotency(db: sqlite_utils.Database) -> None:
     """Answers by idempotency key; ``status`` NULL while the first request is running.
 
-    ``process`` names the run of the server that claimed the key: a claim without an answer means
-    nothing to the next run.
+    ``process``: the run of the server that claimed the key; the next run ignores its claims
+    without an answer.
     """
     db.execute("""
         CREATE TABLE idempotency (
@@ -153,7 +142,7 @@ def m0004_idempotency(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS()
 def m0005_session_members(db: sqlite_utils.Database) -> None:
-    """Who may enter which session."""
+    """Member lists of sessions."""
     db.execute("""
         CREATE TABLE session_members (
             session_id TEXT NOT NULL,
@@ -167,13 +156,13 @@ def m0005_session_members(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS()
 def m0006_audit_by_outcome(db: sqlite_utils.Database) -> None:
-    """For counting and cutting the audit trail by action and outcome."""
+    """Index for counting and pruning the audit trail by action and outcome."""
     db.execute("CREATE INDEX audit_by_outcome ON audit (action, outcome, id)")
 
 
 @MIGRATIONS()
 def m0007_streams(db: sqlite_utils.Database) -> None:
-    """Kept messages: streams, their messages, the keys that tell a repeated publish.
+    """Kept messages: streams, their messages, deduplication keys.
 
     ``messages.key`` is ``stream << 38 | offset``: a stream's messages lie side by side, in order,
     in one b-tree. The checks keep either part inside its bits
@@ -226,7 +215,7 @@ def m0007_streams(db: sqlite_utils.Database) -> None:
 
 @MIGRATIONS()
 def m0008_receipts(db: sqlite_utils.Database) -> None:
-    """Who has got and read which kept message: one at a time, or everything up to an offset.
+    """Delivery receipts of kept messages: for one message, or everything up to an offset.
 
     ``receipts.key`` is that of ``messages``; whoever deletes a message deletes its receipts.
     """
@@ -348,62 +337,3 @@ def m0009_notifications(db: sqlite_utils.Database) -> None:
     """)
     db.execute("CREATE INDEX known_users_by_organization ON known_users (organization_id)")
     db.execute("CREATE INDEX known_users_by_time ON known_users (seen_at)")
-
-
-@MIGRATIONS()
-def m0020_webhook_outbox(db: sqlite_utils.Database) -> None:
-    """Events that wait to be posted to a URL; ``due_at`` NULL: given up."""
-    db.execute("""
-        CREATE TABLE webhook_outbox (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            posting_id TEXT NOT NULL UNIQUE,
-            url TEXT NOT NULL,
-            event TEXT NOT NULL,
-            body BLOB NOT NULL,
-            at REAL NOT NULL,
-            attempts INTEGER NOT NULL DEFAULT 0,
-            due_at REAL,
-            detail TEXT NOT NULL DEFAULT ''
-        ) STRICT
-    """)
-    db.execute(
-        "CREATE INDEX webhook_outbox_due ON webhook_outbox (url, due_at) WHERE due_at IS NOT NULL"
-    )
-    db.execute("CREATE INDEX webhook_outbox_dead ON webhook_outbox (at) WHERE due_at IS NULL")
-
-
-@MIGRATIONS()
-def m0022_deliveries_ended(db: sqlite_utils.Database) -> None:
-    """What did not arrive, or waits to go with others: found among a million that have gone."""
-    db.execute(
-        "CREATE INDEX deliveries_ended ON deliveries (state, notification) WHERE state IN"
-        " ('failed', 'cancelled', 'expired', 'not_configured', 'no_address')"
-    )
-    db.execute(
-        "CREATE INDEX deliveries_held ON deliveries (user_id, channel, digest, due_at)"
-        " WHERE is_held = 1 AND state = 'pending'"
-    )
-
-
-@MIGRATIONS()
-def m0023_exports(db: sqlite_utils.Database) -> None:
-    """Numbers in the order of committing for what is exported."""
-    number_what_is_exported(db)
-
-
-@MIGRATIONS()
-def m0030_user_organizations(db: sqlite_utils.Database) -> None:
-    """Organizations of users as they were entered, beside those of their tokens."""
-    create_user_organizations(db)
-
-
-@MIGRATIONS()
-def m0031_marks_by_organization(db: sqlite_utils.Database) -> None:
-    """Once-per-period marks of managers, with the organization in their key."""
-    key_marks_by_organization(db)
-
-
-@MIGRATIONS()
-def m0035_idempotency_quotas(db: sqlite_utils.Database) -> None:
-    """How many idempotency keys count on whose account, and no tickets in stored answers."""
-    count_idempotency_keys(db)

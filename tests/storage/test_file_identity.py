@@ -15,7 +15,8 @@ import sqlite_utils
 from tests.conftest import FakeClock
 from wsserver.errors import StorageUnavailable
 from wsserver.storage import Database
-from wsserver.storage.engine.open_files import DatabaseOverwritten, OpenFiles
+from wsserver.storage.engine.errors import DatabaseOverwritten
+from wsserver.storage.engine.file_identity import FileIdentity
 
 
 def add(db: sqlite_utils.Database) -> None:
@@ -163,7 +164,7 @@ async def test_own_checkpoints_are_no_change_of_others(tmp_path: Path, clock: Fa
 def test_a_change_of_size_or_of_the_header_counts(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"12345")
-    files = OpenFiles(path, lambda: path.read_bytes()[:2])
+    files = FileIdentity(path, lambda: path.read_bytes()[:2])
     assert files.note_opened() == 5
     path.write_bytes(b"12345")
     files.check()

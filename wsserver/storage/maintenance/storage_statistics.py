@@ -1,4 +1,4 @@
-"""Figures about what is stored, for whoever looks after the server."""
+"""Counts of stored messages and deliveries, and free disk space, for diagnostics."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from wsserver.storage.engine.database import Database
 
 DAY_S = 86_400.0
 LATE_S = 3600.0
-"""Expired messages are pruned every ten minutes; whatever is still there after this was missed."""
+"""Messages are pruned within ten minutes after they expire; later ones were missed."""
 
 
-class Backlog(NamedTuple):
-    """The deliveries of one channel."""
+class ChannelBacklog(NamedTuple):
+    """Pending and failed deliveries of one channel."""
 
     waiting: int = 0
     due_since: float | None = None
-    """When the one that has waited longest was due, in epoch seconds; None: none is due."""
+    """When the oldest due delivery became due, in epoch seconds; None: none is due."""
     failed: int = 0
-    """Given up, of the notifications of the last 24 hours."""
+    """Failed for good, of the notifications of the last 24 hours."""
     not_configured: int = 0
-    """Never tried for want of settings, of the same."""
+    """Not tried because the channel is not configured, of the same notifications."""
 
 
-class Stored(NamedTuple):
-    """What a look at the database has told."""
+class StorageCounts(NamedTuple):
+    """Counts of a database, and the space of its disk."""
 
     disk_free_bytes: int
-    """For us on the file's disk."""
+    """Available to this user on the disk of the file."""
     disk_total_bytes: int
     streams: int
     messages: int
     late: int
-    """Kept messages that should have been pruned long ago."""
-    channels: dict[str, Backlog]
+    """Kept messages that expired over ``LATE_S`` ago and are still stored."""
+    channels: dict[str, ChannelBacklog]
 
 
-class Diagnosis:
-    """Counts in the reading thread, so that nothing else waits for it."""
+class StorageStatistics:
+    """Counts rows in a reading thread."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def look(self, now: float) -> Stored:
-        """Count, at ``now`` in epoch seconds. Raises ``StorageUnavailable``."""
+    async def read(self, now: float) -> StorageCounts:
+        """The counts at ``now`` (epoch seconds). Raises ``StorageUnavailable``."""
         folder = self._database.path.absolute().parent
-        return await self._database.read(partial(_look, folder=str(folder), now=now))
+        return await self._database.read(partial(_read, folder=str(folder), now=now))
 
 
-def _look(db: sqlite_utils.Database, folder: str, now: float) -> Stored:
+def _read(db: sqlite_utils.Database, folder: str, now: float) -> StorageCounts:
     disk = shutil.disk_usage(folder)
-    return Stored(
+    return StorageCounts(
         disk_free_bytes=disk.free,
         disk_total_bytes=disk.total,
         streams=_count(db, "SELECT count(*) FROM streams"),
@@ -69,9 +69,9 @@ def _count(db: sqlite_utils.Database, sql: str, *values: float) -> int:
     return int(number)
 
 
-def _channels(db: sqlite_utils.Database, now: float) -> dict[str, Backlog]:
+def _channels(db: sqlite_utils.Database, now: float) -> dict[str, ChannelBacklog]:
     found = {
-        channel: Backlog(waiting=count, due_since=due_at if due_at <= now else None)
+        channel: ChannelBacklog(waiting=count, due_since=due_at if due_at <= now else None)
         for channel, count, due_at in db.conn.execute(
             "SELECT channel, count(*), min(due_at) FROM deliveries"
             " WHERE state = 'pending' AND due_at IS NOT NULL GROUP BY channel"
@@ -84,5 +84,5 @@ def _channels(db: sqlite_utils.Database, now: float) -> dict[str, Backlog]:
         [now - DAY_S],
     )
     for channel, state, count in ended:
-        found[channel] = found.get(channel, Backlog())._replace(**{state: count})
+        found[channel] = found.get(channel, ChannelBacklog())._replace(**{state: count})
     return found

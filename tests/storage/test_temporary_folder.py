@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.operators.processes import ROOT, environment
-from wsserver.storage.maintenance import scratch
-from wsserver.storage.maintenance.scratch import PREFIX, remove_abandoned, scratch_folder
+from wsserver.storage.maintenance import temporary_folder as module
+from wsserver.storage.maintenance.temporary_folder import PREFIX, remove_abandoned, temporary_folder
 
 
 def left(folder: Path) -> list[str]:
@@ -21,7 +21,7 @@ def left(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_private_and_gone_at_the_end(tmp_path: Path) -> None:
-    with suppress(ZeroDivisionError), scratch_folder(tmp_path) as folder:
+    with suppress(ZeroDivisionError), temporary_folder(tmp_path) as folder:
         assert folder.parent == tmp_path
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "draft").touch()
@@ -30,7 +30,7 @@ def test_a_folder_is_private_and_gone_at_the_end(tmp_path: Path) -> None:
 
 
 def test_those_of_living_processes_stay(tmp_path: Path) -> None:
-    with scratch_folder(tmp_path) as folder:
+    with temporary_folder(tmp_path) as folder:
         remove_abandoned(tmp_path)
         assert folder.is_dir()
 
@@ -38,8 +38,8 @@ def test_those_of_living_processes_stay(tmp_path: Path) -> None:
 def test_those_of_killed_processes_go_and_nothing_else(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from wsserver.storage.maintenance.scratch import *\n"
-        "with scratch_folder(Path(sys.argv[1])) as folder:\n"
+        "from wsserver.storage.maintenance.temporary_folder import *\n"
+        "with temporary_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'draft').touch(); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
@@ -59,7 +59,7 @@ def test_those_of_killed_processes_go_and_nothing_else(tmp_path: Path) -> None:
 def test_a_folder_that_is_taken_away_too_early_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    open_locked = scratch._open_locked
+    open_locked = module._open_locked
     calls = []
 
     def first_time(folder: Path, flags: int) -> int | None:
@@ -70,8 +70,8 @@ def test_a_folder_that_is_taken_away_too_early_is_made_again(
             remove_abandoned(tmp_path)
         return open_locked(folder, flags)
 
-    monkeypatch.setattr(scratch, "_open_locked", first_time)
-    with scratch_folder(tmp_path) as folder:
+    monkeypatch.setattr(module, "_open_locked", first_time)
+    with temporary_folder(tmp_path) as folder:
         assert left(tmp_path) == [folder.name]
         assert os.path.exists(folder / "lock")
     assert len(calls) > 1

@@ -1,4 +1,4 @@
-"""Detects that an open database was deleted, moved, replaced or overwritten by another process."""
+"""Detects that an open database file was deleted, moved, replaced or overwritten."""
 
 from __future__ import annotations
 
@@ -8,23 +8,20 @@ from pathlib import Path
 
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.check import real_path
+from wsserver.storage.engine.errors import DatabaseOverwritten
 
 
-class DatabaseOverwritten(StorageUnavailable):
-    """Another program has written to the database file: what SQLite knows of it is wrong."""
+class FileIdentity:
+    """Device, inode, time and size of the open database, ``-wal`` and ``-shm``, checked by path.
 
-
-class OpenFiles:
-    """The database with its ``-wal`` and ``-shm`` as they were opened, against their paths.
-
-    SQLite keeps on using an open file whatever becomes of its path: what is committed into a
-    deleted file is lost. The checks cost one ``stat`` a file (about 2 µs each) and open none:
-    closing one would give up the locks that SQLite has on it. For the writing thread alone: between
-    two of its transactions the file does not change, as checkpoints are part of them.
+    SQLite goes on using an open file that was deleted: what is committed into it is lost. A check
+    costs one ``stat`` a file (about 2 µs each) and opens none: closing a descriptor would release
+    the locks that SQLite has on the file. For the writing thread alone: the file does not change
+    between two of its transactions, which include checkpoints.
     """
 
     def __init__(self, path: Path, header: Callable[[], bytes | None]) -> None:
-        """``header``: reads the first bytes of the open file; None where that cannot be done."""
+        """``header``: reads the first bytes of the open file; None if it cannot."""
         self._path = path
         self._read_header = header
         self._database = self._wal = self._shm = ""
@@ -33,8 +30,8 @@ class OpenFiles:
         self._header: bytes | None = None
 
     def note_opened(self) -> int:
-        """Remember the files, now that they are open; their size as ``note_written``."""
-        self._database = str(self._path.absolute())  # a plugin may change the folder
+        """Record the identity of the opened files; returns their size as ``note_written``."""
+        self._database = str(self._path.absolute())  # a plugin may change the working directory
         real = real_path(self._path)
         self._wal, self._shm = f"{real}-wal", f"{real}-shm"
         self._opened.clear()
@@ -43,10 +40,11 @@ class OpenFiles:
         return self.note_written()
 
     def check(self) -> None:
-        """Raise what would make a commit worthless; called before each.
+        """Check the files before a commit.
 
-        ``StorageUnavailable``: a path does not lead to the open file now. It passes if the file
-        comes back. ``DatabaseOverwritten``: it does, and its content is another one. That stays.
+        Raises ``StorageUnavailable`` if a path does not lead to the open file (temporary: the file
+        may be moved back), ``DatabaseOverwritten`` if another program changed its content
+        (permanent).
         """
         for path in (self._database, self._wal, self._shm):
             try:
@@ -65,14 +63,14 @@ class OpenFiles:
                 self._check_content(found)
 
     def note_written(self) -> int:
-        """Take the database as it is now for our own work, after a commit.
+        """Record time and size of the file after a commit of our own.
 
         Returns the bytes of the file and the write-ahead log.
         """
         try:
             found = os.stat(self._database)
         except OSError:
-            return 0  # the next check says so
+            return 0  # the next check raises
         written = _version(found)
         if written != self._written:
             self._written, self._header = written, self._read_header()
@@ -86,7 +84,7 @@ class OpenFiles:
         if self._written is None or written == self._written:
             return
         if written[1] == self._written[1] and self._read_header() == self._header:
-            self._written = written  # touched, not changed
+            self._written = written  # new time, same content
             return
         raise DatabaseOverwritten(
             f"{self._database} was changed by another program while the server is using it"
@@ -98,5 +96,5 @@ def _identity(found: os.stat_result) -> tuple[int, int]:
 
 
 def _version(found: os.stat_result) -> tuple[int, int]:
-    """What each change of the content changes."""
+    """Differs after every change of the content."""
     return found.st_mtime_ns, found.st_size

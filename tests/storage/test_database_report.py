@@ -11,10 +11,10 @@ from tests.conftest import FakeClock
 from tests.storage.test_check import add_newer_migration, hashes, make_file
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance import inspection
-from wsserver.storage.maintenance.inspection import Inspection, inspect
+from wsserver.storage.maintenance import database_report
+from wsserver.storage.maintenance.database_report import DatabaseReport, inspect_database
+from wsserver.storage.tables.access_lists import MemberStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.tables.members import MemberStore
 
 MakeDatabase = Callable[..., Database]
 
@@ -27,10 +27,10 @@ async def fill(database: Database) -> None:
     await MemberStore(database).replace("s1", ["a", "b", "c"], "admin", 2000.0)
 
 
-def look(path: Path, **options: bool) -> Inspection:
+def look(path: Path, **options: bool) -> DatabaseReport:
     """Inspect; nothing may change by it."""
     before = hashes(path) if path.parent.exists() else {}
-    found = inspect(path, FakeClock(), **options)
+    found = inspect_database(path, FakeClock(), **options)
     assert (hashes(path) if path.parent.exists() else {}) == before
     return found
 
@@ -88,7 +88,7 @@ async def test_without_dbstat_the_sizes_are_not_known(
             return super().execute(sql.replace("dbstat", "no_such_dbstat"), *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(
-        inspection, "open_untouched", lambda path: sqlite3.connect(path, factory=Lacking)
+        database_report, "open_untouched", lambda path: sqlite3.connect(path, factory=Lacking)
     )
     assert {table.bytes for table in look(path).tables} == {None}
 
@@ -176,7 +176,7 @@ async def test_a_server_that_starts_meanwhile_is_no_damage(
 ) -> None:
     await make_file(make_database)
     torn = iter([["page 3 is torn"]])
-    damage = inspection._damage
+    damage = database_report._damage
 
     def seen(connection: sqlite3.Connection, check: str) -> list[str]:
         for first in torn:
@@ -184,8 +184,8 @@ async def test_a_server_that_starts_meanwhile_is_no_damage(
             return first
         return damage(connection, "full")
 
-    monkeypatch.setattr(inspection, "_damage", seen)
-    assert inspect(path, FakeClock()).ok
+    monkeypatch.setattr(database_report, "_damage", seen)
+    assert inspect_database(path, FakeClock()).ok
 
 
 @pytest.mark.gen_test
@@ -198,7 +198,7 @@ async def test_a_file_that_even_readers_are_kept_from_is_unavailable(
         other.execute("BEGIN EXCLUSIVE")
         other.execute("CREATE TABLE x (y)")
         with pytest.raises(StorageUnavailable, match="locked"):
-            inspect(path, FakeClock())
+            inspect_database(path, FakeClock())
 
 
 @pytest.mark.gen_test
@@ -206,8 +206,8 @@ async def test_a_full_disk_and_a_large_log_are_warned_of(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(database)
-    monkeypatch.setattr(inspection, "free_bytes", lambda folder: 1000)
-    monkeypatch.setattr(inspection, "LARGE_WAL_BYTES", 10)
+    monkeypatch.setattr(database_report, "free_bytes", lambda folder: 1000)
+    monkeypatch.setattr(database_report, "LARGE_WAL_BYTES", 10)
     full, large = look(path).warnings
     assert "nearly full" in full
     assert "-wal" in large

@@ -1,4 +1,4 @@
-"""Everything that can be said about a database file without changing a byte of it."""
+"""Integrity report of a database file: damage, schema, sizes, tables; read-only."""
 
 from __future__ import annotations
 
@@ -14,91 +14,91 @@ from wsserver.clock import Clock
 from wsserver.storage.engine.check import (
     RESTORE,
     Schema,
-    fault_of,
     file_size,
     is_database,
     open_untouched,
+    read_failure,
     read_schema,
-    schema_fault,
+    schema_failure,
     wal_of,
 )
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.engine.migrations import MIGRATIONS
 
 FINDINGS = 20
-"""Of one kind that are listed; the first says enough to restore a backup."""
+"""Problems of one kind that are listed; one is reason enough to restore a backup."""
 LITTLE_SPACE_BYTES = 256 * 1024 * 1024
 LARGE_WAL_BYTES = 256 * 1024 * 1024
 _TIMES = ("at", "hour", "claimed_at", "added_at", "touched_at", "created_at")
-"""Columns that say how old a row is: the first of them that a table has."""
+"""Columns with the time of a row; the first that a table has is used."""
 
 SchemaState = Literal["current", "older", "newer", "foreign", "none"]
 
 
-class TableFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One table."""
+class TableReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows, size and times of one table."""
 
     name: str
     rows: int
     bytes: int | None
-    """With its indexes; None where this SQLite cannot tell (built without dbstat)."""
+    """With its indexes; None if this SQLite is built without dbstat."""
     oldest: float | None = None
-    """Seconds since the epoch; None for an empty table and one without times."""
+    """Seconds since the epoch; None for an empty table or one without times."""
     newest: float | None = None
 
 
-class Inspection(msgspec.Struct, kw_only=True):
-    """What ``inspect`` has found."""
+class DatabaseReport(msgspec.Struct, kw_only=True):
+    """Result of ``inspect_database``."""
 
     database: str
     ok: bool = True
-    """Can this version use it, and is it whole?"""
+    """Whether it is undamaged and this version can use it."""
     problems: list[str] = []
     remedy: str | None = None
-    """How to go on; None while all is well."""
+    """What to do; None if there is no problem."""
     warnings: list[str] = []
-    """What somebody should see to before it becomes a problem."""
+    """What may become a problem."""
     check: Literal["quick", "full"] = "full"
     schema: SchemaState = "none"
     schema_version: str | None = None
-    """The latest step that was applied."""
+    """The latest applied migration."""
     schema_missing: list[str] = []
-    """Steps that the next start applies."""
+    """Migrations that the next start of a server applies."""
     file_bytes: int = 0
     wal_bytes: int = 0
     unused_bytes: int = 0
-    """Pages inside the file that hold nothing: used again before the file grows."""
+    """Of free pages inside the file, which are reused before the file grows."""
     disk_free_bytes: int | None = None
     oldest: float | None = None
     newest: float | None = None
-    tables: list[TableFigures] = []
+    tables: list[TableReport] = []
     checked_at: float = 0.0
     """Seconds since the epoch."""
     took_s: float = 0.0
 
 
-def inspect(path: Path, clock: Clock, *, quick: bool = False) -> Inspection:
-    """Look at a database file from end to end, whether a server has it open or not.
+def inspect_database(path: Path, clock: Clock, *, quick: bool = False) -> DatabaseReport:
+    """Check a whole database file, also while a server uses it.
 
-    ``quick``: do not compare the indexes with their tables, which is most of the work. A file that
-    cannot be used is no exception here but ``ok`` False with its ``problems`` and a ``remedy``.
-    Raises ``StorageUnavailable`` while another process keeps even readers out.
+    ``quick``: do not compare indexes with their tables, which is most of the work. For a file that
+    cannot be used ``ok`` is False, with ``problems`` and a ``remedy``. Raises
+    ``StorageUnavailable`` while another process excludes readers.
     """
     began = clock.monotonic()
-    found = _look(path, quick)
+    found = _inspect(path, quick)
     if not found.ok and not found.wal_bytes and wal_of(path).exists():
-        # A server has started meanwhile, and a file without a log was read as one at rest.
-        found = _look(path, quick)
+        # A server started meanwhile: without a log the file was read without locks.
+        found = _inspect(path, quick)
     found.checked_at = clock.wall()
     found.took_s = round(clock.monotonic() - began, 3)
     return found
 
 
-def _look(path: Path, quick: bool) -> Inspection:
-    found = Inspection(database=str(path), check="quick" if quick else "full")
+def _inspect(path: Path, quick: bool) -> DatabaseReport:
+    found = DatabaseReport(database=str(path), check="quick" if quick else "full")
     try:
         if not is_database(path):
-            raise DatabaseFault(
+            raise DatabaseUnusable(
                 path,
                 "there is no database" if not path.exists() else "is empty",
                 "the first start of a server makes one; if there should be one already, restore"
@@ -110,14 +110,14 @@ def _look(path: Path, quick: bool) -> Inspection:
             with closing(open_untouched(path)) as connection:
                 _read(path, connection, found)
         except sqlite3.DatabaseError as error:
-            raise fault_of(path, error) from error
-    except DatabaseFault as fault:
-        _fail(found, fault.problem, fault.remedy)
+            raise read_failure(path, error) from error
+    except DatabaseUnusable as error:
+        _fail(found, error.problem, error.remedy)
     _warn(found)
     return found
 
 
-def _read(path: Path, connection: sqlite3.Connection, found: Inspection) -> None:
+def _read(path: Path, connection: sqlite3.Connection, found: DatabaseReport) -> None:
     damage = _damage(connection, found.check)
     if damage:
         _fail(found, *(f"is damaged: {line}" for line in damage), RESTORE)
@@ -126,9 +126,9 @@ def _read(path: Path, connection: sqlite3.Connection, found: Inspection) -> None
     found.schema = _state_of(schema)
     found.schema_version = schema.applied[-1] if schema.applied else None
     found.schema_missing = schema.missing
-    fault = schema_fault(path, schema)
-    if fault is not None:
-        _fail(found, fault.problem, fault.remedy)
+    failure = schema_failure(path, schema)
+    if failure is not None:
+        _fail(found, failure.problem, failure.remedy)
         return
     (free_pages,) = connection.execute("PRAGMA freelist_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -161,14 +161,14 @@ def _damage(connection: sqlite3.Connection, check: Literal["quick", "full"]) -> 
     ]
 
 
-def _tables(connection: sqlite3.Connection) -> list[TableFigures]:
+def _tables(connection: sqlite3.Connection) -> list[TableReport]:
     names = [
         name
         for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         if not name.startswith("sqlite_") and name != MIGRATIONS.migrations_table
     ]
     sizes = _sizes(connection)
-    return [_figures(connection, name, sizes) for name in sorted(names)]
+    return [_table_report(connection, name, sizes) for name in sorted(names)]
 
 
 def _sizes(connection: sqlite3.Connection) -> dict[str, int] | None:
@@ -186,9 +186,9 @@ def _sizes(connection: sqlite3.Connection) -> dict[str, int] | None:
         raise
 
 
-def _figures(
+def _table_report(
     connection: sqlite3.Connection, name: str, sizes: dict[str, int] | None
-) -> TableFigures:
+) -> TableReport:
     quoted = f'"{name}"'
     (rows,) = connection.execute(f"SELECT count(*) FROM {quoted}").fetchone()  # noqa: S608
     columns = {row[1] for row in connection.execute(f"PRAGMA table_info({quoted})")}
@@ -201,17 +201,17 @@ def _figures(
             f" (SELECT max({time_column}) FROM {quoted})"
         ).fetchone()
     size = None if sizes is None else sizes.get(name, 0)
-    return TableFigures(name=name, rows=rows, bytes=size, oldest=oldest, newest=newest)
+    return TableReport(name=name, rows=rows, bytes=size, oldest=oldest, newest=newest)
 
 
-def _fail(found: Inspection, *said: str) -> None:
-    """Problems, and at the end the remedy."""
+def _fail(found: DatabaseReport, *texts: str) -> None:
+    """Add problems, the last argument being the remedy."""
     found.ok = False
-    *problems, found.remedy = said
+    *problems, found.remedy = texts
     found.problems = [*found.problems, *problems]
 
 
-def _warn(found: Inspection) -> None:
+def _warn(found: DatabaseReport) -> None:
     free = found.disk_free_bytes
     if free is not None and free < max(LITTLE_SPACE_BYTES, found.file_bytes // 10):
         found.warnings.append("the disk is nearly full: free some of it, or prune")
@@ -222,7 +222,7 @@ def _warn(found: Inspection) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Bytes of the disk that we may still use; None where the system does not say."""
+    """Bytes available to this user on a folder's disk; None if the system does not report it."""
     try:
         disk = os.statvfs(folder)
     except OSError:

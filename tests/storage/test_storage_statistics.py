@@ -11,7 +11,11 @@ from tests.storage.accepted_notifications import DAY_S, NOW, claim, delivery, no
 from tests.storage.kept_messages import message
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.diagnosis import LATE_S, Backlog, Diagnosis
+from wsserver.storage.maintenance.storage_statistics import (
+    LATE_S,
+    ChannelBacklog,
+    StorageStatistics,
+)
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.deliveries import DeliveryStore, Result
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -19,7 +23,7 @@ from wsserver.storage.notifications.notifications import NotificationStore
 
 @pytest.mark.gen_test
 async def test_an_empty_database_has_nothing_but_room(database: Database, path: Path) -> None:
-    found = await Diagnosis(database).look(NOW)
+    found = await StorageStatistics(database).read(NOW)
     assert found.disk_total_bytes == shutil.disk_usage(path.parent).total
     assert 0 < found.disk_free_bytes <= found.disk_total_bytes
     assert (found.streams, found.messages, found.late, found.channels) == (0, 0, 0, {})
@@ -30,7 +34,7 @@ async def test_messages_are_late_long_after_their_time(database: Database) -> No
     store = StreamStore(database)
     await store.append([message("session:s1", "msg_1", expires_at=NOW)])
     await store.append([message("session:s2", "msg_2", expires_at=NOW + LATE_S)])
-    look = Diagnosis(database).look
+    look = StorageStatistics(database).read
     for now, late in ((NOW, 0), (NOW + LATE_S, 0), (NOW + LATE_S + 1, 1)):
         found = await look(now)
         assert (found.streams, found.messages, found.late) == (2, 2, late)
@@ -47,11 +51,11 @@ async def test_what_waits_is_told_by_channel_and_since_when_it_is_due(database: 
             delivery("d4", channel="push", state="not_configured", due_at=None),
         )
     )
-    found = await Diagnosis(database).look(NOW)
+    found = await StorageStatistics(database).read(NOW)
     assert found.channels == {
-        "email": Backlog(waiting=2, due_since=NOW - 60),
-        "sms": Backlog(waiting=1),
-        "push": Backlog(not_configured=1),
+        "email": ChannelBacklog(waiting=2, due_since=NOW - 60),
+        "sms": ChannelBacklog(waiting=1),
+        "push": ChannelBacklog(not_configured=1),
     }
 
 
@@ -61,8 +65,8 @@ async def test_what_was_given_up_is_told_for_a_day(database: Database) -> None:
     await NotificationStore(database).accept(notification("n1", delivery("d1")))
     (claimed,) = await claim(queue)
     await queue.record("me", [Result(claimed.ids, "failed", None, NOW, "failed")])
-    look = Diagnosis(database).look
-    assert (await look(NOW + DAY_S)).channels == {"email": Backlog(failed=1)}
+    look = StorageStatistics(database).read
+    assert (await look(NOW + DAY_S)).channels == {"email": ChannelBacklog(failed=1)}
     assert (await look(NOW + DAY_S + 1)).channels == {}
 
 
@@ -70,4 +74,4 @@ async def test_what_was_given_up_is_told_for_a_day(database: Database) -> None:
 async def test_a_database_that_is_closed_says_so(database: Database) -> None:
     await database.close()
     with pytest.raises(StorageUnavailable):
-        await Diagnosis(database).look(NOW)
+        await StorageStatistics(database).read(NOW)
