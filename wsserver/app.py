@@ -30,9 +30,8 @@ from wsserver.notifications.templates import TemplateFaults, Templates, load_tem
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.protocol.notifications import ChannelName
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
 from wsserver.realtime.commands.monitor_commands import MonitorCommands
@@ -111,7 +110,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     # Who is asking, where they belong, and what they may do
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    organizations = EnteredOrganizations(OrganizationStore(database))
+    organizations = AssignedOrganizations(OrganizationStore(database))
     tickets = Tickets(
         clock,
         revocations=revocations,

@@ -17,8 +17,7 @@ from wsserver.identity.revocations import Revocations
 from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.notifications.wiring import Notifications
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.delivery.trace_buffer import Traces
 from wsserver.realtime.delivery_wiring import Deliveries
 from wsserver.realtime.inbox.unacked import TICK_S
@@ -64,7 +63,7 @@ class Parts:
     manager: WebSocketManager
     traces: Traces
     members: Members
-    organizations: EnteredOrganizations
+    organizations: AssignedOrganizations
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots

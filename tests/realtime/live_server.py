@@ -21,10 +21,9 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.notifications.directory import Directory
-from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
 from wsserver.realtime.commands.monitor_commands import MonitorCommands
@@ -88,7 +87,7 @@ class Live:
         self.permissions = Permissions(roles)
         self.revocations = Revocations(clock)
         self.database = Database(path, clock=clock)
-        self.organizations = EnteredOrganizations(OrganizationStore(self.database))
+        self.organizations = AssignedOrganizations(OrganizationStore(self.database))
         resolve = self.organizations.resolve
         self.tickets = Tickets(clock, revocations=self.revocations, resolve=resolve)
         self.verifier = TokenVerifier(

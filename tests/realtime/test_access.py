@@ -7,7 +7,7 @@ import pytest
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
-from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.session_access import SessionAccess
 
 MEMBERS = {("s1", "member")}
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.realtime.live_server import Live, MakeLive
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 
 
 @pytest.mark.gen_test

@@ -182,7 +182,7 @@ class NotificationApi:
 
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
         """Put a user into an organization, or leave that to the token; at once, where connected."""
-        for connection in await self._tenancy.enter(user_id, entered, actor.claims.sub, now):
+        for connection in await self._tenancy.assign(user_id, entered, actor.claims.sub, now):
             self._manager.sessions.enforce_access(connection, self._manager.close)
 
     async def _contact_view(self, user_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from wsserver.identity.claims import Claims
-from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.inbox.inboxes import Inboxes, InboxState
 from wsserver.realtime.streams.retention_policy import INBOX, SESSION, organization_stream_of
 from wsserver.realtime.streams.stream import Recovery

@@ -15,8 +15,8 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.connect_state import Arrival, Arrivals
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
 from wsserver.realtime.connections.connection_limit import ConnectionLimits, ConnectionRoom

@@ -1,4 +1,4 @@
-"""What operators may see of the live state: statistics, connections, users, sessions."""
+"""Admin queries: statistics, connections, users, sessions, history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLICE = 20
 
 
 class AdminQueries:
-    """Reads of the REST API; each checks its permission and shows only the actor's scope."""
+    """Admin queries, each with a check of permission, limited to the actor's scope."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class AdminQueries:
         self._permissions = permissions
 
     def stats(self, actor: Actor) -> dict[str, Any]:
-        """The statistics; the gauges of one organization for those confined to it."""
+        """The statistics; for a confined role with the gauges of its organization."""
         scope = self._scope(actor, "stats:read")
         return self._manager.stats(scope.organization_id)
 
@@ -52,9 +52,9 @@ class AdminQueries:
         organization_id: str | None = None,
         endpoint: str | None = None,
     ) -> dict[str, Any]:
-        """The connections that pass every filter given, oldest first.
+        """The connections that match all filters, oldest first.
 
-        Raises ``Forbidden`` for a filter that names something outside of the scope,
+        Raises ``Forbidden`` for a filter outside of the scope,
         ``StorageUnavailable``.
         """
         scope = self._scope(actor, "connections:read")
@@ -93,7 +93,7 @@ class AdminQueries:
         return _connection_page(scope.filter(self._hub.of_user(user_id)), window)
 
     def online_users(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """Who is connected, by user id."""
+        """The connected users, by id."""
         scope = self._scope(actor, "connections:read")
         ids = self._hub.user_connections
         users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
@@ -101,7 +101,7 @@ class AdminQueries:
         return {"users": page.items, "total": page.total, "next_cursor": page.next_cursor}
 
     async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """The sessions of the scope that somebody has joined, by id."""
+        """The sessions of the scope with joined connections, by id."""
         scope = self._scope(actor, "connections:read")
         ids = await scope.sessions(sorted(self._hub.session_connections))
         page = PageBuilder[dict[str, Any]](window.limit)
@@ -115,7 +115,7 @@ class AdminQueries:
         return {"sessions": page.items, "total": len(ids), "next_cursor": next_cursor}
 
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
-        """One session; raises ``NotFound`` for one that was never used, or is of others."""
+        """One session; raises ``NotFound`` for one never used or outside of the scope."""
         scope = self._scope(actor, "connections:read")
         await scope.find_session(session_id)
         if not await self._manager.sessions.is_known(session_id):
@@ -125,7 +125,7 @@ class AdminQueries:
     async def session_connections(
         self, actor: Actor, session_id: str, window: Window
     ) -> dict[str, Any]:
-        """The connections that have joined a session; empty when nobody has.
+        """The connections that have joined a session, may be empty.
 
         Raises ``NotFound`` for a session outside of the scope.
         """
@@ -136,13 +136,13 @@ class AdminQueries:
     async def history(
         self, actor: Actor, session_id: str, before: int | None, after: int | None, limit: int
     ) -> dict[str, Any]:
-        """A page of a session's messages, ascending; empty where nothing is kept.
+        """A page of a session's stored messages, in ascending order.
 
         Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
         """
         scope = self._scope(actor, "messages:read")
         await scope.find_session(session_id)
-        # Others may have written for their own organization alone.
+        # Messages may be for another organization alone.
         claims = actor.claims if scope.organization_id is not None else None
         page_ = await self._streams.history(
             SESSION + session_id, claims, before=before, after=after, limit=limit

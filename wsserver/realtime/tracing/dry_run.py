@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.router import SELECT

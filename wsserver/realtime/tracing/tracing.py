@@ -11,9 +11,9 @@ from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.trace_buffer import Entry, Traces

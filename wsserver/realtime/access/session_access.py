@@ -1,4 +1,4 @@
-"""Who may enter a session, and who may watch the server."""
+"""Authorization to enter a session, and to monitor the server."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from typing import Protocol
 from wsserver.errors import Forbidden
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
-from wsserver.realtime.observability.event_contents import PERMISSION
+from wsserver.realtime.observability.events import CONTENT_PERMISSION
 
 ANY = "sessions:any"
 
 
-class Owners(Protocol):
-    """Which sessions belong to an organization: the tenancy's."""
+class SessionOwners(Protocol):
+    """Ownership of sessions by organizations, implemented by ``Tenancy``."""
 
     async def owns(self, organization_id: str, session_id: str) -> bool:
-        """Does the session belong to the organization? May ask storage."""
+        """Whether the session belongs to the organization; may read storage."""
         ...
 
     def is_known_to_own(self, organization_id: str, session_id: str) -> bool:
-        """The latest answer of ``owns``; False where there was none."""
+        """The latest result of ``owns``; False if there is none."""
         ...
 
 
 class SessionAccess:
-    """Decides who may enter a session (by claim, member list, permission) and who may monitor.
+    """Authorizes entering a session (by claim, member list or permission) and monitoring.
 
-    The permission ``sessions:any`` opens every session to roles that are not confined, and those
-    of their own organization to the others. For these storage may have to be asked first:
-    ``prepare`` does, wherever a session is about to be entered, and ``allows`` goes by what it
-    found.
+    The permission ``sessions:any`` gives access to every session, for roles confined to an
+    organization to every session of it. To find out the owner of a session may require storage:
+    call ``prepare`` before a session is entered; ``allows`` uses its result.
     """
 
     def __init__(
-        self, permissions: Permissions, is_member: Callable[[str, str], bool], owners: Owners
+        self, permissions: Permissions, is_member: Callable[[str, str], bool], owners: SessionOwners
     ) -> None:
         self._permissions = permissions
         self._is_member = is_member
         self._owners = owners
 
     def allows(self, claims: Claims, session_id: str) -> bool:
-        """May the bearer of these claims enter the session?"""
+        """Whether the claims allow entering the session."""
         if claims.opens(session_id) or self._is_member(session_id, claims.sub):
             return True
         if not self._permissions.allows(claims, ANY):
@@ -53,7 +52,7 @@ class SessionAccess:
         return mine is not None and self._owners.is_known_to_own(mine, session_id)
 
     def needs_preparing(self, claims: Claims, session_id: str) -> bool:
-        """Does the answer of ``allows`` depend on whose the session is?"""
+        """Whether the result of ``allows`` depends on the owner of the session."""
         return (
             claims.role not in UNCONFINED_ROLES
             and claims.organization_id is not None
@@ -63,19 +62,19 @@ class SessionAccess:
         )
 
     async def prepare(self, claims: Claims, session_id: str) -> None:
-        """Find out whose a session is, where that decides. Raises ``StorageUnavailable``."""
+        """Look up the owner of a session if access depends on it. Raises ``StorageUnavailable``."""
         if claims.organization_id is not None and self.needs_preparing(claims, session_id):
             await self._owners.owns(claims.organization_id, session_id)
 
     def require(self, claims: Claims, session_id: str) -> None:
-        """Raise ``Forbidden``, in the same words for a session that exists and one that doesn't."""
+        """Raise ``Forbidden`` without access, with the same text for a session that does not exist."""
         if not self.allows(claims, session_id):
             raise Forbidden(f"no access to session {session_id}")
 
     def allows_monitoring(self, claims: Claims) -> bool:
-        """May the bearer watch the server? Not who is confined: a monitor sees everybody."""
+        """Whether the claims allow monitoring; not for confined roles: monitors see all users."""
         return claims.role in UNCONFINED_ROLES and self._permissions.allows(claims, "monitor")
 
     def shows_contents(self, claims: Claims) -> bool:
-        """Are the bearer's monitors shown the contents of messages?"""
-        return self._permissions.allows(claims, PERMISSION)
+        """Whether monitors with these claims see the contents of messages."""
+        return self._permissions.allows(claims, CONTENT_PERMISSION)
