@@ -67,7 +67,7 @@ class SessionAccess:
             await self._owners.owns(claims.organization_id, session_id)
 
     def require(self, claims: Claims, session_id: str) -> None:
-        """Raise ``Forbidden`` without access, with the same text for a session that does not exist."""
+        """Raise ``Forbidden`` without access, whether or not the session exists."""
         if not self.allows(claims, session_id):
             raise Forbidden(f"no access to session {session_id}")
 

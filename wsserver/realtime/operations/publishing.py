@@ -43,7 +43,7 @@ from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
-from wsserver.realtime.tracing.dry_run import explain, people_of
+from wsserver.realtime.tracing.dry_run import explain, users_of
 
 PUBLISH = "messages:publish"
 NO_ONE: frozenset[str] = frozenset()
@@ -175,7 +175,7 @@ class Publishing:
         message = self._message(actor, request, checked_target(request))
         scope = self._scope(actor)
         await _require_inside(scope, actor, message, request)
-        await scope.learn(people_of(message, self._members))
+        await scope.learn(users_of(message, self._members))
         return explain(message, self._hub, self._members, scope)
 
     def _read(
