@@ -9,27 +9,8 @@ from collections.abc import Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.notifications.http_far_side import Provider
-from wsserver.clock import Clock
-
-
-class FakeClock(Clock):
-    """A clock that stands still until a test moves it."""
-
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now_monotonic = 1000.0
-        self.now_wall = now
-
-    def monotonic(self) -> float:
-        return self.now_monotonic
-
-    def wall(self) -> float:
-        return self.now_wall
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks."""
-        self.now_monotonic += seconds
-        self.now_wall += seconds
+from tests.support.fake_clock import FakeClock
+from tests.support.http_provider import HttpProvider
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -57,11 +38,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def provider(io_loop: IOLoop) -> Iterator[Provider]:
+def provider(io_loop: IOLoop) -> Iterator[HttpProvider]:
     """A provider's HTTP server, listening."""
 
-    async def start() -> Provider:
-        made = Provider()
+    async def start() -> HttpProvider:
+        made = HttpProvider()
         made.start()
         return made
 

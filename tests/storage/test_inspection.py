@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
 from tests.storage.test_check import add_newer_migration, hashes, make_file
+from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance import inspection

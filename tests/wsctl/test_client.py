@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run
+from tests.support.fake_server import ADMIN, FakeServer, Run
 from wsctl.client import Client
 from wsctl.exits import Unreachable
 from wsctl.target import Target
