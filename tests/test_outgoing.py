@@ -87,7 +87,7 @@ async def test_certificates_are_checked_by_name(
 ) -> None:
     authority = Authority(tmp_path)
     await provider.stop()
-    provider.start(authority.server("localhost", "127.0.0.1"))
+    provider.start(authority.server(["localhost", "127.0.0.1"]))
     url = f"https://localhost:{provider.port}/"
     client = HttpClient(LOOPBACK, tls=authority.client)
     assert (await client(HttpRequest("GET", url, {}))).status == 200

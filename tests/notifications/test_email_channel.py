@@ -211,7 +211,7 @@ async def test_tls_with_a_login(
     box.login = ("shop", f"{CANARY}/ü")
     authority = Authority(tmp_path)
     contexts = {"smtps": "tls", "smtp+starttls": "starttls"}
-    await smtp.start(**{contexts[scheme]: authority.server("localhost", "127.0.0.1")})
+    await smtp.start(**{contexts[scheme]: authority.server(["localhost", "127.0.0.1"])})
     url = f"{scheme}://shop:{CANARY}%2F%C3%BC@localhost:{smtp.port}"
     outcome = await channel(url, tls=authority.client).send(job(TO))
     assert outcome.result == "sent", outcome.detail
@@ -235,7 +235,7 @@ async def test_a_certificate_that_is_not_trusted(
 ) -> None:
     authority = Authority(tmp_path)
     contexts = {"smtps": "tls", "smtp+starttls": "starttls"}
-    await smtp.start(**{contexts[scheme]: authority.server("localhost", "127.0.0.1")})
+    await smtp.start(**{contexts[scheme]: authority.server(["localhost", "127.0.0.1"])})
     outcome = await channel(f"{scheme}://localhost:{smtp.port}").send(job(TO))
     assert outcome.result == "retry"
     assert "certificate" in outcome.detail.lower()
@@ -253,7 +253,7 @@ async def test_starttls_is_never_done_without(smtp: SmtpServer, box: MailSink) -
 
 @pytest.mark.gen_test
 async def test_plain_stays_plain(smtp: SmtpServer, box: MailSink, tmp_path: Path) -> None:
-    await smtp.start(starttls=Authority(tmp_path).server("localhost", "127.0.0.1"))
+    await smtp.start(starttls=Authority(tmp_path).server(["localhost", "127.0.0.1"]))
     assert (await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))).result == "sent"
     assert box.encrypted == [False]
 

@@ -244,7 +244,7 @@ def test_a_good_certificate(doctor: Doctor, server: ServerProcess, authority: Au
     [
         ({"begins": -30, "ends": -2}, "expired 2 d ago"),
         ({"begins": 2}, "not valid before"),
-        ({"name": "other.example.com"}, "made out to other.example.com"),
+        ({"names": ["other.example.com"]}, "made out to other.example.com"),
         (None, "signed by itself"),
     ],
 )

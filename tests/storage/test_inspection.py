@@ -188,6 +188,7 @@ async def test_a_server_that_starts_meanwhile_is_no_damage(
     assert inspect(path, FakeClock()).ok
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test
 async def test_a_file_that_even_readers_are_kept_from_is_unavailable(
     make_database: MakeDatabase, path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -24,9 +25,10 @@ class Authority:
         self.file = folder / "authority.pem"
         self.file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *names: str, begins: float = -1, ends: float = 90) -> ssl.SSLContext:
-        """A server's context, for 127.0.0.1 by default; ``begins``, ``ends``: days from now."""
-        names = names or ("127.0.0.1",)
+    def server(
+        self, names: Sequence[str] = ("127.0.0.1",), *, begins: float = -1, ends: float = 90
+    ) -> ssl.SSLContext:
+        """The context of a server with these names; ``begins``, ``ends``: days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         return self._context(key, self._sign(subject, key, begins, ends, names=names))
@@ -52,7 +54,7 @@ class Authority:
         begins: float,
         ends: float,
         *,
-        names: tuple[str, ...] = (),
+        names: Sequence[str] = (),
         is_authority: bool = False,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)

@@ -197,6 +197,7 @@ texts = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(texts=st.lists(texts, min_size=1, max_size=8), window_bits=st.integers(9, 15))
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -63,6 +63,7 @@ def test_what_was_never_sent_was_not_done() -> None:
     assert UNKNOWN not in raised.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args", [("user",), ("ping",), ("history",), ("members",), ("connections", "--user")]
 )
