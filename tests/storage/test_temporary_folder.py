@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import ROOT, environment
+from tests.support.server_process import ROOT, environment
 from wsserver.storage.maintenance import temporary_folder as module
 from wsserver.storage.maintenance.temporary_folder import PREFIX, remove_abandoned, temporary_folder
 
