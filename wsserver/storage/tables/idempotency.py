@@ -150,7 +150,7 @@ def _require_room(db: sqlite_utils.Database, quota: Quota, now: float) -> None:
     if _excess(db, quota) is None:
         return
     db.execute(
-        "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency"
+        "DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency"
         " WHERE quota = ? AND claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
         [quota.name, now - KEPT_S, _BATCH_ROWS],
     )
@@ -180,7 +180,7 @@ def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
 
 def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
     return db.execute(
-        "DELETE FROM idempotency WHERE rowid IN"
-        " (SELECT rowid FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
+        "DELETE FROM idempotency WHERE (scope, key) IN"
+        " (SELECT scope, key FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
         [until, _BATCH_ROWS],
     ).rowcount
