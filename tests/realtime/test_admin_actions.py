@@ -143,7 +143,7 @@ async def test_pinging_a_user_is_a_real_round_trip_of_each_connection(live: Live
 
 
 @pytest.mark.gen_test
-async def test_pinging_somebody_absent_says_so_at_once(live: Live) -> None:
+async def test_a_ping_of_an_offline_user_returns_immediately(live: Live) -> None:
     assert await live.admin_actions.ping_user(live.actor(), "u9", 60.0) == {
         "user_id": "u9",
         "online": False,

@@ -294,7 +294,7 @@ async def test_a_sessions_connections_are_those_of_the_scope(
 
 
 @pytest.mark.gen_test
-async def test_a_manager_reads_no_history_of_others_whoever_is_there_now(
+async def test_a_manager_cannot_read_the_history_of_another_organization(
     live: Live, people: dict[str, Client]
 ) -> None:
     """Not with a customer in it, not when all have left; and it cannot write its way in."""

@@ -106,7 +106,7 @@ TestPastAudienceModel = PastAudienceModel.TestCase
 TestPastAudienceModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def test_of_a_forgotten_delivery_nobody_was_there() -> None:
+def test_a_delivery_of_unknown_tick_has_no_audience() -> None:
     hub = Hub()
     hub.add(fake_connection("u1"))
     past = PastAudience(hub, 0)

@@ -24,7 +24,7 @@ def reasons(answer: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.gen_test
-async def test_each_who_is_left_out_has_a_reason(live: Live) -> None:
+async def test_every_excluded_user_has_a_reason(live: Live) -> None:
     for name, organization_id, role in (
         ("meant", "o1", "user"),
         ("named", "o1", "user"),

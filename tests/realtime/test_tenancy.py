@@ -170,7 +170,7 @@ async def test_a_session_belongs_to_the_organizations_of_members_and_writers(liv
 
 
 @pytest.mark.gen_test
-async def test_nobodys_session_is_an_organizations_once_one_of_its_people_is_in_it(
+async def test_a_session_without_owner_belongs_to_the_organization_of_a_user_who_joins(
     live: Live,
 ) -> None:
     await live.in_session("customer", "s1", organization_id=None)

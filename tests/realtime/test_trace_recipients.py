@@ -54,7 +54,7 @@ def end(code: int, unsent_since: float | None) -> ConnectionInterval:
     return interval(to_tick=9, ended_at=70.0, code=code, unsent_since=unsent_since)
 
 
-def told(recipient: TraceRecipient) -> tuple[str, str | None, list[tuple[str, float]]]:
+def state_of(recipient: TraceRecipient) -> tuple[str, str | None, list[tuple[str, float]]]:
     return recipient.state, recipient.reason, list(recipient.history)
 
 
@@ -94,7 +94,7 @@ def test_what_waits_in_the_server_has_not_arrived_at_a_plain_client() -> None:
 
 def test_a_connection_that_could_not_be_written_to() -> None:
     broken = entry(failed=frozenset({"c1"}))
-    assert told(connected_recipient(broken, interval(), None, None, AT)) == (
+    assert state_of(connected_recipient(broken, interval(), None, None, AT)) == (
         "dropped",
         "failed",
         [("dropped", AT)],
@@ -105,9 +105,13 @@ def test_a_connection_that_could_not_be_written_to() -> None:
 def test_acknowledgements_of_the_connection_and_receipts_of_the_user_go_together() -> None:
     marked = entry(marks={("u1", "c1"): {"read": 62.0, "delivered": 60.0}, ("u1", "c2"): {}})
     recipient = connected_recipient(marked, interval(), None, Note("u1", 61.0, 62.0), AT)
-    assert told(recipient) == ("read", None, [("sent", AT), ("delivered", 60.0), ("read", 62.0)])
+    assert state_of(recipient) == (
+        "read",
+        None,
+        [("sent", AT), ("delivered", 60.0), ("read", 62.0)],
+    )
     stored = connected_recipient(entry(), interval(), None, Note("u1", 61.0, None), AT)
-    assert told(stored) == ("delivered", None, [("sent", AT), ("delivered", 61.0)])
+    assert state_of(stored) == ("delivered", None, [("sent", AT), ("delivered", 61.0)])
 
 
 def test_what_was_acknowledged_is_not_lost() -> None:

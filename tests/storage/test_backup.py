@@ -165,7 +165,7 @@ async def test_a_file_that_never_rests_is_given_up(
 
 
 @pytest.mark.gen_test
-async def test_a_file_that_is_there_is_replaced_only_when_told(
+async def test_an_existing_file_is_replaced_only_by_force(
     make_database: MakeDatabase, path: Path, target: Path
 ) -> None:
     await make_file(make_database)

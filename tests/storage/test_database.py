@@ -181,7 +181,7 @@ async def test_sqlite_utils_own_writes_join_the_transaction(database: Database) 
 
 
 @pytest.mark.gen_test
-async def test_a_cancelled_caller_harms_nobody(database: Database) -> None:
+async def test_a_cancelled_caller_affects_no_other(database: Database) -> None:
     blocker = Blocker()
     cancelled = asyncio.ensure_future(database.run(blocker))
     await blocker.running.wait()
@@ -298,7 +298,7 @@ async def test_only_the_first_round_behind_a_lock_waits_for_long(
 
 
 @pytest.mark.gen_test
-async def test_a_probe_tells_the_end_of_a_fault_with_a_write_of_its_own(
+async def test_a_probe_detects_the_end_of_a_failure_by_a_write(
     database: Database, other: sqlite3.Connection, path: Path
 ) -> None:
     other.execute("BEGIN IMMEDIATE")

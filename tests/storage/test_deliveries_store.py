@@ -1,4 +1,4 @@
-"""The queue: nothing is lost, nothing goes twice while all is well."""
+"""The delivery queue: no delivery is lost or sent twice."""
 
 from __future__ import annotations
 

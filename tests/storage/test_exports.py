@@ -1,4 +1,4 @@
-"""What comes after a position is exactly what has come since, whatever the times say."""
+"""Rows after a position are exactly those committed since, whatever their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that is deleted, moved, replaced or overwritten while it is open."""
+"""A database file that is deleted, moved, replaced or overwritten while it is open."""
 
 from __future__ import annotations
 

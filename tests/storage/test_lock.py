@@ -1,4 +1,4 @@
-"""One server a database."""
+"""A database is used by at most one server."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_a_link_to_a_database_that_is_yet_to_be_made(
 
 
 @pytest.mark.gen_test
-async def test_the_lock_outlives_its_file(tmp_path: Path, clock: FakeClock) -> None:
+async def test_the_lock_survives_the_deletion_of_its_file(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "x.sqlite3"
     first = Database(path, clock=clock)
     await first.open()

@@ -67,7 +67,7 @@ async def test_a_file_from_before_there_were_streams_keeps_its_data(
 
 
 @pytest.mark.gen_test
-async def test_what_managers_entered_before_there_were_tenants_is_nobodys_organization(
+async def test_organizations_of_contacts_are_not_migrated_to_assigned_organizations(
     path: Path, make_database: Callable[..., Database]
 ) -> None:
     """A manager's word does not decide where a user belongs; the addresses stay the manager's."""

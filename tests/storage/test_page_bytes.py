@@ -1,4 +1,4 @@
-"""Every stored list ends at a number of bytes, and its next page goes on right behind."""
+"""Pages of every stored list are limited in bytes, and continue without a gap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting what waits and what is kept."""
+"""Counts of stored messages and pending deliveries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_messages_are_late_long_after_their_time(database: Database) -> No
 
 
 @pytest.mark.gen_test
-async def test_what_waits_is_told_by_channel_and_since_when_it_is_due(database: Database) -> None:
+async def test_pending_deliveries_are_counted_by_channel(database: Database) -> None:
     await NotificationStore(database).accept(
         notification(
             "n1",
@@ -60,7 +60,7 @@ async def test_what_waits_is_told_by_channel_and_since_when_it_is_due(database: 
 
 
 @pytest.mark.gen_test
-async def test_what_was_given_up_is_told_for_a_day(database: Database) -> None:
+async def test_failed_deliveries_are_counted_for_a_day(database: Database) -> None:
     queue = DeliveryStore(database)
     await NotificationStore(database).accept(notification("n1", delivery("d1")))
     (claimed,) = await claim(queue)

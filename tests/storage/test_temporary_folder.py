@@ -1,4 +1,4 @@
-"""Scratch folders: gone at the end, and after a kill as soon as the next process looks."""
+"""Temporary folders are removed at the end, or by the next process after a kill."""
 
 from __future__ import annotations
 

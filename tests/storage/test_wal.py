@@ -1,4 +1,4 @@
-"""Damage in the write-ahead log that a crash has left is reported at the next start."""
+"""Corruption in the write-ahead log after a crash is reported at the next start."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_damage_is_reported(
     assert read_log(path) is None
 
 
-def test_what_counts_as_damage() -> None:
+def test_lost_commits() -> None:
     log = Log(9 * FRAME, True, 9, (2, 5, 9))
     assert lost_commits(log, 9) is None
     assert not is_cut_off(log, 9)

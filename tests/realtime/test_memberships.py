@@ -9,7 +9,7 @@ from wsserver.realtime.access.memberships import Members
 
 
 @pytest.mark.gen_test
-async def test_a_list_replaces_another_and_outlives_the_process(
+async def test_a_list_replaces_another_and_survives_a_restart(
     live: Live, make_live: MakeLive
 ) -> None:
     members = live.members

@@ -80,7 +80,7 @@ def test_monitoring_needs_its_permission(who: Claims, may: bool) -> None:
     assert ACCESS.allows_monitoring(who) is may
 
 
-def test_a_confined_role_monitors_nobody_whatever_the_configuration_says() -> None:
+def test_a_confined_role_cannot_monitor_whatever_the_configuration() -> None:
     access = SessionAccess(Permissions({"manager": ["monitor"]}), lambda *_: False, OWNERS)
     assert not access.allows_monitoring(claims(role="manager", organization_id="o1"))
 
