@@ -22,8 +22,8 @@ from tests.test_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
 from wsserver.cli.reports import _age, _time, size
 from wsserver.clock import Clock
-from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.lock import ServerLock
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.backup import Backup
 from wsserver.storage.tables.access_lists import MemberStore
 
@@ -38,7 +38,7 @@ def _in_a_folder_with_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             monkeypatch.delenv(name)
 
     async def make() -> None:
-        database = Database(FILE, clock=FakeClock())
+        database = SqliteDatabase(FILE, clock=FakeClock())
         await database.open()
         await MemberStore(database).replace("s1", ["a", "b"], "admin", 1_700_000_000.0)
         await database.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_clock import FakeClock
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.messages.streams import Append, StreamStore
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ class TestJournal:
     @staticmethod
     async def fill(path: Path, clock: FakeClock, *keys: str) -> list[tuple[str, str, str, int]]:
         """Keep messages as the publishers of the torture do; returns their places."""
-        database = Database(path, clock=clock)
+        database = SqliteDatabase(path, clock=clock)
         await database.open()
         batch = [
             Append(

@@ -57,7 +57,7 @@ from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.service import Parts, Service
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -105,7 +105,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     clock = clock or Clock()
     tasks = Tasks()
 
-    database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
+    database = SqliteDatabase(settings.database, synchronous=settings.synchronous, clock=clock)
 
     # Who is asking, where they belong, and what they may do
     permissions = Permissions(settings.permissions)

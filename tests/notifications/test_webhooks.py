@@ -24,7 +24,7 @@ from wsserver.notifications.rules import Retries
 from wsserver.notifications.signing import sign
 from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook
 from wsserver.realtime.observability.events import EventBus
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 
@@ -47,7 +47,7 @@ class Running:
     def __init__(
         self, path: Path, targets: list[Target], reach: Reach, retries: Retries, clock: Clock
     ) -> None:
-        self.database = Database(path / "d.sqlite3", clock=clock)
+        self.database = SqliteDatabase(path / "d.sqlite3", clock=clock)
         self.outbox = WebhookOutbox(self.database)
         self.events = EventBus(Tasks(), clock, lambda: None)
         self.webhooks = Webhooks(

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-import sqlite_utils
 
 from tests.operators.conftest import Run
 from tests.support.notification_rows import delivery, notification
 from tests.support.server_process import ServerProcess
 from wsserver.clock import Clock
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.snapshots import DAY_S, FIELDS, Snapshots
@@ -35,7 +36,7 @@ async def fill(path: Path) -> None:
         START + 0.9999996,
         *(START + chance.random() * 2 * DAY_S for _ in range(ROWS)),
     ]
-    database = Database(path, clock=Clock())
+    database = SqliteDatabase(path, clock=Clock())
     await database.open()
     snapshots = Snapshots(database)
     await asyncio.gather(
@@ -88,7 +89,7 @@ async def fill_one(database: Database, chance: random.Random, number: int) -> No
     )
 
 
-def settle_some(db: sqlite_utils.Database) -> None:
+def settle_some(db: Connection) -> None:
     """Attempts; and ends, in another order than that of the beginnings."""
     db.execute(
         "INSERT INTO attempts SELECT id, 1, sent_at, 'sent', 'taken' FROM ("

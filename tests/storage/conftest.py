@@ -11,6 +11,7 @@ from tornado.ioloop import IOLoop
 
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 
 MakeDatabase = Callable[..., Database]
 
@@ -27,7 +28,7 @@ def make_database(io_loop: IOLoop, path: Path, clock: Clock) -> Iterator[MakeDat
 
     def make(**options: Any) -> Database:
         options.setdefault("busy_timeout_s", 0)
-        made.append(Database(path, clock=clock, **options))
+        made.append(SqliteDatabase(path, clock=clock, **options))
         return made[-1]
 
     yield make

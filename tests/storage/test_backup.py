@@ -16,6 +16,7 @@ from tests.support.message_rows import message, offsets
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance import backup as backup_module
 from wsserver.storage.maintenance.backup import BackupFailed, back_up
 from wsserver.storage.messages.streams import StreamStore
@@ -69,7 +70,7 @@ async def test_the_copy_has_the_kept_messages_under_a_numbering_of_its_own(
     streams = StreamStore(database)
     await streams.append([message("session:s1", "a")])
     copy(path, target)
-    restored = Database(target, clock=FakeClock())
+    restored = SqliteDatabase(target, clock=FakeClock())
     await restored.open()
     try:
         there = StreamStore(restored)

@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlite_utils
 
 from wsserver.errors import NotFound, StorageFull, StorageUnavailable
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable
 
 
-def put(value: str, at: float = 1.0) -> Callable[[sqlite_utils.Database], None]:
-    def insert(db: sqlite_utils.Database) -> None:
+def put(value: str, at: float = 1.0) -> Callable[[Connection], None]:
+    def insert(db: Connection) -> None:
         db.execute("INSERT INTO revocations (kind, value, at) VALUES ('jti', ?, ?)", [value, at])
 
     return insert
 
 
-def values(db: sqlite_utils.Database) -> list[str]:
+def values(db: Connection) -> list[str]:
     return [value for (value,) in db.execute("SELECT value FROM revocations ORDER BY value")]
 
 
@@ -37,7 +37,7 @@ class Blocker:
         self._go = threading.Event()
         self._loop = asyncio.get_running_loop()
 
-    def __call__(self, db: sqlite_utils.Database) -> None:
+    def __call__(self, db: Connection) -> None:
         self._loop.call_soon_threadsafe(self.running.set)
         assert self._go.wait(10)
 
@@ -67,7 +67,7 @@ async def test_sets_up_its_connection(
     database = make_database(synchronous=synchronous)
     await database.open()
 
-    def pragmas(db: sqlite_utils.Database) -> list[Any]:
+    def pragmas(db: Connection) -> list[Any]:
         names = (
             "journal_mode",
             "foreign_keys",
@@ -86,7 +86,7 @@ async def test_returns_what_the_function_returns_and_raises_what_it_raises(
 ) -> None:
     assert await database.run(lambda db: 7) == 7
 
-    def fail(db: sqlite_utils.Database) -> None:
+    def fail(db: Connection) -> None:
         raise NotFound("session", "s1")
 
     with pytest.raises(NotFound):
@@ -143,11 +143,11 @@ async def test_a_result_is_known_only_after_the_commit(database: Database, path:
 
 @pytest.mark.gen_test
 async def test_a_failing_function_undoes_only_itself(database: Database) -> None:
-    def half(db: sqlite_utils.Database) -> None:
+    def half(db: Connection) -> None:
         put("half")(db)
         put("a")(db)  # there already
 
-    def next_of_none(db: sqlite_utils.Database) -> None:
+    def next_of_none(db: Connection) -> None:
         next(iter(()))
 
     blocker = Blocker()
@@ -171,7 +171,7 @@ async def test_a_failing_function_undoes_only_itself(database: Database) -> None
 
 @pytest.mark.gen_test
 async def test_sqlite_utils_own_writes_join_the_transaction(database: Database) -> None:
-    def insert(db: sqlite_utils.Database) -> None:
+    def insert(db: Connection) -> None:
         db.table("revocations").insert({"kind": "jti", "value": "x", "at": 1.0})
         raise NotFound("session", "s1")
 
@@ -234,7 +234,7 @@ async def test_a_long_read_does_not_hold_up_writes_and_sees_one_state(database: 
     await database.run(put("a"))
     blocker = Blocker()
 
-    def long_read(db: sqlite_utils.Database) -> list[list[str]]:
+    def long_read(db: Connection) -> list[list[str]]:
         before = values(db)
         blocker(db)
         return [before, values(db)]
@@ -286,7 +286,7 @@ async def test_only_the_first_round_behind_a_lock_waits_for_long(
     database = make_database(busy_timeout_s=0.2)
     await database.open()
 
-    def patience_ms(db: sqlite_utils.Database) -> int:
+    def patience_ms(db: Connection) -> int:
         return int(db.execute("PRAGMA busy_timeout").fetchone()[0])
 
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -319,7 +319,7 @@ async def test_a_probe_detects_the_end_of_a_failure_by_a_write(
 
 @pytest.mark.gen_test
 async def test_a_read_that_fails_shows_until_one_succeeds(database: Database) -> None:
-    def fail(db: sqlite_utils.Database) -> None:
+    def fail(db: Connection) -> None:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
         raise error
@@ -384,7 +384,7 @@ async def test_waits_for_a_lock_that_is_let_go_in_time(
 async def test_a_full_disk_acknowledges_nothing_and_recovers(database: Database) -> None:
     await database.run(put("before"))
 
-    def limit_pages(db: sqlite_utils.Database, pages: int) -> None:
+    def limit_pages(db: Connection, pages: int) -> None:
         db.execute(f"PRAGMA max_page_count = {pages}")
 
     (pages,) = await database.run(lambda db: db.execute("PRAGMA page_count").fetchone())

@@ -21,6 +21,7 @@ from tests.support.notification_rows import (
     notification,
     outcome,
 )
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.maintenance.backup import back_up
@@ -290,16 +291,16 @@ async def test_no_page_is_sorted_or_counted(
     """A page costs what is on it: its plan has no sorting, and no scan but in order."""
     plans: list[str] = []
 
-    async def read(fn: Callable[[sqlite_utils.Database], Any]) -> Any:
-        def traced(db: sqlite_utils.Database) -> Any:
+    async def read(fn: Callable[[Connection], Any]) -> Any:
+        def traced(db: Connection) -> Any:
             statements: list[str] = []
-            db.conn.set_trace_callback(statements.append)
+            db.set_trace_callback(statements.append)
             try:
                 return fn(db)
             finally:
-                db.conn.set_trace_callback(None)
+                db.set_trace_callback(None)
                 for sql in statements:
-                    rows = db.conn.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
+                    rows = db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
                     plans.extend(row[3] for row in rows)
 
         return await Database.read(database, traced)

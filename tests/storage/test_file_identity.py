@@ -10,16 +10,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import sqlite_utils
 
 from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageUnavailable
-from wsserver.storage import Database
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseOverwritten
 from wsserver.storage.engine.file_identity import FileIdentity
+from wsserver.storage.engine.sqlite import SqliteDatabase
 
 
-def add(db: sqlite_utils.Database) -> None:
+def add(db: Connection) -> None:
     db.execute("CREATE TABLE IF NOT EXISTS kept (n INTEGER)")
     db.execute("INSERT INTO kept VALUES (1)")
 
@@ -77,7 +77,7 @@ async def test_nothing_is_committed_into_a_file_that_is_gone(
     tmp_path: Path, clock: FakeClock, change: Callable[[Path], None], words: str
 ) -> None:
     path = tmp_path / "data" / "x.sqlite3"
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     await database.open()
     await database.run(add)
     change(path)
@@ -95,7 +95,7 @@ async def test_an_idle_database_notices_it_by_its_probe_and_takes_the_file_back(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     path = tmp_path / "x.sqlite3"
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     await database.open()
     await database.run(add)
     commits = database.health()["commits"]
@@ -119,7 +119,7 @@ async def test_a_backup_copied_over_the_open_file_is_damage_and_is_left_alone(
     path, backup = tmp_path / "x.sqlite3", tmp_path / "backup"
     with closing(sqlite3.connect(backup)) as connection:
         connection.execute("CREATE TABLE theirs (n INTEGER)")
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     await database.open()
     await database.run(add)
     path.write_bytes(backup.read_bytes())  # the same inode
@@ -135,7 +135,7 @@ async def test_a_backup_copied_over_the_open_file_is_damage_and_is_left_alone(
 @pytest.mark.gen_test
 async def test_a_file_that_was_only_touched_is_the_same(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "x.sqlite3"
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     await database.open()
     await database.run(add)
     os.utime(path, (1, 1))
@@ -147,7 +147,7 @@ async def test_a_file_that_was_only_touched_is_the_same(tmp_path: Path, clock: F
 @pytest.mark.gen_test
 async def test_own_checkpoints_are_no_change_of_others(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "x.sqlite3"
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     await database.open()
     await database.run(add)
     before = path.stat().st_mtime_ns

@@ -87,7 +87,7 @@ async def test_organizations_of_contacts_are_not_migrated_to_assigned_organizati
     found = await ContactStore(database).find(["u1"])
     assert found["u1"].organization_id == "acme"
     marks = await database.read(
-        lambda db: [row[0] for row in db.conn.execute("SELECT scope FROM quota_marks ORDER BY 1")]
+        lambda db: [row[0] for row in db.execute("SELECT scope FROM quota_marks ORDER BY 1")]
     )
     # What u2 was told in this period is not told again by a manager of its organization.
     assert marks == [

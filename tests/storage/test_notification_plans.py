@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
-import sqlite_utils
 
 from tests.support.message_rows import in_every_reader
 from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_receipts import (
@@ -29,8 +29,8 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     receipts = NotificationReceipts(database)
     statements: set[str] = set()
 
-    def watch(db: sqlite_utils.Database) -> None:
-        db.conn.set_trace_callback(statements.add)
+    def watch(db: Connection) -> None:
+        db.set_trace_callback(statements.add)
 
     await database.run(watch)
     await in_every_reader(database, watch)
@@ -61,8 +61,8 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
 
     slow: dict[str, list[str]] = {}
 
-    def explain(db: sqlite_utils.Database) -> None:
-        db.conn.set_trace_callback(None)
+    def explain(db: Connection) -> None:
+        db.set_trace_callback(None)
         explained = [sql for sql in statements if sql.startswith(("SELECT", "UPDATE", "DELETE"))]
         assert len(explained) > 40
         for sql in explained:

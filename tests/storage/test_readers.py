@@ -6,12 +6,12 @@ import asyncio
 import threading
 
 import pytest
-import sqlite_utils
 
 from wsserver.errors import StorageUnavailable
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.fair_queue import caller, read_for, reading_for
-from wsserver.storage.engine.reader import CALLER_LIMIT, THREADS
+from wsserver.storage.engine.readers import CALLER_LIMIT, THREADS
 
 
 class Long:
@@ -22,7 +22,7 @@ class Long:
         self.has_begun = threading.Event()
         self._may_end = threading.Event()
 
-    def __call__(self, db: sqlite_utils.Database) -> int:
+    def __call__(self, db: Connection) -> int:
         self.count += 1
         self.has_begun.set()
         assert self._may_end.wait(10)
@@ -32,7 +32,7 @@ class Long:
         self._may_end.set()
 
 
-def one(db: sqlite_utils.Database) -> int:
+def one(db: Connection) -> int:
     return int(db.execute("SELECT 1").fetchone()[0])
 
 
@@ -56,7 +56,7 @@ async def test_the_long_reads_of_one_user_leave_the_other_threads_to_others(
 async def test_the_servers_own_reads_run_side_by_side(database: Database) -> None:
     together = threading.Barrier(THREADS)
 
-    def meet(db: sqlite_utils.Database) -> int:
+    def meet(db: Connection) -> int:
         together.wait(10)
         return one(db)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import NOW, message, wanted
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.messages.receipts import Change, ReceiptStore
 from wsserver.storage.messages.streams import Append, Expired, StreamStore
 
@@ -154,7 +154,7 @@ class Pair:
         self.model = Model()
 
     async def open(self) -> None:
-        self.database = Database(self.path, clock=FakeClock())
+        self.database = SqliteDatabase(self.path, clock=FakeClock())
         await self.database.open()
         self.streams = StreamStore(self.database)
         self.receipts = ReceiptStore(self.database)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-import sqlite_utils
 
 from tests.support.message_rows import NOW, in_every_reader, message, several, wanted
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
@@ -21,8 +21,8 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     assert await streams.trim(3) == []  # the first one looks at all streams
     statements: set[str] = set()
 
-    def watch(db: sqlite_utils.Database) -> None:
-        db.conn.set_trace_callback(statements.add)
+    def watch(db: Connection) -> None:
+        db.set_trace_callback(statements.add)
 
     await database.run(watch)
     await in_every_reader(database, watch)
@@ -43,8 +43,8 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
 
     plans: dict[str, list[str]] = {}
 
-    def explain(db: sqlite_utils.Database) -> None:
-        db.conn.set_trace_callback(None)
+    def explain(db: Connection) -> None:
+        db.set_trace_callback(None)
         for sql in statements:
             if sql.startswith(("SELECT", "UPDATE", "DELETE")):
                 steps = db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()

@@ -11,6 +11,7 @@ import pytest
 from tests.support.message_rows import ALL, NOW, message, offsets, payload, rows, several, wanted
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.messages.streams import (
     Append,
     Appended,
@@ -276,7 +277,7 @@ async def test_what_was_answered_is_in_the_file_of_a_server_that_died(
     crashed = tmp_path / "crashed.sqlite3"
     for suffix in ("", "-wal"):
         Path(f"{crashed}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
-    database = Database(crashed, clock=clock)  # type: ignore[arg-type]
+    database = SqliteDatabase(crashed, clock=clock)  # type: ignore[arg-type]
     await database.open()
     try:
         assert await offsets(StreamStore(database), "session:s1") == {1: "a", 2: "b"}

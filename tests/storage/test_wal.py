@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_clock import FakeClock
-from wsserver.storage import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.engine.wal import HEADER_BYTES, Log, is_cut_off, lost_commits, read_log
 
 FRAME = 24 + 4096
@@ -18,7 +18,7 @@ FRAME = 24 + 4096
 
 async def left_by_a_crash(folder: Path, clock: FakeClock) -> Path:
     """A database with a log of about 20 transactions, as it is on the disk at ``kill -9``."""
-    database = Database(folder / "live", clock=clock)
+    database = SqliteDatabase(folder / "live", clock=clock)
     await database.open()
     await database.run(lambda db: db.execute("CREATE TABLE kept (text TEXT)") and None)
     for number in range(20):
@@ -75,7 +75,7 @@ async def test_damage_is_reported(
     change(data)
     log.write_bytes(data)
     caplog.clear()
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     with caplog.at_level(logging.INFO):
         await database.open()
     said = [r for r in caplog.records if "write-ahead log" in r.getMessage()]

@@ -13,7 +13,7 @@ from typing import Any
 
 from wsctl.fields import TEN
 from wsserver.clock import Clock
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 
 START = 1_700_000_000
 
@@ -22,7 +22,7 @@ def make_database(path: Path) -> Path:
     """An empty one, with its schema."""
 
     async def make() -> None:
-        database = Database(path, clock=Clock())
+        database = SqliteDatabase(path, clock=Clock())
         await database.open()
         await database.close()
 

@@ -47,7 +47,7 @@ from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
@@ -86,7 +86,7 @@ class Live:
         self.tasks = Tasks()
         self.permissions = Permissions(roles)
         self.revocations = Revocations(clock)
-        self.database = Database(path, clock=clock)
+        self.database = SqliteDatabase(path, clock=clock)
         self.organizations = AssignedOrganizations(OrganizationStore(self.database))
         resolve = self.organizations.resolve
         self.tickets = Tickets(clock, revocations=self.revocations, resolve=resolve)

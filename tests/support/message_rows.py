@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.reader import THREADS
+from wsserver.storage.engine.readers import THREADS
 from wsserver.storage.messages.streams import Append, StreamStore, Wanted
 
 NOW = 1_700_000_000.0
@@ -46,13 +45,11 @@ def wanted(stream: str, after: int = 0, until: int = ALL, **fields: Any) -> Want
     )
 
 
-async def in_every_reader(
-    database: Database, fn: Callable[[sqlite_utils.Database], object]
-) -> None:
+async def in_every_reader(database: Database, fn: Callable[[Connection], object]) -> None:
     """Run a function on the connection of each reading thread."""
     together = threading.Barrier(THREADS)
 
-    def run(db: sqlite_utils.Database) -> None:
+    def run(db: Connection) -> None:
         fn(db)
         together.wait(10)
 

@@ -9,6 +9,8 @@ import secrets
 
 import sqlite_utils
 
+from wsserver.storage.engine.connection import Executor
+
 EXPORT_EPOCH_KEY = "export_epoch"
 """In ``meta``: the epoch of the numbers of exported rows."""
 
@@ -18,20 +20,20 @@ def new_epoch() -> str:
     return f"epoch_{secrets.token_hex(8)}"
 
 
-def default_epoch(db: sqlite_utils.Database) -> str:
+def default_epoch(db: Executor) -> str:
     """The epoch of every stream without a row in ``streams``."""
-    epoch: str = db.conn.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
+    epoch: str = db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
     return epoch
 
 
-def renew_default_epoch(db: sqlite_utils.Database) -> str:
+def renew_default_epoch(db: Executor) -> str:
     """Replace the default epoch, and return the new one.
 
     To be called in the transaction that deletes stream rows: a stream that is created again starts
     at offset 1, and must not be taken for the deleted one.
     """
     epoch = new_epoch()
-    db.conn.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", [epoch])
+    db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", [epoch])
     return epoch
 
 
@@ -49,7 +51,7 @@ def fork_epochs(db: sqlite_utils.Database) -> None:
     if not db["streams"].exists():
         return
     with db.atomic():
-        epoch = renew_default_epoch(db)
+        epoch = renew_default_epoch(db.conn)
         db.conn.execute("UPDATE streams SET epoch = ?", [epoch])
         db.conn.execute("UPDATE dedup SET epoch = ?", [epoch])
         # An export must not resume from a restored copy as if it were the original.

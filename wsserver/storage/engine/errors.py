@@ -37,7 +37,7 @@ class DatabaseUnusable(WsServerError):
     The message names the file, the problem and the remedy.
     """
 
-    def __init__(self, path: Path, problem: str, remedy: str) -> None:
+    def __init__(self, path: Path | str, problem: str, remedy: str) -> None:
         super().__init__(f"database {path}: {problem}; {remedy}")
         self.path = path
         self.problem = problem
@@ -98,8 +98,9 @@ class StorageHealth:
     The threads write it and the loop reads it: single references, replaced as a whole.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, where: str) -> None:
+        self._where = where
+        """For the log, as ``path=…``."""
         self.corruption: str | None = None
         """SQLite's message about a corrupt page, or that another program changed the file."""
         self.errors: dict[Side, str | None] = {"write": None, "read": None}
@@ -145,8 +146,8 @@ class StorageHealth:
             log.critical(
                 "database is damaged and nothing is written to it any more, stop the server, move"
                 " the file with its -wal and -shm away and restore the file from a backup"
-                " path=%s error=%s",
-                self._path,
+                " %s error=%s",
+                self._where,
                 error,
             )
             self.corruption = f"the database is damaged: {error}"

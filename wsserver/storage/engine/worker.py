@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import sqlite_utils
+from typing import Any, Generic, TypeVar
 
 from wsserver.errors import StorageUnavailable
+from wsserver.storage.engine.connection import Connection
 
-log = logging.getLogger(__name__)
+C = TypeVar("C")
+"""The driver's connection."""
 
 
 class Job:
@@ -29,7 +27,7 @@ class Job:
 
     def __init__(
         self,
-        fn: Callable[[sqlite_utils.Database], Any],
+        fn: Callable[[Connection], Any],
         future: asyncio.Future[Any] | None,
         writes: int = 1,
         take_back: Callable[[Exception], bool] | None = None,
@@ -50,7 +48,7 @@ class Failure:
         self.error = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
 
 
-class Worker(ABC):
+class Worker(ABC, Generic[C]):
     """A thread, its connection and its queue.
 
     The event loop only takes a lock that is held for a few instructions, so it never waits for the
@@ -71,6 +69,11 @@ class Worker(ABC):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether ``put`` accepts another job."""
+        return not self._stopping and len(self) < self._queue_limit
 
     async def start(self) -> None:
         """Start the thread and open its connection; raises the error of ``_open``."""
@@ -109,15 +112,15 @@ class Worker(ABC):
         await asyncio.shield(self._stopped)
 
     @abstractmethod
-    def _open(self) -> sqlite_utils.Database:
+    def _open(self) -> C:
         """Open the connection (in the thread)."""
 
     @abstractmethod
-    def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
+    def _work(self, db: C, jobs: Sequence[Job]) -> list[Any]:
         """Execute the jobs (in the thread): one outcome each, a ``Failure`` for one that raised."""
 
     @abstractmethod
-    def _close(self, db: sqlite_utils.Database) -> None:
+    def _close(self, db: C) -> None:
         """Close the connection (in the thread)."""
 
     def _main(self, started: asyncio.Future[None], stopped: asyncio.Future[None]) -> None:
@@ -175,15 +178,3 @@ def settle(future: asyncio.Future[Any], outcome: Any) -> None:
         future.set_exception(outcome.error)
     else:
         future.set_result(outcome)
-
-
-def rollback(connection: sqlite3.Connection) -> None:
-    """Roll back an open transaction, if any; never raises.
-
-    If even this fails (a broken disk), the next round finds the transaction and tries again.
-    """
-    try:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        log.error("rollback failed reason=%s", error)

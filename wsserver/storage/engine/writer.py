@@ -14,6 +14,7 @@ import sqlite_utils
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.check import check_file
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import (
     DatabaseUnusable,
     StorageHealth,
@@ -23,8 +24,9 @@ from wsserver.storage.engine.errors import (
 from wsserver.storage.engine.file_identity import FileIdentity
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.migrations import MIGRATIONS
+from wsserver.storage.engine.sqlite_connection import SqliteConnection
 from wsserver.storage.engine.wal import Log, is_cut_off, lost_commits, read_log
-from wsserver.storage.engine.worker import Failure, Job, Worker, rollback
+from wsserver.storage.engine.worker import Failure, Job, Worker
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ _CHECKPOINT_PAGES = 4000
 _REMEDY = "free the disk, grant access to the file and its folder, or name another one"
 
 
-class Writer(Worker):
+class Writer(Worker[SqliteConnection]):
     """Executes all queued jobs in one transaction, so that commits keep up with requests.
 
     No other connection may write: SQLite before 3.51.3 can corrupt a file that two connections
@@ -70,20 +72,20 @@ class Writer(Worker):
         self.last_commit_ms: float | None = None
         self.file_bytes = 0
 
-    @property
-    def has_room(self) -> bool:
-        """Whether ``put`` accepts another job."""
-        return not self._stopping and len(self) < self._queue_limit
-
-    def _open(self) -> sqlite_utils.Database:
+    def _open(self) -> SqliteConnection:
         path = self._path
         found_log = read_log(path)
         if not check_file(path):
             _create(path)
             self._lock.acquire_file()
-        connection: sqlite3.Connection | None = None
+        connection: SqliteConnection | None = None
         try:
-            connection = sqlite3.connect(path, isolation_level=None, timeout=self._busy_timeout_s)
+            connection = sqlite3.connect(
+                path,
+                isolation_level=None,
+                timeout=self._busy_timeout_s,
+                factory=SqliteConnection,
+            )
             connection.execute("PRAGMA journal_mode = WAL")
             if found_log is not None:
                 self._report_lost_commits(connection, found_log)
@@ -93,8 +95,7 @@ class Writer(Worker):
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             # The rollback data of savepoints stays in memory, instead of in a file for each commit.
             connection.execute("PRAGMA temp_store = MEMORY")
-            db = sqlite_utils.Database(connection, execute_plugins=False)
-            MIGRATIONS.apply(db)
+            MIGRATIONS.apply(sqlite_utils.Database(connection, execute_plugins=False))
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
@@ -104,7 +105,7 @@ class Writer(Worker):
                 path, f"cannot be opened for writing ({error})", _REMEDY
             ) from error
         self.file_bytes = self._files.note_opened()
-        return db
+        return connection
 
     def _report_lost_commits(self, connection: sqlite3.Connection, found: Log) -> None:
         """Log the transactions that SQLite did not recover from the last run's log."""
@@ -126,7 +127,7 @@ class Writer(Worker):
                 self._path,
             )
 
-    def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
+    def _work(self, connection: SqliteConnection, jobs: Sequence[Job]) -> list[Any]:
         """One transaction for all; of a job that raises only its own changes are rolled back.
 
         Some errors (disk full, I/O) make SQLite roll back the whole transaction; then nothing of
@@ -136,13 +137,12 @@ class Writer(Worker):
             return [Failure(self._health.refusal())] * len(jobs)
         if all(job.fn is check_files for job in jobs):
             return [self._check_files()] * len(jobs)
-        connection = db.conn
         began = self._clock.monotonic()
         self._job_error = None
         rollback(connection)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(db, job) for job in jobs]
+            outcomes = [self._attempt(connection, job) for job in jobs]
             self._files.check()
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
@@ -177,11 +177,10 @@ class Writer(Worker):
             wait_s = min(wait_s, _SHORT_TIMEOUT_S)
         connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
 
-    def _attempt(self, db: sqlite_utils.Database, job: Job) -> Any:
-        connection = db.conn
+    def _attempt(self, connection: SqliteConnection, job: Job) -> Any:
         connection.execute("SAVEPOINT job")
         try:
-            outcome = job.fn(db)
+            outcome = job.fn(connection)
         except Exception as error:
             if not connection.in_transaction:
                 raise
@@ -193,19 +192,19 @@ class Writer(Worker):
         connection.execute("RELEASE job")
         return outcome
 
-    def _close(self, db: sqlite_utils.Database) -> None:
+    def _close(self, connection: SqliteConnection) -> None:
         """Checkpoint the write-ahead log; a corrupt file is not touched."""
         if self._health.corruption is not None:
-            db.close()
+            connection.close()
             return
         try:
-            db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             log.warning("checkpoint failed, the next start catches up reason=%s", error)
-        db.close()
+        connection.close()
 
 
-def check_files(db: sqlite_utils.Database) -> None:
+def check_files(db: Connection) -> None:
     """A job without a transaction: compare the open files with their paths."""
 
 
@@ -216,3 +215,15 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as error:
         raise DatabaseUnusable(path, f"cannot be created ({error.strerror})", _REMEDY) from error
+
+
+def rollback(connection: sqlite3.Connection) -> None:
+    """Roll back an open transaction, if any; never raises.
+
+    If even this fails (a broken disk), the next round finds the transaction and tries again.
+    """
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        log.error("rollback failed reason=%s", error)

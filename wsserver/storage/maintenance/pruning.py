@@ -10,9 +10,9 @@ from typing import NamedTuple
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull
 from wsserver.storage.engine.check import check_file, file_size, wal_of
-from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable, translate
 from wsserver.storage.engine.lock import ServerLock
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.database_report import free_bytes
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
@@ -97,7 +97,7 @@ async def prune(
     if not check_file(path):
         raise DatabaseUnusable(path, "there is no database", "name another file")
     before = file_size(path) + file_size(wal_of(path))
-    database = Database(path, clock=clock)
+    database = SqliteDatabase(path, clock=clock)
     await database.open()
     try:
         retention_job = RetentionJob(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 DAY_S = 86_400.0
@@ -30,9 +30,9 @@ class ChannelBacklog(NamedTuple):
 class StorageCounts(NamedTuple):
     """Counts of a database, and the space of its disk."""
 
-    disk_free_bytes: int
-    """Available to this user on the disk of the file."""
-    disk_total_bytes: int
+    disk_free_bytes: int | None
+    """Available to this user on the disk of the file; None: it is on another machine."""
+    disk_total_bytes: int | None
     streams: int
     messages: int
     late: int
@@ -48,15 +48,16 @@ class StorageStatistics:
 
     async def read(self, now: float) -> StorageCounts:
         """The counts at ``now`` (epoch seconds). Raises ``StorageUnavailable``."""
-        folder = self._database.path.absolute().parent
-        return await self._database.read(partial(_read, folder=str(folder), now=now))
+        file = self._database.file
+        folder = None if file is None else file.absolute().parent
+        return await self._database.read(partial(_read, folder=folder, now=now))
 
 
-def _read(db: sqlite_utils.Database, folder: str, now: float) -> StorageCounts:
-    disk = shutil.disk_usage(folder)
+def _read(db: Connection, folder: Path | None, now: float) -> StorageCounts:
+    disk = None if folder is None else shutil.disk_usage(folder)
     return StorageCounts(
-        disk_free_bytes=disk.free,
-        disk_total_bytes=disk.total,
+        disk_free_bytes=None if disk is None else disk.free,
+        disk_total_bytes=None if disk is None else disk.total,
         streams=_count(db, "SELECT count(*) FROM streams"),
         messages=_count(db, "SELECT count(*) FROM messages"),
         late=_count(db, "SELECT count(*) FROM messages WHERE expires_at < ?", now - LATE_S),
@@ -64,20 +65,20 @@ def _read(db: sqlite_utils.Database, folder: str, now: float) -> StorageCounts:
     )
 
 
-def _count(db: sqlite_utils.Database, sql: str, *values: float) -> int:
-    (number,) = db.conn.execute(sql, values).fetchone()
+def _count(db: Connection, sql: str, *values: float) -> int:
+    (number,) = db.execute(sql, values).fetchone()
     return int(number)
 
 
-def _channels(db: sqlite_utils.Database, now: float) -> dict[str, ChannelBacklog]:
+def _channels(db: Connection, now: float) -> dict[str, ChannelBacklog]:
     found = {
         channel: ChannelBacklog(waiting=count, due_since=due_at if due_at <= now else None)
-        for channel, count, due_at in db.conn.execute(
+        for channel, count, due_at in db.execute(
             "SELECT channel, count(*), min(due_at) FROM deliveries"
             " WHERE state = 'pending' AND due_at IS NOT NULL GROUP BY channel"
         )
     }
-    ended = db.conn.execute(
+    ended = db.execute(
         "SELECT d.channel, d.state, count(*) FROM notifications n"
         " JOIN deliveries d ON d.notification = n.id"
         " WHERE n.at >= ? AND d.state IN ('failed', 'not_configured') GROUP BY d.channel, d.state",

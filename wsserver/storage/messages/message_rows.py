@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
-import sqlite_utils
+
+from wsserver.storage.engine.connection import Connection
 
 OFFSET_BITS = 38
 LAST_OFFSET = (1 << OFFSET_BITS) - 1
@@ -134,9 +135,9 @@ class Row(NamedTuple):
     first_offset: int
 
 
-def stream_row(db: sqlite_utils.Database, name: str) -> Row | None:
+def stream_row(db: Connection, name: str) -> Row | None:
     """A stream's row; None: nothing was ever appended, or it was pruned."""
-    row = db.conn.execute(
+    row = db.execute(
         "SELECT id, epoch, last_offset, first_offset FROM streams WHERE name = ?", [name]
     ).fetchone()
     return None if row is None else Row(*row)

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
-import msgspec
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import (
@@ -54,7 +52,7 @@ _PENDING = (
     # The + keeps SQLite from answering out of the index on expires_at.
     " WHERE m.key > ? AND m.key <= ? AND +m.expires_at > ? AND r.delivered_at IS NULL"
 )
-_OUTLINE_PENDING = f"SELECT m.key, m.audience, length(m.payload){_PENDING} ORDER BY m.key"
+_OUTLINE_PENDING = f"SELECT m.key, m.audience, length(m.payload){_PENDING} ORDER BY m.key LIMIT ?"
 _COUNT_PENDING = f"SELECT count(*){_PENDING}"
 _SELECT_RECEIPTS = (
     "SELECT user_id, min(delivered_at), max(read_at), min(is_by_offset) FROM ("  # noqa: S608
@@ -62,7 +60,7 @@ _SELECT_RECEIPTS = (
     " UNION ALL"
     f" SELECT user_id, at, NULL, 1 FROM cursors WHERE stream_id = ?1 >> {OFFSET_BITS}"
     f' AND "offset" >= ?1 & {LAST_OFFSET}'
-    ") GROUP BY user_id ORDER BY user_id LIMIT ?2"
+    ") acknowledged GROUP BY user_id ORDER BY user_id LIMIT ?2"
 )
 
 
@@ -153,12 +151,11 @@ class ReceiptStore:
 
 
 def _record(
-    db: sqlite_utils.Database, user_id: str, message_ids: Sequence[str], is_read: bool, at: float
+    db: Connection, user_id: str, message_ids: Sequence[str], is_read: bool, at: float
 ) -> list[Change]:
-    ids = msgspec.json.encode(message_ids).decode()
     rows: list[tuple[int, str, float, float | None]] = []
     changes: list[Change] = []
-    found = db.conn.execute(_SELECT_BY_IDS, [user_id, ids]).fetchall()
+    found = db.execute(_SELECT_BY_IDS, [user_id, db.listed(message_ids)]).fetchall()
     for key, message_id, stream, sender, delivered_at, read_at, covered_at in found:
         known_at = covered_at if delivered_at is None else delivered_at
         if (read_at if is_read else known_at) is not None:
@@ -166,13 +163,11 @@ def _record(
         rows.append((key, user_id, at if known_at is None else known_at, at if is_read else None))
         state: Literal["delivered", "read"] = "read" if is_read else "delivered"
         changes.append(Change(message_id, stream, key & LAST_OFFSET, sender, state))
-    db.conn.executemany(_STORE, rows)
+    db.executemany(_STORE, rows)
     return changes
 
 
-def _advance(
-    db: sqlite_utils.Database, user_id: str, stream: str, offset: int, at: float
-) -> list[Change]:
+def _advance(db: Connection, user_id: str, stream: str, offset: int, at: float) -> list[Change]:
     row = stream_row(db, stream)
     if row is None:
         return []
@@ -180,8 +175,8 @@ def _advance(
     before = _cursor(db, row.id, user_id)
     if offset <= before:
         return []
-    db.conn.execute(_MOVE, [row.id, user_id, offset, at])
-    latest_first = db.conn.execute(
+    db.execute(_MOVE, [row.id, user_id, offset, at])
+    latest_first = db.execute(
         _SELECT_COVERED,
         [user_id, key_of(row.id, before), key_of(row.id, offset), CHANGES_LIMIT],
     ).fetchall()
@@ -191,16 +186,17 @@ def _advance(
     ]
 
 
-def _pending(db: sqlite_utils.Database, user_id: str, wanted: Wanted) -> Slice:
+def _pending(db: Connection, user_id: str, wanted: Wanted) -> Slice:
     row = stream_row(db, wanted.stream)
     if row is None:
         return Slice([], None)
     start = max(wanted.after, _cursor(db, row.id, user_id))
     values = [user_id, key_of(row.id, start), key_of(row.id, row.last_offset), wanted.now]
-    return choose_and_read(db, db.conn.execute(_OUTLINE_PENDING, values), wanted, start, row.epoch)
+    values.append(wanted.rows)
+    return choose_and_read(db, db.execute(_OUTLINE_PENDING, values), wanted, start, row.epoch)
 
 
-def _inbox(db: sqlite_utils.Database, user_id: str, now: float) -> Inbox:
+def _inbox(db: Connection, user_id: str, now: float) -> Inbox:
     row = stream_row(db, INBOX + user_id)
     if row is None:
         return Inbox(default_epoch(db), 0, 0)
@@ -208,19 +204,19 @@ def _inbox(db: sqlite_utils.Database, user_id: str, now: float) -> Inbox:
     if cursor >= row.last_offset:
         return Inbox(row.epoch, row.last_offset, 0)
     values = [user_id, key_of(row.id, cursor), key_of(row.id, row.last_offset), now]
-    (pending,) = db.conn.execute(_COUNT_PENDING, values).fetchone()
+    (pending,) = db.execute(_COUNT_PENDING, values).fetchone()
     return Inbox(row.epoch, row.last_offset, pending)
 
 
-def _of_message(db: sqlite_utils.Database, message_id: str) -> list[Receipt]:
-    row = db.conn.execute("SELECT key FROM messages WHERE message_id = ?", [message_id]).fetchone()
+def _of_message(db: Connection, message_id: str) -> list[Receipt]:
+    row = db.execute("SELECT key FROM messages WHERE message_id = ?", [message_id]).fetchone()
     if row is None:
         return []
-    return list(map(Receipt._make, db.conn.execute(_SELECT_RECEIPTS, [row[0], RECEIPTS_LIMIT])))
+    return list(map(Receipt._make, db.execute(_SELECT_RECEIPTS, [row[0], RECEIPTS_LIMIT])))
 
 
-def _cursor(db: sqlite_utils.Database, stream_id: int, user_id: str) -> int:
-    row = db.conn.execute(
+def _cursor(db: Connection, stream_id: int, user_id: str) -> int:
+    row = db.execute(
         'SELECT "offset" FROM cursors WHERE stream_id = ? AND user_id = ?', [stream_id, user_id]
     ).fetchone()
     return 0 if row is None else row[0]

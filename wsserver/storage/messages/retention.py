@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import renew_default_epoch
 from wsserver.storage.messages.message_rows import (
     INBOX,
@@ -47,7 +45,7 @@ _SELECT_SETTLED_FIRST = (
 )
 _IS_UNUSED = (
     "s.touched_at <= ? AND NOT EXISTS (SELECT 1 FROM messages m"  # noqa: S608 - constants only
-    f" WHERE m.key > s.id << {OFFSET_BITS} AND m.key <= s.id << {OFFSET_BITS} | {LAST_OFFSET})"
+    f" WHERE m.key > s.id << {OFFSET_BITS} AND m.key <= (s.id << {OFFSET_BITS} | {LAST_OFFSET}))"
 )
 _SELECT_UNUSED = (
     f"SELECT s.id FROM streams s WHERE {_IS_UNUSED} AND s.id > ?"  # noqa: S608 - constants only
@@ -87,18 +85,18 @@ class Pruned(NamedTuple):
     epoch: str | None
 
 
-def expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Expired]:
+def expire(db: Connection, now: float, limit: int) -> list[Expired]:
     """Delete the first ``limit`` messages that have expired at ``now``."""
-    return _delete(db, db.conn.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
+    return _delete(db, db.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
 
 
-def ends_beyond(db: sqlite_utils.Database, limit: int) -> dict[str, int]:
+def ends_beyond(db: Connection, limit: int) -> dict[str, int]:
     """The last offsets of the streams that may hold more than ``limit`` messages."""
     sql = "SELECT name, last_offset FROM streams WHERE last_offset > ?"
-    return dict(db.conn.execute(sql, [limit]))
+    return dict(db.execute(sql, [limit]))
 
 
-def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: int) -> Trimmed:
+def trim(db: Connection, streams: Iterable[str], limit: int, batch: int) -> Trimmed:
     """Delete up to ``batch`` of what streams have beyond ``limit`` messages each."""
     deleted: list[Expired] = []
     unfinished: list[str] = []
@@ -112,61 +110,60 @@ def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: i
     return Trimmed(deleted, unfinished)
 
 
-def _surplus(db: sqlite_utils.Database, stream: str, limit: int) -> int:
+def _surplus(db: Connection, stream: str, limit: int) -> int:
     """How many messages a stream has beyond ``limit``; negative or 0: none."""
     ends = _ends(db, stream)
-    (first,) = db.conn.execute(
+    (first,) = db.execute(
         "SELECT min(key) FROM messages WHERE key > ? AND key <= ?", ends
     ).fetchone()
     if first is None or ends[1] - first < limit:  # no need to count
         return 0
-    (count,) = db.conn.execute(
+    (count,) = db.execute(
         "SELECT count(*) FROM messages WHERE key >= ? AND key <= ?", [first, ends[1]]
     ).fetchone()
     return int(count) - limit
 
 
-def _trim_stream(db: sqlite_utils.Database, stream: str, surplus: int) -> list[Expired]:
+def _trim_stream(db: Connection, stream: str, surplus: int) -> list[Expired]:
     """Delete the oldest; in an inbox those first that its owner has acknowledged."""
     select = _SELECT_SETTLED_FIRST if stream.startswith(INBOX) else _SELECT_OLDEST
-    rows = db.conn.execute(select, [*_ends(db, stream), surplus]).fetchall()
+    rows = db.execute(select, [*_ends(db, stream), surplus]).fetchall()
     return _delete(db, rows, is_over_limit=True)
 
 
-def _ends(db: sqlite_utils.Database, stream: str) -> tuple[int, int]:
+def _ends(db: Connection, stream: str) -> tuple[int, int]:
     """The keys of a stream's messages are above the first and up to the second."""
     row = stream_row(db, stream)
     return (0, 0) if row is None else (key_of(row.id, 0), key_of(row.id, row.last_offset))
 
 
-def prune_dedup(db: sqlite_utils.Database, now: float) -> int:
+def prune_dedup(db: Connection, now: float) -> int:
     """Delete a batch of the deduplication keys older than 24 h; answers how many."""
-    return db.conn.execute(
+    return db.execute(
         "DELETE FROM dedup WHERE (scope, key) IN"
         " (SELECT scope, key FROM dedup WHERE at <= ? ORDER BY at LIMIT ?)",
         [now - DEDUP_KEPT_S, BATCH_ROWS],
     ).rowcount
 
 
-def unused_streams(db: sqlite_utils.Database, now: float, after: int) -> list[int]:
+def unused_streams(db: Connection, now: float, after: int) -> list[int]:
     """The next batch of streams without messages, untouched for 30 days; ids above ``after``."""
-    rows = db.conn.execute(_SELECT_UNUSED, [now - STREAM_KEPT_S, after, BATCH_ROWS])
+    rows = db.execute(_SELECT_UNUSED, [now - STREAM_KEPT_S, after, BATCH_ROWS])
     return [stream_id for (stream_id,) in rows]
 
 
-def prune_streams(db: sqlite_utils.Database, ids: Sequence[int], now: float) -> Pruned:
+def prune_streams(db: Connection, ids: Sequence[int], now: float) -> Pruned:
     """Delete those of some streams that are still unused, with everybody's place in them."""
-    asked = msgspec.json.encode(ids).decode()
-    unused = db.conn.execute(_STILL_UNUSED, [now - STREAM_KEPT_S, asked]).fetchall()
+    unused = db.execute(_STILL_UNUSED, [now - STREAM_KEPT_S, db.listed(ids)]).fetchall()
     if not unused:
         return Pruned(0, 0, None)
-    db.conn.executemany("DELETE FROM cursors WHERE stream_id = ?", unused)
-    db.conn.executemany("DELETE FROM streams WHERE id = ?", unused)
+    db.executemany("DELETE FROM cursors WHERE stream_id = ?", unused)
+    db.executemany("DELETE FROM streams WHERE id = ?", unused)
     return Pruned(0, len(unused), renew_default_epoch(db))
 
 
 def _delete(
-    db: sqlite_utils.Database, rows: Iterable[tuple[Any, ...]], is_over_limit: bool = False
+    db: Connection, rows: Iterable[tuple[Any, ...]], is_over_limit: bool = False
 ) -> list[Expired]:
     """Delete messages with their receipts, and move ``first_offset`` past what retention took."""
     keys: list[tuple[int]] = []
@@ -178,10 +175,10 @@ def _delete(
         expired.append(Expired(message_id, stream, offset, sender, bool(is_pending)))
         if is_over_limit or not has_ttl:
             taken[stream_id] = max(taken.get(stream_id, 0), offset)
-    db.conn.executemany("DELETE FROM messages WHERE key = ?", keys)
-    db.conn.executemany("DELETE FROM receipts WHERE key = ?", keys)
-    db.conn.executemany(
-        "UPDATE streams SET first_offset = max(first_offset, ?) WHERE id = ?",
+    db.executemany("DELETE FROM messages WHERE key = ?", keys)
+    db.executemany("DELETE FROM receipts WHERE key = ?", keys)
+    db.executemany(
+        "UPDATE streams SET first_offset = ?1 WHERE id = ?2 AND first_offset < ?1",
         [(offset + 1, stream_id) for stream_id, offset in taken.items()],
     )
     return expired

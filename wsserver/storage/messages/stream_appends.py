@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import msgspec
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS, Append, Appended
 
@@ -26,26 +23,24 @@ _SELECT_DEDUP = (
 )
 _EXTEND = (
     "INSERT INTO streams (name, epoch, last_offset, touched_at) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (name) DO UPDATE SET last_offset = last_offset + excluded.last_offset,"
-    " touched_at = max(touched_at, excluded.touched_at)"
+    " ON CONFLICT (name) DO UPDATE SET"
+    " last_offset = streams.last_offset + excluded.last_offset,"
+    " touched_at = CASE WHEN excluded.touched_at > streams.touched_at"
+    " THEN excluded.touched_at ELSE streams.touched_at END"
 )
 _SELECT_STREAMS = (
     "SELECT name, id, epoch, last_offset FROM streams"
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
-_INSERT = (
-    "INSERT INTO messages"
-    " (key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload)"
-    " VALUES "
-)
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_STATEMENTS = [(size, _INSERT + ", ".join([_ROW] * size)) for size in (100, 10, 1)]
+_COLUMNS = "key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload"
 """Each execution gives the interpreter's lock away and waits for it again, for as long as the busy
 event loop holds it: so a statement stores as many rows as there are. Of few lengths, as each is
 prepared once and kept."""
 _INSERT_DEDUP = (
-    'INSERT OR REPLACE INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    'INSERT INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
+    " message_id = excluded.message_id, stream = excluded.stream, epoch = excluded.epoch,"
+    ' "offset" = excluded."offset", at = excluded.at'
 )
 
 _KEY = itemgetter(0)
@@ -69,7 +64,7 @@ class _Reserved:
         self.next_offset = next_offset
 
 
-def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
+def append(db: Connection, batch: Sequence[Append]) -> Outcome:
     """Store what is new of a batch, in its order; everything or, with an exception, nothing.
 
     A job of the writing thread, whose savepoint takes reserved offsets back when it fails.
@@ -96,11 +91,11 @@ def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
 
 
 def _stored(
-    db: sqlite_utils.Database, batch: Sequence[Append]
+    db: Connection, batch: Sequence[Append]
 ) -> dict[str | tuple[str, str], Appended | Append]:
     """What of a batch is in the database already, by message id and by deduplication key."""
-    ids = msgspec.json.encode([item.message_id for item in batch]).decode()
-    execute = db.conn.execute
+    ids = db.listed([item.message_id for item in batch])
+    execute = db.execute
     stored: dict[str | tuple[str, str], Appended | Append] = {}
     for message_id, stream, epoch, offset in execute(_SELECT_IDS, [ids]):
         stored[message_id] = Appended(message_id, stream, epoch, offset, False)
@@ -114,9 +109,7 @@ def _stored(
     return stored
 
 
-def _reserve(
-    db: sqlite_utils.Database, new: Iterable[Append]
-) -> tuple[dict[str, _Reserved], dict[str, int]]:
+def _reserve(db: Connection, new: Iterable[Append]) -> tuple[dict[str, _Reserved], dict[str, int]]:
     counts: dict[str, int] = {}
     latest: dict[str, float] = {}
     for item in new:
@@ -125,20 +118,18 @@ def _reserve(
         latest[name] = max(latest.get(name, item.at), item.at)
     epoch = default_epoch(db)
     # Twice as fast as one upsert a stream with RETURNING.
-    db.conn.executemany(
-        _EXTEND, [(name, epoch, count, latest[name]) for name, count in counts.items()]
-    )
+    # In the order of names, so that two processes never wait for each other's rows.
+    db.executemany(_EXTEND, [(name, epoch, counts[name], latest[name]) for name in sorted(counts)])
     reserved = {}
     ends = {}
-    names = msgspec.json.encode(list(counts)).decode()
-    for name, stream_id, epoch, last in db.conn.execute(_SELECT_STREAMS, [names]):
+    for name, stream_id, epoch, last in db.execute(_SELECT_STREAMS, [db.listed(list(counts))]):
         reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
         ends[name] = last
     return reserved, ends
 
 
 def _insert(
-    db: sqlite_utils.Database, new: Iterable[Append], reserved: dict[str, _Reserved]
+    db: Connection, new: Iterable[Append], reserved: dict[str, _Reserved]
 ) -> list[Appended]:
     added: list[Appended] = []
     rows: list[tuple[Any, ...]] = []
@@ -155,7 +146,7 @@ def _insert(
                 item.type,
                 item.at,
                 item.expires_at,
-                item.has_ttl,
+                int(item.has_ttl),
                 item.sender,
                 item.origin,
                 item.audience,
@@ -166,18 +157,10 @@ def _insert(
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
     # Neighbours in the b-tree one after the other: half the time of jumping between streams.
     rows.sort(key=_KEY)
-    _insert_rows(db, rows)
+    db.insert("messages", _COLUMNS, rows)
     if keys:
-        db.conn.executemany(_INSERT_DEDUP, keys)
+        db.executemany(_INSERT_DEDUP, keys)
     return added
-
-
-def _insert_rows(db: sqlite_utils.Database, rows: Sequence[tuple[Any, ...]]) -> None:
-    done = 0
-    for size, statement in _STATEMENTS:
-        while len(rows) - done >= size:
-            db.conn.execute(statement, list(chain.from_iterable(rows[done : done + size])))
-            done += size
 
 
 def _in_order(firsts: Iterable[Appended | Append], added: Iterable[Appended]) -> list[Appended]:

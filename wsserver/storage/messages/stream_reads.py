@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import (
     INBOX,
@@ -34,7 +32,8 @@ _READABLE = "(m.has_ttl = 0 OR +m.expires_at > ?)"
 # The length of a value is in its row's head: the pages with the payload are not read for it.
 _OUTLINE = "SELECT m.key, m.audience, length(m.payload) FROM messages m"
 _OUTLINE_FORWARD = f"{_OUTLINE} WHERE m.key > ? AND m.key <= ? AND {_READABLE} ORDER BY m.key"
-_OUTLINE_BACK = f"{_OUTLINE_FORWARD} DESC"
+_OUTLINE_BACK = f"{_OUTLINE_FORWARD} DESC LIMIT ?"
+_OUTLINE_FORWARD += " LIMIT ?"
 _BY_KEYS = (
     f"SELECT {KEPT_COLUMNS} FROM messages m"  # noqa: S608 - constants only
     " WHERE m.key IN (SELECT value FROM json_each(?))"
@@ -68,7 +67,9 @@ Admits = Callable[[str | None], bool]
 _WRITERS = (
     "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"
     " json_extract(audience, '$.organization_id'), json_extract(origin, '$.role'),"
-    " sender IS json_extract(origin, '$.user_id') FROM messages"
+    " CASE WHEN sender = json_extract(origin, '$.user_id') OR"
+    " (sender IS NULL AND json_extract(origin, '$.user_id') IS NULL) THEN 1 ELSE 0 END"
+    " FROM messages"
     " WHERE key > ? AND key <= ?"
 )
 
@@ -94,7 +95,7 @@ class Counts(NamedTuple):
     messages: int
 
 
-def head(db: sqlite_utils.Database, stream: str) -> Head:
+def head(db: Connection, stream: str) -> Head:
     """The end of a stream; one without a row has the default epoch and is empty."""
     row = stream_row(db, stream)
     if row is None:
@@ -122,28 +123,33 @@ class Wanted(NamedTuple):
     is_whole: bool = False
     """Read nothing where not everything can be read."""
 
+    @property
+    def rows(self) -> int:
+        """Messages that are looked at, at most."""
+        return SCAN_ROWS + self.limit + 1
 
-def read(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
+
+def read(db: Connection, wanted: Wanted) -> Slice:
     """The first messages of a range."""
     return _read(db, wanted, _OUTLINE_FORWARD, wanted.after)
 
 
-def read_back(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
+def read_back(db: Connection, wanted: Wanted) -> Slice:
     """The last messages of a range."""
     return _read(db, wanted, _OUTLINE_BACK, wanted.until + 1)
 
 
-def _read(db: sqlite_utils.Database, wanted: Wanted, outline: str, start: int) -> Slice:
+def _read(db: Connection, wanted: Wanted, outline: str, start: int) -> Slice:
     row = stream_row(db, wanted.stream)
     if row is None:
         return Slice([], None)
     after, until = key_of(row.id, wanted.after), key_of(row.id, wanted.until)
-    rows = db.conn.execute(outline, [after, until, wanted.now])
+    rows = db.execute(outline, [after, until, wanted.now, wanted.rows])
     return choose_and_read(db, rows, wanted, start, row.epoch)
 
 
 def choose_and_read(
-    db: sqlite_utils.Database, outline: Iterable[Outline], wanted: Wanted, start: int, epoch: str
+    db: Connection, outline: Iterable[Outline], wanted: Wanted, start: int, epoch: str
 ) -> Slice:
     """Choose by sizes and audiences first, so that only what is given is ever in memory.
 
@@ -176,40 +182,36 @@ def _choose(
     return chosen, Slice([], None, is_for_all=is_for_all)
 
 
-def _by_keys(db: sqlite_utils.Database, keys: Sequence[int]) -> list[Kept]:
+def _by_keys(db: Connection, keys: Sequence[int]) -> list[Kept]:
     """Messages by their keys, ascending."""
-    listed = msgspec.json.encode(keys).decode()
-    return sorted(map(Kept._make, db.conn.execute(_BY_KEYS, [listed])), key=_offset)
+    return sorted(map(Kept._make, db.execute(_BY_KEYS, [db.listed(keys)])), key=_offset)
 
 
 def _offset(kept: Kept) -> int:
     return kept.offset
 
 
-def locate(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> list[Located]:
+def locate(db: Connection, message_ids: Sequence[str], now: float) -> list[Located]:
     """Where those of the messages lie that exist, by stream and offset."""
-    ids = msgspec.json.encode(message_ids).decode()
-    return list(map(Located._make, db.conn.execute(_LOCATE, [ids, now])))
+    return list(map(Located._make, db.execute(_LOCATE, [db.listed(message_ids), now])))
 
 
 def find(
-    db: sqlite_utils.Database, message_ids: Sequence[str], now: float, budget: int
+    db: Connection, message_ids: Sequence[str], now: float, budget: int
 ) -> tuple[list[Found], list[str]]:
     """The messages that exist, and the ids of those for which the budget does not suffice.
 
     One message at least is read, whatever its size. By stream and offset.
     """
-    ids = msgspec.json.encode(message_ids).decode()
     chosen: list[int] = []
     left: list[str] = []
-    for key, message_id, size in db.conn.execute(_SIZES_BY_IDS, [ids, now]):
+    for key, message_id, size in db.execute(_SIZES_BY_IDS, [db.listed(message_ids), now]):
         budget -= size
         if budget < 0 and chosen:
             left.append(message_id)
         else:
             chosen.append(key)
-    keys = msgspec.json.encode(chosen).decode()
-    found = sorted(map(Found._make, db.conn.execute(_FIND, [keys])), key=_place)
+    found = sorted(map(Found._make, db.execute(_FIND, [db.listed(chosen)])), key=_place)
     return found, left
 
 
@@ -217,25 +219,25 @@ def _place(found: Found) -> tuple[str, int]:
     return found.stream, found.offset
 
 
-def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:
+def names(db: Connection, limit: int) -> tuple[str, list[str]]:
     """The default epoch, and the names of the first streams."""
-    rows = db.conn.execute("SELECT name FROM streams LIMIT ?", [limit])
+    rows = db.execute("SELECT name FROM streams LIMIT ?", [limit])
     return default_epoch(db), [name for (name,) in rows]
 
 
-def writers(db: sqlite_utils.Database, streams: Sequence[str]) -> dict[str, list[Writer]]:
+def writers(db: Connection, streams: Sequence[str]) -> dict[str, list[Writer]]:
     """The senders of what streams keep, each once; streams without messages are left out."""
     found = {}
     for stream in streams:
         row = stream_row(db, stream)
         if row is not None:
             values = [key_of(row.id, 0), key_of(row.id, LAST_OFFSET)]
-            found[stream] = list(map(Writer._make, db.conn.execute(_WRITERS, values)))
+            found[stream] = list(map(Writer._make, db.execute(_WRITERS, values)))
     return found
 
 
-def count(db: sqlite_utils.Database) -> Counts:
+def count(db: Connection) -> Counts:
     """Count rows, without reading them."""
-    (streams,) = db.conn.execute("SELECT count(*) FROM streams").fetchone()
-    (messages,) = db.conn.execute("SELECT count(*) FROM messages").fetchone()
+    (streams,) = db.execute("SELECT count(*) FROM streams").fetchone()
+    (messages,) = db.execute("SELECT count(*) FROM messages").fetchone()
     return Counts(streams, messages)

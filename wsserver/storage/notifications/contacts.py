@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.protocol.notifications import Contact
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 
@@ -32,7 +32,7 @@ class ContactStore:
         """The contacts that were entered for these users."""
         ids = msgspec.json.encode(user_ids).decode()
         rows = await self._database.read(
-            lambda db: db.conn.execute(
+            lambda db: db.execute(
                 "SELECT user_id, contact, organization_id FROM contacts"
                 " WHERE user_id IN (SELECT value FROM json_each(?))",
                 [ids],
@@ -50,8 +50,8 @@ class ContactStore:
         """
         values = [contact.user_id, organization_id, _written(contact), at]
 
-        def store(db: sqlite_utils.Database) -> None:
-            db.conn.execute(
+        def store(db: Connection) -> None:
+            db.execute(
                 "INSERT OR REPLACE INTO contacts (user_id, organization_id, contact, changed_at)"
                 " VALUES (?, ?, ?, ?)",
                 values,
@@ -62,7 +62,7 @@ class ContactStore:
     async def forget_subscription(self, user_id: str, endpoint: str) -> bool:
         """Delete one of a user's push subscriptions; False: it was not there."""
 
-        def forget(db: sqlite_utils.Database) -> bool:
+        def forget(db: Connection) -> bool:
             found = _get(db, user_id)
             if found is None:
                 return False
@@ -70,7 +70,7 @@ class ContactStore:
             if len(left) == len(found.contact.push):
                 return False
             changed = msgspec.structs.replace(found.contact, push=left)
-            db.conn.execute(
+            db.execute(
                 "UPDATE contacts SET contact = ? WHERE user_id = ?", [_written(changed), user_id]
             )
             return True
@@ -85,8 +85,8 @@ def contact_of(user_id: str, stored: str | None) -> Contact:
     return msgspec.json.decode(stored, type=Contact)
 
 
-def _get(db: sqlite_utils.Database, user_id: str) -> OwnedContact | None:
-    row = db.conn.execute(
+def _get(db: Connection, user_id: str) -> OwnedContact | None:
+    row = db.execute(
         "SELECT contact, organization_id FROM contacts WHERE user_id = ?", [user_id]
     ).fetchone()
     return None if row is None else OwnedContact(contact_of(user_id, row[0]), row[1])

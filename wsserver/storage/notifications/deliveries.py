@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import sqlite_utils
-
 from wsserver.protocol.notifications import Contact
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.contacts import contact_of
 
@@ -198,7 +197,7 @@ class DeliveryStore:
         Not what was accepted from ``since`` to ``now``: that was planned by the new time.
         """
         values = [by_s, since, now]
-        return await self._database.run(lambda db: db.conn.execute(_BRING_FORWARD, values).rowcount)
+        return await self._database.run(lambda db: db.execute(_BRING_FORWARD, values).rowcount)
 
     async def next_due(self, channel: str, now: float) -> float | None:
         """When the next delivery by a channel is due; None: none is waiting."""
@@ -230,7 +229,7 @@ class DeliveryStore:
         """How many deliveries wait, by channel."""
         return await self._database.read(
             lambda db: dict(
-                db.conn.execute(
+                db.execute(
                     "SELECT channel, count(*) FROM deliveries WHERE state = 'pending'"
                     " GROUP BY channel"
                 ).fetchall()
@@ -239,7 +238,7 @@ class DeliveryStore:
 
 
 def _claim(
-    db: sqlite_utils.Database,
+    db: Connection,
     channel: str,
     now: float,
     limit: int,
@@ -248,27 +247,27 @@ def _claim(
 ) -> list[Claimed]:
     claimed = []
     leased: set[int] = set()
-    for row in db.conn.execute(_SELECT_DUE, [channel, now, now, limit]).fetchall():
+    for row in db.execute(_SELECT_DUE, [channel, now, now, limit]).fetchall():
         due = _claimed(row)
         if due.id in leased:  # it goes along with an earlier one
             continue
         if due.digest is not None:
             kind = [due.user_id, channel, due.digest]
             if due.is_held:
-                rows = db.conn.execute(_SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
+                rows = db.execute(_SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
                 due = due._replace(companions=[_claimed(each) for each in rows.fetchall()])
             else:
-                (until,) = db.conn.execute(_SELECT_HELD_UNTIL, kind).fetchone()
+                (until,) = db.execute(_SELECT_HELD_UNTIL, kind).fetchone()
                 if until is None:  # nothing waits yet with which it could go
-                    recent = [at for (at,) in db.conn.execute(_SELECT_RECENT, [now, *kind])]
+                    recent = [at for (at,) in db.execute(_SELECT_RECENT, [now, *kind])]
                     until = held_until(recent, now)
                 if until is not None and until < due.expires_at:
-                    db.conn.execute(
+                    db.execute(
                         "UPDATE deliveries SET due_at = ?, is_held = 1 WHERE id = ?",
                         [until, due.id],
                     )
                     continue
-        db.conn.executemany(_LEASE, [(*lease, id_) for id_ in due.ids])
+        db.executemany(_LEASE, [(*lease, id_) for id_ in due.ids])
         leased.update(due.ids)
         claimed.append(due)
     return claimed
@@ -278,18 +277,18 @@ def _claimed(row: tuple[Any, ...]) -> Claimed:
     return Claimed._make([*row[:-1], contact_of(row[3], row[-1]), ()])
 
 
-def _record(db: sqlite_utils.Database, owner: str, results: Sequence[Result]) -> dict[int, str]:
+def _record(db: Connection, owner: str, results: Sequence[Result]) -> dict[int, str]:
     states = {}
     for result in results:
         sent_at = result.at if result.state == "sent" else None
         for id_ in result.ids:
             if result.outcome is None:
-                row = db.conn.execute(
+                row = db.execute(
                     _RECORD.replace("number = number + 1", "number = number"),
                     [result.state, result.due_at, sent_at, id_, owner],
                 ).fetchone()
             else:
-                row = db.conn.execute(
+                row = db.execute(
                     _RECORD, [result.state, result.due_at, sent_at, id_, owner]
                 ).fetchone()
             if row is None:
@@ -301,23 +300,23 @@ def _record(db: sqlite_utils.Database, owner: str, results: Sequence[Result]) ->
 
 
 def _note_attempt(
-    db: sqlite_utils.Database, id_: int, number: int, at: float, outcome: str, detail: str
+    db: Connection, id_: int, number: int, at: float, outcome: str, detail: str
 ) -> None:
-    db.conn.execute(
+    db.execute(
         "INSERT OR REPLACE INTO attempts (delivery, number, at, outcome, detail)"
         " VALUES (?, ?, ?, ?, ?)",
         [id_, number, at, outcome, detail[:DETAIL_LIMIT]],
     )
 
 
-def _is_left(db: sqlite_utils.Database, values: list[Any]) -> bool:
+def _is_left(db: Connection, values: list[Any]) -> bool:
     sql = f"SELECT 1 FROM deliveries WHERE {_LEFT} LIMIT 1"  # noqa: S608 - constants only
-    return db.conn.execute(sql, values).fetchone() is not None
+    return db.execute(sql, values).fetchone() is not None
 
 
-def _release(db: sqlite_utils.Database, values: list[Any]) -> int:
+def _release(db: Connection, values: list[Any]) -> int:
     now = values[1]
-    left = db.conn.execute(
+    left = db.execute(
         "UPDATE deliveries SET state = CASE WHEN stops THEN 'cancelled' ELSE 'pending' END,"  # noqa: S608 - constants only
         " due_at = CASE WHEN stops THEN NULL ELSE ?2 END,"
         f" number = number + 1, owner = NULL, lease_until = NULL WHERE {_LEFT}"
@@ -330,8 +329,8 @@ def _release(db: sqlite_utils.Database, values: list[Any]) -> int:
     return len(left)
 
 
-def _expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Ended]:
-    ended = db.conn.execute(
+def _expire(db: Connection, now: float, limit: int) -> list[Ended]:
+    ended = db.execute(
         "SELECT d.id, d.delivery_id, n.notification_id, d.user_id, d.channel,"
         " d.state = 'pending' FROM deliveries d JOIN notifications n ON n.id = d.notification"
         " WHERE d.state IN ('pending', 'sent')"
@@ -339,13 +338,13 @@ def _expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Ended]:
         " AND d.expires_at <= ? ORDER BY d.expires_at LIMIT ?",
         [now, limit],
     ).fetchall()
-    db.conn.executemany(
+    db.executemany(
         "UPDATE deliveries SET state = 'expired', due_at = NULL WHERE id = ?",
         [(id_,) for id_, *_ in ended],
     )
     return [Ended(*rest) for _, *rest in ended]
 
 
-def _scalar(db: sqlite_utils.Database, sql: str, values: list[Any]) -> float | None:
-    value: float | None = db.conn.execute(sql, values).fetchone()[0]
+def _scalar(db: Connection, sql: str, values: list[Any]) -> float | None:
+    value: float | None = db.execute(sql, values).fetchone()[0]
     return value

@@ -7,8 +7,8 @@ from functools import partial
 from typing import NamedTuple
 
 import msgspec
-import sqlite_utils
 
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 KEPT_S = 90 * 86_400
@@ -54,7 +54,7 @@ class KnownUserStore:
     async def note(self, users: Sequence[KnownUser]) -> None:
         """Store that users were here; raises ``StorageFull`` too."""
         rows = msgspec.json.encode(users).decode()
-        await self._database.run(lambda db: _discard(db.conn.execute(_STORE, [rows])))
+        await self._database.run(lambda db: _discard(db.execute(_STORE, [rows])))
 
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
@@ -67,7 +67,7 @@ class KnownUserStore:
         sql = _FIND if organization_id is None else _FIND_OF_ORGANIZATION
         values = {"organization_id": organization_id, "role": role, "limit": limit}
         return await self._database.read(
-            lambda db: [user_id for (user_id,) in db.conn.execute(sql, values)]
+            lambda db: [user_id for (user_id,) in db.execute(sql, values)]
         )
 
     async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
@@ -75,7 +75,7 @@ class KnownUserStore:
         ids = msgspec.json.encode(user_ids).decode()
         return await self._database.read(
             lambda db: dict(
-                db.conn.execute(
+                db.execute(
                     "SELECT user_id, organization_id FROM known_users"
                     " WHERE user_id IN (SELECT value FROM json_each(?))",
                     [ids],
@@ -94,8 +94,8 @@ class KnownUserStore:
         return deleted
 
 
-def _prune_batch(db: sqlite_utils.Database, before: float) -> int:
-    return db.conn.execute(
+def _prune_batch(db: Connection, before: float) -> int:
+    return db.execute(
         "DELETE FROM known_users WHERE user_id IN"
         " (SELECT user_id FROM known_users k WHERE seen_at < ?"
         # What a manager has entered is used only while its user is known to be of its organization.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
-import sqlite_utils
 
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS
 
@@ -85,7 +85,7 @@ class NotificationReceipts:
             f" WHERE n.notification_id {_AMONG} AND d.channel = 'websocket'"
         )
         return await self._database.read(
-            lambda db: [message_id for (message_id,) in db.conn.execute(sql, [user_id, ids])]
+            lambda db: [message_id for (message_id,) in db.execute(sql, [user_id, ids])]
         )
 
     async def reconcile(self) -> int:
@@ -94,17 +94,17 @@ class NotificationReceipts:
         For the start, before anything is sent. Answers how many there were. Writes only where
         there is something to write.
         """
-        if not await self._database.read(lambda db: db.conn.execute(_SELECT_UNNOTED).fetchone()):
+        if not await self._database.read(lambda db: db.execute(_SELECT_UNNOTED).fetchone()):
             return 0
         return await self._database.run(_reconcile)
 
 
-def _acknowledge(db: sqlite_utils.Database, one: Acknowledgement) -> list[Acknowledged]:
+def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
     changed = []
     for id_, delivery_id, channel, state, is_later, sent_at, known_at in _concerned(db, one):
         if is_later and state in ("pending", "sending"):
             # What is just being tried is let finish, but not tried again.
-            db.conn.execute(
+            db.execute(
                 "UPDATE deliveries SET stops = 1,"
                 " state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,"
                 " due_at = NULL WHERE id = ?",
@@ -115,7 +115,7 @@ def _acknowledge(db: sqlite_utils.Database, one: Acknowledgement) -> list[Acknow
             and (one.by_notification or delivery_id in one.ids)
             and state in _EARLIER[one.state]
         ):
-            db.conn.execute(
+            db.execute(
                 "UPDATE deliveries SET state = ?, acknowledged_at = coalesce(acknowledged_at, ?)"
                 " WHERE id = ?",
                 [one.state, one.at, id_],
@@ -128,7 +128,7 @@ def _acknowledge(db: sqlite_utils.Database, one: Acknowledgement) -> list[Acknow
 _Row = tuple[int, str, str, str, int, float, float | None]
 
 
-def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
+def _concerned(db: Connection, one: Acknowledgement) -> list[_Row]:
     """The user's deliveries of the notifications that an acknowledgement is about."""
     ids = msgspec.json.encode(one.ids).decode()
     if one.by_notification:
@@ -136,7 +136,7 @@ def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
     else:
         which = f"notification FROM deliveries WHERE delivery_id {_AMONG} AND user_id = ?"
         values = [ids, one.user_id]
-    rows: list[_Row] = db.conn.execute(
+    rows: list[_Row] = db.execute(
         "SELECT d.id, d.delivery_id, d.channel, d.state, d.unless_acknowledged,"  # noqa: S608
         " coalesce(d.sent_at, n.at), d.acknowledged_at"
         " FROM deliveries d JOIN notifications n ON n.id = d.notification"
@@ -146,11 +146,11 @@ def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
     return rows
 
 
-def _reconcile(db: sqlite_utils.Database) -> int:
-    found = db.conn.execute(_SELECT_UNNOTED).fetchall()
+def _reconcile(db: Connection) -> int:
+    found = db.execute(_SELECT_UNNOTED).fetchall()
     for user_id, delivery_id, is_read, at in found:
         # A run that has gone records no outcome any more: it was sent, as it turns out.
-        db.conn.execute(
+        db.execute(
             "UPDATE deliveries SET state = 'sent', sent_at = ?, due_at = NULL, owner = NULL,"
             " lease_until = NULL WHERE delivery_id = ? AND state IN ('pending', 'sending')",
             [at, delivery_id],

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.paging import take
+from wsserver.storage.engine.connection import Connection
 
 _COLUMNS = (
     "n.id, n.notification_id, n.at, n.expires_at, n.type, n.template, n.content, n.recipients,"
@@ -89,10 +89,10 @@ class Filters(NamedTuple):
 
 
 def read_one(
-    db: sqlite_utils.Database, notification_id: str, organization_id: str | None, limit: int
+    db: Connection, notification_id: str, organization_id: str | None, limit: int
 ) -> Notification | None:
     """One notification, if it is shown to that organization (None: to whomever)."""
-    row = db.conn.execute(
+    row = db.execute(
         f"SELECT {_COLUMNS} FROM notifications n WHERE n.notification_id = ?1"  # noqa: S608
         " AND (?2 IS NULL OR n.organization_id = ?2)",
         [notification_id, organization_id],
@@ -101,18 +101,18 @@ def read_one(
 
 
 def read_page(
-    db: sqlite_utils.Database, limit: int, below: int, filters: Filters, deliveries: int
+    db: Connection, limit: int, below: int, filters: Filters, deliveries: int
 ) -> tuple[list[Notification], bool, int]:
     """Those with a lower key, newest first; whether there are more; how many there are in all."""
     where, values = _conditions(filters)
     source = f"FROM notifications n WHERE {where}"
-    rows = db.conn.execute(
+    rows = db.execute(
         f"SELECT {_COLUMNS} {source} AND n.id < ? ORDER BY n.id DESC LIMIT ?",
         [*values, below, limit + 1],
     )
     whole = (_whole(db, row, filters.user_id, deliveries) for row in rows)
     found, more = take(whole, limit)
-    (total,) = db.conn.execute(f"SELECT count(*) {source}", values).fetchone()
+    (total,) = db.execute(f"SELECT count(*) {source}", values).fetchone()
     return found, more, total
 
 
@@ -145,18 +145,16 @@ def _has_delivery(wanted: str, filters: Filters) -> str:
     return f"EXISTS ({found})"
 
 
-def _whole(
-    db: sqlite_utils.Database, row: tuple[Any, ...], user_id: str | None, limit: int
-) -> Notification:
+def _whole(db: Connection, row: tuple[Any, ...], user_id: str | None, limit: int) -> Notification:
     """A notification's row with its deliveries and their attempts."""
     key = row[0]
     only = "" if user_id is None else " AND user_id = ?"
     values = [key] if user_id is None else [key, user_id]
-    deliveries = db.conn.execute(
+    deliveries = db.execute(
         f"{_SELECT_DELIVERIES}{only} ORDER BY user_id, id LIMIT ?", [*values, limit]
     ).fetchall()
     states = dict(
-        db.conn.execute(
+        db.execute(
             f"SELECT state, count(*) FROM deliveries WHERE notification = ?{only}"  # noqa: S608
             " GROUP BY state ORDER BY state",
             values,
@@ -164,7 +162,7 @@ def _whole(
     )
     attempts: dict[int, list[Attempt]] = {}
     ids = msgspec.json.encode([each[0] for each in deliveries]).decode()
-    for delivery, *attempt in db.conn.execute(
+    for delivery, *attempt in db.execute(
         "SELECT a.delivery, a.number, a.at, a.outcome, a.detail"
         " FROM attempts a WHERE a.delivery IN (SELECT value FROM json_each(?))"
         " AND a.number > (SELECT number FROM deliveries WHERE id = a.delivery) - ?"

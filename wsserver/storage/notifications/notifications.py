@@ -7,9 +7,9 @@ from functools import partial
 from typing import Annotated, NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.notification_rows import (
     Filters,
@@ -24,7 +24,7 @@ MARKS_KEPT_S = 400 * 86_400
 _BATCH_ROWS = 300
 _INSERT = (
     "INSERT INTO notifications (notification_id, at, expires_at, type, template, content,"
-    " recipients, sender, organization_id, once) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " recipients, sender, organization_id, once) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
 )
 # All rows in one statement: one for each would hand the interpreter's lock to and fro each time.
 _INSERT_DELIVERIES = """
@@ -174,16 +174,15 @@ class NotificationStore:
         return deleted
 
 
-def _accept(db: sqlite_utils.Database, new: NewNotification, rows: str) -> str | None:
-    conn = db.conn
+def _accept(db: Connection, new: NewNotification, rows: str) -> str | None:
     once = None if new.once is None else "\n".join(new.once)
     if once is not None:
-        row = conn.execute(
+        row = db.execute(
             "SELECT notification_id, at FROM notifications WHERE once = ?", [once]
         ).fetchone()
         if row is not None and row[1] > new.at - ONCE_S:
             return str(row[0])
-        conn.execute("UPDATE notifications SET once = NULL WHERE once = ?", [once])
+        db.execute("UPDATE notifications SET once = NULL WHERE once = ?", [once])
     if new.marks is not None:
         untold = _mark(db, new.marks, new.at)
         if not untold:
@@ -192,17 +191,17 @@ def _accept(db: sqlite_utils.Database, new: NewNotification, rows: str) -> str |
             [each for each in new.deliveries if new.marks.scopes[each.user_id] in untold]
         ).decode()
     values = [getattr(new, name) for name in new._fields[:9]]
-    key = conn.execute(_INSERT, [*values, once]).lastrowid
-    conn.execute(_INSERT_DELIVERIES, [key, rows])
+    (key,) = db.execute(_INSERT, [*values, once]).fetchone()
+    db.execute(_INSERT_DELIVERIES, [key, rows])
     return new.notification_id
 
 
-def _mark(db: sqlite_utils.Database, marks: Marks, at: float) -> set[str]:
+def _mark(db: Connection, marks: Marks, at: float) -> set[str]:
     """Note what is told now; answers the scopes to which it is new."""
     untold = set()
     for scope in sorted(set(marks.scopes.values())):
         for threshold in marks.thresholds:
-            is_new = db.conn.execute(
+            is_new = db.execute(
                 "INSERT OR IGNORE INTO quota_marks (scope, kind, period, threshold, at)"
                 " VALUES (?, ?, ?, ?, ?)",
                 [scope, marks.kind, marks.period, threshold, at],
@@ -212,15 +211,15 @@ def _mark(db: sqlite_utils.Database, marks: Marks, at: float) -> set[str]:
     return untold
 
 
-def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
-    row = db.conn.execute(
+def _retry(db: Connection, notification_id: str, now: float) -> int:
+    row = db.execute(
         "SELECT id, expires_at - at FROM notifications WHERE notification_id = ?",
         [notification_id],
     ).fetchone()
     if row is None:
         return 0
     key, lifetime_s = row
-    return db.conn.execute(
+    return db.execute(
         "UPDATE deliveries SET state = 'pending', due_at = ?1, forgiven = number, stops = 0,"
         " expires_at = CASE WHEN expires_at <= ?1 THEN ?2 ELSE expires_at END"
         " WHERE notification = ?3"
@@ -233,22 +232,22 @@ def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
     ).rowcount
 
 
-def _cancel(db: sqlite_utils.Database, notification_id: str) -> int:
+def _cancel(db: Connection, notification_id: str) -> int:
     of_it = "notification = (SELECT id FROM notifications WHERE notification_id = ?)"
-    db.conn.execute(
+    db.execute(
         f"UPDATE deliveries SET stops = 1 WHERE {of_it} AND state = 'sending'",  # noqa: S608
         [notification_id],
     )
-    return db.conn.execute(
+    return db.execute(
         "UPDATE deliveries SET state = 'cancelled', due_at = NULL"  # noqa: S608
         f" WHERE {of_it} AND state = 'pending'",
         [notification_id],
     ).rowcount
 
 
-def _prune_deliveries(db: sqlite_utils.Database, before: float) -> int:
+def _prune_deliveries(db: Connection, before: float) -> int:
     """Delete a batch, with the notifications that have none left: the next one begins there."""
-    rows = db.conn.execute(
+    rows = db.execute(
         "SELECT d.id, n.id FROM notifications n JOIN deliveries d ON d.notification = n.id"
         " WHERE n.at < ? AND d.state NOT IN ('pending', 'sending') ORDER BY n.at LIMIT ?",
         [before, _BATCH_ROWS],
@@ -256,23 +255,23 @@ def _prune_deliveries(db: sqlite_utils.Database, before: float) -> int:
     keys = msgspec.json.encode([key for key, _ in rows]).decode()
     owners = msgspec.json.encode(list(dict.fromkeys(owner for _, owner in rows))).decode()
     gone = "IN (SELECT value FROM json_each(?))"
-    db.conn.execute(f"DELETE FROM attempts WHERE delivery {gone}", [keys])  # noqa: S608
-    db.conn.execute(f"DELETE FROM deliveries WHERE id {gone}", [keys])  # noqa: S608
-    db.conn.execute(f"DELETE FROM notifications WHERE id {gone} AND {_IS_EMPTY}", [owners])  # noqa: S608
+    db.execute(f"DELETE FROM attempts WHERE delivery {gone}", [keys])  # noqa: S608
+    db.execute(f"DELETE FROM deliveries WHERE id {gone}", [keys])  # noqa: S608
+    db.execute(f"DELETE FROM notifications WHERE id {gone} AND {_IS_EMPTY}", [owners])  # noqa: S608
     return len(rows)
 
 
-def _prune_notifications(db: sqlite_utils.Database, before: float) -> int:
+def _prune_notifications(db: Connection, before: float) -> int:
     """Delete a batch of those that never had any delivery."""
-    return db.conn.execute(
+    return db.execute(
         "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications"  # noqa: S608
         f" WHERE at < ? AND {_IS_EMPTY} ORDER BY at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
 
 
-def _prune_rest(db: sqlite_utils.Database, now: float) -> None:
-    db.conn.execute(
+def _prune_rest(db: Connection, now: float) -> None:
+    db.execute(
         "UPDATE notifications SET once = NULL WHERE once IS NOT NULL AND at <= ?", [now - ONCE_S]
     )
-    db.conn.execute("DELETE FROM quota_marks WHERE at < ?", [now - MARKS_KEPT_S])
+    db.execute("DELETE FROM quota_marks WHERE at < ?", [now - MARKS_KEPT_S])

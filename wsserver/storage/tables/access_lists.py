@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-import sqlite_utils
-
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 
@@ -44,17 +43,17 @@ class MemberStore:
         """
         wanted = frozenset(user_ids)
 
-        def change(db: sqlite_utils.Database) -> MemberChange:
+        def change(db: Connection) -> MemberChange:
             rows = db.execute(
                 "SELECT user_id FROM session_members WHERE session_id = ?", [session_id]
             )
             present = frozenset(user_id for (user_id,) in rows)
             added, removed = sorted(wanted - present), sorted(present - wanted)
-            db.conn.executemany(
+            db.executemany(
                 "DELETE FROM session_members WHERE session_id = ? AND user_id = ?",
                 [(session_id, user_id) for user_id in removed],
             )
-            db.conn.executemany(
+            db.executemany(
                 "INSERT INTO session_members (session_id, user_id, added_by, added_at)"
                 " VALUES (?, ?, ?, ?)",
                 [(session_id, user_id, by, at) for user_id in added],
@@ -85,7 +84,7 @@ class OrganizationStore:
         ``StorageUnavailable``, ``StorageFull``.
         """
 
-        def store(db: sqlite_utils.Database) -> None:
+        def store(db: Connection) -> None:
             if organization_id is None:
                 db.execute("DELETE FROM user_organizations WHERE user_id = ?", [user_id])
                 return
@@ -113,7 +112,7 @@ class RevocationStore:
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
 
-        def insert(db: sqlite_utils.Database) -> None:
+        def insert(db: Connection) -> None:
             db.execute(
                 "INSERT INTO revocations (kind, value, at) VALUES (?, ?, ?)"
                 " ON CONFLICT (kind, value) DO UPDATE SET at = excluded.at"

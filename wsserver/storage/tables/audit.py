@@ -8,10 +8,10 @@ from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 GATHER_S = 0.2
@@ -27,11 +27,7 @@ KEPT_ROWS = 1_000_000
 """Entries kept of each action with each outcome."""
 
 _BATCH_ROWS = 300
-_INSERT = (
-    "INSERT INTO audit (at, actor, role, action, target, detail, outcome, request_id, remote_ip)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_COLUMNS = "id, at, actor, role, action, target, detail, outcome, request_id, remote_ip"
+_COLUMNS = "at, actor, role, action, target, detail, outcome, request_id, remote_ip"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,12 +149,12 @@ class AuditLog:
         if cursor is not None:
             wanted["id < ?"] = decode_cursor(cursor, AuditCursor).id
         page_sql = (
-            f"SELECT {_COLUMNS} FROM audit{_where(wanted)}"  # noqa: S608 - constants only
+            f"SELECT id, {_COLUMNS} FROM audit{_where(wanted)}"  # noqa: S608 - constants only
             " ORDER BY id DESC LIMIT ?"
         )
         page_values = [*wanted.values(), limit + 1]
 
-        def select(db: sqlite_utils.Database) -> tuple[list[Any], bool, int]:
+        def select(db: Connection) -> tuple[list[Any], bool, int]:
             rows, more = take(db.execute(page_sql, page_values), limit)
             return rows, more, db.execute(total_sql, total_values).fetchone()[0]
 
@@ -186,18 +182,18 @@ class AuditLog:
         return deleted
 
 
-def _insert(entries: list[AuditEntry], db: sqlite_utils.Database) -> None:
-    db.conn.executemany(_INSERT, map(_as_row, entries))
+def _insert(entries: list[AuditEntry], db: Connection) -> None:
+    db.insert("audit", _COLUMNS, [_as_row(entry) for entry in entries])
 
 
-def _drop_old(db: sqlite_utils.Database, before: float) -> int:
+def _drop_old(db: Connection, before: float) -> int:
     return db.execute(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
 
 
-def _surplus(db: sqlite_utils.Database) -> list[tuple[str, str, int]]:
+def _surplus(db: Connection) -> list[tuple[str, str, int]]:
     """Action, outcome and highest id to be deleted, for each group with too many entries."""
     groups = db.execute(
         "SELECT action, outcome FROM audit GROUP BY action, outcome HAVING count(*) > ?",
@@ -210,7 +206,7 @@ def _surplus(db: sqlite_utils.Database) -> list[tuple[str, str, int]]:
     ]
 
 
-def _drop(db: sqlite_utils.Database, action: str, outcome: str, last: int) -> int:
+def _drop(db: Connection, action: str, outcome: str, last: int) -> int:
     return db.execute(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit"
         " WHERE action = ? AND outcome = ? AND id <= ? ORDER BY id LIMIT ?)",

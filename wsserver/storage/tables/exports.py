@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.paging import take
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.epochs import EXPORT_EPOCH_KEY
 from wsserver.storage.notifications.notification_rows import ATTEMPTS_LISTED
@@ -114,11 +114,11 @@ class Exports:
     async def _read(
         self,
         part: ExportRange,
-        select: Callable[[sqlite_utils.Database, ExportRange], Rows],
+        select: Callable[[Connection, ExportRange], Rows],
         table: str,
     ) -> ExportBatch:
-        def read(db: sqlite_utils.Database) -> ExportBatch:
-            end, epoch = _end(db, table), _epoch(db)
+        def read(db: Connection) -> ExportBatch:
+            end, epoch = db.last_number(table), _epoch(db)
             rows, is_cut = select(db, part)
             is_full = is_cut or len(rows) == part.limit
             position = rows[-1][0] if is_full else max(end, part.after)
@@ -127,40 +127,32 @@ class Exports:
         return await self._database.read(read)
 
 
-def _end(db: sqlite_utils.Database, table: str) -> int:
-    if table == "deliveries":  # no AUTOINCREMENT, so it has no row in sqlite_sequence
-        row = db.conn.execute("SELECT max(id) FROM deliveries").fetchone()
-    else:
-        row = db.conn.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table]).fetchone()
-    return 0 if row is None or row[0] is None else int(row[0])
-
-
-def _epoch(db: sqlite_utils.Database) -> str:
-    epoch: str = db.conn.execute(
-        "SELECT value FROM meta WHERE key = ?", [EXPORT_EPOCH_KEY]
-    ).fetchone()[0]
+def _epoch(db: Connection) -> str:
+    epoch: str = db.execute("SELECT value FROM meta WHERE key = ?", [EXPORT_EPOCH_KEY]).fetchone()[
+        0
+    ]
     return epoch
 
 
-def _start(db: sqlite_utils.Database, table: str, part: ExportRange) -> int:
+def _start(db: Connection, table: str, part: ExportRange) -> int:
     """The position before the first row in the range of times, looked up in an index."""
     if part.since is None or part.after:
         return part.after
-    (first,) = db.conn.execute(
+    (first,) = db.execute(
         f"SELECT min(id) FROM {table} WHERE at >= ?",  # noqa: S608 - constants only
         [part.since],
     ).fetchone()
     return part.after if first is None else int(first) - 1
 
 
-def _snapshots(db: sqlite_utils.Database, part: ExportRange) -> Rows:
+def _snapshots(db: Connection, part: ExportRange) -> Rows:
     where = "AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
-    raw = db.conn.execute(
+    raw = db.execute(
         f"SELECT id, at, node, sequence, 1, {_SNAPSHOT}, extra FROM snapshots"  # noqa: S608
         f" WHERE id > :after {where} ORDER BY id LIMIT :limit",
         part._replace(after=_start(db, "snapshots", part))._asdict(),
     ).fetchall()
-    means = db.conn.execute(
+    means = db.execute(
         f"SELECT last_id, at, node, NULL, samples, {_SNAPSHOT}, extra"  # noqa: S608
         f" FROM snapshot_means WHERE last_id > :after {where} ORDER BY last_id LIMIT :limit",
         part._asdict(),
@@ -182,8 +174,8 @@ def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
     }
 
 
-def _audit(db: sqlite_utils.Database, part: ExportRange) -> Rows:
-    found = db.conn.execute(
+def _audit(db: Connection, part: ExportRange) -> Rows:
+    found = db.execute(
         f"SELECT id, {', '.join(_AUDIT)} FROM audit WHERE id > :after"  # noqa: S608
         " AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
         " ORDER BY id LIMIT :limit",
@@ -197,11 +189,11 @@ def _audit(db: sqlite_utils.Database, part: ExportRange) -> Rows:
     return entries, is_cut
 
 
-def _accepted(db: sqlite_utils.Database, part: ExportRange, organization_id: str | None) -> Rows:
+def _accepted(db: Connection, part: ExportRange, organization_id: str | None) -> Rows:
     if part.since is not None and not part.after:
         # Both are inserted together: ids of deliveries ascend with those of their notifications.
         first = _start(db, "notifications", part)
-        (start,) = db.conn.execute(
+        (start,) = db.execute(
             "SELECT min(id) FROM deliveries WHERE notification ="
             " (SELECT min(notification) FROM deliveries WHERE notification > ?)",
             [first],
@@ -210,17 +202,15 @@ def _accepted(db: sqlite_utils.Database, part: ExportRange, organization_id: str
     return _deliveries(db, f"{_ACCEPTED}{_SCOPE} ORDER BY d.id", part, organization_id)
 
 
-def _settled(db: sqlite_utils.Database, part: ExportRange, organization_id: str | None) -> Rows:
+def _settled(db: Connection, part: ExportRange, organization_id: str | None) -> Rows:
     return _deliveries(db, f"{_SETTLED}{_SCOPE} ORDER BY o.id", part, organization_id)
 
 
-def _deliveries(
-    db: sqlite_utils.Database, sql: str, part: ExportRange, organization_id: str | None
-) -> Rows:
-    cursor = db.conn.execute(
+def _deliveries(db: Connection, sql: str, part: ExportRange, organization_id: str | None) -> Rows:
+    cursor = db.execute(
         f"{sql} LIMIT :limit", {**part._asdict(), "organization_id": organization_id}
     )
-    names = [name for name, *_ in cursor.description][2:]
+    names = [name for name, *_ in cursor.description or ()][2:]
     rows, is_cut = take(cursor, part.limit)
     attempts = _attempts(db, [row[1] for row in rows])
     whole, is_cut_again = take(
@@ -233,15 +223,14 @@ def _deliveries(
     return whole, is_cut or is_cut_again
 
 
-def _attempts(db: sqlite_utils.Database, deliveries: list[int]) -> dict[int, list[Row]]:
-    ids = msgspec.json.encode(deliveries).decode()
+def _attempts(db: Connection, deliveries: list[int]) -> dict[int, list[Row]]:
     found: dict[int, list[Row]] = {}
-    for delivery, at, outcome, detail in db.conn.execute(
+    for delivery, at, outcome, detail in db.execute(
         "SELECT a.delivery, a.at, a.outcome, a.detail"
         " FROM attempts a WHERE a.delivery IN (SELECT value FROM json_each(?))"
         " AND a.number > (SELECT number FROM deliveries WHERE id = a.delivery) - ?"
         " ORDER BY a.delivery, a.number",
-        [ids, ATTEMPTS_LISTED],
+        [db.listed(deliveries), ATTEMPTS_LISTED],
     ):
         found.setdefault(delivery, []).append({"at": at, "outcome": outcome, "detail": detail})
     return found

@@ -8,9 +8,8 @@ import uuid
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import sqlite_utils
-
 from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 KEPT_S = 86_400
@@ -46,8 +45,8 @@ class StoredAnswer(NamedTuple):
 class IdempotencyStore:
     """The table ``idempotency``.
 
-    One instance is one run of the server: its unanswered claims are ignored by the next run and,
-    after 60 s, by itself.
+    One instance is one run of the server. Its unanswered claims end after 60 s, or, where no other
+    process can write to the database, with the run.
     """
 
     def __init__(self, database: Database) -> None:
@@ -66,7 +65,7 @@ class IdempotencyStore:
         keys or bytes used up), ``StorageUnavailable``, ``StorageFull``.
         """
 
-        def take(db: sqlite_utils.Database) -> StoredAnswer | None:
+        def take(db: Connection) -> StoredAnswer | None:
             row = db.execute(
                 "SELECT fingerprint, process, claimed_at, status, headers, body FROM idempotency"
                 " WHERE scope = ? AND key = ?",
@@ -76,7 +75,8 @@ class IdempotencyStore:
                 known, process, claimed_at, status, headers, body = row
                 age_s = now - claimed_at
                 answered = status is not None and age_s < KEPT_S
-                running = status is None and process == self._process and age_s < PENDING_S
+                is_alive = process == self._process or self._database.is_shared
+                running = status is None and is_alive and age_s < PENDING_S
                 if (answered or running) and known != fingerprint:
                     raise IdempotencyConflict
                 if running:
@@ -113,7 +113,7 @@ class IdempotencyStore:
         nothing is stored. Raises ``StorageUnavailable``, ``StorageFull``.
         """
 
-        def store(db: sqlite_utils.Database) -> None:
+        def store(db: Connection) -> None:
             db.execute(
                 "UPDATE idempotency SET status = ?, headers = ?, body = ?"
                 " WHERE scope = ? AND key = ? AND fingerprint = ? AND status IS NULL",
@@ -128,7 +128,7 @@ class IdempotencyStore:
         Raises ``StorageUnavailable``, ``StorageFull``; then the claim expires after 60 s.
         """
 
-        def delete(db: sqlite_utils.Database) -> None:
+        def delete(db: Connection) -> None:
             db.execute(
                 "DELETE FROM idempotency"
                 " WHERE scope = ? AND key = ? AND fingerprint = ? AND status IS NULL",
@@ -145,7 +145,7 @@ class IdempotencyStore:
         return deleted
 
 
-def _require_room(db: sqlite_utils.Database, quota: Quota, now: float) -> None:
+def _require_room(db: Connection, quota: Quota, now: float) -> None:
     """Raise ``IdempotencyLimit`` if a quota is used up, after deleting its expired keys."""
     if _excess(db, quota) is None:
         return
@@ -163,7 +163,7 @@ def _require_room(db: sqlite_utils.Database, quota: Quota, now: float) -> None:
     raise IdempotencyLimit(excess, max(1, math.ceil(oldest + KEPT_S - now)))
 
 
-def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
+def _excess(db: Connection, quota: Quota) -> str | None:
     """Error text for a quota that is used up; None: it is not."""
     row = db.execute(
         "SELECT keys, bytes FROM idempotency_quotas WHERE quota = ?", [quota.name]
@@ -178,7 +178,7 @@ def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
     return None
 
 
-def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
+def _prune_batch(db: Connection, until: float) -> int:
     return db.execute(
         "DELETE FROM idempotency WHERE (scope, key) IN"
         " (SELECT scope, key FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)",

@@ -15,9 +15,9 @@ from itertools import islice
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 FIELDS = (
@@ -58,17 +58,20 @@ _RAW = f"""
 _MEANS = f"""
     SELECT at, node, -1 AS sequence, samples, {_COLUMNS}, extra FROM snapshot_means WHERE {_RANGE}
 """  # noqa: S608
-# SQLite: beside max(), the other columns are those of the row with the maximum.
 _LAST_OF_STEP = f"""
-    SELECT max(at) AS at, node, sequence, samples, {_COLUMNS}, extra
-    FROM ({_RAW} UNION ALL {_MEANS}) GROUP BY node, CAST(at / :step AS INTEGER)
+    SELECT at, node, sequence, samples, {_COLUMNS}, extra FROM (
+        SELECT *, row_number() OVER (
+            PARTITION BY node, CAST(at / :step AS INTEGER) ORDER BY at DESC, sequence DESC
+        ) AS place
+        FROM ({_RAW} UNION ALL {_MEANS}) AS history
+    ) AS placed WHERE place = 1
 """  # noqa: S608
 _FIRST = f"""
     SELECT min(at) FROM (
         SELECT min(at) AS at FROM snapshots WHERE {_RANGE}
         UNION ALL
         SELECT min(hour) FROM snapshot_hours WHERE {_RANGE.replace("at", "hour")}
-    )
+    ) AS ends
 """  # noqa: S608
 _COUNT = f"""
     SELECT (SELECT count(*) FROM snapshots WHERE {_RANGE})
@@ -80,8 +83,8 @@ _COUNT_STEPS = f"""
             SELECT at, node FROM snapshots WHERE {_RANGE}
             UNION ALL
             SELECT hour, node FROM snapshot_hours WHERE {_RANGE.replace("at", "hour")}
-        )
-    )
+        ) AS history
+    ) AS steps
 """  # noqa: S608
 
 
@@ -156,7 +159,7 @@ class Snapshots:
             json.dumps(extra, ensure_ascii=False, allow_nan=False),
         )
 
-        def insert(db: sqlite_utils.Database) -> None:
+        def insert(db: Connection) -> None:
             db.execute(_INSERT, values)
 
         await self._database.run(insert)
@@ -181,7 +184,7 @@ class Snapshots:
         after = None if cursor is None else decode_cursor(cursor, SnapshotCursor)
         wanted = _HistoryQuery(since, until, step_s, after)
 
-        def select(db: sqlite_utils.Database) -> tuple[list[Any], int]:
+        def select(db: Connection) -> tuple[list[Any], int]:
             total = _count(db, wanted) if after is None else after.total
             if step_s is None:
                 return _rows(db, wanted, limit + 1), total
@@ -213,13 +216,13 @@ class Snapshots:
         return PrunedSnapshots(averaged, dropped)
 
 
-def _count(db: sqlite_utils.Database, wanted: _HistoryQuery) -> int:
+def _count(db: Connection, wanted: _HistoryQuery) -> int:
     sql = _COUNT if wanted.step is None else _COUNT_STEPS
     total: int = db.execute(sql, wanted.parameters()).fetchone()[0]
     return total
 
 
-def _rows(db: sqlite_utils.Database, wanted: _HistoryQuery, limit: int) -> list[Any]:
+def _rows(db: Connection, wanted: _HistoryQuery, limit: int) -> list[Any]:
     """Rows of both tables, read by their keys: the cost does not depend on how much is stored."""
     parts = (
         db.execute(
@@ -231,7 +234,7 @@ def _rows(db: sqlite_utils.Database, wanted: _HistoryQuery, limit: int) -> list[
     return list(islice(merge(*parts, key=lambda row: row[:3]), limit))
 
 
-def _steps(db: sqlite_utils.Database, wanted: _HistoryQuery, step: float, limit: int) -> list[Any]:
+def _steps(db: Connection, wanted: _HistoryQuery, step: float, limit: int) -> list[Any]:
     """Rows of steps, read range by range: a page must not group all that follows it."""
     rows = list[Any]()
     # A step that begins before the page is read from its beginning.
@@ -243,7 +246,7 @@ def _steps(db: sqlite_utils.Database, wanted: _HistoryQuery, step: float, limit:
         since = max(since, first // step * step)
         end = min(wanted.until, (since // step + limit) * step)
         rows += db.execute(
-            f"SELECT * FROM ({_LAST_OF_STEP}) WHERE 1 {wanted.later}"  # noqa: S608
+            f"SELECT * FROM ({_LAST_OF_STEP}) AS steps WHERE TRUE {wanted.later}"  # noqa: S608
             " ORDER BY at, node, sequence LIMIT :limit",
             wanted.parameters(since=since, until=end, limit=limit - len(rows)),
         ).fetchall()
@@ -251,7 +254,7 @@ def _steps(db: sqlite_utils.Database, wanted: _HistoryQuery, step: float, limit:
     return rows
 
 
-def _average_batch(db: sqlite_utils.Database, before: int) -> int:
+def _average_batch(db: Connection, before: int) -> int:
     rows = db.execute(
         f"SELECT id, at, node, {_COLUMNS}, extra FROM snapshots WHERE at < ?"  # noqa: S608
         " ORDER BY at, node, sequence LIMIT ?",
@@ -274,11 +277,11 @@ def _average_batch(db: sqlite_utils.Database, before: int) -> int:
                 stored.last_id,
             ),
         )
-    db.conn.executemany("DELETE FROM snapshots WHERE id = ?", [row[:1] for row in rows])
+    db.executemany("DELETE FROM snapshots WHERE id = ?", [row[:1] for row in rows])
     return len(rows)
 
 
-def _stored_sums(db: sqlite_utils.Database, hour: int, node: str) -> HourSums:
+def _stored_sums(db: Connection, hour: int, node: str) -> HourSums:
     row = db.execute(
         f"SELECT samples, {_COLUMNS}, extra, last_id FROM snapshot_hours"  # noqa: S608
         " WHERE hour = ? AND node = ?",
@@ -290,7 +293,7 @@ def _stored_sums(db: sqlite_utils.Database, hour: int, node: str) -> HourSums:
     return HourSums(row[0], list(row[1:-2]), extra, row[-1])
 
 
-def _drop_batch(db: sqlite_utils.Database, before: int) -> int:
+def _drop_batch(db: Connection, before: int) -> int:
     return db.execute(
         "DELETE FROM snapshot_hours WHERE (hour, node) IN"
         " (SELECT hour, node FROM snapshot_hours WHERE hour < ? ORDER BY hour LIMIT ?)",

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Annotated, NamedTuple
 
 import msgspec
-import sqlite_utils
 
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 DEAD_KEPT_S = 7 * 86_400
@@ -108,8 +108,8 @@ class WebhookOutbox:
         """Store postings, due at once."""
         rows = [(*posting, posting.at) for posting in postings]
 
-        def insert(db: sqlite_utils.Database) -> None:
-            db.conn.executemany(
+        def insert(db: Connection) -> None:
+            db.executemany(
                 "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 rows,
@@ -122,7 +122,7 @@ class WebhookOutbox:
         return await self._database.read(
             lambda db: [
                 DuePosting(*row)
-                for row in db.conn.execute(
+                for row in db.execute(
                     "SELECT id, posting_id, event, body, attempts FROM webhook_outbox"
                     " WHERE url = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?",
                     [url, now, limit],
@@ -133,8 +133,8 @@ class WebhookOutbox:
     async def next_due(self, url: str) -> float | None:
         """When the next one for a URL is due; None: none is waiting."""
 
-        def first(db: sqlite_utils.Database) -> float | None:
-            row = db.conn.execute(
+        def first(db: Connection) -> float | None:
+            row = db.execute(
                 "SELECT min(due_at) FROM webhook_outbox WHERE url = ? AND due_at IS NOT NULL",
                 [url],
             ).fetchone()
@@ -146,7 +146,7 @@ class WebhookOutbox:
     async def bring_forward(self, by_s: float) -> None:
         """Make everything that waits due so much earlier."""
         sql = "UPDATE webhook_outbox SET due_at = due_at - ? WHERE due_at IS NOT NULL"
-        await self._database.run(lambda db: _discard(db.conn.execute(sql, [by_s])))
+        await self._database.run(lambda db: _discard(db.execute(sql, [by_s])))
 
     async def record(self, outcomes: Sequence[Posted]) -> None:
         """Delete what was taken, note the attempt at everything else."""
@@ -155,7 +155,7 @@ class WebhookOutbox:
     async def waiting(self) -> list[tuple[str, int, int]]:
         """How many wait, and the bytes of their bodies, by URL."""
         return await self._database.read(
-            lambda db: db.conn.execute(
+            lambda db: db.execute(
                 "SELECT url, count(*), sum(length(body)) FROM webhook_outbox"
                 " WHERE due_at IS NOT NULL GROUP BY url"
             ).fetchall()
@@ -170,10 +170,10 @@ class WebhookOutbox:
         """
         below = LARGEST_INT if cursor is None else decode_cursor(cursor, PostingCursor).id
 
-        def select(db: sqlite_utils.Database) -> tuple[list[StoredPosting], bool, int]:
-            rows = db.conn.execute(_SELECT_PAGE, [below, is_given_up, event, limit + 1])
+        def select(db: Connection) -> tuple[list[StoredPosting], bool, int]:
+            rows = db.execute(_SELECT_PAGE, [below, is_given_up, event, limit + 1])
             found, more = take(map(StoredPosting._make, rows), limit)
-            (total,) = db.conn.execute(_COUNT, [is_given_up, event]).fetchone()
+            (total,) = db.execute(_COUNT, [is_given_up, event]).fetchone()
             return found, more, total
 
         found, more, total = await self._database.read(select)
@@ -182,8 +182,8 @@ class WebhookOutbox:
     async def get(self, posting_id: str) -> tuple[StoredPosting, bytes] | None:
         """One with its body; None: there is none, or it was taken."""
 
-        def select(db: sqlite_utils.Database) -> tuple[StoredPosting, bytes] | None:
-            row = db.conn.execute(
+        def select(db: Connection) -> tuple[StoredPosting, bytes] | None:
+            row = db.execute(
                 f"SELECT {_COLUMNS}, body FROM webhook_outbox WHERE posting_id = ?",  # noqa: S608
                 [posting_id],
             ).fetchone()
@@ -200,17 +200,17 @@ class WebhookOutbox:
         none.
         """
         values = [now, posting_id, json.dumps(list(urls)), _BATCH_ROWS]
-        return await self._database.run(lambda db: db.conn.execute(_RETRY, values).fetchall())
+        return await self._database.run(lambda db: db.execute(_RETRY, values).fetchall())
 
     async def drop_others(self, urls: Sequence[str]) -> int:
         """Delete what waits for other URLs than these; answers how many. Else writes nothing."""
         others = "due_at IS NOT NULL AND url NOT IN (SELECT value FROM json_each(?))"
         values = [json.dumps(list(urls))]
         look = f"SELECT 1 FROM webhook_outbox WHERE {others} LIMIT 1"  # noqa: S608 - constants only
-        if not await self._database.read(lambda db: db.conn.execute(look, values).fetchone()):
+        if not await self._database.read(lambda db: db.execute(look, values).fetchone()):
             return 0
         delete = f"DELETE FROM webhook_outbox WHERE {others}"  # noqa: S608 - constants only
-        return await self._database.run(lambda db: db.conn.execute(delete, values).rowcount)
+        return await self._database.run(lambda db: db.execute(delete, values).rowcount)
 
     async def prune(self, now: float) -> int:
         """Delete what was given up a week ago, in small batches; answers how many."""
@@ -220,19 +220,19 @@ class WebhookOutbox:
         return deleted
 
 
-def _record(db: sqlite_utils.Database, outcomes: Sequence[Posted]) -> None:
-    db.conn.executemany(
+def _record(db: Connection, outcomes: Sequence[Posted]) -> None:
+    db.executemany(
         "DELETE FROM webhook_outbox WHERE id = ?",
         [(each.id,) for each in outcomes if each.is_taken],
     )
-    db.conn.executemany(
+    db.executemany(
         "UPDATE webhook_outbox SET attempts = attempts + 1, due_at = ?, detail = ? WHERE id = ?",
         [(each.due_at, each.detail, each.id) for each in outcomes if not each.is_taken],
     )
 
 
-def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
-    return db.conn.execute(
+def _prune_batch(db: Connection, until: float) -> int:
+    return db.execute(
         "DELETE FROM webhook_outbox WHERE id IN (SELECT id FROM webhook_outbox"
         " WHERE due_at IS NULL AND at <= ? ORDER BY at LIMIT ?)",
         [until, _BATCH_ROWS],

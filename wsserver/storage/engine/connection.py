@@ -1,0 +1,76 @@
+"""The connection that a job gets: statements, rows, and what SQL dialects write differently.
+
+Statements are in the common subset of SQLite and PostgreSQL, in SQLite's spelling:
+
+* placeholders ``?``, or ``?1`` or ``:name`` where a value is used twice;
+* ``x IN (SELECT value FROM json_each(?))`` for a list of values (``Connection.listed``);
+* ``json_extract(x, '$.name')`` for a text of a JSON object (a text, or bytes cast to one);
+* ``CAST(x AS INTEGER)`` for cutting off the fraction of a number ≥ 0.
+
+PostgreSQL's connection translates these, and nothing else. Not in the subset: ``INSERT OR …``
+(``ON CONFLICT`` instead), scalar ``max``, ``IS`` between values, 0 and 1 as conditions, columns
+beside an aggregate, subqueries in FROM without a name, ``rowid``, untyped NULL in a ``CASE`` (cast
+it to ``DOUBLE PRECISION``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class Cursor(Protocol):
+    """The result of a statement; valid in the job only. Rows are tuples."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that an INSERT, UPDATE or DELETE has changed."""
+        ...
+
+    @property
+    def description(self) -> Sequence[Sequence[Any]] | None:
+        """One entry for each column; its first item is the name."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row; None: there is none."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Executor(Protocol):
+    """Executes one statement; also a plain ``sqlite3.Connection``."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Cursor:
+        """Execute a statement of the common subset."""
+        ...
+
+
+class Connection(Executor, Protocol):
+    """A database connection inside of one job: neither commits nor rolls back."""
+
+    def executemany(self, sql: str, rows: Iterable[Parameters], /) -> Cursor:
+        """Execute a statement that returns no rows once for each set of parameters."""
+        ...
+
+    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Insert many rows with few statements; ``columns``: names with commas in between."""
+        ...
+
+    def listed(self, values: Collection[Any], /) -> object:
+        """The parameter for a list of texts or of integers (see the module)."""
+        ...
+
+    def last_number(self, table: str, /) -> int:
+        """The highest ``id`` that a committed row of a numbered table has ever had; 0: none.
+
+        For tables whose ids ascend in the order of committing (see ``Exports``).
+        """
+        ...
