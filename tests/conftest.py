@@ -12,6 +12,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
 from tests.support.http_provider import HttpProvider
+from tests.support.postgres_server import PostgresServer
 
 TESTS = Path(__file__).parent
 
@@ -102,6 +103,17 @@ def terminal_of_the_test() -> Iterator[None]:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A private PostgreSQL server for the tests of this process."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture

@@ -47,10 +47,10 @@ class DatabaseUnusable(WsServerError):
 class DatabaseInUse(DatabaseUnusable):
     """The database of a running server."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            path, "another server is using it", "stop that one first, or name another file"
-        )
+    def __init__(
+        self, path: Path | str, remedy: str = "stop that one first, or name another file"
+    ) -> None:
+        super().__init__(path, "another server is using it", remedy)
 
 
 class DatabaseOverwritten(StorageUnavailable):

@@ -116,8 +116,11 @@ class Worker(ABC, Generic[C]):
         """Open the connection (in the thread)."""
 
     @abstractmethod
-    def _work(self, db: C, jobs: Sequence[Job]) -> list[Any]:
-        """Execute the jobs (in the thread): one outcome each, a ``Failure`` for one that raised."""
+    def _work(self, db: C, jobs: Sequence[Job]) -> list[Any] | None:
+        """Execute the jobs (in the thread): one outcome each, a ``Failure`` for one that raised.
+
+        None: the outcomes are not known yet and will be delivered by the worker itself.
+        """
 
     @abstractmethod
     def _close(self, db: C) -> None:
@@ -132,7 +135,9 @@ class Worker(ABC, Generic[C]):
                 return
             self._post(settle, started, None)
             while jobs := self._take():
-                self._post(self._deliver, jobs, self._work(db, jobs))
+                outcomes = self._work(db, jobs)
+                if outcomes is not None:
+                    self._post(self._deliver, jobs, outcomes)
             self._close(db)
         finally:
             self._post(settle, stopped, None)

@@ -1,0 +1,134 @@
+"""Connecting to PostgreSQL: parameters of the URL, defaults, and what the server must be."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from wsserver.errors import StorageUnavailable
+from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
+from wsserver.storage.engine.postgres.connection import PostgresConnection
+from wsserver.storage.engine.postgres.errors import may_pass, one_line
+
+CONNECT_TIMEOUT_S = 10
+RECONNECT_TIMEOUT_S = 3
+"""Jobs wait for it, before they are refused."""
+OLDEST_VERSION = 14
+_DEFAULTS: dict[str, Any] = {
+    "application_name": "wsserver",
+    "client_encoding": "UTF8",
+    # A server that has vanished without a word is given up after some ten seconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Parameters of libpq that the URL may override."""
+_SESSION = """
+    SET statement_timeout = '30s';
+    SET lock_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '60s';
+    SET tcp_keepalives_idle = 5;
+    SET tcp_keepalives_interval = 2;
+    SET tcp_keepalives_count = 3;
+    SET jit = off
+"""
+_REMEDY = "correct the setting 'database_url' or the rights in PostgreSQL; nothing was changed"
+
+
+def location_of(url: str) -> str:
+    """A URL without its user, password and parameters."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class Server:
+    """Where the database is, and how to log in. Its errors name no password."""
+
+    def __init__(self, url: str, password_file: Path | None = None) -> None:
+        self.location = location_of(url)
+        self._url = url
+        self._password_file = password_file
+
+    def connect(self, timeout_s: int = CONNECT_TIMEOUT_S) -> PostgresConnection:
+        """Connect. Raises ``StorageUnavailable`` or, if it cannot pass, ``DatabaseUnusable``."""
+        try:
+            parameters = self._parameters
+            if self._password_file is not None:
+                parameters = {**parameters, "password": self._password()}
+            raw = psycopg.connect(**{"connect_timeout": timeout_s, **parameters}, autocommit=True)
+            try:
+                raw.execute(_SESSION)
+            except BaseException:
+                raw.close()
+                raise
+        except psycopg.Error as error:
+            # Without __cause__: it has the parameters, with the password, in its frames.
+            raise self._failure(error) from None
+        return PostgresConnection(raw)
+
+    def in_use(self) -> DatabaseInUse:
+        """The exception for a database that another server has locked."""
+        return DatabaseInUse(self.location, "stop that one first, or name another database")
+
+    def unusable(self, problem: str, remedy: str = _REMEDY) -> DatabaseUnusable:
+        """The exception for a server or database that cannot be used."""
+        return DatabaseUnusable(self.location, problem, remedy)
+
+    @functools.cached_property
+    def _parameters(self) -> dict[str, Any]:
+        return {**_DEFAULTS, **conninfo_to_dict(self._url)}
+
+    def _password(self) -> str:
+        assert self._password_file is not None  # noqa: S101 - see connect
+        try:
+            return self._password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            raise self.unusable(
+                f"the password cannot be read from {self._password_file} ({reason})",
+                "correct the setting 'database_password_file'",
+            ) from None
+
+    def _failure(self, error: psycopg.Error) -> Exception:
+        text = self._without_password(one_line(error))
+        if isinstance(error, psycopg.OperationalError) and may_pass(error):
+            return StorageUnavailable(f"cannot connect to {self.location}: {text}")
+        return self.unusable(f"cannot connect ({text})")
+
+    def _without_password(self, text: str) -> str:
+        password = urlsplit(self._url).password
+        return text.replace(password, "********") if password else text
+
+
+def check_server(server: Server, db: PostgresConnection) -> None:
+    """Raise ``DatabaseUnusable`` for a server or a database that this program cannot use."""
+    version = db.raw.info.server_version
+    if version < OLDEST_VERSION * 10_000:
+        raise server.unusable(
+            f"is PostgreSQL {version // 10_000}",
+            f"version {OLDEST_VERSION} is the oldest supported",
+        )
+    encoding, is_replica, schema = db.execute(
+        "SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_schema()"
+    ).fetchone()
+    if encoding != "UTF8":
+        raise server.unusable(
+            f"its encoding is {encoding}", "create the database with ENCODING 'UTF8'"
+        )
+    if is_replica:
+        raise server.unusable(
+            "is a read-only replica",
+            "name the primary in 'database_url', or several hosts and"
+            " target_session_attrs=read-write",
+        )
+    if schema is None:
+        raise server.unusable(
+            "no schema of its search_path exists",
+            "create the schema, or set search_path for the user",
+        )

@@ -1,0 +1,78 @@
+"""PostgreSQL's connection for jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.types.numeric import Int8Dumper
+
+from wsserver.storage.engine.connection import Cursor, Parameters
+from wsserver.storage.engine.postgres.dialect import translate
+
+_COPY_ROWS = 5
+"""From so many rows on COPY is quicker than statements."""
+_PREPARED = 500
+"""Prepared statements that are kept: more than the program has."""
+
+
+class PostgresConnection:
+    """A psycopg connection in autocommit mode, with the protocol ``Connection``."""
+
+    def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
+        self.raw = raw
+        raw.cursor_factory = psycopg.RawCursor
+        # One type for all integers: otherwise a statement is prepared once for each combination.
+        raw.adapters.register_dumper(int, Int8Dumper)
+        raw.prepare_threshold = 2
+        raw.prepared_max = _PREPARED
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor:
+        """Execute a statement of the common subset."""
+        text, names = translate(sql)
+        values = parameters if names is None else [parameters[name] for name in names]  # type: ignore[call-overload]
+        cursor: Cursor = self.raw.cursor(binary=True).execute(text, values)
+        return cursor
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is closed or broken."""
+        return self.raw.closed or self.raw.broken
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.raw.close()
+
+    def run_script(self, sql: str) -> int:
+        """Execute statements without parameters in one step; returns the last one's row count."""
+        cursor = self.raw.cursor().execute(sql, prepare=False)
+        while cursor.nextset():
+            pass
+        return cursor.rowcount
+
+    def executemany(self, sql: str, rows: Iterable[Parameters], /) -> Cursor:
+        """Execute a statement once for each set of parameters, in one pipeline."""
+        cursor = self.raw.cursor()
+        if rows := list(rows):
+            cursor.executemany(translate(sql).sql, rows)
+        return cursor
+
+    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], /) -> None:
+        """Insert rows by COPY, or one or few of them by statements."""
+        if len(rows) < _COPY_ROWS:
+            places = ", ".join(f"${number}" for number in range(1, columns.count(",") + 2))
+            self.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608
+            return
+        with self.raw.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def listed(self, values: Collection[Any], /) -> list[Any]:
+        """An array."""
+        return list(values)
+
+    def last_number(self, table: str, /) -> int:
+        """From the table ``numbered``, which a transaction changes together with the rows."""
+        row = self.execute("SELECT last FROM numbered WHERE name = ?", [table]).fetchone()
+        return 0 if row is None else row[0]

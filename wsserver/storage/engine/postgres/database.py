@@ -1,0 +1,164 @@
+"""The database in a PostgreSQL server."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wsserver.clock import Clock
+from wsserver.errors import StorageUnavailable, WsServerError
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.errors import StorageHealth
+from wsserver.storage.engine.postgres.connecting import RECONNECT_TIMEOUT_S, Server
+from wsserver.storage.engine.postgres.connection import PostgresConnection
+from wsserver.storage.engine.postgres.errors import translate
+from wsserver.storage.engine.postgres.writer import PostgresWriter, check_connection
+from wsserver.storage.engine.readers import Readers
+
+_RETRY_S = 1.0
+_SIZE_PERIOD_S = 60.0
+
+
+class PostgresDatabase(Database):
+    """A database of a PostgreSQL server: one connection that writes, a few that read.
+
+    ``url``: ``postgresql://user:password@host:port/name?parameter=…`` with libpq's parameters.
+    ``password_file``: a file with the password, read at each connection.
+    ``queue_limit``: functions that may be queued for writing, and as many for reading.
+    """
+
+    KIND = "postgresql"
+    is_shared = True
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        password_file: Path | None = None,
+        clock: Clock,
+        queue_limit: int = 10_000,
+    ) -> None:
+        self._server = Server(url, password_file)
+        health = StorageHealth(f"database={self._server.location}")
+        self._writer = PostgresWriter(
+            self._server,
+            clock=clock,
+            health=health,
+            queue_limit=queue_limit,
+            on_lost=self._count_lost,
+        )
+        readers = Readers(
+            lambda: PostgresReader(self._server), health=health, queue_limit=queue_limit
+        )
+        super().__init__(health, self._writer, readers)
+        self._bytes = 0
+        self._measured_at = -_SIZE_PERIOD_S
+
+    @property
+    def location(self) -> str:
+        """The URL without user, password and parameters."""
+        return self._server.location
+
+    async def open(self) -> None:
+        """Connect, lock the database for this server, apply migrations.
+
+        Raises ``DatabaseUnusable`` for a database that cannot be used, without changing it, and
+        ``StorageUnavailable`` for one that cannot be reached within 10 seconds.
+        """
+        try:
+            await self._writer.start()
+            await self._readers.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish the queued jobs and disconnect. Idempotent."""
+        await self._readers.stop()
+        await self._writer.stop()
+
+    async def probe(self) -> None:
+        """Update the health of an idle database, and connect again; never raises."""
+        with contextlib.suppress(WsServerError):
+            has_failed = self._health.errors["write"] is not None
+            await self.run(_write_nothing if has_failed else check_connection)
+        with contextlib.suppress(WsServerError):
+            is_due = time.monotonic() - self._measured_at >= _SIZE_PERIOD_S
+            if is_due or self._health.errors["read"] is not None:
+                self._bytes = await self.read(_size)
+                self._measured_at = time.monotonic()
+
+    def health(self) -> dict[str, Any]:
+        """The state; ``file_bytes``: size of the database in the server, once a minute."""
+        return {**super().health(), "file_bytes": self._bytes}
+
+
+class PostgresReader:
+    """The connection of a reading thread; connects again when it was lost."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._db: PostgresConnection | None = server.connect()
+        self._retry_at = 0.0
+
+    def read(self, fn: Callable[[Connection], Any]) -> Any:
+        """Run a function on one snapshot; raises ``StorageUnavailable`` for the server's errors.
+
+        Once more on a new connection, if the old one was lost.
+        """
+        had_connection = self._db is not None
+        try:
+            try:
+                return self._attempt(fn)
+            except Exception:
+                if not had_connection or self._db is not None:
+                    raise
+                return self._attempt(fn)
+        except Exception as error:
+            translated = translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+    def _attempt(self, fn: Callable[[Connection], Any]) -> Any:
+        db = self._connected()
+        try:
+            db.run_script("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return fn(db)
+        finally:
+            with contextlib.suppress(Exception):
+                if not db.is_lost:
+                    db.run_script("ROLLBACK")
+            if db.is_lost:
+                self._db = None
+
+    def _connected(self) -> PostgresConnection:
+        if self._db is None:
+            if time.monotonic() < self._retry_at:
+                raise StorageUnavailable("the database is unavailable: the connection was lost")
+            try:
+                self._db = self._server.connect(RECONNECT_TIMEOUT_S)
+            except WsServerError as error:
+                self._retry_at = time.monotonic() + _RETRY_S
+                if isinstance(error, StorageUnavailable):
+                    raise
+                raise StorageUnavailable(str(error)) from None
+        return self._db
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._db is not None:
+            self._db.close()
+
+
+def _write_nothing(db: Connection) -> None:
+    """A transaction that changes only this run's row: shows that commits succeed again."""
+
+
+def _size(db: Connection) -> int:
+    size: int = db.execute("SELECT pg_database_size(current_database())").fetchone()[0]
+    return size

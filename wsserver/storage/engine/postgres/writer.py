@@ -1,0 +1,327 @@
+"""The writing thread for PostgreSQL: group commits whose outcome survives a lost connection.
+
+Each transaction sets the number of the round in this run's row of the table ``writers``. If the
+connection is lost while the answer to COMMIT is awaited, that row says after reconnecting whether
+the round was committed; until then its jobs are neither done nor failed. The same row is a fence:
+a run whose row is no longer current, as another server has taken over, stores nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+
+from wsserver.clock import Clock
+from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.engine.errors import StorageHealth
+from wsserver.storage.engine.postgres.connecting import (
+    RECONNECT_TIMEOUT_S,
+    Server,
+    check_server,
+)
+from wsserver.storage.engine.postgres.connection import PostgresConnection
+from wsserver.storage.engine.postgres.errors import is_conflict, translate
+from wsserver.storage.engine.postgres.migrations import migrate
+from wsserver.storage.engine.worker import Failure, Job, Worker
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_S = (0.1, 5.0)
+"""Between two attempts to connect: first and longest."""
+_UNDECIDED_S = 10.0
+"""How long callers wait to learn whether a transaction was committed."""
+_LOCK_WAIT_S = 10.0
+"""At start: the server lets go of the lock of a killed process only once it has noticed."""
+_RELOCK_WAIT_S = 1.0
+_ATTEMPTS = 3
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('wsserver'), hashtext(current_schema()))"
+
+
+class _Undecided(NamedTuple):
+    """A round whose COMMIT was sent but not answered."""
+
+    jobs: list[Job]
+    outcomes: list[Any]
+    round: int
+    until: float
+    """When those who wait are refused; monotonic."""
+
+
+class PostgresWriter(Worker[None]):
+    """Executes all queued jobs in one transaction on the one connection that writes."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        clock: Clock,
+        health: StorageHealth,
+        queue_limit: int,
+        on_lost: Callable[[int, Exception], None],
+    ) -> None:
+        super().__init__("storage-writer", queue_limit=queue_limit, on_lost=on_lost)
+        self._server = server
+        self._clock = clock
+        self._health = health
+        self._owner = f"run_{secrets.token_hex(16)}"
+        self._round = 0
+        self._db: PostgresConnection | None = None
+        self._backend: tuple[int, Any] | None = None
+        """Process id and start of the server's process of the latest connection."""
+        self._undecided: _Undecided | None = None
+        self._backoff_s = _BACKOFF_S[0]
+        self._retry_at = 0.0
+        self._is_replaced = False
+        self._job_error: Exception | None = None
+        # Written by the thread, read by the loop: single references.
+        self.commits = 0
+        self.last_commit_ms: float | None = None
+
+    def _open(self) -> None:
+        db = self._server.connect()
+        try:
+            check_server(self._server, db)
+            self._lock(db, _LOCK_WAIT_S)
+            migrate(self._server, db)
+            with db.raw.transaction():
+                db.execute("UPDATE writers SET is_current = 0")
+                now = self._clock.wall()
+                db.execute("DELETE FROM writers WHERE since < ?", [now - 86_400])
+                db.execute("INSERT INTO writers VALUES (?, 0, 1, ?)", [self._owner, now])
+            self._use(db)
+        except psycopg.Error as error:
+            db.close()
+            translated = translate(error)
+            if isinstance(translated, StorageUnavailable | StorageFull):
+                raise translated from None
+            raise self._server.unusable(f"cannot be written to ({error})") from None
+        except BaseException:
+            db.close()
+            raise
+
+    def _lock(self, db: PostgresConnection, wait_s: float) -> None:
+        """Lock the database for this process; raises ``DatabaseUnusable`` if another one has it."""
+        until = time.monotonic() + wait_s
+        while not db.execute(_LOCK).fetchone()[0]:
+            if time.monotonic() >= until:
+                raise self._server.in_use()
+            time.sleep(0.1)
+
+    def _use(self, db: PostgresConnection) -> None:
+        self._backend = db.execute(
+            "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        ).fetchone()
+        self._db = db
+        self._backoff_s = _BACKOFF_S[0]
+
+    def _work(self, _: None, jobs: Sequence[Job]) -> list[Any] | None:
+        """One transaction for all; of a job that raises only its own changes are rolled back."""
+        try:
+            db = self._connected()
+            if all(job.fn is check_connection for job in jobs):
+                db.execute("SELECT 1").fetchone()
+                self._health.note("write", None)
+                return [None] * len(jobs)
+        except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
+            return self._failed(jobs, error)
+        for attempt in range(1, _ATTEMPTS + 1):
+            began = self._clock.monotonic()
+            self._job_error = None
+            try:
+                outcomes = self._attempt_all(db, jobs)
+            except Exception as error:  # noqa: BLE001 - as above
+                if is_conflict(error) and attempt < _ATTEMPTS and self._roll_back(db):
+                    continue
+                return self._failed(jobs, error)
+            try:
+                db.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001 - as above
+                if not db.is_lost:
+                    return self._failed(jobs, error)
+                self._decide_later(jobs, outcomes, error)
+                return None
+            self._health.note("write", self._job_error)
+            self.last_commit_ms = (self._clock.monotonic() - began) * 1000
+            self.commits += 1
+            return outcomes
+        raise AssertionError
+
+    def _attempt_all(self, db: PostgresConnection, jobs: Sequence[Job]) -> list[Any]:
+        self._round += 1
+        begin = (
+            "BEGIN ISOLATION LEVEL READ COMMITTED;"  # noqa: S608 - no text of others
+            f"UPDATE writers SET round = {self._round}"
+            f" WHERE owner = '{self._owner}' AND is_current = 1"
+        )
+        if db.run_script(begin) != 1:
+            self._is_replaced = True
+            raise StorageUnavailable(_REPLACED)
+        if len(jobs) == 1:
+            return [self._attempt(db, jobs[0], "ROLLBACK; BEGIN")]
+        outcomes = []
+        db.run_script("SAVEPOINT job")
+        for number, job in enumerate(jobs, 1):
+            outcomes.append(self._attempt(db, job, "ROLLBACK TO SAVEPOINT job"))
+            if number < len(jobs):
+                db.run_script("RELEASE SAVEPOINT job; SAVEPOINT job")
+        return outcomes
+
+    def _attempt(self, db: PostgresConnection, job: Job, undo: str) -> Any:
+        try:
+            return job.fn(db)
+        except Exception as error:
+            if db.is_lost or is_conflict(error):
+                raise
+            db.run_script(undo)
+            translated = translate(error)
+            if isinstance(translated, StorageUnavailable | StorageFull):
+                self._job_error = translated
+            return Failure(translated)
+
+    def _failed(self, jobs: Sequence[Job], error: Exception) -> list[Any]:
+        """Nothing of this round is stored."""
+        if self._db is not None:
+            self._roll_back(self._db)
+        translated = translate(error)
+        self._health.note("write", translated)
+        return [Failure(translated)] * len(jobs)
+
+    def _roll_back(self, db: PostgresConnection) -> bool:
+        """End the transaction; False: the connection is lost, and with it the transaction."""
+        try:
+            if not db.is_lost:
+                db.run_script("ROLLBACK")
+        except psycopg.Error as error:
+            log.error("rollback failed reason=%s", error)
+            db.close()
+        if db.is_lost:
+            self._db = None
+        return not db.is_lost
+
+    # A lost connection
+
+    def _connected(self) -> PostgresConnection:
+        """The connection; a new one if it was lost. Raises ``StorageUnavailable``."""
+        if self._is_replaced:
+            raise StorageUnavailable(_REPLACED)
+        if self._db is not None and not self._db.is_lost:
+            return self._db
+        self._db = None
+        try:
+            if time.monotonic() < self._retry_at:
+                raise StorageUnavailable(f"the database is unavailable: {self._reason}")
+            return self._reconnect()
+        finally:
+            self._refuse_undecided()
+
+    @property
+    def _reason(self) -> str:
+        return self._health.errors["write"] or "the connection was lost"
+
+    def _reconnect(self) -> PostgresConnection:
+        try:
+            db = self._server.connect(RECONNECT_TIMEOUT_S)
+            try:
+                check_server(self._server, db)
+                self._take_over(db)
+                self._settle_undecided(db)
+                self._use(db)
+            except BaseException:
+                db.close()
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+            self._retry_at = time.monotonic() + self._backoff_s
+            self._backoff_s = min(self._backoff_s * 2, _BACKOFF_S[1])
+            translated = translate(error)
+            if isinstance(translated, StorageUnavailable):
+                raise translated from None
+            raise StorageUnavailable(f"the database is unavailable: {error}") from None
+        log.info("connected to the database again")
+        return db
+
+    def _take_over(self, db: PostgresConnection) -> None:
+        """Wait until the server's process of the lost connection has ended, and lock anew.
+
+        It holds the lock, and perhaps a transaction that is just being committed.
+        """
+        if self._backend is not None:
+            db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid = ? AND backend_start = ? AND pid <> pg_backend_pid()",
+                self._backend,
+            ).fetchall()
+        self._lock(db, _RELOCK_WAIT_S)
+
+    def _decide_later(self, jobs: Sequence[Job], outcomes: list[Any], error: Exception) -> None:
+        translated = translate(error)
+        self._health.note("write", translated)
+        until = time.monotonic() + _UNDECIDED_S
+        self._undecided = _Undecided(list(jobs), outcomes, self._round, until)
+        log.warning("connection lost while committing, outcome not known yet jobs=%d", len(jobs))
+        self._db = None
+        try:
+            self._connected()
+        except StorageUnavailable:
+            pass  # ``probe`` tries again each second
+
+    def _settle_undecided(self, db: PostgresConnection) -> None:
+        """Look up whether the undecided round was committed."""
+        row = db.execute(
+            "SELECT round, is_current FROM writers WHERE owner = ?", [self._owner]
+        ).fetchone()
+        undecided, self._undecided = self._undecided, None
+        if undecided is not None:
+            is_committed = row is not None and row[0] == undecided.round
+            log.warning("outcome of the interrupted commit found is_committed=%s", is_committed)
+            outcomes = undecided.outcomes
+            if is_committed:
+                self.commits += 1
+            else:
+                lost = StorageUnavailable("the connection was lost before the commit")
+                outcomes = [Failure(lost)] * len(undecided.jobs)
+            self._post(self._deliver, undecided.jobs, outcomes)
+        if row is None or not row[1]:
+            self._is_replaced = True
+            raise StorageUnavailable(_REPLACED)
+
+    def _refuse_undecided(self, is_last: bool = False) -> None:
+        """Refuse those who have waited for long; what is resubmitted by itself goes on waiting."""
+        undecided = self._undecided
+        if undecided is None or not (is_last or time.monotonic() >= undecided.until):
+            return
+        error = Failure(
+            StorageUnavailable(
+                "the connection was lost while committing: whether it is stored is not known"
+            )
+        )
+        pairs = list(zip(undecided.jobs, undecided.outcomes, strict=True))
+        left = [pair for pair in pairs if pair[0].future is None and not is_last]
+        refused = [job for job, _ in pairs if job.future is not None or is_last]
+        self._post(self._deliver, refused, [error] * len(refused))
+        self._undecided = None
+        if left:
+            jobs, outcomes = (list(each) for each in zip(*left, strict=True))
+            self._undecided = undecided._replace(jobs=jobs, outcomes=outcomes, until=float("inf"))
+
+    def _close(self, _: None) -> None:
+        if self._undecided is not None:
+            self._retry_at = 0.0
+            try:
+                self._connected()
+            except StorageUnavailable:
+                self._refuse_undecided(is_last=True)
+        if self._db is not None:
+            self._db.close()
+
+
+def check_connection(db: Connection) -> None:
+    """A job without a transaction: is the connection alive?"""
+
+
+_REPLACED = "another server has taken over the database: stop this one"
