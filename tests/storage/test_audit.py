@@ -216,6 +216,7 @@ async def fail_to_store(audit: AuditLog, database: Database) -> None:
         await database.run(lambda db: None)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_entries_outlast_a_database_that_is_locked_in_their_order(
     audit: AuditLog, database: Database, lock: sqlite3.Connection
@@ -232,6 +233,7 @@ async def test_entries_outlast_a_database_that_is_locked_in_their_order(
     assert database.health()["lost_writes"] == 0
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_entries_for_which_there_is_no_room_any_more_are_counted(
     audit: AuditLog,
@@ -254,6 +256,7 @@ async def test_entries_for_which_there_is_no_room_any_more_are_counted(
     assert database.health()["lost_writes"] == 1
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_entries_that_the_last_try_could_not_store_are_counted(
     audit: AuditLog,

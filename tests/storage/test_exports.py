@@ -210,6 +210,7 @@ async def test_deliveries_of_a_time_and_an_organization(
     assert (row["params"], row["title"]) == ({"device_id": 0}, None)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_a_backup_has_a_numbering_of_its_own(
     database: Database, exports: Exports, path: Path, tmp_path: Path
@@ -223,6 +224,7 @@ async def test_a_backup_has_a_numbering_of_its_own(
     assert other != epoch
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_a_file_from_before_exports_is_numbered_as_it_is(
     path: Path, make_database: Callable[..., Database]
@@ -263,6 +265,7 @@ async def test_a_file_from_before_exports_is_numbered_as_it_is(
     assert sequences(await exports.snapshots(ExportRange(seen.position))) == [9]
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_numbers_begin_above_the_means_where_there_is_nothing_else(
     path: Path, make_database: Callable[..., Database]
@@ -283,6 +286,7 @@ async def test_numbers_begin_above_the_means_where_there_is_nothing_else(
     assert sequences(await exports.snapshots(ExportRange(seen.position))) == [9]
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 @pytest.mark.parametrize("what", ["snapshots", "audit", "outcomes", "deliveries"])
 async def test_no_page_is_sorted_or_counted(

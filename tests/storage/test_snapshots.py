@@ -123,6 +123,7 @@ async def test_pruning_again_changes_nothing(snapshots: Snapshots) -> None:
     assert await everything(snapshots) == means
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_an_interrupted_run_is_continued_exactly(
     database: Database, snapshots: Snapshots, path: Path

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.message_rows import ALL, NOW, message, offsets, payload, rows, several, wanted
@@ -224,7 +225,7 @@ async def test_an_append_that_fails_in_its_middle_leaves_no_gap(
         streams.append(after),
         return_exceptions=True,
     )
-    assert isinstance(outcomes[1], sqlite3.Error)
+    assert isinstance(outcomes[1], sqlite3.Error | psycopg.Error)
     assert await offsets(streams, "session:s1") == {1: "a", 2: "d"}
     assert await offsets(streams, "session:new") == {1: "e"}
 
@@ -237,6 +238,7 @@ def locked(database: Database, path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_an_append_refused_by_a_locked_file_has_stored_nothing(
     streams: StreamStore, locked: sqlite3.Connection
@@ -269,6 +271,7 @@ async def test_epochs_offsets_and_keys_survive_a_restart(
     assert (answers[1].epoch, answers[1].offset) == (first.epoch, 2)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_what_was_answered_is_in_the_file_of_a_server_that_died(
     streams: StreamStore, path: Path, tmp_path: Path, clock: object
@@ -305,7 +308,7 @@ async def test_offsets_end_before_they_could_reach_into_the_next_stream(
     )
     (position,) = await streams.append([message("session:s1", "last")])
     assert position.offset == last
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
         await streams.append([message("session:s1", "one too many")])
     assert await offsets(streams, "session:s1") == {1: "a", last: "last"}
     latest = wanted("session:s1", limit=1)

@@ -59,6 +59,7 @@ class PostgresServer:
             shutil.chown(self.folder, self._account["user"], self._account["group"])
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = (self.folder / "log").open("ab")
         self._count = 0
         password = self.folder / "password"
         password.write_text(PASSWORD)
@@ -91,7 +92,7 @@ class PostgresServer:
         flags = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
         self._process = subprocess.Popen(
             [str(self.binaries / "postgres"), "-D", str(self._data), *flags],
-            stdout=(self.folder / "log").open("ab"),
+            stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
             start_new_session=True,
@@ -125,6 +126,7 @@ class PostgresServer:
     def remove(self) -> None:
         """Stop, and delete all data."""
         self.crash()
+        self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str, user: str = "tests", password: str = PASSWORD) -> str:

@@ -9,8 +9,8 @@ Statements are in the common subset of SQLite and PostgreSQL, in SQLite's spelli
 
 PostgreSQL's connection translates these, and nothing else. Not in the subset: ``INSERT OR …``
 (``ON CONFLICT`` instead), scalar ``max``, ``IS`` between values, 0 and 1 as conditions, columns
-beside an aggregate, subqueries in FROM without a name, ``rowid``, untyped NULL in a ``CASE`` (cast
-it to ``DOUBLE PRECISION``).
+beside an aggregate, subqueries in FROM without a name, ``rowid``, a parameter whose type does not
+follow from where it is: ``CAST(:x AS DOUBLE PRECISION) IS NULL``.
 """
 
 from __future__ import annotations

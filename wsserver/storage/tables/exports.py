@@ -45,9 +45,13 @@ _SETTLED = f"""
     JOIN notifications n ON n.id = d.notification
     WHERE o.id > :after
 """  # noqa: S608 - constants only
+_IN_RANGE = (
+    " AND (CAST(:since AS DOUBLE PRECISION) IS NULL OR {0}at >= :since)"
+    " AND (CAST(:until AS DOUBLE PRECISION) IS NULL OR {0}at < :until)"
+)
 _SCOPE = (
-    " AND (:since IS NULL OR n.at >= :since) AND (:until IS NULL OR n.at < :until)"
-    " AND (:organization_id IS NULL OR n.organization_id = :organization_id)"
+    f"{_IN_RANGE.format('n.')}"
+    " AND (CAST(:organization_id AS TEXT) IS NULL OR n.organization_id = :organization_id)"
 )
 
 
@@ -146,15 +150,15 @@ def _start(db: Connection, table: str, part: ExportRange) -> int:
 
 
 def _snapshots(db: Connection, part: ExportRange) -> Rows:
-    where = "AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
+    where = _IN_RANGE.format("")
     raw = db.execute(
         f"SELECT id, at, node, sequence, 1, {_SNAPSHOT}, extra FROM snapshots"  # noqa: S608
-        f" WHERE id > :after {where} ORDER BY id LIMIT :limit",
+        f" WHERE id > :after{where} ORDER BY id LIMIT :limit",
         part._replace(after=_start(db, "snapshots", part))._asdict(),
     ).fetchall()
     means = db.execute(
         f"SELECT last_id, at, node, NULL, samples, {_SNAPSHOT}, extra"  # noqa: S608
-        f" FROM snapshot_means WHERE last_id > :after {where} ORDER BY last_id LIMIT :limit",
+        f" FROM snapshot_means WHERE last_id > :after{where} ORDER BY last_id LIMIT :limit",
         part._asdict(),
     ).fetchall()
     both = heapq.merge(raw, means, key=lambda row: row[0])
@@ -177,8 +181,7 @@ def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
 def _audit(db: Connection, part: ExportRange) -> Rows:
     found = db.execute(
         f"SELECT id, {', '.join(_AUDIT)} FROM audit WHERE id > :after"  # noqa: S608
-        " AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
-        " ORDER BY id LIMIT :limit",
+        f"{_IN_RANGE.format('')} ORDER BY id LIMIT :limit",
         part._replace(after=_start(db, "audit", part))._asdict(),
     )
     rows, is_cut = take(found, part.limit)

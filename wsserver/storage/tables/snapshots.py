@@ -226,7 +226,8 @@ def _rows(db: Connection, wanted: _HistoryQuery, limit: int) -> list[Any]:
     """Rows of both tables, read by their keys: the cost does not depend on how much is stored."""
     parts = (
         db.execute(
-            f"{source}{wanted.later} ORDER BY at, node, sequence LIMIT :limit",
+            f"SELECT * FROM ({source}) AS history WHERE TRUE{wanted.later}"  # noqa: S608
+            " ORDER BY at, node, sequence LIMIT :limit",
             wanted.parameters(limit=limit),
         ).fetchall()
         for source in (_RAW, _MEANS)
