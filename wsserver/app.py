@@ -13,6 +13,7 @@ from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
 from wsserver.config.files import read_key_file
+from wsserver.database_factory import database_of
 from wsserver.http_client import fetch_document
 from wsserver.identity.jwks import JwksKeys
 from wsserver.identity.keys import FileKeys, KeySource, SecretKeys
@@ -57,7 +58,6 @@ from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.service import Parts, Service
-from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -105,7 +105,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     clock = clock or Clock()
     tasks = Tasks()
 
-    database = SqliteDatabase(settings.database, synchronous=settings.synchronous, clock=clock)
+    database = database_of(settings, clock)
 
     # Who is asking, where they belong, and what they may do
     permissions = Permissions(settings.permissions)

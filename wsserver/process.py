@@ -37,6 +37,8 @@ START_PATIENCE_S = 1.0
 EXIT_OK = 0
 EXIT_FAILED = 1
 """Cut short by a second signal, or not started for a reason that may pass, as a locked database."""
+EXIT_TEMPORARY = 75
+"""PostgreSQL cannot be reached (EX_TEMPFAIL of sysexits.h)."""
 
 _FAULTS_OF_HOST = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
 
@@ -77,7 +79,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         except WsServerError as error:
             log.error("not started error=%s", error)
             await listener.stop(HTTP_GRACE_S)
-            return EXIT_FAILED
+            return EXIT_FAILED if settings.database_url is None else EXIT_TEMPORARY
         except ConfigFaults:
             await listener.stop(HTTP_GRACE_S)
             raise
@@ -109,14 +111,16 @@ def _prepare(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
     with _collecting(faults):
         templates_of(settings)
     in_use: list[Fault] = []
-    with _collecting(in_use), _database_faults():
-        check_unlocked(settings.database)
+    if settings.database_url is None:
+        with _collecting(in_use), _database_faults(settings):
+            check_unlocked(settings.database)
     if not in_use:  # else nothing may seem to listen here, not even for a moment
         with _collecting(faults):
             sockets = _bind(settings)
     if faults or in_use:  # else the start looks at the database
-        if not in_use:
-            with _collecting(faults), contextlib.suppress(WsServerError), _database_faults():
+        if not in_use and settings.database_url is None:
+            at_file = _database_faults(settings)
+            with _collecting(faults), contextlib.suppress(WsServerError), at_file:
                 check_file(settings.database)
         _close(sockets)
         faults += in_use
@@ -161,7 +165,7 @@ def _nothing() -> None:
 
 async def _start_in_order(system: System, plugins: list[Plugin]) -> None:
     await call_plugins(plugins, system.manager)
-    with _database_faults():
+    with _database_faults(system.service.settings):
         await system.service.start()
 
 
@@ -211,12 +215,13 @@ def _collecting(faults: list[Fault]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _database_faults() -> Iterator[None]:
+def _database_faults(settings: Settings) -> Iterator[None]:
     try:
         yield
     except DatabaseUnusable as fault:
+        key = "database" if settings.database_url is None else "database_url"
         message = f"{fault.path}: {fault.problem}; {fault.remedy}"
-        raise ConfigFaults([Fault("database", "start", message)]) from None
+        raise ConfigFaults([Fault(key, "start", message)]) from None
 
 
 def _bind(settings: Settings) -> list[socket.socket]:

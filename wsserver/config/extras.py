@@ -9,7 +9,7 @@ from typing import Any
 
 from wsserver.config.faults import Faulty
 
-PACKAGES = {"email": "aiosmtplib", "push": "pywebpush", "apprise": "apprise"}
+PACKAGES = {"email": "aiosmtplib", "push": "pywebpush", "apprise": "apprise", "postgres": "psycopg"}
 """Extra -> the package it installs."""
 
 

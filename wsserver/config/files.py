@@ -83,7 +83,10 @@ def check_database(database: Path, data_dir: Path) -> None:
 
 def make_folders(settings: Settings) -> None:
     """Make ``data_dir`` and, within it, the database's folder. Raises ``ConfigFaults``."""
-    for key, folder in (("data_dir", settings.data_dir), ("database", settings.database.parent)):
+    folders = {"data_dir": settings.data_dir}
+    if settings.database_url is None:
+        folders["database"] = settings.database.parent
+    for key, folder in folders.items():
         try:
             folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         except OSError as error:

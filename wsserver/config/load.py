@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import channels, files, gateway, hosts, keys, names, vapid
+from wsserver.config import channels, database, files, gateway, hosts, keys, names, vapid
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.settings import KEY_SOURCES, Settings
 from wsserver.config.sources import Layers
@@ -114,11 +114,17 @@ class _Check:
         settings = Settings(**values)
         if "database" not in self._given:
             settings = replace(settings, database=settings.data_dir / "wsserver.sqlite3")
+        elif self.sources["database"].startswith("flag"):  # goes before the other's layers
+            settings = replace(settings, database_url=None, database_password_file=None)
+        elif settings.database_url is not None:
+            self._fault("database", "is one database too many: database_url is set too")
         return settings
 
     def _check_places(self, settings: Settings) -> None:
         self._try("data_dir", lambda: files.check_folder(settings.data_dir))
-        self._try("database", lambda: files.check_database(settings.database, settings.data_dir))
+        if settings.database_url is None:
+            check = files.check_database
+            self._try("database", lambda: check(settings.database, settings.data_dir))
         if self._dev and not is_loopback(settings.host):
             self._fault("host", "must be a loopback address in development mode (--dev)")
 
@@ -214,6 +220,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "allowed_origins": _each(hosts.origin),
     "allowed_hosts": _each(hosts.allowed_host),
     "trusted_proxies": _each(hosts.network),
+    "database_url": database.database_url,
     "jwks_url": hosts.jwks_url,
     "jwt_algorithm": _at_least_one,
     "jwt_user_claim": names.user_claim,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from wsserver.config.files import secret_bytes
+from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import Settings
 
 SHORTEST_WORD = 6
@@ -26,6 +27,16 @@ def secret_texts(settings: Settings) -> list[str]:
     if settings.smtp_url:
         password = urlsplit(settings.smtp_url).password or ""
         found.update((password, unquote(password)))
+    if settings.database_url:
+        password = urlsplit(settings.database_url).password or ""
+        found.update((password, unquote(password)))
+        found.update(
+            value
+            for _, value in parse_qsl(urlsplit(settings.database_url).query)
+            if _ == "password"
+        )
+    if settings.database_password_file is not None:
+        found.add(_password_of(settings.database_password_file))
     words = [*_words_of_gateway(settings)]
     for url in settings.apprise_urls:
         words += re.split(r"[/:@?&=]+", url.partition("://")[2])
@@ -33,6 +44,10 @@ def secret_texts(settings: Settings) -> list[str]:
         words += _words_of_url(url)
     found.update(word for word in words if len(word) >= SHORTEST_WORD and "{" not in word)
     return sorted(each for each in found if len(each) >= SHORTEST)
+
+
+def _password_of(file: Path) -> str:
+    return read_key_file(file).decode("utf-8", "replace").strip()
 
 
 def _words_of_gateway(settings: Settings) -> Iterator[str]:

@@ -37,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("var")
     database: Path = Path("var/wsserver.sqlite3")
     """Without a value of its own: ``wsserver.sqlite3`` in ``data_dir``."""
+    database_url: str | None = None
+    """PostgreSQL instead of the SQLite file."""
+    database_password_file: Path | None = None
     synchronous: Literal["normal", "full"] = "normal"
 
     jwt_secret: str | None = None
@@ -162,13 +165,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 SECRETS = frozenset({"jwt_secret", "sms_body", "vapid_private_key", "webhook_secret"})
 """Keys whose value is never shown."""
 
-URLS = frozenset({"jwks_url", "smtp_url", "sms_url", "apprise_urls", "webhook_urls"})
+URLS = frozenset(
+    {"database_url", "jwks_url", "smtp_url", "sms_url", "apprise_urls", "webhook_urls"}
+)
 """Keys whose value is shown without the parts that may be secret."""
 
 HIDDEN = SECRETS | URLS | {"sms_headers"}
 """Keys that hold secrets, whole or in part."""
 
-UNQUOTED = HIDDEN | {"jwt_secret_file"}
+UNQUOTED = HIDDEN | {"jwt_secret_file", "database_password_file"}
 """Keys whose value no fault quotes: it may be a secret, or one put there by mistake."""
 
 KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")
