@@ -56,7 +56,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("maintenance",),
     ),
     "web": (
-        ("http", "schemas"),
+        ("http",),
         ("api",),
         ("openapi", "sockets"),
         ("resources",),

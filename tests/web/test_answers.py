@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from tests.web.web_server import API, Server, token
-from wsserver.protocol.notifications import NotifyRequest
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
-from wsserver.web.openapi.examples import EXAMPLES
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.api.endpoint import Endpoint
+from wsserver.web.resources.routes import ENDPOINTS, by_path
 
+NOTIFY = by_path()[f"{API}/notify"]["POST"].request_example
 OPEN_ENDED = ("checks", "snapshots", "detail")
 """Where more members may stand than the types name."""
 
@@ -33,7 +33,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         }
     )
     hint = await server.request("POST", f"{API}/broadcast", bearer=token(), type="hint", data=1)
-    told = await server.request("POST", f"{API}/notify", bearer=token(), **EXAMPLES[NotifyRequest])
+    told = await server.request("POST", f"{API}/notify", bearer=token(), **NOTIFY)
     outbox = WebhookOutbox(server.context.webhooks._outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     ids = {
@@ -65,7 +65,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         if not (isinstance(endpoint.answer, type) and issubclass(endpoint.answer, msgspec.Struct)):
             continue
         short = endpoint.path.removeprefix(API)
-        body = bodies.get(short, EXAMPLES.get(endpoint.request, {}) if endpoint.request else {})
+        body = bodies.get(short, endpoint.request_example or {})
         asked = asyncio.ensure_future(
             server.request(endpoint.method, endpoint.path.format(**ids), bearer=token(), **body)
         )
@@ -103,6 +103,10 @@ def _missing(decoded: Any, typed: Any, where: str = "") -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
-def test_every_example_fits_its_type(kind: type[msgspec.Struct]) -> None:
-    msgspec.convert(EXAMPLES[kind], kind, strict=True)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_every_example_fits_its_type(endpoint: Endpoint) -> None:
+    for example, kind in (
+        (endpoint.request_example, endpoint.request),
+        (endpoint.answer_example, endpoint.answer),
+    ):
+        assert example is None or msgspec.convert(example, kind, strict=True)

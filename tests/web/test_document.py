@@ -12,12 +12,11 @@ import pytest
 
 from tests.web.web_server import Server, token
 from wsserver.errors import MEANINGS
-from wsserver.web.openapi.document import TAGS
-from wsserver.web.openapi.documents import make_documents
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.openapi.document import make_documents
+from wsserver.web.resources.routes import ENDPOINTS, TAGS
 from wsserver.web.sockets.sockets import SOCKETS
 
-DOCUMENTS = make_documents(ENDPOINTS, SOCKETS)
+DOCUMENTS = make_documents(ENDPOINTS, SOCKETS, TAGS)
 DOCUMENT: dict[str, Any] = json.loads(DOCUMENTS.openapi_json)
 
 

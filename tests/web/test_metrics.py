@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.web.web_server import Response, Server, token
-from wsserver.web.resources.handlers.metrics import wants_openmetrics
+from wsserver.web.resources.metrics import wants_openmetrics
 
 
 async def scrape(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

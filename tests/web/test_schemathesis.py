@@ -18,11 +18,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.web.web_server import Server, start, token
-from wsserver.web.openapi.documents import make_documents
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.openapi.document import make_documents
+from wsserver.web.resources.routes import ENDPOINTS, TAGS
 from wsserver.web.sockets.sockets import SOCKETS
 
-schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS).openapi)
+schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS, TAGS).openapi)
 
 
 @pytest.fixture(scope="module")

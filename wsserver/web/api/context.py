@@ -26,11 +26,21 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
-from wsserver.web.api.documents import Documents
 from wsserver.web.http.proxies import Headers, Proxies, is_local
 from wsserver.web.http.traffic import Traffic
 from wsserver.web.http.unsent import HeldBytes
 from wsserver.wire.poller import Poller
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The rendered API description: OpenAPI, its readable page, the index page."""
+
+    openapi: dict[str, Any]
+    openapi_json: bytes
+    page_html: bytes
+    index_html: bytes
+    stylesheet: bytes
 
 
 @dataclass(kw_only=True)

@@ -73,6 +73,8 @@ class Endpoint:
     tag: str
     query: type[Struct] = NoQuery
     request: type[Struct] | None = None
+    request_example: Any = None
+    answer_example: Any = None
     rules: Rules | None = None
     """What the request's type does not say; asked where a fault has been found in its shape."""
     is_body_optional: bool = False

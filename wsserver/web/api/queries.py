@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -14,13 +14,6 @@ from msgspec import Meta, Struct, ValidationError
 
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, summary_of
-from wsserver.protocol.notifications import (
-    ChannelName,
-    DeliveryState,
-    NotificationType,
-    TemplateName,
-)
-from wsserver.protocol.types import Id, Offset, UserId
 from wsserver.protocol.validation import Fault, complaints_of
 from wsserver.realtime.operations.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
@@ -34,6 +27,9 @@ _DATETIME = Annotated[datetime, Meta(tz=True)]
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_PAIRS = 32
 
+Limit = Annotated[
+    int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+]
 Moment = Annotated[
     str,
     Meta(
@@ -57,9 +53,7 @@ Step = Annotated[
 class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which part of a list."""
 
-    limit: Annotated[
-        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
-    ] = DEFAULT_LIMIT
+    limit: Limit = DEFAULT_LIMIT
     cursor: (
         Annotated[
             str, Meta(min_length=1, max_length=1024, description="next_cursor of the page before")
@@ -71,92 +65,6 @@ class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     def window(self) -> Window:
         """The same, for lists held in memory."""
         return Window(self.limit, self.cursor)
-
-
-class ConnectionsQuery(PageQuery, kw_only=True):
-    """Which connections; every filter given has to fit."""
-
-    user_id: UserId | None = None
-    session_id: Id | None = None
-    organization_id: Id | None = None
-    endpoint: Literal["chat", "session", "monitor"] | None = None
-
-
-class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which of a stream's messages: the last ones, those before an offset, those after one."""
-
-    before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
-    after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
-    limit: Annotated[
-        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
-    ] = DEFAULT_LIMIT
-
-
-class HistoryQuery(PageQuery, kw_only=True):
-    """Which snapshots; ``since`` is inclusive, ``until`` exclusive."""
-
-    since: Moment = "24h"
-    until: Moment | None = None
-    step: Step | None = None
-
-
-class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Whose part of a trace."""
-
-    user_id: (
-        Annotated[UserId, Meta(description="only this user; also why a message was not for them")]
-        | None
-    ) = None
-
-
-class AuditQuery(PageQuery, kw_only=True):
-    """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
-
-    actor: UserId | None = None
-    action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-
-
-class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which stored rows; ``since`` is inclusive, ``until`` exclusive."""
-
-    after: Annotated[int, Meta(ge=0, description="position of the answer before; 0: all")] = 0
-    limit: Annotated[
-        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
-    ] = MAX_LIMIT
-    since: Moment | None = None
-    until: Moment | None = None
-
-
-class OutcomesQuery(ExportQuery, kw_only=True):
-    """Which deliveries; the times are those at which their notifications were accepted.
-
-    ``settled``: only those that have come to their end, in the order in which they did.
-    """
-
-    order: Literal["accepted", "settled"] = "accepted"
-
-
-class NotificationsQuery(PageQuery, kw_only=True):
-    """Which notifications; every filter given has to fit, those of deliveries one delivery."""
-
-    user_id: (
-        Annotated[UserId, Meta(description="only this user's deliveries are listed")] | None
-    ) = None
-    channel: ChannelName | None = None
-    state: DeliveryState | None = None
-    type: NotificationType | None = None
-    template: TemplateName | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-
-
-class WebhooksQuery(PageQuery, kw_only=True):
-    """Which deliveries of webhooks; every filter given has to fit."""
-
-    state: Literal["pending", "failed"] | None = None
-    event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
 
 def parse_pairs(query: str) -> Pairs:
@@ -212,6 +120,21 @@ def moment_of(text: str, field: str, clock: Clock) -> float:
         return _seconds_of(text)
     except (ValueError, OverflowError):  # covers msgspec's errors
         raise BadRequest(f"{field}: {_NO_MOMENT}", field=field) from None
+
+
+class TimeRange(Protocol):
+    """A query with ``since`` (inclusive) and ``until`` (exclusive)."""
+
+    since: Moment | None
+    until: Moment | None
+
+
+def time_range(query: TimeRange, clock: Clock) -> tuple[float | None, float | None]:
+    """``since`` and ``until`` in seconds since the epoch; raises ``BadRequest``."""
+    return (
+        None if query.since is None else moment_of(query.since, "since", clock),
+        None if query.until is None else moment_of(query.until, "until", clock),
+    )
 
 
 def step_of(text: str, field: str) -> int:

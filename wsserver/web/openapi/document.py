@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -12,32 +12,17 @@ from msgspec import Struct
 from wsserver import __version__
 from wsserver.errors import MEANINGS
 from wsserver.protocol.types import Id, UserId
+from wsserver.web.api.answers import Problem
+from wsserver.web.api.context import Documents
 from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.api.problems import PROBLEM_TYPE
 from wsserver.web.http.replies import JSON_TYPE
-from wsserver.web.openapi.examples import EXAMPLES
-from wsserver.web.schemas.core import Problem
+from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
 `limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
 endpoints are described under `x-websockets`."""
-
-TAGS = {
-    "Statistics": "Figures of now and of the past: connections, users, rates, latencies.",
-    "Connections": "Open WebSocket connections: listed with filters, looked at, closed.",
-    "Users": "Users who are connected: listed, pinged, disconnected.",
-    "Sessions": "Chat sessions: who is in them, their member lists, their kept messages.",
-    "Messages": "Messages to users, sessions, organizations, roles, connections or everybody, and"
-    " where each has gone.",
-    "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
-    " and attempts, and the addresses of users.",
-    "Tokens": "Tickets for the handshake, revocation, and what a token allows.",
-    "Server": "Health, metrics, diagnostics, the audit trail, and this description.",
-    "Webhooks": "Events posted to other servers: those that wait, and those that were given up.",
-    "Exports": "Stored rows in the order of committing, for programs that fetch what is new.",
-}
-"""What the routes of each tag are about."""
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
@@ -60,7 +45,23 @@ class SocketRow(Protocol):
         """What it is for."""
 
 
-def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) -> dict[str, Any]:
+def make_documents(
+    endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
+) -> Documents:
+    """Render the API description; ``tags`` has the description of each tag."""
+    document = build_document(endpoints, sockets, tags)
+    return Documents(
+        openapi=document,
+        openapi_json=msgspec.json.encode(document),
+        page_html=render_page(document).encode(),
+        index_html=render_index().encode(),
+        stylesheet=STYLESHEET.encode(),
+    )
+
+
+def build_document(
+    endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
+) -> dict[str, Any]:
     """The whole document, as JSON-compatible objects."""
     types = [each.request for each in endpoints if each.request is not None]
     types += [each.answer for each in endpoints if _is_struct(each.answer)]
@@ -79,7 +80,7 @@ def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) 
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": tag, "description": TAGS[tag]}
+            {"name": tag, "description": tags[tag]}
             for tag in dict.fromkeys(each.tag for each in endpoints)
         ],
         "paths": paths,
@@ -114,8 +115,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         operation["security"] = []
     if endpoint.request is not None:
         content: dict[str, Any] = {"schema": _ref(endpoint.request)}
-        if endpoint.request in EXAMPLES:
-            content["example"] = EXAMPLES[endpoint.request]
+        if endpoint.request_example is not None:
+            content["example"] = endpoint.request_example
         operation["requestBody"] = {
             "required": not endpoint.is_body_optional,
             "content": {JSON_TYPE: content},
@@ -191,8 +192,8 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         }
     else:
         content = {"schema": _ref(endpoint.answer)}
-        if endpoint.answer in EXAMPLES:
-            content["example"] = EXAMPLES[endpoint.answer]
+        if endpoint.answer_example is not None:
+            content["example"] = endpoint.answer_example
         answer["content"] = {JSON_TYPE: content}
     responses = {
         str(status): {"description": text, **answer} for status, text in endpoint.statuses.items()

@@ -1,16 +1,16 @@
-"""The rows of the route table that have to do with webhooks, and what they answer."""
+"""Webhook deliveries: ``/webhooks/deliveries``, and retries."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from wsserver.notifications.webhook_api import PERMISSION, RETRY, State
-from wsserver.web.api.endpoint import PREFIX, Endpoint
-from wsserver.web.api.queries import WebhooksQuery
-from wsserver.web.resources.handlers import webhooks
-from wsserver.web.schemas.core import Answer, Listing, Time
+from wsserver.web.api.answers import Answer, Listing, Time
+from wsserver.web.api.context import WebContext
+from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.queries import PageQuery
 
 
 class WebhookDelivery(Answer):
@@ -47,12 +47,36 @@ class RetriedWebhooks(Answer):
     retried: int
 
 
-WEBHOOK_ENDPOINTS: tuple[Endpoint, ...] = (
+class WebhooksQuery(PageQuery, kw_only=True):
+    """Which deliveries of webhooks; every filter given has to fit."""
+
+    state: Literal["pending", "failed"] | None = None
+    event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+async def _list_deliveries(context: WebContext, call: Call) -> dict[str, Any]:
+    query = call.query
+    return await context.webhooks.listing(call.who, query.window, query.state, query.event)
+
+
+async def _retry_all(context: WebContext, call: Call) -> dict[str, Any]:
+    return await context.webhooks.retry_all(call.who)
+
+
+async def _get_delivery(context: WebContext, call: Call) -> dict[str, Any]:
+    return await context.webhooks.one(call.who, call.path["delivery_id"])
+
+
+async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
+    return await context.webhooks.retry(call.who, call.path["delivery_id"])
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         method="GET",
         path=f"{PREFIX}/webhooks/deliveries",
         access=PERMISSION,
-        handle=webhooks.listing,
+        handle=_list_deliveries,
         query=WebhooksQuery,
         answer=WebhookDeliveries,
         summary="Events that wait to be posted or were given up, newest first",
@@ -62,7 +86,7 @@ WEBHOOK_ENDPOINTS: tuple[Endpoint, ...] = (
         method="POST",
         path=f"{PREFIX}/webhooks/deliveries/retry",
         access=PERMISSION,
-        handle=webhooks.retry_all,
+        handle=_retry_all,
         action=RETRY,
         answer=RetriedWebhooks,
         summary="Try all again that were given up",
@@ -72,7 +96,7 @@ WEBHOOK_ENDPOINTS: tuple[Endpoint, ...] = (
         method="GET",
         path=f"{PREFIX}/webhooks/deliveries/{{delivery_id}}",
         access=PERMISSION,
-        handle=webhooks.one,
+        handle=_get_delivery,
         answer=WholeWebhookDelivery,
         summary="One of them, with what is posted",
         tag="Webhooks",
@@ -82,7 +106,7 @@ WEBHOOK_ENDPOINTS: tuple[Endpoint, ...] = (
         method="POST",
         path=f"{PREFIX}/webhooks/deliveries/{{delivery_id}}/retry",
         access=PERMISSION,
-        handle=webhooks.retry,
+        handle=_retry,
         action=RETRY,
         answer=RetriedWebhooks,
         summary="Try one again that was given up",
