@@ -7,29 +7,29 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2024-01-15T14:30:00.000Z"])]
-Cursor = Annotated[str, Meta(description="for the next page; null on the last one")]
+Cursor = Annotated[str, Meta(description="of the next page; null on the last page")]
 
 
 class Answer(Struct, kw_only=True):
-    """The root of all answers; fields may be added to them, none is ever taken away."""
+    """Base of all JSON answers; fields may be added, none is removed."""
 
 
 class Listing(Answer):
-    """What all lists have."""
+    """Common fields of all lists."""
 
     total: int
     next_cursor: Cursor | None
 
 
 class FieldError(Answer):
-    """What is wrong with one field."""
+    """A fault of one field."""
 
     field: str
     message: str
 
 
 class Problem(Answer):
-    """Every error (RFC 9457)."""
+    """Problem document of an error (RFC 9457)."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""The path templates of the route table: what they match, and which one a path is of."""
+"""Path templates of the route table: compile them, find the endpoint of a path."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NAME = re.compile(r"\{([a-z_]+)\}")
 
 
 class Found(NamedTuple):
-    """A row of the table, and what the path names."""
+    """An endpoint, and the path parameters."""
 
     endpoint: Endpoint
     parts: Mapping[str, str]
-    """By the names in the template; raw."""
+    """By name; raw."""
 
 
 class Paths:
@@ -33,7 +33,7 @@ class Paths:
         self._paths = {path for _, path in self._fixed}
 
     def find(self, method: str, path: str) -> Found | None:
-        """The row for this method and path; fixed paths first, as in ``routes.rules``."""
+        """The endpoint of a method and path; fixed paths first, as in ``routes.rules``."""
         found = self._fixed.get((method, path))
         if found is not None or path in self._paths:
             return found
@@ -46,11 +46,11 @@ class Paths:
 
 
 def pattern_of(path: str) -> str:
-    """A template as a regular expression: each ``{name}`` is one segment, whatever is in it."""
+    """Regular expression for a template: each ``{name}`` matches one segment."""
     return _NAME.sub(r"(?P<\1>[^/]*)", path.replace(".", r"\."))
 
 
 def allowed_methods(methods: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
-    """What ``Allow`` says for a path with these methods."""
+    """Value of ``Allow`` for a path with these methods."""
     extra = ("HEAD", "OPTIONS") if "GET" in methods else ("OPTIONS",)
     return (*sorted(methods), *extra)

@@ -1,4 +1,4 @@
-"""Query strings as types: strict, so that a misspelt filter is an error and not a wrong answer."""
+"""Query string parsing into msgspec structs; unknown parameters and bad values are errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_PAIRS = 32
 
 Limit = Annotated[
-    int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
+    int, Meta(ge=1, le=MAX_LIMIT, description="maximum number; a page also ends at 4 MiB")
 ]
 Moment = Annotated[
     str,
@@ -41,36 +41,36 @@ Moment = Annotated[
 Step = Annotated[
     str,
     Meta(
-        # Checked by ``step_of``, whose complaint can be read; the pattern is for the description.
+        # Validated by ``step_of``, for a readable message; the pattern is for OpenAPI.
         max_length=64,
         extra_json_schema={"pattern": f"^{_AGE.pattern}$"},
-        description="the last snapshot of each such time",
+        description="last snapshot of each interval",
         examples=["5m"],
     ),
 ]
 
 
 class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which part of a list."""
+    """Page of a list: ``limit`` and ``cursor``."""
 
     limit: Limit = DEFAULT_LIMIT
     cursor: (
         Annotated[
-            str, Meta(min_length=1, max_length=1024, description="next_cursor of the page before")
+            str, Meta(min_length=1, max_length=1024, description="next_cursor of the previous page")
         ]
         | None
     ) = None
 
     @property
     def window(self) -> Window:
-        """The same, for lists held in memory."""
+        """The same for lists in memory."""
         return Window(self.limit, self.cursor)
 
 
 def parse_pairs(query: str) -> Pairs:
-    """Take a raw query string apart; raises ``BadRequest`` for broken escapes and UTF-8.
+    """Parse a raw query string; raises ``BadRequest`` for broken escapes and UTF-8.
 
-    Neither names nor values are quoted in the error: they may hold a token.
+    Errors quote neither names nor values, as they may have a token.
     """
     if not query:
         return ()
@@ -84,9 +84,9 @@ def parse_pairs(query: str) -> Pairs:
 
 
 def read_query(pairs: Pairs, kind: type[S], faults: Sequence[Fault] = ()) -> S:
-    """Bring query parameters into a struct's types.
+    """Convert query parameters to a struct.
 
-    Raises ``BadRequest`` that names every bad one, ``faults`` found before among them.
+    Raises ``BadRequest`` that names every bad parameter, after the given ``faults``.
     """
     found = list(faults)
     forms = _forms(kind)
@@ -138,7 +138,7 @@ def time_range(query: TimeRange, clock: Clock) -> tuple[float | None, float | No
 
 
 def step_of(text: str, field: str) -> int:
-    """The length of a step in seconds; raises ``BadRequest``."""
+    """Length of a step in seconds; raises ``BadRequest``."""
     step = _AGE.fullmatch(text)
     if step is None:
         raise BadRequest(f"{field}: {_NO_STEP}", field=field)
@@ -148,7 +148,7 @@ def step_of(text: str, field: str) -> int:
 def _seconds_of(text: str) -> float:
     if _TIME.fullmatch(text) is None:
         raise ValueError(text)
-    # Upper case, as msgspec wants it; it knows leap years and the length of months.
+    # msgspec parses upper case only; it checks days of months and leap years.
     moment: datetime = msgspec.convert(text.upper(), _DATETIME)
     return float(moment.timestamp())
 
@@ -165,7 +165,7 @@ def _is_moment(text: str) -> bool:
 
 def _unquote(text: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise BadRequest("the query string holds a broken escape")
+        raise BadRequest("the query string has a broken percent escape")
     try:
         # Tornado reads the request line as latin-1.
         return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
@@ -178,18 +178,18 @@ def _shown(name: str) -> str:
 
 
 class _Form(NamedTuple):
-    """How the text of a parameter has to look, beyond what its type says."""
+    """Text format of a parameter, beyond what its type checks."""
 
     is_good: Callable[[str], object]
     message: str
 
     def complaint(self, text: str) -> str:
-        """What is wrong with it; empty: nothing."""
+        """Error message for a value; empty if it is valid."""
         return "" if self.is_good(text) else self.message
 
 
 _NO_MOMENT = "neither an RFC 3339 time nor an age such as 24h"
-_NO_STEP = "no length of time such as 30s, 5m, 1h"
+_NO_STEP = "not a duration such as 30s, 5m, 1h"
 _WHOLE = _Form(_NUMBER.fullmatch, "not a whole number from 0, such as 20")
 _MOMENT = _Form(_is_moment, _NO_MOMENT)
 _STEP = _Form(_AGE.fullmatch, _NO_STEP)
@@ -197,7 +197,7 @@ _STEP = _Form(_AGE.fullmatch, _NO_STEP)
 
 @cache
 def _forms(kind: type[Struct]) -> dict[str, _Form]:
-    """By the names of those parameters that have one."""
+    """Formats by parameter name."""
     found = {}
     for field in msgspec.structs.fields(kind):
         types = (field.type, *get_args(field.type))
@@ -216,7 +216,7 @@ def _is_number(kind: Any) -> bool:
 
 
 def _has_number(described: msgspec.inspect.Type) -> bool:
-    """Is it a number, perhaps one that may be left out?"""
+    """Whether a type is an integer or an optional one."""
     if isinstance(described, msgspec.inspect.Metadata):
         return _has_number(described.type)
     if isinstance(described, msgspec.inspect.UnionType):

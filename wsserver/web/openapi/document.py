@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the route table and the structs that validate requests."""
+"""OpenAPI 3.1 document, made from the route table and the structs that validate requests."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupp
 
 
 class SocketRow(Protocol):
-    """What is described of a WebSocket endpoint."""
+    """A WebSocket endpoint in the API description."""
 
     @property
     def path(self) -> str:
-        """With ``{names}``."""
+        """Template with ``{names}``."""
 
     @property
     def access(self) -> str:
-        """What it takes to come in."""
+        """Required token or permission."""
 
     @property
     def summary(self) -> str:
-        """What it is for."""
+        """Its purpose."""
 
 
 def make_documents(
@@ -62,7 +62,7 @@ def make_documents(
 def build_document(
     endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The whole document, as JSON-compatible objects."""
+    """The OpenAPI document, as JSON-compatible objects."""
     types = [each.request for each in endpoints if each.request is not None]
     types += [each.answer for each in endpoints if _is_struct(each.answer)]
     types = list(dict.fromkeys([Problem, *types]))
@@ -125,14 +125,14 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _description(endpoint: Endpoint) -> str:
-    """What it does, and what it takes to be let in."""
+    """Summary and required permission of an endpoint."""
     if endpoint.access == PUBLIC:
         needs = "Needs no token."
     elif endpoint.access == SIGNED_IN:
         needs = "Needs any valid token."
     else:
         needs = f"Needs the permission `{endpoint.access}`"
-        needs += ", or none from this machine itself." if endpoint.is_open_to_loopback else "."
+        needs += ", or no token from loopback." if endpoint.is_open_to_loopback else "."
     return f"{endpoint.summary}. {needs}"
 
 
@@ -151,7 +151,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
         {
             "name": "X-Request-ID",
             "in": "header",
-            "description": "Echoed in the answer and in the log; made here when missing or odd.",
+            "description": "Echoed in the answer and the log; generated if missing or malformed.",
             "schema": {"type": "string", "pattern": f"^{REQUEST_ID}$"},
         }
     )
@@ -160,7 +160,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "The same key and body within 24 h: the same answer, done once.",
+                "description": "With the same key and body within 24 h: the first answer again.",
                 "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
             }
         )
@@ -173,7 +173,7 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
     parameters = []
     for name, described in schema.get("properties", {}).items():
         described = dict(described)
-        if "anyOf" in described:  # optional: absent, as a query knows no null
+        if "anyOf" in described:  # optional: a query has no null
             (described,) = [each for each in described["anyOf"] if each.get("type") != "null"]
         described.pop("default", None) if described.get("default", 0) is None else None
         parameter = {"name": name, "in": "query", "required": name in required}
@@ -214,7 +214,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
-    """The codes that an endpoint may answer with, by status."""
+    """Error codes of an endpoint by status."""
     codes = ["bad_request", "origin_forbidden", "method_not_allowed", "internal_error"]
     if not endpoint.takes_any_host:
         codes.append("host_forbidden")
@@ -257,7 +257,7 @@ def _ref(kind: Any) -> dict[str, Any]:
 
 
 def _inline(kind: Any) -> dict[str, Any]:
-    """A type's schema without references."""
+    """JSON Schema of a type, without references."""
     (schema,), components = msgspec.json.schema_components([kind], ref_template=REF_TEMPLATE)
     if "$ref" in schema:
         schema = components[schema["$ref"].rpartition("/")[2]]
@@ -266,7 +266,7 @@ def _inline(kind: Any) -> dict[str, Any]:
 
 
 def _strict_patterns(schema: Any) -> Any:
-    """Patterns as JSON Schema reads them, where ``$`` is the very end (ECMA-262)."""
+    """Patterns in ECMA-262 syntax, where ``$`` matches the end of the text only."""
     if isinstance(schema, dict):
         return {
             key: value.replace(r"(?!\n)$", "$")

@@ -38,7 +38,7 @@ class AuditTrail(Listing):
 
 
 class AuditQuery(PageQuery, kw_only=True):
-    """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
+    """Filters of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
 
     actor: UserId | None = None
     action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
@@ -49,9 +49,7 @@ class AuditQuery(PageQuery, kw_only=True):
 def require_unconfined(context: WebContext, call: Call) -> None:
     """Raise ``Forbidden`` for a role confined to one organization: the trail has all of them."""
     if context.permissions.confined_to(call.who.claims) is not None:
-        raise Forbidden(
-            "the audit trail is the whole server's, and your role is one organization's"
-        )
+        raise Forbidden("the audit trail covers all organizations; your role is confined to one")
 
 
 async def _list_entries(context: WebContext, call: Call) -> dict[str, Any]:
@@ -81,7 +79,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_entries,
         query=AuditQuery,
         answer=AuditTrail,
-        summary="Who did what, newest first",
+        summary="The audit trail: who did what, newest first",
         tag="Server",
     ),
 )

@@ -12,7 +12,7 @@ from wsserver.web.api.queries import PageQuery
 
 
 class Metadata(Answer):
-    """From the token."""
+    """User data from the token."""
 
     username: str | None
     role: str
@@ -52,7 +52,7 @@ class Disconnected(Answer):
 
 
 class ConnectionsQuery(PageQuery, kw_only=True):
-    """Which connections; every filter given has to fit."""
+    """Filters of connections; a connection has to match all of them."""
 
     user_id: UserId | None = None
     session_id: Id | None = None
@@ -110,7 +110,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=ConnectionsQuery,
         answer=Connections,
         answer_example=CONNECTIONS_EXAMPLE,
-        summary="The connections that pass every filter",
+        summary="List connections that match all filters",
         tag="Connections",
     ),
     Endpoint(
@@ -120,7 +120,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_get_connection,
         answer=Connection,
         answer_example=_CONNECTION,
-        summary="One connection",
+        summary="Get a connection",
         tag="Connections",
         errors=("not_found",),
     ),

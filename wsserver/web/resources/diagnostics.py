@@ -22,55 +22,58 @@ from wsserver.web.http.proxies import FORWARDING_HEADERS
 
 
 class Heartbeat(Answer):
-    """How often the server pings, and how long it waits for any sign of life; seconds."""
+    """Heartbeat settings: ping interval and timeout without any frame, in seconds."""
 
     interval_s: float
     timeout_s: float
 
 
 class Allowance(Answer):
-    """What one user, and one connection, may do at most."""
+    """Limits of a user and of a connection."""
 
-    connections: Annotated[int, Meta(description="of one user")]
+    connections: Annotated[int, Meta(description="per user")]
     connection_limit_policy: Literal["reject", "evict_oldest"]
-    messages_per_s: Annotated[float, Meta(description="of one connection, sustained")]
-    message_burst: Annotated[float, Meta(description="of one connection, after a silence")]
+    messages_per_s: Annotated[float, Meta(description="per connection, sustained")]
+    message_burst: Annotated[float, Meta(description="per connection, after a pause")]
     message_bytes: int
 
 
 class Identity(Answer):
-    """Whom the server takes the bearer for, and how the request has come."""
+    """The caller's identity and permissions, and how the request reached the server."""
 
     user_id: str
     username: str | None
     role: str
     organization_id: str | None
-    permissions: Annotated[list[str], Meta(description="all that are in force, sorted")]
+    permissions: Annotated[list[str], Meta(description="effective permissions, sorted")]
     all_sessions: Annotated[bool, Meta(description="may enter any session")]
     expires_at: Time
-    connections: Annotated[int, Meta(description="of this user, open now")]
+    connections: Annotated[int, Meta(description="open connections of this user")]
     limits: Allowance
     heartbeat: Heartbeat
-    remote_ip: Annotated[str, Meta(description="where the request seems to come from")]
+    remote_ip: Annotated[str, Meta(description="client address, according to trusted proxies")]
     proxy: Annotated[
         Literal["none", "trusted", "untrusted"],
-        Meta(description="whether headers of a proxy came along, and whether they are believed"),
+        Meta(description="whether the request has proxy headers, and whether they are trusted"),
     ]
-    scheme: Annotated[Literal["http", "https"], Meta(description="as the client seems to see it")]
+    scheme: Annotated[
+        Literal["http", "https"],
+        Meta(description="of the client's URL"),
+    ]
     version: str
     server_time: Time
 
 
 class Descriptors(Answer):
-    """File descriptors of the process; every connection takes one."""
+    """File descriptors of the process; every connection uses one."""
 
     open: Annotated[int, Meta(description="at least")]
     limit: int
-    kept_back: Annotated[int, Meta(description="never given to clients")]
+    kept_back: Annotated[int, Meta(description="reserved, not used for clients")]
 
 
 class Disk(Answer):
-    """The database's file and the disk that it is on."""
+    """Size of the database file and space on its disk."""
 
     file_bytes: Annotated[int, Meta(description="with the write-ahead log")]
     free_bytes: int | None
@@ -78,25 +81,25 @@ class Disk(Answer):
 
 
 class KeptStreams(Answer):
-    """What is kept for those who come later."""
+    """Streams and kept messages."""
 
     streams: int
     messages: int
-    late: Annotated[int, Meta(description="should have been pruned over an hour ago")]
+    late: Annotated[int, Meta(description="not pruned although due for over an hour")]
 
 
 class ChannelState(Answer):
-    """One channel of notifications."""
+    """A channel of notifications and its queue."""
 
     configured: bool
     waiting: int
-    due_since: Annotated[Time | None, Meta(description="of what is due the longest; null: none")]
-    failed: Annotated[int, Meta(description="given up, of the last 24 hours' notifications")]
-    not_configured: Annotated[int, Meta(description="never tried for want of settings, of these")]
+    due_since: Annotated[Time | None, Meta(description="of the longest overdue one, or null")]
+    failed: Annotated[int, Meta(description="failed for good, within 24 hours")]
+    not_configured: Annotated[int, Meta(description="not tried without settings, within 24 hours")]
 
 
 class Diagnostics(Answer):
-    """What only the server knows of its own condition; of the whole server, whoever asks."""
+    """Internal state of the server: limits, descriptors, database, streams, channels."""
 
     version: str
     node: str
@@ -108,9 +111,10 @@ class Diagnostics(Answer):
     heartbeat: Heartbeat
     descriptors: Descriptors
     database: Disk
-    streams: Annotated[KeptStreams | None, Meta(description="null: cannot be read")]
+    streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     channels: Annotated[
-        dict[str, ChannelState] | None, Meta(description="by name; null: cannot be read")
+        dict[str, ChannelState] | None,
+        Meta(description="by name; null: database unreadable"),
     ]
 
 
@@ -138,12 +142,12 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.who.claims)  # refuses a role that belongs nowhere
+    context.permissions.confined_to(call.who.claims)  # refuses a manager without an organization
     settings = context.settings
     try:
         stored: Stored | None = await context.diagnosis.look(context.clock.wall())
     except StorageUnavailable:
-        stored = None  # /health says why
+        stored = None  # /health reports the reason
     stats = context.manager.stats()
     return {
         "version": __version__,
@@ -205,7 +209,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access=SIGNED_IN,
         handle=_get_identity,
         answer=Identity,
-        summary="Whom the server takes the bearer for, and what that allows",
+        summary="The caller's identity, permissions and limits",
         tag="Tokens",
     ),
     Endpoint(
@@ -214,7 +218,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="stats:read",
         handle=_get_diagnostics,
         answer=Diagnostics,
-        summary="The server's condition: descriptors, disk, kept streams, channels",
+        summary="Internal state of the server: descriptors, disk, kept streams, channels",
         tag="Server",
     ),
 )

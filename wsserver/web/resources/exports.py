@@ -18,19 +18,18 @@ from wsserver.web.resources.audit import AuditEntry, require_unconfined
 from wsserver.web.resources.notifications import DeliveryAttempt
 from wsserver.web.resources.stats import Snapshot
 
-Position = Annotated[int, Meta(ge=0, description="of the row, in the order of committing")]
+Position = Annotated[int, Meta(ge=0, description="of the row, in commit order")]
 
 
 class Exported(Answer):
-    """What all exports have."""
+    """Common fields of all exports."""
 
-    position: Annotated[int, Meta(ge=0, description="``after`` for what comes next")]
+    position: Annotated[int, Meta(ge=0, description="``after`` of the next request")]
     end: Annotated[
-        int, Meta(ge=0, description="what was committed last; nothing is left at this position")
+        int,
+        Meta(ge=0, description="position of the last committed row, where the export ends"),
     ]
-    epoch: Annotated[
-        str, Meta(description="the name of the numbering; with another one begin anew")
-    ]
+    epoch: Annotated[str, Meta(description="of the positions; start again from 0 when it changes")]
 
 
 class ExportedSnapshot(Snapshot):
@@ -40,13 +39,13 @@ class ExportedSnapshot(Snapshot):
 
 
 class ExportedSnapshots(Exported):
-    """Snapshots; hourly means of what left the retention before it was asked for."""
+    """Snapshots; hourly means for those past their retention."""
 
     snapshots: list[ExportedSnapshot]
 
 
 class ExportedEntry(AuditEntry):
-    """An entry with its position, which is its ``id``."""
+    """An audit entry with its position, which is its ``id``."""
 
     position: Position
 
@@ -58,7 +57,7 @@ class ExportedAudit(Exported):
 
 
 class ExportedDelivery(Answer):
-    """A delivery, its notification's fields, and the attempts at it."""
+    """A delivery with the fields of its notification and its attempts."""
 
     position: Position
     delivery_id: str
@@ -75,7 +74,7 @@ class ExportedDelivery(Answer):
     next_attempt_at: Time | None
     sent_at: Time | None
     acknowledged_at: Time | None
-    is_escalation: Annotated[bool, Meta(description="true: called off by an acknowledgement")]
+    is_escalation: Annotated[bool, Meta(description="true: cancelled by an acknowledgement")]
     title: Annotated[str | None, Meta(description="null where there is a template")]
     message: str | None
     action_url: str | None
@@ -90,18 +89,18 @@ class ExportedDeliveries(Exported):
 
 
 class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which stored rows; ``since`` is inclusive, ``until`` exclusive."""
+    """Which rows to export; ``since`` is inclusive, ``until`` exclusive."""
 
-    after: Annotated[int, Meta(ge=0, description="position of the answer before; 0: all")] = 0
+    after: Annotated[int, Meta(ge=0, description="previous position; 0: from the start")] = 0
     limit: Limit = MAX_LIMIT
     since: Moment | None = None
     until: Moment | None = None
 
 
 class OutcomesQuery(ExportQuery, kw_only=True):
-    """Which deliveries; the times are those at which their notifications were accepted.
+    """Which deliveries to export; times are those at which notifications were accepted.
 
-    ``settled``: only those that have come to their end, in the order in which they did.
+    ``settled``: only deliveries in a final state, in the order in which they reached it.
     """
 
     order: Literal["accepted", "settled"] = "accepted"
@@ -119,7 +118,7 @@ _TIMES = (
 
 
 async def _export_stats(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.who.claims)  # refuses a role that belongs nowhere
+    context.permissions.confined_to(call.who.claims)  # refuses a manager without an organization
     return _answer("snapshots", await context.exports.snapshots(_part(context, call.query)))
 
 
@@ -152,7 +151,7 @@ def _answer(name: str, batch: Batch) -> dict[str, Any]:
 
 
 def _with_texts(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its times as texts."""
+    """A row with times in RFC 3339."""
     for name in _TIMES:
         if row.get(name) is not None:
             row[name] = rfc3339(row[name])
@@ -169,7 +168,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_export_stats,
         query=ExportQuery,
         answer=ExportedSnapshots,
-        summary="Snapshots in the order of storing, after a position",
+        summary="Export snapshots of statistics in commit order, after a position",
         tag="Exports",
     ),
     Endpoint(
@@ -179,7 +178,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_export_audit,
         query=ExportQuery,
         answer=ExportedAudit,
-        summary="The audit trail in the order of storing, after a position",
+        summary="Export the audit trail in commit order, after a position",
         tag="Exports",
     ),
     Endpoint(
@@ -189,7 +188,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_export_notifications,
         query=OutcomesQuery,
         answer=ExportedDeliveries,
-        summary="Deliveries of notifications with their attempts, after a position",
+        summary="Export notification deliveries with their attempts, after a position",
         tag="Exports",
     ),
 )

@@ -13,17 +13,17 @@ from wsserver.web.api.problems import problem_headers
 from wsserver.web.http.replies import Reply, json_reply
 
 CLOSED = frozenset({"starting", "draining"})
-"""States in which every client is refused."""
+"""States in which all clients are refused."""
 
 
 class Check(Answer):
-    """One check; what else it says depends on what was checked."""
+    """Result of one check; further fields depend on the check."""
 
     ok: bool
 
 
 class Health(Answer):
-    """The state of the server."""
+    """Health of the server."""
 
     status: Literal["ok", "degraded", "starting", "draining"]
     checks: dict[str, Check]
@@ -45,7 +45,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access=PUBLIC,
         handle=_get_health,
         answer=Health,
-        summary="Whether the server should get traffic; 503: not now",
+        summary="Health check; 503 when the server must get no traffic",
         tag="Server",
         takes_any_host=True,
         is_served_at_start=True,

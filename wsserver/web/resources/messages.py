@@ -19,11 +19,11 @@ from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
 from wsserver.web.http.replies import Reply, json_reply
 
 ROUTINE_TYPES = frozenset({"ai_processing_status", "typing"})
-"""Backends send these once a word, or once a key; the log would have a line for each."""
+"""Types that backends send for each word or key press; publishes of these are not logged."""
 
 
 class Published(Answer):
-    """What became of a message: connections matched, sent to, and failed; where it is kept."""
+    """Counts of connections matched, sent to and failed; position if the message is kept."""
 
     message_id: str
     matched: int
@@ -35,7 +35,7 @@ class Published(Answer):
 
 
 class BatchResult(Answer):
-    """One message of a batch: ``status`` 200 with the counts, or what stood against it."""
+    """Result of one message of a batch: ``status`` 200 with counts, or the error."""
 
     status: int
     message_id: str | None = None
@@ -52,7 +52,7 @@ class BatchResult(Answer):
 
 
 class Batch(Answer):
-    """One result for each message, in order."""
+    """Results of a batch, one for each message, in order."""
 
     results: list[BatchResult]
 
@@ -65,40 +65,40 @@ class Recipient(Answer):
 
 
 class Excluded(Answer):
-    """Who would not get a message, and why."""
+    """A user or connection that would not get a message, and the reason."""
 
     user_id: str
     reason: Literal["excluded", "other_organization", "other_role", "offline", "not_joined"]
     connection_id: str | None = None
-    will_be_kept: Annotated[bool | None, Meta(description="true: waits until they come")] = None
+    will_be_kept: Annotated[bool | None, Meta(description="true: stored until they connect")] = None
 
 
 class Explanation(Answer):
-    """Who would get a message, and who would not; of each the first 1000."""
+    """Recipients of a message and those excluded; the first 1000 of each."""
 
     matched: int
     recipients: list[Recipient]
     excluded: list[Excluded]
-    stream: Annotated[str | None, Meta(description="where it would be kept")] = None
-    truncated: Annotated[bool | None, Meta(description="true: there are more")] = None
+    stream: Annotated[str | None, Meta(description="stream that would keep it")] = None
+    truncated: Annotated[bool | None, Meta(description="true: not all are listed")] = None
 
 
 class Step(Answer):
-    """How far a message had come, and when."""
+    """State of a message with a recipient, and its time."""
 
     state: State
     at: Time
 
 
 class TracedTarget(Answer):
-    """Who a message was for."""
+    """Target of a traced message."""
 
     type: TargetType
     id: str | None = None
 
 
 class AcceptedFrom(Answer):
-    """Who published a message; null where that was the server, or is not yours to know."""
+    """Publisher of a message; null for the server itself, or outside the caller's organization."""
 
     user_id: str | None
     role: str | None
@@ -107,17 +107,17 @@ class AcceptedFrom(Answer):
 
 
 class TracedRecipient(Answer):
-    """What became of a message with one connection, or with a user who had none."""
+    """Delivery of a message to one connection, or to an offline user."""
 
     user_id: str
     state: State
     history: list[Step]
     connection_id: str | None = None
-    reason: Annotated[str | None, Meta(description="why it was dropped, or is pending")] = None
+    reason: Annotated[str | None, Meta(description="why it is dropped or pending")] = None
 
 
 class TraceSummary(Answer):
-    """How many recipients there are, and in which states."""
+    """Number of recipients by state."""
 
     total: int
     pending: int
@@ -129,7 +129,7 @@ class TraceSummary(Answer):
 
 
 class Trace(Answer):
-    """Where a message went."""
+    """Trace of a message: its origin, and its state with each recipient."""
 
     message_id: str
     type: str
@@ -138,7 +138,7 @@ class Trace(Answer):
     accepted_at: Time
     accepted_from: AcceptedFrom
     recipients: list[TracedRecipient]
-    truncated: Annotated[bool, Meta(description="true: not everybody is listed")]
+    truncated: Annotated[bool, Meta(description="true: not all recipients are listed")]
     summary: TraceSummary
     organization_id: str | None = None
     role: str | None = None
@@ -148,10 +148,10 @@ class Trace(Answer):
 
 
 class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Whose part of a trace."""
+    """Filter of a trace by user."""
 
     user_id: (
-        Annotated[UserId, Meta(description="only this user; also why a message was not for them")]
+        Annotated[UserId, Meta(description="only this user; also why they were not a recipient")]
         | None
     ) = None
 
@@ -262,7 +262,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         rules=publish_faults,
         answer=Published,
         answer_example=_PUBLISHED,
-        summary="Send to everybody, one organization or one role",
+        summary="Publish to all users, to one organization or to one role",
         tag="Messages",
     ),
     Endpoint(
@@ -276,7 +276,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         rules=publish_faults,
         answer=Published,
         answer_example=_PUBLISHED,
-        summary="Send to a target",
+        summary="Publish to a target",
         tag="Messages",
     ),
     Endpoint(
@@ -290,7 +290,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         rules=publish_faults,
         answer=Published,
         answer_example=_PUBLISHED,
-        summary="Send to all connections of a user",
+        summary="Publish to all connections of a user",
         tag="Messages",
     ),
     Endpoint(
@@ -304,7 +304,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         rules=publish_faults,
         answer=Published,
         answer_example=_PUBLISHED,
-        summary="Send to everybody in a session",
+        summary="Publish to all connections in a session",
         tag="Messages",
     ),
     Endpoint(
@@ -316,7 +316,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         request=BatchRequest,
         request_example=_BATCH,
         answer=Batch,
-        summary="Send many messages; each is judged by itself",
+        summary="Publish several messages; each has its own result",
         tag="Messages",
     ),
     Endpoint(
@@ -327,7 +327,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=TraceQuery,
         answer=Trace,
         answer_example=_TRACE,
-        summary="Where a message went: to whom, when, and to whom not and why",
+        summary="Trace a message: its recipients with state and time, and reasons for failures",
         tag="Messages",
         errors=("not_found",),
     ),
@@ -340,7 +340,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         request_example=_PUBLISH,
         rules=publish_faults,
         answer=Explanation,
-        summary="Who would get a message and who not; sends nothing",
+        summary="Explain who would get a message and who would not, without sending it",
         tag="Messages",
     ),
 )

@@ -29,7 +29,7 @@ from wsserver.web.http.replies import Reply, json_reply
 
 
 class DeliveryAttempt(Answer):
-    """One try; ``detail`` is what the provider said."""
+    """A delivery attempt; ``detail`` is the provider's answer."""
 
     at: Time
     outcome: Literal["sent", "retry", "failed", "interrupted"]
@@ -37,9 +37,9 @@ class DeliveryAttempt(Answer):
 
 
 class NotificationDelivery(Answer):
-    """A notification on its way to one user by one channel."""
+    """Delivery of a notification to one user by one channel."""
 
-    delivery_id: Annotated[str, Meta(description="by websocket: the id of the message")]
+    delivery_id: Annotated[str, Meta(description="for the channel websocket: the message id")]
     channel: ChannelName
     user_id: str
     state: DeliveryState
@@ -48,12 +48,12 @@ class NotificationDelivery(Answer):
     sent_at: Time | None = None
     acknowledged_at: Time | None = None
     is_escalation: (
-        Annotated[bool, Meta(description="true: called off by an acknowledgement")] | None
+        Annotated[bool, Meta(description="true: cancelled by an acknowledgement")] | None
     ) = None
 
 
 class Accepted(Answer):
-    """An accepted notification; of a warning that is not new only the empty ``deliveries``."""
+    """An accepted notification; only empty ``deliveries`` if no new threshold is reached."""
 
     notification_id: str | None
     deliveries: list[NotificationDelivery]
@@ -73,7 +73,7 @@ class Accepted(Answer):
 
 
 class Notification(Answer):
-    """A notification, with its texts in the server's own language."""
+    """A notification, with texts in the server's default language."""
 
     notification_id: str
     created_at: Time
@@ -85,9 +85,9 @@ class Notification(Answer):
     message: str
     action_url: str | None
     auto_close: bool
-    recipients: Annotated[dict[str, Any], Meta(description="as they were asked for")]
+    recipients: Annotated[dict[str, Any], Meta(description="as given in the request")]
     sender: str | None
-    states: Annotated[dict[str, int], Meta(description="how many deliveries are in which state")]
+    states: Annotated[dict[str, int], Meta(description="number of deliveries by state")]
     deliveries: list[NotificationDelivery]
     truncated: Annotated[bool, Meta(description="true: not all deliveries are listed")]
 
@@ -99,23 +99,23 @@ class Notifications(Listing):
 
 
 class RetriedNotification(Notification):
-    """The notification, and how many of its deliveries are tried again."""
+    """The notification, and the number of deliveries that are tried again."""
 
     retried: int
 
 
 class CancelledNotification(Notification):
-    """The notification, and how many of its deliveries were called off."""
+    """The notification, and the number of cancelled deliveries."""
 
     cancelled: int
 
 
 class Contacts(Answer):
-    """Where a user can be reached."""
+    """Contact addresses of a user."""
 
     user_id: str
     organization_id: str | None
-    """The organization that the user belongs to: entered, or of the latest token."""
+    """The user's organization: set with the contacts, or of their latest token."""
     email: str | None
     phone: str | None
     push: list[PushSubscription]
@@ -124,13 +124,13 @@ class Contacts(Answer):
 
 
 class PushKey(Answer):
-    """The public half of the server's VAPID key, base64url; null: there is no Web Push."""
+    """Public VAPID key for Web Push, base64url; null without Web Push."""
 
     public_key: str | None
 
 
 class NotificationsQuery(PageQuery, kw_only=True):
-    """Which notifications; every filter given has to fit, those of deliveries one delivery."""
+    """Filters of notifications: all must match; those of deliveries the same delivery."""
 
     user_id: (
         Annotated[UserId, Meta(description="only this user's deliveries are listed")] | None
@@ -218,10 +218,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         rules=notify_faults,
         answer=Accepted,
         statuses={
-            202: "Accepted: stored, and on its way",
-            200: "Nothing new to tell, as every threshold that is reached was told of before",
+            202: "Accepted: stored, delivery has begun",
+            200: "Nothing sent: no new threshold of the quota is reached",
         },
-        summary="Notify users by several channels; what is accepted is stored first",
+        summary="Send a notification by several channels; accepted once it is stored",
         tag="Notifications",
     ),
     Endpoint(
@@ -231,7 +231,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_notifications,
         query=NotificationsQuery,
         answer=Notifications,
-        summary="Notifications with their deliveries and attempts, newest first",
+        summary="List notifications with their deliveries and attempts, newest first",
         tag="Notifications",
     ),
     Endpoint(
@@ -240,7 +240,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="notifications:read",
         handle=_get_notification,
         answer=Notification,
-        summary="One notification with its deliveries and attempts",
+        summary="Get a notification with its deliveries and attempts",
         tag="Notifications",
         errors=("not_found",),
     ),
@@ -251,7 +251,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_retry,
         action="retry_notification",
         answer=RetriedNotification,
-        summary="Try dead letters again, and what had no address or no settings",
+        summary="Retry deliveries that failed, had no address or no settings",
         tag="Notifications",
         errors=("not_found",),
     ),
@@ -262,7 +262,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_cancel,
         action="cancel_notification",
         answer=CancelledNotification,
-        summary="Call off what has not been sent yet",
+        summary="Cancel deliveries that were not sent yet",
         tag="Notifications",
         errors=("not_found",),
     ),
@@ -272,7 +272,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="notifications:send",
         handle=_get_contacts,
         answer=Contacts,
-        summary="Where a user can be reached",
+        summary="Get the contact addresses of a user",
         tag="Notifications",
         errors=("not_found",),
     ),
@@ -286,7 +286,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         request_example=_CONTACTS,
         rules=contact_faults,
         answer=Contacts,
-        summary="Enter where a user can be reached, in the place of what there was",
+        summary="Replace the contact addresses of a user",
         tag="Notifications",
         errors=("not_found",),
     ),
@@ -296,7 +296,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access=PUBLIC,
         handle=_get_push_key,
         answer=PushKey,
-        summary="The key that browsers subscribe to Web Push with",
+        summary="Get the public VAPID key for Web Push subscriptions",
         tag="Notifications",
     ),
 )

@@ -10,8 +10,8 @@ from types import ModuleType
 
 from tornado.routing import Rule
 
-from wsserver.web.api.api import ApiHandler, rule_for
 from wsserver.web.api.endpoint import Endpoint
+from wsserver.web.api.handlers import ApiHandler, rule_for
 from wsserver.web.resources import (
     audit,
     connections,
@@ -51,21 +51,21 @@ _RESOURCES: tuple[ModuleType, ...] = (
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     endpoint for resource in _RESOURCES for endpoint in resource.ENDPOINTS
 )
-"""Any other path is answered with 404."""
+"""All endpoints; other paths are answered with 404."""
 
 TAGS = {
-    "Statistics": "Figures of now and of the past: connections, users, rates, latencies.",
-    "Connections": "Open WebSocket connections: listed with filters, looked at, closed.",
-    "Users": "Users who are connected: listed, pinged, disconnected.",
-    "Sessions": "Chat sessions: who is in them, their member lists, their kept messages.",
-    "Messages": "Messages to users, sessions, organizations, roles, connections or everybody, and"
-    " where each has gone.",
+    "Statistics": "Current and past statistics: connections, users, rates, latencies.",
+    "Connections": "Open WebSocket connections: list with filters, get, close.",
+    "Users": "Connected users: list, ping, disconnect.",
+    "Sessions": "Chat sessions: connections, member lists, kept messages.",
+    "Messages": "Publish to users, sessions, organizations, roles, connections or everybody; trace"
+    " and explain messages.",
     "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
-    " and attempts, and the addresses of users.",
-    "Tokens": "Tickets for the handshake, revocation, and what a token allows.",
-    "Server": "Health, metrics, diagnostics, the audit trail, and this description.",
-    "Webhooks": "Events posted to other servers: those that wait, and those that were given up.",
-    "Exports": "Stored rows in the order of committing, for programs that fetch what is new.",
+    " and attempts, and contact addresses of users.",
+    "Tokens": "Tickets for the handshake, revocation, identity and permissions of a token.",
+    "Server": "Health, metrics, diagnostics, audit trail, API description.",
+    "Webhooks": "Events posted to other servers: pending and failed deliveries.",
+    "Exports": "Stored rows in commit order, for programs that fetch new rows regularly.",
 }
 """Descriptions of the tags in the API description."""
 

@@ -17,7 +17,7 @@ from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 
 class Present(Answer):
-    """A user in a session."""
+    """A user who has joined a session."""
 
     user_id: str
     username: str | None
@@ -25,7 +25,7 @@ class Present(Answer):
 
 
 class Session(Answer):
-    """A session: who is in it, who belongs to it, where its stream stands."""
+    """A session: users who have joined it, its members, the position of its stream."""
 
     session_id: str
     users: list[Present]
@@ -36,7 +36,7 @@ class Session(Answer):
 
 
 class Sessions(Listing):
-    """Sessions, by id."""
+    """Sessions, ordered by id."""
 
     sessions: list[Session]
 
@@ -58,7 +58,7 @@ class SessionHistory(Answer):
 
 
 class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which of a stream's messages: the last ones, those before an offset, those after one."""
+    """Which messages of a stream: the last ones, those before an offset, or those after one."""
 
     before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
     after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
@@ -104,7 +104,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_sessions,
         query=PageQuery,
         answer=Sessions,
-        summary="The sessions that somebody has joined",
+        summary="List active sessions: those with at least one connection",
         tag="Sessions",
     ),
     Endpoint(
@@ -113,7 +113,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="connections:read",
         handle=_get_session,
         answer=Session,
-        summary="One session; 404 if it was never used",
+        summary="Get a session; 404 if it was never used",
         tag="Sessions",
         errors=("not_found",),
     ),
@@ -125,7 +125,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=PageQuery,
         answer=Connections,
         answer_example=CONNECTIONS_EXAMPLE,
-        summary="The connections that have joined a session",
+        summary="List the connections that have joined a session",
         tag="Sessions",
         errors=("not_found",),
     ),
@@ -136,7 +136,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_messages,
         query=MessagesQuery,
         answer=SessionHistory,
-        summary="The messages kept of a session, page by page in both directions",
+        summary="List the kept messages of a session, in pages backward or forward",
         tag="Sessions",
         errors=("not_found",),
     ),
@@ -146,7 +146,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access="sessions:manage",
         handle=_get_members,
         answer=SessionMembers,
-        summary="Who may enter a session without being named in a token",
+        summary="Get the member list: users who may join without a session claim in their token",
         tag="Sessions",
         errors=("not_found",),
     ),
@@ -159,7 +159,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         request=MembersRequest,
         request_example={"user_ids": ["user_67890", "user_13579"]},
         answer=SessionMembers,
-        summary="Replace the member list; who is removed is put out at once",
+        summary="Replace the member list; removed users leave the session immediately",
         tag="Sessions",
         errors=("not_found",),
     ),

@@ -15,7 +15,7 @@ from wsserver.web.api.queries import Moment, PageQuery, Step, moment_of, step_of
 
 
 class Percentiles(Answer):
-    """Milliseconds; null without values."""
+    """Percentiles in milliseconds; null without values."""
 
     p50: float | None
     p95: float | None
@@ -24,7 +24,7 @@ class Percentiles(Answer):
 
 
 class Rates(Answer):
-    """A second, over the last ten."""
+    """Rates per second, over the last ten seconds."""
 
     messages_sent_per_s: float
     messages_received_per_s: float
@@ -32,10 +32,10 @@ class Rates(Answer):
 
 
 class ChannelFigures(Answer):
-    """How notifications fare by one channel, since the start."""
+    """Deliveries of notifications by one channel, since the start."""
 
-    sent: Annotated[int, Meta(description="taken by the provider, or stored in the inbox")]
-    failed: Annotated[int, Meta(description="given up")]
+    sent: Annotated[int, Meta(description="accepted by the provider, or stored in the inbox")]
+    failed: Annotated[int, Meta(description="failed for good")]
     retried: Annotated[int, Meta(description="attempts that were followed by another one")]
     expired: int
     acknowledged: int
@@ -43,7 +43,7 @@ class ChannelFigures(Answer):
 
 
 class Stats(Answer):
-    """The statistics of now; counters are since the start."""
+    """Current statistics; counters are since the start."""
 
     total_connections: Annotated[int, Meta(description="registered now")]
     active_connections: Annotated[int, Meta(description="heard from within the heartbeat timeout")]
@@ -72,12 +72,12 @@ class Stats(Answer):
 
 
 class Snapshot(Answer):
-    """The statistics of one moment, or the means of one hour; more figures may be in it."""
+    """Statistics at one time, or means of one hour; may have further fields."""
 
     timestamp: Time
     node: str
     sequence: int | None
-    samples: Annotated[int, Meta(description="how many snapshots a mean is made of; 1: none")]
+    samples: Annotated[int, Meta(description="how many snapshots were averaged; 1: not a mean")]
     total_connections: float
     active_connections: float
     messages_sent: float
@@ -97,7 +97,7 @@ class Snapshots(Listing):
 
 
 class HistoryQuery(PageQuery, kw_only=True):
-    """Which snapshots; ``since`` is inclusive, ``until`` exclusive."""
+    """Time range of snapshots; ``since`` is inclusive, ``until`` exclusive."""
 
     since: Moment = "24h"
     until: Moment | None = None
@@ -109,7 +109,7 @@ async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.who.claims)  # refuses a role that belongs nowhere
+    context.permissions.confined_to(call.who.claims)  # refuses a manager without an organization
     query = call.query
     since = moment_of(query.since, "since", context.clock)
     until = context.clock.wall()
@@ -179,7 +179,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_get_stats,
         answer=Stats,
         answer_example=_STATS,
-        summary="The statistics of now",
+        summary="Get current statistics",
         tag="Statistics",
     ),
     Endpoint(
@@ -189,7 +189,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_snapshots,
         query=HistoryQuery,
         answer=Snapshots,
-        summary="Snapshots of a time range, oldest first",
+        summary="List snapshots of statistics in a time range, oldest first",
         tag="Statistics",
     ),
 )

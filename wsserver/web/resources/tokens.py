@@ -1,4 +1,4 @@
-"""Tokens: ``/tickets`` for handshakes, ``/tokens/revoke``."""
+"""Tokens: ``/tickets`` for WebSocket handshakes, ``/tokens/revoke``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Call, Endpoint
 
 
 class Ticket(Answer):
-    """For one handshake, within 30 seconds."""
+    """Single-use ticket for a WebSocket handshake, valid for 30 seconds."""
 
     ticket: str
     expires_at: Time
 
 
 class Revoked(Answer):
-    """What was revoked, and how many connections that closed."""
+    """The revoked token or user, and the number of closed connections."""
 
     disconnected: int
     jti: str | None = None
@@ -46,7 +46,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         is_body_optional=True,
         answer=Ticket,
         answer_example={"ticket": "…", "expires_at": "2024-01-15T14:30:30.000Z"},
-        summary="A ticket for one WebSocket handshake",
+        summary="Create a single-use ticket for a WebSocket handshake",
         tag="Tokens",
     ),
     Endpoint(
@@ -60,7 +60,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         rules=revoke_faults,
         answer=Revoked,
         answer_example={"user_id": "user_67890", "disconnected": 2},
-        summary="Refuse a token by jti, or all that a user has; closes their connections (4505)",
+        summary="Revoke a token by jti, or all tokens of a user; closes their connections (4505)",
         tag="Tokens",
     ),
 )

@@ -19,7 +19,7 @@ from wsserver.web.resources.connections import (
 
 
 class OnlineUser(Answer):
-    """One user who is connected."""
+    """A user with at least one connection."""
 
     user_id: str
     connections: int
@@ -28,13 +28,13 @@ class OnlineUser(Answer):
 
 
 class OnlineUsers(Listing):
-    """Users, by id."""
+    """Connected users, ordered by id."""
 
     users: list[OnlineUser]
 
 
 class Pinged(Answer):
-    """The round trip of one connection; null when no answer came in time."""
+    """Round-trip time of one connection; null without an answer in time."""
 
     connection_id: str
     alive: bool
@@ -42,7 +42,7 @@ class Pinged(Answer):
 
 
 class PingResult(Answer):
-    """The round trips of a user's connections."""
+    """Round-trip times of a user's connections."""
 
     user_id: str
     online: bool
@@ -85,7 +85,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=PageQuery,
         answer=Connections,
         answer_example=CONNECTIONS_EXAMPLE,
-        summary="A user's connections; none for one who is offline or unknown",
+        summary="List a user's connections; empty for an offline or unknown user",
         tag="Users",
         errors=("not_found",),
     ),
@@ -96,7 +96,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_online,
         query=PageQuery,
         answer=OnlineUsers,
-        summary="Who is connected",
+        summary="List connected users",
         tag="Users",
     ),
     Endpoint(

@@ -14,41 +14,41 @@ from wsserver.web.api.queries import PageQuery
 
 
 class WebhookDelivery(Answer):
-    """An event on its way to a webhook, or given up; what was taken is forgotten."""
+    """An event that waits for a webhook or failed; delivered ones are deleted."""
 
     delivery_id: str
     webhook: Annotated[
-        int | None, Meta(description="which of webhook_urls, from 1 on; null: no longer one")
+        int | None, Meta(description="index in webhook_urls, from 1; null: no longer configured")
     ]
     host: str
-    event: Annotated[str, Meta(description="its name")]
+    event: Annotated[str, Meta(description="event name")]
     state: State
     created_at: Time
     attempts: int
-    detail: Annotated[str, Meta(description="what came of the latest attempt")]
+    detail: Annotated[str, Meta(description="result of the latest attempt")]
     next_attempt_at: Time | None = None
 
 
 class WholeWebhookDelivery(WebhookDelivery, kw_only=True):
-    """The same with what is posted."""
+    """A webhook delivery with the posted body."""
 
     body: dict[str, Any]
 
 
 class WebhookDeliveries(Listing):
-    """Deliveries, newest first."""
+    """Webhook deliveries, newest first."""
 
     deliveries: list[WebhookDelivery]
 
 
 class RetriedWebhooks(Answer):
-    """How many are tried again."""
+    """Number of deliveries that are tried again."""
 
     retried: int
 
 
 class WebhooksQuery(PageQuery, kw_only=True):
-    """Which deliveries of webhooks; every filter given has to fit."""
+    """Filters of webhook deliveries; a delivery has to match all of them."""
 
     state: Literal["pending", "failed"] | None = None
     event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -79,7 +79,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_deliveries,
         query=WebhooksQuery,
         answer=WebhookDeliveries,
-        summary="Events that wait to be posted or were given up, newest first",
+        summary="List pending and failed webhook deliveries, newest first",
         tag="Webhooks",
     ),
     Endpoint(
@@ -89,7 +89,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_retry_all,
         action=RETRY,
         answer=RetriedWebhooks,
-        summary="Try all again that were given up",
+        summary="Retry all failed webhook deliveries",
         tag="Webhooks",
     ),
     Endpoint(
@@ -98,7 +98,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         access=PERMISSION,
         handle=_get_delivery,
         answer=WholeWebhookDelivery,
-        summary="One of them, with what is posted",
+        summary="Get a webhook delivery with the posted body",
         tag="Webhooks",
         errors=("not_found",),
     ),
@@ -109,7 +109,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_retry,
         action=RETRY,
         answer=RetriedWebhooks,
-        summary="Try one again that was given up",
+        summary="Retry a failed webhook delivery",
         tag="Webhooks",
         errors=("not_found",),
     ),

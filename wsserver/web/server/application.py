@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tornado.web import Application, RequestHandler
 
-from wsserver.web.api.base import BaseHandler, NotFoundHandler
 from wsserver.web.api.context import WebContext
+from wsserver.web.api.handlers import BaseHandler, NotFoundHandler
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, TAGS, rules
 from wsserver.web.server.assets import asset_rules
