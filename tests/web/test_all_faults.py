@@ -1,4 +1,4 @@
-"""A refusal names every fault of the request at once, whichever route it goes to."""
+"""Error answers name all faults of a request, on every route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real answers fit the types from which the OpenAPI document is made, field by field."""
+"""Real answers match the answer types of the OpenAPI document, field by field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsserver.web.resources.routes import ENDPOINTS, by_path
 
 NOTIFY = by_path()[f"{API}/notify"]["POST"].request_example
 OPEN_ENDED = ("checks", "snapshots", "detail")
-"""Where more members may stand than the types name."""
+"""Members whose objects may have further fields."""
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -33,12 +33,12 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         }
     )
     hint = await server.request("POST", f"{API}/broadcast", bearer=token(), type="hint", data=1)
-    told = await server.request("POST", f"{API}/notify", bearer=token(), **NOTIFY)
+    sent = await server.request("POST", f"{API}/notify", bearer=token(), **NOTIFY)
     outbox = WebhookOutbox(server.context.webhooks._outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     ids = {
         "delivery_id": "hook_1",
-        "notification_id": told.json()["notification_id"],
+        "notification_id": sent.json()["notification_id"],
         "connection_id": connection,
         "user_id": "u1",
         "session_id": "s1",
@@ -82,7 +82,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
 
 
 def _missing(decoded: Any, typed: Any, where: str = "") -> list[str]:
-    """Members of an answer that its type does not know."""
+    """Members of an answer that its type does not have."""
     if isinstance(decoded, dict) and isinstance(typed, dict):
         if where in OPEN_ENDED:
             return []

@@ -1,4 +1,4 @@
-"""The API's description: valid, complete, and the same as what is served."""
+"""OpenAPI document: valid, complete, consistent with the served routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics: well-formed, true, and only for those who may see them."""
+"""Prometheus metrics: format, values, access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query strings: strict, page by page, and in time ranges."""
+"""Query strings: validation, pagination, time ranges."""
 
 from __future__ import annotations
 

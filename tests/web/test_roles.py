@@ -1,4 +1,4 @@
-"""Role × route: every cell of the table, over real requests."""
+"""Permissions by role and route: every cell of the table, over real requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API is driven from its own OpenAPI document; nothing may be an internal error."""
+"""Schemathesis against the OpenAPI document: no internal errors, answers conform."""
 
 from __future__ import annotations
 
