@@ -1,10 +1,11 @@
-"""Endpoint: one row of the route table, and the ``Call`` that its handler gets."""
+"""Endpoint: a row of the route table, the ``Call`` that its handler gets, and path matching."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -18,6 +19,7 @@ PUBLIC: Final = "public"
 """Access without a token."""
 SIGNED_IN: Final = "signed in"
 """Access with any valid token."""
+PATH_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 REQUEST_ID: Final = r"[!#-&(-<>-~]{1,128}"
 """Request ids that are echoed: visible ASCII without ``=`` and quotes, as logs have ``id=…``."""
 
@@ -27,7 +29,7 @@ class Call:
     """A validated request, with typed query and body."""
 
     actor: Actor | None
-    """The requester; None where no token is needed."""
+    """The caller; None where no token is needed."""
     path: Mapping[str, str]
     query: Any
     """The endpoint's query struct."""
@@ -38,8 +40,8 @@ class Call:
     headers: Headers
 
     @property
-    def who(self) -> Actor:
-        """The requester, where a token is needed."""
+    def caller(self) -> Actor:
+        """The caller, where a token is needed."""
         if self.actor is None:
             raise RuntimeError("a public endpoint has no actor")
         return self.actor
@@ -103,3 +105,48 @@ class Endpoint:
             if word
         ]
         return "_".join([self.method.lower(), *words]) or self.method.lower()
+
+
+class Found(NamedTuple):
+    """An endpoint, and the path parameters."""
+
+    endpoint: Endpoint
+    parts: Mapping[str, str]
+    """By name; raw."""
+
+
+class Paths:
+    """Finds the endpoint of a method and a path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self._fixed: dict[tuple[str, str], Found] = {}
+        self._templates: list[tuple[re.Pattern[str], Endpoint]] = []
+        for endpoint in endpoints:
+            if "{" in endpoint.path:
+                self._templates.append((re.compile(pattern_of(endpoint.path)), endpoint))
+            else:
+                self._fixed[endpoint.method, endpoint.path] = Found(endpoint, {})
+        self._paths = {path for _, path in self._fixed}
+
+    def find(self, method: str, path: str) -> Found | None:
+        """The endpoint of a method and path; fixed paths first, as in ``routes.rules``."""
+        found = self._fixed.get((method, path))
+        if found is not None or path in self._paths:
+            return found
+        for pattern, endpoint in self._templates:
+            if endpoint.method == method:
+                match = pattern.fullmatch(path)
+                if match is not None:
+                    return Found(endpoint, match.groupdict())
+        return None
+
+
+def pattern_of(path: str) -> str:
+    """Regular expression for a template: each ``{name}`` matches one segment."""
+    return PATH_PARAMETER.sub(r"(?P<\1>[^/]*)", path.replace(".", r"\."))
+
+
+def allowed_methods(methods: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Value of ``Allow`` for a path with these methods."""
+    extra = ("HEAD", "OPTIONS") if "GET" in methods else ("OPTIONS",)
+    return (*sorted(methods), *extra)

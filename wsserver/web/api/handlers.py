@@ -22,8 +22,7 @@ from wsserver.errors import (
     WsServerError,
 )
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Endpoint
-from wsserver.web.api.paths import allowed_methods, pattern_of
+from wsserver.web.api.endpoint import Endpoint, allowed_methods, pattern_of
 from wsserver.web.api.pipeline import Exchange, RequestInfo, announces_body, identify, note_failure
 from wsserver.web.api.problems import (
     ERRORS_BY_STATUS,

@@ -142,7 +142,7 @@ class Exchange:
         Replies with a secret are not stored: the handler runs again.
         """
         context = self._context
-        scope = f"{_owner(call.who.claims)} {self._endpoint.method} {self._info.path}"
+        scope = f"{_owner(call.caller.claims)} {self._endpoint.method} {self._info.path}"
         digest = fingerprint(decoded)
         claimed = await claim(
             context.idempotency, keys, scope, digest, context.clock.wall(), self._quota(call)
@@ -150,7 +150,7 @@ class Exchange:
         if not isinstance(claimed, Claimed):
             return await self._perform(call) if self._endpoint.is_secret else claimed
         # Stored in the handler's transaction: recognized after a crash before ``finish``.
-        call.actor = replace(call.who, once=(scope, f"{keys[0]} {digest}"))
+        call.actor = replace(call.caller, once=(scope, f"{keys[0]} {digest}"))
         async with claimed:
             reply = await self._perform(call)
             await claimed.finish(reply, is_secret=self._endpoint.is_secret)
@@ -158,7 +158,7 @@ class Exchange:
 
     def _quota(self, call: Call) -> Quota:
         """The quota that a key counts against: small and separate without a permission."""
-        owner = _owner(call.who.claims)
+        owner = _owner(call.caller.claims)
         if self._endpoint.access == SIGNED_IN:
             return Quota(f"{owner} {self._endpoint.path}", OPEN_ENDPOINT_KEYS)
         return Quota(owner, self._context.settings.max_idempotency_keys_per_user)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from wsserver.errors import MEANINGS
 from wsserver.protocol.types import Id, UserId
 from wsserver.web.api.answers import Problem
 from wsserver.web.api.context import Documents
-from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
+from wsserver.web.api.endpoint import PATH_PARAMETER, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.api.problems import PROBLEM_TYPE
 from wsserver.web.http.replies import JSON_TYPE
 from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
@@ -24,7 +23,6 @@ DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch
 `limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
 endpoints are described under `x-websockets`."""
 
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
 _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
 
@@ -144,7 +142,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "required": True,
             "schema": _inline(UserId if name == "user_id" else Id),
         }
-        for name in _PLACEHOLDER.findall(endpoint.path)
+        for name in PATH_PARAMETER.findall(endpoint.path)
     ]
     parameters += _query_parameters(endpoint.query)
     parameters.append(

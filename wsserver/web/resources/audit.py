@@ -48,7 +48,7 @@ class AuditQuery(PageQuery, kw_only=True):
 
 def require_unconfined(context: WebContext, call: Call) -> None:
     """Raise ``Forbidden`` for a role confined to one organization: the trail has all of them."""
-    if context.permissions.confined_to(call.who.claims) is not None:
+    if context.permissions.confined_to(call.caller.claims) is not None:
         raise Forbidden("the audit trail covers all organizations; your role is confined to one")
 
 

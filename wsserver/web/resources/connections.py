@@ -63,7 +63,7 @@ class ConnectionsQuery(PageQuery, kw_only=True):
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     query = call.query
     return await context.inspection.connections(
-        call.who,
+        call.caller,
         query.window,
         user_id=query.user_id,
         session_id=query.session_id,
@@ -73,11 +73,13 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 async def _get_connection(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.inspection.connection(call.who, call.path["connection_id"])
+    return context.inspection.connection(call.caller, call.path["connection_id"])
 
 
 async def _close_connection(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.disconnect_connection(call.who, call.path["connection_id"])
+    return await context.administration.disconnect_connection(
+        call.caller, call.path["connection_id"]
+    )
 
 
 _CONNECTION = {

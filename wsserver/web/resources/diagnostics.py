@@ -119,7 +119,7 @@ class Diagnostics(Answer):
 
 
 async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
-    claims, peer, headers = call.who.claims, call.peer, call.headers
+    claims, peer, headers = call.caller.claims, call.peer, call.headers
     permissions = context.permissions.of(claims)
     forwarding = [name for name in FORWARDING_HEADERS if name in headers]
     return {
@@ -133,7 +133,7 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
         "connections": len(context.manager.hub.of_user(claims.sub)),
         "limits": _allowance(context.settings),
         "heartbeat": _heartbeat(context.settings),
-        "remote_ip": call.who.remote_ip,
+        "remote_ip": call.caller.remote_ip,
         "proxy": context.proxies.proxy_of(peer, forwarding),
         "scheme": context.proxies.scheme(peer, "http", headers.get_list("X-Forwarded-Proto")),
         "version": __version__,
@@ -142,7 +142,7 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.who.claims)  # refuses a manager without an organization
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
     settings = context.settings
     try:
         stored: Stored | None = await context.diagnosis.look(context.clock.wall())

@@ -118,7 +118,7 @@ _TIMES = (
 
 
 async def _export_stats(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.who.claims)  # refuses a manager without an organization
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
     return _answer("snapshots", await context.exports.snapshots(_part(context, call.query)))
 
 
@@ -129,7 +129,7 @@ async def _export_audit(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 async def _export_notifications(context: WebContext, call: Call) -> dict[str, Any]:
-    scope = context.permissions.confined_to(call.who.claims)
+    scope = context.permissions.confined_to(call.caller.claims)
     part = _part(context, call.query)
     if call.query.order == "settled":
         return _answer("deliveries", await context.exports.outcomes(part, scope))

@@ -157,34 +157,34 @@ class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 async def _broadcast(context: WebContext, call: Call) -> Reply:
-    return _reply(call, await context.publishing.broadcast(call.who, call.body))
+    return _reply(call, await context.publishing.broadcast(call.caller, call.body))
 
 
 async def _publish(context: WebContext, call: Call) -> Reply:
-    return _reply(call, await context.publishing.publish(call.who, call.body))
+    return _reply(call, await context.publishing.publish(call.caller, call.body))
 
 
 async def _publish_to_user(context: WebContext, call: Call) -> Reply:
     target = user(call.path["user_id"])
-    return _reply(call, await context.publishing.publish_to(call.who, target, call.body))
+    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
 
 
 async def _publish_to_session(context: WebContext, call: Call) -> Reply:
     target = session(call.path["session_id"])
-    return _reply(call, await context.publishing.publish_to(call.who, target, call.body))
+    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
 
 
 async def _publish_batch(context: WebContext, call: Call) -> Reply:
-    answer = await context.publishing.batch(call.who, call.body)
+    answer = await context.publishing.batch(call.caller, call.body)
     return json_reply(answer, is_routine=all(map(_is_routine, call.body.messages)))
 
 
 async def _trace(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.tracing.trace(call.who, call.path["message_id"], call.query.user_id)
+    return await context.tracing.trace(call.caller, call.path["message_id"], call.query.user_id)
 
 
 async def _explain(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.publishing.explain(call.who, call.body)
+    return await context.publishing.explain(call.caller, call.body)
 
 
 def _reply(call: Call, answer: dict[str, Any]) -> Reply:

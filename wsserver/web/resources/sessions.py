@@ -66,33 +66,33 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.inspection.sessions(call.who, call.query.window)
+    return await context.inspection.sessions(call.caller, call.query.window)
 
 
 async def _get_session(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.inspection.session(call.who, call.path["session_id"])
+    return await context.inspection.session(call.caller, call.path["session_id"])
 
 
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     return await context.inspection.session_connections(
-        call.who, call.path["session_id"], call.query.window
+        call.caller, call.path["session_id"], call.query.window
     )
 
 
 async def _list_messages(context: WebContext, call: Call) -> dict[str, Any]:
     query = call.query
     return await context.inspection.history(
-        call.who, call.path["session_id"], query.before, query.after, query.limit
+        call.caller, call.path["session_id"], query.before, query.after, query.limit
     )
 
 
 async def _get_members(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.members(call.who, call.path["session_id"])
+    return await context.administration.members(call.caller, call.path["session_id"])
 
 
 async def _replace_members(context: WebContext, call: Call) -> dict[str, Any]:
     return await context.administration.replace_members(
-        call.who, call.path["session_id"], call.body
+        call.caller, call.path["session_id"], call.body
     )
 
 

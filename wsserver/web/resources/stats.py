@@ -105,11 +105,11 @@ class HistoryQuery(PageQuery, kw_only=True):
 
 
 async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.inspection.stats(call.who)
+    return context.inspection.stats(call.caller)
 
 
 async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.who.claims)  # refuses a manager without an organization
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
     query = call.query
     since = moment_of(query.since, "since", context.clock)
     until = context.clock.wall()

@@ -51,21 +51,21 @@ class PingResult(Answer):
 
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     return await context.inspection.user_connections(
-        call.who, call.path["user_id"], call.query.window
+        call.caller, call.path["user_id"], call.query.window
     )
 
 
 async def _list_online(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.inspection.online_users(call.who, call.query.window)
+    return context.inspection.online_users(call.caller, call.query.window)
 
 
 async def _disconnect(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.disconnect_user(call.who, call.body)
+    return await context.administration.disconnect_user(call.caller, call.body)
 
 
 async def _ping(context: WebContext, call: Call) -> dict[str, Any]:
     return await context.administration.ping_user(
-        call.who, call.path["user_id"], call.body.timeout_s
+        call.caller, call.path["user_id"], call.body.timeout_s
     )
 
 

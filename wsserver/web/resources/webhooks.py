@@ -56,19 +56,19 @@ class WebhooksQuery(PageQuery, kw_only=True):
 
 async def _list_deliveries(context: WebContext, call: Call) -> dict[str, Any]:
     query = call.query
-    return await context.webhooks.listing(call.who, query.window, query.state, query.event)
+    return await context.webhooks.listing(call.caller, query.window, query.state, query.event)
 
 
 async def _retry_all(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.webhooks.retry_all(call.who)
+    return await context.webhooks.retry_all(call.caller)
 
 
 async def _get_delivery(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.webhooks.one(call.who, call.path["delivery_id"])
+    return await context.webhooks.one(call.caller, call.path["delivery_id"])
 
 
 async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.webhooks.retry(call.who, call.path["delivery_id"])
+    return await context.webhooks.retry(call.caller, call.path["delivery_id"])
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (
