@@ -70,7 +70,7 @@ class BaseHandler(RequestHandler):
 
     async def respond(self) -> None:
         """Answer the request; called after ``check`` passed and ``body`` is complete."""
-        raise PathNotFound("nothing is served here")
+        raise PathNotFound("no endpoint has this path")
 
     @property
     def context(self) -> WebContext:
@@ -314,7 +314,9 @@ class BaseHandler(RequestHandler):
 
 
 def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"at most {BODY_LIMIT_BYTES} bytes", limit_bytes=BODY_LIMIT_BYTES)
+    return BodyTooLarge(
+        f"the body is larger than {BODY_LIMIT_BYTES} bytes", limit_bytes=BODY_LIMIT_BYTES
+    )
 
 
 class NotFoundHandler(BaseHandler):
@@ -322,7 +324,7 @@ class NotFoundHandler(BaseHandler):
 
     async def check(self) -> None:
         """Raise ``PathNotFound``."""
-        raise PathNotFound("nothing is served under this path")
+        raise PathNotFound("no endpoint has this path")
 
 
 class ApiHandler(BaseHandler):
@@ -347,7 +349,7 @@ class ApiHandler(BaseHandler):
         method = "GET" if request.method == "HEAD" else request.method
         endpoint = self.endpoints.get(method or "")
         if endpoint is None:
-            raise MethodNotAllowed(f"{request.method} is not served here")
+            raise MethodNotAllowed(f"{request.method} is not allowed for this path")
         info = RequestInfo(
             method=request.method or "",
             path=request.path,

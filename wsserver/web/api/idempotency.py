@@ -79,7 +79,8 @@ async def claim(
     """
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise BadRequest(
-            "Idempotency-Key: once, 1-255 printable ASCII characters", field="Idempotency-Key"
+            "Idempotency-Key: send one, with 1 to 255 printable ASCII characters",
+            field="Idempotency-Key",
         )
     stored = await store.claim(scope, keys[0], digest, now, quota)
     if stored is None:

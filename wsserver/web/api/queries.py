@@ -79,7 +79,7 @@ def parse_pairs(query: str) -> Pairs:
         name, _, value = part.partition("=")
         pairs.append((_unquote(name), _unquote(value)))
     if len(pairs) > MAX_PAIRS:
-        raise BadRequest("too many query parameters")
+        raise BadRequest(f"more than {MAX_PAIRS} query parameters")
     return pairs
 
 
@@ -190,7 +190,7 @@ class _Form(NamedTuple):
 
 _NO_MOMENT = "neither an RFC 3339 time nor an age such as 24h"
 _NO_STEP = "not a duration such as 30s, 5m, 1h"
-_WHOLE = _Form(_NUMBER.fullmatch, "not a whole number from 0, such as 20")
+_WHOLE = _Form(_NUMBER.fullmatch, "not an integer from 0, such as 20")
 _MOMENT = _Form(_is_moment, _NO_MOMENT)
 _STEP = _Form(_AGE.fullmatch, _NO_STEP)
 
