@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from wsserver.addresses.reach import HostPort, Reach, allowed
+from wsserver.addresses.reach import Place, Reach, allowed
 
 Found = tuple[int, tuple[str, int]]
 """An address family, and what ``connect`` takes."""
 
 
-async def look_up(place: HostPort, reach: Reach) -> list[Found]:
+async def look_up(place: Place, reach: Reach) -> list[Found]:
     """Every address of a place's host, in the order of the system's preference.
 
     Raises ``UrlForbidden`` if one of them may not be reached, ``OSError`` (``gaierror``) for a name

@@ -55,8 +55,8 @@ class Reach(NamedTuple):
         return self.loopback or bool(self.networks)
 
 
-class HostPort(NamedTuple):
-    """Host, port and scheme of a URL."""
+class Place(NamedTuple):
+    """Where a URL leads."""
 
     host: str
     """In lower case; IPv6 without brackets."""
@@ -65,7 +65,7 @@ class HostPort(NamedTuple):
     """By https."""
 
 
-def check_url(url: str, reach: Reach) -> HostPort:
+def check_url(url: str, reach: Reach) -> Place:
     """Check a URL as far as it can be without looking its host up.
 
     Raises ``UrlForbidden``, whose message does not quote the URL.
@@ -85,7 +85,7 @@ def check_url(url: str, reach: Reach) -> HostPort:
     if port == 0:
         raise UrlForbidden("the URL's port is none")
     _check_host(host, reach, is_secure=is_secure)
-    return HostPort(host, port or (443 if is_secure else 80), is_secure)
+    return Place(host, port or (443 if is_secure else 80), is_secure)
 
 
 def _check_host(host: str, reach: Reach, *, is_secure: bool) -> None:
@@ -113,7 +113,7 @@ def _check_name(host: str, reach: Reach) -> None:
         raise UrlForbidden("the URL leads to this machine")
 
 
-def allowed(addresses: Iterable[str], place: HostPort, reach: Reach) -> list[Address]:
+def allowed(addresses: Iterable[str], place: Place, reach: Reach) -> list[Address]:
     """The addresses that a host was found to have, if each of them may be reached.
 
     One that may not condemns them all: which one a connection would take is anybody's guess.
