@@ -1,4 +1,4 @@
-"""Migrations 20 to 35: webhooks, export numbering, organizations of users, idempotency quotas."""
+"""Migrations from 20 on: webhooks, export numbers, organizations of users, idempotency quotas."""
 
 from __future__ import annotations
 
