@@ -45,8 +45,9 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("inbox", "sessions", "tracing"),
         ("connect_state",),
         ("manager",),
-        ("delivery_wiring", "operations"),
+        ("operations",),
         ("commands",),
+        ("wiring",),
     ),
     "storage": (
         ("engine",),

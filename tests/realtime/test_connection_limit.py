@@ -10,8 +10,8 @@ from tornado.ioloop import IOLoop
 from tests.realtime.live_server import PONG, Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.connections import connection_limit
+from wsserver.realtime.connections.connection import Backlog
 from wsserver.realtime.connections.connection_limit import ConnectionLimits
-from wsserver.realtime.dispatcher import Backlog
 
 
 @pytest.fixture

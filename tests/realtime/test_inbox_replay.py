@@ -39,11 +39,11 @@ async def test_an_inbox_too_large_for_the_queue_comes_as_the_client_takes_it(
     assert client.info.is_alive
     assert client.info.websocket.queued_bytes <= 256 * 1024 // 8 * 7 + 21_000
     live_one = await tell(live, [count])
-    assert live_one.receipt.matched == live_one.receipt.sent == 1
+    assert live_one.result.matched == live_one.result.sent == 1
     await client.receive("connection_established")
     seen = []
     while len(seen) < count + 1:
-        await live.deliveries.inboxes.advance()
+        await live.inboxes.advance()
         seen += [data[0] for data in notes(await client.rest())]
     assert seen == list(range(count + 1))
     await client.call("ack", stream="user:u1", offset=count + 1)
@@ -69,5 +69,5 @@ async def test_a_message_that_comes_while_the_last_page_is_read_is_not_missed(
     client = await live.connect("u1")
     assert await received(client, PAGE + 2) == list(range(PAGE + 2))
     await wait(live, 1)
-    assert len(live.deliveries.inboxes._catching_up) == 0
+    assert len(live.inboxes._replay) == 0
     assert await client.rest() == []

@@ -185,7 +185,7 @@ class KeptMessages(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.runner.run(self.live.deliveries.sweeper.sweep())
+        self.runner.run(self.live.expirer.run())
         now = self.clock.wall()
         for name, stream in self.streams.items():
             for each in stream.messages:

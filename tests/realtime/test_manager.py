@@ -10,7 +10,7 @@ import pytest
 from tests.realtime.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
-from wsserver.realtime.manager import ConnectionLimits, Newcomer
+from wsserver.realtime.manager import ConnectionLimits, ConnectRequest
 
 
 @pytest.mark.gen_test
@@ -43,7 +43,7 @@ async def test_the_handshakes_answer_and_the_greeting_are_one_write(live: Live) 
     client = Client(theirs)
     live.clients.append(client)
     other = await live.connect()
-    newcomer = Newcomer(live.claims("u2"), "chat", None, "plain", "10.0.0.1", "")
+    newcomer = ConnectRequest(live.claims("u2"), "chat", None, "plain", "10.0.0.1", "")
     await live.manager.connect(ours.detach(), newcomer, response=b"HTTP/1.1 101\r\n\r\n")
     data = theirs.recv(65536)
     assert data.startswith(b"HTTP/1.1 101\r\n\r\n\x81")
@@ -218,7 +218,7 @@ async def test_a_closing_connection_gets_nothing_more_and_is_heard_no_more(live:
     client = await live.connect()
     live.manager.close(client.info, 1000, "")
     client.send("ping", ref=1)
-    receipt = (await live.manager.send_to_user("u1", "x")).receipt
+    receipt = (await live.manager.send_to_user("u1", "x")).result
     assert (receipt.matched, receipt.sent) == (0, 0)
     await client.closing()
     assert client.pushes == []
@@ -241,7 +241,7 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_never_notice
     failed = 0
     for n in range(200):
         sent = await live.manager.broadcast("x", data="y" * 8000, n=n)
-        failed += sent.receipt.failed
+        failed += sent.result.failed
         await quick.receive("x")
         if len(live.hub) == 1:
             break
@@ -343,7 +343,7 @@ async def test_a_program_pushes_to_users_sessions_and_everybody(live: Live) -> N
         (manager.send_to_user("nobody", "x", data=1), [0, 0]),
     ):
         sent = await send
-        assert sent.receipt.matched == sent.receipt.sent == sum(expected)
+        assert sent.result.matched == sent.result.sent == sum(expected)
         got = [await client.rest() for client in (u1, u2)]
         assert [len(pushes) for pushes in got] == expected
         for push in (push for pushes in got for push in pushes):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.realtime.fake_store import Gate
 from tests.realtime.live_server import settle
-from wsserver.realtime.streams.single_flight import SingleFlight
+from wsserver.realtime.streams.concurrency import SingleFlight
 from wsserver.tasks import Tasks
 
 

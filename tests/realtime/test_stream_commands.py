@@ -37,7 +37,7 @@ def hold(live: Live, name: str) -> Gate:
 
 def forget(live: Live) -> None:
     """Let storage be asked again for everything."""
-    live.streams.forget_all(live.streams._catalogue.epoch)
+    live.streams.forget_all(live.streams._index.epoch)
 
 
 async def used_before(live: Live) -> None:

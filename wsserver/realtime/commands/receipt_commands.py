@@ -8,13 +8,13 @@ from wsserver.errors import BadRequest
 from wsserver.protocol import commands
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.inbox.receipts import Receipts
+from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 
 
 class ReceiptCommands:
     """The handlers of a client's receipts; the reply comes after the commit."""
 
-    def __init__(self, receipts: Receipts) -> None:
+    def __init__(self, receipts: ReceiptRecorder) -> None:
         self._receipts = receipts
 
     def table(self) -> dict[str, Handler]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -11,7 +10,7 @@ from math import ceil
 from wsserver.clock import Clock
 from wsserver.errors import ConnectionLimit
 from wsserver.protocol.close_codes import CloseCode
-from wsserver.realtime.connections.connection import Close, ConnectionInfo
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
 
@@ -48,13 +47,12 @@ class ConnectionRoom:
     """
 
     def __init__(
-        self, hub: Hub, heartbeat: Heartbeat, limits: ConnectionLimits, clock: Clock, close: Close
+        self, hub: Hub, heartbeat: Heartbeat, limits: ConnectionLimits, clock: Clock
     ) -> None:
         self._hub = hub
         self._heartbeat = heartbeat
         self._limits = limits
         self._clock = clock
-        self._close = close
         self._questions: dict[str, Question] = {}
 
     def is_full(self, user_id: str) -> bool:
@@ -72,7 +70,7 @@ class ConnectionRoom:
             silent = self._silent(user_id)
             if not silent:
                 return
-            question = Question(silent, self._heartbeat, self._clock, self._dismiss)
+            question = Question(silent, self._heartbeat, self._clock)
             self._questions[user_id] = question
             question.ended.add_done_callback(lambda _: self._questions.pop(user_id))
         if question.waiting >= self._limits.per_user:
@@ -93,16 +91,12 @@ class ConnectionRoom:
             if connection.websocket.last_heard <= latest and not connection.backlog
         ]
 
-    def _dismiss(self, connection: ConnectionInfo) -> None:
-        reason = "no answer to a ping; made room for a newer connection"
-        self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, reason)
-
 
 class Question:
     """A ping to several connections at once; ``ended`` when enough is known.
 
-    That is: when each has answered or gone, or when the time of some was up. These are handed to
-    ``dismiss``.
+    That is: when each has answered or was closed, or when some have not answered in time. Those
+    are closed.
     """
 
     def __init__(
@@ -110,14 +104,12 @@ class Question:
         asked: list[ConnectionInfo],
         heartbeat: Heartbeat,
         clock: Clock,
-        dismiss: Callable[[ConnectionInfo], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.waiting = 0
         """Arrivals that wait for the end."""
         self._asked_at = clock.monotonic()
-        self._dismiss = dismiss
         self._left = {connection: slices_for(connection.rtt_ms) for connection in asked}
         self._answers = {connection: heartbeat.ask(connection) for connection in asked}
         for connection, answer in self._answers.items():
@@ -143,7 +135,10 @@ class Question:
         else:
             self._timer = asyncio.get_running_loop().call_later(SLICE_S, self._slice_over)
         for connection in overdue:
-            self._dismiss(connection)
+            connection.close(
+                CloseCode.HEARTBEAT_TIMEOUT,
+                "no answer to a ping; made room for a newer connection",
+            )
 
     def _end(self) -> None:
         self._timer.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsserver.clock import Clock, rfc3339
@@ -51,12 +50,10 @@ class Heartbeat:
         hub: Hub,
         settings: HeartbeatSettings,
         clock: Clock,
-        close: Callable[[ConnectionInfo, int, str], None],
     ) -> None:
         self.settings = settings
         self._hub = hub
         self._clock = clock
-        self._close = close
         self._pings: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._deadlines: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._added = 0
@@ -114,7 +111,7 @@ class Heartbeat:
             if connection is None:
                 continue
             if connection.is_dead(now, timeout_s, self.resumed_at):
-                self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
+                connection.close(CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
             else:
                 deadline = max(connection.websocket.last_heard, self.resumed_at) + timeout_s
                 if deadline <= now:  # unread behind a slow command: silent, but not dead

@@ -1,4 +1,4 @@
-"""Sweeps out kept messages whose time is over, or whose stream is too long."""
+"""``Expirer``: deletes kept messages that have expired or exceed their stream's limit."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from wsserver.storage.messages.streams import Expired
 
 
 class Store(Protocol):
-    """What is needed of the storage of streams."""
+    """The storage of streams, as far as it is needed here."""
 
     async def expire(self, now: float, limit: int = 300) -> list[Expired]:
-        """Delete some of what has expired."""
+        """Delete a batch of expired messages."""
         ...
 
     async def trim(self, limit: int, batch: int = 300) -> list[Expired]:
-        """Delete some of what exceeds ``limit`` messages a stream."""
+        """Delete a batch of the messages beyond ``limit`` in a stream."""
         ...
 
 
 class Expirer:
-    """Deletes in small batches, so that storing never waits long, and tells of what was pending.
+    """Deletes in small batches, to keep writes short; senders of pending messages are notified.
 
-    What ran out of time is ``expired``. What had to make room, in an inbox of more than
-    ``stream_limit`` messages, is ``failed`` with the reason ``inbox_full``: the one way in which a
-    kept message is given up before its time.
+    An expired message gets the status ``expired``. The oldest messages of an inbox with more than
+    ``stream_limit`` get ``failed`` with the reason ``inbox_full``; no other message is deleted
+    before it expires.
     """
 
     def __init__(self, store: Store, inboxes: Inboxes, clock: Clock, stream_limit: int) -> None:
@@ -35,8 +35,8 @@ class Expirer:
         self._clock = clock
         self._stream_limit = stream_limit
 
-    async def sweep(self) -> None:
-        """Delete all there is to delete. Raises ``StorageUnavailable``, ``StorageFull``."""
+    async def run(self) -> None:
+        """Delete all that is due. Raises ``StorageUnavailable``, ``StorageFull``."""
         while expired := await self._store.expire(self._clock.wall()):
             self._inboxes.ended(expired, "expired")
         while trimmed := await self._store.trim(self._stream_limit):

@@ -8,7 +8,7 @@ import msgspec
 
 from wsserver.identity.claims import Claims
 from wsserver.realtime.messages.audience import read_audience
-from wsserver.realtime.streams.stream import Stream, entry_of
+from wsserver.realtime.streams.stream import Stream, cached_message
 from wsserver.storage.messages.streams import Admits, Slice, Wanted
 
 READ_AT_LEAST = 50
@@ -76,7 +76,7 @@ async def read_page(
         for kept in part.messages if forward else reversed(part.messages):
             if kept.expires_at <= now:
                 continue
-            payload = entry_of(kept, stream.name, stream.epoch).payload
+            payload = cached_message(kept, stream.name, stream.epoch).payload
             if len(page) == limit or (page and len(payload) + 1 > budget):
                 has_more = True
                 break

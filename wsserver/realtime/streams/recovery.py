@@ -11,15 +11,15 @@ from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
+from wsserver.realtime.streams.concurrency import SingleFlight
 from wsserver.realtime.streams.history import admits_for
-from wsserver.realtime.streams.single_flight import SingleFlight
 from wsserver.realtime.streams.stream import (
     EXPIRED,
     TOO_FAR_BEHIND,
-    Entry,
+    CachedMessage,
     Recovery,
     Stream,
-    entry_of,
+    cached_message,
 )
 from wsserver.realtime.streams.stream_cache import StreamCache
 from wsserver.storage.messages.streams import Head, Slice, Wanted
@@ -60,10 +60,10 @@ class _Own(NamedTuple):
 
     epoch: str
     until: int
-    entries: Sequence[Entry]
+    entries: Sequence[CachedMessage]
 
 
-class Recovering:
+class StreamRecovery:
     """Gives what streams have after a position; what memory lacks is read into it.
 
     ``open`` lets memory know where a stream stands. ``replay_limit``: messages of one stream.
@@ -72,14 +72,14 @@ class Recovering:
     def __init__(
         self,
         store: Store,
-        memory: StreamCache,
+        cache: StreamCache,
         open: Callable[[str], Awaitable[Stream]],
         clock: Clock,
         tasks: Tasks,
         replay_limit: int,
     ) -> None:
         self._store = store
-        self._memory = memory
+        self._cache = cache
         self._open = open
         self._clock = clock
         self.replay_limit = replay_limit
@@ -90,7 +90,7 @@ class Recovering:
         self, name: str, since: Position | None, claims: Claims, budget: int
     ) -> Recovery | None:
         """``recover`` for one stream, where memory is enough for it; otherwise None."""
-        stream = self._memory.use(name)
+        stream = self._cache.use(name)
         if stream is None:
             return None
         if since is None:
@@ -115,7 +115,7 @@ class Recovering:
         refused: dict[str, str] = {}
         own: dict[str, _Own] = {}
         for _ in range(ATTEMPTS):
-            recoveries, missing = self._recover_from_memory(wanted, claims, budget, refused, own)
+            recoveries, missing = self._recover_cached(wanted, claims, budget, refused, own)
             if not missing:
                 return recoveries
             left = budget - sum([each.size for each in recoveries.values()])
@@ -141,7 +141,7 @@ class Recovering:
         own: Mapping[str, _Own],
     ) -> Recovery | None:
         """``recover_now``, also with what was read for this reader alone."""
-        stream, read = self._memory.peek(name), own.get(name)
+        stream, read = self._cache.peek(name), own.get(name)
         if stream is None or since is None or read is None or read.epoch != stream.epoch:
             return self.recover_now(name, since, claims, budget)
         later = stream.after(read.until)
@@ -149,7 +149,7 @@ class Recovering:
             return None
         return stream.recovery([*read.entries, *later], claims, self._clock.wall(), budget)
 
-    def _recover_from_memory(
+    def _recover_cached(
         self,
         wanted: Mapping[str, Position | None],
         claims: Claims,
@@ -161,7 +161,7 @@ class Recovering:
         recoveries: dict[str, Recovery] = {}
         missing: list[str] = []
         for name, since in wanted.items():
-            stream = self._memory.peek(name)
+            stream = self._cache.peek(name)
             if stream is not None and name in refused:
                 recoveries[name] = stream.failed(refused[name])
                 continue
@@ -208,8 +208,8 @@ class Recovering:
             # Of messages that are for everybody, nobody with this budget can be given all.
             is_hopeless = part.is_for_all and budget <= room
             return _Filled(after, TOO_FAR_BEHIND if is_hopeless else None, budget)
-        entries = [entry_of(each, stream.name, stream.epoch) for each in part.messages]
-        self._memory.prepend(stream, entries, after, until)
+        entries = [cached_message(each, stream.name, stream.epoch) for each in part.messages]
+        self._cache.prepend(stream, entries, after, until)
         return _Filled(after)
 
     async def _read_own(
@@ -221,7 +221,7 @@ class Recovering:
             return reason
         if part.rest is not None:
             return TOO_FAR_BEHIND
-        entries = [entry_of(each, stream.name, stream.epoch) for each in part.messages]
+        entries = [cached_message(each, stream.name, stream.epoch) for each in part.messages]
         own[stream.name] = _Own(stream.epoch, until, entries)
         return None
 
@@ -249,6 +249,6 @@ class Recovering:
             # Asked afterwards: what retention took meanwhile must not go unnoticed.
             head = await self._store.head(stream.name)
         if head.epoch != stream.epoch:
-            self._memory.forget(stream.name)
+            self._cache.forget(stream.name)
             return None, until, None
         return part, until, EXPIRED if head.first_offset > after + 1 else None

@@ -24,7 +24,7 @@ TAIL_LIMIT_BYTES = 4 * 1024 * 1024
 less by default, so that more would serve nobody."""
 
 
-class Entry(Struct, frozen=True, gc=False):
+class CachedMessage(Struct, frozen=True, gc=False):
     """A kept message, ready to be sent again."""
 
     offset: int
@@ -38,10 +38,10 @@ class Entry(Struct, frozen=True, gc=False):
     """None: everybody."""
 
 
-def entry_of(kept: Kept, stream: str, epoch: str) -> Entry:
+def cached_message(kept: Kept, stream: str, epoch: str) -> CachedMessage:
     """A message as storage has it, made ready to be sent."""
     payload = positioned(kept.payload, stream, epoch, kept.offset)
-    return Entry(
+    return CachedMessage(
         kept.offset, payload, kept.expires_at, bool(kept.has_ttl), read_audience(kept.audience)
     )
 
@@ -115,11 +115,11 @@ class Stream:
         self.head = head
         self.floor = head
         self.tail_bytes = 0
-        self._tail: deque[Entry] | None = None
+        self._tail: deque[CachedMessage] | None = None
         self._tail_limit = tail_limit
         self._tail_limit_bytes = tail_limit_bytes
 
-    def published(self, entry: Entry) -> None:
+    def published(self, entry: CachedMessage) -> None:
         """The next message of the stream is on its way to everybody."""
         self.head = entry.offset
         if self._tail is None:
@@ -136,7 +136,7 @@ class Stream:
         """Bytes of older messages that there is room for."""
         return self._tail_limit_bytes - self.tail_bytes
 
-    def prepend(self, older: Sequence[Entry], after: int, until: int) -> None:
+    def prepend(self, older: Sequence[CachedMessage], after: int, until: int) -> None:
         """Put messages read from storage before the tail: all with ``after < offset <= until``.
 
         Ignored where there is no room for them, or the tail does not begin behind ``until``.
@@ -158,7 +158,7 @@ class Stream:
         self.floor = self.head
         self.tail_bytes = 0
 
-    def after(self, offset: int) -> Sequence[Entry] | None:
+    def after(self, offset: int) -> Sequence[CachedMessage] | None:
         """The messages after an offset; None if not all of them are in memory."""
         if offset >= self.head:
             return ()
@@ -183,7 +183,7 @@ class Stream:
         return Recovery(self.epoch, self.head, [], reason)
 
     def recovery(
-        self, entries: Iterable[Entry], claims: Claims, now: float, budget: int
+        self, entries: Iterable[CachedMessage], claims: Claims, now: float, budget: int
     ) -> Recovery:
         """Everything in ``entries`` that is for somebody, or none of it and why.
 

@@ -7,9 +7,9 @@ from itertools import chain
 
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.connection_log import ConnectionInterval, stay_of
+from wsserver.realtime.connections.connection_log import ConnectionInterval, interval_of
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.router import SELECT
+from wsserver.realtime.delivery.local_delivery import SELECT
 
 BELONGS: dict[TargetType, Callable[[ConnectionInterval, str], bool]] = {
     TargetType.BROADCAST: lambda stay, _: True,
@@ -31,8 +31,8 @@ class PastAudience:
     def __init__(self, hub: Hub, tick: int) -> None:
         self._hub = hub
         self._tick = tick
-        self._over = hub.attendance.over(tick) if tick else []
-        self.is_complete = not tick or tick >= hub.attendance.known_from
+        self._over = hub.connection_log.ended_since(tick) if tick else []
+        self.is_complete = not tick or tick >= hub.connection_log.known_from
         """False: too many have gone since to remember them all."""
         self.ends = {stay.connection_id: stay for stay in self._over if stay.code}
         """By connection: how those ended that have ended since."""
@@ -59,16 +59,16 @@ class PastAudience:
             here = [c for c in here if self._had_joined(c, id_)]
         else:
             here = [c for c in here if c.since_tick < tick]
-        return chain(gone, map(stay_of, here))
+        return chain(gone, map(interval_of, here))
 
     def of_user(self, user_id: str) -> Iterator[ConnectionInterval]:
         """The connections of a user, those that are gone first."""
         here = [c for c in self._hub.of_user(user_id) if c.since_tick < self._tick]
-        return chain(self._gone_of.get(user_id, ()), map(stay_of, here))
+        return chain(self._gone_of.get(user_id, ()), map(interval_of, here))
 
     def ever_of_user(self, user_id: str) -> Iterator[ConnectionInterval]:
         """The same, and the connections that a user has now, whenever they came."""
-        here = map(stay_of, self._hub.of_user(user_id))
+        here = map(interval_of, self._hub.of_user(user_id))
         return chain(self._gone_of.get(user_id, ()), here)
 
     def had(self, user_id: str) -> bool:

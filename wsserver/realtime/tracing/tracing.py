@@ -16,7 +16,7 @@ from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.trace_buffer import Entry, Traces
+from wsserver.realtime.delivery.trace_buffer import Entry, TraceBuffer
 from wsserver.realtime.messages.audience import EVERYBODY, read_audience
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.tracing.audience_at import PastAudience
@@ -67,7 +67,7 @@ class Tracing:
 
     def __init__(
         self,
-        traces: Traces,
+        traces: TraceBuffer,
         hub: Hub,
         members: Members,
         access: SessionAccess,
