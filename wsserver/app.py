@@ -59,7 +59,7 @@ from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.web.api.context import WebContext
-from wsserver.web.server.application import make_application
+from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
 
@@ -251,6 +251,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         idempotency=idempotency,
         diagnosis=Diagnosis(database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
+        documents=api_documents(),
         health=service.health,
     )
     return System(

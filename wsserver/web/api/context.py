@@ -63,6 +63,8 @@ class WebContext:
     diagnosis: Diagnosis
     configured_channels: Collection[str]
     """Those by which notifications can go out."""
+    documents: Documents
+    """The description of the API, made from the route table."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -72,8 +74,6 @@ class WebContext:
     incoming: HeldBytes = field(default_factory=HeldBytes)
     """Bodies that have not come whole yet."""
     proxies: Proxies = field(init=False)
-    documents: Documents = field(init=False)
-    """Made from the route table when the application is made."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
