@@ -149,7 +149,11 @@ def assignments_of(source: str) -> Iterator[str]:
         )
         for target in targets:
             for each in ast.walk(target):
-                if isinstance(each, ast.Attribute) and ast.unparse(each.value) != "self":
+                if (
+                    isinstance(each, ast.Attribute)
+                    and isinstance(each.ctx, ast.Store)
+                    and ast.unparse(each.value) != "self"
+                ):
                     yield f"{node.lineno}: {ast.unparse(each)}"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
             yield f"{node.lineno}: {ast.unparse(node)}"

@@ -97,7 +97,7 @@ class Dispatcher:
         if bucket is None:
             bucket = connection.bucket = TokenBucket(self._limit, now)
         wait_ms = bucket.take(self._limit, now)
-        if wait_ms and bucket.is_hopeless(now):
+        if wait_ms and bucket.exceeds_refusals(now):
             connection.close(CloseCode.RATE_LIMIT, "too many messages, slow down")
         return wait_ms
 

@@ -347,7 +347,7 @@ class WebSocketManager:
         is_last = self.hub.remove(connection, code, reason)
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
-        self.heartbeat.give_up(connection)
+        self.heartbeat.forget(connection)
         self._inboxes.forget(connection)
         log.info(
             "connection closed connection_id=%s user_id=%s code=%d reason=%s",

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from wsserver.clock import Clock
 from wsserver.realtime.inbox.inboxes import Inboxes
-from wsserver.storage.messages.streams import Expired
-
-
-class Store(Protocol):
-    """The storage of streams, as far as it is needed here."""
-
-    async def expire(self, now: float, limit: int = 300) -> list[Expired]:
-        """Delete a batch of expired messages."""
-        ...
-
-    async def trim(self, limit: int, batch: int = 300) -> list[Expired]:
-        """Delete a batch of the messages beyond ``limit`` in a stream."""
-        ...
+from wsserver.storage.messages.streams import StreamStore
 
 
 class Expirer:
@@ -29,7 +15,9 @@ class Expirer:
     before it expires.
     """
 
-    def __init__(self, store: Store, inboxes: Inboxes, clock: Clock, stream_limit: int) -> None:
+    def __init__(
+        self, store: StreamStore, inboxes: Inboxes, clock: Clock, stream_limit: int
+    ) -> None:
         self._store = store
         self._inboxes = inboxes
         self._clock = clock

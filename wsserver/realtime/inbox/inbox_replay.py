@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
@@ -12,23 +11,14 @@ from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking, PushEncoded, is_for, push_of
 from wsserver.realtime.inbox.unacked import Feed, UnackedIndex
 from wsserver.storage.engine.callers import read_for
-from wsserver.storage.messages.streams import Kept, Slice
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import Kept
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PAGE = 100
 """Messages read in one query."""
-
-
-class Store(Protocol):
-    """The storage of receipts, as far as it is needed here."""
-
-    async def pending(
-        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
-    ) -> Slice:
-        """The unacknowledged messages, oldest first."""
-        ...
 
 
 class InboxReplay:
@@ -40,7 +30,7 @@ class InboxReplay:
 
     def __init__(
         self,
-        store: Store,
+        store: ReceiptStore,
         unacked: UnackedIndex,
         tracking: InboxTracking,
         push: PushEncoded,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
@@ -17,23 +16,9 @@ from wsserver.realtime.inbox.message_status import MessageStatuses, Status, Stat
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex, UnackedMessage
-from wsserver.storage.messages.receipts import Inbox
-from wsserver.storage.messages.streams import Expired, Kept, Slice
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import Expired, Kept
 from wsserver.wire.frames import build_frame
-
-
-class Store(Protocol):
-    """The storage of receipts, as far as it is needed here."""
-
-    async def inbox(self, user_id: str, now: float) -> Inbox:
-        """The end of a user's inbox, and the number of pending messages."""
-        ...
-
-    async def pending(
-        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
-    ) -> Slice:
-        """The unacknowledged messages, oldest first."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +68,7 @@ class Inboxes:
     def __init__(
         self,
         *,
-        store: Store,
+        store: ReceiptStore,
         unacked: UnackedIndex,
         tracking: InboxTracking,
         replay: InboxReplay,

@@ -21,8 +21,8 @@ from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.streams.retention_policy import organization_stream_of
-from wsserver.storage.messages.receipts import Change
-from wsserver.storage.messages.streams import Head, Located
+from wsserver.storage.messages.receipts import Change, ReceiptStore
+from wsserver.storage.messages.streams import Located, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -39,32 +39,6 @@ NOTIFICATION = "notify_"
 
 State = Literal["delivered", "read"]
 STATES: tuple[State, ...] = ("delivered", "read")
-
-
-class Messages(Protocol):
-    """The storage of streams, as far as it is needed here."""
-
-    async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
-        """The existing messages."""
-        ...
-
-    async def head(self, stream: str) -> Head:
-        """The end of a stream."""
-        ...
-
-
-class Store(Protocol):
-    """The storage of receipts, as far as it is needed here."""
-
-    async def record(
-        self, user_id: str, message_ids: Sequence[str], *, read: bool, at: float
-    ) -> list[Change]:
-        """Record receipts; returns the new ones."""
-        ...
-
-    async def advance(self, user_id: str, stream: str, offset: int, at: float) -> list[Change]:
-        """Record a receipt for everything up to an offset; returns the new ones."""
-        ...
 
 
 class NotificationReceipts(Protocol):
@@ -92,8 +66,8 @@ class ReceiptRecorder:
     def __init__(
         self,
         *,
-        messages: Messages,
-        store: Store,
+        messages: StreamStore,
+        store: ReceiptStore,
         unacked: UnackedIndex,
         statuses: MessageStatuses,
         notifications: NotificationReceipts | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
@@ -13,21 +12,11 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.inbox.inbox_tracking import PushEncoded
 from wsserver.realtime.inbox.message_status import MessageStatuses
 from wsserver.realtime.inbox.unacked import Due, UnackedIndex
-from wsserver.storage.messages.streams import Found
+from wsserver.storage.messages.streams import Found, StreamStore
 
 AT_ONCE = 100
 READ_BYTES = 1024 * 1024
 """Messages and bytes read in one query; a single message may be larger."""
-
-
-class Messages(Protocol):
-    """The storage of streams, as far as it is needed here."""
-
-    async def find(
-        self, message_ids: Sequence[str], now: float, budget: int
-    ) -> tuple[list[Found], list[str]]:
-        """The existing messages, and the ids of those beyond the budget."""
-        ...
 
 
 class Redelivery:
@@ -35,7 +24,7 @@ class Redelivery:
 
     def __init__(
         self,
-        messages: Messages,
+        messages: StreamStore,
         hub: Hub,
         unacked: UnackedIndex,
         statuses: MessageStatuses,

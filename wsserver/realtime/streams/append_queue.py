@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
 from wsserver.clock import Clock
@@ -14,7 +14,7 @@ from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.promise import Promise
-from wsserver.storage.messages.streams import Append, Appended
+from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -48,14 +48,6 @@ Outcomes = Promise[list[Sent]]
 """One outcome for each draft, in their order."""
 
 
-class Store(Protocol):
-    """The storage, as far as it is needed here."""
-
-    async def append(self, batch: Sequence[Append]) -> list[Appended]:
-        """Store all or none in one transaction; returns the position of each."""
-        ...
-
-
 Announce = Callable[[Draft, Appended], Awaitable[PublishResult]]
 
 
@@ -69,7 +61,7 @@ class AppendQueue:
 
     def __init__(
         self,
-        store: Store,
+        store: StreamStore,
         announce: Announce,
         clock: Clock,
         tasks: Tasks,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
 from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.clock import Clock
@@ -13,7 +12,7 @@ from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams import append_queue, history
+from wsserver.realtime.streams import history
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
 from wsserver.realtime.streams.concurrency import FairSemaphore, SingleFlight
 from wsserver.realtime.streams.history import History
@@ -22,7 +21,7 @@ from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Re
 from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
 from wsserver.storage.engine.callers import caller
 from wsserver.storage.engine.paging import PAGE_BYTES
-from wsserver.storage.messages.streams import Appended, Head
+from wsserver.storage.messages.streams import Appended, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -30,18 +29,6 @@ log = logging.getLogger(__name__)
 PAGES_AT_ONCE = 4
 """Pages of history that are read at the same time: each may be megabytes until it is sent. One
 user's pages are read one at a time, so that other users are served in between."""
-
-
-class Store(append_queue.Store, history.Store, Protocol):
-    """The storage of streams, as far as it is needed here."""
-
-    async def head(self, stream: str) -> Head:
-        """The end of a stream."""
-        ...
-
-    async def names(self, limit: int) -> tuple[str, list[str]]:
-        """The epoch of streams that do not exist yet, and the names of existing ones."""
-        ...
 
 
 class Streams:
@@ -55,7 +42,7 @@ class Streams:
 
     def __init__(
         self,
-        store: Store,
+        store: StreamStore,
         publish: Callable[[Publication], Awaitable[PublishResult]],
         clock: Clock,
         tasks: Tasks,
