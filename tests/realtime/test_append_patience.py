@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conftest import FakeClock
-from tests.realtime.fake_store import draft
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_stream_store import draft
 from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.streams import append_queue
