@@ -1,4 +1,4 @@
-"""How long a publish waits for a database that is locked."""
+"""How long a publish retries while the database is locked."""
 
 from __future__ import annotations
 

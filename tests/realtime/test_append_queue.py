@@ -1,4 +1,4 @@
-"""Messages in line to be stored: groups, order, refusals, faults."""
+"""The append queue: groups, order, limits, errors of storage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wsserver.tasks import Tasks
 
 
 class Line:
-    """A queue in front of a fake store; what it announces stands in ``announced``."""
+    """A queue in front of a fake store; announced messages are in ``announced``."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock

@@ -1,4 +1,4 @@
-"""Dead connections of a user give way to a new one; live ones never do for being asked."""
+"""Connection limits: dead connections of a user are closed for a new one, live ones are not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def three(live: Live) -> list[Client]:
 
 
 async def answer(client: Client) -> None:
-    """What a browser's network process does, whatever the page is busy with."""
+    """Answer pings as the network process of a browser does, also while the page is busy."""
     while not client.wire_pings:
         opcode, payload = await client.frame()
         if opcode == 9:

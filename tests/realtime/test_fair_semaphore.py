@@ -12,7 +12,7 @@ from wsserver.realtime.streams.concurrency import FairSemaphore
 
 
 class Work:
-    """Things to do, each of which goes on until it is told to end."""
+    """Running calls, each until the test ends it."""
 
     def __init__(self, at_once: int) -> None:
         self.turns = FairSemaphore(at_once)

@@ -90,7 +90,7 @@ class Device:
 
 
 class KeptMessages(RuleBasedStateMachine):
-    """Does the same to a server and to the model, and compares what everybody gets."""
+    """Applies the same steps to a server and to the model, and compares what each client gets."""
 
     def __init__(self) -> None:
         super().__init__()

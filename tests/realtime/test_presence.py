@@ -1,4 +1,4 @@
-"""Whoever hears that a user is offline hears that the user is online again."""
+"""Presence: sessions notified of ``offline`` are notified of the next ``online``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MessageStatuses = Callable[[], Awaitable[list[str]]]
 
 @pytest.fixture
 def listener(live: Live) -> Callable[[str], Awaitable[MessageStatuses]]:
-    """Somebody in a session, and what they have heard of ``u1`` since last asked."""
+    """A client in a session; calling it returns the statuses of ``u1`` since the last call."""
 
     async def make(session_id: str) -> MessageStatuses:
         client = await live.in_session(f"listener-{session_id}", session_id)

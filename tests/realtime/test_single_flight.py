@@ -1,4 +1,4 @@
-"""Who asks for the same at the same time asks once."""
+"""Single flight: concurrent calls with the same key share one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream in memory: what its tail knows, and who can be brought up to date from it."""
+"""A cached stream: its tail, and recovery from it."""
 
 from __future__ import annotations
 

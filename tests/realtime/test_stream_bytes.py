@@ -1,4 +1,4 @@
-"""What is read, replayed and held of streams is bounded in bytes, on a real database."""
+"""Byte limits of reading, replaying and caching streams, on a real database."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def reads(live: Live, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def restart(live: Live) -> None:
-    """Know nothing of streams but what is stored."""
+    """Empty the cache of streams."""
     live.streams._cache.clear()
 
 

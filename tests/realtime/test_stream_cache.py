@@ -1,4 +1,4 @@
-"""What of streams is in memory, and what has to make room."""
+"""The cache of streams: contents and eviction."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def forget(live: Live) -> None:
 
 
 async def used_before(live: Live) -> None:
-    """A message is in the stream, and memory knows nothing of it any more."""
+    """A stored message, with an empty cache."""
     await keep(live)
     forget(live)
 

@@ -41,7 +41,7 @@ WIDE = b'{"text":"%s"}' % (b" " * 90)
 
 
 class Node:
-    """Streams between a fake store and a fake broker; ``restart`` forgets what was in memory."""
+    """Streams between a fake store and a fake broker; ``restart`` empties the cache."""
 
     def __init__(self, clock: FakeClock, replay_limit: int = 10) -> None:
         self.clock = clock
@@ -193,7 +193,7 @@ async def test_a_commit_of_unknown_outcome_is_published_and_no_gap_remains(node:
 
 @pytest.mark.gen_test
 async def test_memory_does_not_go_on_behind_a_gap(node: Node) -> None:
-    """Whatever is the cause: what lies in the gap is read from storage."""
+    """Messages in a gap, whatever its cause, are read from storage."""
     await node.keep(2)
     await node.store.append([draft()])
     await node.keep(1)

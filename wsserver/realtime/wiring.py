@@ -34,10 +34,9 @@ from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDel
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.inbox.expirer import Expirer
 from wsserver.realtime.inbox.inbox_replay import InboxReplay
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking
-from wsserver.realtime.inbox.inboxes import Inboxes
+from wsserver.realtime.inbox.inboxes import Expirer, Inboxes
 from wsserver.realtime.inbox.message_status import MessageStatuses
 from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
@@ -95,7 +94,6 @@ class UserDirectory(KnownUsers, Protocol):
 class LiveSide:
     """What ``build_live`` returns: the objects that the rest of the program uses."""
 
-    hub: Hub
     statistics: Statistics
     events: EventBus
     traces: TraceBuffer
@@ -104,7 +102,6 @@ class LiveSide:
     receipt_store: ReceiptStore
     streams: Streams
     router: Router
-    delivery: LocalDelivery
     writer: ConnectionWriter
     statuses: MessageStatuses
     receipts: ReceiptRecorder
@@ -250,7 +247,6 @@ def build_live(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
     )
     return LiveSide(
-        hub=hub,
         statistics=statistics,
         events=events,
         traces=traces,
@@ -259,7 +255,6 @@ def build_live(
         receipt_store=receipt_store,
         streams=streams,
         router=router,
-        delivery=delivery,
         writer=writer,
         statuses=statuses,
         receipts=receipts,

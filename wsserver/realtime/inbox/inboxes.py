@@ -1,4 +1,4 @@
-"""``Inboxes``: kept messages of one user, sent in order on connecting and while connected."""
+"""``Inboxes``: kept messages of one user, sent in order; ``Expirer``: deletes kept messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex, UnackedMessage
 from wsserver.storage.messages.receipts import ReceiptStore
-from wsserver.storage.messages.streams import Expired, Kept
+from wsserver.storage.messages.streams import Expired, Kept, StreamStore
 from wsserver.wire.frames import build_frame
 
 
@@ -224,3 +224,27 @@ class Inboxes:
         self._tracking.check_written()
         self._replay.advance()
         await self._redelivery.advance()
+
+
+class Expirer:
+    """Deletes in small batches, to keep writes short; senders of pending messages are notified.
+
+    An expired message gets the status ``expired``. The oldest messages of an inbox with more than
+    ``stream_limit`` get ``failed`` with the reason ``inbox_full``; no other message is deleted
+    before it expires.
+    """
+
+    def __init__(
+        self, store: StreamStore, inboxes: Inboxes, clock: Clock, stream_limit: int
+    ) -> None:
+        self._store = store
+        self._inboxes = inboxes
+        self._clock = clock
+        self._stream_limit = stream_limit
+
+    async def run(self) -> None:
+        """Delete all that is due. Raises ``StorageUnavailable``, ``StorageFull``."""
+        while expired := await self._store.expire(self._clock.wall()):
+            self._inboxes.ended(expired, "expired")
+        while trimmed := await self._store.trim(self._stream_limit):
+            self._inboxes.ended(trimmed, "failed", "inbox_full")
