@@ -64,7 +64,7 @@ async def test_each_gets_where_it_is_and_what_became_of_it(line: Line) -> None:
     assert [(each.stream, each.offset) for each in sent] == line.announced
     assert line.announced == [("session:s1", 1), ("user:u1", 1), ("session:s1", 2)]
     assert [each.message_id for each in sent] == [each.message_id for each in mine]
-    assert {(each.epoch, each.is_new, each.result) for each in sent} == {
+    assert {(each.epoch, each.is_new, each.receipt) for each in sent} == {
         ("epoch_1", True, PublishResult(2, 1, 1))
     }
     assert await line.queue.append([]) == []
@@ -193,7 +193,7 @@ async def test_a_repeated_key_is_answered_with_the_first_and_not_announced(line:
     (sent,) = await line.queue.append([first])
     again, other = await line.queue.append([draft(dedup=("client:u1", "k1")), draft()])
     assert (again.message_id, again.offset, again.is_new) == (sent.message_id, 1, False)
-    assert again.result == PublishResult()
+    assert again.receipt == PublishResult()
     assert (other.offset, other.is_new) == (2, True)
     assert line.announced == [("session:s1", 1), ("session:s1", 2)]
 

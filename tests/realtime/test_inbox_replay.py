@@ -39,7 +39,7 @@ async def test_an_inbox_too_large_for_the_queue_comes_as_the_client_takes_it(
     assert client.info.is_alive
     assert client.info.websocket.queued_bytes <= 256 * 1024 // 8 * 7 + 21_000
     live_one = await send_to_user(live, [count])
-    assert live_one.result.matched == live_one.result.sent == 1
+    assert live_one.receipt.matched == live_one.receipt.sent == 1
     await client.receive("connection_established")
     seen = []
     while len(seen) < count + 1:

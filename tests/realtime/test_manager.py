@@ -218,7 +218,7 @@ async def test_a_closing_connection_gets_nothing_more_and_is_heard_no_more(live:
     client = await live.connect()
     live.manager.close(client.info, 1000, "")
     client.send("ping", ref=1)
-    receipt = (await live.manager.send_to_user("u1", "x")).result
+    receipt = (await live.manager.send_to_user("u1", "x")).receipt
     assert (receipt.matched, receipt.sent) == (0, 0)
     await client.closing()
     assert client.pushes == []
@@ -241,7 +241,7 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_never_notice
     failed = 0
     for n in range(200):
         sent = await live.manager.broadcast("x", data="y" * 8000, n=n)
-        failed += sent.result.failed
+        failed += sent.receipt.failed
         await quick.receive("x")
         if len(live.hub) == 1:
             break
@@ -343,7 +343,7 @@ async def test_a_program_pushes_to_users_sessions_and_everybody(live: Live) -> N
         (manager.send_to_user("nobody", "x", data=1), [0, 0]),
     ):
         sent = await send
-        assert sent.result.matched == sent.result.sent == sum(expected)
+        assert sent.receipt.matched == sent.receipt.sent == sum(expected)
         got = [await client.rest() for client in (u1, u2)]
         assert [len(pushes) for pushes in got] == expected
         for push in (push for pushes in got for push in pushes):

@@ -122,7 +122,7 @@ async def test_a_target_and_its_filters_choose_the_connections(
     explained = bench.explain(message)
     assert [bench.names[r["connection_id"]] for r in explained["recipients"]] == names.split()
     assert explained["matched"] == len(names.split())
-    assert (await bench.router.send(message)).result.matched == len(names.split())
+    assert (await bench.router.send(message)).receipt.matched == len(names.split())
 
 
 def test_one_connection_can_be_a_target(bench: Bench) -> None:
@@ -143,7 +143,7 @@ async def test_a_message_is_encoded_once_and_its_counts_add_up(
     monkeypatch.setattr(module, "push", lambda *a, **k: encodings.append(a) or push(*a, **k))
     bench.connection("b1").websocket.is_open = False
     sent = await bench.router.send(Message("x", {"data": 1}))
-    assert sent.result == PublishResult(matched=5, sent=4, failed=1)
+    assert sent.receipt == PublishResult(matched=5, sent=4, failed=1)
     assert sent.answer() == {"message_id": sent.message_id, "matched": 5, "sent": 4, "failed": 1}
     assert len(encodings) == 1
     assert len({id(c.websocket.sent[0]) for c in bench.hub}) == 1
@@ -174,7 +174,7 @@ def test_a_signal_carries_no_id_and_nobody_waits_for_it(bench: Bench) -> None:
 @pytest.mark.gen_test
 async def test_a_message_for_nobody_costs_nothing(bench: Bench) -> None:
     sent = await bench.router.send(Message("x", {}, user("nobody")))
-    assert sent.result == PublishResult()
+    assert sent.receipt == PublishResult()
     assert bench.poller.calls == []
 
 
@@ -204,7 +204,7 @@ async def test_offline_and_dying_connections_are_left_out_on_real_sockets(live: 
     await goes.closing()
     live.manager.close(dies.info, 4502, "")
     sent = await live.manager.broadcast("x")
-    assert sent.result == PublishResult(1, 1, 0)
+    assert sent.receipt == PublishResult(1, 1, 0)
     assert (await stays.receive("x"))["id"] == sent.message_id
 
 

@@ -149,7 +149,7 @@ async def test_a_broadcast_to_all_sorts_of_clients_is_compressed_once(
         compressed.clear()
         before = server.context.poller.counters.bytes_out
         sent = await server.system.manager.broadcast("news", text=TEXT)
-        assert (sent.result.matched, sent.result.sent) == (20, 20)
+        assert (sent.receipt.matched, sent.receipt.sent) == (20, 20)
         for socket in clients:
             assert (await until(socket, "news"))["text"] == TEXT
         assert len(compressed) == 1

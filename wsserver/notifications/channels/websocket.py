@@ -47,7 +47,7 @@ class WebSocketChannel:
             (outcome,) = await self._router.keep([message])
         except WsServerError as error:
             return retry(error.message)
-        online = outcome.result.sent
+        online = outcome.receipt.sent
         return sent(f"in the inbox at offset {outcome.offset}; connections: {online}")
 
     async def close(self) -> None:

@@ -73,7 +73,7 @@ class Sent(Struct, frozen=True, gc=False):
     """The outcome of a send."""
 
     message_id: str
-    result: PublishResult = NO_RECIPIENTS
+    receipt: PublishResult = NO_RECIPIENTS
     """``NO_RECIPIENTS`` for a repeated message: it is not sent again."""
     stream: str = ""
     """The stream that keeps it; empty for a live message."""
@@ -93,8 +93,8 @@ class Sent(Struct, frozen=True, gc=False):
         """The outcome as the REST API returns it."""
         return {
             "message_id": self.message_id,
-            "matched": self.result.matched,
-            "sent": self.result.sent,
-            "failed": self.result.failed,
+            "matched": self.receipt.matched,
+            "sent": self.receipt.sent,
+            "failed": self.receipt.failed,
             **self.position,
         }

@@ -26,6 +26,6 @@ def tell_published(events: EventBus, message: Message, sent: Sent) -> None:
         MESSAGE_PUBLISHED,
         **{name: value for name, value in fields.items() if value is not None},
         bytes=message.size_bytes,
-        matched=sent.result.matched,
-        sent=sent.result.sent,
+        matched=sent.receipt.matched,
+        sent=sent.receipt.sent,
     )

@@ -155,7 +155,7 @@ class Publishing:
                 tell_published(self._events, message, outcome)
         results = [_result_of(outcome) for outcome in outcomes]
         sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
-        accepted, matched = len(sent), sum([each.result.matched for each in sent])
+        accepted, matched = len(sent), sum([each.receipt.matched for each in sent])
         if not _is_traffic(actor):
             self._trail.record(
                 actor,
@@ -239,7 +239,7 @@ class Publishing:
             str(message.target),
             type=message.type,
             message_id=sent.message_id,
-            matched=sent.result.matched,
+            matched=sent.receipt.matched,
         )
 
     def _message(self, actor: Actor, body: Body, target: Target) -> Message:
