@@ -141,7 +141,7 @@ class Service:
 
     def _begin(self) -> None:
         live = self._parts.live
-        log.info("broadcasts are written how=%s", self.poller.how_it_writes)
+        log.info("broadcast writer how=%s", self.poller.how_it_writes)
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
@@ -247,7 +247,7 @@ class Service:
                     await outcome
             except WsServerError as error:
                 log.warning(
-                    "periodic work refused name=%s code=%s error=%s", name, error.code, error
+                    "periodic work failed name=%s code=%s error=%s", name, error.code, error
                 )
             except Exception:
                 log.exception("periodic work failed name=%s", name)

@@ -135,9 +135,11 @@ class WebSocketManager:
         if self.is_draining:
             raise Draining("the server is about to stop", retry_after_s=2)
         if len(self.hub) >= self.limits.total:
-            raise ServerFull("no room for another connection", retry_after_s=5)
+            raise ServerFull(
+                f"the server has its maximum of {self.limits.total} connections", retry_after_s=5
+            )
         if self.room.is_full(claims.sub) and not self.limits.evicts_oldest:
-            raise ConnectionLimit(f"at most {self.limits.per_user} connections a user")
+            raise ConnectionLimit(f"at most {self.limits.per_user} connections per user")
 
     async def connect(
         self, fd: int, request: ConnectRequest, *, response: bytes = b"", received: bytes = b""
