@@ -73,6 +73,8 @@ class WebContext:
     storage_statistics: StorageStatistics
     configured_channels: Collection[str]
     """Channels of notifications that have settings."""
+    documents: Documents
+    """The description of the API, made from the route table."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -82,8 +84,6 @@ class WebContext:
     incoming: HeldBytes = field(default_factory=HeldBytes)
     """Bytes of request bodies that are incomplete."""
     proxies: Proxies = field(init=False)
-    documents: Documents = field(init=False)
-    """Set by ``make_application``, from the route table."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)

@@ -18,7 +18,7 @@ from tests.support.inbox_messages import (
 from tests.support.live_server import Live, MakeLive
 from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import EVERYONE
-from wsserver.realtime.inbox import receipts
+from wsserver.realtime.inbox import receipt_recorder
 from wsserver.realtime.messages.message import Message
 
 
@@ -91,7 +91,7 @@ async def test_nobody_acknowledges_for_somebody_else(live: Live) -> None:
     mine, secret = await send_to_user(live, "a"), await send_to_session(live, "b")
     await boss.rest()
     noted: list[Any] = []
-    live.deliveries.statuses.add_listener(lambda *note: noted.append(note))
+    live.statuses.add_listener(lambda *note: noted.append(note))
     assert await ack(thief, mine, secret) == 0
     assert (await thief.call("read", ids=[mine.message_id]))["acknowledged"] == 0
     assert await thief.error("ack", stream="user:u1", offset=1) == "forbidden"
@@ -105,7 +105,7 @@ async def test_nobody_acknowledges_for_somebody_else(live: Live) -> None:
 async def test_an_unknown_id_is_passed_on_to_the_listeners_only(live: Live) -> None:
     client, watcher = await live.connect("u1"), await live.monitor()
     noted: list[Any] = []
-    live.deliveries.statuses.add_listener(lambda *note: noted.append(note))
+    live.statuses.add_listener(lambda *note: noted.append(note))
     assert (await client.call("ack", ids=["msg_live", "msg_live"]))["acknowledged"] == 0
     await client.call("read", ids=["msg_live"])
     assert noted == [
@@ -187,7 +187,7 @@ async def test_an_event_alone_is_reason_enough_to_look(live: Live) -> None:
 async def test_in_a_crowd_nobody_is_told_individually(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receipts, "INDIVIDUALLY", 2)
+    monkeypatch.setattr(receipt_recorder, "INDIVIDUALLY", 2)
     boss = await live.in_session("boss")
     ann = await live.in_session("ann")
     await live.in_session("ben", protocol="plain")
@@ -263,7 +263,7 @@ async def test_a_storage_that_fails_is_no_acknowledgement(
 async def test_receipts_of_plain_clients_are_tried_again(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receipts, "RETRY_S", 0.0)
+    monkeypatch.setattr(receipt_recorder, "RETRY_S", 0.0)
     record, calls = live.receipt_store.record, []
 
     async def broken_once(*args: Any, **options: Any) -> Any:
@@ -275,7 +275,7 @@ async def test_receipts_of_plain_clients_are_tried_again(
     monkeypatch.setattr(live.receipt_store, "record", broken_once)
     await live.connect("u1", protocol="plain")
     await send_to_user(live, "a")
-    while live.deliveries.receipts._recorder is not None:
+    while live.receipts._recorder is not None:
         await live.database.settle()
     assert len(calls) == 2
     assert await pending_count(live) == 0
@@ -286,12 +286,12 @@ async def test_receipts_of_plain_clients_wait_in_bounded_number(
     make_live: MakeLive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = await make_live()
-    monkeypatch.setattr(receipts, "WAITING_LIMIT", 1)
+    monkeypatch.setattr(receipt_recorder, "WAITING_LIMIT", 1)
     for text in "abc":
         await send_to_user(live, text)
     await live.connect("u1", protocol="plain")
-    await live.deliveries.receipts.settle()
-    assert live.deliveries.receipts.unrecorded == 2
+    await live.receipts.settle()
+    assert live.receipts.unrecorded == 2
     assert await pending_count(live) == 2  # they come once more
     assert "dropped total=2" in caplog.text
 
@@ -310,5 +310,5 @@ async def test_a_storm_of_receipts_is_recorded_in_few_writes(
     for number in range(50):
         await send_to_user(live, number)
     await live.connect("u1", protocol="plain")
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     assert sizes == [50]

@@ -1,4 +1,4 @@
-"""Turns are given fairly, and none is lost by cancelling."""
+"""Slots are assigned fairly, and none is lost by cancelling."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import random
 import pytest
 
 from tests.support.live_server import settle
-from wsserver.realtime.streams.turns import Turns
+from wsserver.realtime.streams.concurrency import FairSemaphore
 
 
 class Work:
-    """Things to do, each of which goes on until it is told to end."""
+    """Running calls, each until the test ends it."""
 
     def __init__(self, at_once: int) -> None:
-        self.turns = Turns(at_once)
+        self.turns = FairSemaphore(at_once)
         self.begun: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, asyncio.Event] = {}

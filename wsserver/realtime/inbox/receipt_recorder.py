@@ -1,4 +1,4 @@
-"""Receipts: what users acknowledge and read is recorded, and then told to whom it concerns."""
+"""``ReceiptRecorder``: records acknowledgements and read receipts, then pushes message statuses."""
 
 from __future__ import annotations
 
@@ -16,88 +16,61 @@ from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.connections.connection import PLAIN, ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.inbox.message_status import MessageStatuses, StatusUpdate
-from wsserver.realtime.inbox.unacked import Item, Ledger
+from wsserver.realtime.inbox.unacked import UnackedIndex, UnackedMessage
 from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.streams.retention_policy import organization_stream_of
-from wsserver.storage.messages.receipts import Change
-from wsserver.storage.messages.streams import Head, Located
+from wsserver.storage.messages.receipts import Change, ReceiptStore
+from wsserver.storage.messages.streams import Located, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 INDIVIDUALLY = 100
-"""In a session of more users than this nobody is told who has received a message."""
+"""In a session with more users than this, single receipts are not pushed to the sender."""
 WAITING_LIMIT = 20_000
-"""Messages written to plain clients whose receipts may wait to be recorded."""
+"""Queue limit of receipts of plain clients that are not recorded yet."""
 AT_ONCE = 200
-"""Connections whose receipts go to storage together."""
+"""Connections whose receipts are recorded concurrently."""
 RETRY_S = 1.0
 NOTIFICATION = "notify_"
-"""What the ids of notifications begin with."""
+"""Prefix of the ids of notifications."""
 
 State = Literal["delivered", "read"]
 STATES: tuple[State, ...] = ("delivered", "read")
 
 
-class Messages(Protocol):
-    """What is needed of the storage of streams."""
-
-    async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
-        """The messages that exist."""
-        ...
-
-    async def head(self, stream: str) -> Head:
-        """Where a stream ends."""
-        ...
-
-
-class Store(Protocol):
-    """What is needed of the storage of receipts."""
-
-    async def record(
-        self, user_id: str, message_ids: Sequence[str], *, read: bool, at: float
-    ) -> list[Change]:
-        """Record receipts; returns what is new."""
-        ...
-
-    async def advance(self, user_id: str, stream: str, offset: int, at: float) -> list[Change]:
-        """Record a receipt for everything up to an offset; returns what is new."""
-        ...
-
-
-class Notified(Protocol):
-    """What is told of the inbox's receipts, and knows what else is acknowledged by other ids."""
+class NotificationReceipts(Protocol):
+    """Receipts of notifications, which are acknowledged by their own ids or by their messages'."""
 
     def of_inbox(self, user_id: str, message_ids: Sequence[str], state: State) -> None:
-        """Messages in a user's inbox have been received, or read; that is committed."""
+        """Note committed receipts of messages in a user's inbox."""
         ...
 
     async def of_notifications(
         self, user_id: str, notification_ids: Sequence[str], state: State
     ) -> list[str]:
-        """Note the same of notifications; answers the ids of the messages that carry them."""
+        """Record receipts of notifications; returns the ids of the messages that contain them."""
         ...
 
 
-class Receipts:
-    """Takes acknowledgements, and tells of them: to the sender, the monitors, the user's devices.
+class ReceiptRecorder:
+    """Records receipts; pushes each to the sender, the monitors and the user's other connections.
 
-    Nobody is told before it is committed. Each user's receipt for a message is told once in each
-    state, however many connections acknowledge; nobody is told of a message of their own, but for
-    what they sent to their own inbox. ``notified`` is set by ``app.build()``.
+    Pushes follow the commit. Each user's receipt for a message is pushed once in each state,
+    however many connections acknowledge it; and not to the same user, except for messages in the
+    user's own inbox.
     """
-
-    notified: Notified | None = None
 
     def __init__(
         self,
         *,
-        messages: Messages,
-        store: Store,
-        ledger: Ledger,
+        messages: StreamStore,
+        store: ReceiptStore,
+        unacked: UnackedIndex,
         statuses: MessageStatuses,
+        notifications: NotificationReceipts | None,
         access: SessionAccess,
         hub: Hub,
         events: EventBus,
@@ -106,33 +79,34 @@ class Receipts:
     ) -> None:
         self._messages = messages
         self._store = store
-        self._ledger = ledger
+        self._unacked = unacked
         self._statuses = statuses
+        self._notifications = notifications
         self._access = access
         self._hub = hub
         self._events = events
         self._clock = clock
         self._tasks = tasks
-        self._written: dict[ConnectionInfo, list[Item]] = {}
+        self._written: dict[ConnectionInfo, list[UnackedMessage]] = {}
         self._written_count = 0
         self._recorder: asyncio.Task[Any] | None = None
         self.unrecorded = 0
-        """Receipts of plain clients that were let go of; those messages will be sent once more."""
+        """Receipts of plain clients that were dropped; those messages will be sent again."""
 
     # Clients that acknowledge
 
     async def acknowledge(
         self, connection: ConnectionInfo, message_ids: Iterable[str], state: State
     ) -> int:
-        """Note that a user has received, or read, these messages; returns for how many it is new.
+        """Record that a user has received or read messages; returns the number of new receipts.
 
-        Unknown ids and ids of messages that the user may not see are skipped alike; ids of messages
-        that are not kept are passed on to the listeners of the statuses. Raises
-        ``StorageUnavailable``, ``StorageFull``.
+        Unknown ids and ids of messages that the user may not see are skipped alike; ids of live
+        messages are reported to the status listeners. Raises ``StorageUnavailable``,
+        ``StorageFull``.
         """
         user_id, at = connection.user_id, self._clock.wall()
         ids = await self._with_notifications(user_id, list(dict.fromkeys(message_ids)), state)
-        waiting = self._ledger.items(user_id, ids)
+        waiting = self._unacked.items(user_id, ids)
         others = [id_ for id_ in ids if id_ not in waiting]
         found = await self._messages.locate(others, at) if others else []
         await self._prepare(connection.claims, {each.stream for each in found})
@@ -142,28 +116,28 @@ class Receipts:
             changes = await self._store.record(user_id, kept, read=state == "read", at=at)
         else:
             changes = []
-        # Also what was recorded before: it may have been read from storage, to be sent, meanwhile.
-        self._ledger.settled(user_id, kept)
+        # Also those recorded before: they may have been read from storage for a replay meanwhile.
+        self._unacked.settled(user_id, kept)
         sessions = {item.message_id: item.session_id for item in waiting.values()}
         self._announce(connection, changes, sessions | _sessions_of(seen))
         for message_id in set(others).difference([each.message_id for each in found]):
-            self._statuses.note(message_id, user_id, connection.connection_id, state)
+            self._statuses.report(message_id, user_id, connection.connection_id, state)
         return len(changes)
 
     async def _with_notifications(self, user_id: str, ids: list[str], state: State) -> list[str]:
-        """The ids, with those of notifications replaced by those of the messages they came in."""
+        """Replace the ids of notifications by those of the messages that contain them."""
         named = [id_ for id_ in ids if id_.startswith(NOTIFICATION)]
-        if not named or self.notified is None:
+        if not named or self._notifications is None:
             return ids
-        messages = await self.notified.of_notifications(user_id, named, state)
+        messages = await self._notifications.of_notifications(user_id, named, state)
         return list(dict.fromkeys([*[i for i in ids if i not in set(named)], *messages]))
 
     async def acknowledge_up_to(self, connection: ConnectionInfo, stream: str, offset: int) -> int:
-        """Note that a user has received a stream up to an offset; returns for how many it is new.
+        """Record that a user has received a stream up to an offset; returns the new receipts.
 
-        Raises ``Forbidden`` for a stream that is not the user's, ``BadRequest`` for an offset past
-        its end: that is a mistake, or of an older epoch, and taken as the end it would make
-        messages disappear that nobody has seen. Raises ``StorageUnavailable``, ``StorageFull``.
+        Raises ``Forbidden`` for a stream that the user may not read, ``BadRequest`` for an offset
+        past its end: it may be of an older epoch, and would acknowledge messages that were never
+        sent. Raises ``StorageUnavailable``, ``StorageFull``.
         """
         user_id, at = connection.user_id, self._clock.wall()
         await self._prepare(connection.claims, (stream,))
@@ -173,10 +147,10 @@ class Receipts:
             raise BadRequest(f"offset: {stream} ends at {head.offset}", field="offset")
         changes = await self._store.advance(user_id, stream, offset, at)
         if stream.startswith("user:"):
-            items = self._ledger.covered(user_id, offset)
-            self._ledger.settled(user_id, [item.message_id for item in items])
+            items = self._unacked.covered(user_id, offset)
+            self._unacked.settled(user_id, [item.message_id for item in items])
             sessions = {item.message_id: item.session_id for item in items}
-        else:  # leave out what was for others in it
+        else:  # without messages whose audience excludes the user
             found = await self._messages.locate([change.message_id for change in changes], at)
             seen = [each for each in found if self._may_see(connection.claims, each)]
             sessions = _sessions_of(seen)
@@ -186,10 +160,10 @@ class Receipts:
 
     # Plain clients
 
-    def written(self, connection: ConnectionInfo, item: Item) -> None:
-        """A message of the inbox has left for a plain client: that is its receipt.
+    def written(self, connection: ConnectionInfo, item: UnackedMessage) -> None:
+        """Record the receipt of a plain client: a message of the inbox was written to it.
 
-        Recorded soon, together with others; until then the message counts as pending.
+        In the background, together with others; until then the message is pending.
         """
         if self._written_count >= WAITING_LIMIT:
             self.unrecorded += 1
@@ -204,18 +178,18 @@ class Receipts:
     def written_to_many(
         self, publication: Publication, connections: Collection[ConnectionInfo]
     ) -> None:
-        """A kept message for many was written: plain clients have it now, as far as one can tell.
+        """Push ``delivered`` for the plain clients that a kept message for many was written to.
 
-        Told once a user, at once, and not recorded: resuming does not depend on it, and it would be
-        a row for each client and message. A user who also has a client that acknowledges is left
-        to that one. For many users nothing is told at all.
+        Once a user and without recording it: resuming does not need it, and it would be a row for
+        each client and message. Not for users who also have a client that acknowledges, and not
+        if there are more than ``INDIVIDUALLY`` users.
         """
         if not connections:
             return
-        if not self._statuses.reaches(publication.sender) and not self._events.hears(
+        if not self._statuses.has_receivers(publication.sender) and not self._events.hears(
             events.MESSAGE_DELIVERED
         ):
-            return  # on the path of every kept message: nobody wants to know
+            return  # called for every kept message, so skip what has no receiver
         users: set[str] = set()
         acknowledging: set[str] = set()
         plain: set[str] = set()
@@ -231,16 +205,16 @@ class Receipts:
         session_id = target.id if target.type is TargetType.SESSION else None
         for user_id in sorted(plain - acknowledging - {publication.sender}):
             update = StatusUpdate(publication.message_id, session_id, "delivered", user_id)
-            self._statuses.tell(update, publication.sender)
+            self._statuses.push(update, publication.sender)
             self._emit(update, publication.sender)
 
     async def settle(self) -> None:
-        """Wait until what was written has been recorded, but not for storage that fails."""
+        """Wait until the queued receipts are recorded; not longer than two attempts."""
         if self._recorder is not None:
             await asyncio.wait({self._recorder}, timeout=2 * RETRY_S)
 
     async def _record_written(self) -> None:
-        """Record group after group; what storage refuses is tried again until it takes it."""
+        """Record group after group; failed ones are retried until they succeed."""
         try:
             while self._written:
                 batch, self._written = list(self._written.items()), {}
@@ -255,8 +229,8 @@ class Receipts:
         finally:
             self._recorder = None
 
-    async def _record(self, connection: ConnectionInfo, items: list[Item]) -> bool:
-        """Record what one plain client was written; False: it is to be tried again."""
+    async def _record(self, connection: ConnectionInfo, items: list[UnackedMessage]) -> bool:
+        """Record the receipts of one plain client; False: queued again after an error."""
         ids = [item.message_id for item in items]
         try:
             changes = await self._store.record(
@@ -269,11 +243,11 @@ class Receipts:
             for item in items:
                 self.written(connection, item)
             return False
-        self._ledger.settled(connection.user_id, ids)
+        self._unacked.settled(connection.user_id, ids)
         self._announce(connection, changes, {item.message_id: item.session_id for item in items})
         return True
 
-    # Telling
+    # Status updates
 
     def _announce(
         self,
@@ -281,31 +255,33 @@ class Receipts:
         changes: Iterable[Change],
         sessions: Mapping[str, str | None],
     ) -> None:
-        """Tell everybody concerned; ``sessions``: what session each message belongs to, if any."""
+        """Push and report new receipts; ``sessions``: session id of each message, if any."""
         user_id = connection.user_id
         changes = list(changes)
-        self._tell_notified(user_id, changes)
+        self._note_notifications(user_id, changes)
         is_crowded: dict[str, bool] = {}
         for change in changes:
             update = StatusUpdate(
                 change.message_id, sessions.get(change.message_id), change.state, user_id
             )
-            self._statuses.note(change.message_id, user_id, connection.connection_id, change.state)
+            self._statuses.report(
+                change.message_id, user_id, connection.connection_id, change.state
+            )
             stream, sender = change.stream, change.sender
             if stream.startswith("user:"):
-                self._statuses.tell_devices(update, connection)
-                self._statuses.tell(update, sender if sender != user_id else None)
+                self._statuses.push_to_devices(update, connection)
+                self._statuses.push(update, sender if sender != user_id else None)
             elif sender == user_id:
                 continue
             else:
                 if stream not in is_crowded:
                     is_crowded[stream] = self._is_crowded(stream)
                 if not is_crowded[stream]:
-                    self._statuses.tell(update, sender)
+                    self._statuses.push(update, sender)
             self._emit(update, sender)
 
-    def _tell_notified(self, user_id: str, changes: list[Change]) -> None:
-        if self.notified is None:
+    def _note_notifications(self, user_id: str, changes: list[Change]) -> None:
+        if self._notifications is None:
             return
         for state in STATES:
             ids = [
@@ -314,7 +290,7 @@ class Receipts:
                 if change.state == state and change.stream.startswith("user:")
             ]
             if ids:
-                self.notified.of_inbox(user_id, ids, state)
+                self._notifications.of_inbox(user_id, ids, state)
 
     def _emit(self, update: StatusUpdate, sender: str | None) -> None:
         self._events.emit(
@@ -327,7 +303,7 @@ class Receipts:
         )
 
     def _is_crowded(self, stream: str) -> bool:
-        """Has it more users than are told of one by one?"""
+        """Whether a stream has more than ``INDIVIDUALLY`` connected users."""
         kind, _, id_ = stream.partition(":")
         if kind == "broadcast":
             return len(self._hub.user_connections) > INDIVIDUALLY
@@ -339,10 +315,10 @@ class Receipts:
                 return True
         return False
 
-    # Who may
+    # Access
 
     async def _prepare(self, claims: Claims, streams: Iterable[str]) -> None:
-        """Find out whose sessions these streams are, where access depends on it.
+        """Look up which organizations own the sessions of streams, where access depends on it.
 
         Raises ``StorageUnavailable``.
         """
