@@ -15,9 +15,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.operators.processes import SECRET, ServerProcess, environment, shell
-from wsserver import development
-from wsserver.app import build
-from wsserver.config import ConfigFaults, Settings
+from wsserver import Server, Settings, development
+from wsserver.config import ConfigFaults
 from wsserver.development import SERVER_FILE, TOKEN_FILE, _command, _write_private
 
 
@@ -88,21 +87,16 @@ async def test_the_token_is_renewed_while_the_server_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(development, "RENEWAL_S", 0.001)
-    settings = Settings(
-        jwt_secret=SECRET,
-        jwt_algorithm=("HS256",),
-        data_dir=tmp_path,
-        database=tmp_path / "wsserver.sqlite3",
-    )
-    system = build(settings)
-    await system.service.start()
     token_file = tmp_path / TOKEN_FILE
-    with development.first_steps(system, settings, "http://127.0.0.1:1"):
-        first = token_file.read_text()
-        while token_file.read_text() == first:
-            await asyncio.sleep(0)
-        assert (await system.verifier.verify(token_file.read_text().strip())).role == "admin"
-    await system.service.stop()
+    async with Server(Settings(jwt_secret=SECRET, data_dir=tmp_path, port=0)) as server:
+        with development.first_steps(server):
+            first = token_file.read_text()
+            while (second := token_file.read_text()) == first:
+                await asyncio.sleep(0)
+            headers = {"Authorization": f"Bearer {second.strip()}"}
+            stats = Request(f"{server.url}/api/v1/websocket/stats", headers=headers)
+            with await asyncio.to_thread(urlopen, stats) as answer:
+                assert answer.status == 200
 
 
 @pytest.mark.gen_test

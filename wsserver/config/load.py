@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -25,12 +26,12 @@ class Loaded(NamedTuple):
 
 
 def load_settings(
-    config_file: Path | None,
-    environ: Mapping[str, str],
-    flags: Mapping[str, Any],
-    dev: bool,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    flags: Mapping[str, Any] = MappingProxyType({}),
+    dev: bool = False,
 ) -> Settings:
-    """Read, check and, in development mode, provide the secret.
+    """Read settings from a TOML file, the variables ``WSSERVER_…`` of ``environ``, and ``flags``.
 
     Precedence: flag, environment, file, default; None and () as a flag mean "not given". With
     ``dev`` and no source of keys, a secret is made in ``data_dir`` (0600) and used again later.
@@ -82,6 +83,22 @@ def read_storage_settings(
     return settings
 
 
+def check_settings(settings: Settings) -> Settings:
+    """Check settings that a program has made itself, and bring them to one spelling.
+
+    As ``load_settings`` does: texts become paths, lists tuples, hosts lower case, the algorithm
+    follows from the key. Settings that are checked already stay as they are. Raises
+    ``ConfigFaults`` with every fault there is.
+    """
+    layers = Layers()
+    layers.add_settings(settings)
+    check = _Check(layers, dev=False)
+    checked = check.run()
+    if check.faults:
+        raise ConfigFaults(check.faults)
+    return checked
+
+
 class _Check:
     """One pass over everything that was given; ``faults`` grows, nothing is raised."""
 
@@ -111,10 +128,7 @@ class _Check:
         if self._dev and "allow_loopback_urls" not in self._given:
             values["allow_loopback_urls"] = True
             self.sources["allow_loopback_urls"] = "dev"
-        settings = Settings(**values)
-        if "database" not in self._given:
-            settings = replace(settings, database=settings.data_dir / "wsserver.sqlite3")
-        return settings
+        return Settings(**values)
 
     def _check_places(self, settings: Settings) -> None:
         self._try("data_dir", lambda: files.check_folder(settings.data_dir))

@@ -19,6 +19,10 @@ Rate = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, Meta(min_length=1)]
 
 
+_IN_DATA_DIR = Path("var/wsserver.sqlite3")
+"""The default of ``database``, as this very object: any other value was chosen."""
+
+
 def host_name() -> str:
     """This machine's name, with ``-`` for what a node's name may not hold."""
     return re.sub(r"[^A-Za-z0-9._:@-]", "-", socket.gethostname())[:128] or "localhost"
@@ -35,8 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765
 
     data_dir: Path = Path("var")
-    database: Path = Path("var/wsserver.sqlite3")
-    """Without a value of its own: ``wsserver.sqlite3`` in ``data_dir``."""
+    database: Path = _IN_DATA_DIR
+    """By default ``wsserver.sqlite3`` in ``data_dir``."""
     synchronous: Literal["normal", "full"] = "normal"
 
     jwt_secret: str | None = None
@@ -150,8 +154,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plugins: tuple[str, ...] = ()
     """``module:function``, called at start with the manager."""
 
+    def __post_init__(self) -> None:
+        if self.database is _IN_DATA_DIR and self.data_dir != _IN_DATA_DIR.parent:
+            database = Path(self.data_dir) / _IN_DATA_DIR.name
+            msgspec.structs.force_setattr(self, "database", database)
+
     def __repr__(self) -> str:
-        """Without the secret: a repr ends up in logs and tracebacks."""
+        """Without secrets: a repr ends up in logs and tracebacks."""
         shown = ", ".join(
             f"{key}={'********' if key in HIDDEN and value else repr(value)}"
             for key, value in msgspec.structs.asdict(self).items()

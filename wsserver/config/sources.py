@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from wsserver.config.faults import Fault, Faulty
 from wsserver.config.marks import without_mark
 from wsserver.config.names import did_you_mean
-from wsserver.config.settings import FIELDS
+from wsserver.config.settings import FIELDS, Settings
 from wsserver.config.values import from_text, list_from_text
 
 PREFIX = "WSSERVER_"
@@ -77,6 +77,14 @@ class Layers:
                 flag = key.removesuffix("s") if key == "plugins" else key
                 text = str(value) if isinstance(value, Path) else value
                 self._take(key, text, f"flag --{flag.replace('_', '-')}")
+
+    def add_settings(self, settings: Settings) -> None:
+        """Take the values of settings made in Python, but for those that are defaults."""
+        defaults = Settings()
+        for key in FIELDS:
+            value = getattr(settings, key)
+            if value != getattr(defaults, key):
+                self._take(key, str(value) if isinstance(value, Path) else value, "Settings")
 
     def _take(self, key: str, value: Any, source: str) -> None:
         if key in FIELDS:

@@ -20,7 +20,8 @@ ROLES = ("user", "manager", "admin", "service")
 
 _INTERNED_ROLES = {role: role for role in ROLES}
 _EMPTY: frozenset[str] = frozenset()
-_LATEST_S = 253_402_300_799  # 9999-12-31T23:59:59Z; later ones overflow datetime and floats
+LATEST_S = 253_402_300_799
+"""9999-12-31T23:59:59Z; later ones overflow datetime and floats."""
 
 
 class Claims(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +149,7 @@ def _seconds(payload: Mapping[str, Any], name: str) -> float | None:
     # bool is a subclass of int; 10**400 is an int that float() cannot hold: compare before it.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TokenInvalid(f'claim "{name}" must be a number')
-    if not (0 <= value <= _LATEST_S) or not math.isfinite(value):
+    if not (0 <= value <= LATEST_S) or not math.isfinite(value):
         raise TokenInvalid(f'claim "{name}" is out of range')
     return float(value)
 
