@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from wsserver.log_events import parse_template, structure_of
-from wsserver.logs import JsonFormatter, TextFormatter
+from wsserver.logs import JsonFormatter, TextFormatter, parse_template, structure_of
 from wsserver.redaction import Redactor
 
 SOURCES = sorted((Path(__file__).parents[1] / "wsserver").rglob("*.py"))
@@ -144,3 +143,17 @@ def test_nothing_in_a_field_breaks_the_line() -> None:
     assert formatted(record("asked a=%s", "a\r\n\x1b[2J\u202e")) == {
         "event": "asked", "a": "a\r\n\x1b[2J\u202e"
     }  # fmt: skip
+
+
+class Changing:
+    """Shows another text each time it is asked for one."""
+
+    def __init__(self) -> None:
+        self.texts = ["harmless", f"token={CANARY}"]
+
+    def __str__(self) -> str:
+        return self.texts.pop(0)
+
+
+def test_what_is_checked_is_what_is_shown() -> None:
+    assert formatted(record("asked a=%s", Changing())) == {"event": "asked", "a": "harmless"}
