@@ -31,7 +31,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "lifecycle",
         "server",
         "process",
-        "signals",
         "cli",
         "development",
         "__main__",

@@ -23,7 +23,7 @@ from wsserver.config import (
     read_settings,
     secret_texts,
 )
-from wsserver.config import extras as extras_module
+from wsserver.config import channels as channels_module
 from wsserver.config.channels import split_webhook
 from wsserver.config.gateway import Gateway
 from wsserver.config.vapid import vapid_key
@@ -135,7 +135,7 @@ def test_what_needs_another_key(given: dict[str, str], missing: str) -> None:
 def test_an_extra_that_is_not_installed(
     given: dict[str, str], key: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(channels_module, "find_spec", lambda name: None)
     found = faults(given)
     assert found[key] == (
         f"needs the extra {extra}, which is not installed: pip install 'wsserver[{extra}]'"

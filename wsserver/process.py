@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -19,7 +20,6 @@ from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.lifecycle import Lifecycle
 from wsserver.plugins import call_plugins
 from wsserver.server import Server
-from wsserver.signals import handle_signals
 
 log = logging.getLogger(__name__)
 
@@ -160,3 +160,39 @@ def _freeze_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+STOPPING = ("SIGTERM", "SIGINT", "SIGQUIT")
+"""Drain and stop; a second one stops at once."""
+WITHOUT_EFFECT = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR")
+"""By default each of these ends a process at once, without a word."""
+
+
+def handle_signals(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, hurry: asyncio.Event
+) -> None:
+    """Set ``stop`` at the first signal that stops a server, ``hurry`` at a second one.
+
+    SIGHUP (the terminal was closed) only ever sets ``stop``, because several may come for one
+    terminal, and does nothing where it was ignored at the start (``nohup``). Python ignores
+    SIGPIPE and SIGXFSZ; SIGTSTP and SIGCONT halt the process and let it go on.
+    """
+
+    def on_stop() -> None:
+        if stop.is_set():
+            hurry.set()
+        else:
+            stop.set()
+
+    for name in STOPPING:
+        loop.add_signal_handler(getattr(signal, name), on_stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
+    for name in WITHOUT_EFFECT:
+        number = getattr(signal, name, None)
+        if number is not None:
+            loop.add_signal_handler(number, _note, name)
+
+
+def _note(name: str) -> None:
+    log.warning("signal has no effect, SIGTERM and SIGHUP stop the server signal=%s", name)

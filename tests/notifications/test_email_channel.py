@@ -13,8 +13,7 @@ from tornado.ioloop import IOLoop
 
 from tests.notifications.far_side import CANARY, REDACT, Certificates, job
 from tests.notifications.mail_server import MailBox, SilentServer, SmtpServer
-from wsserver.addresses.mail import parse_sender
-from wsserver.addresses.smtp import parse_smtp_url
+from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.notifications.channels.email import EmailChannel
 from wsserver.protocol.notifications import Contact
 

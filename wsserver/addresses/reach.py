@@ -1,11 +1,8 @@
-"""Which addresses may be reached for a URL that somebody else has chosen (SSRF).
-
-A URL is checked as it is written, then its host is looked up once, and the connection goes to what
-that answered: whoever changes the answer in between gains nothing.
-"""
+"""SSRF protection: which addresses requests to URLs chosen by others may reach."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import socket
@@ -153,3 +150,24 @@ def _unmapped(address: Address) -> Address:
         if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
+
+
+Found = tuple[int, tuple[str, int]]
+"""An address family, and what ``connect`` takes."""
+
+
+async def look_up(place: Place, reach: Reach) -> list[Found]:
+    """Every address of a place's host, in the order of the system's preference.
+
+    Raises ``UrlForbidden`` if one of them may not be reached, ``OSError`` (``gaierror``) for a name
+    that is not known or cannot be asked for now.
+    """
+    answers = await asyncio.get_running_loop().getaddrinfo(
+        place.host, place.port, type=socket.SOCK_STREAM
+    )
+    addresses = [str(sockaddr[0]) for _, _, _, _, sockaddr in answers]
+    allowed(addresses, place, reach)
+    families = [int(family) for family, *_ in answers]
+    return [
+        (family, (address, place.port)) for family, address in zip(families, addresses, strict=True)
+    ]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from wsserver.cli.commands import main
-from wsserver.cli.exits import ExitStatus
+from wsserver.cli.common import ExitStatus
 
 __all__ = ["ExitStatus", "main"]

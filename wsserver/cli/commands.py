@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsserver import __version__
+from wsserver.cli.common import (
+    CommandFunction,
+    ExitStatus,
+    Group,
+    config_flag,
+    database_flag,
+    echo,
+    fail,
+    print_faults,
+)
 from wsserver.cli.db import db
-from wsserver.cli.exits import ExitStatus, fail, print_faults
-from wsserver.cli.flags import Command, config_flag, database_flag
-from wsserver.cli.streams import Group, echo
 
 if TYPE_CHECKING:
     from wsserver.config import Loaded
 
 
-def _setting_flags(command: Command) -> Command:
+def _setting_flags(command: CommandFunction) -> CommandFunction:
     """Add the flags that ``serve`` and ``config`` share."""
     for flag in reversed(
         (

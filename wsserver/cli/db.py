@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsserver.cli.exits import ExitStatus, fail
-from wsserver.cli.flags import Command, config_flag, database_flag
-from wsserver.cli.streams import Group, echo
+from wsserver.cli.common import (
+    CommandFunction,
+    ExitStatus,
+    Group,
+    config_flag,
+    database_flag,
+    echo,
+    fail,
+)
 
 if TYPE_CHECKING:
     from wsserver.config import Settings
@@ -28,7 +34,7 @@ _output_flag = click.option(
 )
 
 
-def _common_flags(command: Command) -> Command:
+def _common_flags(command: CommandFunction) -> CommandFunction:
     for flag in (_output_flag, database_flag, config_flag):
         command = flag(command)
     return command

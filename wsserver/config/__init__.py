@@ -11,8 +11,7 @@ from wsserver.config.load import (
     read_settings,
     read_storage_settings,
 )
-from wsserver.config.masking import masked
-from wsserver.config.secrets import secret_texts
+from wsserver.config.masking import masked, secret_texts
 from wsserver.config.settings import Settings
 
 __all__ = [

@@ -1,15 +1,17 @@
-"""Do the settings of the ways out, e-mail to webhooks, fit together?"""
+"""Settings of the channels, e-mail to webhooks: checks of values and of optional packages."""
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
+from typing import Any
 
-from wsserver.addresses.mail import parse_sender
+from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.addresses.reach import Reach, check_url
-from wsserver.addresses.smtp import parse_smtp_url
-from wsserver.config.extras import load_apprise, require
 from wsserver.config.faults import Faulty
 from wsserver.config.gateway import check_gateway, gateway_of
 from wsserver.config.settings import Settings
@@ -139,3 +141,25 @@ def _faulty(check: Callable[[], object]) -> None:
         check()
     except ValueError as error:
         raise Faulty(str(error)) from None
+
+
+PACKAGES = {"email": "aiosmtplib", "push": "pywebpush", "apprise": "apprise"}
+"""Extra -> the package it installs."""
+
+
+def require(extra: str) -> None:
+    """Raise ``Faulty`` unless the extra is installed."""
+    if find_spec(PACKAGES[extra]) is None:
+        raise Faulty(
+            f"needs the extra {extra}, which is not installed: pip install 'wsserver[{extra}]'"
+        )
+
+
+def load_apprise() -> Any:
+    """Import apprise (0.2 s), and keep what it logs, with tokens in it, to itself."""
+    apprise = importlib.import_module("apprise")
+    logger = logging.getLogger("apprise")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return apprise

@@ -1,15 +1,23 @@
-"""The files and folders that settings name: what is wrong with them, and the ones made here."""
+"""Files and folders that settings name: reading, checks, and those that are created here."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import secrets
 from pathlib import Path
 
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
-from wsserver.config.marks import without_mark
 from wsserver.config.settings import Settings
+
+
+def without_mark(content: bytes) -> bytes:
+    """A text file's bytes without a UTF-8 mark. Raises ``Faulty`` for UTF-16, which is not read."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Faulty("is UTF-16 text (by its byte order mark); save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
 
 DEV_SECRET = "dev-jwt-secret"  # noqa: S105 - a file's name
 MAX_KEY_FILE_BYTES = 1_048_576

@@ -1,4 +1,4 @@
-"""From the sources to settings, or to the list of everything that is wrong with them."""
+"""Load settings from their sources, or raise the list of everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import channels, files, gateway, hosts, keys, names, vapid
+from wsserver.config import channels, files, gateway, validators, vapid
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
+from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import KEY_SOURCES, Settings
 from wsserver.config.sources import Layers
 from wsserver.config.values import convert
-from wsserver.identity.loopback import is_loopback
+from wsserver.identity.keys import FAMILIES, PUBLIC_KEY_ALGORITHMS, FileKeys, SecretKeys
+from wsserver.identity.origins import is_loopback
 
 
 class Loaded(NamedTuple):
@@ -151,7 +153,7 @@ class _Check:
         for key in named[1:]:
             self._fault(key, f"is one source of keys too many: {named[0]} is set too")
         if "jwt_algorithm" in self._given:
-            self._try("jwt_algorithm", lambda: keys.check_one_family(settings.jwt_algorithm))
+            self._try("jwt_algorithm", lambda: check_one_family(settings.jwt_algorithm))
         for key in named:
             settings = self._with_key(key, settings, alone=len(named) == 1)
         return settings
@@ -164,7 +166,7 @@ class _Check:
         is_to_be_made = self.sources[key] == "dev" and not files.dev_secret(settings).exists()
         if is_to_be_made:
             chosen = replace(chosen, jwt_secret_file=None, jwt_secret="-" * 32)
-        possible = self._try(key, lambda: keys.possible_algorithms(chosen))
+        possible = self._try(key, lambda: possible_algorithms(chosen))
         if not alone or possible is None:
             return settings
         if "jwt_algorithm" not in self._given:
@@ -220,18 +222,18 @@ def _each(check: Callable[[str], str]) -> Callable[[tuple[str, ...]], tuple[str,
 def _at_least_one(entries: tuple[str, ...]) -> tuple[str, ...]:
     if not entries:
         raise Faulty("must name an algorithm")
-    return _each(names.algorithm)(entries)
+    return _each(validators.algorithm)(entries)
 
 
 _SPELLINGS: dict[str, Callable[[Any], Any]] = {
-    "host": hosts.host,
-    "allowed_origins": _each(hosts.origin),
-    "allowed_hosts": _each(hosts.allowed_host),
-    "trusted_proxies": _each(hosts.network),
-    "jwks_url": hosts.jwks_url,
+    "host": validators.host,
+    "allowed_origins": _each(validators.origin),
+    "allowed_hosts": _each(validators.allowed_host),
+    "trusted_proxies": _each(validators.network),
+    "jwks_url": validators.jwks_url,
     "jwt_algorithm": _at_least_one,
-    "jwt_user_claim": names.user_claim,
-    "permissions": names.permission_table,
+    "jwt_user_claim": validators.user_claim,
+    "permissions": validators.permission_table,
     "smtp_url": channels.smtp_url,
     "mail_from": channels.mail_from,
     "frontend_url": channels.frontend_url,
@@ -241,7 +243,34 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "apprise_urls": _each(channels.apprise_url),
     "vapid_subject": vapid.vapid_subject,
     "webhook_urls": _each(channels.webhook_url),
-    "webhook_networks": _each(hosts.network),
-    "node": names.node,
-    "plugins": _each(names.plugin),
+    "webhook_networks": _each(validators.network),
+    "node": validators.node,
+    "plugins": _each(validators.plugin),
 }
+
+
+def check_one_family(algorithms: tuple[str, ...]) -> None:
+    """Raise ``Faulty`` for algorithms of several families."""
+    families = {FAMILIES[name] for name in algorithms}
+    if len(families) > 1:
+        raise Faulty(f"mixes families ({', '.join(sorted(families))}); only one is allowed")
+
+
+def possible_algorithms(settings: Settings) -> tuple[str, ...]:
+    """Return what the one source of keys can do, its default (if it has one) first.
+
+    Raises ``Faulty`` for keys that cannot be read or are not fit for it.
+    """
+    if settings.jwks_url is not None:
+        return tuple(sorted(PUBLIC_KEY_ALGORITHMS))
+    try:
+        if settings.jwt_public_key_file is not None:
+            source: FileKeys | SecretKeys = FileKeys(read_key_file(settings.jwt_public_key_file))
+        else:
+            source = SecretKeys(secret_bytes(settings) or b"")
+    except Faulty:
+        raise
+    except ValueError as error:
+        raise Faulty(f"does not fit: {error}") from None
+    own = source.own_algorithm
+    return (own, *sorted(source.algorithms - {own}))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsserver.config.faults import Fault, Faulty
-from wsserver.config.marks import without_mark
-from wsserver.config.names import did_you_mean
+from wsserver.config.files import without_mark
 from wsserver.config.settings import FIELDS, Settings
+from wsserver.config.validators import did_you_mean
 from wsserver.config.values import from_text, list_from_text
 
 PREFIX = "WSSERVER_"

@@ -1,9 +1,4 @@
-"""Which Origin and Host headers are let in: exact lists, against pages of other sites.
-
-Origin stops a foreign page that opens our socket with the visitor's network position; Host stops
-DNS rebinding, where the foreign page's own name suddenly points at us. Nothing is ever matched by
-suffix, so ``app.example.com.evil`` gains nothing.
-"""
+"""Browser origins and Host headers: which ones a server accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +7,21 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wsserver.identity.loopback import is_loopback
+
+def is_loopback(host: str) -> bool:
+    """Does the host (name or address, IPv6 with or without brackets) mean this machine alone?
+
+    An IPv4 address mapped into IPv6, as a socket of both kinds shows its peers, is the IPv4 one.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
 
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _AUTHORITY = re.compile(

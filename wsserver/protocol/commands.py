@@ -8,10 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
-from wsserver.protocol.complaints import describe
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
 from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
-from wsserver.protocol.validation import faults_of
+from wsserver.protocol.validation import describe, faults_of
 
 MAX_HISTORY = 200
 MAX_STREAMS = 100

@@ -1,4 +1,4 @@
-"""What the command's output goes to, and how a command ends that cannot write it."""
+"""Parts shared by the commands: standard streams, exit statuses, options."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -91,3 +93,54 @@ def echo(text: str) -> None:
     """Print a line of a command's answer on standard output."""
     with _output():
         click.echo(text)
+
+
+if TYPE_CHECKING:
+    from wsserver.config import ConfigFaults
+
+
+class ExitStatus(IntEnum):
+    """How the command ended."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CONFIG = 78
+    """A fault in the file or the environment, or in what they name (EX_CONFIG of sysexits.h)."""
+    SIGNALLED = 128
+    """Plus the signal's number, as a shell has it: 143 for SIGTERM."""
+
+
+def fail(faults: ConfigFaults) -> NoReturn:
+    """End with every fault on stderr: as a usage error if only flags are to blame.
+
+    ``--database`` is not one of them: what is wrong is the file that it names.
+    """
+    print_faults(faults)
+    flags_alone = all(
+        fault.source.startswith("flag") and fault.key != "database" for fault in faults.faults
+    )
+    sys.exit(ExitStatus.USAGE if flags_alone else ExitStatus.CONFIG)
+
+
+def print_faults(faults: ConfigFaults) -> None:
+    """Every fault on a line of its own, on stderr."""
+    for fault in faults.faults:
+        click.echo(f"wsserver: config: {fault}", err=True)
+
+
+CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
+
+config_flag = click.option(
+    "--config",
+    "config_file",
+    # One that may not be read is a fault like others in it, not of the flag.
+    type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path),
+    metavar="FILE.toml",
+    help="Read settings from this file.",
+)
+database_flag = click.option(
+    "--database",
+    metavar="FILE",
+    help="SQLite file  [default: var/wsserver.sqlite3]",
+)
