@@ -228,7 +228,7 @@ def test_prune_beside_a_server_is_1_and_says_that_it_is_not_needed() -> None:
         lock.release()
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        f"wsserver: database {FILE}: a server is running on it and prunes it by itself every 10"
+        f"wsserver: database {FILE}: a server is running on it and prunes it every 10"
         " minutes; nothing was done\n"
     )
 

@@ -68,7 +68,9 @@ def check_url(url: str, reach: Reach) -> Place:
     Raises ``UrlForbidden``, whose message does not quote the URL.
     """
     if len(url) > LONGEST_URL or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
-        raise UrlForbidden("the URL is too long, or has blanks, backslashes or letters not ASCII")
+        raise UrlForbidden(
+            "the URL is too long, or has blanks, backslashes or non-ASCII characters"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -80,7 +82,7 @@ def check_url(url: str, reach: Reach) -> Place:
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise UrlForbidden("the URL must have neither credentials nor a fragment")
     if port == 0:
-        raise UrlForbidden("the URL's port is none")
+        raise UrlForbidden("the URL's port must not be 0")
     _check_host(host, reach, is_secure=is_secure)
     return Place(host, port or (443 if is_secure else 80), is_secure)
 

@@ -1,4 +1,4 @@
-"""The command ``wsserver``."""
+"""The command line ``wsserver``: ``serve``, ``config`` and ``db``."""
 
 from __future__ import annotations
 

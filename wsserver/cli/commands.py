@@ -1,4 +1,4 @@
-"""Start the server, look at its configuration."""
+"""The commands ``wsserver serve`` and ``wsserver config``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _setting_flags(command: CommandFunction) -> CommandFunction:
             click.option(
                 "--dev",
                 is_flag=True,
-                help="Development mode: loopback only, with a secret of its own in data_dir.",
+                help="Development mode: loopback only, with a generated secret in data_dir.",
             ),
             click.option("--host", metavar="H", help="Address to listen on  [default: 127.0.0.1]"),
             click.option(
@@ -125,7 +125,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
 
 @main.group()
 def config() -> None:
-    """Check the configuration or show what it comes to.
+    """Check the configuration or show the values in force.
 
     \b
     Example:
@@ -136,7 +136,7 @@ def config() -> None:
 @config.command()
 @_setting_flags
 def check(config_file: Path | None, dev: bool, **flags: Any) -> None:
-    """Say that all is well, or name every fault and exit with 78. Changes nothing.
+    """Check the settings: name every fault and exit with 78. Changes nothing.
 
     \b
     Example:

@@ -15,7 +15,7 @@ import click
 
 
 class ClosedOutput(io.TextIOBase):
-    """Stands for a standard output that the caller has closed (``>&-``): writing fails.
+    """Replacement of a standard output that the caller has closed (``>&-``): writing fails.
 
     Python has None there, on which nothing fails.
     """
@@ -32,18 +32,18 @@ class ClosedOutput(io.TextIOBase):
 
 
 class OutputFailed(click.ClickException):
-    """Standard output takes nothing; shown as one line on stderr, exit status 1."""
+    """Standard output cannot be written; shown as one line on stderr, exit status 1."""
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it."""
         click.echo(f"wsserver: cannot write the output: {self.message}", err=True)
 
 
-def settle_closed_streams() -> None:
-    """Put something in the place of closed streams, before anything is opened.
+def replace_closed_streams() -> None:
+    """Replace closed standard streams, before anything is opened.
 
-    The descriptors 0, 1 and 2 are taken by ``/dev/null``, else the database or a client's socket
-    gets one of them. What goes to a closed standard error, as the log does, goes nowhere.
+    The descriptors 0, 1 and 2 are opened on ``/dev/null``, else the database or a client's socket
+    gets one of them. What is written to a closed standard error, as the log is, is dropped.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -58,11 +58,11 @@ def settle_closed_streams() -> None:
 
 
 class _WithOutput(click.Command):
-    """Settles closed streams, and says in one line where ``--help`` could not be written."""
+    """Replaces closed streams; one line on stderr where ``--help`` could not be written."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options; ``--help`` and ``--version`` print here."""
-        settle_closed_streams()
+        replace_closed_streams()
         with _output():
             return super().make_context(*args, **kwargs)
 
@@ -80,7 +80,7 @@ class Group(_WithOutput, click.Group):
 
 @contextlib.contextmanager
 def _output() -> Iterator[None]:
-    """Turn what a full disk or a closed pipe raises into an end with one line, or a quiet one."""
+    """Turn errors of a full disk into one line on stderr; a closed pipe ends quietly."""
     try:
         yield
     except BrokenPipeError:
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
 
 
 class ExitStatus(IntEnum):
-    """How the command ended."""
+    """Exit status of the command."""
 
     OK = 0
     FAILED = 1
@@ -112,9 +112,9 @@ class ExitStatus(IntEnum):
 
 
 def fail(faults: ConfigFaults) -> NoReturn:
-    """End with every fault on stderr: as a usage error if only flags are to blame.
+    """Exit with every fault on stderr: with 2 if all are faults of flags, else with 78.
 
-    ``--database`` is not one of them: what is wrong is the file that it names.
+    A fault of ``--database`` is one of the file that it names, so 78.
     """
     print_faults(faults)
     flags_alone = all(
@@ -124,7 +124,7 @@ def fail(faults: ConfigFaults) -> NoReturn:
 
 
 def print_faults(faults: ConfigFaults) -> None:
-    """Every fault on a line of its own, on stderr."""
+    """Print every fault on stderr, a line each."""
     for fault in faults.faults:
         click.echo(f"wsserver: config: {fault}", err=True)
 
@@ -134,7 +134,7 @@ CommandFunction = TypeVar("CommandFunction", bound=Callable[..., Any])
 config_flag = click.option(
     "--config",
     "config_file",
-    # One that may not be read is a fault like others in it, not of the flag.
+    # A file without read permission is a fault of the configuration, not of the flag.
     type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path),
     metavar="FILE.toml",
     help="Read settings from this file.",

@@ -23,7 +23,7 @@ _GLOBS = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+(\|[A-Za-z0-9_.*?\[\]!-]+)*")
 
 
 def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple[str, Faulty]]:
-    """Everything wrong with them, each with its key; ``given``: the keys that are set."""
+    """Faults of the channels' settings, each with its key; ``given``: the keys that are set."""
     for key, check in (
         ("smtp_url", _check_email),
         ("sms_url", _check_gateway),
@@ -62,14 +62,14 @@ def mail_from(text: str) -> str:
 def apprise_url(text: str) -> str:
     """Check the form of an entry of ``apprise_urls``; it is never quoted."""
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+", text, re.IGNORECASE):
-        raise Faulty("must hold URLs as apprise documents them, like twilio://…/{to}")
+        raise Faulty("must list URLs as apprise documents them, like twilio://…/{to}")
     if "{" in text.replace("{to}", ""):
-        raise Faulty("must hold URLs with no other placeholder than {to}")
+        raise Faulty("must list URLs with no placeholder but {to}")
     return text
 
 
 def frontend_url(text: str) -> str:
-    """Check where paths of the frontend begin; returned without a slash at the end."""
+    """Check the base URL of the frontend; returned without a slash at the end."""
     if not re.fullmatch(r"https?://[^\s/?#@\\\x00-\x1f\x7f]+(/[^\s?#\x00-\x1f\x7f]*)?", text):
         raise Faulty(f"must be a URL like https://app.example.com, not {text[:80]!r}")
     return text.rstrip("/")
@@ -95,13 +95,13 @@ def webhook_url(text: str) -> str:
 
 
 def webhook_reach(settings: Settings) -> Reach:
-    """What webhooks may reach."""
+    """The addresses that webhooks may reach."""
     networks = tuple(ipaddress.ip_network(each) for each in settings.webhook_networks)
     return Reach(loopback=settings.allow_loopback_urls, networks=networks)
 
 
 def push_reach(settings: Settings) -> Reach:
-    """What endpoints of push subscriptions may reach."""
+    """The addresses that endpoints of push subscriptions may have."""
     return Reach(loopback=settings.allow_loopback_urls)
 
 
@@ -156,7 +156,7 @@ def require(extra: str) -> None:
 
 
 def load_apprise() -> Any:
-    """Import apprise (0.2 s), and keep what it logs, with tokens in it, to itself."""
+    """Import apprise (0.2 s), without its log messages, which have tokens in them."""
     apprise = importlib.import_module("apprise")
     logger = logging.getLogger("apprise")
     logger.propagate = False

@@ -52,7 +52,7 @@ def read_settings(
     flags: Mapping[str, Any],
     dev: bool,
 ) -> Loaded:
-    """Do the same as ``load_settings``, with the sources, and without making anything."""
+    """Read settings with their sources, like ``load_settings``, without creating a secret."""
     layers = Layers()
     if config_file is not None:
         layers.add_file(config_file)
@@ -68,10 +68,9 @@ def read_settings(
 def read_storage_settings(
     config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
 ) -> Settings:
-    """Read what concerns the database, for those who look after it beside or without a server.
+    """Read the settings of the database commands, which need no source of keys.
 
-    They need no key to check tokens with, and the places are tried when they are used. Raises
-    ``ConfigFaults`` for a file or an environment that no server would take.
+    Paths are not checked. Raises ``ConfigFaults`` for a file or an environment with faults.
     """
     layers = Layers()
     if config_file is not None:
@@ -102,7 +101,7 @@ def check_settings(settings: Settings) -> Settings:
 
 
 class _Check:
-    """One pass over everything that was given; ``faults`` grows, nothing is raised."""
+    """One pass over all values; ``faults`` collects, nothing is raised."""
 
     def __init__(self, layers: Layers, dev: bool) -> None:
         self.faults = list(layers.faults)
@@ -111,7 +110,7 @@ class _Check:
         self._dev = dev
 
     def run(self) -> Settings:
-        """The settings of a server that is to start."""
+        """The settings of a server, with files and keys checked."""
         settings = self.values()
         self._check_places(settings)
         for key, faulty in channels.check_channels(settings, self._given):
@@ -120,7 +119,7 @@ class _Check:
         return self._with_keys(settings)
 
     def values(self) -> Settings:
-        """Every value by itself, with nothing looked up outside of the configuration."""
+        """Each value checked by itself, without looking at files."""
         values = {}
         for key, given in self._given.items():
             try:
@@ -151,7 +150,7 @@ class _Check:
                 f"is missing: set one of {', '.join(KEY_SOURCES)} (or start with --dev)",
             )
         for key in named[1:]:
-            self._fault(key, f"is one source of keys too many: {named[0]} is set too")
+            self._fault(key, f"is a second source of keys: {named[0]} is set too")
         if "jwt_algorithm" in self._given:
             self._try("jwt_algorithm", lambda: check_one_family(settings.jwt_algorithm))
         for key in named:
@@ -257,9 +256,9 @@ def check_one_family(algorithms: tuple[str, ...]) -> None:
 
 
 def possible_algorithms(settings: Settings) -> tuple[str, ...]:
-    """Return what the one source of keys can do, its default (if it has one) first.
+    """The algorithms of the configured source of keys, its default (if it has one) first.
 
-    Raises ``Faulty`` for keys that cannot be read or are not fit for it.
+    Raises ``Faulty`` for keys that cannot be read or used.
     """
     if settings.jwks_url is not None:
         return tuple(sorted(PUBLIC_KEY_ALGORITHMS))
@@ -271,6 +270,6 @@ def possible_algorithms(settings: Settings) -> tuple[str, ...]:
     except Faulty:
         raise
     except ValueError as error:
-        raise Faulty(f"does not fit: {error}") from None
+        raise Faulty(f"cannot be used: {error}") from None
     own = source.own_algorithm
     return (own, *sorted(source.algorithms - {own}))

@@ -60,13 +60,13 @@ def _url(key: str, url: str) -> str:
 
 SHORTEST_WORD = 6
 SHORTEST = 4
-"""What is shorter would be found in harmless text, too."""
+"""Shorter words would be found in harmless text, too."""
 
 _HARMLESS_HEADERS = frozenset({"content-type", "accept", "user-agent"})
 
 
 def secret_texts(settings: Settings) -> list[str]:
-    """Every secret, and every word that may be one: of URLs, headers and bodies of templates.
+    """Secrets, and every word that may be one: in URLs, headers and bodies of templates.
 
     Raises ``Faulty`` for a ``jwt_secret_file`` that cannot be read.
     """

@@ -31,8 +31,8 @@ def host_name() -> str:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one server. ``docs/configuration.rst`` says what each one means.
 
-    Field names are the keys of the file; a unit stands in the name. As ``load_settings`` returns
-    it, everything has been checked and brought to one spelling (hosts and origins in lower case).
+    Field names are the keys of the file, with the unit in the name. ``load_settings`` and
+    ``check_settings`` return it checked and normalized (hosts and origins in lower case).
     """
 
     host: str = "127.0.0.1"
@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = msgspec.field(
         default_factory=functools.partial(attainable_connections, 50_000)
     )
-    """Without a value of its own: 50,000, or fewer where the descriptors do not allow them."""
+    """By default 50,000, or fewer where the limit of descriptors does not allow them."""
     max_connections_per_user: Count = 5
     max_sessions_per_connection: Count = 1000
     max_idempotency_keys_per_user: Count = 1_000_000
@@ -152,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The share of the answers below 400 that are logged."""
     node: str = msgspec.field(default_factory=host_name)
     plugins: tuple[str, ...] = ()
-    """``module:function``, called at start with the manager."""
+    """``module:function``, called at start with the ``Server``."""
 
     def __post_init__(self) -> None:
         if self.database is _IN_DATA_DIR and self.data_dir != _IN_DATA_DIR.parent:
@@ -178,7 +178,7 @@ HIDDEN = SECRETS | URLS | {"sms_headers"}
 """Keys that hold secrets, whole or in part."""
 
 UNQUOTED = HIDDEN | {"jwt_secret_file"}
-"""Keys whose value no fault quotes: it may be a secret, or one put there by mistake."""
+"""Keys whose value is quoted in no fault: it may be a secret, also by mistake."""
 
 KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")
 

@@ -1,4 +1,4 @@
-"""Where values come from: a TOML file, the environment, flags. Later ones win."""
+"""Sources of values: a TOML file, the environment, flags. Later ones win."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 
 class Layers:
-    """Collects the sources in the order of their precedence, lowest first."""
+    """Values by key, from sources that are added in the order of precedence, lowest first."""
 
     def __init__(self) -> None:
         self.given: dict[str, Given] = {}
@@ -66,7 +66,7 @@ class Layers:
             elif not separator:
                 self._take_text(key.lower(), environ[name], source)
             elif key.lower() not in TABLES or not entry:
-                self._fault(name, source, f"is unknown: {key.lower()} has no entries of its own")
+                self._fault(name, source, f"is unknown: {key.lower()} has no entries")
             else:
                 self._take_entry(key.lower(), entry, environ[name], source)
 

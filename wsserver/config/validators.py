@@ -35,7 +35,7 @@ def allowed_host(text: str) -> str:
     parsed = parse_authority(text)
     if parsed is None:
         raise Faulty(
-            f"must hold host names or addresses like app.example.com, 10.0.0.5:8765 "
+            f"must list host names or addresses like app.example.com, 10.0.0.5:8765 "
             f"or [::1], not {text[:80]!r}"
         )
     return parsed.host if parsed.port is None else f"{parsed.host}:{parsed.port}"
@@ -48,8 +48,8 @@ def origin(text: str) -> str:
     parsed = parse_origin(text)
     if parsed is None or parsed.scheme == "file":
         raise Faulty(
-            "must hold exact origins like https://app.example.com (scheme, host, port if unusual,"
-            f" nothing after it), or file:// or null, not {text[:80]!r}"
+            "must list exact origins like https://app.example.com (scheme, host, port if it"
+            f" is not the default, no path), or file:// or null, not {text[:80]!r}"
         )
     is_usual = parsed.port in (None, {"http": 80, "https": 443}.get(parsed.scheme))
     return f"{parsed.scheme}://{parsed.host}" + ("" if is_usual else f":{parsed.port}")
@@ -64,12 +64,12 @@ def network(text: str) -> str:
         if "host bits" in str(error):
             hint = f"; did you mean {ipaddress.ip_network(text, strict=False)}?"
         raise Faulty(
-            f"must hold addresses or networks like 10.0.0.0/8, not {text[:80]!r}{hint}"
+            f"must list addresses or networks like 10.0.0.0/8, not {text[:80]!r}{hint}"
         ) from None
 
 
 def jwks_url(text: str) -> str:
-    """Check where keys come from: https, or http on loopback. The URL is never quoted."""
+    """Check the URL of a JWKS: https, or http on loopback. The URL is never quoted."""
     try:
         parts = urlsplit(text)
         name, _ = parts.hostname, parts.port
@@ -106,7 +106,7 @@ def algorithm(text: str) -> str:
     """Check the name of a signature algorithm; case counts, as in a token's header."""
     if text not in FAMILIES:
         raise Faulty(
-            f"must hold names out of {', '.join(FAMILIES)}, not {text[:40]!r}"
+            f"must be a list out of {', '.join(FAMILIES)}, not {text[:40]!r}"
             + did_you_mean(text, FAMILIES)
         )
     return text
@@ -130,9 +130,9 @@ def permission_table(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, 
 
 
 def plugin(text: str) -> str:
-    """Check the form ``module:function``; whether it exists shows when it is loaded."""
+    """Check the form ``module:function``; it is imported at the start."""
     if not _PLUGIN.fullmatch(text):
-        raise Faulty(f"must hold plugins as module:function, not {text[:80]!r}")
+        raise Faulty(f"must list plugins as module:function, not {text[:80]!r}")
     return text
 
 
@@ -144,14 +144,14 @@ def node(text: str) -> str:
 
 
 def user_claim(text: str) -> str:
-    """Check the name of the claim that holds the user id: any that has no other meaning."""
+    """Check the name of the claim with the user id: any that has no other meaning."""
     if text in OTHER_CLAIMS:
-        raise Faulty(f"must name a claim that holds user ids, and {text} has another meaning")
+        raise Faulty(f"must be the claim with the user id; {text} has another meaning")
     return text
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return ``; did you mean "port"?``, the name after ``prefix``; "" if nothing comes near."""
+    """Return ``; did you mean "port"?``, the name after ``prefix``; "" if none is similar."""
     by_folded = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_folded, n=1, cutoff=0.6)
     return f'; did you mean "{prefix}{by_folded[near[0]]}"?' if near else ""

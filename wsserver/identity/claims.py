@@ -90,7 +90,7 @@ def parse_claims(payload: Mapping[str, Any], user_claim: str = "sub") -> Claims:
         raise TokenInvalid(f'claim "{user_claim}" is missing')
     if not is_user_id(sub):
         raise TokenInvalid(
-            f'claim "{user_claim}" is no user id (1-128 of A-Z a-z 0-9 . _ : @ | + -)'
+            f'claim "{user_claim}" is not a user id (1-128 of A-Z a-z 0-9 . _ : @ | + -)'
         )
     exp = _seconds(payload, "exp")
     if exp is None:
@@ -159,7 +159,7 @@ def _role(payload: Mapping[str, Any]) -> str:
     if role is None:
         return "user"
     if role not in _INTERNED_ROLES:
-        raise TokenInvalid('claim "role" names no role')
+        raise TokenInvalid('claim "role" is not a role')
     return _INTERNED_ROLES[role]
 
 
