@@ -14,7 +14,8 @@ from urllib.request import Request, urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.operators.processes import SECRET, ServerProcess, environment, shell
+from tests.support.server_process import ServerProcess, environment, shell
+from tests.support.tokens import SECRET
 from wsserver import Server, Settings, development
 from wsserver.config import ConfigFaults
 from wsserver.development import SERVER_FILE, TOKEN_FILE, _command, _write_private
