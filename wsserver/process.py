@@ -24,10 +24,10 @@ from wsserver.server import Server
 log = logging.getLogger(__name__)
 
 START_PATIENCE_S = 1.0
-"""How long connections may wait for the end of the start in the kernel's queue."""
+"""How long connections wait in the kernel's queue for the end of the start."""
 EXIT_OK = 0
 EXIT_FAILED = 1
-"""Cut short by a second signal, or not started for a reason that may pass, as a locked database."""
+"""Stopped by a second signal, or not started for a temporary reason, as a locked database."""
 
 
 def run(settings: Settings, *, dev: bool = False) -> int:
@@ -108,7 +108,7 @@ async def _start(
     if not await _first_of(starting, hurry, stop_timeout_s):
         log.warning("stopped at once, the database has not closed yet")
     elif not starting.cancelled():
-        starting.exception()  # of no interest any more, but asyncio would log it
+        starting.exception()  # retrieved, else asyncio would log it
     return False
 
 
@@ -163,9 +163,9 @@ def _freeze_garbage_collector() -> None:
 
 
 STOPPING = ("SIGTERM", "SIGINT", "SIGQUIT")
-"""Drain and stop; a second one stops at once."""
+"""Signals that drain and stop; a second one stops immediately."""
 WITHOUT_EFFECT = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR")
-"""By default each of these ends a process at once, without a word."""
+"""Signals that are ignored with a warning; by default each of them ends a process."""
 
 
 def handle_signals(

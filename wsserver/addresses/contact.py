@@ -25,8 +25,8 @@ def parse_mail_address(text: str) -> str:
     ``user@münchen.example`` as ``user@xn--mnchen-3ya.example``.
 
     Raises ``ValueError`` for anything else: several addresses, a display name, quoted local parts,
-    control characters. Letters beyond ASCII before the ``@`` would need SMTPUTF8 (RFC 6531) on the
-    whole way to the mailbox, which a sender cannot know of; they are refused.
+    control characters. Letters beyond ASCII before the ``@`` are refused: they need
+    SMTPUTF8 (RFC 6531) on every server up to the mailbox, which a sender cannot find out.
     """
     local, at, domain = text.rpartition("@")
     found = _ADDRESS.fullmatch(f"{local}{at}{_ascii_domain(domain)}")
@@ -50,7 +50,7 @@ def _ascii_domain(domain: str) -> str:
 
 
 class Sender(NamedTuple):
-    """Whom mails come from."""
+    """The sender of mails."""
 
     name: str
     """Shown beside the address; may be empty."""
@@ -99,7 +99,7 @@ _SCHEMES: dict[str, tuple[Security, int]] = {
 
 
 class MailServer(NamedTuple):
-    """Where mails are handed in."""
+    """An SMTP server with its credentials."""
 
     host: str
     port: int

@@ -1,4 +1,8 @@
-"""SSRF protection: which addresses requests to URLs chosen by others may reach."""
+"""SSRF protection: which addresses requests to URLs chosen by others may reach.
+
+A URL is checked as it is written, then its host is looked up once, and the connection goes to the
+address found, so that a changed DNS answer (rebinding) has no effect.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _SPECIAL: tuple[Network, ...] = (
 
 
 class Reach(NamedTuple):
-    """What may be reached: the public internet by https, and what lies near by http as well."""
+    """The reachable addresses: the public internet by https, ``networks`` also by http."""
 
     loopback: bool = False
     """This machine, too: in development."""
@@ -37,7 +41,7 @@ class Reach(NamedTuple):
     """These networks, too."""
 
     def allows(self, address: Address, *, is_secure: bool) -> bool:
-        """May a request go to this address? ``is_secure``: by https."""
+        """Whether a request may go to this address; ``is_secure``: by https."""
         return self._is_near(address) or (is_secure and is_public(address))
 
     def _is_near(self, address: Address) -> bool:
@@ -48,12 +52,12 @@ class Reach(NamedTuple):
 
     @property
     def has_near(self) -> bool:
-        """Is there anything that http is good enough for?"""
+        """Whether any address may be reached by http."""
         return self.loopback or bool(self.networks)
 
 
 class Place(NamedTuple):
-    """Where a URL leads."""
+    """Host, port and scheme of a URL."""
 
     host: str
     """In lower case; IPv6 without brackets."""
@@ -113,10 +117,9 @@ def _check_name(host: str, reach: Reach) -> None:
 
 
 def allowed(addresses: Iterable[str], place: Place, reach: Reach) -> list[Address]:
-    """The addresses that a host was found to have, if each of them may be reached.
+    """Parse the addresses of a host.
 
-    One that may not condemns them all: which one a connection would take is anybody's guess.
-    Raises ``UrlForbidden``.
+    Raises ``UrlForbidden`` if one of them may not be reached: a connection might use it.
     """
     parsed = [ipaddress.ip_address(each) for each in addresses]
     _require(parsed, reach, is_secure=place.is_secure)
@@ -132,7 +135,7 @@ def _require(addresses: Iterable[Address], reach: Reach, *, is_secure: bool) -> 
 
 
 def is_public(address: Address) -> bool:
-    """Is it a host's on the public internet, also where it holds an IPv4 address inside?"""
+    """Whether an address is on the public internet, also the IPv4 address inside an IPv6 one."""
     real = _unmapped(address)
     if any(real.version == each.version and real in each for each in _SPECIAL):
         return False
@@ -145,7 +148,7 @@ def is_public(address: Address) -> bool:
 
 
 def _unmapped(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one that stands for it; any other as it is."""
+    """The IPv4 address inside a mapped or NAT64 IPv6 one; any other as it is."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -155,7 +158,7 @@ def _unmapped(address: Address) -> Address:
 
 
 Found = tuple[int, tuple[str, int]]
-"""An address family, and what ``connect`` takes."""
+"""An address family and the address for ``connect``."""
 
 
 async def look_up(place: Place, reach: Reach) -> list[Found]:

@@ -1,6 +1,6 @@
 """The claims of a token as one typed value, checked strictly.
 
-JWT libraries let odd types through (``exp`` as a string, ``iss`` as a list), and code that trusts
+JWT libraries accept wrong types (``exp`` as a string, ``iss`` as a list), and code that trusts
 them fails later with a TypeError. Here every claim has exactly one type or the token is refused.
 """
 
@@ -16,7 +16,7 @@ from wsserver.errors import TokenInvalid
 from wsserver.identity.ids import is_id, is_user_id
 
 ROLES = ("user", "manager", "admin", "service")
-"""Every role there is; the spelling is exact."""
+"""All roles; case counts."""
 
 _INTERNED_ROLES = {role: role for role in ROLES}
 _EMPTY: frozenset[str] = frozenset()
@@ -25,12 +25,12 @@ LATEST_S = 253_402_300_799
 
 
 class Claims(msgspec.Struct, frozen=True, gc=False):
-    """What a verified token says. One object serves all connections of the same token."""
+    """The claims of a verified token; all connections of the same token share one object."""
 
     sub: str
     """User id, from the claim ``sub`` or the one that ``jwt_user_claim`` names."""
     exp: float
-    """Seconds since the epoch from which on the token counts no more."""
+    """Seconds since the epoch at which the token expires."""
     role: str = "user"
     """One of ``ROLES``."""
     username: str | None = None
@@ -39,13 +39,13 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     sessions: frozenset[str] | Literal["*"] = _EMPTY
     """Ids of the sessions it opens, or ``"*"`` for all."""
     permissions: frozenset[str] | None = None
-    """Narrows the role's permissions; None leaves them whole. May hold names that nobody knows."""
+    """Narrows the role's permissions; None: all of them. May have unknown names in it."""
     jti: str | None = None
     """The token's own id, by which it can be revoked."""
     iat: float | None = None
-    """Seconds since the epoch when it was issued. The future is no fault: that is ``nbf``'s job."""
+    """Seconds since the epoch when it was issued; not refused in the future, unlike ``nbf``."""
     nbf: float | None = None
-    """Seconds since the epoch before which it does not count yet."""
+    """Seconds since the epoch before which it is not valid."""
     signed_organization_id: str | msgspec.UnsetType | None = msgspec.UNSET
     """The token's own organization, where ``organization_id`` is one that was entered instead."""
 
@@ -56,7 +56,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
         return self.organization_id if signed is msgspec.UNSET else signed
 
     def belonging_to(self, entered: str | None) -> Claims:
-        """The claims with an entered organization in force; None: with the token's own."""
+        """The claims with an entered organization; None: with that of the token."""
         if entered is None and self.signed_organization_id is msgspec.UNSET:
             return self
         own = self.token_organization_id
@@ -67,7 +67,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, organization_id=wanted, signed_organization_id=signed)
 
     def opens(self, session_id: str) -> bool:
-        """Does the token itself name this session, or all of them?"""
+        """Whether the token itself names this session, or all of them."""
         return self.sessions == "*" or session_id in self.sessions
 
 

@@ -23,7 +23,7 @@ ALL_PERMISSIONS = frozenset(
         "audit:read",
     }
 )
-"""Every permission there is. Configuration and tokens can grant no other."""
+"""All permissions. Configuration and tokens can grant no other."""
 
 DEFAULT_ROLES: Mapping[str, frozenset[str]] = {
     "admin": ALL_PERMISSIONS,
@@ -87,7 +87,7 @@ class Permissions:
         )
 
     def of(self, claims: Claims) -> frozenset[str]:
-        """Everything that the bearer may do."""
+        """The permissions of the bearer."""
         row = self._rows[claims.role]
         return row if claims.permissions is None else row & claims.permissions
 
