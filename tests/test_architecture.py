@@ -1,4 +1,4 @@
-"""The rules of the layers, read from the imports themselves."""
+"""The layers: imports between packages, and the length of modules."""
 
 from __future__ import annotations
 

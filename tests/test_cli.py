@@ -1,4 +1,4 @@
-"""The command ``wsserver``: exit codes, what goes where, help."""
+"""The command ``wsserver``: exit codes, output streams, help."""
 
 from __future__ import annotations
 

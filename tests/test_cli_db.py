@@ -1,4 +1,4 @@
-"""``wsserver db``: what is printed where, exit codes, which file is meant."""
+"""``wsserver db``: output, exit codes, and the choice of the file."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_prune_of_no_database_is_78_and_makes_none() -> None:
     assert not Path("none.sqlite3.lock").exists()
 
 
-# As a program of its own
+# As a process
 
 
 def test_it_runs_beside_nothing_at_all() -> None:

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and everything that can be wrong with them."""
+"""Settings: their sources, and every fault."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_a_fault_is_one_line_whatever_the_name_was() -> None:
         (b"a = " + b"[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_a_file_that_is_no_toml(content: bytes, message: str) -> None:
+def test_a_file_that_is_not_toml(content: bytes, message: str) -> None:
     Path("bad.toml").write_bytes(content)
     with pytest.raises(ConfigFaults) as caught:
         load_settings(Path("bad.toml"), {"WSSERVER_JWT_SECRET": SECRET}, {}, False)

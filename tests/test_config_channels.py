@@ -1,4 +1,4 @@
-"""Settings of the ways out: e-mail, SMS, push, webhooks; and their secrets."""
+"""Settings of the channels: e-mail, SMS, push, webhooks; and their secrets."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_everything_that_is_well() -> None:
     assert not settings.allow_loopback_urls
 
 
-def test_every_fault_at_once() -> None:
+def test_every_fault_is_reported() -> None:
     found = faults(
         {
             "smtp_url": f"https://shop:{CANARY}@mail.example.com",
@@ -268,7 +268,7 @@ def test_files_without_a_key_that_fits(content: bytes, message: str) -> None:
     assert message in found["vapid_private_key"]
 
 
-def test_a_key_of_zeros_is_none() -> None:
+def test_a_key_of_zeros_is_invalid() -> None:
     found = faults(PUSH | {"vapid_private_key": "A" * 43})
     assert "no private key" in found["vapid_private_key"]
 

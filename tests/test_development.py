@@ -1,4 +1,4 @@
-"""What development mode prints and leaves about is ready to be used."""
+"""Development mode: the printed lines and the files for ``wsctl`` work."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_lines_work_whatever_is_asked_of_tokens(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_no_token_stands_in_what_is_printed(tmp_path: Path) -> None:
+def test_no_token_is_printed(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
         address = shlex.split(hint(server, "websocket"))[-1]
         token = (tmp_path / "var" / TOKEN_FILE).read_text().strip()
@@ -180,7 +180,7 @@ def test_a_secret_of_one_s_own_signs_the_tokens(tmp_path: Path) -> None:
     assert not (tmp_path / "var/dev-jwt-secret").exists()
 
 
-def test_keys_of_somebody_else_make_no_tokens(tmp_path: Path) -> None:
+def test_public_keys_make_no_tokens(tmp_path: Path) -> None:
     env = {"WSSERVER_JWKS_URL": "http://127.0.0.1:1/keys.json"}
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""The documentation holds what it says: its commands and examples are run."""
+"""The documentation: its commands and examples are run, its tables compared."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def serve(newcomer: Newcomer, command: str) -> Iterator[Newcomer]:
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
-    """Somebody who has typed the README's first command."""
+    """A folder with a server, started by the README's first command."""
     (command,) = block(README, "serve").commands
     yield from serve(make_newcomer(tmp_path), command)
 
@@ -429,7 +429,7 @@ def test_the_doctor_and_the_bench_run_as_shown(newcomer: Newcomer) -> None:
 # Webhooks
 
 
-def test_the_receiver_of_the_documents_knows_a_genuine_webhook() -> None:
+def test_the_receiver_of_the_documents_accepts_only_genuine_webhooks() -> None:
     from wsserver.notifications.signing import sign
 
     (example,) = [each for each in blocks("docs/webhooks.rst") if "def is_genuine" in each.text]
@@ -549,7 +549,7 @@ def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
 
 
 def test_the_orders_that_are_not_tested_there_work_too(tmp_path: Path) -> None:
-    """An order of somebody who is not there is announced, and a session hears what is said."""
+    """An order of an offline user is notified; a message of a session is kept."""
     import asyncio
 
     from wsserver import Server, Settings
@@ -599,7 +599,7 @@ def test_every_event_is_in_its_table() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Free ports."""
     import socket
 
     listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""JSON logs have an event and fields; every log call of the package has the form for that."""
+"""JSON log records: events with fields; every log call of the package has the form."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_no_field_holds_a_credential(template: str, value: str) -> None:
         assert "event" in json.loads(line)
 
 
-def test_a_credential_made_of_two_fields_is_none_in_either() -> None:
+def test_a_credential_that_spans_two_fields_is_redacted() -> None:
     shown = formatted(record("asked a=%s b=%s", "bearer", CANARY))
     assert shown == {"message": "asked a=bearer [redacted]"}
 

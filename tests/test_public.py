@@ -1,4 +1,4 @@
-"""The public face: what ``from wsserver import …`` has, and what it costs."""
+"""The public names of ``wsserver``, and the cost of the import."""
 
 from __future__ import annotations
 

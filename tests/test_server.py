@@ -150,7 +150,7 @@ async def test_two_servers_on_one_loop(make: Make, tmp_path: Path) -> None:
         await of_other.push("from_other")
 
 
-async def test_before_the_start_and_after_the_stop_it_says_so(make: Make) -> None:
+async def test_before_the_start_and_after_the_stop_calls_raise(make: Make) -> None:
     server = make()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="does not run"):
@@ -255,7 +255,7 @@ async def test_a_stop_that_is_cancelled_waits_for_no_client(make: Make) -> None:
     assert open_things() == before
 
 
-async def test_clients_are_told_of_a_stop(make: Make) -> None:
+async def test_clients_are_notified_of_a_stop(make: Make) -> None:
     server = make()
     await server.start()
     async with client_of(server) as client:
@@ -560,7 +560,7 @@ async def test_contacts(make: Make) -> None:
 # Credentials
 
 
-async def test_tokens_and_tickets_fit_whatever_is_asked_of_tokens(make: Make) -> None:
+async def test_tokens_and_tickets_fit_the_requirements_of_the_settings(make: Make) -> None:
     strict = {
         "jwt_algorithm": ("HS512",),
         "jwt_issuer": "https://login.example.com",

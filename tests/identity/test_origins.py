@@ -1,4 +1,4 @@
-"""Origin and Host tables."""
+"""Origins, Host headers and loopback addresses."""
 
 from __future__ import annotations
 

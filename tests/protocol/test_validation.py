@@ -147,7 +147,7 @@ def test_names_and_values_of_a_map() -> None:
 
 
 @pytest.mark.parametrize("value", [[], "x", 5, None, True])
-def test_what_is_no_object_is_one_fault(value: Any) -> None:
+def test_a_value_that_is_not_an_object_is_one_fault(value: Any) -> None:
     assert list(named(value, PublishRequest)) == ["body"]
 
 
