@@ -13,10 +13,10 @@ from pathlib import Path
 
 import click
 
-from wsctl.cli import wsctl
-from wsctl.click_base import LazyGroup
-from wsctl.exits import ExitStatus
-from wsctl.global_options import GlobalOption
+from wsctl.cli.click_base import LazyGroup
+from wsctl.cli.global_options import GlobalOption
+from wsctl.cli.root import wsctl
+from wsctl.errors import ExitStatus
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "wsctl.1"

@@ -33,7 +33,7 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     heed_signals()
     try:
-        from wsctl.cli import wsctl
+        from wsctl.cli.root import wsctl
 
         wsctl(prog_name="wsctl")
     except KeyboardInterrupt:

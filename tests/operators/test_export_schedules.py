@@ -19,7 +19,7 @@ from tests.operators.processes import ROOT, ServerProcess, shell
 from tests.rst_blocks import block, table
 from tests.wsctl.exported_rows import add_deliveries, add_entries, add_snapshots, rows_in
 from wsctl.commands.export import export
-from wsctl.exits import ExitStatus
+from wsctl.errors import ExitStatus
 
 DOCUMENT = "docs/exports.rst"
 CRON = ROOT / "scripts/wsctl-exports.cron"

@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.operators.conftest import Run
 from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, environment, silent_client
-from wsctl.fields import TEN
+from wsctl.output.stats_fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.wsctl.furnished import CONTACT, CONTACTS, ENTRIES, MEMBERS, furnish, on_terminal_of
 from tests.wsctl.wsctl_fakes import ADMIN, API, FakeServer, Run, page, problem
-from wsctl.exits import Failed
-from wsctl.tokens import sign
+from wsctl.config.tokens import sign
+from wsctl.errors import Failed
 
 
 @pytest.fixture
@@ -158,8 +158,8 @@ def test_following_it_misses_nothing_and_repeats_nothing(
 ) -> None:
     import click
 
+    from wsctl.cli.environment import Environment
     from wsctl.commands.audit import _following
-    from wsctl.environment import Environment
 
     environment = Environment(url=server.url, token=ADMIN)
     steps: list[Any] = [
@@ -308,7 +308,7 @@ def test_ctrl_c_at_a_question_ends_its_line(
 ) -> None:
     import click
 
-    from wsctl import prompts as asking
+    from wsctl.cli import prompts as asking
 
     def interrupted(*_: object, **__: object) -> bool:
         raise click.Abort

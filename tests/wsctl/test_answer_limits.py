@@ -15,13 +15,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from tests.wsctl.wsctl_fakes import ADMIN, Asked, FakeServer, Run
-from wsctl import client, suggestions, websocket_limits
-from wsctl.bounded_http import AnswerTooLarge, Connection
-from wsctl.client import Client
+from wsctl.cli import completers
+from wsctl.config.target import Target
 from wsctl.doctor.facts import Missing
 from wsctl.doctor.http import Asker
-from wsctl.exits import Failed, Unreachable
-from wsctl.target import Target
+from wsctl.errors import Failed, Unreachable
+from wsctl.http import client
+from wsctl.http.client import Client
+from wsctl.http.connection import AnswerTooLarge, Connection
+from wsctl.websocket import connection as websocket
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -195,14 +197,14 @@ def test_the_doctor_refuses_them_too(serve: Serve) -> None:
 def test_the_tab_key_has_a_smaller_limit_and_its_own_deadline(serve: Serve) -> None:
     import click
 
-    from wsctl.cli import wsctl
+    from wsctl.cli.root import wsctl
 
     for parts in (endless(), trickling(CHUNKED, b"1\r\n \r\n")):
         ctx = wsctl.make_context("wsctl", ["--url", serve(parts), "--token", ADMIN, "online"])
-        server = suggestions.Server(ctx)
+        server = completers.Server(ctx)
         with pytest.raises((Failed, AnswerTooLarge)):
             server.get("/online-users")
-        assert suggestions.users(ctx, click.Option(["--user"]), "") == []
+        assert completers.users(ctx, click.Option(["--user"]), "") == []
 
 
 @pytest.mark.parametrize("format_", ["table", "json"])
@@ -212,7 +214,7 @@ def test_a_message_without_an_end_ends_the_monitor(
     monkeypatch: pytest.MonkeyPatch,
     format_: str,
 ) -> None:
-    monkeypatch.setattr("wsctl.feed.LARGEST_MESSAGE_BYTES", 1000)
+    monkeypatch.setattr("wsctl.websocket.connection.LARGEST_MESSAGE_BYTES", 1000)
 
     def script(connection: ServerConnection) -> None:
         connection.recv()
@@ -222,4 +224,4 @@ def test_a_message_without_an_end_ends_the_monitor(
 
     result = run("monitor", "-o", format_, "--url", monitor_server(script), "--token", ADMIN)
     assert result.exit_code == 1
-    assert f"{websocket_limits.TOO_LARGE}: is it a wsserver?" in result.stderr
+    assert f"{websocket.TOO_LARGE}: is it a wsserver?" in result.stderr

@@ -20,7 +20,7 @@ from wsctl.bench.report import show
 from wsctl.bench.results import Tally, percentiles
 from wsctl.bench.tokens import made_up
 from wsctl.commands.bench import is_well
-from wsctl.output import Output
+from wsctl.output.writer import Output
 
 PLAN = Plan(connections=10, messages=200, per_s=20, size=200)
 LIMITS = Limits(

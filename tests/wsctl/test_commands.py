@@ -190,8 +190,8 @@ def test_ping_without_an_answer_is_1(ctl: Run) -> None:
 
 
 def test_ping_keeps_its_pace_and_goes_on_without_the_server(server: FakeServer) -> None:
+    from wsctl.cli.environment import Environment
     from wsctl.commands.ping import round_trips
-    from wsctl.environment import Environment
 
     environment = Environment(url=server.url, token=ADMIN)
     gone = (503, problem(503, "draining", "restarting"))
@@ -271,7 +271,7 @@ def test_watch_names_the_server_that_is_down_the_reason_and_the_next_attempt() -
 
 def test_watch_in_a_pipe_repeats_lines_and_outlives_an_outage() -> None:
     from wsctl.commands.stats import watched
-    from wsctl.exits import NotPermitted, Unreachable
+    from wsctl.errors import NotPermitted, Unreachable
 
     answers: list[Any] = [Unreachable("gone"), {"n": 2}, NotPermitted("no")]
 

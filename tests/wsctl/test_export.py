@@ -14,10 +14,10 @@ import pytest
 
 from tests.wsctl.exported_rows import add_deliveries, add_entries, make_database
 from tests.wsctl.wsctl_fakes import FakeServer, Run, problem
-from wsctl.cli import wsctl
+from wsctl.atomic_file import replace_file
+from wsctl.cli.root import wsctl
 from wsctl.exporting.formats import SHAPES
-from wsctl.fields import TEN
-from wsctl.files import replace_file
+from wsctl.output.stats_fields import TEN
 
 START = 1_700_000_000
 
@@ -83,7 +83,7 @@ def test_from_the_api_over_all_pages(ctl: Run, server: FakeServer) -> None:
 def test_a_server_without_cursors_is_followed_by_time(
     ctl: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsctl.history.PAGE", 2)
+    monkeypatch.setattr("wsctl.snapshots.history.PAGE", 2)
     every = [snapshot(n // 2, node=f"n{n % 2}") for n in range(3)]
 
     def answer(asked: Any) -> tuple[int, Any]:

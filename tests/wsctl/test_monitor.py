@@ -15,10 +15,10 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from tests.wsctl.wsctl_fakes import ADMIN, Run
-from wsctl.exits import BadUsage, Failed, NotPermitted, Unreachable
-from wsctl.feed import MonitorFeed
-from wsctl.pushes import describe, name_of
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import BadUsage, Failed, NotPermitted, Unreachable
+from wsctl.output.monitor_pushes import describe, name_of
+from wsctl.websocket.monitor_feed import MonitorFeed
 
 EVENT = {"type": "event", "timestamp": "2024-01-15T14:30:00Z", "event": {"name": "user_connected"}}
 

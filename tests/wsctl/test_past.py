@@ -12,10 +12,18 @@ import pytest
 
 from tests.wsctl.screens import Terminal
 from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
-from wsctl.exits import BadUsage, Failed
-from wsctl.fields import TEN, as_live, as_stored, people_rows
-from wsctl.history import Range
-from wsctl.past import compare, course_of, one_node, points_of, rates, snapshot_at, step_for
+from wsctl.errors import BadUsage, Failed
+from wsctl.output.stats_fields import TEN, as_live, as_stored, people_rows
+from wsctl.snapshots.analysis import (
+    compare,
+    course_of,
+    one_node,
+    points_of,
+    rates,
+    snapshot_at,
+    step_for,
+)
+from wsctl.snapshots.history import Range
 from wsctl.times import parse_moment, rfc3339
 
 START = 1_705_329_000.0  # 2024-01-15T14:30:00Z

@@ -11,8 +11,8 @@ import jwt
 import pytest
 
 from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run
-from wsctl.contexts import Contexts, Server, contexts_file
-from wsctl.exits import BadUsage
+from wsctl.config.contexts import Contexts, Server, contexts_file
+from wsctl.errors import BadUsage
 
 SECRET = "s" * 32
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.typing import Subprotocol
 
 from wsctl.bench.plan import CONNECTS_AT_ONCE, KEPT_S, Plan
 from wsctl.bench.results import Tally
 from wsctl.bench.tokens import Bearers
-from wsctl.client import PATIENCE_S, reason_of
-from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
+from wsctl.http.client import PATIENCE_S
+from wsctl.http.connection import reason_of
+from wsctl.websocket.connection import TOO_LARGE, options, was_too_large, websocket_url
 
 TYPE = "bench.message"
 PING_INTERVAL_S = 1.0
@@ -33,17 +32,13 @@ class Load:
     """One load on one server. ``tally`` is right at any moment, also after an interruption."""
 
     def __init__(self, url: str, session_id: str, plan: Plan, bearers: Bearers, step: Step) -> None:
-        self._url = f"ws{url.removeprefix('http')}"
+        self._url = url
         self._session_id = session_id
         self._plan = plan
         self._bearers = bearers
         self._step = step
         self._gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
         self._is_over = asyncio.Event()
-        # Its own log would print tracebacks of what is counted here.
-        self._logger = logging.getLogger("wsctl.websockets")
-        self._logger.addHandler(logging.NullHandler())
-        self._logger.propagate = False
         self.tally = Tally(plan)
         self.is_stopped = False
         """Was it broken off for too many errors?"""
@@ -72,17 +67,10 @@ class Load:
 
     def _connect(self, path: str, token: str) -> connect:
         return connect(
-            f"{self._url}{path}",
-            subprotocols=[Subprotocol("wsserver.v1")],
-            additional_headers={"Authorization": f"Bearer {token}"},
-            user_agent_header="wsctl",
-            compression=None,
-            proxy=None,
+            websocket_url(self._url, path),
             open_timeout=PATIENCE_S,
-            close_timeout=1,
             ping_interval=None,
-            max_size=LARGEST_MESSAGE_BYTES,
-            logger=self._logger,
+            **options(token),
         )
 
     def _must_stop(self) -> bool:

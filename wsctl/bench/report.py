@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsctl.bench.load import Step
-from wsctl.output import Column, Output
-from wsctl.prompts import plural
+from wsctl.formatting import plural
+from wsctl.output.writer import Column, Output
 
 
 def _number(value: Any) -> str:

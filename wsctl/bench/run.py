@@ -10,7 +10,7 @@ from wsctl.bench.load import Load
 from wsctl.bench.plan import Plan
 from wsctl.bench.report import progress
 from wsctl.bench.tokens import Bearers
-from wsctl.output import Output
+from wsctl.output.writer import Output
 from wsctl.times import rfc3339
 
 INTERRUPTED = "interrupted"

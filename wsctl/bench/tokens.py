@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wsctl.tokens import sign
+from wsctl.config.tokens import sign
 
 USERS = "wsctl-bench"
 """What the names of such users begin with. They are the same each time, so that few are left in

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import Failed, NotPermitted
-from wsctl.output import Column, Output, csv_line, to_json
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import Failed, NotPermitted
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.writer import Column, Output, to_json
 from wsctl.text import flatten, one_line
 from wsctl.times import Duration, Moment, day_time, rfc3339
 
@@ -31,13 +32,13 @@ _SHOWN_DETAILS = 5
     """
 )
 @click.option(
-    "--actor", metavar="U", help="Only what this user did.", shell_complete=suggestions.actors
+    "--actor", metavar="U", help="Only what this user did.", shell_complete=completers.actors
 )
 @click.option(
     "--action",
     metavar="NAME",
     help="Only this, as disconnect, revoke or notify.",
-    shell_complete=suggestions.actions,
+    shell_complete=completers.actions,
 )
 @click.option(
     "--since", type=Moment(), metavar="TIME", help="From here on: RFC 3339, a date, an age as 24h."

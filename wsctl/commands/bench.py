@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
-from wsctl.output import plain
-from wsctl.prompts import confirm
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm
+from wsctl.errors import BadUsage, ExitStatus, Failed, NotPermitted
+from wsctl.formatting import plain
 from wsctl.times import Duration
 
 if TYPE_CHECKING:
@@ -163,8 +163,8 @@ def _limits(environment: Environment) -> tuple[Limits, dict[str, Any]]:
 
 def _secret(environment: Environment, secret_file: Path | None) -> bytes | None:
     """What users can be made up with; None: nothing."""
-    from wsctl.target import DEV_FOLDER, DEV_SECRET
-    from wsctl.tokens import read_secret
+    from wsctl.config.target import DEV_FOLDER, DEV_SECRET
+    from wsctl.config.tokens import read_secret
 
     if secret_file is not None:
         return read_secret(secret_file)

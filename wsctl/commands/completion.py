@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from wsctl.click_base import COMPLETE_VAR, PROGRAM, command
-from wsctl.environment import Environment, pass_environment
+from wsctl.cli.click_base import COMPLETE_VAR, PROGRAM, command
+from wsctl.cli.environment import Environment, pass_environment
 
 
 @command(
@@ -28,6 +28,6 @@ def completion(environment: Environment, shell: str) -> None:
     answers within a second: users, sessions, connections, organizations, notifications,
     messages. It is asked with the address and token that the line so far stands for.
     """
-    from wsctl.shells import script
+    from wsctl.cli.shell_completion import script
 
     environment.output.data(script(shell, PROGRAM, COMPLETE_VAR))

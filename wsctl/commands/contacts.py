@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.output.writer import Column
 
 _COLUMNS = [Column("WHERE", "name"), Column("VALUE", "value")]
 _QUIET = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])(?:@(\S+))?")
@@ -42,7 +42,7 @@ def _quiet_hours(
     wsctl contacts u1 --organization org_1
     """
 )
-@click.argument("user", shell_complete=suggestions.users)
+@click.argument("user", shell_complete=completers.users)
 @click.option("--email", metavar="ADDRESS", help="Mail goes there.")
 @click.option("--phone", metavar="NUMBER", help="SMS go there; in full, as +8613800138000.")
 @click.option(
@@ -70,7 +70,7 @@ def contacts(
     And the organization that the user belongs to.
     What is not named stays as it is; `none` takes a value away.
     """
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     path = f"/users/{path_part(user)}/contacts"
     known: dict[str, Any] = environment.client.get(path)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column
+from wsctl.cli import completers
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.output.writer import Column
 
 _COLUMNS = [
     Column("CURRENT", "current", lambda value: "*" if value else ""),
@@ -41,7 +41,7 @@ def context() -> None:
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=suggestions.contexts)
+@click.argument("name", shell_complete=completers.contexts)
 @click.option("--url", required=True, metavar="U", help="The server's address.")
 @click.option(
     "--token-file",
@@ -55,8 +55,8 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
 
     The first one kept is in use at once.
     """
-    from wsctl.contexts import Contexts, Server
-    from wsctl.target import check_url
+    from wsctl.config.contexts import Contexts, Server
+    from wsctl.config.target import check_url
 
     kept = str(token_file.absolute()) if token_file else None
     contexts = Contexts()
@@ -71,11 +71,11 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=suggestions.contexts)
+@click.argument("name", shell_complete=completers.contexts)
 @pass_environment
 def use(environment: Environment, name: str) -> None:
     """Talk to NAME from now on."""
-    from wsctl.contexts import Contexts
+    from wsctl.config.contexts import Contexts
 
     Contexts().use(name)
     environment.output.note(f"context {name} in use")
@@ -91,7 +91,7 @@ def use(environment: Environment, name: str) -> None:
 @pass_environment
 def list_(environment: Environment) -> None:
     """List the kept servers; a star marks the one in use."""
-    from wsctl.contexts import Contexts
+    from wsctl.config.contexts import Contexts
 
     contexts = Contexts()
     rows = [
@@ -112,11 +112,11 @@ def list_(environment: Environment) -> None:
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=suggestions.contexts)
+@click.argument("name", shell_complete=completers.contexts)
 @pass_environment
 def remove(environment: Environment, name: str) -> None:
     """Forget the server kept as NAME; its token file stays."""
-    from wsctl.contexts import Contexts
+    from wsctl.config.contexts import Contexts
 
     Contexts().remove(name)
     environment.output.note(f"context {name} removed")

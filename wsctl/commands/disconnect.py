@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import Failed
-from wsctl.prompts import confirm, dry_run_option, plural, yes_option
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm, dry_run_option, yes_option
+from wsctl.errors import Failed
+from wsctl.formatting import plural
 
 
 @command(
@@ -21,12 +22,12 @@ from wsctl.prompts import confirm, dry_run_option, plural, yes_option
     wsctl disconnect --connection conn_01hk153x00h9v3t7n2c4d
     """
 )
-@click.argument("user", required=False, shell_complete=suggestions.users)
+@click.argument("user", required=False, shell_complete=completers.users)
 @click.option(
     "--connection",
     metavar="ID",
     help="Only this connection.",
-    shell_complete=suggestions.connections,
+    shell_complete=completers.connections,
 )
 @click.option("--reason", metavar="TEXT", help="Told to the client, at most 123 bytes.")
 @dry_run_option("whom it would hit")
@@ -75,7 +76,7 @@ def disconnect(
 
 
 def _owner(environment: Environment, connection: str) -> str:
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     found = environment.client.get(f"/connections/{path_part(connection)}")
     user = found.get("user_id")

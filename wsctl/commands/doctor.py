@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import click
 
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus
 from wsctl.times import Duration, readable
 
 

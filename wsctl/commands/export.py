@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from wsctl.click_base import LazyGroup, command
-from wsctl.environment import Environment, pass_environment
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
 from wsctl.times import Duration, Moment
 
 _DAY_S = 86_400.0

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
-from wsctl.fields import label, shown
-from wsctl.folding import fold
-from wsctl.output import Column
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus
+from wsctl.output.stats_fields import label, shown
+from wsctl.output.wrapping import fold
+from wsctl.output.writer import Column
 from wsctl.text import flatten
 
 DETAILS_WIDTH = 80 - len("connections   NOT OK   ")
@@ -67,7 +67,7 @@ def health(ctx: click.Context, environment: Environment) -> None:
     Exit code 0 when the status is ok, 1 when it is degraded, starting or draining, 3 when no
     server answers. With -q the exit code alone tells.
     """
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     output = environment.output
     answer = environment.client.get("/health", anonymous=True, accept=(200, 503))

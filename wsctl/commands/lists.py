@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column, plain
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.formatting import plain
+from wsctl.output.writer import Column
 from wsctl.times import age
 
 
@@ -75,18 +76,18 @@ def online(environment: Environment, limit: int | None) -> None:
     wsctl connections --endpoint monitor
     """
 )
-@click.option("--user", metavar="U", help="Only this user's.", shell_complete=suggestions.users)
+@click.option("--user", metavar="U", help="Only this user's.", shell_complete=completers.users)
 @click.option(
     "--session",
     metavar="S",
     help="Only those in this session.",
-    shell_complete=suggestions.sessions,
+    shell_complete=completers.sessions,
 )
 @click.option(
     "--organization",
     metavar="O",
     help="Only this organization's.",
-    shell_complete=suggestions.organizations,
+    shell_complete=completers.organizations,
 )
 @click.option(
     "--endpoint", type=click.Choice(["chat", "session", "monitor"]), help="Only of this endpoint."

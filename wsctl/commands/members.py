@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import NotFound, NotPermitted
-from wsctl.output import Column
-from wsctl.prompts import confirm, dry_run_option, plural, yes_option
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm, dry_run_option, yes_option
+from wsctl.errors import NotFound, NotPermitted
+from wsctl.formatting import plural
+from wsctl.output.writer import Column
 
 _COLUMNS = [
     Column("USER", "user_id", is_id=True),
@@ -30,7 +31,7 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
         multiple=True,
         metavar="U[,U]",
         help=help_text,
-        shell_complete=suggestions.listed(suggestions.users),
+        shell_complete=completers.listed(completers.users),
     )
 
 
@@ -42,7 +43,7 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
     wsctl members s1 --set u1,u2 --yes
     """
 )
-@click.argument("session", shell_complete=suggestions.sessions)
+@click.argument("session", shell_complete=completers.sessions)
 @_users_option("--add", "Let this user in; repeatable.")
 @_users_option("--remove", "Take this user off the list; repeatable.")
 @_users_option("--set", "Exactly these, in place of the list; repeatable.")
@@ -105,14 +106,14 @@ def _ids(given: Sequence[str]) -> list[str]:
 
 
 def _list(answer: Any) -> list[str]:
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     users: list[str] = member(answer, "user_ids", list)
     return users
 
 
 def _part(session: str) -> str:
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     return path_part(session)
 
@@ -147,7 +148,7 @@ def _show(
 
 def _here(environment: Environment, session: str) -> Iterable[dict[str, Any]]:
     """Who has joined, with names; nobody if it was never used, or the token may not see them."""
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     try:
         users: list[dict[str, Any]] = member(

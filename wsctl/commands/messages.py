@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.client import member, path_part
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column, to_json
-from wsctl.prompts import plural
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.formatting import plural
+from wsctl.http.client import member, path_part
+from wsctl.output.writer import Column, to_json
 from wsctl.times import clock_time, day_time, epoch
 
 PAGE = 1000
@@ -45,7 +45,7 @@ _HISTORY = [
     wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
     """
 )
-@click.argument("message_id", shell_complete=suggestions.messages)
+@click.argument("message_id", shell_complete=completers.messages)
 @pass_environment
 def trace(environment: Environment, message_id: str) -> None:
     """Tell where a message went, and what became of it.
@@ -138,19 +138,19 @@ def _summary(document: Mapping[str, Any]) -> str:
     """
 )
 @click.option(
-    "--user", metavar="U", help="A message to this user.", shell_complete=suggestions.users
+    "--user", metavar="U", help="A message to this user.", shell_complete=completers.users
 )
 @click.option(
-    "--session", metavar="S", help="A message to this session.", shell_complete=suggestions.sessions
+    "--session", metavar="S", help="A message to this session.", shell_complete=completers.sessions
 )
 @click.option(
     "--organization",
     metavar="O",
     help="A message to this organization.",
-    shell_complete=suggestions.organizations,
+    shell_complete=completers.organizations,
 )
 @click.option(
-    "--role", metavar="R", help="A message to this role.", shell_complete=suggestions.roles
+    "--role", metavar="R", help="A message to this role.", shell_complete=completers.roles
 )
 @click.option("--broadcast", is_flag=True, help="A message to everybody.")
 @click.option(
@@ -159,14 +159,14 @@ def _summary(document: Mapping[str, Any]) -> str:
     metavar="T",
     default="announcement",
     help="Type of the push.",
-    shell_complete=suggestions.push_types,
+    shell_complete=completers.push_types,
 )
 @click.option(
     "--exclude",
     multiple=True,
     metavar="U",
     help="Leave this user out; repeatable.",
-    shell_complete=suggestions.users,
+    shell_complete=completers.users,
 )
 @pass_environment
 def explain(
@@ -225,7 +225,7 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
     wsctl history s1 --after 17 -o json
     """
 )
-@click.argument("session", shell_complete=suggestions.sessions)
+@click.argument("session", shell_complete=completers.sessions)
 @click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
 @click.option(

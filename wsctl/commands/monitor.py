@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
-from wsctl.output import Output, csv_line, to_json
-from wsctl.pushes import Push, colour_of, fields_of, is_wanted, name_of
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.monitor_pushes import Push, colour_of, fields_of, is_wanted, name_of
+from wsctl.output.writer import Output, to_json
 from wsctl.times import Duration, clock_time
 
 
@@ -28,7 +29,7 @@ from wsctl.times import Duration, clock_time
     multiple=True,
     metavar="GLOB",
     help="Only events of these names and pushes of these types; repeatable.",
-    shell_complete=suggestions.events,
+    shell_complete=completers.events,
 )
 @click.option("--interval", type=Duration(), metavar="AGE", help="How often statistics come.")
 @pass_environment
@@ -43,7 +44,7 @@ def monitor(
     Lines for people on a terminal, one JSON object a line (NDJSON) in a pipe. Reconnects by
     itself when the server restarts.
     """
-    from wsctl.feed import MonitorFeed
+    from wsctl.websocket.monitor_feed import MonitorFeed
 
     output = environment.output
     for_people = output.format == "table" or (output.format is None and output.is_terminal)

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command
-from wsctl.client import member, path_part
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage, Failed
-from wsctl.output import Column
-from wsctl.prompts import confirm, yes_option
+from wsctl.cli import completers
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm, yes_option
+from wsctl.errors import BadUsage, Failed
+from wsctl.http.client import member, path_part
+from wsctl.output.writer import Column
 from wsctl.times import Duration, clock_time, date_time, day_time
 
 _DELIVERIES = [
@@ -62,21 +62,21 @@ def _parameter(text: str) -> tuple[str, Any]:
     wsctl notify --organization org_123 --title Hello --message Welcome
     """
 )
-@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=suggestions.users)
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completers.users)
 @click.option(
     "--session",
     metavar="S",
     help="Everybody of this session.",
-    shell_complete=suggestions.sessions,
+    shell_complete=completers.sessions,
 )
 @click.option(
     "--organization",
     metavar="O",
     help="Everybody of this organization.",
-    shell_complete=suggestions.organizations,
+    shell_complete=completers.organizations,
 )
 @click.option(
-    "--role", metavar="R", help="Everybody with this role.", shell_complete=suggestions.roles
+    "--role", metavar="R", help="Everybody with this role.", shell_complete=completers.roles
 )
 @click.option("--broadcast", is_flag=True, help="Everybody.")
 @click.option("--title", metavar="T", help="Its title.")
@@ -93,7 +93,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     "--template",
     metavar="NAME",
     help="A template instead of a text.",
-    shell_complete=suggestions.templates,
+    shell_complete=completers.templates,
 )
 @click.option("--param", multiple=True, metavar="K=V", help="Of the template; repeatable.")
 @click.option(
@@ -169,10 +169,10 @@ def notify(
 
 def _with_template(error: Failed, template: str | None) -> Failed:
     """The server's complaint, with the template that was meant."""
-    if template and template not in suggestions.TEMPLATES and "unknown template" in error.message:
+    if template and template not in completers.TEMPLATES and "unknown template" in error.message:
         from difflib import get_close_matches
 
-        near = get_close_matches(template, suggestions.TEMPLATES, n=2)
+        near = get_close_matches(template, completers.TEMPLATES, n=2)
         hint = f"Did you mean {' or '.join(near)}?" if near else "See: wsctl notify --help"
         return BadUsage(f"no template {template!r}. {hint}")
     return error
@@ -214,7 +214,7 @@ def notifications() -> None:
     """
 )
 @click.option(
-    "--user", metavar="U", help="Only those for this user.", shell_complete=suggestions.users
+    "--user", metavar="U", help="Only those for this user.", shell_complete=completers.users
 )
 @click.option(
     "--state",
@@ -246,7 +246,7 @@ def _states(notification: dict[str, Any]) -> str:
 
 
 @command("wsctl notifications show notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=suggestions.notifications())
+@click.argument("notification_id", shell_complete=completers.notifications())
 @pass_environment
 def show(environment: Environment, notification_id: str) -> None:
     """Tell the story of one notification: each delivery, each try."""
@@ -270,7 +270,7 @@ def show(environment: Environment, notification_id: str) -> None:
 
 
 @command("wsctl notifications retry notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=suggestions.notifications("failed"))
+@click.argument("notification_id", shell_complete=completers.notifications("failed"))
 @pass_environment
 def retry(environment: Environment, notification_id: str) -> None:
     """Try the deliveries again that were given up."""
@@ -279,7 +279,7 @@ def retry(environment: Environment, notification_id: str) -> None:
 
 
 @command("wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=suggestions.notifications("pending"))
+@click.argument("notification_id", shell_complete=completers.notifications("pending"))
 @yes_option
 @pass_environment
 def cancel(environment: Environment, notification_id: str, yes: bool) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus, Failed, NotPermitted
-from wsctl.output import csv_line, to_json
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus, Failed, NotPermitted
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.writer import to_json
 from wsctl.text import one_line
 from wsctl.times import Duration
 
@@ -59,7 +60,7 @@ class Summary:
     wsctl ping u1 -c 0 --interval 5s
     """
 )
-@click.argument("user", shell_complete=suggestions.users)
+@click.argument("user", shell_complete=completers.users)
 @click.option(
     "-c",
     "--count",
@@ -145,7 +146,7 @@ def round_trips(
     A round begins ``interval_s`` after the one before began, or when that has ended. ``error``
     says why the server gave no answer; the first round raises instead.
     """
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     path = f"/ping/{path_part(user)}"
     number, due = 0, clock()
@@ -170,7 +171,7 @@ def _ask(
     environment: Environment, path: str, timeout_s: float, is_first: bool
 ) -> tuple[list[dict[str, Any]], str | None]:
     """The connections that were asked, or why there is no answer."""
-    from wsctl.client import PATIENCE_S, member
+    from wsctl.http.client import PATIENCE_S, member
 
     try:
         answer = environment.client.post(

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command, read_stdin
-from wsctl.environment import Environment, pass_environment
-from wsctl.prompts import confirm, dry_run_option, is_asked, plural, yes_option
+from wsctl.cli import completers
+from wsctl.cli.click_base import command, read_stdin
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm, dry_run_option, is_asked, yes_option
+from wsctl.formatting import plural
 from wsctl.text import without_mark
 from wsctl.times import Duration
 
@@ -32,7 +33,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "type_",
                 metavar="T",
                 help=f"Type of the push. Default: {ANNOUNCEMENT}.",
-                shell_complete=suggestions.push_types,
+                shell_complete=completers.push_types,
             ),
             click.option(
                 "--data",
@@ -148,16 +149,16 @@ def explained(
     multiple=True,
     metavar="U",
     help="Leave this user out; repeatable.",
-    shell_complete=suggestions.users,
+    shell_complete=completers.users,
 )
 @click.option(
     "--organization",
     metavar="O",
     help="Only this organization.",
-    shell_complete=suggestions.organizations,
+    shell_complete=completers.organizations,
 )
 @click.option(
-    "--role", metavar="R", help="Only users of this role.", shell_complete=suggestions.roles
+    "--role", metavar="R", help="Only users of this role.", shell_complete=completers.roles
 )
 @yes_option
 @pass_environment
@@ -211,13 +212,13 @@ def _target(chosen: dict[str, str]) -> dict[str, Any]:
     "--user",
     metavar="U",
     help="To all connections of this user.",
-    shell_complete=suggestions.users,
+    shell_complete=completers.users,
 )
 @click.option(
     "--session",
     metavar="S",
     help="To everybody in this session.",
-    shell_complete=suggestions.sessions,
+    shell_complete=completers.sessions,
 )
 @pass_environment
 def send(
@@ -233,7 +234,7 @@ def send(
     TEXT arrives as an `announcement` with `data: {"text": TEXT}`; with --type new_message it
     is a message of the conversation.
     """
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     if (user is None) == (session is None):
         raise click.UsageError("Give either --user or --session.")

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import Failed, NotPermitted
-from wsctl.fields import TEN, as_stored, in_order, people_rows
-from wsctl.output import Column, Output, csv_line, to_json
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import Failed, NotPermitted
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.stats_fields import TEN, as_stored, in_order, people_rows
+from wsctl.output.writer import Column, Output, to_json
 from wsctl.text import one_line
 from wsctl.times import Duration, Moment, clock_time
 
@@ -74,7 +75,7 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     multiple=True,
     metavar="FIELD",
     help="A chart of a field over the same time; repeatable.",
-    shell_complete=suggestions.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
+    shell_complete=completers.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
 )
 @click.option("--node", metavar="NAME", help="Of the past: only this node's snapshots.")
 @click.option(
@@ -141,8 +142,8 @@ def _past(
     database: Path | None,
 ) -> None:
     """Which of the four views of the past was asked for, and over what time."""
-    from wsctl import history, past
-    from wsctl.commands import past as views
+    from wsctl.commands import stats_history as views
+    from wsctl.snapshots import analysis, history
 
     def source(wanted: history.Range) -> Iterator[history.Snapshot]:
         if database is not None:
@@ -163,15 +164,15 @@ def _past(
             views.show_course(output, source, wanted, node)
         return
     moments = sorted(moment for moment in (at, diff) if moment is not None)
-    found = [past.snapshot_at(source, moment, node) for moment in moments]
+    found = [analysis.snapshot_at(source, moment, node) for moment in moments]
     if diff is None:
         views.show_moment(output, found[0], moments[0])
         return
     if at is None:
         is_live = database is None
         found.append(_now_as_stored(environment) if is_live else
-                     past.snapshot_at(source, now, node))  # fmt: skip
-    views.show_difference(output, past.compare(*found))
+                     analysis.snapshot_at(source, now, node))  # fmt: skip
+    views.show_difference(output, analysis.compare(*found))
 
 
 def _now_as_stored(environment: Environment) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def _live(environment: Environment, samples: Iterator[dict[str, Any] | str]) -> 
     from rich.live import Live
     from rich.text import Text
 
-    from wsctl.tables import make
+    from wsctl.output.tables import make
 
     console = Console(no_color=not environment.output.has_colour, highlight=False)
     url = environment.target.url

@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command, read_stdin
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage, Failed
-from wsctl.output import Column, plain
-from wsctl.prompts import confirm, plural, yes_option
+from wsctl.cli import completers
+from wsctl.cli.click_base import LazyGroup, command, read_stdin
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm, yes_option
+from wsctl.errors import BadUsage, Failed
+from wsctl.formatting import plain, plural
+from wsctl.output.writer import Column
 from wsctl.times import Duration, readable, rfc3339
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
@@ -67,7 +68,7 @@ def _names(text: str) -> list[str]:
     required=True,
     metavar="U",
     help="The user id.",
-    shell_complete=suggestions.users,
+    shell_complete=completers.users,
 )
 @click.option(
     "--user-claim",
@@ -77,19 +78,19 @@ def _names(text: str) -> list[str]:
     help="The claim for it, as the server's jwt_user_claim has it.",
 )
 @click.option(
-    "--role", type=click.Choice(suggestions.ROLES), help="The role; the server's default is user."
+    "--role", type=click.Choice(completers.ROLES), help="The role; the server's default is user."
 )
 @click.option(
     "--sessions",
     metavar="a,b|*",
     help="Sessions that may be entered; * for all.",
-    shell_complete=suggestions.listed(suggestions.sessions),
+    shell_complete=completers.listed(completers.sessions),
 )
 @click.option(
     "--organization",
     metavar="O",
     help="The organization id.",
-    shell_complete=suggestions.organizations,
+    shell_complete=completers.organizations,
 )
 @click.option("--username", metavar="N", help="The name shown to others.")
 @click.option("--permissions", metavar="a,b", help="Narrow the role's permissions to these.")
@@ -119,7 +120,7 @@ def create(
 
     It is signed with the server's secret (HS256).
     """
-    from wsctl.tokens import sign
+    from wsctl.config.tokens import sign
 
     claims: dict[str, Any] = {user_claim: _user_id(user)}
     if organization is not None:
@@ -139,8 +140,8 @@ def create(
 
 
 def _secret(secret_file: Path | None) -> bytes:
-    from wsctl.target import DEV_FOLDER, DEV_SECRET
-    from wsctl.tokens import read_secret
+    from wsctl.config.target import DEV_FOLDER, DEV_SECRET
+    from wsctl.config.tokens import read_secret
 
     if secret_file is not None:
         return read_secret(secret_file)
@@ -215,7 +216,7 @@ def inspect(environment: Environment, token: str) -> None:
     "--user",
     metavar="U",
     help="All tokens of this user that were issued until now.",
-    shell_complete=suggestions.users,
+    shell_complete=completers.users,
 )
 @yes_option
 @pass_environment
@@ -259,7 +260,7 @@ def ticket(environment: Environment) -> None:
     It is good for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
     seconds, and may stand in an address where the token itself must not.
     """
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     answer = environment.client.post("/tickets", {})
     if environment.output.is_table:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import BadUsage
 from wsctl.times import Duration
 
 # No messages and no typing: on a busy server they would be a flood that nobody can read.
@@ -34,7 +34,7 @@ _SHORTEST_S, _LONGEST_S = 0.25, 60.0
     "--events",
     multiple=True,
     metavar="GLOB",
-    shell_complete=suggestions.events,
+    shell_complete=completers.events,
     help=f"Events to show; repeatable; '*': all, messages too. Default: {', '.join(QUIET_EVENTS)}.",
 )
 @pass_environment

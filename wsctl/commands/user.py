@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import NotFound, NotPermitted
-from wsctl.output import Output
-from wsctl.prompts import plural
+from wsctl.cli import completers
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import NotFound, NotPermitted
+from wsctl.formatting import plural
+from wsctl.output.writer import Output
 
 _LATEST = 5
 """Notifications that are shown."""
@@ -24,7 +24,7 @@ _LATEST = 5
     wsctl user u1 -o json
     """
 )
-@click.argument("user", shell_complete=suggestions.users)
+@click.argument("user", shell_complete=completers.users)
 @pass_environment
 def user(environment: Environment, user: str) -> None:
     """Tell who a user is, and what is with them.
@@ -32,7 +32,7 @@ def user(environment: Environment, user: str) -> None:
     Connections, sessions, contacts, the latest notifications. What the token may not read is left
     out, and said.
     """
-    from wsctl.client import member, path_part
+    from wsctl.http.client import member, path_part
 
     path = f"/users/{path_part(user)}"
     answer = environment.client.get(f"{path}/connections")

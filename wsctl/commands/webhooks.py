@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command
-from wsctl.client import path_part
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column, to_json
+from wsctl.cli import completers
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.http.client import path_part
+from wsctl.output.writer import Column, to_json
 from wsctl.times import clock_time
 
 _DELIVERIES = [
@@ -55,7 +55,7 @@ def webhooks() -> None:
 @click.option(
     "--event",
     metavar="NAME",
-    shell_complete=suggestions.events,
+    shell_complete=completers.events,
     help="Only this event, as user_connected.",
 )
 @click.option(
@@ -70,7 +70,7 @@ def listing(environment: Environment, state: str | None, event: str | None, limi
 
 
 @command("wsctl webhooks show hook_01hk153x00h9v3t7n2c4d")
-@click.argument("delivery_id", shell_complete=suggestions.webhook_deliveries())
+@click.argument("delivery_id", shell_complete=completers.webhook_deliveries())
 @pass_environment
 def show(environment: Environment, delivery_id: str) -> None:
     """Show one event, and what came of the latest try."""
@@ -102,7 +102,7 @@ def _next(document: dict[str, Any]) -> str:
     "delivery_ids",
     nargs=-1,
     metavar="[ID]...",
-    shell_complete=suggestions.webhook_deliveries("failed"),
+    shell_complete=completers.webhook_deliveries("failed"),
 )
 @click.option("--all", "is_all", is_flag=True, help="Everything that was given up.")
 @pass_environment

@@ -9,7 +9,7 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from wsctl.client import PATIENCE_S
+from wsctl.config.target import Target
 from wsctl.doctor import net
 from wsctl.doctor.background import Later
 from wsctl.doctor.checks.reach import is_wsserver
@@ -25,10 +25,9 @@ from wsctl.doctor.facts import (
     number,
 )
 from wsctl.doctor.http import Asker
-from wsctl.doctor.silence import keep_silent
-from wsctl.doctor.ws_session import Talk, end_of, open_talk
-from wsctl.exits import Failed
-from wsctl.target import Target
+from wsctl.doctor.ws_session import Talk, end_of, keep_silent, open_talk
+from wsctl.errors import Failed
+from wsctl.http.client import PATIENCE_S
 
 _PING = 10
 _NO_WAY = Missing("there is no connection to the server")
@@ -90,7 +89,7 @@ class Examination:
         """Name, addresses, certificate; why nothing more can be asked, or None."""
         asker = self._asker
         deadline = time.monotonic() + self._timeout_s
-        facts.name = net.look_up(asker.host, asker.port, self._timeout_s)
+        facts.name = net.resolve(asker.host, asker.port, self._timeout_s)
         if isinstance(facts.name, Missing):
             facts.doors = Missing("the host's name leads nowhere")
             facts.tls = _NO_WAY
@@ -136,7 +135,7 @@ class Examination:
         if stopped is not None or self._token is None:
             return stopped or _NO_TOKEN
         url, token = self._target.url, self._token
-        return keep_silent(self._asker, url, token, self._idle_s, self._timeout_s)
+        return keep_silent(url, token, self._idle_s, self._timeout_s)
 
     def _keeps_out(self, whoami: Maybe[Document], wanted: int) -> Missing | None:
         """Why we should not connect ``wanted`` times as this user."""
@@ -159,7 +158,7 @@ class Examination:
         stopped = self._keeps_out(whoami, 1)
         token = self._token if stopped is None else None
         url, timeout_s = self._target.url, self._timeout_s
-        with open_talk(self._asker, url, token, timeout_s) as (facts.upgrade, talk):
+        with open_talk(url, token, timeout_s) as (facts.upgrade, talk):
             if talk is None:
                 facts.greeting = facts.delivery = Missing("there is no WebSocket")
             elif stopped is not None or token is None:

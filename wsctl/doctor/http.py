@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from wsctl.bounded_http import AnswerTooLarge, Connection
-from wsctl.client import API, open_socket, reason_of
 from wsctl.doctor.facts import Maybe, Missing, Reply
+from wsctl.http.client import API
+from wsctl.http.connection import AnswerTooLarge, address_of, open_connection, reason_of
 
 _LONGEST_BODY = 4 * 1024 * 1024
 
@@ -21,11 +21,8 @@ class Asker:
     """Asks one server, each time over a connection of its own, so that none waits for another."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        parts = urlsplit(url)
-        self.host = parts.hostname or ""
-        self.is_tls = parts.scheme == "https"
-        self.port = parts.port or (443 if self.is_tls else 80)
-        self._prefix = parts.path
+        self.host, self.port, self.is_tls = address_of(url)
+        self._prefix = urlsplit(url).path
         self._timeout_s = timeout_s
 
     def ask(
@@ -48,11 +45,8 @@ class Asker:
         self, method: str, path: str, token: str | None, body: Mapping[str, Any] | None
     ) -> Reply:
         deadline = time.monotonic() + self._timeout_s
-        sock = open_socket(self.host, self.port, deadline)
-        try:
-            sock.settimeout(max(0.001, deadline - time.monotonic()))
-            if self.is_tls:
-                sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
+        connection = open_connection(self.host, self.port, self.is_tls, deadline)
+        with contextlib.closing(connection):
             headers = {"Accept": "application/json", "User-Agent": "wsctl", "Connection": "close"}
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
@@ -61,7 +55,6 @@ class Asker:
                 data = json.dumps(body).encode()
                 headers["Content-Type"] = "application/json"
             at, began = time.time(), time.monotonic()
-            connection = Connection(sock, self.host, self.port, is_tls=self.is_tls)
             response, content = connection.exchange(
                 method,
                 path,
@@ -71,8 +64,6 @@ class Asker:
                 limit_bytes=_LONGEST_BODY,
             )
             took = time.monotonic() - began
-        finally:
-            sock.close()
         return Reply(
             status=response.status,
             headers={name.lower(): value for name, value in response.getheaders()},

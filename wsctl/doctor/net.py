@@ -7,46 +7,23 @@ import ssl
 import time
 from collections.abc import Sequence
 
-from wsctl.client import open_socket, reason_of
 from wsctl.doctor.background import Later
 from wsctl.doctor.facts import Certificate, Door, Maybe, Missing, Name, Tls
+from wsctl.http.connection import look_up, open_tls, reason_of
 
 
-def look_up(host: str, port: int, timeout_s: float) -> Maybe[Name]:
+def resolve(host: str, port: int, timeout_s: float) -> Maybe[Name]:
     """The addresses of a name.
 
     The look-up goes on beside us: a dead name server would hold it up for longer than that.
     """
     began = time.monotonic()
     try:
-        addresses = _look_up(host, port, timeout_s)
+        found = look_up(host, port, began + timeout_s)
     except OSError as error:
         return Missing(reason_of(error))
+    addresses = tuple(dict.fromkeys(str(address[0]) for *_, address in found))
     return Name(addresses, time.monotonic() - began)
-
-
-def _look_up(host: str, port: int, timeout_s: float) -> tuple[str, ...]:
-    import queue
-
-    found: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            listed = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found.put(list(dict.fromkeys(str(address[0]) for *_, address in listed)))
-        except (OSError, UnicodeError) as error:
-            found.put(error)
-
-    Later(ask)
-    try:
-        answer = found.get(timeout=timeout_s)
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(answer, UnicodeError):
-        raise OSError(0, "that is no host name")
-    if isinstance(answer, Exception):
-        raise answer
-    return tuple(answer)
 
 
 def knock(addresses: Sequence[str], port: int, timeout_s: float) -> tuple[Door, ...]:
@@ -75,7 +52,7 @@ def greet(host: str, port: int, timeout_s: float) -> Tls:
     began = time.monotonic()
     fault, version, certificate = "", "", None
     try:
-        with _secure(host, port, timeout_s, ssl.create_default_context()) as secure:
+        with open_tls(host, port, began + timeout_s) as secure:
             version = secure.version() or ""
             certificate = _certificate(secure)
     except ssl.SSLCertVerificationError as error:
@@ -92,20 +69,10 @@ def _distrusted(host: str, port: int, timeout_s: float) -> Certificate | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with _secure(host, port, timeout_s, context) as secure:
+        with open_tls(host, port, time.monotonic() + timeout_s, context) as secure:
             return _certificate(secure)
     except OSError:
         return None
-
-
-def _secure(host: str, port: int, timeout_s: float, context: ssl.SSLContext) -> ssl.SSLSocket:
-    plain = open_socket(host, port, time.monotonic() + timeout_s)
-    try:
-        plain.settimeout(timeout_s)
-        return context.wrap_socket(plain, server_hostname=host)
-    except BaseException:
-        plain.close()
-        raise
 
 
 def _certificate(secure: ssl.SSLSocket) -> Certificate | None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from wsctl.doctor.facts import Facts
 from wsctl.doctor.findings import Finding, State, worst
-from wsctl.doctor.format import ms
-from wsctl.output import Column, Output
+from wsctl.formatting import ms
+from wsctl.output.writer import Column, Output
 from wsctl.text import printable
 from wsctl.times import rfc3339
 

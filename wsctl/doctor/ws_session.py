@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.sync.client import ClientConnection
 
-from wsctl.client import open_socket, reason_of
-from wsctl.doctor.checks.socket import SUBPROTOCOL
-from wsctl.doctor.facts import Upgrade
-from wsctl.doctor.http import Asker
-from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
+from wsctl.doctor.facts import Maybe, Missing, Silence, Upgrade
+from wsctl.http.connection import reason_of
+from wsctl.websocket.connection import TOO_LARGE, open_websocket, was_too_large
 
 PATH = "/ws/chat"
 
@@ -70,7 +66,7 @@ class Talk:
 
 @contextlib.contextmanager
 def open_talk(
-    asker: Asker, url: str, token: str | None, timeout_s: float
+    url: str, token: str | None, timeout_s: float
 ) -> Iterator[tuple[Upgrade, Talk | None]]:
     """Ask for a WebSocket; without one, what was answered instead tells why.
 
@@ -80,7 +76,10 @@ def open_talk(
     with contextlib.ExitStack() as stack:
         talk = None
         try:
-            connection = stack.enter_context(_connect(asker, url, token, began + timeout_s))
+            connection = stack.enter_context(
+                # No pings of ours: only the server's own heartbeat may break a silence.
+                open_websocket(url, PATH, token, began + timeout_s, ping_interval=None)
+            )
             # Closed by hand first: left to itself it would report any end as an error.
             stack.callback(connection.close)
             upgrade = Upgrade(time.monotonic() - began, subprotocol=connection.subprotocol)
@@ -93,31 +92,26 @@ def open_talk(
         yield upgrade, talk
 
 
-def _connect(asker: Asker, url: str, token: str | None, deadline: float) -> ClientConnection:
-    # Its own log would print tracebacks of what is reported as a finding.
-    logger = logging.getLogger("wsctl.websockets")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    sock = open_socket(asker.host, asker.port, deadline)
-    try:
-        sock.settimeout(None)
-        return connect(
-            f"ws{url.removeprefix('http')}{PATH}",
-            sock=sock,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers={"Authorization": f"Bearer {token}"} if token else None,
-            user_agent_header="wsctl",
-            compression=None,
-            proxy=None,
-            open_timeout=max(0.1, deadline - time.monotonic()),
-            close_timeout=1,
-            max_size=LARGEST_MESSAGE_BYTES,
-            ping_interval=None,  # nothing but the server's own heartbeat breaks a silence
-            logger=logger,
-        )
-    except BaseException:
-        sock.close()
-        raise
+def keep_silent(url: str, token: str, wanted_s: float, timeout_s: float) -> Maybe[Silence]:
+    """Be connected for so long; only the server's pings are answered, as every client does."""
+    with open_talk(url, token, timeout_s) as (upgrade, talk):
+        if talk is None:
+            return Missing(f"no WebSocket: {upgrade.fault or upgrade.status}")
+        began = last = time.monotonic()
+        longest, pings = 0.0, 0
+        end, code = "", None
+        while True:
+            try:
+                message = talk.receive(began + wanted_s)
+            except TimeoutError:
+                break
+            except ConnectionClosed as closed:
+                code, end = end_of(closed)
+                break
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            pings += message.get("type") == "ping"
+        now = time.monotonic()
+        return Silence(wanted_s, now - began, max(longest, now - last), pings, end, code)
 
 
 def _refused(refused: InvalidStatus, seconds: float) -> Upgrade:

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wsctl.exits import Failed
+from wsctl.errors import Failed
 from wsctl.exporting.reading import Numbered, Row, Wanted
-from wsctl.fields import TEN
-from wsctl.history import as_snapshot
+from wsctl.output.stats_fields import TEN
+from wsctl.snapshots.history import as_snapshot
 from wsctl.times import rfc3339
 
 _AT_ONCE = 1000

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from wsctl.csv_rows import CsvRows
-from wsctl.fields import TEN
+from wsctl.output.csv_rows import CsvRows
+from wsctl.output.stats_fields import TEN
 from wsctl.text import flatten
 
 Row = dict[str, Any]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from wsctl.client import Client, member
-from wsctl.exits import Failed
+from wsctl.errors import Failed
+from wsctl.http.client import Client, member
 from wsctl.times import rfc3339
 
 Row = dict[str, Any]

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsctl.exits import Failed
+from wsctl.atomic_file import Replacement
+from wsctl.errors import Failed
 from wsctl.exporting.formats import SHAPES, WRITERS
 from wsctl.exporting.progress import Bar
 from wsctl.exporting.reading import Numbered, Reading, Row, Wanted
 from wsctl.exporting.sources import Source, to_the_end
 from wsctl.exporting.state import Mark, State, StateFile, Unfinished
-from wsctl.exporting.steps import LastOfSteps
-from wsctl.files import Replacement
+from wsctl.snapshots.steps import LastOfSteps
 from wsctl.times import epoch
 
 Commit = Callable[[Replacement | None], None]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wsctl.exporting.reading import ApiReading, Numbered, Reading, Row, Wanted
 
 if TYPE_CHECKING:
-    from wsctl.client import Client
+    from wsctl.http.client import Client
 
 Told = Callable[[int], object]
 """Is told about how many rows there are to come."""
@@ -34,8 +34,8 @@ class Source:
             told(reading.end - wanted.after)
             yield reading
             return
-        from wsctl.database import read_database
         from wsctl.exporting.file_reading import FileReading
+        from wsctl.snapshots.database import read_database
 
         with read_database(self.database, _NAMES.get(wanted.kind, wanted.kind)) as connection:
             reading = FileReading(connection, wanted)
@@ -50,7 +50,7 @@ class Source:
             with self.reading(Wanted(kind, since=since, until=until), told) as reading:
                 yield from (row for _, row in reading.rows())
             return
-        from wsctl import history
+        from wsctl.snapshots import history
 
         span = history.Range(since, until, step_s)
         if self.database is None:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wsctl.exits import Busy, Failed
-from wsctl.files import replace_file
+from wsctl.atomic_file import replace_file
+from wsctl.errors import Busy, Failed
 from wsctl.times import rfc3339
 
 _VERSION = 1

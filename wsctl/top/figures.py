@@ -8,10 +8,10 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from wsctl.fields import byte_size, label, short
-from wsctl.fields import shown as shown_value
-from wsctl.output import plain
-from wsctl.plot import bars, latest_columns, nice_top
+from wsctl.formatting import byte_size, plain, short
+from wsctl.output.charts import bars, latest_columns, nice_top
+from wsctl.output.stats_fields import label
+from wsctl.output.stats_fields import shown as shown_value
 from wsctl.times import readable
 from wsctl.top.model import State
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsctl.plot import Point
-from wsctl.pushes import Push
+from wsctl.output.charts import Point
+from wsctl.output.monitor_pushes import Push
 from wsctl.times import readable
 
 KEPT_EVENTS = 200

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from wsctl.output import plain
-from wsctl.pushes import Push, colour_of, fields_of, name_of
+from wsctl.formatting import plain
+from wsctl.output.monitor_pushes import Push, colour_of, fields_of, name_of
 from wsctl.text import printable
 from wsctl.times import clock_time
 from wsctl.top.model import Row, State

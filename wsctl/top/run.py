@@ -7,9 +7,9 @@ import select
 import sys
 import time
 
-from wsctl.client import PATIENCE_S
-from wsctl.exits import Unreachable
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Unreachable
+from wsctl.http.client import PATIENCE_S
 from wsctl.times import clock_time
 from wsctl.top.keys import Keys
 from wsctl.top.layout import Moment, frame

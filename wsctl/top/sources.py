@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wsctl.client import Client
-from wsctl.exits import Failed, NotPermitted
-from wsctl.feed import MonitorFeed
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Failed, NotPermitted
+from wsctl.http.client import Client
 from wsctl.text import one_line
 from wsctl.times import rfc3339
 from wsctl.top.model import LISTED, State
+from wsctl.websocket.monitor_feed import MonitorFeed
 
 ASK_EVERY_S = 5.0
 WAITING = 1000

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsctl.pushes import Push, describe
+from wsctl.output.monitor_pushes import Push, describe
 from wsctl.top.model import Row, State
 
 PANES = ("sessions", "users", "events")

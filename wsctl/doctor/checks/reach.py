@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from wsctl.doctor.facts import Certificate, Facts, Missing, Reply, answered
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
-from wsctl.doctor.format import ms
+from wsctl.formatting import ms
 from wsctl.times import readable, rfc3339
 
 DAY_S = 86_400.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wsctl.doctor.facts import Document, Facts, Missing, Reply, Silence, Upgrade, answered, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
-from wsctl.doctor.format import ms, plural
+from wsctl.formatting import ms, plural
 from wsctl.times import readable
+from wsctl.websocket.connection import SUBPROTOCOL
 
-SUBPROTOCOL = "wsserver.v1"
 _SLOW_S = 1.0
 _UPGRADE_HOW = (
     "Let the proxy pass it on (nginx: proxy_http_version 1.1; proxy_set_header Upgrade"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wsctl.doctor.checks.server import NOT_TOLD, hint, of_health
 from wsctl.doctor.facts import Document, Facts, Missing, answered, member, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
-from wsctl.doctor.format import plural, size
+from wsctl.formatting import byte_size, plural
 from wsctl.times import age, epoch
 
 _LITTLE_BYTES, _NO_BYTES = 1024**3, 64 * 1024**2
@@ -38,7 +38,7 @@ def database(facts: Facts) -> Finding:
             "Look at its disk; docs/database.rst tells what to do for each fault.",
             **data,
         )
-    what = f"{size(bytes_)}, {plural(queued, 'write')} waiting"
+    what = f"{byte_size(bytes_)}, {plural(queued, 'write')} waiting"
     if commit_ms is not None:
         what += f", the last commit took {commit_ms:.1f} ms"
     if lost:
@@ -58,7 +58,7 @@ def disk(facts: Facts) -> Finding:
     free, total = (number(told, "database", name) for name in ("free_bytes", "total_bytes"))
     if free is None or total is None:
         return skipped("the server cannot tell while its database cannot be read")
-    what = f"{size(free)} of {size(total)} free"
+    what = f"{byte_size(free)} of {byte_size(total)} free"
     data = {"free_bytes": int(free), "total_bytes": int(total)}
     do = "Free some space, or shorten the retention of snapshots, streams and notifications."
     if free < _NO_BYTES:

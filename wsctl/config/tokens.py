@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wsctl.exits import BadUsage
+from wsctl.errors import BadUsage
 
 SHORTEST_SECRET_BYTES = 32
 """What the server accepts at least (RFC 7518 §3.2)."""

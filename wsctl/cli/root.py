@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from wsctl.click_base import RootGroup
-from wsctl.environment import Environment
+from wsctl.cli.click_base import RootGroup
+from wsctl.cli.environment import Environment
 
 COMMANDS = {
     "stats": "wsctl.commands.stats:stats",

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from wsctl.exits import Failed
+from wsctl.errors import Failed
 
 _LOCK_PATIENCE_S = 5.0
 

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-from wsctl.exits import Failed
+from wsctl.errors import Failed
 
 
 class ClosedOutput(io.TextIOBase):

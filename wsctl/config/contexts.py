@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from wsctl.exits import BadUsage, Failed
-from wsctl.files import replace_file
-from wsctl.output import say
+from wsctl.atomic_file import replace_file
+from wsctl.errors import BadUsage, Failed
+from wsctl.output.writer import say
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 

@@ -1,17 +1,25 @@
-"""HTTP/1.1 requests with one deadline for the whole exchange and a limit for the answer's bytes.
+"""Sockets, TLS and HTTP/1.1 exchanges, each with one deadline; answers with a size limit.
 
-``http.client`` alone bounds neither: its time-out counts for each read from the socket, so that
-bytes that trickle go on for ever, and ``read()`` takes whatever comes into memory.
+``http.client`` and ``urllib3`` bound neither: their time-outs count for each read from the socket,
+so that a trickle of bytes never ends, and their ``read()`` takes an answer of any size into memory.
 """
 
 from __future__ import annotations
 
 import http.client
 import io
+import queue
 import socket
+import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from wsctl.formatting import byte_size
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """More than any answer of the API: a page of a list ends at a few MiB."""
@@ -22,16 +30,11 @@ class AnswerTooLarge(http.client.HTTPException):
     """An answer with more bytes than are read."""
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"the answer has more than {size_of(limit_bytes)}")
+        super().__init__(f"the answer has more than {byte_size(limit_bytes)}")
 
 
 class AnswerTooSlow(TimeoutError):
     """An answer that had begun, and did not end in time."""
-
-
-def size_of(count: int) -> str:
-    """Bytes as people read a limit: ``64 MiB``, ``8 KiB``."""
-    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
 
 
 class Deadline:
@@ -146,3 +149,106 @@ def _read(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
     if response.length:  # read(n) does not complain of an end that came too early
         raise http.client.IncompleteRead(bytes(content), response.length)
     return bytes(content)
+
+
+class Address(NamedTuple):
+    """Where a server's URL leads."""
+
+    host: str
+    port: int
+    is_tls: bool
+
+
+def address_of(url: str) -> Address:
+    """Host and port of an ``http`` or ``https`` URL."""
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "https"
+    return Address(parts.hostname or "", parts.port or (443 if is_tls else 80), is_tls)
+
+
+def open_connection(host: str, port: int, is_tls: bool, deadline: float) -> Connection:
+    """A connection to a server, with TLS where the URL wants it."""
+    sock = open_tls(host, port, deadline) if is_tls else open_socket(host, port, deadline)
+    return Connection(sock, host, port, is_tls=is_tls)
+
+
+def open_tls(
+    host: str, port: int, deadline: float, context: ssl.SSLContext | None = None
+) -> ssl.SSLSocket:
+    """A TLS socket; ``context`` None: one that verifies the certificate."""
+    import ssl
+
+    plain = open_socket(host, port, deadline)
+    try:
+        plain.settimeout(_left_s(deadline))
+        context = context or ssl.create_default_context()
+        return context.wrap_socket(plain, server_hostname=host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def open_socket(host: str, port: int, deadline: float) -> socket.socket:
+    """TCP socket to the first address of ``host`` that accepts before ``deadline`` (monotonic)."""
+    addresses = look_up(host, port, deadline)
+    failure: OSError = OSError(0, "the name has no address")
+    for left, (family, kind, protocol, _, address) in zip(
+        range(len(addresses), 0, -1), addresses, strict=True
+    ):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            # An address that does not answer must leave time for the others.
+            sock.settimeout(_left_s(deadline) / left)
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            failure = error
+            sock.close()
+    raise failure
+
+
+def look_up(host: str, port: int, deadline: float) -> list[Any]:
+    """The addresses of a host name, as ``socket.getaddrinfo`` returns them.
+
+    Raises ``OSError``. The look-up runs on a daemon thread, because with a dead name server it
+    would not end before ``deadline``.
+    """
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        addresses = answers.get(timeout=_left_s(deadline))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(addresses, UnicodeError):
+        raise OSError(0, f"{host} is not a valid host name")
+    if isinstance(addresses, Exception):
+        raise addresses
+    return list(addresses)
+
+
+def _left_s(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in a few words."""
+    if isinstance(error, AnswerTooSlow):
+        return "its answer did not come to an end in time"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it hung up without an answer"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"

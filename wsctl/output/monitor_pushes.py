@@ -5,8 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-from wsctl.fields import TEN
-from wsctl.output import plain, to_json
+from wsctl.formatting import plain
+from wsctl.output.stats_fields import TEN
+from wsctl.output.writer import to_json
 
 Push = dict[str, Any]
 

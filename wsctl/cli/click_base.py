@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 import click
 
-from wsctl.exits import BadUsage, ExitStatus, Failed
-from wsctl.global_options import with_global_options, write_options
-from wsctl.output import say
-from wsctl.streams import settle_closed_streams
+from wsctl.cli.closed_streams import settle_closed_streams
+from wsctl.cli.global_options import with_global_options, write_options
+from wsctl.errors import BadUsage, ExitStatus, Failed
+from wsctl.output.writer import say
 from wsctl.text import without_mark
 
 PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
@@ -131,7 +131,7 @@ class RootGroup(LazyGroup):
         settle_closed_streams()
         if COMPLETE_VAR in os.environ:
             # Not needed but for that: the shells make themselves known to click.
-            importlib.import_module("wsctl.shells")
+            importlib.import_module("wsctl.cli.shell_completion")
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, ValueError):
                 # What the locale's encoding lacks is shown as an escape rather than a traceback.

@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 import click
 
-from wsctl.folding import DEFAULT_WIDTH, fold, fold_parts, width_of
+from wsctl.formatting import plain
+from wsctl.output.wrapping import DEFAULT_WIDTH, fold, fold_parts, width_of
 from wsctl.text import flatten, printable
 
 FORMATS = ("table", "json", "csv")
@@ -35,35 +36,11 @@ class Column:
     """Is never folded: people copy it."""
 
 
-def plain(value: Any) -> str:
-    """A value as people read it: nothing for null, yes and no, at most two decimals."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.2f}".rstrip("0").rstrip(".")
-    if isinstance(value, int):
-        return f"{value:,}"
-    return str(value)
-
-
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """JSON text that keeps Chinese readable and goes through any terminal."""
     import json
 
     return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-
-
-def csv_line(cells: Iterable[Any]) -> str:
-    """One CSV line (RFC 4180, ``\\n``), safe against formulas."""
-    import io
-
-    from wsctl.csv_rows import CsvRows
-
-    line = io.StringIO()
-    CsvRows(line).row(cells)
-    return line.getvalue()
 
 
 def say(text: str, *, indent: int = 0) -> None:
@@ -140,6 +117,8 @@ class Output:
     def record(self, document: Row) -> None:
         """One object as JSON or as a CSV header with one line."""
         if self.format == "csv":
+            from wsctl.output.csv_rows import csv_line
+
             flat = flatten(document)
             self.data(csv_line(flat) + csv_line(flat.values()))
         else:
@@ -160,6 +139,8 @@ class Output:
             self.note(empty)
 
     def _csv_rows(self, first: Sequence[str], rows: Sequence[Row]) -> None:
+        from wsctl.output.csv_rows import csv_line
+
         flat_rows = [flatten(row) for row in rows]
         names = dict.fromkeys(name for row in flat_rows for name in row)
         # Declared columns stand first and even in an empty list, so that scripts can rely on them.
@@ -174,7 +155,7 @@ class Output:
 
         On a terminal that is too narrow, details are left out until the rest folds well.
         """
-        from wsctl.tables import align, draw, folded_width
+        from wsctl.output.tables import align, draw, folded_width
 
         width = self.width if self.is_terminal else None
         flat_rows = [flatten(row) for row in rows]

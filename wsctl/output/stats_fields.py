@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wsctl.output import plain
+from wsctl.formatting import byte_size, plain
 from wsctl.text import flatten
 from wsctl.times import readable
 
@@ -147,24 +147,6 @@ def shown(name: str, value: Any) -> str:
         if name.endswith(unit):
             return show(value)
     return plain(value)
-
-
-def short(value: float) -> str:
-    """A number in at most six characters: ``0.25``, ``45.2``, ``1,204``, ``34.6k``, ``1.2M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if value >= size:
-            return f"{value / (1e3 if unit == 'k' else size):.3g}{unit}"
-    return plain(round(value, 0 if value >= 1000 else 1 if value >= 10 else 2))
-
-
-def byte_size(value: float) -> str:
-    """Bytes with a unit that keeps the number short: ``512 B``, ``145 KiB``, ``1.4 GiB``."""
-    size, unit = float(value), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1000 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.3g} {unit}"
 
 
 UNITS: dict[str, Callable[[float], str]] = {

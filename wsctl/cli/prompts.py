@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wsctl.exits import Failed
+from wsctl.errors import Failed
 from wsctl.text import printable
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
@@ -38,8 +38,3 @@ def confirm(question: str, *, yes: bool, otherwise: str) -> None:
         raise
     if not is_agreed:
         raise Failed(otherwise)
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 connection``, ``1,204 connections``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from wsctl.contexts import Contexts
-from wsctl.exits import BadUsage, NotPermitted
+from wsctl.config.contexts import Contexts
+from wsctl.config.tokens import read_secret, sign
+from wsctl.errors import BadUsage, NotPermitted
 from wsctl.text import without_mark
-from wsctl.tokens import read_secret, sign
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 DEV_FOLDER = Path("var")

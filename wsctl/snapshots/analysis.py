@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeGuard
 
-from wsctl.exits import BadUsage, Failed
-from wsctl.fields import COUNTERS, TEN
-from wsctl.history import Range, Snapshot, seconds_of
-from wsctl.plot import Point, columns_of
+from wsctl.errors import BadUsage, Failed
+from wsctl.output.charts import Point, columns_of
+from wsctl.output.stats_fields import COUNTERS, TEN
+from wsctl.snapshots.history import Range, Snapshot, seconds_of
 from wsctl.times import local_time
 
 Source = Callable[[Range], Iterable[Snapshot]]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsctl.output import Output
+from wsctl.output.writer import Output
 
 if TYPE_CHECKING:
-    from wsctl.client import Client
-    from wsctl.target import Target
+    from wsctl.config.target import Target
+    from wsctl.http.client import Client
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Environment:
     @cached_property
     def target(self) -> Target:
         """The server that the options, the environment or the current context name."""
-        from wsctl.target import resolve
+        from wsctl.config.target import resolve
 
         return resolve(
             url=self.url,
@@ -43,7 +43,7 @@ class Environment:
     @cached_property
     def client(self) -> Client:
         """The client for that server; let go when the command ends."""
-        from wsctl.client import Client
+        from wsctl.http.client import Client
 
         client = Client(self.target)
         click.get_current_context().find_root().call_on_close(client.close)

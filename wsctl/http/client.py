@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
-import queue
-import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from wsctl.bounded_http import MAX_ANSWER_BYTES, AnswerTooLarge, AnswerTooSlow, Connection
-from wsctl.exits import Failed, NotFound, NotPermitted, Unreachable
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Failed, NotFound, NotPermitted, Unreachable
+from wsctl.http.connection import (
+    MAX_ANSWER_BYTES,
+    AnswerTooLarge,
+    Connection,
+    address_of,
+    open_connection,
+    reason_of,
+)
 
 API = "/api/v1/websocket"
 PATIENCE_S = 4.5
@@ -44,11 +48,8 @@ class Client:
     def __init__(self, target: Target, *, limit_bytes: int | None = None) -> None:
         self._target = target
         self._limit_bytes = MAX_ANSWER_BYTES if limit_bytes is None else limit_bytes
-        parts = urlsplit(target.url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._is_tls = parts.scheme == "https"
-        self._prefix = parts.path
+        self._address = address_of(target.url)
+        self._prefix = urlsplit(target.url).path
         self._connection: Connection | None = None
         self._was_sent = False
 
@@ -141,7 +142,7 @@ class Client:
             self.close()
         self._was_sent = False
         try:
-            connection = self._connection or self._open(deadline)
+            connection = self._connection or open_connection(*self._address, deadline)
             self._connection = connection
             self._was_sent = True
             response, content = connection.exchange(
@@ -158,21 +159,6 @@ class Client:
         if response.will_close:  # as proxies say after so many requests, and a server that stops
             self.close()
         return self._understand(response, content, accept)
-
-    def _open(self, deadline: float) -> Connection:
-        """A connection with its socket open; every address of the name shares the deadline."""
-        plain = open_socket(self._host, self._port, deadline)
-        if not self._is_tls:
-            return Connection(plain, self._host, self._port, is_tls=False)
-        import ssl
-
-        try:
-            plain.settimeout(_left(deadline))
-            secure = ssl.create_default_context().wrap_socket(plain, server_hostname=self._host)
-        except BaseException:
-            plain.close()
-            raise
-        return Connection(secure, self._host, self._port, is_tls=True)
 
     def _understand(
         self, response: http.client.HTTPResponse, content: bytes, accept: tuple[int, ...]
@@ -222,63 +208,3 @@ def _refusal(response: http.client.HTTPResponse, answer: Any, url: str) -> Faile
         marks.append(f"request {request_id}")
     kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound}
     return kinds.get(response.status, Failed)(f"{what} ({', '.join(marks)})")
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
-
-
-def reason_of(error: Exception) -> str:
-    """Why a connection failed, in a few words."""
-    if isinstance(error, AnswerTooSlow):
-        return "its answer did not come to an end in time"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "it hung up without an answer"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}"
-
-
-def open_socket(host: str, port: int, deadline: float) -> socket.socket:
-    """A socket to the first address of ``host`` that answers.
-
-    The look-up runs on a daemon thread, because a dead name server would hold it up for longer
-    than anybody waits at this command line.
-    """
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    threading.Thread(target=look_up, daemon=True).start()
-    try:
-        addresses = answers.get(timeout=_left(deadline))
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(addresses, UnicodeError):
-        raise OSError(0, f"{host} is no host name")
-    if isinstance(addresses, Exception):
-        raise addresses
-    failure: OSError = OSError(0, "the name has no address")
-    for left, (family, kind, protocol, _, address) in zip(
-        range(len(addresses), 0, -1), addresses, strict=True
-    ):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            # One silent address must leave time for the others.
-            sock.settimeout(_left(deadline) / left)
-            sock.connect(address)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-        except OSError as error:
-            failure = error
-            sock.close()
-    raise failure

@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from wsctl.fields import COUNTERS, TEN, as_live, in_order, label, people_rows, short, shown
-from wsctl.history import Range, Snapshot
-from wsctl.output import Column, Output, plain
-from wsctl.past import (
+from wsctl.formatting import plain, short
+from wsctl.output.charts import Point, chart, nice_top
+from wsctl.output.stats_fields import COUNTERS, TEN, as_live, in_order, label, people_rows, shown
+from wsctl.output.writer import Column, Output
+from wsctl.snapshots.analysis import (
     Change,
     Difference,
     Source,
@@ -22,7 +23,7 @@ from wsctl.past import (
     step_for,
     time_of,
 )
-from wsctl.plot import Point, chart, nice_top
+from wsctl.snapshots.history import Range, Snapshot
 from wsctl.times import clock_time, local_time, readable, rfc3339
 
 PIPE_COLUMNS, PIPE_LINES = 80, 24

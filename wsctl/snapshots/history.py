@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsctl.client import PAGE, Client, member
-from wsctl.database import read_database
-from wsctl.exits import Failed
-from wsctl.exporting.steps import LastOfSteps
-from wsctl.fields import TEN
+from wsctl.errors import Failed
+from wsctl.http.client import PAGE, Client, member
+from wsctl.output.stats_fields import TEN
+from wsctl.snapshots.database import read_database
+from wsctl.snapshots.steps import LastOfSteps
 from wsctl.times import rfc3339
 
 Snapshot = dict[str, Any]

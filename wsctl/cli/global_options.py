@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.environment import Environment
-from wsctl.output import FORMATS
+from wsctl.cli import completers
+from wsctl.cli.environment import Environment
+from wsctl.output.writer import FORMATS
 
 Set = Callable[[Environment, Any], None]
 
@@ -91,7 +91,7 @@ def global_options(*, is_local: bool = False) -> list[GlobalOption]:
             _put("context"),
             metavar="NAME",
             help="A server kept with `wsctl context add`.",
-            shell_complete=suggestions.contexts,
+            shell_complete=completers.contexts,
             hidden=is_local,
         ),
     ]

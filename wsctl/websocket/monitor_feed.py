@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
 
 from websockets.exceptions import (
     ConnectionClosed,
@@ -17,14 +15,14 @@ from websockets.exceptions import (
     InvalidMessage,
     InvalidStatus,
 )
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.sync.client import ClientConnection
 
-from wsctl.client import PATIENCE_S, open_socket, reason_of
-from wsctl.exits import Failed, NotPermitted, Unreachable
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Failed, NotPermitted, Unreachable
+from wsctl.http.client import PATIENCE_S
+from wsctl.http.connection import reason_of
 from wsctl.times import readable
-from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
+from wsctl.websocket.connection import TOO_LARGE, open_websocket, was_too_large
 
 PATH = "/ws/admin/monitor"
 _SUBSCRIBE, _REFRESH = 1, 2
@@ -61,10 +59,6 @@ class MonitorFeed:
         self._failures = 0
         self._hint_s: float | None = None
         self._token = ""
-        # Its own log would print tracebacks of connections whose loss is reported here.
-        self._logger = logging.getLogger("wsctl.websockets")
-        self._logger.addHandler(logging.NullHandler())
-        self._logger.propagate = False
         self.is_connected = False
         """Has the server taken the subscription, and is the connection still there?"""
 
@@ -92,34 +86,14 @@ class MonitorFeed:
             yield from self._pause(reason)
 
     def _connect(self) -> ClientConnection:
-        parts = urlsplit(self._target.url)
-        is_tls = parts.scheme == "https"
-        deadline = time.monotonic() + PATIENCE_S
         self._token = self._token_now()
-        sock = open_socket(parts.hostname or "", parts.port or (443 if is_tls else 80), deadline)
+        deadline = time.monotonic() + PATIENCE_S
         try:
-            sock.settimeout(None)
-            return connect(
-                f"ws{self._target.url.removeprefix('http')}{PATH}",
-                sock=sock,
-                subprotocols=[Subprotocol("wsserver.v1")],
-                additional_headers={"Authorization": f"Bearer {self._token}"},
-                user_agent_header="wsctl",
-                compression=None,
-                proxy=None,
-                open_timeout=max(0.1, deadline - time.monotonic()),
-                close_timeout=1,
-                max_size=LARGEST_MESSAGE_BYTES,
-                logger=self._logger,
-            )
+            return open_websocket(self._target.url, PATH, self._token, deadline)
         except (ConnectionClosed, AssertionError):
-            # What speaks before it is asked, as SSH does, may end the handshake before that has
-            # begun, or in the middle of it: then websockets raises one of these, by chance.
-            sock.close()
+            # A server that speaks before it is asked, as SSH does, may end the handshake before it
+            # has begun, or in the middle of it: websockets then raises one of these, by chance.
             raise InvalidMessage("did not receive a valid HTTP response") from None
-        except BaseException:
-            sock.close()
-            raise
 
     def _token_now(self) -> str:
         """The token to present; the last one while its file is away.

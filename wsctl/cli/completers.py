@@ -57,8 +57,8 @@ class Server:
     """Asks the server that the command line so far names; every answer shares one deadline."""
 
     def __init__(self, ctx: click.Context) -> None:
-        from wsctl.client import Client
-        from wsctl.environment import Environment
+        from wsctl.cli.environment import Environment
+        from wsctl.http.client import Client
 
         # Of a line that is being typed, click has read the options and run no command.
         environment = ctx.find_object(Environment) or Environment()
@@ -137,7 +137,7 @@ def listed(completer: Completer) -> Completer:
 def contexts(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """The servers that are kept."""
     with contextlib.suppress(Exception):
-        from wsctl.contexts import Contexts
+        from wsctl.config.contexts import Contexts
 
         return [
             _item(name, server.url)
