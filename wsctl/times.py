@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from abc import abstractmethod
@@ -83,8 +84,22 @@ def _last_time(now: float, hour: int, minute: int, second: int) -> float:
 
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339 UTC, cut to milliseconds as the server does."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
+    whole, millis = divmod(milliseconds(seconds), 1000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
+def milliseconds(seconds: float) -> int:
+    """The last whole millisecond that is not after ``seconds``.
+
+    ``milliseconds(seconds) / 1000`` is what the RFC 3339 text of ``seconds`` is read back as.
+    """
+    # The product is rounded, so its floor may be one off.
+    millis = math.floor(seconds * 1000)
+    if millis / 1000 > seconds:
+        return millis - 1
+    if millis / 1000 < seconds >= (millis + 1) / 1000:
+        return millis + 1
+    return millis
 
 
 def epoch(value: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""Time travel: one moment, two compared, a course, a chart; told by stored snapshots alone."""
+"""Stored statistics: one moment, two compared, a course, a chart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.wsctl.screens import Terminal
 from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
@@ -47,6 +49,32 @@ def test_people_see_the_channels_by_which_something_has_gone() -> None:
     assert rows["websocket sent/retried/failed/expired/acknowledged"] == "1,200/0/0/3/9"
     assert rows["websocket acknowledged p50/p99"] == "950/- ms"
     assert not any(field.startswith("email") for field in rows)
+
+
+@given(st.lists(st.floats(START, START + 0.01), min_size=1), st.booleans())
+@example([START + 0.007999999], False)
+@example([START + 0.0079999, START + 0.008], True)
+@example([START + 0.0080000002, START + 0.0080000005], True)
+def test_a_time_that_was_shown_finds_its_snapshot_again(stored: list[float], is_api: bool) -> None:
+    stored.sort()
+
+    def on_the_wire(seconds: float) -> float:
+        return parse_moment(rfc3339(seconds), 0.0) if is_api else seconds
+
+    def source(wanted: Range) -> list[dict[str, Any]]:
+        since, until = on_the_wire(wanted.since), on_the_wire(wanted.until)
+        return [
+            {"timestamp": rfc3339(at), "node": "n1", "at": at}
+            for at in stored if since <= at < until
+        ]  # fmt: skip
+
+    for at in stored:
+        shown = rfc3339(at)
+        found = snapshot_at(source, parse_moment(shown, 0.0), None)
+        assert found["timestamp"] == shown
+        assert found["at"] == max(each for each in stored if rfc3339(each) == shown)
+        first = source(Range(parse_moment(shown, 0.0), START + 1))[0]
+        assert first["at"] == min(each for each in stored if rfc3339(each) == shown)
 
 
 def test_the_last_snapshot_before_a_moment_is_looked_for_further_and_further() -> None:

@@ -12,7 +12,7 @@ from wsctl.errors import BadUsage, Failed
 from wsctl.output.charts import Point, columns_of
 from wsctl.output.stats_fields import COUNTERS, TEN
 from wsctl.snapshots.history import Range, Snapshot, seconds_of
-from wsctl.times import local_time
+from wsctl.times import local_time, milliseconds
 
 Source = Callable[[Range], Iterable[Snapshot]]
 """Gives the snapshots of a range, oldest first: from the API or from the database file."""
@@ -27,9 +27,11 @@ def snapshot_at(source: Source, moment: float, node: str | None) -> Snapshot:
 
     Raises ``Failed`` if there is none within a year, ``BadUsage`` if several nodes have some.
     """
+    # A snapshot is known by its millisecond: all of the one that ``moment`` is in counts.
+    until = (milliseconds(moment) + 1) / 1000
     for span_s in _SPANS_S:
         # A step as long as the span: the last one of each node, not all of them.
-        wanted = Range(moment - span_s, moment + 0.001, span_s)
+        wanted = Range(moment - span_s, until, span_s)
         if found := list(source(wanted)):
             return one_node(found, node)[-1]
     raise Failed(f"no snapshot was stored before {local_time(moment)}")

@@ -14,7 +14,7 @@ from wsctl.http.client import PAGE, Client, member
 from wsctl.output.stats_fields import TEN
 from wsctl.snapshots.database import read_database
 from wsctl.snapshots.steps import LastOfSteps
-from wsctl.times import rfc3339
+from wsctl.times import epoch, milliseconds, rfc3339
 
 Snapshot = dict[str, Any]
 
@@ -91,10 +91,8 @@ def _with_time(row: Snapshot) -> Snapshot:
 
 def seconds_of(value: Any) -> float | None:
     """Seconds since the epoch of a snapshot's timestamp, floored to the API's milliseconds."""
-    from wsctl.times import epoch
-
     seconds = epoch(value)
-    return None if seconds is None else int(seconds * 1000) / 1000
+    return None if seconds is None else milliseconds(seconds) / 1000
 
 
 def from_database(path: Path, wanted: Range, told: Told | None = None) -> Iterator[Snapshot]:
