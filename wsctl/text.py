@@ -15,7 +15,7 @@ _UNSAFE = re.compile(
 )
 
 
-def without_mark(text: str) -> str:
+def without_bom(text: str) -> str:
     """``text`` without the byte order mark that editors on Windows put first."""
     return text.removeprefix("\ufeff")
 

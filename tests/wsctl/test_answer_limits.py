@@ -15,10 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from tests.wsctl.wsctl_fakes import ADMIN, Asked, FakeServer, Run
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.config.target import Target
 from wsctl.doctor.facts import Missing
-from wsctl.doctor.http import Asker
+from wsctl.doctor.http_probe import HttpProbe
 from wsctl.errors import Failed, Unreachable
 from wsctl.http import client
 from wsctl.http.client import Client
@@ -188,9 +188,9 @@ def test_an_answer_at_the_limit_is_taken_and_the_connection_used_again(
 
 
 def test_the_doctor_refuses_them_too(serve: Serve) -> None:
-    slow = Asker(serve(trickling(CHUNKED, b"1\r\n \r\n")), 0.2).ask("GET", "/health")
+    slow = HttpProbe(serve(trickling(CHUNKED, b"1\r\n \r\n")), 0.2).ask("GET", "/health")
     assert slow == Missing("its answer did not come to an end in time")
-    large = Asker(serve(endless()), 20).ask("GET", "/health")
+    large = HttpProbe(serve(endless()), 20).ask("GET", "/health")
     assert large == Missing("the answer has more than 4 MiB")
 
 
@@ -201,10 +201,10 @@ def test_the_tab_key_has_a_smaller_limit_and_its_own_deadline(serve: Serve) -> N
 
     for parts in (endless(), trickling(CHUNKED, b"1\r\n \r\n")):
         ctx = wsctl.make_context("wsctl", ["--url", serve(parts), "--token", ADMIN, "online"])
-        server = completers.Server(ctx)
+        server = completion.Server(ctx)
         with pytest.raises((Failed, AnswerTooLarge)):
             server.get("/online-users")
-        assert completers.users(ctx, click.Option(["--user"]), "") == []
+        assert completion.users(ctx, click.Option(["--user"]), "") == []
 
 
 @pytest.mark.parametrize("format_", ["table", "json"])

@@ -16,7 +16,7 @@ from tests.wsctl.exported_rows import add_deliveries, add_entries, make_database
 from tests.wsctl.wsctl_fakes import FakeServer, Run, problem
 from wsctl.atomic_file import replace_file
 from wsctl.cli.root import wsctl
-from wsctl.exporting.formats import SHAPES
+from wsctl.exporting.writers import SHAPES
 from wsctl.output.stats_fields import TEN
 
 START = 1_700_000_000
@@ -275,7 +275,7 @@ def test_a_bar_is_shown_on_a_terminal_to_who_has_to_wait(
     stored: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
 ) -> None:
     add_entries(stored, *range(3000))
-    monkeypatch.setattr("wsctl.exporting.progress._PATIENCE_S", 0)
+    monkeypatch.setattr("wsctl.exporting.progress_bar._PATIENCE_S", 0)
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
@@ -295,5 +295,5 @@ def test_without_a_terminal_nothing_is_said_however_long_it_takes(
     run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_entries(stored, *range(3000))
-    monkeypatch.setattr("wsctl.exporting.progress._PATIENCE_S", 0)
+    monkeypatch.setattr("wsctl.exporting.progress_bar._PATIENCE_S", 0)
     assert run("export", "audit", *ALL, "--database", "db", "--out", "out").output == ""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.wsctl.test_docs import ALL, EVERYTHING, GROUPS, resolve
 from tests.wsctl.wsctl_fakes import ADMIN, NOBODY, FakeServer, Run
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.global_options import GlobalOption, global_options
 from wsctl.cli.root import wsctl
 from wsctl.cli.shell_completion import Bash
@@ -123,5 +123,5 @@ def test_a_home_is_found_that_no_shell_has_replaced_yet(
     online = resolve(("online",)).make_context(
         "online", ["--url", server.url, "--token-file", "~/t"], parent=ctx, resilient_parsing=True
     )
-    found = completers.users(online, click.Option(["--user"]), "")
+    found = completion.users(online, click.Option(["--user"]), "")
     assert [item.value for item in found] == ["u1"]

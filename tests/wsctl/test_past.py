@@ -17,8 +17,8 @@ from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
 from wsctl.errors import BadUsage, Failed
 from wsctl.output.stats_fields import TEN, as_live, as_stored, people_rows
 from wsctl.snapshots.analysis import (
+    chart_columns,
     compare,
-    course_of,
     one_node,
     points_of,
     rates,
@@ -141,11 +141,11 @@ def test_a_step_fits_the_columns(seconds: float, columns: int, step: int) -> Non
 
 def test_a_point_stands_for_the_time_since_the_one_before_but_a_gap_stays() -> None:
     points = [(60.0, 1.0), (120.0, 2.0), (180.0, 3.0), (600.0, 4.0)]
-    columns = course_of(points, 0.0, 30.0, 22)
+    columns = chart_columns(points, 0.0, 30.0, 22)
     assert columns[:7] == [1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
     assert columns[7:16] == [None] * 9
     assert columns[19:] == [4.0, 4.0, None]
-    assert course_of([], 0.0, 1.0, 2) == [None, None]
+    assert chart_columns([], 0.0, 1.0, 2) == [None, None]
 
 
 # The command

@@ -12,9 +12,9 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from wsctl.bench.credentials import Credentials
 from wsctl.bench.plan import CONNECTS_AT_ONCE, KEPT_S, Plan
-from wsctl.bench.results import Tally
-from wsctl.bench.tokens import Bearers
+from wsctl.bench.results import Results
 from wsctl.http.client import PATIENCE_S
 from wsctl.http.connection import reason_of
 from wsctl.websocket.connection import TOO_LARGE, options, was_too_large, websocket_url
@@ -29,17 +29,19 @@ Step = Callable[[str, int, int], None]
 
 
 class Load:
-    """One load on one server. ``tally`` is right at any moment, also after an interruption."""
+    """One load on one server. ``results`` is right at any moment, also after an interruption."""
 
-    def __init__(self, url: str, session_id: str, plan: Plan, bearers: Bearers, step: Step) -> None:
+    def __init__(
+        self, url: str, session_id: str, plan: Plan, credentials: Credentials, step: Step
+    ) -> None:
         self._url = url
         self._session_id = session_id
         self._plan = plan
-        self._bearers = bearers
+        self._bearers = credentials
         self._step = step
         self._gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
         self._is_over = asyncio.Event()
-        self.tally = Tally(plan)
+        self.results = Results(plan)
         self.is_stopped = False
         """Was it broken off for too many errors?"""
 
@@ -54,10 +56,10 @@ class Load:
                     )
                     await asyncio.wait_for(_came(publisher, "connection_established"), PATIENCE_S)
                 except (*_GONE, ConnectionClosed) as error:
-                    self.tally.failed(f"publisher: {_named(error)}")
+                    self.results.failed(f"publisher: {_named(error)}")
                     return
                 await self._open(listeners)
-                if self.tally.opened and not self._must_stop():
+                if self.results.opened and not self._must_stop():
                     await self._publish(publisher)
         finally:
             self._is_over.set()
@@ -74,7 +76,7 @@ class Load:
         )
 
     def _must_stop(self) -> bool:
-        self.is_stopped = self.is_stopped or self.tally.is_too_bad
+        self.is_stopped = self.is_stopped or self.results.is_too_bad
         return self.is_stopped
 
     # The connections
@@ -90,10 +92,10 @@ class Load:
             is_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             opening.append(is_in)
             listeners.append(asyncio.ensure_future(self._listen(number, is_in)))
-            self._step("connecting", self.tally.opened, plan.connections)
+            self._step("connecting", self.results.opened, plan.connections)
         await asyncio.gather(*opening)
-        self.tally.connecting_s = time.monotonic() - began
-        self._step("connecting", self.tally.opened, plan.connections)
+        self.results.connecting_s = time.monotonic() - began
+        self._step("connecting", self.results.opened, plan.connections)
 
     async def _listen(self, number: int, is_in: asyncio.Future[None]) -> None:
         """One connection, from its opening to the end of the load."""
@@ -106,7 +108,7 @@ class Load:
                         self._connect(path, self._bearers.listener(number))
                     )
                     await asyncio.wait_for(_came(connection, "session_joined"), PATIENCE_S)
-                self.tally.connected(number, time.monotonic() - began)
+                self.results.connected(number, time.monotonic() - began)
                 is_in.set_result(None)
                 pinging = asyncio.ensure_future(_ping(connection, number))
                 stack.callback(pinging.cancel)
@@ -115,7 +117,7 @@ class Load:
         except (*_GONE, ConnectionClosed) as error:
             if not self._is_over.is_set():
                 what = "connection" if is_in.done() else "connect"
-                self.tally.failed(f"{what}: {_named(error)}", is_try=not is_in.done())
+                self.results.failed(f"{what}: {_named(error)}", is_try=not is_in.done())
         finally:
             if not is_in.done():
                 is_in.set_result(None)
@@ -127,16 +129,16 @@ class Load:
             kind = message.get("type")
             data = message.get("data")
             if kind == TYPE and isinstance(data, dict) and isinstance(data.get("n"), int):
-                self.tally.received(number, data["n"], now)
+                self.results.received(number, data["n"], now)
             elif kind == "pong" and isinstance(data, float):
-                self.tally.ponged(now - data)
+                self.results.ponged(now - data)
             elif kind == "error":
-                self.tally.failed(f"ping: {_code(message)}")
+                self.results.failed(f"ping: {_code(message)}")
 
     # The messages
 
     async def _publish(self, publisher: ClientConnection) -> None:
-        plan, tally = self._plan, self.tally
+        plan, results = self._plan, self.results
         answers = asyncio.ensure_future(self._take_answers(publisher))
         began = time.monotonic()
         try:
@@ -145,12 +147,12 @@ class Load:
                 if self._must_stop() or answers.done():
                     break
                 text = self._message(number)
-                tally.publishing(number, time.monotonic())
+                results.publishing(number, time.monotonic())
                 await publisher.send(text)
-                tally.publishing_s = time.monotonic() - began
+                results.publishing_s = time.monotonic() - began
                 self._step("publishing", number + 1, plan.messages)
             # So that a second of ten messages is one, and not nine tenths of one.
-            tally.publishing_s = max(tally.publishing_s, tally.sent / plan.per_s)
+            results.publishing_s = max(results.publishing_s, results.sent / plan.per_s)
             await self._settle()
         except ConnectionClosed:
             await answers  # which says why
@@ -161,10 +163,10 @@ class Load:
     async def _settle(self) -> None:
         """Wait for what is still on its way, as long as something still comes."""
         deadline, before = time.monotonic() + GRACE_S, -1
-        while not self.tally.is_complete and time.monotonic() < deadline:
-            if self.tally.delivered != before:
-                deadline, before = time.monotonic() + GRACE_S, self.tally.delivered
-            self._step("waiting for the rest", self.tally.delivered, self.tally.expected)
+        while not self.results.is_complete and time.monotonic() < deadline:
+            if self.results.delivered != before:
+                deadline, before = time.monotonic() + GRACE_S, self.results.delivered
+            self._step("waiting for the rest", self.results.delivered, self.results.expected)
             await asyncio.sleep(0.02)
 
     def _message(self, number: int) -> str:
@@ -182,9 +184,9 @@ class Load:
     async def _take_answers(self, publisher: ClientConnection) -> None:
         try:
             await self._read_answers(publisher)
-            self.tally.failed("publisher: ended by the server", is_try=False)
+            self.results.failed("publisher: ended by the server", is_try=False)
         except ConnectionClosed as closed:
-            self.tally.failed(f"publisher: {_named(closed)}", is_try=False)
+            self.results.failed(f"publisher: {_named(closed)}", is_try=False)
 
     async def _read_answers(self, publisher: ClientConnection) -> None:
         async for text in publisher:
@@ -193,9 +195,9 @@ class Load:
             if not isinstance(number, int):
                 continue  # statistics and events, which every monitor gets
             if message.get("type") == "error":
-                self.tally.not_published(f"publish: {_code(message)}")
+                self.results.not_published(f"publish: {_code(message)}")
             else:
-                self.tally.published(number, time.monotonic())
+                self.results.published(number, time.monotonic())
 
 
 async def _came(connection: ClientConnection, kind: str) -> None:

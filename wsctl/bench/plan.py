@@ -63,18 +63,18 @@ class Limits:
 
 def limits_of(whoami: Mapping[str, Any], diagnostics: Mapping[str, Any] | None) -> Limits:
     """The limits in the answers of ``/whoami`` and, where it is permitted, ``/diagnostics``."""
-    told = _object(whoami.get("limits"))
+    reported = _object(whoami.get("limits"))
     server = diagnostics or {}
     most, opened = _whole(server.get("max_connections")), _whole(server.get("connections"))
     descriptors = _object(server.get("descriptors"))
     limit, used = _whole(descriptors.get("limit")), _whole(descriptors.get("open"))
     room = None if limit is None else limit - (_whole(descriptors.get("kept_back")) or 0)
-    rate = told.get("messages_per_s")
+    rate = reported.get("messages_per_s")
     return Limits(
-        per_user=_whole(told.get("connections")),
+        per_user=_whole(reported.get("connections")),
         own_connections=_whole(whoami.get("connections")) or 0,
         messages_per_s=float(rate) if isinstance(rate, int | float) else None,
-        message_bytes=_whole(told.get("message_bytes")),
+        message_bytes=_whole(reported.get("message_bytes")),
         free_connections=None if most is None or opened is None else max(0, most - opened),
         free_descriptors=None if room is None or used is None else max(0, room - used),
     )

@@ -13,7 +13,7 @@ _ENOUGH_ERRORS = 5
 """Fewer of them are no reason to stop, whatever their share is."""
 
 
-class Tally:
+class Results:
     """What one load has done so far. Times come from the caller, in monotonic seconds."""
 
     def __init__(self, plan: Plan) -> None:

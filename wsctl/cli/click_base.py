@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 
 import click
 
-from wsctl.cli.closed_streams import settle_closed_streams
+from wsctl.cli.closed_streams import replace_closed_streams
 from wsctl.cli.global_options import with_global_options, write_options
 from wsctl.errors import BadUsage, ExitStatus, Failed
 from wsctl.output.writer import say
-from wsctl.text import without_mark
+from wsctl.text import without_bom
 
 PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
 """The program's name, and the variable in which a shell asks it for completions."""
@@ -128,7 +128,7 @@ class RootGroup(LazyGroup):
         **extra: Any,
     ) -> NoReturn:
         """Run with ``args`` and leave: 130 when interrupted, else as ``ExitStatus`` says."""
-        settle_closed_streams()
+        replace_closed_streams()
         if COMPLETE_VAR in os.environ:
             # Not needed but for that: the shells make themselves known to click.
             importlib.import_module("wsctl.cli.shell_completion")
@@ -186,6 +186,6 @@ def read_stdin() -> str:
     if sys.stdin is None:
         raise BadUsage("standard input is closed, and - stands for what is read from it")
     try:
-        return without_mark(sys.stdin.read())
+        return without_bom(sys.stdin.read())
     except UnicodeDecodeError:
         raise BadUsage("standard input is no UTF-8 text") from None

@@ -27,7 +27,7 @@ class ClosedOutput(io.TextIOBase):
         return True
 
 
-def settle_closed_streams() -> None:
+def replace_closed_streams() -> None:
     """Put something in the place of closed streams, before anything is opened.
 
     The descriptors 0, 1 and 2 are taken by ``/dev/null``, else the next file or socket gets one of

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.environment import Environment
 from wsctl.output.writer import FORMATS
 
@@ -91,7 +91,7 @@ def global_options(*, is_local: bool = False) -> list[GlobalOption]:
             _put("context"),
             metavar="NAME",
             help="A server kept with `wsctl context add`.",
-            shell_complete=completers.contexts,
+            shell_complete=completion.contexts,
             hidden=is_local,
         ),
     ]

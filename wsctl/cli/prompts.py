@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import click
 
 from wsctl.errors import Failed
 from wsctl.text import printable
-
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-
-
-def dry_run_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``--dry-run``, whose help says ``what`` is shown."""
-    return click.option("--dry-run", is_flag=True, help=f"Do nothing; show {what}.")
 
 
 def is_asked(yes: bool) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import limit_option
 from wsctl.errors import Failed, NotPermitted
 from wsctl.output.csv_rows import csv_line
 from wsctl.output.writer import Column, Output, to_json
@@ -32,21 +33,19 @@ _SHOWN_DETAILS = 5
     """
 )
 @click.option(
-    "--actor", metavar="U", help="Only what this user did.", shell_complete=completers.actors
+    "--actor", metavar="U", help="Only what this user did.", shell_complete=completion.actors
 )
 @click.option(
     "--action",
     metavar="NAME",
     help="Only this, as disconnect, revoke or notify.",
-    shell_complete=completers.actions,
+    shell_complete=completion.actions,
 )
 @click.option(
     "--since", type=Moment(), metavar="TIME", help="From here on: RFC 3339, a date, an age as 24h."
 )
 @click.option("--until", type=Moment(), metavar="TIME", help="Up to, not including.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most N. Default: 50."
-)
+@limit_option(50)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is done from now on.")
 @click.option(
     "--interval",
@@ -153,6 +152,6 @@ def _line(output: Output, entry: dict[str, Any], *, is_first: bool = False) -> N
 def _details(entry: dict[str, Any]) -> str:
     """What belongs to the action as ``name=value``, empty things left out, and from where."""
     detail = flatten(entry.get("detail") or {})
-    told = [f"{name}={value}" for name, value in detail.items() if value not in (None, "", [])]
-    more = [f"and {len(told) - _SHOWN_DETAILS} more"] if len(told) > _SHOWN_DETAILS else []
-    return " ".join([*told[:_SHOWN_DETAILS], *more, f"from {entry.get('remote_ip')}"])
+    shown = [f"{name}={value}" for name, value in detail.items() if value not in (None, "", [])]
+    more = [f"and {len(shown) - _SHOWN_DETAILS} more"] if len(shown) > _SHOWN_DETAILS else []
+    return " ".join([*shown[:_SHOWN_DETAILS], *more, f"from {entry.get('remote_ip')}"])

@@ -105,7 +105,7 @@ def bench(
     Exit code 0 when everything was delivered once, 1 when not. Ctrl-C shows the result so far.
     """
     from wsctl.bench import plan as plans
-    from wsctl.bench import tokens
+    from wsctl.bench.credentials import USERS, made_up, one_for_all
     from wsctl.bench.run import INTERRUPTED, carry_out
 
     limits, whoami = _limits(environment)
@@ -116,27 +116,27 @@ def bench(
         raise Failed(str(error)) from None
     many, per_s = plans.messages_for(messages, rate, duration)
     plan = plans.Plan(count, many, per_s, size, keep, max_error_share=max_errors / 100)
-    session_id = f"{tokens.USERS}-{secrets.token_hex(8)}"
+    session_id = f"{USERS}-{secrets.token_hex(8)}"
     if secret is None:
         _require(whoami)
-        bearers = tokens.one_for_all(environment.target.token)
+        credentials = one_for_all(environment.target.token)
     else:
         per_user = limits.per_user or 1
-        bearers = tokens.made_up(secret, session_id, per_user, duration)
+        credentials = made_up(secret, session_id, per_user, duration)
     _agree(plan, limits, yes)
     if environment.output.is_table:
-        told = "" if secret is not None else f", of {limits.own_free} that the token allows"
+        allowed = "" if secret is not None else f", of {limits.own_free} that the token allows"
         environment.output.note(
-            f"{plain(count)} connections{told}; {plain(many)} messages, {per_s:g} a second"
+            f"{plain(count)} connections{allowed}; {plain(many)} messages, {per_s:g} a second"
         )
-    result = carry_out(environment.output, environment.target.url, session_id, plan, bearers)
+    result = carry_out(environment.output, environment.target.url, session_id, plan, credentials)
     _show(environment, result)
     if result["stopped"] == INTERRUPTED:
         ctx.exit(ExitStatus.INTERRUPTED)
-    ctx.exit(ExitStatus.DONE if is_well(result) else ExitStatus.FAILED)
+    ctx.exit(ExitStatus.DONE if is_ok(result) else ExitStatus.FAILED)
 
 
-def is_well(result: dict[str, Any]) -> bool:
+def is_ok(result: dict[str, Any]) -> bool:
     """Was everything done that was wanted, and everything delivered once?"""
     deliveries = result["deliveries"]
     return not (
@@ -163,14 +163,12 @@ def _limits(environment: Environment) -> tuple[Limits, dict[str, Any]]:
 
 def _secret(environment: Environment, secret_file: Path | None) -> bytes | None:
     """What users can be made up with; None: nothing."""
-    from wsctl.config.target import DEV_FOLDER, DEV_SECRET
+    from wsctl.config.target import development_secret
     from wsctl.config.tokens import read_secret
 
     if secret_file is not None:
         return read_secret(secret_file)
-    if environment.target.is_dev and (DEV_FOLDER / DEV_SECRET).is_file():
-        return read_secret(DEV_FOLDER / DEV_SECRET)
-    return None
+    return development_secret() if environment.target.is_dev else None
 
 
 def _require(whoami: dict[str, Any]) -> None:

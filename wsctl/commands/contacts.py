@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.output.writer import Column
@@ -42,7 +42,7 @@ def _quiet_hours(
     wsctl contacts u1 --organization org_1
     """
 )
-@click.argument("user", shell_complete=completers.users)
+@click.argument("user", shell_complete=completion.users)
 @click.option("--email", metavar="ADDRESS", help="Mail goes there.")
 @click.option("--phone", metavar="NUMBER", help="SMS go there; in full, as +8613800138000.")
 @click.option(

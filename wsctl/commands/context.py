@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import LazyGroup, command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.output.writer import Column
@@ -41,7 +41,7 @@ def context() -> None:
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=completers.contexts)
+@click.argument("name", shell_complete=completion.contexts)
 @click.option("--url", required=True, metavar="U", help="The server's address.")
 @click.option(
     "--token-file",
@@ -71,7 +71,7 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=completers.contexts)
+@click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def use(environment: Environment, name: str) -> None:
     """Talk to NAME from now on."""
@@ -112,7 +112,7 @@ def list_(environment: Environment) -> None:
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=completers.contexts)
+@click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def remove(environment: Environment, name: str) -> None:
     """Forget the server kept as NAME; its token file stays."""

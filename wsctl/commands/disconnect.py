@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.cli.prompts import confirm, dry_run_option, yes_option
+from wsctl.cli.options import dry_run_option, yes_option
+from wsctl.cli.prompts import confirm
 from wsctl.errors import Failed
 from wsctl.formatting import plural
 
@@ -22,12 +23,12 @@ from wsctl.formatting import plural
     wsctl disconnect --connection conn_01hk153x00h9v3t7n2c4d
     """
 )
-@click.argument("user", required=False, shell_complete=completers.users)
+@click.argument("user", required=False, shell_complete=completion.users)
 @click.option(
     "--connection",
     metavar="ID",
     help="Only this connection.",
-    shell_complete=completers.connections,
+    shell_complete=completion.connections,
 )
 @click.option("--reason", metavar="TEXT", help="Told to the client, at most 123 bytes.")
 @dry_run_option("whom it would hit")

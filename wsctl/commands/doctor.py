@@ -63,12 +63,12 @@ def doctor(
     """
     from wsctl.doctor import report
     from wsctl.doctor.checks import judge
-    from wsctl.doctor.gather import Examination
+    from wsctl.doctor.collect import Collector
 
     output = environment.output
     if idle is not None and output.is_table and sys.stderr.isatty():
         output.note(f"being silent for {readable(idle)} …")
-    facts = Examination(environment.target, timeout_s=timeout, idle_s=idle).run()
+    facts = Collector(environment.target, timeout_s=timeout, idle_s=idle).run()
     findings = judge(facts)
     if output.format == "json":
         output.record(report.document(facts, findings))

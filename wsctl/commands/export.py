@@ -157,7 +157,7 @@ def notifications(environment: Environment, /, format_: str | None, **options: A
 def _export(
     environment: Environment, kind: str, options: _Options, step_s: int | None = None
 ) -> None:
-    from wsctl.exporting.progress import Bar
+    from wsctl.exporting.progress_bar import Bar
     from wsctl.exporting.run import Export
     from wsctl.exporting.sources import Source
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import limit_option, organization_option, session_option, user_option
 from wsctl.formatting import plain
 from wsctl.output.writer import Column
 from wsctl.times import age
@@ -49,10 +49,6 @@ _SESSIONS = [
     Column("OFFSET", "offset", plain, right=True),
 ]
 
-limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows. Default: all."
-)
-
 
 @command(
     """
@@ -60,7 +56,7 @@ limit_option = click.option(
     wsctl online --limit 20 -o csv
     """
 )
-@limit_option
+@limit_option()
 @pass_environment
 def online(environment: Environment, limit: int | None) -> None:
     """List the users who are online."""
@@ -76,23 +72,13 @@ def online(environment: Environment, limit: int | None) -> None:
     wsctl connections --endpoint monitor
     """
 )
-@click.option("--user", metavar="U", help="Only this user's.", shell_complete=completers.users)
-@click.option(
-    "--session",
-    metavar="S",
-    help="Only those in this session.",
-    shell_complete=completers.sessions,
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="Only this organization's.",
-    shell_complete=completers.organizations,
-)
+@user_option("Only this user's.")
+@session_option("Only those in this session.")
+@organization_option("Only this organization's.")
 @click.option(
     "--endpoint", type=click.Choice(["chat", "session", "monitor"]), help="Only of this endpoint."
 )
-@limit_option
+@limit_option()
 @pass_environment
 def connections(
     environment: Environment,
@@ -124,7 +110,7 @@ def show_connections(environment: Environment, rows: list[dict[str, Any]], *, em
     wsctl sessions -o json
     """
 )
-@limit_option
+@limit_option()
 @pass_environment
 def sessions(environment: Environment, limit: int | None) -> None:
     """List the active sessions with who is in them."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.cli.prompts import confirm, dry_run_option, yes_option
+from wsctl.cli.options import dry_run_option, yes_option
+from wsctl.cli.prompts import confirm
 from wsctl.errors import NotFound, NotPermitted
 from wsctl.formatting import plural
 from wsctl.output.writer import Column
@@ -31,7 +32,7 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
         multiple=True,
         metavar="U[,U]",
         help=help_text,
-        shell_complete=completers.listed(completers.users),
+        shell_complete=completion.listed(completion.users),
     )
 
 
@@ -43,7 +44,7 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
     wsctl members s1 --set u1,u2 --yes
     """
 )
-@click.argument("session", shell_complete=completers.sessions)
+@click.argument("session", shell_complete=completion.sessions)
 @_users_option("--add", "Let this user in; repeatable.")
 @_users_option("--remove", "Take this user off the list; repeatable.")
 @_users_option("--set", "Exactly these, in place of the list; repeatable.")

@@ -7,9 +7,17 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import (
+    exclude_option,
+    limit_option,
+    organization_option,
+    role_option,
+    session_option,
+    user_option,
+)
 from wsctl.formatting import plural
 from wsctl.http.client import member, path_part
 from wsctl.output.writer import Column, to_json
@@ -45,7 +53,7 @@ _HISTORY = [
     wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
     """
 )
-@click.argument("message_id", shell_complete=completers.messages)
+@click.argument("message_id", shell_complete=completion.messages)
 @pass_environment
 def trace(environment: Environment, message_id: str) -> None:
     """Tell where a message went, and what became of it.
@@ -137,21 +145,10 @@ def _summary(document: Mapping[str, Any]) -> str:
     wsctl explain --organization org_123 -o json
     """
 )
-@click.option(
-    "--user", metavar="U", help="A message to this user.", shell_complete=completers.users
-)
-@click.option(
-    "--session", metavar="S", help="A message to this session.", shell_complete=completers.sessions
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="A message to this organization.",
-    shell_complete=completers.organizations,
-)
-@click.option(
-    "--role", metavar="R", help="A message to this role.", shell_complete=completers.roles
-)
+@user_option("A message to this user.")
+@session_option("A message to this session.")
+@organization_option("A message to this organization.")
+@role_option("A message to this role.")
 @click.option("--broadcast", is_flag=True, help="A message to everybody.")
 @click.option(
     "--type",
@@ -159,15 +156,9 @@ def _summary(document: Mapping[str, Any]) -> str:
     metavar="T",
     default="announcement",
     help="Type of the push.",
-    shell_complete=completers.push_types,
+    shell_complete=completion.push_types,
 )
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="U",
-    help="Leave this user out; repeatable.",
-    shell_complete=completers.users,
-)
+@exclude_option("Leave this user out; repeatable.")
 @pass_environment
 def explain(
     environment: Environment,
@@ -225,12 +216,10 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
     wsctl history s1 --after 17 -o json
     """
 )
-@click.argument("session", shell_complete=completers.sessions)
+@click.argument("session", shell_complete=completion.sessions)
 @click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most N. Default: 50."
-)
+@limit_option(50)
 @pass_environment
 def history(
     environment: Environment, session: str, before: int | None, after: int | None, limit: int

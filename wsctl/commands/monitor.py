@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import ExitStatus
@@ -29,7 +29,7 @@ from wsctl.times import Duration, clock_time
     multiple=True,
     metavar="GLOB",
     help="Only events of these names and pushes of these types; repeatable.",
-    shell_complete=completers.events,
+    shell_complete=completion.events,
 )
 @click.option("--interval", type=Duration(), metavar="AGE", help="How often statistics come.")
 @pass_environment

@@ -7,10 +7,18 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import LazyGroup, command
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.cli.prompts import confirm, yes_option
+from wsctl.cli.options import (
+    limit_option,
+    organization_option,
+    role_option,
+    session_option,
+    user_option,
+    yes_option,
+)
+from wsctl.cli.prompts import confirm
 from wsctl.errors import BadUsage, Failed
 from wsctl.http.client import member, path_part
 from wsctl.output.writer import Column
@@ -62,22 +70,10 @@ def _parameter(text: str) -> tuple[str, Any]:
     wsctl notify --organization org_123 --title Hello --message Welcome
     """
 )
-@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completers.users)
-@click.option(
-    "--session",
-    metavar="S",
-    help="Everybody of this session.",
-    shell_complete=completers.sessions,
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="Everybody of this organization.",
-    shell_complete=completers.organizations,
-)
-@click.option(
-    "--role", metavar="R", help="Everybody with this role.", shell_complete=completers.roles
-)
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completion.users)
+@session_option("Everybody of this session.")
+@organization_option("Everybody of this organization.")
+@role_option("Everybody with this role.")
 @click.option("--broadcast", is_flag=True, help="Everybody.")
 @click.option("--title", metavar="T", help="Its title.")
 @click.option("--message", metavar="M", help="Its text.")
@@ -93,7 +89,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     "--template",
     metavar="NAME",
     help="A template instead of a text.",
-    shell_complete=completers.templates,
+    shell_complete=completion.templates,
 )
 @click.option("--param", multiple=True, metavar="K=V", help="Of the template; repeatable.")
 @click.option(
@@ -169,10 +165,10 @@ def notify(
 
 def _with_template(error: Failed, template: str | None) -> Failed:
     """The server's complaint, with the template that was meant."""
-    if template and template not in completers.TEMPLATES and "unknown template" in error.message:
+    if template and template not in completion.TEMPLATES and "unknown template" in error.message:
         from difflib import get_close_matches
 
-        near = get_close_matches(template, completers.TEMPLATES, n=2)
+        near = get_close_matches(template, completion.TEMPLATES, n=2)
         hint = f"Did you mean {' or '.join(near)}?" if near else "See: wsctl notify --help"
         return BadUsage(f"no template {template!r}. {hint}")
     return error
@@ -213,18 +209,14 @@ def notifications() -> None:
     wsctl notifications list --state failed -o json
     """
 )
-@click.option(
-    "--user", metavar="U", help="Only those for this user.", shell_complete=completers.users
-)
+@user_option("Only those for this user.")
 @click.option(
     "--state",
     type=click.Choice(_STATES),
     metavar="STATE",
     help="Only with a delivery in this state: failed, pending, read and so on.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
-)
+@limit_option(20)
 @pass_environment
 def listing(environment: Environment, user: str | None, state: str | None, limit: int) -> None:
     """List notifications, the newest first."""
@@ -246,7 +238,7 @@ def _states(notification: dict[str, Any]) -> str:
 
 
 @command("wsctl notifications show notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=completers.notifications())
+@click.argument("notification_id", shell_complete=completion.notifications())
 @pass_environment
 def show(environment: Environment, notification_id: str) -> None:
     """Tell the story of one notification: each delivery, each try."""
@@ -270,7 +262,7 @@ def show(environment: Environment, notification_id: str) -> None:
 
 
 @command("wsctl notifications retry notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=completers.notifications("failed"))
+@click.argument("notification_id", shell_complete=completion.notifications("failed"))
 @pass_environment
 def retry(environment: Environment, notification_id: str) -> None:
     """Try the deliveries again that were given up."""
@@ -279,7 +271,7 @@ def retry(environment: Environment, notification_id: str) -> None:
 
 
 @command("wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=completers.notifications("pending"))
+@click.argument("notification_id", shell_complete=completion.notifications("pending"))
 @yes_option
 @pass_environment
 def cancel(environment: Environment, notification_id: str, yes: bool) -> None:

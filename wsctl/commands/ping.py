@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import ExitStatus, Failed, NotPermitted
@@ -60,7 +60,7 @@ class Summary:
     wsctl ping u1 -c 0 --interval 5s
     """
 )
-@click.argument("user", shell_complete=completers.users)
+@click.argument("user", shell_complete=completion.users)
 @click.option(
     "-c",
     "--count",

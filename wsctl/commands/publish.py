@@ -7,12 +7,21 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command, read_stdin
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.cli.prompts import confirm, dry_run_option, is_asked, yes_option
+from wsctl.cli.options import (
+    dry_run_option,
+    exclude_option,
+    organization_option,
+    role_option,
+    session_option,
+    user_option,
+    yes_option,
+)
+from wsctl.cli.prompts import confirm, is_asked
 from wsctl.formatting import plural
-from wsctl.text import without_mark
+from wsctl.text import without_bom
 from wsctl.times import Duration
 
 ANNOUNCEMENT = "announcement"
@@ -33,7 +42,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "type_",
                 metavar="T",
                 help=f"Type of the push. Default: {ANNOUNCEMENT}.",
-                shell_complete=completers.push_types,
+                shell_complete=completion.push_types,
             ),
             click.option(
                 "--data",
@@ -87,7 +96,7 @@ def _parsed(data: str) -> Any:
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is no JSON")
 
-    text = read_stdin() if data == "-" else without_mark(data)
+    text = read_stdin() if data == "-" else without_bom(data)
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
@@ -144,22 +153,9 @@ def explained(
     """
 )
 @content_options
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="U",
-    help="Leave this user out; repeatable.",
-    shell_complete=completers.users,
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="Only this organization.",
-    shell_complete=completers.organizations,
-)
-@click.option(
-    "--role", metavar="R", help="Only users of this role.", shell_complete=completers.roles
-)
+@exclude_option("Leave this user out; repeatable.")
+@organization_option("Only this organization.")
+@role_option("Only users of this role.")
 @yes_option
 @pass_environment
 def broadcast(
@@ -208,18 +204,8 @@ def _target(chosen: dict[str, str]) -> dict[str, Any]:
     """
 )
 @content_options
-@click.option(
-    "--user",
-    metavar="U",
-    help="To all connections of this user.",
-    shell_complete=completers.users,
-)
-@click.option(
-    "--session",
-    metavar="S",
-    help="To everybody in this session.",
-    shell_complete=completers.sessions,
-)
+@user_option("To all connections of this user.")
+@session_option("To everybody in this session.")
 @pass_environment
 def send(
     environment: Environment,

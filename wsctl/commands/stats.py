@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import Failed, NotPermitted
@@ -75,7 +75,7 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     multiple=True,
     metavar="FIELD",
     help="A chart of a field over the same time; repeatable.",
-    shell_complete=completers.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
+    shell_complete=completion.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
 )
 @click.option("--node", metavar="NAME", help="Of the past: only this node's snapshots.")
 @click.option(
@@ -161,12 +161,12 @@ def _past(
         if plot:
             views.show_charts(output, source, wanted, plot, node)
         else:
-            views.show_course(output, source, wanted, node)
+            views.show_steps(output, source, wanted, node)
         return
     moments = sorted(moment for moment in (at, diff) if moment is not None)
     found = [analysis.snapshot_at(source, moment, node) for moment in moments]
     if diff is None:
-        views.show_moment(output, found[0], moments[0])
+        views.show_snapshot(output, found[0], moments[0])
         return
     if at is None:
         is_live = database is None

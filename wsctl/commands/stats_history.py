@@ -15,7 +15,7 @@ from wsctl.snapshots.analysis import (
     Change,
     Difference,
     Source,
-    course_of,
+    chart_columns,
     is_number,
     one_node,
     points_of,
@@ -31,7 +31,7 @@ _MARGIN = 12
 """Cells beside a chart: its labels and rule."""
 
 
-def show_moment(output: Output, snapshot: Snapshot, moment: float) -> None:
+def show_snapshot(output: Output, snapshot: Snapshot, moment: float) -> None:
     """One snapshot, with how it lies to the moment asked for."""
     if not output.is_table:
         output.record(in_order(snapshot) if output.format == "csv" else snapshot)
@@ -121,7 +121,7 @@ _COURSE = [
 ]
 
 
-def show_course(output: Output, source: Source, wanted: Range, node: str | None) -> None:
+def show_steps(output: Output, source: Source, wanted: Range, node: str | None) -> None:
     """A row for each step: gauges as they were, counters as growth a second."""
     step_s = wanted.step_s or 1
     # One step more, so that the first row has something to grow from.
@@ -193,7 +193,7 @@ def _chart(
     """Steps are counted from the epoch, as the server counts them; few of them are made wider."""
     first = math.floor(wanted.since / step_s)
     steps = max(1, min(columns, math.ceil(wanted.until / step_s) - first))
-    values = course_of(points, first * step_s, step_s, steps)
+    values = chart_columns(points, first * step_s, step_s, steps)
     wide = [values[index * steps // columns] for index in range(columns)]
     name = f"{field}_per_s" if field in COUNTERS else field
     top = nice_top(values)

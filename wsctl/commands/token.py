@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import LazyGroup, command, read_stdin
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.cli.prompts import confirm, yes_option
+from wsctl.cli.options import organization_option, user_option, yes_option
+from wsctl.cli.prompts import confirm
 from wsctl.errors import BadUsage, Failed
 from wsctl.formatting import plain, plural
 from wsctl.output.writer import Column
@@ -63,13 +64,7 @@ def _names(text: str) -> list[str]:
     """,
     is_local=True,
 )
-@click.option(
-    "--user",
-    required=True,
-    metavar="U",
-    help="The user id.",
-    shell_complete=completers.users,
-)
+@user_option("The user id.", required=True)
 @click.option(
     "--user-claim",
     default="sub",
@@ -78,20 +73,15 @@ def _names(text: str) -> list[str]:
     help="The claim for it, as the server's jwt_user_claim has it.",
 )
 @click.option(
-    "--role", type=click.Choice(completers.ROLES), help="The role; the server's default is user."
+    "--role", type=click.Choice(completion.ROLES), help="The role; the server's default is user."
 )
 @click.option(
     "--sessions",
     metavar="a,b|*",
     help="Sessions that may be entered; * for all.",
-    shell_complete=completers.listed(completers.sessions),
+    shell_complete=completion.listed(completion.sessions),
 )
-@click.option(
-    "--organization",
-    metavar="O",
-    help="The organization id.",
-    shell_complete=completers.organizations,
-)
+@organization_option("The organization id.")
 @click.option("--username", metavar="N", help="The name shown to others.")
 @click.option("--permissions", metavar="a,b", help="Narrow the role's permissions to these.")
 @click.option(
@@ -140,18 +130,18 @@ def create(
 
 
 def _secret(secret_file: Path | None) -> bytes:
-    from wsctl.config.target import DEV_FOLDER, DEV_SECRET
+    from wsctl.config.target import DEV_FOLDER, DEV_SECRET, development_secret
     from wsctl.config.tokens import read_secret
 
     if secret_file is not None:
         return read_secret(secret_file)
     if secret := os.environ.get("WSSERVER_JWT_SECRET"):
         return secret.encode()
-    development = DEV_FOLDER / DEV_SECRET
-    if development.is_file():
-        return read_secret(development)
+    if (found := development_secret()) is not None:
+        return found
     raise BadUsage(
-        f"no secret: give --secret-file, set WSSERVER_JWT_SECRET, or have {development} here"
+        "no secret: give --secret-file, set WSSERVER_JWT_SECRET, or run this in a folder with"
+        f" {DEV_FOLDER / DEV_SECRET}"
     )
 
 
@@ -212,12 +202,7 @@ def inspect(environment: Environment, token: str) -> None:
     "--file", type=click.Path(path_type=Path), metavar="F", help="File that holds the token."
 )
 @click.option("--jti", metavar="ID", help="The token's own id, as inspect shows it.")
-@click.option(
-    "--user",
-    metavar="U",
-    help="All tokens of this user that were issued until now.",
-    shell_complete=completers.users,
-)
+@user_option("All tokens of this user that were issued until now.")
 @yes_option
 @pass_environment
 def revoke(
@@ -270,15 +255,12 @@ def ticket(environment: Environment) -> None:
 
 
 def _text(token: str | None, file: Path | None) -> str:
-    """The token that is meant, wherever it stands."""
-    if file is None:
-        return read_stdin() if token == "-" else str(token)  # noqa: S105
-    try:
-        return file.read_text("utf-8-sig")
-    except OSError as error:
-        raise BadUsage(f"cannot read the token file {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadUsage(f"the token file {file} is not valid UTF-8") from None
+    """The token's text: the argument, standard input or a file."""
+    from wsctl.config.target import read_token_file
+
+    if file is not None:
+        return read_token_file(file)
+    return read_stdin() if token == "-" else str(token)  # noqa: S105
 
 
 def _jti(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import BadUsage
@@ -34,7 +34,7 @@ _SHORTEST_S, _LONGEST_S = 0.25, 60.0
     "--events",
     multiple=True,
     metavar="GLOB",
-    shell_complete=completers.events,
+    shell_complete=completion.events,
     help=f"Events to show; repeatable; '*': all, messages too. Default: {', '.join(QUIET_EVENTS)}.",
 )
 @pass_environment

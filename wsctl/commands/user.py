@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.errors import NotFound, NotPermitted
@@ -24,7 +24,7 @@ _LATEST = 5
     wsctl user u1 -o json
     """
 )
-@click.argument("user", shell_complete=completers.users)
+@click.argument("user", shell_complete=completion.users)
 @pass_environment
 def user(environment: Environment, user: str) -> None:
     """Tell who a user is, and what is with them.

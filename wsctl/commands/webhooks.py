@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from wsctl.cli import completers
+from wsctl.cli import completion
 from wsctl.cli.click_base import LazyGroup, command
 from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import limit_option
 from wsctl.http.client import path_part
 from wsctl.output.writer import Column, to_json
 from wsctl.times import clock_time
@@ -55,12 +56,10 @@ def webhooks() -> None:
 @click.option(
     "--event",
     metavar="NAME",
-    shell_complete=completers.events,
+    shell_complete=completion.events,
     help="Only this event, as user_connected.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
-)
+@limit_option(20)
 @pass_environment
 def listing(environment: Environment, state: str | None, event: str | None, limit: int) -> None:
     """List what webhooks have not taken, the newest first."""
@@ -70,7 +69,7 @@ def listing(environment: Environment, state: str | None, event: str | None, limi
 
 
 @command("wsctl webhooks show hook_01hk153x00h9v3t7n2c4d")
-@click.argument("delivery_id", shell_complete=completers.webhook_deliveries())
+@click.argument("delivery_id", shell_complete=completion.webhook_deliveries())
 @pass_environment
 def show(environment: Environment, delivery_id: str) -> None:
     """Show one event, and what came of the latest try."""
@@ -102,7 +101,7 @@ def _next(document: dict[str, Any]) -> str:
     "delivery_ids",
     nargs=-1,
     metavar="[ID]...",
-    shell_complete=completers.webhook_deliveries("failed"),
+    shell_complete=completion.webhook_deliveries("failed"),
 )
 @click.option("--all", "is_all", is_flag=True, help="Everything that was given up.")
 @pass_environment

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from wsctl.config.contexts import Contexts
 from wsctl.config.tokens import read_secret, sign
 from wsctl.errors import BadUsage, NotPermitted
-from wsctl.text import without_mark
+from wsctl.text import without_bom
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 DEV_FOLDER = Path("var")
@@ -70,7 +70,7 @@ class Target:
         if self.given_token is not None:
             return _checked(self.given_token)
         if self.token_file is not None:
-            return _checked(_read_token(self.token_file))
+            return _checked(read_token_file(self.token_file))
         if self.dev_secret_file is not None:
             return self._dev_token(self.dev_secret_file)
         raise NotPermitted(
@@ -93,7 +93,8 @@ def _checked(token: str) -> str:
     return token
 
 
-def _read_token(path: Path) -> str:
+def read_token_file(path: Path) -> str:
+    """The token in a file, without white space around it; raises ``BadUsage``."""
     try:
         return path.read_text("utf-8-sig").strip()
     except OSError as error:
@@ -149,7 +150,7 @@ def resolve(
     elif context and is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
     elif env_token:
-        target.given_token, target.token_from = without_mark(env_token).strip(), "WSCTL_TOKEN"
+        target.given_token, target.token_from = without_bom(env_token).strip(), "WSCTL_TOKEN"
     elif is_kept and kept_token_file:
         target.token_file = Path(kept_token_file)
     elif target.is_dev:
@@ -166,6 +167,12 @@ def _find_dev_token(target: Target, folder: Path) -> None:
         target.token_file = folder / DEV_TOKEN
     elif (folder / DEV_SECRET).is_file():
         target.dev_secret_file = folder / DEV_SECRET
+
+
+def development_secret(folder: Path = DEV_FOLDER) -> bytes | None:
+    """The secret of the development server whose files are in ``folder``; None: no such file."""
+    path = folder / DEV_SECRET
+    return read_secret(path) if path.is_file() else None
 
 
 def _dev_server(folder: Path) -> str | None:

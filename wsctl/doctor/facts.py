@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -44,7 +44,7 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """One address of the server."""
 
     address: str
@@ -135,7 +135,7 @@ class Upgrade:
 
 
 @dataclass(frozen=True)
-class Silence:
+class IdleTest:
     """A connection on which nobody said anything; seconds."""
 
     wanted_s: float
@@ -158,7 +158,7 @@ class Facts:
     claims: Maybe[Document] = UNKNOWN
     """Of the token, unverified."""
     name: Maybe[Name] = UNKNOWN
-    doors: Maybe[tuple[Door, ...]] = UNKNOWN
+    endpoints: Maybe[tuple[Endpoint, ...]] = UNKNOWN
     tls: Maybe[Tls] = UNKNOWN
     health: Maybe[Reply] = UNKNOWN
     whoami: Maybe[Reply] = UNKNOWN
@@ -171,7 +171,7 @@ class Facts:
     round_trip_s: Maybe[float] = UNKNOWN
     """Of a ping over the WebSocket."""
     delivery: Maybe[Delivery] = UNKNOWN
-    silence: Maybe[Silence] = UNKNOWN
+    idle: Maybe[IdleTest] = UNKNOWN
     own_version: str = ""
     checked_at: float = 0.0
     """Epoch seconds."""
@@ -190,17 +190,20 @@ def answered(fact: Maybe[Reply]) -> Maybe[Document]:
 
 
 def number(document: Document, *path: str) -> float | None:
-    """A number somewhere inside; None: it is not there, or is none."""
-    value: Any = document
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+    """The number at ``path``; None if it is missing or not a number."""
+    value = _at(document, path)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number else None
 
 
 def member(document: Document, *path: str) -> Document:
-    """An object somewhere inside; empty: it is not there."""
+    """The object at ``path``; empty if it is missing."""
+    value = _at(document, path)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _at(document: Document, path: Iterable[str]) -> Any:
     value: Any = document
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
+    return value

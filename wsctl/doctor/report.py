@@ -73,8 +73,8 @@ def show(output: Output, facts: Facts, findings: Mapping[str, Finding]) -> None:
             title = names[0] if len(names) == 1 else f"{len(names)} checks"
             _show(output, signs[finding.state], title, finding)
     if not output.quiet:
-        told = ", ".join(f"{n} {state}" for state, n in counts(findings.values()).items() if n)
-        output.line(f"{told} in {ms(facts.took_s)}", bold=True)
+        total = ", ".join(f"{n} {state}" for state, n in counts(findings.values()).items() if n)
+        output.line(f"{total} in {ms(facts.took_s)}", bold=True)
         # Where the list is longer than the screen, what counts may have gone off its top.
         if bad := _bad(findings):
             for line in wrapped(f"not well: {', '.join(bad)}", _width(output)):

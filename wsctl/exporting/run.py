@@ -12,12 +12,12 @@ from pathlib import Path
 
 from wsctl.atomic_file import Replacement
 from wsctl.errors import Failed
-from wsctl.exporting.formats import SHAPES, WRITERS
-from wsctl.exporting.progress import Bar
-from wsctl.exporting.reading import Numbered, Reading, Row, Wanted
+from wsctl.exporting.progress_bar import Bar
+from wsctl.exporting.reader import Numbered, Reader, Row, Wanted
 from wsctl.exporting.sources import Source, to_the_end
 from wsctl.exporting.state import Mark, State, StateFile, Unfinished
-from wsctl.snapshots.steps import LastOfSteps
+from wsctl.exporting.writers import SHAPES, WRITERS
+from wsctl.snapshots.steps import LastPerStep
 from wsctl.times import epoch
 
 Commit = Callable[[Replacement | None], None]
@@ -101,8 +101,8 @@ class Export:
         return count
 
 
-def _steps(step_s: int) -> LastOfSteps[Numbered]:
-    return LastOfSteps(
+def _steps(step_s: int) -> LastPerStep[Numbered]:
+    return LastPerStep(
         step_s,
         moment=lambda numbered: epoch(numbered[1]["timestamp"]) or 0.0,
         group=lambda numbered: numbered[1]["node"],
@@ -110,7 +110,7 @@ def _steps(step_s: int) -> LastOfSteps[Numbered]:
     )
 
 
-def _check(mark: Mark | None, reading: Reading) -> None:
+def _check(mark: Mark | None, reading: Reader) -> None:
     if mark is not None and (reading.epoch != mark.epoch or reading.end < mark.position):
         raise Failed(
             "the state file belongs to another database, or to this one before a backup was"

@@ -64,8 +64,8 @@ def fields_of(push: Push) -> list[tuple[str, str]]:
 
 def describe(push: Push) -> str:
     """The line for people, without the time."""
-    told = " ".join(f"{key}={value}" for key, value in fields_of(push))
-    return f"{name_of(push):<24} {told}".rstrip()
+    fields = " ".join(f"{key}={value}" for key, value in fields_of(push))
+    return f"{name_of(push):<24} {fields}".rstrip()
 
 
 def _shown(value: Any) -> str:

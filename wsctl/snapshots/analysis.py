@@ -170,7 +170,7 @@ def step_for(seconds: float, columns: int) -> int:
     return next((step for step in _STEPS_S if step >= fewest), math.ceil(fewest / 86_400) * 86_400)
 
 
-def course_of(
+def chart_columns(
     points: Sequence[Point], since: float, step_s: float, columns: int
 ) -> list[float | None]:
     """``columns_of``, where a point stands also for the time since the one before.

@@ -13,7 +13,7 @@ from wsctl.errors import Failed
 from wsctl.http.client import PAGE, Client, member
 from wsctl.output.stats_fields import TEN
 from wsctl.snapshots.database import read_database
-from wsctl.snapshots.steps import LastOfSteps
+from wsctl.snapshots.steps import LastPerStep
 from wsctl.times import epoch, milliseconds, rfc3339
 
 Snapshot = dict[str, Any]
@@ -33,8 +33,8 @@ _COUNT = """
         + (SELECT count(*) FROM snapshot_means WHERE at >= :since AND at < :until)
 """
 
-Told = Callable[[int], object]
-"""Is told how many rows there are to come."""
+OnTotal = Callable[[int], object]
+"""Is on_total how many rows there are to come."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Range:
     step_s: int | None = None
 
 
-def from_api(client: Client, wanted: Range, told: Told | None = None) -> Iterator[Snapshot]:
+def from_api(client: Client, wanted: Range, on_total: OnTotal | None = None) -> Iterator[Snapshot]:
     """Snapshots from a running server, oldest first, page by page.
 
     Each page is asked for with the time range, so a server without cursors is followed by time.
@@ -65,9 +65,9 @@ def from_api(client: Client, wanted: Range, told: Told | None = None) -> Iterato
         }
         page = client.get("/stats/history", query, patience_s=_API_PATIENCE_S)
         rows: list[Snapshot] = member(page, "snapshots", list)
-        if told is not None and isinstance(page.get("total"), int):
-            told(page["total"])
-            told = None
+        if on_total is not None and isinstance(page.get("total"), int):
+            on_total(page["total"])
+            on_total = None
         yield from (_with_time(row) for row in rows if json.dumps(row) not in edge)
         previous, cursor = cursor, page.get("next_cursor")
         if cursor is not None and cursor != previous:
@@ -95,18 +95,18 @@ def seconds_of(value: Any) -> float | None:
     return None if seconds is None else milliseconds(seconds) / 1000
 
 
-def from_database(path: Path, wanted: Range, told: Told | None = None) -> Iterator[Snapshot]:
+def from_database(path: Path, wanted: Range, on_total: OnTotal | None = None) -> Iterator[Snapshot]:
     """Snapshots from the server's SQLite file, oldest first; nothing is ever written to it."""
     with read_database(path, "statistics") as database:
         limits = {"since": wanted.since, "until": wanted.until}
-        if told is not None and wanted.step_s is None:
-            told(*database.execute(_COUNT, limits).fetchone())
+        if on_total is not None and wanted.step_s is None:
+            on_total(*database.execute(_COUNT, limits).fetchone())
         # Each in the order of its index: SQLite would sort the two together on the disk.
         rows: Iterator[Any] = heapq.merge(
             *(database.execute(source, limits) for source in (_RAW, _MEANS)), key=_place
         )
         if wanted.step_s is not None:
-            steps = LastOfSteps[Any](
+            steps = LastPerStep[Any](
                 wanted.step_s,
                 moment=lambda row: float(row[0]),
                 group=lambda row: row[1],

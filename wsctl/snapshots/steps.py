@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class LastOfSteps(Generic[T]):
+class LastPerStep(Generic[T]):
     """Passes on the last row of each step and group; steps are counted from the epoch.
 
     A step is over once a row of another one comes, as it is with a single writer. What is not

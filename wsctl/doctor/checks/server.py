@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsctl.doctor.checks.reach import is_wsserver
+from wsctl.doctor.checks.network import is_wsserver
 from wsctl.doctor.facts import Document, Facts, Missing, answered, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 
@@ -29,13 +29,13 @@ def connections(facts: Facts) -> Finding:
 
 def descriptors(facts: Facts) -> Finding:
     """Would the process get as many descriptors as it lets clients in?"""
-    told = answered(facts.diagnostics)
-    if isinstance(told, Missing):
-        return skipped(told.why, hint(facts))
+    diagnostics = answered(facts.diagnostics)
+    if isinstance(diagnostics, Missing):
+        return skipped(diagnostics.why, hint(facts))
     opened, limit, kept_back = (
-        number(told, "descriptors", name) for name in ("open", "limit", "kept_back")
+        number(diagnostics, "descriptors", name) for name in ("open", "limit", "kept_back")
     )
-    most = number(told, "max_connections")
+    most = number(diagnostics, "max_connections")
     if opened is None or limit is None or most is None:
         return skipped("the server has not told them")
     kept_back = kept_back or 0
@@ -85,7 +85,7 @@ def errors(facts: Facts) -> Finding:
     return ok(f"less than {limit} went wrong", **data)
 
 
-NOT_TOLD = "the server has not told of it"
+NOT_REPORTED = "the server has not told of it"
 
 
 def of_health(facts: Facts, name: str) -> Document | Missing:
@@ -95,7 +95,7 @@ def of_health(facts: Facts, name: str) -> Document | Missing:
     if not is_wsserver(facts.health):
         return Missing("what answers is no wsserver")
     found = facts.health.object["checks"].get(name)
-    return found if isinstance(found, dict) else Missing(NOT_TOLD)
+    return found if isinstance(found, dict) else Missing(NOT_REPORTED)
 
 
 def hint(facts: Facts) -> str:

@@ -52,9 +52,9 @@ def offset(facts: Facts) -> float | None:
     """How far the server's clock is ahead of this machine's, seconds; None: not known."""
     whoami = answered(facts.whoami)
     if not isinstance(whoami, Missing) and not isinstance(facts.whoami, Missing):
-        told = epoch(whoami.get("server_time"))
-        if told is not None:
-            return told - facts.whoami.at
+        server_time = epoch(whoami.get("server_time"))
+        if server_time is not None:
+            return server_time - facts.whoami.at
     if not isinstance(facts.health, Missing):
         from email.utils import parsedate_to_datetime
 
@@ -157,9 +157,9 @@ def permissions(facts: Facts) -> Finding:
     own = [name for name in OWN if name not in held]
     what = f"{len(NEEDED) - len(missing)} of {len(NEEDED)}; without "
     if own:
-        told = ", ".join(f"{name} ({NEEDED[name]})" for name in own)
+        listed = ", ".join(f"{name} ({NEEDED[name]})" for name in own)
         return warning(
-            what + told,
+            what + listed,
             "Use a token of the role admin or service, or let some checks be skipped.",
             missing=missing,
         )

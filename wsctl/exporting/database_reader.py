@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wsctl.errors import Failed
-from wsctl.exporting.reading import Numbered, Row, Wanted
+from wsctl.exporting.reader import Numbered, Row, Wanted
 from wsctl.output.stats_fields import TEN
 from wsctl.snapshots.history import as_snapshot
 from wsctl.times import rfc3339
@@ -55,7 +55,7 @@ _END = "SELECT seq FROM sqlite_sequence WHERE name = ?"
 _TABLES = {"stats": "snapshots", "audit": "audit"}
 
 
-class FileReading:
+class DatabaseReader:
     """Reads one moment of the database; the connection has a transaction open meanwhile."""
 
     def __init__(self, database: sqlite3.Connection, wanted: Wanted) -> None:

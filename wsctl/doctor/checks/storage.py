@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wsctl.doctor.checks.server import NOT_TOLD, hint, of_health
+from wsctl.doctor.checks.server import NOT_REPORTED, hint, of_health
 from wsctl.doctor.facts import Document, Facts, Missing, answered, member, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.formatting import byte_size, plural
@@ -52,10 +52,10 @@ def database(facts: Facts) -> Finding:
 
 def disk(facts: Facts) -> Finding:
     """Is there room for the database to grow?"""
-    told = answered(facts.diagnostics)
-    if isinstance(told, Missing):
-        return skipped(told.why, hint(facts))
-    free, total = (number(told, "database", name) for name in ("free_bytes", "total_bytes"))
+    diagnostics = answered(facts.diagnostics)
+    if isinstance(diagnostics, Missing):
+        return skipped(diagnostics.why, hint(facts))
+    free, total = (number(diagnostics, "database", name) for name in ("free_bytes", "total_bytes"))
     if free is None or total is None:
         return skipped("the server cannot tell while its database cannot be read")
     what = f"{byte_size(free)} of {byte_size(total)} free"
@@ -63,20 +63,20 @@ def disk(facts: Facts) -> Finding:
     do = "Free some space, or shorten the retention of snapshots, streams and notifications."
     if free < _NO_BYTES:
         return failed(what, do, **data)
-    if free < _LITTLE_BYTES or free < 2 * (number(told, "database", "file_bytes") or 0):
+    if free < _LITTLE_BYTES or free < 2 * (number(diagnostics, "database", "file_bytes") or 0):
         return warning(what, do, **data)
     return ok(what, **data)
 
 
 def streams(facts: Facts) -> Finding:
     """How much is kept, and is it let go of in time?"""
-    told = answered(facts.diagnostics)
-    if isinstance(told, Missing):
-        return skipped(told.why, hint(facts))
-    if not member(told, "streams"):
+    diagnostics = answered(facts.diagnostics)
+    if isinstance(diagnostics, Missing):
+        return skipped(diagnostics.why, hint(facts))
+    if not member(diagnostics, "streams"):
         return skipped("the server cannot tell while its database cannot be read")
     streams_, messages, late = (
-        number(told, "streams", name) or 0 for name in ("streams", "messages", "late")
+        number(diagnostics, "streams", name) or 0 for name in ("streams", "messages", "late")
     )
     what = f"{plural(messages, 'message')} in {plural(streams_, 'stream')}"
     data = {"streams": int(streams_), "messages": int(messages), "late": int(late)}
@@ -107,7 +107,7 @@ def webhooks(facts: Facts) -> Finding:
     """Are events taken off our hands?"""
     found = of_health(facts, "webhooks")
     if isinstance(found, Missing):
-        is_none = isinstance(facts.health, Missing) is False and found.why == NOT_TOLD
+        is_none = isinstance(facts.health, Missing) is False and found.why == NOT_REPORTED
         return skipped("not configured" if is_none else found.why)
     waiting, lost = number(found, "waiting") or 0, number(found, "failed") or 0
     dropped = number(found, "dropped") or 0
@@ -123,10 +123,10 @@ def channel(name: str) -> Callable[[Facts], Finding]:
     """The check of one channel of notifications."""
 
     def check(facts: Facts) -> Finding:
-        told = answered(facts.diagnostics)
-        if isinstance(told, Missing):
-            return skipped(told.why, hint(facts))
-        found = member(told, "channels", name)
+        diagnostics = answered(facts.diagnostics)
+        if isinstance(diagnostics, Missing):
+            return skipped(diagnostics.why, hint(facts))
+        found = member(diagnostics, "channels", name)
         if not found:
             return skipped("the server cannot tell while its database cannot be read")
         return _channel(name, found, facts.checked_at)

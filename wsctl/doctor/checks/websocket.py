@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsctl.doctor.facts import Document, Facts, Missing, Reply, Silence, Upgrade, answered, number
+from wsctl.doctor.facts import Document, Facts, IdleTest, Missing, Reply, Upgrade, answered, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.formatting import ms, plural
 from wsctl.times import readable
@@ -144,7 +144,7 @@ def _heartbeat(facts: Facts) -> tuple[float, float] | Missing:
 
 def idle(facts: Facts) -> Finding:
     """Is a silent connection kept until the next heartbeat?"""
-    found = facts.silence
+    found = facts.idle
     beat = _heartbeat(facts)
     interval = None if isinstance(beat, Missing) else beat[0]
     if isinstance(found, Missing):
@@ -176,7 +176,7 @@ def idle(facts: Facts) -> Finding:
     )
 
 
-def _cut(found: Silence, interval: float | None, data: Document) -> Finding:
+def _cut(found: IdleTest, interval: float | None, data: Document) -> Finding:
     if found.code is not None:
         what = f"the server ended it after {readable(found.lasted_s)}: {found.end}"
         return failed(what, "Look up the close code in docs/protocol.rst.", **data)

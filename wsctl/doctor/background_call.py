@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Later(Generic[T]):
+class BackgroundCall(Generic[T]):
     """Runs ``work`` on a daemon thread; ``result`` waits for it."""
 
     def __init__(self, work: Callable[[], T]) -> None:

@@ -36,7 +36,7 @@ class Wanted:
     """Of deliveries only those that have come to their end, in the order in which they did."""
 
 
-class Reading(Protocol):
+class Reader(Protocol):
     """Rows that can be read once."""
 
     epoch: str
@@ -50,7 +50,7 @@ class Reading(Protocol):
         ...
 
 
-class ApiReading:
+class ApiReader:
     """Asks a running server, page by page, up to what was there when it was first asked."""
 
     def __init__(self, client: Client, wanted: Wanted) -> None:

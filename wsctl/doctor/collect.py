@@ -10,10 +10,10 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from wsctl.config.target import Target
-from wsctl.doctor import net
-from wsctl.doctor.background import Later
-from wsctl.doctor.checks.reach import is_wsserver
-from wsctl.doctor.delivery import deliver
+from wsctl.doctor import network
+from wsctl.doctor.background_call import BackgroundCall
+from wsctl.doctor.checks.network import is_wsserver
+from wsctl.doctor.delivery_probe import deliver
 from wsctl.doctor.facts import (
     Configuration,
     Document,
@@ -24,8 +24,8 @@ from wsctl.doctor.facts import (
     answered,
     number,
 )
-from wsctl.doctor.http import Asker
-from wsctl.doctor.ws_session import Talk, end_of, keep_silent, open_talk
+from wsctl.doctor.http_probe import HttpProbe
+from wsctl.doctor.websocket_probe import Session, close_text, idle_test, open_session
 from wsctl.errors import Failed
 from wsctl.http.client import PATIENCE_S
 
@@ -34,7 +34,7 @@ _NO_WAY = Missing("there is no connection to the server")
 _NO_TOKEN = Missing("there is no token")
 
 
-class Examination:
+class Collector:
     """One examination of one server.
 
     ``timeout_s`` bounds each step; ``idle_s``: how long to be silent for a test of what is in
@@ -53,7 +53,7 @@ class Examination:
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._wall = wall
-        self._asker = Asker(target.url, timeout_s)
+        self._http = HttpProbe(target.url, timeout_s)
         self._token: str | None = None
 
     def run(self) -> Facts:
@@ -66,7 +66,7 @@ class Examination:
             self._ask(facts)
         else:
             facts.health = facts.whoami = facts.diagnostics = unreached
-            facts.upgrade = facts.greeting = facts.delivery = facts.silence = unreached
+            facts.upgrade = facts.greeting = facts.delivery = facts.idle = unreached
         facts.took_s = time.monotonic() - began
         return facts
 
@@ -87,55 +87,55 @@ class Examination:
 
     def _reach(self, facts: Facts) -> Missing | None:
         """Name, addresses, certificate; why nothing more can be asked, or None."""
-        asker = self._asker
+        http = self._http
         deadline = time.monotonic() + self._timeout_s
-        facts.name = net.resolve(asker.host, asker.port, self._timeout_s)
+        facts.name = network.resolve(http.host, http.port, self._timeout_s)
         if isinstance(facts.name, Missing):
-            facts.doors = Missing("the host's name leads nowhere")
+            facts.endpoints = Missing("the host's name leads nowhere")
             facts.tls = _NO_WAY
             return _NO_WAY
         left = max(0.5, deadline - time.monotonic())
-        facts.doors = net.knock(facts.name.addresses, asker.port, left)
-        if all(door.fault for door in facts.doors):
+        facts.endpoints = network.try_connect(facts.name.addresses, http.port, left)
+        if all(endpoint.fault for endpoint in facts.endpoints):
             facts.tls = _NO_WAY
             return _NO_WAY
-        if asker.is_tls:
-            facts.tls = net.greet(asker.host, asker.port, self._timeout_s)
+        if http.is_tls:
+            facts.tls = network.handshake(http.host, http.port, self._timeout_s)
             if facts.tls.fault:
                 return Missing("the server is not trusted, so nothing is sent to it")
         return None
 
     def _ask(self, facts: Facts) -> None:
         """HTTP first; where nobody answers, a WebSocket would only take as long again."""
-        health = Later(lambda: self._asker.ask("GET", "/health"))
-        whoami = Later(lambda: self._asked("/whoami"))
-        diagnostics = Later(lambda: self._asked("/diagnostics"))
+        health = BackgroundCall(lambda: self._http.ask("GET", "/health"))
+        whoami = BackgroundCall(lambda: self._asked("/whoami"))
+        diagnostics = BackgroundCall(lambda: self._asked("/diagnostics"))
         facts.health, facts.whoami = health.result(), whoami.result()
         facts.diagnostics = diagnostics.result()
         if isinstance(facts.health, Missing) or not is_wsserver(facts.health):
             why = Missing("no wsserver answers")
-            facts.upgrade = facts.greeting = facts.delivery = facts.silence = why
+            facts.upgrade = facts.greeting = facts.delivery = facts.idle = why
             for name in ("whoami", "diagnostics"):
                 if self._token is not None and not isinstance(facts.health, Missing):
                     setattr(facts, name, why)
             return
-        silence = Later(lambda: self._silence(answered(facts.whoami)))
+        idle = BackgroundCall(lambda: self._idle(answered(facts.whoami)))
         self._talk(facts)
-        facts.silence = silence.result()
+        facts.idle = idle.result()
 
     def _asked(self, path: str) -> Maybe[Reply]:
         if self._token is None:
             return _NO_TOKEN
-        return self._asker.ask("GET", path, token=self._token)
+        return self._http.ask("GET", path, token=self._token)
 
-    def _silence(self, whoami: Maybe[Document]) -> Maybe[Any]:
+    def _idle(self, whoami: Maybe[Document]) -> Maybe[Any]:
         if self._idle_s is None:
             return Missing("not tested")
         stopped = self._keeps_out(whoami, 2)
         if stopped is not None or self._token is None:
             return stopped or _NO_TOKEN
         url, token = self._target.url, self._token
-        return keep_silent(url, token, self._idle_s, self._timeout_s)
+        return idle_test(url, token, self._idle_s, self._timeout_s)
 
     def _keeps_out(self, whoami: Maybe[Document], wanted: int) -> Missing | None:
         """Why we should not connect ``wanted`` times as this user."""
@@ -158,34 +158,34 @@ class Examination:
         stopped = self._keeps_out(whoami, 1)
         token = self._token if stopped is None else None
         url, timeout_s = self._target.url, self._timeout_s
-        with open_talk(url, token, timeout_s) as (facts.upgrade, talk):
-            if talk is None:
+        with open_session(url, token, timeout_s) as (facts.upgrade, session):
+            if session is None:
                 facts.greeting = facts.delivery = Missing("there is no WebSocket")
             elif stopped is not None or token is None:
                 facts.greeting = facts.delivery = stopped or _NO_TOKEN
             else:
-                self._converse(facts, talk, token, facts.upgrade.seconds)
+                self._converse(facts, session, token, facts.upgrade.seconds)
 
-    def _converse(self, facts: Facts, talk: Talk, token: str, opened_s: float) -> None:
+    def _converse(self, facts: Facts, session: Session, token: str, opened_s: float) -> None:
         facts.delivery = Missing("the server did not let us in")
         began = time.monotonic()
         try:
-            greeting = talk.wait_for(type="connection_established")
+            greeting = session.wait_for(type="connection_established")
             facts.greeting_s = opened_s + time.monotonic() - began
             facts.greeting = greeting
             asked = time.monotonic()
-            talk.ask(type="ping", ref=_PING)
+            session.ask(type="ping", ref=_PING)
             facts.round_trip_s = time.monotonic() - asked
         except ConnectionClosed as closed:
-            facts.greeting = Missing(end_of(closed)[1])
+            facts.greeting = Missing(close_text(closed)[1])
             return
         except TimeoutError:
             facts.greeting = Missing("the server said nothing after the handshake")
             return
-        facts.delivery = self._deliver(answered(facts.whoami), talk, token, greeting)
+        facts.delivery = self._deliver(answered(facts.whoami), session, token, greeting)
 
     def _deliver(
-        self, whoami: Maybe[Document], talk: Talk, token: str, greeting: Document
+        self, whoami: Maybe[Document], session: Session, token: str, greeting: Document
     ) -> Maybe[Any]:
         if isinstance(whoami, Missing):
             return whoami
@@ -194,8 +194,8 @@ class Examination:
         if "messages:publish" not in held:
             return Missing("the token has no permission messages:publish")
         return deliver(
-            self._asker,
-            talk,
+            self._http,
+            session,
             token,
             str(greeting.get("connection_id")),
             any_session=whoami.get("all_sessions") is True,

@@ -7,8 +7,8 @@ import ssl
 import time
 from collections.abc import Sequence
 
-from wsctl.doctor.background import Later
-from wsctl.doctor.facts import Certificate, Door, Maybe, Missing, Name, Tls
+from wsctl.doctor.background_call import BackgroundCall
+from wsctl.doctor.facts import Certificate, Endpoint, Maybe, Missing, Name, Tls
 from wsctl.http.connection import look_up, open_tls, reason_of
 
 
@@ -26,25 +26,25 @@ def resolve(host: str, port: int, timeout_s: float) -> Maybe[Name]:
     return Name(addresses, time.monotonic() - began)
 
 
-def knock(addresses: Sequence[str], port: int, timeout_s: float) -> tuple[Door, ...]:
+def try_connect(addresses: Sequence[str], port: int, timeout_s: float) -> tuple[Endpoint, ...]:
     """Connect to every address at once."""
     tries = [
-        Later(lambda address=address: _knock(address, port, timeout_s))  # type: ignore[misc]
+        BackgroundCall(lambda address=address: _try_connect(address, port, timeout_s))  # type: ignore[misc]
         for address in addresses
     ]
     return tuple(each.result() for each in tries)
 
 
-def _knock(address: str, port: int, timeout_s: float) -> Door:
+def _try_connect(address: str, port: int, timeout_s: float) -> Endpoint:
     began = time.monotonic()
     try:
         with socket.create_connection((address, port), timeout=timeout_s):
-            return Door(address, time.monotonic() - began)
+            return Endpoint(address, time.monotonic() - began)
     except OSError as error:
-        return Door(address, time.monotonic() - began, reason_of(error))
+        return Endpoint(address, time.monotonic() - began, reason_of(error))
 
 
-def greet(host: str, port: int, timeout_s: float) -> Tls:
+def handshake(host: str, port: int, timeout_s: float) -> Tls:
     """A TLS handshake that checks the certificate; of a bad one, what it says is read as well.
 
     Nothing is sent to a server whose certificate is not trusted.

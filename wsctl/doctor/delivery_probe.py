@@ -13,10 +13,10 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 
-from wsctl.doctor.background import Later
+from wsctl.doctor.background_call import BackgroundCall
 from wsctl.doctor.facts import Delivery, Document, Maybe, Missing, Reply
-from wsctl.doctor.http import Asker
-from wsctl.doctor.ws_session import Talk, end_of
+from wsctl.doctor.http_probe import HttpProbe
+from wsctl.doctor.websocket_probe import Session, close_text
 
 TYPE = "doctor.probe"
 KEPT_S = 30
@@ -24,12 +24,18 @@ _JOIN, _ACK = 11, 12
 
 
 def deliver(
-    asker: Asker, talk: Talk, token: str, connection_id: str, *, any_session: bool, trace: bool
+    http: HttpProbe,
+    session: Session,
+    token: str,
+    connection_id: str,
+    *,
+    any_session: bool,
+    trace: bool,
 ) -> Maybe[Delivery]:
     """Publish and wait for it; ``trace``: may the server be asked what became of it?"""
     session_id = f"wsctl-doctor-{secrets.token_hex(8)}"
     try:
-        is_kept = any_session and _joined(talk, session_id)
+        is_kept = any_session and _joined(session, session_id)
         target = (
             {"type": "session", "id": session_id}
             if is_kept
@@ -38,24 +44,24 @@ def deliver(
         body: dict[str, Any] = {"target": target, "type": TYPE, "data": {"probe": session_id}}
         if is_kept:
             body |= {"keep": True, "ttl_s": KEPT_S}
-        return _exchange(asker, talk, token, body, session_id, trace)
+        return _exchange(http, session, token, body, session_id, trace)
     except ConnectionClosed as closed:
-        return Missing(f"the WebSocket was {end_of(closed)[1]}")
+        return Missing(f"the WebSocket was {close_text(closed)[1]}")
     except TimeoutError:
         return Missing("the server did not answer a command in time")
 
 
-def _joined(talk: Talk, session_id: str) -> bool:
-    reply = talk.ask(type="join_session", session_id=session_id, ref=_JOIN)
+def _joined(session: Session, session_id: str) -> bool:
+    reply = session.ask(type="join_session", session_id=session_id, ref=_JOIN)
     return reply.get("type") == "session_joined"
 
 
 def _exchange(
-    asker: Asker, talk: Talk, token: str, body: Document, probe: str, trace: bool
+    http: HttpProbe, session: Session, token: str, body: Document, probe: str, trace: bool
 ) -> Maybe[Delivery]:
     began = time.monotonic()
-    receiving = Later(lambda: _receive(talk, probe, began))
-    answer = asker.ask("POST", "/messages", token=token, body=body)
+    receiving = BackgroundCall(lambda: _receive(session, probe, began))
+    answer = http.ask("POST", "/messages", token=token, body=body)
     if isinstance(answer, Missing):
         return Missing(f"refused: {answer.why}")
     if answer.status != 200:
@@ -65,33 +71,33 @@ def _exchange(
     if received is None:
         return Delivery(is_kept, answer.seconds, None)
     push, received_s = received
-    acknowledged_s = _acknowledge(talk, push, began)
-    state = _state(asker, token, push) if trace else None
+    acknowledged_s = _acknowledge(session, push, began)
+    state = _state(http, token, push) if trace else None
     return Delivery(is_kept, answer.seconds, received_s, acknowledged_s, state)
 
 
-def _receive(talk: Talk, probe: str, began: float) -> tuple[Document, float] | None:
+def _receive(session: Session, probe: str, began: float) -> tuple[Document, float] | None:
     """The message and the seconds that it took; None: it has not come in time."""
     try:
         while True:
-            push = talk.wait_for(type=TYPE)
+            push = session.wait_for(type=TYPE)
             if push.get("data") == {"probe": probe}:
                 return push, time.monotonic() - began
     except TimeoutError:
         return None
 
 
-def _acknowledge(talk: Talk, push: Document, began: float) -> float | None:
+def _acknowledge(session: Session, push: Document, began: float) -> float | None:
     try:
-        reply = talk.ask(type="ack", ids=[push.get("id")], ref=_ACK)
+        reply = session.ask(type="ack", ids=[push.get("id")], ref=_ACK)
     except TimeoutError:
         return None
     return time.monotonic() - began if reply.get("type") == "ack" else None
 
 
-def _state(asker: Asker, token: str, push: Document) -> str | None:
+def _state(http: HttpProbe, token: str, push: Document) -> str | None:
     """What the trace says of the only recipient."""
-    reply = asker.ask("GET", f"/messages/{push.get('id')}", token=token)
+    reply = http.ask("GET", f"/messages/{push.get('id')}", token=token)
     if not isinstance(reply, Reply) or reply.status != 200:
         return None
     recipients = reply.object.get("recipients")

@@ -14,7 +14,7 @@ _MARGIN_S = 120.0
 
 
 @dataclass(frozen=True)
-class Bearers:
+class Credentials:
     """Who connects, and who publishes."""
 
     publisher: Callable[[], str]
@@ -22,12 +22,12 @@ class Bearers:
     """The token of a connection, by its number from 0."""
 
 
-def one_for_all(token: Callable[[], str]) -> Bearers:
+def one_for_all(token: Callable[[], str]) -> Credentials:
     """Everything with one token."""
-    return Bearers(token, lambda _: token())
+    return Credentials(token, lambda _: token())
 
 
-def made_up(secret: bytes, session_id: str, per_user: int, duration_s: float) -> Bearers:
+def made_up(secret: bytes, session_id: str, per_user: int, duration_s: float) -> Credentials:
     """As many users as it takes, each with as many connections as one may have.
 
     They may do nothing but enter the one session, or publish; the tokens end soon after.
@@ -42,4 +42,4 @@ def made_up(secret: bytes, session_id: str, per_user: int, duration_s: float) ->
         claims = {"sub": f"{USERS}-{number // max(1, per_user) + 1}", "role": "user"}
         return sign(secret, {**claims, "sessions": [session_id]}, ttl_s)
 
-    return Bearers(publisher, listener)
+    return Credentials(publisher, listener)

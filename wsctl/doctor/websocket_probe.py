@@ -11,14 +11,14 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from wsctl.doctor.facts import Maybe, Missing, Silence, Upgrade
+from wsctl.doctor.facts import IdleTest, Maybe, Missing, Upgrade
 from wsctl.http.connection import reason_of
 from wsctl.websocket.connection import TOO_LARGE, open_websocket, was_too_large
 
 PATH = "/ws/chat"
 
 
-class Talk:
+class Session:
     """One connection. Every wait ends after ``timeout_s``."""
 
     def __init__(self, connection: ClientConnection, timeout_s: float) -> None:
@@ -65,16 +65,16 @@ class Talk:
 
 
 @contextlib.contextmanager
-def open_talk(
+def open_session(
     url: str, token: str | None, timeout_s: float
-) -> Iterator[tuple[Upgrade, Talk | None]]:
+) -> Iterator[tuple[Upgrade, Session | None]]:
     """Ask for a WebSocket; without one, what was answered instead tells why.
 
     Without a token the server closes it at once, which shows as well that it comes through.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        talk = None
+        session = None
         try:
             connection = stack.enter_context(
                 # No pings of ours: only the server's own heartbeat may break a silence.
@@ -83,35 +83,35 @@ def open_talk(
             # Closed by hand first: left to itself it would report any end as an error.
             stack.callback(connection.close)
             upgrade = Upgrade(time.monotonic() - began, subprotocol=connection.subprotocol)
-            talk = Talk(connection, timeout_s)
+            session = Session(connection, timeout_s)
         except InvalidStatus as refused:
             upgrade = _refused(refused, time.monotonic() - began)
         except (OSError, InvalidHandshake, EOFError) as error:
             fault = reason_of(error) if isinstance(error, OSError) else "no WebSocket was answered"
             upgrade = Upgrade(time.monotonic() - began, fault=fault)
-        yield upgrade, talk
+        yield upgrade, session
 
 
-def keep_silent(url: str, token: str, wanted_s: float, timeout_s: float) -> Maybe[Silence]:
+def idle_test(url: str, token: str, wanted_s: float, timeout_s: float) -> Maybe[IdleTest]:
     """Be connected for so long; only the server's pings are answered, as every client does."""
-    with open_talk(url, token, timeout_s) as (upgrade, talk):
-        if talk is None:
+    with open_session(url, token, timeout_s) as (upgrade, session):
+        if session is None:
             return Missing(f"no WebSocket: {upgrade.fault or upgrade.status}")
         began = last = time.monotonic()
         longest, pings = 0.0, 0
         end, code = "", None
         while True:
             try:
-                message = talk.receive(began + wanted_s)
+                message = session.receive(began + wanted_s)
             except TimeoutError:
                 break
             except ConnectionClosed as closed:
-                code, end = end_of(closed)
+                code, end = close_text(closed)
                 break
             longest, last = max(longest, time.monotonic() - last), time.monotonic()
             pings += message.get("type") == "ping"
         now = time.monotonic()
-        return Silence(wanted_s, now - began, max(longest, now - last), pings, end, code)
+        return IdleTest(wanted_s, now - began, max(longest, now - last), pings, end, code)
 
 
 def _refused(refused: InvalidStatus, seconds: float) -> Upgrade:
@@ -123,7 +123,7 @@ def _refused(refused: InvalidStatus, seconds: float) -> Upgrade:
     return Upgrade(seconds, refused.response.status_code, code if isinstance(code, str) else "")
 
 
-def end_of(closed: ConnectionClosed) -> tuple[int | None, str]:
+def close_text(closed: ConnectionClosed) -> tuple[int | None, str]:
     """The server's close code and reason; without a code it was cut."""
     if was_too_large(closed):
         return None, f"ended, as {TOO_LARGE}"

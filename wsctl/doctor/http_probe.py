@@ -17,7 +17,7 @@ from wsctl.http.connection import AnswerTooLarge, address_of, open_connection, r
 _LONGEST_BODY = 4 * 1024 * 1024
 
 
-class Asker:
+class HttpProbe:
     """Asks one server, each time over a connection of its own, so that none waits for another."""
 
     def __init__(self, url: str, timeout_s: float) -> None:

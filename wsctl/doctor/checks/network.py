@@ -38,23 +38,27 @@ def dns(facts: Facts) -> Finding:
 
 def tcp(facts: Facts) -> Finding:
     """Does anybody take connections there?"""
-    if isinstance(facts.doors, Missing):
-        return skipped(facts.doors.why)
-    closed = [door for door in facts.doors if door.fault]
-    data = {"addresses": {door.address: door.fault or "open" for door in facts.doors}}
-    told = "; ".join(f"{door.address}: {door.fault}" for door in closed)
-    if len(closed) == len(facts.doors):
+    if isinstance(facts.endpoints, Missing):
+        return skipped(facts.endpoints.why)
+    closed = [endpoint for endpoint in facts.endpoints if endpoint.fault]
+    data = {
+        "addresses": {endpoint.address: endpoint.fault or "open" for endpoint in facts.endpoints}
+    }
+    faults = "; ".join(f"{endpoint.address}: {endpoint.fault}" for endpoint in closed)
+    if len(closed) == len(facts.endpoints):
         return failed(
-            told, "Start the server, or open the port in the firewall between here and it.", **data
+            faults,
+            "Start the server, or open the port in the firewall between here and it.",
+            **data,
         )
     if closed:
         return warning(
-            told,
+            faults,
             "Clients try this address too and wait for it: let the server listen there (host),"
             " or take the address out of the name server's entry.",
             **data,
         )
-    quickest = min(door.seconds for door in facts.doors)
+    quickest = min(endpoint.seconds for endpoint in facts.endpoints)
     return ok(f"connected in {ms(quickest)}", seconds=quickest, **data)
 
 
@@ -148,7 +152,7 @@ def http(facts: Facts) -> Finding:
 
 def _is_untested(facts: Facts) -> bool:
     """Was there no connection that could have been used for it?"""
-    if isinstance(facts.doors, Missing) or all(door.fault for door in facts.doors):
+    if isinstance(facts.endpoints, Missing) or all(endpoint.fault for endpoint in facts.endpoints):
         return True
     is_tls = facts.configuration.url.startswith("https:")
     return is_tls and (isinstance(facts.tls, Missing) or bool(facts.tls.fault))
