@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, never half of it."""
+"""Atomic replacement of files: readers see the old content or all of the new one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from typing import BinaryIO, TextIO
 class Replacement:
     """A new UTF-8 file under a temporary name beside ``path``, to be renamed over it.
 
-    A symbolic link is followed, so that the link stays. What cannot be renamed over, as a device or
-    a named pipe (``/dev/stdout``), is written to at once. All methods raise ``OSError``, with
-    ``path`` as it was. ``part_name``: of the temporary file, of which there is one at a time then;
-    None: a name of its own.
+    A symbolic link is followed, so that the link stays. A device or a named pipe (``/dev/stdout``)
+    cannot be replaced and is written directly. All methods raise ``OSError`` and leave ``path``
+    unchanged. ``part_name``: fixed name of the temporary file; None: a unique one.
     """
 
     def __init__(
@@ -55,13 +54,13 @@ class Replacement:
             self.temporary = folder / part_name
             with contextlib.suppress(FileNotFoundError):
                 self.temporary.unlink()
-            # Made anew, never opened: nobody else may have put a link there.
+            # Created, never opened: another user may have put a link there.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(self.temporary, flags, 0o600)
         return open(descriptor, "wb")
 
     def seal(self) -> None:
-        """Put all that was written on the disk, still under the temporary name."""
+        """Flush everything to the disk, still under the temporary name."""
         self.file.flush()
         self.file.detach()
         if self._layer is not self._raw:
@@ -74,13 +73,13 @@ class Replacement:
         self._raw.close()
 
     def publish(self) -> None:
-        """Give the sealed file its name."""
+        """Rename the sealed file to its final name."""
         if self.temporary is not None:
             os.replace(self.temporary, self.path)
             _sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Take the temporary file away again; raises nothing."""
+        """Remove the temporary file; raises nothing."""
         with contextlib.suppress(OSError, ValueError):
             self._raw.close()
         if self.temporary is not None:
@@ -96,7 +95,7 @@ def replace_file(
 
     ``mode``: permissions of the new file; None: those of the old one, or what the umask gives.
     A symbolic link is followed, so that the link stays. ``part_name``: as ``Replacement`` has it.
-    Raises ``OSError`` with nothing changed.
+    Raises ``OSError`` and leaves the old file.
     """
     new = Replacement(path, mode=mode, part_name=part_name)
     try:
@@ -117,7 +116,7 @@ def _mode_of(path: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new name itself on the disk; some file systems cannot, which is no failure."""
+    """Flush the directory entry to the disk; ignored where a file system cannot."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Exit codes, each with the error that leads to it."""
+"""Exit codes and the exceptions that lead to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsctl.text import one_line
 
 
 class ExitStatus(IntEnum):
-    """What the shell sees."""
+    """Exit codes of ``wsctl``."""
 
     DONE = 0
     FAILED = 1
@@ -23,27 +23,27 @@ class ExitStatus(IntEnum):
 
 
 class Failed(click.ClickException):
-    """It was tried and did not work; shown as one line on stderr."""
+    """An operation failed; printed as one line on stderr."""
 
     exit_code: ClassVar[int] = ExitStatus.FAILED
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message as one line, whatever the server put into it."""
+        """Print the message as one line, even if the server's text has several."""
         click.echo(f"wsctl: {one_line(self.message)}", file=file, err=file is None)
 
 
 class NotFound(Failed):
-    """The server knows nothing of that name (404)."""
+    """The server answered 404."""
 
 
 class BadUsage(Failed):
-    """Something in the call, the environment or a named file cannot be meant."""
+    """Invalid option, environment variable or input file."""
 
     exit_code = ExitStatus.USAGE
 
 
 class Busy(Failed):
-    """Another process is at it just now (``EX_TEMPFAIL`` of sysexits.h)."""
+    """Another process holds the lock (``EX_TEMPFAIL`` of sysexits.h)."""
 
     exit_code = ExitStatus.BUSY
 
@@ -55,6 +55,6 @@ class Unreachable(Failed):
 
 
 class NotPermitted(Failed):
-    """The server, or the lack of a token, says no (401, 403)."""
+    """The token is missing or refused (401, 403)."""
 
     exit_code = ExitStatus.NOT_PERMITTED

@@ -1,4 +1,4 @@
-"""Text from elsewhere made safe to show: on a terminal, in one line, in a spreadsheet."""
+"""Escaping of untrusted text for terminals, and flattening of nested objects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _UNSAFE = re.compile(
 
 
 def without_bom(text: str) -> str:
-    """``text`` without the byte order mark that editors on Windows put first."""
+    """``text`` without the byte order mark that editors on Windows write."""
     return text.removeprefix("\ufeff")
 
 
 def printable(text: str) -> str:
-    """``text`` with everything that could steer a terminal written as an escape."""
+    """``text`` with characters that could control a terminal escaped."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 

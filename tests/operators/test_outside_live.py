@@ -84,7 +84,7 @@ def test_what_a_webhook_did_not_take(run: Run, world: FarSide, tmp_path: Path) -
     }
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         address = ("--url", server.url, "--token", server.token())
-        assert "every event was taken" in run(*address, "webhooks", "list").stderr
+        assert "no undelivered events" in run(*address, "webhooks", "list").stderr
         for user in ("ann", "bob"):
             with connect(server.websocket("/ws/chat", server.token(user, "user")), proxy=None):
                 pass
@@ -98,9 +98,9 @@ def test_what_a_webhook_did_not_take(run: Run, world: FarSide, tmp_path: Path) -
         assert '"user_id": "ann"' in shown
         assert "s3cret" not in shown + run(*address, *failed).stdout
         world.provider.say(200)
-        assert run(*address, "webhooks", "retry", name).stdout == "1 event is tried again\n"
+        assert run(*address, "webhooks", "retry", name).stdout == "1 event retried\n"
         until(lambda: document(run, *address, *failed), lambda found: len(found) == 1)
-        assert "1 event is" in run(*address, "webhooks", "retry", "--all").stdout
+        assert "1 event retried" in run(*address, "webhooks", "retry", "--all").stdout
         until(lambda: document(run, *address, "webhooks", "list"), lambda found: found == [])
         assert len(world.provider.asked) == 4
         assert run(*address, "webhooks", "retry").exit_code == 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 import jwt
 import pytest
 
-from wsctl.bench.credentials import made_up
+from wsctl.bench.credentials import created_users
 from wsctl.bench.plan import (
     Limits,
     Plan,
@@ -98,11 +98,11 @@ def test_a_small_load_is_not_objected_to() -> None:
 @pytest.mark.parametrize(
     ("plan", "limits", "words"),
     [
-        (PLAN, replace(LIMITS, free_connections=50), "22% of the connections that are left"),
-        (PLAN, replace(LIMITS, free_connections=5), "all and more"),
+        (PLAN, replace(LIMITS, free_connections=50), "22% of the server's free connections"),
+        (PLAN, replace(LIMITS, free_connections=5), "more than all"),
         (PLAN, replace(LIMITS, free_descriptors=100), "descriptors"),
         (replace(PLAN, per_s=41), LIMITS, "message_rate"),
-        (replace(PLAN, connections=500), LIMITS, "10,000 deliveries a second"),
+        (replace(PLAN, connections=500), LIMITS, "10,000 deliveries per second"),
     ],
 )
 def test_a_load_that_may_be_too_much_is_objected_to(plan: Plan, limits: Limits, words: str) -> None:
@@ -116,8 +116,8 @@ def test_what_cannot_work_is_not_tried() -> None:
     assert "ulimit" in (impossible(replace(PLAN, connections=1000), LIMITS, 1024) or "")
 
 
-def test_made_up_users_may_do_nothing_else() -> None:
-    credentials = made_up(b"s" * 32, "wsctl-bench-1", 5, 10)
+def test_test_users_users_may_do_nothing_else() -> None:
+    credentials = created_users(b"s" * 32, "wsctl-bench-1", 5, 10)
     claims = [jwt.decode(credentials.listener(n), "s" * 32, ["HS256"]) for n in (0, 4, 5)]
     assert [each["sub"] for each in claims] == ["wsctl-bench-1", "wsctl-bench-1", "wsctl-bench-2"]
     assert {(each["role"], *each["sessions"]) for each in claims} == {("user", "wsctl-bench-1")}

@@ -16,7 +16,7 @@ from wsctl.http.client import Client
 
 PATIENCE_S = 5.0
 """For who never calls; such a test has failed already."""
-UNKNOWN = "it may have been done all the same"
+UNKNOWN = "the request may have been carried out"
 Ask = Callable[[Client], object]
 
 

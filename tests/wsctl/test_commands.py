@@ -128,7 +128,7 @@ def test_what_is_posted(
 
 
 def test_publishing_says_how_many_got_it(ctl: Run) -> None:
-    assert ctl("broadcast", "x").stdout == "msg_1 to everybody: 3 matched, 2 sent, 1 failed\n"
+    assert ctl("broadcast", "x").stdout == "msg_1 to all users: 3 matched, 2 sent, 1 failed\n"
     assert json.loads(ctl("broadcast", "x", "-o", "json").stdout)["matched"] == 3
     assert ctl("broadcast", "x", "-q").output == ""
     piped = ctl("broadcast", "--type", "t", "--data", "-", stdin='{"a": 1}')
@@ -264,7 +264,7 @@ def test_watch_names_the_server_that_is_down_the_reason_and_the_next_attempt() -
     from wsctl.commands.stats import outage
 
     url = "http://127.0.0.1:9"
-    said = f"no statistics from {url}: Connection refused; asked again every 2 s"
+    said = f"no statistics from {url}: Connection refused; retrying every 2 s"
     assert outage(url, f"cannot reach {url}: Connection refused", 2.0) == said
     assert url in outage(url, "the server is about to stop (draining, 503)", 2.0)
 

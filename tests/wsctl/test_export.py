@@ -131,7 +131,7 @@ def test_since_is_inclusive_until_exclusive_and_steps_keep_the_last(
     assert [json.loads(line)["sequence"] for line in stepped] == [1, 6, 9]
 
 
-@pytest.mark.parametrize(("name", "why"), [("", "it is no file"), ("gone", "no such file")])
+@pytest.mark.parametrize(("name", "why"), [("", "not a file"), ("gone", "no such file")])
 def test_what_is_no_file_is_told(run: Run, tmp_path: Path, name: str, why: str) -> None:
     result = run("export", "stats", "--database", str(tmp_path / name))
     assert (result.exit_code, result.stdout) == (1, "")

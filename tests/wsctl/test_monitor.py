@@ -246,7 +246,7 @@ def test_a_token_file_that_is_away_for_a_while_is_no_end(
     assert feed.is_connected
     pushes.close()  # type: ignore[attr-defined]
     assert tokens == ["Bearer of-the-first"]
-    assert "again; nothing is known of the" in said[-1]
+    assert "again; the events of" in said[-1]
 
 
 def test_a_token_file_that_was_never_there_is_the_end(home: Any) -> None:

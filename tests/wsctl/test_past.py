@@ -126,7 +126,7 @@ def test_points_of_a_counter_are_its_growth_and_of_a_gauge_its_value() -> None:
     found = [snapshot(n * 60.0, messages_sent=n * n * 60, active_users=n) for n in range(3)]
     assert points_of(found, "messages_sent") == [(START + 60, 1.0), (START + 120, 3.0)]
     assert [value for _, value in points_of(found, "active_users")] == [0, 1, 2]
-    with pytest.raises(BadUsage, match="no field 'actve_users' is stored; there is active_users"):
+    with pytest.raises(BadUsage, match="no stored field 'actve_users'; available: active_users"):
         points_of(found, "actve_users")
     assert points_of([], "whatever") == []
 
@@ -231,7 +231,7 @@ def test_plot_draws_a_chart_for_each_field(ctl: Run, past: FakeServer) -> None:
     first, second = (
         line for line in text.splitlines() if line.startswith(("messages", "total"))
     )  # fmt: skip
-    assert first == "messages sent /s  min 10  mean 10  max 10  (a step: 10 s)"
+    assert first == "messages sent /s  min 10  mean 10  max 10  (step: 10 s)"
     assert second.startswith("total connections  min 0  mean 4.5  max 9")
     assert "10 ┤" in text
     assert "5 ┤" in text

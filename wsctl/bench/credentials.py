@@ -1,4 +1,4 @@
-"""The tokens of a load: one for everybody, or some of users made up for it."""
+"""Tokens for a load: one for all connections, or some of created test users."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from wsctl.config.tokens import sign
 
 USERS = "wsctl-bench"
-"""What the names of such users begin with. They are the same each time, so that few are left in
-the server's list of who was ever there."""
+"""Prefix of the names of test users, which are the same in each run, so that the server's list of
+known users does not grow."""
 _MARGIN_S = 120.0
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who connects, and who publishes."""
+    """Tokens of the publisher and of the listeners."""
 
     publisher: Callable[[], str]
     listener: Callable[[int], str]
@@ -23,14 +23,14 @@ class Credentials:
 
 
 def one_for_all(token: Callable[[], str]) -> Credentials:
-    """Everything with one token."""
+    """One token for all connections."""
     return Credentials(token, lambda _: token())
 
 
-def made_up(secret: bytes, session_id: str, per_user: int, duration_s: float) -> Credentials:
-    """As many users as it takes, each with as many connections as one may have.
+def created_users(secret: bytes, session_id: str, per_user: int, duration_s: float) -> Credentials:
+    """Tokens of test users, each for ``per_user`` connections.
 
-    They may do nothing but enter the one session, or publish; the tokens end soon after.
+    They only permit joining the one session, or publishing, and expire soon after.
     """
     ttl_s = duration_s + _MARGIN_S
 

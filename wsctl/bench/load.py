@@ -1,4 +1,4 @@
-"""Carries a plan out: opens the connections, publishes, listens, closes everything."""
+"""Load generator: opens connections, publishes, receives, closes everything."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from wsctl.websocket.connection import TOO_LARGE, options, was_too_large, websoc
 TYPE = "bench.message"
 PING_INTERVAL_S = 1.0
 GRACE_S = 3.0
-"""How long to wait for what is still on its way."""
+"""How long to wait for outstanding messages."""
 _GONE = (OSError, InvalidHandshake, EOFError, TimeoutError)
 Step = Callable[[str, int, int], None]
-"""Told how far it is: a word, done, of how many."""
+"""Progress callback: phase, done, total."""
 
 
 class Load:
-    """One load on one server. ``results`` is right at any moment, also after an interruption."""
+    """One load on one server. ``results`` is valid at any moment, also after an interruption."""
 
     def __init__(
         self, url: str, session_id: str, plan: Plan, credentials: Credentials, step: Step
@@ -43,10 +43,10 @@ class Load:
         self._is_over = asyncio.Event()
         self.results = Results(plan)
         self.is_stopped = False
-        """Was it broken off for too many errors?"""
+        """Whether it was stopped because of too many errors."""
 
     async def run(self) -> None:
-        """Do all of it. However it ends, every connection is closed."""
+        """Run the whole load. Every connection is closed at the end, also after errors."""
         listeners: list[asyncio.Task[None]] = []
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -82,7 +82,7 @@ class Load:
     # The connections
 
     async def _open(self, listeners: list[asyncio.Task[None]]) -> None:
-        """Open them one after the other at the wanted pace, a few at a time."""
+        """Open them at the planned rate, a few at a time."""
         plan, began = self._plan, time.monotonic()
         opening: list[asyncio.Future[None]] = []
         for number in range(plan.connections):
@@ -98,7 +98,7 @@ class Load:
         self._step("connecting", self.results.opened, plan.connections)
 
     async def _listen(self, number: int, is_in: asyncio.Future[None]) -> None:
-        """One connection, from its opening to the end of the load."""
+        """One listening connection, until the end of the load."""
         path = f"/ws/chat/session/{self._session_id}"
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -113,7 +113,7 @@ class Load:
                 pinging = asyncio.ensure_future(_ping(connection, number))
                 stack.callback(pinging.cancel)
                 await self._hear(connection, number)
-                raise EOFError  # in order, but before its time
+                raise EOFError  # closed in order, but too early
         except (*_GONE, ConnectionClosed) as error:
             if not self._is_over.is_set():
                 what = "connection" if is_in.done() else "connect"
@@ -151,17 +151,17 @@ class Load:
                 await publisher.send(text)
                 results.publishing_s = time.monotonic() - began
                 self._step("publishing", number + 1, plan.messages)
-            # So that a second of ten messages is one, and not nine tenths of one.
+            # Ten messages at ten per second take one second, not nine tenths.
             results.publishing_s = max(results.publishing_s, results.sent / plan.per_s)
             await self._settle()
         except ConnectionClosed:
-            await answers  # which says why
+            await answers  # which records why
         finally:
             answers.cancel()
             await asyncio.gather(answers, return_exceptions=True)
 
     async def _settle(self) -> None:
-        """Wait for what is still on its way, as long as something still comes."""
+        """Wait for outstanding messages, as long as some still arrive."""
         deadline, before = time.monotonic() + GRACE_S, -1
         while not self.results.is_complete and time.monotonic() < deadline:
             if self.results.delivered != before:
@@ -193,7 +193,7 @@ class Load:
             message = _parsed(text)
             number = message.get("ref")
             if not isinstance(number, int):
-                continue  # statistics and events, which every monitor gets
+                continue  # statistics and events for monitors
             if message.get("type") == "error":
                 self.results.not_published(f"publish: {_code(message)}")
             else:
@@ -206,7 +206,7 @@ async def _came(connection: ClientConnection, kind: str) -> None:
 
 
 async def _ping(connection: ClientConnection, number: int) -> None:
-    """Ping by the protocol's own command, at another moment than the others do."""
+    """Send ``ping`` commands, at another moment than the other connections."""
     with contextlib.suppress(ConnectionClosed):
         await asyncio.sleep(PING_INTERVAL_S * (number % 10) / 10)
         while True:
@@ -215,7 +215,7 @@ async def _ping(connection: ClientConnection, number: int) -> None:
 
 
 async def _sleep_until(moment: float) -> None:
-    """Also lets others run when the moment is over."""
+    """Sleep until a moment; yields to other tasks even if it has passed."""
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
@@ -233,12 +233,12 @@ def _code(message: dict[str, Any]) -> str:
 
 
 def _named(error: BaseException) -> str:
-    """What went wrong, in few words that many errors share."""
+    """The error as a short text, equal for similar errors."""
     if isinstance(error, ConnectionClosed):
         if was_too_large(error):
             return TOO_LARGE
         if error.rcvd is None:
-            return "cut"
+            return "connection lost"
         return f"closed with {error.rcvd.code}" + (
             f" ({error.rcvd.reason})" if error.rcvd.reason else ""
         )
@@ -246,4 +246,4 @@ def _named(error: BaseException) -> str:
         return f"answered {error.response.status_code}"
     if isinstance(error, EOFError):
         return "ended by the server"
-    return reason_of(error) if isinstance(error, OSError) else "no WebSocket was answered"
+    return reason_of(error) if isinstance(error, OSError) else "no WebSocket handshake"

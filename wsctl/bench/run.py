@@ -1,4 +1,4 @@
-"""From a plan to its result, whatever comes in between."""
+"""Runs a plan and returns its result, also after errors and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ TOO_BAD = "too many errors"
 def carry_out(
     output: Output, url: str, session_id: str, plan: Plan, credentials: Credentials
 ) -> dict[str, Any]:
-    """Do it and say what came of it; ``stopped`` tells why it ended early, else it is None.
+    """Run the load and return the result; ``stopped`` is the reason of an early end, or None.
 
-    Ctrl-C ends it in order, with the result so far.
+    Ctrl-C ends it with the result so far.
     """
     at, began, stopped = time.time(), time.monotonic(), None
     with progress(output) as step:

@@ -1,4 +1,4 @@
-"""The shape of our commands: shared options, lazy groups, interruption and closed pipes."""
+"""Base classes of commands and groups: global options, lazy import, exit codes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from wsctl.output.writer import say
 from wsctl.text import without_bom
 
 PROGRAM, COMPLETE_VAR = "wsctl", "_WSCTL_COMPLETE"
-"""The program's name, and the variable in which a shell asks it for completions."""
+"""The program's name, and the variable by which a shell requests completions."""
 
 
 class Command(click.Command):
     """A command with the global options; its epilog is its examples.
 
-    ``is_local``: it talks to no server.
+    ``is_local``: it needs no server.
     """
 
     def __init__(self, *args: Any, is_local: bool = False, **kwargs: Any) -> None:
@@ -36,7 +36,7 @@ class Command(click.Command):
         write_options(self, ctx, formatter)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Examples, one a line, so that they can be copied."""
+        """Examples, one per line, so that they can be copied."""
         write_examples(self.epilog, formatter)
 
 
@@ -54,9 +54,9 @@ def command(examples: str, **kwargs: Any) -> Callable[[Callable[..., Any]], Comm
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called; near misses are named.
+    """A group whose commands are imported when called; suggests names for mistyped ones.
 
-    ``table``: name of a command → ``module:attribute``. ``is_local``: none talks to a server.
+    ``table``: name of a command → ``module:attribute``. ``is_local``: its commands need no server.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LazyGroup(click.Group):
 
 
 class RootGroup(LazyGroup):
-    """The program: turns every end into the right exit code."""
+    """The root group: maps every outcome to an exit code."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options of the program; ``--help`` may end in a closed pipe."""
@@ -127,14 +127,14 @@ class RootGroup(LazyGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        """Run with ``args`` and leave: 130 when interrupted, else as ``ExitStatus`` says."""
+        """Run with ``args`` and exit with a code of ``ExitStatus``."""
         replace_closed_streams()
         if COMPLETE_VAR in os.environ:
-            # Not needed but for that: the shells make themselves known to click.
+            # Registers the shells with click; not needed otherwise.
             importlib.import_module("wsctl.cli.shell_completion")
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, ValueError):
-                # What the locale's encoding lacks is shown as an escape rather than a traceback.
+                # Characters that the encoding lacks are escaped instead of raising.
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             code = super().main(
@@ -154,7 +154,7 @@ class RootGroup(LazyGroup):
 
 
 def _show(error: click.ClickException) -> None:
-    """An error on stderr; on a terminal no line is wider than it."""
+    """Print an error on stderr, wrapped to the terminal's width."""
     import io
 
     text = io.StringIO()
@@ -165,13 +165,13 @@ def _show(error: click.ClickException) -> None:
 
 @contextlib.contextmanager
 def pipe_may_close() -> Iterator[None]:
-    """End quietly and well when the reader of our output (``head``, ``less``) has seen enough."""
+    """Exit with 0 when the reader of the output (``head``, ``less``) closes the pipe."""
     try:
         yield
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more when it ends: let that go nowhere.
+        # Python flushes stdout once more at exit: redirect that to /dev/null.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
@@ -182,10 +182,10 @@ def pipe_may_close() -> Iterator[None]:
 
 
 def read_stdin() -> str:
-    """All of standard input, for an argument of ``-``; exits 2 if it is closed or no text."""
+    """All of standard input, for an argument ``-``; raises ``BadUsage`` if there is none."""
     if sys.stdin is None:
-        raise BadUsage("standard input is closed, and - stands for what is read from it")
+        raise BadUsage("standard input is closed, but - reads from it")
     try:
         return without_bom(sys.stdin.read())
     except UnicodeDecodeError:
-        raise BadUsage("standard input is no UTF-8 text") from None
+        raise BadUsage("standard input is not UTF-8 text") from None

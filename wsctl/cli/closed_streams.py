@@ -1,4 +1,4 @@
-"""Standard streams that the caller has closed (``>&-``, ``2>&-``, ``<&-``)."""
+"""Replacements for standard streams that the caller has closed (``>&-``, ``2>&-``, ``<&-``)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from wsctl.errors import Failed
 
 
 class ClosedOutput(io.TextIOBase):
-    """Stands for a standard output that is closed: writing fails, with one line for people.
+    """Replaces a closed standard output: writing raises ``Failed``.
 
-    Python has None there, on which nothing fails: rows would be lost with exit code 0.
+    Python has None there, so that ``print`` would lose rows with exit code 0.
     """
 
     def write(self, text: str, /) -> int:
@@ -23,15 +23,15 @@ class ClosedOutput(io.TextIOBase):
         return 0
 
     def writable(self) -> bool:
-        """As files have it."""
+        """Required by ``io``."""
         return True
 
 
 def replace_closed_streams() -> None:
-    """Put something in the place of closed streams, before anything is opened.
+    """Replace closed streams, before anything is opened.
 
-    The descriptors 0, 1 and 2 are taken by ``/dev/null``, else the next file or socket gets one of
-    them. Talk on a closed standard error goes nowhere; standard input stays None.
+    Descriptors 0, 1 and 2 are opened on ``/dev/null``, else the next file or socket would get one
+    of them. Output to a closed standard error is discarded; standard input stays None.
     """
     for descriptor in (0, 1, 2):
         try:

@@ -1,7 +1,7 @@
-"""What the shell offers at the TAB key: ids that the server knows, names that are kept here.
+"""Completion of parameter values: ids from the server, contexts, fixed names.
 
-Each function is a parameter's ``shell_complete``. Somebody is typing meanwhile: within a second
-there is an answer or none, and whatever goes wrong is not said.
+Each function is a parameter's ``shell_complete``. It answers within a second or not at all, and
+errors are ignored, because they would disturb the line being typed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from click.shell_completion import CompletionItem
 from wsctl.text import printable
 
 PATIENCE_S = 0.8
-"""For everything that is asked for one TAB; with the program's own start, less than a second."""
+"""For all requests of one completion; with the program's start less than a second."""
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""Of one answer: a page of 1,000 rows with room to spare."""
+"""Limit of one answer; a page of 1,000 rows is smaller."""
 MAX_SHOWN = 100
 _MAX_PAGES, _PAGE = 5, 1000
 _ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}", re.ASCII)
 _HELP_LENGTH = 60
 
 Offer = tuple[str, str | None]
-"""A value, and what stands beside it where the shell shows that."""
+"""A value, and a help text that some shells show beside it."""
 Offers = Callable[["Server", click.Context], Iterable[Offer]]
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
 
@@ -54,21 +54,21 @@ EVENTS = (
 
 
 class Server:
-    """Asks the server that the command line so far names; every answer shares one deadline."""
+    """Client of the server that the incomplete command line names; one deadline for all answers."""
 
     def __init__(self, ctx: click.Context) -> None:
         from wsctl.cli.environment import Environment
         from wsctl.http.client import Client
 
-        # Of a line that is being typed, click has read the options and run no command.
+        # click has parsed the options of the incomplete line and run no command.
         environment = ctx.find_object(Environment) or Environment()
-        if environment.token_file is not None:  # no shell has replaced a ~ yet
+        if environment.token_file is not None:  # the shell has not expanded ~ yet
             environment.token_file = environment.token_file.expanduser()
         self._client = Client(environment.target, limit_bytes=MAX_ANSWER_BYTES)
         self._deadline = time.monotonic() + PATIENCE_S
 
     def get(self, path: str, **query: Any) -> Any:
-        """One answer; raises where it does not come in time."""
+        """One answer; raises if it is late."""
         left = max(0.0, self._deadline - time.monotonic())
         return self._client.get(path, query, patience_s=left)
 
@@ -83,18 +83,18 @@ class Server:
                 return
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()
 
 
 def from_server(offers: Offers) -> Completer:
-    """A completer of what the server is asked for; nothing where it does not answer."""
+    """A completer of values from the server; empty if it does not answer."""
 
     def complete(
         ctx: click.Context, _: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
         found: dict[str, CompletionItem[str]] = {}
-        # Whatever goes wrong: somebody is typing, and must not be disturbed by it.
+        # No error may disturb the line being typed.
         with contextlib.suppress(Exception), contextlib.closing(Server(ctx)) as server:
             for value, said in offers(server, ctx):
                 if value.startswith(incomplete) and _ID.fullmatch(value) and value not in found:
@@ -107,7 +107,7 @@ def from_server(offers: Offers) -> Completer:
 
 
 def one_of(*values: str) -> Completer:
-    """A completer of values that are known; others may be typed."""
+    """A completer of fixed values; others may be typed."""
 
     def complete(
         _: click.Context, __: click.Parameter, incomplete: str
@@ -118,7 +118,7 @@ def one_of(*values: str) -> Completer:
 
 
 def listed(completer: Completer) -> Completer:
-    """A completer of the last name in a list with commas."""
+    """A completer of the last name in a comma-separated list."""
 
     def complete(
         ctx: click.Context, param: click.Parameter, incomplete: str
@@ -135,7 +135,7 @@ def listed(completer: Completer) -> Completer:
 
 
 def contexts(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """The servers that are kept."""
+    """The saved servers."""
     with contextlib.suppress(Exception):
         from wsctl.config.contexts import Contexts
 
@@ -169,7 +169,7 @@ def _sessions(server: Server, _: click.Context) -> Iterator[Offer]:
 
 
 def _connections(server: Server, ctx: click.Context) -> Iterator[Offer]:
-    # An option that has no value yet keeps click from telling arguments: they are just words then.
+    # While an option lacks its value, click does not assign arguments: they are in ``args``.
     user = ctx.params.get("user") or next(iter(ctx.args), None)
     for row in server.rows("/connections", "connections", user_id=user):
         yield row["connection_id"], " ".join(filter(None, (row["user_id"], _name(row))))
@@ -187,7 +187,7 @@ def _actors(server: Server, _: click.Context) -> Iterator[Offer]:
 
 
 def _messages(server: Server, _: click.Context) -> Iterator[Offer]:
-    """Those that operators and backends have sent; what users say is in no list of all."""
+    """Messages of operators and backends, from the audit trail; there is no list of all."""
     for entry in server.get("/audit", limit=_PAGE)["entries"]:
         if message_id := entry["detail"].get("message_id"):
             yield message_id, f"{entry['detail'].get('type')} to {entry['target']}"
@@ -205,7 +205,7 @@ def notifications(state: str | None = None) -> Completer:
 
 
 def webhook_deliveries(state: str | None = None) -> Completer:
-    """A completer of the events that no webhook has taken, or of those in ``state``."""
+    """A completer of undelivered webhook events, or of those in ``state``."""
 
     def latest(server: Server, _: click.Context) -> Iterator[Offer]:
         answer = server.get("/webhooks/deliveries", limit=MAX_SHOWN, state=state)

@@ -1,4 +1,4 @@
-"""What every command works with: the options given, the output and the client they lead to."""
+"""Context object of a call: global options, output, target server and client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Environment:
-    """One call of wsctl. Address, token and client are made when first asked for."""
+    """State of one call of wsctl; target and client are created on first use."""
 
     url: str | None = None
     token: str | None = field(default=None, repr=False)
@@ -42,7 +42,7 @@ class Environment:
 
     @cached_property
     def client(self) -> Client:
-        """The client for that server; let go when the command ends."""
+        """The client for that server, closed when the command ends."""
         from wsctl.http.client import Client
 
         client = Client(self.target)

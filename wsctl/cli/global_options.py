@@ -1,6 +1,6 @@
-"""The program's global options: accepted before the command and after it; the last one counts.
+"""Global options: accepted before the command and after it; the last one counts.
 
-A command that has an option of the same name keeps its own.
+A command with an option of the same name keeps its own.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Set = Callable[[Environment, Any], None]
 
 
 class GlobalOption(click.Option):
-    """One of them. ``put`` enters its value into the call's ``Environment``."""
+    """A global option. ``put`` sets its value in the call's ``Environment``."""
 
     def __init__(self, names: Sequence[str], put: Set, **attributes: Any) -> None:
         def enter(ctx: click.Context, _: click.Parameter, value: Any) -> None:
-            # None, or False of a flag: it was not given here, but perhaps before the command.
+            # None, or False for a flag: not given here, but perhaps before the command.
             if value is not None and value is not False:
                 put(ctx.ensure_object(Environment), value)
 
@@ -45,29 +45,29 @@ def _put(name: str) -> Set:
 
 
 def global_options(*, is_local: bool = False) -> list[GlobalOption]:
-    """All of them, made anew.
+    """New instances of all global options.
 
-    ``is_local``: for a command that talks to no server. The options that name one are accepted,
-    so that what is put behind every command does no harm, but not shown.
+    ``is_local``: for a command without a server. Its options for the server are accepted, so that
+    scripts can append them to every command, but hidden.
     """
     return [
         GlobalOption(
             ["-o", "--output"],
             _put_format,
             type=click.Choice(FORMATS),
-            help="Format of the answer. Default: table.",
+            help="Output format. Default: table.",
         ),
         GlobalOption(
             ["-q", "--quiet"],
             _put_quiet,
             is_flag=True,
-            help="Say only what was asked for, and errors.",
+            help="Print only results and errors.",
         ),
         GlobalOption(
             ["--url"],
             _put("url"),
             metavar="URL",
-            help="The server. Or WSCTL_URL.",
+            help="Address of the server. Or WSCTL_URL.",
             hidden=is_local,
         ),
         GlobalOption(
@@ -83,14 +83,14 @@ def global_options(*, is_local: bool = False) -> list[GlobalOption]:
             _put("token_file"),
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="File that holds the token; read anew when it is needed.",
+            help="File with the token; read again whenever it is needed.",
             hidden=is_local,
         ),
         GlobalOption(
             ["--context"],
             _put("context"),
             metavar="NAME",
-            help="A server kept with `wsctl context add`.",
+            help="Use a server saved with `wsctl context add`.",
             shell_complete=completion.contexts,
             hidden=is_local,
         ),

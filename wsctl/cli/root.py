@@ -1,4 +1,4 @@
-"""The command line's root: global options and the table of commands."""
+"""Root command group and the table of commands."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ wsctl connections --user u1 -o json --context prod
 )
 @click.pass_context
 def wsctl(ctx: click.Context) -> None:
-    """Look after a wsserver: see what goes on, say something, make it stop.
+    """Operate a wsserver: watch it, send messages, manage users and tokens.
 
     Without --url, WSCTL_URL or a context, a development server's own files in ./var are used,
-    else http://127.0.0.1:8765. The options below may also stand after the command.
+    else http://127.0.0.1:8765. The options below may also follow the command.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 server unreachable, 4 not permitted, 75 another export
-    at work, 130 interrupted.
+    is running, 130 interrupted.
     """
     ctx.ensure_object(Environment)

@@ -1,7 +1,7 @@
-"""How each shell asks for completions and is answered: click's ways, mended where ids need it.
+"""Completion protocols of bash, zsh and fish: click's classes, adapted to ids.
 
-Ids may hold ``:`` and ``@``, which bash takes words apart at; ``--option=value`` is one word to
-zsh and fish. Whatever fails while somebody is typing, fails in silence.
+Ids may contain ``:`` and ``@``, at which bash splits words; ``--option=value`` is one word in zsh
+and fish. Errors are ignored, because they would disturb the line being typed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BASH = """\
             plain) COMPREPLY+=("$value") ;;
             dir) compopt -o dirnames 2>/dev/null ;;
             file)
-                # The shell's own file names know about blanks, ~ and every script of the world.
+                # The shell's own file completion handles blanks, ~ and all scripts.
                 compopt -o default 2>/dev/null ||
                     mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}") ;;
         esac
@@ -44,11 +44,11 @@ complete -o nosort -F %(complete_func)s %(prog_name)s 2>/dev/null ||
 """
 
 
-class _Ours(ShellComplete):
-    """What all three have in common."""
+class _Shell(ShellComplete):
+    """Common parts of all three shells."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
-        """As click does; of ``--option=value`` the whole word."""
+        """Completions as click's; of ``--option=value`` the whole word."""
         found = super().get_completions(args, incomplete)
         option, equals, _ = incomplete.partition("=")
         if not (equals and option.startswith("-")):
@@ -61,22 +61,22 @@ class _Ours(ShellComplete):
         ]
 
     def complete(self) -> str:
-        """The answer; nothing at all if that fails."""
+        """The answer; empty if that fails."""
         try:
             return super().complete()
-        except Exception:  # noqa: BLE001 - a prompt is no place for a traceback
+        except Exception:  # noqa: BLE001 - a traceback would disturb the prompt
             return ""
 
 
 @add_completion_class
-class Bash(_Ours):
-    """Bash takes words apart at more than blanks, and replaces only what it takes for the word."""
+class Bash(_Shell):
+    """Bash splits words at more than blanks, and replaces only the last part."""
 
     name: ClassVar[str] = "bash"
     source_template: ClassVar[str] = _BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the cursor, taken apart as a shell does when it runs them."""
+        """The words before the cursor, split as the shell does when it runs them."""
         text = os.environ["COMP_LINE"]  # up to the cursor
         words = split_arg_string(text)
         if not text or (text[-1].isspace() and not text.endswith("\\ ")):
@@ -84,7 +84,7 @@ class Bash(_Ours):
         return words[1:-1], words[-1]
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem[str]]:
-        """Of each value what stands after the last break in the word, as bash keeps the rest."""
+        """Values without the part before the last break of the word, which bash keeps."""
         found = super().get_completions(args, incomplete)
         kept = (
             0
@@ -102,13 +102,13 @@ class Bash(_Ours):
 
 
 def _after_break(word: str, breaks: str) -> int:
-    """Where the part of ``word`` begins that bash replaces: after a break, but with an ``@``."""
+    """Start of the part of ``word`` that bash replaces: after a break, but including ``@``."""
     last = max((word.rfind(sign) for sign in breaks if sign in ":@="), default=-1)
     return last if word[last : last + 1] == "@" else last + 1
 
 
 def _is_quoted(line: str) -> bool:
-    """Is the cursor within quotes?"""
+    """Whether the cursor is within quotes."""
     quote = ""
     for sign in line:
         if quote:
@@ -119,12 +119,12 @@ def _is_quoted(line: str) -> bool:
 
 
 @add_completion_class
-class Zsh(_Ours, ZshComplete):
+class Zsh(_Shell, ZshComplete):
     """Zsh, with the help beside each value."""
 
 
 @add_completion_class
-class Fish(_Ours, FishComplete):
+class Fish(_Shell, FishComplete):
     """Fish, with the help beside each value, which may hold commas."""
 
     source_template: ClassVar[str] = FishComplete.source_template.replace(
@@ -133,7 +133,7 @@ class Fish(_Ours, FishComplete):
 
 
 def script(shell: str, prog_name: str, complete_var: str) -> str:
-    """What a shell reads to know of the completion."""
+    """The script that registers the completion in a shell."""
     import click
 
     kinds: Sequence[type[ShellComplete]] = (Bash, Zsh, Fish)

@@ -1,4 +1,4 @@
-"""``wsctl context``: the servers kept by name."""
+"""``wsctl context``: servers saved by name."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _COLUMNS = [
     """,
 )
 def context() -> None:
-    """Keep servers by name and choose the one in use.
+    """Save servers by name and choose the current one.
 
-    They are kept in the user's configuration folder, readable to that user alone. Of a token
-    only the name of its file is kept.
+    They are saved in the user's configuration folder, readable by that user only. Tokens are not
+    saved, only the paths of their files.
     """
 
 
@@ -42,18 +42,18 @@ def context() -> None:
     is_local=True,
 )
 @click.argument("name", shell_complete=completion.contexts)
-@click.option("--url", required=True, metavar="U", help="The server's address.")
+@click.option("--url", required=True, metavar="U", help="Address of the server.")
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="F",
-    help="File that holds the token for it.",
+    help="File with the token for this server.",
 )
 @pass_environment
 def add(environment: Environment, name: str, url: str, token_file: Path | None) -> None:
-    """Keep a server as NAME, in place of an older one of that name.
+    """Save a server as NAME, replacing one of that name.
 
-    The first one kept is in use at once.
+    The first one saved becomes the current one.
     """
     from wsctl.config.contexts import Contexts, Server
     from wsctl.config.target import check_url
@@ -61,8 +61,8 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     kept = str(token_file.absolute()) if token_file else None
     contexts = Contexts()
     contexts.add(name, Server(check_url(url), kept))
-    in_use = " and in use" if contexts.current == name else ""
-    environment.output.note(f"context {name} kept{in_use}")
+    is_current = ", now current" if contexts.current == name else ""
+    environment.output.note(f"context {name} saved{is_current}")
 
 
 @command(
@@ -74,11 +74,11 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
 @click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def use(environment: Environment, name: str) -> None:
-    """Talk to NAME from now on."""
+    """Make NAME the current context."""
     from wsctl.config.contexts import Contexts
 
     Contexts().use(name)
-    environment.output.note(f"context {name} in use")
+    environment.output.note(f"context {name} is now current")
 
 
 @command(
@@ -90,7 +90,7 @@ def use(environment: Environment, name: str) -> None:
 )
 @pass_environment
 def list_(environment: Environment) -> None:
-    """List the kept servers; a star marks the one in use."""
+    """List the saved servers; a star marks the current one."""
     from wsctl.config.contexts import Contexts
 
     contexts = Contexts()
@@ -103,7 +103,7 @@ def list_(environment: Environment) -> None:
         }
         for name, server in sorted(contexts.servers.items())
     ]
-    environment.output.rows(_COLUMNS, rows, empty="no contexts kept")
+    environment.output.rows(_COLUMNS, rows, empty="no contexts saved")
 
 
 @command(
@@ -115,7 +115,7 @@ def list_(environment: Environment) -> None:
 @click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def remove(environment: Environment, name: str) -> None:
-    """Forget the server kept as NAME; its token file stays."""
+    """Remove the server saved as NAME; its token file stays."""
     from wsctl.config.contexts import Contexts
 
     Contexts().remove(name)

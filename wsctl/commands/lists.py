@@ -1,4 +1,4 @@
-"""``wsctl online``, ``connections`` and ``sessions``: who is here."""
+"""``wsctl online``, ``connections`` and ``sessions``: lists of what is connected."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _SESSIONS = [
 def online(environment: Environment, limit: int | None) -> None:
     """List the users who are online."""
     rows = list(environment.client.pages("/online-users", "users", {}, limit))
-    environment.output.rows(_ONLINE, rows, empty="nobody is online")
+    environment.output.rows(_ONLINE, rows, empty="no users online")
 
 
 @command(
@@ -113,7 +113,7 @@ def show_connections(environment: Environment, rows: list[dict[str, Any]], *, em
 @limit_option()
 @pass_environment
 def sessions(environment: Environment, limit: int | None) -> None:
-    """List the active sessions with who is in them."""
+    """List the active sessions with their users."""
     rows = list(environment.client.pages("/sessions", "sessions", {}, limit))
     if environment.output.is_table:
         rows = [{**row, "names": _names(row.get("users"))} for row in rows]

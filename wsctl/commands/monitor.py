@@ -1,4 +1,4 @@
-"""``wsctl monitor``: what happens on the server, as it happens."""
+"""``wsctl monitor``: live events of the server."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from wsctl.times import Duration, clock_time
     help="Only events of these names and pushes of these types; repeatable.",
     shell_complete=completion.events,
 )
-@click.option("--interval", type=Duration(), metavar="AGE", help="How often statistics come.")
+@click.option("--interval", type=Duration(), metavar="AGE", help="Interval of the statistics.")
 @pass_environment
 @click.pass_context
 def monitor(
     ctx: click.Context, environment: Environment, events: tuple[str, ...], interval: float | None
 ) -> None:
-    """Watch live what happens, until Ctrl-C.
+    """Watch the server's events live, until Ctrl-C.
 
     User status, events, statistics, alerts.
 
-    Lines for people on a terminal, one JSON object a line (NDJSON) in a pipe. Reconnects by
-    itself when the server restarts.
+    Text lines on a terminal, one JSON object per line (NDJSON) in a pipe. Reconnects by itself
+    when the server restarts.
     """
     from wsctl.websocket.monitor_feed import MonitorFeed
 
@@ -71,7 +71,7 @@ def monitor(
 
 
 def _line(output: Output, push: Push) -> None:
-    """Time, name and fields; the colours set apart what the spaces do already."""
+    """Print time, name and fields; colours only repeat what the spacing shows."""
     parts: list[tuple[str, dict[str, Any]]] = [
         (f"{clock_time(push.get('timestamp'))}  ", {"dim": True}),
         (f"{name_of(push):<24}", {"fg": colour_of(push)}),

@@ -1,4 +1,4 @@
-"""``wsctl ping``: real round trips to a user's connections."""
+"""``wsctl ping``: round trips to a user's connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wsctl.times import Duration
 
 @dataclass
 class Summary:
-    """What the round trips come to; times in milliseconds."""
+    """Statistics of round trips; times in milliseconds."""
 
     sent: int = 0
     times_ms: list[float] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Summary:
     default=4,
     show_default=True,
     metavar="N",
-    help="How many; 0: until Ctrl-C.",
+    help="Number of rounds; 0: until Ctrl-C.",
 )
 @click.option(
     "-i",
@@ -77,7 +77,7 @@ class Summary:
     default="1s",
     show_default=True,
     metavar="AGE",
-    help="From the start of one to the start of the next.",
+    help="Time between the starts of two rounds.",
 )
 @click.option(
     "-W", "--timeout", type=Duration(), default="5s", show_default=True, metavar="AGE",
@@ -95,10 +95,10 @@ def ping(
 ) -> None:
     """Measure round trips to a user, as ping does to a host.
 
-    Every connection of USER is asked each time. A round that the server itself leaves unanswered,
-    as while it restarts, counts as lost. Ctrl-C ends it with the summary.
+    Every connection of USER is pinged in each round. A round that the server does not answer,
+    such as during a restart, counts as lost. Ctrl-C prints the summary.
 
-    With -o json one object at the end, or with -c 0 one a line and the summary last.
+    -o json prints one object at the end, or with -c 0 one per line and the summary last.
 
     Exit code 1 when nothing answered.
     """
@@ -120,7 +120,7 @@ def ping(
             else:
                 trips.append(trip)
     except KeyboardInterrupt:
-        # It is the summary that one is after then; below the ^C that the terminal shows.
+        # The summary follows, below the ^C that the terminal shows.
         if shows_lines and output.is_terminal:
             output.line("")
         is_interrupted = True
@@ -170,7 +170,7 @@ def round_trips(
 def _ask(
     environment: Environment, path: str, timeout_s: float, is_first: bool
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The connections that were asked, or why there is no answer."""
+    """The connections that were pinged, or why there is no answer."""
     from wsctl.http.client import PATIENCE_S, member
 
     try:

@@ -1,4 +1,4 @@
-"""``wsctl broadcast`` and ``send``: push a message to everybody, a user or a session."""
+"""``wsctl broadcast`` and ``send``: push a message to all users, one user or a session."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BUILT_IN = frozenset(
 
 
 def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What is said: the arguments that both commands share."""
+    """Arguments for the message, which both commands share."""
     for decorate in reversed(
         (
             click.argument("text", required=False),
@@ -47,13 +47,16 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--data",
                 metavar="JSON",
-                help="Its data instead of a text; - reads it from standard input.",
+                help="Data instead of TEXT; - reads it from standard input.",
             ),
-            click.option("--keep", is_flag=True, help="Keep it for those who come back later."),
+            click.option("--keep", is_flag=True, help="Store it for clients that connect later."),
             click.option(
-                "--ttl", type=Duration(), metavar="AGE", help="With --keep: for how long, as 1h."
+                "--ttl",
+                type=Duration(),
+                metavar="AGE",
+                help="With --keep: for how long, as 1h.",
             ),
-            dry_run_option("who would get it"),
+            dry_run_option("who would receive it"),
         )
     ):
         function = decorate(function)
@@ -63,7 +66,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def body_of(
     text: str | None, type_: str | None, data: str | None, keep: bool, ttl: float | None
 ) -> dict[str, Any]:
-    """The body of the API call; exits 2 for what contradicts itself or is no JSON."""
+    """The body of the API call; raises usage errors for contradictions and invalid JSON."""
     if text is not None and data is not None:
         raise click.UsageError("Give TEXT or --data, not both.")
     if text is None and data is None and type_ is None:
@@ -94,7 +97,7 @@ def _parsed(data: str) -> Any:
     import json
 
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     text = read_stdin() if data == "-" else without_bom(data)
     try:
@@ -104,7 +107,7 @@ def _parsed(data: str) -> Any:
 
 
 def publish(environment: Environment, path: str, body: dict[str, Any], whom: str) -> None:
-    """Post it and say how many got it."""
+    """Post the message and print how many connections received it."""
     answer = environment.client.post(path, body)
     counts = [f"{answer[key]} {key}" for key in ("matched", "sent", "failed") if key in answer]
     kept = f"; kept in {answer['stream']} as {answer['offset']}" if answer.get("stream") else ""
@@ -116,7 +119,7 @@ def publish(environment: Environment, path: str, body: dict[str, Any], whom: str
 def preview(
     environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
 ) -> None:
-    """Show who would get it; sends nothing."""
+    """Show who would receive the message, without sending it."""
     from wsctl.commands.messages import show_explanation
 
     show_explanation(environment, explained(environment, target, body, role))
@@ -126,7 +129,7 @@ def preview(
 def explained(
     environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
 ) -> dict[str, Any]:
-    """What the server says who would get it; it is told one target, so ``role`` is seen to here."""
+    """The server's dry run; as it accepts one target only, ``role`` is filtered here."""
     body = {**body, "target": target}
     found: dict[str, Any] = environment.client.post("/messages/explain", body, changes=False)
     if role is None or target["type"] == "role":
@@ -153,7 +156,7 @@ def explained(
     """
 )
 @content_options
-@exclude_option("Leave this user out; repeatable.")
+@exclude_option("Exclude this user; repeatable.")
 @organization_option("Only this organization.")
 @role_option("Only users of this role.")
 @yes_option
@@ -168,17 +171,17 @@ def broadcast(
     dry_run: bool,
     **content: Any,
 ) -> None:
-    """Send a message to everybody who is connected.
+    """Send a message to all connected users.
 
-    TEXT arrives as an `announcement` with `data: {"text": TEXT}`. Asks first on a terminal, and
-    says how many would get it; without one, as in cron, it does as told.
+    TEXT is sent as an `announcement` with `data: {"text": TEXT}`. Asks first on a terminal, with
+    the number of connections that would receive it; elsewhere, as in cron, it does not ask.
     """
     body = body_of(**content)
     if exclude:
         body["exclude_users"] = list(exclude)
     narrowed = {"organization_id": organization, "role": role}
     chosen = {name: value for name, value in narrowed.items() if value}
-    whom = "those chosen" if chosen or exclude else "everybody"
+    whom = "the chosen users" if chosen or exclude else "all users"
     if dry_run:
         preview(environment, _target(chosen), body, role)
         return
@@ -190,7 +193,7 @@ def broadcast(
 
 
 def _target(chosen: dict[str, str]) -> dict[str, Any]:
-    """As a target: one organization, one role, or all; of both the organization."""
+    """The target: one organization, one role, or all; of both the organization."""
     for name, value in chosen.items():
         return {"type": name.removesuffix("_id"), "id": value}
     return {"type": "broadcast"}
@@ -205,7 +208,7 @@ def _target(chosen: dict[str, str]) -> dict[str, Any]:
 )
 @content_options
 @user_option("To all connections of this user.")
-@session_option("To everybody in this session.")
+@session_option("To all users in this session.")
 @pass_environment
 def send(
     environment: Environment,
@@ -217,8 +220,8 @@ def send(
 ) -> None:
     """Send a message to one user or one session.
 
-    TEXT arrives as an `announcement` with `data: {"text": TEXT}`; with --type new_message it
-    is a message of the conversation.
+    TEXT is sent as an `announcement` with `data: {"text": TEXT}`; with --type new_message it
+    is a chat message.
     """
     from wsctl.http.client import path_part
 

@@ -1,4 +1,4 @@
-"""How ``wsctl stats`` shows the past: a table, a comparison, a course, a chart."""
+"""Views of stored snapshots for ``wsctl stats``: one, two compared, steps, charts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MARGIN = 12
 
 
 def show_snapshot(output: Output, snapshot: Snapshot, moment: float) -> None:
-    """One snapshot, with how it lies to the moment asked for."""
+    """One snapshot, and how much earlier than ``moment`` it is."""
     if not output.is_table:
         output.record(in_order(snapshot) if output.format == "csv" else snapshot)
         return
@@ -61,7 +61,7 @@ def show_difference(output: Output, found: Difference) -> None:
     before, after = time_of(found.before), time_of(found.after)
     output.note(f"from {local_time(before)} to {local_time(after)}: {readable(found.seconds)}")
     if found.has_restarted:
-        output.note("the server restarted in between: its counters began anew (≥)")
+        output.note("the server restarted in between: counters started from zero (≥)")
     columns = [
         Column("FIELD", "field"),
         Column(_title(before, found.seconds), "before", right=True),
@@ -69,17 +69,17 @@ def show_difference(output: Output, found: Difference) -> None:
         Column("CHANGE", "change", right=True),
         Column("RATE", "rate", right=True, is_detail=True),
     ]
-    # How fast it went just then is of no use between two moments: RATE has it for the time between.
+    # Rates of single moments say nothing here: RATE is the mean between the two.
     rows = [
         _people_row(change, found.has_restarted)
         for change in found.changes
-        if not change.field.endswith("_per_s") and not _says_nothing(change)
+        if not change.field.endswith("_per_s") and not _is_empty(change)
     ]
     output.data(output.table(columns, rows))
 
 
-def _says_nothing(change: Change) -> bool:
-    """Nothing is known on either side; or a channel by which no notification has ever gone."""
+def _is_empty(change: Change) -> bool:
+    """Whether both values are missing, or belong to a channel that was never used."""
     values = (change.before, change.after)
     return values == (None, None) or (change.field.startswith("notifications_") and not any(values))
 
@@ -122,9 +122,9 @@ _COURSE = [
 
 
 def show_steps(output: Output, source: Source, wanted: Range, node: str | None) -> None:
-    """A row for each step: gauges as they were, counters as growth a second."""
+    """One row per step: gauges as values, counters as rates."""
     step_s = wanted.step_s or 1
-    # One step more, so that the first row has something to grow from.
+    # One step more, so that the first row has rates.
     before = Range(wanted.since - step_s, wanted.until, wanted.step_s)
     found = [(s, grown) for s, grown in rates(one_node(source(before), node))
              if time_of(s) >= wanted.since]  # fmt: skip
@@ -148,7 +148,7 @@ def show_steps(output: Output, source: Source, wanted: Range, node: str | None) 
 def show_charts(
     output: Output, source: Source, wanted: Range, fields: Sequence[str], node: str | None
 ) -> None:
-    """A chart for each field; its points for programs."""
+    """A chart for each field; in JSON and CSV its points."""
     width, lines = shutil.get_terminal_size((PIPE_COLUMNS, PIPE_LINES))
     if not output.is_terminal:
         width, lines = PIPE_COLUMNS, PIPE_LINES
@@ -190,7 +190,7 @@ def _chart(
     columns: int,
     height: int,
 ) -> None:
-    """Steps are counted from the epoch, as the server counts them; few of them are made wider."""
+    """Draw one chart. Steps start at the epoch, as the server's; few steps are drawn wider."""
     first = math.floor(wanted.since / step_s)
     steps = max(1, min(columns, math.ceil(wanted.until / step_s) - first))
     values = chart_columns(points, first * step_s, step_s, steps)
@@ -203,7 +203,7 @@ def _chart(
     if known:
         mean = sum(known) / len(known)
         title += f"  min {short(min(known))}  mean {short(mean)}  max {short(max(known))}"
-    output.line(f"{title}  (a step: {readable(step_s)})", bold=True)
+    output.line(f"{title}  (step: {readable(step_s)})", bold=True)
     span_s = wanted.until - wanted.since
     part = slice(5, 16) if span_s > 86_400 else slice(11, 16 if span_s > 3600 else 19)
     times = (local_time(wanted.since)[part], local_time(wanted.until)[part])

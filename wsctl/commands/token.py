@@ -1,4 +1,4 @@
-"""``wsctl token``: make a token for trying things out, look into one, end one."""
+"""``wsctl token``: create, inspect and revoke tokens; get tickets."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ _MOMENTS = ("exp", "iat", "nbf")
     """,
 )
 def token() -> None:
-    """Make, read and revoke tokens; get tickets for them."""
+    """Create, inspect and revoke tokens; get tickets."""
 
 
 def _id(option: str, text: str) -> str:
-    """What the server takes for an id; a token with another one is refused there."""
+    """Check an id as the server does, which refuses tokens with others."""
     if not _ID.fullmatch(text):
-        raise BadUsage(f"{option}: {text!r} is no id: it takes 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+        raise BadUsage(
+            f"{option}: {text!r} is not a valid id: use 1 to 128 of A-Z a-z 0-9 . _ : @ -"
+        )
     return text
 
 
 def _user_id(text: str) -> str:
-    """The same for a user, whose id may also hold ``|`` and ``+``."""
+    """Check a user id, which may also contain ``|`` and ``+``."""
     if not _USER_ID.fullmatch(text):
         form = "1 to 128 of A-Z a-z 0-9 . _ : @ | + -"
-        raise BadUsage(f"--user: {text!r} is no id: it takes {form}")
+        raise BadUsage(f"--user: {text!r} is not a valid id: use {form}")
     return text
 
 
@@ -70,7 +72,7 @@ def _names(text: str) -> list[str]:
     default="sub",
     show_default=True,
     metavar="NAME",
-    help="The claim for it, as the server's jwt_user_claim has it.",
+    help="Claim that holds the user id: the server's jwt_user_claim.",
 )
 @click.option(
     "--role", type=click.Choice(completion.ROLES), help="The role; the server's default is user."
@@ -78,14 +80,14 @@ def _names(text: str) -> list[str]:
 @click.option(
     "--sessions",
     metavar="a,b|*",
-    help="Sessions that may be entered; * for all.",
+    help="Sessions that the user may join; * for all.",
     shell_complete=completion.listed(completion.sessions),
 )
 @organization_option("The organization id.")
 @click.option("--username", metavar="N", help="The name shown to others.")
-@click.option("--permissions", metavar="a,b", help="Narrow the role's permissions to these.")
+@click.option("--permissions", metavar="a,b", help="Limit the role's permissions to these.")
 @click.option(
-    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Good for."
+    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Lifetime."
 )
 @click.option(
     "--secret-file",
@@ -106,7 +108,7 @@ def create(
     ttl: float,
     secret_file: Path | None,
 ) -> None:
-    """Make a token and print it alone.
+    """Create a token and print it.
 
     It is signed with the server's secret (HS256).
     """
@@ -158,9 +160,9 @@ _COLUMNS = [Column("PART", "part"), Column("NAME", "name"), Column("VALUE", "val
 @click.argument("token", metavar="TOKEN|-")
 @pass_environment
 def inspect(environment: Environment, token: str) -> None:
-    """Show what a token says; - reads it from standard input.
+    """Show a token's header and claims; - reads it from standard input.
 
-    The signature is NOT checked: anybody could have written what is shown.
+    The signature is NOT checked: the content may be forged.
     """
     text = read_stdin() if token == "-" else token  # noqa: S105
     header, claims = _parts(text.strip().removeprefix("Bearer "))
@@ -198,10 +200,8 @@ def inspect(environment: Environment, token: str) -> None:
     """
 )
 @click.argument("token", metavar="[TOKEN|-]", required=False)
-@click.option(
-    "--file", type=click.Path(path_type=Path), metavar="F", help="File that holds the token."
-)
-@click.option("--jti", metavar="ID", help="The token's own id, as inspect shows it.")
+@click.option("--file", type=click.Path(path_type=Path), metavar="F", help="File with the token.")
+@click.option("--jti", metavar="ID", help="The token's id (claim jti), as inspect shows it.")
 @user_option("All tokens of this user that were issued until now.")
 @yes_option
 @pass_environment
@@ -213,11 +213,11 @@ def revoke(
     user: str | None,
     yes: bool,
 ) -> None:
-    """Refuse a token from now on, or all that a user has.
+    """Revoke a token, or all tokens of a user.
 
-    Connections that were opened with it are closed (code 4505). That cannot be undone: a user
+    Connections that were opened with it are closed (code 4505). This cannot be undone: the user
     needs a new token. Prefer --file or - to TOKEN: other users of this machine can see the
-    arguments of a process. Asks first on a terminal; without one, as in cron, it does as told.
+    arguments of a process. Asks first on a terminal; elsewhere, as in cron, it does not ask.
     """
     given = [value for value in (token, file, jti, user) if value is not None]
     if len(given) != 1:
@@ -240,10 +240,10 @@ def revoke(
 )
 @pass_environment
 def ticket(environment: Environment) -> None:
-    """Get a ticket that stands for the token, once.
+    """Get a one-time ticket for the token.
 
-    It is good for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
-    seconds, and may stand in an address where the token itself must not.
+    It is valid for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
+    seconds. Unlike the token itself, it may be part of a URL.
     """
     from wsctl.http.client import member
 
@@ -268,8 +268,8 @@ def _jti(text: str) -> str:
     jti = claims.get("jti")
     if not isinstance(jti, str) or not jti:
         owner = claims.get("sub")
-        hint = f": revoke all of its user's with --user {owner}" if isinstance(owner, str) else ""
-        raise Failed(f"the token has no id (claim jti) by which it could be refused{hint}")
+        hint = f": revoke all of its user with --user {owner}" if isinstance(owner, str) else ""
+        raise Failed(f"the token has no claim jti, so it cannot be revoked alone{hint}")
     return jti
 
 
@@ -280,7 +280,7 @@ def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         whole = jwt.decode_complete(text, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         # Never the library's own message: it may quote the token.
-        raise Failed("that is no token: header.claims.signature in base64url are wanted") from None
+        raise Failed("not a token: expected header.claims.signature in base64url") from None
     return whole["header"], whole["payload"]
 
 
@@ -294,7 +294,7 @@ def _moment(value: Any) -> str | None:
 
 
 def _state(claims: dict[str, Any], now: float) -> tuple[str, bool | None]:
-    """In words, and whether it is expired; None: it does not say, or not as a number."""
+    """The state in words, and whether it is expired; None: no usable ``exp``."""
     expiry = claims.get("exp")
     if _moment(expiry) is None or expiry is None:
         return "no usable exp: the server refuses it", None

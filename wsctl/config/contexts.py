@@ -1,4 +1,4 @@
-"""The servers an operator keeps by name, in the user's configuration folder."""
+"""Contexts: servers saved by name in the user's configuration folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 @dataclass(frozen=True)
 class Server:
-    """One kept server. The token itself is never kept, only the file that holds it."""
+    """One saved server. The token itself is never saved, only the path of its file."""
 
     url: str
     token_file: str | None = None
@@ -45,7 +45,7 @@ def _text_or_none(value: Any) -> str | None:
 
 
 class Contexts:
-    """The kept servers and which of them is in use; every change is written at once, mode 0600."""
+    """The saved servers and the current one; every change is written immediately, mode 0600."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or contexts_file()
@@ -55,7 +55,7 @@ class Contexts:
 
     def _load(self) -> None:
         try:
-            self._shut()
+            self._restrict()
             kept = json.loads(self._path.read_bytes())
             self.servers = {
                 name: Server(_text(entry["url"]), _text_or_none(entry.get("token_file")))
@@ -67,19 +67,21 @@ class Contexts:
         except OSError as error:
             raise Failed(f"cannot read {self._path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise Failed(f"{self._path} is damaged: mend or remove it") from None
+            raise Failed(f"{self._path} is not valid: correct or remove it") from None
 
-    def _shut(self) -> None:
-        """Take away what others may do with the file: who writes to it chooses where tokens go."""
+    def _restrict(self) -> None:
+        """Remove permissions of other users, who could redirect tokens to their server."""
         mode = self._path.stat().st_mode & 0o777
         if mode & 0o077:
-            with contextlib.suppress(PermissionError):  # another's file, which wsctl only reads
+            with contextlib.suppress(
+                PermissionError
+            ):  # another user's file, which wsctl only reads
                 self._path.chmod(mode & 0o700)
         if mode & 0o022:
-            say(f"wsctl: others could write to {self._path}; see that it holds: wsctl context list")
+            say(f"wsctl: others could write to {self._path}; check it with: wsctl context list")
 
     def get(self, name: str) -> Server:
-        """The server of that name; exits 2, naming the near ones, when there is none."""
+        """The server of that name; raises ``BadUsage`` with similar names otherwise."""
         if name in self.servers:
             return self.servers[name]
         from difflib import get_close_matches
@@ -89,22 +91,22 @@ class Contexts:
         raise BadUsage(f"no context {name!r}.{hint}")
 
     def add(self, name: str, server: Server) -> None:
-        """Keep a server, replacing one of the same name; the first one becomes current."""
+        """Save a server, replacing one of the same name; the first one becomes current."""
         if not _NAME.fullmatch(name):
-            raise BadUsage(f"{name!r} is no context name: use letters, digits, dot, - and _")
+            raise BadUsage(f"{name!r} is not a context name: use letters, digits, dot, - and _")
         with self._changing():
             self.servers[name] = server
             self.current = self.current or name
 
     def use(self, name: str) -> None:
-        """Make a kept server the one for commands that name none."""
+        """Make a saved server the current one."""
         self.get(name)
         with self._changing():
             self.get(name)
             self.current = name
 
     def remove(self, name: str) -> None:
-        """Forget a server; no other becomes current in its place."""
+        """Remove a server; no other becomes current instead."""
         self.get(name)
         with self._changing():
             self.get(name)
@@ -114,7 +116,7 @@ class Contexts:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """Read anew, change, write, while no other wsctl does: none takes another's change back."""
+        """Read, change and write under a lock, so that concurrent changes are not lost."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)

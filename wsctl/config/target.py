@@ -1,4 +1,4 @@
-"""Which server a command talks to, and with which token."""
+"""Resolution of server address and token from options, environment, contexts and ``./var``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 
 
 def check_url(url: str) -> str:
-    """``url`` without a trailing slash; exits 2 if it is no http or https address."""
+    """``url`` without a trailing slash; raises ``BadUsage`` if it is not http or https."""
     try:
         parts = urlsplit(url)
         good = (
@@ -40,32 +40,33 @@ def check_url(url: str) -> str:
     except ValueError:
         good = False
     if not good:
-        # Not quoted: somebody may have put a password into it.
+        # Not quoted: it may contain a password.
         raise BadUsage("the server's address must look like http://host:port or https://host")
     return url.rstrip("/")
 
 
 @dataclass
 class Target:
-    """A server's address with a way to get a token that is valid now."""
+    """A server's address and the source of its token."""
 
     url: str
     given_token: str | None = field(default=None, repr=False)
     token_file: Path | None = None
     dev_secret_file: Path | None = None
     url_from: str = ""
-    """Where the address was found, in words."""
+    """Source of the address, in words."""
     token_from: str = ""
-    """Where the token was found, in words, and never the token itself; empty: nowhere."""
+    """Source of the token, in words, never the token itself; empty: no token."""
     is_dev: bool = False
-    """Is it the development server whose files lie here?"""
+    """Whether it is the development server of this folder."""
     _made: tuple[float, str] = field(default=(0.0, ""), repr=False)
 
     def token(self) -> str:
         """The token to present now.
 
-        A token file is read again each time, and a development token made anew before it expires,
-        so that long-running commands outlive their first token. Exits 4 where there is none.
+        A token file is read again each time, and a development token renewed before it expires,
+        so that long-running commands outlive their first token. Raises ``NotPermitted`` if there
+        is none.
         """
         if self.given_token is not None:
             return _checked(self.given_token)
@@ -74,8 +75,8 @@ class Target:
         if self.dev_secret_file is not None:
             return self._dev_token(self.dev_secret_file)
         raise NotPermitted(
-            f"no token for {self.url}: give --token-file, set WSCTL_TOKEN, add a context with one,"
-            " or run it beside that development server's var folder"
+            f"no token for {self.url}: give --token-file, set WSCTL_TOKEN, save a context with one,"
+            " or run wsctl in the development server's folder"
         )
 
     def _dev_token(self, secret_file: Path) -> str:
@@ -89,7 +90,7 @@ class Target:
 
 def _checked(token: str) -> str:
     if not _TOKEN.fullmatch(token):
-        raise NotPermitted("the given token is none: it has characters that no token has")
+        raise NotPermitted("invalid token: illegal characters")
     return token
 
 
@@ -114,8 +115,8 @@ def resolve(
 ) -> Target:
     """Choose address and token: flags, then ``--context``, environment, current context, ``./var``.
 
-    A kept or development token goes only to the address it was kept with, never to one that a
-    flag or the environment names.
+    A saved or development token is sent only to the address it was saved with, never to one from
+    an option or the environment.
     """
     if token is not None and token_file is not None:
         raise BadUsage("give --token or --token-file, not both")
@@ -127,7 +128,7 @@ def resolve(
         if name is not None:
             server = contexts.get(name)
             kept_url, kept_token_file = server.url, server.token_file
-    # A context named on the command line is nearer than the environment; the current one is not.
+    # --context precedes the environment; the current context does not.
     dev_url = _dev_server(folder)
     url_from, chosen = next(
         (where, found)
@@ -135,9 +136,9 @@ def resolve(
             ("--url", url),
             (f"the context {name}", kept_url if context else None),
             ("WSCTL_URL", env_url),
-            (f"the context {name}, which is in use", kept_url),
-            (f"./{folder}, where a development server left it", dev_url),
-            ("nowhere: it is the usual one", DEFAULT_URL),
+            (f"the current context {name}", kept_url),
+            (f"./{folder} of a development server", dev_url),
+            ("the default", DEFAULT_URL),
         )
         if found
     )
@@ -162,7 +163,7 @@ def resolve(
 
 
 def _find_dev_token(target: Target, folder: Path) -> None:
-    """The running server's own token, which fits its settings; a secret may be an earlier run's."""
+    """Use the running server's own token, which matches its settings; else its secret."""
     if (folder / DEV_TOKEN).is_file():
         target.token_file = folder / DEV_TOKEN
     elif (folder / DEV_SECRET).is_file():
@@ -176,9 +177,9 @@ def development_secret(folder: Path = DEV_FOLDER) -> bytes | None:
 
 
 def _dev_server(folder: Path) -> str | None:
-    """The address of the development server whose files lie in ``folder``.
+    """The address of the development server whose files are in ``folder``.
 
-    Only a loopback one: a folder from elsewhere must not send anybody's token away.
+    Loopback addresses only: a copied folder must not send a token to another machine.
     """
     try:
         url = json.loads((folder / DEV_SERVER).read_bytes())["url"]

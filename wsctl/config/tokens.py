@@ -1,4 +1,4 @@
-"""Development tokens made from a shared secret; PyJWT is loaded only for that."""
+"""Signing of HS256 tokens with a shared secret; PyJWT is imported only for that."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from wsctl.errors import BadUsage
 
 SHORTEST_SECRET_BYTES = 32
-"""What the server accepts at least (RFC 7518 §3.2)."""
+"""Minimum of the server (RFC 7518 §3.2)."""
 
 
 def read_secret(path: Path) -> bytes:
-    """The secret in a file, without the white space around it; exits 2 if it cannot be read."""
+    """The secret in a file, without the white space around it; raises ``BadUsage``."""
     try:
         return path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
     except OSError as error:
@@ -23,10 +23,10 @@ def read_secret(path: Path) -> bytes:
 
 
 def sign(secret: bytes, claims: dict[str, Any], ttl_s: float) -> str:
-    """An HS256 token of ``claims`` plus ``iat``, ``exp``, ``jti``; good for ``ttl_s`` seconds."""
+    """An HS256 token of ``claims`` plus ``iat``, ``exp``, ``jti``; valid for ``ttl_s`` seconds."""
     if len(secret) < SHORTEST_SECRET_BYTES:
         raise BadUsage(
-            f"the secret is {len(secret)} bytes long; the server wants {SHORTEST_SECRET_BYTES}"
+            f"the secret is {len(secret)} bytes long; the server requires {SHORTEST_SECRET_BYTES}"
         )
     import jwt
 

@@ -1,4 +1,4 @@
-"""Something that goes on beside everything else, and never holds up the end of the program."""
+"""Function call on a daemon thread, which does not delay the end of the program."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class BackgroundCall(Generic[T]):
     def _run(self) -> None:
         try:
             self._outcome.append(self._work())
-        except BaseException as error:  # noqa: BLE001 - it comes out of result()
+        except BaseException as error:  # noqa: BLE001 - raised by result()
             self._failure = error
 
     def result(self) -> T:
-        """What ``work`` has returned; raises what it has raised."""
+        """The return value of ``work``; raises its exception."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure

@@ -1,4 +1,4 @@
-"""Gathers the facts: what does not depend on each other at the same time, each within its time."""
+"""Collects the facts over the network, independent ones in parallel, each with a time-out."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ from wsctl.errors import Failed
 from wsctl.http.client import PATIENCE_S
 
 _PING = 10
-_NO_WAY = Missing("there is no connection to the server")
+_NO_CONNECTION = Missing("there is no connection to the server")
 _NO_TOKEN = Missing("there is no token")
 
 
 class Collector:
-    """One examination of one server.
+    """Collects the facts of one server.
 
-    ``timeout_s`` bounds each step; ``idle_s``: how long to be silent for a test of what is in
-    between, None: not at all.
+    ``timeout_s`` bounds each step; ``idle_s``: duration of the idle test; None: no test.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Collector:
         self._token: str | None = None
 
     def run(self) -> Facts:
-        """Everything that can be found out; what cannot says why."""
+        """All facts; those that cannot be collected have a reason."""
         began = time.monotonic()
         facts = Facts(self._configuration(), checked_at=self._wall(), own_version=_version())
         facts.claims = _claims(self._token) if self._token is not None else _NO_TOKEN
@@ -86,27 +85,27 @@ class Collector:
         )
 
     def _reach(self, facts: Facts) -> Missing | None:
-        """Name, addresses, certificate; why nothing more can be asked, or None."""
+        """Name, addresses, certificate; returns why no request can be sent, or None."""
         http = self._http
         deadline = time.monotonic() + self._timeout_s
         facts.name = network.resolve(http.host, http.port, self._timeout_s)
         if isinstance(facts.name, Missing):
-            facts.endpoints = Missing("the host's name leads nowhere")
-            facts.tls = _NO_WAY
-            return _NO_WAY
+            facts.endpoints = Missing("the host name does not resolve")
+            facts.tls = _NO_CONNECTION
+            return _NO_CONNECTION
         left = max(0.5, deadline - time.monotonic())
         facts.endpoints = network.try_connect(facts.name.addresses, http.port, left)
         if all(endpoint.fault for endpoint in facts.endpoints):
-            facts.tls = _NO_WAY
-            return _NO_WAY
+            facts.tls = _NO_CONNECTION
+            return _NO_CONNECTION
         if http.is_tls:
             facts.tls = network.handshake(http.host, http.port, self._timeout_s)
             if facts.tls.fault:
-                return Missing("the server is not trusted, so nothing is sent to it")
+                return Missing("the certificate is not trusted, so nothing is sent")
         return None
 
     def _ask(self, facts: Facts) -> None:
-        """HTTP first; where nobody answers, a WebSocket would only take as long again."""
+        """HTTP first: without an answer, a WebSocket would only time out as well."""
         health = BackgroundCall(lambda: self._http.ask("GET", "/health"))
         whoami = BackgroundCall(lambda: self._asked("/whoami"))
         diagnostics = BackgroundCall(lambda: self._asked("/diagnostics"))
@@ -120,7 +119,7 @@ class Collector:
                     setattr(facts, name, why)
             return
         idle = BackgroundCall(lambda: self._idle(answered(facts.whoami)))
-        self._talk(facts)
+        self._websocket(facts)
         facts.idle = idle.result()
 
     def _asked(self, path: str) -> Maybe[Reply]:
@@ -131,31 +130,31 @@ class Collector:
     def _idle(self, whoami: Maybe[Document]) -> Maybe[Any]:
         if self._idle_s is None:
             return Missing("not tested")
-        stopped = self._keeps_out(whoami, 2)
+        stopped = self._blocked(whoami, 2)
         if stopped is not None or self._token is None:
             return stopped or _NO_TOKEN
         url, token = self._target.url, self._token
         return idle_test(url, token, self._idle_s, self._timeout_s)
 
-    def _keeps_out(self, whoami: Maybe[Document], wanted: int) -> Missing | None:
-        """Why we should not connect ``wanted`` times as this user."""
+    def _blocked(self, whoami: Maybe[Document], wanted: int) -> Missing | None:
+        """Why this user should not open ``wanted`` connections; None: nothing speaks against it."""
         if self._token is None:
             return _NO_TOKEN
         if isinstance(whoami, Missing):
-            # An older server cannot tell; a token that is refused is not let in either.
+            # An older server has no /whoami; it refuses an invalid token itself.
             return None if "404" in whoami.why else Missing(whoami.why)
         limit = number(whoami, "limits", "connections")
         has = number(whoami, "connections") or 0
         if limit is None or has + wanted <= limit:
             return None
         return Missing(
-            f"its user has {has:.0f} of {limit:.0f} connections, and none is to be put out for us"
+            f"its user has {has:.0f} of {limit:.0f} connections, and doctor displaces none"
         )
 
-    def _talk(self, facts: Facts) -> None:
-        """The WebSocket: with the token, or without one only as far as the way is concerned."""
+    def _websocket(self, facts: Facts) -> None:
+        """The WebSocket; without a token only whether it passes the proxies."""
         whoami = answered(facts.whoami)
-        stopped = self._keeps_out(whoami, 1)
+        stopped = self._blocked(whoami, 1)
         token = self._token if stopped is None else None
         url, timeout_s = self._target.url, self._timeout_s
         with open_session(url, token, timeout_s) as (facts.upgrade, session):
@@ -167,7 +166,7 @@ class Collector:
                 self._converse(facts, session, token, facts.upgrade.seconds)
 
     def _converse(self, facts: Facts, session: Session, token: str, opened_s: float) -> None:
-        facts.delivery = Missing("the server did not let us in")
+        facts.delivery = Missing("the server did not accept the connection")
         began = time.monotonic()
         try:
             greeting = session.wait_for(type="connection_established")
@@ -180,7 +179,7 @@ class Collector:
             facts.greeting = Missing(close_text(closed)[1])
             return
         except TimeoutError:
-            facts.greeting = Missing("the server said nothing after the handshake")
+            facts.greeting = Missing("the server sent nothing after the handshake")
             return
         facts.delivery = self._deliver(answered(facts.whoami), session, token, greeting)
 
@@ -204,14 +203,14 @@ class Collector:
 
 
 def _claims(token: str) -> Maybe[Document]:
-    """What a token says; its signature is the server's to check."""
+    """The claims of a token, without checking its signature."""
     import jwt
 
     try:
         claims: Document = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         # Never the library's own message: it may quote the token.
-        return Missing("it is no JWT")
+        return Missing("not a JWT")
     return claims
 
 

@@ -1,8 +1,7 @@
-"""A message to oneself: published, received, acknowledged, and gone again.
+"""End-to-end test of a message: published, received, acknowledged.
 
-It goes to a session of a random name that nobody else is in; where the token may not enter any
-session, to this very connection. In a session it is kept for half a minute, so that storing is
-tested too; then the server's own pruning takes it away.
+It goes to a session with a random name; if the token may not join any session, to this connection.
+In a session it is kept for half a minute, so that storage is tested too, and then pruned.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def deliver(
     any_session: bool,
     trace: bool,
 ) -> Maybe[Delivery]:
-    """Publish and wait for it; ``trace``: may the server be asked what became of it?"""
+    """Publish a message and wait for it; ``trace``: whether the token may read its trace."""
     session_id = f"wsctl-doctor-{secrets.token_hex(8)}"
     try:
         is_kept = any_session and _joined(session, session_id)
@@ -77,7 +76,7 @@ def _exchange(
 
 
 def _receive(session: Session, probe: str, began: float) -> tuple[Document, float] | None:
-    """The message and the seconds that it took; None: it has not come in time."""
+    """The message and the seconds that it took; None: not in time."""
     try:
         while True:
             push = session.wait_for(type=TYPE)
@@ -96,7 +95,7 @@ def _acknowledge(session: Session, push: Document, began: float) -> float | None
 
 
 def _state(http: HttpProbe, token: str, push: Document) -> str | None:
-    """What the trace says of the only recipient."""
+    """State of the only recipient in the message's trace."""
     reply = http.ask("GET", f"/messages/{push.get('id')}", token=token)
     if not isinstance(reply, Reply) or reply.status != 200:
         return None

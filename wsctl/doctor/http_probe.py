@@ -1,4 +1,4 @@
-"""One HTTP request and everything about its answer, refusals too."""
+"""HTTP requests whose answers, errors included, are facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_BODY = 4 * 1024 * 1024
 
 
 class HttpProbe:
-    """Asks one server, each time over a connection of its own, so that none waits for another."""
+    """Sends requests to one server, each over a new connection, so that they run in parallel."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self.host, self.port, self.is_tls = address_of(url)
@@ -33,7 +33,7 @@ class HttpProbe:
         token: str | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Maybe[Reply]:
-        """The answer to a request under the API's root; whatever its status is."""
+        """The answer to a request under the API's root, whatever its status."""
         try:
             return self._ask(method, f"{self._prefix}{API}{path}", token, body)
         except AnswerTooLarge as error:

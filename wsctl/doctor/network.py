@@ -1,4 +1,4 @@
-"""The way to a server below HTTP: its name, its addresses, its certificate."""
+"""Network facts below HTTP: name look-up, TCP connections, TLS certificate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from wsctl.http.connection import look_up, open_tls, reason_of
 
 
 def resolve(host: str, port: int, timeout_s: float) -> Maybe[Name]:
-    """The addresses of a name.
-
-    The look-up goes on beside us: a dead name server would hold it up for longer than that.
-    """
+    """The addresses of a host name."""
     began = time.monotonic()
     try:
         found = look_up(host, port, began + timeout_s)
@@ -27,7 +24,7 @@ def resolve(host: str, port: int, timeout_s: float) -> Maybe[Name]:
 
 
 def try_connect(addresses: Sequence[str], port: int, timeout_s: float) -> tuple[Endpoint, ...]:
-    """Connect to every address at once."""
+    """Connect to all addresses in parallel."""
     tries = [
         BackgroundCall(lambda address=address: _try_connect(address, port, timeout_s))  # type: ignore[misc]
         for address in addresses
@@ -45,7 +42,7 @@ def _try_connect(address: str, port: int, timeout_s: float) -> Endpoint:
 
 
 def handshake(host: str, port: int, timeout_s: float) -> Tls:
-    """A TLS handshake that checks the certificate; of a bad one, what it says is read as well.
+    """A TLS handshake that verifies the certificate; an untrusted certificate is read as well.
 
     Nothing is sent to a server whose certificate is not trusted.
     """
@@ -65,7 +62,7 @@ def handshake(host: str, port: int, timeout_s: float) -> Tls:
 
 
 def _distrusted(host: str, port: int, timeout_s: float) -> Certificate | None:
-    """The certificate of a server that is not trusted; None: there is none."""
+    """The certificate of an untrusted server; None: there is none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -101,10 +98,10 @@ def _certificate(secure: ssl.SSLSocket) -> Certificate | None:
         ]
         return Certificate(
             names=tuple(names),
-            issuer=issuers[0] if issuers else "nobody",
+            issuer=issuers[0] if issuers else "unknown",
             not_before=found.not_valid_before_utc.timestamp(),
             not_after=found.not_valid_after_utc.timestamp(),
             is_self_signed=found.issuer == found.subject,
         )
-    except ValueError:  # a certificate that cannot be read is as good as none
+    except ValueError:  # an unreadable certificate counts as none
         return None

@@ -1,4 +1,4 @@
-"""A WebSocket of our own, opened as any client's, and closed in order."""
+"""WebSocket sessions for the checks: commands with replies, and the idle test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATH = "/ws/chat"
 
 
 class Session:
-    """One connection. Every wait ends after ``timeout_s``."""
+    """One WebSocket. Every wait ends after ``timeout_s``."""
 
     def __init__(self, connection: ClientConnection, timeout_s: float) -> None:
         self._connection = connection
@@ -41,7 +41,7 @@ class Session:
             try:
                 message = json.loads(self._connection.recv(timeout=left))
             except (ValueError, RecursionError):
-                continue  # whatever it is, it is not what we wait for
+                continue  # not a message of the protocol
             if not isinstance(message, dict):
                 continue
             if message.get("type") == "ping":
@@ -68,32 +68,32 @@ class Session:
 def open_session(
     url: str, token: str | None, timeout_s: float
 ) -> Iterator[tuple[Upgrade, Session | None]]:
-    """Ask for a WebSocket; without one, what was answered instead tells why.
+    """Open a WebSocket; None and the reason in ``Upgrade`` if that fails.
 
-    Without a token the server closes it at once, which shows as well that it comes through.
+    Without a token the server closes it immediately, which also shows that the upgrade works.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         session = None
         try:
             connection = stack.enter_context(
-                # No pings of ours: only the server's own heartbeat may break a silence.
+                # No pings by wsctl: only the server's heartbeat may interrupt the idle time.
                 open_websocket(url, PATH, token, began + timeout_s, ping_interval=None)
             )
-            # Closed by hand first: left to itself it would report any end as an error.
+            # Closed first: its context manager would report any end as an error.
             stack.callback(connection.close)
             upgrade = Upgrade(time.monotonic() - began, subprotocol=connection.subprotocol)
             session = Session(connection, timeout_s)
         except InvalidStatus as refused:
             upgrade = _refused(refused, time.monotonic() - began)
         except (OSError, InvalidHandshake, EOFError) as error:
-            fault = reason_of(error) if isinstance(error, OSError) else "no WebSocket was answered"
+            fault = reason_of(error) if isinstance(error, OSError) else "no WebSocket handshake"
             upgrade = Upgrade(time.monotonic() - began, fault=fault)
         yield upgrade, session
 
 
 def idle_test(url: str, token: str, wanted_s: float, timeout_s: float) -> Maybe[IdleTest]:
-    """Be connected for so long; only the server's pings are answered, as every client does."""
+    """Keep a connection for ``wanted_s``, answering only the server's pings."""
     with open_session(url, token, timeout_s) as (upgrade, session):
         if session is None:
             return Missing(f"no WebSocket: {upgrade.fault or upgrade.status}")
@@ -124,10 +124,10 @@ def _refused(refused: InvalidStatus, seconds: float) -> Upgrade:
 
 
 def close_text(closed: ConnectionClosed) -> tuple[int | None, str]:
-    """The server's close code and reason; without a code it was cut."""
+    """Close code and a text; without a code the connection was lost."""
     if was_too_large(closed):
-        return None, f"ended, as {TOO_LARGE}"
+        return None, f"closed, as {TOO_LARGE}"
     if closed.rcvd is None:
-        return None, "cut without a close frame"
+        return None, "lost without a close frame"
     reason = f": {closed.rcvd.reason}" if closed.rcvd.reason else ""
     return closed.rcvd.code, f"closed with {closed.rcvd.code}{reason}"

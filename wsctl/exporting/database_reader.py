@@ -1,4 +1,4 @@
-"""A reading from the database file, while the server is down or beside it."""
+"""Reader of the database file, while the server is down or running."""
 
 from __future__ import annotations
 
@@ -56,14 +56,16 @@ _TABLES = {"stats": "snapshots", "audit": "audit"}
 
 
 class DatabaseReader:
-    """Reads one moment of the database; the connection has a transaction open meanwhile."""
+    """Reads rows within one open transaction of the connection."""
 
     def __init__(self, database: sqlite3.Connection, wanted: Wanted) -> None:
         self._database = database
         self._wanted = wanted
         epoch = _scalar(database, "SELECT value FROM meta WHERE key = 'export_epoch'")
         if epoch is None:
-            raise Failed("the database was written by an older server: start this one on it once")
+            raise Failed(
+                "the database was written by an older server: start the current server on it once"
+            )
         self.epoch: str = epoch
         self.end = self._end()
         self.position = wanted.after
@@ -75,7 +77,7 @@ class DatabaseReader:
         return _scalar(self._database, _END, table) or 0
 
     def rows(self) -> Iterator[Numbered]:
-        """The rows, in the order of their positions."""
+        """The rows, ordered by position."""
         yield from _READERS[self._wanted.kind](self._database, self._wanted)
         self.position = max(self.end, self._wanted.after)
 

@@ -1,4 +1,4 @@
-"""A progress bar for people who wait; nothing at all where nobody does."""
+"""Progress bar on a terminal's stderr."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE_S = 0.5
-"""What is done sooner needs no bar."""
+"""Shorter exports show no bar."""
 _ROWS = 256
-"""Between two looks at the clock."""
+"""Rows between two readings of the clock."""
 
 
 class Bar:
-    """Counts rows on stderr, if that is a terminal and the user wants to hear anything."""
+    """Counts rows on stderr, if that is a terminal and ``--quiet`` is not given."""
 
     def __init__(self, what: str, *, quiet: bool) -> None:
         self._what = what
@@ -34,11 +34,11 @@ class Bar:
         )
 
     def expect(self, total: int) -> None:
-        """So many rows will come, or a few less."""
+        """Set the expected number of rows (an upper bound)."""
         self._total = total
 
     def counted(self, rows: Iterable[T]) -> Generator[T, None, None]:
-        """Pass rows on, and show how many it were; closed, it leaves the terminal as it was."""
+        """Yield the rows and show their count; restores the terminal when closed."""
         if not self._is_shown:
             yield from rows
             return

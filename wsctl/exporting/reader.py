@@ -1,7 +1,7 @@
-"""A reading: stored rows in the order of committing, from the API or the database file.
+"""Readers of stored rows in commit order, from the API or the database file.
 
-One writer commits one after another, so that what comes after a position is exactly what has come
-since. Positions belong to an epoch; a database that was restored from a backup has another one.
+A single writer commits rows one after another, so the rows after a position are exactly those added
+since. Positions belong to an epoch; a database restored from a backup has a new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Numbered = tuple[int, Row]
 
 _PATIENCE_S = 30.0
 LISTS = {"stats": "snapshots", "audit": "entries", "notifications": "deliveries"}
-"""What is exported → what the API calls its rows."""
+"""Kind of export → field of the API's answer with its rows."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Wanted:
     until: float | None = None
     """Exclusive."""
     is_settled: bool = False
-    """Of deliveries only those that have come to their end, in the order in which they did."""
+    """Of deliveries only final ones, in the order in which they became final."""
 
 
 class Reader(Protocol):
@@ -41,17 +41,17 @@ class Reader(Protocol):
 
     epoch: str
     end: int
-    """The position of what was committed last when the reading was opened."""
+    """Position of the last commit when the reader was opened."""
     position: int
-    """After the last row: where the next reading has to begin."""
+    """After the last row: where the next reader has to begin."""
 
     def rows(self) -> Iterator[Numbered]:
-        """The rows, in the order of their positions."""
+        """The rows, ordered by position."""
         ...
 
 
 class ApiReader:
-    """Asks a running server, page by page, up to what was there when it was first asked."""
+    """Reads pages from a running server, up to the end at the first request."""
 
     def __init__(self, client: Client, wanted: Wanted) -> None:
         self._client = client
@@ -62,11 +62,11 @@ class ApiReader:
         self.position = wanted.after
 
     def rows(self) -> Iterator[Numbered]:
-        """The rows, in the order of their positions."""
+        """The rows, ordered by position."""
         page = self._first
         while True:
             if page["epoch"] != self.epoch:
-                raise Failed("the server has begun a new numbering meanwhile: run it again")
+                raise Failed("the server's database was replaced during the export: run it again")
             for row in member(page, LISTS[self._wanted.kind], list):
                 yield row.pop("position"), row
             previous, self.position = self.position, member(page, "position", int)

@@ -1,4 +1,4 @@
-"""Where rows come from: the server, or its database file."""
+"""Source of rows: the server's API, or its database file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wsctl.http.client import Client
 
 OnTotal = Callable[[int], object]
-"""Is on_total about how many rows there are to come."""
+"""Called with the approximate number of rows to expect."""
 _NAMES = {"stats": "statistics", "audit": "the audit trail"}
 
 
@@ -27,7 +27,7 @@ class Source:
 
     @contextlib.contextmanager
     def reading(self, wanted: Wanted, on_total: OnTotal) -> Iterator[Reader]:
-        """Open a reading; what was read counts only once this has ended without an error."""
+        """Open a reader; its rows are valid only if this ends without an error."""
         reading: Reader
         if self.database is None:
             reading = ApiReader(self.client(), wanted)
@@ -45,7 +45,7 @@ class Source:
     def of_time(
         self, kind: str, since: float, until: float, step_s: int | None, on_total: OnTotal
     ) -> Iterator[Row]:
-        """Rows of a range of time: snapshots in its order, others in that of committing."""
+        """Rows of a range of time: snapshots by time, others in commit order."""
         if kind != "stats":
             with self.reading(Wanted(kind, since=since, until=until), on_total) as reading:
                 yield from (row for _, row in reading.rows())
@@ -60,6 +60,6 @@ class Source:
 
 
 def to_the_end(opened: contextlib.ExitStack, reading: Reader) -> Iterator[Numbered]:
-    """The rows of a reading that ``opened`` holds, which is closed before they end."""
+    """The rows of a reader; closes ``opened``, which holds it, before the last ``next`` returns."""
     yield from reading.rows()
     opened.close()

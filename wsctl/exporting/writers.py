@@ -1,4 +1,4 @@
-"""How rows become text: CSV, JSON, NDJSON."""
+"""Writers of rows as CSV, JSON and NDJSON."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shape:
-    """The columns of what is exported."""
+    """The columns of a kind of export."""
 
     first: tuple[str, ...]
-    """Those that stand first, and in an export without rows too."""
+    """Columns that come first, also in an export without rows."""
     is_open: bool
-    """More columns may follow, whatever the rows have; else ``first`` are all of them."""
+    """Whether rows may have more columns; else ``first`` are all."""
 
 
 SHAPES = {
@@ -47,7 +47,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def in_order(names: Collection[str], shape: Shape) -> list[str]:
-    """One order, whether a row comes from the server or from its file."""
+    """Column order, equal for rows from the API and from the database file."""
     first = shape.first
     return [*(name for name in first if name in names), *sorted({*names}.difference(first))]
 
@@ -58,8 +58,8 @@ def _csv(rows: Iterable[Row], shape: Shape, file: IO[str], folder: Path | None) 
     if not shape.is_open:
         writer.row(shape.first)
         return _count(writer.row(_cells(row, shape)) for row in rows)
-    # The header comes first, and the last row may bring another column: the rows are kept in a
-    # nameless file meanwhile, so that memory stays flat however many they are.
+    # The header comes first, but the last row may have a new column: rows are spooled to an
+    # unnamed file, so that memory does not grow with their number.
     with tempfile.TemporaryFile(dir=folder) as spool:
         names = set(shape.first)
         count = 0
@@ -74,13 +74,13 @@ def _csv(rows: Iterable[Row], shape: Shape, file: IO[str], folder: Path | None) 
         spool.seek(0)
         for _ in range(count):
             kept = spool.read(int.from_bytes(spool.read(4)))
-            flat = marshal.loads(kept)  # noqa: S302 - ours, and nobody else can reach it
+            flat = marshal.loads(kept)  # noqa: S302 - our own unnamed file
             writer.row(flat.get(name) for name in columns)
     return count
 
 
 def _cells(row: Row, shape: Shape) -> Iterator[Any]:
-    """What is nested stands as JSON in its cell, so that the columns are always the same."""
+    """Cells of a row; nested values as JSON, so that the columns are always the same."""
     for name in shape.first:
         value = row.get(name)
         yield _encode(value) if isinstance(value, dict | list) else value
@@ -110,5 +110,5 @@ def _count(done: Iterator[object]) -> int:
 
 Writer = Callable[[Iterable[Row], Shape, IO[str], Path | None], int]
 WRITERS: dict[str, Writer] = {"csv": _csv, "json": _json, "ndjson": _ndjson}
-"""Each writes rows into a file and answers how many they were; what it has to put aside it puts
-into the folder (None: the system's own for such things)."""
+"""Each writes rows into a file and returns their number; temporary data go into the folder (None:
+the system's temporary folder)."""

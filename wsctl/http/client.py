@@ -1,4 +1,4 @@
-"""The HTTP client: one request, one answer, every failure one line with its exit code."""
+"""HTTP client of the REST API; every failure is an exception with one line and an exit code."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from wsctl.http.connection import (
 
 API = "/api/v1/websocket"
 PATIENCE_S = 4.5
-"""From the call to the whole answer, so that a dead server is told within 5 s."""
+"""From the call to the whole answer, so that a dead server is reported within 5 s."""
 PAGE = 1000
-"""The most rows that the API gives at once."""
+"""Largest page of the API."""
 MAX_ROWS = 1_000_000
-"""Of one list, which is held in memory."""
+"""Maximum of one list, which is held in memory."""
 
 
 def path_part(text: str) -> str:
     """An id as one segment of a path."""
-    # What the shell gave that is no UTF-8 stays what it was, for the server to refuse.
+    # Arguments that are not UTF-8 are passed on unchanged, for the server to refuse.
     return quote(text, safe="", errors="surrogateescape")
 
 
@@ -76,7 +76,7 @@ class Client:
             page = self.get(path, {**query, "limit": size, "cursor": cursor})
             rows = member(page, key, list)[:left]
             yield from rows
-            seen += max(1, len(rows))  # pages of nothing have an end, too
+            seen += max(1, len(rows))  # empty pages count, so that the loop ends
             if seen > MAX_ROWS:
                 raise Failed(f"the server's list of {key} has more than {MAX_ROWS:,} rows")
             left = None if left is None else left - len(rows)
@@ -100,8 +100,8 @@ class Client:
         """The answer's JSON.
 
         ``patience_s`` bounds connecting and the whole answer. ``anonymous`` sends no token.
-        ``changes``: does it change anything? Then a failure after sending says that it may have.
-        None: all but GET do.
+        ``changes``: whether the request changes anything; a failure after sending then says that it
+        may have done so. None: all but GET.
         Raises ``Unreachable``, ``NotPermitted`` (401, 403), ``NotFound`` (404) or ``Failed`` (other
         than ``accept``; an answer over the limit).
         """
@@ -114,7 +114,7 @@ class Client:
             data = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
             headers["Content-Type"] = "application/json"
         url = f"{self._prefix}{API}{path}"
-        # The server may have closed an idle connection; only a read may be asked twice.
+        # The server may have closed an idle connection; only a read may be repeated.
         reused = self._connection is not None and method == "GET"
         changes = method != "GET" if changes is None else changes
         try:
@@ -156,7 +156,7 @@ class Client:
         except BaseException:
             self.close()
             raise
-        if response.will_close:  # as proxies say after so many requests, and a server that stops
+        if response.will_close:  # from some proxies, and from a stopping server
             self.close()
         return self._understand(response, content, accept)
 
@@ -173,21 +173,21 @@ class Client:
         raise _refusal(response, answer, self._target.url)
 
     def _no_answer(self, error: Exception, *, may_be_done: bool = False) -> Failed:
-        # Sent and not answered: nobody knows, and who simply repeats it may do it twice.
-        unknown = "; it may have been done all the same" * may_be_done
+        # Sent and not answered: repeating the request may do it twice.
+        unknown = "; the request may have been carried out" * may_be_done
         if isinstance(error, AnswerTooLarge):
             return Failed(f"{self._target.url}: {error}: is it a wsserver?{unknown}")
         return Unreachable(f"cannot reach {self._target.url}: {reason_of(error)}{unknown}")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
 def member(answer: Any, key: str, kind: type) -> Any:
-    """``answer[key]``, which must be a ``kind``; a server that answers otherwise is a failure."""
+    """``answer[key]``, which must be a ``kind``; raises ``Failed`` otherwise."""
     value = answer.get(key)
     if not isinstance(value, kind):
         raise Failed(f"the server's answer has no {key}: is it a wsserver?")

@@ -27,32 +27,32 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class AnswerTooLarge(http.client.HTTPException):
-    """An answer with more bytes than are read."""
+    """The answer exceeds the size limit."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"the answer has more than {byte_size(limit_bytes)}")
 
 
 class AnswerTooSlow(TimeoutError):
-    """An answer that had begun, and did not end in time."""
+    """The answer began, but was not complete before the deadline."""
 
 
 class Deadline:
-    """A moment (monotonic) at which an exchange has to be over."""
+    """Deadline (monotonic) of an exchange."""
 
     def __init__(self, at: float) -> None:
         self.at = at
         self.has_answer_begun = False
 
     def left_s(self) -> float:
-        """Seconds until then; raises ``TimeoutError`` when there are none."""
+        """Seconds left; raises ``TimeoutError`` if there are none."""
         left = self.at - time.monotonic()
         if left <= 0:
             raise self.missed()
         return left
 
     def missed(self) -> TimeoutError:
-        """The error for an exchange that is not over by then."""
+        """The exception for a missed deadline."""
         return AnswerTooSlow() if self.has_answer_begun else TimeoutError()
 
 
@@ -64,11 +64,11 @@ class _Source(io.RawIOBase):
         self._deadline = deadline
 
     def readable(self) -> bool:
-        """Yes."""
+        """Required by ``io``."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer`` with what has come; 0 at the end."""
+        """Read received bytes into ``buffer``; 0 at the end."""
         self._socket.settimeout(self._deadline.left_s())
         try:
             count = self._socket.recv_into(buffer)
@@ -79,7 +79,7 @@ class _Source(io.RawIOBase):
 
 
 class _BoundedSocket:
-    """What ``http.client`` asks of a socket, with a deadline over all its calls together."""
+    """Socket for ``http.client`` with one deadline for all its calls."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self.socket = sock
@@ -97,17 +97,17 @@ class _BoundedSocket:
         return io.BufferedReader(_Source(self.socket, self.deadline))
 
     def close(self) -> None:
-        """Nothing: ``http.client`` calls it before the answer is read; ``Connection`` closes."""
+        """Do nothing: ``http.client`` calls it before the answer is read."""
 
 
 class Connection:
-    """One kept-alive connection to a server, over a socket that is open already."""
+    """One kept-alive connection to a server, over an open socket."""
 
     def __init__(self, sock: socket.socket, host: str, port: int, *, is_tls: bool) -> None:
         self._socket = sock
         self._http = http.client.HTTPConnection(host, port)
         if is_tls:
-            self._http.default_port = 443  # what Host need not name
+            self._http.default_port = 443  # the port that Host leaves out
 
     def exchange(
         self,
@@ -122,10 +122,10 @@ class Connection:
         """Send a request and read its whole answer before ``deadline_at`` (monotonic).
 
         Raises ``AnswerTooLarge``, ``TimeoutError``, ``OSError`` and ``http.client.HTTPException``;
-        the connection is of no use afterwards.
+        the connection cannot be used afterwards.
         """
-        # Each exchange has its own deadline, and so its own reader of the same socket: with one
-        # request at a time nothing of the next answer can have been read before.
+        # Each exchange has its own deadline and reader of the same socket: with one request at a
+        # time, no bytes of the next answer can have been read before.
         bounded: Any = _BoundedSocket(self._socket, Deadline(deadline_at))
         self._http.sock = bounded
         self._http.request(method, path, body=body, headers=dict(headers))
@@ -146,7 +146,7 @@ def _read(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
         content += part
         if len(content) > limit_bytes:
             raise AnswerTooLarge(limit_bytes)
-    if response.length:  # read(n) does not complain of an end that came too early
+    if response.length:  # read(n) does not report an early end
         raise http.client.IncompleteRead(bytes(content), response.length)
     return bytes(content)
 
@@ -244,11 +244,11 @@ def _left_s(deadline: float) -> float:
 def reason_of(error: Exception) -> str:
     """Why a connection failed, in a few words."""
     if isinstance(error, AnswerTooSlow):
-        return "its answer did not come to an end in time"
+        return "its answer was not complete in time"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, http.client.RemoteDisconnected):
-        return "it hung up without an answer"
+        return "it closed the connection without an answer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"{type(error).__name__}: {error}"

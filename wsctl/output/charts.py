@@ -1,4 +1,4 @@
-"""Figures over time drawn with block characters: pure functions of numbers and sizes."""
+"""Bar charts over time in block characters; pure functions of numbers and sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def columns_of(
 ) -> list[float | None]:
     """The mean of the points in each column of ``column_s`` seconds from ``since`` on.
 
-    None where there is no point: a gap is no zero.
+    None for a column without points, which is not zero.
     """
     sums, counts = [0.0] * columns, [0] * columns
     for at, value in points:
@@ -31,9 +31,9 @@ def columns_of(
 def latest_columns(
     points: Iterable[Point], now: float, column_s: float, columns: int
 ) -> list[float | None]:
-    """``columns_of`` up to ``now``; borders lie on multiples of ``column_s``.
+    """``columns_of`` up to ``now``; columns begin at multiples of ``column_s``.
 
-    So a column keeps its points while the picture moves on.
+    So a column keeps its points while the chart scrolls.
     """
     last = math.floor(now / column_s)
     return columns_of(points, (last - columns + 1) * column_s, column_s, columns)
@@ -42,7 +42,7 @@ def latest_columns(
 def bars(values: Sequence[float | None], height: int, top: float) -> list[str]:
     """Bars of ``height`` lines, the upper line first; ``top`` is the value of a full bar.
 
-    A gap is blank, a zero the lowest mark, and whatever is more than zero stands above that.
+    A gap is blank, a zero the lowest mark, and every value above zero is higher than that.
     """
     steps = 8 * height
     levels = [_level(value, steps, top) for value in values]
@@ -76,7 +76,7 @@ def chart(
     labels: Sequence[str],
     times: tuple[str, str],
 ) -> list[str]:
-    """Bars with axes: ``labels`` for top, middle and zero; ``times`` stand at the two ends below.
+    """Bars with axes: ``labels`` for top, middle and zero; ``times`` are at the two ends below.
 
     The width is that of the longest label, a rule and one cell for each value.
     """

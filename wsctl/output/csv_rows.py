@@ -1,4 +1,4 @@
-"""CSV rows (RFC 4180, ended by LF) that every reader takes for as many rows as were written."""
+"""CSV (RFC 4180, rows end with LF), safe against spreadsheet formulas."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from typing import IO, Any
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-# Spreadsheets skip what is not seen before a formula, and take the full-width signs for the others.
+# Spreadsheets skip invisible characters before a formula, and accept full-width signs.
 _FORMULA = re.compile(
     "[\t\r\n]|[\\s\x00-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[=+@\uff1d\uff0b\uff0d\uff20-]"
 )
 
 
 def csv_cell(value: Any) -> str:
-    """One CSV cell that no spreadsheet takes for a formula.
+    """One CSV cell that no spreadsheet reads as a formula.
 
     Text starting with ``= + - @``, their full-width forms, TAB, CR or LF gets a leading apostrophe
     unless it is a number; blanks and invisible characters before these do not count.
@@ -36,8 +36,8 @@ def csv_cell(value: Any) -> str:
 class CsvRows:
     """Writes rows into a text file; cells are quoted where needed, and safe against formulas.
 
-    A carriage return alone ends a row to many readers. Python's writer quotes it only where it is
-    part of the line's end, so lines are made with CR LF and written with LF.
+    Many readers end a row at a lone carriage return. Python's writer quotes it only if it is part
+    of the line terminator, so rows are made with CR LF and written with LF.
     """
 
     def __init__(self, file: IO[str]) -> None:
@@ -50,7 +50,7 @@ class CsvRows:
         return written
 
     def write(self, line: str) -> int:
-        """Take a finished line (the writer's hook)."""
+        """Write a finished line; called by ``csv.writer``."""
         return self._file.write(line[:-2] + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What the monitor's pushes say to people: the name that each goes by, its line, its colour."""
+"""Formatting of the monitor's pushes for people: name, colour, fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsctl.output.writer import to_json
 
 Push = dict[str, Any]
 
-# Colour only underlines what the words say.
+# Colours only repeat what the words say.
 COLOURS = {
     "user_status_update": "cyan",
     "event": "green",
@@ -33,21 +33,21 @@ def name_of(push: Push) -> str:
 
 
 def colour_of(push: Push) -> str | None:
-    """The colour of a push's name; None: the usual one."""
+    """The colour of a push's name; None: the default."""
     return COLOURS.get(name_of(push)) or COLOURS.get(str(push.get("type")))
 
 
 def is_wanted(push: Push, globs: tuple[str, ...]) -> bool:
     """Does a push's type, or the name of the event in it, match one of the globs?
 
-    The server chooses among events alone; statistics and user status come in any case.
+    The server filters events only; it sends statistics and user status in any case.
     """
     names = {str(push.get("type")), name_of(push)}
     return any(fnmatchcase(name, glob) for name in names for glob in globs)
 
 
 def fields_of(push: Push) -> list[tuple[str, str]]:
-    """What a push tells beside its name and time, as pairs of name and text."""
+    """Fields of a push besides name and time, as pairs of name and text."""
     fields = push
     if push.get("type") == "stats_update" and isinstance(push.get("stats"), dict):
         fields = {key: push["stats"].get(key) for key in TEN}
@@ -69,7 +69,7 @@ def describe(push: Push) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in a line: close codes and ports are not grouped by thousands, so no number is."""
+    """A value as text; integers without thousands separators, as they may be ports or codes."""
     if isinstance(value, dict | list):
         return to_json(value)
     return str(value) if type(value) is int else plain(value)

@@ -1,4 +1,4 @@
-"""The statistics' fields: their order, and how people read their values."""
+"""Fields of the statistics: order, labels, units."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COUNTERS = (
     "internal_errors",
     "handler_failures",
 )
-"""Fields that only grow, from the server's start on."""
+"""Fields that only grow from the server's start on."""
 
 _PERCENTILE = re.compile(r"(.+_ms)_(p[0-9]+|max)")
 _CHANNEL = re.compile(r"notifications_(websocket|push|sms|email)_(.+)")
@@ -44,7 +44,7 @@ _OF_CHANNEL = ("sent", "retried", "failed", "expired", "acknowledged")
 
 
 def as_stored(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Statistics of now, flat and named as those of a stored snapshot: ``deliver_ms_p99``."""
+    """Current statistics, flat and with the names of a stored snapshot: ``deliver_ms_p99``."""
     flat: dict[str, Any] = {}
     for name, value in stats.items():
         if isinstance(value, Mapping):
@@ -56,7 +56,7 @@ def as_stored(stats: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_live(snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored snapshot in the shape of the statistics of now; the opposite of ``as_stored``."""
+    """A stored snapshot in the shape of current statistics; the opposite of ``as_stored``."""
     stats: dict[str, Any] = {}
     for name, value in snapshot.items():
         place, inner = stats, name
@@ -73,7 +73,7 @@ def as_live(snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_order(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """``stats`` flat, the ten fields first, the rest as the server gave it."""
+    """``stats`` flat, the ten fields first, the rest in the server's order."""
     flat = flatten(stats)
     return {name: flat.get(name) for name in TEN} | flat
 
@@ -103,9 +103,9 @@ def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _channels(channels: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What became of it by each channel by which anything has gone, or has failed to.
+    """Outcomes of each channel that was used.
 
-    Only what went by the inbox is acknowledged: how soon has a row of its own.
+    Only the inbox has acknowledgements: their latency has its own row.
     """
     rows = []
     for channel, figures in channels.items():

@@ -1,4 +1,4 @@
-"""Tables: rich draws those on a terminal; in a pipe, plain columns measured by rich."""
+"""Tables: drawn by rich on a terminal, plain aligned columns in a pipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _GAP = 3
 """Cells between two columns of the box and padding used here."""
 _READABLE = 20
-"""Cells in which a folded text can still be read."""
+"""Narrowest column in which wrapped text is readable."""
 _NARROWEST = 8
 
 
@@ -23,7 +23,7 @@ def make(
     rows: Sequence[Sequence[str]],
     widths: Sequence[int] | None = None,
 ) -> Table:
-    """A table of ``(title, right aligned)`` columns; what is longer than its column folds."""
+    """A table of ``(title, right aligned)`` columns; longer cells wrap."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -44,7 +44,7 @@ def make(
 def folded_width(
     titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], whole: Sequence[bool]
 ) -> int:
-    """Cells that the table takes when long texts are folded, yet not so far that they hurt."""
+    """Width of the table when long texts wrap to a still readable width."""
     widths = [
         width if keep else min(width, max(_READABLE, cell_len(title)))
         for index, ((title, _), keep) in enumerate(zip(titles, whole, strict=True))
@@ -59,7 +59,7 @@ def _widths(
     whole: Sequence[bool],
     width: int,
 ) -> list[int]:
-    """Of each column: the widest that may be folded give way first, those of ``whole`` last."""
+    """Width of each column: the widest shrink first, those of ``whole`` last."""
     widths = [_width(title, index, rows) for index, (title, _) in enumerate(titles)]
     room = width - _GAP * (len(widths) - 1)
     while sum(widths) > room:
@@ -76,7 +76,7 @@ def _width(title: str, index: int, rows: Sequence[Sequence[str]]) -> int:
 
 
 def align(titles: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:
-    """Columns for a pipe: no rules, nothing folded, a row a line; quick also for 50,000 rows."""
+    """Plain columns for a pipe: one line per row; fast enough for 50,000 rows."""
     lines = [[title for title, _ in titles], *rows]
     widths = [max(cell_len(line[index]) for line in lines) for index in range(len(titles))]
     text = []
@@ -97,7 +97,7 @@ def draw(
     width: int,
     colour: bool,
 ) -> str:
-    """The table for a terminal, at most ``width`` cells wide; columns of ``whole`` fold last."""
+    """The table for a terminal, at most ``width`` cells wide; columns of ``whole`` wrap last."""
     from rich.console import Console
 
     target = io.StringIO()

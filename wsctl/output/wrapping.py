@@ -1,4 +1,4 @@
-"""Lines folded to a terminal's width, counted in cells: a Chinese character takes two."""
+"""Line wrapping by terminal cells: a Chinese character takes two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ATOM = re.compile(r"[ ]+|[^ ]+")
 
 
 def width_of(stream: TextIO | None) -> int | None:
-    """Columns of the terminal that ``stream`` writes to; None where it is no terminal."""
+    """Columns of the terminal that ``stream`` writes to; None if it is not a terminal."""
     if stream is None or not stream.isatty():
         return None
     chosen = os.environ.get("COLUMNS", "")
@@ -35,19 +35,19 @@ def fold(text: str, width: int | None, indent: int = 0) -> list[str]:
     blank = " " * indent
     return [
         (blank if start else "") + text[start:end].rstrip()
-        for start, end in places(text, width, indent)
+        for start, end in breaks(text, width, indent)
     ]
 
 
 def fold_parts(
     parts: list[tuple[str, dict[str, Any]]], width: int | None, indent: int = 0
 ) -> list[list[tuple[str, dict[str, Any]]]]:
-    """The same for a line made of parts, each with its style, which it keeps."""
+    """``fold`` for a line of parts with styles, which they keep."""
     text = "".join(part for part, _ in parts).rstrip()
     if width is None or (len(text) <= width and text.isascii()):
         return [parts]
     lines = []
-    for start, end in places(text, width, indent):
+    for start, end in breaks(text, width, indent):
         line: list[tuple[str, dict[str, Any]]] = [(" " * indent, {})] if start else []
         offset = 0
         for part, style in parts:
@@ -59,8 +59,8 @@ def fold_parts(
     return lines
 
 
-def places(text: str, width: int, indent: int) -> Iterator[tuple[int, int]]:
-    """Where each line of ``text`` begins and ends; blanks at a break belong to no line."""
+def breaks(text: str, width: int, indent: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each line of ``text``, without the blanks at breaks."""
     from rich.cells import cell_len
 
     start, end, used, room = 0, 0, 0, max(width, 1)
@@ -83,7 +83,7 @@ def places(text: str, width: int, indent: int) -> Iterator[tuple[int, int]]:
 
 
 def _atoms(text: str) -> Iterator[tuple[int, str]]:
-    """What is not broken: words, runs of blanks, single wide characters."""
+    """Units that are not broken: words, runs of blanks, single wide characters."""
     from rich.cells import cell_len
 
     for match in _ATOM.finditer(text):
@@ -103,7 +103,7 @@ def _atoms(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _fitting(text: str, begin: int, room: int) -> int:
-    """Where the characters from ``begin`` on have filled ``room`` cells; one at least."""
+    """End of the characters from ``begin`` on that fit into ``room`` cells; one at least."""
     from rich.cells import cell_len
 
     place, used = begin, 0

@@ -1,4 +1,4 @@
-"""The output layer: data to stdout as table, JSON or CSV, talk to stderr."""
+"""Output of commands: data to stdout as table, JSON or CSV, notes to stderr."""
 
 from __future__ import annotations
 
@@ -29,61 +29,61 @@ class Column:
     show: Callable[[Any], str] | None = None
     """Turns the value into text; None: plain text, booleans as yes and no."""
     right: bool = False
-    """Numbers stand to the right."""
+    """Right-aligned."""
     is_detail: bool = False
-    """May be left out where the terminal is too narrow for the whole table."""
+    """Left out if the terminal is too narrow for the whole table."""
     is_id: bool = False
-    """Is never folded: people copy it."""
+    """Never wrapped, so that it can be copied."""
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """JSON text that keeps Chinese readable and goes through any terminal."""
+    """JSON text with non-ASCII characters unescaped."""
     import json
 
     return json.dumps(value, ensure_ascii=False, indent=indent, default=str)
 
 
 def say(text: str, *, indent: int = 0) -> None:
-    """A line on stderr; on a terminal, folded to its width."""
+    """Print a line on stderr; on a terminal, wrapped to its width."""
     for line in fold(printable(text), width_of(sys.stderr), indent):
         click.echo(line, err=True)
 
 
 class Output:
-    """Where and how a command speaks."""
+    """Output of one call: format, terminal, stdout and stderr."""
 
     def __init__(self) -> None:
         self.format: str | None = None
-        """What ``-o`` asked for; None when it was not given."""
+        """Value of ``-o``; None if it was not given."""
         self.quiet = False
 
     @property
     def stream(self) -> TextIO:
-        """stdout of now; looked up each time because tests exchange it."""
+        """Current stdout; looked up each time because tests replace it."""
         return sys.stdout
 
     @property
     def is_terminal(self) -> bool:
-        """Does a person look at stdout?"""
+        """Whether stdout is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     @property
     def is_live(self) -> bool:
-        """A terminal that can redraw its screen, showing tables."""
+        """Whether stdout is a terminal that can redraw, showing tables."""
         return self.is_table and self.is_terminal and os.environ.get("TERM") != "dumb"
 
     @property
     def has_colour(self) -> bool:
-        """May colours be used (https://no-color.org, ``TERM=dumb``)?"""
+        """Whether colours may be used (https://no-color.org, ``TERM=dumb``)."""
         return self.is_live and not os.environ.get("NO_COLOR")
 
     @property
     def is_table(self) -> bool:
-        """Is the output for people rather than programs?"""
+        """Whether the output is for people rather than programs."""
         return self.format in (None, "table")
 
     def data(self, text: str) -> None:
-        """Write ``text`` to stdout at once, as it is."""
+        """Write ``text`` to stdout unchanged and flush."""
         if self.stream is not None:
             self.stream.write(text)
             self.stream.flush()
@@ -91,24 +91,24 @@ class Output:
     def line(self, text: str, *, indent: int = 0, **style: Any) -> None:
         """One line for people on stdout; ``style`` as ``click.style`` has it, if colours may be.
 
-        A terminal's width is kept: what is longer goes on below, behind ``indent`` blanks.
+        On a terminal, longer lines wrap and continue after ``indent`` blanks.
         """
         self.line_of([(text, style)], indent=indent)
 
     def line_of(self, parts: Iterable[tuple[str, Mapping[str, Any]]], *, indent: int = 0) -> None:
-        """One line for people made of parts, each with its own style as ``line`` has it."""
+        """One line for people of parts, each with a style as in ``line``."""
         texts = [(printable(text), dict(style)) for text, style in parts]
         for folded in fold_parts(texts, width_of(self.stream), indent):
             styled = (click.style(t, **s) if s and self.has_colour else t for t, s in folded)
             self.data("".join(styled).rstrip() + "\n")
 
     def note(self, text: str) -> None:
-        """Talk: one line on stderr, nothing with ``--quiet``."""
+        """One line on stderr; nothing with ``--quiet``."""
         if not self.quiet:
             say(text)
 
     def document(self, document: Row, sentence: str) -> None:
-        """What an action answered: ``sentence`` for people (not when quiet), else the document."""
+        """Result of an action: ``sentence`` in a table (unless quiet), else ``document``."""
         if not self.is_table:
             self.record(document)
         elif not self.quiet:
@@ -127,7 +127,7 @@ class Output:
     def rows(self, columns: Sequence[Column], rows: Sequence[Row], *, empty: str) -> None:
         """A list: table for people, array of the whole objects in JSON, every field in CSV.
 
-        ``empty`` is said on stderr when a table has no rows.
+        ``empty`` is printed on stderr if a table has no rows.
         """
         if self.format == "json":
             self.data(to_json(rows, indent=2) + "\n")
@@ -143,7 +143,7 @@ class Output:
 
         flat_rows = [flatten(row) for row in rows]
         names = dict.fromkeys(name for row in flat_rows for name in row)
-        # Declared columns stand first and even in an empty list, so that scripts can rely on them.
+        # Declared columns come first, also in an empty list, so that scripts can rely on them.
         declared = [name for name in first if name in names or not rows]
         header = list(dict.fromkeys([*declared, *names]))
         self.data(csv_line(header))
@@ -151,9 +151,9 @@ class Output:
             self.data(csv_line(row.get(name) for name in header))
 
     def table(self, columns: Sequence[Column], rows: Sequence[Row]) -> str:
-        """A table as text; aligned also for wide characters; unfolded and uncoloured in a pipe.
+        """A table as text; not wrapped and without colours in a pipe.
 
-        On a terminal that is too narrow, details are left out until the rest folds well.
+        On a narrow terminal, detail columns are left out until the rest is readable.
         """
         from wsctl.output.tables import align, draw, folded_width
 
@@ -180,7 +180,7 @@ class Output:
         return width_of(self.stream) or DEFAULT_WIDTH
 
     def reader_is_gone(self) -> bool:
-        """Has the program that reads our pipe ended? Lets a silent monitor end with it."""
+        """Whether the reader of the pipe has ended, so that a quiet monitor ends too."""
         import select
 
         try:

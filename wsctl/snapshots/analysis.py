@@ -1,4 +1,4 @@
-"""Looking back through the stored snapshots: one moment, two compared, a course over time."""
+"""Analysis of stored snapshots: one moment, two compared, rates and charts over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wsctl.snapshots.history import Range, Snapshot, seconds_of
 from wsctl.times import local_time, milliseconds
 
 Source = Callable[[Range], Iterable[Snapshot]]
-"""Gives the snapshots of a range, oldest first: from the API or from the database file."""
+"""Reads the snapshots of a range, oldest first, from the API or the database file."""
 
 _SPANS_S = (3600, 86_400, 31 * 86_400, 367 * 86_400)
 _NO_FIGURES = frozenset({"timestamp", "node", "sequence", "samples"})
@@ -25,12 +25,12 @@ _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_40
 def snapshot_at(source: Source, moment: float, node: str | None) -> Snapshot:
     """The last snapshot that was stored at ``moment`` or before.
 
-    Raises ``Failed`` if there is none within a year, ``BadUsage`` if several nodes have some.
+    Raises ``Failed`` if there is none within a year, ``BadUsage`` if there are several nodes.
     """
-    # A snapshot is known by its millisecond: all of the one that ``moment`` is in counts.
+    # Times are shown cut to milliseconds: include the whole millisecond of ``moment``.
     until = (milliseconds(moment) + 1) / 1000
     for span_s in _SPANS_S:
-        # A step as long as the span: the last one of each node, not all of them.
+        # With a step as long as the span: only the last snapshot of each node.
         wanted = Range(moment - span_s, until, span_s)
         if found := list(source(wanted)):
             return one_node(found, node)[-1]
@@ -49,7 +49,7 @@ def one_node(snapshots: Iterable[Snapshot], node: str | None) -> list[Snapshot]:
 
 
 def time_of(snapshot: Snapshot) -> float:
-    """Seconds since the epoch; raises ``Failed`` where the server gave no time."""
+    """Seconds since the epoch; raises ``Failed`` if the snapshot has no time."""
     seconds = seconds_of(snapshot.get("timestamp"))
     if seconds is None:
         raise Failed("the server's history has a snapshot without a time")
@@ -58,15 +58,15 @@ def time_of(snapshot: Snapshot) -> float:
 
 @dataclass(frozen=True)
 class Change:
-    """A figure at two moments."""
+    """A field at two moments."""
 
     field: str
     before: Any
     after: Any
     change: float | None
-    """None where one of the two is missing or no number."""
+    """None if one of the two is missing or not a number."""
     per_s: float | None
-    """How fast a counter grew; None for what is no counter, and over a restart."""
+    """Growth rate of a counter; None for other fields and across a restart."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Difference:
     after: Snapshot
     seconds: float
     has_restarted: bool
-    """The server began anew in between: its counters grew by no less than they show now."""
+    """The server restarted in between: its counters grew by at least their current value."""
     changes: list[Change]
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
+        """As a JSON object."""
         return {
             "before": self.before,
             "after": self.after,
@@ -93,7 +93,7 @@ class Difference:
 
 
 def compare(before: Snapshot, after: Snapshot) -> Difference:
-    """What has changed from one snapshot to another one that is no older."""
+    """Compare a snapshot with a later one."""
     seconds = time_of(after) - time_of(before)
     has_restarted = is_new_start(after, seconds)
     names = [n for n in (*TEN, *after, *before) if n not in _NO_FIGURES]
@@ -105,13 +105,13 @@ def compare(before: Snapshot, after: Snapshot) -> Difference:
 
 
 def is_new_start(after: Mapping[str, Any], seconds: float) -> bool:
-    """Did the server of a snapshot start less than ``seconds`` before it?"""
+    """Whether the server started less than ``seconds`` before a snapshot."""
     uptime_s = after.get("uptime_s")
     return is_number(uptime_s) and uptime_s < seconds - 0.5
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Is it a figure?"""
+    """Whether it is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -126,9 +126,9 @@ def _change(name: str, before: Any, after: Any, seconds: float, has_restarted: b
 
 
 def rates(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Snapshot, dict[str, float]]]:
-    """Each snapshot with how fast its counters grew since the one before; the first with nothing.
+    """Each snapshot with the rates of its counters since the previous one; the first without.
 
-    After a restart the growth is that since the start.
+    After a restart, rates count from the start of the server.
     """
     before: Snapshot | None = None
     for snapshot in snapshots:
@@ -146,7 +146,7 @@ def rates(snapshots: Iterable[Snapshot]) -> Iterator[tuple[Snapshot, dict[str, f
 
 
 def points_of(snapshots: Iterable[Snapshot], field: str) -> list[Point]:
-    """A field over time: of a counter its growth a second, of anything else its value.
+    """Points of a field over time: the rate of a counter, the value of any other field.
 
     Raises ``BadUsage`` for a field that no snapshot has.
     """
@@ -160,12 +160,12 @@ def points_of(snapshots: Iterable[Snapshot], field: str) -> list[Point]:
         from difflib import get_close_matches
 
         near = get_close_matches(field, known, n=3) or sorted(known)
-        raise BadUsage(f"no field {field!r} is stored; there is {', '.join(near)}")
+        raise BadUsage(f"no stored field {field!r}; available: {', '.join(near)}")
     return found
 
 
 def step_for(seconds: float, columns: int) -> int:
-    """A step, in whole seconds, with which ``seconds`` take no more than ``columns`` steps."""
+    """A step in whole seconds that divides ``seconds`` into at most ``columns`` steps."""
     fewest = seconds / max(1, columns)
     return next((step for step in _STEPS_S if step >= fewest), math.ceil(fewest / 86_400) * 86_400)
 
@@ -173,10 +173,10 @@ def step_for(seconds: float, columns: int) -> int:
 def chart_columns(
     points: Sequence[Point], since: float, step_s: float, columns: int
 ) -> list[float | None]:
-    """``columns_of``, where a point stands also for the time since the one before.
+    """``columns_of``, where a point also fills the columns since the previous one.
 
-    So no column is empty for lying between two snapshots; a real gap, longer than one and a half
-    times the usual distance, stays one.
+    So columns between two snapshots are not empty; a gap of more than one and a half times the
+    median distance stays a gap.
     """
     values = columns_of(points, since, step_s, columns)
     distances = sorted(b - a for (a, _), (b, _) in pairwise(points))

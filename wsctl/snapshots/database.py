@@ -1,4 +1,4 @@
-"""The server's database file, opened so that nothing of it or beside it is ever changed."""
+"""Read-only access to the server's database file, which leaves no files behind."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LOCK_PATIENCE_S = 5.0
 def read_database(path: Path, what: str) -> Iterator[sqlite3.Connection]:
     """A connection that sees one moment of the file; raises ``Failed`` where it cannot be read.
 
-    ``what`` is said to be unreadable then. What was read may be torn if this raises at the end:
-    keep it back until then.
+    ``what`` names the data in errors. If this raises at the end, the rows may be inconsistent:
+    do not publish them before.
 
-    Without a write-ahead log nobody has the file open, and it is read as immutable: a read-only
-    connection would otherwise leave ``-wal`` and ``-shm`` files of *this* user behind, which
+    Without a write-ahead log no process has the file open, and it is read as immutable: otherwise
+    a read-only connection would leave ``-wal`` and ``-shm`` files of *this* user behind, which
     could keep the server, running as another user, from starting.
     """
     real = path.resolve()  # SQLite keeps the log beside the file, not beside a link to it
@@ -33,12 +33,12 @@ def read_database(path: Path, what: str) -> Iterator[sqlite3.Connection]:
         except sqlite3.Error as error:
             raise Failed(f"cannot read {what} from {path}: {_reason(error)}") from None
     if is_immutable and log.exists():
-        raise Failed(f"a server has opened {path} meanwhile: run it again")
+        raise Failed(f"a server opened {path} in the meantime: run it again")
 
 
 def _open(path: Path, is_immutable: bool) -> sqlite3.Connection:
     if not path.is_file():
-        what = "it is no file" if path.exists() else "no such file"
+        what = "not a file" if path.exists() else "no such file"
         raise Failed(f"cannot read {path}: {what}")
     mode = "mode=ro&immutable=1" if is_immutable else "mode=ro"
     try:
@@ -54,5 +54,5 @@ def _open(path: Path, is_immutable: bool) -> sqlite3.Connection:
 
 def _reason(error: sqlite3.Error) -> str:
     if str(error).startswith(("no such table", "no such column")):
-        return f"{error} (written by an older server? Then start this one on it once)"
+        return f"{error} (written by an older server? Then start the current server on it once)"
     return str(error)

@@ -1,4 +1,4 @@
-"""Where stored snapshots come from: the API, or the database file while the server is down."""
+"""Stored snapshots from the API, or from the database file while the server is down."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COUNT = """
 """
 
 OnTotal = Callable[[int], object]
-"""Is on_total how many rows there are to come."""
+"""Called with the number of rows to expect."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Range:
 def from_api(client: Client, wanted: Range, on_total: OnTotal | None = None) -> Iterator[Snapshot]:
     """Snapshots from a running server, oldest first, page by page.
 
-    Each page is asked for with the time range, so a server without cursors is followed by time.
+    Each request has the time range, so that servers without cursors work too.
     """
     since, cursor, edge = wanted.since, None, set[str]()
     while True:
@@ -74,8 +74,7 @@ def from_api(client: Client, wanted: Range, on_total: OnTotal | None = None) -> 
             continue
         if "next_cursor" in page or len(rows) < PAGE:
             return
-        # A full page and no word of a next one: go on from the last moment, leaving out what
-        # has been seen of that moment.
+        # A full page without a cursor: go on from the last moment, without the rows already seen.
         last = rows[-1].get("timestamp")
         edge = {json.dumps(row) for row in rows if row.get("timestamp") == last}
         following = seconds_of(last)
@@ -90,18 +89,18 @@ def _with_time(row: Snapshot) -> Snapshot:
 
 
 def seconds_of(value: Any) -> float | None:
-    """Seconds since the epoch of a snapshot's timestamp, floored to the API's milliseconds."""
+    """Seconds since the epoch of a snapshot's timestamp, cut to milliseconds as the API does."""
     seconds = epoch(value)
     return None if seconds is None else milliseconds(seconds) / 1000
 
 
 def from_database(path: Path, wanted: Range, on_total: OnTotal | None = None) -> Iterator[Snapshot]:
-    """Snapshots from the server's SQLite file, oldest first; nothing is ever written to it."""
+    """Snapshots from the server's SQLite file, oldest first."""
     with read_database(path, "statistics") as database:
         limits = {"since": wanted.since, "until": wanted.until}
         if on_total is not None and wanted.step_s is None:
             on_total(*database.execute(_COUNT, limits).fetchone())
-        # Each in the order of its index: SQLite would sort the two together on the disk.
+        # Two queries in index order: SQLite would sort a union on the disk.
         rows: Iterator[Any] = heapq.merge(
             *(database.execute(source, limits) for source in (_RAW, _MEANS)), key=_place
         )
@@ -121,7 +120,7 @@ def _place(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def as_snapshot(row: Sequence[Any]) -> Snapshot:
-    """A row of moment, node, sequence, samples, the ten fields and the rest, as the API has it."""
+    """A row (time, node, sequence, samples, the ten fields, extra JSON) as the API returns it."""
     at, node, sequence, samples, *values, extra = row
     return {
         "timestamp": rfc3339(at),

@@ -1,4 +1,4 @@
-"""One row of each step of time: the last one."""
+"""Downsampling: the last row of each time step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class LastPerStep(Generic[T]):
-    """Passes on the last row of each step and group; steps are counted from the epoch.
+    """Yields the last row of each step and group; steps start at the epoch.
 
-    A step is over once a row of another one comes, as it is with a single writer. What is not
-    over at the end is held back for the next time unless ``keeps_open`` is off.
+    A step is complete when a row of another step follows, as rows come from a single writer. The
+    incomplete step at the end is held back for the next run if ``keeps_open``.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class LastPerStep(Generic[T]):
         self._group = group
         self._keeps_open = keeps_open
         self.held: list[T] = []
-        """The rows of the step that is not over, in their order."""
+        """The rows of the incomplete step, in order."""
 
     def of(self, rows: Iterable[T]) -> Iterator[T]:
-        """The rows that are the last ones."""
+        """The last row of each complete step and group."""
         step: float | None = None
         last: dict[Any, tuple[int, T]] = {}
         for number, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The monitor's stream of pushes, kept alive over restarts of the server."""
+"""Client of the monitor's WebSocket, which reconnects after restarts of the server."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _NOT_PERMITTED = (4500, 4503, 4505)
 class MonitorFeed:
     """Subscribes to the monitor and yields what it pushes.
 
-    ``events``: globs of push types. ``interval_s``: how often statistics come; None: as often as
-    the server likes. ``say`` is told of connecting and losing the connection. ``wait`` sleeps.
+    ``events``: globs of push types. ``interval_s``: interval of statistics; None: the server's
+    default. ``say`` is called with a line when the connection is made or lost. ``wait`` sleeps.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class MonitorFeed:
         self._hint_s: float | None = None
         self._token = ""
         self.is_connected = False
-        """Has the server taken the subscription, and is the connection still there?"""
+        """Whether the subscription is active."""
 
     def pushes(self) -> Iterator[dict[str, Any] | None]:
-        """Every push of the server; None whenever ``tick_s`` seconds passed without one.
+        """Every push of the server; None after each ``tick_s`` seconds without one.
 
         Never ends by itself. Raises ``Unreachable`` if the first connection fails, later ones
-        are tried again; ``NotPermitted`` and ``Failed`` where the server says not to come back.
+        are retried; ``NotPermitted`` and ``Failed`` if the server forbids reconnecting.
         """
         while True:
             reason = "the connection was lost"
             try:
-                # Closed by hand first: left to itself it would report any end as an error.
+                # Closed first: its context manager would report any end as an error.
                 with self._connect() as connection, closing(connection):
                     self._has_connected = True
                     yield from self._receive(connection)
@@ -96,9 +96,9 @@ class MonitorFeed:
             raise InvalidMessage("did not receive a valid HTTP response") from None
 
     def _token_now(self) -> str:
-        """The token to present; the last one while its file is away.
+        """The current token; the last one while its file is missing.
 
-        A development server takes its file along when it stops, and writes it anew.
+        A development server removes its token file when it stops and writes a new one.
         """
         try:
             return self._target.token()
@@ -142,7 +142,7 @@ class MonitorFeed:
             (error.get("code"), error.get("message")) if isinstance(error, dict) else ("", "")
         )
         if message["ref"] == _REFRESH:
-            self._say(f"the server did not take the new token: {text} ({code})")
+            self._say(f"the server refused the new token: {text} ({code})")
             return
         raise (NotPermitted if code == "forbidden" else Failed)(f"{text} ({code})")
 
@@ -151,11 +151,11 @@ class MonitorFeed:
         text = f"watching {self._target.url}"
         if self._lost_at is not None:
             gap = readable(time.monotonic() - self._lost_at)
-            text += f" again; nothing is known of the {gap} in between"
+            text += f" again; the events of {gap} in between are missing"
         self._say(text)
 
     def _refresh(self, connection: ClientConnection) -> None:
-        """Present the newer token, where there is one (a development token, a rotated file)."""
+        """Send the newer token, if there is one (a development token, a rotated file)."""
         token = self._token_now()
         if token != self._token:
             self._token = token
@@ -188,11 +188,12 @@ class MonitorFeed:
         return text
 
     def _pause(self, reason: str) -> Iterator[None]:
-        """Wait before the next attempt: as the server asked, else doubling, with chance in it so
-        that many monitors do not come back in the same moment.
+        """Wait before the next attempt, as the server advised or with exponential backoff.
+
+        Jitter keeps many monitors from reconnecting at the same time.
         """
         longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._failures, 10))
-        pause_s = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, guards nothing
+        pause_s = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter
         if self._hint_s is not None:
             pause_s, self._hint_s = self._hint_s, None
         self._failures += 1
@@ -213,12 +214,12 @@ def _parsed(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
-        raise Failed("the server sent something that is no message: is it a wsserver?")
+        raise Failed("the server sent an invalid message: is it a wsserver?")
     return message
 
 
 def _seconds(milliseconds: Any) -> float | None:
-    """The server's advice in seconds, at most a minute; None for what is no number."""
+    """The server's advice in seconds, at most a minute; None if it is not a number."""
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         return None
     return min(max(milliseconds, 0), 60_000) / 1000

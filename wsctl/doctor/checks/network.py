@@ -1,4 +1,4 @@
-"""Is the server there, and is it the right one?"""
+"""Checks of address, DNS, TCP, TLS and HTTP."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SLOW_LOOK_UP_S = 1.0
 
 
 def address(facts: Facts) -> Finding:
-    """Which server is asked, and who says so."""
+    """Which server is checked, and the source of its address."""
     found = facts.configuration
     return ok(f"{found.url}, from {found.url_from}", url=found.url, url_from=found.url_from)
 
 
 def dns(facts: Facts) -> Finding:
-    """Does the host's name lead anywhere?"""
+    """Whether the host name resolves."""
     host = urlsplit(facts.configuration.url).hostname
     if isinstance(facts.name, Missing):
         return failed(
@@ -37,7 +37,7 @@ def dns(facts: Facts) -> Finding:
 
 
 def tcp(facts: Facts) -> Finding:
-    """Does anybody take connections there?"""
+    """Whether the server's addresses accept connections."""
     if isinstance(facts.endpoints, Missing):
         return skipped(facts.endpoints.why)
     closed = [endpoint for endpoint in facts.endpoints if endpoint.fault]
@@ -55,7 +55,7 @@ def tcp(facts: Facts) -> Finding:
         return warning(
             faults,
             "Clients try this address too and wait for it: let the server listen there (host),"
-            " or take the address out of the name server's entry.",
+            " or remove the address from the name server's entry.",
             **data,
         )
     quickest = min(endpoint.seconds for endpoint in facts.endpoints)
@@ -63,7 +63,7 @@ def tcp(facts: Facts) -> Finding:
 
 
 def tls(facts: Facts) -> Finding:
-    """Is the certificate trusted, for this name, and for how much longer?"""
+    """Whether the certificate is trusted and valid for this name, and for how long."""
     if not facts.configuration.url.startswith("https:"):
         return _without_tls(facts)
     if isinstance(facts.tls, Missing):
@@ -73,7 +73,8 @@ def tls(facts: Facts) -> Finding:
         if not found.fault:
             return ok(f"{found.version} in {ms(found.seconds)}")
         return failed(
-            f"no TLS: {found.fault}", "Use http:// if nothing here speaks TLS, else mend the proxy."
+            f"no TLS: {found.fault}",
+            "Use http:// if the server has no TLS, else fix the proxy.",
         )
     left_s = certificate.not_after - facts.checked_at
     data = {
@@ -84,8 +85,8 @@ def tls(facts: Facts) -> Finding:
     }
     if found.fault:
         return _untrusted(facts, found.fault, certificate, data)
-    what = f"{found.version}, trusted, good for {readable(left_s)}, issued by {certificate.issuer}"
-    renew = "Renew the certificate, and see why that has not happened by itself."
+    what = f"{found.version}, trusted, valid for {readable(left_s)}, issued by {certificate.issuer}"
+    renew = "Renew the certificate, and check why automatic renewal failed."
     if left_s < _NOW_S:
         return failed(what, renew, **data)
     if left_s < _SOON_S:
@@ -96,9 +97,9 @@ def tls(facts: Facts) -> Finding:
 def _without_tls(facts: Facts) -> Finding:
     host = urlsplit(facts.configuration.url).hostname or ""
     if host in ("localhost", "::1") or host.startswith("127."):
-        return ok("not used, and not needed on this machine itself")
+        return ok("not used, and not needed on this machine")
     return warning(
-        "not used: everybody in between can read the token and every message",
+        "not used: others on the network can read the token and every message",
         "Put a proxy with a certificate in front, and use its https:// address.",
     )
 
@@ -114,10 +115,10 @@ def _untrusted(
         what = f"not valid before {rfc3339(certificate.not_before)}"
         do = "Set this machine's clock, or wait until the certificate begins."
     elif certificate.is_self_signed:
-        what = "signed by itself, which nobody trusts"
-        do = "Use a certificate of an authority, or name your own one in SSL_CERT_FILE."
+        what = "self-signed and not trusted"
+        do = "Use a certificate of an authority, or name your own in SSL_CERT_FILE."
     elif "hostname" in fault.lower() or "ip address" in fault.lower():
-        what = f"made out to {', '.join(certificate.names) or 'nobody'}, not to this host"
+        what = f"issued for {', '.join(certificate.names) or 'no name'}, not for this host"
         do = "Use a name in the certificate as the address, or get one for this name."
     else:
         what = f"not trusted ({fault}), issued by {certificate.issuer}"
@@ -126,32 +127,31 @@ def _untrusted(
 
 
 def http(facts: Facts) -> Finding:
-    """Does it answer, and as a wsserver?"""
+    """Whether a wsserver answers HTTP requests."""
     reply = facts.health
     if isinstance(reply, Missing):
         if _is_untested(facts):
             return skipped(reply.why)
         return failed(
-            f"it takes connections and does not answer: {reply.why}",
-            "See in its log whether it hangs, is stopped, or has no descriptors left for"
-            " newcomers.",
+            f"it accepts connections but does not answer: {reply.why}",
+            "Check its log: it may hang, be stopped, or have no file descriptors left.",
         )
     if not is_wsserver(reply):
-        return _somebody_else(reply)
+        return _other_server(reply)
     whoami = answered(facts.whoami)
     version = "" if isinstance(whoami, Missing) else f" {whoami.get('version', '')}"
     state = str(reply.object["status"])
     data = {"seconds": reply.seconds, "status": state, "version": version.strip() or None}
     what = f"wsserver{version} answered in {ms(reply.seconds)}, {state}"
     if state == "starting":
-        return failed(what, "Wait: it lets clients in once its database is open.", **data)
+        return failed(what, "Wait: it accepts clients once its database is open.", **data)
     if state == "draining":
-        return failed(what, "Wait: it is stopping, and lets nobody in until it is back.", **data)
+        return failed(what, "Wait: it is stopping and accepts no more clients.", **data)
     return ok(what, **data)
 
 
 def _is_untested(facts: Facts) -> bool:
-    """Was there no connection that could have been used for it?"""
+    """Whether there was no connection to send the request over."""
     if isinstance(facts.endpoints, Missing) or all(endpoint.fault for endpoint in facts.endpoints):
         return True
     is_tls = facts.configuration.url.startswith("https:")
@@ -159,19 +159,19 @@ def _is_untested(facts: Facts) -> bool:
 
 
 def is_wsserver(reply: Reply) -> bool:
-    """Does an answer to ``/health`` look like ours?"""
+    """Whether an answer to ``/health`` is a wsserver's."""
     document = reply.object
     return isinstance(document.get("status"), str) and isinstance(document.get("checks"), dict)
 
 
-def _somebody_else(reply: Reply) -> Finding:
+def _other_server(reply: Reply) -> Finding:
     who = reply.headers.get("server", "")
     what = f"something else answers with {reply.status}" + (f" ({who})" if who else "")
     if reply.status in (502, 503, 504):
-        do = "Start the server behind this proxy, or correct where the proxy passes requests to."
+        do = "Start the server behind this proxy, or correct the proxy's target."
     elif reply.code == "host_forbidden":
-        what = "the server is not called by this host's name"
-        do = "Add the name to allowed_hosts, or let the proxy pass Host on."
+        what = "the server does not allow this host name"
+        do = "Add the name to allowed_hosts, or let the proxy forward Host."
     else:
         do = "Correct the address: below it must be /api/v1/websocket/health of a wsserver."
     return failed(what, do, status=reply.status)

@@ -1,4 +1,4 @@
-"""What the server stores and passes on: database, broker, channels, webhooks."""
+"""Checks of database, disk, streams, broker, channels and webhooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHANNEL_SETTINGS = {
 
 
 def database(facts: Facts) -> Finding:
-    """Can the server store and read?"""
+    """Whether the database works."""
     found = of_health(facts, "database")
     if isinstance(found, Missing):
         return skipped(found.why)
@@ -34,8 +34,8 @@ def database(facts: Facts) -> Finding:
     }
     if found.get("ok") is not True:
         return failed(
-            f"it does not work: {found.get('last_error') or 'too many writes wait for it'}",
-            "Look at its disk; docs/database.rst tells what to do for each fault.",
+            f"not working: {found.get('last_error') or 'too many writes are queued'}",
+            "Check its disk; docs/database.rst says what to do for each error.",
             **data,
         )
     what = f"{byte_size(bytes_)}, {plural(queued, 'write')} waiting"
@@ -44,20 +44,20 @@ def database(facts: Facts) -> Finding:
     if lost:
         return warning(
             f"{what}; {plural(lost, 'write')} lost since the start",
-            "Look into the server's log for the reason, and at the disk.",
+            "Check the server's log for the reason, and the disk.",
             **data,
         )
     return ok(what, **data)
 
 
 def disk(facts: Facts) -> Finding:
-    """Is there room for the database to grow?"""
+    """Whether the disk has room for the database."""
     diagnostics = answered(facts.diagnostics)
     if isinstance(diagnostics, Missing):
         return skipped(diagnostics.why, hint(facts))
     free, total = (number(diagnostics, "database", name) for name in ("free_bytes", "total_bytes"))
     if free is None or total is None:
-        return skipped("the server cannot tell while its database cannot be read")
+        return skipped("not available while the server cannot read its database")
     what = f"{byte_size(free)} of {byte_size(total)} free"
     data = {"free_bytes": int(free), "total_bytes": int(total)}
     do = "Free some space, or shorten the retention of snapshots, streams and notifications."
@@ -69,12 +69,12 @@ def disk(facts: Facts) -> Finding:
 
 
 def streams(facts: Facts) -> Finding:
-    """How much is kept, and is it let go of in time?"""
+    """How many messages are kept, and whether they are pruned in time."""
     diagnostics = answered(facts.diagnostics)
     if isinstance(diagnostics, Missing):
         return skipped(diagnostics.why, hint(facts))
     if not member(diagnostics, "streams"):
-        return skipped("the server cannot tell while its database cannot be read")
+        return skipped("not available while the server cannot read its database")
     streams_, messages, late = (
         number(diagnostics, "streams", name) or 0 for name in ("streams", "messages", "late")
     )
@@ -82,15 +82,15 @@ def streams(facts: Facts) -> Finding:
     data = {"streams": int(streams_), "messages": int(messages), "late": int(late)}
     if late:
         return warning(
-            f"{what}, {late:,.0f} of them past their time for over an hour",
-            "Look into the server's log for the periodic work 'prune'.",
+            f"{what}, {late:,.0f} of them overdue for pruning by over an hour",
+            "Check the server's log for the periodic work 'prune'.",
             **data,
         )
     return ok(what, **data)
 
 
 def broker(facts: Facts) -> Finding:
-    """Do the nodes reach each other?"""
+    """Whether the broker connects the nodes."""
     found = of_health(facts, "broker")
     if isinstance(found, Missing):
         return skipped(found.why)
@@ -98,13 +98,13 @@ def broker(facts: Facts) -> Finding:
     nodes = number(found, "nodes") or 0
     data = {"kind": kind, "nodes": int(nodes)}
     if found.get("ok") is not True:
-        do = "Look at redis_url and at Redis: messages reach only the clients of their own node."
-        return failed(f"{kind}: it does not work", do, **data)
+        do = "Check redis_url and Redis: messages reach only the clients of their own node."
+        return failed(f"{kind}: not working", do, **data)
     return ok(f"{kind}, {plural(nodes, 'node')}", **data)
 
 
 def webhooks(facts: Facts) -> Finding:
-    """Are events taken off our hands?"""
+    """Whether webhooks accept the events."""
     found = of_health(facts, "webhooks")
     if isinstance(found, Missing):
         is_none = isinstance(facts.health, Missing) is False and found.why == NOT_REPORTED
@@ -113,14 +113,14 @@ def webhooks(facts: Facts) -> Finding:
     dropped = number(found, "dropped") or 0
     what = f"{waiting:,.0f} waiting, {lost:,.0f} given up, {dropped:,.0f} dropped since the start"
     data = {"waiting": int(waiting), "failed": int(lost), "dropped": int(dropped)}
-    do = "Look at the receiving server; docs/webhooks.rst tells what it has to answer."
+    do = "Check the receiving server; docs/webhooks.rst says what it has to answer."
     if found.get("ok") is not True:
         return failed(what, do, **data)
     return warning(what, do, **data) if lost or dropped else ok(what, **data)
 
 
 def channel(name: str) -> Callable[[Facts], Finding]:
-    """The check of one channel of notifications."""
+    """The check of one notification channel."""
 
     def check(facts: Facts) -> Finding:
         diagnostics = answered(facts.diagnostics)
@@ -128,10 +128,10 @@ def channel(name: str) -> Callable[[Facts], Finding]:
             return skipped(diagnostics.why, hint(facts))
         found = member(diagnostics, "channels", name)
         if not found:
-            return skipped("the server cannot tell while its database cannot be read")
+            return skipped("not available while the server cannot read its database")
         return _channel(name, found, facts.checked_at)
 
-    check.__doc__ = f"Do notifications go out by {name}?"
+    check.__doc__ = f"Whether notifications are sent through {name}."
     return check
 
 
@@ -146,8 +146,8 @@ def _channel(name: str, found: Document, now: float) -> Finding:
         # The default channels of most notifications include some that a server need not have.
         what = "not_configured"
         if untried:
-            what += f"; {untried:,.0f} in 24 h would have gone by it"
-        return skipped(what, f"Set {settings} if notifications are to go by it.", **data)
+            what += f"; {untried:,.0f} in 24 h needed it"
+        return skipped(what, f"Set {settings} to send notifications through it.", **data)
     what = f"{waiting:,.0f} waiting, {lost:,.0f} given up in 24 h"
     do = "See why with: wsctl notifications list --state failed"
     if lost:

@@ -1,4 +1,4 @@
-"""The WebSocket: does it come through, is it kept, and does a message make its way?"""
+"""Checks of the WebSocket: upgrade, handshake, heartbeat, idle time-out, delivery, proxy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from wsctl.websocket.connection import SUBPROTOCOL
 
 _SLOW_S = 1.0
 _UPGRADE_HOW = (
-    "Let the proxy pass it on (nginx: proxy_http_version 1.1; proxy_set_header Upgrade"
+    "Let the proxy forward it (nginx: proxy_http_version 1.1; proxy_set_header Upgrade"
     " $http_upgrade; proxy_set_header Connection $connection_upgrade)."
 )
 _AUTHORITY = ("host_forbidden", "origin_forbidden")
 
 
 def upgrade(facts: Facts) -> Finding:
-    """Does a WebSocket come through what is in between?"""
+    """Whether WebSockets pass the proxies."""
     found = facts.upgrade
     if isinstance(found, Missing):
         return skipped(found.why)
@@ -25,10 +25,10 @@ def upgrade(facts: Facts) -> Finding:
         return _stopped(facts, found)
     if found.subprotocol != SUBPROTOCOL:
         return failed(
-            "WebSockets come through, but without the header Sec-WebSocket-Protocol",
-            "Let the proxy pass Sec-WebSocket-Protocol on: acknowledgements depend on it.",
+            "WebSockets work, but without the header Sec-WebSocket-Protocol",
+            "Let the proxy forward Sec-WebSocket-Protocol: acknowledgements depend on it.",
         )
-    return ok(f"WebSockets come through, in {ms(found.seconds)}", seconds=found.seconds)
+    return ok(f"WebSockets work, opened in {ms(found.seconds)}", seconds=found.seconds)
 
 
 def _stopped(facts: Facts, found: Upgrade) -> Finding:
@@ -40,14 +40,14 @@ def _stopped(facts: Facts, found: Upgrade) -> Finding:
         what = f"{plain}the request arrives without Upgrade ({found.status})"
         return failed(what, _UPGRADE_HOW, status=found.status, code=found.code)
     if found.code in _AUTHORITY:
-        do = "Add the name to allowed_hosts, or let the proxy pass Host on."
+        do = "Add the name to allowed_hosts, or let the proxy forward Host."
         return failed(f"{plain}{found.code}", do, status=found.status, code=found.code)
-    what = f"{plain}something in between answers {found.status}"
+    what = f"{plain}a proxy answers {found.status}"
     return failed(what, _UPGRADE_HOW, status=found.status)
 
 
 def handshake(facts: Facts) -> Finding:
-    """Is the token let in, and how long does that take?"""
+    """Whether the server accepts the token, and how fast."""
     greeting = facts.greeting
     if isinstance(greeting, Missing):
         if isinstance(facts.upgrade, Upgrade) and greeting.why.startswith("closed with"):
@@ -55,7 +55,7 @@ def handshake(facts: Facts) -> Finding:
         return skipped(greeting.why)
     took = facts.greeting_s
     pending = number(greeting, "inbox", "pending") or 0
-    what = f"let in after {ms(took)}"
+    what = f"accepted after {ms(took)}"
     data: Document = {"seconds": took, "inbox_pending": int(pending)}
     if isinstance(facts.round_trip_s, float):
         what += f", a ping takes {ms(facts.round_trip_s)}"
@@ -63,12 +63,12 @@ def handshake(facts: Facts) -> Finding:
     if pending:
         what += f"; {plural(pending, 'message')} wait for this user"
     if took > _SLOW_S:
-        return warning(what, "See whether the server or the way to it is overloaded.", **data)
+        return warning(what, "Check whether the server or the network is overloaded.", **data)
     return ok(what, **data)
 
 
 def _turned_away(why: str) -> Finding:
-    do = "Look up the close code in docs/protocol.rst, and into the server's log."
+    do = "Look up the close code in docs/protocol.rst, and check the server's log."
     if "4504" in why:
         do = "Close one of this user's connections, or raise max_connections_per_user."
     elif "1013" in why:
@@ -77,13 +77,13 @@ def _turned_away(why: str) -> Finding:
 
 
 def delivery(facts: Facts) -> Finding:
-    """Does a message come back that one sends to oneself?"""
+    """Whether a published message is delivered and acknowledged."""
     found = facts.delivery
     if isinstance(found, Missing):
         if found.why.startswith("refused"):
             return failed(
                 f"publishing was {found.why}",
-                "See what the database's check says, and the server's log.",
+                "See the check of the database, and the server's log.",
             )
         return skipped(found.why)
     kept = "kept" if found.is_kept else "live"
@@ -95,17 +95,17 @@ def delivery(facts: Facts) -> Finding:
         "state": found.state,
     }
     if found.received_s is None:
-        what = f"the server took a {kept} message, and it has not come"
+        what = f"the server accepted a {kept} message, but it did not arrive"
         return failed(what, "Ask where it went with wsctl trace, and look at the broker.", **times)
     if found.acknowledged_s is None:
-        what = f"a {kept} message came after {ms(found.received_s)}, its ack was not answered"
-        return failed(what, "Look into the server's log for this connection.", **times)
+        what = f"a {kept} message arrived after {ms(found.received_s)}, its ack was not answered"
+        return failed(what, "Check the server's log for this connection.", **times)
     what = (
-        f"a {kept} message was taken in {ms(found.answered_s)}, came after"
+        f"a {kept} message was accepted in {ms(found.answered_s)}, arrived after"
         f" {ms(found.received_s)}, was acknowledged after {ms(found.acknowledged_s)}"
     )
     if found.state not in (None, "delivered", "read"):
-        do = "Look with wsctl trace why the acknowledgement does not count."
+        do = "Check with wsctl trace why the acknowledgement has no effect."
         return warning(f"{what}; its trace says {found.state}", do, **times)
     if found.received_s > _SLOW_S:
         do = "Look at the database's disk, the event loop's lag, and whether a proxy buffers."
@@ -114,7 +114,7 @@ def delivery(facts: Facts) -> Finding:
 
 
 def heartbeat(facts: Facts) -> Finding:
-    """Are the server's two numbers fit for each other?"""
+    """Whether heartbeat interval and time-out fit."""
     found = _heartbeat(facts)
     if isinstance(found, Missing):
         return skipped(found.why)
@@ -123,7 +123,7 @@ def heartbeat(facts: Facts) -> Finding:
     data = {"interval_s": interval, "timeout_s": timeout}
     if timeout <= interval:
         do = "Set heartbeat_timeout_s to at least twice heartbeat_interval_s."
-        return failed(what, f"{do} Silent clients are cut before they are asked.", **data)
+        return failed(what, f"{do} Idle clients are disconnected before they are pinged.", **data)
     return ok(what, **data)
 
 
@@ -138,12 +138,12 @@ def _heartbeat(facts: Facts) -> tuple[float, float] | Missing:
         interval = number(whoami, "heartbeat", "interval_s")
         timeout = number(whoami, "heartbeat", "timeout_s")
     if interval is None or timeout is None:
-        return Missing("the server has not told its heartbeat")
+        return Missing("heartbeat not reported by the server")
     return interval, timeout
 
 
 def idle(facts: Facts) -> Finding:
-    """Is a silent connection kept until the next heartbeat?"""
+    """Whether an idle connection stays open until the next heartbeat."""
     found = facts.idle
     beat = _heartbeat(facts)
     interval = None if isinstance(beat, Missing) else beat[0]
@@ -151,9 +151,9 @@ def idle(facts: Facts) -> Finding:
         if interval is None:
             return skipped(found.why)
         return skipped(
-            f"{found.why}; in between nothing may cut a connection that is silent for less"
+            f"{found.why}; proxies must keep connections open that are idle for less"
             f" than {readable(interval)}",
-            f"Wait for real with: wsctl doctor --idle {round(interval * 1.2) + 1}s",
+            f"Test it with: wsctl doctor --idle {round(interval * 1.2) + 1}s",
         )
     data = {
         "lasted_s": round(found.lasted_s, 3),
@@ -165,12 +165,12 @@ def idle(facts: Facts) -> Finding:
         return _cut(found, interval, data)
     if found.pings == 0:
         return skipped(
-            f"nothing cut it in {readable(found.lasted_s)}, which is too short to say"
+            f"open for {readable(found.lasted_s)}, which is too short to tell"
             + (f": the server pings every {readable(interval)}" if interval else ""),
             f"Wait longer with --idle {round((interval or 30) * 1.2) + 1}s",
         )
     return ok(
-        f"kept for {readable(found.lasted_s)}, {readable(found.longest_s)} of it in silence,"
+        f"open for {readable(found.lasted_s)}, idle for up to {readable(found.longest_s)},"
         f" with {plural(found.pings, 'ping')}",
         **data,
     )
@@ -180,7 +180,7 @@ def _cut(found: IdleTest, interval: float | None, data: Document) -> Finding:
     if found.code is not None:
         what = f"the server ended it after {readable(found.lasted_s)}: {found.end}"
         return failed(what, "Look up the close code in docs/protocol.rst.", **data)
-    what = f"something in between cut it after {readable(found.longest_s)} of silence"
+    what = f"a proxy closed it after {readable(found.longest_s)} without traffic"
     if interval is None:
         return failed(what, "Raise its idle timeout (nginx: proxy_read_timeout 90s).", **data)
     return failed(
@@ -192,7 +192,7 @@ def _cut(found: IdleTest, interval: float | None, data: Document) -> Finding:
 
 
 def proxy(facts: Facts) -> Finding:
-    """Does the server know who its clients are, and by which scheme they come?"""
+    """Whether the server sees the address and scheme of its clients."""
     found = answered(facts.whoami)
     if isinstance(found, Missing):
         return skipped(found.why)
@@ -201,24 +201,24 @@ def proxy(facts: Facts) -> Finding:
     data = {"proxy": kind, "remote_ip": ip, "scheme": scheme, "via": _via(facts)}
     if kind == "untrusted":
         return warning(
-            f"a proxy is not trusted: every client seems to be {ip}",
+            f"a proxy is not trusted: every client appears as {ip}",
             "Name its address in trusted_proxies, so that X-Forwarded-For counts.",
             **data,
         )
     if is_tls and scheme != "https":
         return warning(
-            "the server does not know that TLS ends before it: pages of this address are refused"
+            "the server does not see the proxy's TLS: pages of this address are refused"
             " unless allowed_origins names them",
             "Let the proxy set X-Forwarded-Proto, and name its address in trusted_proxies.",
             **data,
         )
     if kind == "trusted":
-        return ok(f"one in front, trusted; this machine is known as {ip}", **data)
-    return ok(f"none shows; the server sees this machine as {ip}", **data)
+        return ok(f"trusted proxy; the server sees this machine as {ip}", **data)
+    return ok(f"none detected; the server sees this machine as {ip}", **data)
 
 
 def _via(facts: Facts) -> str | None:
-    """What an answer says of those that it has passed."""
+    """The proxy named by an answer's headers."""
     if isinstance(facts.health, Missing):
         return None
     return facts.health.headers.get("via") or facts.health.headers.get("server")
