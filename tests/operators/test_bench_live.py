@@ -143,7 +143,7 @@ def test_too_much_is_refused_where_nobody_can_be_asked(ctl: Run) -> None:
 
 def test_too_much_is_asked_about_on_a_terminal(server: ServerProcess) -> None:
     with Terminal("bench", "--rate", "50", "--duration", "200ms", cwd=server.folder) as terminal:
-        terminal.until("Do it all the same?")
+        terminal.until("Run it anyway?")
         terminal.type("n\r")
         assert terminal.end() == 1
         assert "nothing was done" in terminal.text
