@@ -51,7 +51,7 @@ EXAMPLES = {
     "Was a message delivered?": "wsctl trace msg_01hk153x00h9v3t7n2c4d",
     "Disconnect a user, after a dry run:": "wsctl disconnect u1 --dry-run\n"
     'wsctl disconnect u1 --reason "password changed"',
-    "The last day's statistics for a spreadsheet:": "wsctl export stats --since 24h --out stats.csv",
+    "Statistics of a day for a spreadsheet:": "wsctl export stats --since 24h --out stats.csv",
     "Enable completion in bash:": "source <(wsctl completion bash)",
 }
 

@@ -1,4 +1,4 @@
-"""Servers on real ports, stopped at the end."""
+"""Fixtures: servers on real ports, stopped after the test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.web.web_server import Server, start
+from tests.support.web_server import Server, start
 
 StartServer = Callable[..., Awaitable[Server]]
 

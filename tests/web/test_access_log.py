@@ -1,4 +1,4 @@
-"""Which answers are logged: all, a share, or only failures; words of an AI never one by one."""
+"""Access log: sampling, failures only, routine answers at debug level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.web_server import Server, token
+from tests.support.web_server import Server, token
 from wsserver.web.api.access_log import AccessLog
 from wsserver.web.http.traffic import Traffic
 

@@ -1,4 +1,4 @@
-"""What a request may look like, and what becomes of one that does not."""
+"""HTTP requests: valid and invalid methods, headers and bodies, and the answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from tests.web.web_server import API, Server, read_response, token
+from tests.support.web_server import API, Server, read_response, token
 from wsserver.web.resources.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}

@@ -1,4 +1,4 @@
-"""Role × route × own, foreign, absent, unknown, of no organization: no oracle, no way out."""
+"""Tenant isolation by role and route: own, foreign, missing and unknown objects."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from tests.web.conftest import StartServer
-from tests.web.tenants import (
+from tests.support.tenant_matrix import (
     CASES,
     LISTS,
     OUTSIDE,
@@ -20,11 +19,12 @@ from tests.web.tenants import (
     printed,
     row_of,
 )
-from tests.web.web_server import API, Server, token
+from tests.support.web_server import API, Server, token
+from tests.web.conftest import StartServer
 from wsserver.web.resources.routes import ENDPOINTS
 
 MUST_EXIST = {"session", "message", "notification", "connection"}
-"""Kinds of which an id that was never used is 404 in a path, whoever asks."""
+"""Kinds whose unused ids are 404 in a path, for all roles."""
 NOT_FOR_A_SERVICE = ("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke")
 
 
@@ -116,7 +116,7 @@ async def test_what_is_the_whole_servers_is_nothing_for_a_manager(
     server = await start_server(permissions=PERMISSIONS)
     manager = token("asking", "manager", organization_id="o1")
     assert (await server.get(path, bearer=manager)).code == "forbidden"
-    socket = await server.knock("/ws/admin/monitor", bearer=manager)
+    socket = await server.upgrade("/ws/admin/monitor", bearer=manager)
     assert (await socket.closed())[0] == 4503
 
 
@@ -184,12 +184,12 @@ async def test_an_idempotency_key_is_of_an_organization_and_user(server: Server)
 async def test_a_manager_is_bound_to_sessions_of_its_organization_alone(
     start_server: StartServer,
 ) -> None:
-    """With ``sessions:any``, also while nobody is there, so that storage has to be asked."""
+    """With ``sessions:any``, also without connections, so that storage is read."""
     world = await make_world(await start_server(permissions=PERMISSIONS))
     sessions, manager = world.ids["session"], token("m", "manager", organization_id="o1")
     for place in PLACES:
         path = f"/ws/chat/session/{sessions[place]}"
-        socket = await world.server.knock(path, bearer=manager)
+        socket = await world.server.upgrade(path, bearer=manager)
         if place in OWN:
             assert (await socket.push("session_joined"))["session_id"] == sessions[place]
         else:

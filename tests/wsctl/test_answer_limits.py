@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
-from tests.wsctl.wsctl_fakes import ADMIN, Asked, FakeServer, Run
+from tests.support.fake_server import ADMIN, Asked, FakeServer, Run
 from wsctl.cli import completion
 from wsctl.config.target import Target
 from wsctl.doctor.facts import Missing

@@ -18,7 +18,7 @@ from typing import Any
 import click
 import pytest
 
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run, connection, page
+from tests.support.fake_server import ADMIN, FakeServer, Run, connection, page
 from wsctl.cli import completion
 from wsctl.cli.click_base import COMPLETE_VAR
 from wsctl.cli.root import wsctl

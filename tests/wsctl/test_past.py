@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.wsctl.screens import Terminal
-from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
+from tests.support.fake_server import ADMIN, STATS, FakeServer, Run
+from tests.support.terminal import Terminal
 from wsctl.errors import BadUsage, Failed
 from wsctl.output.stats_fields import TEN, as_live, as_stored, people_rows
 from wsctl.snapshots.analysis import (
