@@ -1,3 +1,5 @@
+"""The service: start, periodic work, health, stop."""
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +17,7 @@ from wsserver.app import build
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
-from wsserver.realtime.manager import Newcomer
+from wsserver.realtime.manager import ConnectRequest
 from wsserver.service import LoopLag, Service
 from wsserver.storage.tables.access_lists import MemberStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry
@@ -67,7 +69,7 @@ def connect(clock: Any) -> Iterator[Connect]:
         fd, client = socket_pair()
         clients.append(client)
         claims = claims_of(clock, "u1")
-        newcomer = Newcomer(claims, "chat", None, "wsserver.v1", "10.0.0.1", "test")
+        newcomer = ConnectRequest(claims, "chat", None, "wsserver.v1", "10.0.0.1", "test")
         client.info = await service.manager.connect(fd, newcomer)
         await client.receive("connection_established")
         return client

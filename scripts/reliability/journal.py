@@ -90,9 +90,9 @@ class Journal:
         return [entry for entry in self.entries.values() if entry.position is None]
 
     def check(self, database: Path) -> None:
-        """Compare with the file: integrity, no gap, every acknowledged message once, at its position.
+        """Compare with the file: integrity, no gap, acknowledged messages once, at their position.
 
-        To be called while nobody publishes; each call reads what came since the one before.
+        To be called while nothing is published; each call reads the messages since the last one.
         """
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
             (verdict,) = db.execute("PRAGMA integrity_check").fetchone()

@@ -88,7 +88,7 @@ class Listener:
             seen.append(position)
 
     def check(self) -> None:
-        """Whatever was seen, before a crash too, is in the file, and nothing is missing between."""
+        """Check that all messages seen, also before a crash, are in the file without a gap."""
         stored = {
             (position.stream, position.offset): position
             for position in self._journal.found.values()

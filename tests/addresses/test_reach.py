@@ -6,8 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from wsserver.addresses.lookup import look_up
-from wsserver.addresses.reach import HostPort, Reach, allowed, check_url
+from wsserver.addresses.reach import Place, Reach, allowed, check_url, look_up
 from wsserver.errors import UrlForbidden
 
 PUBLIC = Reach()
@@ -18,13 +17,13 @@ OFFICE = Reach(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("https://push.example.com/x?y=z", HostPort("push.example.com", 443, True)),
-        ("https://Push.Example.com:8443/", HostPort("push.example.com", 8443, True)),
-        ("https://8.8.8.8/", HostPort("8.8.8.8", 443, True)),
-        ("https://[2606:4700::1111]:1/", HostPort("2606:4700::1111", 1, True)),
+        ("https://push.example.com/x?y=z", Place("push.example.com", 443, True)),
+        ("https://Push.Example.com:8443/", Place("push.example.com", 8443, True)),
+        ("https://8.8.8.8/", Place("8.8.8.8", 443, True)),
+        ("https://[2606:4700::1111]:1/", Place("2606:4700::1111", 1, True)),
     ],
 )
-def test_places_on_the_public_internet(url: str, place: HostPort) -> None:
+def test_places_on_the_public_internet(url: str, place: Place) -> None:
     for reach in (PUBLIC, DEVELOPMENT, OFFICE):
         assert check_url(url, reach) == place
 
@@ -138,8 +137,8 @@ def test_networks_of_ones_own() -> None:
             check_url(url, OFFICE)
 
 
-SECURE = HostPort("h", 443, True)
-PLAIN = HostPort("h", 80, False)
+SECURE = Place("h", 443, True)
+PLAIN = Place("h", 80, False)
 
 
 def test_one_address_that_may_not_be_reached_condemns_the_host() -> None:
@@ -163,10 +162,10 @@ def test_by_http_a_name_must_lead_near() -> None:
 )
 async def test_what_the_resolver_makes_of_it_is_judged(host: str) -> None:
     with pytest.raises(UrlForbidden):
-        await look_up(HostPort(host, 443, True), PUBLIC)
+        await look_up(Place(host, 443, True), PUBLIC)
 
 
 @pytest.mark.gen_test
 async def test_a_host_that_may_be_reached_has_addresses() -> None:
-    found = await look_up(HostPort("127.0.0.1", 8080, False), DEVELOPMENT)
+    found = await look_up(Place("127.0.0.1", 8080, False), DEVELOPMENT)
     assert [place for _, place in found] == [("127.0.0.1", 8080)]

@@ -13,8 +13,8 @@ from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.router import SELECT
-from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.delivery.local_delivery import SELECT
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.tracing.audience_at import PastAudience
 
 ORGANIZATIONS = st.sampled_from([None, "o1", "o2"])
@@ -36,9 +36,9 @@ class PastAudienceModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         clock = FakeClock()
-        attendance = ConnectionLog(clock)
-        self.hub = Hub(attendance)
-        self.traces = Traces(attendance, clock)
+        connection_log = ConnectionLog(clock)
+        self.hub = Hub(connection_log)
+        self.traces = TraceBuffer(connection_log, clock)
         self.live: list[Any] = []
         self.notes: dict[str, tuple[Target, set[str], set[str]]] = {}
 

@@ -6,7 +6,7 @@ import pytest
 
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Entry
+from wsserver.realtime.delivery.trace_buffer import TraceEntry
 from wsserver.realtime.tracing.trace_recipients import (
     TraceRecipient,
     TraceRecipients,
@@ -25,8 +25,8 @@ class Note(NamedTuple):
     read_at: float | None
 
 
-def entry(stream: str = "", **fields: Any) -> Entry:
-    return Entry(
+def entry(stream: str = "", **fields: Any) -> TraceEntry:
+    return TraceEntry(
         message_id="msg_1",
         type="x",
         target=EVERYONE,

@@ -195,7 +195,7 @@ async def test_a_user_who_went_before_was_offline(live: Live) -> None:
 async def test_signals_leave_no_trace(live: Live) -> None:
     client = await live.in_session("u1")
     await client.call("typing", session_id="s1", is_typing=True)
-    assert len(live.traces) == live.attendance.tick == 0
+    assert len(live.traces) == live.connection_log.tick == 0
 
 
 @pytest.mark.gen_test
@@ -264,8 +264,8 @@ async def test_that_some_who_were_there_are_forgotten_is_said(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = ConnectionLog(live.clock, limit=1)
-    monkeypatch.setattr(live.hub, "attendance", limited)
-    monkeypatch.setattr(live.traces, "_attendance", limited)
+    monkeypatch.setattr(live.hub, "connection_log", limited)
+    monkeypatch.setattr(live.traces, "_connection_log", limited)
     clients = [await live.connect(f"u{number}") for number in range(3)]
     message_id = await send(live)
     assert (await trace(live, message_id))["truncated"] is False
@@ -348,9 +348,9 @@ async def test_stored_receipts_show_the_recipients(live: Live) -> None:
     client = await live.in_session("u1")
     sent = await client.call("send_message", session_id="s1", content="hi")
     ids, at = [sent["message_id"]], live.clock.wall() + 5
-    await live.receipts.record("u1", ids, read=False, at=at)
-    await live.receipts.record("u2", ids, read=True, at=at)
-    await live.receipts.advance("u3", sent["stream"], sent["offset"], at)
+    await live.receipt_store.record("u1", ids, read=False, at=at)
+    await live.receipt_store.record("u2", ids, read=True, at=at)
+    await live.receipt_store.advance("u3", sent["stream"], sent["offset"], at)
     later = await live.in_session("u2")
     live.traces.marked(sent["message_id"], "u2", later.id, "sent")
     answer = await trace(live, sent["message_id"])

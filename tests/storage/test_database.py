@@ -170,17 +170,6 @@ async def test_a_failing_function_undoes_only_itself(database: Database) -> None
 
 
 @pytest.mark.gen_test
-async def test_sqlite_utils_own_writes_join_the_transaction(database: Database) -> None:
-    def insert(db: Connection) -> None:
-        db.table("revocations").insert({"kind": "jti", "value": "x", "at": 1.0})
-        raise NotFound("session", "s1")
-
-    with pytest.raises(NotFound):
-        await database.run(insert)
-    assert await database.read(values) == []
-
-
-@pytest.mark.gen_test
 async def test_a_cancelled_caller_affects_no_other(database: Database) -> None:
     blocker = Blocker()
     cancelled = asyncio.ensure_future(database.run(blocker))

@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.message_rows import in_every_reader
 from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
-from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_receipts import (
@@ -29,7 +28,7 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     receipts = NotificationReceipts(database)
     statements: set[str] = set()
 
-    def watch(db: Connection) -> None:
+    def watch(db: Any) -> None:
         db.set_trace_callback(statements.add)
 
     await database.run(watch)
@@ -61,7 +60,7 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
 
     slow: dict[str, list[str]] = {}
 
-    def explain(db: Connection) -> None:
+    def explain(db: Any) -> None:
         db.set_trace_callback(None)
         explained = [sql for sql in statements if sql.startswith(("SELECT", "UPDATE", "DELETE"))]
         assert len(explained) > 40

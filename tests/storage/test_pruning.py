@@ -11,6 +11,7 @@ from tests.support.message_rows import message, offsets, several
 from wsserver.errors import StorageFull
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
+from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance import pruning
 from wsserver.storage.maintenance.pruning import prune
 from wsserver.storage.messages.streams import StreamStore
@@ -107,7 +108,7 @@ async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
     make_database: MakeDatabase, path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_file(make_database)
-    monkeypatch.setattr(pruning, "Database", Untaken)
+    monkeypatch.setattr(pruning, "SqliteDatabase", Untaken)
     server = make_database()
     await server.open()
     with pytest.raises(DatabaseInUse):
@@ -121,7 +122,7 @@ async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
         )
 
 
-class Untaken(Database):
+class Untaken(SqliteDatabase):
     """A database whose file somebody else takes as soon as it is closed."""
 
     async def open(self) -> None:

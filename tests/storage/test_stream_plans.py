@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from tests.support.message_rows import NOW, in_every_reader, message, several, wanted
-from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
@@ -21,7 +21,7 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     assert await streams.trim(3) == []  # the first one looks at all streams
     statements: set[str] = set()
 
-    def watch(db: Connection) -> None:
+    def watch(db: Any) -> None:
         db.set_trace_callback(statements.add)
 
     await database.run(watch)
@@ -43,7 +43,7 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
 
     plans: dict[str, list[str]] = {}
 
-    def explain(db: Connection) -> None:
+    def explain(db: Any) -> None:
         db.set_trace_callback(None)
         for sql in statements:
             if sql.startswith(("SELECT", "UPDATE", "DELETE")):

@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_clock import FakeClock
+from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.engine.wal import HEADER_BYTES, Log, is_cut_off, lost_commits, read_log
 
 FRAME = 24 + 4096
+
+
+def keep(db: Connection, text: str) -> None:
+    db.execute("INSERT INTO kept VALUES (?)", [text])
 
 
 async def left_by_a_crash(folder: Path, clock: FakeClock) -> Path:
@@ -22,8 +28,7 @@ async def left_by_a_crash(folder: Path, clock: FakeClock) -> Path:
     await database.open()
     await database.run(lambda db: db.execute("CREATE TABLE kept (text TEXT)") and None)
     for number in range(20):
-        text = str(number) * 3000
-        await database.run(lambda db, text=text: db["kept"].insert({"text": text}) and None)
+        await database.run(partial(keep, text=str(number) * 3000))
     path = folder / "left"
     shutil.copy(folder / "live", path)
     shutil.copy(folder / "live-wal", f"{path}-wal")

@@ -21,10 +21,10 @@ def install(manager: Any) -> None:
     mark = Path(os.environ["WSSERVER_DATA_DIR"]) / "full"
     work = Writer._work
 
-    def with_limited_pages(self: Writer, db: Any, jobs: Sequence[Job]) -> list[Any]:
+    def with_limited_pages(self: Writer, db: Any, jobs: Sequence[Job]) -> Any:
         is_full = mark.exists()
         # The file can have no fewer pages than it has, so 1 is as many as there are.
-        db.conn.execute(f"PRAGMA max_page_count = {1 if is_full else PAGES_BY_DEFAULT}")
+        db.execute(f"PRAGMA max_page_count = {1 if is_full else PAGES_BY_DEFAULT}")
         if is_full:
             for job in jobs:
                 job.fn = _with_a_new_page(job.fn)

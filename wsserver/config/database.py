@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from urllib.parse import urlsplit
 
-from wsserver.config.extras import require
+from wsserver.config.channels import require
 from wsserver.config.faults import Faulty
 
 _FORM = "postgresql://USER@HOST:PORT/NAME?PARAMETER=VALUE"

@@ -183,7 +183,7 @@ class NotificationApi:
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
         """Put a user into an organization, or leave that to the token; at once, where connected."""
         for connection in await self._tenancy.assign(user_id, entered, actor.claims.sub, now):
-            self._manager.sessions.enforce_access(connection, self._manager.close)
+            self._manager.sessions.enforce_access(connection)
 
     async def _contact_view(self, user_id: str) -> dict[str, Any]:
         belongs_to = await self._tenancy.organizations_of([user_id])

@@ -1,4 +1,4 @@
-"""What the commands of a monitor do: the REST calls of the same meaning, over its socket."""
+"""Handlers of monitor commands, the equivalents of REST calls over the socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wsserver.realtime.operations.publishing import Publishing, checked_target, 
 
 
 class MonitorCommands:
-    """The handlers of ``/ws/admin/monitor``; each checks the permission of its REST call."""
+    """The handlers of ``/ws/admin/monitor``; each requires the permission of its REST call."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class MonitorCommands:
         }
 
     def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
-        """The statistics, once."""
+        """Reply with the statistics."""
         read_request(command.args or {}, Request)
         return _result(self._admin_queries.stats(_actor(connection)))
 
@@ -62,12 +62,12 @@ class MonitorCommands:
         return _result(self._monitors.subscribe(connection, request))
 
     async def broadcast(self, connection: ConnectionInfo, command: commands.Broadcast) -> Answer:
-        """Send to everybody."""
+        """Send to all connections."""
         request = read_request(command.args, BroadcastRequest, publish_faults)
         return _result(await self._publishing.broadcast(_actor(connection), request))
 
     def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Awaitable[Answer]:
-        """Send to a target. The next one may come before this one is stored."""
+        """Send to a target; the next command does not wait until this one is stored."""
         request = read_request(command.args, PublishRequest, publish_faults)
         target = checked_target(request)
         answer = self._publishing.submit(_actor(connection), target, request)
@@ -83,7 +83,7 @@ class MonitorCommands:
         return _result(await self._admin_actions.disconnect_user(_actor(connection), request))
 
     async def ping_user(self, connection: ConnectionInfo, command: commands.PingUser) -> Answer:
-        """Ping a user and wait for the answers."""
+        """Ping all connections of a user; replies with the round-trip times."""
         request = read_request(command.args, PingUserRequest)
         return _result(
             await self._admin_actions.ping_user(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,7 +10,7 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
-from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.connection import ConnectionInfo, Subscription
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 from wsserver.realtime.observability.events import (
     MESSAGE_PUBLISHED,
@@ -27,15 +26,6 @@ from wsserver.wire.frames import build_frame
 DEFAULT_INTERVAL_S = 5.0
 PUBLISHED_RATE = MessageRate(100.0, 1000.0)
 """Rate and burst (one whole batch) of ``message_published``; events beyond it are only counted."""
-
-
-@dataclass(slots=True)
-class Subscription:
-    """What one monitor wants."""
-
-    events: tuple[str, ...]
-    interval_s: float
-    next_stats_at: float
 
 
 class Monitors:

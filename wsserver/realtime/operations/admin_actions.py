@@ -137,7 +137,7 @@ class AdminActions:
         self._manager.presence.listed(session_id, set(user_ids) - set(present), removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
-                self._manager.sessions.enforce_access(connection, self._manager.close)
+                self._manager.sessions.enforce_access(connection)
         self._audit.record(
             actor,
             "members",

@@ -7,9 +7,9 @@ from itertools import chain
 
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.connection_log import ConnectionInterval, stay_of
+from wsserver.realtime.connections.connection_log import ConnectionInterval, interval_of
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.router import SELECT
+from wsserver.realtime.delivery.local_delivery import SELECT
 
 BELONGS: dict[TargetType, Callable[[ConnectionInterval, str], bool]] = {
     TargetType.BROADCAST: lambda interval, _: True,
@@ -31,9 +31,9 @@ class PastAudience:
     def __init__(self, hub: Hub, tick: int) -> None:
         self._hub = hub
         self._tick = tick
-        self._over = hub.attendance.over(tick) if tick else []
-        self.is_complete = not tick or tick >= hub.attendance.known_from
-        """False: the connection log has dropped intervals of that time."""
+        self._over = hub.connection_log.ended_since(tick) if tick else []
+        self.is_complete = not tick or tick >= hub.connection_log.known_from
+        """False: too many have gone since to remember them all."""
         self.ends = {interval.connection_id: interval for interval in self._over if interval.code}
         """By connection: the interval of one that has ended since."""
         self._ended_of: dict[str, list[ConnectionInterval]] = {}
@@ -59,16 +59,16 @@ class PastAudience:
             here = [c for c in here if self._had_joined(c, id_)]
         else:
             here = [c for c in here if c.since_tick < tick]
-        return chain(ended, map(stay_of, here))
+        return chain(ended, map(interval_of, here))
 
     def of_user(self, user_id: str) -> Iterator[ConnectionInterval]:
         """The connections of a user, ended ones first."""
         here = [c for c in self._hub.of_user(user_id) if c.since_tick < self._tick]
-        return chain(self._ended_of.get(user_id, ()), map(stay_of, here))
+        return chain(self._ended_of.get(user_id, ()), map(interval_of, here))
 
     def ever_of_user(self, user_id: str) -> Iterator[ConnectionInterval]:
-        """As ``of_user``, with all present connections of the user."""
-        here = map(stay_of, self._hub.of_user(user_id))
+        """The same, and the connections that a user has now, whenever they came."""
+        here = map(interval_of, self._hub.of_user(user_id))
         return chain(self._ended_of.get(user_id, ()), here)
 
     def had(self, user_id: str) -> bool:

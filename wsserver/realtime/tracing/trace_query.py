@@ -10,7 +10,7 @@ from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Entry
+from wsserver.realtime.delivery.trace_buffer import TraceEntry
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.tracing.audience_at import BELONGS, PastAudience
 from wsserver.realtime.tracing.trace_recipients import StoredReceipt
@@ -20,7 +20,7 @@ from wsserver.realtime.tracing.trace_recipients import StoredReceipt
 class TraceQuery:
     """One trace query of a message, of all recipients or of one user."""
 
-    entry: Entry
+    entry: TraceEntry
     receipts: dict[str, StoredReceipt]
     """By user; a receipt is removed when it has been reported."""
     expired_at: float | None

@@ -10,7 +10,7 @@ from msgspec import Struct
 from wsserver.clock import rfc3339
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Entry, Progress
+from wsserver.realtime.delivery.trace_buffer import Progress, TraceEntry
 
 RECIPIENTS_LIMIT = 1000
 COLLECTED_S = 0.1
@@ -122,7 +122,7 @@ class TraceRecipients:
 
 
 def connected_recipient(
-    entry: Entry,
+    entry: TraceEntry,
     interval: ConnectionInterval,
     end: ConnectionInterval | None,
     receipt: StoredReceipt | None,
@@ -152,7 +152,7 @@ def connected_recipient(
     return recipient
 
 
-def later_recipient(entry: Entry, user_id: str, connection_id: str) -> TraceRecipient:
+def later_recipient(entry: TraceEntry, user_id: str, connection_id: str) -> TraceRecipient:
     """The recipient of a connection that got a kept message later, from its stream."""
     recipient = TraceRecipient(user_id, connection_id, "pending", history=[])
     recipient.advance("pending", entry.accepted_at)
@@ -161,7 +161,7 @@ def later_recipient(entry: Entry, user_id: str, connection_id: str) -> TraceReci
 
 
 def offline_recipient(
-    entry: Entry,
+    entry: TraceEntry,
     user_id: str,
     reason: str | None,
     receipt: StoredReceipt | None,
@@ -183,7 +183,7 @@ def offline_recipient(
 
 
 def excluded_recipient(
-    entry: Entry, user_id: str, reason: str, connection_id: str | None = None
+    entry: TraceEntry, user_id: str, reason: str, connection_id: str | None = None
 ) -> TraceRecipient:
     """The recipient of a user or connection that was excluded, or not connected."""
     recipient = TraceRecipient(user_id, connection_id, "dropped", history=[])
@@ -191,7 +191,7 @@ def excluded_recipient(
     return recipient
 
 
-def add_marks(recipient: TraceRecipient, entry: Entry) -> None:
+def add_marks(recipient: TraceRecipient, entry: TraceEntry) -> None:
     """Add progress reported by connections since."""
     marks = (entry.marks or {}).get((recipient.user_id, recipient.connection_id or ""), {})
     for state, at in sorted(marks.items(), key=_when):

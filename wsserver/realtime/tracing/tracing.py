@@ -16,7 +16,7 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.trace_buffer import Entry, Traces
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer, TraceEntry
 from wsserver.realtime.messages.audience import EVERYBODY, read_audience
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.tracing.audience_at import PastAudience
@@ -67,7 +67,7 @@ class Tracing:
 
     def __init__(
         self,
-        traces: Traces,
+        traces: TraceBuffer,
         hub: Hub,
         members: Members,
         access: SessionAccess,
@@ -221,7 +221,7 @@ class Tracing:
         asked = {query.user_id} if query.user_id is not None else set()
         return marked.union(asked, entry.exclude_users, query.receipts, self._named(entry))
 
-    def _named(self, entry: Entry) -> Sequence[str]:
+    def _named(self, entry: TraceEntry) -> Sequence[str]:
         match entry.target.type:
             case TargetType.USER:
                 return [entry.target.id]
@@ -257,7 +257,7 @@ class Tracing:
                 return next(query.exclusions(user_id), None)
 
 
-def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
+def _head(entry: TraceEntry, scope: Scope) -> dict[str, Any]:
     """The fields of a trace about the message itself."""
     head: dict[str, Any] = {
         "message_id": entry.message_id,
@@ -289,11 +289,11 @@ def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
     return shown
 
 
-def _entry_of(found: Located) -> Entry:
+def _entry_of(found: Located) -> TraceEntry:
     """A trace entry of a stored message; its delivery is unknown."""
     audience = read_audience(found.audience) or EVERYBODY
     target = target_of_kept(found.stream, audience)
-    return Entry(
+    return TraceEntry(
         message_id=found.message_id,
         type=found.type,
         target=target,

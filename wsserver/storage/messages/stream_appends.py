@@ -1,4 +1,4 @@
-"""Appending to streams: which messages are new, which offsets they get, their rows."""
+"""Append to streams: deduplication, assignment of offsets, insertion of rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS, Append, Appended
 
 DEDUP_KEPT_S = 86_400
-"""A repeated publish is recognised for so long."""
+"""Time in which a repeated message is recognised."""
 
 _SELECT_IDS = (
     f"SELECT m.message_id, s.name, s.epoch, m.key & {LAST_OFFSET}"  # noqa: S608
@@ -33,9 +33,8 @@ _SELECT_STREAMS = (
     " WHERE name IN (SELECT value FROM json_each(?))"
 )
 _COLUMNS = "key, message_id, type, at, expires_at, has_ttl, sender, origin, audience, payload"
-"""Each execution gives the interpreter's lock away and waits for it again, for as long as the busy
-event loop holds it: so a statement stores as many rows as there are. Of few lengths, as each is
-prepared once and kept."""
+"""Each execution releases the GIL and waits for it again while the event loop is busy, so a
+statement inserts many rows. Few sizes, as each is prepared once and cached."""
 _INSERT_DEDUP = (
     'INSERT INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
     " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
@@ -47,14 +46,14 @@ _KEY = itemgetter(0)
 
 
 class Outcome(NamedTuple):
-    """What a batch did: one answer for each message, and the last offset of each stream used."""
+    """Result of a batch: one answer for each message, and the last offset of each stream."""
 
     answers: list[Appended]
     ends: dict[str, int]
 
 
 class _Reserved:
-    """Offsets of one stream set aside for one batch."""
+    """Offsets of a stream that are reserved for a batch."""
 
     __slots__ = ("base", "epoch", "next_offset")
 
@@ -65,9 +64,9 @@ class _Reserved:
 
 
 def append(db: Connection, batch: Sequence[Append]) -> Outcome:
-    """Store what is new of a batch, in its order; everything or, with an exception, nothing.
+    """Store the new messages of a batch in their order; all or, with an exception, none.
 
-    A job of the writing thread, whose savepoint takes reserved offsets back when it fails.
+    A job of the writer thread; its savepoint rolls reserved offsets back after an error.
     """
     seen: dict[str | tuple[str, str], Appended | Append] = _stored(db, batch)
     firsts: list[Appended | Append] = []
@@ -93,7 +92,7 @@ def append(db: Connection, batch: Sequence[Append]) -> Outcome:
 def _stored(
     db: Connection, batch: Sequence[Append]
 ) -> dict[str | tuple[str, str], Appended | Append]:
-    """What of a batch is in the database already, by message id and by deduplication key."""
+    """The messages of a batch that are stored already, by message id and deduplication key."""
     ids = db.listed([item.message_id for item in batch])
     execute = db.execute
     stored: dict[str | tuple[str, str], Appended | Append] = {}
@@ -118,8 +117,11 @@ def _reserve(db: Connection, new: Iterable[Append]) -> tuple[dict[str, _Reserved
         latest[name] = max(latest.get(name, item.at), item.at)
     epoch = default_epoch(db)
     # Twice as fast as one upsert a stream with RETURNING.
-    # In the order of names, so that two processes never wait for each other's rows.
-    db.executemany(_EXTEND, [(name, epoch, counts[name], latest[name]) for name in sorted(counts)])
+    db.executemany(
+        _EXTEND,
+        # In the order of names: another process that locks the same rows waits for this one.
+        [(name, epoch, counts[name], latest[name]) for name in sorted(counts)],
+    )
     reserved = {}
     ends = {}
     for name, stream_id, epoch, last in db.execute(_SELECT_STREAMS, [db.listed(list(counts))]):
@@ -155,7 +157,7 @@ def _insert(
         )
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
-    # Neighbours in the b-tree one after the other: half the time of jumping between streams.
+    # In the order of the b-tree: takes half the time of random inserts.
     rows.sort(key=_KEY)
     db.insert("messages", _COLUMNS, rows)
     if keys:

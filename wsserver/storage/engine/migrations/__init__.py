@@ -1,7 +1,7 @@
 """Migrations of the SQLite schema, one module for each range of numbers.
 
 A released migration is never edited; it imports no constant that may change. A new one goes into
-the latest module, or begins the next range, from which ``MIGRATIONS`` is then imported here.
+the latest module; ``MIGRATIONS`` is imported from that one.
 
 Times are REAL seconds since the epoch, the unit of the clock, of token claims and of the API:
 nothing is converted, and the time of a revocation compares exactly with a token's ``iat``. (A
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite_utils
 
-from wsserver.storage.engine.migrations.m0020_to_m0035 import MIGRATIONS
+from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
 
 __all__ = ["MIGRATIONS", "applied_names", "known_names"]
 
