@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "app",
         "http_client",
         "channel_factory",
+        "database_factory",
         "service",
         "plugins",
         "lifecycle",
@@ -85,6 +86,7 @@ CONFINED = {
     "tornado": {"web", "app", "http_client", "lifecycle"},
     "redis": {"brokers"},
     "sqlite_utils": {"storage"},
+    "psycopg": {"storage"},
 }
 ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 """A C function that unmasks bytes, and knows nothing of the web."""
