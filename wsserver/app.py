@@ -244,7 +244,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tasks=tasks,
     )
     deliveries.receipts.notified = notifications.acknowledgements
-    statistics.add_source("notifications", notifications.figures.view)
+    statistics.add_source("notifications", notifications.metrics.view)
     outbox = WebhookOutbox(database)
     webhooks = webhooks_of(settings, outbox, clock)
     webhooks.listen(manager.events)

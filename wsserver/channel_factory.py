@@ -18,7 +18,7 @@ from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
 from wsserver.notifications.rules import Retries
-from wsserver.notifications.webhooks import Target, Webhooks
+from wsserver.notifications.webhooks import TIMEOUT_S, Target, Webhooks
 from wsserver.protocol.notifications import ChannelName
 from wsserver.redaction import Redactor
 from wsserver.storage.tables.webhooks import WebhookOutbox
@@ -92,7 +92,7 @@ def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webh
         [Target(url, tuple(dict.fromkeys(each))) for url, each in globs.items()],
         settings.webhook_secret or "",
         outbox,
-        HttpClient(webhook_reach(settings)),
+        HttpClient(webhook_reach(settings), timeout_s=TIMEOUT_S),
         clock,
         retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
         redact=Redactor(secret_texts(settings)),

@@ -14,7 +14,7 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
-from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
+from wsserver.notifications.delivery_queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.notifications.wiring import Notifications
 from wsserver.realtime.access.members import Members
@@ -161,6 +161,7 @@ class Service:
             ("known users", 1.0, self._parts.notifications.directory.flush),
             ("expiry", 1.0, self._parts.notifications.queue.expire),
             ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
+            ("webhook leases", LEASE_PERIOD_S, self._parts.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, self._parts.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),

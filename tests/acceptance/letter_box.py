@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wsserver.notifications.channels.base import Job, Limits, Outcome, retry, sent
-from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.service import NotificationService
 from wsserver.protocol.notifications import ChannelName, Contact
 
@@ -59,7 +59,7 @@ def with_letter_box(kind: Any, box: LetterBox) -> None:
 
 if __name__ == "__main__":
     letter_box = LetterBox(Path(sys.argv[1]))
-    for each in (DeliveryQueue, NotificationService):
+    for each in (NotificationQueue, NotificationService):
         with_letter_box(each, letter_box)
     # What follows is: python -m wsserver serve …
     sys.argv = sys.argv[4:]

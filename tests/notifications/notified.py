@@ -98,7 +98,7 @@ class Notified:
             clock=clock,
             tasks=live.tasks,
         )
-        self.queue, self.figures, self.directory = parts.queue, parts.figures, parts.directory
+        self.queue, self.metrics, self.directory = parts.queue, parts.metrics, parts.directory
         self.finder, self.service = parts.finder, parts.service
         self.acknowledgements = parts.acknowledgements
         live.deliveries.receipts.notified = parts.acknowledgements

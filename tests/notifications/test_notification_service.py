@@ -97,8 +97,8 @@ async def test_an_acknowledgement_on_any_device_calls_the_escalation_off(
     await notified.until(name, websocket=state, sms="cancelled")
     await notified.pass_time(60)
     assert notified.played["sms"].jobs == []
-    figures = notified.figures.of("websocket")
-    assert (figures.acknowledged, list(figures.acknowledged_s)) == (1, [3])
+    metrics = notified.metrics.of("websocket")
+    assert (metrics.acknowledged, list(metrics.acknowledged_s)) == (1, [3])
     # It is settled in the inbox, too, and the other device hears of it.
     told = [m for m in await other.rest() if m["type"] == "message_status_update"]
     assert [(m["message_id"], m["status"]) for m in told] == [(push["id"], state)]

@@ -71,8 +71,8 @@ async def test_a_fault_that_passes_is_waited_out(notified: Notified) -> None:
     assert [(e["name"], e["channel"], e["attempt"]) for e in events] == [
         ("notification_sent", "email", 3)
     ]
-    figures = notified.figures.of("email")
-    assert (figures.sent, figures.retried, figures.failed) == (1, 2, 0)
+    metrics = notified.metrics.of("email")
+    assert (metrics.sent, metrics.retried, metrics.failed) == (1, 2, 0)
 
 
 async def count(channel: PlayedChannel) -> int:
@@ -106,7 +106,7 @@ async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(notified: Noti
         await notified.pass_time(10)
     await notified.until(name, email="failed")
     assert [(e["name"], e["detail"]) for e in events] == [("notification_failed", "down")]
-    assert notified.figures.of("email").failed == 1
+    assert notified.metrics.of("email").failed == 1
     await notified.pass_time(1000)
     assert len(notified.played["email"].jobs) == 3
     # A retry by hand starts over.
@@ -372,7 +372,7 @@ async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: Notified)
         ("email", "expired", "never sent"),
         ("websocket", "expired", "nobody came for it"),
     }
-    assert notified.figures.of("email").expired == 1
+    assert notified.metrics.of("email").expired == 1
     await notified.pass_time(1000)
     assert len(notified.played["email"].jobs) == 1
 
@@ -404,7 +404,7 @@ async def test_many_of_a_kind_go_as_one_by_mail_and_one_by_one_to_the_inbox(
     assert digest.message.splitlines() == [
         f"- Device phone {n} has triggered risk control: odd" for n in (3, 4, 5)
     ]
-    assert notified.figures.of("email").sent == 6
+    assert notified.metrics.of("email").sent == 6
     assert await attempts(notified, names[5], "email") == [("sent", "250 ok")]
 
 
@@ -427,10 +427,10 @@ async def test_an_outcome_is_recorded_however_long_storage_refuses_it(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsserver.errors import StorageUnavailable
-    from wsserver.notifications import queue
+    from wsserver.notifications import delivery_queue
     from wsserver.storage.notifications.deliveries import DeliveryStore
 
-    monkeypatch.setattr(queue, "RETRY_S", 0)
+    monkeypatch.setattr(delivery_queue, "RETRY_S", 0)
     record, refusals = DeliveryStore.record, [StorageUnavailable("locked")] * 3
 
     async def refuse(self: Any, *arguments: Any) -> Any:

@@ -21,8 +21,7 @@ from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
 from wsserver.notifications.http import HttpAnswer, HttpRequest
 from wsserver.notifications.rules import Retries
-from wsserver.notifications.signing import sign
-from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook
+from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
 from wsserver.storage.engine.database import Database
 from wsserver.storage.tables.webhooks import WebhookOutbox
@@ -119,7 +118,7 @@ def test_the_signature_is_the_documented_one() -> None:
 async def test_an_event_is_posted_and_signed(provider: Provider, tmp_path: Path) -> None:
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("shop.sold", user_id="u1", what="鞋", odd=object)
-        await until(lambda: here.webhooks.figures.sent == 1)
+        await until(lambda: here.webhooks.metrics.sent == 1)
         event = verified(provider.asked[0])
         assert (event["user_id"], event["what"]) == ("u1", "鞋")
         assert event["timestamp"].endswith("Z")
@@ -134,7 +133,7 @@ async def test_each_url_gets_what_it_asked_for_once(provider: Provider, tmp_path
     async with running(tmp_path, few, everything(provider, "/all")) as here:
         for name in ("user_connected", "typing_status_changed", "alert_raised"):
             here.events.emit(name)
-        await until(lambda: here.webhooks.figures.sent == 5)
+        await until(lambda: here.webhooks.metrics.sent == 5)
     got = [(asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.asked]
     assert sorted(got) == [
         ("/all", "alert_raised"),
@@ -151,8 +150,8 @@ async def test_it_is_tried_again_until_it_is_taken(provider: Provider, tmp_path:
     provider.answer = lambda asked: Said(next(statuses))
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.sent == 1)
-        assert here.webhooks.figures.retried == 2
+        await until(lambda: here.webhooks.metrics.sent == 1)
+        assert here.webhooks.metrics.retried == 2
     ids = {asked.headers["X-Wsserver-Delivery"] for asked in provider.asked}
     assert len(provider.asked) == 3
     assert len(ids) == 1
@@ -165,7 +164,7 @@ async def test_at_last_it_is_given_up_and_stays_to_be_seen(
     provider.say(500, f"no {CANARY}".encode())
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.failed == 1)
+        await until(lambda: here.webhooks.metrics.failed == 1)
         assert await here.rows() == [(4, 1, "500: no [redacted]")]
         assert here.webhooks.health()["waiting"] == 0
         assert await here.outbox.prune(Clock().wall() + 8 * 86_400) == 1
@@ -181,7 +180,7 @@ async def test_gone_or_elsewhere_is_given_up_at_once(
     provider.say(status, Location=provider.url("/inside"))
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.failed == 1)
+        await until(lambda: here.webhooks.metrics.failed == 1)
     assert len(provider.asked) == 1
 
 
@@ -195,7 +194,7 @@ async def test_a_restart_loses_nothing(provider: Provider, tmp_path: Path) -> No
     provider.say(200)
     asked_before = len(provider.asked)
     async with running(tmp_path, everything(provider)) as here:
-        await until(lambda: here.webhooks.figures.sent == 2)
+        await until(lambda: here.webhooks.metrics.sent == 2)
         assert await here.rows() == []
     names = [each.headers["X-Wsserver-Event"] for each in provider.asked[asked_before:]]
     assert sorted(names) == ["a", "b"]
@@ -210,12 +209,12 @@ async def test_a_wall_clock_that_is_set_back_puts_nothing_off(
     patient = Retries(backoff_s=300, attempts=8)
     async with running(tmp_path, everything(provider), retries=patient, clock=clock) as here:
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.retried == 1)
-        due_at = await here.outbox.next_due(provider.url("/hook"))
+        await until(lambda: here.webhooks.metrics.retried == 1)
+        due_at = await here.outbox.next_due(provider.url("/hook"), clock.wall())
         assert due_at is not None
         clock.ahead_s = -3600.0
         here.events.emit("b")  # wakes it
-        await until(lambda: here.webhooks.figures.retried == 2)
+        await until(lambda: here.webhooks.metrics.retried == 2)
         dues = await here.database.read(
             lambda db: db.execute("SELECT due_at FROM webhook_outbox ORDER BY id").fetchall()
         )
@@ -237,8 +236,8 @@ async def test_a_receiver_that_breaks_the_client_does_not_end_its_queue(
 
         here.webhooks._http = break_once
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.sent == 1)
-        assert here.webhooks.figures.retried == 1
+        await until(lambda: here.webhooks.metrics.sent == 1)
+        assert here.webhooks.metrics.retried == 1
 
 
 @pytest.mark.gen_test
@@ -247,7 +246,7 @@ async def test_a_url_that_is_not_configured_any_more(provider: Provider, tmp_pat
     patient = Retries(backoff_s=300, attempts=8)
     async with running(tmp_path, everything(provider), retries=patient) as here:
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.retried == 1)
+        await until(lambda: here.webhooks.metrics.retried == 1)
     async with running(tmp_path, everything(provider, "/other")) as here:
         assert await here.rows() == []
 
@@ -259,7 +258,7 @@ async def test_one_that_hangs_holds_up_no_other(provider: Provider, tmp_path: Pa
     async with running(tmp_path, slow, everything(provider, "/quick")) as here:
         for _ in range(20):
             here.events.emit("a")
-        await until(lambda: here.webhooks.figures.sent == 20)
+        await until(lambda: here.webhooks.metrics.sent == 20)
         assert here.webhooks.health()["waiting"] == 20
 
 
@@ -267,7 +266,7 @@ async def test_one_that_hangs_holds_up_no_other(provider: Provider, tmp_path: Pa
 async def test_what_may_not_be_reached_is_not(provider: Provider, tmp_path: Path) -> None:
     async with running(tmp_path, everything(provider), reach=Reach()) as here:
         here.events.emit("a")
-        await until(lambda: here.webhooks.figures.failed == 1)
+        await until(lambda: here.webhooks.metrics.failed == 1)
         ((_, is_dead, detail),) = await here.rows()
         assert is_dead
         assert "https" in detail
@@ -281,7 +280,7 @@ async def test_no_event_is_too_odd(provider: Provider, tmp_path: Path) -> None:
         here.events.emit("odd", number=10**400)
         here.events.emit("fine")
         await until(
-            lambda: here.webhooks.figures.sent >= 1 and not here.webhooks.health()["waiting"]
+            lambda: here.webhooks.metrics.sent >= 1 and not here.webhooks.health()["waiting"]
         )
     assert provider.asked[-1].headers["X-Wsserver-Event"] == "fine"
 
@@ -294,7 +293,7 @@ async def test_too_many_are_dropped_aloud(
     async with running(tmp_path, everything(provider)) as here:
         for _ in range(10_005):  # without a pause, in which some could be stored
             here.events.emit("a")
-        assert here.webhooks.figures.dropped == 5
+        assert here.webhooks.metrics.dropped == 5
     assert "dropped total=1" in caplog.text
 
 
@@ -340,7 +339,7 @@ async def test_what_a_message_says_is_posted_where_the_event_is_named(
     with caplog.at_level("INFO"):
         async with running(tmp_path, Target(provider.url("/hook"), globs)) as here:
             here.events.emit("message_received", message=message, user_id="u1")
-            await until(lambda: here.webhooks.figures.sent == 1)
+            await until(lambda: here.webhooks.metrics.sent == 1)
     event = verified(provider.asked[0])
     assert event["user_id"] == "u1"
     shown = message if is_whole else {"id": "msg_1", "content_omitted": True}
@@ -359,7 +358,7 @@ async def test_what_backends_publish_is_posted_only_where_it_is_named(
     async with running(tmp_path / "other", everything(provider), named) as here:
         here.events.emit("message_published", bytes=5)
         here.events.emit("alert_raised")
-        await until(lambda: here.webhooks.figures.sent == 3)
+        await until(lambda: here.webhooks.metrics.sent == 3)
     got = sorted((asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.asked)
     assert got == [
         ("/hook", "alert_raised"),

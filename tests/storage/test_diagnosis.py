@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.accepted_notifications import DAY_S, NOW, claim, delivery, notification
+from tests.storage.accepted_notifications import (
+    DAY_S,
+    NOW,
+    claim,
+    delivery,
+    notification,
+    outcome,
+    record,
+)
 from tests.storage.kept_messages import message
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.diagnosis import LATE_S, Backlog, Diagnosis
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.notifications.deliveries import DeliveryStore, Result
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
 
@@ -60,7 +68,7 @@ async def test_what_was_given_up_is_told_for_a_day(database: Database) -> None:
     queue = DeliveryStore(database)
     await NotificationStore(database).accept(notification("n1", delivery("d1")))
     (claimed,) = await claim(queue)
-    await queue.record("me", [Result(claimed.ids, "failed", None, NOW, "failed")])
+    await record(queue, outcome(claimed, "failed", outcome="failed"))
     look = Diagnosis(database).look
     assert (await look(NOW + DAY_S)).channels == {"email": Backlog(failed=1)}
     assert (await look(NOW + DAY_S + 1)).channels == {}

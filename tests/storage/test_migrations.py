@@ -31,6 +31,7 @@ RELEASED = {
     "m0035_idempotency_quotas",
     "m0030_user_organizations",
     "m0031_marks_by_organization",
+    "m0040_webhook_leases",
 }
 
 

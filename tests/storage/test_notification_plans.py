@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlite_utils
 
-from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
+from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome, record
 from tests.storage.kept_messages import in_every_reader
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore
@@ -40,8 +40,10 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     for channel in ("websocket", "email"):
         await queue.next_due(channel, NOW)
         for each in await claim(queue, channel=channel):
-            await queue.record("me", [outcome(each, "sent")])
-    await queue.release("me", NOW)
+            await record(queue, outcome(each, "sent"))
+    await queue.release_others("me", NOW)
+    await queue.release_expired(NOW)
+    await queue.bring_forward(1.0, NOW, NOW)
     await queue.next_expiry()
     await queue.expire(NOW)
     await receipts.reconcile()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome, states
+from tests.storage.accepted_notifications import (
+    NOW,
+    claim,
+    delivery,
+    notification,
+    outcome,
+    record,
+    states,
+)
 from tests.storage.kept_messages import message
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -46,7 +54,7 @@ async def accept(store: NotificationStore, name: str = "n1", user: str = "u1") -
 
 
 async def send(queue: DeliveryStore) -> None:
-    await queue.record("me", [outcome(e, "sent") for e in await claim(queue, channel="websocket")])
+    await record(queue, *[outcome(e, "sent") for e in await claim(queue, channel="websocket")])
 
 
 def ack(*ids: str, user: str = "u1", read: bool = False, at: float = 7) -> Acknowledgement:
@@ -109,7 +117,7 @@ async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
     await accept(store)
     (sending,) = await claim(queue, channel="websocket")
     assert await receipts.acknowledge([ack("n1_msg")]) == [Acknowledged("n1_msg", 7)]
-    await queue.record("me", [outcome(sending, "sent")])
+    await record(queue, outcome(sending, "sent"))
     found = await store.get("n1")
     assert found is not None
     assert found.deliveries[0].state == "delivered"
@@ -131,7 +139,7 @@ async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged
     await store.accept(notification("n1", *steps))
     await send(queue)
     for each in await claim(queue, channel="sms"):
-        await queue.record("me", [outcome(each, "failed")])
+        await record(queue, outcome(each, "failed"))
     await receipts.acknowledge([ack("u1_msg")])
     assert await store.retry("n1", NOW + 9) == 1
     found = await states(store, "n1")
@@ -146,7 +154,7 @@ async def test_an_escalation_that_is_being_sent_is_not_tried_again(
     await send(queue)
     (sms,) = await claim(queue, NOW + 60, "sms")
     await receipts.acknowledge([ack("n1_msg", at=61)])
-    recorded = await queue.record("me", [outcome(sms, "pending", due_at=NOW + 70)])
+    recorded = await record(queue, outcome(sms, "pending", due_at=NOW + 70))
     assert recorded == {sms.id: "cancelled"}
     assert await queue.next_due("sms", NOW) is None
 

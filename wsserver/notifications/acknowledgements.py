@@ -9,7 +9,7 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
-from wsserver.notifications.metrics import Figures
+from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.storage.notifications.notification_receipts import (
     Acknowledged,
     Acknowledgement,
@@ -32,10 +32,10 @@ class Acknowledgements:
     """
 
     def __init__(
-        self, store: NotificationReceipts, figures: Figures, clock: Clock, tasks: Tasks
+        self, store: NotificationReceipts, metrics: NotificationMetrics, clock: Clock, tasks: Tasks
     ) -> None:
         self._store = store
-        self._figures = figures
+        self._metrics = metrics
         self._clock = clock
         self._tasks = tasks
         self._waiting: list[Acknowledgement] = []
@@ -87,8 +87,8 @@ class Acknowledgements:
             self._runner = None
 
     def _count(self, changed: Sequence[Acknowledged]) -> None:
-        figures = self._figures.of("websocket")
+        metrics = self._metrics.of("websocket")
         for each in changed:
             if each.after_s is not None:
-                figures.acknowledged += 1
-                figures.acknowledged_s.append(max(0.0, each.after_s))
+                metrics.acknowledged += 1
+                metrics.acknowledged_s.append(max(0.0, each.after_s))

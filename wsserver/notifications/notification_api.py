@@ -14,7 +14,7 @@ from wsserver.identity.permissions import Permissions
 from wsserver.notifications.addresses import contact_of
 from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content
-from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.recipients import recipients_of
 from wsserver.notifications.request_rules import notify_faults
 from wsserver.notifications.service import NotificationService, Sending
@@ -45,7 +45,7 @@ class NotificationApi:
         tenancy: Tenancy,
         manager: WebSocketManager,
         content: Content,
-        queue: DeliveryQueue,
+        queue: NotificationQueue,
         permissions: Permissions,
         audit: Audit,
         clock: Clock,

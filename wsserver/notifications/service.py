@@ -12,8 +12,8 @@ from wsserver.clock import Clock
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content, Text
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.parameters import THRESHOLDS, check, reached
-from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.request_rules import check_escalation
 from wsserver.notifications.rules import DIGESTED, Step, plan
@@ -88,7 +88,7 @@ class NotificationService(TemplateMethods):
         finder: RecipientFinder,
         content: Content,
         channels: Mapping[ChannelName, Channel],
-        queue: DeliveryQueue,
+        queue: NotificationQueue,
         clock: Clock,
         inbox_retention_s: float,
     ) -> None:

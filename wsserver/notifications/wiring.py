@@ -14,10 +14,11 @@ from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contact_book import ContactBook
 from wsserver.notifications.content import Content
+from wsserver.notifications.delivery_queue import GRACE_S
 from wsserver.notifications.directory import Directory
-from wsserver.notifications.metrics import Figures
+from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.notification_api import NotificationApi
-from wsserver.notifications.queue import GRACE_S, DeliveryQueue
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
@@ -73,14 +74,13 @@ class Notifications:
         content = Content(templates, settings.locale)
         self._content = content
         book = ContactBook(contacts, tenancy)
-        self.figures = Figures()
-        self.queue = DeliveryQueue(
-            store=DeliveryStore(database),
+        self.metrics = NotificationMetrics()
+        self.queue = NotificationQueue(
+            store=DeliveryStore(database, settings.digest.held_until),
             channels=channels,
             content=content,
             retries=settings.retries,
-            digest=settings.digest,
-            figures=self.figures,
+            metrics=self.metrics,
             tenancy=tenancy,
             emit=manager.emit,
             clock=clock,
@@ -100,7 +100,7 @@ class Notifications:
             inbox_retention_s=settings.inbox_retention_s,
         )
         self.acknowledgements = Acknowledgements(
-            NotificationReceipts(database), self.figures, clock, tasks
+            NotificationReceipts(database), self.metrics, clock, tasks
         )
         self.desk = NotificationApi(
             service=self.service,

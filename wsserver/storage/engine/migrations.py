@@ -407,3 +407,13 @@ def m0031_marks_by_organization(db: sqlite_utils.Database) -> None:
 def m0035_idempotency_quotas(db: sqlite_utils.Database) -> None:
     """How many idempotency keys count on whose account, and no tickets in stored answers."""
     count_idempotency_keys(db)
+
+
+@MIGRATIONS()
+def m0040_webhook_leases(db: sqlite_utils.Database) -> None:
+    """Leases of postings that are being attempted, as ``deliveries`` has them."""
+    db.execute("ALTER TABLE webhook_outbox ADD COLUMN owner TEXT")
+    db.execute("ALTER TABLE webhook_outbox ADD COLUMN lease_until REAL")
+    db.execute(
+        "CREATE INDEX webhook_outbox_leased ON webhook_outbox (lease_until) WHERE owner IS NOT NULL"
+    )
