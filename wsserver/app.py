@@ -23,12 +23,12 @@ from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.notifications.webhook_api import WebhookApi
-from wsserver.notifications.wiring import Notifications, NotificationSettings
+from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.members import Members
@@ -177,7 +177,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tail_limit_bytes=max(TAIL_LIMIT_BYTES, replay_budget),
         cork=poller.cork,
     )
-    directory = Directory(KnownUserStore(database), hub, clock, organizations.get)
+    directory = UserDirectory(KnownUserStore(database), hub, clock, organizations.get)
     tenancy = Tenancy(hub, members, organizations, directory, streams.writers)
     access = SessionAccess(permissions, members.is_member, tenancy)
     retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
@@ -222,7 +222,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         "websocket": WebSocketChannel(router, clock),
         **channels_of(settings, contacts, clock),
     }
-    notifications = Notifications(
+    notifications = NotificationSubsystem(
         channels=channels,
         contacts=contacts,
         templates=templates_of(settings),
@@ -316,7 +316,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=publishing,
         administration=administration,
         tracing=tracing,
-        desk=notifications.desk,
+        desk=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,

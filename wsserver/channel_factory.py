@@ -17,7 +17,7 @@ from wsserver.notifications.channels.email import EmailChannel
 from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
-from wsserver.notifications.rules import Retries
+from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.webhooks import TIMEOUT_S, Target, Webhooks
 from wsserver.protocol.notifications import ChannelName
 from wsserver.redaction import Redactor

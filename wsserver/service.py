@@ -16,7 +16,7 @@ from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
 from wsserver.notifications.delivery_queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
-from wsserver.notifications.wiring import Notifications
+from wsserver.notifications.wiring import NotificationSubsystem
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.organizations import EnteredOrganizations
 from wsserver.realtime.delivery.trace_buffer import Traces
@@ -59,7 +59,7 @@ class Parts:
     streams: Streams
     store: StreamStore
     deliveries: Deliveries
-    notifications: Notifications
+    notifications: NotificationSubsystem
     webhooks: Webhooks
     manager: WebSocketManager
     traces: Traces
@@ -283,9 +283,7 @@ class Service:
                 window_s=self._alert.window_s,
             )
             if verdict.is_raised:
-                telling = self._parts.notifications.tell_of_alert(
-                    verdict.rate, self._alert.threshold
-                )
+                telling = self._parts.notifications.send_alert(verdict.rate, self._alert.threshold)
                 self.tasks.spawn(telling, name="alert notification")
 
     async def _take_snapshot(self) -> None:

@@ -11,9 +11,9 @@ from tests.conftest import FakeClock
 from tests.realtime.live_server import Live
 from wsserver.notifications.channels.base import Job, Limits, Outcome, sent
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.templates import load_templates
-from wsserver.notifications.wiring import Notifications, NotificationSettings
+from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName, Contact
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -83,7 +83,7 @@ class Notified:
             "websocket": WebSocketChannel(live.router, clock),
             **self.played,
         }
-        self.parts = parts = Notifications(
+        self.parts = parts = NotificationSubsystem(
             channels=ways,
             contacts=self.contacts,
             templates=load_templates(),

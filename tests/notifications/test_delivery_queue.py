@@ -15,8 +15,8 @@ from tests.notifications.queue_stores import Stored, StoredDeliveries, StoredPos
 from wsserver.errors import StorageUnavailable
 from wsserver.notifications import delivery_queue
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent
+from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.delivery_queue import Claim, DeliveryQueue
-from wsserver.notifications.rules import Retries
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leases import Lease, Result
 from wsserver.tasks import Tasks

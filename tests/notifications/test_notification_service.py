@@ -163,10 +163,10 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
     notified: Notified, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsserver.notifications import acknowledgements
-    from wsserver.storage.notifications.notification_receipts import NotificationReceipts
+    from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 
     monkeypatch.setattr(acknowledgements, "RETRY_S", 0)
-    take, refusals = NotificationReceipts.acknowledge, [StorageUnavailable("locked")] * 3
+    take, refusals = AcknowledgementStore.acknowledge, [StorageUnavailable("locked")] * 3
 
     async def refuse(self: Any, batch: Any) -> Any:
         if refusals:
@@ -177,7 +177,7 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
     client = await notified.live.connect("u1")
     name = await urgent_later(notified)
     push = await client.receive("notification")
-    monkeypatch.setattr(NotificationReceipts, "acknowledge", refuse)
+    monkeypatch.setattr(AcknowledgementStore, "acknowledge", refuse)
     await client.call("ack", ids=[push["id"]])
     await notified.until(name, sms="cancelled")
     assert refusals == []
@@ -352,7 +352,7 @@ async def test_the_same_key_is_the_same_notification(notified: Notified) -> None
 async def test_administrators_are_told_of_an_alert(notified: Notified) -> None:
     admin = await notified.live.connect("boss", role="admin")
     user = await notified.live.connect("u1")
-    await notified.parts.tell_of_alert(0.125, 0.05)
+    await notified.parts.send_alert(0.125, 0.05)
     told = (await admin.receive("notification"))["notification"]
     assert (told["title"], told["type"]) == ("错误率告警", "error")
     assert told["message"] == "错误率 12.5% 已超过阈值 5%"

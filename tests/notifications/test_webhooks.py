@@ -19,8 +19,8 @@ from tests.notifications.http_far_side import Asked, Provider, Said
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
+from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.http import HttpAnswer, HttpRequest
-from wsserver.notifications.rules import Retries
 from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
 from wsserver.storage.engine.database import Database

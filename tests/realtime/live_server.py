@@ -20,7 +20,7 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier, sign_hmac
-from wsserver.notifications.directory import Directory
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.members import Members
@@ -115,7 +115,7 @@ class Live:
             self.hub, self.broker, self.poller, self.statistics, clock, self.streams, self.traces
         )
         self.events = EventBus(self.tasks, clock, self.statistics.handler_failed)
-        self.directory = Directory(
+        self.directory = UserDirectory(
             KnownUserStore(self.database), self.hub, clock, self.organizations.get
         )
         self.tenancy = Tenancy(

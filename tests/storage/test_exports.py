@@ -26,11 +26,11 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.hourly_rollup import FIELDS
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.maintenance.backup import back_up
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
 )
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.exports import Batch, Exports, Part
@@ -149,7 +149,7 @@ async def test_deliveries_come_in_the_order_in_which_they_end(
     await record(queue, *[outcome(e, "sent") for e in await claim(queue, channel="websocket")])
     assert names(await exports.outcomes(Part(first.position))) == []  # it is in the inbox only
     await record(queue, *[outcome(each, "sent", NOW + 5) for each in await claim(queue)])
-    receipts = NotificationReceipts(database)
+    receipts = AcknowledgementStore(database)
     await receipts.acknowledge([Acknowledgement("u1", ["inbox"], "delivered", NOW + 9)])
     second = await exports.outcomes(Part(first.position))
     assert names(second) == ["mail", "inbox"]

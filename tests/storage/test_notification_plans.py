@@ -11,11 +11,11 @@ import sqlite_utils
 from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome, record
 from tests.storage.kept_messages import in_every_reader
 from wsserver.storage.engine.database import Database
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
 )
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
 
@@ -26,7 +26,7 @@ RARE = ("pending", "sending", "failed", "cancelled", "expired", "not_configured"
 @pytest.mark.gen_test
 async def test_every_statement_finds_its_rows_by_an_index(database: Database) -> None:
     store, queue = NotificationStore(database), DeliveryStore(database)
-    receipts = NotificationReceipts(database)
+    receipts = AcknowledgementStore(database)
     statements: set[str] = set()
 
     def watch(db: sqlite_utils.Database) -> None:

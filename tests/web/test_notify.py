@@ -10,7 +10,7 @@ import pytest
 
 from tests.web.conftest import StartServer
 from tests.web.web_server import Response, Server, token
-from wsserver.notifications.views import notification_view
+from wsserver.notifications.notification_api import notification_view
 
 TEXT = {"title": "T", "message": "M"}
 MANAGER = token("m1", "manager", organization_id="acme")

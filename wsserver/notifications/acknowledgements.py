@@ -10,10 +10,10 @@ from typing import Any
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.notifications.metrics import NotificationMetrics
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledged,
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
     State,
 )
 from wsserver.tasks import Tasks
@@ -32,7 +32,7 @@ class Acknowledgements:
     """
 
     def __init__(
-        self, store: NotificationReceipts, metrics: NotificationMetrics, clock: Clock, tasks: Tasks
+        self, store: AcknowledgementStore, metrics: NotificationMetrics, clock: Clock, tasks: Tasks
     ) -> None:
         self._store = store
         self._metrics = metrics

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from wsserver.clock import Clock, Setbacks
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Limits, Outcome, retry
-from wsserver.notifications.rules import Pace, Retries, after
+from wsserver.notifications.delivery_policy import Pace, Retries, after
 from wsserver.storage.engine.leases import Lease, Result
 from wsserver.tasks import Tasks
 

@@ -12,10 +12,10 @@ import msgspec
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Channel, Job, Limits, Outcome, failed
-from wsserver.notifications.content import Content
+from wsserver.notifications.delivery_policy import Retries, quiet_until
 from wsserver.notifications.delivery_queue import CLAIM_LIMIT, GRACE_S, RETRY_S, DeliveryQueue
 from wsserver.notifications.metrics import NotificationMetrics
-from wsserver.notifications.rules import Retries, quiet_until
+from wsserver.notifications.templates import Renderer
 from wsserver.protocol.notifications import CHANNELS, ChannelName, Contact
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.observability import events
@@ -45,7 +45,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         *,
         store: DeliveryStore,
         channels: Mapping[ChannelName, Channel],
-        content: Content,
+        renderer: Renderer,
         retries: Retries,
         metrics: NotificationMetrics,
         tenancy: Tenancy,
@@ -59,7 +59,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         }
         super().__init__("deliveries", store, lanes, retries=retries, clock=clock, tasks=tasks)
         self._deliveries = store
-        self._content = content
+        self._renderer = renderer
         self._metrics = metrics
         self._tenancy = tenancy
         self._emit = emit
@@ -180,12 +180,12 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         return await channel.send(job)
 
     def _job(self, claimed: Claimed) -> Job:
-        locale = claimed.contact.locale or self._content.locale
+        locale = claimed.contact.locale or self._renderer.locale
         rendered = [
-            self._content.render(each.type, each.template, each.content, locale)
+            self._renderer.render(each.type, each.template, each.content, locale)
             for each in (claimed, *claimed.companions)
         ]
-        text = self._content.digest(rendered, locale)
+        text = self._renderer.digest(rendered, locale)
         return Job(
             delivery_id=claimed.delivery_id,
             notification_id=claimed.notification_id,

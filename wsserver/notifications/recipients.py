@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from wsserver.errors import ValidationFailed
-from wsserver.notifications.directory import Directory
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.members import Members
@@ -87,7 +87,9 @@ def kind_faults(given: Sequence[str]) -> list[Fault]:
 class RecipientFinder:
     """Looks up users, connected or not."""
 
-    def __init__(self, hub: Hub, members: Members, directory: Directory, tenancy: Tenancy) -> None:
+    def __init__(
+        self, hub: Hub, members: Members, directory: UserDirectory, tenancy: Tenancy
+    ) -> None:
         self._hub = hub
         self._members = members
         self._directory = directory

@@ -10,14 +10,14 @@ import msgspec
 
 from wsserver.clock import Clock
 from wsserver.notifications.channels.base import Channel
-from wsserver.notifications.contact_book import ContactBook
-from wsserver.notifications.content import Content, Text
+from wsserver.notifications.contacts import TenantContacts
+from wsserver.notifications.delivery_policy import AS_USUAL, DIGESTED, Step, plan
+from wsserver.notifications.delivery_policy import Sending as Sending  # part of its interface
 from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.parameters import THRESHOLDS, check, reached
 from wsserver.notifications.recipients import RecipientFinder, Recipients
-from wsserver.notifications.request_rules import check_escalation
-from wsserver.notifications.rules import DIGESTED, Step, plan
 from wsserver.notifications.template_methods import TemplateMethods
+from wsserver.notifications.templates import Renderer, Text
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
 from wsserver.storage.notifications.notification_rows import Notification
@@ -27,27 +27,6 @@ from wsserver.storage.notifications.notifications import (
     NewNotification,
     NotificationStore,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sending:
-    """How a notification goes out; without anything, as its type has it."""
-
-    channels: Sequence[ChannelName] | None = None
-    """In the place of the defaults of the type, the default escalation included."""
-    escalate: Sequence[tuple[float, ChannelName]] | None = None
-    """Seconds and channel: tried then, unless the user has acknowledged the notification."""
-    expires_in_s: float | None = None
-    """What has not been delivered by then is given up. None: as long as an inbox keeps things."""
-    sender: str | None = None
-    """Who asked for it, for the record."""
-    confined_to: str | None = None
-    """Nobody outside of this organization gets it, and its managers see it."""
-    once: tuple[str, str] | None = None
-    """Scope and key: the same ones within 24 h are the same notification."""
-
-
-AS_USUAL = Sending()
 
 
 @dataclass(frozen=True)
@@ -84,9 +63,9 @@ class NotificationService(TemplateMethods):
         self,
         *,
         store: NotificationStore,
-        contacts: ContactBook,
+        contacts: TenantContacts,
         finder: RecipientFinder,
-        content: Content,
+        renderer: Renderer,
         channels: Mapping[ChannelName, Channel],
         queue: NotificationQueue,
         clock: Clock,
@@ -95,7 +74,7 @@ class NotificationService(TemplateMethods):
         self._store = store
         self._contacts = contacts
         self._finder = finder
-        self._content = content
+        self._renderer = renderer
         self._channels = channels
         self._queue = queue
         self._clock = clock
@@ -141,7 +120,7 @@ class NotificationService(TemplateMethods):
         """Send a template, in each recipient's language."""
         parameters = check(template, params)
         said = _Said(
-            self._content.templates.type_of(template, parameters),
+            self._renderer.templates.type_of(template, parameters),
             msgspec.json.encode(parameters).decode(),
             template,
             parameters,
@@ -154,7 +133,7 @@ class NotificationService(TemplateMethods):
         tiers = _tiers(said)
         if tiers is not None and not tiers:
             return None
-        steps = plan(said.type, sending.channels, _escalation(sending))
+        steps = plan(said.type, sending)
         user_ids = await self._finder.find(recipients, sending.confined_to)
         contacts = await self._contacts_of(user_ids, steps)
         now = self._clock.wall()
@@ -249,10 +228,3 @@ def _tiers(said: _Said) -> list[int] | None:
     if said.template == "budget_exceeded":
         return [100] if said.parameters["used"] > said.parameters["budget"] else []
     return None
-
-
-def _escalation(sending: Sending) -> list[Step] | None:
-    if sending.escalate is None:
-        return None
-    check_escalation(sending.escalate, sending.expires_in_s)
-    return [Step(channel, after_s, True) for after_s, channel in sending.escalate]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wsserver.notifications.delivery_policy import Sending
 from wsserver.notifications.recipients import Recipients
 from wsserver.storage.notifications.notification_rows import Notification
-
-if TYPE_CHECKING:
-    from wsserver.notifications.service import Sending
 
 
 class TemplateMethods(ABC):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Struct, ValidationError, convert
 
 from wsserver.errors import ValidationFailed
 from wsserver.notifications.parameters import DERIVED, check, derived, known, required
 from wsserver.protocol.complaints import describe
-from wsserver.protocol.notifications import Locale, NotificationType
+from wsserver.protocol.notifications import DEFAULT_LOCALE, Locale, NotificationType
 from wsserver.protocol.types import JsonObject, is_action_url
 from wsserver.protocol.validation import one_of
 
@@ -143,6 +144,47 @@ class Templates:
             message = f"{template[:64]!r} is {one_of(tuple(self._forms))}"
             raise ValidationFailed([{"field": "template", "message": message}])
         return self._forms[template]
+
+
+class Text(Struct, frozen=True, kw_only=True):
+    """Content of a notification without a template."""
+
+    title: str
+    message: str
+    action_url: str | None = None
+    auto_close: bool | None = None
+    """None: the default of its type."""
+
+
+class Renderer:
+    """Renders stored notifications. ``locale``: for users who have chosen none."""
+
+    def __init__(self, templates: Templates, locale: Locale = DEFAULT_LOCALE) -> None:
+        self.templates = templates
+        self.locale = locale
+
+    def render(
+        self, type_: str, template: str | None, content: str, locale: Locale | None = None
+    ) -> Rendered:
+        """Text of a stored notification.
+
+        Raises ``ValidationFailed`` for parameters that its template no longer accepts.
+        """
+        if template is not None:
+            parameters: JsonObject = msgspec.json.decode(content)
+            return self.templates.render(template, parameters, locale or self.locale)
+        text = msgspec.json.decode(content, type=Text)
+        kind = msgspec.convert(type_, NotificationType)
+        closes = closes_itself(kind) if text.auto_close is None else text.auto_close
+        # Programs that embed the server, and earlier versions of it, store any text.
+        url = text.action_url if text.action_url and is_action_url(text.action_url) else None
+        return Rendered(one_line(text.title), text.message, kind, url, closes)
+
+    def digest(self, rendered: Sequence[Rendered], locale: Locale | None = None) -> Rendered:
+        """Text of one notification, or of several that are sent as one."""
+        if len(rendered) == 1:
+            return rendered[0]
+        return self.templates.digest(list(rendered), locale or self.locale)
 
 
 def closes_itself(kind: NotificationType) -> bool:

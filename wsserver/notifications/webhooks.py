@@ -18,10 +18,10 @@ import msgspec
 from wsserver.clock import Clock
 from wsserver.errors import UrlForbidden, WsServerError
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry
+from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.delivery_queue import DeliveryQueue
 from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAnswer, Redact, judge
 from wsserver.notifications.metrics import WebhookMetrics
-from wsserver.notifications.rules import Retries
 from wsserver.protocol.ids import new_id
 from wsserver.realtime.observability.event_contents import without_content
 from wsserver.realtime.observability.events import (

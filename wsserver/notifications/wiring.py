@@ -12,26 +12,25 @@ from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
-from wsserver.notifications.contact_book import ContactBook
-from wsserver.notifications.content import Content
+from wsserver.notifications.contacts import TenantContacts
+from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.delivery_queue import GRACE_S
-from wsserver.notifications.directory import Directory
 from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
-from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
-from wsserver.notifications.templates import Templates
+from wsserver.notifications.templates import Renderer, Templates
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.tasks import Tasks
 
@@ -50,7 +49,7 @@ class NotificationSettings:
     """Where the endpoints of push subscriptions may be."""
 
 
-class Notifications:
+class NotificationSubsystem:
     """Builds the parts, and has the manager tell who connects; ``app.build()`` hands them on."""
 
     def __init__(
@@ -62,7 +61,7 @@ class Notifications:
         settings: NotificationSettings,
         manager: WebSocketManager,
         members: Members,
-        directory: Directory,
+        directory: UserDirectory,
         tenancy: Tenancy,
         permissions: Permissions,
         audit: Audit,
@@ -71,14 +70,14 @@ class Notifications:
         tasks: Tasks,
     ) -> None:
         store = NotificationStore(database)
-        content = Content(templates, settings.locale)
-        self._content = content
-        book = ContactBook(contacts, tenancy)
+        renderer = Renderer(templates, settings.locale)
+        self._renderer = renderer
+        tenant_contacts = TenantContacts(contacts, tenancy)
         self.metrics = NotificationMetrics()
         self.queue = NotificationQueue(
             store=DeliveryStore(database, settings.digest.held_until),
             channels=channels,
-            content=content,
+            renderer=renderer,
             retries=settings.retries,
             metrics=self.metrics,
             tenancy=tenancy,
@@ -91,24 +90,24 @@ class Notifications:
         self.finder = RecipientFinder(manager.hub, members, directory, tenancy)
         self.service = NotificationService(
             store=store,
-            contacts=book,
+            contacts=tenant_contacts,
             finder=self.finder,
-            content=content,
+            renderer=renderer,
             channels=channels,
             queue=self.queue,
             clock=clock,
             inbox_retention_s=settings.inbox_retention_s,
         )
         self.acknowledgements = Acknowledgements(
-            NotificationReceipts(database), self.metrics, clock, tasks
+            AcknowledgementStore(database), self.metrics, clock, tasks
         )
-        self.desk = NotificationApi(
+        self.api = NotificationApi(
             service=self.service,
             store=store,
-            contacts=book,
+            contacts=tenant_contacts,
             tenancy=tenancy,
             manager=manager,
-            content=content,
+            renderer=renderer,
             queue=self.queue,
             permissions=permissions,
             audit=audit,
@@ -125,9 +124,9 @@ class Notifications:
         """Begin nothing any more, and let end what is under way; acknowledgements still come."""
         await self.queue.stop(grace_s)
 
-    async def tell_of_alert(self, rate: float, threshold: float) -> None:
+    async def send_alert(self, rate: float, threshold: float) -> None:
         """Notify all administrators that there are many errors; a failure is logged."""
-        text = self._content.templates.alert(rate, threshold, self._content.locale)
+        text = self._renderer.templates.alert(rate, threshold, self._renderer.locale)
         try:
             await self.service.send_notification(
                 Recipients(role="admin"), text.title, text.message, "error"

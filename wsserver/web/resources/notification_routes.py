@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wsserver.notifications.addresses import contact_faults
-from wsserver.notifications.request_rules import notify_faults
+from wsserver.notifications.contacts import contact_faults
+from wsserver.notifications.notification_api import notify_faults
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.web.api.endpoint import PREFIX, PUBLIC, Endpoint
 from wsserver.web.api.queries import NotificationsQuery

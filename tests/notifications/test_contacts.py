@@ -9,7 +9,7 @@ import pytest
 from tests.notifications.push_service import Browser
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden, ValidationFailed
-from wsserver.notifications.addresses import contact_of
+from wsserver.notifications.contacts import contact_of
 from wsserver.protocol.notifications import Contact, ContactsRequest, QuietHours
 from wsserver.protocol.requests import read_request
 

@@ -15,14 +15,15 @@ from tests.storage.accepted_notifications import (
 )
 from tests.storage.kept_messages import message
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledged,
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
 )
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
 
@@ -37,8 +38,8 @@ def queue(database: Database) -> DeliveryStore:
 
 
 @pytest.fixture
-def receipts(database: Database) -> NotificationReceipts:
-    return NotificationReceipts(database)
+def receipts(database: Database) -> AcknowledgementStore:
+    return AcknowledgementStore(database)
 
 
 async def accept(store: NotificationStore, name: str = "n1", user: str = "u1") -> None:
@@ -63,7 +64,7 @@ def ack(*ids: str, user: str = "u1", read: bool = False, at: float = 7) -> Ackno
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_calls_off_the_escalation_and_nothing_else(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await send(queue)
@@ -83,7 +84,7 @@ async def test_an_acknowledgement_calls_off_the_escalation_and_nothing_else(
 
 @pytest.mark.gen_test
 async def test_the_acknowledgement_of_another_user_changes_nothing(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await send(queue)
@@ -95,7 +96,7 @@ async def test_the_acknowledgement_of_another_user_changes_nothing(
 
 @pytest.mark.gen_test
 async def test_a_notification_may_be_named_itself_also_before_it_is_sent(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await accept(store, "n2")
@@ -112,7 +113,7 @@ async def test_a_notification_may_be_named_itself_also_before_it_is_sent(
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     (sending,) = await claim(queue, channel="websocket")
@@ -126,7 +127,7 @@ async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
 
 @pytest.mark.gen_test
 async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     steps = [
         each
@@ -148,7 +149,7 @@ async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged
 
 @pytest.mark.gen_test
 async def test_an_escalation_that_is_being_sent_is_not_tried_again(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await send(queue)
@@ -163,12 +164,12 @@ async def test_an_escalation_that_is_being_sent_is_not_tried_again(
 async def test_what_was_acknowledged_before_a_crash_is_noted_at_the_start(
     store: NotificationStore,
     queue: DeliveryStore,
-    receipts: NotificationReceipts,
+    receipts: AcknowledgementStore,
     database: Database,
 ) -> None:
     for name, user in (("n1", "u1"), ("n2", "u1"), ("n3", "u3"), ("n4", "u4")):
         await accept(store, name, user)
-    await claim(queue, channel="websocket", limit=1, owner="the run before")
+    await claim(queue, channel="websocket", limit=1, lease=Lease("the run before", NOW + 60))
     await send(queue)
     streams, inboxes = StreamStore(database), ReceiptStore(database)
     await streams.append(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from wsserver.errors import ValidationFailed
 from wsserver.notifications.channels.base import Outcome
 from wsserver.protocol.notifications import ChannelName, NotificationType, QuietHours
 
@@ -40,19 +42,51 @@ DEFAULT_ESCALATION: dict[NotificationType, tuple[Step, ...]] = {
 }
 
 
-def plan(
-    type_: NotificationType,
-    channels: Sequence[ChannelName] | None,
-    escalation: Sequence[Step] | None,
-) -> list[Step]:
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """How a notification goes out; without anything, as its type has it."""
+
+    channels: Sequence[ChannelName] | None = None
+    """In the place of the defaults of the type, the default escalation included."""
+    escalate: Sequence[tuple[float, ChannelName]] | None = None
+    """Seconds and channel: tried then, unless the user has acknowledged the notification."""
+    expires_in_s: float | None = None
+    """What has not been delivered by then is given up. None: as long as an inbox keeps things."""
+    sender: str | None = None
+    """Who asked for it, for the record."""
+    confined_to: str | None = None
+    """Nobody outside of this organization gets it, and its managers see it."""
+    once: tuple[str, str] | None = None
+    """Scope and key: the same ones within 24 h are the same notification."""
+
+
+AS_USUAL = Sending()
+
+
+def plan(type_: NotificationType, sending: Sending = AS_USUAL) -> list[Step]:
     """The steps of a notification: those named, else the defaults of its type.
 
-    Naming ``channels`` replaces the default escalation, too.
+    Naming ``channels`` replaces the default escalation, too. Raises ``ValidationFailed`` for an
+    escalation that comes after the notification has expired.
     """
-    now = DEFAULT_CHANNELS[type_] if channels is None else channels
-    if escalation is None:
-        escalation = DEFAULT_ESCALATION.get(type_, ()) if channels is None else ()
-    return [*[Step(channel) for channel in dict.fromkeys(now)], *escalation]
+    channels = DEFAULT_CHANNELS[type_] if sending.channels is None else sending.channels
+    escalation: Sequence[Step] = ()
+    if sending.escalate is not None:
+        check_escalation(sending.escalate, sending.expires_in_s)
+        escalation = [Step(channel, after_s, True) for after_s, channel in sending.escalate]
+    elif sending.channels is None:
+        escalation = DEFAULT_ESCALATION.get(type_, ())
+    return [*[Step(channel) for channel in dict.fromkeys(channels)], *escalation]
+
+
+def check_escalation(steps: Iterable[tuple[float, ChannelName]], lifetime_s: float | None) -> None:
+    """Raise ``ValidationFailed`` for steps that come after the notification has expired."""
+    late = [i for i, (after_s, _) in enumerate(steps) if lifetime_s and after_s >= lifetime_s]
+    if late:
+        message = f"comes after the notification has expired, which is {lifetime_s:g} s after it"
+        raise ValidationFailed(
+            [{"field": f"escalate[{index}].after_s", "message": message} for index in late]
+        )
 
 
 class Retries(NamedTuple):

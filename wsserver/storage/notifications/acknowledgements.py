@@ -58,7 +58,7 @@ class Acknowledged(NamedTuple):
     """
 
 
-class NotificationReceipts:
+class AcknowledgementStore:
     """Acknowledgements in the table ``deliveries``.
 
     All methods raise ``StorageUnavailable``, and ``StorageFull``; nothing is stored then.

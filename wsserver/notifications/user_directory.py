@@ -19,7 +19,7 @@ WAITING_LIMIT = 100_000
 STORED_AT_ONCE = 250
 
 
-class Directory:
+class UserDirectory:
     """The users of organizations and roles: those who are connected, and those who have been.
 
     What a user's latest token said is noted; storing it is put off a little, so that a crowd that
