@@ -1,4 +1,4 @@
-"""The ways out of the server, as the settings have them: channels of notifications, webhooks."""
+"""Factory of the notification channels and of the webhooks, from the settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from wsserver.storage.tables.webhooks import WebhookOutbox
 def channels_of(
     settings: Settings, subscriptions: PushSubscriptions, clock: Clock
 ) -> dict[ChannelName, Channel]:
-    """E-mail, SMS and push; those without settings say that they are not configured."""
+    """The channels e-mail, SMS and push; without settings, their ``is_configured`` is False."""
     redact = Redactor(secret_texts(settings))
     return {
         "email": EmailChannel(
@@ -62,7 +62,7 @@ def channels_of(
 
 
 def push_key_of(settings: Settings) -> str | None:
-    """The key that browsers subscribe to Web Push with; None: there is none."""
+    """Public VAPID key, with which browsers subscribe to Web Push; None: not configured."""
     if settings.vapid_private_key is None:
         return None
     return public_half(vapid_key(settings.vapid_private_key))
@@ -83,7 +83,7 @@ def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[S
 
 
 def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webhooks:
-    """The webhooks; a URL that is named twice gets what either asks for, once."""
+    """The webhooks; a URL that is configured twice gets the events of both entries, once."""
     globs: dict[str, tuple[str, ...]] = {}
     for text in settings.webhook_urls:
         url, more = split_webhook(text)

@@ -275,7 +275,7 @@ async def test_what_cannot_be_read_any_more_is_a_dead_letter(notified: Notified)
     )
     await notified.pass_time(3)
     await notified.until(name, email="failed")
-    assert "put into words" in (await attempts(notified, name, "email"))[-1][1]
+    assert "cannot be rendered" in (await attempts(notified, name, "email"))[-1][1]
 
 
 @pytest.mark.gen_test
@@ -370,7 +370,7 @@ async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: Notified)
     await notified.until(name, email="expired", websocket="expired")
     assert {(e["channel"], e["state"], e["detail"]) for e in events} == {
         ("email", "expired", "never sent"),
-        ("websocket", "expired", "nobody came for it"),
+        ("websocket", "expired", "never acknowledged"),
     }
     assert notified.metrics.of("email").expired == 1
     await notified.pass_time(1000)

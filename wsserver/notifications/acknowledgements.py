@@ -1,4 +1,4 @@
-"""Acknowledgements on their way from the inbox to the notifications they are of."""
+"""Acknowledgements of inbox messages, applied to the notifications that they carry."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ RETRY_S = 1.0
 
 
 class Acknowledgements:
-    """Settles deliveries by what users acknowledge, and so calls off what is still to follow.
+    """Marks deliveries as delivered or read, which cancels pending escalations.
 
-    What the inbox has committed comes here afterwards; should the process die between the two,
-    ``start`` makes up for it.
+    The inbox commits first. ``start`` repeats what a crash between the two prevented.
     """
 
     def __init__(
@@ -42,14 +41,14 @@ class Acknowledgements:
         self._runner: asyncio.Task[Any] | None = None
 
     async def start(self) -> None:
-        """Note what was acknowledged before a crash. Raises ``StorageUnavailable``."""
+        """Apply acknowledgements from before a crash. Raises ``StorageUnavailable``."""
         await self._store.reconcile()
 
     def of_inbox(self, user_id: str, message_ids: Sequence[str], state: State) -> None:
-        """Messages in a user's inbox have been got or read; some may carry notifications."""
+        """Messages of a user's inbox were delivered or read; some may carry notifications."""
         if len(self._waiting) >= WAITING_LIMIT:
-            # Storage has failed for long. The next start finds them by the inbox's own receipts.
-            log.warning("acknowledgements of notifications put off count=%d", len(message_ids))
+            # Storage has failed for long. The next start finds them by the receipts of the inbox.
+            log.warning("acknowledgements of notifications deferred count=%d", len(message_ids))
             return
         at = self._clock.wall()
         self._waiting.append(Acknowledgement(user_id, message_ids, state, at))
@@ -59,9 +58,9 @@ class Acknowledgements:
     async def of_notifications(
         self, user_id: str, notification_ids: Sequence[str], state: State
     ) -> list[str]:
-        """Note that a user has got or read notifications, named by their own ids.
+        """Mark notifications of a user as delivered or read, by their own ids.
 
-        Answers the ids of the messages that carry them, for the inbox. Raises
+        Returns the ids of the messages that carry them, for the inbox. Raises
         ``StorageUnavailable``, ``StorageFull``.
         """
         one = Acknowledgement(user_id, notification_ids, state, self._clock.wall(), True)
@@ -69,7 +68,7 @@ class Acknowledgements:
         return await self._store.messages_of(user_id, notification_ids)
 
     async def settle(self) -> None:
-        """Wait until what was acknowledged is noted, but not for storage that fails."""
+        """Wait until acknowledgements are stored, but not for storage that fails."""
         if self._runner is not None:
             await asyncio.wait({self._runner}, timeout=2 * RETRY_S)
 
@@ -80,7 +79,7 @@ class Acknowledgements:
                 try:
                     self._count(await self._store.acknowledge(batch))
                 except WsServerError as error:
-                    log.warning("acknowledgements of notifications not noted error=%s", error)
+                    log.warning("acknowledgements of notifications not stored yet error=%s", error)
                     self._waiting[:0] = batch
                     await asyncio.sleep(RETRY_S)
         finally:

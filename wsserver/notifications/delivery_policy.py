@@ -1,4 +1,4 @@
-"""What is decided about notifications without looking anything up: pure, told the time."""
+"""Delivery policy, as pure functions: channels, escalation, retries, digests, quiet hours, pace."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ DEFAULT_CHANNELS: dict[NotificationType, tuple[ChannelName, ...]] = {
     "urgent": ("websocket", "push", "sms", "email"),
 }
 DIGESTED: frozenset[ChannelName] = frozenset({"email", "sms"})
-"""Channels on which many of one kind would bury everything else, or cost money each."""
+"""Channels on which many notifications of one kind are sent as a digest."""
 
 
 class Step(NamedTuple):
-    """One channel that a notification takes, and when."""
+    """A channel of a notification, and when it is used."""
 
     channel: ChannelName
     after_s: float = 0.0
     is_escalation: bool = False
-    """Is it called off when the user has acknowledged the notification?"""
+    """Whether it is cancelled once the user has acknowledged the notification."""
 
 
 DEFAULT_ESCALATION: dict[NotificationType, tuple[Step, ...]] = {
@@ -44,20 +44,20 @@ DEFAULT_ESCALATION: dict[NotificationType, tuple[Step, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sending:
-    """How a notification goes out; without anything, as its type has it."""
+    """Options for sending a notification; by default, those of its type."""
 
     channels: Sequence[ChannelName] | None = None
-    """In the place of the defaults of the type, the default escalation included."""
+    """Replaces the default channels of the type, and its default escalation."""
     escalate: Sequence[tuple[float, ChannelName]] | None = None
-    """Seconds and channel: tried then, unless the user has acknowledged the notification."""
+    """Delays in seconds, and channels used then unless the user acknowledges before."""
     expires_in_s: float | None = None
-    """What has not been delivered by then is given up. None: as long as an inbox keeps things."""
+    """Lifetime; undelivered by then, it expires. None: the retention of the inbox."""
     sender: str | None = None
-    """Who asked for it, for the record."""
+    """User id of the requester, stored with the notification."""
     confined_to: str | None = None
-    """Nobody outside of this organization gets it, and its managers see it."""
+    """Only users of this organization get it, and its managers see it."""
     once: tuple[str, str] | None = None
-    """Scope and key: the same ones within 24 h are the same notification."""
+    """Idempotency scope and key: equal ones within 24 h are the same notification."""
 
 
 AS_USUAL = Sending()
@@ -66,7 +66,7 @@ AS_USUAL = Sending()
 def plan(type_: NotificationType, sending: Sending = AS_USUAL) -> list[Step]:
     """The steps of a notification: those named, else the defaults of its type.
 
-    Naming ``channels`` replaces the default escalation, too. Raises ``ValidationFailed`` for an
+    ``channels`` replaces the default escalation, too. Raises ``ValidationFailed`` for an
     escalation that comes after the notification has expired.
     """
     channels = DEFAULT_CHANNELS[type_] if sending.channels is None else sending.channels
@@ -90,18 +90,18 @@ def check_escalation(steps: Iterable[tuple[float, ChannelName]], lifetime_s: flo
 
 
 class Retries(NamedTuple):
-    """How deliveries are tried again."""
+    """Backoff between attempts, and their number."""
 
     backoff_s: float = 2.0
-    """Until the second attempt; doubled each time, up to 300 s."""
+    """Delay of the second attempt; doubled each time, up to 300 s."""
     attempts: int = 8
-    """After so many a delivery is a dead letter."""
+    """Attempts after which a delivery is a dead letter."""
 
     def delay_s(self, attempt: int, jitter: float) -> float:
         """Seconds from attempt number ``attempt`` (1 at the first) to the next.
 
-        ``jitter`` from -1 to 1: the whole is up to 20 % shorter or longer by it, so that what
-        failed together does not come back together.
+        ``jitter`` from -1 to 1 makes it up to 20 % shorter or longer, so that deliveries which
+        failed together are not retried together.
         """
         # The exponent is bounded: a float has no 2 ** 2000.
         grown = min(self.backoff_s * 2.0 ** min(attempt - 1, 64), MAX_BACKOFF_S)
@@ -109,10 +109,10 @@ class Retries(NamedTuple):
 
 
 class Next(NamedTuple):
-    """What becomes of a delivery after an attempt."""
+    """State of a delivery after an attempt."""
 
     state: str
-    """``sent``, ``failed``, or ``pending``: to be tried again."""
+    """``sent``, ``failed``, or ``pending``: retried at ``due_at``."""
     due_at: float | None = None
 
 
@@ -125,9 +125,9 @@ def after(
     gives_up: bool = True,
     jitter: float | None = None,
 ) -> Next:
-    """Decide what follows an outcome; ``attempt`` counts from 1, ``now`` in epoch seconds.
+    """The state after an outcome; ``attempt`` counts from 1, ``now``: seconds since the epoch.
 
-    ``gives_up`` False: there is no last attempt, as for the inbox, which is our own storage.
+    ``gives_up`` False: attempts are not limited, as for the inbox, which is our own storage.
     """
     if outcome.result == "sent":
         return Next("sent")
@@ -140,15 +140,15 @@ def after(
 
 
 class DigestRule(NamedTuple):
-    """More than ``limit`` of one template to one user within ``window_s`` go as one."""
+    """More than ``limit`` of one template to one user within ``window_s`` are sent as one."""
 
     limit: int = 5
     window_s: float = 300.0
 
     def held_until(self, sent_at: Sequence[float], now: float) -> float | None:
-        """Until when the next one waits; None: it may go now.
+        """Until when the next one is held; None: it may be sent now.
 
-        ``sent_at``: when those of the same kind went to the same user lately, in any order.
+        ``sent_at``: when recent ones of the same kind were sent to the user, in any order.
         """
         recent = sorted(at for at in sent_at if at > now - self.window_s)
         if len(recent) < self.limit:
@@ -157,10 +157,10 @@ class DigestRule(NamedTuple):
 
 
 def quiet_until(hours: QuietHours | None, now: float) -> float | None:
-    """The end of the quiet hours that ``now`` is in, in epoch seconds; None: it is in none.
+    """End of the current quiet hours, in seconds since the epoch; None: outside of them.
 
-    The hours are those of the wall in the user's time zone: where clocks are set, they follow.
-    Raises ``ValueError`` (also ``ZoneInfoNotFoundError``) for a time zone that is none.
+    The hours are local time in the user's time zone, daylight saving included. Raises
+    ``ValueError`` for an unknown time zone.
     """
     if hours is None or hours.start == hours.end:
         return None
@@ -175,12 +175,12 @@ def quiet_until(hours: QuietHours | None, now: float) -> float | None:
     hour, minute = map(int, hours.end.split(":"))
     day = here + timedelta(days=1) if is_tomorrow else here
     end = day.replace(hour=hour, minute=minute, second=0, microsecond=0, fold=0).timestamp()
-    # Where clocks are set back, the wall shows the end twice: the second one counts then.
+    # Where clocks are set back, the local time of the end comes twice: the second one counts.
     return end if end > now else end + 3600
 
 
 def zone(name: str) -> ZoneInfo:
-    """A time zone by its name; raises ``ValueError`` for one that is none."""
+    """A time zone by its name; raises ``ValueError`` for an unknown one."""
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, LookupError):  # no such file; no such key; a path that leaves
@@ -188,7 +188,7 @@ def zone(name: str) -> ZoneInfo:
 
 
 class Pace:
-    """A token bucket: how many attempts may begin now; ``rate_per_s`` of them at once at most."""
+    """Token bucket of attempts; its size is ``rate_per_s``, so that is the largest burst."""
 
     def __init__(self, rate_per_s: float, now: float) -> None:
         self._rate = rate_per_s
@@ -197,16 +197,16 @@ class Pace:
         self._at = now
 
     def available(self, now: float) -> int:
-        """How many may begin; ``now`` in monotonic seconds."""
+        """How many attempts may begin; ``now``: monotonic seconds."""
         self._tokens = min(self._size, self._tokens + (now - self._at) * self._rate)
         self._at = now
         return int(self._tokens)
 
     def take(self, count: int) -> None:
-        """So many have begun."""
+        """Count attempts that have begun."""
         self._tokens -= count
 
     @property
     def wait_s(self) -> float:
-        """Until the next one may begin; 0: now."""
+        """Seconds until the next attempt may begin; 0: now."""
         return max(0.0, (1 - self._tokens) / self._rate)

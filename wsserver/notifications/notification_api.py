@@ -1,4 +1,4 @@
-"""What operators and backends may do with notifications, each with permission, scope and record."""
+"""Operations on notifications and contacts for REST: permissions, scope, audit, views."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from wsserver.storage.notifications.notifications import NotificationStore
 SEND = "notifications:send"
 READ = "notifications:read"
 LISTED_DELIVERIES = 100
-"""Of each notification in a list."""
+"""Deliveries shown of each notification in a list."""
 
 _TEXT = ("title", "message", "type", "action_url", "auto_close")
 
 
 class NotificationApi:
-    """``POST /notify`` and what belongs to it."""
+    """Operations of ``/notify``, ``/notifications`` and ``/users/{user_id}/contacts``."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class NotificationApi:
         self._reach = reach
 
     async def notify(self, actor: Actor, request: NotifyRequest) -> dict[str, Any]:
-        """Accept a notification; ``notification_id`` is None where there is nothing new to tell."""
+        """Accept a notification; ``notification_id`` None: no new threshold, nothing sent."""
         faults = notify_faults(request)
         if faults:
             raise ValidationFailed(faults)
@@ -93,7 +93,7 @@ class NotificationApi:
                 )
         if accepted is None:
             return {"notification_id": None, "deliveries": []}
-        if actor.claims.role != "service":  # a backend's would bury what people did
+        if actor.claims.role != "service":  # those of backends would flood the audit trail
             self._trail.record(
                 actor,
                 "notify",
@@ -135,14 +135,14 @@ class NotificationApi:
         return notification_view(self._renderer, found)
 
     async def retry(self, actor: Actor, notification_id: str) -> dict[str, Any]:
-        """Try dead letters again, and what had no way out; ``retried``: how many there were."""
+        """Retry dead letters and deliveries without channel or address; ``retried``: their count."""
         await self._found(actor, SEND, notification_id)
         retried = await self._store.retry(notification_id, self._clock.wall())
         self._queue.kick()
         return await self._changed(actor, "retry_notification", notification_id, retried=retried)
 
     async def cancel(self, actor: Actor, notification_id: str) -> dict[str, Any]:
-        """Call off what was not sent; ``cancelled``: how many deliveries that were."""
+        """Cancel deliveries that were not sent; ``cancelled``: their count."""
         await self._found(actor, SEND, notification_id)
         cancelled = await self._store.cancel(notification_id)
         return await self._changed(
@@ -150,7 +150,7 @@ class NotificationApi:
         )
 
     async def contacts(self, actor: Actor, user_id: str) -> dict[str, Any]:
-        """Where a user can be reached, and the organization that the user belongs to.
+        """Contact of a user, and the organization that the user belongs to.
 
         Raises ``NotFound`` for a user outside of the scope.
         """
@@ -160,9 +160,9 @@ class NotificationApi:
     async def replace_contacts(
         self, actor: Actor, user_id: str, request: ContactsRequest
     ) -> dict[str, Any]:
-        """Enter where a user can be reached, in the place of what there was.
+        """Replace the contact of a user.
 
-        And the organization that the user belongs to, where one is given: by a role that is not
+        With ``organization_id``, also the organization of the user: only by a role that is not
         confined to one.
         """
         target = f"user:{user_id}"
@@ -186,7 +186,7 @@ class NotificationApi:
         return await self._contact_view(user_id)
 
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
-        """Put a user into an organization, or leave that to the token; at once, where connected."""
+        """Assign a user to an organization, None: the token's; applies to open connections."""
         for connection in await self._tenancy.enter(user_id, entered, actor.claims.sub, now):
             self._manager.sessions.enforce_access(connection, self._manager.close)
 
@@ -227,7 +227,7 @@ class NotificationApi:
 
 
 def notify_faults(request: NotifyRequest, bad: Collection[str] = ()) -> list[Fault]:
-    """Everything that is wrong; of the members in ``bad``, only that they were given is known."""
+    """Faults of a request; of the members in ``bad``, only the presence is known."""
     given = {
         name
         for name in request.__struct_fields__
@@ -261,7 +261,7 @@ def _each(names: Sequence[str], message: str) -> list[Fault]:
 
 
 def notification_view(renderer: Renderer, notification: Notification) -> dict[str, Any]:
-    """A notification with its deliveries; its texts in the server's own language."""
+    """A notification with its deliveries, as REST shows it; texts in the default locale."""
     template = notification.template
     view: dict[str, Any] = {
         "notification_id": notification.notification_id,
@@ -281,7 +281,7 @@ def notification_view(renderer: Renderer, notification: Notification) -> dict[st
 
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
-    """A delivery with its attempts."""
+    """A delivery with its attempts, as REST shows it."""
     view: dict[str, Any] = {
         "delivery_id": delivery.delivery_id,
         "channel": delivery.channel,
@@ -304,7 +304,7 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
 
 
 def contact_view(contact: Contact, organization_id: str | None) -> dict[str, Any]:
-    """A contact, with everything that it could have, and where its user belongs."""
+    """A contact with all members, and the organization of its user, as REST shows it."""
     view = asdict(contact)
     view["organization_id"] = organization_id
     view["push"] = [msgspec.to_builtins(each) for each in contact.push]
@@ -315,7 +315,7 @@ def contact_view(contact: Contact, organization_id: str | None) -> dict[str, Any
 def _text(renderer: Renderer, notification: Notification) -> dict[str, Any]:
     try:
         rendered = renderer.render(notification.type, notification.template, notification.content)
-    except ValidationFailed as error:  # its template does not take these parameters any more
+    except ValidationFailed as error:  # its template no longer accepts the parameters
         return {"title": error.message, "message": "", "action_url": None, "auto_close": False}
     return {
         "title": rendered.title,

@@ -86,7 +86,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
                     user_id=each.user_id,
                     channel=each.channel,
                     state="expired",
-                    detail="never sent" if each.is_pending else "nobody came for it",
+                    detail="never sent" if each.is_pending else "never acknowledged",
                 )
 
     async def attempt(self, lane: str, claimed: Claimed) -> Result:
@@ -176,7 +176,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         try:
             job = self._job(claimed)
         except (WsServerError, msgspec.MsgspecError) as error:
-            return failed(f"cannot be put into words: {error}")
+            return failed(f"cannot be rendered: {error}")
         return await channel.send(job)
 
     def _job(self, claimed: Claimed) -> Job:

@@ -1,4 +1,4 @@
-"""Sending notifications: accepted once they are stored, then delivered come what may."""
+"""Notification service: accepts notifications, which are stored before they are delivered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from wsserver.storage.notifications.notifications import (
 
 @dataclass(frozen=True)
 class _Said:
-    """What a notification says, ready to be stored."""
+    """Content of a notification, ready to be stored."""
 
     type: NotificationType
     content: str
@@ -40,10 +40,10 @@ class _Said:
 
 
 class NotificationService(TemplateMethods):
-    """Notifications by several channels, durable: what is accepted is delivered or seen to fail.
+    """Sends notifications by several channels; what is accepted survives restarts.
 
-    All sending methods answer the notification as it was stored, with its deliveries; None where
-    there is nothing new to tell (``cost_warning``, ``budget_exceeded``). They raise
+    All sending methods return the notification as stored, with its deliveries; None if no new
+    threshold is reached (``cost_warning``, ``budget_exceeded``). They raise
     ``ValidationFailed`` naming a parameter, ``Forbidden`` for recipients outside of
     ``confined_to``, ``StorageUnavailable`` and ``StorageFull``; then nothing is accepted.
     """
@@ -91,7 +91,7 @@ class NotificationService(TemplateMethods):
         auto_close: bool | None = None,
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
-        """Send a text of one's own."""
+        """Send a notification with a given text."""
         text = Text(title=title, message=message, action_url=action_url, auto_close=auto_close)
         said = _Said(type, msgspec.json.encode(text).decode())
         return await self._send(recipients, said, sending)
@@ -105,7 +105,7 @@ class NotificationService(TemplateMethods):
         action_url: str | None = None,
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
-        """Send a text that must not wait: by every channel at once, quiet hours or not."""
+        """Send a text by all channels immediately, also in quiet hours."""
         return await self.send_notification(
             recipients, title, message, "urgent", action_url=action_url, sending=sending
         )
@@ -117,7 +117,7 @@ class NotificationService(TemplateMethods):
         params: Mapping[str, Any],
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
-        """Send a template, in each recipient's language."""
+        """Send a template, rendered in each recipient's language."""
         parameters = check(template, params)
         said = _Said(
             self._renderer.templates.type_of(template, parameters),
@@ -172,7 +172,7 @@ class NotificationService(TemplateMethods):
         return await self._store.get(notification_id)
 
     async def _contacts_of(self, user_ids: Sequence[str], steps: Sequence[Step]) -> list[Contact]:
-        """The contacts, in the order of the ids; looked up only where an address is needed."""
+        """The contacts in the order of the ids; read only if a channel needs an address."""
         if all(step.channel == "websocket" for step in steps):
             return [Contact(user_id=user_id) for user_id in user_ids]
         known = await self._contacts.find(user_ids)
@@ -193,7 +193,7 @@ class NotificationService(TemplateMethods):
         state = self._state(step, contact)
         is_digested = step.channel in DIGESTED and said.type != "urgent"
         return NewDelivery(
-            # In the inbox, the message itself has this id.
+            # In the inbox, it is the id of the message.
             delivery_id=new_id("msg" if is_inbox else "delivery", now),
             user_id=contact.user_id,
             channel=step.channel,
@@ -208,20 +208,20 @@ class NotificationService(TemplateMethods):
         channel = self._channels.get(step.channel)
         if channel is None or not channel.is_configured:
             return "not_configured"
-        # An address may still be entered before an escalation is due.
+        # An address may be entered before an escalation is due.
         is_now = step.after_s == 0
         return "no_address" if is_now and not channel.has_address(contact) else "pending"
 
 
 def _digest(template: str | None, organization_id: str | None) -> str | None:
-    """What goes as one: a template's, and never those of two organizations together."""
+    """Key of a digest: the template, separate for each organization."""
     if template is None or organization_id is None:
         return template
     return f"{template} of organization:{organization_id}"
 
 
 def _tiers(said: _Said) -> list[int] | None:
-    """The thresholds that are reached, for what is told once a period; None: told every time."""
+    """The reached thresholds of templates sent once a period; None: sent every time."""
     if said.template == "cost_warning":
         highest = reached(said.parameters["used"], said.parameters["quota"])
         return [each for each in THRESHOLDS if each <= highest]

@@ -1,4 +1,4 @@
-"""The texts of notifications: read from files, filled in with parameters, never evaluated."""
+"""Templates of notification texts: read from TOML files, filled in with parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)
 ALERT = {"rate", "threshold"}
 DIGEST_LINES = 20
-"""Of notifications that go as one, so many are told of."""
+"""Maximum items listed in a digest."""
 MAX_FILE_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"\{([a-z_]+)\}")
@@ -34,7 +34,7 @@ _CONTROL_BUT_NEWLINE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class TemplateFaults(ValueError):
-    """Files of templates that cannot be used; ``faults`` names everything wrong with them."""
+    """Invalid template files; ``faults`` lists everything that is wrong."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -42,7 +42,7 @@ class TemplateFaults(ValueError):
 
 
 class Rendered(NamedTuple):
-    """A notification as it is read."""
+    """The text of a notification in one language, with its type and link."""
 
     title: str
     message: str
@@ -52,7 +52,7 @@ class Rendered(NamedTuple):
 
 
 class Form(Struct, forbid_unknown_fields=True):
-    """What a template is in every language."""
+    """The part of a template that is the same in all languages (``common.toml``)."""
 
     type: NotificationType
     type_by: str | None = None
@@ -63,21 +63,21 @@ class Form(Struct, forbid_unknown_fields=True):
 
 
 class Wording(Struct, forbid_unknown_fields=True):
-    """A template in one language."""
+    """The text of a template in one language."""
 
     title: str
     message: str
 
 
 class DigestWording(Struct, forbid_unknown_fields=True):
-    """How several notifications that go as one are announced."""
+    """The text of a digest in one language."""
 
     title: str
     more: str
 
 
 class Language(NamedTuple):
-    """Everything in one language."""
+    """All texts in one language."""
 
     wordings: dict[str, Wording]
     digest: DigestWording
@@ -93,7 +93,7 @@ class Templates:
         self._languages = languages
 
     def type_of(self, template: str, parameters: Mapping[str, Any]) -> NotificationType:
-        """How serious a notification of a template is; the parameters have been checked."""
+        """The type of a notification of a template; the parameters must be valid."""
         form = self._forms[template]
         if form.type_by is None:
             return form.type
@@ -101,7 +101,7 @@ class Templates:
         return form.types.get(str(value), form.type)
 
     def render(self, template: str, parameters: Mapping[str, Any], locale: Locale) -> Rendered:
-        """Fill a template in; raises ``ValidationFailed`` as ``parameters.check`` does."""
+        """Fill in a template; raises ``ValidationFailed`` as ``parameters.check`` does."""
         form, language = self._form(template), self._languages[locale]
         given = check(template, parameters)
         values = {
@@ -124,7 +124,7 @@ class Templates:
         )
 
     def digest(self, rendered: list[Rendered], locale: Locale) -> Rendered:
-        """Several notifications of one template as one: the newest one's form, a line for each."""
+        """Several notifications of one template as one, with a line for each."""
         wording, newest = self._languages[locale].digest, rendered[-1]
         lines = [f"- {one_line(each.message)}" for each in rendered[:DIGEST_LINES]]
         if len(rendered) > DIGEST_LINES:
@@ -134,7 +134,7 @@ class Templates:
         return newest._replace(title=_fill(wording.title, values), message="\n".join(lines))
 
     def alert(self, rate: float, threshold: float, locale: Locale) -> Wording:
-        """What administrators are told of a high rate of errors; both are shares from 0 to 1."""
+        """Alert about a high rate of errors, for administrators; both are shares from 0 to 1."""
         wording = self._languages[locale].alert
         values = {"rate": _text_of(rate * 100), "threshold": _text_of(threshold * 100)}
         return Wording(_fill(wording.title, values), _fill(wording.message, values))
@@ -188,7 +188,7 @@ class Renderer:
 
 
 def closes_itself(kind: NotificationType) -> bool:
-    """``auto_close`` where nobody says otherwise."""
+    """Default of ``auto_close``."""
     return kind in ("info", "success")
 
 
@@ -198,10 +198,10 @@ def one_line(text: str) -> str:
 
 
 def load_templates(folder: Path | None = None) -> Templates:
-    """Read the built-in texts, and over them the files of the same names in ``folder``.
+    """Read the built-in texts, overridden by the files of the same names in ``folder``.
 
-    A file there may have some templates only, and of them some keys only. Raises
-    ``TemplateFaults`` that names everything wrong.
+    A file there may have only some templates, and only some of their keys. Raises
+    ``TemplateFaults``.
     """
     faults: list[str] = []
     tables = {name: _built_in(name) for name in (COMMON, *LOCALES)}
@@ -226,13 +226,13 @@ def _built_in(name: str) -> JsonObject:
 
 
 def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) -> None:
-    """Put the files of a folder over the built-in tables."""
+    """Override the built-in tables by the files of a folder."""
     if not folder.is_dir():
-        faults.append("is no folder")
+        faults.append("is not a folder")
         return
     for path in sorted(folder.glob("*.toml")):
         if path.stem not in tables:
-            faults.append(f"{path.name}: no such file is read, only {', '.join(tables)}")
+            faults.append(f"{path.name}: not a file of templates; there are {', '.join(tables)}")
             continue
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
@@ -250,7 +250,7 @@ def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) ->
 
 
 def _merged(below: Any, above: JsonObject) -> JsonObject:
-    """Entries of one table over another's, also inside tables."""
+    """A table overridden by another, recursively."""
     merged = dict(below)
     for key, value in above.items():
         is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -297,18 +297,18 @@ def _faults_of_form(name: str, form: Form) -> Iterator[str]:
 
 
 def _faults_of_text(template: str, text: str) -> Iterator[str]:
-    """What in a text could not be filled in, or would be left standing."""
+    """Unknown parameters, optional ones outside of brackets, and unbalanced brackets."""
     always = required(template)
     if template == "cost_warning":
-        always |= frozenset(DERIVED[template])  # its quota is above zero, so they always follow
+        always |= frozenset(DERIVED[template])  # always derived: its quota is above zero
     for name in _NAME.findall(text):
         if name not in _names(template):
             yield f"no such parameter {{{name[:64]}}}"
     for name in _NAME.findall(_OPTIONAL.sub("", text)):
         if name in _names(template) - always:
-            yield f"{{{name}}} is optional and must stand in [brackets]"
+            yield f"{{{name}}} is optional and must be inside [brackets]"
     if re.search(r"[{}\[\]]", _NAME.sub("", _OPTIONAL.sub(r"\1", text))):
-        yield "a bracket without its partner"
+        yield "unbalanced bracket"
 
 
 def _names(template: str) -> frozenset[str]:
@@ -316,7 +316,7 @@ def _names(template: str) -> frozenset[str]:
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace the names by their values, in one pass: what a value holds stands as it is."""
+    """Replace names by values in one pass, so that values are never read as templates."""
 
     def part(match: re.Match[str]) -> str:
         inside = match[1]

@@ -1,4 +1,4 @@
-"""Notifications put together: the parts that know each other, and their life."""
+"""Wiring of the notification subsystem: builds, starts and stops its parts."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class NotificationSettings:
-    """How notifications go out."""
+    """Settings of the subsystem."""
 
     retries: Retries = field(default_factory=Retries)
     digest: DigestRule = field(default_factory=DigestRule)
     locale: Locale = DEFAULT_LOCALE
     inbox_retention_s: float = 7 * 86_400.0
     reach: Reach = field(default_factory=Reach)
-    """Where the endpoints of push subscriptions may be."""
+    """Allowed addresses of push endpoints."""
 
 
 class NotificationSubsystem:
-    """Builds the parts, and has the manager tell who connects; ``app.build()`` hands them on."""
+    """Builds the parts; the manager reports connecting users to ``directory``."""
 
     def __init__(
         self,
@@ -116,16 +116,16 @@ class NotificationSubsystem:
         )
 
     async def start(self) -> None:
-        """Take up what an earlier run has left, and begin. Raises ``StorageUnavailable``."""
+        """Resume what an earlier run left, and begin. Raises ``StorageUnavailable``."""
         await self.acknowledgements.start()
         await self.queue.start()
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """Begin nothing any more, and let end what is under way; acknowledgements still come."""
+        """Stop delivering; acknowledgements are still accepted, until ``settle``."""
         await self.queue.stop(grace_s)
 
     async def send_alert(self, rate: float, threshold: float) -> None:
-        """Notify all administrators that there are many errors; a failure is logged."""
+        """Notify all administrators of a high error rate; a failure is logged."""
         text = self._renderer.templates.alert(rate, threshold, self._renderer.locale)
         try:
             await self.service.send_notification(
@@ -135,6 +135,6 @@ class NotificationSubsystem:
             log.warning("administrators not notified of an alert error=%s", error)
 
     async def settle(self) -> None:
-        """Store what is known by now. Raises ``StorageUnavailable``, ``StorageFull``."""
+        """Store what is in memory. Raises ``StorageUnavailable``, ``StorageFull``."""
         await self.acknowledgements.settle()
         await self.directory.flush()
