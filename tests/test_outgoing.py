@@ -1,4 +1,4 @@
-"""Requests to others: no redirect, nothing that may not be reached, nothing left open."""
+"""HTTP client: no redirects, forbidden addresses, closed connections."""
 
 from __future__ import annotations
 

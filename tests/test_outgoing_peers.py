@@ -1,4 +1,4 @@
-"""Answers that are no HTTP, too large or endless: one line about the peer, nothing of ours."""
+"""HTTP client: answers that are not HTTP, too large or endless; one log line for each."""
 
 from __future__ import annotations
 

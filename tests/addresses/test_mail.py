@@ -1,3 +1,5 @@
+"""Parsing of mail addresses and senders."""
+
 from __future__ import annotations
 
 import pytest

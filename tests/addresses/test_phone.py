@@ -1,3 +1,5 @@
+"""Parsing of phone numbers (E.164)."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Parsing of SMTP URLs."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""The far side of channels: jobs to send, and certificates that servers of the tests show."""
+"""Jobs to send, and TLS certificates for servers of tests."""
 
 from __future__ import annotations
 

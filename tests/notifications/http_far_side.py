@@ -1,4 +1,4 @@
-"""A provider's HTTP server: it answers as it is told, and remembers what it was asked."""
+"""HTTP server of a provider: scripted answers, recorded requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real SMTP server (aiosmtpd) on the test's own loop, which accepts or refuses as it is told."""
+"""A real SMTP server (aiosmtpd) on the test's own loop, with scripted answers."""
 
 from __future__ import annotations
 

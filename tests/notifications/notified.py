@@ -1,4 +1,4 @@
-"""Everything that notifications need, put together as ``app.build()`` does."""
+"""Notification subsystem for tests, wired as ``app.build()`` does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIGEST = DigestRule(3, 300.0)
 
 
 class PlayedChannel:
-    """A provider that does what a test says; ``jobs`` is everything that came."""
+    """Channel with scripted outcomes; ``jobs``: all jobs that were sent."""
 
     def __init__(self, name: ChannelName, limits: Limits = LIMITS) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class PlayedChannel:
         self.is_configured = True
         self.jobs: list[Job] = []
         self.outcomes: list[Outcome | Exception] = []
-        """Of the next attempts; afterwards everything is sent."""
+        """Outcomes of the next attempts; afterwards everything is sent."""
         self.gate = asyncio.Event()
         """Attempts wait for it."""
         self.gate.set()
@@ -61,7 +61,7 @@ class PlayedChannel:
 
 
 class Notified:
-    """A live side (``live``), and everything that notifies."""
+    """A live server (``live``) with the notification subsystem (``parts``)."""
 
     def __init__(
         self,
@@ -119,13 +119,13 @@ class Notified:
         await self.live.stop()
 
     async def crash(self) -> None:
-        """End without tidying up: nothing that is under way is recorded."""
+        """Stop without recording what is under way."""
         self.is_stopped = True
         await self.live.tasks.cancel()
         await self.live.stop()
 
     async def reach(self, *user_ids: str, **fields: Any) -> None:
-        """Give users addresses."""
+        """Store contacts of users."""
         for user_id in user_ids:
             contact = {"email": f"{user_id}@example.com", "phone": "+861380000", **fields}
             await self.contacts.put(Contact(user_id=user_id, **contact), None, self.clock.wall())

@@ -1,4 +1,4 @@
-"""A browser with its push service: a subscription, and the far end that decrypts what arrives."""
+"""Browser with its push service: a subscription, and decryption of what arrives."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Browser:
         clear = http_ece.decrypt(
             asked.body, private_key=self.key, auth_secret=self.auth, version="aes128gcm"
         )
-        told: dict[str, Any] = json.loads(clear)
-        return told
+        payload: dict[str, Any] = json.loads(clear)
+        return payload
 
 
 def vapid_claims(asked: Asked, audience: str) -> tuple[dict[str, Any], str]:

@@ -1,4 +1,4 @@
-"""The two stores of delivery queues behind one face, so that the same tests run on both."""
+"""Adapters of the two stores of delivery queues, so that the same tests run on both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
 
 class Stored(ABC):
-    """A store, its two lanes, and what of it can be seen."""
+    """A store with two lanes, and the states of its rows."""
 
     lane: str
     other_lane: str

@@ -1,4 +1,4 @@
-"""Addresses are what they say they are, or are refused by name."""
+"""Validation of contacts."""
 
 from __future__ import annotations
 

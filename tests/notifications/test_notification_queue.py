@@ -1,4 +1,4 @@
-"""Deliveries on their way: retried, dead-lettered, held up, never lost."""
+"""Queue of notifications: retries, dead letters, quiet hours, digests, tenants."""
 
 from __future__ import annotations
 

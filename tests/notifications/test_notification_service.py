@@ -1,4 +1,4 @@
-"""What is accepted, for whom, and what the users' acknowledgements do to it."""
+"""Notification service: recipients, acknowledgements, escalations, marks."""
 
 from __future__ import annotations
 

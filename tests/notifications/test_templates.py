@@ -1,4 +1,4 @@
-"""Every template in every language, filled in; files over the built-in ones."""
+"""Templates in all languages; files that override them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has been here is noted once an hour, in memory that does not grow with them."""
+"""Directory of known users: stored once an hour, in bounded memory."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class NotificationApi:
         return notification_view(self._renderer, found)
 
     async def retry(self, actor: Actor, notification_id: str) -> dict[str, Any]:
-        """Retry dead letters and deliveries without channel or address; ``retried``: their count."""
+        """Retry dead letters and deliveries without channel or address; counted in ``retried``."""
         await self._found(actor, SEND, notification_id)
         retried = await self._store.retry(notification_id, self._clock.wall())
         self._queue.kick()
