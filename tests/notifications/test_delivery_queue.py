@@ -210,7 +210,10 @@ async def test_what_a_crash_cut_off_is_attempted_by_the_next_run(
     await second.idle()
     assert (first.tried, second.tried) == (["d1"], ["d1"])
     assert (first.reported, second.reported) == ([], [("d1", ["sent"])])
-    assert "played interrupted by the last stop are tried again count=1" in caplog.text
+    assert (
+        "deliveries interrupted by the last stop are tried again queue=played count=1"
+        in caplog.text
+    )
     await second.stop()
 
 
@@ -289,7 +292,7 @@ async def test_a_wall_clock_that_is_set_back_delays_nothing(
         await queue.release()
         await queue.idle()
     assert await stored.due_times() == {"d1": pytest.approx(due_at - 3600, abs=0.001)}
-    assert caplog.text.count("played moved as the clock was set back seconds=3600 count=1") == 1
+    assert caplog.text.count("clock was set back queue=played seconds=3600 count=1") == 1
     await stored.add("new", at=clock.wall())
     await queue.pass_time(3)
     assert queue.reported == [("d1", ["pending"]), ("new", ["sent"]), ("d1", ["sent"])]

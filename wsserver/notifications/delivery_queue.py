@@ -128,7 +128,7 @@ class DeliveryQueue(ABC, Generic[C]):
 
     def __init__(
         self,
-        name: str,
+        name: str,  # in the log
         store: QueueStore[C],
         lanes: Mapping[str, Limits],
         *,
@@ -197,7 +197,9 @@ class DeliveryQueue(ABC, Generic[C]):
         left = await self._store.release_others(self._owner, self._clock.wall())
         if left:
             log.warning(
-                "%s interrupted by the last stop are tried again count=%d", self._name, left
+                "deliveries interrupted by the last stop are tried again queue=%s count=%d",
+                self._name,
+                left,
             )
         self._runners = [
             self._tasks.spawn(self._run(lane), name=f"{self._name} {self.label(lane.name)}")
@@ -242,10 +244,15 @@ class DeliveryQueue(ABC, Generic[C]):
             try:
                 wait_s = await self._advance(lane)
             except WsServerError as error:
-                self._warn("not read", lane, error)
+                log.warning(
+                    "deliveries not read queue=%s lane=%s error=%s",
+                    self._name, self.label(lane.name), error,
+                )  # fmt: skip
                 wait_s = RETRY_S
             except Exception:  # the queue of a lane must not end
-                log.exception("%s failed lane=%s", self._name, self.label(lane.name))
+                log.exception(
+                    "deliveries failed queue=%s lane=%s", self._name, self.label(lane.name)
+                )
                 wait_s = RETRY_S
             if wait_s > 0:
                 await lane.wait(wait_s)
@@ -284,7 +291,10 @@ class DeliveryQueue(ABC, Generic[C]):
                 states = await self._store.record(lease, result)
                 break
             except WsServerError as error:
-                self._warn("not recorded yet", lane, error)
+                log.warning(
+                    "delivery not recorded yet queue=%s delivery_id=%s error=%s",
+                    self._name, claimed.delivery_id, error,
+                )  # fmt: skip
                 await asyncio.sleep(RETRY_S)
         self.recorded(lane.name, claimed, result, states)
 
@@ -302,12 +312,12 @@ class DeliveryQueue(ABC, Generic[C]):
             count = await self._store.bring_forward(back_s, since, now)
             self._setbacks.done()
         log.warning(
-            "%s moved as the clock was set back seconds=%.0f count=%d", self._name, back_s, count
+            "deliveries moved as the clock was set back queue=%s seconds=%.0f count=%d",
+            self._name,
+            back_s,
+            count,
         )
         self.kick()
-
-    def _warn(self, what: str, lane: Lane, error: WsServerError) -> None:
-        log.warning("%s %s lane=%s error=%s", self._name, what, self.label(lane.name), error)
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]], deadline: float) -> None:

@@ -57,7 +57,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         lanes: dict[str, Limits] = {
             name: channels[name].limits if name in channels else UNCONFIGURED for name in CHANNELS
         }
-        super().__init__("deliveries", store, lanes, retries=retries, clock=clock, tasks=tasks)
+        super().__init__("notifications", store, lanes, retries=retries, clock=clock, tasks=tasks)
         self._deliveries = store
         self._renderer = renderer
         self._metrics = metrics
