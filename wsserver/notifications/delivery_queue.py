@@ -98,6 +98,8 @@ class Lane:
         self.pace = Pace(limits.rate_per_s, now)
         self.wake = asyncio.Event()
         self.attempts: set[asyncio.Task[Any]] = set()
+        self.has_backlog = False
+        """Whether the latest claim took all there was room for: more may be due."""
 
     @property
     def is_full(self) -> bool:
@@ -263,13 +265,16 @@ class DeliveryQueue(ABC, Generic[C]):
         room = lane.room(self._clock.monotonic())
         if not room:
             return IDLE_S if lane.is_full else max(lane.pace.wait_s, 0.001)
-        due = await self._store.next_due(lane.name, self._clock.wall())
+        if not lane.has_backlog:  # an idle queue writes nothing
+            due = await self._store.next_due(lane.name, self._clock.wall())
+            wait_s = IDLE_S if due is None else due - self._clock.wall()
+            if wait_s > 0:
+                return min(max(wait_s, 0.01), IDLE_S)
         now = self._clock.wall()
-        if due is None or due > now:  # an idle queue writes nothing
-            return IDLE_S if due is None else min(max(due - now, 0.01), IDLE_S)
         lease = Lease(self._owner, now + lane.limits.timeout_s + LEASE_EXTRA_S)
         claimed = await self._store.claim(lane.name, now, room, lease)
         lane.pace.take(len(claimed))
+        lane.has_backlog = len(claimed) >= room
         for each in claimed:
             task = self._tasks.spawn(
                 self._deliver(lane, each, lease), name=f"{self._name} {each.delivery_id}"

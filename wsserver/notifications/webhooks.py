@@ -42,7 +42,7 @@ DELIVERY_HEADER = "X-Wsserver-Delivery"
 """Id of the delivery, the same at every attempt: receivers may use it to drop duplicates."""
 
 TIMEOUT_S = 10.0
-LIMITS = Limits(concurrency=8, rate_per_s=1000.0, timeout_s=TIMEOUT_S)
+LIMITS = Limits(concurrency=8, rate_per_s=100_000.0, timeout_s=TIMEOUT_S)
 """Of one URL. The rate is more than the server can post: only the concurrency counts."""
 UNSTORED_LIMIT = 10_000
 UNSTORED_LIMIT_BYTES = 64 * 1024 * 1024
