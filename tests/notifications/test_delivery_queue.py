@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.notifications.queue_stores import Stored, StoredDeliveries, StoredPostings
+from tests.support.fake_clock import FakeClock
+from tests.support.queue_stores import Stored, StoredDeliveries, StoredPostings
 from wsserver.errors import StorageUnavailable
 from wsserver.notifications import delivery_queue
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent

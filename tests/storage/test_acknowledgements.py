@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.storage.accepted_notifications import (
+from tests.support.message_rows import message
+from tests.support.notification_rows import (
     NOW,
     claim,
     delivery,
@@ -13,7 +14,6 @@ from tests.storage.accepted_notifications import (
     record,
     states,
 )
-from tests.storage.kept_messages import message
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leases import Lease
 from wsserver.storage.messages.receipts import ReceiptStore

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.storage.accepted_notifications import (
+from tests.support.notification_rows import (
     DAY_S,
     NOW,
     claim,

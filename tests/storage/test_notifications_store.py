@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.storage.accepted_notifications import (
+from tests.support.message_rows import rows
+from tests.support.notification_rows import (
     DAY_S,
     NOW,
     claim,
@@ -17,7 +18,6 @@ from tests.storage.accepted_notifications import (
     record,
     states,
 )
-from tests.storage.kept_messages import rows
 from wsserver.errors import BadRequest
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore
