@@ -284,7 +284,8 @@ async def test_no_event_is_too_odd(provider: HttpProvider, tmp_path: Path) -> No
         await until(
             lambda: here.webhooks.metrics.sent >= 1 and not here.webhooks.health()["waiting"]
         )
-    assert provider.requests[-1].headers["X-Wsserver-Event"] == "fine"
+    # Concurrent posts may arrive in any order.
+    assert "fine" in {each.headers["X-Wsserver-Event"] for each in provider.requests}
 
 
 @pytest.mark.gen_test

@@ -7,11 +7,11 @@ import base64
 from typing import Any
 
 import pytest
-from wsserver.notifications.views import notification_view
 
 from tests.support.http_response import Response
 from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer
+from wsserver.notifications.notification_api import notification_view
 
 TEXT = {"title": "T", "message": "M"}
 MANAGER = token("m1", "manager", organization_id="acme")
