@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from wsserver.errors import StorageUnavailable
 from wsserver.notifications import delivery_queue
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent
 from wsserver.notifications.delivery_policy import Retries
-from wsserver.notifications.delivery_queue import Claim, DeliveryQueue
+from wsserver.notifications.delivery_queue import DeliveryQueue
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.engine.leases import Claim, Lease, Result
 from wsserver.tasks import Tasks
 
 LIMITS = Limits(concurrency=10, rate_per_s=1000.0, timeout_s=30.0)
@@ -89,12 +90,11 @@ async def test_a_lease_ends_with_its_time_or_with_its_owners_run(
     await stored.add("a", "b", at=now)
     (one,) = await stored.store.claim(stored.lane, now, 1, Lease("a", now + 60))
     await stored.store.claim(stored.lane, now, 1, Lease("b", now + 90))
-    assert await stored.store.release_expired(now + 59) == 0
-    assert await stored.store.release_expired(now + 60, one.ids) == 0  # still working on it
-    assert await stored.store.release_expired(now + 60) == 1
+    assert await stored.store.release(now + 59) == 0
+    assert await stored.store.release(now + 60, one.ids) == 0  # still working on it
+    assert await stored.store.release(now + 60) == 1
     assert await stored.states() == {"a": "pending", "b": "sending"}
-    assert await stored.store.release_others("b", now + 60) == 0
-    assert await stored.store.release_others("c", now + 60) == 1
+    assert await stored.store.release(now + 60, ending_by=math.inf) == 1
     assert await stored.states() == {"a": "pending", "b": "pending"}
     assert len(await stored.store.claim(stored.lane, now + 60, 9, Lease("c", now + 99))) == 2
 
@@ -113,7 +113,7 @@ async def test_what_waits_is_moved_but_not_what_was_accepted_since(
 # The queue
 
 
-class PlayedQueue(DeliveryQueue[Any]):
+class ScriptedQueue(DeliveryQueue[Any]):
     """A process that works on a store, with attempts that a test plays."""
 
     def __init__(self, stored: Stored, clock: FakeClock, limits: Limits = LIMITS) -> None:
@@ -121,7 +121,7 @@ class PlayedQueue(DeliveryQueue[Any]):
         self.own_tasks = Tasks()
         lanes = {stored.lane: limits, stored.other_lane: limits}
         super().__init__(
-            "played", stored.store, lanes,
+            stored.store, lanes,
             retries=Retries(2.0, 3), clock=clock, tasks=self.own_tasks,
         )  # fmt: skip
         self.clock = clock
@@ -176,7 +176,7 @@ class PlayedQueue(DeliveryQueue[Any]):
 async def test_a_fault_that_may_pass_is_retried_until_the_last_attempt(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     queue.outcomes = [retry("busy"), RuntimeError("a bug"), retry("busy"), failed("gone")]
     await stored.add("d1", at=clock.wall())
     await queue.start()
@@ -199,7 +199,7 @@ async def test_a_fault_that_may_pass_is_retried_until_the_last_attempt(
 async def test_what_a_crash_cut_off_is_attempted_by_the_next_run(
     stored: Stored, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second = PlayedQueue(stored, clock), PlayedQueue(stored, clock)
+    first, second = ScriptedQueue(stored, clock), ScriptedQueue(stored, clock)
     first.gate.clear()
     await stored.add("d1", at=clock.wall())
     await first.start()
@@ -211,7 +211,7 @@ async def test_what_a_crash_cut_off_is_attempted_by_the_next_run(
     assert (first.tried, second.tried) == (["d1"], ["d1"])
     assert (first.reported, second.reported) == ([], [("d1", ["sent"])])
     assert (
-        "deliveries interrupted by the last stop are tried again queue=played count=1"
+        "deliveries interrupted by the last stop are tried again queue=ScriptedQueue count=1"
         in caplog.text
     )
     await second.stop()
@@ -221,7 +221,7 @@ async def test_what_a_crash_cut_off_is_attempted_by_the_next_run(
 async def test_a_result_after_the_lease_was_lost_counts_for_nothing(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     queue.gate.clear()
     queue.outcomes = [failed("too late")]
     await stored.add("d1", at=clock.wall())
@@ -229,7 +229,7 @@ async def test_a_result_after_the_lease_was_lost_counts_for_nothing(
     await queue.idle()
     # Another process finds the lease expired.
     now, lease = clock.wall() + LEASE_S, Lease("another", clock.wall() + 2 * LEASE_S)
-    assert await stored.store.release_expired(now) == 1
+    assert await stored.store.release(now) == 1
     (stolen,) = await stored.store.claim(stored.lane, now, 9, lease)
     queue.gate.set()
     await queue.idle()
@@ -243,7 +243,7 @@ async def test_a_result_after_the_lease_was_lost_counts_for_nothing(
 async def test_what_was_claimed_and_never_attempted_is_attempted_after_its_lease(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     await queue.start()
     await stored.add("d1", at=clock.wall())
     lease = Lease("another", clock.wall() + LEASE_S)
@@ -263,7 +263,7 @@ async def test_what_was_claimed_and_never_attempted_is_attempted_after_its_lease
 async def test_a_wall_clock_that_is_set_forward_makes_no_attempt_twice(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     queue.gate.clear()
     await stored.add("d1", at=clock.wall())
     await queue.start()
@@ -281,7 +281,7 @@ async def test_a_wall_clock_that_is_set_forward_makes_no_attempt_twice(
 async def test_a_wall_clock_that_is_set_back_delays_nothing(
     stored: Stored, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     queue.outcomes = [retry("busy")]
     await stored.add("d1", at=clock.wall())
     await queue.start()
@@ -292,7 +292,7 @@ async def test_a_wall_clock_that_is_set_back_delays_nothing(
         await queue.release()
         await queue.idle()
     assert await stored.due_times() == {"d1": pytest.approx(due_at - 3600, abs=0.001)}
-    assert caplog.text.count("clock was set back queue=played seconds=3600 count=1") == 1
+    assert caplog.text.count("clock was set back queue=ScriptedQueue seconds=3600 count=1") == 1
     await stored.add("new", at=clock.wall())
     await queue.pass_time(3)
     assert queue.reported == [("d1", ["pending"]), ("new", ["sent"]), ("d1", ["sent"])]
@@ -301,7 +301,7 @@ async def test_a_wall_clock_that_is_set_back_delays_nothing(
 
 @pytest.mark.gen_test
 async def test_a_lane_keeps_to_its_pace(stored: Stored, clock: FakeClock) -> None:
-    queue = PlayedQueue(stored, clock, LIMITS._replace(rate_per_s=2.0))
+    queue = ScriptedQueue(stored, clock, LIMITS._replace(rate_per_s=2.0))
     await stored.add(*"abcde", at=clock.wall())
     await queue.start()
     await queue.idle()
@@ -318,7 +318,7 @@ async def test_a_lane_keeps_to_its_pace(stored: Stored, clock: FakeClock) -> Non
 async def test_a_full_lane_begins_no_attempt_and_delays_no_other_lane(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = PlayedQueue(stored, clock, LIMITS._replace(concurrency=2))
+    queue = ScriptedQueue(stored, clock, LIMITS._replace(concurrency=2))
     queue.gate.clear()
     await stored.add(*"abc", at=clock.wall())
     await queue.start()
@@ -334,7 +334,7 @@ async def test_a_full_lane_begins_no_attempt_and_delays_no_other_lane(
 
 @pytest.mark.gen_test
 async def test_an_attempt_that_takes_too_long_is_retried(stored: Stored, clock: FakeClock) -> None:
-    queue = PlayedQueue(stored, clock, LIMITS._replace(timeout_s=0.0))
+    queue = ScriptedQueue(stored, clock, LIMITS._replace(timeout_s=0.0))
     queue.gate.clear()
     await stored.add("d1", at=clock.wall())
     await queue.start()
@@ -347,7 +347,7 @@ async def test_an_attempt_that_takes_too_long_is_retried(stored: Stored, clock: 
 async def test_a_stop_lets_attempts_finish_and_begins_none(
     stored: Stored, clock: FakeClock
 ) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     queue.gate.clear()
     await stored.add("d1", at=clock.wall())
     await queue.start()
@@ -365,14 +365,14 @@ async def test_a_stop_lets_attempts_finish_and_begins_none(
 
 @pytest.mark.gen_test
 async def test_a_stop_cancels_what_outlasts_the_grace(stored: Stored, clock: FakeClock) -> None:
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     queue.gate.clear()
     await stored.add("d1", at=clock.wall())
     await queue.start()
     await queue.idle()
     await queue.stop(grace_s=0)
     assert (queue.held, queue.under_way, len(queue.own_tasks)) == (0, 0, 0)
-    again = PlayedQueue(stored, clock)
+    again = ScriptedQueue(stored, clock)
     await again.start()
     await again.idle()
     assert again.reported == [("d1", ["sent"])]
@@ -392,7 +392,7 @@ async def test_a_result_is_recorded_however_long_storage_refuses_it(
         return await record(*arguments)
 
     monkeypatch.setattr(stored.store, "record", refuse)
-    queue = PlayedQueue(stored, clock)
+    queue = ScriptedQueue(stored, clock)
     await stored.add("d1", at=clock.wall())
     await queue.start()
     await queue.idle()

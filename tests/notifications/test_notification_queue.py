@@ -153,23 +153,6 @@ async def test_a_slow_provider_delays_no_other_channel(notified: LiveNotificatio
 
 
 @pytest.mark.gen_test
-async def test_no_more_attempts_are_under_way_than_the_channel_allows(
-    make_notified: MakeLiveNotifications,
-) -> None:
-    email = ScriptedChannel("email", Limits(2, 1000.0, 30.0))
-    notified = await make_notified(channels=(email,))
-    await notified.reach("u1")
-    email.gate.clear()
-    names = [await send(notified, "email") for _ in range(5)]
-    await notified.until_true(lambda n: n == 2, lambda: count(email))
-    await notified.idle()
-    assert len(email.jobs) == 2
-    email.gate.set()
-    for name in names:
-        await notified.until(name, email="sent")
-
-
-@pytest.mark.gen_test
 async def test_no_more_attempts_begin_than_the_rate_allows(
     make_notified: MakeLiveNotifications,
 ) -> None:
@@ -222,23 +205,6 @@ async def test_what_a_crash_cut_off_is_sent_by_the_next_run(
     client = await second.live.connect("u1")
     await client.receive("notification")
     assert await client.rest() == []
-
-
-@pytest.mark.gen_test
-async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: LiveNotifications) -> None:
-    await notified.reach("u1")
-    email = notified.played["email"]
-    email.gate.clear()
-    name = await send(notified, "email")
-    await notified.until_true(lambda n: n == 1, lambda: count(email))
-    notified.clock.now_wall += 3600
-    await notified.queue.release()
-    await notified.idle()
-    assert await notified.states(name) == {"email": "sending"}
-    email.gate.set()
-    await notified.until(name, email="sent")
-    assert len(email.jobs) == 1
-    assert await attempts(notified, name, "email") == [("sent", "250 ok")]
 
 
 @pytest.mark.gen_test
@@ -333,23 +299,6 @@ async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeLiveNotif
 
 
 @pytest.mark.gen_test
-async def test_an_attempt_that_outlasts_the_grace_is_left_for_the_next_run(
-    make_notified: MakeLiveNotifications,
-) -> None:
-    first = await make_notified()
-    await first.reach("u1")
-    first.played["email"].gate.clear()
-    name = await send(first, "email")
-    await first.until(name, email="sending")
-    await first.queue.stop(grace_s=0.01)
-    await first.stop()
-    second = await make_notified()
-    await second.until(name, email="sent")
-    outcomes = [outcome for outcome, _ in await attempts(second, name, "email")]
-    assert outcomes == ["interrupted", "sent"]
-
-
-@pytest.mark.gen_test
 async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(
     notified: LiveNotifications,
 ) -> None:
@@ -434,30 +383,6 @@ async def test_an_address_that_is_gone_when_it_is_needed_is_none(
     await notified.pass_time(90)
     await notified.until(name, email="no_address", sms="not_configured")
     assert await attempts(notified, name, "email") == []
-
-
-@pytest.mark.gen_test
-async def test_an_outcome_is_recorded_however_long_storage_refuses_it(
-    notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wsserver.errors import StorageUnavailable
-    from wsserver.notifications import delivery_queue
-    from wsserver.storage.notifications.deliveries import DeliveryStore
-
-    monkeypatch.setattr(delivery_queue, "RETRY_S", 0)
-    record, refusals = DeliveryStore.record, [StorageUnavailable("locked")] * 3
-
-    async def refuse(self: Any, *arguments: Any) -> Any:
-        if refusals:
-            raise refusals.pop()
-        return await record(self, *arguments)
-
-    monkeypatch.setattr(DeliveryStore, "record", refuse)
-    await notified.reach("u1")
-    name = await send(notified, "email")
-    await notified.until(name, email="sent")
-    assert refusals == []
-    assert len(notified.played["email"].jobs) == 1
 
 
 @pytest.mark.gen_test

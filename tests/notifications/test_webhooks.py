@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
 from wsserver.notifications.delivery_policy import Retries
-from wsserver.notifications.http import HttpAnswer, HttpRequest
+from wsserver.notifications.http import HttpAnswer
 from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
 from wsserver.storage.engine.database import Database
@@ -29,15 +28,6 @@ from wsserver.tasks import Tasks
 
 SECRET = "hook-secret"
 QUICK = Retries(backoff_s=0.01, attempts=4)
-
-
-class SetClock(Clock):
-    """The machine's, with a wall clock that a test sets."""
-
-    ahead_s = 0.0
-
-    def wall(self) -> float:  # type: ignore[override]
-        return time.time() + self.ahead_s
 
 
 class Running:
@@ -198,46 +188,6 @@ async def test_a_restart_loses_nothing(provider: HttpProvider, tmp_path: Path) -
         assert await here.rows() == []
     names = [each.headers["X-Wsserver-Event"] for each in provider.requests[asked_before:]]
     assert sorted(names) == ["a", "b"]
-
-
-@pytest.mark.gen_test
-async def test_a_wall_clock_that_is_set_back_puts_nothing_off(
-    provider: HttpProvider, tmp_path: Path
-) -> None:
-    provider.answer_with(500)
-    clock = SetClock()
-    patient = Retries(backoff_s=300, attempts=8)
-    async with running(tmp_path, everything(provider), retries=patient, clock=clock) as here:
-        here.events.emit("a")
-        await until(lambda: here.webhooks.metrics.retried == 1)
-        due_at = await here.outbox.next_due(provider.url("/hook"), clock.wall())
-        assert due_at is not None
-        clock.ahead_s = -3600.0
-        here.events.emit("b")  # wakes it
-        await until(lambda: here.webhooks.metrics.retried == 2)
-        dues = await here.database.read(
-            lambda db: db.execute("SELECT due_at FROM webhook_outbox ORDER BY id").fetchall()
-        )
-        assert dues[0][0] == pytest.approx(due_at - 3600, abs=0.001)
-
-
-@pytest.mark.gen_test
-async def test_a_receiver_that_breaks_the_client_does_not_end_its_queue(
-    provider: HttpProvider, tmp_path: Path
-) -> None:
-    async with running(tmp_path, everything(provider)) as here:
-        real = here.webhooks._http
-        broken = iter([True])
-
-        async def break_once(request: HttpRequest) -> HttpAnswer:
-            if next(broken, False):
-                raise KeyError("something nobody has thought of")
-            return await real(request)
-
-        here.webhooks._http = break_once
-        here.events.emit("a")
-        await until(lambda: here.webhooks.metrics.sent == 1)
-        assert here.webhooks.metrics.retried == 1
 
 
 @pytest.mark.gen_test

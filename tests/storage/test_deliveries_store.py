@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -132,11 +133,11 @@ async def test_what_another_run_was_sending_is_due_again_and_says_so(
 ) -> None:
     await store.accept(notification("n1", delivery("d1"), delivery("d2", "u2")))
     await claim(queue, limit=1, lease=Lease("the run before", NOW + 60))
-    await claim(queue)
-    assert await queue.release_others("me", NOW + 5) == 1
-    assert await states(store, "n1") == {"d1": "pending", "d2": "sending"}
-    (again,) = await claim(queue, NOW + 5)
+    assert await queue.release(NOW + 5, ending_by=math.inf) == 1
+    assert await states(store, "n1") == {"d1": "pending", "d2": "pending"}
+    other, again = await claim(queue, NOW + 5)
     assert (again.delivery_id, again.attempt) == ("d1", 2)
+    assert (other.delivery_id, other.attempt) == ("d2", 1)
     found = await store.get("n1")
     assert found is not None
     assert [a.outcome for a in found.deliveries[0].attempts] == ["interrupted"]
@@ -148,9 +149,9 @@ async def test_a_lease_of_this_run_that_ran_out_is_given_back(
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
     (leased,) = await claim(queue)
-    assert await queue.release_expired(NOW + 59) == 0
-    assert await queue.release_expired(NOW + 60, leased.ids) == 0  # this run is still at it
-    assert await queue.release_expired(NOW + 60) == 1
+    assert await queue.release(NOW + 59) == 0
+    assert await queue.release(NOW + 60, leased.ids) == 0  # this run is still at it
+    assert await queue.release(NOW + 60) == 1
 
 
 @pytest.mark.gen_test
@@ -160,7 +161,7 @@ async def test_what_was_cancelled_while_it_was_sent_does_not_come_back_after_a_c
     await store.accept(notification("n1", delivery("d1")))
     await claim(queue, lease=Lease("the run before", NOW + 60))
     await store.cancel("n1")
-    await queue.release_others("me", NOW + 5)
+    await queue.release(NOW + 5, ending_by=math.inf)
     assert await states(store, "n1") == {"d1": "cancelled"}
 
 

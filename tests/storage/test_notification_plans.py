@@ -11,6 +11,7 @@ import sqlite_utils
 from tests.support.message_rows import in_every_reader
 from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, record
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease, Result
 from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
     AcknowledgementStore,
@@ -18,8 +19,11 @@ from wsserver.storage.notifications.acknowledgements import (
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
-SCAN = re.compile(r"\bSCAN (n|d|m|notifications|deliveries|attempts|messages)\b(?! USING INDEX)")
+SCAN = re.compile(
+    r"\bSCAN (n|d|m|notifications|deliveries|attempts|messages|webhook_outbox)\b(?! USING INDEX)"
+)
 RARE = ("pending", "sending", "failed", "cancelled", "expired", "not_configured", "no_address")
 
 
@@ -41,9 +45,16 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
         await queue.next_due(channel, NOW)
         for each in await claim(queue, channel=channel):
             await record(queue, outcome(each, "sent"))
-    await queue.release_others("me", NOW)
-    await queue.release_expired(NOW)
-    await queue.bring_forward(1.0, NOW, NOW)
+    outbox, lease = WebhookOutbox(database), Lease("me", NOW + 60)
+    await outbox.add([Posting(name, "https://a.example/", "e", b"{}", NOW) for name in "ab"])
+    await outbox.next_due("https://a.example/", NOW)
+    for state, each in zip(
+        ("sent", "failed"), await outbox.claim("https://a.example/", NOW, 9, lease), strict=True
+    ):
+        await outbox.record(lease, Result(each.ids, state, None, NOW, state))
+    for table in (queue, outbox):
+        await table.release(NOW)
+        await table.bring_forward(1.0, NOW, NOW)
     await queue.next_expiry()
     await queue.expire(NOW)
     await receipts.reconcile()

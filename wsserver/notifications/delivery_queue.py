@@ -1,6 +1,6 @@
 """Durable delivery queue: claim due deliveries, attempt them, record the results, retry.
 
-Notifications have a lane for each channel, webhooks one for each URL. Storage is a ``QueueStore``;
+Notifications have a lane for each channel, webhooks one for each URL. Storage is a ``LeasedTable``;
 how a delivery is sent is up to the subclass. At least once: what was sent but not recorded before
 a crash is sent again, with the same id.
 """
@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from wsserver.clock import Clock, Setbacks
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Limits, Outcome, retry
 from wsserver.notifications.delivery_policy import Pace, Retries, after
-from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.engine.leases import C, Lease, LeasedTable, Result
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -38,57 +39,6 @@ GRACE_S = 3.0
 """Time for running attempts when the server stops; those that are cancelled are sent again."""
 
 
-class Claim(Protocol):
-    """A delivery that is leased for an attempt."""
-
-    @property
-    def delivery_id(self) -> str:
-        """Public id, for the log."""
-        ...
-
-    @property
-    def ids(self) -> Sequence[int]:
-        """Rows that the attempt is for."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """Number of the attempt, from 1."""
-        ...
-
-
-C = TypeVar("C", bound=Claim)
-C_co = TypeVar("C_co", bound=Claim, covariant=True)
-
-
-class QueueStore(Protocol[C_co]):
-    """Storage of a delivery queue, as ``LeasedTable`` describes it."""
-
-    async def next_due(self, lane: str, now: float) -> float | None:
-        """When the next delivery of a lane is due."""
-        ...
-
-    async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> Sequence[C_co]:
-        """Lease deliveries that are due, the longest due first."""
-        ...
-
-    async def record(self, lease: Lease, result: Result) -> Mapping[int, str]:
-        """Record a result; returns the states of the rows that the lease still holds."""
-        ...
-
-    async def release_others(self, owner: str, now: float) -> int:
-        """End the leases of earlier runs."""
-        ...
-
-    async def release_expired(self, now: float, busy: Iterable[int] = ()) -> int:
-        """End expired leases."""
-        ...
-
-    async def bring_forward(self, by_s: float, since: float, now: float) -> int:
-        """Make waiting deliveries due earlier."""
-        ...
-
-
 class Lane:
     """Limits and running attempts of a part of the queue that waits for no other part."""
 
@@ -100,11 +50,6 @@ class Lane:
         self.attempts: set[asyncio.Task[Any]] = set()
         self.has_backlog = False
         """Whether the latest claim took all there was room for: more may be due."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether as many attempts are running as the limits allow."""
-        return len(self.attempts) >= self.limits.concurrency
 
     def room(self, now: float) -> int:
         """How many attempts may begin; ``now``: monotonic seconds."""
@@ -122,7 +67,7 @@ class Lane:
 
 
 class DeliveryQueue(ABC, Generic[C]):
-    """Works off a ``QueueStore``, each lane in a task of its own.
+    """Works off a ``LeasedTable``, each lane in a separate task.
 
     Pauses and limits are measured by the monotonic clock. Due times are stored by the wall clock;
     when that is set back, they are moved with it.
@@ -130,15 +75,14 @@ class DeliveryQueue(ABC, Generic[C]):
 
     def __init__(
         self,
-        name: str,  # in the log
-        store: QueueStore[C],
+        store: LeasedTable[C],
         lanes: Mapping[str, Limits],
         *,
         retries: Retries,
         clock: Clock,
         tasks: Tasks,
     ) -> None:
-        self._name = name
+        self._name = type(self).__name__
         self._store = store
         self._retries = retries
         self._clock = clock
@@ -179,10 +123,8 @@ class DeliveryQueue(ABC, Generic[C]):
         except TimeoutError:
             outcome = retry(f"no answer within {timeout_s:g} s")
         except Exception as error:  # a bug in one channel must not end the queue
-            log.exception(
-                "attempt failed queue=%s lane=%s delivery_id=%s",
-                self._name, self.label(lane), claimed.delivery_id,
-            )  # fmt: skip
+            id_ = claimed.delivery_id
+            log.exception("attempt failed lane=%s delivery_id=%s", self.label(lane), id_)
             outcome = retry(f"internal error: {type(error).__name__}")
         now = self._clock.wall()
         following = after(
@@ -196,7 +138,7 @@ class DeliveryQueue(ABC, Generic[C]):
 
     async def start(self) -> None:
         """Release what an earlier run was attempting, and begin. Raises ``StorageUnavailable``."""
-        left = await self._store.release_others(self._owner, self._clock.wall())
+        left = await self._store.release(self._clock.wall(), ending_by=math.inf)
         if left:
             log.warning(
                 "deliveries interrupted by the last stop are tried again queue=%s count=%d",
@@ -204,7 +146,7 @@ class DeliveryQueue(ABC, Generic[C]):
                 left,
             )
         self._runners = [
-            self._tasks.spawn(self._run(lane), name=f"{self._name} {self.label(lane.name)}")
+            self._tasks.spawn(self._run(lane), name=f"deliveries {self.label(lane.name)}")
             for lane in self._lanes.values()
         ]
 
@@ -236,7 +178,7 @@ class DeliveryQueue(ABC, Generic[C]):
         Raises ``StorageUnavailable``.
         """
         await self._follow_clock()
-        if await self._store.release_expired(self._clock.wall(), self._busy):
+        if await self._store.release(self._clock.wall(), self._busy):
             self.kick()
 
     # Working
@@ -246,15 +188,10 @@ class DeliveryQueue(ABC, Generic[C]):
             try:
                 wait_s = await self._advance(lane)
             except WsServerError as error:
-                log.warning(
-                    "deliveries not read queue=%s lane=%s error=%s",
-                    self._name, self.label(lane.name), error,
-                )  # fmt: skip
+                log.warning("deliveries not read lane=%s error=%s", self.label(lane.name), error)
                 wait_s = RETRY_S
             except Exception:  # the queue of a lane must not end
-                log.exception(
-                    "deliveries failed queue=%s lane=%s", self._name, self.label(lane.name)
-                )
+                log.exception("deliveries failed lane=%s", self.label(lane.name))
                 wait_s = RETRY_S
             if wait_s > 0:
                 await lane.wait(wait_s)
@@ -264,7 +201,8 @@ class DeliveryQueue(ABC, Generic[C]):
         await self._follow_clock()
         room = lane.room(self._clock.monotonic())
         if not room:
-            return IDLE_S if lane.is_full else max(lane.pace.wait_s, 0.001)
+            is_full = len(lane.attempts) >= lane.limits.concurrency
+            return IDLE_S if is_full else max(lane.pace.wait_s, 0.001)
         if not lane.has_backlog:  # an idle queue writes nothing
             due = await self._store.next_due(lane.name, self._clock.wall())
             wait_s = IDLE_S if due is None else due - self._clock.wall()
@@ -276,9 +214,7 @@ class DeliveryQueue(ABC, Generic[C]):
         lane.pace.take(len(claimed))
         lane.has_backlog = len(claimed) >= room
         for each in claimed:
-            task = self._tasks.spawn(
-                self._deliver(lane, each, lease), name=f"{self._name} {each.delivery_id}"
-            )
+            task = self._tasks.spawn(self._deliver(lane, each, lease), name=each.delivery_id)
             self._busy.update(each.ids)
             lane.attempts.add(task)
             task.add_done_callback(partial(self._ended, lane, each.ids))
@@ -296,10 +232,8 @@ class DeliveryQueue(ABC, Generic[C]):
                 states = await self._store.record(lease, result)
                 break
             except WsServerError as error:
-                log.warning(
-                    "delivery not recorded yet queue=%s delivery_id=%s error=%s",
-                    self._name, claimed.delivery_id, error,
-                )  # fmt: skip
+                id_ = claimed.delivery_id
+                log.warning("delivery not recorded yet delivery_id=%s error=%s", id_, error)
                 await asyncio.sleep(RETRY_S)
         self.recorded(lane.name, claimed, result, states)
 

@@ -57,7 +57,7 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         lanes: dict[str, Limits] = {
             name: channels[name].limits if name in channels else UNCONFIGURED for name in CHANNELS
         }
-        super().__init__("notifications", store, lanes, retries=retries, clock=clock, tasks=tasks)
+        super().__init__(store, lanes, retries=retries, clock=clock, tasks=tasks)
         self._deliveries = store
         self._renderer = renderer
         self._metrics = metrics
@@ -79,15 +79,9 @@ class NotificationQueue(DeliveryQueue[Claimed]):
         while ended := await self._deliveries.expire(now):
             for each in ended:
                 self._metrics.of(each.channel).expired += 1
-                self._emit(
-                    events.NOTIFICATION_FAILED,
-                    notification_id=each.notification_id,
-                    delivery_id=each.delivery_id,
-                    user_id=each.user_id,
-                    channel=each.channel,
-                    state="expired",
-                    detail="never sent" if each.is_pending else "never acknowledged",
-                )
+                fields = each._asdict()
+                detail = "never sent" if fields.pop("is_pending") else "never acknowledged"
+                self._emit(events.NOTIFICATION_FAILED, **fields, state="expired", detail=detail)
 
     async def attempt(self, lane: str, claimed: Claimed) -> Result:
         """Send a delivery by its channel, or decide why that is not possible now."""

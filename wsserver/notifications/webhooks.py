@@ -95,7 +95,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
     ) -> None:
         self._urls = list(dict.fromkeys(target.url for target in targets))
         lanes = dict.fromkeys(self._urls, LIMITS)
-        super().__init__("webhooks", outbox, lanes, retries=retries, clock=clock, tasks=Tasks())
+        super().__init__(outbox, lanes, retries=retries, clock=clock, tasks=Tasks())
         self._targets = targets
         self._secret = secret
         self._outbox = outbox
@@ -166,7 +166,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
 
     def label(self, lane: str) -> str:
         """Number of the URL, for the log."""
-        return str(self.number_of(lane))
+        return f"webhook {self.number_of(lane)}"
 
     async def retry(self, posting_id: str | None = None) -> int:
         """Attempt again what was given up, one or all, where the URL is configured; counts them.
@@ -260,8 +260,8 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         else:
             self.metrics.failed += 1
             log.error(
-                "webhook given up number=%s name=%s posting_id=%s attempts=%d detail=%s",
-                self.label(lane), claimed.event, claimed.delivery_id, claimed.attempt,
+                "webhook given up number=%d name=%s posting_id=%s attempts=%d detail=%s",
+                self.number_of(lane), claimed.event, claimed.delivery_id, claimed.attempt,
                 result.detail,
             )  # fmt: skip
         self._waiting[lane] -= 1

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import sqlite_utils
 
@@ -40,7 +39,29 @@ class Result(NamedTuple):
     detail: str = ""
 
 
-class LeasedTable(ABC):
+class Claim(Protocol):
+    """A row that is leased for an attempt."""
+
+    @property
+    def delivery_id(self) -> str:
+        """Public id, for the log."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Keys of the rows that the attempt is for."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Number of the attempt, from 1."""
+        ...
+
+
+C = TypeVar("C", bound=Claim)
+
+
+class LeasedTable(ABC, Generic[C]):
     """A table with the columns ``due_at``, ``owner`` and ``lease_until``, read lane by lane.
 
     All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
@@ -66,6 +87,17 @@ class LeasedTable(ABC):
         values = {"lane": lane, "now": now}
         return await self._database.read(lambda db: scalar(db, sql, values))
 
+    @abstractmethod
+    async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[C]:
+        """Lease rows of a lane that are due, the longest due first."""
+
+    @abstractmethod
+    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
+        """Record a result and end the lease; returns the states by id.
+
+        Rows that the lease no longer holds are left alone, and missing from the answer.
+        """
+
     async def bring_forward(self, by_s: float, since: float, now: float) -> int:
         """Make waiting rows due earlier, after the wall clock was set back; returns their count.
 
@@ -78,28 +110,25 @@ class LeasedTable(ABC):
         values = {"by_s": by_s, "since": since, "now": now}
         return await self._database.run(lambda db: db.conn.execute(sql, values).rowcount)
 
-    async def release_others(self, owner: str, now: float) -> int:
-        """End the leases of all other owners; returns their count.
-
-        For the start of a process that has the database for itself: they are of earlier runs.
-        """
-        return await self._release("owner != :owner", {"owner": owner, "now": now})
-
-    async def release_expired(self, now: float, busy: Iterable[int] = ()) -> int:
-        """End the leases that have expired, whoever held them; returns their count.
+    async def release(
+        self, now: float, busy: Iterable[int] = (), *, ending_by: float | None = None
+    ) -> int:
+        """End the leases that have expired, whoever holds them; returns their count.
 
         ``busy``: rows that this process is working on. Their leases only look expired, on a wall
-        clock that was set.
+        clock that was set. ``ending_by``: other than ``now``; infinite at the start of a process
+        that has the database for itself, as all leases are of earlier runs.
         """
-        which = "lease_until <= :now AND id NOT IN (SELECT value FROM json_each(:busy))"
-        return await self._release(which, {"now": now, "busy": json.dumps(sorted(busy))})
-
-    async def _release(self, which: str, values: Mapping[str, Any]) -> int:
-        where = f"{self.LEASED} AND {which}"
+        where = (
+            f"{self.LEASED} AND lease_until <= :until"  # noqa: S608 - constants only
+            " AND id NOT IN (SELECT value FROM json_each(:busy))"
+        )
+        until = now if ending_by is None else ending_by
+        values = {"now": now, "until": until, "busy": json.dumps(sorted(busy))}
         look = f"SELECT 1 FROM {self.TABLE} WHERE {where} LIMIT 1"  # noqa: S608 - constants only
         if not await self._database.read(lambda db: db.conn.execute(look, values).fetchone()):
             return 0  # without a write
-        return await self._database.run(partial(self._end_leases, where=where, values=values))
+        return await self._database.run(lambda db: self._end_leases(db, where, values))
 
     @abstractmethod
     def _end_leases(self, db: sqlite_utils.Database, where: str, values: Mapping[str, Any]) -> int:

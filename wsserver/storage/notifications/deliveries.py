@@ -114,7 +114,7 @@ class Ended(NamedTuple):
     """1: it was never sent; 0: it was stored in the inbox and not acknowledged."""
 
 
-class DeliveryStore(LeasedTable):
+class DeliveryStore(LeasedTable[Claimed]):
     """The tables ``deliveries``, a lane for each channel, and ``attempts``."""
 
     TABLE = "deliveries"
@@ -136,14 +136,7 @@ class DeliveryStore(LeasedTable):
         that wait with it are its ``companions``.
         """
         return await self._database.run(
-            partial(
-                _claim,
-                channel=lane,
-                now=now,
-                limit=limit,
-                lease=lease,
-                held_until=self._held_until,
-            )
+            lambda db: _claim(db, lane, now, limit, lease, self._held_until)
         )
 
     async def record(self, lease: Lease, result: Result) -> dict[int, str]:
@@ -152,7 +145,7 @@ class DeliveryStore(LeasedTable):
         What was acknowledged meanwhile keeps that state; what was cancelled meanwhile is
         ``cancelled`` instead of due again; rows that another claim holds are left alone.
         """
-        return await self._database.run(partial(_record, lease=lease, result=result))
+        return await self._database.run(lambda db: _record(db, lease, result))
 
     async def next_expiry(self) -> float | None:
         """When the next delivery expires that is not settled; None: there is none."""

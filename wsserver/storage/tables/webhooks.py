@@ -108,7 +108,7 @@ class PageEnd(NamedTuple):
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
 
 
-class WebhookOutbox(LeasedTable):
+class WebhookOutbox(LeasedTable[ClaimedPosting]):
     """The table ``webhook_outbox``, a lane for each URL. ``due_at`` NULL: given up."""
 
     TABLE = "webhook_outbox"
