@@ -33,9 +33,8 @@ QUICK = Retries(backoff_s=0.01, attempts=4)
 class Running:
     """Webhooks on a database, with the bus they listen to."""
 
-    def __init__(
-        self, path: Path, targets: list[Target], reach: Reach, retries: Retries, clock: Clock
-    ) -> None:
+    def __init__(self, path: Path, targets: list[Target], reach: Reach, retries: Retries) -> None:
+        clock = Clock()
         self.database = Database(path / "d.sqlite3", clock=clock)
         self.outbox = WebhookOutbox(self.database)
         self.events = EventBus(Tasks(), clock, lambda: None)
@@ -64,10 +63,9 @@ async def running(
     *targets: Target,
     reach: Reach | None = None,
     retries: Retries = QUICK,
-    clock: Clock | None = None,
 ) -> AsyncIterator[Running]:
     """Start on what the database has, stop at the end."""
-    made = Running(path, list(targets), reach or Reach(loopback=True), retries, clock or Clock())
+    made = Running(path, list(targets), reach or Reach(loopback=True), retries)
     await made.database.open()
     made.webhooks.listen(made.events)
     await made.webhooks.start()

@@ -109,7 +109,8 @@ async def test_postings_from_before_there_were_leases_keep_their_state(
         MIGRATIONS.apply(db, stop_before="m0040_webhook_leases")
         db.execute(
             "INSERT INTO webhook_outbox (posting_id, url, event, body, at, attempts, due_at)"
-            " VALUES ('h1', 'u', 'e', x'7b7d', 1.0, 3, 9.0), ('h2', 'u', 'e', x'7b7d', 2.0, 8, NULL)"
+            " VALUES ('h1', 'u', 'e', x'7b7d', 1.0, 3, 9.0),"
+            " ('h2', 'u', 'e', x'7b7d', 2.0, 8, NULL)"
         )
     database = make_database()
     await database.open()
