@@ -73,9 +73,6 @@ class NotificationQueue(DeliveryQueue[Claimed]):
     async def expire(self) -> None:
         """End deliveries whose time is over; periodic work. Raises ``StorageUnavailable``."""
         now = self._clock.wall()
-        first = await self._deliveries.next_expiry()
-        if first is None or first > now:
-            return
         while ended := await self._deliveries.expire(now):
             for each in ended:
                 self._metrics.of(each.channel).expired += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import sqlite_utils
@@ -49,6 +48,8 @@ _SELECT_RECENT = (
     " WHERE user_id = ? AND channel = ? AND digest = ?"
     " AND (state = 'sending' OR sent_at IS NOT NULL) ORDER BY id DESC LIMIT 1000"
 )
+_EXPIRING = "state IN ('pending', 'sent') AND (state = 'pending' OR channel = 'websocket')"
+_FIRST_EXPIRY = f"SELECT min(expires_at) FROM deliveries WHERE {_EXPIRING}"  # noqa: S608
 _LEASE = "UPDATE deliveries SET state = 'sending', owner = ?, lease_until = ? WHERE id = ?"
 _RECORD = """
     UPDATE deliveries SET
@@ -147,31 +148,12 @@ class DeliveryStore(LeasedTable[Claimed]):
         """
         return await self._database.run(lambda db: _record(db, lease, result))
 
-    async def next_expiry(self) -> float | None:
-        """When the next delivery expires that is not settled; None: there is none."""
-        return await self._database.read(
-            lambda db: scalar(
-                db,
-                "SELECT min(expires_at) FROM deliveries WHERE state IN ('pending', 'sent')"
-                " AND (state = 'pending' OR channel = 'websocket')",
-                {},
-            )
-        )
-
     async def expire(self, now: float, limit: int = 300) -> list[Ended]:
-        """Expire deliveries whose time is over, ``limit`` at most."""
-        return await self._database.run(partial(_expire, now=now, limit=limit))
-
-    async def waiting(self) -> dict[str, int]:
-        """Count of pending deliveries by channel."""
-        return await self._database.read(
-            lambda db: dict(
-                db.conn.execute(
-                    "SELECT channel, count(*) FROM deliveries WHERE state = 'pending'"
-                    " GROUP BY channel"
-                ).fetchall()
-            )
-        )
+        """Expire deliveries whose time is over, ``limit`` at most; without any, only reads."""
+        first = await self._database.read(lambda db: scalar(db, _FIRST_EXPIRY, {}))
+        if first is None or first > now:
+            return []
+        return await self._database.run(lambda db: _expire(db, now, limit))
 
     def _end_leases(self, db: sqlite_utils.Database, where: str, values: Mapping[str, Any]) -> int:
         ended = db.conn.execute(
@@ -254,11 +236,9 @@ def _note_attempt(
 
 def _expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Ended]:
     ended = db.conn.execute(
-        "SELECT d.id, d.delivery_id, n.notification_id, d.user_id, d.channel,"
-        " d.state = 'pending' FROM deliveries d JOIN notifications n ON n.id = d.notification"
-        " WHERE d.state IN ('pending', 'sent')"
-        " AND (d.state = 'pending' OR d.channel = 'websocket')"
-        " AND d.expires_at <= ? ORDER BY d.expires_at LIMIT ?",
+        "SELECT d.id, delivery_id, notification_id, user_id, channel, state = 'pending'"  # noqa: S608
+        " FROM deliveries d JOIN notifications n ON n.id = d.notification"
+        f" WHERE {_EXPIRING} AND d.expires_at <= ? ORDER BY d.expires_at LIMIT ?",
         [now, limit],
     ).fetchall()
     db.conn.executemany(

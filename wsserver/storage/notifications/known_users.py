@@ -54,7 +54,7 @@ class KnownUserStore:
     async def note(self, users: Sequence[KnownUser]) -> None:
         """Store users who have connected; raises ``StorageFull`` too."""
         rows = msgspec.json.encode(users).decode()
-        await self._database.run(lambda db: _discard(db.conn.execute(_STORE, [rows])))
+        await self._database.run(lambda db: db.conn.execute(_STORE, [rows]).rowcount)
 
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
@@ -103,7 +103,3 @@ def _prune_batch(db: sqlite_utils.Database, before: float) -> int:
         " AND c.organization_id IS NOT NULL) ORDER BY seen_at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
-
-
-def _discard(_: object) -> None:
-    """A cursor belongs to its thread."""

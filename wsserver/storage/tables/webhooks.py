@@ -120,15 +120,11 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
     async def add(self, postings: Sequence[Posting]) -> None:
         """Store postings, due immediately."""
         rows = [(*posting, posting.at) for posting in postings]
-
-        def insert(db: sqlite_utils.Database) -> None:
-            db.conn.executemany(
-                "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-
-        await self._database.run(insert)
+        sql = (
+            "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
+        )
+        await self._database.run(lambda db: db.conn.executemany(sql, rows).rowcount)
 
     async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[ClaimedPosting]:
         """Lease postings to a URL that are due, the longest due first."""
