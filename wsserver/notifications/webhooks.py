@@ -75,7 +75,7 @@ class Target(NamedTuple):
 
 
 class Webhooks(DeliveryQueue[ClaimedPosting]):
-    """Posts the events that each target asks for, each URL in a lane of its own.
+    """Posts the events that each target asks for, each URL in a separate lane.
 
     At least once: what was posted but not recorded before a crash is posted again, with the same
     ``X-Wsserver-Delivery``. These ids sort by the time of the events; concurrent posts may arrive

@@ -113,7 +113,7 @@ class LeasedTable(ABC, Generic[C]):
     async def release(
         self, now: float, busy: Iterable[int] = (), *, ending_by: float | None = None
     ) -> int:
-        """End the leases that have expired, whoever holds them; returns their count.
+        """End the leases of any owner that have expired; returns their count.
 
         ``busy``: rows that this process is working on. Their leases only look expired, on a wall
         clock that was set. ``ending_by``: other than ``now``; infinite at the start of a process
