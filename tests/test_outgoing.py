@@ -1,4 +1,4 @@
-"""HTTP client: no redirects, forbidden addresses, closed connections."""
+"""Outgoing HTTP requests: no redirects, no forbidden addresses, nothing left open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP client: answers that are not HTTP, too large or endless; one log line for each."""
+"""Outgoing HTTP requests to peers whose answers are invalid, too large or endless."""
 
 from __future__ import annotations
 
