@@ -14,7 +14,7 @@ LONGEST_FILE = 600
 
 LEAVES = (
     *("config", "errors", "identity", "addresses", "clock", "tasks"),
-    *("logs", "redaction", "fd_limits", "event_loop"),
+    *("logs", "paging", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
@@ -46,8 +46,9 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("inbox", "sessions", "tracing"),
         ("connect_state",),
         ("manager",),
-        ("delivery_wiring", "operations"),
+        ("operations",),
         ("commands",),
+        ("wiring",),
     ),
     "storage": (
         ("engine",),
@@ -139,6 +140,28 @@ def _is_arrow_to_a_later_package(inside: str, imported: str) -> bool:
     return mine != other and rank[other] >= rank[mine]
 
 
+def assignments_of(source: str) -> Iterator[str]:
+    """Assignments to an attribute of another object: ``x.y = …`` where x is not ``self``."""
+    for node in ast.walk(ast.parse(source)):
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign | ast.AugAssign)
+            else []
+        )
+        for target in targets:
+            for each in ast.walk(target):
+                if (
+                    isinstance(each, ast.Attribute)
+                    and isinstance(each.ctx, ast.Store)
+                    and ast.unparse(each.value) != "self"
+                ):
+                    yield f"{node.lineno}: {ast.unparse(each)}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+            yield f"{node.lineno}: {ast.unparse(node)}"
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     for package in ("wsserver", "wsctl"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -154,6 +177,39 @@ def test_imports_point_left_only() -> None:
 def test_every_part_of_the_package_has_its_place() -> None:
     parts = {module.split(".")[1] for module, _ in modules() if module.startswith("wsserver.")}
     assert parts <= {*LEAVES, *RANK}
+
+
+def is_wiring(module: str) -> bool:
+    """Does a module of ``wsserver`` put objects together?"""
+    name = module.rpartition(".")[2]
+    return name in ("app", "application") or name.endswith("wiring")
+
+
+def test_nothing_is_assigned_after_construction() -> None:
+    """Constructors get what they need, so that the wiring reads as a diagram."""
+    wiring = {module: path.read_text() for module, path in modules() if is_wiring(module)}
+    assert {"wsserver.app", "wsserver.realtime.wiring"} <= set(wiring)
+    found = {module: list(assignments_of(source)) for module, source in wiring.items()}
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "streams.on_unreached = inboxes.queued",
+        "deliveries.receipts.notified: Any = notified",
+        "def build():\n    manager.count += 1",
+        "a, router.inboxes = b, c",
+        "self.manager.is_starting = True",
+        "setattr(router, 'inboxes', inboxes)",
+    ],
+)
+def test_the_checker_sees_an_assignment_to_another_object(source: str) -> None:
+    assert len(list(assignments_of(source))) == 1
+
+
+def test_the_checker_lets_an_object_s_own_attributes_pass() -> None:
+    assert not list(assignments_of("class A:\n    def __init__(self):\n        self.x = y.z"))
 
 
 @pytest.mark.parametrize("layer", sorted(PACKAGES))

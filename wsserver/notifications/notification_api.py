@@ -21,12 +21,12 @@ from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.recipients import KINDS, kind_faults, recipients_of
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Renderer, one_line
+from wsserver.paging import Window
 from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
 from wsserver.protocol.validation import Fault, gather
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.operations.paging import Window
 from wsserver.storage.notifications.notification_rows import Delivery, Filters, Notification
 from wsserver.storage.notifications.notifications import NotificationStore
 
@@ -187,8 +187,8 @@ class NotificationApi:
 
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
         """Assign a user to an organization, None: the token's; applies to open connections."""
-        for connection in await self._tenancy.enter(user_id, entered, actor.claims.sub, now):
-            self._manager.sessions.enforce_access(connection, self._manager.close)
+        for connection in await self._tenancy.assign(user_id, entered, actor.claims.sub, now):
+            self._manager.sessions.enforce_access(connection)
 
     async def _contact_view(self, user_id: str) -> dict[str, Any]:
         belongs_to = await self._tenancy.organizations_of([user_id])

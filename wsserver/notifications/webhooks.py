@@ -23,12 +23,12 @@ from wsserver.notifications.delivery_queue import DeliveryQueue
 from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAnswer, Redact, judge
 from wsserver.notifications.metrics import WebhookMetrics
 from wsserver.protocol.ids import new_id
-from wsserver.realtime.observability.event_contents import without_content
 from wsserver.realtime.observability.events import (
     MESSAGE_PUBLISHED,
     MESSAGE_RECEIVED,
     Event,
     EventBus,
+    without_content,
 )
 from wsserver.storage.engine.leases import Result
 from wsserver.storage.tables.webhooks import ClaimedPosting, Posting, WebhookOutbox

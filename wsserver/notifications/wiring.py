@@ -24,11 +24,10 @@ from wsserver.notifications.templates import Renderer, Templates
 from wsserver.notifications.user_directory import UserDirectory
 from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.engine.database import Database
-from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -50,7 +49,7 @@ class NotificationSettings:
 
 
 class NotificationSubsystem:
-    """Builds the parts; the manager reports connecting users to ``directory``."""
+    """Builds the parts, starts and stops them."""
 
     def __init__(
         self,
@@ -59,6 +58,8 @@ class NotificationSubsystem:
         contacts: ContactStore,
         templates: Templates,
         settings: NotificationSettings,
+        acknowledgements: Acknowledgements,
+        metrics: NotificationMetrics,
         manager: WebSocketManager,
         members: Members,
         directory: UserDirectory,
@@ -73,7 +74,7 @@ class NotificationSubsystem:
         renderer = Renderer(templates, settings.locale)
         self._renderer = renderer
         tenant_contacts = TenantContacts(contacts, tenancy)
-        self.metrics = NotificationMetrics()
+        self.metrics = metrics
         self.queue = NotificationQueue(
             store=DeliveryStore(database, settings.digest.held_until),
             channels=channels,
@@ -86,7 +87,6 @@ class NotificationSubsystem:
             tasks=tasks,
         )
         self.directory = directory
-        manager.on_claims = self.directory.note
         self.finder = RecipientFinder(manager.hub, members, directory, tenancy)
         self.service = NotificationService(
             store=store,
@@ -98,9 +98,7 @@ class NotificationSubsystem:
             clock=clock,
             inbox_retention_s=settings.inbox_retention_s,
         )
-        self.acknowledgements = Acknowledgements(
-            AcknowledgementStore(database), self.metrics, clock, tasks
-        )
+        self.acknowledgements = acknowledgements
         self.api = NotificationApi(
             service=self.service,
             store=store,

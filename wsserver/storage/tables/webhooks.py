@@ -11,8 +11,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.leases import Lease, LeasedTable, Result
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 DEAD_KEPT_S = 7 * 86_400
 """Retention of postings that were given up."""
@@ -102,7 +102,7 @@ class StoredPosting(NamedTuple):
     """Result of the latest attempt."""
 
 
-class PageEnd(NamedTuple):
+class PostingCursor(NamedTuple):
     """Cursor: the last row of a page."""
 
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
@@ -172,7 +172,7 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
 
         Raises ``BadRequest`` for a bad cursor.
         """
-        below = LARGEST_INT if cursor is None else decode_cursor(cursor, PageEnd).id
+        below = LARGEST_INT if cursor is None else decode_cursor(cursor, PostingCursor).id
 
         def select(db: sqlite_utils.Database) -> tuple[list[StoredPosting], bool, int]:
             rows = db.conn.execute(_SELECT_PAGE, [below, is_given_up, event, limit + 1])
@@ -181,7 +181,7 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
             return found, more, total
 
         found, more, total = await self._database.read(select)
-        return Page(found, total, encode_cursor(PageEnd(found[-1].id)) if more else None)
+        return Page(found, total, encode_cursor(PostingCursor(found[-1].id)) if more else None)
 
     async def get(self, posting_id: str) -> tuple[StoredPosting, bytes] | None:
         """A posting with its body; None: unknown, or accepted already."""

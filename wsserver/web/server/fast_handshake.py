@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 from wsserver.identity.ids import is_id
 from wsserver.protocol.ids import new_id
 from wsserver.realtime.connections.connection import PLAIN, V1
-from wsserver.realtime.manager import Newcomer
+from wsserver.realtime.manager import ConnectRequest
 from wsserver.web.api.context import WebContext
 from wsserver.web.http.http_head import END, Head, read_head
 from wsserver.web.sockets.admission import Admission
@@ -178,7 +178,7 @@ class FastHandshake:
         remote_ip = self._context.proxies.client_address(
             address[0], head.get_list("X-Forwarded-For")
         )
-        newcomer = Newcomer(
+        newcomer = ConnectRequest(
             claims=claims,
             endpoint=endpoint.endpoint,
             session_id=session_id,
@@ -189,7 +189,7 @@ class FastHandshake:
         )
         response = switch_protocols(key, protocol, request_id, agreement)
         connection.recv(length + len(END))
-        is_expected = self._context.manager.is_expected(newcomer)
+        is_expected = self._context.manager.can_connect_now(newcomer)
         taking_in = take_in(self._context, connection.detach(), newcomer, request_id, response)
         if is_expected:
             finish_now(taking_in)

@@ -57,7 +57,7 @@ class Admission:
         credential = self._read(knock)
         claims = await self._identify(knock, credential)
         if self._room.is_full(claims.sub):
-            await self._room.ask(claims.sub)
+            await self._room.check_liveness(claims.sub)
             claims = await self._identify(knock, credential)  # it may have changed meanwhile
         self._manager.admit(claims)
         if credential.kind == "ticket" and not is_probe:
