@@ -1,4 +1,4 @@
-"""Who has ever connected: to whom notifications for a whole organization or role go, too."""
+"""Known users: who has connected, for notifications to organizations and roles."""
 
 from __future__ import annotations
 
@@ -6,43 +6,41 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
-
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 
 KEPT_S = 90 * 86_400
-"""Whoever has not come for so long is forgotten."""
+"""Retention of users who do not connect."""
 
 _BATCH_ROWS = 300
 _STORE = (
-    "INSERT OR REPLACE INTO known_users (user_id, organization_id, role, seen_at)"
-    " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-    " json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)"
+    "INSERT INTO known_users (user_id, organization_id, role, seen_at) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (user_id) DO UPDATE SET organization_id = excluded.organization_id,"
+    " role = excluded.role, seen_at = excluded.seen_at"
 )
 _FIND = """
-    SELECT user_id FROM known_users WHERE :role IS NULL OR role = :role
+    SELECT user_id FROM known_users WHERE CAST(:role AS TEXT) IS NULL OR role = :role
     ORDER BY user_id LIMIT :limit
 """
 _FIND_OF_ORGANIZATION = """
     SELECT e.user_id FROM user_organizations e LEFT JOIN known_users k ON k.user_id = e.user_id
-    WHERE e.organization_id = :organization_id AND (:role IS NULL OR k.role = :role)
+    WHERE e.organization_id = :organization_id AND (CAST(:role AS TEXT) IS NULL OR k.role = :role)
     UNION
     SELECT k.user_id FROM known_users k
-    WHERE k.organization_id = :organization_id AND (:role IS NULL OR k.role = :role)
+    WHERE k.organization_id = :organization_id AND (CAST(:role AS TEXT) IS NULL OR k.role = :role)
         AND NOT EXISTS (SELECT 1 FROM user_organizations e WHERE e.user_id = k.user_id)
     ORDER BY 1 LIMIT :limit
 """
 
 
 class KnownUser(NamedTuple):
-    """A user as the latest token said."""
+    """A user, with the organization and role of the latest token."""
 
     user_id: str
     organization_id: str | None
     role: str
     seen_at: float
-    """Seconds since the epoch; right to the hour."""
+    """Seconds since the epoch, with a precision of an hour."""
 
 
 class KnownUserStore:
@@ -52,17 +50,16 @@ class KnownUserStore:
         self._database = database
 
     async def note(self, users: Sequence[KnownUser]) -> None:
-        """Store that users were here; raises ``StorageFull`` too."""
-        rows = msgspec.json.encode(users).decode()
-        await self._database.run(lambda db: _discard(db.execute(_STORE, [rows])))
+        """Store users who have connected; raises ``StorageFull`` too."""
+        await self._database.run(lambda db: db.executemany(_STORE, users).rowcount)
 
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
     ) -> list[str]:
         """User ids, ascending, at most ``limit``: of all, an organization, a role, or both.
 
-        Of an organization are those who were entered as such, whether they have come or not, and
-        those whose latest token said so, unless another one was entered for them.
+        Users of an organization are those assigned to it, whether they have connected or not, and
+        those of whose latest token it is, unless they are assigned to another one.
         """
         sql = _FIND if organization_id is None else _FIND_OF_ORGANIZATION
         values = {"organization_id": organization_id, "role": role, "limit": limit}
@@ -71,22 +68,21 @@ class KnownUserStore:
         )
 
     async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
-        """The organization of the latest token of each of the users that are known."""
-        ids = msgspec.json.encode(user_ids).decode()
+        """The organization of the latest token of each known user."""
         return await self._database.read(
             lambda db: dict(
                 db.execute(
                     "SELECT user_id, organization_id FROM known_users"
                     " WHERE user_id IN (SELECT value FROM json_each(?))",
-                    [ids],
+                    [db.listed(user_ids)],
                 ).fetchall()
             )
         )
 
     async def prune(self, now: float) -> int:
-        """Forget who has not come for 90 days; answers how many. Raises ``StorageFull`` too.
+        """Delete users who have not connected for 90 days; returns the count.
 
-        Not those for whom a manager has entered contacts.
+        Except those with contacts entered by a manager. Raises ``StorageFull`` too.
         """
         deleted = 0
         while batch := await self._database.run(partial(_prune_batch, before=now - KEPT_S)):
@@ -98,12 +94,8 @@ def _prune_batch(db: Connection, before: float) -> int:
     return db.execute(
         "DELETE FROM known_users WHERE user_id IN"
         " (SELECT user_id FROM known_users k WHERE seen_at < ?"
-        # What a manager has entered is used only while its user is known to be of its organization.
+        # Contacts entered by a manager are used only while their user is known to belong there.
         " AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.user_id = k.user_id"
         " AND c.organization_id IS NOT NULL) ORDER BY seen_at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
-
-
-def _discard(_: object) -> None:
-    """A cursor belongs to its thread."""

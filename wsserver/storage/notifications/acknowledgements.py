@@ -1,11 +1,9 @@
-"""What users have got and read of notifications, and what is called off by it."""
+"""Acknowledgements of notifications: states of deliveries, cancelled escalations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
-
-import msgspec
 
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
@@ -15,9 +13,9 @@ State = Literal["delivered", "read"]
 
 _AMONG = "IN (SELECT value FROM json_each(?))"
 _EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "delivered")}
-"""From which states a delivery comes to one."""
+"""States from which a delivery changes to the acknowledged one."""
 _UNSETTLED = (
-    # Each as the index deliveries_open or deliveries_leased has it.
+    # Conditions of the partial indexes deliveries_open and deliveries_leased.
     "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
     "d.state = 'sending'",
 )
@@ -38,7 +36,7 @@ _SELECT_UNNOTED = " UNION ALL ".join(
 
 
 class Acknowledgement(NamedTuple):
-    """Messages of a user's inbox, or with ``by_notification`` notifications, got or read."""
+    """Messages of a user's inbox that were delivered or read; or notifications."""
 
     user_id: str
     ids: Sequence[str]
@@ -46,6 +44,7 @@ class Acknowledgement(NamedTuple):
     at: float
     """Seconds since the epoch."""
     by_notification: bool = False
+    """Whether ``ids`` are of notifications."""
 
 
 class Acknowledged(NamedTuple):
@@ -53,13 +52,13 @@ class Acknowledged(NamedTuple):
 
     delivery_id: str
     after_s: float | None
-    """Since it was sent; since it was accepted, where who got it was quicker than the record of
-    that. None: it was acknowledged before.
+    """Seconds since it was sent; since it was accepted, if the sending is not recorded yet.
+    None: it was acknowledged before.
     """
 
 
-class NotificationReceipts:
-    """Acknowledgements in the table ``deliveries``.
+class AcknowledgementStore:
+    """Stores acknowledgements in the table ``deliveries``.
 
     All methods raise ``StorageUnavailable``, and ``StorageFull``; nothing is stored then.
     """
@@ -68,7 +67,7 @@ class NotificationReceipts:
         self._database = database
 
     async def acknowledge(self, batch: Sequence[Acknowledgement]) -> list[Acknowledged]:
-        """Note what users have got or read, and call off what was to follow if they had not.
+        """Mark deliveries as delivered or read, and cancel their escalations.
 
         Unknown ids, and those of other users' notifications, are skipped.
         """
@@ -78,21 +77,22 @@ class NotificationReceipts:
 
     async def messages_of(self, user_id: str, notification_ids: Sequence[str]) -> list[str]:
         """The ids of the messages in a user's inbox that carry these notifications."""
-        ids = msgspec.json.encode(notification_ids).decode()
         sql = (
             "SELECT d.delivery_id FROM notifications n"  # noqa: S608 - constants only
             " JOIN deliveries d ON d.notification = n.id AND d.user_id = ?"
             f" WHERE n.notification_id {_AMONG} AND d.channel = 'websocket'"
         )
         return await self._database.read(
-            lambda db: [message_id for (message_id,) in db.execute(sql, [user_id, ids])]
+            lambda db: [
+                message_id
+                for (message_id,) in db.execute(sql, [user_id, db.listed(notification_ids)])
+            ]
         )
 
     async def reconcile(self) -> int:
-        """Note acknowledgements of the inbox that a crash has kept from being noted here.
+        """Apply acknowledgements of the inbox that a crash prevented; returns their count.
 
-        For the start, before anything is sent. Answers how many there were. Writes only where
-        there is something to write.
+        For the start, before anything is sent. Writes nothing if there are none.
         """
         if not await self._database.read(lambda db: db.execute(_SELECT_UNNOTED).fetchone()):
             return 0
@@ -103,7 +103,7 @@ def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
     changed = []
     for id_, delivery_id, channel, state, is_later, sent_at, known_at in _concerned(db, one):
         if is_later and state in ("pending", "sending"):
-            # What is just being tried is let finish, but not tried again.
+            # A running attempt may finish, but is not followed by another.
             db.execute(
                 "UPDATE deliveries SET stops = 1,"
                 " state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,"
@@ -129,8 +129,8 @@ _Row = tuple[int, str, str, str, int, float, float | None]
 
 
 def _concerned(db: Connection, one: Acknowledgement) -> list[_Row]:
-    """The user's deliveries of the notifications that an acknowledgement is about."""
-    ids = msgspec.json.encode(one.ids).decode()
+    """The user's deliveries of the acknowledged notifications."""
+    ids = db.listed(one.ids)
     if one.by_notification:
         which, values = f"id FROM notifications WHERE notification_id {_AMONG}", [ids]
     else:
@@ -149,7 +149,7 @@ def _concerned(db: Connection, one: Acknowledgement) -> list[_Row]:
 def _reconcile(db: Connection) -> int:
     found = db.execute(_SELECT_UNNOTED).fetchall()
     for user_id, delivery_id, is_read, at in found:
-        # A run that has gone records no outcome any more: it was sent, as it turns out.
+        # The run that sent it has ended and will not record that.
         db.execute(
             "UPDATE deliveries SET state = 'sent', sent_at = ?, due_at = NULL, owner = NULL,"
             " lease_until = NULL WHERE delivery_id = ? AND state IN ('pending', 'sending')",
