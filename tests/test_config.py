@@ -546,6 +546,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "configuration.rst"
 
 
 BESIDE = {
+    "database_password_file": {"WSSERVER_DATABASE_URL": "postgresql://h.example/d"},
     "smtp_url": {"WSSERVER_MAIL_FROM": "a@b"},
     "sms_url": {"WSSERVER_SMS_BODY": "{text}"},
     "sms_headers": {"WSSERVER_SMS_URL": "https://h.example/{to}/{text}"},
@@ -585,6 +586,7 @@ def test_the_documentation_of_a_key_is_true(key: Any, monkeypatch: pytest.Monkey
 
     def given(toml: str, environ: dict[str, str]) -> Any:
         Path("c.toml").write_text(toml)
+        Path("database-password").write_text("of the example")
         secret = {} if key.name.startswith("jw") else {"WSSERVER_JWT_SECRET": SECRET}
         try:
             settings = load_settings(Path("c.toml"), secret | beside | environ, {}, False)

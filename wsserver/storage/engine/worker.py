@@ -64,6 +64,7 @@ class Worker(ABC, Generic[C]):
         self._waiting: deque[Job] = deque()
         self._wakeup = threading.Condition()
         self._stopping = True
+        self._patience_s: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Future[None] | None = None
 
@@ -134,7 +135,10 @@ class Worker(ABC, Generic[C]):
                 self._post(settle, started, Failure(error))
                 return
             self._post(settle, started, None)
-            while jobs := self._take():
+            while (jobs := self._take()) != []:
+                if jobs is None:
+                    self._idle()
+                    continue
                 outcomes = self._work(db, jobs)
                 if outcomes is not None:
                     self._post(self._deliver, jobs, outcomes)
@@ -142,11 +146,18 @@ class Worker(ABC, Generic[C]):
         finally:
             self._post(settle, stopped, None)
 
-    def _take(self) -> list[Job]:
-        """All queued jobs; waits for the first. Empty: stopping, and the queue is empty."""
+    def _idle(self) -> None:
+        """Called (in the thread) each ``_patience_s`` while there are no jobs."""
+
+    def _take(self) -> list[Job] | None:
+        """All queued jobs; waits for the first, None: for too long.
+
+        Empty: stopping, and the queue is empty.
+        """
         with self._wakeup:
             while not self._waiting and not self._stopping:
-                self._wakeup.wait()
+                if not self._wakeup.wait(self._patience_s):
+                    return None
             jobs = list(self._waiting)
             self._waiting.clear()
             return jobs

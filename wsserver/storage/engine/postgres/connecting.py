@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +55,8 @@ class Server:
         self.location = location_of(url)
         self._url = url
         self._password_file = password_file
+        self.failed_at = float("-inf")
+        """When the latest attempt to connect, of any thread, failed (monotonic)."""
 
     def connect(self, timeout_s: int = CONNECT_TIMEOUT_S) -> PostgresConnection:
         """Connect. Raises ``StorageUnavailable`` or, if it cannot pass, ``DatabaseUnusable``."""
@@ -68,8 +71,10 @@ class Server:
                 raw.close()
                 raise
         except psycopg.Error as error:
+            self.failed_at = time.monotonic()
             # Without __cause__: it has the parameters, with the password, in its frames.
             raise self._failure(error) from None
+        self.failed_at = float("-inf")
         return PostgresConnection(raw)
 
     def in_use(self) -> DatabaseInUse:

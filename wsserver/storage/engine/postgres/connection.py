@@ -31,7 +31,7 @@ class PostgresConnection:
     def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor:
         """Execute a statement of the common subset."""
         text, names = translate(sql)
-        values = parameters if names is None else [parameters[name] for name in names]  # type: ignore[call-overload]
+        values = [parameters[name] for name in names] if names else parameters or ()  # type: ignore[call-overload]
         cursor: Cursor = self.raw.cursor(binary=True).execute(text, values)
         return cursor
 

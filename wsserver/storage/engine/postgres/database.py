@@ -12,7 +12,7 @@ from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import StorageHealth
+from wsserver.storage.engine.errors import DatabaseUnusable, StorageHealth
 from wsserver.storage.engine.postgres.connecting import RECONNECT_TIMEOUT_S, Server
 from wsserver.storage.engine.postgres.connection import PostgresConnection
 from wsserver.storage.engine.postgres.errors import translate
@@ -103,7 +103,6 @@ class PostgresReader:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._db: PostgresConnection | None = server.connect()
-        self._retry_at = 0.0
 
     def read(self, fn: Callable[[Connection], Any]) -> Any:
         """Run a function on one snapshot; raises ``StorageUnavailable`` for the server's errors.
@@ -138,14 +137,11 @@ class PostgresReader:
 
     def _connected(self) -> PostgresConnection:
         if self._db is None:
-            if time.monotonic() < self._retry_at:
+            if time.monotonic() < self._server.failed_at + _RETRY_S:
                 raise StorageUnavailable("the database is unavailable: the connection was lost")
             try:
                 self._db = self._server.connect(RECONNECT_TIMEOUT_S)
-            except WsServerError as error:
-                self._retry_at = time.monotonic() + _RETRY_S
-                if isinstance(error, StorageUnavailable):
-                    raise
+            except DatabaseUnusable as error:
                 raise StorageUnavailable(str(error)) from None
         return self._db
 

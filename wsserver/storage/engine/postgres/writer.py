@@ -8,6 +8,7 @@ a run whose row is no longer current, as another server has taken over, stores n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -77,6 +78,8 @@ class PostgresWriter(Worker[None]):
         self._undecided: _Undecided | None = None
         self._backoff_s = _BACKOFF_S[0]
         self._retry_at = 0.0
+        self._reason = "the connection to the database was lost"
+        """Why the latest attempt to connect failed."""
         self._is_replaced = False
         self._job_error: Exception | None = None
         # Written by the thread, read by the loop: single references.
@@ -215,14 +218,10 @@ class PostgresWriter(Worker[None]):
         self._db = None
         try:
             if time.monotonic() < self._retry_at:
-                raise StorageUnavailable(f"the database is unavailable: {self._reason}")
+                raise StorageUnavailable(self._reason)
             return self._reconnect()
         finally:
             self._refuse_undecided()
-
-    @property
-    def _reason(self) -> str:
-        return self._health.errors["write"] or "the connection was lost"
 
     def _reconnect(self) -> PostgresConnection:
         try:
@@ -239,9 +238,9 @@ class PostgresWriter(Worker[None]):
             self._retry_at = time.monotonic() + self._backoff_s
             self._backoff_s = min(self._backoff_s * 2, _BACKOFF_S[1])
             translated = translate(error)
-            if isinstance(translated, StorageUnavailable):
-                raise translated from None
-            raise StorageUnavailable(f"the database is unavailable: {error}") from None
+            is_known = isinstance(translated, StorageUnavailable)
+            self._reason = str(translated) if is_known else f"the database is unavailable: {error}"
+            raise StorageUnavailable(self._reason) from None
         log.info("connected to the database again")
         return db
 
@@ -265,10 +264,13 @@ class PostgresWriter(Worker[None]):
         self._undecided = _Undecided(list(jobs), outcomes, self._round, until)
         log.warning("connection lost while committing, outcome not known yet jobs=%d", len(jobs))
         self._db = None
-        try:
+        self._idle()
+
+    def _idle(self) -> None:
+        """Try to find out the outcome of an undecided round."""
+        with contextlib.suppress(StorageUnavailable):
             self._connected()
-        except StorageUnavailable:
-            pass  # ``probe`` tries again each second
+        self._patience_s = None if self._undecided is None else _BACKOFF_S[0]
 
     def _settle_undecided(self, db: PostgresConnection) -> None:
         """Look up whether the undecided round was committed."""
