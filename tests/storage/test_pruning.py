@@ -13,7 +13,7 @@ from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance import pruning
-from wsserver.storage.maintenance.pruning import prune
+from wsserver.storage.maintenance.pruning import RetentionLimits, prune
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.idempotency import IdempotencyStore, Quota
@@ -59,9 +59,7 @@ async def test_every_table_loses_what_is_old_and_the_file_its_size_if_wanted(
     done = await prune(
         path,
         clock,
-        snapshot_retention_days=1,
-        notification_retention_days=1,
-        stream_limit=4,
+        RetentionLimits(1, 1, 4),
         vacuum=vacuum,
     )
     assert done.deleted == {
@@ -95,9 +93,7 @@ async def test_beside_a_server_nothing_is_done(
         await prune(
             path,
             clock,
-            snapshot_retention_days=1,
-            notification_retention_days=1,
-            stream_limit=1000,
+            RetentionLimits(1, 1, 1000),
             vacuum=True,
         )
     assert (await AuditLog(database).page(10)).total == 1001
@@ -115,9 +111,7 @@ async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
         await prune(
             path,
             clock,
-            snapshot_retention_days=1,
-            notification_retention_days=1,
-            stream_limit=1000,
+            RetentionLimits(1, 1, 1000),
             vacuum=True,
         )
 
@@ -141,9 +135,7 @@ async def test_a_disk_without_room_for_a_second_file_is_full(
         await prune(
             path,
             clock,
-            snapshot_retention_days=1,
-            notification_retention_days=1,
-            stream_limit=1000,
+            RetentionLimits(1, 1, 1000),
             vacuum=True,
         )
     assert path.stat().st_size == before
@@ -152,7 +144,5 @@ async def test_a_disk_without_room_for_a_second_file_is_full(
 @pytest.mark.gen_test
 async def test_no_database_is_made(path: Path, clock: FakeClock) -> None:
     with pytest.raises(DatabaseUnusable, match="there is no database"):
-        await prune(
-            path, clock, snapshot_retention_days=1, notification_retention_days=1, stream_limit=1000
-        )
+        await prune(path, clock, RetentionLimits(1, 1, 1000))
     assert not path.parent.exists()

@@ -24,6 +24,7 @@ from wsserver.cli.common import (
 
 if TYPE_CHECKING:
     from wsserver.config import Settings
+    from wsserver.storage.engine.postgres.connecting import Server
 
 _output_flag = click.option(
     "-o",
@@ -69,7 +70,12 @@ def check(config_file: Path | None, database: str | None, output: str, quick: bo
     from wsserver.storage.maintenance.database_report import inspect_database
 
     with _faults_said():
-        found = inspect_database(settings.database, Clock(), quick=quick)
+        if settings.database_url is None:
+            found = inspect_database(settings.database, Clock(), quick=quick)
+        else:
+            from wsserver.storage.maintenance.postgres import inspect_server
+
+            found = inspect_server(_server(settings), Clock())
     _print(output, reports.of_inspection(found), lambda: reports.inspection_text(found))
     if not found.ok:
         problems = "; ".join(found.problems)
@@ -96,6 +102,12 @@ def backup(
     from wsserver.clock import Clock
     from wsserver.storage.maintenance.backup import back_up
 
+    if settings.database_url is not None:
+        from wsserver.storage.maintenance.postgres import backup_advice
+
+        advice = backup_advice(settings.database_url, file)
+        _say(f"PostgreSQL is backed up with its own tools: {advice}")
+        sys.exit(ExitStatus.FAILED)
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _leave_nothing_behind)
@@ -123,20 +135,77 @@ def prune(config_file: Path | None, database: str | None, output: str, vacuum: b
 
     from wsserver.cli import reports
     from wsserver.clock import Clock
-    from wsserver.storage.maintenance.pruning import prune as prune_database
+    from wsserver.storage.maintenance.pruning import RetentionLimits
+    from wsserver.storage.maintenance.pruning import prune as prune_file
+
+    limits = RetentionLimits(
+        settings.snapshot_retention_days,
+        settings.notification_retention_days,
+        settings.stream_limit,
+    )
+    if settings.database_url is None:
+        work = prune_file(settings.database, Clock(), limits, vacuum=vacuum)
+    else:
+        from wsserver.storage.engine.postgres.database import PostgresDatabase
+        from wsserver.storage.maintenance.postgres import prune_server
+
+        database_ = PostgresDatabase(
+            settings.database_url, password_file=settings.database_password_file, clock=Clock()
+        )
+        work = prune_server(database_, Clock(), limits, vacuum=vacuum)
+    with _faults_said():
+        done = asyncio.run(work)
+    _print(output, reports.of_pruning(done), lambda: reports.pruning_text(done))
+
+
+@db.command()
+@click.option("--to", "url", required=True, help="URL of an empty PostgreSQL database.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="File with the password: in the URL, other users of this machine see it.",
+)
+@_common_flags
+def copy(
+    url: str,
+    password_file: Path | None,
+    config_file: Path | None,
+    database: str | None,
+    output: str,
+) -> None:
+    """Copy the SQLite database to PostgreSQL. Only while no server is running on either.
+
+    Ids, offsets and epochs stay as they are, so clients resume where they were. The target must
+    be empty. If it is interrupted, nothing is copied.
+
+    \b
+    Example:
+      wsserver db copy --to postgresql://wsserver@db.example/wsserver --password-file password
+    """
+    settings = _settings(config_file, database)
+    from wsserver.cli import reports
+    from wsserver.clock import Clock
+    from wsserver.config import check_database_url
+    from wsserver.config.faults import Faulty
+
+    try:
+        check_database_url(url)
+    except Faulty as fault:
+        _say(f"--to: {fault}")
+        sys.exit(ExitStatus.CONFIG if "extra" in str(fault) else ExitStatus.USAGE)
+    from wsserver.storage.engine.postgres.connecting import Server
+    from wsserver.storage.maintenance.copying import copy_database
 
     with _faults_said():
-        done = asyncio.run(
-            prune_database(
-                settings.database,
-                Clock(),
-                snapshot_retention_days=settings.snapshot_retention_days,
-                notification_retention_days=settings.notification_retention_days,
-                stream_limit=settings.stream_limit,
-                vacuum=vacuum,
-            )
-        )
-    _print(output, reports.of_pruning(done), lambda: reports.pruning_text(done))
+        made = copy_database(settings.database, Server(url, password_file), Clock())
+    _print(output, reports.of_copy(made), lambda: reports.copy_text(made))
+
+
+def _server(settings: Settings) -> Server:
+    from wsserver.storage.engine.postgres.connecting import Server
+
+    assert settings.database_url is not None  # noqa: S101 - the caller has looked
+    return Server(settings.database_url, settings.database_password_file)
 
 
 def _settings(config_file: Path | None, database: str | None) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -11,6 +11,9 @@ from wsserver.clock import rfc3339
 from wsserver.storage.maintenance.backup import Backup
 from wsserver.storage.maintenance.database_report import DatabaseReport
 from wsserver.storage.maintenance.pruning import PruneResult
+
+if TYPE_CHECKING:
+    from wsserver.storage.maintenance.copying import CopiedDatabase
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -38,10 +41,9 @@ def inspection_text(found: DatabaseReport) -> str:
     if found.schema_version is not None:
         facts.append(("schema", f"{found.schema_version} ({found.schema})"))
     if found.file_bytes:
-        facts += [
-            ("size", f"{size(found.file_bytes)}, {size(found.unused_bytes)} of it unused"),
-            ("log", f"{size(found.wal_bytes)} (write-ahead log)"),
-        ]
+        facts.append(("size", f"{size(found.file_bytes)}{_unused(found.unused_bytes)}"))
+    if found.file_bytes and found.wal_bytes is not None:
+        facts.append(("log", f"{size(found.wal_bytes)} (write-ahead log)"))
     if found.disk_free_bytes is not None:
         facts.append(("disk", f"{size(found.disk_free_bytes)} free"))
     if found.oldest is not None and found.newest is not None:
@@ -93,10 +95,32 @@ def pruning_text(done: PruneResult) -> str:
         [
             *_columns([("table", "deleted"), *rows], right={1}),
             "",
-            f"{size(given_back)} given back, {size(done.bytes_after)} left,"
-            f" {size(done.unused_bytes)} of it unused",
+            f"{size(given_back)} given back,"
+            f" {size(done.bytes_after)} left{_unused(done.unused_bytes)}",
         ]
     )
+
+
+def of_copy(made: CopiedDatabase) -> dict[str, Any]:
+    """As JSON carries it."""
+    return {**made._asdict(), "took_s": round(made.took_s, 3)}
+
+
+def copy_text(made: CopiedDatabase) -> str:
+    """Lines for a terminal."""
+    rows = [(name, str(count)) for name, count in made.rows.items()]
+    return "\n".join(
+        [
+            *_columns([("table", "rows"), *rows], right={1}),
+            "",
+            f"{made.source} copied to {made.target} in {made.took_s:.1f} s; set database_url, and"
+            " start no server on the file any more",
+        ]
+    )
+
+
+def _unused(count: int | None) -> str:
+    return "" if count is None else f", {size(count)} of it unused"
 
 
 def size(count: int) -> str:

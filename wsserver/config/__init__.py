@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wsserver.config.database import database_url as check_database_url
 from wsserver.config.faults import ConfigFaults, Fault
 from wsserver.config.files import make_folders, secret_bytes
 from wsserver.config.load import (
@@ -19,6 +20,7 @@ __all__ = [
     "Fault",
     "Loaded",
     "Settings",
+    "check_database_url",
     "check_settings",
     "load_settings",
     "make_folders",

@@ -29,7 +29,7 @@ FINDINGS = 20
 """Problems of one kind that are listed; one is reason enough to restore a backup."""
 LITTLE_SPACE_BYTES = 256 * 1024 * 1024
 LARGE_WAL_BYTES = 256 * 1024 * 1024
-_TIMES = ("at", "hour", "claimed_at", "added_at", "touched_at", "created_at")
+TIMES = ("at", "hour", "claimed_at", "added_at", "touched_at", "created_at")
 """Columns with the time of a row; the first that a table has is used."""
 
 SchemaState = Literal["current", "older", "newer", "foreign", "none"]
@@ -65,8 +65,9 @@ class DatabaseReport(msgspec.Struct, kw_only=True):
     schema_missing: list[str] = []
     """Migrations that the next start of a server applies."""
     file_bytes: int = 0
-    wal_bytes: int = 0
-    unused_bytes: int = 0
+    wal_bytes: int | None = 0
+    """None for PostgreSQL, whose log is that of all databases."""
+    unused_bytes: int | None = 0
     """Of free pages inside the file, which are reused before the file grows."""
     disk_free_bytes: int | None = None
     oldest: float | None = None
@@ -192,7 +193,7 @@ def _table_report(
     quoted = f'"{name}"'
     (rows,) = connection.execute(f"SELECT count(*) FROM {quoted}").fetchone()  # noqa: S608
     columns = {row[1] for row in connection.execute(f"PRAGMA table_info({quoted})")}
-    time_column = next((column for column in _TIMES if column in columns), None)
+    time_column = next((column for column in TIMES if column in columns), None)
     oldest = newest = None
     if time_column is not None:
         # Two queries in one: only a lone min() or max() is taken from an index.
@@ -215,7 +216,7 @@ def _warn(found: DatabaseReport) -> None:
     free = found.disk_free_bytes
     if free is not None and free < max(LITTLE_SPACE_BYTES, found.file_bytes // 10):
         found.warnings.append("the disk is nearly full: free some of it, or prune")
-    if found.wal_bytes > LARGE_WAL_BYTES:
+    if (found.wal_bytes or 0) > LARGE_WAL_BYTES:
         found.warnings.append("the -wal file is large: something reads the database for very long")
     if found.schema in ("older", "none") and found.ok:
         found.warnings.append("the schema is older: the next start of a server brings it up")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull
 from wsserver.storage.engine.check import check_file, file_size, wal_of
+from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable, translate
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.sqlite import SqliteDatabase
@@ -75,18 +76,21 @@ class PruneResult(NamedTuple):
     bytes_before: int
     """Size of the file and of its write-ahead log."""
     bytes_after: int
-    unused_bytes: int
+    unused_bytes: int | None
     """Of free pages inside the file, which are reused before the file grows."""
 
 
+class RetentionLimits(NamedTuple):
+    """What ``prune`` leaves."""
+
+    snapshot_days: float
+    notification_days: float
+    stream_messages: int
+    """Messages of each stream."""
+
+
 async def prune(
-    path: Path,
-    clock: Clock,
-    *,
-    snapshot_retention_days: float,
-    notification_retention_days: float,
-    stream_limit: int,
-    vacuum: bool = False,
+    path: Path, clock: Clock, limits: RetentionLimits, *, vacuum: bool = False
 ) -> PruneResult:
     """Apply missing migrations, then delete all rows older than their retention.
 
@@ -100,20 +104,7 @@ async def prune(
     database = SqliteDatabase(path, clock=clock)
     await database.open()
     try:
-        retention_job = RetentionJob(
-            Snapshots(database),
-            IdempotencyStore(database),
-            AuditLog(database),
-            NotificationStore(database),
-            KnownUserStore(database),
-            WebhookOutbox(database),
-            snapshot_retention_days=snapshot_retention_days,
-            notification_retention_days=notification_retention_days,
-        )
-        now = clock.wall()
-        deleted = await retention_job.run(now) | await _prune_streams(
-            StreamStore(database), now, stream_limit
-        )
+        deleted = await delete_expired(database, clock, limits)
         unused = await database.read(
             lambda db: (
                 db.execute("PRAGMA freelist_count").fetchone()[0]
@@ -126,6 +117,26 @@ async def prune(
         _vacuum(path)
         unused = 0
     return PruneResult(deleted, before, file_size(path), unused)
+
+
+async def delete_expired(
+    database: Database, clock: Clock, limits: RetentionLimits
+) -> dict[str, int]:
+    """Delete all rows of an open database older than their retention; the counts by table."""
+    retention_job = RetentionJob(
+        Snapshots(database),
+        IdempotencyStore(database),
+        AuditLog(database),
+        NotificationStore(database),
+        KnownUserStore(database),
+        WebhookOutbox(database),
+        snapshot_retention_days=limits.snapshot_days,
+        notification_retention_days=limits.notification_days,
+    )
+    now = clock.wall()
+    return await retention_job.run(now) | await _prune_streams(
+        StreamStore(database), now, limits.stream_messages
+    )
 
 
 async def _prune_streams(store: StreamStore, now: float, limit: int) -> dict[str, int]:

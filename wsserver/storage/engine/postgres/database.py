@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -89,8 +90,26 @@ class PostgresDatabase(Database):
         with contextlib.suppress(WsServerError):
             is_due = time.monotonic() - self._measured_at >= _SIZE_PERIOD_S
             if is_due or self._health.errors["read"] is not None:
-                self._bytes = await self.read(_size)
+                self._bytes = await self.size()
                 self._measured_at = time.monotonic()
+
+    async def size(self) -> int:
+        """Bytes of the database in the server."""
+        return await self.read(_size)
+
+    async def vacuum(self) -> None:
+        """Rewrite all tables without the space of deleted rows."""
+        await asyncio.to_thread(self._vacuum)
+
+    def _vacuum(self) -> None:
+        db = self._server.connect()
+        try:
+            db.run_script("SET statement_timeout = 0; SET lock_timeout = 0")
+            db.run_script("VACUUM (FULL, ANALYZE)")
+        except Exception as error:
+            raise translate(error) from error
+        finally:
+            db.close()
 
     def health(self) -> dict[str, Any]:
         """The state; ``file_bytes``: size of the database in the server, once a minute."""

@@ -90,7 +90,7 @@ class PostgresWriter(Worker[None]):
         db = self._server.connect()
         try:
             check_server(self._server, db)
-            self._lock(db, _LOCK_WAIT_S)
+            lock_database(self._server, db, _LOCK_WAIT_S)
             migrate(self._server, db)
             with db.raw.transaction():
                 db.execute("UPDATE writers SET is_current = 0")
@@ -107,14 +107,6 @@ class PostgresWriter(Worker[None]):
         except BaseException:
             db.close()
             raise
-
-    def _lock(self, db: PostgresConnection, wait_s: float) -> None:
-        """Lock the database for this process; raises ``DatabaseUnusable`` if another one has it."""
-        until = time.monotonic() + wait_s
-        while not db.execute(_LOCK).fetchone()[0]:
-            if time.monotonic() >= until:
-                raise self._server.in_use()
-            time.sleep(0.1)
 
     def _use(self, db: PostgresConnection) -> None:
         self._backend = db.execute(
@@ -255,7 +247,7 @@ class PostgresWriter(Worker[None]):
                 " WHERE pid = ? AND backend_start = ? AND pid <> pg_backend_pid()",
                 self._backend,
             ).fetchall()
-        self._lock(db, _RELOCK_WAIT_S)
+        lock_database(self._server, db, _RELOCK_WAIT_S)
 
     def _decide_later(self, jobs: Sequence[Job], outcomes: list[Any], error: Exception) -> None:
         translated = translate(error)
@@ -320,6 +312,15 @@ class PostgresWriter(Worker[None]):
                 self._refuse_undecided(is_last=True)
         if self._db is not None:
             self._db.close()
+
+
+def lock_database(server: Server, db: PostgresConnection, wait_s: float) -> None:
+    """Lock a database for as long as a connection lasts; raises ``DatabaseInUse``."""
+    until = time.monotonic() + wait_s
+    while not db.execute(_LOCK).fetchone()[0]:
+        if time.monotonic() >= until:
+            raise server.in_use()
+        time.sleep(0.1)
 
 
 def check_connection(db: Connection) -> None:
