@@ -40,6 +40,7 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.streams.retention_policy import Retention
+from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.service import Parts, Service
 from wsserver.storage.engine.database import Database
@@ -263,7 +264,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         verifier=verifier,
         hosts=hosts,
         notifications=notifications.service,
-        streams=streams,
+        streams=live.streams,
         context=context,
     )
 
