@@ -14,7 +14,7 @@ LONGEST_FILE = 600
 
 LEAVES = (
     *("config", "errors", "identity", "addresses", "clock", "tasks"),
-    *("logs", "redaction", "fd_limits", "event_loop"),
+    *("logs", "paging", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
@@ -67,7 +67,19 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Inside these layers: each package may import itself and those before it."""
 
+WSCTL_LEAVES = {"__main__", "atomic_file", "errors", "formatting", "text", "times"}
+WSCTL_PACKAGES: tuple[tuple[str, ...], ...] = (
+    ("output",),
+    ("config",),
+    ("http",),
+    ("snapshots", "websocket"),
+    ("bench", "cli", "doctor", "exporting", "top"),
+    ("commands",),
+)
+"""Of ``wsctl``: each may import itself, those before it, and the leaves."""
+
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+WSCTL_RANK = {name: rank for rank, names in enumerate(WSCTL_PACKAGES) for name in names}
 CONFINED = {
     # foreign package: parts of wsserver that may import it
     "tornado": {"web", "app", "http_client", "lifecycle"},
@@ -101,6 +113,7 @@ def faults_of(module: str, source: str) -> list[str]:
         top, _, rest = name.partition(".")
         wrong = (
             top in WSCTL_FORBIDDEN
+            or (top == "wsctl" and _is_arrow_within_wsctl(part, rest.partition(".")[0]))
             if package == "wsctl"
             else _is_arrow_to_the_right(part, rest.partition(".")[0])
             or _is_arrow_to_a_later_package(inside, rest)
@@ -162,6 +175,14 @@ def assignments_of(source: str) -> Iterator[str]:
             yield f"{node.lineno}: {ast.unparse(node)}"
 
 
+def _is_arrow_within_wsctl(part: str, imported: str) -> bool:
+    if part == imported or part == "__main__" or imported in WSCTL_LEAVES:
+        return False
+    if part not in WSCTL_RANK or imported not in WSCTL_RANK:
+        return True
+    return WSCTL_RANK[imported] >= WSCTL_RANK[part]
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     for package in ("wsserver", "wsctl"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -220,6 +241,11 @@ def test_every_package_of_a_layer_has_its_place(layer: str) -> None:
     assert found == {name for names in PACKAGES[layer] for name in names}
 
 
+def test_every_part_of_wsctl_has_its_place() -> None:
+    parts = {module.split(".")[1] for module, _ in modules() if module.startswith("wsctl.")}
+    assert parts == {*WSCTL_LEAVES, *WSCTL_RANK}
+
+
 def test_no_file_is_longer_than_a_reader_can_bear() -> None:
     lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for _, path in modules()}
     too_long = {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE}
@@ -256,9 +282,14 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.web.x", "from redis.asyncio import Redis"),
         ("wsserver.realtime.x", "import sqlite_utils"),
         ("wsserver.app", "from sqlite_utils import Database"),
-        ("wsctl.x", "from wsserver.errors import NotFound"),
-        ("wsctl.x", "import tornado"),
-        ("wsctl.x", "from sqlite_utils import Database"),
+        ("wsctl.http.x", "from wsserver.errors import NotFound"),
+        ("wsctl.http.x", "import tornado"),
+        ("wsctl.http.x", "from sqlite_utils import Database"),
+        ("wsctl.http.x", "from wsctl.websocket.connection import options"),
+        ("wsctl.cli.x", "from wsctl.commands import stats"),
+        ("wsctl.top.x", "import wsctl.cli.environment"),
+        ("wsctl.text", "from wsctl.output.writer import Output"),
+        ("wsctl.unknown.x", "from wsctl.output.writer import Output"),
         ("wsserver.protocol.x", "def f():\n    from wsserver.realtime.connections.hub import Hub"),
         (
             "wsserver.protocol.x",
@@ -285,7 +316,10 @@ def test_the_checker_sees_an_arrow_against_the_rule(module: str, source: str) ->
         ("wsserver.config.x", "from wsserver.identity.keys import SecretKeys"),
         ("wsserver.cli", "from wsserver import __version__"),
         ("wsserver", "from wsserver.server import Server"),
-        ("wsctl.x", "from wsctl.output import Output\nimport httpx"),
+        ("wsctl.commands.x", "from wsctl.output.writer import Output\nimport httpx"),
+        ("wsctl.snapshots.x", "from wsctl.http.client import Client"),
+        ("wsctl.output.x", "from wsctl.text import printable"),
+        ("wsctl.__main__", "from wsctl.cli.root import wsctl"),
     ],
 )
 def test_the_checker_lets_the_others_pass(module: str, source: str) -> None:

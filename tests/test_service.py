@@ -19,10 +19,9 @@ from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import ConnectRequest
 from wsserver.service import LoopLag, Service
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.access_lists import MemberStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.snapshots import FIELDS
 
 MakeService = Callable[..., Awaitable[Service]]
 Connect = Callable[[Service], Awaitable[Client]]

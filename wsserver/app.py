@@ -32,8 +32,7 @@ from wsserver.notifications.templates import TemplateFaults, Templates, load_tem
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.notifications.wiring import Notifications, NotificationSettings
 from wsserver.protocol.notifications import ChannelName
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
@@ -44,18 +43,16 @@ from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.service import Parts, Service
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.diagnosis import Diagnosis
-from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.maintenance.pruning import RetentionJob
+from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
@@ -99,7 +96,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
     revocation_store = RevocationStore(database)
-    organizations = EnteredOrganizations(OrganizationStore(database))
+    organizations = AssignedOrganizations(OrganizationStore(database))
     members = Members(MemberStore(database))
     tickets = Tickets(
         clock,
@@ -241,9 +238,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         hosts=hosts,
         manager=live.manager,
         poller=poller,
-        inspection=live.admin_queries,
+        admin_queries=live.admin_queries,
         publishing=live.publishing,
-        administration=live.admin_actions,
+        admin_actions=live.admin_actions,
         tracing=live.tracing,
         desk=notifications.desk,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
@@ -252,7 +249,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         audit=audit,
         exports=Exports(database),
         idempotency=idempotency,
-        diagnosis=Diagnosis(database),
+        storage_statistics=StorageStatistics(database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
         documents=api_documents(),
         health=service.health,

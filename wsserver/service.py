@@ -17,17 +17,16 @@ from wsserver.identity.revocations import Revocations
 from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
 from wsserver.notifications.wiring import Notifications
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.inbox.unacked import TICK_S
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.maintenance.pruning import RetentionJob
+from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -56,7 +55,7 @@ class Parts:
     notifications: Notifications
     webhooks: Webhooks
     members: Members
-    organizations: EnteredOrganizations
+    organizations: AssignedOrganizations
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
@@ -113,7 +112,7 @@ class Service:
     async def start(self) -> None:
         """Open the database, load stored state, start the periodic work.
 
-        Until it is done, requests are refused with ``starting``. Raises ``DatabaseFault`` for an
+        Until it is done, requests are refused with ``starting``. Raises ``DatabaseUnusable`` for an
         unusable file, ``StorageUnavailable`` for a temporary fault; nothing stays open then.
         """
         await self._parts.database.open()

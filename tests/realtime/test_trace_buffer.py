@@ -141,7 +141,7 @@ def test_details_are_bounded_over_all_messages(clock: FakeClock) -> None:
     assert (len(second.marks or ()), second.is_whole) == (4, True)
 
 
-def test_a_message_without_its_excluded_would_tell_lies(clock: FakeClock) -> None:
+def test_an_entry_without_its_excluded_users_is_not_used(clock: FakeClock) -> None:
     desk = Desk(clock, details_limit=4)
     desk.deliver("a", exclude_users=frozenset({"u1", "u2"}))
     desk.deliver("b", exclude_users=frozenset({"u1", "u2", "u3"}))

@@ -24,8 +24,7 @@ from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.directory import Directory
 from wsserver.notifications.metrics import Figures
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub
@@ -35,10 +34,8 @@ from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notification_receipts import NotificationReceipts
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -72,7 +69,7 @@ class Live:
         self.permissions = Permissions(roles)
         self.revocations = Revocations(clock)
         self.database = Database(path, clock=clock)
-        self.organizations = EnteredOrganizations(OrganizationStore(self.database))
+        self.organizations = AssignedOrganizations(OrganizationStore(self.database))
         resolve = self.organizations.resolve
         self.tickets = Tickets(clock, revocations=self.revocations, resolve=resolve)
         self.verifier = TokenVerifier(
@@ -126,7 +123,7 @@ class Live:
         self.streams, self.router, self.writer = live.streams, live.router, live.writer
         self.receipts, self.inboxes, self.statuses = live.receipts, live.inboxes, live.statuses
         self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
-        self.inspection, self.administration = live.admin_queries, live.admin_actions
+        self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
         self.publishing, self.tracing = live.publishing, live.tracing
         self.seen: list[dict[str, Any]] = []
         """Every event since ``watch``."""

@@ -24,7 +24,7 @@ from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Templates
 from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.engine.database import Database

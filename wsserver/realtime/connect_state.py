@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from wsserver.identity.claims import Claims
-from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.inbox.inboxes import Inboxes, InboxState
 from wsserver.realtime.streams.retention_policy import INBOX, SESSION, organization_stream_of
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
-from wsserver.storage.engine.callers import reading_for
+from wsserver.storage.engine.fair_queue import reading_for
 
 
 class ConnectState(NamedTuple):

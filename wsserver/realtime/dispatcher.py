@@ -22,7 +22,7 @@ from wsserver.realtime.connections.connection import Backlog, ConnectionInfo
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.statistics import Statistics
-from wsserver.storage.engine.callers import read_for
+from wsserver.storage.engine.fair_queue import read_for
 from wsserver.tasks import Tasks
 from wsserver.wire.frames import build_frame
 

@@ -17,9 +17,8 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
 from wsserver.realtime.commands.chat_commands import ChatCommands
 from wsserver.realtime.commands.monitor_commands import MonitorCommands
@@ -46,7 +45,7 @@ from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
@@ -57,8 +56,8 @@ from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -109,7 +108,7 @@ class LiveSide:
     expirer: Expirer
     dispatcher: Dispatcher
     manager: WebSocketManager
-    admin_queries: Inspection
+    admin_queries: AdminQueries
     admin_actions: AdminActions
     publishing: Publishing
     tracing: Tracing
@@ -125,7 +124,7 @@ def build_live(
     poller: Poller,
     hub: Hub,
     directory: UserDirectory,
-    organizations: EnteredOrganizations,
+    organizations: AssignedOrganizations,
     members: Members,
     permissions: Permissions,
     revocations: Revocations,
@@ -229,7 +228,7 @@ def build_live(
     )
 
     # Operations, and the commands of clients and monitors
-    admin_queries = Inspection(manager, permissions, tenancy, streams)
+    admin_queries = AdminQueries(manager, permissions, tenancy, streams)
     admin_actions = AdminActions(
         manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
     )

@@ -21,7 +21,7 @@ from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing, checked_target, publish_faults
 
 
@@ -31,14 +31,14 @@ class MonitorCommands:
     def __init__(
         self,
         monitors: Monitors,
-        inspection: Inspection,
+        admin_queries: AdminQueries,
         publishing: Publishing,
-        administration: AdminActions,
+        admin_actions: AdminActions,
     ) -> None:
         self._monitors = monitors
-        self._inspection = inspection
+        self._admin_queries = admin_queries
         self._publishing = publishing
-        self._administration = administration
+        self._admin_actions = admin_actions
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
@@ -54,7 +54,7 @@ class MonitorCommands:
     def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
         """Reply with the statistics."""
         read_request(command.args or {}, Request)
-        return _result(self._inspection.stats(_actor(connection)))
+        return _result(self._admin_queries.stats(_actor(connection)))
 
     def subscribe(self, connection: ConnectionInfo, command: commands.Subscribe) -> Answer:
         """Choose events and the interval of the statistics."""
@@ -80,13 +80,13 @@ class MonitorCommands:
     ) -> Answer:
         """Close a user's connections."""
         request = read_request(command.args, DisconnectRequest)
-        return _result(await self._administration.disconnect_user(_actor(connection), request))
+        return _result(await self._admin_actions.disconnect_user(_actor(connection), request))
 
     async def ping_user(self, connection: ConnectionInfo, command: commands.PingUser) -> Answer:
         """Ping all connections of a user; replies with the round-trip times."""
         request = read_request(command.args, PingUserRequest)
         return _result(
-            await self._administration.ping_user(
+            await self._admin_actions.ping_user(
                 _actor(connection), request.user_id, request.timeout_s
             )
         )

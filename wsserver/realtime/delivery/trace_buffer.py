@@ -25,7 +25,7 @@ Marks = dict[tuple[str, str], dict[Progress, float]]
 """By user id and connection id: the time of each progress, in seconds since the epoch."""
 
 
-class Entry(Struct, gc=False):
+class TraceEntry(Struct, gc=False):
     """A delivered message; its size does not depend on the number of recipients."""
 
     message_id: str
@@ -81,13 +81,13 @@ class TraceBuffer:
         self._clock = clock
         self._details_limit = details_limit
         self._details = 0
-        self._entries: deque[Entry] = deque(maxlen=limit)
+        self._entries: deque[TraceEntry] = deque(maxlen=limit)
         """The oldest first."""
-        self._index: dict[str, Entry] = {}
+        self._index: dict[str, TraceEntry] = {}
         """By id; built on look-up, to keep sending fast."""
-        self._indexed: deque[Entry] = deque()
+        self._indexed: deque[TraceEntry] = deque()
         """The entries in the index, the oldest first; some may be dropped from ``_entries``."""
-        self._detailed: deque[Entry] = deque()
+        self._detailed: deque[TraceEntry] = deque()
         """Entries with details, in the order of their first one."""
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class TraceBuffer:
         connection_log = self._connection_log
         connection_log.tick = tick = connection_log.tick + 1
         excluded = publication.exclude_users
-        entry = Entry(
+        entry = TraceEntry(
             publication.message_id,
             publication.type,
             publication.target,
@@ -141,7 +141,7 @@ class TraceBuffer:
             marks[state] = self._clock.wall()
             self._add_details(entry, 1)
 
-    def find(self, message_id: str) -> Entry | None:
+    def find(self, message_id: str) -> TraceEntry | None:
         """The entry of a message; None if unknown, too old or incomplete."""
         entry = self._look_up(message_id)
         if entry is None or not entry.is_known or self._is_over(entry):
@@ -162,13 +162,13 @@ class TraceBuffer:
         self._clean()
         self._connection_log.forget(self._oldest_tick())
 
-    def _is_over(self, entry: Entry) -> bool:
+    def _is_over(self, entry: TraceEntry) -> bool:
         return self._clock.monotonic() - entry.delivered_at >= self.retention_s
 
     def _oldest_tick(self) -> int:
         return self._entries[0].tick if self._entries else self._connection_log.tick + 1
 
-    def _look_up(self, message_id: str) -> Entry | None:
+    def _look_up(self, message_id: str) -> TraceEntry | None:
         """Update the index and look an id up in it.
 
         The first look-up after 50,000 messages takes some 10 ms.
@@ -195,7 +195,7 @@ class TraceBuffer:
         while detailed and detailed[0].tick < oldest:
             self._details -= detailed.popleft().details
 
-    def _add_details(self, entry: Entry, count: int) -> None:
+    def _add_details(self, entry: TraceEntry, count: int) -> None:
         if not entry.details:
             self._detailed.append(entry)
         entry.details += count
@@ -205,7 +205,7 @@ class TraceBuffer:
             while self._details > self._details_limit:
                 self._strip(self._detailed.popleft())
 
-    def _strip(self, entry: Entry) -> None:
+    def _strip(self, entry: TraceEntry) -> None:
         """Drop an entry's details; without its excluded users the entry cannot be used."""
         self._details -= entry.details
         entry.details = 0

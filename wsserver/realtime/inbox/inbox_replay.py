@@ -10,7 +10,7 @@ from wsserver.errors import WsServerError
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking, PushEncoded, is_for, push_of
 from wsserver.realtime.inbox.unacked import Feed, UnackedIndex
-from wsserver.storage.engine.callers import read_for
+from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import Kept
 from wsserver.tasks import Tasks

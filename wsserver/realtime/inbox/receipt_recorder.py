@@ -12,7 +12,7 @@ from wsserver.clock import Clock
 from wsserver.errors import BadRequest, Forbidden, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access.access import SessionAccess
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.connections.connection import PLAIN, ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.inbox.message_status import MessageStatuses, StatusUpdate

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from wsserver.identity.claims import Claims
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter

@@ -7,8 +7,8 @@ from typing import Any
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import Position
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub, users_of

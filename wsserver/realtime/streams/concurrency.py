@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from wsserver.storage.engine.callers import reading_for
-from wsserver.storage.engine.fair_queue import FairQueue
+from wsserver.storage.engine.fair_queue import FairQueue, reading_for
 from wsserver.tasks import Tasks
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
+from wsserver.paging import PAGE_BYTES
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams import history
@@ -19,8 +20,7 @@ from wsserver.realtime.streams.history import History
 from wsserver.realtime.streams.recovery import StreamRecovery
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
 from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
-from wsserver.storage.engine.callers import caller
-from wsserver.storage.engine.paging import PAGE_BYTES
+from wsserver.storage.engine.fair_queue import caller
 from wsserver.storage.messages.streams import Appended, StreamStore
 from wsserver.tasks import Tasks
 

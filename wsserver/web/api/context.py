@@ -16,10 +16,10 @@ from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.tracing.tracing import Tracing
-from wsserver.storage.maintenance.diagnosis import Diagnosis
+from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
@@ -58,9 +58,9 @@ class WebContext:
     manager: WebSocketManager
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""
-    inspection: Inspection
+    admin_queries: AdminQueries
     publishing: Publishing
-    administration: AdminActions
+    admin_actions: AdminActions
     tracing: Tracing
     desk: NotificationApi
     webhooks: WebhookApi
@@ -70,7 +70,7 @@ class WebContext:
     audit: AuditLog
     exports: Exports
     idempotency: IdempotencyStore
-    diagnosis: Diagnosis
+    storage_statistics: StorageStatistics
     configured_channels: Collection[str]
     """Channels of notifications that have settings."""
     documents: Documents
