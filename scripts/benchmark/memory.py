@@ -66,7 +66,7 @@ RULES = (
     ),
     Rule("realtime/connections/timer_wheel.py", "", "timers of the heartbeat"),
     Rule("realtime/connections/heartbeat.py", "", "timers of the heartbeat"),
-    Rule("notifications/directory.py", "", "who has been here, for notifications"),
+    Rule("notifications/user_directory.py", "", "known users, for notifications"),
     Rule("web/", "", "address and user agent"),
 )
 OTHER = "everything else"
