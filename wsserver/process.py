@@ -26,7 +26,7 @@ from wsserver.signals import handle_signals
 from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.errors import DatabaseFault
 from wsserver.storage.engine.lock import check_unlocked
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The doorway lets in what the full HTTP server would, and leaves everything else to it."""
+"""The fast path accepts the handshakes that Tornado would, and leaves all others to it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.web.web_server import KEY, Server, Socket, token
-from wsserver.web.http.http_head import read_head
-from wsserver.web.server.fast_handshake import NotNowError, finish_now
+from wsserver.web.sockets.fast_handshake import WouldWaitError, run_without_waiting
 from wsserver.web.sockets.sockets import SocketHandler
 
 
@@ -155,7 +154,7 @@ async def test_who_says_nothing_is_shown_out(start_server: Callable[..., Any]) -
     for reader, writer in silent:
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
-    assert not server.listener._doorway._waiting
+    assert not server.listener._fast_path._clients
 
 
 @pytest.mark.gen_test
@@ -163,42 +162,11 @@ async def test_stopping_closes_those_who_wait(start_server: Callable[..., Any]) 
     server = await start_server()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     async with asyncio.timeout(5):
-        while not server.listener._doorway._waiting:
+        while not server.listener._fast_path._clients:
             await asyncio.sleep(0.01)
     await server.listener.stop(1.0)
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        "GET /ws/chat HTTP/1.0\r\nHost: a",
-        "GET /ws/chat HTTP/1.1\nHost: a",
-        "GET  /ws/chat HTTP/1.1\r\nHost: a",
-        "GET /ws/chat HTTP/1.1",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nHost: a",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\n folded: b",
-        "GET /ws/chat HTTP/1.1\r\nHost : a",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\x00",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nExpect: 100-continue",
-        "GET http://a/ws/chat HTTP/1.1\r\nHost: a",
-        "",
-    ],
-)
-def test_an_unusual_head_is_not_judged_here(head: str) -> None:
-    assert read_head(head.encode("latin-1")) is None
-
-
-def test_a_usual_head_is_read() -> None:
-    head = read_head(
-        b"GET /ws/chat?token=a.b HTTP/1.1\r\nHost: h:1\r\nX-A: 1\r\nx-a:\t2 \r\nEmpty:\r\nL: \xe9"
-    )
-    assert head is not None
-    assert (head.path, head.query) == ("/ws/chat", "token=a.b")
-    assert (head.get("HOST"), head.get_list("X-A"), head.get("x-a")) == ("h:1", ["1", "2"], "1,2")
-    assert (head.get("empty", "-"), head.get("none", "-"), head.get("L")) == ("", "-", "é")
 
 
 def test_a_coroutine_that_has_to_wait_is_given_up() -> None:
@@ -209,7 +177,7 @@ def test_a_coroutine_that_has_to_wait_is_given_up() -> None:
         await asyncio.Future(loop=loop)
 
     loop = asyncio.new_event_loop()
-    assert finish_now(at_once()) == 1
-    with pytest.raises(NotNowError):
-        finish_now(later())
+    assert run_without_waiting(at_once()) == 1
+    with pytest.raises(WouldWaitError):
+        run_without_waiting(later())
     loop.close()

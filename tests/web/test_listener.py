@@ -12,7 +12,7 @@ from tornado.netutil import bind_sockets
 
 from tests.web.web_server import API, Server, token
 from wsserver.fd_limits import KEPT_BACK
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 
 async def second_listener(server: Server, limit: int) -> tuple[Listener, int, list[int]]:

@@ -17,7 +17,7 @@ from tornado.netutil import bind_sockets
 from wsserver.app import System, build
 from wsserver.config import Settings
 from wsserver.identity import sign_hmac
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 SECRET = "0123456789abcdef0123456789abcdef"
 API = "/api/v1/websocket"

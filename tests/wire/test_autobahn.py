@@ -18,12 +18,17 @@ from tornado.netutil import bind_sockets
 
 from wsserver.clock import Clock
 from wsserver.wire.deflate import deflate
-from wsserver.wire.detach import take_socket
-from wsserver.wire.extensions import negotiate
 from wsserver.wire.frames import BINARY, RSV1, TEXT, build_frame
-from wsserver.wire.handshake import HandshakeError, accept_key, check_upgrade, response_bytes
+from wsserver.wire.handshake import (
+    HandshakeError,
+    accept_key,
+    check_upgrade,
+    negotiate,
+    response_bytes,
+)
 from wsserver.wire.poller import Poller
 from wsserver.wire.readiness import EpollReadiness, LoopReadiness
+from wsserver.wire.sockets import take_socket
 from wsserver.wire.transport import Owner, Transport
 
 LIMIT = 16 * 1024 * 1024

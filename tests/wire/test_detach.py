@@ -16,9 +16,9 @@ from tornado.netutil import bind_sockets
 
 from tests.wire.wire_peers import Peer, Recorder, client_frame
 from wsserver.clock import Clock
-from wsserver.wire.detach import take_socket
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
+from wsserver.wire.sockets import take_socket
 
 
 @pytest.mark.gen_test

@@ -85,7 +85,7 @@ async def test_messages_go_both_ways(make_poller: MakePoller, connect: Connect) 
     assert poller.counters.frames_in == 1
     assert poller.counters.bytes_in == 11
     assert poller.counters.bytes_out == 7
-    assert transport._parser is transport._out is transport._backlog is None
+    assert transport.parser is transport.outbox is transport.backlog is None
 
 
 @pytest.mark.gen_test
@@ -620,7 +620,7 @@ async def test_partial_writes_keep_their_rest_in_order(
     assert transport.queued_bytes == poller.queued_bytes > 0
     assert await peer.exactly(sum(map(len, frames))) == b"".join(frames)
     assert transport.queued_bytes == poller.queued_bytes == 0
-    assert transport._out is None
+    assert transport.outbox is None
     assert poller.counters.bytes_out == sum(map(len, frames))
     assert transport.send(build_frame(b"x"))
     assert await peer.frame() == (1, b"x")
@@ -692,7 +692,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
             for victim in (first, second):
                 if victim is not transport and victim.state is State.OPEN:
                     cut(victim)
-                    held.append(os.path.exists(f"/proc/self/fd/{victim._fd}"))
+                    held.append(os.path.exists(f"/proc/self/fd/{victim.fd}"))
                     replacements.append(connect(poller))
 
     first, first_peer, first_owner = connect(poller, Replacing())

@@ -30,7 +30,7 @@ def client_frame(
 
 def cut(transport: Transport) -> None:
     """End a connection at once, as the wire does with one that it finds broken."""
-    transport._carrier.drop(transport)
+    transport._backend.drop(transport)
 
 
 def open_ring_or_skip(entries: int = ENTRIES) -> Ring:

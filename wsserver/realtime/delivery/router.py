@@ -19,7 +19,7 @@ from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
 from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention, draft_of
 from wsserver.realtime.streams.streams import Streams
-from wsserver.wire.encodings import forms_of
+from wsserver.wire.fanout import encode_for
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
@@ -175,7 +175,7 @@ class Router:
                 return Receipt()
         started = self._clock.monotonic()
         if self._poller.deflates(len(text)):
-            sent = self._write_forms(transports, text)
+            sent = self._write_encoded(transports, text)
         else:
             frame = build_frame(text)
             if len(transports) <= FEW:
@@ -186,12 +186,12 @@ class Router:
         self._statistics.delivered(sent, failed, self._clock.monotonic() - started)
         return Receipt(len(transports), sent, failed)
 
-    def _write_forms(self, transports: list[Transport], text: bytes) -> int:
-        """Write to each in the form that was agreed on with it."""
-        forms = forms_of(text, transports)
+    def _write_encoded(self, transports: list[Transport], text: bytes) -> int:
+        """Write to each, compressed for those with compression."""
+        encodings = encode_for(text, transports)
         if len(transports) > FEW:
-            return self._poller.send_forms(forms)
-        return sum([transport.send(frame) for group, frame in forms for transport in group])
+            return self._poller.send_encoded(encodings)
+        return sum([transport.send(frame) for group, frame in encodings for transport in group])
 
     def select(self, publication: Publication) -> Iterable[ConnectionInfo]:
         """The live connections a publication is for."""

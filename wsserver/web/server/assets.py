@@ -10,7 +10,7 @@ from tornado.web import RequestHandler
 from wsserver.errors import MethodNotAllowed
 from wsserver.web.api.base import BaseHandler
 from wsserver.web.api.problems import PathNotFound
-from wsserver.web.http.responses import PAGE_POLICY
+from wsserver.web.http.replies import PAGE_POLICY
 
 STATIC = Path(__file__).parents[2] / "static"
 TYPES = {

@@ -1,4 +1,4 @@
-"""Plain requests are answered as Tornado would answer them, and all others by it."""
+"""The fast path answers common requests as Tornado does, and leaves all others to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tests.web.web_server import API, Response, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.api import ApiHandler
 from wsserver.web.http.replies import Reply
-from wsserver.web.server.fast_handshake import FastHandshake
-from wsserver.web.server.fast_http import Client, FastHttp
-from wsserver.web.server.fast_requests import BODY_LIMIT_BYTES
+from wsserver.web.server.fast_path import BODY_LIMIT_BYTES, Client, FastPath
 from wsserver.wire.readiness import EpollReadiness
 
 NEWS = b'{"type":"news","data":{"id":1}}'
@@ -50,7 +48,7 @@ def request(
 
 
 def kept(server: Server) -> list[Client]:
-    return list(server.listener._plain_http._clients.values())
+    return list(server.listener._fast_path._clients.values())
 
 
 @pytest.mark.parametrize(
@@ -247,7 +245,7 @@ async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
     start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await start_server(keepalive_timeout_s=0.2)
-    monkeypatch.setattr("wsserver.web.server.fast_http.patience_s", lambda size: 0.2)
+    monkeypatch.setattr("wsserver.web.server.fast_path.patience_s", lambda size: 0.2)
     reader, writer = await server.open()
     writer.write(request("GET", "/health"))
     assert (await read_response(reader)).status == 200
@@ -268,8 +266,8 @@ async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
     ("beginning", "end", "counted"),
     [
         (b"", b"", (EpollReadiness, "forget")),
-        (b"GET /ws/chat", b"", (FastHandshake, "_look")),
-        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (FastHttp, "_finish")),
+        (b"GET /ws/chat", b"", (FastPath, "_take")),
+        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (FastPath, "_finish")),
     ],
     ids=["nothing", "half a head", "half a body"],
 )
@@ -283,9 +281,7 @@ async def test_very_many_at_once_leave_everybody_else_a_turn(
     counted: tuple[type, str],
 ) -> None:
     """Those who speak at once, and those whose time is over at once."""
-    monkeypatch.setattr("wsserver.web.server.fast_handshake.LOOKS_PER_TURN", 4)
-    monkeypatch.setattr("wsserver.web.server.fast_handshake.CLOSED_PER_TURN", 4)
-    monkeypatch.setattr("wsserver.web.server.fast_http.REQUESTS_PER_TURN", 4)
+    monkeypatch.setattr("wsserver.web.server.fast_path.CLIENTS_PER_TURN", 4)
     server = await start_server(handshake_timeout_s=0.5)
     turn, done = 0, Counter[int]()
 
@@ -305,7 +301,7 @@ async def test_very_many_at_once_leave_everybody_else_a_turn(
     with monkeypatch.context() as together:
         together.setattr(Clock, "monotonic", lambda clock: came_at)
         clients = [await server.open() for _ in range(10)]
-        while len(server.listener._doorway._waiting) < 10:
+        while len(kept(server)) < 10:
             await asyncio.sleep(0)
     monkeypatch.setattr(owner, name, counting)
     tick()
