@@ -5,38 +5,86 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.notifications.http_far_side import Provider
-from wsserver.clock import Clock
+from tests.support.fake_clock import FakeClock
+from tests.support.http_provider import HttpProvider
+
+TESTS = Path(__file__).parent
+
+SLOW = (
+    "acceptance/",
+    "browser/",
+    "operators/",
+    "test_bench.py",
+    "test_checks.py",
+    "test_cli_db.py",
+    "test_clock.py",
+    "test_contributing.py",
+    "test_database_docs.py",
+    "test_deployment.py",
+    "test_development.py",
+    "test_docs.py",
+    "test_packaging.py",
+    "test_process.py",
+    "test_signals.py",
+    "test_task_pages.py",
+    "test_torture.py",
+    "realtime/test_kept_messages_model.py",
+    "storage/test_stream_model.py",
+    "web/test_all_faults.py",
+    "web/test_keepalive.py",
+    "web/test_listener.py",
+    "web/test_queries.py",
+    "web/test_schemathesis.py",
+    "wire/test_autobahn.py",
+    "wsctl/test_answer_limits.py",
+    "wsctl/test_completion.py",
+    "wsctl/test_export_state.py",
+    "wsctl/test_process.py",
+    "wsctl/test_widths.py",
+)
+"""Folders and files that are not ``quick``: they start many processes, browsers or servers, run
+thousands of generated cases, or wait for timeouts in real time."""
+
+QUICK = {
+    "acceptance/test_commands.py",
+    "acceptance/test_history.py",
+    "acceptance/test_presence.py",
+    "acceptance/test_rest_reads.py",
+}
+"""Files of these folders that are quick all the same: one server process, no waiting."""
 
 
-class FakeClock(Clock):
-    """A clock that stands still until a test moves it."""
+def is_slow(path: Path) -> bool:
+    """Whether a test file is listed as slow."""
+    name = path.relative_to(TESTS).as_posix()
+    return name.startswith(SLOW) and name not in QUICK
 
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
-        self.now_monotonic = 1000.0
-        self.now_wall = now
 
-    def monotonic(self) -> float:
-        return self.now_monotonic
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m quick``, do not even import the slow files."""
+    is_left_out = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return True if is_left_out and is_slow(collection_path) else None
 
-    def wall(self) -> float:
-        return self.now_wall
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks."""
-        self.now_monotonic += seconds
-        self.now_wall += seconds
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test ``slow`` or ``quick``: quick unless it is marked or listed as slow."""
+    for item in items:
+        if is_slow(item.path):
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow") is None:
+            item.add_marker(pytest.mark.quick)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def interrupts_arrive() -> None:
-    """Programs that tests start can be interrupted, also where the tests run in the background.
+    """Let SIGINT reach child processes, also where the tests run in the background.
 
-    There a shell lets SIGINT be ignored, and what is ignored stays so in every child.
+    A shell ignores SIGINT there, and children inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +92,7 @@ def interrupts_arrive() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def terminal_of_the_test() -> Iterator[None]:
-    """Nobody's screen but the test's own counts: pytest-xdist names the size of its own."""
+    """Remove the terminal size from the environment: pytest-xdist sets that of its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("COLUMNS", "LINES"):
             patch.delenv(name, raising=False)
@@ -57,11 +105,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def provider(io_loop: IOLoop) -> Iterator[Provider]:
+def provider(io_loop: IOLoop) -> Iterator[HttpProvider]:
     """A provider's HTTP server, listening."""
 
-    async def start() -> Provider:
-        made = Provider()
+    async def start() -> HttpProvider:
+        made = HttpProvider()
         made.start()
         return made
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
-from tests.operators.processes import environment
 from tests.storage.test_check import add_newer_migration
+from tests.support.fake_clock import FakeClock
+from tests.support.server_process import environment
 from tests.test_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
 from wsserver.cli.reports import _age, _time, size

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
-from tests.operators.processes import LOOPS, ROOT, ServerProcess
+from tests.support.server_process import LOOPS, ROOT, ServerProcess
 from wsctl.times import rfc3339 as shown_by_wsctl
 from wsserver.clock import rfc3339, widen_time
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.rst_blocks import parse
+from tests.support.rst_blocks import parse
 from wsserver.app import build
 from wsserver.config import Settings
 from wsserver.protocol.commands import CHAT_COMMANDS, MONITOR_COMMANDS

@@ -11,7 +11,7 @@ import sys
 import pytest
 from docutils import nodes
 
-from tests.rst_blocks import ROOT, block, blocks, parse
+from tests.support.rst_blocks import ROOT, block, blocks, parse
 from wsserver import __version__
 
 PAGES = ["CONTRIBUTING.rst", "docs/releasing.rst"]

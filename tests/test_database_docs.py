@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import SECRET, ServerProcess, shell
-from tests.rst_blocks import block, table
+from tests.support.rst_blocks import block, table
+from tests.support.server_process import ServerProcess, shell
+from tests.support.tokens import SECRET
 from wsserver.errors import MEANINGS
 
 DOCUMENT = "docs/database.rst"

@@ -19,8 +19,9 @@ from urllib.request import Request, urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, refused
-from tests.rst_blocks import block, table
+from tests.support.rst_blocks import block, table
+from tests.support.server_process import PATIENCE_S, ServerProcess, refused
+from tests.support.tokens import SECRET
 from wsserver.config import load_settings
 from wsserver.fd_limits import KEPT_BACK
 from wsserver.identity import sign_hmac

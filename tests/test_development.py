@@ -14,7 +14,8 @@ from urllib.request import Request, urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.operators.processes import SECRET, ServerProcess, environment, shell
+from tests.support.server_process import ServerProcess, environment, shell
+from tests.support.tokens import SECRET
 from wsserver import development
 from wsserver.app import build
 from wsserver.config import ConfigFaults, Settings

@@ -25,7 +25,7 @@ from docutils import nodes
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.rst_blocks import ROOT, block, blocks, outline, parse, table
+from tests.support.rst_blocks import ROOT, block, blocks, outline, parse, table
 from wsserver.identity.permissions import ALL_PERMISSIONS, DEFAULT_ROLES
 
 README, CHINESE = "README.rst", "README.zh.rst"

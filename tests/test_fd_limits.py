@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import environment
+from tests.support.server_process import environment
 from wsserver.fd_limits import KEPT_BACK, SPARE, attainable_connections
 
 

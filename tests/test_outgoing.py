@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.notifications.far_side import Certificates
-from tests.notifications.http_far_side import Provider
-from tests.notifications.mail_server import SilentServer
+from tests.support.certificates import Authority
+from tests.support.http_provider import HttpProvider
+from tests.support.mail_sink import SilentServer
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden
 from wsserver.http_client import HttpClient, fetch_document
@@ -23,13 +23,13 @@ PUBLIC = Reach()
 
 
 @pytest.mark.gen_test
-async def test_a_request_and_its_answer(provider: Provider) -> None:
-    provider.say(418, b"x" * 5000, Retry_After="7")
+async def test_a_request_and_its_answer(provider: HttpProvider) -> None:
+    provider.answer_with(418, b"x" * 5000, Retry_After="7")
     answer = await HttpClient(LOOPBACK)(
         HttpRequest("POST", provider.url("/a?b=%20c"), {"X-Y": "z"}, "内容".encode())
     )
     assert (answer.status, answer.body, answer.headers["retry-after"]) == (418, b"x" * 2048, "7")
-    (asked,) = provider.asked
+    (asked,) = provider.requests
     assert (asked.method, asked.path, asked.body.decode()) == ("POST", "/a?b=%20c", "内容")
     assert asked.headers["X-Y"] == "z"
     assert asked.headers["Host"] == f"127.0.0.1:{provider.port}"
@@ -37,11 +37,11 @@ async def test_a_request_and_its_answer(provider: Provider) -> None:
 
 
 @pytest.mark.gen_test
-async def test_redirects_are_not_followed(provider: Provider) -> None:
-    provider.say(302, Location=provider.url("/secret"))
+async def test_redirects_are_not_followed(provider: HttpProvider) -> None:
+    provider.answer_with(302, Location=provider.url("/secret"))
     answer = await HttpClient(LOOPBACK)(HttpRequest("GET", provider.url(), {}))
     assert answer.status == 302
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.gen_test
@@ -50,16 +50,16 @@ async def test_redirects_are_not_followed(provider: Provider) -> None:
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_nobody_is_connected_to_who_may_not_be_reached(
-    provider: Provider, host: str, scheme: str
+    provider: HttpProvider, host: str, scheme: str
 ) -> None:
     with pytest.raises(UrlForbidden):
         await HttpClient(PUBLIC)(HttpRequest("POST", f"{scheme}://{host}:{provider.port}/", {}))
-    assert provider.asked == []
+    assert provider.requests == []
 
 
 @pytest.mark.gen_test
 async def test_a_name_that_leads_to_this_machine(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch
+    provider: HttpProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The far side here is the DNS, whose answer an attacker chooses."""
     asked_for: list[str] = []
@@ -78,18 +78,18 @@ async def test_a_name_that_leads_to_this_machine(
     )
     assert answer_.status == 200
     assert asked_for == ["rebind.example", "rebind.example"]
-    assert provider.asked[0].headers["Host"] == f"rebind.example:{provider.port}"
+    assert provider.requests[0].headers["Host"] == f"rebind.example:{provider.port}"
 
 
 @pytest.mark.gen_test
 async def test_certificates_are_checked_by_name(
-    provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    provider: HttpProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificates = Certificates(tmp_path)
+    authority = Authority(tmp_path)
     await provider.stop()
-    provider.start(certificates.server)
+    provider.start(authority.server(["localhost", "127.0.0.1"]))
     url = f"https://localhost:{provider.port}/"
-    client = HttpClient(LOOPBACK, tls=certificates.client)
+    client = HttpClient(LOOPBACK, tls=authority.client)
     assert (await client(HttpRequest("GET", url, {}))).status == 200
     with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
         await HttpClient(LOOPBACK)(HttpRequest("GET", url, {}))
@@ -102,7 +102,7 @@ async def test_certificates_are_checked_by_name(
 
 
 @pytest.mark.gen_test
-async def test_no_answer(provider: Provider) -> None:
+async def test_no_answer(provider: HttpProvider) -> None:
     await provider.stop()
     with pytest.raises(NoAnswer, match="refused"):
         await HttpClient(None)(HttpRequest("GET", provider.url(), {}))
@@ -163,7 +163,7 @@ async def test_an_answer_counts_once_its_head_is_there(said: bytes, kept: int) -
 
 @pytest.mark.gen_test
 async def test_a_cancellation_leaves_no_connection(
-    provider: Provider, caplog: pytest.LogCaptureFixture
+    provider: HttpProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.hang()
     sending = asyncio.ensure_future(HttpClient(None)(HttpRequest("GET", provider.url(), {})))
@@ -200,9 +200,9 @@ async def test_a_document_that_does_not_come_is_given_up_without_a_word(
 
 
 @pytest.mark.gen_test
-async def test_a_document_s_bytes_and_refusals(provider: Provider) -> None:
-    provider.say(200, b'{"keys": []}')
+async def test_a_document_s_bytes_and_refusals(provider: HttpProvider) -> None:
+    provider.answer_with(200, b'{"keys": []}')
     assert await fetch_document(provider.url("/keys")) == b'{"keys": []}'
-    provider.say(302, Location=provider.url("/other"))
+    provider.answer_with(302, Location=provider.url("/other"))
     with pytest.raises(ValueError, match="status 302"):
         await fetch_document(provider.url("/keys"))

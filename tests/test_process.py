@@ -22,7 +22,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.operators.processes import LOOPS, SECRET, ServerProcess, files, refused, silent_client
+from tests.support.server_process import LOOPS, ServerProcess, files, refused, silent_client
+from tests.support.tokens import SECRET
 from wsserver.config import ConfigFaults
 from wsserver.event_loop import fastest_loop
 from wsserver.plugins import load_plugins

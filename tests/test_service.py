@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.realtime.live_server import Client, settle, socket_pair
+from tests.support.live_server import Client, settle, socket_pair
+from tests.support.tokens import SECRET
 from wsserver.app import build
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
@@ -21,7 +22,6 @@ from wsserver.storage.tables.audit import AuditEntry
 from wsserver.storage.tables.members import MemberStore
 from wsserver.storage.tables.revocations import RevocationStore
 
-SECRET = "0123456789abcdef0123456789abcdef"
 MakeService = Callable[..., Awaitable[Service]]
 Connect = Callable[[Service], Awaitable[Client]]
 

@@ -20,16 +20,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.operators.processes import (
+from tests.support.rst_blocks import table
+from tests.support.server_process import (
     LOOPS,
     PATIENCE_S,
-    SECRET,
     ServerProcess,
     command,
     environment,
     silent_client,
 )
-from tests.rst_blocks import table
+from tests.support.tokens import SECRET
 from wsserver.identity import sign_hmac
 from wsserver.signals import STOPPING, WITHOUT_EFFECT
 

@@ -15,7 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.rst_blocks import blocks
+from tests.support.rst_blocks import blocks
 from tests.test_docs import PATIENCE_S, Newcomer, make_newcomer, serve
 
 PAGES = ["checking", "tracing", "stopping", "auditing", "servers"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.streams import Append, StreamStore
 

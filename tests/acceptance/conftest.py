@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.clients import V1, Client, RawClient, knock
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import V1, Client, RawClient, open_client
 
-Start = Callable[..., RunningServer]
 Connect = Callable[..., Client]
 OpenRaw = Callable[..., RawClient]
 Clients = list[tuple[RunningServer, Client | RawClient]]
@@ -82,7 +81,7 @@ def connect(request: pytest.FixtureRequest, clients: Clients) -> Connect:
     ) -> Client:
         server = to or request.getfixturevalue("server")
         bearer = claims.pop("bearer", None) or token(sub, **claims)
-        client = knock(server, path, bearer=bearer, offers=(V1,) if v1 else ())
+        client = open_client(server, path, bearer=bearer, offers=(V1,) if v1 else ())
         clients.append((server, client))
         client.established = client.push("connection_established")
         return client

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.clients import Client
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.support.running_server import RunningServer
+from tests.support.tokens import token
+from tests.support.websocket_clients import Client
 
 
 @pytest.fixture

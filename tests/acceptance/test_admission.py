@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.acceptance.clients import V1, knock
-from tests.acceptance.conftest import Connect, OpenRaw, Start
-from tests.acceptance.running_server import Response, RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.http_response import Response
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import V1, open_client
 
 SETTINGS = {"max_connections_per_user": 3}
 MANAGER = {"role": "manager", "organization_id": "o"}
@@ -20,7 +21,7 @@ BAD, FORBIDDEN = (400, "bad_request"), (403, "forbidden")
 def refused_plain(server: RunningServer, path: str, **options: Any) -> tuple[int, str]:
     """Status and code that a client without the subprotocol gets."""
     with pytest.raises(InvalidStatus) as refusal:
-        knock(server, path, offers=(), **options)
+        open_client(server, path, offers=(), **options)
     answer = refusal.value.response
     headers = {name.lower(): value for name, value in answer.headers.raw_items()}
     return Response(answer.status_code, headers, bytes(answer.body)).problem
@@ -52,7 +53,7 @@ def test_a_refusal_is_the_same_on_all_three_ways(
 ) -> None:
     bearer = token("u1", **claims) if isinstance(claims, dict) else claims
     assert refused_plain(server, path, bearer=bearer) == http
-    code, reason = knock(server, path, bearer=bearer).closed()
+    code, reason = open_client(server, path, bearer=bearer).closed()
     assert code == close
     assert words in reason
     assert len(reason.encode()) <= 123
@@ -119,7 +120,7 @@ def test_pages_of_other_origins_are_refused_whatever_they_offer(
 
 def test_our_own_pages_and_no_pages_are_let_in(server: RunningServer) -> None:
     for origin in (f"http://127.0.0.1:{server.port}", None):
-        client = knock(server, bearer=token(), origin=origin)
+        client = open_client(server, bearer=token(), origin=origin)
         client.push("connection_established")
         client.close()
 
@@ -199,7 +200,7 @@ def test_existing_and_absent_sessions_look_alike(server: RunningServer, connect:
     answers = []
     for session in ("s-here", "s-gone"):
         path = f"/ws/chat/session/{session}"
-        closed = knock(server, path, bearer=outsider).closed()
+        closed = open_client(server, path, bearer=outsider).closed()
         answer = server.request("GET", path, bearer=outsider)
         document = answer.json()
         document.pop("request_id")
@@ -214,7 +215,7 @@ def test_existing_and_absent_sessions_look_alike(server: RunningServer, connect:
 def test_one_connection_too_many_is_rejected(server: RunningServer, connect: Connect) -> None:
     held = [connect("busy") for _ in range(3)]
     bearer = token("busy")
-    code, reason = knock(server, bearer=bearer).closed()
+    code, reason = open_client(server, bearer=bearer).closed()
     assert code == 4504
     assert "3" in reason
     assert refused_plain(server, "/ws/chat", bearer=bearer) == (429, "connection_limit")
@@ -243,7 +244,7 @@ def test_a_full_server_says_when_to_come_again(start: Start, connect: Connect) -
     server = start(max_connections=2)
     held = [connect(f"u{number}", to=server) for number in range(2)]
     bearer = token("u3")
-    assert knock(server, bearer=bearer).closed()[0] == 1013
+    assert open_client(server, bearer=bearer).closed()[0] == 1013
     assert refused_plain(server, "/ws/chat", bearer=bearer) == (503, "server_full")
     answer = server.request("GET", "/ws/chat", bearer=bearer)
     assert answer.problem == (503, "server_full")

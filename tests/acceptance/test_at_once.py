@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.acceptance.clients import CLOSE, TEXT, V1, RawClient, together
-from tests.acceptance.conftest import Connect, OpenRaw, Start
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import CLOSE, TEXT, V1, RawClient, together
 
 SETTINGS = {"max_connections_per_user": 3}
 CROWD = 12

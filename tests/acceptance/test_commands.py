@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.clients import V1, Client
 from tests.acceptance.conftest import Connect
+from tests.support.websocket_clients import V1, Client
 
 ENDPOINTS = {
     "chat": "/ws/chat",

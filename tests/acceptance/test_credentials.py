@@ -6,9 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.acceptance.clients import V1, knock
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import API, RunningServer
-from tests.acceptance.signing import SECRET, token
+from tests.acceptance.conftest import Connect
+from tests.support.jwks_server import JwksServer
+from tests.support.provider_thread import ProviderThread
+from tests.support.running_server import API, RunningServer, Start
+from tests.support.tokens import SECRET, token
+from tests.support.websocket_clients import V1, open_client
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 RSA_LATER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -66,10 +67,10 @@ def test_public_key_files(
             signed_with = None
         elif algorithm == "HS256":  # the public key taken for a secret
             forged = forge_hs256({"sub": "u1", "exp": 2**32}, public_pem(key))
-            assert knock(server, bearer=forged).closed()[0] == 4500
+            assert open_client(server, bearer=forged).closed()[0] == 4500
             continue
         attempt = token("u1", key=signed_with, algorithm=algorithm)
-        assert knock(server, bearer=attempt).closed()[0] == 4500
+        assert open_client(server, bearer=attempt).closed()[0] == 4500
     server.stop()
 
 
@@ -84,85 +85,59 @@ def forge_hs256(payload: dict[str, Any], secret: bytes) -> str:
     return (signed + b"." + signature.rstrip(b"=")).decode()
 
 
-class KeyServer(HTTPServer):
-    """Serves a JWKS and counts how often it was asked."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, Any] = {}
-        self.asked = 0
-        super().__init__(("127.0.0.1", 0), _KeyHandler)
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/jwks.json"
-
-
-class _KeyHandler(BaseHTTPRequestHandler):
-    server: KeyServer
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        keys = [
-            {**jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": kid}
-            for kid, key in self.server.keys.items()
-        ]
-        body = json.dumps({"keys": [{**each, "use": "sig"} for each in keys]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Silent."""
+def jwk(key: Any, kid: str) -> dict[str, Any]:
+    members: dict[str, Any] = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**members, "kid": kid, "use": "sig"}
 
 
 @pytest.fixture
-def key_server() -> Iterator[KeyServer]:
-    server = KeyServer()
-    yield server
-    server.shutdown()
-    server.server_close()
+def providers() -> Iterator[ProviderThread[JwksServer]]:
+    with closing(ProviderThread(JwksServer)) as providers:
+        yield providers
+
+
+@pytest.fixture
+def key_server(providers: ProviderThread[JwksServer]) -> JwksServer:
+    return providers.provider
 
 
 def test_jwks_are_fetched_cached_and_followed_when_they_rotate(
-    start: Start, connect: Connect, key_server: KeyServer
+    start: Start, connect: Connect, key_server: JwksServer
 ) -> None:
-    key_server.keys = {"one": RSA}
-    server = start(jwt_secret=None, jwks_url=key_server.url)
+    key_server.publish(jwk(RSA, "one"))
+    server = start(jwt_secret=None, jwks_url=key_server.url("/jwks.json"))
     first = token("u1", key=RSA, algorithm="RS256", kid="one")
     for _ in range(3):
         connect(to=server, bearer=first)
-    assert key_server.asked <= 2  # at the start perhaps, and for the first token
-    fetched = key_server.asked
+    assert key_server.fetched <= 2  # at the start perhaps, and for the first token
+    fetched = key_server.fetched
     connect("u2", to=server, bearer=token("u2", key=RSA, algorithm="RS256", kid="one"))
-    assert key_server.asked == fetched
+    assert key_server.fetched == fetched
 
-    key_server.keys = {"one": RSA, "two": RSA_LATER}
+    key_server.publish(jwk(RSA, "one"), jwk(RSA_LATER, "two"))
     connect("u1", to=server, bearer=token("u1", key=RSA_LATER, algorithm="RS256", kid="two"))
-    assert key_server.asked == fetched + 1
+    assert key_server.fetched == fetched + 1
 
     for number in range(3):  # unknown ones cost no request each
         unknown = token("u1", key=RSA, algorithm="RS256", kid=f"unknown{number}")
-        assert knock(server, bearer=unknown).closed()[0] == 4500
-    assert key_server.asked <= fetched + 2
+        assert open_client(server, bearer=unknown).closed()[0] == 4500
+    assert key_server.fetched <= fetched + 2
     wrong_key = token("u1", key=RSA, algorithm="RS256", kid="two")
-    assert knock(server, bearer=wrong_key).closed()[0] == 4500
+    assert open_client(server, bearer=wrong_key).closed()[0] == 4500
     forged = token("u1", key=SECRET, algorithm="HS256", kid="one")
-    assert knock(server, bearer=forged).closed()[0] == 4500
+    assert open_client(server, bearer=forged).closed()[0] == 4500
 
 
 def test_without_keys_nobody_can_be_judged_and_that_is_temporary(
-    start: Start, key_server: KeyServer
+    start: Start, providers: ProviderThread[JwksServer], key_server: JwksServer
 ) -> None:
-    server = start(jwt_secret=None, jwks_url=key_server.url.replace("jwks", "%6awks"))
-    key_server.shutdown()
-    key_server.server_close()
+    server = start(jwt_secret=None, jwks_url=key_server.url("/%6awks.json"))
+    providers.run(key_server.stop())
     good = token("u1", key=RSA, algorithm="RS256", kid="one")
     answer = server.get("/stats", good)
     assert answer.problem == (503, "keys_unavailable")
     assert int(answer.headers["retry-after"]) > 0
-    assert knock(server, bearer=good).closed()[0] == 1013
+    assert open_client(server, bearer=good).closed()[0] == 1013
     assert server.request("GET", f"{API}/health").status == 200
 
 
@@ -175,11 +150,13 @@ def test_a_token_comes_in_through_four_doors(server: RunningServer, v1: bool) ->
     offers = (V1,) if v1 else ()
     ticket = server.post("/tickets", bearer=good).ok["ticket"]
     for client in (
-        knock(server, bearer=good, offers=offers),
-        knock(server, offers=(*offers, f"bearer.{good}")) if v1 else knock(server, bearer=good),
-        knock(server, offers=(f"bearer.{good}", V1)),
-        knock(server, f"/ws/chat?ticket={ticket}", offers=offers),
-        knock(server, f"/ws/chat?token={good}", offers=offers),
+        open_client(server, bearer=good, offers=offers),
+        open_client(server, offers=(*offers, f"bearer.{good}"))
+        if v1
+        else open_client(server, bearer=good),
+        open_client(server, offers=(f"bearer.{good}", V1)),
+        open_client(server, f"/ws/chat?ticket={ticket}", offers=offers),
+        open_client(server, f"/ws/chat?token={good}", offers=offers),
     ):
         assert client.push("connection_established")["user_id"] == "u1"
         assert client.socket.subprotocol in (V1, None)  # the token is never echoed
@@ -197,9 +174,9 @@ def test_two_tokens_are_one_too_many(server: RunningServer) -> None:
         ("/ws/chat", good, (V1, f"bearer.{good}")),
         (f"/ws/chat?token={good}", None, (V1, f"bearer.{good}")),
     ):
-        assert knock(server, path, bearer=bearer, offers=offers).closed()[0] == 4501
+        assert open_client(server, path, bearer=bearer, offers=offers).closed()[0] == 4501
     # None of them used the ticket up.
-    client = knock(server, f"/ws/chat?ticket={ticket}")
+    client = open_client(server, f"/ws/chat?ticket={ticket}")
     client.push("connection_established")
     client.close()
     both = {"Authorization": f"Bearer {good}"}
@@ -213,10 +190,10 @@ def test_a_ticket_is_good_once(server: RunningServer) -> None:
     path = f"/ws/chat/session/s7?ticket={answer['ticket']}"
     probe = server.request("GET", path)
     assert probe.problem == (426, "upgrade_required")  # and leaves it unused
-    client = knock(server, path)
+    client = open_client(server, path)
     assert client.push("connection_established")["user_id"] == "u7"
     client.close()
-    code, reason = knock(server, path).closed()
+    code, reason = open_client(server, path).closed()
     assert code == 4500
     assert "ticket" in reason
     assert server.request("GET", path).problem == (401, "token_invalid")
@@ -228,18 +205,18 @@ def test_a_ticket_does_not_outlive_its_token(start: Start) -> None:
     path = f"/ws/chat?ticket={ticket}"
     status = server.until(lambda: server.request("GET", path).status, lambda is_: is_ != 426)
     assert status == 401
-    assert knock(server, path).closed()[0] == 4500
+    assert open_client(server, path).closed()[0] == 4500
 
 
 def test_query_tokens_can_be_switched_off(start: Start, connect: Connect) -> None:
     server = start(allow_query_token=False)
     good = token("u1")
-    code, _ = knock(server, f"/ws/chat?token={good}").closed()
+    code, _ = open_client(server, f"/ws/chat?token={good}").closed()
     assert code == 4500
     assert server.request("GET", f"/ws/chat?token={good}").problem == (401, "token_missing")
     connect(to=server)  # the other doors stay open
     ticket = server.post("/tickets", bearer=good).ok["ticket"]
-    client = knock(server, f"/ws/chat?ticket={ticket}")
+    client = open_client(server, f"/ws/chat?ticket={ticket}")
     client.push("connection_established")
     client.close()
 
@@ -281,7 +258,7 @@ def test_odd_claims_are_no_token(server: RunningServer, claims: dict[str, Any]) 
         options = {"sub": "u1", "exp_in": None}
     odd = token(**options)
     assert server.post("/tickets", bearer=odd).problem == (401, "token_invalid")
-    assert knock(server, bearer=odd).closed()[0] == 4500
+    assert open_client(server, bearer=odd).closed()[0] == 4500
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS384", "HS512"])
@@ -295,4 +272,4 @@ def test_issuer_and_audience_where_configured(start: Start, connect: Connect) ->
     server = start(jwt_issuer="https://id.example", jwt_audience="chat")
     connect(to=server, iss="https://id.example", aud=["other", "chat"])
     for claims in ({}, {"iss": "https://id.example"}, {"iss": "https://evil", "aud": "chat"}):
-        assert knock(server, bearer=token("u1", **claims)).closed()[0] == 4500
+        assert open_client(server, bearer=token("u1", **claims)).closed()[0] == 4500

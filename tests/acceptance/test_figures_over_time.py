@@ -6,9 +6,9 @@ import time
 from datetime import datetime
 from itertools import pairwise
 
-from tests.acceptance.clients import Client
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import RunningServer
+from tests.acceptance.conftest import Connect
+from tests.support.running_server import RunningServer, Start
+from tests.support.websocket_clients import Client
 
 TEN = {
     "total_connections",

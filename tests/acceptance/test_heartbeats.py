@@ -10,10 +10,18 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.acceptance.clients import CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, together
-from tests.acceptance.conftest import Connect, OpenRaw, Start
-from tests.acceptance.running_server import ROOT, RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.running_server import ROOT, RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import (
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    RawClient,
+    together,
+)
 
 SETTINGS = {"heartbeat_interval_s": 0.1, "heartbeat_timeout_s": 0.7}
 

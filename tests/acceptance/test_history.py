@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.support.running_server import RunningServer
+from tests.support.tokens import token
 
 SETTINGS = {"message_rate": 100_000, "message_burst": 100_000, "queue_limit_bytes": 200_000}
 Json = dict[str, Any]

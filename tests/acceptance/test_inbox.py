@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
+from tests.support.running_server import RunningServer
 
 QUICK = {"ack_timeout_s": 0.5, "ack_retries": 2}
 

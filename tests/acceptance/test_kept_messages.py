@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.acceptance.clients import Client
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.sudden_death import MARK
+from tests.acceptance.conftest import Connect
+from tests.support.kill_after_append import MARK
+from tests.support.running_server import RunningServer, Start
+from tests.support.websocket_clients import Client
 
 SETTINGS = {"message_rate": 100_000, "message_burst": 100_000}
 TO_ROOM = {"type": "session", "id": "room"}
@@ -271,7 +271,7 @@ def test_a_repetition_after_a_restart_adds_nothing(
 def test_who_dies_between_storing_and_answering_stores_nothing_twice(
     start: Start, connect: Connect
 ) -> None:
-    deadly: Json = {"plugins": "tests.acceptance.sudden_death:install"}
+    deadly: Json = {"plugins": "tests.support.kill_after_append:install"}
     server = start(**deadly)
     folder = server.folder
     message = {"session_id": "room", "content": MARK, "client_message_id": "c-1"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
+from tests.support.running_server import RunningServer
 
 TEN = {
     "total_connections",

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import ROOT, RunningServer
+from tests.acceptance.conftest import Connect
+from tests.support.running_server import ROOT, RunningServer, Start
 
-LETTER_BOX = ROOT / "tests" / "acceptance" / "letter_box.py"
+MAIL_FILE = ROOT / "tests" / "support" / "mail_file.py"
 SETTINGS = {"delivery_backoff_s": 0.05}
 TEXT = {"title": "T", "message": "M"}
 
@@ -24,7 +24,7 @@ def letters(tmp_path: Path) -> Path:
 
 
 def with_letters(start: Start, letters: Path, **settings: Any) -> RunningServer:
-    prefix = [sys.executable, str(LETTER_BOX), str(letters)]
+    prefix = [sys.executable, str(MAIL_FILE), str(letters)]
     return start(prefix=prefix, **SETTINGS, **settings)
 
 

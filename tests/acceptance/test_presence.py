@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.acceptance.clients import Client
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
+from tests.support.running_server import RunningServer
+from tests.support.websocket_clients import Client
 
 
 def told(client: Client, type_: str) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.conftest import Connect, OpenRaw
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.support.running_server import RunningServer
+from tests.support.tokens import token
 
 
 def test_disconnecting_a_user_all_or_one(server: RunningServer, connect: Connect) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.clients import Client
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
+from tests.support.running_server import RunningServer
+from tests.support.websocket_clients import Client
 
 People = dict[str, Client]
 ACME = {"alice", "phone", "bob"}

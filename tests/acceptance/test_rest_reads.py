@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Connect
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.support.running_server import RunningServer
+from tests.support.tokens import token
 
 TEN = [
     "total_connections",

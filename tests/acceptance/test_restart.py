@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.acceptance.conftest import Connect, Start
+from tests.acceptance.conftest import Connect
+from tests.support.running_server import Start
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])

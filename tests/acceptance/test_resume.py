@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.clients import Client
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import Client
 
 SETTINGS = {"message_rate": 100_000, "message_burst": 100_000, "stream_limit": 500}
 Json = dict[str, Any]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from tests.acceptance.clients import V1, knock
-from tests.acceptance.conftest import OpenRaw, Start
-from tests.acceptance.running_server import API, RunningServer
-from tests.acceptance.signing import SECRET, token
+from tests.acceptance.conftest import OpenRaw
+from tests.support.running_server import API, RunningServer, Start
+from tests.support.tokens import SECRET, token
+from tests.support.websocket_clients import V1, open_client
 
 CANARY = "canary7f3a"
 
@@ -43,7 +43,7 @@ def through_every_door(server: RunningServer, bearer: str, path: str) -> list[st
         (f"{path}?other={bearer}", None, (V1,)),
     ):
         try:
-            client = knock(server, url, bearer=given, offers=offers)
+            client = open_client(server, url, bearer=given, offers=offers)
         except InvalidStatus as refusal:
             answers.append(str(refusal.response.headers) + str(bytes(refusal.response.body)))
         except InvalidHandshake as refusal:
@@ -92,7 +92,7 @@ def everything_stored(database: Path) -> str:
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_no_token_is_ever_given_away(start: Start, raw: OpenRaw, log_format: str) -> None:
     server = start(
-        plugins=["tests.acceptance.broken_parts:install"],
+        plugins=["tests.support.failing_plugin:install"],
         log_format=log_format,
         log_level="debug",
         max_connections_per_user=100,
@@ -113,7 +113,7 @@ def test_no_token_is_ever_given_away(start: Start, raw: OpenRaw, log_format: str
             answers += through_every_door(server, bearer, path)
     ticket = server.post("/tickets", {}, good).ok["ticket"]
     for path in (f"/ws/chat?ticket={ticket}", f"/ws/chat?ticket={ticket}"):
-        client = knock(server, path)
+        client = open_client(server, path)
         client.close()
     assert server.get("/stats", good).problem == (500, "internal_error")
     assert server.get("/stats", good).json()["detail"] == "Internal error"
@@ -153,10 +153,10 @@ def _around(text: str, what: str) -> str:
 
 
 def test_internal_errors_are_answered_logged_and_survived(start: Start, raw: OpenRaw) -> None:
-    server = start(plugins=["tests.acceptance.broken_parts:install"])
+    server = start(plugins=["tests.support.failing_plugin:install"])
     server.expects_faults = True
     bearer = token("u1", sessions="*")
-    client = knock(server, bearer=bearer)
+    client = open_client(server, bearer=bearer)
     client.push("connection_established")
     error = client.error("join_session", session_id="broken")
     assert (error["code"], error["temporary"]) == ("internal_error", True)
@@ -165,10 +165,10 @@ def test_internal_errors_are_answered_logged_and_survived(start: Start, raw: Ope
     client.call("leave_session", session_id="fine")  # its event handler fails
     assert client.call("ping")["type"] == "pong"
     with pytest.raises(InvalidStatus) as refusal:
-        knock(server, "/ws/chat/session/broken", bearer=bearer, offers=())
+        open_client(server, "/ws/chat/session/broken", bearer=bearer, offers=())
     assert refusal.value.response.status_code == 500
     assert json.loads(refusal.value.response.body)["code"] == "internal_error"
-    assert knock(server, "/ws/chat/session/broken", bearer=bearer).closed()[0] == 1011
+    assert open_client(server, "/ws/chat/session/broken", bearer=bearer).closed()[0] == 1011
     client.close()
     health = server.health()
     assert health["status"] in ("ok", "degraded")

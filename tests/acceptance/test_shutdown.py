@@ -10,10 +10,10 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.acceptance.clients import CLOSE, TEXT, V1, RawClient, knock
-from tests.acceptance.conftest import Connect, OpenRaw, Start
-from tests.acceptance.running_server import API, RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.running_server import API, RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import CLOSE, TEXT, V1, RawClient, open_client
 
 
 def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[RawClient]:
@@ -59,13 +59,13 @@ def test_while_it_drains_nobody_is_let_in_and_health_says_so(start: Start, raw: 
     health = server.request("GET", f"{API}/health")
     assert health.status == 503
     with pytest.raises(InvalidStatus) as refusal:
-        knock(server, bearer=bearer, offers=())
+        open_client(server, bearer=bearer, offers=())
     assert refusal.value.response.status_code == 503
     assert json.loads(refusal.value.response.body)["code"] == "draining"
     assert int(refusal.value.response.headers["Retry-After"]) > 0
     probe = server.request("GET", "/ws/chat", bearer=bearer)
     assert probe.problem == (503, "draining")
-    code, reason = knock(server, bearer=bearer).closed()
+    code, reason = open_client(server, bearer=bearer).closed()
     assert code == 1013
     assert reason
     assert server.get("/stats").status == 200  # asked and answered until the end

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.acceptance.conftest import Connect, OpenRaw
-from tests.acceptance.running_server import API, RunningServer
-from tests.acceptance.signing import token
+from tests.support.running_server import API, RunningServer
+from tests.support.tokens import token
 
 SETTINGS = {"handshake_timeout_s": 0.5}
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import API, Response, RunningServer
-from tests.acceptance.storage_faults import BrokenDisk, FullDisk, Locked, NoPages, StorageFault
+from tests.acceptance.conftest import Connect
+from tests.support.http_response import Response
+from tests.support.running_server import API, RunningServer, Start
+from tests.support.storage_faults import BrokenDisk, FullDisk, Locked, NoPages, StorageFault
 
 FAULTS = {"locked": Locked, "I/O error": BrokenDisk, "no pages": NoPages, "full disk": FullDisk}
 MANY = [f"member-{n:05}-{'x' * 90}" for n in range(2000)]

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import pytest
 
-from tests.acceptance.clients import Client, knock
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import Client, open_client
 
 
 def unix(text: str) -> float:
@@ -52,8 +52,8 @@ def test_clocks_may_differ_by_the_leeway(start: Start, connect: Connect) -> None
     for client in (late, early):
         assert client.call("ping")["type"] == "pong"
     late.push("token_expiring")  # it is not closed either before the leeway is over
-    assert knock(server, bearer=token("u1", exp_in=-31)).closed()[0] == 4500
-    assert knock(server, bearer=token("u1", nbf=now + 60)).closed()[0] == 4500
+    assert open_client(server, bearer=token("u1", exp_in=-31)).closed()[0] == 4500
+    assert open_client(server, bearer=token("u1", nbf=now + 60)).closed()[0] == 4500
 
 
 def test_a_new_token_goes_on_where_the_old_one_ends(start: Start, connect: Connect) -> None:
@@ -132,13 +132,13 @@ def test_revoking_a_jti_closes_it_and_outlives_the_server(start: Start, connect:
     closed_within_a_second(victims)
     assert fine.call("ping")["type"] == "pong"
     assert fine.code("refresh_token", token=revoked[0]) == "token_revoked"
-    assert knock(server, f"/ws/chat?ticket={ticket}").closed()[0] == 4505
+    assert open_client(server, f"/ws/chat?ticket={ticket}").closed()[0] == 4505
 
     fine.close()
     server.stop()
     again = start(folder=server.folder)
     for bearer in revoked:
-        assert knock(again, bearer=bearer).closed()[0] == 4505
+        assert open_client(again, bearer=bearer).closed()[0] == 4505
         assert again.post("/tickets", bearer=bearer).problem == (401, "token_revoked")
         assert again.request("GET", "/ws/chat", bearer=bearer).problem == (401, "token_revoked")
     connect("u1", to=again, jti="other")
@@ -160,7 +160,7 @@ def test_revoking_a_user_refuses_what_was_issued_before(start: Start, connect: C
     server.stop()
     again = start(folder=server.folder)
     for bearer in old:
-        assert knock(again, bearer=bearer).closed()[0] == 4505
+        assert open_client(again, bearer=bearer).closed()[0] == 4505
     connect(to=again, bearer=newer)
 
 

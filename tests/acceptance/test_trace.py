@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.acceptance.conftest import Connect, OpenRaw, Start
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
 
 FIELDS = {
     *("message_id", "type", "class", "target", "accepted_at", "accepted_from"),

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.acceptance.clients import knock
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.running_server import RunningServer
-from tests.acceptance.signing import token
+from tests.acceptance.conftest import Connect
+from tests.support.running_server import RunningServer, Start
+from tests.support.tokens import token
+from tests.support.websocket_clients import open_client
 
 
 @pytest.mark.parametrize("user", ["auth0|0123456789abcdef", "ann+chat@example.com"])
@@ -59,7 +59,7 @@ def test_other_ids_do_not_hold_them(server: RunningServer) -> None:
             answer = server.post("/messages", body)
             assert answer.problem == (422, "validation_failed")
             assert answer.json()["errors"][0]["field"] == "target.id"
-        code, reason = knock(server, bearer=token("u1", organization_id=bad)).closed()
+        code, reason = open_client(server, bearer=token("u1", organization_id=bad)).closed()
         assert (code, "organization_id" in reason) == (4500, True)
 
 
@@ -67,7 +67,7 @@ def test_other_ids_do_not_hold_them(server: RunningServer) -> None:
 def test_a_subject_that_is_no_id_is_refused_with_the_reason(
     server: RunningServer, user: str
 ) -> None:
-    code, reason = knock(server, bearer=token(user)).closed()
+    code, reason = open_client(server, bearer=token(user)).closed()
     assert code == 4500
     assert '"sub"' in reason
     assert "A-Z" in reason
@@ -77,5 +77,5 @@ def test_another_claim_can_hold_the_user_id(start: Start, connect: Connect) -> N
     server = start(jwt_user_claim="email")
     client = connect("auth0|张三", to=server, email="ann+chat@example.com")
     assert client.established["user_id"] == "ann+chat@example.com"
-    code, reason = knock(server, bearer=token("u1")).closed()
+    code, reason = open_client(server, bearer=token("u1")).closed()
     assert (code, '"email"' in reason) == (4500, True)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Connect, Start
-from tests.acceptance.far_side import FarSide
-from tests.acceptance.running_server import ADMIN, RunningServer
-from tests.notifications.push_service import Browser, base64url
+from tests.acceptance.conftest import Connect
+from tests.support.http_provider import HttpProvider
+from tests.support.provider_thread import ProviderThread
+from tests.support.push_service import PushSubscriber, base64url
+from tests.support.running_server import ADMIN, RunningServer, Start
 from wsserver.config.vapid import vapid_key
 
 CANARY = "canary-7d1f0c"
@@ -23,13 +24,13 @@ HOOK_SECRET = f"hook-{CANARY}"
 
 
 @pytest.fixture
-def world() -> Iterator[FarSide]:
-    far_side = FarSide()
-    yield far_side
-    far_side.close()
+def world() -> Iterator[ProviderThread[HttpProvider]]:
+    providers = ProviderThread(HttpProvider)
+    yield providers
+    providers.close()
 
 
-def settings(world: FarSide) -> dict[str, Any]:
+def settings(world: ProviderThread[HttpProvider]) -> dict[str, Any]:
     url = world.provider.url
     return {
         "smtp_url": f"smtp://127.0.0.1:{world.mail.port}",
@@ -63,11 +64,11 @@ def until(server: RunningServer, name: str, **states: int) -> Any:
 
 
 def test_an_urgent_notification_goes_every_way(
-    start: Start, world: FarSide, connect: Connect
+    start: Start, world: ProviderThread[HttpProvider], connect: Connect
 ) -> None:
     world.run(world.mail.start())
     server = start(**settings(world))
-    browser = Browser(world.provider.url("/push"))
+    browser = PushSubscriber(world.provider.url("/push"))
     contact = {
         "email": "li@example.com",
         "phone": "+8613800138000",
@@ -85,7 +86,7 @@ def test_an_urgent_notification_goes_every_way(
     name = notify(server, type="urgent", action_url="/fire")
     until(server, name, sent=4)
     assert world.box.mails[0]["Subject"] == "着火了"
-    asked = {each.path: each for each in world.provider.asked}
+    asked = {each.path: each for each in world.provider.requests}
     assert json.loads(asked["/sms"].body) == {
         "to": "+8613800138000",
         "content": "着火了\n快跑\nhttps://app.example.com/fire",
@@ -93,8 +94,8 @@ def test_an_urgent_notification_goes_every_way(
     assert browser.read(asked["/push"])["id"] == name
     connect("u2", to=server)
     hooks = f"/hooks/{CANARY}"
-    world.until(lambda: sum(each.path == hooks for each in world.provider.asked) == 5)
-    for hook in (each for each in world.provider.asked if each.path == hooks):
+    world.until(lambda: sum(each.path == hooks for each in world.provider.requests) == 5)
+    for hook in (each for each in world.provider.requests if each.path == hooks):
         given = dict(part.split("=", 1) for part in hook.headers["X-Wsserver-Signature"].split(","))
         signed = given["t"].encode() + b"." + hook.body
         assert given["v1"] == hmac.new(HOOK_SECRET.encode(), signed, hashlib.sha256).hexdigest()
@@ -106,7 +107,9 @@ def test_an_urgent_notification_goes_every_way(
     assert [line for line in server.lines if CANARY in line or VAPID in line] == []
 
 
-def test_the_mail_server_is_down_and_the_server_is_killed(start: Start, world: FarSide) -> None:
+def test_the_mail_server_is_down_and_the_server_is_killed(
+    start: Start, world: ProviderThread[HttpProvider]
+) -> None:
     world.run(world.mail.start())
     chosen = settings(world)
     world.run(world.mail.stop())
@@ -150,7 +153,7 @@ def test_without_settings_nothing_is_ever_called_sent(start: Start) -> None:
 )
 def test_endpoints_of_pushes_lead_nowhere_inside(start: Start, servers: Any, endpoint: str) -> None:
     server = servers[-1] if servers and servers[-1].process.poll() is None else start()
-    keys = Browser(endpoint).subscription.keys
+    keys = PushSubscriber(endpoint).subscription.keys
     body = {"push": [{"endpoint": endpoint, "keys": {"p256dh": keys.p256dh, "auth": keys.auth}}]}
     answer = server.put("/users/u1/contacts", body, bearer=ADMIN)
     assert answer.problem == (422, "url_forbidden")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.pages import (
+from tests.support.browser_pages import (
     NEEDS_CHROMIUM,
     OPEN_CLIENT,
     hear,
@@ -21,9 +21,9 @@ from tests.browser.pages import (
     url_of,
     use_ticket,
 )
-from tests.rst_blocks import block
+from tests.support.rst_blocks import block
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
-from tests.web.web_server import Server, token
 from wsserver.config.vapid import public_half, vapid_key
 from wsserver.protocol.close_codes import CloseCode
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, WebSocketRoute, expect
 
-from tests.browser.pages import (
+from tests.support.browser_pages import (
     NEEDS_CHROMIUM,
     hear,
     only_connection,
@@ -16,8 +16,8 @@ from tests.browser.pages import (
     program,
     use_ticket,
 )
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
-from tests.web.web_server import Server, token
 from wsserver.protocol.close_codes import CloseCode
 
 __all__ = ["server", "start_server"]

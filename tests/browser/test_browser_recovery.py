@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.far_side import START, FarSide, error
-from tests.browser.pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
+from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
+from tests.support.scripted_server import START, ScriptedServer, error
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
-from tests.web.web_server import Server, token
 from wsserver.protocol.close_codes import CloseCode
 
 __all__ = ["server", "start_server"]
@@ -28,14 +28,14 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2lnbmF0dXJl"
 
 
 @contextlib.asynccontextmanager
-async def staged(server: Server, **options: Any) -> AsyncIterator[tuple[Page, FarSide]]:
+async def staged(server: Server, **options: Any) -> AsyncIterator[tuple[Page, ScriptedServer]]:
     """A client in a page, connected to a server that the test plays."""
-    far_side = FarSide()
+    scripted = ScriptedServer()
     async with page_of(server) as page:
-        await far_side.attend(page)
+        await scripted.attend(page)
         await page.evaluate(START, options)
         await page.evaluate("until(() => client.state === 'open')")
-        yield page, far_side
+        yield page, scripted
 
 
 # Credentials
@@ -130,8 +130,8 @@ async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_roun
     server: Server,
 ) -> None:
     async with page_of(server) as page:
-        far_side = FarSide()
-        await far_side.attend(page)
+        scripted = ScriptedServer()
+        await scripted.attend(page)
         await page.evaluate(START)
         await page.evaluate(
             """async () => {
@@ -145,16 +145,16 @@ async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_roun
         )
 
         def warn(_: Any) -> dict[str, Any]:
-            far_side.push(type="token_expiring")
+            scripted.push(type="token_expiring")
             return {"type": "token_refreshed"}
 
-        far_side.replies["refresh_token"] = warn
-        far_side.push(type="token_expiring")
-        await far_side.command("refresh_token")
+        scripted.replies["refresh_token"] = warn
+        scripted.push(type="token_expiring")
+        await scripted.command("refresh_token")
         for _ in range(3):
             await page.evaluate("client.command('ping')")
         assert await page.evaluate("asked") == 2
-        assert len(far_side.of("refresh_token")) == 1
+        assert len(scripted.of("refresh_token")) == 1
 
 
 # Close codes
@@ -176,20 +176,20 @@ async def test_every_close_code_is_decided(server: Server) -> None:
 async def test_who_was_in_once_comes_back_from_a_limit_unless_it_was_evicted(
     server: Server,
 ) -> None:
-    async with staged(server) as (page, far_side):
-        far_side.greeting = None
+    async with staged(server) as (page, scripted):
+        scripted.greeting = None
         for code in (1011, 4504):
-            await far_side.close(code, "not now")
-            while len(far_side.sockets) < len(await page.evaluate("closes()")) + 1:
+            await scripted.close(code, "not now")
+            while len(scripted.sockets) < len(await page.evaluate("closes()")) + 1:
                 await asyncio.sleep(0.01)
         assert await page.evaluate("closes().map((each) => [each.code, each.willReconnect])") == [
             [1011, True],
             [4504, True],
         ]
-        far_side.greeting = FarSide().greeting
-        await far_side.close(4504, "at most 5 connections a user")
+        scripted.greeting = ScriptedServer().greeting
+        await scripted.close(4504, "at most 5 connections a user")
         await page.evaluate("until(() => client.state === 'open')")
-        await far_side.close(4504, "evicted by a newer connection")
+        await scripted.close(4504, "evicted by a newer connection")
         await page.evaluate("until(() => client.state === 'closed')")
 
 
@@ -212,15 +212,15 @@ async def test_a_newcomer_is_told_of_the_limit(start_server: StartServer) -> Non
 async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
     server: Server,
 ) -> None:
-    async with staged(server) as (page, far_side):
+    async with staged(server) as (page, scripted):
         bad = "try { client.close(1001) } catch (error) { error.name }"
         assert await page.evaluate(f"() => {{ {bad.replace('error.name', 'return error.name')} }}")
         assert await page.evaluate("client.state") == "open"
         await page.evaluate("client.close(4000, 'x' + '语'.repeat(50))")
         await page.evaluate("until(() => client.state === 'closed')")
-        while not far_side.closes:
+        while not scripted.closes:
             await asyncio.sleep(0.01)
-    assert far_side.closes == [(4000, "x" + "语" * 40)]
+    assert scripted.closes == [(4000, "x" + "语" * 40)]
 
 
 # The network
@@ -230,7 +230,7 @@ async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
 async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
     server: Server,
 ) -> None:
-    async with staged(server) as (page, far_side):
+    async with staged(server) as (page, scripted):
         for count, event in enumerate(
             [
                 "window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))",
@@ -240,11 +240,11 @@ async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
             ]
         ):
             await page.evaluate(event)
-            await far_side.command("ping", 2 * count + 1)
+            await scripted.command("ping", 2 * count + 1)
             await page.evaluate("client.command('ping')")  # answered after the one of the client
-        far_side.replies["ping"] = lambda _: None
-        far_side.replies["send_message"] = lambda _: (
-            None if len(far_side.sockets) == 1 else {"type": "ack"}
+        scripted.replies["ping"] = lambda _: None
+        scripted.replies["send_message"] = lambda _: (
+            None if len(scripted.sockets) == 1 else {"type": "ack"}
         )
         await page.evaluate(event)
         sent = "outcome(client.sendMessage('s1', 'after the change'))"
@@ -254,10 +254,10 @@ async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_command_without_a_reply_has_the_connection_looked_at(server: Server) -> None:
-    async with staged(server, commandTimeoutMs=50) as (page, far_side):
-        far_side.replies.pop("typing", None)
+    async with staged(server, commandTimeoutMs=50) as (page, scripted):
+        scripted.replies.pop("typing", None)
         assert await page.evaluate("outcome(client.typing('s1'))") == "timeout"
-        await far_side.command("ping")
+        await scripted.command("ping")
         assert await page.evaluate("outcome(client.command('ping'))") == "pong"
         assert await page.evaluate("closes()") == []
 
@@ -267,12 +267,12 @@ async def test_a_wake_up_shortens_a_wait_but_not_one_that_the_server_asked_for(
     server: Server,
 ) -> None:
     online = "window.dispatchEvent(new Event('online'))"
-    async with staged(server, minDelayMs=1e8, maxDelayMs=1e8) as (page, far_side):
-        await far_side.close(4000)
+    async with staged(server, minDelayMs=1e8, maxDelayMs=1e8) as (page, scripted):
+        await scripted.close(4000)
         await page.evaluate("until(() => client.state === 'waiting')")
         await page.evaluate(online)
         await page.evaluate("until(() => client.state === 'open')")
-        await far_side.close(1012, "server restarts; reconnect_after_ms=60000")
+        await scripted.close(1012, "server restarts; reconnect_after_ms=60000")
         await page.evaluate("until(() => client.state === 'waiting')")
         await page.evaluate(online)
         assert await page.evaluate("client.state") == "waiting"
@@ -281,9 +281,9 @@ async def test_a_wake_up_shortens_a_wait_but_not_one_that_the_server_asked_for(
 
 @pytest.mark.gen_test(timeout=60)
 async def test_what_is_no_push_is_reported_and_harms_nothing(server: Server) -> None:
-    async with staged(server) as (page, far_side):
+    async with staged(server) as (page, scripted):
         for text in ("<html>", "null", "[]", '{"type":1}', ""):
-            far_side.sockets[-1].send(text)
+            scripted.sockets[-1].send(text)
         assert await page.evaluate("outcome(client.command('ping'))") == "pong"
         errors = [each for name, each in await page.evaluate("seen") if name == "ws:error"]
         assert [each["code"] for each in errors] == ["bad_push"] * 5
@@ -316,13 +316,13 @@ async def test_a_captive_portal_is_outwaited(server: Server) -> None:
 async def test_one_stream_that_the_server_will_not_resume_does_not_spoil_the_others(
     server: Server,
 ) -> None:
-    async with staged(server) as (page, far_side):
+    async with staged(server) as (page, scripted):
         await page.evaluate("Promise.all(['s1', 's2', 's3', 's4'].map((id) => client.join(id)))")
-        good = far_side.replies["resume"]
-        far_side.replies["resume"] = lambda command: (
+        good = scripted.replies["resume"]
+        scripted.replies["resume"] = lambda command: (
             error("session_limit") if "session:s2" in command["streams"] else good(command)
         )
-        await far_side.close(4000)
+        await scripted.close(4000)
         await page.evaluate("until(() => seen.some(([name]) => name === 'ws:lost'))")
         await page.evaluate(
             "until(() => seen.filter(([name]) => name === 'ws:rejoined').length === 3)"
@@ -334,23 +334,23 @@ async def test_one_stream_that_the_server_will_not_resume_does_not_spoil_the_oth
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_session_that_is_left_while_it_is_joined_stays_left(server: Server) -> None:
-    async with staged(server) as (page, far_side):
+    async with staged(server) as (page, scripted):
         await page.evaluate("Promise.all([client.join('s1'), client.leave('s1')])")
         assert await page.evaluate("client.sessions") == []
         await page.evaluate("client.join('s2')")
-        held = far_side.replies.pop("resume")
-        await far_side.close(4000)
-        command = await far_side.command("resume", 2)
+        held = scripted.replies.pop("resume")
+        await scripted.close(4000)
+        command = await scripted.command("resume", 2)
         assert sorted(command["streams"]) == ["broadcast", "session:s2"]
         left = asyncio.ensure_future(page.evaluate("outcome(client.leave('s2'))"))
-        await far_side.command("leave_session", 2)
-        far_side.push(ref=command["ref"], **held(command))
+        await scripted.command("leave_session", 2)
+        scripted.push(ref=command["ref"], **held(command))
         assert await left == "session_left"
         assert await page.evaluate("client.sessions") == []
         seen = [name for name, _ in await page.evaluate("seen")]
         assert "ws:rejoined" not in seen
-        far_side.greeting = None
-        await far_side.close(4000)
+        scripted.greeting = None
+        await scripted.close(4000)
         await page.evaluate("until(() => client.state === 'connecting')")
         assert await page.evaluate("outcome(client.leave('s2'))") == "session_left"
 

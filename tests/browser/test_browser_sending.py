@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.browser.far_side import START, error
-from tests.browser.pages import NEEDS_CHROMIUM, page_of
 from tests.browser.test_browser_recovery import staged
+from tests.support.browser_pages import NEEDS_CHROMIUM, page_of
+from tests.support.scripted_server import START, error
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
-from tests.web.web_server import Server, token
 
 __all__ = ["server", "start_server"]
 pytestmark = NEEDS_CHROMIUM
@@ -51,7 +51,7 @@ async def test_what_can_never_be_sent_is_refused_alone(start_server: StartServer
 async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
     server: Server,
 ) -> None:
-    async with staged(server) as (page, far_side):
+    async with staged(server) as (page, scripted):
         refusals = ["storage_unavailable", "rate_limited"]
 
         def refuse(_: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
                 return error(refusals.pop(), temporary=True, retry_after_ms=5)
             return {"type": "ack"}
 
-        far_side.replies["send_message"] = refuse
+        scripted.replies["send_message"] = refuse
         sent = await page.evaluate(
             """() => {
                 const content = { text: "as it was" };
@@ -69,34 +69,34 @@ async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
             }"""
         )
         assert sent == "ack"
-        commands = far_side.of("send_message")
+        commands = scripted.of("send_message")
     assert [command["content"] for command in commands] == [{"text": "as it was"}] * 3
     assert len({command["client_message_id"] for command in commands}) == 1
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_message_that_breaks_every_connection_is_given_up(server: Server) -> None:
-    async with staged(server) as (page, far_side):
-        broken = far_side.replies["send_message"]
+    async with staged(server) as (page, scripted):
+        broken = scripted.replies["send_message"]
 
         def break_off(command: dict[str, Any]) -> dict[str, Any] | None:
             if command["content"] != "poison":
                 return broken(command)
-            far_side.push(type="server_draining", reconnect_after_ms=0)
-            server.context.tasks.spawn(far_side.close(4000), name="break")
+            scripted.push(type="server_draining", reconnect_after_ms=0)
+            server.context.tasks.spawn(scripted.close(4000), name="break")
             return None
 
-        far_side.replies["send_message"] = break_off
+        scripted.replies["send_message"] = break_off
         both = """Promise.all([outcome(client.sendMessage("s1", "poison")),
                                outcome(client.sendMessage("s1", "after it"))])"""
         assert await page.evaluate(both) == ["disconnected", "ack"]
-        assert len(far_side.sockets) == 11
+        assert len(scripted.sockets) == 11
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(server: Server) -> None:
-    async with staged(server) as (page, far_side):
-        far_side.replies["read"] = lambda command: (
+    async with staged(server) as (page, scripted):
+        scripted.replies["read"] = lambda command: (
             error("bad_request") if "bad id" in command["ids"] else {"type": "ack"}
         )
         await page.evaluate(
@@ -106,26 +106,26 @@ async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(server: Serv
             }"""
         )
         await page.evaluate("client.command('ping')")
-        taken = [c["ids"] for c in far_side.of("read") if "bad id" not in c["ids"]]
+        taken = [c["ids"] for c in scripted.of("read") if "bad id" not in c["ids"]]
         while sum(map(len, taken)) < 8:
             await page.evaluate("client.command('ping')")
-            taken = [c["ids"] for c in far_side.of("read") if "bad id" not in c["ids"]]
+            taken = [c["ids"] for c in scripted.of("read") if "bad id" not in c["ids"]]
     assert sorted(id for ids in taken for id in ids) == [f"m{n}" for n in range(9) if n != 4]
-    assert len(far_side.of("read")) < 10
+    assert len(scripted.of("read")) < 10
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_what_one_user_has_written_is_not_said_by_another(server: Server) -> None:
-    async with staged(server) as (page, far_side):
-        far_side.replies["send_message"] = lambda _: None
+    async with staged(server) as (page, scripted):
+        scripted.replies["send_message"] = lambda _: None
         await page.evaluate("window.sent = outcome(client.sendMessage('s1', 'mine')), 0")
-        await far_side.command("send_message")
-        assert far_side.greeting is not None
-        far_side.greeting["user_id"] = "u2"
-        await far_side.close(4000)
+        await scripted.command("send_message")
+        assert scripted.greeting is not None
+        scripted.greeting["user_id"] = "u2"
+        await scripted.close(4000)
         assert await page.evaluate("sent") == "user_changed"
         await page.evaluate("client.command('ping')")
-        assert len(far_side.of("send_message")) == 1
+        assert len(scripted.of("send_message")) == 1
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.identity.token_signing import Signer
+from tests.support.tokens import Signer
 
 
 @pytest.fixture(scope="session")

@@ -12,46 +12,17 @@ import jwt
 import msgspec
 import pytest
 from tornado.httpclient import AsyncHTTPClient
-from tornado.httpserver import HTTPServer
-from tornado.testing import bind_unused_port
-from tornado.web import Application, RequestHandler
 
-from tests.identity.token_signing import Signer
+from tests.support.jwks_server import JwksServer
+from tests.support.tokens import Signer
 from wsserver.errors import KeysUnavailable, TokenInvalid
 from wsserver.identity.jwks import JwksKeys, parse_jwks
 from wsserver.identity.tokens import TokenVerifier
 
 if TYPE_CHECKING:
-    from tests.conftest import FakeClock
+    from tests.support.fake_clock import FakeClock
 
 GOOD = {"sub": "u1", "exp": 2_000_000_000}
-
-
-class Publisher:
-    """What the server answers, how often it was asked, and a gate to hold answers back."""
-
-    def __init__(self) -> None:
-        self.document: bytes = b""
-        self.status = 200
-        self.asked = 0
-        self.was_asked = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def publish(self, *keys: Any) -> None:
-        self.document = msgspec.json.encode({"keys": keys})
-
-
-class KeysHandler(RequestHandler):
-    def initialize(self, publisher: Publisher) -> None:
-        self.publisher = publisher
-
-    async def get(self) -> None:
-        self.publisher.asked += 1
-        self.publisher.was_asked.set()
-        await self.publisher.gate.wait()
-        self.set_status(self.publisher.status)
-        self.finish(self.publisher.document)
 
 
 async def fetch(url: str) -> bytes:
@@ -59,19 +30,16 @@ async def fetch(url: str) -> bytes:
 
 
 @asynccontextmanager
-async def published(clock: FakeClock, **more: Any) -> AsyncIterator[tuple[Publisher, JwksKeys]]:
-    publisher = Publisher()
-    server = HTTPServer(Application([("/keys", KeysHandler, {"publisher": publisher})]))
-    socket, port = bind_unused_port()
-    server.add_socket(socket)
-    keys = JwksKeys(f"http://127.0.0.1:{port}/keys", fetch, clock, **more)
+async def published(clock: FakeClock, **more: Any) -> AsyncIterator[tuple[JwksServer, JwksKeys]]:
+    publisher = JwksServer()
+    publisher.start()
+    keys = JwksKeys(publisher.url("/keys"), fetch, clock, **more)
     try:
         yield publisher, keys
     finally:
         publisher.gate.set()
         await keys.close()
-        server.stop()
-        await server.close_all_connections()
+        await publisher.stop()
 
 
 async def refuse(checker: TokenVerifier, token: str) -> None:
@@ -84,11 +52,11 @@ async def test_fetched_when_first_needed_then_cached(clock: FakeClock, signer: S
     async with published(clock) as (publisher, keys):
         publisher.publish(signer.jwk("RS256", "r"), signer.jwk("ES256", "e"))
         checker = TokenVerifier(keys, [], clock)
-        assert publisher.asked == 0
+        assert publisher.fetched == 0
         for algorithm, kid in (("RS256", "r"), ("ES256", "e"), ("RS256", "r")):
             assert (await checker.verify(signer.sign(GOOD, algorithm, kid=kid))).sub == "u1"
         await refuse(checker, signer.sign(GOOD, "RS512", kid="r"))  # not the key's own
-        assert publisher.asked == 1
+        assert publisher.fetched == 1
 
 
 @pytest.mark.gen_test
@@ -112,7 +80,7 @@ async def test_public_key_as_hmac_secret_asks_nobody(clock: FakeClock, signer: S
         clock.advance(60)
         token = signer.sign(GOOD, "HS256", key=signer.pem("RS256"), kid="unknown")
         await refuse(checker, token)
-        assert publisher.asked == 1
+        assert publisher.fetched == 1
 
 
 @pytest.mark.gen_test
@@ -137,7 +105,7 @@ async def test_rotation(clock: FakeClock, signer: Signer) -> None:
         publisher.publish(signer.jwk("RS256", "old"), signer.jwk("ES256", "new"))
         claims = await checker.verify(signer.sign(GOOD, "ES256", kid="new"))  # fetched at once
         assert claims.sub == "u1"
-        assert publisher.asked == 2
+        assert publisher.fetched == 2
         assert checker.verify_cached(old) is not None  # still published: still cached
         publisher.publish(signer.jwk("ES256", "new"))
         clock.advance(299)
@@ -168,16 +136,16 @@ async def test_unknown_kids_fetch_once_in_30_s(clock: FakeClock, signer: Signer)
         publisher.publish(signer.jwk("ES256", "k"))
         checker = TokenVerifier(keys, [], clock)
         await checker.verify(signer.sign(GOOD, "ES256", kid="k"))
-        assert publisher.asked == 1
+        assert publisher.fetched == 1
         for number in range(20):
             await refuse(checker, signer.sign(GOOD, "ES256", kid=f"made-up-{number}"))
-        assert publisher.asked == 2
+        assert publisher.fetched == 2
         clock.advance(29.9)
         await refuse(checker, signer.sign(GOOD, "ES256", kid="made-up"))
-        assert publisher.asked == 2
+        assert publisher.fetched == 2
         clock.advance(0.1)
         await refuse(checker, signer.sign(GOOD, "ES256", kid="made-up"))
-        assert publisher.asked == 3
+        assert publisher.fetched == 3
 
 
 @pytest.mark.gen_test
@@ -188,30 +156,30 @@ async def test_all_who_wait_share_one_fetch(clock: FakeClock, signer: Signer) ->
         checker = TokenVerifier(keys, [], clock)
         tokens = [signer.sign({**GOOD, "sub": f"u{i}"}, "ES256", kid="k") for i in range(9)]
         waiting = [asyncio.create_task(checker.verify(token)) for token in [*tokens, tokens[0]]]
-        await publisher.was_asked.wait()
+        await publisher.arrived.wait()
         waiting[3].cancel()  # one who gives up does not end it for the others
         publisher.gate.set()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert isinstance(results.pop(3), asyncio.CancelledError)
         assert [result.sub for result in results] == [f"u{i}" for i in (0, 1, 2, 4, 5, 6, 7, 8, 0)]
         assert results[0] is results[-1]
-        assert publisher.asked == 1
+        assert publisher.fetched == 1
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
     "breakage",
     [
-        lambda publisher: setattr(publisher, "status", 500),
-        lambda publisher: setattr(publisher, "document", b"<html>"),
-        lambda publisher: setattr(publisher, "document", b'{"keys": []}'),
+        lambda publisher: publisher.answer_with(500),
+        lambda publisher: publisher.answer_with(200, b"<html>"),
+        lambda publisher: publisher.publish(),
     ],
     ids=["status 500", "not JSON", "empty"],
 )
 async def test_old_keys_outlive_an_outage(
     clock: FakeClock,
     signer: Signer,
-    breakage: Callable[[Publisher], None],
+    breakage: Callable[[JwksServer], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with published(clock) as (publisher, keys):
@@ -225,36 +193,34 @@ async def test_old_keys_outlive_an_outage(
             await checker.verify(token)
         assert "could not fetch the JWKS" in caplog.text
         assert "Traceback" not in caplog.text
-        assert publisher.asked == 2
+        assert publisher.fetched == 2
         await checker.verify(signer.sign({**GOOD, "sub": "u2"}, "ES256", kid="k"))
-        assert publisher.asked == 2
+        assert publisher.fetched == 2
         # The next try is made behind the caller's back.
         publisher.gate.clear()
-        publisher.was_asked.clear()
+        publisher.arrived.clear()
         clock.advance(30)
         assert (await checker.verify(token)).sub == "u1"
-        await publisher.was_asked.wait()
-        assert publisher.asked == 3
-        publisher.status = 200
+        await publisher.arrived.wait()
+        assert publisher.fetched == 3
         publisher.publish(signer.jwk("EdDSA", "k2"))
         publisher.gate.set()
         await checker.verify(signer.sign(GOOD, "EdDSA", kid="k2"))
-        assert publisher.asked == 3
+        assert publisher.fetched == 3
         await refuse(checker, token)
 
 
 @pytest.mark.gen_test
 async def test_no_keys_yet_is_not_the_clients_fault(clock: FakeClock, signer: Signer) -> None:
     async with published(clock) as (publisher, keys):
-        publisher.status = 503
+        publisher.answer_with(503)
         checker = TokenVerifier(keys, [], clock)
         token = signer.sign(GOOD, "ES256", kid="k")
         for _ in range(3):
             with pytest.raises(KeysUnavailable):
                 await checker.verify(token)
-        assert publisher.asked == 1
+        assert publisher.fetched == 1
         await refuse(checker, "not.a.token")
-        publisher.status = 200
         publisher.publish(signer.jwk("ES256", "k"))
         clock.advance(2)
         await checker.verify(token)
@@ -273,7 +239,7 @@ async def test_close_ends_a_fetch_under_way(clock: FakeClock) -> None:
     async with published(clock) as (publisher, keys):
         publisher.gate.clear()
         waiting = asyncio.create_task(keys.refresh())
-        await publisher.was_asked.wait()
+        await publisher.arrived.wait()
         await keys.close()
         with pytest.raises(asyncio.CancelledError):
             await waiting

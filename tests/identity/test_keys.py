@@ -10,14 +10,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.identity.token_signing import SECRET, Signer, pem_of
+from tests.support.tokens import SECRET, Signer, pem_of
 from wsserver.errors import TokenInvalid
 from wsserver.identity.keys import FAMILIES, FileKeys, SecretKeys
 from wsserver.identity.tokens import algorithms_for
 
 
 def test_secret_of_32_bytes_serves_hmac_alone() -> None:
-    keys = SecretKeys(SECRET)
+    keys = SecretKeys(SECRET.encode())
     assert keys.algorithms == {"HS256", "HS384", "HS512"}
     assert keys.own_algorithm == "HS256"
 
@@ -67,18 +67,18 @@ def test_unfit_key_files(signer: Signer) -> None:
     for reason, pem in unfit.items():
         with pytest.raises(ValueError, match=reason):
             FileKeys(pem)
-    for garbage in (b"", b"secret", b"\xff\x00", SECRET):
+    for garbage in (b"", b"secret", b"\xff\x00", SECRET.encode()):
         with pytest.raises(ValueError, match="PEM"):
             FileKeys(garbage)
 
 
 def test_repr_hides_the_secret() -> None:
-    keys = SecretKeys(SECRET)
-    assert SECRET.decode() not in repr(vars(keys))
+    keys = SecretKeys(SECRET.encode())
+    assert SECRET not in repr(vars(keys))
 
 
 def test_default_algorithm_is_the_keys_own(signer: Signer) -> None:
-    assert algorithms_for(SecretKeys(SECRET), []) == {"HS256"}
+    assert algorithms_for(SecretKeys(SECRET.encode()), []) == {"HS256"}
     assert algorithms_for(FileKeys(signer.pem("RS256")), []) == {"RS256"}
     assert algorithms_for(FileKeys(signer.pem("ES384")), []) == {"ES384"}
 
@@ -89,7 +89,7 @@ def test_default_algorithm_is_the_keys_own(signer: Signer) -> None:
 )
 def test_unfit_algorithms_for_a_secret(configured: list[str]) -> None:
     with pytest.raises(ValueError, match=r"unknown|family|fit"):
-        algorithms_for(SecretKeys(SECRET), configured)
+        algorithms_for(SecretKeys(SECRET.encode()), configured)
 
 
 def test_unfit_algorithms_for_a_public_key(signer: Signer) -> None:
@@ -103,14 +103,14 @@ def test_unfit_algorithms_for_a_public_key(signer: Signer) -> None:
 
 def test_every_fault_is_named() -> None:
     with pytest.raises(ValueError, match="none") as caught:
-        algorithms_for(SecretKeys(SECRET), ["none", "RS256", "HS256"])
+        algorithms_for(SecretKeys(SECRET.encode()), ["none", "RS256", "HS256"])
     for part in ("'none'", "family", "RS256 does not fit"):
         assert part in str(caught.value)
 
 
 @pytest.mark.gen_test
 async def test_one_key_refuses_other_families() -> None:
-    keys = SecretKeys(SECRET)
+    keys = SecretKeys(SECRET.encode())
     assert (await keys.find("any-kid", "HS512")).algorithms == keys.algorithms
     for algorithm in FAMILIES.keys() - keys.algorithms:
         with pytest.raises(TokenInvalid):

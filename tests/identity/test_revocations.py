@@ -11,7 +11,7 @@ from wsserver.identity.claims import Claims
 from wsserver.identity.revocations import Revocations
 
 if TYPE_CHECKING:
-    from tests.conftest import FakeClock
+    from tests.support.fake_clock import FakeClock
 
 
 def claims(iat: float | None = None, jti: str | None = None, sub: str = "u1") -> Claims:

@@ -12,7 +12,7 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 
 if TYPE_CHECKING:
-    from tests.conftest import FakeClock
+    from tests.support.fake_clock import FakeClock
 
 
 def claims_for(clock: FakeClock, lasts_s: float = 3600, sub: str = "u1") -> Claims:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from tests.identity.token_signing import SECRET, Signer
+from tests.support.tokens import SECRET, Signer
 from wsserver.clock import Clock
 from wsserver.errors import TokenExpired, TokenInvalid, TokenRevoked
 from wsserver.identity.claims import Claims
@@ -22,14 +22,14 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tokens import LONGEST_TOKEN, TokenVerifier, sign_hmac
 
 if TYPE_CHECKING:
-    from tests.conftest import FakeClock
+    from tests.support.fake_clock import FakeClock
 
 LATER = 2_000_000_000
 GOOD = {"sub": "u1", "exp": LATER}
 
 
 def verifier(clock: Clock, *algorithms: str, **more: Any) -> TokenVerifier:
-    return TokenVerifier(SecretKeys(SECRET), algorithms, clock, **more)
+    return TokenVerifier(SecretKeys(SECRET.encode()), algorithms, clock, **more)
 
 
 def verify(checker: TokenVerifier, token: str) -> Claims:
@@ -54,7 +54,7 @@ def refuse(checker: TokenVerifier, token: str) -> None:
 @pytest.mark.parametrize("algorithm", FAMILIES)
 def test_every_algorithm(clock: FakeClock, signer: Signer, algorithm: str) -> None:
     is_secret = algorithm.startswith("HS")
-    keys = SecretKeys(SECRET) if is_secret else FileKeys(signer.pem(algorithm))
+    keys = SecretKeys(SECRET.encode()) if is_secret else FileKeys(signer.pem(algorithm))
     checker = TokenVerifier(keys, [algorithm], clock)
     token = signer.sign(GOOD, algorithm)
     assert verify(checker, token).sub == "u1"
@@ -123,7 +123,7 @@ def test_public_key_used_as_hmac_secret(clock: FakeClock, signer: Signer) -> Non
 def test_odd_headers(clock: FakeClock, signer: Signer, headers: dict[str, Any]) -> None:
     header = json.dumps({"alg": "HS256", **headers}).encode()
     body = json.dumps(GOOD).encode()
-    refuse(verifier(clock), signer.sign_raw(header, body, "HS256", SECRET))
+    refuse(verifier(clock), signer.sign_raw(header, body, "HS256", SECRET.encode()))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_kid_reaches_nothing_but_the_key_held(clock: FakeClock, signer: Signer, 
     [b"", b"{", b"[]", b"null", b'"HS256"', b"\xff", b"[" * 10_000, b'{"alg":' * 1000, b"{}"],
 )
 def test_header_that_is_no_object(clock: FakeClock, signer: Signer, header: bytes) -> None:
-    token = signer.sign_raw(header, json.dumps(GOOD).encode(), "HS256", SECRET)
+    token = signer.sign_raw(header, json.dumps(GOOD).encode(), "HS256", SECRET.encode())
     refuse(verifier(clock), token)
 
 
@@ -170,10 +170,10 @@ def test_of_duplicate_keys_the_last_counts(clock: FakeClock, signer: Signer) -> 
     payload = b'{"sub":"u1","sub":"u2","exp":2000000000}'
     assert verify(verifier(clock), signer.sign(payload)).sub == "u2"
     header = b'{"alg":"none","alg":"HS256"}'
-    token = signer.sign_raw(header, json.dumps(GOOD).encode(), "HS256", SECRET)
+    token = signer.sign_raw(header, json.dumps(GOOD).encode(), "HS256", SECRET.encode())
     assert verify(verifier(clock), token).sub == "u1"
     header = b'{"alg":"HS256","alg":"none"}'
-    token = signer.sign_raw(header, payload, "HS256", SECRET)
+    token = signer.sign_raw(header, payload, "HS256", SECRET.encode())
     refuse(verifier(clock), token)
 
 
@@ -305,10 +305,10 @@ def test_refused_tokens_are_not_cached(clock: FakeClock, signer: Signer) -> None
 
 
 def test_sign_hmac(clock: FakeClock) -> None:
-    token = sign_hmac(SECRET, {**GOOD, "username": "张三"})
+    token = sign_hmac(SECRET.encode(), {**GOOD, "username": "张三"})
     assert verify(verifier(clock), token).username == "张三"
     head, body, signature = token.split(".")
-    expected = hmac.new(SECRET, f"{head}.{body}".encode(), hashlib.sha256).digest()
+    expected = hmac.new(SECRET.encode(), f"{head}.{body}".encode(), hashlib.sha256).digest()
     assert jwt.utils.base64url_decode(signature) == expected
     with pytest.raises(ValueError, match="at least 32"):
         sign_hmac(b"short", GOOD)
@@ -326,7 +326,7 @@ CLAIM_NAMES = st.sampled_from(
 
 
 def outcome(token: str) -> Claims | None:
-    checker = TokenVerifier(SecretKeys(SECRET), [], Clock(), issuer=None, leeway_s=1)
+    checker = TokenVerifier(SecretKeys(SECRET.encode()), [], Clock(), issuer=None, leeway_s=1)
     try:
         claims = verify(checker, token)
     except (TokenInvalid, TokenExpired):
@@ -339,14 +339,14 @@ def outcome(token: str) -> Claims | None:
 @given(JSON | st.dictionaries(CLAIM_NAMES, JSON))
 def test_any_json_signed_correctly(payload: Any) -> None:
     body = json.dumps(payload).encode()
-    outcome(Signer.sign_raw(b'{"alg":"HS256"}', body, "HS256", SECRET))
+    outcome(Signer.sign_raw(b'{"alg":"HS256"}', body, "HS256", SECRET.encode()))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(CLAIM_NAMES, JSON, max_size=2))
 def test_good_claims_with_some_spoilt(spoilt: dict[str, Any]) -> None:
     body = json.dumps({"sub": "u1", "exp": 99_999_999_999, **spoilt}).encode()
-    claims = outcome(Signer.sign_raw(b'{"alg":"HS256"}', body, "HS256", SECRET))
+    claims = outcome(Signer.sign_raw(b'{"alg":"HS256"}', body, "HS256", SECRET.encode()))
     if claims is not None:
         assert claims.role in ("user", "manager", "admin", "service")
 
@@ -356,7 +356,7 @@ def test_good_claims_with_some_spoilt(spoilt: dict[str, Any]) -> None:
 def test_any_json_as_header(header: Any) -> None:
     body = json.dumps(GOOD).encode()
     text = json.dumps(header).encode()
-    outcome(Signer.sign_raw(text, body, "HS256", SECRET))
+    outcome(Signer.sign_raw(text, body, "HS256", SECRET.encode()))
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.lives import lives
-from tests.notifications.notified import Notified
+from tests.support.fake_clock import FakeClock
+from tests.support.lifecycle import starter
+from tests.support.live_notifications import LiveNotifications
 
-MakeNotified = Callable[..., Awaitable[Notified]]
+MakeLiveNotifications = Callable[..., Awaitable[LiveNotifications]]
 
 
 @pytest.fixture
-def make_notified(io_loop: IOLoop, clock: FakeClock, tmp_path: Path) -> Iterator[MakeNotified]:
+def make_notified(
+    io_loop: IOLoop, clock: FakeClock, tmp_path: Path
+) -> Iterator[MakeLiveNotifications]:
     """Servers, one after another on the same database; stopped at the end."""
-    with lives(io_loop, partial(Notified, clock, tmp_path / "wsserver.sqlite3")) as make:
+    with starter(io_loop, partial(LiveNotifications, clock, tmp_path / "wsserver.sqlite3")) as make:
         yield make
 
 
 @pytest.fixture
-def notified(io_loop: IOLoop, make_notified: MakeNotified) -> Notified:
+def notified(io_loop: IOLoop, make_notified: MakeLiveNotifications) -> LiveNotifications:
     return io_loop.run_sync(make_notified)

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.notifications.push_service import Browser
+from tests.support.push_service import PushSubscriber
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden, ValidationFailed
 from wsserver.notifications.addresses import contact_of
 from wsserver.protocol.notifications import Contact, ContactsRequest, QuietHours
 from wsserver.protocol.requests import read_request
 
-KEYS = Browser("https://push.example.com/abc").subscription.keys
+KEYS = PushSubscriber("https://push.example.com/abc").subscription.keys
 P256DH, AUTH = KEYS.p256dh, KEYS.auth
 SUBSCRIPTION = {
     "endpoint": "https://push.example.com/abc",

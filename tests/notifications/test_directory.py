@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageFull
 from wsserver.identity.claims import Claims
 from wsserver.notifications.directory import AGAIN_S, NOTED, STORED_AT_ONCE, Directory

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.notifications.far_side import CANARY, REDACT, Certificates, job
-from tests.notifications.mail_server import MailBox, SilentServer, SmtpServer
+from tests.support.certificates import Authority
+from tests.support.channel_jobs import CANARY, REDACT, job
+from tests.support.mail_sink import MailSink, SilentServer, SmtpServer
 from wsserver.addresses.mail import parse_sender
 from wsserver.addresses.smtp import parse_smtp_url
 from wsserver.notifications.channels.email import EmailChannel
@@ -22,12 +23,12 @@ TO = Contact(user_id="u1", email="li@example.com")
 
 
 @pytest.fixture
-def box() -> MailBox:
-    return MailBox()
+def box() -> MailSink:
+    return MailSink()
 
 
 @pytest.fixture
-def smtp(io_loop: IOLoop, box: MailBox) -> Iterator[SmtpServer]:
+def smtp(io_loop: IOLoop, box: MailSink) -> Iterator[SmtpServer]:
     server = SmtpServer(box)
     yield server
     io_loop.run_sync(server.stop)
@@ -51,7 +52,7 @@ def channel(url: str, **options: Any) -> EmailChannel:
 
 
 @pytest.mark.gen_test
-async def test_a_mail_arrives_as_text_and_html(smtp: SmtpServer, box: MailBox) -> None:
+async def test_a_mail_arrives_as_text_and_html(smtp: SmtpServer, box: MailSink) -> None:
     await smtp.start()
     outcome = await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome == ("sent", "2.0.0 queued as 4711", None)
@@ -71,7 +72,7 @@ async def test_a_mail_arrives_as_text_and_html(smtp: SmtpServer, box: MailBox) -
 
 
 @pytest.mark.gen_test
-async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailBox) -> None:
+async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailSink) -> None:
     await smtp.start()
     nasty = job(
         TO,
@@ -108,7 +109,7 @@ async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailBox
     ],
 )
 async def test_a_subject_is_the_title_whatever_it_looks_like(
-    smtp: SmtpServer, box: MailBox, title: str
+    smtp: SmtpServer, box: MailSink, title: str
 ) -> None:
     await smtp.start()
     ordinary, odd = job(TO, title="Backup"), job(TO, title=title)
@@ -123,7 +124,7 @@ async def test_a_subject_is_the_title_whatever_it_looks_like(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("address", ["a@b\r\nBcc:x", "a@b, c@d", "A <a@b>", "", None])
-async def test_one_recipient_or_none(smtp: SmtpServer, box: MailBox, address: str | None) -> None:
+async def test_one_recipient_or_none(smtp: SmtpServer, box: MailSink, address: str | None) -> None:
     await smtp.start()
     contact = Contact(user_id="u1", email=address)
     outcome = await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(contact))
@@ -143,7 +144,7 @@ async def test_one_recipient_or_none(smtp: SmtpServer, box: MailBox, address: st
     ],
 )
 async def test_refusals_for_good_and_for_now(
-    smtp: SmtpServer, box: MailBox, rcpt: str, data: str, result: str
+    smtp: SmtpServer, box: MailSink, rcpt: str, data: str, result: str
 ) -> None:
     box.answer_rcpt, box.answer_data = rcpt, data
     await smtp.start()
@@ -153,7 +154,7 @@ async def test_refusals_for_good_and_for_now(
 
 @pytest.mark.gen_test
 async def test_what_the_provider_says_is_shown_short_and_without_secrets(
-    smtp: SmtpServer, box: MailBox
+    smtp: SmtpServer, box: MailSink
 ) -> None:
     box.answer_rcpt = f"550 {CANARY} \x1b[2J" + "x" * 300
     await smtp.start()
@@ -163,7 +164,7 @@ async def test_what_the_provider_says_is_shown_short_and_without_secrets(
 
 
 @pytest.mark.gen_test
-async def test_down_and_back_again(smtp: SmtpServer, box: MailBox) -> None:
+async def test_down_and_back_again(smtp: SmtpServer, box: MailSink) -> None:
     await smtp.start()
     email = channel(f"smtp://127.0.0.1:{smtp.port}")
     await smtp.stop()
@@ -205,20 +206,20 @@ async def test_a_cancellation_leaves_no_connection(greeting: bytes) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
 async def test_tls_with_a_login(
-    smtp: SmtpServer, box: MailBox, scheme: str, tmp_path: Path
+    smtp: SmtpServer, box: MailSink, scheme: str, tmp_path: Path
 ) -> None:
     box.login = ("shop", f"{CANARY}/ü")
-    certificates = Certificates(tmp_path)
+    authority = Authority(tmp_path)
     contexts = {"smtps": "tls", "smtp+starttls": "starttls"}
-    await smtp.start(**{contexts[scheme]: certificates.server})
+    await smtp.start(**{contexts[scheme]: authority.server(["localhost", "127.0.0.1"])})
     url = f"{scheme}://shop:{CANARY}%2F%C3%BC@localhost:{smtp.port}"
-    outcome = await channel(url, tls=certificates.client).send(job(TO))
+    outcome = await channel(url, tls=authority.client).send(job(TO))
     assert outcome.result == "sent", outcome.detail
     assert box.encrypted == [True]
 
 
 @pytest.mark.gen_test
-async def test_a_wrong_password_is_not_shown(smtp: SmtpServer, box: MailBox) -> None:
+async def test_a_wrong_password_is_not_shown(smtp: SmtpServer, box: MailSink) -> None:
     box.login = ("shop", "right")
     await smtp.start()
     outcome = await channel(f"smtp://shop:{CANARY}@127.0.0.1:{smtp.port}").send(job(TO))
@@ -230,11 +231,11 @@ async def test_a_wrong_password_is_not_shown(smtp: SmtpServer, box: MailBox) -> 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
 async def test_a_certificate_that_is_not_trusted(
-    smtp: SmtpServer, box: MailBox, scheme: str, tmp_path: Path
+    smtp: SmtpServer, box: MailSink, scheme: str, tmp_path: Path
 ) -> None:
-    certificates = Certificates(tmp_path)
+    authority = Authority(tmp_path)
     contexts = {"smtps": "tls", "smtp+starttls": "starttls"}
-    await smtp.start(**{contexts[scheme]: certificates.server})
+    await smtp.start(**{contexts[scheme]: authority.server(["localhost", "127.0.0.1"])})
     outcome = await channel(f"{scheme}://localhost:{smtp.port}").send(job(TO))
     assert outcome.result == "retry"
     assert "certificate" in outcome.detail.lower()
@@ -242,7 +243,7 @@ async def test_a_certificate_that_is_not_trusted(
 
 
 @pytest.mark.gen_test
-async def test_starttls_is_never_done_without(smtp: SmtpServer, box: MailBox) -> None:
+async def test_starttls_is_never_done_without(smtp: SmtpServer, box: MailSink) -> None:
     await smtp.start()
     outcome = await channel(f"smtp+starttls://127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome.result == "retry"
@@ -251,8 +252,8 @@ async def test_starttls_is_never_done_without(smtp: SmtpServer, box: MailBox) ->
 
 
 @pytest.mark.gen_test
-async def test_plain_stays_plain(smtp: SmtpServer, box: MailBox, tmp_path: Path) -> None:
-    await smtp.start(starttls=Certificates(tmp_path).server)
+async def test_plain_stays_plain(smtp: SmtpServer, box: MailSink, tmp_path: Path) -> None:
+    await smtp.start(starttls=Authority(tmp_path).server(["localhost", "127.0.0.1"]))
     assert (await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))).result == "sent"
     assert box.encrypted == [False]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.notifications.far_side import CANARY, REDACT
+from tests.support.channel_jobs import CANARY, REDACT
 from wsserver.notifications.http import HttpAnswer, excerpt, judge, retry_after_s
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT

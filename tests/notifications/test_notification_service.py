@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.notifications.conftest import MakeNotified
-from tests.notifications.notified import Notified
+from tests.notifications.conftest import MakeLiveNotifications
+from tests.support.live_notifications import LiveNotifications
 from wsserver.errors import Forbidden, StorageUnavailable, ValidationFailed
 from wsserver.notifications.recipients import Recipients, users
 from wsserver.notifications.service import NotificationService, Sending
@@ -24,7 +24,7 @@ DEVICE = {
 U1 = users("u1")
 
 
-async def urgent_later(notified: Notified, user: str = "u1") -> str:
+async def urgent_later(notified: LiveNotifications, user: str = "u1") -> str:
     """A notification in the inbox that goes on by SMS after a minute; its id."""
     sending = Sending(escalate=[(60, "sms")])
     found = await notified.service.send_notification(users(user), "T", "M", sending=sending)
@@ -39,7 +39,7 @@ async def urgent_later(notified: Notified, user: str = "u1") -> str:
 
 
 @pytest.mark.gen_test
-async def test_the_push_is_exactly_the_one_that_frontends_know(notified: Notified) -> None:
+async def test_the_push_is_exactly_the_one_that_frontends_know(notified: LiveNotifications) -> None:
     client = await notified.live.connect("u1")
     notification = await notified.service.send_device_status_notification(users("u1"), **DEVICE)
     assert notification is not None
@@ -61,7 +61,7 @@ async def test_the_push_is_exactly_the_one_that_frontends_know(notified: Notifie
 
 
 @pytest.mark.gen_test
-async def test_who_is_offline_gets_it_on_coming(notified: Notified) -> None:
+async def test_who_is_offline_gets_it_on_coming(notified: LiveNotifications) -> None:
     name = await urgent_later(notified)
     client = await notified.live.connect("u1")
     assert client.established["inbox"]["pending"] == 1
@@ -80,7 +80,7 @@ async def test_who_is_offline_gets_it_on_coming(notified: Notified) -> None:
 )
 @pytest.mark.gen_test
 async def test_an_acknowledgement_on_any_device_calls_the_escalation_off(
-    notified: Notified, command: str, by: str
+    notified: LiveNotifications, command: str, by: str
 ) -> None:
     await notified.reach("u1")
     other = await notified.live.connect("u1")
@@ -106,7 +106,7 @@ async def test_an_acknowledgement_on_any_device_calls_the_escalation_off(
 
 
 @pytest.mark.gen_test
-async def test_without_an_acknowledgement_the_escalation_comes(notified: Notified) -> None:
+async def test_without_an_acknowledgement_the_escalation_comes(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     client = await notified.live.connect("u1")
     name = await urgent_later(notified)
@@ -118,7 +118,7 @@ async def test_without_an_acknowledgement_the_escalation_comes(notified: Notifie
 
 
 @pytest.mark.gen_test
-async def test_a_plain_client_has_it_once_it_is_written(notified: Notified) -> None:
+async def test_a_plain_client_has_it_once_it_is_written(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     client = await notified.live.connect("u1", protocol="plain")
     name = await urgent_later(notified)
@@ -127,7 +127,7 @@ async def test_a_plain_client_has_it_once_it_is_written(notified: Notified) -> N
 
 
 @pytest.mark.gen_test
-async def test_one_user_cannot_acknowledge_for_another(notified: Notified) -> None:
+async def test_one_user_cannot_acknowledge_for_another(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     name = await urgent_later(notified)
     found = await notified.store.get(name)
@@ -141,7 +141,7 @@ async def test_one_user_cannot_acknowledge_for_another(notified: Notified) -> No
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_before_a_crash_holds_after_it(
-    make_notified: MakeNotified, monkeypatch: pytest.MonkeyPatch
+    make_notified: MakeLiveNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await make_notified()
     await first.reach("u1")
@@ -160,7 +160,7 @@ async def test_an_acknowledgement_before_a_crash_holds_after_it(
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
-    notified: Notified, monkeypatch: pytest.MonkeyPatch
+    notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsserver.notifications import acknowledgements
     from wsserver.storage.notifications.notification_receipts import NotificationReceipts
@@ -188,7 +188,7 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
 
 @pytest.mark.gen_test
 async def test_the_channels_follow_from_the_type_and_who_has_which_address(
-    notified: Notified,
+    notified: LiveNotifications,
 ) -> None:
     await notified.reach("u1", phone=None)
     found = await notified.service.send_urgent_notification(users("u1", "u2"), "T", "M")
@@ -205,7 +205,7 @@ async def test_the_channels_follow_from_the_type_and_who_has_which_address(
 
 
 @pytest.mark.gen_test
-async def test_a_warning_goes_on_by_mail_after_five_minutes(notified: Notified) -> None:
+async def test_a_warning_goes_on_by_mail_after_five_minutes(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     found = await notified.service.send_device_status_notification(users("u1"), **DEVICE)
     assert found is not None
@@ -215,7 +215,7 @@ async def test_a_warning_goes_on_by_mail_after_five_minutes(notified: Notified) 
 
 
 @pytest.mark.gen_test
-async def test_each_reads_it_in_the_language_of_the_contact(notified: Notified) -> None:
+async def test_each_reads_it_in_the_language_of_the_contact(notified: LiveNotifications) -> None:
     await notified.reach("u1", locale="en")
     await notified.reach("u2", locale="zh-CN")
     clients = {user: await notified.live.connect(user) for user in ("u1", "u2", "u3")}
@@ -234,7 +234,7 @@ async def test_each_reads_it_in_the_language_of_the_contact(notified: Notified) 
 
 
 @pytest.mark.gen_test
-async def test_every_template_is_a_method(notified: Notified) -> None:
+async def test_every_template_is_a_method(notified: LiveNotifications) -> None:
     service, to = notified.service, users("u1")
     sent = [
         await service.send_device_reconnect_notification(to, device_id="d", device_name="n"),
@@ -256,7 +256,9 @@ async def test_every_template_is_a_method(notified: Notified) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_bad_parameter_is_refused_and_nothing_is_stored(notified: Notified) -> None:
+async def test_a_bad_parameter_is_refused_and_nothing_is_stored(
+    notified: LiveNotifications,
+) -> None:
     with pytest.raises(ValidationFailed):
         await notified.service.send_template(users("u1"), "device_status", {"device_id": "d"})
     sending = Sending(escalate=[(60, "sms")], expires_in_s=60)
@@ -268,7 +270,7 @@ async def test_a_bad_parameter_is_refused_and_nothing_is_stored(notified: Notifi
 
 @pytest.mark.gen_test
 async def test_cost_warnings_come_once_a_threshold_recipient_and_period(
-    make_notified: MakeNotified,
+    make_notified: MakeLiveNotifications,
 ) -> None:
     notified = await make_notified()
 
@@ -296,7 +298,9 @@ async def test_cost_warnings_come_once_a_threshold_recipient_and_period(
 
 
 @pytest.mark.gen_test
-async def test_what_one_organization_was_warned_of_another_was_not(notified: Notified) -> None:
+async def test_what_one_organization_was_warned_of_another_was_not(
+    notified: LiveNotifications,
+) -> None:
     for organization in ("acme", "else"):
         await notified.live.connect(f"of-{organization}", organization_id=organization)
 
@@ -327,7 +331,7 @@ async def test_what_one_organization_was_warned_of_another_was_not(notified: Not
 
 
 @pytest.mark.gen_test
-async def test_over_budget_is_told_once_and_only_if_it_is_so(notified: Notified) -> None:
+async def test_over_budget_is_told_once_and_only_if_it_is_so(notified: LiveNotifications) -> None:
     async def tell(used: float) -> Any:
         return await notified.service.send_budget_exceeded_notification(
             users("u1"), used=used, budget=10, period="p", currency="CNY"
@@ -339,7 +343,7 @@ async def test_over_budget_is_told_once_and_only_if_it_is_so(notified: Notified)
 
 
 @pytest.mark.gen_test
-async def test_the_same_key_is_the_same_notification(notified: Notified) -> None:
+async def test_the_same_key_is_the_same_notification(notified: LiveNotifications) -> None:
     sending = Sending(once=("scope", "key"))
     first = await notified.service.send_notification(users("u1"), "T", "M", sending=sending)
     again = await notified.service.send_notification(users("u1"), "T", "M", sending=sending)
@@ -349,7 +353,7 @@ async def test_the_same_key_is_the_same_notification(notified: Notified) -> None
 
 
 @pytest.mark.gen_test
-async def test_administrators_are_told_of_an_alert(notified: Notified) -> None:
+async def test_administrators_are_told_of_an_alert(notified: LiveNotifications) -> None:
     admin = await notified.live.connect("boss", role="admin")
     user = await notified.live.connect("u1")
     await notified.parts.tell_of_alert(0.125, 0.05)
@@ -362,12 +366,16 @@ async def test_administrators_are_told_of_an_alert(notified: Notified) -> None:
 # For whom
 
 
-async def found(notified: Notified, confined_to: str | None = None, **recipients: Any) -> list[str]:
+async def found(
+    notified: LiveNotifications, confined_to: str | None = None, **recipients: Any
+) -> list[str]:
     return sorted(await notified.finder.find(Recipients(**recipients), confined_to))
 
 
 @pytest.mark.gen_test
-async def test_recipients_are_those_who_are_here_and_those_who_were(notified: Notified) -> None:
+async def test_recipients_are_those_who_are_here_and_those_who_were(
+    notified: LiveNotifications,
+) -> None:
     live = notified.live
     await live.connect("here", organization_id="acme")
     gone = await live.connect("gone", organization_id="acme", role="manager")
@@ -389,7 +397,7 @@ async def test_recipients_are_those_who_are_here_and_those_who_were(notified: No
 
 
 @pytest.mark.gen_test
-async def test_a_manager_reaches_nobody_outside(notified: Notified) -> None:
+async def test_a_manager_reaches_nobody_outside(notified: LiveNotifications) -> None:
     live = notified.live
     await live.connect("mine", organization_id="acme", role="manager")
     await live.connect("theirs", organization_id="else", role="manager")
@@ -417,7 +425,7 @@ async def test_a_manager_reaches_nobody_outside(notified: Notified) -> None:
 
 @pytest.mark.gen_test
 async def test_more_users_than_can_be_told_are_refused(
-    notified: Notified, monkeypatch: pytest.MonkeyPatch
+    notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsserver.notifications.recipients.RECIPIENTS_LIMIT", 2)
     for user in ("u1", "u2", "u3"):
@@ -427,7 +435,9 @@ async def test_more_users_than_can_be_told_are_refused(
 
 
 @pytest.mark.gen_test
-async def test_users_are_noted_again_only_when_something_is_new(notified: Notified) -> None:
+async def test_users_are_noted_again_only_when_something_is_new(
+    notified: LiveNotifications,
+) -> None:
     await notified.live.connect("u1", organization_id="acme")
     await notified.directory.flush()
     before = notified.live.database.health()["commits"]

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.conftest import FakeClock
-from tests.notifications.far_side import CANARY, CREATED_AT, REDACT, job
-from tests.notifications.http_far_side import Provider, Said
-from tests.notifications.push_service import Browser, base64url, vapid_claims
+from tests.support.channel_jobs import CANARY, CREATED_AT, REDACT, job
+from tests.support.fake_clock import FakeClock
+from tests.support.http_provider import Answer, HttpProvider
+from tests.support.push_service import PushSubscriber, base64url, vapid_claims
 from wsserver.addresses.reach import Reach
 from wsserver.config.vapid import public_half
 from wsserver.errors import StorageUnavailable
@@ -57,19 +57,19 @@ def channel(
     )
 
 
-def contact(*browsers: Browser) -> Contact:
+def contact(*browsers: PushSubscriber) -> Contact:
     return Contact(user_id="u1", push=tuple(each.subscription for each in browsers))
 
 
 @pytest.mark.gen_test
 async def test_the_browser_can_read_it_and_knows_who_sent_it(
-    provider: Provider, clock: FakeClock
+    provider: HttpProvider, clock: FakeClock
 ) -> None:
-    provider.say(201, b"")
-    browser = Browser(provider.url(f"/push/{CANARY}"))
+    provider.answer_with(201, b"")
+    browser = PushSubscriber(provider.url(f"/push/{CANARY}"))
     push = channel(clock)
     assert await push.send(job(contact(browser))) == ("sent", "1 of 1 browsers", None)
-    (asked,) = provider.asked
+    (asked,) = provider.requests
     assert asked.path == f"/push/{CANARY}"
     assert browser.read(asked) == {
         "id": "notify_01",
@@ -90,22 +90,22 @@ async def test_the_browser_can_read_it_and_knows_who_sent_it(
 
 
 @pytest.mark.gen_test
-async def test_nobody_else_can_read_it(provider: Provider, clock: FakeClock) -> None:
-    browser = Browser(provider.url())
+async def test_nobody_else_can_read_it(provider: HttpProvider, clock: FakeClock) -> None:
+    browser = PushSubscriber(provider.url())
     await channel(clock).send(job(contact(browser)))
     with pytest.raises(http_ece.ECEException):
-        Browser(provider.url()).read(provider.asked[0])
-    assert "张三".encode() not in provider.asked[0].body
+        PushSubscriber(provider.url()).read(provider.requests[0])
+    assert "张三".encode() not in provider.requests[0].body
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [404, 410])
 async def test_a_browser_that_is_gone_is_forgotten(
-    provider: Provider, clock: FakeClock, status: int
+    provider: HttpProvider, clock: FakeClock, status: int
 ) -> None:
-    provider.say(status, b"")
+    provider.answer_with(status, b"")
     forgetting = Forgetting()
-    browser = Browser(provider.url("/gone"))
+    browser = PushSubscriber(provider.url("/gone"))
     outcome = await channel(clock, forgetting).send(job(contact(browser)))
     assert outcome == ("failed", f"0 of 1 browsers; {status}: gone, subscription deleted", None)
     assert forgetting.forgotten == [("u1", provider.url("/gone"))]
@@ -113,21 +113,23 @@ async def test_a_browser_that_is_gone_is_forgotten(
 
 @pytest.mark.gen_test
 async def test_a_database_that_is_down_does_not_hide_the_outcome(
-    provider: Provider, clock: FakeClock
+    provider: HttpProvider, clock: FakeClock
 ) -> None:
-    provider.say(410, b"")
+    provider.answer_with(410, b"")
     outcome = await channel(clock, Forgetting(is_down=True)).send(
-        job(contact(Browser(provider.url())))
+        job(contact(PushSubscriber(provider.url())))
     )
     assert outcome == ("failed", "0 of 1 browsers; 410: gone, not deleted yet", None)
 
 
 @pytest.mark.gen_test
-async def test_one_browser_that_takes_it_is_enough(provider: Provider, clock: FakeClock) -> None:
+async def test_one_browser_that_takes_it_is_enough(
+    provider: HttpProvider, clock: FakeClock
+) -> None:
     statuses = {"/a": 201, "/b": 410, "/c": 500}
-    provider.answer = lambda asked: Said(statuses[asked.path], b"")
+    provider.answer = lambda request: Answer(statuses[request.path], b"")
     forgetting = Forgetting()
-    browsers = [Browser(provider.url(path)) for path in statuses]
+    browsers = [PushSubscriber(provider.url(path)) for path in statuses]
     outcome = await channel(clock, forgetting).send(job(contact(*browsers)))
     assert outcome == (
         "sent",
@@ -150,32 +152,34 @@ async def test_one_browser_that_takes_it_is_enough(provider: Provider, clock: Fa
     ],
 )
 async def test_refusals(
-    provider: Provider,
+    provider: HttpProvider,
     clock: FakeClock,
     status: int,
     headers: dict[str, str],
     result: str,
     wait_s: float | None,
 ) -> None:
-    provider.answer = lambda asked: Said(status, f"no {CANARY}".encode(), headers)
-    outcome = await channel(clock).send(job(contact(Browser(provider.url()))))
+    provider.answer = lambda request: Answer(status, f"no {CANARY}".encode(), headers)
+    outcome = await channel(clock).send(job(contact(PushSubscriber(provider.url()))))
     assert outcome == (result, f"0 of 1 browsers; {status}: no [redacted]", wait_s)
 
 
 @pytest.mark.gen_test
-async def test_a_redirect_is_not_followed(provider: Provider, clock: FakeClock) -> None:
-    provider.say(307, Location=provider.url("/inside"))
-    outcome = await channel(clock).send(job(contact(Browser(provider.url()))))
+async def test_a_redirect_is_not_followed(provider: HttpProvider, clock: FakeClock) -> None:
+    provider.answer_with(307, Location=provider.url("/inside"))
+    outcome = await channel(clock).send(job(contact(PushSubscriber(provider.url()))))
     assert outcome.result == "failed"
     assert "redirects are not followed" in outcome.detail
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.gen_test
-async def test_a_push_service_that_hangs_or_is_down(provider: Provider, clock: FakeClock) -> None:
+async def test_a_push_service_that_hangs_or_is_down(
+    provider: HttpProvider, clock: FakeClock
+) -> None:
     provider.hang()
     push = channel(clock, timeout_s=0.2)
-    to = contact(Browser(provider.url()))
+    to = contact(PushSubscriber(provider.url()))
     assert (await push.send(job(to))).detail == "0 of 1 browsers; no answer within 0.2 s"
     await provider.stop()
     assert (await push.send(job(to))).result == "retry"
@@ -185,19 +189,19 @@ async def test_a_push_service_that_hangs_or_is_down(provider: Provider, clock: F
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_outside_of_development_this_machine_is_out_of_reach(
-    provider: Provider, clock: FakeClock, scheme: str, host: str
+    provider: HttpProvider, clock: FakeClock, scheme: str, host: str
 ) -> None:
-    browser = Browser(f"{scheme}://{host}:{provider.port}/")
+    browser = PushSubscriber(f"{scheme}://{host}:{provider.port}/")
     outcome = await channel(clock, reach=Reach()).send(job(contact(browser)))
     assert outcome.result == "failed"
-    assert provider.asked == []
+    assert provider.requests == []
 
 
 @pytest.mark.gen_test
 async def test_keys_that_nothing_can_be_encrypted_with(
-    provider: Provider, clock: FakeClock
+    provider: HttpProvider, clock: FakeClock
 ) -> None:
-    good = Browser(provider.url()).subscription.keys
+    good = PushSubscriber(provider.url()).subscription.keys
     for keys in (
         PushKeys(p256dh="x", auth=good.auth),
         PushKeys(p256dh=good.p256dh, auth=base64url(b"short")),
@@ -207,7 +211,7 @@ async def test_keys_that_nothing_can_be_encrypted_with(
         outcome = await channel(clock).send(job(to))
         assert outcome.result == "failed"
         assert "must be base64url" in outcome.detail
-    assert provider.asked == []
+    assert provider.requests == []
 
 
 def test_without_settings_it_says_so(clock: FakeClock) -> None:
@@ -216,7 +220,7 @@ def test_without_settings_it_says_so(clock: FakeClock) -> None:
     )
     assert not push.is_configured
     assert not push.has_address(Contact(user_id="u1"))
-    assert push.has_address(contact(Browser("https://push.example.com/x")))
+    assert push.has_address(contact(PushSubscriber("https://push.example.com/x")))
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.notifications.conftest import MakeNotified
-from tests.notifications.notified import Notified, PlayedChannel
+from tests.notifications.conftest import MakeLiveNotifications
+from tests.support.live_notifications import LiveNotifications, ScriptedChannel
 from wsserver.notifications.channels.base import Limits, failed, retry, sent
 from wsserver.notifications.recipients import users
 from wsserver.notifications.service import Sending
 from wsserver.protocol.notifications import Contact, QuietHours
 
 
-async def send(notified: Notified, *channels: Any, user: str = "u1", **options: Any) -> str:
+async def send(
+    notified: LiveNotifications, *channels: Any, user: str = "u1", **options: Any
+) -> str:
     """A text to a user by some channels; its id."""
     sending = Sending(channels=channels or None, **options.pop("sending", {}))
     notification = await notified.service.send_notification(
@@ -25,7 +27,7 @@ async def send(notified: Notified, *channels: Any, user: str = "u1", **options: 
     return notification.notification_id
 
 
-async def attempts(notified: Notified, notification_id: str, channel: str) -> list[Any]:
+async def attempts(notified: LiveNotifications, notification_id: str, channel: str) -> list[Any]:
     found = await notified.store.get(notification_id)
     assert found is not None
     (each,) = [each for each in found.deliveries if each.channel == channel]
@@ -33,7 +35,7 @@ async def attempts(notified: Notified, notification_id: str, channel: str) -> li
 
 
 @pytest.mark.gen_test
-async def test_a_job_says_everything_that_a_channel_needs(notified: Notified) -> None:
+async def test_a_job_says_everything_that_a_channel_needs(notified: LiveNotifications) -> None:
     await notified.reach("u1", locale="en")
     now = notified.clock.wall()
     name = await send(notified, "email", type="error", action_url="/x")
@@ -49,7 +51,7 @@ async def test_a_job_says_everything_that_a_channel_needs(notified: Notified) ->
 
 
 @pytest.mark.gen_test
-async def test_a_fault_that_passes_is_waited_out(notified: Notified) -> None:
+async def test_a_fault_that_passes_is_waited_out(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     events = notified.live.watch("notification_*")
     email = notified.played["email"]
@@ -75,12 +77,12 @@ async def test_a_fault_that_passes_is_waited_out(notified: Notified) -> None:
     assert (figures.sent, figures.retried, figures.failed) == (1, 2, 0)
 
 
-async def count(channel: PlayedChannel) -> int:
+async def count(channel: ScriptedChannel) -> int:
     return len(channel.jobs)
 
 
 @pytest.mark.gen_test
-async def test_it_is_not_tried_before_its_time(notified: Notified) -> None:
+async def test_it_is_not_tried_before_its_time(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     email = notified.played["email"]
     email.outcomes = [retry("429", 120)]
@@ -93,7 +95,9 @@ async def test_it_is_not_tried_before_its_time(notified: Notified) -> None:
 
 
 @pytest.mark.gen_test
-async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(notified: Notified) -> None:
+async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(
+    notified: LiveNotifications,
+) -> None:
     await notified.reach("u1")
     events = notified.live.watch("notification_*")
     notified.played["email"].outcomes = [retry("down")] * 3
@@ -116,7 +120,9 @@ async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(notified: Noti
 
 
 @pytest.mark.gen_test
-async def test_a_fault_that_never_passes_is_a_dead_letter_at_once(notified: Notified) -> None:
+async def test_a_fault_that_never_passes_is_a_dead_letter_at_once(
+    notified: LiveNotifications,
+) -> None:
     await notified.reach("u1")
     notified.played["email"].outcomes = [failed("550 no such user")]
     name = await send(notified, "email")
@@ -125,7 +131,7 @@ async def test_a_fault_that_never_passes_is_a_dead_letter_at_once(notified: Noti
 
 
 @pytest.mark.gen_test
-async def test_one_channel_failing_stops_no_other(notified: Notified) -> None:
+async def test_one_channel_failing_stops_no_other(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     notified.played["email"].outcomes = [failed("no")]
     notified.played["sms"].outcomes = [RuntimeError("boom")]
@@ -137,7 +143,7 @@ async def test_one_channel_failing_stops_no_other(notified: Notified) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_slow_provider_delays_no_other_channel(notified: Notified) -> None:
+async def test_a_slow_provider_delays_no_other_channel(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     notified.played["email"].gate.clear()
     name = await send(notified, type="urgent")
@@ -148,9 +154,9 @@ async def test_a_slow_provider_delays_no_other_channel(notified: Notified) -> No
 
 @pytest.mark.gen_test
 async def test_no_more_attempts_are_under_way_than_the_channel_allows(
-    make_notified: MakeNotified,
+    make_notified: MakeLiveNotifications,
 ) -> None:
-    email = PlayedChannel("email", Limits(2, 1000.0, 30.0))
+    email = ScriptedChannel("email", Limits(2, 1000.0, 30.0))
     notified = await make_notified(channels=(email,))
     await notified.reach("u1")
     email.gate.clear()
@@ -164,8 +170,10 @@ async def test_no_more_attempts_are_under_way_than_the_channel_allows(
 
 
 @pytest.mark.gen_test
-async def test_no_more_attempts_begin_than_the_rate_allows(make_notified: MakeNotified) -> None:
-    email = PlayedChannel("email", Limits(10, 2.0, 30.0))
+async def test_no_more_attempts_begin_than_the_rate_allows(
+    make_notified: MakeLiveNotifications,
+) -> None:
+    email = ScriptedChannel("email", Limits(10, 2.0, 30.0))
     notified = await make_notified(channels=(email,))
     await notified.reach("u1")
     names = [await send(notified, "email") for _ in range(5)]
@@ -180,8 +188,8 @@ async def test_no_more_attempts_begin_than_the_rate_allows(make_notified: MakeNo
 
 
 @pytest.mark.gen_test
-async def test_an_attempt_that_hangs_is_broken_off(make_notified: MakeNotified) -> None:
-    email = PlayedChannel("email", Limits(2, 1000.0, 0.01))
+async def test_an_attempt_that_hangs_is_broken_off(make_notified: MakeLiveNotifications) -> None:
+    email = ScriptedChannel("email", Limits(2, 1000.0, 0.01))
     notified = await make_notified(channels=(email,))
     await notified.reach("u1")
     email.gate.clear()
@@ -193,7 +201,9 @@ async def test_an_attempt_that_hangs_is_broken_off(make_notified: MakeNotified) 
 
 
 @pytest.mark.gen_test
-async def test_what_a_crash_cut_off_is_sent_by_the_next_run(make_notified: MakeNotified) -> None:
+async def test_what_a_crash_cut_off_is_sent_by_the_next_run(
+    make_notified: MakeLiveNotifications,
+) -> None:
     first = await make_notified()
     await first.reach("u1")
     first.played["email"].gate.clear()
@@ -215,7 +225,7 @@ async def test_what_a_crash_cut_off_is_sent_by_the_next_run(make_notified: MakeN
 
 
 @pytest.mark.gen_test
-async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: Notified) -> None:
+async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     email = notified.played["email"]
     email.gate.clear()
@@ -232,7 +242,7 @@ async def test_a_wall_clock_that_is_set_makes_no_attempt_twice(notified: Notifie
 
 
 @pytest.mark.gen_test
-async def test_a_wall_clock_that_is_set_back_puts_nothing_off(notified: Notified) -> None:
+async def test_a_wall_clock_that_is_set_back_puts_nothing_off(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     email = notified.played["email"]
     email.outcomes = [retry("later")]
@@ -255,7 +265,7 @@ async def test_a_wall_clock_that_is_set_back_puts_nothing_off(notified: Notified
 
 @pytest.mark.gen_test
 async def test_quiet_hours_in_a_time_zone_that_is_gone_hold_nothing_up(
-    notified: Notified, caplog: pytest.LogCaptureFixture
+    notified: LiveNotifications, caplog: pytest.LogCaptureFixture
 ) -> None:
     hours = QuietHours(start="00:00", end="23:59", time_zone="Mars/Olympus_Mons")
     await notified.reach("u1", quiet_hours=hours)
@@ -264,7 +274,7 @@ async def test_quiet_hours_in_a_time_zone_that_is_gone_hold_nothing_up(
 
 
 @pytest.mark.gen_test
-async def test_what_cannot_be_read_any_more_is_a_dead_letter(notified: Notified) -> None:
+async def test_what_cannot_be_read_any_more_is_a_dead_letter(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     email = notified.played["email"]
     email.outcomes = [retry("later")]
@@ -280,7 +290,7 @@ async def test_what_cannot_be_read_any_more_is_a_dead_letter(notified: Notified)
 
 @pytest.mark.gen_test
 async def test_the_inbox_gets_a_message_once_though_it_is_sent_twice(
-    make_notified: MakeNotified,
+    make_notified: MakeLiveNotifications,
 ) -> None:
     first = await make_notified()
     name = await send(first)
@@ -303,7 +313,7 @@ async def test_the_inbox_gets_a_message_once_though_it_is_sent_twice(
 
 
 @pytest.mark.gen_test
-async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeNotified) -> None:
+async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeLiveNotifications) -> None:
     first = await make_notified()
     await first.reach("u1")
     first.played["email"].gate.clear()
@@ -324,7 +334,7 @@ async def test_an_orderly_stop_lets_attempts_finish(make_notified: MakeNotified)
 
 @pytest.mark.gen_test
 async def test_an_attempt_that_outlasts_the_grace_is_left_for_the_next_run(
-    make_notified: MakeNotified,
+    make_notified: MakeLiveNotifications,
 ) -> None:
     first = await make_notified()
     await first.reach("u1")
@@ -340,7 +350,9 @@ async def test_an_attempt_that_outlasts_the_grace_is_left_for_the_next_run(
 
 
 @pytest.mark.gen_test
-async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(notified: Notified) -> None:
+async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(
+    notified: LiveNotifications,
+) -> None:
     # 1,700,000,000 is 22:13:20 on 14 November 2023.
     await notified.reach("u1", quiet_hours=QuietHours("22:00", "23:00"))
     quiet = await send(notified, "websocket", "email", "sms")
@@ -357,7 +369,7 @@ async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(notified: No
 
 
 @pytest.mark.gen_test
-async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: Notified) -> None:
+async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     events = notified.live.watch("notification_failed")
     notified.played["email"].outcomes = [retry("down", 100)]
@@ -379,7 +391,7 @@ async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: Notified)
 
 @pytest.mark.gen_test
 async def test_many_of_a_kind_go_as_one_by_mail_and_one_by_one_to_the_inbox(
-    notified: Notified,
+    notified: LiveNotifications,
 ) -> None:
     await notified.reach("u1", locale="en")
     names = []
@@ -409,7 +421,9 @@ async def test_many_of_a_kind_go_as_one_by_mail_and_one_by_one_to_the_inbox(
 
 
 @pytest.mark.gen_test
-async def test_an_address_that_is_gone_when_it_is_needed_is_none(notified: Notified) -> None:
+async def test_an_address_that_is_gone_when_it_is_needed_is_none(
+    notified: LiveNotifications,
+) -> None:
     await notified.reach("u1")
     name = await send(
         notified, "websocket", sending={"escalate": [(60, "email"), (60, "push"), (90, "sms")]}
@@ -424,7 +438,7 @@ async def test_an_address_that_is_gone_when_it_is_needed_is_none(notified: Notif
 
 @pytest.mark.gen_test
 async def test_an_outcome_is_recorded_however_long_storage_refuses_it(
-    notified: Notified, monkeypatch: pytest.MonkeyPatch
+    notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsserver.errors import StorageUnavailable
     from wsserver.notifications import queue
@@ -467,7 +481,7 @@ async def test_the_outcome_sent_needs_no_detail() -> None:
     ],
 )
 async def test_a_managers_contact_is_used_for_users_of_its_organization_alone(
-    notified: Notified, owner: str | None, belongs_to: str | None, state: str
+    notified: LiveNotifications, owner: str | None, belongs_to: str | None, state: str
 ) -> None:
     contact = Contact(user_id="u1", email="u1@example.com", locale="en")
     if belongs_to != "unknown":
@@ -479,7 +493,9 @@ async def test_a_managers_contact_is_used_for_users_of_its_organization_alone(
 
 
 @pytest.mark.gen_test
-async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(notified: Notified) -> None:
+async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(
+    notified: LiveNotifications,
+) -> None:
     """Neither at the addresses of the old organization, nor with what was for it alone."""
     live = notified.live
     for user in ("u1", "u2"):
@@ -503,12 +519,14 @@ async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(notified: 
     assert [job.user_id for job in email.jobs[3:]] == ["u2"]
 
 
-async def tried(notified: Notified, notification_id: str) -> int:
+async def tried(notified: LiveNotifications, notification_id: str) -> int:
     return len(await attempts(notified, notification_id, "email"))
 
 
 @pytest.mark.gen_test
-async def test_notifications_of_two_organizations_do_not_go_as_one(notified: Notified) -> None:
+async def test_notifications_of_two_organizations_do_not_go_as_one(
+    notified: LiveNotifications,
+) -> None:
     await notified.reach("u1")
     await notified.live.connect("u1", organization_id="acme")
     now = notified.clock.wall()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FakeClock
-from tests.notifications.far_side import CANARY, REDACT, job
-from tests.notifications.http_far_side import Provider, Said
+from tests.support.channel_jobs import CANARY, REDACT, job
+from tests.support.fake_clock import FakeClock
+from tests.support.http_provider import Answer, HttpProvider
 from wsserver.config.gateway import Gateway
 from wsserver.http_client import HttpClient
 from wsserver.notifications.channels.apprise_provider import (
@@ -33,7 +33,7 @@ def channel(*providers: SmsProvider) -> SmsChannel:
 
 
 def gateway(
-    provider: Provider, clock: FakeClock, *, timeout_s: float = 5, **options: Any
+    provider: HttpProvider, clock: FakeClock, *, timeout_s: float = 5, **options: Any
 ) -> SmsGateway:
     template = Gateway(
         "POST",
@@ -48,14 +48,14 @@ def gateway(
 
 @pytest.mark.gen_test
 async def test_the_gateway_gets_what_the_templates_say(
-    provider: Provider, clock: FakeClock
+    provider: HttpProvider, clock: FakeClock
 ) -> None:
-    provider.say(202, b'{"sid": "4711"}')
+    provider.answer_with(202, b'{"sid": "4711"}')
     nasty = job(TO, title='a"\n{to}', message="b\\ \x1b\x00c")
     sms = channel(gateway(provider, clock))
     assert await sms.send(job(TO)) == ("sent", '202: {"sid": "4711"}', None)
     assert (await sms.send(nasty)).result == "sent"
-    first, second = provider.asked
+    first, second = provider.requests
     assert first.path == "/send?id=delivery_01"
     assert first.headers["Authorization"] == f"Bearer {CANARY}"
     assert first.headers["Idempotency-Key"] == "delivery_01"
@@ -65,8 +65,8 @@ async def test_the_gateway_gets_what_the_templates_say(
 
 
 @pytest.mark.gen_test
-async def test_429_says_when(provider: Provider, clock: FakeClock) -> None:
-    provider.say(429, b"slow down", Retry_After="17")
+async def test_429_says_when(provider: HttpProvider, clock: FakeClock) -> None:
+    provider.answer_with(429, b"slow down", Retry_After="17")
     outcome = await channel(gateway(provider, clock)).send(job(TO))
     assert outcome == ("retry", "429: slow down", 17)
 
@@ -74,17 +74,17 @@ async def test_429_says_when(provider: Provider, clock: FakeClock) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("status", "result"), [(500, "retry"), (400, "failed"), (302, "failed")])
 async def test_other_refusals(
-    provider: Provider, clock: FakeClock, status: int, result: str
+    provider: HttpProvider, clock: FakeClock, status: int, result: str
 ) -> None:
-    provider.say(status, f"your key {CANARY}".encode(), Location=provider.url("/other"))
+    provider.answer_with(status, f"your key {CANARY}".encode(), Location=provider.url("/other"))
     outcome = await channel(gateway(provider, clock)).send(job(TO))
     assert outcome.result == result
     assert CANARY not in outcome.detail
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.gen_test
-async def test_a_gateway_that_hangs_or_is_down(provider: Provider, clock: FakeClock) -> None:
+async def test_a_gateway_that_hangs_or_is_down(provider: HttpProvider, clock: FakeClock) -> None:
     provider.hang()
     sms = channel(gateway(provider, clock, timeout_s=0.1))
     assert await sms.send(job(TO)) == ("retry", "no answer within 0.1 s", None)
@@ -96,13 +96,13 @@ async def test_a_gateway_that_hangs_or_is_down(provider: Provider, clock: FakeCl
 
 @pytest.mark.gen_test
 async def test_200_is_not_enough_where_the_answer_says_more(
-    provider: Provider, clock: FakeClock
+    provider: HttpProvider, clock: FakeClock
 ) -> None:
     sms = channel(gateway(provider, clock, success='"code": ?0'))
-    provider.say(200, b'{"code": 15, "msg": "limit"}')
+    provider.answer_with(200, b'{"code": 15, "msg": "limit"}')
     outcome = await sms.send(job(TO))
     assert outcome == ("retry", 'not taken: 200: {"code": 15, "msg": "limit"}', None)
-    provider.say(200, b'{"code":0}')
+    provider.answer_with(200, b'{"code":0}')
     assert (await sms.send(job(TO))).result == "sent"
 
 
@@ -117,10 +117,10 @@ async def test_200_is_not_enough_where_the_answer_says_more(
     ],
 )
 async def test_success_is_understood_in_the_gateway_s_charset(
-    provider: Provider, clock: FakeClock, content_type: str, body: bytes
+    provider: HttpProvider, clock: FakeClock, content_type: str, body: bytes
 ) -> None:
     sms = channel(gateway(provider, clock, success='成功$|成功"'))
-    provider.say(200, body, Content_Type=content_type)
+    provider.answer_with(200, body, Content_Type=content_type)
     outcome = await sms.send(job(TO))
     assert outcome.result == "sent"
     if b"u6210" not in body:
@@ -129,11 +129,11 @@ async def test_success_is_understood_in_the_gateway_s_charset(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("phone", ["13800138000", "+86 138", "+8613800138000\n", "x"])
-async def test_a_number_that_is_none(provider: Provider, clock: FakeClock, phone: str) -> None:
+async def test_a_number_that_is_none(provider: HttpProvider, clock: FakeClock, phone: str) -> None:
     sms = channel(gateway(provider, clock))
     outcome = await sms.send(job(Contact(user_id="u1", phone=phone)))
     assert outcome.result == "failed"
-    assert provider.asked == []
+    assert provider.requests == []
 
 
 def test_addresses(clock: FakeClock) -> None:
@@ -157,18 +157,18 @@ def threads() -> Iterator[AppriseThreads]:
     made.close()
 
 
-def apprise(threads: AppriseThreads, provider: Provider, path: str) -> AppriseProvider:
+def apprise(threads: AppriseThreads, provider: HttpProvider, path: str) -> AppriseProvider:
     url = provider.url(path).replace("http://", "json://")
     return AppriseProvider(url, threads, redact=REDACT)
 
 
 @pytest.mark.gen_test
-async def test_apprise_with_a_number(provider: Provider, threads: AppriseThreads) -> None:
+async def test_apprise_with_a_number(provider: HttpProvider, threads: AppriseThreads) -> None:
     sms = channel(apprise(threads, provider, f"/{CANARY}/{{to}}"))
     assert sms.has_address(TO)
     assert not sms.has_address(NOBODY)
     assert await sms.send(job(TO, type="urgent")) == ("sent", "json: taken", None)
-    (asked,) = provider.asked
+    (asked,) = provider.requests
     assert asked.path in (f"/{CANARY}/+8613800138000", f"/{CANARY}/%2B8613800138000")
     told = json.loads(asked.body)
     assert told["title"] == "设备状态变化"
@@ -177,16 +177,16 @@ async def test_apprise_with_a_number(provider: Provider, threads: AppriseThreads
 
 
 @pytest.mark.gen_test
-async def test_apprise_to_a_group(provider: Provider, threads: AppriseThreads) -> None:
+async def test_apprise_to_a_group(provider: HttpProvider, threads: AppriseThreads) -> None:
     sms = channel(apprise(threads, provider, "/group"))
     assert sms.has_address(NOBODY)
     assert (await sms.send(job(NOBODY))).result == "sent"
-    assert provider.asked[0].path == "/group"
+    assert provider.requests[0].path == "/group"
 
 
 @pytest.mark.gen_test
-async def test_apprise_says_why_not(provider: Provider, threads: AppriseThreads) -> None:
-    provider.say(503, CANARY.encode())
+async def test_apprise_says_why_not(provider: HttpProvider, threads: AppriseThreads) -> None:
+    provider.answer_with(503, CANARY.encode())
     outcome = await channel(apprise(threads, provider, f"/{CANARY}/{{to}}")).send(job(TO))
     assert outcome.result == "retry"
     assert "503" in outcome.detail
@@ -196,7 +196,7 @@ async def test_apprise_says_why_not(provider: Provider, threads: AppriseThreads)
 
 @pytest.mark.gen_test
 async def test_several_messages_do_not_hold_each_other_up(
-    provider: Provider, threads: AppriseThreads, io_loop: Any
+    provider: HttpProvider, threads: AppriseThreads, io_loop: Any
 ) -> None:
     sms = channel(apprise(threads, provider, "/{to}"))
     for _ in range(THREADS + 2):  # one instance would wait 5.5 s between them
@@ -208,21 +208,23 @@ async def test_several_messages_do_not_hold_each_other_up(
 
 @pytest.mark.gen_test
 async def test_the_next_provider_steps_in(
-    provider: Provider, clock: FakeClock, threads: AppriseThreads
+    provider: HttpProvider, clock: FakeClock, threads: AppriseThreads
 ) -> None:
     sms = channel(gateway(provider, clock), apprise(threads, provider, "/second/{to}"))
-    provider.answer = lambda asked: Said(500) if asked.path.startswith("/send") else Said(200)
+    provider.answer = lambda request: (
+        Answer(500) if request.path.startswith("/send") else Answer(200)
+    )
     assert await sms.send(job(TO)) == ("sent", "500: {}; json: taken", None)
-    provider.say(429, Retry_After="9")
+    provider.answer_with(429, Retry_After="9")
     outcome = await sms.send(job(TO))
     assert outcome.result == "retry"
     assert outcome.retry_after_s is None, "the second one did not ask to wait"
-    provider.say(400)
+    provider.answer_with(400)
     first_alone = channel(gateway(provider, clock), gateway(provider, clock))
     assert await first_alone.send(job(TO)) == ("failed", "400: {}; 400: {}", None)
 
 
 @pytest.mark.gen_test
-async def test_who_has_taken_it_ends_the_attempt(provider: Provider, clock: FakeClock) -> None:
+async def test_who_has_taken_it_ends_the_attempt(provider: HttpProvider, clock: FakeClock) -> None:
     await channel(gateway(provider, clock), gateway(provider, clock)).send(job(TO))
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.notifications.far_side import CANARY, REDACT
-from tests.notifications.http_far_side import Asked, Provider, Said
+from tests.support.channel_jobs import CANARY, REDACT
+from tests.support.http_provider import Answer, HttpProvider, ReceivedRequest
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
@@ -95,11 +95,11 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def everything(provider: Provider, path: str = "/hook") -> Target:
+def everything(provider: HttpProvider, path: str = "/hook") -> Target:
     return Target(provider.url(path), ("*",))
 
 
-def verified(asked: Asked) -> dict[str, Any]:
+def verified(asked: ReceivedRequest) -> dict[str, Any]:
     """Check the signature as a receiver would."""
     given = dict(part.split("=", 1) for part in asked.headers["X-Wsserver-Signature"].split(","))
     signed = given["t"].encode() + b"." + asked.body
@@ -116,26 +116,26 @@ def test_the_signature_is_the_documented_one() -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_event_is_posted_and_signed(provider: Provider, tmp_path: Path) -> None:
+async def test_an_event_is_posted_and_signed(provider: HttpProvider, tmp_path: Path) -> None:
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("shop.sold", user_id="u1", what="鞋", odd=object)
         await until(lambda: here.webhooks.figures.sent == 1)
-        event = verified(provider.asked[0])
+        event = verified(provider.requests[0])
         assert (event["user_id"], event["what"]) == ("u1", "鞋")
         assert event["timestamp"].endswith("Z")
-        assert provider.asked[0].headers["X-Wsserver-Delivery"].startswith("hook_")
+        assert provider.requests[0].headers["X-Wsserver-Delivery"].startswith("hook_")
         assert await here.rows() == []
         assert here.webhooks.health()["waiting"] == 0
 
 
 @pytest.mark.gen_test
-async def test_each_url_gets_what_it_asked_for_once(provider: Provider, tmp_path: Path) -> None:
+async def test_each_url_gets_what_it_asked_for_once(provider: HttpProvider, tmp_path: Path) -> None:
     few = Target(provider.url("/few"), ("user_*", "user_connected", "alert_raised"))
     async with running(tmp_path, few, everything(provider, "/all")) as here:
         for name in ("user_connected", "typing_status_changed", "alert_raised"):
             here.events.emit(name)
         await until(lambda: here.webhooks.figures.sent == 5)
-    got = [(asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.asked]
+    got = [(asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.requests]
     assert sorted(got) == [
         ("/all", "alert_raised"),
         ("/all", "typing_status_changed"),
@@ -146,66 +146,66 @@ async def test_each_url_gets_what_it_asked_for_once(provider: Provider, tmp_path
 
 
 @pytest.mark.gen_test
-async def test_it_is_tried_again_until_it_is_taken(provider: Provider, tmp_path: Path) -> None:
+async def test_it_is_tried_again_until_it_is_taken(provider: HttpProvider, tmp_path: Path) -> None:
     statuses = iter([500, 404, 200])
-    provider.answer = lambda asked: Said(next(statuses))
+    provider.answer = lambda request: Answer(next(statuses))
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
         await until(lambda: here.webhooks.figures.sent == 1)
         assert here.webhooks.figures.retried == 2
-    ids = {asked.headers["X-Wsserver-Delivery"] for asked in provider.asked}
-    assert len(provider.asked) == 3
+    ids = {asked.headers["X-Wsserver-Delivery"] for asked in provider.requests}
+    assert len(provider.requests) == 3
     assert len(ids) == 1
 
 
 @pytest.mark.gen_test
 async def test_at_last_it_is_given_up_and_stays_to_be_seen(
-    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    provider: HttpProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    provider.say(500, f"no {CANARY}".encode())
+    provider.answer_with(500, f"no {CANARY}".encode())
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
         await until(lambda: here.webhooks.figures.failed == 1)
         assert await here.rows() == [(4, 1, "500: no [redacted]")]
         assert here.webhooks.health()["waiting"] == 0
         assert await here.outbox.prune(Clock().wall() + 8 * 86_400) == 1
-    assert len(provider.asked) == 4
+    assert len(provider.requests) == 4
     assert [each.name for each in caplog.records].count("wsserver.notifications.webhooks") == 1
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [410, 302])
 async def test_gone_or_elsewhere_is_given_up_at_once(
-    provider: Provider, tmp_path: Path, status: int
+    provider: HttpProvider, tmp_path: Path, status: int
 ) -> None:
-    provider.say(status, Location=provider.url("/inside"))
+    provider.answer_with(status, Location=provider.url("/inside"))
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
         await until(lambda: here.webhooks.figures.failed == 1)
-    assert len(provider.asked) == 1
+    assert len(provider.requests) == 1
 
 
 @pytest.mark.gen_test
-async def test_a_restart_loses_nothing(provider: Provider, tmp_path: Path) -> None:
+async def test_a_restart_loses_nothing(provider: HttpProvider, tmp_path: Path) -> None:
     provider.hang()
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("a")
         await provider.arrived.wait()
         here.events.emit("b")  # stored by stop()
-    provider.say(200)
-    asked_before = len(provider.asked)
+    provider.answer_with(200)
+    asked_before = len(provider.requests)
     async with running(tmp_path, everything(provider)) as here:
         await until(lambda: here.webhooks.figures.sent == 2)
         assert await here.rows() == []
-    names = [each.headers["X-Wsserver-Event"] for each in provider.asked[asked_before:]]
+    names = [each.headers["X-Wsserver-Event"] for each in provider.requests[asked_before:]]
     assert sorted(names) == ["a", "b"]
 
 
 @pytest.mark.gen_test
 async def test_a_wall_clock_that_is_set_back_puts_nothing_off(
-    provider: Provider, tmp_path: Path
+    provider: HttpProvider, tmp_path: Path
 ) -> None:
-    provider.say(500)
+    provider.answer_with(500)
     clock = SetClock()
     patient = Retries(backoff_s=300, attempts=8)
     async with running(tmp_path, everything(provider), retries=patient, clock=clock) as here:
@@ -224,7 +224,7 @@ async def test_a_wall_clock_that_is_set_back_puts_nothing_off(
 
 @pytest.mark.gen_test
 async def test_a_receiver_that_breaks_the_client_does_not_end_its_queue(
-    provider: Provider, tmp_path: Path
+    provider: HttpProvider, tmp_path: Path
 ) -> None:
     async with running(tmp_path, everything(provider)) as here:
         real = here.webhooks._http
@@ -242,8 +242,10 @@ async def test_a_receiver_that_breaks_the_client_does_not_end_its_queue(
 
 
 @pytest.mark.gen_test
-async def test_a_url_that_is_not_configured_any_more(provider: Provider, tmp_path: Path) -> None:
-    provider.say(500)
+async def test_a_url_that_is_not_configured_any_more(
+    provider: HttpProvider, tmp_path: Path
+) -> None:
+    provider.answer_with(500)
     patient = Retries(backoff_s=300, attempts=8)
     async with running(tmp_path, everything(provider), retries=patient) as here:
         here.events.emit("a")
@@ -253,8 +255,8 @@ async def test_a_url_that_is_not_configured_any_more(provider: Provider, tmp_pat
 
 
 @pytest.mark.gen_test
-async def test_one_that_hangs_holds_up_no_other(provider: Provider, tmp_path: Path) -> None:
-    provider.answer = lambda asked: Said(hang=asked.path == "/slow")
+async def test_one_that_hangs_holds_up_no_other(provider: HttpProvider, tmp_path: Path) -> None:
+    provider.answer = lambda request: Answer(hang=request.path == "/slow")
     slow = Target(provider.url("/slow"), ("*",))
     async with running(tmp_path, slow, everything(provider, "/quick")) as here:
         for _ in range(20):
@@ -264,18 +266,18 @@ async def test_one_that_hangs_holds_up_no_other(provider: Provider, tmp_path: Pa
 
 
 @pytest.mark.gen_test
-async def test_what_may_not_be_reached_is_not(provider: Provider, tmp_path: Path) -> None:
+async def test_what_may_not_be_reached_is_not(provider: HttpProvider, tmp_path: Path) -> None:
     async with running(tmp_path, everything(provider), reach=Reach()) as here:
         here.events.emit("a")
         await until(lambda: here.webhooks.figures.failed == 1)
         ((_, is_dead, detail),) = await here.rows()
         assert is_dead
         assert "https" in detail
-    assert provider.asked == []
+    assert provider.requests == []
 
 
 @pytest.mark.gen_test
-async def test_no_event_is_too_odd(provider: Provider, tmp_path: Path) -> None:
+async def test_no_event_is_too_odd(provider: HttpProvider, tmp_path: Path) -> None:
     async with running(tmp_path, everything(provider)) as here:
         here.events.emit("huge", text="x" * 300_000)
         here.events.emit("odd", number=10**400)
@@ -283,12 +285,12 @@ async def test_no_event_is_too_odd(provider: Provider, tmp_path: Path) -> None:
         await until(
             lambda: here.webhooks.figures.sent >= 1 and not here.webhooks.health()["waiting"]
         )
-    assert provider.asked[-1].headers["X-Wsserver-Event"] == "fine"
+    assert provider.requests[-1].headers["X-Wsserver-Event"] == "fine"
 
 
 @pytest.mark.gen_test
 async def test_too_many_are_dropped_aloud(
-    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    provider: HttpProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.hang()
     async with running(tmp_path, everything(provider)) as here:
@@ -330,7 +332,7 @@ def test_answers_of_receivers(status: int, result: str) -> None:
     ],
 )
 async def test_what_a_message_says_is_posted_where_the_event_is_named(
-    provider: Provider,
+    provider: HttpProvider,
     tmp_path: Path,
     globs: tuple[str, ...],
     is_whole: bool,
@@ -341,7 +343,7 @@ async def test_what_a_message_says_is_posted_where_the_event_is_named(
         async with running(tmp_path, Target(provider.url("/hook"), globs)) as here:
             here.events.emit("message_received", message=message, user_id="u1")
             await until(lambda: here.webhooks.figures.sent == 1)
-    event = verified(provider.asked[0])
+    event = verified(provider.requests[0])
     assert event["user_id"] == "u1"
     shown = message if is_whole else {"id": "msg_1", "content_omitted": True}
     assert event["message"] == shown
@@ -351,7 +353,7 @@ async def test_what_a_message_says_is_posted_where_the_event_is_named(
 
 @pytest.mark.gen_test
 async def test_what_backends_publish_is_posted_only_where_it_is_named(
-    provider: Provider, tmp_path: Path
+    provider: HttpProvider, tmp_path: Path
 ) -> None:
     named = Target(provider.url("/named"), ("*", "message_published"))
     async with running(tmp_path, everything(provider)) as here:
@@ -360,7 +362,7 @@ async def test_what_backends_publish_is_posted_only_where_it_is_named(
         here.events.emit("message_published", bytes=5)
         here.events.emit("alert_raised")
         await until(lambda: here.webhooks.figures.sent == 3)
-    got = sorted((asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.asked)
+    got = sorted((asked.path, asked.headers["X-Wsserver-Event"]) for asked in provider.requests)
     assert got == [
         ("/hook", "alert_raised"),
         ("/named", "alert_raised"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.operators.processes import ServerProcess
+from tests.support.server_process import ServerProcess
 from wsctl.cli import wsctl
 
 Run = Callable[..., Result]

@@ -17,9 +17,9 @@ from rich.cells import cell_len
 from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
-from tests.operators.faulty_proxy import FaultyProxy, without_upgrade
-from tests.operators.processes import PATIENCE_S, ServerProcess, environment
-from tests.wsctl.screens import Terminal
+from tests.support.faulty_proxy import FaultyProxy, without_upgrade
+from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.terminal import Terminal
 
 QUICK = ("bench", "--messages", "10", "--duration", "500ms")
 

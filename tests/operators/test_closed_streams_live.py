@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
 
 CLOSED = "standard output is closed"
 

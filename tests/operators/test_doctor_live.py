@@ -20,14 +20,14 @@ from rich.cells import cell_len
 from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
-from tests.operators.faulty_proxy import (
-    Authority,
+from tests.support.certificates import Authority
+from tests.support.faulty_proxy import (
     FaultyProxy,
     forwarded,
     without_subprotocol,
     without_upgrade,
 )
-from tests.operators.processes import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import PATIENCE_S, ServerProcess, environment
 from wsctl.doctor.checks import CHECKS
 
 WSCTL = [sys.executable, "-m", "wsctl"]
@@ -244,7 +244,7 @@ def test_a_good_certificate(doctor: Doctor, server: ServerProcess, authority: Au
     [
         ({"begins": -30, "ends": -2}, "expired 2 d ago"),
         ({"begins": 2}, "not valid before"),
-        ({"name": "other.example.com"}, "made out to other.example.com"),
+        ({"names": ["other.example.com"]}, "made out to other.example.com"),
         (None, "signed by itself"),
     ],
 )

@@ -12,8 +12,8 @@ import pytest
 import sqlite_utils
 
 from tests.operators.conftest import Run
-from tests.operators.processes import ServerProcess
-from tests.storage.accepted_notifications import delivery, notification
+from tests.support.notification_rows import delivery, notification
+from tests.support.server_process import ServerProcess
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.hourly_rollup import FIELDS

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import PATIENCE_S, ServerProcess, environment
-from tests.wsctl.exported_rows import add_entries, add_snapshots, make_database, rows_in
+from tests.support.export_database import add_entries, add_snapshots, make_database, rows_in
+from tests.support.server_process import PATIENCE_S, ServerProcess, environment
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 

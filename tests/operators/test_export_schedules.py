@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import ROOT, ServerProcess, shell
-from tests.rst_blocks import block, table
-from tests.wsctl.exported_rows import add_deliveries, add_entries, add_snapshots, rows_in
+from tests.support.export_database import add_deliveries, add_entries, add_snapshots, rows_in
+from tests.support.rst_blocks import block, table
+from tests.support.server_process import ROOT, ServerProcess, shell
 from wsctl.commands.export import export
 from wsctl.exits import ExitStatus
 

@@ -9,7 +9,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
-from tests.operators.processes import PATIENCE_S, ServerProcess
+from tests.support.server_process import PATIENCE_S, ServerProcess
 
 
 def send(ctl: Run, *args: str) -> dict[str, Any]:

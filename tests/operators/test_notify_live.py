@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.operators.conftest import Run
-from tests.operators.processes import PATIENCE_S, ServerProcess
+from tests.support.server_process import PATIENCE_S, ServerProcess
 
 
 def notified(ctl: Run, *args: str) -> dict[str, Any]:

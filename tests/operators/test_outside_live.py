@@ -13,16 +13,17 @@ from urllib.request import Request, urlopen
 import pytest
 from websockets.sync.client import connect
 
-from tests.acceptance.far_side import FarSide
 from tests.operators.conftest import Run
-from tests.operators.processes import PATIENCE_S, ServerProcess
+from tests.support.http_provider import HttpProvider
+from tests.support.provider_thread import ProviderThread
+from tests.support.server_process import PATIENCE_S, ServerProcess
 
 
 @pytest.fixture
-def world() -> Iterator[FarSide]:
-    far_side = FarSide()
-    yield far_side
-    far_side.close()
+def world() -> Iterator[ProviderThread[HttpProvider]]:
+    providers = ProviderThread(HttpProvider)
+    yield providers
+    providers.close()
 
 
 def until(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
@@ -39,7 +40,7 @@ def document(run: Run, *args: str) -> Any:
 
 
 def test_a_mail_outlives_the_mail_server_and_a_restart_and_comes_once(
-    run: Run, world: FarSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, world: ProviderThread[HttpProvider], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To somebody who is offline; afterwards the story is there to be read."""
     world.run(world.mail.start())
@@ -75,9 +76,11 @@ def test_a_mail_outlives_the_mail_server_and_a_restart_and_comes_once(
     assert len(world.box.mails) == 1
 
 
-def test_what_a_webhook_did_not_take(run: Run, world: FarSide, tmp_path: Path) -> None:
+def test_what_a_webhook_did_not_take(
+    run: Run, world: ProviderThread[HttpProvider], tmp_path: Path
+) -> None:
     """Given up, seen, and tried again by hand once the receiver is well."""
-    world.provider.say(410, b"gone")
+    world.provider.answer_with(410, b"gone")
     env = {
         "WSSERVER_WEBHOOK_URLS": world.provider.url("/s3cret#user_connected"),
         "WSSERVER_WEBHOOK_SECRET": "hook-secret",
@@ -97,12 +100,12 @@ def test_what_a_webhook_did_not_take(run: Run, world: FarSide, tmp_path: Path) -
         assert "tries: 1; the latest: 410: gone" in shown
         assert '"user_id": "ann"' in shown
         assert "s3cret" not in shown + run(*address, *failed).stdout
-        world.provider.say(200)
+        world.provider.answer_with(200)
         assert run(*address, "webhooks", "retry", name).stdout == "1 event is tried again\n"
         until(lambda: document(run, *address, *failed), lambda found: len(found) == 1)
         assert "1 event is" in run(*address, "webhooks", "retry", "--all").stdout
         until(lambda: document(run, *address, "webhooks", "list"), lambda found: found == [])
-        assert len(world.provider.asked) == 4
+        assert len(world.provider.requests) == 4
         assert run(*address, "webhooks", "retry").exit_code == 2
         assert run(*address, "webhooks", "show", "hook_none").exit_code == 1
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.operators.processes import ServerProcess, environment
-from tests.wsctl.screens import WSCTL, Terminal, column_of
+from tests.support.server_process import ServerProcess, environment
+from tests.support.terminal import WSCTL, Terminal, column_of
 
 NAMES = {"u1": "王五", "u2": "👩‍💻 Ada", "u3": "❤️ Eve", "u4": "Bob"}
 

@@ -20,7 +20,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.operators.conftest import Run
-from tests.operators.processes import PATIENCE_S, SECRET, ServerProcess, environment, silent_client
+from tests.support.server_process import (
+    PATIENCE_S,
+    ServerProcess,
+    environment,
+    silent_client,
+)
+from tests.support.tokens import SECRET
 from wsctl.fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]

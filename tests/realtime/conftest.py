@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.lives import lives
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.lifecycle import starter
+from tests.support.live_server import Live, MakeLive
 from wsserver.clock import Clock
 
 
 @pytest.fixture
 def make_live(io_loop: IOLoop, clock: Clock, tmp_path: Path) -> Iterator[MakeLive]:
     """Live sides with options of their own, on one database file; stopped at the end."""
-    with lives(io_loop, partial(Live, clock, tmp_path / "wsserver.sqlite3")) as make:
+    with starter(io_loop, partial(Live, clock, tmp_path / "wsserver.sqlite3")) as make:
         yield make
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import PONG, Live, MakeLive, settle
+from tests.support.live_server import PONG, Live, MakeLive, settle
 from wsserver.errors import Forbidden, NotFound, TokenInvalid, TokenRevoked, ValidationFailed
 from wsserver.protocol.requests import (
     DisconnectRequest,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.realtime.live_server import Client, Live
+from tests.support.live_server import Client, Live
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import ALL_PERMISSIONS
 from wsserver.protocol.requests import TargetedBody, read_request

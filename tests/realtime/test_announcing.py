@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live, settle
+from tests.support.live_server import Client, Live, settle
 from wsserver.protocol.targets import session
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.observability import events

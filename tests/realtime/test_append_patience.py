@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.brokers.base import NOBODY, Publication, Receipt
 from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import Target

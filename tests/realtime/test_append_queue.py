@@ -8,9 +8,9 @@ import logging
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.realtime.fake_store import FakeStore, draft, drafts
-from tests.realtime.live_server import settle
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_stream_store import FakeStore, draft, drafts
+from tests.support.live_server import settle
 from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.realtime.streams import append_queue

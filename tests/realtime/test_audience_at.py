@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.conftest import FakeClock
-from tests.realtime.fake_connections import fake_connection
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_connections import fake_connection
 from wsserver.brokers.base import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user

@@ -5,7 +5,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from tests.realtime.live_server import Live
+from tests.support.live_server import Live
 from wsserver.errors import StorageFull
 
 POSITION_FIELDS = {"epoch", "offset"}

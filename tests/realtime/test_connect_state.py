@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.inbox_talk import notes, received, tell
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.inbox_messages import notes, received, send_to_user
+from tests.support.live_server import Live, MakeLive
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.manager import ConnectionLimits
 
@@ -14,7 +14,7 @@ from wsserver.realtime.manager import ConnectionLimits
 async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await tell(live, "a")
+    await send_to_user(live, "a")
     inbox = live.receipt_store.inbox
 
     async def meanwhile(user_id: str, now: float) -> Any:
@@ -26,13 +26,13 @@ async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
             return pending
 
         monkeypatch.setattr(live.receipt_store, "pending", as_it_was)
-        await tell(live, "b")
+        await send_to_user(live, "b")
         return found
 
     monkeypatch.setattr(live.receipt_store, "inbox", meanwhile)
     client = await live.connect("u1")
     assert await received(client, 2) == ["a", "b"]
-    await tell(live, "c")
+    await send_to_user(live, "c")
     assert await received(client, 1) == ["c"]
     assert await client.rest() == []
 
@@ -41,7 +41,7 @@ async def test_a_message_that_comes_while_the_inbox_is_read_is_not_missed(
 async def test_a_message_read_before_it_is_published_comes_once(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await tell(live, "a")
+    await send_to_user(live, "a")
     publish = live.broker.publish
     clients = []
 
@@ -51,7 +51,7 @@ async def test_a_message_read_before_it_is_published_comes_once(
         return await publish(publication)
 
     monkeypatch.setattr(live.streams, "_publish", connected_before)
-    await tell(live, "b")
+    await send_to_user(live, "b")
     (client,) = clients
     assert notes([await client.receive("note"), *await client.rest()]) == ["a", "b"]
 
@@ -59,7 +59,7 @@ async def test_a_message_read_before_it_is_published_comes_once(
 @pytest.mark.gen_test
 async def test_a_refused_newcomer_leaves_nothing_behind(make_live: MakeLive) -> None:
     live = await make_live(limits=ConnectionLimits(per_user=1))
-    await tell(live, "a")
+    await send_to_user(live, "a")
     await live.connect("u1")
     with pytest.raises(ConnectionLimit):
         await live.connect("u1")

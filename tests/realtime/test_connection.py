@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.realtime.live_server import Live
+from tests.support.live_server import Live
 
 
 @pytest.mark.gen_test

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.realtime.live_server import PONG, Client, Live, MakeLive, settle
+from tests.support.live_server import PONG, Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.connections import connection_limit
 from wsserver.realtime.connections.connection_limit import ConnectionLimits

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FakeClock
-from tests.realtime.fake_connections import fake_connection
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
 from wsserver.realtime.connections.connection_log import ConnectionLog, stay_of
 from wsserver.realtime.connections.hub import Hub

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from tests.realtime.fake_connections import fake_connection
-from tests.realtime.live_server import PING, PONG, Client, Live, MakeLive, settle
+from tests.support.fake_connections import fake_connection
+from tests.support.live_server import PING, PONG, Client, Live, MakeLive, settle
 from wsserver.clock import Clock
 from wsserver.realtime import dispatcher
 from wsserver.realtime.connections.rate_limit import MessageRate

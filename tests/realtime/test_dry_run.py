@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Live
+from tests.support.live_server import Live
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.tracing import dry_run as module

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import settle
+from tests.support.live_server import settle
 from wsserver.realtime.observability import events as events_module
 from wsserver.realtime.observability.events import EventBus
 from wsserver.tasks import Tasks

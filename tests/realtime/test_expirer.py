@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.realtime.inbox_talk import notes, statuses, tell, wait
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.inbox_messages import notes, pass_time, send_to_user, statuses
+from tests.support.live_server import Live, MakeLive
 
 
 @pytest.mark.gen_test
 async def test_the_sender_of_what_expires_unseen_is_told(live: Live) -> None:
     boss, watcher = await live.connect("boss"), await live.monitor()
-    gone = await tell(live, "a", ttl_s=5.0)
-    seen = await tell(live, "b", "u2", ttl_s=5.0)
+    gone = await send_to_user(live, "a", ttl_s=5.0)
+    seen = await send_to_user(live, "b", "u2", ttl_s=5.0)
     client = await live.connect("u2")
     await client.call("ack", ids=[seen.message_id])
     await boss.rest()
@@ -25,12 +25,12 @@ async def test_the_sender_of_what_expires_unseen_is_told(live: Live) -> None:
 @pytest.mark.gen_test
 async def test_what_has_expired_is_not_sent_again(live: Live) -> None:
     client = await live.connect("u1")
-    await tell(live, "a", ttl_s=5.0)
-    await tell(live, "b")
+    await send_to_user(live, "a", ttl_s=5.0)
+    await send_to_user(live, "b")
     assert notes(await client.rest()) == ["a", "b"]
     live.clock.advance(5)
     await live.deliveries.sweeper.sweep()
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert notes(await client.rest()) == ["b"]
 
 
@@ -38,9 +38,9 @@ async def test_what_has_expired_is_not_sent_again(live: Live) -> None:
 async def test_what_an_inbox_has_no_room_for_has_failed(make_live: MakeLive) -> None:
     live = await make_live(stream_limit=2)
     boss = await live.connect("boss")
-    first = await tell(live, "a")
+    first = await send_to_user(live, "a")
     for text in "bc":
-        await tell(live, text)
+        await send_to_user(live, text)
     await boss.rest()
     await live.deliveries.sweeper.sweep()
     (update,) = await boss.rest()
@@ -53,7 +53,7 @@ async def test_what_an_inbox_has_no_room_for_has_failed(make_live: MakeLive) -> 
 @pytest.mark.gen_test
 async def test_all_there_is_to_delete_is_deleted_in_one_sweep(live: Live) -> None:
     for number in range(301):
-        await tell(live, number, ttl_s=1.0)
+        await send_to_user(live, number, ttl_s=1.0)
     live.clock.advance(1)
     await live.deliveries.sweeper.sweep()
     assert (await live.store.count()).messages == 0
@@ -63,6 +63,6 @@ async def test_all_there_is_to_delete_is_deleted_in_one_sweep(live: Live) -> Non
 async def test_all_that_is_too_much_goes_in_one_sweep(make_live: MakeLive) -> None:
     live = await make_live(stream_limit=2)
     for number in range(310):
-        await tell(live, number)
+        await send_to_user(live, number)
     await live.deliveries.sweeper.sweep()
     assert (await live.store.count()).messages == 2

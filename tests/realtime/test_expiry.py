@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.fake_connections import fake_connection
+from tests.support.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
 from wsserver.realtime.connections.expiry import TokenExpiry
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.realtime.fake_connections import fake_connection
-from tests.realtime.live_server import PONG, Live, settle
+from tests.support.fake_connections import fake_connection
+from tests.support.live_server import PONG, Live, settle
 from wsserver.realtime.connections.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.realtime.fake_connections import fake_connection
+from tests.support.fake_connections import fake_connection
 from wsserver.identity.claims import Claims
 from wsserver.realtime.connections import hub as hub_module
 from wsserver.realtime.connections.hub import Hub

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.inbox_talk import notes, received, tell, wait
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.inbox_messages import notes, pass_time, received, send_to_user
+from tests.support.live_server import Live, MakeLive
 from wsserver.realtime.inbox.inbox_replay import PAGE
 
 
@@ -13,15 +13,15 @@ from wsserver.realtime.inbox.inbox_replay import PAGE
 async def test_an_inbox_of_many_pages_comes_in_order_with_what_comes_live(live: Live) -> None:
     count = 3 * PAGE + 7
     for number in range(count):
-        await tell(live, number)
+        await send_to_user(live, number)
     client = await live.connect("u1", greeted=False)
     greeting = await client.receive("connection_established")
     assert greeting["inbox"]["pending"] == count
-    await tell(live, count)
-    await tell(live, count + 1)
+    await send_to_user(live, count)
+    await send_to_user(live, count + 1)
     assert await received(client, count + 2) == list(range(count + 2))
-    await wait(live, 1)
-    await tell(live, count + 2)
+    await pass_time(live, 1)
+    await send_to_user(live, count + 2)
     assert await received(client, 1) == [count + 2]
     assert await client.rest() == []
 
@@ -33,12 +33,12 @@ async def test_an_inbox_too_large_for_the_queue_comes_as_the_client_takes_it(
     live = await make_live(queue_limit_bytes=256 * 1024)
     count = 120
     for number in range(count):
-        await tell(live, [number, "x" * 20_000])
+        await send_to_user(live, [number, "x" * 20_000])
     client = await live.connect("u1", greeted=False)
-    await wait(live, 2)
+    await pass_time(live, 2)
     assert client.info.is_alive
     assert client.info.websocket.queued_bytes <= 256 * 1024 // 8 * 7 + 21_000
-    live_one = await tell(live, [count])
+    live_one = await send_to_user(live, [count])
     assert live_one.receipt.matched == live_one.receipt.sent == 1
     await client.receive("connection_established")
     seen = []
@@ -55,19 +55,19 @@ async def test_a_message_that_comes_while_the_last_page_is_read_is_not_missed(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(PAGE + 1):
-        await tell(live, number)
+        await send_to_user(live, number)
     pending = live.receipt_store.pending
 
     async def meanwhile(*args: Any, **options: Any) -> Any:
         page = await pending(*args, **options)
         if len(page.messages) == 1:
             monkeypatch.undo()
-            await tell(live, PAGE + 1)
+            await send_to_user(live, PAGE + 1)
         return page
 
     monkeypatch.setattr(live.receipt_store, "pending", meanwhile)
     client = await live.connect("u1")
     assert await received(client, PAGE + 2) == list(range(PAGE + 2))
-    await wait(live, 1)
+    await pass_time(live, 1)
     assert len(live.deliveries.inboxes._catching_up) == 0
     assert await client.rest() == []

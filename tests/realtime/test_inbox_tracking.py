@@ -5,18 +5,25 @@ import os
 
 import pytest
 
-from tests.realtime.inbox_talk import fill, pending, received, tell, tell_at_once, wait
-from tests.realtime.live_server import Live, settle
+from tests.support.inbox_messages import (
+    fill_send_queue,
+    pass_time,
+    pending_count,
+    received,
+    send_batch_to_user,
+    send_to_user,
+)
+from tests.support.live_server import Live, settle
 
 
 @pytest.mark.gen_test
 async def test_a_plain_client_has_it_once_it_is_written(live: Live) -> None:
-    await tell(live, "a")
+    await send_to_user(live, "a")
     plain = await live.connect("u1", protocol="plain")
-    await tell(live, "b")
+    await send_to_user(live, "b")
     assert await received(plain, 2) == ["a", "b"]
     await live.deliveries.receipts.settle()
-    await wait(live, 60)
+    await pass_time(live, 60)
     assert await plain.rest() == []
     assert (await live.connect("u1")).established["inbox"]["pending"] == 0
 
@@ -24,12 +31,12 @@ async def test_a_plain_client_has_it_once_it_is_written(live: Live) -> None:
 @pytest.mark.gen_test
 async def test_what_never_left_for_a_plain_client_stays_pending(live: Live) -> None:
     plain = await live.connect("u1", protocol="plain")
-    fill(plain)
-    await tell(live, "a")
-    await wait(live, 1)
+    fill_send_queue(plain)
+    await send_to_user(live, "a")
+    await pass_time(live, 1)
     plain.socket.close()
     await settle()
-    await wait(live, 1)
+    await pass_time(live, 1)
     await live.deliveries.receipts.settle()
     assert (await live.connect("u1")).established["inbox"]["pending"] == 1
 
@@ -37,14 +44,14 @@ async def test_what_never_left_for_a_plain_client_stays_pending(live: Live) -> N
 @pytest.mark.gen_test
 async def test_what_left_late_for_a_plain_client_is_delivered_then(live: Live) -> None:
     plain = await live.connect("u1", protocol="plain")
-    filler = fill(plain)
-    await tell(live, "a")
-    await wait(live, 1)
+    filler = fill_send_queue(plain)
+    await send_to_user(live, "a")
+    await pass_time(live, 1)
     assert (await live.receipt_store.inbox("u1", live.clock.wall())).pending == 1
     while (push := await plain.message())["type"] == "filler":
         filler -= 1
     assert (filler, push["data"]) == (0, "a")
-    await wait(live, 1)
+    await pass_time(live, 1)
     await live.deliveries.receipts.settle()
     assert (await live.receipt_store.inbox("u1", live.clock.wall())).pending == 0
 
@@ -52,7 +59,7 @@ async def test_what_left_late_for_a_plain_client_is_delivered_then(live: Live) -
 @pytest.mark.gen_test
 async def test_who_goes_away_with_what_came_at_once_is_not_given_it_again(live: Live) -> None:
     plain = await live.connect("u1", protocol="plain")
-    await tell_at_once(live, "a", "b", "c")
+    await send_batch_to_user(live, "a", "b", "c")
     assert await received(plain, 3) == ["a", "b", "c"]
     plain.socket.close()
     await settle()
@@ -66,10 +73,10 @@ async def test_what_was_held_back_and_does_not_leave_stays_pending(live: Live) -
     with contextlib.suppress(BlockingIOError):
         while True:
             os.write(plain.info.websocket._fd, bytes(50_000))
-    await tell_at_once(live, "a", "b")
-    await wait(live, 1)
+    await send_batch_to_user(live, "a", "b")
+    await pass_time(live, 1)
     plain.socket.close()
     await settle()
-    await wait(live, 1)
+    await pass_time(live, 1)
     await live.deliveries.receipts.settle()
-    assert await pending(live) == 2
+    assert await pending_count(live) == 2

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.realtime.inbox_talk import notes, received, tell, wait
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.inbox_messages import notes, pass_time, received, send_to_user
+from tests.support.live_server import Live, MakeLive
 
 
 @pytest.mark.gen_test
 async def test_what_came_meanwhile_follows_the_greeting_oldest_first(live: Live) -> None:
     for number in range(3):
-        await tell(live, number)
+        await send_to_user(live, number)
     client = await live.connect("u1")
     assert client.established["inbox"]["pending"] == 3
     assert client.established["inbox"]["offset"] == 3
@@ -19,14 +19,14 @@ async def test_what_came_meanwhile_follows_the_greeting_oldest_first(live: Live)
     assert {push["stream"] for push in pushes} == {"user:u1"}
     assert {push["epoch"] for push in pushes} == {client.established["inbox"]["epoch"]}
     assert not any("redelivered" in push for push in pushes)
-    await tell(live, 3)
+    await send_to_user(live, 3)
     assert await received(client, 1) == [3]
 
 
 @pytest.mark.gen_test
 async def test_what_is_not_for_its_user_is_not_pending(live: Live) -> None:
-    await tell(live, "for others", exclude_users=frozenset({"u1"}))
-    await tell(live, "for u1")
+    await send_to_user(live, "for others", exclude_users=frozenset({"u1"}))
+    await send_to_user(live, "for u1")
     client = await live.connect("u1")
     inbox = client.established["inbox"]
     assert (inbox["offset"], inbox["pending"]) == (2, 1)
@@ -46,7 +46,7 @@ async def test_an_empty_inbox_has_nothing_pending(live: Live) -> None:
 async def test_what_is_not_acknowledged_comes_to_every_new_connection(
     make_live: MakeLive, live: Live
 ) -> None:
-    await tell(live, "a")
+    await send_to_user(live, "a")
     first = await live.connect("u1")
     second = await live.connect("u1")
     assert await received(first, 1) == await received(second, 1) == ["a"]
@@ -66,12 +66,12 @@ async def test_what_is_not_acknowledged_comes_to_every_new_connection(
 async def test_nothing_is_held_of_a_connection_that_has_gone(make_live: MakeLive) -> None:
     live = await make_live(queue_limit_bytes=256 * 1024)
     for _ in range(60):
-        await tell(live, "x" * 20_000)
+        await send_to_user(live, "x" * 20_000)
     clients = [
         await live.connect("u1", greeted=False, protocol=protocol)
         for protocol in ("wsserver.v1", "plain")
     ]
-    await wait(live, 1)
+    await pass_time(live, 1)
     inboxes = live.deliveries.inboxes
     assert len(inboxes._ledger) > 0
     assert len(inboxes._catching_up) == 2
@@ -79,15 +79,15 @@ async def test_nothing_is_held_of_a_connection_that_has_gone(make_live: MakeLive
     for client in clients:
         live.manager.close(client.info, 4502, "enough")
         client.socket.close()
-    await wait(live, 1)
+    await pass_time(live, 1)
     assert len(inboxes._ledger) == len(inboxes._catching_up) == 0
     assert not inboxes._sending._unwritten
 
 
 @pytest.mark.gen_test
 async def test_a_message_for_others_in_an_inbox_is_passed_over(live: Live) -> None:
-    await tell(live, "a", organization_id="o1")
-    await tell(live, "b")
+    await send_to_user(live, "a", organization_id="o1")
+    await send_to_user(live, "b")
     stranger = await live.connect("u1")
     assert notes([await stranger.receive("note"), *await stranger.rest()]) == ["b"]
     insider = await live.connect("u1", organization_id="o1")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.realtime.live_server import Client, Live
+from tests.support.fake_clock import FakeClock
+from tests.support.live_server import Client, Live
 from wsserver.protocol.targets import EVERYONE, Target, session, user
 from wsserver.realtime.messages.message import Message
 

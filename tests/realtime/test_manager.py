@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live, MakeLive, settle
+from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.manager import ConnectionLimits, Newcomer

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.live_server import Live, MakeLive
 from wsserver.realtime.access.members import Members
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.realtime.inbox_talk import statuses, tell, wait
-from tests.realtime.live_server import Live
+from tests.support.inbox_messages import pass_time, send_to_user, statuses
+from tests.support.live_server import Live
 from wsserver.protocol.targets import user
 from wsserver.realtime.messages.message import Message
 
@@ -11,12 +11,12 @@ from wsserver.realtime.messages.message import Message
 @pytest.mark.gen_test
 async def test_the_sender_and_the_monitors_are_told_how_far_it_has_come(live: Live) -> None:
     boss, watcher = await live.connect("boss"), await live.monitor("boss")
-    waiting = await tell(live, "a")
+    waiting = await send_to_user(live, "a")
     first = await live.connect("u1")
     second = await live.connect("u1")
-    live_one = await tell(live, "b")
+    live_one = await send_to_user(live, "b")
     plain = await live.connect("u2", protocol="plain")
-    plain_one = await tell(live, "c", "u2")
+    plain_one = await send_to_user(live, "c", "u2")
     await live.deliveries.receipts.settle()
     expected = [
         (waiting.message_id, "u1", "queued"),
@@ -54,11 +54,11 @@ async def test_a_status_names_the_session_of_a_message(live: Live) -> None:
 async def test_the_trace_learns_of_what_was_sent_again(live: Live) -> None:
     noted: list[tuple[str, ...]] = []
     live.deliveries.statuses.add_listener(lambda *note: noted.append(note))
-    waiting = await tell(live, "a")
+    waiting = await send_to_user(live, "a")
     client = await live.connect("u1")
-    live_one = await tell(live, "b")
+    live_one = await send_to_user(live, "b")
     assert noted == [(waiting.message_id, "u1", client.id, "sent")]
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert noted[1:] == [
         (waiting.message_id, "u1", client.id, "sent"),
         (live_one.message_id, "u1", client.id, "sent"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import PONG, Live, MakeLive
+from tests.support.live_server import PONG, Live, MakeLive
 from wsserver.storage.engine.hourly_rollup import FIELDS
 
 READS_ONLY = frozenset({"monitor"})

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.realtime.live_server import Client, Live
+from tests.support.live_server import Client, Live
 from wsserver.protocol.requests import BatchRequest, PublishRequest, read_request
 from wsserver.storage.engine.hourly_rollup import FIELDS
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live
 from tests.realtime.test_publishing import broadcast, publish
+from tests.support.live_server import Client, Live
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.requests import BatchRequest
 from wsserver.protocol.targets import Target, TargetType

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live, settle
+from tests.support.live_server import Client, Live, settle
 from wsserver.realtime.sessions import presence
 
 MessageStatuses = Callable[[], Awaitable[list[str]]]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from tests.realtime.live_server import Client, Live
+from tests.support.live_server import Client, Live
 from wsserver.errors import Forbidden, ValidationFailed
 from wsserver.protocol.requests import (
     BatchRequest,

@@ -4,20 +4,20 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.inbox_talk import ack, pending, tell
-from tests.realtime.live_server import Live
+from tests.support.inbox_messages import ack, pending_count, send_to_user
+from tests.support.live_server import Live
 
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_is_stored_before_the_reply(live: Live) -> None:
     client = await live.connect("u1")
-    sent = await tell(live, "a")
+    sent = await send_to_user(live, "a")
     assert await client.call("ack", ids=[sent.message_id]) == {
         "type": "ack",
         "ref": 1,
         "acknowledged": 1,
     }
-    assert await pending(live) == 0
+    assert await pending_count(live) == 0
     assert await ack(client, sent) == 0  # once is enough
 
 

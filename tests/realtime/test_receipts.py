@@ -5,8 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.inbox_talk import ack, broken, notes, pending, say, statuses, tell, wait
-from tests.realtime.live_server import Live, MakeLive
+from tests.support.inbox_messages import (
+    ack,
+    notes,
+    pass_time,
+    pending_count,
+    raise_storage_unavailable,
+    send_to_session,
+    send_to_user,
+    statuses,
+)
+from tests.support.live_server import Live, MakeLive
 from wsserver.errors import StorageUnavailable
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.inbox import receipts
@@ -17,7 +26,7 @@ from wsserver.realtime.messages.message import Message
 async def test_the_other_devices_the_sender_and_the_monitors_are_told_once(live: Live) -> None:
     boss, watcher = await live.connect("boss"), await live.monitor()
     first, second = await live.connect("u1"), await live.connect("u1")
-    sent = await tell(live, "a")
+    sent = await send_to_user(live, "a")
     for client in (boss, watcher, first, second):
         await client.rest()
     await ack(first, sent)
@@ -33,27 +42,27 @@ async def test_the_other_devices_the_sender_and_the_monitors_are_told_once(live:
 async def test_what_is_read_is_received_too(live: Live) -> None:
     boss = await live.connect("boss")
     client, other = await live.connect("u1"), await live.connect("u1")
-    one, two = await tell(live, "a"), await tell(live, "b")
+    one, two = await send_to_user(live, "a"), await send_to_user(live, "b")
     await ack(client, one)
     for each in (boss, other):
         await each.rest()
     reply = await client.call("read", ids=[one.message_id, two.message_id])
     assert reply["acknowledged"] == 2
-    assert await pending(live) == 0
+    assert await pending_count(live) == 0
     updates = [(one.message_id, "u1", "read"), (two.message_id, "u1", "read")]
     assert statuses(await boss.rest()) == updates
     assert statuses(await other.rest()) == updates
     await client.call("read", ids=[one.message_id])
     await ack(client, two)
     assert await boss.rest() == []
-    await wait(live, 30)
+    await pass_time(live, 30)
     assert notes(await client.rest()) == ["a", "b"]
 
 
 @pytest.mark.gen_test
 async def test_everything_up_to_an_offset_is_acknowledged_at_once(live: Live) -> None:
     boss, client, other = [await live.connect(u) for u in ("boss", "u1", "u1")]
-    sent = [await tell(live, number) for number in range(3)]
+    sent = [await send_to_user(live, number) for number in range(3)]
     for each in (boss, other):
         await each.rest()
     reply = await client.call("ack", stream="user:u1", offset=2)
@@ -62,7 +71,7 @@ async def test_everything_up_to_an_offset_is_acknowledged_at_once(live: Live) ->
     assert statuses(await boss.rest()) == updates
     assert statuses(await other.rest()) == updates
     await client.rest()
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert notes(await client.rest()) == [2]
     assert (await client.call("ack", stream="user:u1", offset=0))["acknowledged"] == 0
 
@@ -70,16 +79,16 @@ async def test_everything_up_to_an_offset_is_acknowledged_at_once(live: Live) ->
 @pytest.mark.gen_test
 async def test_an_offset_past_the_end_acknowledges_nothing(live: Live) -> None:
     client = await live.connect("u1")
-    await tell(live, "a")
+    await send_to_user(live, "a")
     answer = await client.call("ack", stream="user:u1", offset=2)
     assert (answer["error"]["code"], answer["error"]["field"]) == ("bad_request", "offset")
-    assert await pending(live) == 1
+    assert await pending_count(live) == 1
 
 
 @pytest.mark.gen_test
 async def test_nobody_acknowledges_for_somebody_else(live: Live) -> None:
     boss, thief = await live.connect("boss"), await live.connect("u2")
-    mine, secret = await tell(live, "a"), await say(live, "b")
+    mine, secret = await send_to_user(live, "a"), await send_to_session(live, "b")
     await boss.rest()
     noted: list[Any] = []
     live.deliveries.statuses.add_listener(lambda *note: noted.append(note))
@@ -88,7 +97,7 @@ async def test_nobody_acknowledges_for_somebody_else(live: Live) -> None:
     assert await thief.error("ack", stream="user:u1", offset=1) == "forbidden"
     assert await thief.error("ack", stream="session:s1", offset=1) == "forbidden"
     assert await thief.error("ack", stream="session:unknown", offset=0) == "forbidden"
-    assert await pending(live) == 1
+    assert await pending_count(live) == 1
     assert await boss.rest() == noted == []
 
 
@@ -110,7 +119,7 @@ async def test_an_unknown_id_is_passed_on_to_the_listeners_only(live: Live) -> N
 async def test_a_message_in_a_session_is_acknowledged_by_each_user(live: Live) -> None:
     boss = await live.in_session("boss")
     ann, ben = await live.in_session("ann"), await live.in_session("ben")
-    sent = await say(live, "a")
+    sent = await send_to_session(live, "a")
     for client in (boss, ann, ben):
         await client.rest()
     assert [await ack(each, sent) for each in (ann, ben, boss)] == [1, 1, 1]
@@ -126,9 +135,9 @@ async def test_a_message_in_a_session_is_acknowledged_by_each_user(live: Live) -
 @pytest.mark.gen_test
 async def test_a_session_is_acknowledged_up_to_an_offset(live: Live) -> None:
     boss, ann = await live.in_session("boss"), await live.in_session("ann")
-    first = await say(live, "a")
-    await say(live, "not for ann", exclude_users=frozenset(("ann",)))
-    third = await say(live, "c")
+    first = await send_to_session(live, "a")
+    await send_to_session(live, "not for ann", exclude_users=frozenset(("ann",)))
+    third = await send_to_session(live, "c")
     await boss.rest()
     reply = await ann.call("ack", stream="session:s1", offset=3)
     assert reply["acknowledged"] == 2
@@ -160,7 +169,7 @@ async def test_plain_clients_in_a_session_have_a_message_once_it_is_written(live
     await live.in_session("cid")
     for client in (boss, watcher):
         await client.rest()
-    sent = await say(live, "a")
+    sent = await send_to_session(live, "a")
     expected = [(sent.message_id, "ann", "delivered")]
     assert statuses(await boss.rest()) == statuses(await watcher.rest()) == expected
 
@@ -169,7 +178,7 @@ async def test_plain_clients_in_a_session_have_a_message_once_it_is_written(live
 async def test_an_event_alone_is_reason_enough_to_look(live: Live) -> None:
     await live.in_session("ann", protocol="plain")
     seen = live.watch("message_delivered")
-    sent = await say(live, "a")
+    sent = await send_to_session(live, "a")
     (event,) = seen
     assert (event["message_id"], event["user_id"]) == (sent.message_id, "ann")
 
@@ -182,7 +191,7 @@ async def test_in_a_crowd_nobody_is_told_individually(
     boss = await live.in_session("boss")
     ann = await live.in_session("ann")
     await live.in_session("ben", protocol="plain")
-    sent = await say(live, "a")
+    sent = await send_to_session(live, "a")
     await boss.rest()
     assert await ack(ann, sent) == 1
     assert await boss.rest() == []
@@ -198,7 +207,7 @@ async def test_in_a_crowd_nobody_is_told_individually(
 async def test_a_message_to_oneself_is_told_to_the_other_devices(live: Live) -> None:
     first, second = await live.connect("u1"), await live.connect("u1")
     watcher = await live.monitor()
-    sent = await tell(live, "a", sender="u1")
+    sent = await send_to_user(live, "a", sender="u1")
     assert statuses(await first.rest()) == statuses(await second.rest()) == []
     await watcher.rest()
     await ack(first, sent)
@@ -211,7 +220,7 @@ async def test_a_message_to_oneself_is_told_to_the_other_devices(live: Live) -> 
 async def test_an_event_tells_of_each_delivery(live: Live) -> None:
     ann = await live.in_session("ann")
     seen = live.watch("message_delivered")
-    sent, whispered = await say(live, "a"), await tell(live, "b", "ann")
+    sent, whispered = await send_to_session(live, "a"), await send_to_user(live, "b", "ann")
     await ack(ann, sent)
     await ack(ann, sent)
     await ann.call("read", ids=[whispered.message_id])
@@ -239,14 +248,14 @@ async def test_a_storage_that_fails_is_no_acknowledgement(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boss, client = await live.connect("boss"), await live.connect("u1")
-    sent = await tell(live, "a")
+    sent = await send_to_user(live, "a")
     await boss.rest()
     await client.receive("note")
     with monkeypatch.context() as patched:
-        patched.setattr(live.receipt_store, "record", broken)
+        patched.setattr(live.receipt_store, "record", raise_storage_unavailable)
         assert await client.error("ack", ids=[sent.message_id]) == "storage_unavailable"
     assert await boss.rest() == []
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert (await client.receive("note"))["redelivered"] is True
 
 
@@ -265,11 +274,11 @@ async def test_receipts_of_plain_clients_are_tried_again(
 
     monkeypatch.setattr(live.receipt_store, "record", broken_once)
     await live.connect("u1", protocol="plain")
-    await tell(live, "a")
+    await send_to_user(live, "a")
     while live.deliveries.receipts._recorder is not None:
         await live.database.settle()
     assert len(calls) == 2
-    assert await pending(live) == 0
+    assert await pending_count(live) == 0
 
 
 @pytest.mark.gen_test
@@ -279,11 +288,11 @@ async def test_receipts_of_plain_clients_wait_in_bounded_number(
     live = await make_live()
     monkeypatch.setattr(receipts, "WAITING_LIMIT", 1)
     for text in "abc":
-        await tell(live, text)
+        await send_to_user(live, text)
     await live.connect("u1", protocol="plain")
     await live.deliveries.receipts.settle()
     assert live.deliveries.receipts.unrecorded == 2
-    assert await pending(live) == 2  # they come once more
+    assert await pending_count(live) == 2  # they come once more
     assert "dropped total=2" in caplog.text
 
 
@@ -299,7 +308,7 @@ async def test_a_storm_of_receipts_is_recorded_in_few_writes(
 
     monkeypatch.setattr(live.receipt_store, "record", counted)
     for number in range(50):
-        await tell(live, number)
+        await send_to_user(live, number)
     await live.connect("u1", protocol="plain")
     await live.deliveries.receipts.settle()
     assert sizes == [50]

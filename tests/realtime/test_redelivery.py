@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.inbox_talk import fill, notes, received, tell, tell_at_once, wait
-from tests.realtime.live_server import Live
+from tests.support.inbox_messages import (
+    fill_send_queue,
+    notes,
+    pass_time,
+    received,
+    send_batch_to_user,
+    send_to_user,
+)
+from tests.support.live_server import Live
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.inbox.unacked import TICK_S
 
@@ -14,16 +21,16 @@ from wsserver.realtime.inbox.unacked import TICK_S
 @pytest.mark.gen_test
 async def test_an_unacknowledged_message_comes_again_three_times(live: Live) -> None:
     client = await live.connect("u1")
-    sent = await tell(live, "a")
+    sent = await send_to_user(live, "a")
     first = await client.receive("note")
     assert "redelivered" not in first
     for _ in range(3):
-        await wait(live, 9.75)
+        await pass_time(live, 9.75)
         assert await client.rest() == []
-        await wait(live, 0.25)
+        await pass_time(live, 0.25)
         again = await client.receive("note")
         assert again == {**first, "redelivered": True}
-    await wait(live, 60)
+    await pass_time(live, 60)
     assert await client.rest() == []
     assert (await live.connect("u1")).established["inbox"]["pending"] == 1
     assert sent.offset == first["offset"] == 1
@@ -31,10 +38,10 @@ async def test_an_unacknowledged_message_comes_again_three_times(live: Live) -> 
 
 @pytest.mark.gen_test
 async def test_what_came_with_the_greeting_comes_again_too(live: Live) -> None:
-    await tell(live, "a")
+    await send_to_user(live, "a")
     client = await live.connect("u1")
     await received(client, 1)
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert (await client.receive("note"))["redelivered"] is True
 
 
@@ -42,12 +49,12 @@ async def test_what_came_with_the_greeting_comes_again_too(live: Live) -> None:
 async def test_an_acknowledged_message_does_not_come_again_anywhere(live: Live) -> None:
     first, second = await live.connect("u1"), await live.connect("u1")
     for text in "ab":
-        await tell(live, text)
+        await send_to_user(live, text)
     messages = [await first.receive("note") for _ in range(2)]
     await received(second, 2)
-    await wait(live, 5)
+    await pass_time(live, 5)
     assert (await second.call("ack", ids=[messages[0]["id"]]))["acknowledged"] == 1
-    await wait(live, 5)
+    await pass_time(live, 5)
     assert notes(await first.rest()) == notes(await second.rest()) == ["b"]
 
 
@@ -56,7 +63,7 @@ async def test_an_acknowledgement_while_it_is_read_again_stops_it(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await live.connect("u1")
-    await tell(live, "a")
+    await send_to_user(live, "a")
     message = await client.receive("note")
     find = live.store.find
 
@@ -67,18 +74,18 @@ async def test_an_acknowledgement_while_it_is_read_again_stops_it(
         return found
 
     monkeypatch.setattr(live.store, "find", acknowledged_meanwhile)
-    await wait(live, 30)
+    await pass_time(live, 30)
     assert await client.rest() == []
 
 
 @pytest.mark.gen_test
 async def test_nothing_comes_again_after_it_has_expired(live: Live) -> None:
     client = await live.connect("u1")
-    await tell(live, "a", ttl_s=15.0)
+    await send_to_user(live, "a", ttl_s=15.0)
     await received(client, 1)
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert await received(client, 1) == ["a"]
-    await wait(live, 60)
+    await pass_time(live, 60)
     assert await client.rest() == []
     assert (await live.connect("u1")).established["inbox"]["pending"] == 0
 
@@ -86,21 +93,21 @@ async def test_nothing_comes_again_after_it_has_expired(live: Live) -> None:
 @pytest.mark.gen_test
 async def test_nothing_comes_again_while_the_client_has_not_taken_the_first(live: Live) -> None:
     client = await live.connect("u1")
-    filler = fill(client)
-    await tell(live, "a")
-    await wait(live, 60)
+    filler = fill_send_queue(client)
+    await send_to_user(live, "a")
+    await pass_time(live, 60)
     while (push := await client.message())["type"] == "filler":
         filler -= 1
     assert (filler, push["data"], "redelivered" in push) == (0, "a", False)
     assert await client.rest() == []
-    await wait(live, 10)
+    await pass_time(live, 10)
     assert (await client.receive("note"))["redelivered"] is True
 
 
 @pytest.mark.gen_test
 async def test_what_is_held_back_for_a_moment_puts_nothing_off(live: Live) -> None:
     client = await live.connect("u1")
-    await tell_at_once(live, "a", "b")
+    await send_batch_to_user(live, "a", "b")
     await received(client, 2)
     live.clock.advance(10 - TICK_S)
     find = live.store.find
@@ -111,24 +118,24 @@ async def test_what_is_held_back_for_a_moment_puts_nothing_off(live: Live) -> No
         return found
 
     live.store.find = while_others_are_told  # type: ignore[method-assign]
-    await wait(live, TICK_S)
+    await pass_time(live, TICK_S)
     assert notes(await client.rest()) == ["a", "b"]
 
 
 @pytest.mark.gen_test
 async def test_storage_that_fails_puts_it_off(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     client = await live.connect("u1")
-    await tell(live, "a")
+    await send_to_user(live, "a")
     await received(client, 1)
 
-    async def broken(ids: Sequence[str], now: float, budget: int) -> Any:
+    async def raise_storage_unavailable(ids: Sequence[str], now: float, budget: int) -> Any:
         raise StorageUnavailable("broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(live.store, "find", broken)
+        patched.setattr(live.store, "find", raise_storage_unavailable)
         with pytest.raises(StorageUnavailable):
-            await wait(live, 10)
-    await wait(live, 9.75)
+            await pass_time(live, 10)
+    await pass_time(live, 9.75)
     assert await client.rest() == []
-    await wait(live, 0.25)
+    await pass_time(live, 0.25)
     assert (await client.receive("note"))["redelivered"] is True

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.fake_connections import fake_connection
-from tests.realtime.live_server import Live
+from tests.support.fake_connections import fake_connection
+from tests.support.live_server import Live
 from wsserver.brokers.base import Publication, Receipt
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user

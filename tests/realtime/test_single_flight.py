@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.realtime.fake_store import Gate
-from tests.realtime.live_server import settle
+from tests.support.fake_stream_store import Gate
+from tests.support.live_server import settle
 from wsserver.realtime.streams.single_flight import SingleFlight
 from wsserver.tasks import Tasks
 

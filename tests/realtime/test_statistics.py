@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.fake_connections import fake_connection
+from tests.support.fake_connections import fake_connection
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.observability.statistics import Statistics, flatten, percentiles
 from wsserver.storage.engine.hourly_rollup import FIELDS

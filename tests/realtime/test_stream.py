@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.realtime.fake_store import DAY_S, EPOCH, ME, NOW
+from tests.support.fake_stream_store import DAY_S, EPOCH, ME, NOW
 from wsserver.protocol.types import Position
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.streams.stream import Entry, Recovery, Stream, entry_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.fake_store import drafts, offsets
-from tests.realtime.inbox_talk import notes, received, tell, wait
-from tests.realtime.live_server import Live
+from tests.support.fake_stream_store import drafts, offsets
+from tests.support.inbox_messages import notes, pass_time, received, send_to_user
+from tests.support.live_server import Live
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.inbox import redelivery
@@ -280,7 +280,7 @@ async def test_one_transaction_is_limited_in_bytes(
 async def test_an_inbox_of_large_messages_is_given_in_order_and_in_parts(live: Live) -> None:
     texts = [f"{number}:" + "x" * 200_000 for number in range(12)]
     for text in texts:
-        await tell(live, text)
+        await send_to_user(live, text)
     read: list[int] = []
     pending = live.receipt_store.pending
 
@@ -297,7 +297,7 @@ async def test_an_inbox_of_large_messages_is_given_in_order_and_in_parts(live: L
         got += notes([each for each in await client.rest() if "redelivered" not in each])
         if len(got) == 12:
             break
-        await wait(live, 0.25)
+        await pass_time(live, 0.25)
     assert [json.dumps(each) for each in got] == [json.dumps(each) for each in texts]
     assert max(read) <= 1024 * 1024
 
@@ -309,7 +309,7 @@ async def test_large_messages_are_sent_again_part_by_part(
     monkeypatch.setattr(redelivery, "READ_BYTES", 2500)
     client = await live.connect("u1")
     for number in range(7):
-        await tell(live, f"{number}" + "x" * 1000)
+        await send_to_user(live, f"{number}" + "x" * 1000)
     await received(client, 7)
     rounds: list[int] = []
     find = live.store.find
@@ -320,7 +320,7 @@ async def test_large_messages_are_sent_again_part_by_part(
         return found, left
 
     monkeypatch.setattr(live.store, "find", watched)
-    await wait(live, 11)
+    await pass_time(live, 11)
     again = await client.rest()
     assert [each["data"][0] for each in again if each.get("redelivered")] == list("0123456")
     assert rounds == [2, 2, 2, 1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.realtime.fake_store import DAY_S, EPOCH, NOW
+from tests.support.fake_stream_store import DAY_S, EPOCH, NOW
 from wsserver.realtime.streams import stream_cache as stream_memory
 from wsserver.realtime.streams.stream import Entry, Stream
 from wsserver.realtime.streams.stream_cache import StreamCache

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.fake_store import Gate
-from tests.realtime.live_server import SESSION_LIMIT, Client, Live, MakeLive, settle
+from tests.support.fake_stream_store import Gate
+from tests.support.live_server import SESSION_LIMIT, Client, Live, MakeLive, settle
 from wsserver.errors import Forbidden, StorageUnavailable
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime.messages.message import Message

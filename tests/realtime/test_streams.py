@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.realtime.fake_store import (
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_stream_store import (
     DAY_S,
     EPOCH,
     ME,
@@ -22,7 +22,7 @@ from tests.realtime.fake_store import (
     drafts,
     offsets,
 )
-from tests.realtime.live_server import settle
+from tests.support.live_server import settle
 from wsserver.brokers.base import Receipt
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims

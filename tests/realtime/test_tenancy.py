@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live, MakeLive
+from tests.support.live_server import Client, Live, MakeLive
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import session

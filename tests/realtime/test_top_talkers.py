@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.realtime.observability import top_talkers as busiest
 from wsserver.realtime.observability.top_talkers import TopTalkers
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tests.conftest import FakeClock
-from tests.realtime.fake_connections import fake_connection
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_connections import fake_connection
 from wsserver.brokers.base import Publication
 from wsserver.protocol.targets import EVERYONE, session
 from wsserver.realtime.connections.connection_log import ConnectionLog

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.live_server import Client, Live, MakeLive, settle
+from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.requests import PublishRequest, read_request

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.realtime.live_server import settle
+from tests.support.live_server import settle
 from wsserver.realtime.streams.turns import Turns
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
-from tests.storage.kept_messages import message, offsets
 from tests.storage.test_check import add_newer_migration, hashes, make_file
+from tests.support.fake_clock import FakeClock
+from tests.support.message_rows import message, offsets
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseFault

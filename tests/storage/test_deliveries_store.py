@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.storage.accepted_notifications import (
+from tests.support.notification_rows import (
     DAY_S,
     NOW,
     claim,

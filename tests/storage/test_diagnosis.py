@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.accepted_notifications import DAY_S, NOW, claim, delivery, notification
-from tests.storage.kept_messages import message
+from tests.support.message_rows import message
+from tests.support.notification_rows import DAY_S, NOW, claim, delivery, notification
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.diagnosis import LATE_S, Backlog, Diagnosis

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
-from tests.storage.kept_messages import NOW, message
+from tests.support.message_rows import NOW, message
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.epochs import fork_epochs
 from wsserver.storage.messages.streams import StreamStore

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import sqlite_utils
 
-from tests.conftest import FakeClock
-from tests.storage.accepted_notifications import (
+from tests.storage.test_snapshots import snapshot
+from tests.support.fake_clock import FakeClock
+from tests.support.notification_rows import (
     DAY_S,
     NOW,
     claim,
@@ -20,7 +21,6 @@ from tests.storage.accepted_notifications import (
     notification,
     outcome,
 )
-from tests.storage.test_snapshots import snapshot
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.hourly_rollup import FIELDS
 from wsserver.storage.engine.migrations import MIGRATIONS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
 from tests.storage.test_check import add_newer_migration, hashes, make_file
+from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance import inspection
@@ -188,6 +188,7 @@ async def test_a_server_that_starts_meanwhile_is_no_damage(
     assert inspect(path, FakeClock()).ok
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test
 async def test_a_file_that_even_readers_are_kept_from_is_unavailable(
     make_database: MakeDatabase, path: Path

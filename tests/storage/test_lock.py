@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.storage import Database, DatabaseFault
 from wsserver.storage.engine.errors import DatabaseInUse
 

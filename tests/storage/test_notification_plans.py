@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import sqlite_utils
 
-from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
-from tests.storage.kept_messages import in_every_reader
+from tests.support.message_rows import in_every_reader
+from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_receipts import (

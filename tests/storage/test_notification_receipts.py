@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome, states
-from tests.storage.kept_messages import message
+from tests.support.message_rows import message
+from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, states
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.storage.accepted_notifications import (
+from tests.support.message_rows import rows
+from tests.support.notification_rows import (
     DAY_S,
     NOW,
     claim,
@@ -16,7 +17,6 @@ from tests.storage.accepted_notifications import (
     outcome,
     states,
 )
-from tests.storage.kept_messages import rows
 from wsserver.errors import BadRequest
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.deliveries import DeliveryStore

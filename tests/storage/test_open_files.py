@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageUnavailable
 from wsserver.storage import Database
 from wsserver.storage.engine.open_files import DatabaseOverwritten, OpenFiles

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.storage.accepted_notifications import NOW, claim, delivery, notification, outcome
+from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
 from wsserver.storage.engine import paging
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications import notification_rows

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
-from tests.storage.kept_messages import message, offsets, several
 from tests.storage.test_check import make_file
+from tests.support.fake_clock import FakeClock
+from tests.support.message_rows import message, offsets, several
 from wsserver.errors import StorageFull
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseFault, DatabaseInUse

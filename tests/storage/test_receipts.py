@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.storage.kept_messages import NOW, message, rows, several
+from tests.support.message_rows import NOW, message, rows, several
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import Change, Inbox, Receipt, ReceiptStore
 from wsserver.storage.messages.streams import StreamStore

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.storage.kept_messages import NOW, message, offsets, rows, several
+from tests.support.message_rows import NOW, message, offsets, rows, several
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore

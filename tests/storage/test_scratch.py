@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.operators.processes import ROOT, environment
+from tests.support.server_process import ROOT, environment
 from wsserver.storage.maintenance import scratch
 from wsserver.storage.maintenance.scratch import PREFIX, remove_abandoned, scratch_folder
 

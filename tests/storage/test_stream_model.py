@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import FakeClock
-from tests.storage.kept_messages import NOW, message, wanted
+from tests.support.fake_clock import FakeClock
+from tests.support.message_rows import NOW, message, wanted
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import Change, ReceiptStore
 from wsserver.storage.messages.streams import Append, Expired, StreamStore

@@ -7,7 +7,7 @@ import re
 import pytest
 import sqlite_utils
 
-from tests.storage.kept_messages import NOW, in_every_reader, message, several, wanted
+from tests.support.message_rows import NOW, in_every_reader, message, several, wanted
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore

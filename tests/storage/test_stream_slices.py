@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.storage.kept_messages import NOW, wanted
+from tests.support.message_rows import NOW, wanted
 from wsserver.protocol.pushes import positioned
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages import stream_reads

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.kept_messages import ALL, NOW, message, offsets, payload, rows, several, wanted
+from tests.support.message_rows import ALL, NOW, message, offsets, payload, rows, several, wanted
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.streams import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
+from tests.support.fake_clock import FakeClock
 from wsserver.storage import Database
 from wsserver.storage.engine.wal import HEADER_BYTES, Log, damage, is_cut_off, read_log
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.web.web_server import Server, start
+from tests.support.web_server import Server, start
 
 StartServer = Callable[..., Awaitable[Server]]
 

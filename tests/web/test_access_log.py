@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.web_server import Server, token
+from tests.support.web_server import Server, token
 from wsserver.web.api.access_log import AccessLog
 from wsserver.web.http.traffic import Traffic
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.web.web_server import Response, Server, token
+from tests.support.http_response import Response
+from tests.support.web_server import Server, token
 from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Endpoint
 from wsserver.web.resources.routes import ENDPOINTS
 

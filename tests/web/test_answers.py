@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.web.web_server import API, Server, token
+from tests.support.web_server import API, Server, token
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox

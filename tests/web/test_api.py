@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.web_server import API, Server, token
 from tests.web.conftest import StartServer
-from tests.web.web_server import API, Server, token
 
 
 @pytest.mark.gen_test
@@ -38,7 +38,7 @@ async def test_a_full_server_wants_no_traffic_and_says_why(start_server: StartSe
     assert (full.status, full.json()["status"]) == (503, "degraded")
     checks = full.json()["checks"]
     assert [name for name, check in checks.items() if not check["ok"]] == ["connections"]
-    refused = await server.knock(bearer=token("u2", "user"), protocols="")
+    refused = await server.upgrade(bearer=token("u2", "user"), protocols="")
     assert (refused.response.status, refused.response.code) == (503, "server_full")
     await server.post("/users/disconnect", user_id="u1")
     await socket.closed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.web.web_server import Server
+from tests.support.web_server import Server
 
 
 @pytest.mark.gen_test

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
+from tests.support.web_server import KEY, Server, token
 from tests.web.conftest import StartServer
-from tests.web.web_server import KEY, Server, token
 from wsserver.wire import deflate
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
@@ -99,7 +99,7 @@ async def test_both_ways_in_answer_an_offer_alike(
 ) -> None:
     server = await start_server(compression=True)
     for extra in ({}, {"X-Request-ID": "r1"}):  # with its own id it is the full server's
-        socket = await server.knock(
+        socket = await server.upgrade(
             bearer=token("u1", "user"), headers={"Sec-WebSocket-Extensions": offer, **extra}
         )
         assert socket.response.status == 101
@@ -114,10 +114,10 @@ async def test_both_ways_in_answer_an_offer_alike(
 async def test_a_malformed_offer_is_a_bad_request(start_server: StartServer) -> None:
     server = await start_server(compression=True)
     headers = {"Sec-WebSocket-Extensions": "permessage-deflate; a="}
-    socket = await server.knock(bearer=token("u1", "user"), headers=headers)
+    socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     assert socket.response.code == "bad_request"
     # Who may not come in learns that first, and whoever wants no WebSocket offers nothing.
-    assert (await server.knock(headers=headers)).response.status == 401
+    assert (await server.upgrade(headers=headers)).response.status == 401
     answer = await server.request("GET", "/ws/chat", bearer=token("u1", "user"), headers=headers)
     assert answer.status == 426
 
@@ -127,7 +127,7 @@ async def test_who_is_let_in_to_be_told_why_not_gets_no_compression(
     start_server: StartServer,
 ) -> None:
     server = await start_server(compression=True)
-    socket = await server.knock(bearer="nonsense", headers=OFFER)
+    socket = await server.upgrade(bearer="nonsense", headers=OFFER)
     assert "sec-websocket-extensions" not in socket.response.headers
     assert (await socket.closed())[0] == 4500
 
@@ -197,6 +197,7 @@ texts = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(texts=st.lists(texts, min_size=1, max_size=8), window_bits=st.integers(9, 15))
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

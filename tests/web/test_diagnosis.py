@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.web.web_server import Server, start, token
+from tests.support.web_server import Server, start, token
 from wsserver import __version__
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit
 

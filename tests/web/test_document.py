@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.web.web_server import Server, token
+from tests.support.web_server import Server, token
 from wsserver.errors import MEANINGS
 from wsserver.web.openapi.document import TAGS
 from wsserver.web.openapi.documents import make_documents

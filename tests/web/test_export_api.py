@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer
 from tests.web.test_notify import TEXT, notify, settled
-from tests.web.web_server import Server, token
 
 
 async def export(server: Server, what: str, bearer: str | None = None) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.web_server import KEY, Server, Socket, token
+from tests.support.web_server import KEY, Server, Socket, token
 from wsserver.web.sockets.fast_handshake import WouldWaitError, run_without_waiting
 from wsserver.web.sockets.sockets import SocketHandler
 
@@ -39,7 +39,7 @@ async def test_both_ways_in_end_alike(
 ) -> None:
     ends = []
     for extra in ({}, {"X-Request-ID": "r1"}):
-        socket = await server.knock(
+        socket = await server.upgrade(
             path,
             bearer=token("u1", "admin", username="张三"),
             protocols=protocols,
@@ -66,16 +66,16 @@ async def test_every_place_of_a_token_passes(
 ) -> None:
     given = token("u1", "user")
     if place == "header":
-        socket = await server.knock(bearer=given)
+        socket = await server.upgrade(bearer=given)
     elif place == "subprotocol":
-        socket = await server.knock(protocols=f"wsserver.v1, bearer.{given}")
+        socket = await server.upgrade(protocols=f"wsserver.v1, bearer.{given}")
     elif place == "query":
-        socket = await server.knock(f"/ws/chat?token={given}")
+        socket = await server.upgrade(f"/ws/chat?token={given}")
     else:
         claims = await server.system.verifier.verify(given)
         ticket, _ = server.system.tickets.issue(claims)
-        socket = await server.knock(f"/ws/chat?ticket={ticket}")
-        again = await server.knock(f"/ws/chat?ticket={ticket}")
+        socket = await server.upgrade(f"/ws/chat?ticket={ticket}")
+        again = await server.upgrade(f"/ws/chat?ticket={ticket}")
         assert (await again.closed())[0] == 4500
         by_tornado.clear()
     assert (await greeted(socket))["user_id"] == "u1"
@@ -86,7 +86,7 @@ async def test_every_place_of_a_token_passes(
 async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: list[str]) -> None:
     claims = await server.system.verifier.verify(token("u1", "user"))
     ticket, _ = server.system.tickets.issue(claims)
-    socket = await server.knock(f"/ws/chat?ticket={ticket}", headers={"X-Request-ID": "r1"})
+    socket = await server.upgrade(f"/ws/chat?ticket={ticket}", headers={"X-Request-ID": "r1"})
     assert (await greeted(socket))["user_id"] == "u1"
     assert by_tornado == ["/ws/chat"]
 
@@ -101,7 +101,7 @@ async def test_who_is_refused_is_refused_by_the_full_server(
         (token("u1", "user"), "/ws/chat/session/s1", 4503),
         (token("u1", "user"), "/ws/chat?token=x", 4501),
     ):
-        socket = await server.knock(path, bearer=bearer)
+        socket = await server.upgrade(path, bearer=bearer)
         assert (await socket.closed())[0] == code
     assert len(by_tornado) == 4
 
@@ -110,9 +110,9 @@ async def test_who_is_refused_is_refused_by_the_full_server(
 async def test_a_handshake_that_announces_a_body_is_the_full_servers(
     server: Server, by_tornado: list[str]
 ) -> None:
-    await server.knock(bearer=token("u1", "user"), headers={"Content-Length": "0"})
+    await server.upgrade(bearer=token("u1", "user"), headers={"Content-Length": "0"})
     assert by_tornado == ["/ws/chat"]
-    posted = await server.knock(bearer=token("u1", "user"), method="POST")
+    posted = await server.upgrade(bearer=token("u1", "user"), method="POST")
     assert posted.response.code == "method_not_allowed"
 
 
@@ -142,7 +142,7 @@ async def test_a_handshake_in_two_pieces_is_the_full_servers(
 async def test_frames_behind_the_handshake_are_not_lost(server: Server) -> None:
     ping = b'{"type":"ping","ref":7}'
     masked = bytes((0x81, 0x80 | len(ping), 0, 0, 0, 0)) + ping
-    socket = await server.knock(bearer=token("u1", "user"), after=masked)
+    socket = await server.upgrade(bearer=token("u1", "user"), after=masked)
     assert (await socket.push("pong"))["ref"] == 7
 
 

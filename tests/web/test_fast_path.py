@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.web.web_server import API, Response, Server, read_response, token
+from tests.support.http_response import Response
+from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.api import ApiHandler
 from wsserver.web.http.replies import Reply

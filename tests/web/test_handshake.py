@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.web.web_server import API, KEY, Server, Socket, token
+from tests.support.web_server import API, KEY, Server, Socket, token
 from wsserver.errors import MEANINGS
 from wsserver.realtime.connections import connection_limit
 from wsserver.web.sockets.sockets import SocketHandler
@@ -33,7 +33,7 @@ async def test_all_three_endpoints_let_in(server: Server) -> None:
         (S1, token("u1", "user", sessions=["s1"]), "session"),
         (MONITOR, token("a1", "admin"), "monitor"),
     ):
-        socket = await server.knock(path, bearer=bearer)
+        socket = await server.upgrade(path, bearer=bearer)
         assert socket.response.status == 101
         assert socket.response.headers["sec-websocket-protocol"] == "wsserver.v1"
         greeting = await socket.push("connection_established")
@@ -53,7 +53,7 @@ async def test_the_four_ways_to_bring_a_token(server: Server) -> None:
         {"path": f"/ws/chat?ticket={ticket}"},
         {"path": f"/ws/chat?token={good}"},
     ):
-        socket = await server.knock(**options)  # type: ignore[arg-type]
+        socket = await server.upgrade(**options)  # type: ignore[arg-type]
         assert socket.response.status == 101, options
         assert socket.response.headers["sec-websocket-protocol"] == "wsserver.v1"
         assert (await socket.push())["user_id"] == "u1"
@@ -62,7 +62,7 @@ async def test_the_four_ways_to_bring_a_token(server: Server) -> None:
 @pytest.mark.gen_test
 async def test_the_token_is_never_echoed(server: Server) -> None:
     good = token("u1", "user")
-    plain = await server.knock(protocols=f"bearer.{good}")
+    plain = await server.upgrade(protocols=f"bearer.{good}")
     assert plain.response.status == 101
     assert "sec-websocket-protocol" not in plain.response.headers
     assert (await plain.push())["protocol"] == "plain"
@@ -72,7 +72,7 @@ async def test_the_token_is_never_echoed(server: Server) -> None:
 @pytest.mark.gen_test
 async def test_a_client_without_the_subprotocol_is_plain(server: Server) -> None:
     for protocols in ("", "graphql-ws"):
-        socket = await server.knock(bearer=token("u1", "user"), protocols=protocols)
+        socket = await server.upgrade(bearer=token("u1", "user"), protocols=protocols)
         assert socket.response.status == 101
         assert "sec-websocket-protocol" not in socket.response.headers
         assert (await socket.push())["protocol"] == "plain"
@@ -83,7 +83,7 @@ async def test_frames_sent_with_the_request_are_not_lost(server: Server) -> None
     mask = bytes(4)
     text = b'{"type":"ping","ref":"early"}'
     frame = bytes((0x81, 0x80 | len(text))) + mask + text
-    socket = await server.knock(bearer=token("u1", "user"), after=frame)
+    socket = await server.upgrade(bearer=token("u1", "user"), after=frame)
     assert (await socket.push("pong"))["ref"] == "early"
 
 
@@ -110,14 +110,14 @@ async def refuse_both_ways(
 ) -> None:
     """The same refusal, as a v1 client, a plain client and a plain GET see it."""
     meaning = MEANINGS[code]
-    v1 = await server.knock(path, **options)  # type: ignore[arg-type]
+    v1 = await server.upgrade(path, **options)  # type: ignore[arg-type]
     assert v1.response.status == 101, (code, v1.response)
     assert v1.response.headers["sec-websocket-protocol"] == "wsserver.v1"
     closed, reason = await v1.closed()
     assert closed == meaning.close, (code, closed, reason)
     assert 0 < len(reason.encode()) <= 123
     assert await v1.reader.read() == b""
-    plain = await server.knock(path, **{"protocols": "", **options})  # type: ignore[arg-type]
+    plain = await server.upgrade(path, **{"protocols": "", **options})  # type: ignore[arg-type]
     assert (plain.response.status, plain.response.code) == (meaning.status, code)
     probe = await server.request("GET", path, **options)  # type: ignore[arg-type]
     assert (probe.status, probe.code) == (meaning.status, code)
@@ -159,7 +159,7 @@ async def test_a_malformed_session_id(server: Server, id: str) -> None:
 
 @pytest.mark.gen_test
 async def test_a_session_that_exists_looks_like_one_that_does_not(server: Server) -> None:
-    owner = await server.knock(S1, bearer=token("owner", "user", sessions=["s1"]))
+    owner = await server.upgrade(S1, bearer=token("owner", "user", sessions=["s1"]))
     assert owner.response.status == 101
     answers = []
     for session in ("s1", "s2"):
@@ -175,7 +175,7 @@ async def test_a_member_and_sessions_any_come_in(server: Server) -> None:
     members = f"{API}/sessions/s1/members"
     await server.request("PUT", members, bearer=token(), user_ids=["u1"])
     for bearer in (token("u1", "user"), token("a", "admin"), token("u2", "user", sessions="*")):
-        socket = await server.knock(S1, bearer=bearer)
+        socket = await server.upgrade(S1, bearer=bearer)
         assert (await socket.push("session_joined"))["session_id"] == "s1"
 
 
@@ -187,7 +187,7 @@ async def test_the_sixth_connection_is_refused(
     monkeypatch.setattr(connection_limit, "ANSWER_S", 1e6)
     bearer = token("u1", "user")
     for _ in range(5):
-        assert (await server.knock(bearer=bearer)).response.status == 101
+        assert (await server.upgrade(bearer=bearer)).response.status == 101
     await refuse_both_ways(server, "connection_limit", bearer=bearer)
     assert (await server.get("/connections")).json()["total"] == 5
 
@@ -204,9 +204,9 @@ async def test_a_connection_that_does_not_answer_gives_way_to_the_sixth(
     url = f"ws://127.0.0.1:{server.port}/ws/chat"
     # A library answers pings by itself, whatever its program is busy with.
     async with connect(url, additional_headers={"Authorization": f"Bearer {bearer}"}) as alive:
-        dead = await server.knock(bearer=bearer)
+        dead = await server.upgrade(bearer=bearer)
         ticket = (await server.post("/tickets", bearer=bearer)).json()["ticket"]
-        new = await server.knock(f"/ws/chat?ticket={ticket}")
+        new = await server.upgrade(f"/ws/chat?ticket={ticket}")
         assert new.response.status == 101
         assert (await new.push())["user_id"] == "u1"
         assert (await dead.closed())[0] == 4001
@@ -248,9 +248,11 @@ async def test_a_full_and_a_draining_server_say_when_to_come_back(start_server) 
 async def test_a_foreign_page_gets_403_whatever_it_offers(start_server, origin: str) -> None:
     server = await start_server(allowed_origins=("https://app.example.com",))
     for extra in ({}, {"Sec-Fetch-Site": "same-origin"}):
-        socket = await server.knock(bearer=token("u1", "user"), headers={"Origin": origin, **extra})
+        socket = await server.upgrade(
+            bearer=token("u1", "user"), headers={"Origin": origin, **extra}
+        )
         assert (socket.response.status, socket.response.code) == (403, "origin_forbidden")
-    good = await server.knock(
+    good = await server.upgrade(
         bearer=token("u1", "user"), headers={"Origin": "https://app.example.com"}
     )
     assert good.response.status == 101
@@ -259,14 +261,14 @@ async def test_a_foreign_page_gets_403_whatever_it_offers(start_server, origin: 
 @pytest.mark.gen_test
 async def test_an_origin_equal_to_a_foreign_host_gains_nothing(server: Server) -> None:
     headers = {"Host": "evil.example", "Origin": "http://evil.example"}
-    socket = await server.knock(bearer=token("u1", "user"), headers=headers)
+    socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     assert (socket.response.status, socket.response.code) == (403, "host_forbidden")
 
 
 @pytest.mark.gen_test
 async def test_our_own_page_comes_in(server: Server) -> None:
     headers = {"Origin": f"http://127.0.0.1:{server.port}"}
-    assert (await server.knock(bearer=token("u1"), headers=headers)).response.status == 101
+    assert (await server.upgrade(bearer=token("u1"), headers=headers)).response.status == 101
 
 
 @pytest.mark.gen_test
@@ -274,7 +276,7 @@ async def test_the_query_token_can_be_switched_off(start_server) -> None:
     server = await start_server(allow_query_token=False)
     good = token("u1", "user")
     await refuse_both_ways(server, "token_missing", f"/ws/chat?token={good}")
-    other = await server.knock(f"/ws/chat?token={good}", bearer=good)
+    other = await server.upgrade(f"/ws/chat?token={good}", bearer=good)
     assert other.response.status == 101
 
 
@@ -296,7 +298,7 @@ async def test_a_probe_uses_no_ticket_up(server: Server) -> None:
     ticket = (await server.post("/tickets", bearer=token("u1", "user"))).json()["ticket"]
     path = f"/ws/chat?ticket={ticket}"
     assert (await server.request("GET", path)).code == "upgrade_required"
-    assert (await server.knock(path)).response.status == 101
+    assert (await server.upgrade(path)).response.status == 101
     await refuse_both_ways(server, "token_invalid", path)
 
 
@@ -317,7 +319,7 @@ async def test_a_probe_uses_no_ticket_up(server: Server) -> None:
 )
 @pytest.mark.gen_test
 async def test_a_bad_handshake(server: Server, headers: dict[str, str], status: int) -> None:
-    socket = await server.knock(bearer=token("u1", "user"), headers=headers)
+    socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     assert socket.response.status == status
     assert socket.response.code == {400: "bad_request", 426: "upgrade_required"}[status]
     if status == 426:
@@ -328,7 +330,7 @@ async def test_a_bad_handshake(server: Server, headers: dict[str, str], status: 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 @pytest.mark.gen_test
 async def test_only_get_opens_a_websocket(server: Server, method: str) -> None:
-    socket = await server.knock(bearer=token("u1", "user"), method=method)
+    socket = await server.upgrade(bearer=token("u1", "user"), method=method)
     assert (socket.response.status, socket.response.code) == (405, "method_not_allowed")
     assert socket.response.headers["allow"] == "GET, HEAD, OPTIONS"
 
@@ -362,10 +364,10 @@ async def test_no_http_object_outlives_the_handshake(
     monkeypatch.setattr(SocketHandler, "respond", watched)
     unusual = {"X-Request-ID": "r1"}  # what the doorway leaves to the full HTTP server
     sockets = [
-        await server.knock(bearer=token(f"u{number}", "user"), headers=unusual)
+        await server.upgrade(bearer=token(f"u{number}", "user"), headers=unusual)
         for number in range(3)
     ]
-    refused = await server.knock(bearer="nonsense")
+    refused = await server.upgrade(bearer="nonsense")
     await refused.closed()
     for socket in sockets:
         socket.send(type="ping", ref=1)
@@ -396,7 +398,7 @@ async def test_handshakes_and_refusals_leave_no_descriptor(server: Server) -> No
             {"bearer": "nonsense"},
             {"bearer": "nonsense", "protocols": ""},
         ):
-            socket = await server.knock(**options)  # type: ignore[arg-type]
+            socket = await server.upgrade(**options)  # type: ignore[arg-type]
             await socket.close()
             server.sockets.remove(socket)
     assert await server.context.poller.wait_closed(5)
@@ -436,7 +438,7 @@ async def test_a_limit_reached_during_the_handshake_closes_with_its_code(
 
     monkeypatch.setattr(manager, "connect", late)
     headers = {"X-Request-ID": "r1"}  # past the doorway, whose look and connect are one
-    socket: Socket = await server.knock(bearer=token("u1", "user"), headers=headers)
+    socket: Socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     assert (await socket.closed())[0] == 1013
     assert await socket.reader.read() == b""
 

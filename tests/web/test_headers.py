@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders, parse_request_start_line
 
-from tests.web.web_server import API, KEY, Server, token
+from tests.support.web_server import API, KEY, Server, token
 from wsserver.web.http.headers import HEAD_LIMIT_BYTES, parse_head
 from wsserver.web.server import fast_path
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.support.web_server import API, Server, token
 from tests.web.conftest import StartServer
-from tests.web.web_server import API, Server, token
 from wsserver.errors import StorageUnavailable
 from wsserver.web.api import pipeline as exchange
 

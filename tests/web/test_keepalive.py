@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.web_server import API, Server, read_response, token
+from tests.support.web_server import API, Server, read_response, token
 from wsserver.web.server.tornado_server import PrefilledStream
 
 PLAIN: dict[str, str] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tornado.netutil import bind_sockets
 
-from tests.web.web_server import API, Server, token
+from tests.support.web_server import API, Server, token
 from wsserver.fd_limits import KEPT_BACK
 from wsserver.web.server.listener import Listener
 

@@ -12,7 +12,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.web.web_server import Response, Server, token
+from tests.support.http_response import Response
+from tests.support.web_server import Server, token
 from wsserver.web.resources.handlers.metrics import wants_openmetrics
 
 
@@ -31,7 +32,7 @@ async def scrape(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]]
 async def test_the_figures_are_the_statistics(server: Server) -> None:
     await server.connect("u1", sessions=["s1"])
     await server.post("/broadcast", type="hint", data=1)
-    refused = await server.knock(bearer="nonsense")
+    refused = await server.upgrade(bearer="nonsense")
     await refused.closed()
     figures = await scrape(server)
     stats = (await server.get("/stats")).json()
@@ -116,7 +117,7 @@ async def exposition(server: Server, accept: str) -> Response:
     await server.post("/ping/u1", timeout_s=0.01)
     await server.post("/notify", user_ids=["u1"], title="t", message="m")
     await server.post("/broadcast", type="hint", data=1)
-    await (await server.knock(bearer="nonsense")).closed()
+    await (await server.upgrade(bearer="nonsense")).closed()
     answer = await server.request("GET", "/metrics", headers={"Accept": accept})
     assert answer.status == 200
     assert answer.headers["vary"] == "Origin, Accept"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.http_response import Response
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer
-from tests.web.web_server import Response, Server, token
 from wsserver.notifications.views import notification_view
 
 TEXT = {"title": "T", "message": "M"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.web.web_server import Server, token
+from tests.support.web_server import Server, token
 from wsserver.web.http.proxies import Proxies, parse_address
 
 TRUSTED = Proxies(["10.0.0.0/8", "::1/128"])
@@ -58,7 +58,7 @@ def test_addresses() -> None:
 @pytest.mark.gen_test
 async def test_a_spoofed_header_changes_nothing(server: Server) -> None:
     headers = {"X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6"}
-    socket = await server.knock(bearer=token("u1", "user"), headers=headers)
+    socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     shown = (await server.get("/connections")).json()["connections"]
     assert [each["remote_ip"] for each in shown] == ["127.0.0.1"]
     del socket
@@ -68,6 +68,6 @@ async def test_a_spoofed_header_changes_nothing(server: Server) -> None:
 async def test_a_trusted_proxy_is_believed(start_server) -> None:
     server = await start_server(trusted_proxies=("127.0.0.1/32",))
     headers = {"X-Forwarded-For": "6.6.6.6, 192.0.2.9"}
-    await server.knock(bearer=token("u1", "user"), headers=headers)
+    await server.upgrade(bearer=token("u1", "user"), headers=headers)
     shown = (await server.get("/connections")).json()["connections"]
     assert [each["remote_ip"] for each in shown] == ["192.0.2.9"]

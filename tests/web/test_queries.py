@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.web.web_server import Server
+from tests.support.web_server import Server
 from wsserver.errors import BadRequest
 from wsserver.web.api.queries import PageQuery, moment_of, parse_pairs, read_query, step_of
 

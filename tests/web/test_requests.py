@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from tests.web.web_server import API, Server, read_response, token
+from tests.support.web_server import API, Server, read_response, token
 from wsserver.web.resources.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}

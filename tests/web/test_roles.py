@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.web.web_server import API, Server, token
+from tests.support.web_server import API, Server, token
 from wsserver.identity import DEFAULT_ROLES
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Endpoint
 from wsserver.web.openapi.examples import EXAMPLES

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.web.web_server import Server, start, token
+from tests.support.web_server import Server, start, token
 from wsserver.web.openapi.documents import make_documents
 from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.sockets.sockets import SOCKETS

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tests.web.web_server import API, Server, token
+from tests.support.web_server import API, Server, token
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -36,7 +36,7 @@ async def test_a_canary_is_found_nowhere(server: Server, caplog: pytest.LogCaptu
             {"path": f"/ws/chat?token={secret}"},
             {"path": f"/ws/chat/session/%00?token={secret}"},
         ):
-            socket = await server.knock(**options)  # type: ignore[arg-type]
+            socket = await server.upgrade(**options)  # type: ignore[arg-type]
             answers.append(repr(socket.response.headers).encode())
             _opcode, payload = await socket.frame()
             answers.append(payload)
@@ -46,7 +46,7 @@ async def test_a_canary_is_found_nowhere(server: Server, caplog: pytest.LogCaptu
 
     server.context.inspection.stats = broken
     await ask("GET", f"{API}/stats", bearer=good)
-    await server.knock(f"/ws/chat?ticket={ticket}")
+    await server.upgrade(f"/ws/chat?ticket={ticket}")
     await ask("GET", "/metrics")
     await ask("GET", f"{API}/audit", bearer=good)
 

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from tests.web.conftest import StartServer
-from tests.web.tenants import (
+from tests.support.tenant_matrix import (
     CASES,
     LISTS,
     OUTSIDE,
@@ -20,7 +19,8 @@ from tests.web.tenants import (
     printed,
     row_of,
 )
-from tests.web.web_server import API, Server, token
+from tests.support.web_server import API, Server, token
+from tests.web.conftest import StartServer
 from wsserver.web.resources.routes import ENDPOINTS
 
 MUST_EXIST = {"session", "message", "notification", "connection"}
@@ -116,7 +116,7 @@ async def test_what_is_the_whole_servers_is_nothing_for_a_manager(
     server = await start_server(permissions=PERMISSIONS)
     manager = token("asking", "manager", organization_id="o1")
     assert (await server.get(path, bearer=manager)).code == "forbidden"
-    socket = await server.knock("/ws/admin/monitor", bearer=manager)
+    socket = await server.upgrade("/ws/admin/monitor", bearer=manager)
     assert (await socket.closed())[0] == 4503
 
 
@@ -189,7 +189,7 @@ async def test_a_manager_is_bound_to_sessions_of_its_organization_alone(
     sessions, manager = world.ids["session"], token("m", "manager", organization_id="o1")
     for place in PLACES:
         path = f"/ws/chat/session/{sessions[place]}"
-        socket = await world.server.knock(path, bearer=manager)
+        socket = await world.server.upgrade(path, bearer=manager)
         if place in OWN:
             assert (await socket.push("session_joined"))["session_id"] == sessions[place]
         else:

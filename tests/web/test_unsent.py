@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
+from tests.support.web_server import API, Server, token
 from tests.web.conftest import StartServer
-from tests.web.web_server import API, Server, token
 from wsserver.web.http.unsent import HeldBytes, patience_s
 
 

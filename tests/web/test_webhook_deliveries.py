@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.notifications.http_far_side import Provider
+from tests.support.http_provider import HttpProvider
+from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer
-from tests.web.web_server import Server, token
 
 CANARY = "canary-7d1f0c"
 
 
-async def hooked(start_server: StartServer, provider: Provider) -> Server:
-    provider.say(410, b"gone")  # for now
+async def hooked(start_server: StartServer, provider: HttpProvider) -> Server:
+    provider.answer_with(410, b"gone")  # for now
     return await start_server(
         webhook_urls=[provider.url(f"/{CANARY}#order.*")],
         webhook_secret="hook-secret",
@@ -37,7 +37,7 @@ def tell(server: Server, *names: str) -> None:
 
 @pytest.mark.gen_test
 async def test_what_was_given_up_is_seen_without_the_url(
-    start_server: StartServer, provider: Provider
+    start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
     tell(server, "order.placed", "order.paid")
@@ -70,21 +70,21 @@ async def test_what_was_given_up_is_seen_without_the_url(
 
 @pytest.mark.gen_test
 async def test_one_or_all_are_tried_again_from_the_first_attempt(
-    start_server: StartServer, provider: Provider
+    start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
     tell(server, "order.a", "order.b", "order.c")
     page = "/webhooks/deliveries?state=failed"
     listed = await until(server, page, lambda found: found["total"] == 3)
     one = f"/webhooks/deliveries/{listed['deliveries'][1]['delivery_id']}"
-    provider.say(200)
+    provider.answer_with(200)
     assert (await server.post(f"{one}/retry")).json() == {"retried": 1}
     await until(server, page, lambda found: found["total"] == 2)
     assert (await server.post("/webhooks/deliveries/retry")).json() == {"retried": 2}
     await until(server, "/webhooks/deliveries", lambda found: found["total"] == 0)
     assert (await server.get(one)).status == 404  # it was taken
     assert (await server.post("/webhooks/deliveries/retry")).json() == {"retried": 0}
-    names = [each.headers["X-Wsserver-Event"] for each in provider.asked]
+    names = [each.headers["X-Wsserver-Event"] for each in provider.requests]
     assert names[3] == "order.b"
     assert sorted(names[3:]) == ["order.a", "order.b", "order.c"]
     entries = (await server.get("/audit?action=retry_webhooks")).json()["entries"]
@@ -99,7 +99,7 @@ async def test_one_or_all_are_tried_again_from_the_first_attempt(
 
 @pytest.mark.gen_test
 async def test_what_belongs_to_no_url_any_more_is_shown_and_left(
-    start_server: StartServer, provider: Provider
+    start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
     tell(server, "order.a")
@@ -128,7 +128,7 @@ async def test_who_is_confined_to_an_organization_sees_none(start_server: StartS
 
 @pytest.mark.gen_test
 async def test_what_a_message_says_is_shown_to_who_may_read_messages(
-    start_server: StartServer, provider: Provider
+    start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
     server.system.manager.emit("order.asked", message={"content": "SECRET", "id": "m1"})

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.wire.wire_peers import Recorder, Room, client_frame, cut, read_all, rooms
+from tests.support.fake_clock import FakeClock
+from tests.support.frames import client_frame
+from tests.support.wire_peers import Recorder, Room, cut, read_all, rooms
 from wsserver.wire.carrier import CORK_LIMIT_BYTES
 from wsserver.wire.frames import build_frame
 from wsserver.wire.transport import Transport

@@ -14,7 +14,8 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
-from tests.wire.wire_peers import Peer, Recorder, client_frame
+from tests.support.frames import client_frame
+from tests.support.wire_peers import Peer, Recorder
 from wsserver.clock import Clock
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller

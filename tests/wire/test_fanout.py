@@ -9,8 +9,16 @@ from collections.abc import Callable, Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.conftest import FakeClock
-from tests.wire.wire_peers import Peer, Recorder, Room, client_frame, cut, open_ring_or_skip, rooms
+from tests.support.fake_clock import FakeClock
+from tests.support.frames import client_frame
+from tests.support.wire_peers import (
+    Peer,
+    Recorder,
+    Room,
+    cut,
+    open_ring_or_skip,
+    rooms,
+)
 from wsserver.wire import fanout, writers
 from wsserver.wire.frames import build_frame
 from wsserver.wire.transport import Transport

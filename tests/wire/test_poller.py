@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.wire.wire_peers import Peer, Recorder, client_frame, cut
+from tests.support.frames import client_frame
+from tests.support.wire_peers import Peer, Recorder, cut
 from wsserver.clock import Clock
 from wsserver.wire import carrier
 from wsserver.wire import poller as poller_module

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.wire_peers import open_ring_or_skip, read_all
+from tests.support.wire_peers import open_ring_or_skip, read_all
 from wsserver.wire import uring
 from wsserver.wire.uring import Ring, open_ring
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.wire.wire_peers import open_ring_or_skip, read_all
+from tests.support.wire_peers import open_ring_or_skip, read_all
 from wsserver.wire import writers
 from wsserver.wire.writers import BROKEN, FEW, RingWriter, SingleWriter, Writer, best_writer
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Handler, Run, Script
+from tests.support.fake_server import ADMIN, FakeServer, Handler, Run, Script
 from wsctl.cli import wsctl
 
 

@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.wsctl.furnished import CONTACT, CONTACTS, ENTRIES, MEMBERS, furnish, on_terminal_of
-from tests.wsctl.wsctl_fakes import ADMIN, API, FakeServer, Run, page, problem
+from tests.support.fake_server import (
+    ADMIN,
+    API,
+    CONTACT,
+    CONTACTS,
+    ENTRIES,
+    MEMBERS,
+    FakeServer,
+    Run,
+    add_example_data,
+    page,
+    problem,
+)
+from tests.support.terminal import on_terminal_of
 from wsctl.exits import Failed
 from wsctl.tokens import sign
 
@@ -17,7 +29,7 @@ from wsctl.tokens import sign
 @pytest.fixture
 def server(server: FakeServer) -> FakeServer:
     """One that knows of a session, a contact and what was done."""
-    return furnish(server)
+    return add_example_data(server)
 
 
 def changes(server: FakeServer) -> list[tuple[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
-from tests.wsctl.wsctl_fakes import ADMIN, Asked, FakeServer, Run
+from tests.support.fake_server import ADMIN, Asked, FakeServer, Run
 from wsctl import client, suggestions, websocket_limits
 from wsctl.bounded_http import AnswerTooLarge, Connection
 from wsctl.client import Client

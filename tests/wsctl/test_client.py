@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run
+from tests.support.fake_server import ADMIN, FakeServer, Run
 from wsctl.client import Client
 from wsctl.exits import Unreachable
 from wsctl.target import Target
@@ -63,6 +63,7 @@ def test_what_was_never_sent_was_not_done() -> None:
     assert UNKNOWN not in raised.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args", [("user",), ("ping",), ("history",), ("members",), ("connections", "--user")]
 )

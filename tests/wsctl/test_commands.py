@@ -10,7 +10,16 @@ from typing import Any
 import click
 import pytest
 
-from tests.wsctl.wsctl_fakes import ADMIN, API, NOBODY, STATS, FakeServer, Run, connection, problem
+from tests.support.fake_server import (
+    ADMIN,
+    API,
+    NOBODY,
+    STATS,
+    FakeServer,
+    Run,
+    connection,
+    problem,
+)
 
 
 def test_stats_shows_every_field_with_its_unit(ctl: Run) -> None:

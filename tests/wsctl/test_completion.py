@@ -18,7 +18,7 @@ from typing import Any
 import click
 import pytest
 
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run, connection, page
+from tests.support.fake_server import ADMIN, FakeServer, Run, connection, page
 from wsctl import suggestions
 from wsctl.cli import wsctl
 from wsctl.click_base import COMPLETE_VAR

@@ -13,7 +13,7 @@ import click
 import pytest
 from rich.cells import cell_len
 
-from tests.wsctl.wsctl_fakes import Run
+from tests.support.fake_server import Run
 from wsctl.cli import wsctl
 from wsctl.click_base import LazyGroup
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.wsctl.exported_rows import add_deliveries, add_entries, make_database
-from tests.wsctl.wsctl_fakes import FakeServer, Run, problem
+from tests.support.export_database import add_deliveries, add_entries, make_database
+from tests.support.fake_server import FakeServer, Run, problem
 from wsctl.cli import wsctl
 from wsctl.exporting.formats import SHAPES
 from wsctl.fields import TEN

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.wsctl.exported_rows import (
+from tests.support.export_database import (
     add_deliveries,
     add_entries,
     add_snapshots,
@@ -22,7 +22,7 @@ from tests.wsctl.exported_rows import (
     make_database,
     rows_in,
 )
-from tests.wsctl.wsctl_fakes import FakeServer, Run
+from tests.support.fake_server import FakeServer, Run
 
 AUDIT = ("export", "audit", "--since-last", "audit.state", "--database", "db")
 

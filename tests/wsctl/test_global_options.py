@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.support.fake_server import ADMIN, NOBODY, FakeServer, Run
 from tests.wsctl.test_docs import ALL, EVERYTHING, GROUPS, resolve
-from tests.wsctl.wsctl_fakes import ADMIN, NOBODY, FakeServer, Run
 from wsctl import suggestions
 from wsctl.cli import wsctl
 from wsctl.global_options import GlobalOption, global_options

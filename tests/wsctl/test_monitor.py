@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from tests.wsctl.wsctl_fakes import ADMIN, Run
+from tests.support.fake_server import ADMIN, Run
 from wsctl.exits import BadUsage, Failed, NotPermitted, Unreachable
 from wsctl.feed import MonitorFeed
 from wsctl.pushes import describe, name_of

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.wsctl.screens import Terminal
-from tests.wsctl.wsctl_fakes import ADMIN, STATS, FakeServer, Run
+from tests.support.fake_server import ADMIN, STATS, FakeServer, Run
+from tests.support.terminal import Terminal
 from wsctl.exits import BadUsage, Failed
 from wsctl.fields import TEN, as_live, as_stored, people_rows
 from wsctl.history import Range

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -15,8 +13,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import ServerConnection
 
-from tests.wsctl.screens import Terminal
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, connection
+from tests.support.fake_server import ADMIN, FakeServer, connection
+from tests.support.terminal import Terminal, on_terminal
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 
@@ -121,38 +119,6 @@ def test_output_that_cannot_be_written_is_1(server: FakeServer) -> None:
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-
-
-def on_terminal(
-    *args: str,
-    typed: bytes = b"",
-    until: bytes | None = None,
-    signal_number: int = signal.SIGINT,
-    env: dict[str, str] | None = None,
-) -> tuple[int, bytes]:
-    """Run on a pseudo-terminal; with ``until``, send the signal once that has been shown."""
-    main, side = pty.openpty()
-    process = subprocess.Popen(
-        [*WSCTL, *args], stdin=side, stdout=side, stderr=side, start_new_session=True,
-        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24", **(env or {})},
-    )  # fmt: skip
-    os.close(side)
-    if typed:
-        os.write(main, typed)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(main, 65536)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
-        if until is not None and until in shown:
-            process.send_signal(signal_number)
-            until = None
-    os.close(main)
-    return process.wait(5), shown
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -10,7 +10,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run
+from tests.support.fake_server import ADMIN, FakeServer, Run
 from wsctl.contexts import Contexts, Server, contexts_file
 from wsctl.exits import BadUsage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.wsctl.wsctl_fakes import STATS
+from tests.support.fake_server import STATS
 from wsctl.pushes import name_of
 from wsctl.top.model import Row, State
 

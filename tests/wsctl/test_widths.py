@@ -7,9 +7,8 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from tests.wsctl.furnished import furnish, on_terminal_of
-from tests.wsctl.test_process import on_terminal
-from tests.wsctl.wsctl_fakes import ADMIN, FakeServer, Run, page, problem
+from tests.support.fake_server import ADMIN, FakeServer, Run, add_example_data, page, problem
+from tests.support.terminal import on_terminal, on_terminal_of
 
 LONG = (
     "额度已经用完，请尽快充值，否则服务会在今天晚上二十四点暂停，届时所有的消息都不会再发送。" * 3
@@ -19,7 +18,7 @@ LONG = (
 @pytest.fixture
 def server(server: FakeServer) -> FakeServer:
     """One that knows of a session, a contact and what was done."""
-    return furnish(server)
+    return add_example_data(server)
 
 
 @pytest.mark.parametrize(

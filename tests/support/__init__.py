@@ -1,0 +1,1 @@
+"""Test support: servers, clients, fakes and helpers that several test modules use."""

@@ -1,0 +1,35 @@
+"""Start objects in a fixture, and stop them at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from tornado.ioloop import IOLoop
+
+
+class Startable(Protocol):
+    """An object with ``start`` and ``stop``."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+T = TypeVar("T", bound=Startable)
+
+
+@contextmanager
+def starter(io_loop: IOLoop, build: Callable[..., T]) -> Iterator[Callable[..., Awaitable[T]]]:
+    """A function that builds an object on the loop and starts it; all are stopped at the end."""
+    made: list[T] = []
+
+    async def make(**options: Any) -> T:
+        made.append(build(**options))
+        await made[-1].start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        io_loop.run_sync(each.stop)
