@@ -34,7 +34,7 @@ async def greeted(socket: Socket) -> dict[str, Any]:
 @pytest.mark.parametrize("protocols", ["", "wsserver.v1", "other, wsserver.v1"])
 @pytest.mark.parametrize("path", ["/ws/chat", "/ws/chat/session/s1", "/ws/admin/monitor"])
 @pytest.mark.gen_test
-async def test_both_ways_in_end_alike(
+async def test_the_fast_path_and_tornado_connect_alike(
     server: Server, by_tornado: list[str], path: str, protocols: str
 ) -> None:
     ends = []
@@ -83,7 +83,9 @@ async def test_every_place_of_a_token_passes(
 
 
 @pytest.mark.gen_test
-async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: list[str]) -> None:
+async def test_a_ticket_is_not_used_up_if_tornado_decides(
+    server: Server, by_tornado: list[str]
+) -> None:
     claims = await server.system.verifier.verify(token("u1", "user"))
     ticket, _ = server.system.tickets.issue(claims)
     socket = await server.upgrade(f"/ws/chat?ticket={ticket}", headers={"X-Request-ID": "r1"})
@@ -92,9 +94,7 @@ async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: lis
 
 
 @pytest.mark.gen_test
-async def test_who_is_refused_is_refused_by_the_full_server(
-    server: Server, by_tornado: list[str]
-) -> None:
+async def test_refusals_are_left_to_tornado(server: Server, by_tornado: list[str]) -> None:
     for bearer, path, code in (
         ("nonsense", "/ws/chat", 4500),
         (token("u1", "user"), "/ws/admin/monitor", 4503),
@@ -107,7 +107,7 @@ async def test_who_is_refused_is_refused_by_the_full_server(
 
 
 @pytest.mark.gen_test
-async def test_a_handshake_that_announces_a_body_is_the_full_servers(
+async def test_a_handshake_with_a_body_is_left_to_tornado(
     server: Server, by_tornado: list[str]
 ) -> None:
     await server.upgrade(bearer=token("u1", "user"), headers={"Content-Length": "0"})
@@ -117,7 +117,7 @@ async def test_a_handshake_that_announces_a_body_is_the_full_servers(
 
 
 @pytest.mark.gen_test
-async def test_a_handshake_in_two_pieces_is_the_full_servers(
+async def test_a_handshake_in_two_pieces_is_left_to_tornado(
     server: Server, by_tornado: list[str]
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -147,7 +147,7 @@ async def test_frames_behind_the_handshake_are_not_lost(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_who_says_nothing_is_shown_out(start_server: Callable[..., Any]) -> None:
+async def test_silent_clients_are_closed(start_server: Callable[..., Any]) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
     await server.connect("u1")
@@ -158,7 +158,7 @@ async def test_who_says_nothing_is_shown_out(start_server: Callable[..., Any]) -
 
 
 @pytest.mark.gen_test
-async def test_stopping_closes_those_who_wait(start_server: Callable[..., Any]) -> None:
+async def test_stopping_closes_silent_clients(start_server: Callable[..., Any]) -> None:
     server = await start_server()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     async with asyncio.timeout(5):
@@ -169,7 +169,7 @@ async def test_stopping_closes_those_who_wait(start_server: Callable[..., Any]) 
     writer.close()
 
 
-def test_a_coroutine_that_has_to_wait_is_given_up() -> None:
+def test_a_coroutine_that_would_wait_is_stopped() -> None:
     async def at_once() -> int:
         return 1
 

@@ -1,4 +1,4 @@
-"""How long HTTP connections are kept between requests, and that none is closed over a request."""
+"""Keep-alive: time limits of HTTP connections, and no closing while a request arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listening: running out of descriptors, and stopping in order."""
+"""Listener: running out of descriptors, and stopping in order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_accepting_pauses_while_descriptors_run_out(
     existing.send(type="ping", ref=1)
     assert (await existing.push("pong"))["ref"] == 1
     limits[0] = 2**20
-    for reader, writer in clients:  # nobody was lost
+    for reader, writer in clients:  # all are served
         assert (await asyncio.wait_for(reader.read(12), 5)) == b"HTTP/1.1 200"
         writer.close()
     await listener.stop(1.0)

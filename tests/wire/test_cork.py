@@ -1,4 +1,4 @@
-"""While more is to follow, frames are held back, and each connection gets them in one write."""
+"""Cork: frames are held back, and each connection gets them in one write, in order."""
 
 from __future__ import annotations
 

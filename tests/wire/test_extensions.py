@@ -1,4 +1,4 @@
-"""What the server grants of the compression that a client offers."""
+"""Negotiation of permessage-deflate (RFC 7692 §7.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One frame to many: at once when it is quiet, collected under load, always in order."""
+"""Fan-out: immediate without load, coalesced under load, always in order."""
 
 from __future__ import annotations
 

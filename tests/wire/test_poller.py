@@ -1,4 +1,4 @@
-"""What every poller does with real sockets, whichever way it learns that they are ready."""
+"""Poller with real sockets, with each kind of readiness (epoll, event loop)."""
 
 from __future__ import annotations
 
@@ -473,7 +473,7 @@ async def test_a_reset_connection(
     transport, peer, owner = connect(poller)
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     peer.sock.close()
-    # Whoever finds it first, a write or the poller; the owner is never called from inside a send.
+    # Found by a write or by the poller; the owner is never called from inside a send.
     transport.send(build_frame(b"x"))
     transport.send(build_frame(b"x"))
     assert not owner.closed.done()

@@ -1,4 +1,4 @@
-"""Taking the socket out of Tornado's stream."""
+"""Detaching the socket of a Tornado stream (``take_socket``)."""
 
 from __future__ import annotations
 
