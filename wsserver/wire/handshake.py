@@ -15,6 +15,7 @@ DEFLATE: Final = "permessage-deflate"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION: Final = "13"
+_LINE_BREAKS: Final = frozenset("\r\n\0")
 
 Parameters: TypeAlias = list[tuple[str, str | None]]
 """Names and values, None for a name without a value."""
@@ -110,7 +111,7 @@ def response_bytes(
     headers.extend(extra)
     lines = ["HTTP/1.1 101 Switching Protocols"]
     for name, value in headers:
-        if any(mark in name + value for mark in "\r\n\0"):
+        if not _LINE_BREAKS.isdisjoint(name + value):
             raise ValueError(f"line break in header {name!r}")
         lines.append(f"{name}: {value}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
