@@ -6,10 +6,10 @@ Tornado parses all other heads.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import httptools
 
@@ -38,24 +38,24 @@ class Headers(Protocol):
 
 @dataclass(slots=True)
 class RequestHead:
-    """Request line and headers (``Headers``)."""
+    """Request line and headers (``Headers``), none of which is repeated."""
 
     method: str
     path: str
     query: str
-    fields: dict[str, list[str]]
+    fields: dict[str, str]
     """Values by lower-case name, without surrounding whitespace."""
     size: int
     """Bytes, the empty line included."""
 
     def get(self, name: str, default: str = "", /) -> str:
-        """Return the values joined with commas (RFC 9110 §5.3), or ``default``."""
-        values = self.fields.get(_lower(name))
-        return default if values is None else ",".join(values)
+        """Return a header's value, or ``default``."""
+        return self.fields.get(_lower(name), default)
 
     def get_list(self, name: str) -> Sequence[str]:
-        """Return the values in their order."""
-        return self.fields.get(_lower(name), ())
+        """Return a header's value, if there is one, in a sequence."""
+        value = self.fields.get(_lower(name))
+        return () if value is None else (value,)
 
     def __contains__(self, name: str, /) -> bool:
         return _lower(name) in self.fields
@@ -64,60 +64,46 @@ class RequestHead:
 def parse_head(received: bytes | bytearray) -> RequestHead | None:
     """Parse the head that ``received`` begins with (RFC 9112 §2-§5).
 
-    None for an incomplete head, and for anything uncommon: another version than HTTP/1.1, folded
-    lines, bare CR or LF, control characters, a body of unknown length, two Host headers. Tornado
+    None for an incomplete head, and for anything uncommon: another version than HTTP/1.1, repeated
+    headers, folded lines, bare CR or LF, control characters, a body of unknown length. Tornado
     decides about these. llhttp, the parser in httptools, accepts some of them: so the request line
-    is compared byte by byte, and there has to be one line for each header.
+    is compared byte by byte, and there has to be exactly one line for each header.
     """
     size = received.find(_END, 0, HEAD_LIMIT_BYTES) + len(_END)
     if size < len(_END):
         return None
     head = bytes(received[:size])
-    collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
+    targets: list[bytes] = []
+    raw: dict[bytes, bytes] = {}
+    parser = httptools.HttpRequestParser(_Callbacks(targets.append, raw.setdefault))
     try:
         parser.feed_data(head)
     except httptools.HttpParserUpgrade:
         pass  # raised at the end of the head of every upgrade
     except httptools.HttpParserError:
         return None
-    method, target, fields = parser.get_method(), collector.target, collector.fields
+    target = b"".join(targets)
     match = _TARGET.fullmatch(target)
-    lines = sum(map(len, fields.values())) + 2  # the request line, and the empty one
     if (
         match is None
-        or not head.startswith(b"%b %b HTTP/1.1\r\n" % (method, target))
-        or not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == lines
+        or not head.startswith(b"%b %b HTTP/1.1\r\n" % (parser.get_method(), target))
+        # The request line, the headers, and the empty line, with no other line break.
+        or not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == len(raw) + 2
         or head.translate(None, _ALLOWED)
-        or len(fields.get("host", ())) != 1
-        or not _UNCOMMON.isdisjoint(fields)
     ):
         return None
+    fields = {_name(name): value.strip(b" \t").decode("latin-1") for name, value in raw.items()}
+    if len(fields) < len(raw) or "host" not in fields or not _UNCOMMON.isdisjoint(fields):
+        return None
     path, query = match.groups(b"")
-    return RequestHead(method.decode(), path.decode(), query.decode(), fields, size)
+    return RequestHead(parser.get_method().decode(), path.decode(), query.decode(), fields, size)
 
 
-class _Collector:
-    """Receives the parts of a head from httptools."""
+class _Callbacks(NamedTuple):
+    """Callbacks of httptools; built-in ones, because there is a call for each header."""
 
-    __slots__ = ("fields", "target")
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.fields: dict[str, list[str]] = {}
-
-    def on_url(self, target: bytes) -> None:
-        """Request target (httptools' callback)."""
-        self.target += target
-
-    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
-        """One header (httptools' callback)."""
-        name = _name(raw_name)
-        value = raw_value.strip(b" \t").decode("latin-1")
-        if name in self.fields:
-            self.fields[name].append(value)
-        else:
-            self.fields[name] = [value]
+    on_url: Callable[[bytes], object]
+    on_header: Callable[[bytes, bytes], object]
 
 
 @lru_cache(maxsize=1000)
