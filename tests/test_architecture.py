@@ -56,7 +56,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("maintenance",),
     ),
     "web": (
-        ("http", "schemas"),
+        ("http",),
         ("api",),
         ("openapi", "sockets"),
         ("resources",),
@@ -176,7 +176,7 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.wire.x", "from wsserver.protocol import pushes"),
         ("wsserver.storage.x", "from wsserver.brokers.base import Broker"),
         ("wsserver.brokers.x", "from wsserver.realtime.connections.hub import Hub"),
-        ("wsserver.realtime.x", "from wsserver.web.api.base import Handler"),
+        ("wsserver.realtime.x", "from wsserver.web.api.handlers import Handler"),
         ("wsserver.realtime.x", "from wsserver import web"),
         ("wsserver.realtime.x", "from wsserver.notifications.service import X"),
         ("wsserver.web.x", "from wsserver.app import build"),

@@ -27,7 +27,7 @@ from scripts.benchmark.tokens import SECRET, make_token
 from wsserver.app import build
 from wsserver.config import load_settings
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.paths import Paths
+from wsserver.web.api.endpoint import Paths
 from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.server.fast_path import FastPath
 

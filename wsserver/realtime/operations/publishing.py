@@ -9,7 +9,7 @@ from typing import Any, cast
 from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.errors import ValidationFailed, WsServerError
+from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
@@ -220,6 +220,9 @@ class Publishing:
                 await _require_inside(scope, actor, message, body)
             except WsServerError as error:
                 judged[index] = error
+        denied = (str(pairs[i][0].target) for i in pairs if isinstance(judged[i], Forbidden))
+        for target in dict.fromkeys(denied):  # once each, as a batch may repeat them a lot
+            self._trail.record(actor, "batch", target, Forbidden.code)
         return judged
 
     async def _send_all(

@@ -15,8 +15,7 @@ from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Endpoint
-from wsserver.web.api.paths import Paths
+from wsserver.web.api.endpoint import Endpoint, Paths
 from wsserver.web.api.pipeline import Exchange, RequestInfo, identify, note_failure
 from wsserver.web.api.problems import InternalError, RequestTimeout, problem_reply
 from wsserver.web.http.headers import RequestHead, parse_head

@@ -1,25 +1,29 @@
-"""What every request goes through: source, body, errors, headers."""
+"""Tornado request handlers: source checks, body limits, problem documents, common headers."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from tornado.iostream import StreamClosedError
+from tornado.routing import PathMatches, Rule
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from wsserver.errors import (
     BadRequest,
     BodyTooLarge,
     HostForbidden,
+    MethodNotAllowed,
     OriginForbidden,
     Starting,
     WsServerError,
 )
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.pipeline import announces_body, identify, note_failure
+from wsserver.web.api.endpoint import Endpoint, allowed_methods, pattern_of
+from wsserver.web.api.pipeline import Exchange, RequestInfo, announces_body, identify, note_failure
 from wsserver.web.api.problems import (
     ERRORS_BY_STATUS,
     InternalError,
@@ -33,7 +37,7 @@ from wsserver.web.http.unsent import patience_s
 
 BODY_LIMIT_BYTES = 1024 * 1024
 DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
-"""Read and thrown away after a refusal, so that the client gets to read the answer."""
+"""Read and discarded after a refusal, so that the client can read the answer."""
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_LIMIT = 2**62
@@ -41,52 +45,52 @@ _NO_LIMIT = 2**62
 
 @stream_request_body
 class BaseHandler(RequestHandler):
-    """Checks where a request comes from, takes its body, and makes every error a document.
+    """Base of all request handlers: checks Host and Origin, reads the body, renders errors.
 
-    Subclasses define ``check``, which looks at the headers alone, and ``respond``. What they raise
-    becomes the answer. Tornado hands the body over in parts, because only so can a client that
-    sends too much be told: its own limit just cuts the connection.
+    Subclasses define ``check``, which sees the headers only, and ``respond``. Errors that they
+    raise become the answer. The body is streamed, as Tornado's own size limit closes the
+    connection without an answer.
     """
 
     takes_any_host = False
     checks_start = False
-    """Does ``check`` or ``respond`` itself refuse what must wait for the end of the start?"""
+    """True: ``check`` or ``respond`` refuses requests during startup, instead of ``prepare``."""
     route = "*"
-    """The path's template, for the figures."""
+    """Path template, as label of the request metrics."""
     allowed_methods: tuple[str, ...] = ("GET", "HEAD", "OPTIONS")
 
     request_id: str
     remote_ip: str
     is_routine = False
-    """Is the answer one of very many alike (``Reply.is_routine``)?"""
+    """``Reply.is_routine`` of the answer: it is not logged."""
 
     async def check(self) -> None:
-        """Look at the headers; raises what stands against the request."""
+        """Validate everything but the body; raises the error to answer with."""
 
     async def respond(self) -> None:
-        """Answer a request that was not refused; ``body`` is complete."""
-        raise PathNotFound("nothing is served here")
+        """Answer the request; called after ``check`` passed and ``body`` is complete."""
+        raise PathNotFound("no endpoint has this path")
 
     @property
     def context(self) -> WebContext:
-        """The rest of the system."""
+        """Services shared by all requests."""
         context: WebContext = self.application.settings["context"]
         return context
 
     @property
     def body(self) -> bytes:
-        """What the client sent."""
+        """The request body."""
         return bytes(self._body)
 
     @property
     def has_body(self) -> bool:
-        """Does the client say that it sends anything?"""
+        """Whether the headers announce a body."""
         return announces_body(self.request.headers)
 
-    # The way of a request
+    # Request lifecycle
 
     async def prepare(self) -> None:
-        """Check the headers, then decide whether the body is wanted (Tornado's hook)."""
+        """Check the headers and prepare for the body, if there is one (Tornado hook)."""
         self.context.traffic.begin(self)
         self._body = bytearray()
         self._received = 0
@@ -114,7 +118,7 @@ class BaseHandler(RequestHandler):
             self._refusal = _too_large()
         self.request.connection.set_max_body_size(_NO_LIMIT)  # type: ignore[union-attr]
         if self._refusal is not None and "Expect" in headers:
-            raise self._refusal  # nothing has been sent yet, and nothing will be
+            raise self._refusal  # the client waits for 100 Continue and sends no body
         self._timer = asyncio.get_running_loop().call_later(
             self.context.settings.handshake_timeout_s, self._give_up
         )
@@ -122,7 +126,7 @@ class BaseHandler(RequestHandler):
             await self._answer_early(self._refusal)
 
     async def data_received(self, chunk: bytes) -> None:
-        """Take a part of the body (Tornado's hook)."""
+        """Receive a chunk of the body (Tornado hook)."""
         self._received += len(chunk)
         if self._is_answered:
             if self._received > DISCARD_LIMIT_BYTES and not self._finished:
@@ -137,9 +141,9 @@ class BaseHandler(RequestHandler):
             self.context.incoming.add(self, len(self._body), self.remote_ip, stream.close)
 
     async def _answer_early(self, error: WsServerError) -> None:
-        """Answer while the client still sends; the rest is read and thrown away, up to a limit.
+        """Answer before the body is complete; the rest is read and discarded, up to a limit.
 
-        A socket closed with unread data in it is reset, and the client would never see the answer.
+        Closing a socket with unread data resets it, and the client would not see the answer.
         """
         self._is_answered = True
         self._write_problem(error)
@@ -151,7 +155,7 @@ class BaseHandler(RequestHandler):
             pass
 
     def _give_up(self) -> None:
-        """The body has taken too long."""
+        """Answer 408: the body did not arrive in time."""
         if self._finished:
             return
         if not self._is_answered:
@@ -161,7 +165,7 @@ class BaseHandler(RequestHandler):
         self.finish()
 
     async def _serve(self, *args: str, **kwargs: str) -> None:
-        """All methods end here; which ones a path has is ``check``'s business."""
+        """Handle every HTTP method; ``check`` refuses those that the path does not have."""
         self._stop_timer()
         if self._is_answered:
             self.finish()
@@ -182,7 +186,7 @@ class BaseHandler(RequestHandler):
             raise OriginForbidden("Origin not allowed: allowed_origins does not name it")
 
     def is_origin_allowed(self) -> bool:
-        """May the page that the request comes from use us? No Origin: it is no page."""
+        """Whether the Origin is allowed; requests without one are not from a page and pass."""
         origins = self.request.headers.get_list("Origin")
         return self.context.origins.allows(
             ", ".join(origins) if origins else None, self.request.host, self.scheme
@@ -190,7 +194,7 @@ class BaseHandler(RequestHandler):
 
     @property
     def scheme(self) -> str:
-        """``http`` or ``https``, as the client sees it."""
+        """``http`` or ``https``: the scheme of the client's URL."""
         request = self.request
         return self.context.proxies.scheme(
             self.peer, request.protocol, request.headers.get_list("X-Forwarded-Proto")
@@ -198,11 +202,11 @@ class BaseHandler(RequestHandler):
 
     @property
     def peer(self) -> str:
-        """The address of the socket's other end."""
+        """Address of the socket's peer: the client's or a proxy's."""
         return self.request.remote_ip or ""
 
     def write_reply(self, reply: Reply) -> None:
-        """Make a reply the answer."""
+        """Write a reply: status, headers, body."""
         self.is_routine = reply.is_routine
         self.set_status(reply.status)
         self.set_header("Content-Type", reply.content_type)
@@ -213,7 +217,7 @@ class BaseHandler(RequestHandler):
     # Headers and errors
 
     def set_default_headers(self) -> None:
-        """Give every answer, errors included, its common headers (Tornado's hook)."""
+        """Set the headers common to all answers, errors included (Tornado hook)."""
         headers = self.request.headers
         if not hasattr(self, "request_id"):
             self.request_id, self.remote_ip = identify(self.context, headers, self.peer)
@@ -225,7 +229,7 @@ class BaseHandler(RequestHandler):
             self.set_header(name, value)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Make a document of whatever was raised (Tornado's hook)."""
+        """Answer with the problem document of the exception (Tornado hook)."""
         raised = kwargs.get("exc_info", (None, None, None))[1]
         error: WsServerError
         if isinstance(raised, WsServerError):
@@ -246,9 +250,9 @@ class BaseHandler(RequestHandler):
         value: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Log what should not have happened; refusals are in the access log (Tornado's hook).
+        """Log unexpected exceptions; refusals are in the access log (Tornado hook).
 
-        Tornado's own text would show the query string, which may hold a token.
+        Tornado's own message has the query string, which may hold a token.
         """
         if value is None or isinstance(value, (WsServerError, HTTPError, StreamClosedError)):
             return
@@ -256,42 +260,42 @@ class BaseHandler(RequestHandler):
         note_failure(self.context, request.method or "", request.path, self.request_id, value)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
-        """Decode a part of the path (Tornado's hook)."""
+        """Decode a path parameter (Tornado hook)."""
         try:
             return value.decode()
         except UnicodeDecodeError:
             raise BadRequest("the path is not valid UTF-8") from None
 
     def compute_etag(self) -> str | None:
-        """None: nothing here may be stored (Tornado's hook)."""
+        """None: answers must not be cached (Tornado hook)."""
         return None
 
-    # The end
+    # End of the request
 
     def finish(self, chunk: Any = None) -> asyncio.Future[None]:
-        """End the answer; one that is not fetched at once counts until it is (Tornado's method)."""
+        """Finish the answer; unsent bytes count against ``unsent`` until sent (Tornado method)."""
         size = sum(map(len, self._write_buffer)) + (len(chunk) if chunk is not None else 0)
-        fetched = super().finish(chunk)
+        sent = super().finish(chunk)
         stream = self.request.connection.stream  # type: ignore[union-attr]
         if stream.writing():
-            # One that does not fetch its answer must not hold the connection for ever.
+            # A client that does not read its answer must not hold the connection for ever.
             unsent = self.context.unsent
             unsent.add(stream, size, self.remote_ip, stream.close)
             timer = asyncio.get_running_loop().call_later(patience_s(size), stream.close)
 
-            def fetched_or_gone(_: object) -> None:
+            def sent_or_closed(_: object) -> None:
                 timer.cancel()
                 unsent.remove(stream)
 
-            fetched.add_done_callback(fetched_or_gone)
-        return fetched
+            sent.add_done_callback(sent_or_closed)
+        return sent
 
     def on_finish(self) -> None:
-        """Count the answer (Tornado's hook)."""
+        """Count the answer (Tornado hook)."""
         self._end()
 
     def on_connection_close(self) -> None:
-        """The client has gone before it was answered (Tornado's hook)."""
+        """Clean up when the client disconnects before the answer (Tornado hook)."""
         super().on_connection_close()
         self._end()
 
@@ -301,7 +305,7 @@ class BaseHandler(RequestHandler):
         self.context.traffic.end(self)
 
     def _stop_timer(self) -> None:
-        """The body is complete, or nothing more of it is taken."""
+        """Stop the body timeout: the body is complete or is not wanted any more."""
         self.context.incoming.remove(self)
         timer = getattr(self, "_timer", None)
         if timer is not None:
@@ -309,12 +313,71 @@ class BaseHandler(RequestHandler):
 
 
 def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"at most {BODY_LIMIT_BYTES} bytes", limit_bytes=BODY_LIMIT_BYTES)
+    return BodyTooLarge(
+        f"the body is larger than {BODY_LIMIT_BYTES} bytes", limit_bytes=BODY_LIMIT_BYTES
+    )
 
 
 class NotFoundHandler(BaseHandler):
-    """Answers for every path that is not in the route table."""
+    """Answers 404 for every path that is not in the route table."""
 
     async def check(self) -> None:
-        """Refuse."""
-        raise PathNotFound("nothing is served under this path")
+        """Raise ``PathNotFound``."""
+        raise PathNotFound("no endpoint has this path")
+
+
+class ApiHandler(BaseHandler):
+    """Serves one path of the route table with its endpoints by method."""
+
+    checks_start = True
+    endpoints: Mapping[str, Endpoint]
+
+    def initialize(self, route: str, endpoints: Mapping[str, Endpoint]) -> None:
+        """Set the path template and its endpoints by method (Tornado hook)."""
+        self.route = route
+        self.endpoints = endpoints
+        self.allowed_methods = allowed_methods(endpoints)
+        self.takes_any_host = any(each.takes_any_host for each in endpoints.values())
+
+    async def check(self) -> None:
+        """Look up the endpoint of the method and run its checks."""
+        self._exchange: Exchange | None = None
+        request = self.request
+        if request.method == "OPTIONS":
+            return
+        method = "GET" if request.method == "HEAD" else request.method
+        endpoint = self.endpoints.get(method or "")
+        if endpoint is None:
+            raise MethodNotAllowed(f"{request.method} is not allowed for this path")
+        info = RequestInfo(
+            method=request.method or "",
+            path=request.path,
+            query=request.query,
+            headers=request.headers,
+            peer=self.peer,
+            request_id=self.request_id,
+            remote_ip=self.remote_ip,
+            parts=self.path_kwargs,
+        )
+        self._exchange = Exchange(self.context, endpoint, info)
+        await self._exchange.check()
+
+    async def respond(self) -> None:
+        """Run the endpoint, or answer OPTIONS."""
+        if self._exchange is None:
+            self._answer_options()
+        else:
+            self.write_reply(await self._exchange.respond(self.body))
+
+    def _answer_options(self) -> None:
+        self.set_status(204)
+        self.set_header("Allow", ", ".join(self.allowed_methods))
+        headers = self.request.headers
+        if "Origin" in headers and "Access-Control-Request-Method" in headers:
+            for name, value in cors.preflight_headers(self.allowed_methods).items():
+                self.set_header(name, value)
+
+
+def rule_for(path: str, handler: type[BaseHandler], **arguments: Any) -> Rule:
+    """Tornado rule for a path template; each ``{name}`` matches one segment."""
+    return Rule(PathMatches(pattern_of(path) + "$"), handler, arguments)

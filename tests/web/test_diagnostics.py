@@ -1,4 +1,4 @@
-"""What a server says of itself to those who look for a fault."""
+"""Diagnostics over REST: ``/whoami`` and ``/diagnostics``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from wsserver.fd_limits import KEPT_BACK, descriptor_limit
 @pytest.mark.gen_test
 async def test_whoami_tells_what_is_in_force(server: Server) -> None:
     bearer = token("m", "manager", permissions=["stats:read", "audit:read"], organization_id="o1")
-    told = (await server.get("/whoami", bearer=bearer)).json()
-    assert (told["user_id"], told["role"], told["organization_id"]) == ("m", "manager", "o1")
-    assert told["permissions"] == ["stats:read"]
-    assert told["all_sessions"] is False
-    assert told["version"] == __version__
+    body = (await server.get("/whoami", bearer=bearer)).json()
+    assert (body["user_id"], body["role"], body["organization_id"]) == ("m", "manager", "o1")
+    assert body["permissions"] == ["stats:read"]
+    assert body["all_sessions"] is False
+    assert body["version"] == __version__
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ async def test_whoami_tells_what_is_in_force(server: Server) -> None:
 async def test_whoami_tells_whether_every_session_is_open(
     server: Server, role: str, claims: dict[str, object], opens_all: bool
 ) -> None:
-    told = (await server.get("/whoami", bearer=token("u", role, **claims))).json()
-    assert told["all_sessions"] is opens_all
+    body = (await server.get("/whoami", bearer=token("u", role, **claims))).json()
+    assert body["all_sessions"] is opens_all
 
 
 @pytest.mark.gen_test
@@ -44,8 +44,8 @@ async def test_whoami_counts_ones_own_connections(server: Server) -> None:
     await server.connect("u1")
     await server.connect("u1")
     for user, count in (("u1", 2), ("u2", 0)):
-        told = (await server.get("/whoami", bearer=token(user, "user"))).json()
-        assert told["connections"] == count
+        body = (await server.get("/whoami", bearer=token(user, "user"))).json()
+        assert body["connections"] == count
 
 
 @pytest.mark.gen_test
@@ -53,8 +53,8 @@ async def test_whoami_tells_of_a_proxy_and_whether_it_is_believed(tmp_path: Path
     forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
     trusting = await start(tmp_path, trusted_proxies=("127.0.0.1",))
     try:
-        told = (await trusting.get("/whoami", headers=forwarded)).json()
-        assert (told["proxy"], told["remote_ip"], told["scheme"]) == (
+        body = (await trusting.get("/whoami", headers=forwarded)).json()
+        assert (body["proxy"], body["remote_ip"], body["scheme"]) == (
             *("trusted", "192.0.2.7", "https"),
         )
     finally:
@@ -64,25 +64,25 @@ async def test_whoami_tells_of_a_proxy_and_whether_it_is_believed(tmp_path: Path
 @pytest.mark.gen_test
 async def test_a_proxy_that_is_not_trusted(server: Server) -> None:
     forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
-    told = (await server.get("/whoami", headers=forwarded)).json()
-    assert (told["proxy"], told["remote_ip"], told["scheme"]) == ("untrusted", "127.0.0.1", "http")
+    body = (await server.get("/whoami", headers=forwarded)).json()
+    assert (body["proxy"], body["remote_ip"], body["scheme"]) == ("untrusted", "127.0.0.1", "http")
     assert (await server.get("/whoami")).json()["proxy"] == "none"
 
 
 @pytest.mark.gen_test
 async def test_diagnostics_tell_limits_and_condition(server: Server) -> None:
     await server.connect("u1")
-    told = (await server.get("/diagnostics")).json()
+    body = (await server.get("/diagnostics")).json()
     limit = server.context.settings.max_connections
-    assert (told["connections"], told["max_connections"]) == (1, limit)
-    assert told["event_loop"] in ("asyncio", "uvloop")
-    assert told["descriptors"]["limit"] == descriptor_limit()
-    assert told["descriptors"]["kept_back"] == KEPT_BACK
-    assert 0 < told["descriptors"]["open"] < descriptor_limit()
-    assert told["heartbeat"] == {"interval_s": 30.0, "timeout_s": 60.0}
-    assert told["database"]["file_bytes"] > 0
-    assert told["streams"] == {"streams": 0, "messages": 0, "late": 0}
-    assert [n for n, channel in told["channels"].items() if channel["configured"]] == ["websocket"]
+    assert (body["connections"], body["max_connections"]) == (1, limit)
+    assert body["event_loop"] in ("asyncio", "uvloop")
+    assert body["descriptors"]["limit"] == descriptor_limit()
+    assert body["descriptors"]["kept_back"] == KEPT_BACK
+    assert 0 < body["descriptors"]["open"] < descriptor_limit()
+    assert body["heartbeat"] == {"interval_s": 30.0, "timeout_s": 60.0}
+    assert body["database"]["file_bytes"] > 0
+    assert body["streams"] == {"streams": 0, "messages": 0, "late": 0}
+    assert [n for n, channel in body["channels"].items() if channel["configured"]] == ["websocket"]
 
 
 @pytest.mark.gen_test
@@ -90,6 +90,6 @@ async def test_diagnostics_come_also_while_nothing_can_be_read(server: Server) -
     await server.context.diagnosis._database._readers.stop()
     answer = await server.get("/diagnostics")
     assert answer.status == 200
-    told = answer.json()
-    assert (told["streams"], told["channels"], told["database"]["free_bytes"]) == (None, None, None)
-    assert told["descriptors"]["open"] > 0
+    body = answer.json()
+    assert (body["streams"], body["channels"], body["database"]["free_bytes"]) == (None, None, None)
+    assert body["descriptors"]["open"] > 0

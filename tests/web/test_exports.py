@@ -1,4 +1,4 @@
-"""Stored rows after a position, over REST."""
+"""Exports over REST: stored rows after a position."""
 
 from __future__ import annotations
 
