@@ -13,7 +13,6 @@ from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
-from wsserver.protocol.complaints import ID_FORM
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import (
     LIVE_TYPES,
@@ -34,7 +33,7 @@ from wsserver.protocol.requests import (
     read_request,
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
-from wsserver.protocol.validation import Fault, gather, one_of
+from wsserver.protocol.validation import ID_FORM, Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy

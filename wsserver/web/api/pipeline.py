@@ -1,6 +1,6 @@
 """Request pipeline of an endpoint: token, permission, path, query, body, idempotency, reply.
 
-Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_http``).
+Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_path``).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Literal
 
-from wsserver.identity.loopback import is_loopback
+from wsserver.identity.origins import is_loopback
 from wsserver.web.http.headers import Headers
 
 Proxy = Literal["none", "trusted", "untrusted"]

@@ -1,8 +1,16 @@
+"""E-mail addresses, senders, phone numbers and URLs of mail servers."""
+
 from __future__ import annotations
 
 import pytest
 
-from wsserver.addresses.mail import parse_mail_address, parse_sender
+from wsserver.addresses.contact import (
+    MailServer,
+    parse_mail_address,
+    parse_phone,
+    parse_sender,
+    parse_smtp_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +102,73 @@ def test_a_sender(text: str, name: str, address: str) -> None:
 def test_what_is_no_sender(text: str) -> None:
     with pytest.raises(ValueError, match="must be one e-mail address"):
         parse_sender(text)
+
+
+@pytest.mark.parametrize("text", ["+8613800138000", "+4930123456", "+123456789012345"])
+def test_e164(text: str) -> None:
+    assert parse_phone(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "13800138000",
+        "008613800138000",
+        "+0123456789",
+        "+86 138 0013 8000",
+        "+86-138",
+        "+123456",
+        "+1234567890123456",
+        "+٨٦١٣٨٠٠١٣٨٠٠٠",
+        "+8613800138000\n",
+        "+8613800138000,+8613900139000",
+    ],
+)
+def test_anything_else(text: str) -> None:
+    with pytest.raises(ValueError, match="international form"):
+        parse_phone(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://localhost", MailServer("localhost", 25, "plain", None, None)),
+        ("smtp://[::1]:2525/", MailServer("::1", 2525, "plain", None, None)),
+        (
+            "smtp+starttls://u%40h:p%2Fw%3A@mail.example.com",
+            MailServer("mail.example.com", 587, "starttls", "u@h", "p/w:"),
+        ),
+        ("smtps://u:p@mail.example.com", MailServer("mail.example.com", 465, "tls", "u", "p")),
+    ],
+)
+def test_a_server(url: str, server: MailServer) -> None:
+    assert parse_smtp_url(url) == server
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mail.example.com",
+        "http://mail.example.com",
+        "smtp://",
+        "smtp://:25",
+        "smtp://h:0",
+        "smtp://h:99999",
+        "smtp://h:x",
+        "smtp://h/path",
+        "smtp://h?tls=1",
+        "smtp://h\r\n",
+        "smtp://u@h",
+        "smtp://:canary@h",
+    ],
+)
+def test_what_is_none(url: str) -> None:
+    with pytest.raises(ValueError, match="must") as caught:
+        parse_smtp_url(url)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_repr_has_no_credentials() -> None:
+    assert "canary" not in repr(parse_smtp_url("smtp://canary:canary@h"))
