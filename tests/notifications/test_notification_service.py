@@ -149,7 +149,7 @@ async def test_an_acknowledgement_before_a_crash_holds_after_it(
     client = await first.live.connect("u1")
     push = await client.receive("notification")
     # The inbox has it, and then the process dies.
-    first.live.deliveries.receipts.notified = None
+    monkeypatch.setattr(first.live.acknowledgements, "of_inbox", lambda *acknowledged: None)
     await client.call("ack", ids=[push["id"]])
     await first.crash()
     second = await make_notified()
@@ -321,9 +321,9 @@ async def test_what_one_organization_was_warned_of_another_was_not(
         assert await warned(to, "acme") == []
     assert await warned(Recipients(session_id="shared"), "else") == ["of-else"]
     # Moved elsewhere, a user is told on the account of that organization.
-    await notified.live.tenancy.enter("of-acme", "else", "boss", 1.0)
+    await notified.live.tenancy.assign("of-acme", "else", "boss", 1.0)
     assert await warned(users("of-acme"), "else") == ["of-acme"]
-    await notified.live.tenancy.enter("of-acme", None, "boss", 1.0)
+    await notified.live.tenancy.assign("of-acme", None, "boss", 1.0)
     # Of the organization as a whole it is told, however it is addressed.
     assert await warned(Recipients(organization_id="acme"), "acme") == []
     assert await warned(Recipients(organization_id="acme"), None) == []

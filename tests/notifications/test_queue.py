@@ -510,7 +510,7 @@ async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(
     ]
     for name in names:
         await notified.until_true(lambda n: n == 1, lambda name=name: tried(notified, name))
-    await live.tenancy.enter("u1", "else", "boss", notified.clock.wall())
+    await live.tenancy.assign("u1", "else", "boss", notified.clock.wall())
     notified.clock.advance(120.0)
     notified.queue.kick()
     await notified.until(names[0], email="cancelled")

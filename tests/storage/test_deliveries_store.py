@@ -1,4 +1,4 @@
-"""The queue: nothing is lost, nothing goes twice while all is well."""
+"""The delivery queue: no delivery is lost or sent twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
-from wsserver.storage.tables.organizations import OrganizationStore
+from wsserver.storage.tables.access_lists import OrganizationStore
 
 PUSH = PushSubscription("https://push.example/1", PushKeys("p", "a"))
 CONTACT = Contact(

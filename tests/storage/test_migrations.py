@@ -8,12 +8,10 @@ import pytest
 import sqlite_utils
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.migrations import MIGRATIONS
-from wsserver.storage.engine.schema_steps import applied_names, known_names
+from wsserver.storage.engine.migrations import MIGRATIONS, applied_names, known_names
 from wsserver.storage.messages.streams import Counts, StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore
 
 RELEASED = {
     "m0001_snapshots",
@@ -69,7 +67,7 @@ async def test_a_file_from_before_there_were_streams_keeps_its_data(
 
 
 @pytest.mark.gen_test
-async def test_what_managers_entered_before_there_were_tenants_is_nobodys_organization(
+async def test_organizations_of_contacts_are_not_migrated_to_assigned_organizations(
     path: Path, make_database: Callable[..., Database]
 ) -> None:
     """A manager's word does not decide where a user belongs; the addresses stay the manager's."""

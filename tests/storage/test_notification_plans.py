@@ -1,4 +1,4 @@
-"""However many notifications have come and gone, what is asked for is found by an index."""
+"""Query plans: notifications are found by an index, however many are stored."""
 
 from __future__ import annotations
 

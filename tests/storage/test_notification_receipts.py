@@ -1,4 +1,4 @@
-"""Acknowledgements: they settle the inbox's delivery, and call off what was to follow."""
+"""Acknowledgements settle the delivery to the inbox, and cancel escalations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifications are stored whole, once, and shown with all that became of them."""
+"""Notifications are stored atomically and once, and read with deliveries and attempts."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class LiveNotifications:
         digest: DigestRule = DIGEST,
     ) -> None:
         self.clock = clock
-        self.live = live = Live(clock, path)
+        self.live = live = Live(clock, path, with_notifications=True)
         if channels is None:
             channels = (ScriptedChannel("email"), ScriptedChannel("sms"))
         self.played = {channel.name: channel for channel in channels}
@@ -88,6 +88,8 @@ class LiveNotifications:
             contacts=self.contacts,
             templates=load_templates(),
             settings=NotificationSettings(retries=retries, digest=digest),
+            acknowledgements=live.acknowledgements,
+            figures=live.figures,
             manager=live.manager,
             members=live.members,
             directory=live.directory,
@@ -101,7 +103,6 @@ class LiveNotifications:
         self.queue, self.figures, self.directory = parts.queue, parts.figures, parts.directory
         self.finder, self.service = parts.finder, parts.service
         self.acknowledgements = parts.acknowledgements
-        live.deliveries.receipts.notified = parts.acknowledgements
         self.is_stopped = False
 
     async def start(self) -> None:

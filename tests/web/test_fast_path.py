@@ -228,7 +228,7 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
     server: Server, by_tornado: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stats: dict[str, Any] = {"text": "x" * 20_000_000}
-    monkeypatch.setattr(server.context.inspection, "stats", lambda *_: stats)
+    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: stats)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     async with asyncio.timeout(5):
@@ -254,7 +254,7 @@ async def test_silent_clients_and_slow_readers_are_closed(
     assert (await read_response(reader)).status == 200
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
-    monkeypatch.setattr(server.context.inspection, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     async with asyncio.timeout(5):
@@ -359,7 +359,7 @@ async def test_an_answer_that_cannot_be_sent_ends_the_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     split = Reply(b"{}", headers={"X-Note": "a\r\nSet-Cookie: b"})
-    monkeypatch.setattr(server.context.inspection, "stats", lambda *_: split)
+    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: split)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     assert await asyncio.wait_for(reader.read(), 5) == b""

@@ -19,11 +19,11 @@ from wsserver.notifications.recipients import recipients_of
 from wsserver.notifications.request_rules import notify_faults
 from wsserver.notifications.service import NotificationService, Sending
 from wsserver.notifications.views import contact_view, notification_view
+from wsserver.paging import Window
 from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.operations.paging import Window
 from wsserver.storage.notifications.notification_rows import Filters, Notification
 from wsserver.storage.notifications.notifications import NotificationStore
 
@@ -182,8 +182,8 @@ class NotificationApi:
 
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
         """Put a user into an organization, or leave that to the token; at once, where connected."""
-        for connection in await self._tenancy.enter(user_id, entered, actor.claims.sub, now):
-            self._manager.sessions.enforce_access(connection, self._manager.close)
+        for connection in await self._tenancy.assign(user_id, entered, actor.claims.sub, now):
+            self._manager.sessions.enforce_access(connection)
 
     async def _contact_view(self, user_id: str) -> dict[str, Any]:
         belongs_to = await self._tenancy.organizations_of([user_id])

@@ -11,7 +11,7 @@ from wsserver.errors import ValidationFailed
 from wsserver.notifications.directory import Directory
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.protocol.validation import Fault
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
 

@@ -11,9 +11,9 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.webhooks import Webhooks
+from wsserver.paging import Window
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
-from wsserver.realtime.observability import event_contents
-from wsserver.realtime.operations.paging import Window
+from wsserver.realtime.observability.events import CONTENT_PERMISSION, without_content
 from wsserver.storage.tables.webhooks import StoredPosting, WebhookOutbox
 
 PERMISSION = "monitor"
@@ -62,9 +62,9 @@ class WebhookApi:
         if found is None:
             raise NotFound("webhook delivery", delivery_id)
         stored, body = found
-        if not self._permissions.allows(actor.claims, event_contents.PERMISSION):
+        if not self._permissions.allows(actor.claims, CONTENT_PERMISSION):
             event = msgspec.json.decode(body)
-            body = msgspec.json.encode(event_contents.without_content(event))
+            body = msgspec.json.encode(without_content(event))
         return {**self._view(stored), "body": msgspec.Raw(body)}
 
     async def retry(self, actor: Actor, delivery_id: str) -> dict[str, Any]:

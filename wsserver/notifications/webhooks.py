@@ -19,12 +19,12 @@ from wsserver.notifications.http import HttpAnswer, HttpRequest, HttpSend, NoAns
 from wsserver.notifications.rules import Retries, after
 from wsserver.notifications.signing import DELIVERY_HEADER, EVENT_HEADER, SIGNATURE_HEADER, sign
 from wsserver.protocol.ids import new_id
-from wsserver.realtime.observability.event_contents import without_content
 from wsserver.realtime.observability.events import (
     MESSAGE_PUBLISHED,
     MESSAGE_RECEIVED,
     Event,
     EventBus,
+    without_content,
 )
 from wsserver.storage.tables.webhooks import DuePosting, Posted, Posting, WebhookOutbox
 from wsserver.tasks import Tasks

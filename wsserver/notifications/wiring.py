@@ -24,13 +24,12 @@ from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import Templates
 from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.tasks import Tasks
 
@@ -50,7 +49,7 @@ class NotificationSettings:
 
 
 class Notifications:
-    """Builds the parts, and has the manager tell who connects; ``app.build()`` hands them on."""
+    """Builds the parts; ``app.build()`` hands them on."""
 
     def __init__(
         self,
@@ -59,6 +58,8 @@ class Notifications:
         contacts: ContactStore,
         templates: Templates,
         settings: NotificationSettings,
+        acknowledgements: Acknowledgements,
+        figures: Figures,
         manager: WebSocketManager,
         members: Members,
         directory: Directory,
@@ -73,21 +74,20 @@ class Notifications:
         content = Content(templates, settings.locale)
         self._content = content
         book = ContactBook(contacts, tenancy)
-        self.figures = Figures()
+        self.figures = figures
         self.queue = DeliveryQueue(
             store=DeliveryStore(database),
             channels=channels,
             content=content,
             retries=settings.retries,
             digest=settings.digest,
-            figures=self.figures,
+            figures=figures,
             tenancy=tenancy,
             emit=manager.emit,
             clock=clock,
             tasks=tasks,
         )
         self.directory = directory
-        manager.on_claims = self.directory.note
         self.finder = RecipientFinder(manager.hub, members, directory, tenancy)
         self.service = NotificationService(
             store=store,
@@ -99,9 +99,7 @@ class Notifications:
             clock=clock,
             inbox_retention_s=settings.inbox_retention_s,
         )
-        self.acknowledgements = Acknowledgements(
-            NotificationReceipts(database), self.figures, clock, tasks
-        )
+        self.acknowledgements = acknowledgements
         self.desk = NotificationApi(
             service=self.service,
             store=store,

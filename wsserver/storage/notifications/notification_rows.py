@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlite_utils
 
-from wsserver.storage.engine.paging import take
+from wsserver.paging import take
 
 _COLUMNS = (
     "n.id, n.notification_id, n.at, n.expires_at, n.type, n.template, n.content, n.recipients,"

@@ -9,8 +9,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.notifications.notification_rows import (
     Filters,
     Notification,
@@ -89,7 +89,7 @@ class NewNotification(NamedTuple):
     marks: Marks | None = None
 
 
-class Place(NamedTuple):
+class NotificationCursor(NamedTuple):
     """Where a page ended."""
 
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
@@ -138,11 +138,11 @@ class NotificationStore:
 
         With ``user_id``, only that user's deliveries. Raises ``BadRequest`` for a bad cursor.
         """
-        below = LARGEST_INT if cursor is None else decode_cursor(cursor, Place).id
+        below = LARGEST_INT if cursor is None else decode_cursor(cursor, NotificationCursor).id
         found, more, total = await self._database.read(
             partial(read_page, limit=limit, below=below, filters=filters, deliveries=deliveries)
         )
-        next_cursor = encode_cursor(Place(found[-1].id)) if more else None
+        next_cursor = encode_cursor(NotificationCursor(found[-1].id)) if more else None
         return Page(found, total, next_cursor)
 
     async def retry(self, notification_id: str, now: float) -> int:

@@ -10,8 +10,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 DEAD_KEPT_S = 7 * 86_400
 """How long what was given up can be looked at."""
@@ -88,7 +88,7 @@ class StoredPosting(NamedTuple):
     """What came of the latest attempt."""
 
 
-class Place(NamedTuple):
+class PostingCursor(NamedTuple):
     """Where a page ended."""
 
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
@@ -168,7 +168,7 @@ class WebhookOutbox:
 
         Raises ``BadRequest`` for a bad cursor.
         """
-        below = LARGEST_INT if cursor is None else decode_cursor(cursor, Place).id
+        below = LARGEST_INT if cursor is None else decode_cursor(cursor, PostingCursor).id
 
         def select(db: sqlite_utils.Database) -> tuple[list[StoredPosting], bool, int]:
             rows = db.conn.execute(_SELECT_PAGE, [below, is_given_up, event, limit + 1])
@@ -177,7 +177,7 @@ class WebhookOutbox:
             return found, more, total
 
         found, more, total = await self._database.read(select)
-        return Page(found, total, encode_cursor(Place(found[-1].id)) if more else None)
+        return Page(found, total, encode_cursor(PostingCursor(found[-1].id)) if more else None)
 
     async def get(self, posting_id: str) -> tuple[StoredPosting, bytes] | None:
         """One with its body; None: there is none, or it was taken."""

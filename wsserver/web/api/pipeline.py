@@ -33,7 +33,7 @@ from wsserver.protocol.requests import BODY, read_request
 from wsserver.protocol.types import Id, UserId
 from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
-from wsserver.storage.engine.callers import read_for
+from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.tables.idempotency import Quota
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Call, Endpoint, NoBody

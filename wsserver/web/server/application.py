@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tornado.web import Application, RequestHandler
 
-from wsserver.web.api.context import WebContext
+from wsserver.web.api.context import Documents, WebContext
 from wsserver.web.api.handlers import BaseHandler, NotFoundHandler
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, TAGS, rules
@@ -12,9 +12,13 @@ from wsserver.web.server.assets import asset_rules
 from wsserver.web.sockets.sockets import SOCKETS
 
 
+def api_documents() -> Documents:
+    """The description of the API, from its route table."""
+    return make_documents(ENDPOINTS, SOCKETS, TAGS)
+
+
 def make_application(context: WebContext) -> Application:
     """The Tornado application of one server."""
-    context.documents = make_documents(ENDPOINTS, SOCKETS, TAGS)
     return Application(
         rules() + asset_rules(),
         default_handler_class=NotFoundHandler,

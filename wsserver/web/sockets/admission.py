@@ -56,7 +56,7 @@ class Admission:
         credential = self._read(request)
         claims = await self._identify(request, credential)
         if self._room.is_full(claims.sub):
-            await self._room.ask(claims.sub)
+            await self._room.check_liveness(claims.sub)
             claims = await self._identify(request, credential)  # it may have changed meanwhile
         self._manager.admit(claims)
         if credential.kind == "ticket" and not is_probe:

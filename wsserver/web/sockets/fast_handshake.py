@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from wsserver.identity.ids import is_id
 from wsserver.protocol.ids import new_id
 from wsserver.realtime.connections.connection import PLAIN, V1
-from wsserver.realtime.manager import Newcomer
+from wsserver.realtime.manager import ConnectRequest
 from wsserver.web.api.context import WebContext
 from wsserver.web.http.headers import RequestHead
 from wsserver.web.sockets.admission import Admission
@@ -37,7 +37,7 @@ class AcceptedHandshake(NamedTuple):
 
     endpoint: SocketEndpoint
     path: str
-    newcomer: Newcomer
+    newcomer: ConnectRequest
     request_id: str
     response: bytes
     started: float
@@ -81,7 +81,7 @@ class FastHandshake:
             return None
         protocol = V1 if V1 in offered else PLAIN
         request_id = new_id("req", context.clock.wall())
-        newcomer = Newcomer(
+        newcomer = ConnectRequest(
             claims=claims,
             endpoint=endpoint.endpoint,
             session_id=session_id,
@@ -96,11 +96,11 @@ class FastHandshake:
     def open(self, accepted: AcceptedHandshake, connection: socket.socket, rest: bytes) -> None:
         """Answer, and turn the socket into a connection; ``rest`` was received behind the head."""
         context, newcomer = self._context, accepted.newcomer
-        is_expected = context.manager.is_expected(newcomer)
+        can_connect_now = context.manager.can_connect_now(newcomer)
         opening = open_connection(
             *(context, connection.detach(), newcomer, accepted.request_id, accepted.response, rest)
         )
-        if is_expected:
+        if can_connect_now:
             run_without_waiting(opening)
         else:
             context.tasks.spawn(opening, name="handshake")

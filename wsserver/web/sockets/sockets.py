@@ -13,7 +13,7 @@ from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsSer
 from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection import CHAT, MONITOR, PLAIN, SESSION, V1
-from wsserver.realtime.manager import Newcomer
+from wsserver.realtime.manager import ConnectRequest
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import InternalError
@@ -161,7 +161,7 @@ class SocketHandler(BaseHandler):
         self, key: str, claims: Claims, protocol: str, agreement: Agreement | None
     ) -> None:
         bits = agreement.window_bits if agreement is not None else 0
-        newcomer = Newcomer(
+        newcomer = ConnectRequest(
             claims=claims,
             endpoint=self._socket.endpoint,
             session_id=self.path_kwargs.get("session_id"),
@@ -205,7 +205,7 @@ class SocketHandler(BaseHandler):
 async def open_connection(
     context: WebContext,
     fd: int,
-    newcomer: Newcomer,
+    newcomer: ConnectRequest,
     request_id: str,
     response: bytes,
     received: bytes = b"",
