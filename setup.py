@@ -81,6 +81,7 @@ setup(
         "platformdirs>=4,<5",
         "prometheus-client>=0.25,<1",
         "websockets>=17,<18",
+        "httptools>=0.9,<0.10",  # the parser's strictness is tested for one minor release
         f"uvloop>=0.23,<1; {UVLOOP_HAS_WHEELS}",
     ],
     extras_require={

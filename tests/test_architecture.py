@@ -85,6 +85,7 @@ CONFINED = {
     "tornado": {"web", "app", "http_client", "lifecycle"},
     "redis": {"brokers"},
     "sqlite_utils": {"storage"},
+    "httptools": {"web"},
 }
 ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 """A C function that unmasks bytes, and knows nothing of the web."""
@@ -267,7 +268,7 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.realtime.messages.x", "from wsserver.realtime.inbox.inboxes import Inboxes"),
         ("wsserver.realtime.streams.x", "import wsserver.realtime.observability.events"),
         ("wsserver.storage.engine.x", "from wsserver.storage.tables import audit"),
-        ("wsserver.web.api.x", "from wsserver.web.server.fast_http import FastHttp"),
+        ("wsserver.web.api.x", "from wsserver.web.server.fast_path import FastPath"),
         ("wsserver.identity.x", "from wsserver.protocol.types import Id"),
         ("wsserver.errors", "from wsserver.protocol.types import Id"),
         ("wsserver.clock", "from wsserver.service import Service"),
