@@ -16,10 +16,10 @@ from tornado.netutil import Resolver
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 from tornado.tcpclient import TCPClient
 
-from wsserver import __version__
 from wsserver.addresses.reach import Place, Reach, check_url, look_up
 from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoAnswer
 from wsserver.redaction import one_line
+from wsserver.version import __version__
 
 log = logging.getLogger(__name__)
 
