@@ -30,6 +30,7 @@ SLOW = (
     "test_development.py",
     "test_docs.py",
     "test_packaging.py",
+    "test_postgresql_docs.py",
     "test_process.py",
     "test_signals.py",
     "test_task_pages.py",

@@ -52,7 +52,12 @@ CHANNEL = {"configured": True, "waiting": 0, "due_since": None, "failed": 0, "no
 DIAGNOSTICS: dict[str, Any] = {
     "max_connections": 50_000,
     "descriptors": {"open": 100, "limit": 65_536, "kept_back": 64},
-    "database": {"file_bytes": 7_000_000, "free_bytes": 40 * GIB, "total_bytes": 100 * GIB},
+    "database": {
+        "kind": "sqlite",
+        "file_bytes": 7_000_000,
+        "free_bytes": 40 * GIB,
+        "total_bytes": 100 * GIB,
+    },
     "streams": {"streams": 3, "messages": 12, "late": 0},
     "channels": dict.fromkeys(("websocket", "push", "sms", "email"), CHANNEL),
 }
@@ -213,6 +218,9 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("database.disk", {"diagnostics": diagnostics("database", free_bytes=1e6)}, "failed", "free"),
     ("database.disk", {"diagnostics": diagnostics("database", free_bytes=5e8)}, "warning", "Free"),
     ("database.disk", {"diagnostics": diagnostics("database", free_bytes=None)}, "skipped", "read"),
+    ("database.disk", {"diagnostics": diagnostics("database", kind="postgresql")},
+     "skipped", "PostgreSQL"),
+    ("database.health", {"health": health("database", kind="postgresql")}, "ok", "PostgreSQL, "),
     ("database.streams", {"diagnostics": diagnostics("streams", late=4)}, "warning", "prune"),
     ("database.streams", {"diagnostics": reply({**DIAGNOSTICS, "streams": None})},
      "skipped", "cannot"),

@@ -38,7 +38,8 @@ def database(facts: Facts) -> Finding:
             "Check its disk; docs/database.rst says what to do for each error.",
             **data,
         )
-    what = f"{byte_size(bytes_)}, {plural(queued, 'write')} waiting"
+    name = "PostgreSQL, " if found.get("kind") == "postgresql" else ""
+    what = f"{name}{byte_size(bytes_)}, {plural(queued, 'write')} waiting"
     if commit_ms is not None:
         what += f", the last commit took {commit_ms:.1f} ms"
     if lost:
@@ -56,6 +57,8 @@ def disk(facts: Facts) -> Finding:
     if isinstance(diagnostics, Missing):
         return skipped(diagnostics.why, hint(facts))
     free, total = (number(diagnostics, "database", name) for name in ("free_bytes", "total_bytes"))
+    if member(diagnostics, "database").get("kind") == "postgresql":
+        return skipped("the database is PostgreSQL's: look at the disk of its server")
     if free is None or total is None:
         return skipped("not available while the server cannot read its database")
     what = f"{byte_size(free)} of {byte_size(total)} free"

@@ -73,10 +73,13 @@ class Descriptors(Answer):
 
 
 class Disk(Answer):
-    """Size of the database file and space on its disk."""
+    """Size of the database and space on the disk of its file."""
 
-    file_bytes: Annotated[int, Meta(description="with the write-ahead log")]
-    free_bytes: int | None
+    kind: Annotated[Literal["sqlite", "postgresql"], Meta(description="which database it is")]
+    file_bytes: Annotated[
+        int, Meta(description="with the write-ahead log; PostgreSQL: measured once a minute")
+    ]
+    free_bytes: Annotated[int | None, Meta(description="null: not known, or PostgreSQL")]
     total_bytes: int | None
 
 
@@ -149,6 +152,7 @@ async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
     except StorageUnavailable:
         stored = None  # /health reports the reason
     stats = context.manager.stats()
+    database = context.health()["checks"]["database"]
     return {
         "version": __version__,
         "node": settings.node,
@@ -164,7 +168,8 @@ async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
             "kept_back": KEPT_BACK,
         },
         "database": {
-            "file_bytes": context.health()["checks"]["database"]["file_bytes"],
+            "kind": database["kind"],
+            "file_bytes": database["file_bytes"],
             "free_bytes": stored and stored.disk_free_bytes,
             "total_bytes": stored and stored.disk_total_bytes,
         },
