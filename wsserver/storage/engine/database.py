@@ -51,8 +51,9 @@ class Database(ABC):
     KIND: str
     """``sqlite`` or ``postgresql``."""
     is_shared = False
-    """Whether other processes may write while this one does. What they hold (claims, leases) is
-    then theirs until it expires."""
+    """Whether other processes may write while this one does. Claims and leases of others then
+    count until they expire. Without: they are of earlier runs, and end with the start of this one.
+    Both kinds are locked by one process, and what lost its lock cannot write any more."""
 
     def __init__(self, health: StorageHealth, writer: JobWriter, readers: Readers) -> None:
         self._health = health

@@ -33,7 +33,6 @@ class PostgresDatabase(Database):
     """
 
     KIND = "postgresql"
-    is_shared = True
 
     def __init__(
         self,

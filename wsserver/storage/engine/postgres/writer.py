@@ -37,7 +37,7 @@ _BACKOFF_S = (0.1, 5.0)
 """Between two attempts to connect: first and longest."""
 _UNDECIDED_S = 10.0
 """How long callers wait to learn whether a transaction was committed."""
-_LOCK_WAIT_S = 10.0
+_LOCK_WAIT_S = 5.0
 """At start: the server lets go of the lock of a killed process only once it has noticed."""
 _RELOCK_WAIT_S = 1.0
 _ATTEMPTS = 3
