@@ -20,7 +20,12 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 """Media types by suffix; of other files none is served."""
-ASSETS = {str(path.relative_to(STATIC)): path for path in STATIC.rglob("*") if path.suffix in TYPES}
+# In a checkout `client` is a link to the sources of the npm package, which rglob does not follow.
+ASSETS = {
+    str(path.relative_to(STATIC)): path
+    for path in (*STATIC.rglob("*"), *STATIC.glob("client/*"))
+    if path.suffix in TYPES
+}
 """All there is, by name: what is asked for never becomes part of a path."""
 CONSOLE = "console/index.html"
 
