@@ -40,7 +40,7 @@ export interface Result<R> {
 /** A kept push, as in `messages` of `history`, `session_joined` and `resumed`. */
 export type KeptPush = Kept<NewMessagePush | NotificationPush | CustomPush>;
 """
-PREFERRED = {AnyPush: "CustomPush"}
+PREFERRED: dict[type, str] = {AnyPush: "CustomPush"}
 """Names for clients, where they differ from the server's."""
 
 

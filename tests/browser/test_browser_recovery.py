@@ -17,7 +17,7 @@ from playwright.async_api import Page
 from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
 from tests.support.scripted_server import START, ScriptedServer, error
 from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer, server, start_server
+from tests.web.conftest import server, start_server
 from wsserver.protocol.close_codes import CloseCode
 
 __all__ = ["server", "start_server"]

@@ -31,7 +31,6 @@ OPEN_TAB = """
             }]));
         }
         client.addEventListener("new_message", ({ detail }) => texts.push(detail.message.content));
-        client.addEventListener("notification", ({ detail }) => texts.push(detail.notification.title));
         window.until = (test) => new Promise((resolve) => {
             const look = () => (test() ? resolve() : setTimeout(look, 5));
             look();
@@ -149,8 +148,11 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
         await own
         for page in pages[1:]:
             got = await texts(page, 200)
-            assert sorted(got) == sorted([f"w{n}" for n in range(150)] + [f"o{n}" for n in range(50)])
+            assert sorted(got) == sorted(
+                [f"w{n}" for n in range(150)] + [f"o{n}" for n in range(50)]
+            )
             assert [one for one in got if one[0] == "w"] == [f"w{n}" for n in range(150)]
+            assert len(got) == 200
             names = [name for name, _ in await page.evaluate("seen")]
             assert not {"gap", "lost", "error"} & set(names)
         assert len(connections(server)) == 1

@@ -133,6 +133,7 @@ export interface TypingPush {
   type: "typing";
   /** RFC 3339, UTC */
   timestamp: string;
+  id?: string;
   session_id: string;
   user_id: string;
   username: string | null;
@@ -144,6 +145,7 @@ export interface MessageStatusPush {
   type: "message_status_update";
   /** RFC 3339, UTC */
   timestamp: string;
+  id?: string;
   message_id: string;
   session_id: string | null;
   status: "delivered" | "expired" | "failed" | "queued" | "read" | "sent";
@@ -157,6 +159,7 @@ export interface AiProcessingPush {
   type: "ai_processing_status";
   /** RFC 3339, UTC */
   timestamp: string;
+  id?: string;
   session_id: string;
   status: "completed" | "failed" | "processing" | "queued" | "streaming";
   /** 0 to 1 */
@@ -171,6 +174,7 @@ export interface UserStatusPush {
   type: "user_status_update";
   /** RFC 3339, UTC */
   timestamp: string;
+  id?: string;
   user_id: string;
   status: "offline" | "online";
   connections: number;

@@ -45,6 +45,12 @@ class Placed(Push, kw_only=True):
     )
 
 
+class Signal(Push, kw_only=True):
+    """A push about the moment, which is never kept; one that a backend sent has an id."""
+
+    id: str | UnsetType = UNSET
+
+
 class InboxPosition(Wire, kw_only=True):
     """Where the inbox is, and how many messages wait in it."""
 
@@ -132,7 +138,7 @@ class NewMessagePush(Placed, kw_only=True):
     message: ChatMessage
 
 
-class TypingPush(Push, kw_only=True):
+class TypingPush(Signal, kw_only=True):
     """A user types, or has stopped."""
 
     session_id: str
@@ -141,7 +147,7 @@ class TypingPush(Push, kw_only=True):
     is_typing: bool
 
 
-class MessageStatusPush(Push, kw_only=True):
+class MessageStatusPush(Signal, kw_only=True):
     """How far a message of this user has come."""
 
     message_id: str
@@ -151,7 +157,7 @@ class MessageStatusPush(Push, kw_only=True):
     reason: str | UnsetType = UNSET
 
 
-class AiProcessingPush(Push, kw_only=True):
+class AiProcessingPush(Signal, kw_only=True):
     """How far the AI's answer has come."""
 
     session_id: str
@@ -162,7 +168,7 @@ class AiProcessingPush(Push, kw_only=True):
     delta: str | UnsetType = UNSET
 
 
-class UserStatusPush(Push, kw_only=True):
+class UserStatusPush(Signal, kw_only=True):
     """A user's first connection came, or the last one went."""
 
     user_id: str
