@@ -7,6 +7,8 @@ import functools
 import gzip
 import http.server
 import json
+import os
+import re
 import shutil
 import subprocess
 import threading
@@ -17,6 +19,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, browser
+from tests.support.rst_blocks import block
 from tests.support.web_server import token
 from tests.web.conftest import StartServer, start_server
 from wsserver import __version__
@@ -54,7 +57,7 @@ def install(folder: Path, *arguments: str) -> None:
 def package(tmp_path: Path) -> Path:
     """A copy of the package, in which something may be installed."""
     ignored = shutil.ignore_patterns("node_modules", "build")
-    return shutil.copytree(PACKAGE, tmp_path / "js", ignore=ignored)
+    return shutil.copytree(PACKAGE, tmp_path / "clients" / "js", ignore=ignored)
 
 
 @needs_node
@@ -70,7 +73,7 @@ def test_the_types_are_those_of_the_code_and_say_what_an_application_may_write(
 ) -> None:
     install(package, "ci")
     run(package, "npm", "run", "types")
-    # Does it find what is not there?
+    # It must find what is not there.
     types = package / "src" / "index.d.ts"
     types.write_text(types.read_text().replace("readonly unsent", "readonly unsaid"))
     done = subprocess.run(["npm", "run", "types"], cwd=package, capture_output=True, text=True)
@@ -122,13 +125,43 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @needs_npm
+def test_the_examples_of_the_documentation_do_what_they_say(package: Path, tmp_path: Path) -> None:
+    project = tmp_path / "a project"
+    project.mkdir()
+    (project / "package.json").write_text('{"type": "module"}')
+    script = block("docs/browser.rst", "npm-install").text.replace("$ ", "")
+    script = script.replace("npm install", "npm install --no-audit --no-fund --offline")
+    environ = {**os.environ, "PROJECT": str(project)}
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environ, check=True, timeout=60)
+    (project / "chat.test.js").write_text(block("docs/browser.rst", "chat.test.js").text)
+    run(project, "node", "--test", "chat.test.js")
+    (package / "tests" / "types" / "documented.ts").write_text(
+        block("docs/browser.rst", "typed.ts").text
+    )
+    install(package, "ci")
+    run(package, "npm", "run", "types")
+
+
+def test_the_documentation_has_every_option_and_call() -> None:
+    types = (PACKAGE / "src" / "index.d.ts").read_text()
+    options = re.search(r"interface WsClientOptions {\n(.*?)\n}", types, re.DOTALL)
+    assert options is not None
+    page = (ROOT / "docs" / "browser.rst").read_text()
+    for name in re.findall(r"^  (\w+)\?:", options[1], re.MULTILINE):
+        assert f"``{name}``" in page, name
+    fake = (PACKAGE / "testing" / "index.d.ts").read_text().partition("class FakeServer")[2]
+    for name in re.findall(r"^  (?:readonly )?(\w+)[(<:]", fake, re.MULTILINE):
+        assert name == "constructor" or re.search(rf"``{name}\b", page), name
+
+
+@needs_npm
 @NEEDS_CHROMIUM[0]
 @NEEDS_CHROMIUM[1]
 @pytest.mark.gen_test(timeout=300)
 async def test_a_fresh_vite_project_builds_with_it_and_talks(
     start_server: StartServer, package: Path, tmp_path: Path
 ) -> None:
-    (packed,) = json.loads(run(package, "npm", "pack", "--json", "--pack-destination", ".."))
+    (packed,) = json.loads(run(package, "npm", "pack", "--json", "--pack-destination", "../.."))
     names = {file["path"].partition("/")[0] for file in packed["files"]}
     assert names == {"LICENSE", "README.md", "package.json", "src", "testing"}
     project = shutil.copytree(package / "tests" / "project", tmp_path / "project")
