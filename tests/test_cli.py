@@ -1,4 +1,4 @@
-"""The command ``wsserver``: exit codes, what goes where, help."""
+"""The command ``wsserver``: exit codes, output streams, help."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_fault_in_the_environment_is_78_with_one_line_each() -> None:
     assert done.stderr.splitlines() == [
         "wsserver: config: port (env WSSERVER_PORT): must be a whole number from 0 to 65535, "
         "not 70000",
-        "wsserver: config: jwt_secret (env WSSERVER_JWT_SECRET): does not fit: "
+        "wsserver: config: jwt_secret (env WSSERVER_JWT_SECRET): cannot be used: "
         "the secret has 12 bytes, at least 32 are needed",
     ]
     assert list(Path().iterdir()) == []
@@ -93,7 +93,7 @@ def test_a_fault_in_the_file_is_78() -> None:
     done = run("config", "check", "--config", "c.toml")
     assert done.returncode == 78
     assert 'prot (file c.toml): is unknown; did you mean "port"?' in done.stderr
-    assert "jwt_secret (file c.toml): must be a text that is not empty" in done.stderr
+    assert "jwt_secret (file c.toml): must be a string that is not empty" in done.stderr
 
 
 def test_a_bad_flag_is_2() -> None:

@@ -1,4 +1,4 @@
-"""``wsserver db``: what is printed where, exit codes, which file is meant."""
+"""``wsserver db``: output, exit codes, and the choice of the file."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_prune_beside_a_server_is_1_and_says_that_it_is_not_needed() -> None:
         lock.release()
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
-        f"wsserver: database {FILE}: a server is running on it and prunes it by itself every 10"
+        f"wsserver: database {FILE}: a server is running on it and prunes it every 10"
         " minutes; nothing was done\n"
     )
 
@@ -239,7 +239,7 @@ def test_prune_of_no_database_is_78_and_makes_none() -> None:
     assert not Path("none.sqlite3.lock").exists()
 
 
-# As a program of its own
+# As a process
 
 
 def test_it_runs_beside_nothing_at_all() -> None:

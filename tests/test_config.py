@@ -1,4 +1,4 @@
-"""Settings: where they come from, and everything that can be wrong with them."""
+"""Settings: their sources, and every fault."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ def test_a_bad_variable_is_not_hidden_by_a_good_file() -> None:
         ("WSSERVER_PROT", '; did you mean "WSSERVER_PORT"?'),
         ("WSSERVER_port", '; did you mean "WSSERVER_PORT"?'),
         ("WSSERVER_", ""),
-        ("WSSERVER_PORT__X", ": port has no entries of its own"),
+        ("WSSERVER_PORT__X", ": port has no entries"),
     ],
 )
 def test_unknown_variables(name: str, hint: str) -> None:
@@ -284,7 +284,7 @@ def test_a_fault_is_one_line_whatever_the_name_was() -> None:
         (b"a = " + b"[" * 100_000, "is nested too deeply"),
     ],
 )
-def test_a_file_that_is_no_toml(content: bytes, message: str) -> None:
+def test_a_file_that_is_not_toml(content: bytes, message: str) -> None:
     Path("bad.toml").write_bytes(content)
     with pytest.raises(ConfigFaults) as caught:
         load_settings(Path("bad.toml"), {"WSSERVER_JWT_SECRET": SECRET}, {}, False)
@@ -330,7 +330,7 @@ def test_two_sources_of_keys_are_one_too_many() -> None:
     Path("secret").write_text(SECRET)
     environ = {"WSSERVER_JWT_SECRET": SECRET, "WSSERVER_JWT_SECRET_FILE": "secret"}
     assert key_faults(environ) == [
-        "jwt_secret_file: is one source of keys too many: jwt_secret is set too"
+        "jwt_secret_file: is a second source of keys: jwt_secret is set too"
     ]
 
 
@@ -340,13 +340,13 @@ def test_a_secret_file_s_line_break_is_not_the_secret_s() -> None:
     assert secret_bytes(settings) == SECRET.encode()
     Path("secret").write_text("s" * 31 + "\n")
     assert key_faults({"WSSERVER_JWT_SECRET_FILE": "secret"}) == [
-        "jwt_secret_file: does not fit: the secret has 31 bytes, at least 32 are needed"
+        "jwt_secret_file: cannot be used: the secret has 31 bytes, at least 32 are needed"
     ]
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("none", "names no file"), (".", "names something not a file")],
+    [("none", "is a file that does not exist"), (".", "is not a regular file")],
 )
 @pytest.mark.parametrize("key", ["jwt_secret_file", "jwt_public_key_file"])
 def test_key_files_must_be_files(key: str, value: str, message: str) -> None:
@@ -396,7 +396,7 @@ def test_keys_that_are_of_the_wrong_kind() -> None:
     for content, message in cases.items():
         Path("key.pem").write_bytes(content)
         assert key_faults({"WSSERVER_JWT_PUBLIC_KEY_FILE": "key.pem"}) == [
-            f"jwt_public_key_file: does not fit: {message}"
+            f"jwt_public_key_file: cannot be used: {message}"
         ]
     Path("key.pem").write_bytes(public_pem(private))
     (fault,) = key_faults({"WSSERVER_JWT_SECRET_FILE": "key.pem"})
@@ -590,7 +590,7 @@ def test_the_documentation_of_a_key_is_true(key: Any, monkeypatch: pytest.Monkey
             settings = load_settings(Path("c.toml"), secret | beside | environ, {}, False)
         except ConfigFaults as faults:
             # What an example names need not be on this machine; a bad spelling has other words.
-            absent = re.compile("names no file|is missing|cannot be used with")
+            absent = re.compile("is a file that does not exist|is missing|cannot be used with")
             return [str(fault) for fault in faults.faults if not absent.search(fault.message)]
         return getattr(settings, key.name)
 

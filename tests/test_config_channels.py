@@ -1,4 +1,4 @@
-"""Settings of the ways out: e-mail, SMS, push, webhooks; and their secrets."""
+"""Settings of the channels: e-mail, SMS, push, webhooks; and their secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wsserver.config import (
     read_settings,
     secret_texts,
 )
-from wsserver.config import extras as extras_module
+from wsserver.config import channels as channels_module
 from wsserver.config.channels import split_webhook
 from wsserver.config.gateway import Gateway
 from wsserver.config.vapid import vapid_key
@@ -72,7 +72,7 @@ def test_everything_that_is_well() -> None:
     assert not settings.allow_loopback_urls
 
 
-def test_every_fault_at_once() -> None:
+def test_every_fault_is_reported() -> None:
     found = faults(
         {
             "smtp_url": f"https://shop:{CANARY}@mail.example.com",
@@ -135,7 +135,7 @@ def test_what_needs_another_key(given: dict[str, str], missing: str) -> None:
 def test_an_extra_that_is_not_installed(
     given: dict[str, str], key: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(channels_module, "find_spec", lambda name: None)
     found = faults(given)
     assert found[key] == (
         f"needs the extra {extra}, which is not installed: pip install 'wsserver[{extra}]'"
@@ -148,13 +148,13 @@ def test_an_extra_that_is_not_installed(
 @pytest.mark.parametrize(
     ("url", "body", "message"),
     [
-        ("https://h.example/", "{text}", "has {to} nowhere"),
-        ("https://h.example/{to}", "", "has {text} nowhere"),
-        ("https://{to}.example/{text}", "", "behind the host only"),
+        ("https://h.example/", "{text}", "must have {to}, here or"),
+        ("https://h.example/{to}", "", "must have {text}, here or"),
+        ("https://{to}.example/{text}", "", "only after the host"),
         ("https://h.example/{to}/{text}#x", "", "must be a URL"),
         ("ftp://h.example/{to}/{text}", "", "must be a URL"),
-        ("https://h.example/{to}", '{"t": {text}}', "no JSON"),
-        ("https://h.example/{to}", '{"t": "{text}"', "no JSON"),
+        ("https://h.example/{to}", '{"t": {text}}', "not valid JSON"),
+        ("https://h.example/{to}", '{"t": "{text}"', "not valid JSON"),
     ],
 )
 def test_templates_that_cannot_work(url: str, body: str, message: str) -> None:
@@ -165,12 +165,12 @@ def test_templates_that_cannot_work(url: str, body: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
-        ({"a b": CANARY}, "no header's name"),
+        ({"a b": CANARY}, "not a valid header name"),
         ({"Host": CANARY}, "must not set Host"),
-        ({"X": "{text}"}, "a header has no room"),
+        ({"X": "{text}"}, "headers cannot hold"),
         ({"X": "é"}, "printable ASCII"),
         ({"X": f"{CANARY}\r\nY: z"}, "printable ASCII"),
-        ({"X": [CANARY]}, "a table of texts"),
+        ({"X": [CANARY]}, "a table of strings"),
     ],
 )
 def test_headers_that_cannot_be_sent(headers: dict[str, Any], message: str) -> None:
@@ -268,7 +268,7 @@ def test_files_without_a_key_that_fits(content: bytes, message: str) -> None:
     assert message in found["vapid_private_key"]
 
 
-def test_a_key_of_zeros_is_none() -> None:
+def test_a_key_of_zeros_is_invalid() -> None:
     found = faults(PUSH | {"vapid_private_key": "A" * 43})
     assert "no private key" in found["vapid_private_key"]
 

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.rst and docs/releasing.rst say what is so: paths, names, commands."""
+"""CONTRIBUTING.rst and docs/releasing.rst: paths, names and commands exist."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_map_has_every_package() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_its_scripts_are_there_and_know_their_arguments(command: str) -> None:
+def test_its_scripts_exist_and_accept_their_arguments(command: str) -> None:
     script, *args = shlex.split(command)
     assert os.access(ROOT / script, os.X_OK)
     program = {

@@ -1,4 +1,4 @@
-"""What docs/database.rst tells to type does what it says."""
+"""docs/database.rst: its commands do what it says."""
 
 from __future__ import annotations
 

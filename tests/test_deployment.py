@@ -1,4 +1,4 @@
-"""What docs/deployment.rst says can be loaded, run and seen."""
+"""docs/deployment.rst: its files are loaded, its commands run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What development mode prints and leaves about is ready to be used."""
+"""Development mode: the printed lines and the files for ``wsctl`` work."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from websockets.sync.client import connect
 
 from tests.support.server_process import ServerProcess, environment, shell
 from tests.support.tokens import SECRET
-from wsserver import development
-from wsserver.app import build
-from wsserver.config import ConfigFaults, Settings
+from wsserver import Server, Settings, development
+from wsserver.config import ConfigFaults
 from wsserver.development import SERVER_FILE, TOKEN_FILE, _command, _write_private
 
 
@@ -64,7 +63,7 @@ def test_the_lines_work_whatever_is_asked_of_tokens(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_no_token_stands_in_what_is_printed(tmp_path: Path) -> None:
+def test_no_token_is_printed(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
         address = shlex.split(hint(server, "websocket"))[-1]
         token = (tmp_path / "var" / TOKEN_FILE).read_text().strip()
@@ -89,21 +88,16 @@ async def test_the_token_is_renewed_while_the_server_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(development, "RENEWAL_S", 0.001)
-    settings = Settings(
-        jwt_secret=SECRET,
-        jwt_algorithm=("HS256",),
-        data_dir=tmp_path,
-        database=tmp_path / "wsserver.sqlite3",
-    )
-    system = build(settings)
-    await system.service.start()
     token_file = tmp_path / TOKEN_FILE
-    with development.first_steps(system, settings, "http://127.0.0.1:1"):
-        first = token_file.read_text()
-        while token_file.read_text() == first:
-            await asyncio.sleep(0)
-        assert (await system.verifier.verify(token_file.read_text().strip())).role == "admin"
-    await system.service.stop()
+    async with Server(Settings(jwt_secret=SECRET, data_dir=tmp_path, port=0)) as server:
+        with development.first_steps(server):
+            first = token_file.read_text()
+            while (second := token_file.read_text()) == first:
+                await asyncio.sleep(0)
+            headers = {"Authorization": f"Bearer {second.strip()}"}
+            stats = Request(f"{server.url}/api/v1/websocket/stats", headers=headers)
+            with await asyncio.to_thread(urlopen, stats) as answer:
+                assert answer.status == 200
 
 
 @pytest.mark.gen_test
@@ -186,7 +180,7 @@ def test_a_secret_of_one_s_own_signs_the_tokens(tmp_path: Path) -> None:
     assert not (tmp_path / "var/dev-jwt-secret").exists()
 
 
-def test_keys_of_somebody_else_make_no_tokens(tmp_path: Path) -> None:
+def test_public_keys_make_no_tokens(tmp_path: Path) -> None:
     env = {"WSSERVER_JWKS_URL": "http://127.0.0.1:1/keys.json"}
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""The documentation holds what it says: its commands and examples are run."""
+"""The documentation: its commands and examples are run, its tables compared."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def serve(newcomer: Newcomer, command: str) -> Iterator[Newcomer]:
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
-    """Somebody who has typed the README's first command."""
+    """A folder with a server, started by the README's first command."""
     (command,) = block(README, "serve").commands
     yield from serve(make_newcomer(tmp_path), command)
 
@@ -429,7 +429,7 @@ def test_the_doctor_and_the_bench_run_as_shown(newcomer: Newcomer) -> None:
 # Webhooks
 
 
-def test_the_receiver_of_the_documents_knows_a_genuine_webhook() -> None:
+def test_the_receiver_of_the_documents_accepts_only_genuine_webhooks() -> None:
     from wsserver.notifications.signing import sign
 
     (example,) = [each for each in blocks("docs/webhooks.rst") if "def is_genuine" in each.text]
@@ -486,23 +486,52 @@ def test_the_plugin_example_welcomes(tmp_path: Path) -> None:
     assert pushes[1]["data"] == {"text": "Hello!"}
 
 
+EMBEDDING = "docs/embedding.rst"
+
+
+def write_example(folder: Path, name: str, **replaced: int) -> None:
+    """Write a program of the documentation into a folder, with other ports."""
+    program = block(EMBEDDING, name).text
+    for usual, port in replaced.items():
+        program = program.replace(usual.removeprefix("port_"), str(port))
+    (folder / name).write_text(program, encoding="utf-8")
+
+
+def test_the_first_embedding_example_greets(tmp_path: Path) -> None:
+    newcomer = make_newcomer(tmp_path)
+    (port,) = free_ports(1)
+    write_example(tmp_path, "hello_server.py", port_8765=port)
+    (command,) = block(EMBEDDING, "hello-server").commands
+    with newcomer.start(command, stderr=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline().strip()
+        with connect(url) as client:
+            pushes = [json.loads(client.recv(timeout=PATIENCE_S)) for _ in range(3)]
+            program.send_signal(signal.SIGINT)
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "server_draining"
+            with pytest.raises(ConnectionClosed):
+                client.recv(timeout=PATIENCE_S)
+        program.wait(PATIENCE_S)
+    assert [push["type"] for push in pushes] == ["connection_established", "note", "notification"]
+    assert pushes[1]["data"] == {"text": "Hello, alice!"}
+    assert pushes[2]["notification"]["message"] == "You are connected."
+
+
 def test_the_embedding_example_serves_a_shop(tmp_path: Path) -> None:
     newcomer = make_newcomer(tmp_path)
     socket_port, shop_port = free_ports(2)
-    program = block("docs/embedding.rst", "shop.py").text
-    program = program.replace("8765", str(socket_port)).replace("8080", str(shop_port))
-    (tmp_path / "shop.py").write_text(program, encoding="utf-8")
-    secret = re.search(r'SECRET = "(.+)"', program)
+    write_example(tmp_path, "shop.py", port_8765=socket_port, port_8080=shop_port)
+    secret = re.search(r'jwt_secret="(.+)"', block(EMBEDDING, "shop.py").text)
     assert secret is not None
     newcomer.environ["WSSERVER_JWT_SECRET"] = secret[1]
     token = newcomer.run("wsctl token create --user alice").strip()
-    with newcomer.start("python shop.py") as shop:
+    with newcomer.start("python shop.py", stderr=subprocess.PIPE) as shop:
         assert shop.stdout is not None
         assert shop.stdout.readline() == "ready\n"
         url = f"ws://127.0.0.1:{socket_port}/ws/chat"
         with connect(url, subprotocols=["wsserver.v1", f"bearer.{token}"]) as socket:  # type: ignore[list-item]
             assert json.loads(socket.recv(timeout=PATIENCE_S))["type"] == "connection_established"
-            assert post(f"http://127.0.0.1:{shop_port}/orders/alice") == {"told": 1}
+            assert post(f"http://127.0.0.1:{shop_port}/orders/alice") == {"sent": 1}
             push = json.loads(socket.recv(timeout=PATIENCE_S))
             assert (push["type"], push["data"]) == ("order.placed", {"total": 42})
             shop.send_signal(signal.SIGINT)
@@ -511,8 +540,66 @@ def test_the_embedding_example_serves_a_shop(tmp_path: Path) -> None:
         shop.wait(PATIENCE_S)
 
 
+def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
+    newcomer = make_newcomer(tmp_path)
+    for name in ("orders.py", "conftest.py", "test_orders.py"):
+        write_example(tmp_path, name)
+    said = newcomer.run("python -m pytest -q -p no:cacheprovider")
+    assert "1 passed" in said
+
+
+def test_the_orders_that_are_not_tested_there_work_too(tmp_path: Path) -> None:
+    """An order of an offline user is notified; a message of a session is kept."""
+    import asyncio
+
+    from wsserver import Server, Settings
+
+    names: dict[str, Any] = {}
+    exec(block(EMBEDDING, "orders.py").text, names)
+
+    async def run() -> None:
+        server = Server(Settings(port=0, data_dir=tmp_path, jwt_secret="s" * 32))
+        delivered: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        server.on("notification_sent", delivered.put_nowait)
+        async with server:
+            assert await names["order_placed"](server, "bob", "18") == 1
+            assert (await delivered.get())["user_id"] == "bob"
+            page = await server.history("user:bob")
+            assert [each["type"] for each in page["messages"]] == ["order.placed", "notification"]
+            await names["say"](server, "s1", "Hello")
+            await names["say"](server, "no session", "Hello")
+            page = await server.history("session:s1")
+            assert [each["message"]["content"] for each in page["messages"]] == ["Hello"]
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_S))
+
+
+def test_every_public_name_is_in_its_table() -> None:
+    import wsserver
+
+    assert sorted(row[0] for row in table(EMBEDDING, "public")) == sorted(wsserver.__all__)
+
+
+def test_every_member_of_the_server_is_named() -> None:
+    from wsserver import Server
+
+    text = parse(EMBEDDING)[0].astext()
+    members = [name for name in vars(Server) if not name.startswith("_") and name != "of"]
+    assert [name for name in members if not re.search(rf"\b{name}\b", text)] == []
+    named = set(re.findall(r"(?<!\w)server\.(\w+)", text))
+    assert named <= {*members, "settings"}
+
+
+def test_every_event_is_in_its_table() -> None:
+    from wsserver.realtime.observability import events
+
+    known = {value for name, value in vars(events).items() if name.isupper() and name[0] != "_"}
+    shown = {row[0] for row in table(EMBEDDING, "events")}
+    assert shown == {name for name in known if isinstance(name, str)}
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Free ports."""
     import socket
 
     listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]

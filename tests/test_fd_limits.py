@@ -1,4 +1,4 @@
-"""How many connections the descriptors allow, and that the default follows them."""
+"""Descriptor limits: the number of connections, and the default that follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: one a record, safe to look at, without credentials."""
+"""Log lines: one for each record, escaped, without credentials."""
 
 from __future__ import annotations
 

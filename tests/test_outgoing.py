@@ -1,4 +1,4 @@
-"""Requests to others: no redirect, nothing that may not be reached, nothing left open."""
+"""Outgoing HTTP requests: no redirects, no forbidden addresses, nothing left open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are no HTTP, too large or endless: one line about the peer, nothing of ours."""
+"""Outgoing HTTP requests to peers whose answers are invalid, too large or endless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a package, the scripts and their stamp promise, without installing anything."""
+"""Packaging: metadata, scripts and their stamp, without installing anything."""
 
 from __future__ import annotations
 

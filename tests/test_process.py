@@ -1,4 +1,4 @@
-"""``wsserver serve`` as a process: what it refuses, how it starts, how it ends."""
+"""``wsserver serve`` as a process: refused settings, start, stop."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The service: start, periodic work, health, stop."""
+
 from __future__ import annotations
 
 import asyncio

@@ -31,7 +31,7 @@ from tests.support.server_process import (
 )
 from tests.support.tokens import SECRET
 from wsserver.identity import sign_hmac
-from wsserver.signals import STOPPING, WITHOUT_EFFECT
+from wsserver.process import STOPPING, WITHOUT_EFFECT
 
 TOKEN = sign_hmac(SECRET.encode(), {"sub": "u1", "role": "admin", "exp": 2**33})
 

@@ -1,4 +1,4 @@
-"""The pages that answer an operator's question: what their commands say is what is printed."""
+"""The pages for operators: the output of their commands is as printed there."""
 
 from __future__ import annotations
 

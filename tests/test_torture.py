@@ -1,4 +1,4 @@
-"""The torture finds nothing in a short run, and would find it if there were something."""
+"""The reliability test finds nothing in a short run, and finds injected faults."""
 
 from __future__ import annotations
 

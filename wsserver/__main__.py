@@ -1,4 +1,4 @@
-"""``python -m wsserver`` is the command ``wsserver``."""
+"""``python -m wsserver``: the command ``wsserver``."""
 
 from __future__ import annotations
 

@@ -91,6 +91,8 @@ class System:
     verifier: TokenVerifier
     hosts: Hosts
     notifications: NotificationService
+    streams: Streams
+    context: WebContext
 
     @property
     def manager(self) -> WebSocketManager:
@@ -328,7 +330,14 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         health=service.health,
     )
     return System(
-        service, make_application(context), tickets, verifier, hosts, notifications.service
+        service=service,
+        application=make_application(context),
+        tickets=tickets,
+        verifier=verifier,
+        hosts=hosts,
+        notifications=notifications.service,
+        streams=streams,
+        context=context,
     )
 
 

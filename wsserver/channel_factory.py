@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from wsserver.addresses.mail import parse_sender
-from wsserver.addresses.smtp import parse_smtp_url
+from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.clock import Clock
 from wsserver.config import Settings, secret_texts
 from wsserver.config.channels import push_reach, split_webhook, webhook_reach

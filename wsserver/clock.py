@@ -1,4 +1,4 @@
-"""The two clocks, behind one object so that tests can move time."""
+"""Clocks, as one object that tests replace, and RFC 3339 timestamps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Clock:
 
     # The functions themselves: these are called several times for each message.
     monotonic = staticmethod(time.monotonic)
-    """Seconds that only ever grow; the zero point means nothing."""
+    """Seconds since an arbitrary point; never goes back."""
 
     wall = staticmethod(partial(time.clock_gettime, time.CLOCK_REALTIME))
     """Seconds since the epoch, UTC; may jump when the machine's clock is set. As ``time.time``,
@@ -20,7 +20,7 @@ class Clock:
 
 
 def widen_time() -> None:
-    """Let ``time.time`` and ``time.time_ns`` go on past 2262, for a process that owns itself.
+    """Make ``time.time`` and ``time.time_ns`` work past 2262, in ``wsserver serve``.
 
     Where CPython keeps nanoseconds in 64 bits they raise ``OverflowError`` from then on, in
     logging and in Tornado too: a clock that was set wrongly would end the server.
@@ -37,18 +37,18 @@ _FIRST_S = int(datetime(1000, 1, 1, tzinfo=UTC).timestamp())
 _LAST_S = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 """The years that RFC 3339 can write; %Y does not fill up those before 1000."""
 SET_BACK_S = 2.0
-"""By so much at least; less is the usual correction."""
+"""Smaller steps are the usual correction."""
 
 
 class Setbacks:
-    """Notices that the wall clock was set back: what was planned by it would come too late."""
+    """Detects that the wall clock was set back: events scheduled by it would come too late."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._offset = self._now()
 
     def seconds(self) -> float:
-        """By how many seconds, since ``done``; 0: it was not."""
+        """Seconds that it was set back since ``done``; 0 if it was not."""
         back_s = self._offset - self._now()
         if back_s < SET_BACK_S:
             self.done()
@@ -56,7 +56,7 @@ class Setbacks:
         return back_s
 
     def done(self) -> None:
-        """What was planned has been moved."""
+        """Note that scheduled events have been moved."""
         self._offset = self._now()
 
     def _now(self) -> float:
@@ -66,7 +66,7 @@ class Setbacks:
 def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``.
 
-    What is beyond a millisecond is cut off, so that a text never lies after its moment; a text
+    Fractions of a millisecond are cut off, so that a text is never later than its time; a text
     that is read and written again stays the same. Years before 1000 and after 9999 are shown as
     the first and last second that can be written.
     """
@@ -75,13 +75,13 @@ def rfc3339(seconds: float) -> str:
 
 @lru_cache(maxsize=64)
 def _text(millis: int) -> str:
-    """The same of milliseconds: dozens of messages have theirs in common."""
+    """Format milliseconds; cached, as many messages share one."""
     second, rest = divmod(millis, 1000)
     return f"{_second(second)}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=64)
 def _second(whole: int) -> str:
-    """The part that thousands of timestamps in a row have in common."""
+    """Format whole seconds; cached, as thousands of timestamps share one."""
     within = min(max(whole, _FIRST_S), _LAST_S)
     return f"{datetime.fromtimestamp(within, UTC):%Y-%m-%dT%H:%M:%S}"

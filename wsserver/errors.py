@@ -1,7 +1,7 @@
-"""The error root: every refusal carries the code that clients of the contract branch on.
+"""Errors with the codes of the contract, their HTTP status, close code and title.
 
 Domain code raises these; the web layer turns them into problem documents, the dispatcher into
-``error`` replies, the handshake into close codes. Nobody parses messages.
+``error`` replies, the handshake into close codes. Clients branch on the code, not on the message.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class Meaning(NamedTuple):
-    """What a code means on each way out."""
+    """HTTP status, close code and title of an error code."""
 
     status: int
     """HTTP status."""
     close: int | None
     """Close code at the handshake, or None where a refusal is HTTP only."""
     temporary: bool
-    """Can trying again help?"""
+    """Whether a retry can succeed."""
     title: str
     """Short summary, the same for each occurrence (RFC 9457 §3.1.3)."""
 
@@ -62,11 +62,11 @@ MEANINGS: dict[str, Meaning] = {
     "storage_unavailable": Meaning(503, None, True, "Storage unavailable"),
     "storage_full": Meaning(507, None, True, "Storage full"),
 }
-"""The codes of the contract, each with what it means on each way out."""
+"""All error codes of the contract."""
 
 
 class WsServerError(Exception):
-    """A refusal or failure with a code from ``MEANINGS``; the message never holds a secret."""
+    """The root of all errors, each with a code of ``MEANINGS``; no message has a secret in it."""
 
     code: ClassVar[str] = "internal_error"
 
@@ -87,7 +87,7 @@ class WsServerError(Exception):
 
 
 MAX_FAULTS = 100
-"""Of one request; more are not looked for."""
+"""The most faults reported of one request."""
 _SUMMED_UP = 10
 
 
@@ -127,7 +127,7 @@ class TooDeep(WsServerError):
 
 
 class UnknownType(WsServerError):
-    """A command whose type nobody handles."""
+    """A command of an unknown type."""
 
     code = "unknown_type"
 
@@ -196,7 +196,7 @@ class TokenRevoked(WsServerError):
 
 
 class KeysUnavailable(WsServerError):
-    """No token can be judged now: the keys were never fetched. Not the client's fault."""
+    """Tokens cannot be verified: the keys were never fetched. Not the client's fault."""
 
     code = "keys_unavailable"
 
@@ -214,13 +214,13 @@ class OriginForbidden(WsServerError):
 
 
 class HostForbidden(WsServerError):
-    """A Host header that is not ours (DNS rebinding)."""
+    """A Host header that does not name this server (DNS rebinding)."""
 
     code = "host_forbidden"
 
 
 class NotFound(WsServerError):
-    """Nothing of that kind has this id."""
+    """There is no object of this kind with this id."""
 
     code = "not_found"
 
@@ -282,19 +282,19 @@ class ValidationFailed(WsServerError):
 
 
 class UrlForbidden(WsServerError):
-    """A URL that leads where no request of ours may go; the message does not quote it."""
+    """A URL to an address that may not be reached; the message does not quote it."""
 
     code = "url_forbidden"
 
 
 class UpgradeRequired(WsServerError):
-    """A plain request to a WebSocket URL that would have been let in."""
+    """A plain request to a WebSocket URL that would have been accepted."""
 
     code = "upgrade_required"
 
 
 class RateLimited(WsServerError):
-    """Too many messages on one connection; says when the next one is welcome."""
+    """Too many messages on one connection; ``retry_after_ms`` until the next one."""
 
     code = "rate_limited"
 
@@ -324,13 +324,13 @@ class Starting(WsServerError):
 
 
 class Draining(WsServerError):
-    """The server is about to stop and takes nobody in."""
+    """The server is stopping and accepts no connections."""
 
     code = "draining"
 
 
 class StorageUnavailable(WsServerError):
-    """The database cannot take it now: locked, busy, or an I/O error."""
+    """The database cannot be written or read now: locked, busy, or an I/O error."""
 
     code = "storage_unavailable"
 

@@ -17,8 +17,7 @@ from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 from tornado.tcpclient import TCPClient
 
 from wsserver import __version__
-from wsserver.addresses.lookup import look_up
-from wsserver.addresses.reach import Place, Reach, check_url
+from wsserver.addresses.reach import Place, Reach, check_url, look_up
 from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoAnswer
 from wsserver.redaction import one_line
 

@@ -1,32 +1,109 @@
-"""Log records as one safe line each on stderr: as text, or as JSON with an event and its fields.
+"""Log formatters: each record as one safe line on stderr, as text or as JSON with fields.
 
 The calls of this package have one form: the event in plain words, then its fields,
 ``log.info("connection closed connection_id=%s code=%d", …)``. Text shows it as it is written, JSON
 takes it apart: ``{"event": "connection closed", "connection_id": "…", "code": 4001}``.
 
-Redaction happens on the finished text, so nothing gets round it: not the message, its arguments,
-a traceback, Tornado's access log, nor Tornado's dump of a request that failed.
+Redaction works on the finished text: the message with its arguments, a traceback, Tornado's access
+log, and Tornado's dump of a request that failed.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import math
+import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TextIO
+from collections.abc import Iterable
+from functools import lru_cache
+from json.encoder import encode_basestring
+from typing import Any, Literal, NamedTuple, TextIO
 
 from wsserver.clock import rfc3339
-from wsserver.log_events import Structure, structure_of
-from wsserver.redaction import REMOVED, Redactor, one_json_line, one_line
+from wsserver.redaction import Redactor, one_json_line, one_line
 
 log = logging.getLogger(__name__)
 
 LogFormat = Literal["text", "json"]
 
-_quote = json.JSONEncoder(ensure_ascii=False).encode
+PACKAGE = "wsserver"
+RESERVED = frozenset({"timestamp", "level", "logger", "event", "message", "exception"})
+
+_CONVERSION = r"%[-+ #0]*[0-9]*(?:\.[0-9]+)?[srdfg]"
+_TEMPLATE = re.compile(rf"([A-Za-z][^=%:]*?)((?: [a-z][a-z0-9_]*={_CONVERSION})*)")
+_FIELD = re.compile(rf" ([a-z][a-z0-9_]*)=({_CONVERSION})")
+
+
+# Messages with fields
+
+
+class Template(NamedTuple):
+    """A message before its arguments are filled in."""
+
+    event: str
+    fields: tuple[tuple[str, str], ...]
+    """Names, each with its conversion (``%s``)."""
+
+
+class Structure(NamedTuple):
+    """The event and the fields of a message."""
+
+    event: str
+    fields: dict[str, Any]
+    """Text, numbers, booleans or None: values of JSON."""
+    message: str
+    """The whole message, made of the same texts."""
+
+
+@lru_cache(maxsize=500)
+def parse_template(text: str) -> Template | None:
+    """Split a message into event and fields; None if it does not have the form."""
+    match = _TEMPLATE.fullmatch(text)
+    if match is None:
+        return None
+    fields = tuple(_FIELD.findall(match[2]))
+    names = {name for name, _ in fields}
+    if len(names) < len(fields) or not RESERVED.isdisjoint(names):
+        return None
+    return Template(match[1], fields)
+
+
+def structure_of(record: logging.LogRecord) -> Structure | None:
+    """The event and fields of a record of this package; None if it does not have the form."""
+    if not (record.name == PACKAGE or record.name.startswith(f"{PACKAGE}.")):
+        return None
+    template = parse_template(record.msg) if isinstance(record.msg, str) else None
+    args = record.args or ()
+    if template is None or not isinstance(args, tuple) or len(args) != len(template.fields):
+        return None
+    message, fields = template.event, {}
+    try:
+        for (name, conversion), arg in zip(template.fields, args, strict=True):
+            text = arg if type(arg) is str and conversion == "%s" else conversion % (arg,)
+            message += f" {name}={text}"
+            fields[name] = text if text is arg else _value(conversion[-1], arg, text)
+    except Exception:  # noqa: BLE001 - a foreign __str__; the record is logged as a sentence
+        return None
+    return Structure(template.event, fields, message)
+
+
+def _value(kind: str, arg: Any, text: str) -> Any:
+    """An argument as a value of JSON: rounded and cut as its conversion has done it in ``text``."""
+    if kind == "d":
+        return int(text)
+    if kind == "s":
+        if arg is None or isinstance(arg, bool | int):
+            return arg
+        return arg if isinstance(arg, float) and math.isfinite(arg) else text
+    if kind in "fg":
+        number = float(text)
+        return number if math.isfinite(number) else text
+    return text
+
+
+# Formatters
 
 
 class _LineFormatter(logging.Formatter):
@@ -75,39 +152,63 @@ class JsonFormatter(_LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
-        message = self.message_of(record)
         structure = structure_of(record)
-        told = {"message": message} if structure is None else self._fields(structure, message)
+        if structure is None:
+            content = f'"message": {encode_basestring(self.message_of(record))}'
+        else:
+            content = self._content(structure)
+        level, logger = _quote(record.levelname.lower()), _quote(record.name)
         line = (
-            f'{{"timestamp": "{rfc3339(record.created)}", '
-            f'"level": {_quote(record.levelname.lower())}, '
-            f'"logger": {_quote(record.name)}, '
-            f"{_quote(told)[1:-1]}"
+            f'{{"timestamp": "{rfc3339(record.created)}", "level": {level}, "logger": {logger}, '
+            f"{content}"
         )
         trace = self.trace_of(record)
         if trace:
-            line += f', "exception": {_quote(trace)}'
+            line += f', "exception": {encode_basestring(trace)}'
         return one_json_line(line + "}")
 
-    def _fields(self, structure: Structure, message: str) -> Mapping[str, Any]:
-        """The event and its fields; as one redacted message where a credential spans several."""
-        event, fields = structure
-        told = {"event": event, **fields}
-        if REMOVED not in message:
-            return told
-        shown = {"event": self._redact(event)}
+    def _content(self, structure: Structure) -> str:
+        """The event and its fields; one redacted message where a credential spans several."""
+        event, fields, message = structure
+        redacted = self._redact(message)
+        if redacted != message:
+            event, fields = self._redact(event), self._redacted(fields)
+            if (event, fields) == structure[:2]:
+                return f'"message": {encode_basestring(redacted)}'
+        content = f'"event": {_quote(event)}'
         for name, value in fields.items():
-            if isinstance(value, str):  # with its name before it, as in the text: ``token=…``
-                value = self._redact(f"{name}={value}").removeprefix(f"{name}=")
-            shown[name] = value
-        return {"message": message} if shown == told else shown
+            content += f', "{name}": {_json(value)}'
+        return content
+
+    def _redacted(self, fields: dict[str, Any]) -> dict[str, Any]:
+        # With its name before it, as in the text: ``token=…``.
+        return {
+            name: self._redact(f"{name}={value}").removeprefix(f"{name}=")
+            if isinstance(value, str)
+            else value
+            for name, value in fields.items()
+        }
+
+
+_quote = lru_cache(maxsize=500)(encode_basestring)
+"""For names and events, which come again and again."""
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return float.__repr__(value) if isinstance(value, float) else int.__repr__(value)
 
 
 FORMATTERS: dict[LogFormat, type[_LineFormatter]] = {"text": TextFormatter, "json": JsonFormatter}
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """A stream handler that stays silent when it cannot write.
+    """A stream handler that ignores failed writes.
 
     The standard answer to a full disk or a closed pipe prints the record's raw arguments.
     """
@@ -125,9 +226,9 @@ def set_up_logging(
 ) -> LineHandler:
     """Send every record of this process from ``log_level`` on to ``stream`` (stderr).
 
-    ``log_format`` None: ``text`` on a terminal, else ``json``. Warnings of Python and errors that
-    nobody caught, in any thread, become records too. For the process that owns itself: a program
-    that embeds the server keeps its own logging and may use the formatters. Returns the handler.
+    ``log_format`` None: ``text`` on a terminal, else ``json``. Warnings of Python and uncaught
+    errors, in any thread, become records too. For ``wsserver serve``: a program that embeds the
+    server keeps its own logging and may use the formatters. Returns the handler.
     """
     target = sys.stderr if stream is None else stream
     chosen: LogFormat = log_format or ("text" if target.isatty() else "json")

@@ -1,4 +1,4 @@
-"""Functions of other programs that are called once, at start, with the ``WebSocketManager``."""
+"""Plugins: functions of other packages that are called once, at start, with the ``Server``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from wsserver.config import ConfigFaults, Fault
 from wsserver.realtime.manager import WebSocketManager
@@ -23,10 +23,19 @@ GROUP = "wsserver.plugins"
 
 
 class Plugin(NamedTuple):
-    """A function, which may be ``async``, and what it is called in faults."""
+    """A function, which may be ``async``, with the name that faults show."""
 
     name: str
-    function: Callable[[WebSocketManager], Any]
+    function: Callable[[Any], Any]
+
+
+class Host(Protocol):
+    """The argument of plugins: the ``Server``."""
+
+    @property
+    def manager(self) -> WebSocketManager:
+        """The argument of plugins whose parameter is named ``manager``."""
+        ...
 
 
 def load_plugins(names: Iterable[str]) -> list[Plugin]:
@@ -36,7 +45,8 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
     ``ConfigFaults`` with every one that cannot be imported or called; at debug their
     tracebacks are logged.
     """
-    if os.getcwd() not in sys.path:
+    names = tuple(names)
+    if names and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     plugins, faults = [], []
     wanted: list[tuple[str, Callable[[], Any]]] = [
@@ -59,17 +69,29 @@ def load_plugins(names: Iterable[str]) -> list[Plugin]:
     return plugins
 
 
-async def call_plugins(plugins: Iterable[Plugin], manager: WebSocketManager) -> None:
-    """Call them in order. Raises ``ConfigFaults`` for the first that raises."""
+async def call_plugins(plugins: Iterable[Plugin], server: Host) -> None:
+    """Call plugins in order with the server. Raises ``ConfigFaults`` for the first that raises.
+
+    One whose parameter is named ``manager`` gets the ``WebSocketManager``: plugins written
+    before there was a ``Server`` go on working.
+    """
     for name, function in plugins:
         try:
-            result = function(manager)
+            result = function(server.manager if _wants_manager(function) else server)
             if inspect.isawaitable(result):
                 await result
         except Exception as error:  # as above
             log.debug("plugin failed name=%s", name, exc_info=True)
             raise ConfigFaults([_fault(name, "failed", error)]) from None
         log.info("plugin called name=%s", name)
+
+
+def _wants_manager(function: Callable[[Any], Any]) -> bool:
+    try:
+        first = next(iter(inspect.signature(function).parameters), "")
+    except ValueError:  # a function of C without a signature
+        return False
+    return first == "manager"
 
 
 def _find(name: str) -> Any:

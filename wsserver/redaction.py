@@ -1,4 +1,4 @@
-"""What text must lose before a person or a log may see it: credentials, control characters."""
+"""Redaction of text for logs and people: credentials, and control characters."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ from collections.abc import Iterable
 
 REMOVED = "[redacted]"
 
-_CREDENTIALS = (
+_CREDENTIALS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     # A whole query string, not only ``token=``: ``%74oken=`` is the same parameter to a server.
-    (re.compile(r"\?(?=\S*=)\S*"), "?" + REMOVED),
+    (("?",), re.compile(r"\?(?=\S*=)\S*"), "?" + REMOVED),
     (
+        ("authorization",),
         re.compile(
             r"""(?i)(authorization["']?\s*[:=,]\s*)(b?"[^"\n]*"|b?'[^'\n]*'|[^\n]+)""",
         ),
         r"\1" + REMOVED,
     ),
-    (re.compile(r"""(?i)\b(bearer(?:\s+|[.=:]|%20))[^\s"',;]+"""), r"\1" + REMOVED),
+    (("bearer",), re.compile(r"""(?i)\b(bearer(?:\s+|[.=:]|%20))[^\s"',;]+"""), r"\1" + REMOVED),
     (
+        ("token", "ticket", "secret", "password"),
         re.compile(
             r"""(?i)((?:token|ticket|secret|password)["']?\s*[=:]\s*["']?)[^\s&"',;()\[\]]+""",
         ),
         r"\1" + REMOVED,
     ),
     # A JWT starts with the base64 of ``{"``, ``{ `` or ``{`` and a line break.
-    (re.compile(r"\be[yw][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), REMOVED),
+    (
+        ("ey", "ew"),
+        re.compile(r"\be[yw][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"),
+        REMOVED,
+    ),
 )
-
-_MARKS = ("?", "authorization", "bearer", "token", "ticket", "secret", "password", "ey", "ew")
-"""Each of them needs one of these; most lines have none, and a look is cheaper than patterns."""
+"""Patterns of credentials, each with the words in lower case of which a match has one at least:
+most lines have none of them, and looking for a word is cheaper than for a pattern."""
 
 _UNSAFE = [
     *range(0x20),  # C0, with CR, LF, ESC
@@ -56,19 +61,21 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Return the text with ``[redacted]`` in place of each credential."""
-        if any(secret in text for secret in self._secrets):
-            text = self._known.sub(REMOVED, text)
-        if _is_suspect(text):
-            for pattern, replacement in _CREDENTIALS:
+        for secret in self._secrets:
+            if secret in text:
+                text = self._known.sub(REMOVED, text)
+                break
+        # Letters that are not ASCII may count as others to a pattern that ignores case.
+        lower = text.lower() if text.isascii() else None
+        for words, pattern, replacement in _CREDENTIALS:
+            if lower is None:
                 text = pattern.sub(replacement, text)
+                continue
+            for word in words:
+                if word in lower:
+                    text = pattern.sub(replacement, text)
+                    break
         return text
-
-
-def _is_suspect(text: str) -> bool:
-    if not text.isascii():  # other letters may count as the same to a pattern that ignores case
-        return True
-    lower = text.lower()
-    return any(mark in lower for mark in _MARKS)
 
 
 def one_line(text: str) -> str:

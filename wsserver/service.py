@@ -203,6 +203,16 @@ class Service:
         self._parts.audit.close()
         await self._parts.database.close()
 
+    async def abandon(self) -> None:
+        """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
+        self.poller.close()
+        await self.tasks.cancel()
+        await self._parts.webhooks.stop()
+        await self._parts.broker.stop()
+        await self._parts.keys.close()
+        self._parts.audit.close()
+        await self._parts.database.close()
+
     def _grace_s(self) -> float:
         """What the clients have left of ``drain_timeout_s`` for deliveries that are under way."""
         if self._draining_since is None:

@@ -1,4 +1,4 @@
-"""Ownership of background tasks: kept, named, logged when they fail, cancelled at the end."""
+"""Background tasks: referenced, named, failures logged, cancelled at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tasks:
         return task
 
     async def cancel(self) -> None:
-        """Cancel all that still run, and wait until they have ended."""
+        """Cancel all running tasks, and wait until they have ended."""
         running = list(self._running)
         for task in running:
             task.cancel()

@@ -1,1 +1,1 @@
-"""The contract, held against a real process by real clients."""
+"""Acceptance tests: the contract, tested on a server process with real clients."""

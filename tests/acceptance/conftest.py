@@ -1,4 +1,4 @@
-"""Servers that live as long as a module, clients that live as long as a test."""
+"""Fixtures: servers for a module, clients for a test."""
 
 from __future__ import annotations
 

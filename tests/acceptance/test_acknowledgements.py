@@ -1,4 +1,4 @@
-"""§4 and §5: ``ack`` and ``read``, and who is told how far a message has come."""
+"""§4 and §5: ``ack`` and ``read``, and the status updates that senders get."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_a_message_in_a_session_is_followed_by_its_sender(connect: Connect, name
     assert bob.call("read", ids=[sent])["acknowledged"] == 1
     expected = [(sent, f"bob-{name}", "delivered"), (sent, f"bob-{name}", "read")]
     for client in (alice, phone):
-        told = client.rest()
-        assert updates(told) == expected
-        assert {u["session_id"] for u in told if u["type"] == "message_status_update"} == {name}
+        pushes = client.rest()
+        assert updates(pushes) == expected
+        assert {u["session_id"] for u in pushes if u["type"] == "message_status_update"} == {name}
     assert updates(bob.rest()) == []
 
 

@@ -1,4 +1,4 @@
-"""§2: who is refused, and in which words: a close code, a status, a probe's answer."""
+"""§2: refused handshakes: close codes, HTTP statuses, answers to probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many at the same moment: what is promised once is given once."""
+"""Concurrent requests: what is promised once is done once."""
 
 from __future__ import annotations
 

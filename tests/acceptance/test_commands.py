@@ -1,4 +1,4 @@
-"""§3 to §5: what is said on the three endpoints, and what comes back."""
+"""§3 to §5: commands on the three endpoints, and their replies."""
 
 from __future__ import annotations
 

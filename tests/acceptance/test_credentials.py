@@ -1,4 +1,4 @@
-"""§2: keys of every kind, tokens through every door, tickets."""
+"""§2: credentials: keys of every kind, tokens in every place, tickets."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_jwks_are_fetched_cached_and_followed_when_they_rotate(
     assert open_client(server, bearer=forged).closed()[0] == 4500
 
 
-def test_without_keys_nobody_can_be_judged_and_that_is_temporary(
+def test_without_keys_no_token_can_be_verified_and_that_is_temporary(
     start: Start, providers: ProviderThread[JwksServer], key_server: JwksServer
 ) -> None:
     server = start(jwt_secret=None, jwks_url=key_server.url("/%6awks.json"))

@@ -1,4 +1,4 @@
-"""§9, §11: snapshots that outlive the server, and the alarm when too much goes wrong."""
+"""§9, §11: snapshots of statistics across restarts, and the error rate alert."""
 
 from __future__ import annotations
 

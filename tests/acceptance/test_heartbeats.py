@@ -1,4 +1,4 @@
-"""§5: the heartbeat, with numbers small enough to watch it."""
+"""§5: the heartbeat, with short intervals."""
 
 from __future__ import annotations
 
@@ -106,11 +106,13 @@ def test_round_trips_are_measured(raw: OpenRaw, server: RunningServer) -> None:
     assert server.get("/stats").ok["rtt_ms"]["p50"] is not None
 
 
-def test_a_server_that_stood_still_blames_nobody(connect: Connect, server: RunningServer) -> None:
+def test_a_server_that_was_suspended_closes_no_connection_for_it(
+    connect: Connect, server: RunningServer
+) -> None:
     clients = [connect(f"u{number}") for number in range(10)]
     server.signal(signal.SIGSTOP)
     try:
-        time.sleep(3)  # the standstill itself
+        time.sleep(3)  # suspended
     finally:
         server.signal(signal.SIGCONT)
     for client in clients:
@@ -120,7 +122,7 @@ def test_a_server_that_stood_still_blames_nobody(connect: Connect, server: Runni
     assert server.health()["checks"]["loop"]["lag_ms"] >= 0
 
 
-def test_a_client_that_stands_still_is_reaped(server: RunningServer, connect: Connect) -> None:
+def test_a_client_that_is_suspended_is_closed(server: RunningServer, connect: Connect) -> None:
     friend = connect("friend", sessions=["still"])
     friend.join("still")
     address = f"{server.url}/ws/chat/session/still?token={token('frozen', sessions=['still'])}"

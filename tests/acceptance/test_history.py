@@ -1,4 +1,4 @@
-"""§4, §6: looking back into a session, over the socket and over REST, both ways."""
+"""§4, §6: history of a session, over the socket and over REST, in both directions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_pages_go_both_ways_on_both_ways_in(server: RunningServer, connect: Conn
 
 
 def test_everything_can_be_read_page_by_page(server: RunningServer, connect: Connect) -> None:
-    """Large messages make pages shorter than asked for, and cut nobody off."""
+    """Large messages make pages shorter than asked for, and close no connection."""
     publish(server, "large", 40, content="x" * 20_000)
     client = connect("u1", sessions="*")
     seen: list[int] = []

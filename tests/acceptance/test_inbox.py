@@ -30,17 +30,17 @@ def restarted(tmp_path: Path) -> Iterator[list[RunningServer]]:
         server.kill()
 
 
-def tell(server: RunningServer, user: str, data: Any, **options: Any) -> dict[str, Any]:
+def publish(server: RunningServer, user: str, data: Any, **options: Any) -> dict[str, Any]:
     """Keep a message for a user."""
     body = {"type": "note", "data": data, "keep": True, **options}
     answer: dict[str, Any] = server.post(f"/users/{user}/messages", body).ok
     return answer
 
 
-def test_what_came_while_nobody_was_there_follows_the_greeting(
+def test_messages_kept_while_offline_follow_the_greeting(
     server: RunningServer, connect: Connect, user: str
 ) -> None:
-    answers = [tell(server, user, number) for number in range(3)]
+    answers = [publish(server, user, number) for number in range(3)]
     assert [answer["offset"] for answer in answers] == [1, 2, 3]
     assert {answer["matched"] for answer in answers} == {0}
     client = connect(user)
@@ -52,7 +52,7 @@ def test_what_came_while_nobody_was_there_follows_the_greeting(
         assert push["id"] == answer["message_id"]
         assert push["stream"] == f"user:{user}"
         assert (push["epoch"], push["offset"]) == (answer["epoch"], answer["offset"])
-    assert tell(server, user, 3)["sent"] == 1
+    assert publish(server, user, 3)["sent"] == 1
     assert client.push("note")["data"] == 3
 
 
@@ -60,7 +60,7 @@ def test_what_came_while_nobody_was_there_follows_the_greeting(
 def test_every_endpoint_has_the_inbox(
     server: RunningServer, connect: Connect, user: str, path: str
 ) -> None:
-    tell(server, user, "a")
+    publish(server, user, "a")
     client = connect(user, path, role="admin")
     assert client.established["inbox"]["pending"] == 1
     assert client.await_push("note")["data"] == "a"
@@ -70,12 +70,12 @@ def test_a_message_waits_through_a_restart_and_a_kill(
     tmp_path: Path, restarted: list[RunningServer], connect: Connect, user: str
 ) -> None:
     restarted.append(RunningServer(tmp_path))
-    tell(restarted[-1], user, "a")
+    publish(restarted[-1], user, "a")
     restarted[-1].stop()
     restarted.append(RunningServer(tmp_path))
     client = connect(user, to=restarted[-1])
     assert client.push("note")["data"] == "a"
-    tell(restarted[-1], user, "b")
+    publish(restarted[-1], user, "b")
     restarted[-1].process.kill()
     restarted[-1].wait()
     restarted.append(RunningServer(tmp_path))
@@ -95,7 +95,7 @@ def test_an_acknowledged_message_never_comes_back(
     server: RunningServer, connect: Connect, user: str
 ) -> None:
     first, second = connect(user), connect(user)
-    tell(server, user, "a")
+    publish(server, user, "a")
     message = first.push("note")
     assert second.push("note") == message
     first.call("ack", ids=[message["id"]])
@@ -113,11 +113,11 @@ def test_an_unacknowledged_message_comes_again_marked_and_then_waits(
 ) -> None:
     restarted.append(RunningServer(tmp_path, **QUICK))
     client = connect(user, to=restarted[-1])
-    sent = tell(restarted[-1], user, "a")
+    sent = publish(restarted[-1], user, "a")
     first, *again = [client.push("note") for _ in range(3)]
     assert "redelivered" not in first
     assert again == [{**first, "redelivered": True}] * 2
-    tell(restarted[-1], user, "b")  # by the time this is given up, the first one would have come
+    publish(restarted[-1], user, "b")  # by the time this is given up, the first one would have come
     assert [client.push("note")["data"] for _ in range(3)] == ["b"] * 3
     later = connect(user, to=restarted[-1])
     assert later.established["inbox"]["pending"] == 2
@@ -127,10 +127,10 @@ def test_an_unacknowledged_message_comes_again_marked_and_then_waits(
 def test_a_plain_client_has_a_message_once_it_is_written(
     server: RunningServer, connect: Connect, user: str
 ) -> None:
-    tell(server, user, "a")
+    publish(server, user, "a")
     plain = connect(user, v1=False)
     assert plain.push("note")["data"] == "a"
-    tell(server, user, "b")
+    publish(server, user, "b")
     assert plain.push("note")["data"] == "b"
 
     def pending() -> int:
@@ -143,8 +143,8 @@ def test_a_plain_client_has_a_message_once_it_is_written(
 
 def test_what_has_run_out_is_not_given(server: RunningServer, connect: Connect, user: str) -> None:
     monitor = connect("watcher", "/ws/admin/monitor", role="admin")
-    gone = tell(server, user, "a", ttl_s=0.5)
-    tell(server, user, "b")
+    gone = publish(server, user, "a", ttl_s=0.5)
+    publish(server, user, "b")
     while True:
         update = monitor.await_push("message_status_update")
         if update["message_id"] == gone["message_id"] and update["status"] == "expired":
@@ -173,7 +173,7 @@ def test_an_inbox_of_hundreds_comes_in_order_with_what_comes_meanwhile(
         assert {result["status"] for result in results} == {200}
     client = connect(user)
     assert client.established["inbox"]["pending"] == count
-    tell(server, user, [count, ""])
+    publish(server, user, [count, ""])
     assert [client.push("note")["data"][0] for _ in range(count + 1)] == list(range(count + 1))
     assert client.call("ack", stream=f"user:{user}", offset=count + 1)["acknowledged"] > 0
     assert connect(user).established["inbox"]["pending"] == 0

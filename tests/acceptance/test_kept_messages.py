@@ -1,4 +1,4 @@
-"""§3-§6, §11: what is kept is stored once, stands in one order, and says where it is."""
+"""§3-§6, §11: kept messages are stored once, in one order, with their position."""
 
 from __future__ import annotations
 

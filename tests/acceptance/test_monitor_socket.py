@@ -1,4 +1,4 @@
-"""§4, §5: what a monitor sees, and what it may do."""
+"""§4, §5: the monitor endpoint: pushes and commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifications on the running server: nothing that was accepted is lost, whatever happens."""
+"""Notifications of a running server: accepted ones are never lost."""
 
 from __future__ import annotations
 

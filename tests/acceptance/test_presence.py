@@ -1,4 +1,4 @@
-"""§5: who is told that somebody comes, goes, joins or leaves."""
+"""§5: presence: notices of users who connect, disconnect, join or leave."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.running_server import RunningServer
 from tests.support.websocket_clients import Client
 
 
-def told(client: Client, type_: str) -> list[dict[str, Any]]:
+def pushes_of(client: Client, type_: str) -> list[dict[str, Any]]:
     return [push for push in client.rest() if push["type"] == type_]
 
 
@@ -23,10 +23,10 @@ def test_joining_and_leaving_is_told_once_a_user(connect: Connect) -> None:
         {"user_id": "bob", "username": None, "connections": 1},
     ]
     assert bob_phone.join("p1")["users"][1]["connections"] == 2
-    (push,) = told(alice, "session_joined")
+    (push,) = pushes_of(alice, "session_joined")
     assert (push["session_id"], push["user_id"]) == ("p1", "bob")
     bob.call("leave_session", session_id="p1")
-    assert told(alice, "session_left") == []
+    assert pushes_of(alice, "session_left") == []
     bob_phone.close()
     push = alice.await_push("session_left")
     assert (push["session_id"], push["user_id"]) == ("p1", "bob")
@@ -38,7 +38,7 @@ def test_joining_again_is_the_same_answer_and_no_news(connect: Connect) -> None:
     alice.join("p2")
     first, again = bob.join("p2"), bob.join("p2")
     assert {**first, "ref": 0} == {**again, "ref": 0}
-    assert len(told(alice, "session_joined")) == 1
+    assert len(pushes_of(alice, "session_joined")) == 1
 
 
 def test_a_bound_clients_coming_and_going_is_told(connect: Connect) -> None:
@@ -69,14 +69,14 @@ def test_status_goes_to_monitors_and_to_people_of_the_users_sessions_only(
     bob = connect("bob", sessions=["p4"])
     phone = connect("bob", sessions=["p4"])  # a second connection is no news
     for client in (watcher, near, listed):
-        (push,) = told(client, "user_status_update")
+        (push,) = pushes_of(client, "user_status_update")
         assert (push["user_id"], push["status"], push["connections"]) == ("bob", "online", 1)
     bob.close()
     phone.close()
     for client in (watcher, near, listed):
         push = client.await_push("user_status_update")
         assert (push["user_id"], push["status"], push["connections"]) == ("bob", "offline", 0)
-    assert told(stranger, "user_status_update") == []
+    assert pushes_of(stranger, "user_status_update") == []
 
 
 def test_a_session_joined_on_the_way_counts_when_one_goes(connect: Connect) -> None:
@@ -99,7 +99,7 @@ def test_presence_counts_each_user_once(connect: Connect) -> None:
     ]
 
 
-def test_a_member_who_is_removed_is_out_at_once(connect: Connect, server: RunningServer) -> None:
+def test_a_removed_member_leaves_immediately(connect: Connect, server: RunningServer) -> None:
     server.put("/sessions/p7/members", {"user_ids": ["bob", "carol"]})
     carol = connect("carol")
     carol.join("p7")
@@ -118,4 +118,4 @@ def test_a_member_who_is_removed_is_out_at_once(connect: Connect, server: Runnin
     assert free.code("join_session", session_id="p7") == "forbidden"
     # The token of the third one names the session: it may stay.
     assert by_token.call("presence", session_id="p7")["type"] == "presence"
-    assert told(carol, "session_left") == []
+    assert pushes_of(carol, "session_left") == []

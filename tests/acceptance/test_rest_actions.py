@@ -1,4 +1,4 @@
-"""§6: what administrators change over REST, what it does to live sockets, and its audit trail."""
+"""§6: administrative changes over REST, their effect on open sockets, the audit trail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""§6, §11: what REST shows of a server with people on it; the fields are the contract's."""
+"""§6, §11: REST reads of a server with clients; the fields are the contract's."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_statistics_count_what_happened(server: RunningServer, connect: Connect)
         3,  # total_user_connections
         4,  # total_session_connections
     ]
-    # Three greetings, four joins and an error; u2's joining is told to both of u1.
+    # Three greetings, four joins and an error; both connections of u1 are notified that u2 joined.
     assert after["messages_sent"] - before["messages_sent"] == 8 + 2
     assert after["uptime_s"] > 0
     assert after["node"]

@@ -1,4 +1,4 @@
-"""What outlives the process: member lists, idempotency keys, the audit trail."""
+"""Data across restarts: member lists, idempotency keys, the audit trail."""
 
 from __future__ import annotations
 

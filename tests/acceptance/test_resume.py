@@ -1,4 +1,4 @@
-"""§4, §11: coming back with a position, to one stream or to many; a position outlives a restart."""
+"""§4, §11: resuming one stream or many from a position, also after a restart."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_recovered_says_why(
     assert rejoin(client, "reasons", since(known, 60))["recovered"]
 
 
-def test_many_streams_at_once(server: RunningServer, connect: Connect) -> None:
+def test_many_streams_in_one_command(server: RunningServer, connect: Connect) -> None:
     client = connect("u1", sessions="*")
     rooms = [f"many{number}" for number in range(30)]
     streams = {f"session:{room}": since(client.join(room)) for room in rooms}
@@ -119,9 +119,7 @@ def test_streams_of_others_stay_closed(server: RunningServer, connect: Connect) 
     assert "new_message" not in {push["type"] for push in client.rest()}
 
 
-def test_who_is_no_member_any_more_gets_nothing_more(
-    server: RunningServer, connect: Connect
-) -> None:
+def test_a_former_member_gets_nothing_more(server: RunningServer, connect: Connect) -> None:
     server.put("/sessions/club/members", {"user_ids": ["u1", "u2"]})
     publish(server, "club", 2)
     leaver, stayer = connect("u1"), connect("u2")

@@ -1,4 +1,4 @@
-"""§6, §11: who may do what over REST, and where a manager's world ends."""
+"""§6, §11: permissions of the roles over REST, and the limits of a manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shutdown: everybody is told, in order and in time, whatever the clients do."""
+"""Shutdown: every client is notified, in order and in time, whatever it does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_two_hundred_clients_are_told_when_to_come_back(start: Start, raw: OpenR
     delays = []
     for client in clients:
         while (notice := client.message())["type"] in ("session_joined", "user_status_update"):
-            assert notice.get("status") != "offline"  # nobody is told that the others go
+            assert notice.get("status") != "offline"  # no notices of the others' disconnects
         assert notice["type"] == "server_draining"
         assert notice["timestamp"]
         delays.append(notice["reconnect_after_ms"])
@@ -49,7 +49,7 @@ def test_two_hundred_clients_are_told_when_to_come_back(start: Start, raw: OpenR
     assert time.monotonic() - started < 10
 
 
-def test_while_it_drains_nobody_is_let_in_and_health_says_so(start: Start, raw: OpenRaw) -> None:
+def test_a_draining_server_refuses_connections_and_says_so(start: Start, raw: OpenRaw) -> None:
     server = start(drain_timeout_s=2)
     bearer = token("latecomer")
     (holder,) = crowd(server, raw, 1, "/ws/chat")  # does not answer the close frame
@@ -110,7 +110,7 @@ def test_what_is_queued_is_flushed_first(start: Start, raw: OpenRaw) -> None:
     assert server.wait() == 0
 
 
-def test_a_second_signal_ends_it_at_once(start: Start, raw: OpenRaw) -> None:
+def test_a_second_signal_stops_it_immediately(start: Start, raw: OpenRaw) -> None:
     server = start()
     crowd(server, raw, 3, "/ws/chat")  # none of which answers
     server.signal(signal.SIGTERM)

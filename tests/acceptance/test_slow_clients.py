@@ -1,4 +1,4 @@
-"""§9: clients that dawdle over their requests, and what they cost the others."""
+"""§9: clients that send their requests slowly, and their effect on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that fails: nothing is acknowledged falsely, the rest goes on, it recovers unaided."""
+"""A failing database: no false acknowledgement, the rest works on, and it recovers."""
 
 from __future__ import annotations
 

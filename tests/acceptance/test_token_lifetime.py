@@ -1,4 +1,4 @@
-"""§5, §11: tokens that run out, are renewed, are revoked, while their connection lives."""
+"""§5, §11: tokens that expire, are renewed or revoked during a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""§6, §11: where a message went, asked of a server that runs."""
+"""§6, §11: traces of messages of a running server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def until_online(server: RunningServer, number: int) -> None:
     server.until(lambda: online(server), lambda count: count == number)
 
 
-def told(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
+def states(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
     """State and reason by user."""
     return {each["user_id"]: (each["state"], each.get("reason")) for each in answer["recipients"]}
 
@@ -61,7 +61,7 @@ def test_a_broadcast_reached_those_who_were_there_when_it_went_out(
     assert (answer["class"], answer["target"]) == ("live", {"type": "broadcast"})
     source = answer["accepted_from"]
     assert (source["user_id"], source["role"], source["via"]) == ("boss", "admin", "rest")
-    assert told(answer) == {
+    assert states(answer) == {
         "early": ("sent", None),
         "plain": ("delivered", None),
         "unwanted": ("dropped", "excluded"),
@@ -69,7 +69,7 @@ def test_a_broadcast_reached_those_who_were_there_when_it_went_out(
     }
     assert sent["matched"] == answer["summary"]["sent"] + answer["summary"]["delivered"]
     late = trace(server, sent["message_id"], "?user_id=late")
-    assert told(late) == {"late": ("dropped", "offline")}
+    assert states(late) == {"late": ("dropped", "offline")}
 
 
 def test_a_session_is_traced_to_who_had_joined_it(server: RunningServer, connect: Connect) -> None:
@@ -80,16 +80,19 @@ def test_a_session_is_traced_to_who_had_joined_it(server: RunningServer, connect
     sent = server.post("/sessions/room/messages", {"type": "news"}).ok
     people["b"].call("leave_session", session_id="room")
     people["d"].join("room")
-    assert told(trace(server, sent["message_id"])) == {"a": ("sent", None), "b": ("sent", None)}
+    assert states(trace(server, sent["message_id"])) == {
+        "a": ("sent", None),
+        "b": ("sent", None),
+    }
     for user, answer in (("c", "not_joined"), ("d", "not_joined"), ("e", "offline")):
-        assert told(trace(server, sent["message_id"], f"?user_id={user}")) == {
+        assert states(trace(server, sent["message_id"], f"?user_id={user}")) == {
             user: ("dropped", answer)
         }
 
 
-def test_for_nobody_a_live_message_is_dropped(server: RunningServer) -> None:
+def test_a_live_message_without_a_connection_is_dropped(server: RunningServer) -> None:
     sent = server.post("/users/nobody/messages", {"type": "news"}).ok
-    assert told(trace(server, sent["message_id"])) == {"nobody": ("dropped", "offline")}
+    assert states(trace(server, sent["message_id"])) == {"nobody": ("dropped", "offline")}
 
 
 def test_sockets_and_monitors_are_sources_too(
@@ -128,7 +131,7 @@ def test_what_waits_in_an_inbox_is_traced_until_it_is_read(
     server: RunningServer, connect: Connect
 ) -> None:
     kept = server.post("/users/u8/messages", {"type": "news", "keep": True}).ok
-    assert told(trace(server, kept["message_id"])) == {"u8": ("pending", "offline")}
+    assert states(trace(server, kept["message_id"])) == {"u8": ("pending", "offline")}
     client = connect("u8")
     assert client.push("news")["id"] == kept["message_id"]
     (waiting,) = trace(server, kept["message_id"])["recipients"]
@@ -150,7 +153,7 @@ def test_a_kept_message_is_traced_also_after_a_restart(start: Start, connect: Co
     position = {name: sent[name] for name in ("stream", "epoch", "offset")}
     assert set(answer) == FIELDS | set(position)
     assert {name: answer[name] for name in position} == position
-    assert told(answer) == {"u1": ("sent", None), "u3": ("pending", "offline")}
+    assert states(answer) == {"u1": ("sent", None), "u3": ("pending", "offline")}
     client.close()
     first.stop()
     again = start(folder=first.folder)
@@ -158,8 +161,8 @@ def test_a_kept_message_is_traced_also_after_a_restart(start: Start, connect: Co
     assert answer["class"] == "kept"
     assert {name: answer[name] for name in position} == position
     assert (answer["accepted_from"]["user_id"], answer["accepted_from"]["id"]) == ("u1", client.id)
-    assert told(answer) == {"u1": ("pending", None), "u3": ("pending", None)}
-    assert told(trace(again, waits["message_id"])) == {"u9": ("pending", None)}
+    assert states(answer) == {"u1": ("pending", None), "u3": ("pending", None)}
+    assert states(trace(again, waits["message_id"])) == {"u9": ("pending", None)}
 
 
 def test_who_reads_too_slowly_has_not_got_what_waited(
@@ -175,14 +178,14 @@ def test_who_reads_too_slowly_has_not_got_what_waited(
         assert neighbour.push("news")["id"] == sent[-1]["message_id"]
         assert len(sent) < 1000
     answer = trace(server, sent[-1]["message_id"])
-    assert told(answer) == {"slow": ("dropped", "slow"), "neighbour": ("delivered", None)}
+    assert states(answer) == {"slow": ("dropped", "slow"), "neighbour": ("delivered", None)}
     for each in sent:
-        assert told(trace(server, each["message_id"], "?user_id=slow"))["slow"] in (
+        assert states(trace(server, each["message_id"], "?user_id=slow"))["slow"] in (
             ("dropped", "slow"),
             ("delivered", None),
         )
     after = server.post("/broadcast", {"type": "news"}).ok
-    assert told(trace(server, after["message_id"])) == {"neighbour": ("delivered", None)}
+    assert states(trace(server, after["message_id"])) == {"neighbour": ("delivered", None)}
 
 
 def test_what_is_too_old_or_unknown_is_not_found(start: Start) -> None:

@@ -64,9 +64,7 @@ def test_other_ids_do_not_hold_them(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("user", ["张三", "a b", "a/b", "é"])
-def test_a_subject_that_is_no_id_is_refused_with_the_reason(
-    server: RunningServer, user: str
-) -> None:
+def test_an_invalid_user_id_is_refused_with_the_reason(server: RunningServer, user: str) -> None:
     code, reason = open_client(server, bearer=token(user)).closed()
     assert code == 4500
     assert '"sub"' in reason

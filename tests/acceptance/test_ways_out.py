@@ -1,4 +1,4 @@
-"""The running server and the world: mail, SMS, push and webhooks, on real servers."""
+"""Channels of a running server: mail, SMS, push and webhooks, to real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""§3, §9: how big and how fast a client may talk, and the codes of RFC 6455."""
+"""§3, §9: limits of size and rate, and the close codes of RFC 6455."""
 
 from __future__ import annotations
 

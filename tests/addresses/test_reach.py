@@ -6,8 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from wsserver.addresses.lookup import look_up
-from wsserver.addresses.reach import Place, Reach, allowed, check_url
+from wsserver.addresses.reach import Place, Reach, allowed, check_url, look_up
 from wsserver.errors import UrlForbidden
 
 PUBLIC = Reach()

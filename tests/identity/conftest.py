@@ -1,4 +1,4 @@
-"""The keys that the identity tests share."""
+"""Keys that the identity tests share."""
 
 from __future__ import annotations
 

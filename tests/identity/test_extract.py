@@ -1,4 +1,4 @@
-"""One credential, from exactly one place."""
+"""Extraction of the one credential of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys from a JWKS address, served by a real HTTP server: rotation, outage, limits."""
+"""JWKS keys, from a real HTTP server: rotation, outage, limits."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_configured_algorithm(clock: FakeClock, signer: Signer) -> None:
 
 
 @pytest.mark.gen_test
-async def test_public_key_as_hmac_secret_asks_nobody(clock: FakeClock, signer: Signer) -> None:
+async def test_public_key_as_hmac_secret_causes_no_fetch(clock: FakeClock, signer: Signer) -> None:
     async with published(clock) as (publisher, keys):
         publisher.publish(signer.jwk("RS256", "r"))
         checker = TokenVerifier(keys, [], clock)

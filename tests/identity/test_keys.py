@@ -1,4 +1,4 @@
-"""Which keys are fit, and what each may verify."""
+"""Verification keys: which ones are accepted, and their algorithms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_short_secret(length: int) -> None:
         SecretKeys(b"x" * length)
 
 
-def test_public_key_is_no_secret(signer: Signer) -> None:
+def test_a_public_key_is_not_accepted_as_a_secret(signer: Signer) -> None:
     with pytest.raises(ValueError, match="public key"):
         SecretKeys(signer.pem("RS256"))
     with pytest.raises(ValueError, match="JWK"):

@@ -1,10 +1,10 @@
-"""Origin and Host tables."""
+"""Origins, Host headers and loopback addresses."""
 
 from __future__ import annotations
 
 import pytest
 
-from wsserver.identity.origins import Hosts, Origins, is_loopback_host
+from wsserver.identity.origins import Hosts, Origins, is_loopback, is_loopback_host
 
 HERE = Hosts(["here.example"], "127.0.0.1")
 ANY = Hosts(None, "0.0.0.0")
@@ -227,3 +227,19 @@ def test_takes_any() -> None:
     assert Hosts(None, "0.0.0.0").takes_any
     assert not Hosts(None, "127.0.0.1").takes_any
     assert not Hosts(["a"], "0.0.0.0").takes_any
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LocalHost", "127.0.0.1", "127.0.0.9", "::1", "[::1]", "::ffff:127.0.0.1"],
+)
+def test_this_machine_alone(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "10.0.0.1", "0.0.0.0", "::", "::ffff:10.0.0.1", "localhost.", "127.1", "127.0.0.1.evil"],
+)
+def test_everything_else(host: str) -> None:
+    assert not is_loopback(host)

@@ -1,4 +1,4 @@
-"""Revoking one token, and all of a user's up to a moment."""
+"""Revocation of one token, and of all tokens of a user up to a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_jti(clock: FakeClock) -> None:
         (None, True),  # may be older
         (0.0, True),
         (99.0, True),
-        (100.0, True),  # the same second: cannot be told from just before
+        (100.0, True),  # the same second: cannot be distinguished from just before
         (100.4, True),
         (100.5, True),
         (100.6, False),

@@ -1,4 +1,4 @@
-"""Tickets: once, for a while, never longer than their token."""
+"""Tickets: used once, for a limited time, never longer than their token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verifying tokens: the good ones of every family, and every odd one refused in the same way."""
+"""Token verification: valid ones of every family, and malformed ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_algorithm(clock: FakeClock, signer: Signer, algorithm: str) -> No
     head, body, signature = token.split(".")
     first = "A" if signature[0] != "A" else "B"
     refuse(checker, f"{head}.{body}.{first}{signature[1:]}")
-    # Any other algorithm, of the same family too, signed by whoever holds the right key.
+    # Any other algorithm, of the same family too, even signed with the right key.
     for other in FAMILIES.keys() - {algorithm}:
         refuse(checker, signer.sign(GOOD, other))
 
@@ -139,7 +139,7 @@ def test_kid_reaches_nothing_but_the_key_held(clock: FakeClock, signer: Signer, 
     "header",
     [b"", b"{", b"[]", b"null", b'"HS256"', b"\xff", b"[" * 10_000, b'{"alg":' * 1000, b"{}"],
 )
-def test_header_that_is_no_object(clock: FakeClock, signer: Signer, header: bytes) -> None:
+def test_a_header_that_is_not_an_object(clock: FakeClock, signer: Signer, header: bytes) -> None:
     token = signer.sign_raw(header, json.dumps(GOOD).encode(), "HS256", SECRET.encode())
     refuse(verifier(clock), token)
 

@@ -14,8 +14,7 @@ from tornado.ioloop import IOLoop
 from tests.support.certificates import Authority
 from tests.support.channel_jobs import CANARY, REDACT, job
 from tests.support.mail_sink import MailSink, SilentServer, SmtpServer
-from wsserver.addresses.mail import parse_sender
-from wsserver.addresses.smtp import parse_smtp_url
+from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.notifications.channels.email import EmailChannel
 from wsserver.protocol.notifications import Contact
 

@@ -1,3 +1,5 @@
+"""Close codes."""
+
 from __future__ import annotations
 
 from wsserver.errors import MEANINGS

@@ -1,3 +1,5 @@
+"""Commands: decoding, refusals and the ``ref`` that is echoed."""
+
 from __future__ import annotations
 
 import json
@@ -88,7 +90,7 @@ def test_the_monitors_commands_are_unknown_elsewhere(type_: str, fields: Any) ->
         (b"1", "bad_request", None),
     ],
 )
-def test_what_is_no_json_object_is_refused_with_the_ref_that_can_be_read(
+def test_text_that_is_not_a_json_object_is_refused_with_the_ref_that_can_be_read(
     raw: bytes, code: str, ref: int | None
 ) -> None:
     refused = refusal(raw)

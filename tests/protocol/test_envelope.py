@@ -61,7 +61,7 @@ def test_a_ref_of_a_bad_form_is_not_echoed(ref: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"[" * 33, b'"ref"', b"1", b"nonsense"])
-def test_what_is_no_object_has_neither(raw: bytes) -> None:
+def test_a_value_that_is_not_an_object_has_neither(raw: bytes) -> None:
     assert peek(raw) == (None, None)
 
 

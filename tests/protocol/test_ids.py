@@ -1,3 +1,5 @@
+"""Ids: form, order and uniqueness."""
+
 from __future__ import annotations
 
 import re

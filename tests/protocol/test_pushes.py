@@ -1,3 +1,5 @@
+"""Pushes: encoding, and the types that the API may send."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Request bodies of the REST API."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Strict JSON: what is accepted, and the error of everything else."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,3 +1,5 @@
+"""Targets of messages."""
+
 from __future__ import annotations
 
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user

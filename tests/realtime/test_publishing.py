@@ -238,20 +238,22 @@ async def test_a_backends_publishes_are_traffic_and_leave_no_line(live: Live) ->
 
 
 @pytest.mark.gen_test
-async def test_a_batch_is_one_line_of_the_audit_trail(
+async def test_a_batch_is_one_entry_of_the_audit_trail_and_one_for_each_forbidden_target(
     live: Live, people: dict[str, Client]
 ) -> None:
     messages = [
         {"type": "x", "data": "secret", "target": {"type": "session", "id": "s_mixed"}},
         {"type": "x", "target": {"type": "user", "id": "other"}},
+        {"type": "y", "target": {"type": "user", "id": "other"}},
         {"nonsense": "secret"},
         {"type": "x", "target": {"type": "user", "id": "mine"}},
     ]
     boss = live.actor("manager", organization_id="o1")
     await live.publishing.batch(boss, read_request({"messages": messages}, BatchRequest))
-    (entry,) = await live.audited()
+    entry, denied = await live.audited()
     assert (entry.action, entry.target, entry.outcome) == ("batch", "", "ok")
-    assert entry.detail == {"messages": 4, "accepted": 2, "refused": 2, "matched": 3}
+    assert entry.detail == {"messages": 5, "accepted": 2, "refused": 3, "matched": 3}
+    assert (denied.action, denied.target, denied.outcome) == ("batch", "user:other", "forbidden")
 
 
 @pytest.mark.gen_test

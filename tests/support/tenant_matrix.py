@@ -1,4 +1,4 @@
-"""The matrix of tenants: what each role gets, by route, for what belongs where.
+"""Test cases of tenant isolation: answers by role and route for own and foreign objects.
 
 ``python -m tests.support.tenant_matrix`` prints it. Managers have every permission here: it is
 their organization that confines them, not their row in the table of roles.
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 def case(kind: str, outside: int, route: str, body: Body | None = None) -> Case:
-    """A case from its route and body, in which X stands for what is named."""
+    """A case from its route and body, with X for the id of the object."""
     method, _, path = route.partition(" ")
     shown = "" if body is None else f"  {_short(body)}"
 
@@ -160,7 +160,7 @@ LISTS = (
     "/whoami",
     "/diagnostics",
 )
-"""What names nothing, and must not tell a manager of anybody outside."""
+"""Requests without an object, whose answers must not show a manager anything outside."""
 
 
 class World(NamedTuple):
@@ -199,8 +199,8 @@ async def make_world(server: Server) -> World:
         messages[user] = sent.json()["message_id"]
         by = "service" if organization_id is None else "manager"
         bearer = token(f"boss_{by}", by, organization_id=organization_id)
-        told = await server.post("/notify", bearer=bearer, user_ids=[user], **TEXT)
-        notifications[user] = told.json()["notification_id"]
+        answer = await server.post("/notify", bearer=bearer, user_ids=[user], **TEXT)
+        notifications[user] = answer.json()["notification_id"]
     for user in ("mine_gone", "theirs_gone"):
         id_ = connections[user]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())

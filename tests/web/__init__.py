@@ -1,1 +1,1 @@
-"""Tests."""
+"""Tests of the HTTP side: REST API, handshakes, listener."""

@@ -1,4 +1,4 @@
-"""Servers on real ports, stopped at the end."""
+"""Fixtures: servers on real ports, stopped after the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which answers are logged: all, a share, or only failures; words of an AI never one by one."""
+"""Access log: sampling, failures only, routine answers at debug level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A refusal names every fault of the request at once, whichever route it goes to."""
+"""Error answers name all faults of a request, on every route."""
 
 from __future__ import annotations
 
@@ -157,3 +157,34 @@ async def test_of_every_query_all_unknown_parameters_are_named(
     answer = await server.request("GET", f"{path}?one=1&two=2", bearer=token())
     assert (answer.status, answer.code) == (400, "bad_request"), answer
     assert named(answer).keys() == {"one", "two"}
+
+
+@pytest.mark.gen_test
+async def test_the_query_and_the_body_are_named_together(server: Server) -> None:
+    answer = await post(server, "/messages?limit=1", {"type": 1, "x": 2})
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert named(answer).keys() == {"limit", "type", "target", "x"}
+    assert answer.json()["field"] == "limit"
+    # A body of the right shape, refused for its meaning.
+    to = {"type": "role", "id": "boss"}
+    answer = await post(server, "/messages?limit=1", {"type": "stats_update", "target": to})
+    assert named(answer).keys() == {"limit", "type", "target.id"}
+    # Through Tornado, which the escape in the path needs.
+    answer = await put(server, "/sessions/a%20b/members?x=1", {"user_ids": ["a b"], "y": 1})
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert named(answer).keys() == {"session_id", "x", "user_ids[0]", "y"}
+
+
+@pytest.mark.gen_test
+async def test_a_bad_query_with_a_body_that_is_not_json(server: Server) -> None:
+    answer = await server.post("/messages?limit=1", b"{")
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert named(answer).keys() == {"limit", "body"}
+    answer = await server.post("/messages?limit=1", b"{}")
+    assert named(answer).keys() == {"limit", "type", "target"}
+    answer = await server.post("/notifications/x/retry?limit=1", b'{"y": 1}')
+    assert named(answer).keys() == {"limit", "y"}
+    answer = await server.post("/messages?limit=1", b"")
+    assert named(answer).keys() == {"limit"}
+    answer = await server.post("/tokens/revoke?limit=1", b"{}")
+    assert named(answer).keys() >= {"limit"}

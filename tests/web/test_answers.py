@@ -1,4 +1,4 @@
-"""Real answers fit the types from which the OpenAPI document is made, field by field."""
+"""Real answers match the answer types of the OpenAPI document, field by field."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from tests.support.web_server import API, Server, token
-from wsserver.protocol.notifications import NotifyRequest
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
-from wsserver.web.openapi.examples import EXAMPLES
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.api.endpoint import Endpoint
+from wsserver.web.resources.routes import ENDPOINTS, by_path
 
+NOTIFY = by_path()[f"{API}/notify"]["POST"].request_example
 OPEN_ENDED = ("checks", "snapshots", "detail")
-"""Where more members may stand than the types name."""
+"""Members whose objects may have further fields."""
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -33,12 +33,12 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         }
     )
     hint = await server.request("POST", f"{API}/broadcast", bearer=token(), type="hint", data=1)
-    told = await server.request("POST", f"{API}/notify", bearer=token(), **EXAMPLES[NotifyRequest])
+    sent = await server.request("POST", f"{API}/notify", bearer=token(), **NOTIFY)
     outbox = WebhookOutbox(server.context.webhooks._outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     ids = {
         "delivery_id": "hook_1",
-        "notification_id": told.json()["notification_id"],
+        "notification_id": sent.json()["notification_id"],
         "connection_id": connection,
         "user_id": "u1",
         "session_id": "s1",
@@ -65,7 +65,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
         if not (isinstance(endpoint.answer, type) and issubclass(endpoint.answer, msgspec.Struct)):
             continue
         short = endpoint.path.removeprefix(API)
-        body = bodies.get(short, EXAMPLES.get(endpoint.request, {}) if endpoint.request else {})
+        body = bodies.get(short, endpoint.request_example or {})
         asked = asyncio.ensure_future(
             server.request(endpoint.method, endpoint.path.format(**ids), bearer=token(), **body)
         )
@@ -82,7 +82,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
 
 
 def _missing(decoded: Any, typed: Any, where: str = "") -> list[str]:
-    """Members of an answer that its type does not know."""
+    """Members of an answer that its type does not have."""
     if isinstance(decoded, dict) and isinstance(typed, dict):
         if where in OPEN_ENDED:
             return []
@@ -103,6 +103,10 @@ def _missing(decoded: Any, typed: Any, where: str = "") -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
-def test_every_example_fits_its_type(kind: type[msgspec.Struct]) -> None:
-    msgspec.convert(EXAMPLES[kind], kind, strict=True)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.name)
+def test_every_example_fits_its_type(endpoint: Endpoint) -> None:
+    for example, kind in (
+        (endpoint.request_example, endpoint.request),
+        (endpoint.answer_example, endpoint.answer),
+    ):
+        assert example is None or msgspec.convert(example, kind, strict=True)

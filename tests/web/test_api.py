@@ -1,4 +1,4 @@
-"""The REST API end to end: permissions, bodies, errors, lists."""
+"""REST API end to end: permissions, bodies, errors, lists."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ async def test_a_page_of_history_ends_at_4_mib(server: Server) -> None:
     while has_more:
         page = await server.get(f"/sessions/s1/history?limit=1000&after={after}")
         assert len(page.body) < 4.1 * 1024 * 1024
-        told = page.json()
-        assert len(told["messages"]) in (5, 2)
-        seen += [each["message"]["content"].partition(":")[0] for each in told["messages"]]
-        after, has_more = told["messages"][-1]["offset"], told["has_more"]
+        answer = page.json()
+        assert len(answer["messages"]) in (5, 2)
+        seen += [each["message"]["content"].partition(":")[0] for each in answer["messages"]]
+        after, has_more = answer["messages"][-1]["offset"], answer["has_more"]
     assert seen == [str(number) for number in range(12)]
     latest = (await server.get("/sessions/s1/history?limit=1000")).json()
     assert [each["offset"] for each in latest["messages"]] == [8, 9, 10, 11, 12]

@@ -1,4 +1,4 @@
-"""The API's description: valid, complete, and the same as what is served."""
+"""OpenAPI document: valid, complete, consistent with the served routes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pytest
 
 from tests.support.web_server import Server, token
 from wsserver.errors import MEANINGS
-from wsserver.web.openapi.document import TAGS
-from wsserver.web.openapi.documents import make_documents
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.openapi.document import make_documents
+from wsserver.web.resources.routes import ENDPOINTS, TAGS
 from wsserver.web.sockets.sockets import SOCKETS
 
-DOCUMENTS = make_documents(ENDPOINTS, SOCKETS)
+DOCUMENTS = make_documents(ENDPOINTS, SOCKETS, TAGS)
 DOCUMENT: dict[str, Any] = json.loads(DOCUMENTS.openapi_json)
 
 

@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 from tests.support.http_response import Response
 from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
-from wsserver.web.api.api import ApiHandler
+from wsserver.web.api.handlers import ApiHandler
 from wsserver.web.http.replies import Reply
 from wsserver.web.server.fast_handshake import FastHandshake
 from wsserver.web.server.fast_http import Client, FastHttp

@@ -1,4 +1,4 @@
-"""Idempotency keys: done once, answered the same."""
+"""Idempotency keys: a repeated request runs once and gets the same answer."""
 
 from __future__ import annotations
 

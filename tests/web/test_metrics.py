@@ -1,4 +1,4 @@
-"""Metrics: well-formed, true, and only for those who may see them."""
+"""Prometheus metrics: format, values, access."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.http_response import Response
 from tests.support.web_server import Server, token
-from wsserver.web.resources.handlers.metrics import wants_openmetrics
+from wsserver.web.resources.metrics import wants_openmetrics
 
 
 async def scrape(server: Server) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

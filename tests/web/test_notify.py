@@ -1,4 +1,4 @@
-"""Notifications over REST: what is accepted, who may see it, what is refused."""
+"""Notifications over REST: accepted requests, visibility, refusals."""
 
 from __future__ import annotations
 

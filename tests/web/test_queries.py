@@ -1,4 +1,4 @@
-"""Query strings: strict, page by page, and in time ranges."""
+"""Query strings: validation, pagination, time ranges."""
 
 from __future__ import annotations
 
@@ -187,4 +187,4 @@ def test_no_moment_is_an_internal_error(text: str) -> None:
 def test_a_negative_number_is_told_where_numbers_begin() -> None:
     with pytest.raises(BadRequest) as refused:
         read_query((("limit", "-1"),), PageQuery)
-    assert "limit: not a whole number from 0" in str(refused.value)
+    assert "limit: not an integer from 0" in str(refused.value)

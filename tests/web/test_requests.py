@@ -1,4 +1,4 @@
-"""What a request may look like, and what becomes of one that does not."""
+"""HTTP requests: valid and invalid methods, headers and bodies, and the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Role × route: every cell of the table, over real requests."""
+"""Permissions by role and route: every cell of the table, over real requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from tests.support.web_server import API, Server, token
 from wsserver.identity import DEFAULT_ROLES
 from wsserver.web.api.endpoint import PUBLIC, SIGNED_IN, Endpoint
-from wsserver.web.openapi.examples import EXAMPLES
 from wsserver.web.resources.routes import ENDPOINTS
 
 ROLES = ("admin", "service", "manager", "user")
@@ -92,7 +91,7 @@ def test_the_table_agrees_with_the_default_roles(endpoint: Endpoint) -> None:
 
 async def _belong(server: Server) -> None:
     """Let all that ``_ask`` names belong to the organization of those who ask."""
-    named = [EXAMPLES[request] for request in EXAMPLES if isinstance(EXAMPLES[request], dict)]
+    named = [each for row in ENDPOINTS for each in (row.request_example, row.answer_example)]
     users = set(re.findall(r"'(user_[0-9]+)'", str(named)))
     for user_id in (*users, "x1", *[f"x-{role}" for role in ROLES]):
         path = f"{API}/users/{user_id}/contacts"
@@ -124,7 +123,7 @@ async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]
     if path.endswith("/contacts"):  # what one has entered is not everybody's to change
         path = path.replace("{user_id}", f"x-{role}")
     path = re.sub(r"\{[a-z_]+\}", "x1", path)
-    body = dict(EXAMPLES[endpoint.request]) if endpoint.request else {}
+    body = dict(endpoint.request_example or {})
     body.pop("organization_id", None)  # it would move the user to another one
     if "session_id" in body:
         body["session_id"] = "x1"

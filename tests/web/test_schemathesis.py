@@ -1,4 +1,4 @@
-"""The API is driven from its own OpenAPI document; nothing may be an internal error."""
+"""Schemathesis against the OpenAPI document: no internal errors, answers conform."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.web_server import Server, start, token
-from wsserver.web.openapi.documents import make_documents
-from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.openapi.document import make_documents
+from wsserver.web.resources.routes import ENDPOINTS, TAGS
 from wsserver.web.sockets.sockets import SOCKETS
 
-schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS).openapi)
+schema = schemathesis.openapi.from_dict(make_documents(ENDPOINTS, SOCKETS, TAGS).openapi)
 
 
 @pytest.fixture(scope="module")

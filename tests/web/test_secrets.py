@@ -1,4 +1,4 @@
-"""Canary tokens appear in no log, no metric, no audit entry, no answer."""
+"""Tokens never appear in logs, metrics, the audit trail or answers."""
 
 from __future__ import annotations
 

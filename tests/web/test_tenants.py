@@ -1,4 +1,4 @@
-"""Role × route × own, foreign, absent, unknown, of no organization: no oracle, no way out."""
+"""Tenant isolation by role and route: own, foreign, missing and unknown objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.web.conftest import StartServer
 from wsserver.web.resources.routes import ENDPOINTS
 
 MUST_EXIST = {"session", "message", "notification", "connection"}
-"""Kinds of which an id that was never used is 404 in a path, whoever asks."""
+"""Kinds whose unused ids are 404 in a path, for all roles."""
 NOT_FOR_A_SERVICE = ("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke")
 
 
@@ -184,7 +184,7 @@ async def test_an_idempotency_key_is_of_an_organization_and_user(server: Server)
 async def test_a_manager_is_bound_to_sessions_of_its_organization_alone(
     start_server: StartServer,
 ) -> None:
-    """With ``sessions:any``, also while nobody is there, so that storage has to be asked."""
+    """With ``sessions:any``, also without connections, so that storage is read."""
     world = await make_world(await start_server(permissions=PERMISSIONS))
     sessions, manager = world.ids["session"], token("m", "manager", organization_id="o1")
     for place in PLACES:

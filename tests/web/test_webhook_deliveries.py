@@ -1,4 +1,4 @@
-"""What webhooks did not take: seen, and tried again."""
+"""Webhook deliveries over REST: list, get, retry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def until(server: Server, path: str, wanted: Callable[[Any], bool]) -> Any
             return answer.json()
 
 
-def tell(server: Server, *names: str) -> None:
+def emit(server: Server, *names: str) -> None:
     for name in names:
         server.system.manager.emit(name, total=42)
 
@@ -40,7 +40,7 @@ async def test_what_was_given_up_is_seen_without_the_url(
     start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
-    tell(server, "order.placed", "order.paid")
+    emit(server, "order.placed", "order.paid")
     page = "/webhooks/deliveries?state=failed"
     listed = await until(server, page, lambda found: found["total"] == 2)
     newest = listed["deliveries"][0]
@@ -73,7 +73,7 @@ async def test_one_or_all_are_tried_again_from_the_first_attempt(
     start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
-    tell(server, "order.a", "order.b", "order.c")
+    emit(server, "order.a", "order.b", "order.c")
     page = "/webhooks/deliveries?state=failed"
     listed = await until(server, page, lambda found: found["total"] == 3)
     one = f"/webhooks/deliveries/{listed['deliveries'][1]['delivery_id']}"
@@ -102,7 +102,7 @@ async def test_what_belongs_to_no_url_any_more_is_shown_and_left(
     start_server: StartServer, provider: HttpProvider
 ) -> None:
     server = await hooked(start_server, provider)
-    tell(server, "order.a")
+    emit(server, "order.a")
     await until(server, "/webhooks/deliveries?state=failed", lambda found: found["total"] == 1)
     await server.context.webhooks._outbox._database.run(
         lambda db: db.execute("UPDATE webhook_outbox SET url = 'https://old.example/x'").rowcount

@@ -1,1 +1,1 @@
-"""Places outside: how they are written, and which of them may be reached. Knows nothing of us."""
+"""Addresses of other systems: parsing of contact addresses, and SSRF protection for URLs."""

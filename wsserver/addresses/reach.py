@@ -1,11 +1,12 @@
-"""Which addresses may be reached for a URL that somebody else has chosen (SSRF).
+"""SSRF protection: which addresses requests to URLs chosen by others may reach.
 
-A URL is checked as it is written, then its host is looked up once, and the connection goes to what
-that answered: whoever changes the answer in between gains nothing.
+A URL is checked as it is written, then its host is looked up once, and the connection goes to the
+address found, so that a changed DNS answer (rebinding) has no effect.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import socket
@@ -32,7 +33,7 @@ _SPECIAL: tuple[Network, ...] = (
 
 
 class Reach(NamedTuple):
-    """What may be reached: the public internet by https, and what lies near by http as well."""
+    """The reachable addresses: the public internet by https, ``networks`` also by http."""
 
     loopback: bool = False
     """This machine, too: in development."""
@@ -40,7 +41,7 @@ class Reach(NamedTuple):
     """These networks, too."""
 
     def allows(self, address: Address, *, is_secure: bool) -> bool:
-        """May a request go to this address? ``is_secure``: by https."""
+        """Whether a request may go to this address; ``is_secure``: by https."""
         return self._is_near(address) or (is_secure and is_public(address))
 
     def _is_near(self, address: Address) -> bool:
@@ -51,12 +52,12 @@ class Reach(NamedTuple):
 
     @property
     def has_near(self) -> bool:
-        """Is there anything that http is good enough for?"""
+        """Whether any address may be reached by http."""
         return self.loopback or bool(self.networks)
 
 
 class Place(NamedTuple):
-    """Where a URL leads."""
+    """Host, port and scheme of a URL."""
 
     host: str
     """In lower case; IPv6 without brackets."""
@@ -71,7 +72,9 @@ def check_url(url: str, reach: Reach) -> Place:
     Raises ``UrlForbidden``, whose message does not quote the URL.
     """
     if len(url) > LONGEST_URL or not url.isascii() or re.search(r"[\x00-\x20\x7f\\]", url):
-        raise UrlForbidden("the URL is too long, or has blanks, backslashes or letters not ASCII")
+        raise UrlForbidden(
+            "the URL is too long, or has blanks, backslashes or non-ASCII characters"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -83,7 +86,7 @@ def check_url(url: str, reach: Reach) -> Place:
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise UrlForbidden("the URL must have neither credentials nor a fragment")
     if port == 0:
-        raise UrlForbidden("the URL's port is none")
+        raise UrlForbidden("the URL's port must not be 0")
     _check_host(host, reach, is_secure=is_secure)
     return Place(host, port or (443 if is_secure else 80), is_secure)
 
@@ -114,10 +117,9 @@ def _check_name(host: str, reach: Reach) -> None:
 
 
 def allowed(addresses: Iterable[str], place: Place, reach: Reach) -> list[Address]:
-    """The addresses that a host was found to have, if each of them may be reached.
+    """Parse the addresses of a host.
 
-    One that may not condemns them all: which one a connection would take is anybody's guess.
-    Raises ``UrlForbidden``.
+    Raises ``UrlForbidden`` if one of them may not be reached: a connection might use it.
     """
     parsed = [ipaddress.ip_address(each) for each in addresses]
     _require(parsed, reach, is_secure=place.is_secure)
@@ -133,7 +135,7 @@ def _require(addresses: Iterable[Address], reach: Reach, *, is_secure: bool) -> 
 
 
 def is_public(address: Address) -> bool:
-    """Is it a host's on the public internet, also where it holds an IPv4 address inside?"""
+    """Whether an address is on the public internet, also the IPv4 address inside an IPv6 one."""
     real = _unmapped(address)
     if any(real.version == each.version and real in each for each in _SPECIAL):
         return False
@@ -146,10 +148,31 @@ def is_public(address: Address) -> bool:
 
 
 def _unmapped(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one that stands for it; any other as it is."""
+    """The IPv4 address inside a mapped or NAT64 IPv6 one; any other as it is."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
         if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
+
+
+Found = tuple[int, tuple[str, int]]
+"""An address family and the address for ``connect``."""
+
+
+async def look_up(place: Place, reach: Reach) -> list[Found]:
+    """Every address of a place's host, in the order of the system's preference.
+
+    Raises ``UrlForbidden`` if one of them may not be reached, ``OSError`` (``gaierror``) for a name
+    that is not known or cannot be asked for now.
+    """
+    answers = await asyncio.get_running_loop().getaddrinfo(
+        place.host, place.port, type=socket.SOCK_STREAM
+    )
+    addresses = [str(sockaddr[0]) for _, _, _, _, sockaddr in answers]
+    allowed(addresses, place, reach)
+    families = [int(family) for family, *_ in answers]
+    return [
+        (family, (address, place.port)) for family, address in zip(families, addresses, strict=True)
+    ]

@@ -1,8 +1,8 @@
-"""The command ``wsserver``."""
+"""The command line ``wsserver``: ``serve``, ``config`` and ``db``."""
 
 from __future__ import annotations
 
 from wsserver.cli.commands import main
-from wsserver.cli.exits import ExitStatus
+from wsserver.cli.common import ExitStatus
 
 __all__ = ["ExitStatus", "main"]

@@ -1,4 +1,4 @@
-"""Start the server, look at its configuration."""
+"""The commands ``wsserver serve`` and ``wsserver config``."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsserver import __version__
+from wsserver.cli.common import (
+    CommandFunction,
+    ExitStatus,
+    Group,
+    config_flag,
+    database_flag,
+    echo,
+    fail,
+    print_faults,
+)
 from wsserver.cli.db import db
-from wsserver.cli.exits import ExitStatus, fail, print_faults
-from wsserver.cli.flags import Command, config_flag, database_flag
-from wsserver.cli.streams import Group, echo
 
 if TYPE_CHECKING:
     from wsserver.config import Loaded
 
 
-def _setting_flags(command: Command) -> Command:
+def _setting_flags(command: CommandFunction) -> CommandFunction:
     """Add the flags that ``serve`` and ``config`` share."""
     for flag in reversed(
         (
@@ -27,7 +34,7 @@ def _setting_flags(command: Command) -> Command:
             click.option(
                 "--dev",
                 is_flag=True,
-                help="Development mode: loopback only, with a secret of its own in data_dir.",
+                help="Development mode: loopback only, with a generated secret in data_dir.",
             ),
             click.option("--host", metavar="H", help="Address to listen on  [default: 127.0.0.1]"),
             click.option(
@@ -118,7 +125,7 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
 
 @main.group()
 def config() -> None:
-    """Check the configuration or show what it comes to.
+    """Check the configuration or show the values in force.
 
     \b
     Example:
@@ -129,7 +136,7 @@ def config() -> None:
 @config.command()
 @_setting_flags
 def check(config_file: Path | None, dev: bool, **flags: Any) -> None:
-    """Say that all is well, or name every fault and exit with 78. Changes nothing.
+    """Check the settings: name every fault and exit with 78. Changes nothing.
 
     \b
     Example:

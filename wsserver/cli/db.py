@@ -1,4 +1,4 @@
-"""Look after the database: check it, back it up, prune it."""
+"""The commands ``wsserver db``: check, backup, prune."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsserver.cli.exits import ExitStatus, fail
-from wsserver.cli.flags import Command, config_flag, database_flag
-from wsserver.cli.streams import Group, echo
+from wsserver.cli.common import (
+    CommandFunction,
+    ExitStatus,
+    Group,
+    config_flag,
+    database_flag,
+    echo,
+    fail,
+)
 
 if TYPE_CHECKING:
     from wsserver.config import Settings
@@ -28,7 +34,7 @@ _output_flag = click.option(
 )
 
 
-def _common_flags(command: Command) -> Command:
+def _common_flags(command: CommandFunction) -> CommandFunction:
     for flag in (_output_flag, database_flag, config_flag):
         command = flag(command)
     return command
@@ -48,9 +54,9 @@ def db() -> None:
 @_common_flags
 @click.option("--quick", is_flag=True, help="Do not compare indexes with their tables.")
 def check(config_file: Path | None, database: str | None, output: str, quick: bool) -> None:
-    """Look at every page, and say what is in it. Changes nothing; a server may be running.
+    """Check every page of the file and show its tables. Changes nothing; a server may be running.
 
-    Exits with 78 for a database that is damaged, of a newer version, or none.
+    Exits with 78 for a file that is damaged, of a newer version, or not a database.
 
     \b
     Examples:
@@ -78,7 +84,7 @@ def check(config_file: Path | None, database: str | None, output: str, quick: bo
 def backup(
     file: Path, config_file: Path | None, database: str | None, output: str, force: bool
 ) -> None:
-    """Copy the database to FILE, whole and checked. A server may be running.
+    """Copy the database to FILE and check the copy. A server may be running.
 
     \b
     Examples:
@@ -102,9 +108,9 @@ def backup(
 @_common_flags
 @click.option("--vacuum", is_flag=True, help="Give unused space back to the disk as well.")
 def prune(config_file: Path | None, database: str | None, output: str, vacuum: bool) -> None:
-    """Delete what has been kept for long enough. Only while no server is running.
+    """Delete rows older than their retention. Only while no server is running.
 
-    A running server does so by itself every 10 minutes. --vacuum writes the file anew, which takes
+    A running server does so every 10 minutes. --vacuum writes the file anew, which takes
     as much space again while it runs.
 
     \b
@@ -144,7 +150,7 @@ def _settings(config_file: Path | None, database: str | None) -> Settings:
 
 @contextmanager
 def _faults_said() -> Iterator[None]:
-    """End with one line on stderr: 78 for the file's own fault, 1 for what may pass."""
+    """Exit with one line on stderr: 78 for a file that cannot be used, 1 for a temporary error."""
     from wsserver.errors import WsServerError
     from wsserver.storage.engine.errors import DatabaseFault, DatabaseInUse
 
@@ -152,7 +158,7 @@ def _faults_said() -> Iterator[None]:
         yield
     except DatabaseInUse as fault:
         _say(
-            f"database {fault.path}: a server is running on it and prunes it by itself every 10"
+            f"database {fault.path}: a server is running on it and prunes it every 10"
             " minutes; nothing was done"
         )
         sys.exit(ExitStatus.FAILED)
@@ -180,5 +186,5 @@ def _print(output: str, document: dict[str, Any], text: Any) -> None:
 
 
 def _leave_nothing_behind(number: int, frame: Any) -> None:
-    """End as with Ctrl-C, so that the unfinished copy is removed."""
+    """Exit as with Ctrl-C, so that the unfinished copy is removed."""
     sys.exit(ExitStatus.SIGNALLED + number)

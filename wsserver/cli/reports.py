@@ -1,4 +1,4 @@
-"""What the ``db`` commands have found and done: for people, and for programs."""
+"""Reports of the ``db`` commands, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _time(seconds: float) -> str:
     try:
         return rfc3339(seconds)
     except (OverflowError, ValueError):
-        return f"{seconds:g}"  # nobody's clock; the row is there all the same
+        return f"{seconds:g}"  # out of range for a date; the row is shown all the same
 
 
 def _columns(rows: Sequence[tuple[str, ...]], right: set[int]) -> list[str]:

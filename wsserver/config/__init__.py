@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from wsserver.config.faults import ConfigFaults, Fault
 from wsserver.config.files import make_folders, secret_bytes
-from wsserver.config.load import Loaded, load_settings, read_settings, read_storage_settings
-from wsserver.config.masking import masked
-from wsserver.config.secrets import secret_texts
+from wsserver.config.load import (
+    Loaded,
+    check_settings,
+    load_settings,
+    read_settings,
+    read_storage_settings,
+)
+from wsserver.config.masking import masked, secret_texts
 from wsserver.config.settings import Settings
 
 __all__ = [
@@ -14,6 +19,7 @@ __all__ = [
     "Fault",
     "Loaded",
     "Settings",
+    "check_settings",
     "load_settings",
     "make_folders",
     "masked",

@@ -1,15 +1,17 @@
-"""Do the settings of the ways out, e-mail to webhooks, fit together?"""
+"""Settings of the channels, e-mail to webhooks: checks of values and of optional packages."""
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator
+from importlib.util import find_spec
+from typing import Any
 
-from wsserver.addresses.mail import parse_sender
+from wsserver.addresses.contact import parse_sender, parse_smtp_url
 from wsserver.addresses.reach import Reach, check_url
-from wsserver.addresses.smtp import parse_smtp_url
-from wsserver.config.extras import load_apprise, require
 from wsserver.config.faults import Faulty
 from wsserver.config.gateway import check_gateway, gateway_of
 from wsserver.config.settings import Settings
@@ -21,7 +23,7 @@ _GLOBS = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+(\|[A-Za-z0-9_.*?\[\]!-]+)*")
 
 
 def check_channels(settings: Settings, given: Collection[str]) -> Iterator[tuple[str, Faulty]]:
-    """Everything wrong with them, each with its key; ``given``: the keys that are set."""
+    """Faults of the channels' settings, each with its key; ``given``: the keys that are set."""
     for key, check in (
         ("smtp_url", _check_email),
         ("sms_url", _check_gateway),
@@ -60,14 +62,14 @@ def mail_from(text: str) -> str:
 def apprise_url(text: str) -> str:
     """Check the form of an entry of ``apprise_urls``; it is never quoted."""
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+", text, re.IGNORECASE):
-        raise Faulty("must hold URLs as apprise documents them, like twilio://…/{to}")
+        raise Faulty("must list URLs as apprise documents them, like twilio://…/{to}")
     if "{" in text.replace("{to}", ""):
-        raise Faulty("must hold URLs with no other placeholder than {to}")
+        raise Faulty("must list URLs with no placeholder but {to}")
     return text
 
 
 def frontend_url(text: str) -> str:
-    """Check where paths of the frontend begin; returned without a slash at the end."""
+    """Check the base URL of the frontend; returned without a slash at the end."""
     if not re.fullmatch(r"https?://[^\s/?#@\\\x00-\x1f\x7f]+(/[^\s?#\x00-\x1f\x7f]*)?", text):
         raise Faulty(f"must be a URL like https://app.example.com, not {text[:80]!r}")
     return text.rstrip("/")
@@ -93,13 +95,13 @@ def webhook_url(text: str) -> str:
 
 
 def webhook_reach(settings: Settings) -> Reach:
-    """What webhooks may reach."""
+    """The addresses that webhooks may reach."""
     networks = tuple(ipaddress.ip_network(each) for each in settings.webhook_networks)
     return Reach(loopback=settings.allow_loopback_urls, networks=networks)
 
 
 def push_reach(settings: Settings) -> Reach:
-    """What endpoints of push subscriptions may reach."""
+    """The addresses that endpoints of push subscriptions may have."""
     return Reach(loopback=settings.allow_loopback_urls)
 
 
@@ -139,3 +141,25 @@ def _faulty(check: Callable[[], object]) -> None:
         check()
     except ValueError as error:
         raise Faulty(str(error)) from None
+
+
+PACKAGES = {"email": "aiosmtplib", "push": "pywebpush", "apprise": "apprise"}
+"""Extra -> the package it installs."""
+
+
+def require(extra: str) -> None:
+    """Raise ``Faulty`` unless the extra is installed."""
+    if find_spec(PACKAGES[extra]) is None:
+        raise Faulty(
+            f"needs the extra {extra}, which is not installed: pip install 'wsserver[{extra}]'"
+        )
+
+
+def load_apprise() -> Any:
+    """Import apprise (0.2 s), without its log messages, which have tokens in them."""
+    apprise = importlib.import_module("apprise")
+    logger = logging.getLogger("apprise")
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return apprise

@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, as data."""
+"""Configuration faults: key, source and message of everything wrong with a configuration."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class Fault(msgspec.Struct, frozen=True):
     key: str
     """A key of the settings, or the unknown name as it was written."""
     source: str
-    """``default``, ``dev``, ``file PATH``, ``env NAME`` or ``flag --NAME``; ``start`` for what only
-    shows when it is tried."""
+    """``default``, ``dev``, ``file PATH``, ``env NAME``, ``flag --NAME`` or ``Settings``; ``start``
+    for faults found while starting, such as a port in use."""
     message: str
-    """What is wrong, starting as a predicate of the key. Never holds a secret."""
+    """What is wrong, as a predicate: ``must be …``. Never has a secret in it."""
 
     def __str__(self) -> str:
         return one_line(f"{self.key} ({self.source}): {self.message}")
 
 
 class ConfigFaults(Exception):
-    """A configuration that cannot be run with; ``faults`` has everything wrong with it."""
+    """A configuration that cannot be used; ``faults`` has everything that is wrong with it."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = list(faults)
@@ -33,7 +33,7 @@ class ConfigFaults(Exception):
 
 
 class Faulty(ValueError):
-    """A value that its key does not take; ``messages`` say why, one each cause."""
+    """An invalid value of a key; ``messages`` say why, one for each reason."""
 
     def __init__(self, *messages: str) -> None:
         self.messages = messages

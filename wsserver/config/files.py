@@ -1,15 +1,23 @@
-"""The files and folders that settings name: what is wrong with them, and the ones made here."""
+"""Files and folders that settings name: reading, checks, and those that are created here."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import secrets
 from pathlib import Path
 
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
-from wsserver.config.marks import without_mark
 from wsserver.config.settings import Settings
+
+
+def without_mark(content: bytes) -> bytes:
+    """Remove the UTF-8 byte order mark, which editors on Windows write. ``Faulty`` for UTF-16."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise Faulty("is UTF-16 text (by its byte order mark); save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
 
 DEV_SECRET = "dev-jwt-secret"  # noqa: S105 - a file's name
 MAX_KEY_FILE_BYTES = 1_048_576
@@ -18,11 +26,13 @@ MAX_KEY_FILE_BYTES = 1_048_576
 def read_key_file(path: Path) -> bytes:
     """Return the file's bytes without a byte order mark. Raises ``Faulty``, without the path.
 
-    Somebody may have put the secret itself where its file's name belongs.
+    The path may be the secret itself, put there by mistake.
     """
     try:
         if not path.is_file():
-            raise Faulty("names no file" if not path.exists() else "names something not a file")
+            raise Faulty(
+                "is a file that does not exist" if not path.exists() else "is not a regular file"
+            )
         with path.open("rb") as file:
             content = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
@@ -43,7 +53,7 @@ def dev_secret(settings: Settings) -> Path:
 def secret_bytes(settings: Settings) -> bytes | None:
     """Return the signing secret of ``jwt_secret`` or ``jwt_secret_file``; None without either.
 
-    White space around the secret in a file does not belong to it. Raises ``Faulty`` (a ValueError).
+    White space around the secret in a file is ignored. Raises ``Faulty`` (a ValueError).
     """
     if settings.jwt_secret is not None:
         return settings.jwt_secret.encode("utf-8", "surrogateescape")
@@ -65,7 +75,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_database(database: Path, data_dir: Path) -> None:
-    """Raise ``Faulty`` where no database file can be. Its content is the storage's business."""
+    """Raise ``Faulty`` for a path where no database file can be. Its content is not read."""
     try:
         if database.is_dir():
             raise Faulty(f"is a folder: {database}")
@@ -94,7 +104,7 @@ def make_folders(settings: Settings) -> None:
 def make_dev_secret(path: Path) -> None:
     """Write a new secret for development, readable by its owner alone; an existing one stays.
 
-    Complete or not there, also when two servers start at once. Raises ``ConfigFaults``.
+    Created atomically, also when two servers start at the same time. Raises ``ConfigFaults``.
     """
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:

@@ -1,4 +1,4 @@
-"""The request that an SMS gateway takes, as a template with ``{to}``, ``{text}`` and ``{id}``."""
+"""SMS gateways: templates of their HTTP requests with ``{to}``, ``{text}`` and ``{id}``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Rendered(NamedTuple):
 
 
 class Gateway(NamedTuple):
-    """How an SMS is handed to a provider; the values put in never change its structure."""
+    """The request template of a provider; values are escaped and never change its structure."""
 
     method: str
     url: str
@@ -50,7 +50,7 @@ class Gateway(NamedTuple):
 
     @property
     def kind(self) -> BodyKind:
-        """What the body is: as its ``Content-Type`` says, else as it looks."""
+        """The kind of body: by its ``Content-Type``, else guessed from its form."""
         named = {name.lower(): value.lower() for name, value in self.headers.items()}
         content_type = named.get("content-type", "")
         if not content_type:
@@ -63,7 +63,7 @@ class Gateway(NamedTuple):
         return "xml" if "xml" in content_type else "text"
 
     def render(self, *, to: str, text: str, id: str) -> Rendered:
-        """Put the values in, escaped for each place.
+        """Fill in the values, escaped for URL, header and body.
 
         ``to``: a number in E.164 form; ``id``: the delivery's, the same at every attempt.
         """
@@ -79,7 +79,7 @@ class Gateway(NamedTuple):
 
 
 def gateway_of(settings: Settings) -> Gateway | None:
-    """The gateway that is configured; None: none is."""
+    """The configured gateway, or None."""
     if settings.sms_url is None:
         return None
     headers = dict(settings.sms_headers)
@@ -93,13 +93,13 @@ def check_gateway(gateway: Gateway) -> None:
     places = [gateway.url, gateway.body or ""]
     for name in ("to", "text"):
         if not any(f"{{{name}}}" in place for place in places):
-            raise Faulty(f"has {{{name}}} nowhere, nor has sms_body")
+            raise Faulty(f"must have {{{name}}}, here or in sms_body")
     if gateway.body is not None and gateway.kind == "json":
         try:
             json.loads(gateway.render(**_SAMPLE).body or b"")
         except ValueError:
             raise Faulty(
-                "does not work with sms_body, which is no JSON once the values are put in "
+                "needs another sms_body: it is not valid JSON once the values are filled in "
                 '(write "{text}" with the quotes)'
             ) from None
 
@@ -114,11 +114,11 @@ def gateway_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not host or parts.fragment:
         raise Faulty(_URL_FORM)
     if re.search(r"[\x00-\x20\x7f]", text) or not text.isascii():
-        raise Faulty("must be a URL without blanks, control characters or letters not ASCII")
+        raise Faulty("must be a URL of ASCII characters without blanks and control characters")
     if _PLACEHOLDER.search(parts.netloc):
-        raise Faulty("must have {to}, {text} and {id} behind the host only")
+        raise Faulty("must have {to}, {text} and {id} only after the host")
     if parts.username is not None:
-        raise Faulty("must be without credentials; give them in sms_headers")
+        raise Faulty("must not have credentials; put them into sms_headers")
     return text
 
 
@@ -127,13 +127,13 @@ def gateway_headers(table: dict[str, str]) -> dict[str, str]:
     messages = []
     for name, value in table.items():
         if not _HEADER_NAME.fullmatch(name):
-            messages.append(f"has {name[:40]!r}, which is no header's name")
+            messages.append(f"has {name[:40]!r}, which is not a valid header name")
         elif name.lower() in _OWN_HEADERS:
             messages.append(f"must not set {name}")
         elif not value.isascii() or not value.isprintable():
             messages.append(f"must have printable ASCII in {name}")
         elif "{text}" in value:
-            messages.append(f"must not have {{text}} in {name}: a header has no room for it")
+            messages.append(f"must not have {{text}} in {name}: headers cannot hold texts")
     if messages:
         raise Faulty(*messages)
     return table

@@ -1,19 +1,22 @@
-"""From the sources to settings, or to the list of everything that is wrong with them."""
+"""Load settings from their sources, or raise the list of everything that is wrong with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import channels, files, gateway, hosts, keys, names, vapid
+from wsserver.config import channels, files, gateway, validators, vapid
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
+from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import KEY_SOURCES, Settings
 from wsserver.config.sources import Layers
 from wsserver.config.values import convert
-from wsserver.identity.loopback import is_loopback
+from wsserver.identity.keys import FAMILIES, PUBLIC_KEY_ALGORITHMS, FileKeys, SecretKeys
+from wsserver.identity.origins import is_loopback
 
 
 class Loaded(NamedTuple):
@@ -25,12 +28,12 @@ class Loaded(NamedTuple):
 
 
 def load_settings(
-    config_file: Path | None,
-    environ: Mapping[str, str],
-    flags: Mapping[str, Any],
-    dev: bool,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    flags: Mapping[str, Any] = MappingProxyType({}),
+    dev: bool = False,
 ) -> Settings:
-    """Read, check and, in development mode, provide the secret.
+    """Read settings from a TOML file, the variables ``WSSERVER_…`` of ``environ``, and ``flags``.
 
     Precedence: flag, environment, file, default; None and () as a flag mean "not given". With
     ``dev`` and no source of keys, a secret is made in ``data_dir`` (0600) and used again later.
@@ -49,7 +52,7 @@ def read_settings(
     flags: Mapping[str, Any],
     dev: bool,
 ) -> Loaded:
-    """Do the same as ``load_settings``, with the sources, and without making anything."""
+    """Read settings with their sources, like ``load_settings``, without creating a secret."""
     layers = Layers()
     if config_file is not None:
         layers.add_file(config_file)
@@ -65,10 +68,9 @@ def read_settings(
 def read_storage_settings(
     config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
 ) -> Settings:
-    """Read what concerns the database, for those who look after it beside or without a server.
+    """Read the settings of the database commands, which need no source of keys.
 
-    They need no key to check tokens with, and the places are tried when they are used. Raises
-    ``ConfigFaults`` for a file or an environment that no server would take.
+    Paths are not checked. Raises ``ConfigFaults`` for a file or an environment with faults.
     """
     layers = Layers()
     if config_file is not None:
@@ -82,8 +84,24 @@ def read_storage_settings(
     return settings
 
 
+def check_settings(settings: Settings) -> Settings:
+    """Check settings that a program has made itself, and bring them to one spelling.
+
+    As ``load_settings`` does: texts become paths, lists tuples, hosts lower case, the algorithm
+    follows from the key. Settings that are checked already stay as they are. Raises
+    ``ConfigFaults`` with every fault there is.
+    """
+    layers = Layers()
+    layers.add_settings(settings)
+    check = _Check(layers, dev=False)
+    checked = check.run()
+    if check.faults:
+        raise ConfigFaults(check.faults)
+    return checked
+
+
 class _Check:
-    """One pass over everything that was given; ``faults`` grows, nothing is raised."""
+    """One pass over all values; ``faults`` collects, nothing is raised."""
 
     def __init__(self, layers: Layers, dev: bool) -> None:
         self.faults = list(layers.faults)
@@ -92,7 +110,7 @@ class _Check:
         self._dev = dev
 
     def run(self) -> Settings:
-        """The settings of a server that is to start."""
+        """The settings of a server, with files and keys checked."""
         settings = self.values()
         self._check_places(settings)
         for key, faulty in channels.check_channels(settings, self._given):
@@ -101,7 +119,7 @@ class _Check:
         return self._with_keys(settings)
 
     def values(self) -> Settings:
-        """Every value by itself, with nothing looked up outside of the configuration."""
+        """Each value checked by itself, without looking at files."""
         values = {}
         for key, given in self._given.items():
             try:
@@ -111,10 +129,7 @@ class _Check:
         if self._dev and "allow_loopback_urls" not in self._given:
             values["allow_loopback_urls"] = True
             self.sources["allow_loopback_urls"] = "dev"
-        settings = Settings(**values)
-        if "database" not in self._given:
-            settings = replace(settings, database=settings.data_dir / "wsserver.sqlite3")
-        return settings
+        return Settings(**values)
 
     def _check_places(self, settings: Settings) -> None:
         self._try("data_dir", lambda: files.check_folder(settings.data_dir))
@@ -135,9 +150,9 @@ class _Check:
                 f"is missing: set one of {', '.join(KEY_SOURCES)} (or start with --dev)",
             )
         for key in named[1:]:
-            self._fault(key, f"is one source of keys too many: {named[0]} is set too")
+            self._fault(key, f"is a second source of keys: {named[0]} is set too")
         if "jwt_algorithm" in self._given:
-            self._try("jwt_algorithm", lambda: keys.check_one_family(settings.jwt_algorithm))
+            self._try("jwt_algorithm", lambda: check_one_family(settings.jwt_algorithm))
         for key in named:
             settings = self._with_key(key, settings, alone=len(named) == 1)
         return settings
@@ -150,7 +165,7 @@ class _Check:
         is_to_be_made = self.sources[key] == "dev" and not files.dev_secret(settings).exists()
         if is_to_be_made:
             chosen = replace(chosen, jwt_secret_file=None, jwt_secret="-" * 32)
-        possible = self._try(key, lambda: keys.possible_algorithms(chosen))
+        possible = self._try(key, lambda: possible_algorithms(chosen))
         if not alone or possible is None:
             return settings
         if "jwt_algorithm" not in self._given:
@@ -206,18 +221,18 @@ def _each(check: Callable[[str], str]) -> Callable[[tuple[str, ...]], tuple[str,
 def _at_least_one(entries: tuple[str, ...]) -> tuple[str, ...]:
     if not entries:
         raise Faulty("must name an algorithm")
-    return _each(names.algorithm)(entries)
+    return _each(validators.algorithm)(entries)
 
 
 _SPELLINGS: dict[str, Callable[[Any], Any]] = {
-    "host": hosts.host,
-    "allowed_origins": _each(hosts.origin),
-    "allowed_hosts": _each(hosts.allowed_host),
-    "trusted_proxies": _each(hosts.network),
-    "jwks_url": hosts.jwks_url,
+    "host": validators.host,
+    "allowed_origins": _each(validators.origin),
+    "allowed_hosts": _each(validators.allowed_host),
+    "trusted_proxies": _each(validators.network),
+    "jwks_url": validators.jwks_url,
     "jwt_algorithm": _at_least_one,
-    "jwt_user_claim": names.user_claim,
-    "permissions": names.permission_table,
+    "jwt_user_claim": validators.user_claim,
+    "permissions": validators.permission_table,
     "smtp_url": channels.smtp_url,
     "mail_from": channels.mail_from,
     "frontend_url": channels.frontend_url,
@@ -227,7 +242,34 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "apprise_urls": _each(channels.apprise_url),
     "vapid_subject": vapid.vapid_subject,
     "webhook_urls": _each(channels.webhook_url),
-    "webhook_networks": _each(hosts.network),
-    "node": names.node,
-    "plugins": _each(names.plugin),
+    "webhook_networks": _each(validators.network),
+    "node": validators.node,
+    "plugins": _each(validators.plugin),
 }
+
+
+def check_one_family(algorithms: tuple[str, ...]) -> None:
+    """Raise ``Faulty`` for algorithms of several families."""
+    families = {FAMILIES[name] for name in algorithms}
+    if len(families) > 1:
+        raise Faulty(f"mixes families ({', '.join(sorted(families))}); only one is allowed")
+
+
+def possible_algorithms(settings: Settings) -> tuple[str, ...]:
+    """The algorithms of the configured source of keys, its default (if it has one) first.
+
+    Raises ``Faulty`` for keys that cannot be read or used.
+    """
+    if settings.jwks_url is not None:
+        return tuple(sorted(PUBLIC_KEY_ALGORITHMS))
+    try:
+        if settings.jwt_public_key_file is not None:
+            source: FileKeys | SecretKeys = FileKeys(read_key_file(settings.jwt_public_key_file))
+        else:
+            source = SecretKeys(secret_bytes(settings) or b"")
+    except Faulty:
+        raise
+    except ValueError as error:
+        raise Faulty(f"cannot be used: {error}") from None
+    own = source.own_algorithm
+    return (own, *sorted(source.algorithms - {own}))

@@ -1,14 +1,16 @@
-"""Settings as they may be shown to a person."""
+"""Secrets in the settings: settings masked for people, and the texts that logs must not show."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from wsserver.config.files import secret_bytes
 from wsserver.config.settings import SECRETS, URLS, Settings
 
 MASK = "********"
@@ -54,3 +56,46 @@ def _url(key: str, url: str) -> str:
     return parts._replace(
         netloc=f"{MASK if userinfo else ''}{at}{place}", query=MASK if parts.query else ""
     ).geturl()
+
+
+SHORTEST_WORD = 6
+SHORTEST = 4
+"""Shorter words would be found in harmless text, too."""
+
+_HARMLESS_HEADERS = frozenset({"content-type", "accept", "user-agent"})
+
+
+def secret_texts(settings: Settings) -> list[str]:
+    """Secrets, and every word that may be one: in URLs, headers and bodies of templates.
+
+    Raises ``Faulty`` for a ``jwt_secret_file`` that cannot be read.
+    """
+    found = {(secret_bytes(settings) or b"").decode("utf-8", "replace")}
+    found.update(filter(None, (settings.webhook_secret, settings.vapid_private_key)))
+    if settings.smtp_url:
+        password = urlsplit(settings.smtp_url).password or ""
+        found.update((password, unquote(password)))
+    words = [*_words_of_gateway(settings)]
+    for url in settings.apprise_urls:
+        words += re.split(r"[/:@?&=]+", url.partition("://")[2])
+    for url in settings.webhook_urls:
+        words += _words_of_url(url)
+    found.update(word for word in words if len(word) >= SHORTEST_WORD and "{" not in word)
+    return sorted(each for each in found if len(each) >= SHORTEST)
+
+
+def _words_of_gateway(settings: Settings) -> Iterator[str]:
+    if settings.sms_url:
+        yield from (value for _, value in parse_qsl(urlsplit(settings.sms_url).query))
+    for name, value in settings.sms_headers.items():
+        if name.lower() not in _HARMLESS_HEADERS:
+            yield value
+            yield from value.split()
+    if settings.sms_body:
+        yield from re.split(r"[^A-Za-z0-9+/_.~{}-]+", settings.sms_body)
+
+
+def _words_of_url(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    yield from parts.path.split("/")
+    yield from (value for _, value in parse_qsl(parts.query))

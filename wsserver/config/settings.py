@@ -19,6 +19,10 @@ Rate = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, Meta(min_length=1)]
 
 
+_IN_DATA_DIR = Path("var/wsserver.sqlite3")
+"""The default of ``database``, as this very object: any other value was chosen."""
+
+
 def host_name() -> str:
     """This machine's name, with ``-`` for what a node's name may not hold."""
     return re.sub(r"[^A-Za-z0-9._:@-]", "-", socket.gethostname())[:128] or "localhost"
@@ -27,16 +31,16 @@ def host_name() -> str:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one server. ``docs/configuration.rst`` says what each one means.
 
-    Field names are the keys of the file; a unit stands in the name. As ``load_settings`` returns
-    it, everything has been checked and brought to one spelling (hosts and origins in lower case).
+    Field names are the keys of the file, with the unit in the name. ``load_settings`` and
+    ``check_settings`` return it checked and normalized (hosts and origins in lower case).
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765
 
     data_dir: Path = Path("var")
-    database: Path = Path("var/wsserver.sqlite3")
-    """Without a value of its own: ``wsserver.sqlite3`` in ``data_dir``."""
+    database: Path = _IN_DATA_DIR
+    """By default ``wsserver.sqlite3`` in ``data_dir``."""
     synchronous: Literal["normal", "full"] = "normal"
 
     jwt_secret: str | None = None
@@ -65,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: Count = msgspec.field(
         default_factory=functools.partial(attainable_connections, 50_000)
     )
-    """Without a value of its own: 50,000, or fewer where the descriptors do not allow them."""
+    """By default 50,000, or fewer where the limit of descriptors does not allow them."""
     max_connections_per_user: Count = 5
     max_sessions_per_connection: Count = 1000
     max_idempotency_keys_per_user: Count = 1_000_000
@@ -148,10 +152,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The share of the answers below 400 that are logged."""
     node: str = msgspec.field(default_factory=host_name)
     plugins: tuple[str, ...] = ()
-    """``module:function``, called at start with the manager."""
+    """``module:function``, called at start with the ``Server``."""
+
+    def __post_init__(self) -> None:
+        if self.database is _IN_DATA_DIR and self.data_dir != _IN_DATA_DIR.parent:
+            database = Path(self.data_dir) / _IN_DATA_DIR.name
+            msgspec.structs.force_setattr(self, "database", database)
 
     def __repr__(self) -> str:
-        """Without the secret: a repr ends up in logs and tracebacks."""
+        """Without secrets: a repr ends up in logs and tracebacks."""
         shown = ", ".join(
             f"{key}={'********' if key in HIDDEN and value else repr(value)}"
             for key, value in msgspec.structs.asdict(self).items()
@@ -169,7 +178,7 @@ HIDDEN = SECRETS | URLS | {"sms_headers"}
 """Keys that hold secrets, whole or in part."""
 
 UNQUOTED = HIDDEN | {"jwt_secret_file"}
-"""Keys whose value no fault quotes: it may be a secret, or one put there by mistake."""
+"""Keys whose value is quoted in no fault: it may be a secret, also by mistake."""
 
 KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")
 

@@ -1,4 +1,4 @@
-"""Where values come from: a TOML file, the environment, flags. Later ones win."""
+"""Sources of values: a TOML file, the environment, flags. Later ones win."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsserver.config.faults import Fault, Faulty
-from wsserver.config.marks import without_mark
-from wsserver.config.names import did_you_mean
-from wsserver.config.settings import FIELDS
+from wsserver.config.files import without_mark
+from wsserver.config.settings import FIELDS, Settings
+from wsserver.config.validators import did_you_mean
 from wsserver.config.values import from_text, list_from_text
 
 PREFIX = "WSSERVER_"
@@ -29,7 +29,7 @@ class Given(NamedTuple):
 
 
 class Layers:
-    """Collects the sources in the order of their precedence, lowest first."""
+    """Values by key, from sources that are added in the order of precedence, lowest first."""
 
     def __init__(self) -> None:
         self.given: dict[str, Given] = {}
@@ -66,7 +66,7 @@ class Layers:
             elif not separator:
                 self._take_text(key.lower(), environ[name], source)
             elif key.lower() not in TABLES or not entry:
-                self._fault(name, source, f"is unknown: {key.lower()} has no entries of its own")
+                self._fault(name, source, f"is unknown: {key.lower()} has no entries")
             else:
                 self._take_entry(key.lower(), entry, environ[name], source)
 
@@ -77,6 +77,14 @@ class Layers:
                 flag = key.removesuffix("s") if key == "plugins" else key
                 text = str(value) if isinstance(value, Path) else value
                 self._take(key, text, f"flag --{flag.replace('_', '-')}")
+
+    def add_settings(self, settings: Settings) -> None:
+        """Take the values of settings made in Python, but for those that are defaults."""
+        defaults = Settings()
+        for key in FIELDS:
+            value = getattr(settings, key)
+            if value != getattr(defaults, key):
+                self._take(key, str(value) if isinstance(value, Path) else value, "Settings")
 
     def _take(self, key: str, value: Any, source: str) -> None:
         if key in FIELDS:

@@ -1,4 +1,4 @@
-"""From what a source gave for a key to a value of the key's type, or the reason why not."""
+"""Conversion of values to the type of their key, within its bounds."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def convert(key: str, value: Any) -> Any:
 
 
 def expected(key: str) -> str:
-    """Say in words what the key takes."""
+    """The accepted values of a key in words."""
     kind, bounds = kind_of(key)
     if get_origin(kind) is Literal:
         return " or ".join(f'"{one}"' for one in get_args(kind))
@@ -96,10 +96,10 @@ def expected(key: str) -> str:
         return f"{noun} of at least {bounds.ge}"
     return {
         bool: "true or false",
-        tuple: "a list of texts",
-        dict: "a table of texts" if FIELDS[key] == dict[str, str] else "a table of lists",
+        tuple: "a list of strings",
+        dict: "a table of strings" if FIELDS[key] == dict[str, str] else "a table of lists",
         Path: "a path",
-    }.get(kind, "a text that is not empty")
+    }.get(kind, "a string that is not empty")
 
 
 def _decode(kind: type, value: Any) -> Any:

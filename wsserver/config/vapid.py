@@ -1,4 +1,4 @@
-"""The key that the server shows to push services (VAPID, RFC 8292)."""
+"""VAPID keys (RFC 8292), with which the server identifies itself to push services."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 def vapid_key(text: str) -> ec.EllipticCurvePrivateKey:
     """Read the private key on P-256: base64url of its 32 bytes, or of DER, or a file.
 
-    A file holds PEM, or what could stand in its place. Raises ``Faulty``, which does not quote it.
+    A file holds PEM, or one of these texts. Raises ``Faulty``, which does not quote it.
     """
     key = _from_base64url(text)
     if key is not None:
@@ -41,13 +41,13 @@ def vapid_key(text: str) -> ec.EllipticCurvePrivateKey:
 
 
 def public_half(key: ec.EllipticCurvePrivateKey) -> str:
-    """What a page gives ``pushManager.subscribe`` as ``applicationServerKey``: base64url."""
+    """The public key, base64url: ``applicationServerKey`` of ``pushManager.subscribe``."""
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
 def vapid_subject(text: str) -> str:
-    """Check whom a push service may write to: ``mailto:`` or ``https:`` (RFC 8292 §2.1)."""
+    """Check the contact for push services: ``mailto:`` or ``https:`` (RFC 8292 §2.1)."""
     if not re.fullmatch(r"mailto:[^@\s]+@[^@\s]+|https://[^\s/]+\S*", text):
         raise Faulty(
             f"must be like mailto:ops@example.com or https://example.com, not {text[:80]!r}"
@@ -56,7 +56,7 @@ def vapid_subject(text: str) -> str:
 
 
 def _from_base64url(text: str) -> ec.EllipticCurvePrivateKey | None:
-    """None: it is no base64url of a plausible length, and may be a file's name."""
+    """The key; None if the text is not base64url of a plausible length, so maybe a file name."""
     if not _BASE64URL.fullmatch(text):
         return None
     bare = text.rstrip("=")
@@ -77,7 +77,7 @@ def _checked(load: Callable[[], object]) -> ec.EllipticCurvePrivateKey:
     try:
         key = load()
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Faulty("holds no private key that can be used without a password") from None
+        raise Faulty("has no private key that can be read without a password") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Faulty("must be a key on the curve P-256")
     return key

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do."""
+"""Authentication and permissions: tokens, tickets, keys, revocations, roles, origins, hosts."""
 
 from __future__ import annotations
 

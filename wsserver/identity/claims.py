@@ -1,6 +1,6 @@
 """The claims of a token as one typed value, checked strictly.
 
-JWT libraries let odd types through (``exp`` as a string, ``iss`` as a list), and code that trusts
+JWT libraries accept wrong types (``exp`` as a string, ``iss`` as a list), and code that trusts
 them fails later with a TypeError. Here every claim has exactly one type or the token is refused.
 """
 
@@ -16,20 +16,21 @@ from wsserver.errors import TokenInvalid
 from wsserver.identity.ids import is_id, is_user_id
 
 ROLES = ("user", "manager", "admin", "service")
-"""Every role there is; the spelling is exact."""
+"""All roles; case counts."""
 
 _INTERNED_ROLES = {role: role for role in ROLES}
 _EMPTY: frozenset[str] = frozenset()
-_LATEST_S = 253_402_300_799  # 9999-12-31T23:59:59Z; later ones overflow datetime and floats
+LATEST_S = 253_402_300_799
+"""9999-12-31T23:59:59Z; later ones overflow datetime and floats."""
 
 
 class Claims(msgspec.Struct, frozen=True, gc=False):
-    """What a verified token says. One object serves all connections of the same token."""
+    """The claims of a verified token; all connections of the same token share one object."""
 
     sub: str
     """User id, from the claim ``sub`` or the one that ``jwt_user_claim`` names."""
     exp: float
-    """Seconds since the epoch from which on the token counts no more."""
+    """Seconds since the epoch at which the token expires."""
     role: str = "user"
     """One of ``ROLES``."""
     username: str | None = None
@@ -38,13 +39,13 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     sessions: frozenset[str] | Literal["*"] = _EMPTY
     """Ids of the sessions it opens, or ``"*"`` for all."""
     permissions: frozenset[str] | None = None
-    """Narrows the role's permissions; None leaves them whole. May hold names that nobody knows."""
+    """Narrows the role's permissions; None: all of them. May have unknown names in it."""
     jti: str | None = None
     """The token's own id, by which it can be revoked."""
     iat: float | None = None
-    """Seconds since the epoch when it was issued. The future is no fault: that is ``nbf``'s job."""
+    """Seconds since the epoch when it was issued; not refused in the future, unlike ``nbf``."""
     nbf: float | None = None
-    """Seconds since the epoch before which it does not count yet."""
+    """Seconds since the epoch before which it is not valid."""
     signed_organization_id: str | msgspec.UnsetType | None = msgspec.UNSET
     """The token's own organization, where ``organization_id`` is one that was entered instead."""
 
@@ -55,7 +56,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
         return self.organization_id if signed is msgspec.UNSET else signed
 
     def belonging_to(self, entered: str | None) -> Claims:
-        """The claims with an entered organization in force; None: with the token's own."""
+        """The claims with an entered organization; None: with that of the token."""
         if entered is None and self.signed_organization_id is msgspec.UNSET:
             return self
         own = self.token_organization_id
@@ -66,7 +67,7 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, organization_id=wanted, signed_organization_id=signed)
 
     def opens(self, session_id: str) -> bool:
-        """Does the token itself name this session, or all of them?"""
+        """Whether the token itself names this session, or all of them."""
         return self.sessions == "*" or session_id in self.sessions
 
 
@@ -89,7 +90,7 @@ def parse_claims(payload: Mapping[str, Any], user_claim: str = "sub") -> Claims:
         raise TokenInvalid(f'claim "{user_claim}" is missing')
     if not is_user_id(sub):
         raise TokenInvalid(
-            f'claim "{user_claim}" is no user id (1-128 of A-Z a-z 0-9 . _ : @ | + -)'
+            f'claim "{user_claim}" is not a user id (1-128 of A-Z a-z 0-9 . _ : @ | + -)'
         )
     exp = _seconds(payload, "exp")
     if exp is None:
@@ -148,7 +149,7 @@ def _seconds(payload: Mapping[str, Any], name: str) -> float | None:
     # bool is a subclass of int; 10**400 is an int that float() cannot hold: compare before it.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TokenInvalid(f'claim "{name}" must be a number')
-    if not (0 <= value <= _LATEST_S) or not math.isfinite(value):
+    if not (0 <= value <= LATEST_S) or not math.isfinite(value):
         raise TokenInvalid(f'claim "{name}" is out of range')
     return float(value)
 
@@ -158,7 +159,7 @@ def _role(payload: Mapping[str, Any]) -> str:
     if role is None:
         return "user"
     if role not in _INTERNED_ROLES:
-        raise TokenInvalid('claim "role" names no role')
+        raise TokenInvalid('claim "role" is not a role')
     return _INTERNED_ROLES[role]
 
 

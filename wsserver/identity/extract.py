@@ -1,4 +1,4 @@
-"""Finding the one credential among the places where a request may carry it."""
+"""Extraction of the one token or ticket from the headers and query of a request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SUBPROTOCOL_PREFIX = "bearer."
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What the request offers as proof. Its repr hides the value: it must reach no log."""
+    """A token or ticket. Its repr hides the value, which must not be logged."""
 
     kind: Literal["token", "ticket"]
     value: str = field(repr=False)
@@ -34,12 +34,12 @@ def extract_credential(
 
     ``authorization`` and ``subprotocols`` are the values of those headers (a value of
     ``Sec-WebSocket-Protocol`` may list several, with commas), ``ticket`` and ``token`` those of
-    the query parameters. With ``allow_query_token`` off, ``token`` is as good as absent.
+    the query parameters. With ``allow_query_token`` off, ``token`` is ignored.
 
-    Raises ``AuthAmbiguous`` for more than one, even if they are equal: two parties that read
-    different ones would disagree about who is asking. ``TokenMissing`` for none. ``TokenInvalid``
-    for an empty one or an ``Authorization`` that is not ``Bearer`` and a token; one that is
-    present counts as given however broken it is.
+    Raises ``AuthAmbiguous`` for more than one, even if they are equal: a proxy and the
+    server might read different ones. ``TokenMissing`` for none. ``TokenInvalid``
+    for an empty one or an ``Authorization`` that is not ``Bearer`` and a token; an
+    invalid one counts as given.
     """
     offered = [item.strip() for value in subprotocols for item in value.split(",")]
     bearers = [item for item in offered if item.startswith(_SUBPROTOCOL_PREFIX)]

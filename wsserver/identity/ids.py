@@ -9,12 +9,12 @@ _USER_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}")
 
 
 def is_id(text: str) -> bool:
-    """Is this a well-formed id: 1–128 characters of ``[A-Za-z0-9._:@-]``, ASCII only?"""
+    """Whether a text is an id: 1–128 characters of ``[A-Za-z0-9._:@-]``, ASCII only."""
     return _ID.fullmatch(text) is not None
 
 
 def is_user_id(text: str) -> bool:
-    """Is this a well-formed user id: the same and ``|`` and ``+``?
+    """Whether a text is a user id: 1–128 characters of ``[A-Za-z0-9._:@|+-]``.
 
     Identity providers write ``auth0|0123``, and mail addresses may have a ``+tag``.
     """

@@ -1,4 +1,4 @@
-"""Keys from a JWKS address: fetched without blocking, cached, rotated by ``kid``."""
+"""JWKS keys (RFC 7517): fetched from a URL, cached, rotated by ``kid``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from wsserver.tasks import Tasks
 log = logging.getLogger(__name__)
 
 _LARGEST_BYTES = 1 << 20
-_RETRY_WITHOUT_KEYS_S = 2.0  # nobody can come in: ask sooner than when old keys still serve
+_RETRY_WITHOUT_KEYS_S = 2.0  # no token can be verified: retry sooner than with old keys
 
-# The public members of each key type; whatever else is there, a private exponent above all, is
-# left out. Symmetric keys ("oct") are missing on purpose: what a URL publishes is no secret.
+# The public members of each key type; others, above all private exponents, are left out.
+# Symmetric keys ("oct") are missing on purpose: what a URL publishes is not a secret.
 _PUBLIC_MEMBERS = {
     "RSA": ("kty", "n", "e"),
     "EC": ("kty", "crv", "x", "y"),
@@ -35,11 +35,11 @@ _READERS = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
 class JwksKeys:
     """The keys that ``url`` publishes.
 
-    ``fetch`` gets the URL and gives the document's bytes; whatever it raises is an outage. The keys
-    are fetched when first needed and again after ``ttl_s``. An unknown ``kid`` fetches them at
-    once, but not twice within ``unknown_kid_s``: made-up ones must not make us a nuisance. All
-    who wait share one fetch. When it fails, the old keys go on serving, the next one follows after
-    ``retry_s``, and until one succeeds nobody who can be served waits for it.
+    ``fetch`` gets the URL and returns the document's bytes; any exception counts as an outage. The
+    keys are fetched when first needed and again after ``ttl_s``. An unknown ``kid`` fetches them
+    immediately, but at most once in ``unknown_kid_s``, so that made-up ones cause no load. All
+    callers share one fetch. After a failure the old keys stay in use, the next fetch is after
+    ``retry_s``, and until one succeeds no token that the old keys verify waits for it.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class JwksKeys:
         """None: each key has its own."""
 
     def is_fresh(self) -> bool:
-        """Were the keys fetched within ``ttl_s``, or just now in vain?"""
+        """Whether no fetch is due: the last one was within ``ttl_s``, or has just failed."""
         return self._clock.monotonic() < self._due
 
     async def refresh(self) -> None:
         """Fetch the keys if they are due; never raises.
 
-        Returns without waiting when old keys can serve and the last fetch failed, so that an
-        outage slows nobody down more than once.
+        Returns without waiting when there are old keys and the last fetch failed, so that an
+        outage delays requests only once.
         """
         if self.is_fresh():
             return
         flight = self._start()
         if not (self._failing and self._keys):
-            await asyncio.shield(flight)  # one who gives up must not end it for the others
+            await asyncio.shield(flight)  # cancelling one caller must not cancel it for the others
 
     async def find(self, kid: str | None, algorithm: str) -> VerifyKey:
         """The key named ``kid`` for this algorithm; without ``kid``, the only one that fits.
@@ -112,7 +112,7 @@ class JwksKeys:
         return key
 
     async def close(self) -> None:
-        """Give up a fetch that is under way."""
+        """Cancel a pending fetch."""
         await self._tasks.cancel()
 
     def _held(self, kid: str | None, algorithm: str) -> VerifyKey | None:
@@ -163,8 +163,8 @@ def parse_jwks(document: bytes) -> dict[bytes, VerifyKey]:
     """The usable signing keys of a JWK Set (RFC 7517 §5), each under bytes that identify it.
 
     Keys of other types, for other uses and malformed ones are left out, as §5 asks. Raises
-    ``ValueError`` if it is no JWK Set, or nothing usable is in it: an empty set is taken for a
-    mistake of the publisher's, not for an order to refuse everybody.
+    ``ValueError`` if it is not a JWK Set or has no usable key: an empty set is taken for a mistake
+    of the publisher, not as an order to refuse all tokens.
     """
     if len(document) > _LARGEST_BYTES:
         raise ValueError("the document is larger than 1 MiB")

@@ -1,7 +1,7 @@
-"""Where the keys that verify tokens come from, and which algorithms each may serve.
+"""Keys that verify tokens, and the algorithms that each may be used for.
 
-A key knows its algorithms, and a token's header only has to agree with them. That is what keeps
-a public key from ever being used as an HMAC secret (RFC 8725 §3.1).
+The algorithms belong to the key, and a token's header has to agree with them, so that a public key
+is never used as an HMAC secret (RFC 8725 §3.1).
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ _CURVES: dict[type, str] = {SECP256R1: "ES256", SECP384R1: "ES384", SECP521R1: "
 
 @dataclass(slots=True, eq=False)
 class VerifyKey:
-    """One key: what it may verify, and whether it is still to be trusted."""
+    """A verification key with its algorithms, and whether it is still trusted."""
 
     kid: str | None
     own_algorithm: str
-    """The one it serves where nothing is configured."""
+    """The algorithm accepted where none is configured."""
     algorithms: frozenset[str]
-    """All that it could serve."""
+    """All algorithms that fit the key."""
     material: Any = field(repr=False)
     """Secret bytes, or a public key of ``cryptography``."""
     is_retired: bool = False
     """Set when its source dropped it: tokens that it verified have to be verified again."""
 
     def verifies(self, algorithm: str, signed: bytes, signature: bytes) -> bool:
-        """Is this the key's signature of these bytes? ``algorithm`` is one of ``algorithms``."""
+        """Whether this is the key's signature of these bytes, by one of its ``algorithms``."""
         try:
             return jwt.get_algorithm_by_name(algorithm).verify(signed, self.material, signature)
         except (ValueError, UnsupportedAlgorithm):  # a signature of impossible shape
@@ -67,18 +67,18 @@ class VerifyKey:
 
 
 class KeySource(Protocol):
-    """Something that knows the keys. Keys are found by ``kid`` in what it holds, nowhere else."""
+    """A source of verification keys, found by ``kid``."""
 
     @property
     def algorithms(self) -> frozenset[str]:
-        """All algorithms that keys of this source can serve."""
+        """All algorithms that keys of this source may have."""
 
     @property
     def own_algorithm(self) -> str | None:
         """The default algorithm, or None where each key has its own."""
 
     def is_fresh(self) -> bool:
-        """May the keys held be used as they are, without asking anybody?"""
+        """Whether the keys can be used without a fetch."""
 
     async def refresh(self) -> None:
         """Bring the keys up to date if they are not; never raises."""
@@ -90,18 +90,18 @@ class KeySource(Protocol):
         """
 
     async def close(self) -> None:
-        """Give up whatever is under way."""
+        """Cancel pending fetches."""
 
 
 class _OneKey:
-    """A source with one key, which serves tokens whatever ``kid`` they name."""
+    """A source with one key, for tokens with any ``kid``."""
 
     def __init__(self, key: VerifyKey) -> None:
         self._key = key
 
     @property
     def algorithms(self) -> frozenset[str]:
-        """All algorithms that the key can serve."""
+        """All algorithms of the key."""
         return self._key.algorithms
 
     @property
@@ -110,17 +110,17 @@ class _OneKey:
         return self._key.own_algorithm
 
     def is_fresh(self) -> bool:
-        """Whether the key may be used; it never changes, so always."""
+        """Always true: the key never changes."""
         return True
 
     async def refresh(self) -> None:
-        """Do nothing: there is nowhere to ask."""
+        """Do nothing: the key never changes."""
 
     async def close(self) -> None:
-        """Do nothing: nothing is ever under way."""
+        """Do nothing: there are no fetches."""
 
     async def find(self, kid: str | None, algorithm: str) -> VerifyKey:
-        """The one key; ``TokenInvalid`` if it cannot serve the algorithm."""
+        """The one key; ``TokenInvalid`` for an algorithm that is not the key's."""
         if algorithm not in self._key.algorithms:
             raise TokenInvalid("the token's algorithm is not allowed")
         return self._key
@@ -139,7 +139,7 @@ class SecretKeys(_OneKey):
 class FileKeys(_OneKey):
     """A public key in PEM: RSA of at least 2048 bits, P-256, P-384, P-521, Ed25519 or Ed448.
 
-    Raises ``ValueError`` for anything else, a private key among it: it does not belong here.
+    Raises ``ValueError`` for anything else, also for a private key.
     """
 
     def __init__(self, pem: bytes) -> None:

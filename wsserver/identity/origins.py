@@ -1,9 +1,4 @@
-"""Which Origin and Host headers are let in: exact lists, against pages of other sites.
-
-Origin stops a foreign page that opens our socket with the visitor's network position; Host stops
-DNS rebinding, where the foreign page's own name suddenly points at us. Nothing is ever matched by
-suffix, so ``app.example.com.evil`` gains nothing.
-"""
+"""Browser origins and Host headers: which ones a server accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +7,21 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wsserver.identity.loopback import is_loopback
+
+def is_loopback(host: str) -> bool:
+    """Whether a host (name or address, IPv6 with or without brackets) is this machine.
+
+    An IPv4 address mapped into IPv6, as a socket of both kinds shows its peers, is the IPv4 one.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
 
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _AUTHORITY = re.compile(
@@ -41,10 +50,10 @@ class Origin(NamedTuple):
 
 
 def parse_authority(text: str) -> Authority | None:
-    """Take ``host[:port]`` apart; None if malformed.
+    """Parse ``host[:port]``; None if malformed.
 
-    User info, a trailing dot, blanks, zone ids and odd ports are all malformed: none of them is
-    in a browser's Host header, and each has fooled a comparison somewhere.
+    User info, a trailing dot, blanks, zone ids and odd ports are malformed: none of them is in a
+    browser's Host header, and each can defeat a comparison.
     """
     match = _AUTHORITY.fullmatch(text)
     if match is None:
@@ -62,7 +71,7 @@ def parse_authority(text: str) -> Authority | None:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """Take ``scheme://host[:port]`` apart; None if malformed, which ``null`` is too."""
+    """Parse ``scheme://host[:port]``; None if malformed, also for ``null``."""
     match = _ORIGIN.fullmatch(text)
     authority = parse_authority(match[2]) if match is not None else None
     if match is None or authority is None:
@@ -76,11 +85,11 @@ class Origins:
 
     Own is the origin of the address that the request came to, so that the server's own console
     works under every name that the server has. Entries look like ``https://app.example.com``;
-    ``file://`` and ``null`` can be listed as they stand. Raises ``ValueError`` that lists every
+    ``file://`` and ``null`` can be listed too. Raises ``ValueError`` that lists every
     malformed entry.
 
-    With a list, and every Host let in (``hosts.takes_any``), own are only addresses, not names: the
-    Host check, which otherwise stops DNS rebinding, then lets any name pass.
+    With a list, and every Host accepted (``hosts.takes_any``), own are only addresses, not names:
+    the Host check, which otherwise stops DNS rebinding, then accepts any name.
     """
 
     def __init__(self, allowed: Sequence[str] | None, hosts: Hosts) -> None:
@@ -93,9 +102,9 @@ class Origins:
         self._hosts = hosts
 
     def allows(self, origin: str | None, host: str, scheme: str) -> bool:
-        """May a page of this origin connect at this Host, over this scheme (http or https)?
+        """Whether a page of this origin may connect to this Host, over ``http`` or ``https``.
 
-        No Origin header (None) is no browser's and passes.
+        A request without an Origin header (None) is not a browser's and is allowed.
         """
         if origin is None or origin in self._opaque:
             return True
@@ -110,7 +119,7 @@ class Origins:
 
 
 class Hosts:
-    """The Host headers that name us: those listed, or with None what follows from the binding.
+    """Accepted Host headers: those listed, or with None those that follow from the bound address.
 
     An entry without port matches any port, one with a port that port. By default it is the bound
     host and, on loopback, ``localhost``, ``127.0.0.1`` and ``[::1]``, at any port (a forwarded port
@@ -129,11 +138,11 @@ class Hosts:
 
     @property
     def takes_any(self) -> bool:
-        """Is every Host let in? Worth a warning at start."""
+        """Whether every Host is accepted, of which the start warns."""
         return self._allowed is None
 
     def allows(self, host_header: str | None) -> bool:
-        """Does this Host header name us? Missing and malformed ones do not."""
+        """Whether a Host header names this server; missing and malformed ones do not."""
         host = parse_authority(host_header) if host_header is not None else None
         if host is None:
             return False
@@ -142,7 +151,7 @@ class Hosts:
         return host in self._allowed or Authority(host.host, None) in self._allowed
 
     def names_certainly(self, host_header: str) -> bool:
-        """Does this Host header name this server, and not only because any name is let in?"""
+        """Whether a Host header names this server, and not only because any name is accepted."""
         if self._allowed is None:
             host = parse_authority(host_header)
             return host is not None and (is_loopback(host.host) or _is_address(host.host))
@@ -150,7 +159,7 @@ class Hosts:
 
 
 def is_loopback_host(host_header: str | None) -> bool:
-    """Does a Host header say ``localhost``, ``127.0.0.1`` or ``[::1]``, at whatever port?"""
+    """Whether a Host header is ``localhost``, ``127.0.0.1`` or ``[::1]``, with any port."""
     host = parse_authority(host_header) if host_header is not None else None
     return host is not None and host.host in _LOOPBACK_NAMES
 

@@ -1,11 +1,11 @@
-"""What each role may do: one table, and the questions asked of it."""
+"""Permissions of the roles: the default table, and the check against the one in force."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from wsserver.errors import Forbidden
-from wsserver.identity.claims import ROLES, Claims
+from wsserver.identity.claims import LATEST_S, ROLES, Claims
 
 ALL_PERMISSIONS = frozenset(
     {
@@ -23,7 +23,7 @@ ALL_PERMISSIONS = frozenset(
         "audit:read",
     }
 )
-"""Every permission there is. Configuration and tokens can grant no other."""
+"""All permissions. Configuration and tokens can grant no other."""
 
 DEFAULT_ROLES: Mapping[str, frozenset[str]] = {
     "admin": ALL_PERMISSIONS,
@@ -53,7 +53,11 @@ DEFAULT_ROLES: Mapping[str, frozenset[str]] = {
 """Role → permissions, unless configured otherwise."""
 
 UNCONFINED_ROLES = frozenset({"admin", "service"})
-"""Roles that see every organization; all others see only their own."""
+"""Roles that see every organization; all others see only the one in their token."""
+
+PROGRAM = Claims(sub="(server)", exp=LATEST_S, role="service")
+"""The requester of what plugins and embedding programs do. ``Permissions`` grants this one object
+everything, whatever is configured for its role. No user can have its id (``ids.is_user_id``)."""
 
 
 class Permissions:
@@ -76,13 +80,14 @@ class Permissions:
         self._rows = {**DEFAULT_ROLES, **rows}
 
     def allows(self, claims: Claims, permission: str) -> bool:
-        """May the bearer do this? The role's row counts, narrowed by the token's own list."""
-        return permission in self._rows[claims.role] and (
-            claims.permissions is None or permission in claims.permissions
+        """Whether the bearer may do this: by the role's row, narrowed by the token's own list."""
+        return claims is PROGRAM or (
+            permission in self._rows[claims.role]
+            and (claims.permissions is None or permission in claims.permissions)
         )
 
     def of(self, claims: Claims) -> frozenset[str]:
-        """Everything that the bearer may do."""
+        """The permissions of the bearer."""
         row = self._rows[claims.role]
         return row if claims.permissions is None else row & claims.permissions
 
@@ -92,9 +97,9 @@ class Permissions:
             raise Forbidden(f"this needs the permission {permission}")
 
     def confined_to(self, claims: Claims) -> str | None:
-        """The one organization whose things the bearer may see and reach; None means all.
+        """The one organization that the bearer may see and reach; None: all of them.
 
-        Raises ``Forbidden`` for a confined role whose token names no organization: it has none.
+        Raises ``Forbidden`` for a confined role whose token names no organization.
         """
         if claims.role in UNCONFINED_ROLES:
             return None

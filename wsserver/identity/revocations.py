@@ -1,4 +1,4 @@
-"""The deny list of tokens, held in memory so that asking costs nothing; storage keeps it."""
+"""The deny list of revoked tokens, in memory; the storage keeps a copy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsserver.identity.claims import Claims
 
 
 class Revocations:
-    """Which tokens were revoked, one by one (``jti``) or all of a user up to a moment."""
+    """Revoked tokens: single ones (``jti``), or all of a user up to a time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class Revocations:
     def revoke_user(self, user_id: str, at_wall: float | None = None) -> float:
         """Refuse every token of this user issued up to ``at_wall`` (seconds, default now).
 
-        Gives the moment that now counts, for storing: it never moves back.
+        Returns the time that is in force now, for storing: it never moves back.
         """
         at = max(
             self._clock.wall() if at_wall is None else at_wall,
@@ -40,11 +40,11 @@ class Revocations:
         return at
 
     def is_revoked(self, claims: Claims) -> bool:
-        """Is the token on the list?
+        """Whether the token is revoked.
 
         Issuers write ``iat`` in whole seconds, rounded down, so a token issued in the very second
-        of the revocation cannot be told from one issued just before it: both are refused.
-        A token without ``iat`` may be older than any moment and is refused too.
+        of the revocation cannot be distinguished from one issued just before it: both are refused.
+        A token without ``iat`` may be older and is refused too.
         """
         if claims.jti is not None and claims.jti in self._jtis:
             return True

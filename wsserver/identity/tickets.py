@@ -1,4 +1,4 @@
-"""Single-use tickets that stand in for a token where only a URL can carry it."""
+"""Tickets: single-use credentials for URLs, issued to the bearer of a token."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class _Issued(NamedTuple):
 
 
 class Tickets:
-    """Tickets that are out, at most ``capacity`` of them; ``ttl_s`` is how long one lasts.
+    """Issued tickets, at most ``capacity``, each valid for ``ttl_s``.
 
-    Only hashes are kept, so that a memory dump gives no ticket away. When it is full, expired
-    tickets make room first, then the oldest one of the user who has the most: one user's tickets
-    never use up those of others. With ``revocations``, a ticket of a token that
+    Only hashes are kept, so that a memory dump reveals no ticket. When it is full, expired
+    tickets are removed first, then the oldest one of the user who has the most: one user's tickets
+    never push out those of others. With ``revocations``, a ticket of a token that
     was revoked in the meantime is refused. Tokens end ``leeway_s`` seconds after their ``exp``.
     ``resolve`` puts the user's organization as it is now into the claims.
     """
@@ -49,15 +49,15 @@ class Tickets:
         self._resolve = resolve
         self._issued: dict[bytes, _Issued] = {}
         self._by_owner: dict[_Owner, dict[bytes, None]] = {}
-        """The digests of what each user has, the oldest first; never empty."""
+        """The digests of each user's tickets, the oldest first; never empty."""
 
     def __len__(self) -> int:
         return len(self._issued)
 
     def issue(self, claims: Claims, ttl_s: float | None = None) -> tuple[str, float]:
-        """Make a ticket; give it and the wall time (seconds) at which it ends.
+        """Issue a ticket; returns it and the wall time (seconds) at which it expires.
 
-        It never outlives the token. Raises ``TokenExpired`` if that is over already.
+        It never outlives the token. Raises ``TokenExpired`` if that has expired.
         """
         wall = self._clock.wall()
         lasts_s = min(self._ttl_s if ttl_s is None else ttl_s, claims.exp + self._leeway_s - wall)
@@ -71,7 +71,7 @@ class Tickets:
         return ticket, wall + lasts_s
 
     def redeem(self, ticket: str) -> Claims:
-        """Give the claims that the ticket stands for, once.
+        """Return the claims of a ticket, once.
 
         Raises ``TokenInvalid`` for an unknown, used or expired ticket, ``TokenRevoked`` if its
         token has been revoked since.
@@ -81,7 +81,7 @@ class Tickets:
         return claims
 
     def peek(self, ticket: str) -> Claims:
-        """Give the same without using the ticket up; raises what ``redeem`` raises."""
+        """Return the claims of a ticket without using it up; raises as ``redeem`` does."""
         is_possible = len(ticket) <= _LONGEST and ticket.isascii()
         issued = self._issued.get(_digest(ticket)) if is_possible else None
         if (

@@ -1,7 +1,7 @@
-"""Verifying tokens: signature, time and claims, with a cache for those seen before.
+"""JWT verification: signature, time and claims, with a cache of verified tokens.
 
-The three parts are taken apart here, not by PyJWT, which tolerates trailing ``=`` and gives no
-strict types; the signatures themselves are checked by PyJWT and cryptography.
+Tokens are parsed here, not by PyJWT, which tolerates trailing ``=`` and wrong types; the signatures
+themselves are checked by PyJWT and cryptography.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class _Verified(NamedTuple):
 
 
 class TokenVerifier:
-    """Turns tokens into claims.
+    """Verifies tokens and returns their claims.
 
     Only the configured ``algorithms`` are accepted, or with none configured the key's own; the
     token's header never chooses. ``issuer`` and ``audience``, where given, must be in the token.
-    ``leeway_s`` forgives clocks that differ: ``exp`` counts so much later, ``nbf`` so much earlier;
-    a later ``iat`` is no fault at all. ``user_claim`` names the claim with the user id. Up to
+    ``leeway_s`` tolerates clocks that differ: it is added to ``exp`` and subtracted from ``nbf``; a
+    later ``iat`` is accepted. ``user_claim`` names the claim with the user id. Up to
     ``cache_size`` verified tokens are remembered by their hash, so that the connections of one
-    token share one ``Claims`` object; time, revocation and the key's retirement are looked at each
-    time all the same. ``resolve`` puts the user's organization as it is now into the claims.
+    token share one ``Claims`` object; time, revocation and the key's retirement are checked each
+    time. ``resolve`` puts the user's organization as it is now into the claims.
 
     Raises ``ValueError`` as ``algorithms_for`` does.
     """
@@ -83,7 +83,7 @@ class TokenVerifier:
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Claims:
-        """The claims of a token that is good now.
+        """The claims of a valid token.
 
         Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked``, none of which quotes it, and
         ``KeysUnavailable`` while the keys could not be fetched yet.
@@ -98,7 +98,7 @@ class TokenVerifier:
     def verify_cached(self, token: str) -> Claims | None:
         """The claims of a token that was verified before; None if ``verify`` has to be awaited.
 
-        Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked`` if it is good no more.
+        Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked`` if it is not valid any more.
         """
         claims = self._recall(token) if self._keys.is_fresh() else None
         return None if claims is None else self._resolve(claims)
@@ -178,7 +178,7 @@ def algorithms_for(keys: KeySource, configured: Sequence[str]) -> frozenset[str]
 
 
 def sign_hmac(secret: bytes, payload: Mapping[str, Any], algorithm: str = "HS256") -> str:
-    """A token for development and tests, by HS256, HS384 or HS512.
+    """Sign a token with HS256, HS384 or HS512, for development and tests.
 
     Raises ``ValueError`` for a secret of less than 32 bytes.
     """
@@ -191,7 +191,7 @@ def sign_hmac(secret: bytes, payload: Mapping[str, Any], algorithm: str = "HS256
 
 
 def _parse(token: str) -> _Token:
-    """Take a token apart. ``jku``, ``x5u`` and ``jwk`` in its header are never even looked at."""
+    """Parse a token. ``jku``, ``x5u`` and ``jwk`` in its header are ignored."""
     match = _PARTS.fullmatch(token)
     if match is None:
         raise TokenInvalid("the token is malformed")

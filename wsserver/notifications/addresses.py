@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from wsserver.addresses.mail import parse_mail_address
-from wsserver.addresses.phone import parse_phone
+from wsserver.addresses.contact import parse_mail_address, parse_phone
 from wsserver.addresses.reach import Reach, check_url
 from wsserver.errors import UrlForbidden, ValidationFailed
 from wsserver.notifications.channels.subscriptions import auth_secret, public_key

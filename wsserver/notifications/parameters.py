@@ -10,9 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError
 
 from wsserver.errors import ValidationFailed
-from wsserver.protocol.complaints import describe
 from wsserver.protocol.types import JsonObject
-from wsserver.protocol.validation import one_of
+from wsserver.protocol.validation import describe, one_of
 
 Text = Annotated[str, Meta(min_length=1, max_length=2000)]
 Amount = Annotated[int, Meta(ge=0, le=10**15)] | Annotated[float, Meta(ge=0, le=1e15)]

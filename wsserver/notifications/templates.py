@@ -14,10 +14,9 @@ from msgspec import Struct, ValidationError, convert
 
 from wsserver.errors import ValidationFailed
 from wsserver.notifications.parameters import DERIVED, check, derived, known, required
-from wsserver.protocol.complaints import describe
 from wsserver.protocol.notifications import Locale, NotificationType
 from wsserver.protocol.types import JsonObject, is_action_url
-from wsserver.protocol.validation import one_of
+from wsserver.protocol.validation import describe, one_of
 
 COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)

@@ -1,4 +1,4 @@
-"""WebSocket close codes; the range of our own says whether to reconnect."""
+"""WebSocket close codes; the range of a private code says whether to reconnect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """Codes of RFC 6455 §7.4 and ours: 4000-4499 reconnect, 4500-4999 do not."""
+    """Codes of RFC 6455 §7.4 and private ones: 4000-4499 reconnect, 4500-4999 do not."""
 
     NORMAL = 1000
     GOING_AWAY = 1001

@@ -1,4 +1,4 @@
-"""What clients may say on a socket, and how a frame's text becomes a typed command."""
+"""Commands of clients on a socket: their types, and decoding of text frames."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
 
 from wsserver.errors import BadRequest, UnknownField, UnknownType, WsServerError, summary_of
 from wsserver.protocol import strict_json
-from wsserver.protocol.complaints import describe
 from wsserver.protocol.envelope import MAX_REF_LENGTH, Ref, is_ref, peek
 from wsserver.protocol.types import Content, Id, JsonObject, Offset, Position, StreamName
-from wsserver.protocol.validation import faults_of
+from wsserver.protocol.validation import describe, faults_of
 
 MAX_HISTORY = 200
 MAX_STREAMS = 100
@@ -24,7 +23,7 @@ MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class Command(Struct, forbid_unknown_fields=True):
-    """The root of all commands; ``type`` and ``ref`` are the envelope's and stand outside."""
+    """The root of all commands; ``type`` and ``ref`` are removed before decoding."""
 
 
 class Ping(Command):
@@ -53,7 +52,7 @@ class LeaveSession(Command):
 
 
 class SendMessage(Command):
-    """Say something in a session."""
+    """Send a message to a session."""
 
     session_id: Id
     content: Content
@@ -62,14 +61,14 @@ class SendMessage(Command):
 
 
 class Typing(Command):
-    """Tell the others in a session that this user types, or has stopped."""
+    """Notify the others in a session that this user types, or has stopped."""
 
     session_id: Id
     is_typing: bool
 
 
 class History(Command):
-    """Look back: the last messages of a session, those before an offset or after one."""
+    """Read history: the last messages of a session, those before an offset or after one."""
 
     session_id: Id
     before: Offset | UnsetType = UNSET
@@ -78,13 +77,13 @@ class History(Command):
 
 
 class Resume(Command):
-    """Catch up with streams from the positions where one was; sessions are joined again."""
+    """Catch up with streams from the client's last positions; sessions are joined again."""
 
     streams: Annotated[dict[StreamName, Position], Meta(min_length=1, max_length=MAX_STREAMS)]
 
 
 class Ack(Command):
-    """Messages have been received: those with these ids, or all of a stream up to an offset."""
+    """Acknowledge messages: those with these ids, or all of a stream up to an offset."""
 
     ids: MessageIds | UnsetType = UNSET
     stream: StreamName | UnsetType = UNSET
@@ -92,19 +91,19 @@ class Ack(Command):
 
 
 class Read(Command):
-    """Messages have been seen by the user."""
+    """Mark messages as read by the user."""
 
     ids: MessageIds
 
 
 class Presence(Command):
-    """Ask who is in a session."""
+    """List the users in a session."""
 
     session_id: Id
 
 
 class RefreshToken(Command):
-    """Go on with a newer token of the same user."""
+    """Replace the token of the connection by a newer one of the same user."""
 
     token: Annotated[str, Meta(min_length=1, max_length=16384)]
 
@@ -166,7 +165,7 @@ MONITOR_COMMANDS: dict[str, type[Command]] = CHAT_COMMANDS | {
 
 
 class RefusedCommand(Exception):
-    """A text that is no command: the error to answer with, and the ``ref`` to echo."""
+    """A text that is not a valid command: the error for the reply, and the ``ref`` to echo."""
 
     def __init__(self, error: WsServerError, ref: Ref | None) -> None:
         super().__init__(str(error))
@@ -175,7 +174,7 @@ class RefusedCommand(Exception):
 
 
 def decode_command(raw: bytes, known: dict[str, type[Command]]) -> tuple[str, Command, Ref | None]:
-    """Turn a text frame into its type, command and ``ref``.
+    """Decode a text frame into its type, command and ``ref``.
 
     Raises ``RefusedCommand`` with the error of the first fault, in the order: JSON, envelope,
     type, unknown fields, field types.

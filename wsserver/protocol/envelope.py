@@ -12,7 +12,7 @@ from msgspec.json import Decoder
 Ref = str | int
 MAX_REF_LENGTH = 64
 LEADING_MEMBERS = 16
-"""Members looked at in a text that no decoder reads to its end."""
+"""Members read from a text that no decoder accepts."""
 
 
 class _Envelope(Struct):
@@ -30,18 +30,18 @@ _SCALAR_MEMBER = re.compile(
 
 
 def is_ref(ref: object) -> bool:
-    """Is this a `ref` to echo: a short string or an integer?"""
+    """Whether a value is a valid ``ref``: a short string or an integer."""
     if isinstance(ref, str):
         return len(ref) <= MAX_REF_LENGTH
-    return type(ref) is int  # a bool is no integer in JSON
+    return type(ref) is int  # a bool is not an integer in JSON
 
 
 def peek(raw: bytes) -> tuple[str | None, Ref | None]:
-    """``type`` and ``ref`` of a command as far as they can be made out; never raises.
+    """``type`` and ``ref`` of a command, as far as they can be read; never raises.
 
     Reads what strict decoding refuses: lone surrogates, NaN, repeated keys (the last one counts),
-    deep nests. Of a text that is no JSON, or too deep for any decoder, only the members that come
-    first, before the first nested value. Linear in the text's length.
+    deep nests. Of a text that is not JSON, or too deep for any decoder, only the members before the
+    first nested value. Linear in the text's length.
     """
     type_, ref = _read(raw)
     return type_ if isinstance(type_, str) else None, ref if _can_be_echoed(ref) else None

@@ -1,4 +1,4 @@
-"""Ids of our own making: time-sortable, with a prefix that says what they name."""
+"""Ids of messages, connections and so on: time-sortable, with a prefix for the kind."""
 
 from __future__ import annotations
 
@@ -53,4 +53,4 @@ def _base32(number: int) -> str:
 
 
 new_id = IdFactory()
-"""The process's id factory; it keeps nothing but the last id, so sharing it couples nobody."""
+"""The id factory of the process; its only state is the last id."""

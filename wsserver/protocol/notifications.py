@@ -1,4 +1,4 @@
-"""The words of notifications: kinds, channels, where a user can be reached."""
+"""Notifications: types, channels, templates, contacts, and the bodies of their requests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from wsserver.protocol.types import (
 )
 
 NotificationType = Literal["info", "success", "warning", "error", "urgent"]
-"""How serious it is; the channels follow from it unless the sender names them."""
+"""The severity, which decides on the channels unless the sender names them."""
 
 ChannelName = Literal["websocket", "email", "sms", "push"]
 CHANNELS: tuple[ChannelName, ...] = ("websocket", "push", "sms", "email")
-"""Every way out, the quickest first."""
+"""All channels, the quickest first."""
 
 TemplateName = Literal[
     "device_status",
@@ -39,7 +39,7 @@ TemplateName = Literal[
     "feature_update",
     "security_alert",
 ]
-"""Every template there is."""
+"""All templates."""
 
 DeliveryState = Literal[
     "pending",
@@ -53,7 +53,7 @@ DeliveryState = Literal[
     "not_configured",
     "no_address",
 ]
-"""How far a delivery has come."""
+"""The states of a delivery."""
 
 Locale = Literal["zh-CN", "en"]
 DEFAULT_LOCALE: Locale = "zh-CN"
@@ -64,21 +64,21 @@ MAX_SUBSCRIPTIONS = 20
 
 
 class PushKeys(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a message to a browser is encrypted with (RFC 8291), both base64url."""
+    """The keys that encrypt a message to a browser (RFC 8291), both base64url."""
 
     p256dh: Annotated[str, Meta(min_length=1, max_length=256)]
     auth: Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class PushSubscription(Struct, frozen=True):
-    """A browser's ``PushSubscription.toJSON()``; members that it may add are let go of."""
+    """A browser's ``PushSubscription.toJSON()``; unknown members are ignored."""
 
     endpoint: Annotated[str, Meta(min_length=1, max_length=2048)]
     keys: PushKeys
 
 
 class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
-    """When e-mail, SMS and push wait; ``end`` before ``start`` is over midnight."""
+    """Hours in which e-mail, SMS and push wait; ``end`` before ``start`` is over midnight."""
 
     start: TimeOfDay
     end: TimeOfDay
@@ -86,7 +86,7 @@ class QuietHours(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Contact(Struct, frozen=True, kw_only=True):
-    """Where one user can be reached, and in what language."""
+    """The addresses of a user, and the language."""
 
     user_id: Annotated[str, Meta(pattern=USER_ID_PATTERN)]
     email: str | None = None
@@ -145,9 +145,9 @@ class NotifyRequest(Request):
 
 
 class ContactsRequest(Request):
-    """Where a user can be reached; what is left out is not known any more.
+    """The addresses of a user, in place of the former ones; what is left out is removed.
 
-    Except ``organization_id``: left out, it stays as it is. Null: the token's counts again.
+    Except ``organization_id``: left out, it stays as it is. Null: the token's is in force again.
     """
 
     organization_id: Id | UnsetType | None = UNSET

@@ -1,4 +1,4 @@
-"""Who published a message."""
+"""The publisher of a message."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Via = Literal["rest", "socket", "monitor", "server"]
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Where a message came from; kept for its trace, never sent to its recipients."""
+    """The publisher of a message, for its trace; never sent to recipients."""
 
     user_id: str | None = None
     role: str | None = None
     organization_id: str | None = None
     via: Via = "server"
     id: str | None = None
-    """Of the request or the connection."""
+    """Of the request or connection."""
 
     def view(self) -> dict[str, Any]:
         """``accepted_from`` of a trace."""

@@ -1,4 +1,4 @@
-"""What the server says: push types, which of them the API may send, and their JSON."""
+"""Push types, the ones that the API may send, and their encoding as JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RESERVED_TYPES = frozenset(
         "token_refreshed",
     }
 )
-"""Names that mean something to clients already: pushes, and the replies to commands."""
+"""Types with a meaning in the contract: pushes, and the replies to commands."""
 
 
 class PublishableFields(Struct, forbid_unknown_fields=True):
@@ -58,7 +58,7 @@ class NewMessage(PublishableFields):
 
 
 class Typing(PublishableFields):
-    """Somebody types, or has stopped."""
+    """A user types, or has stopped."""
 
     session_id: Id
     user_id: UserId
@@ -67,7 +67,7 @@ class Typing(PublishableFields):
 
 
 class MessageStatusUpdate(PublishableFields):
-    """How far a message has come."""
+    """The delivery status of a message."""
 
     message_id: Annotated[str, Meta(min_length=1, max_length=128)]
     status: Literal["queued", "sent", "delivered", "read", "failed", "expired"]
@@ -77,7 +77,7 @@ class MessageStatusUpdate(PublishableFields):
 
 
 class AiProcessingStatus(PublishableFields):
-    """How far the AI's answer has come."""
+    """The progress of an AI's answer."""
 
     session_id: Id
     status: Literal["queued", "processing", "streaming", "completed", "failed"]
@@ -119,7 +119,7 @@ PUBLISHABLE: dict[str, type[PublishableFields]] = {
 
 
 LIVE_TYPES = frozenset(PUBLISHABLE) - {"new_message"}
-"""Signals of a moment, which nobody wants to be given later."""
+"""Signals of a moment, which are never kept."""
 
 _OF_RESERVED = sorted({name for kind in PUBLISHABLE.values() for name in kind.__struct_fields__})
 _reserved_fields = attrgetter(*_OF_RESERVED)
@@ -163,7 +163,7 @@ def push(type_: str, timestamp: str, **members: Any) -> bytes:
 
 
 def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
-    """A push with its place in a stream; the names need no escaping, whatever their kind."""
+    """Append the position in a stream to a push; stream names and epochs need no escaping."""
     return b'%b,"stream":"%b","epoch":"%b","offset":%d}' % (
         push[:-1],
         stream.encode(),
@@ -173,12 +173,12 @@ def positioned(push: bytes, stream: str, epoch: str, offset: int) -> bytes:
 
 
 def redelivered(push: bytes) -> bytes:
-    """The same push, saying that it was sent before."""
+    """Append ``redelivered`` to a push."""
     return push[:-1] + b',"redelivered":true}'
 
 
 def session_of(push: bytes) -> str | None:
-    """The ``session_id`` that a push names; None: it names none."""
+    """The ``session_id`` of a push, or None."""
     return _SESSION.decode(push).session_id
 
 
@@ -190,7 +190,7 @@ def reply(type_: str, ref: Ref | None, **members: Any) -> bytes:
 
 
 def error_reply(error: WsServerError, ref: Ref | None) -> bytes:
-    """Encode an ``error`` reply; ``temporary`` tells whether trying again can help."""
+    """Encode an ``error`` reply; ``temporary``: whether a retry can help."""
     body: JsonObject = {
         "code": error.code,
         "message": error.message,

@@ -1,4 +1,4 @@
-"""Bodies that the REST API and the monitor's commands take; OpenAPI is made from these."""
+"""Request bodies of the REST API and of monitor commands; OpenAPI is generated from these."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ MAX_BATCH = 1000
 MAX_MEMBERS = 10_000
 MAX_TTL_S = 366 * 86_400
 BODY = "body"
-"""What an error names as its field where the whole is of the wrong type, as an array is."""
+"""The field of a fault of the whole body, such as an array."""
 
 S = TypeVar("S", bound=Struct)
 
 
 Rules = Callable[[Any, Collection[str]], list[Fault]]
-"""What the types of a request do not say, as of two members that exclude each other.
+"""Checks beyond the types, as of two members that exclude each other.
 
-Given the request without its bad members, and the names of those; returns what else is wrong.
+Called with the request without its bad members, and with the names of those; returns more faults.
 """
 
 
 def read_request(body: Any, kind: type[S], rules: Rules | None = None) -> S:
     """Check decoded JSON against a request's shape.
 
-    Raises ``ValidationFailed`` that names every fault; then the ``rules`` are asked as well, as far
-    as the rest of the request allows. A good shape is not checked against them here.
+    Raises ``ValidationFailed`` with every fault, also those of the ``rules`` as far as the rest of
+    the request allows. A request of the right shape is not checked against them here.
     """
     try:
         return convert(body, kind)
@@ -60,7 +60,7 @@ class Request(Struct, forbid_unknown_fields=True):
 
 
 class Sender(Request):
-    """Who a message is from."""
+    """The sender of a message."""
 
     user_id: UserId
     username: Text | None = None
@@ -113,11 +113,11 @@ class BroadcastRequest(Body):
 
 
 class TargetRequest(Request):
-    """Who a message is for; ``id`` is required for all but a broadcast."""
+    """The target of a message; ``id`` is required for all but a broadcast."""
 
     type: TargetType
     id: UserId | UnsetType = UNSET
-    """Of a user; other ids have neither ``|`` nor ``+``, which ``publishing`` sees to."""
+    """Of a user; other ids have neither ``|`` nor ``+``, which ``publishing`` checks."""
 
 
 class PublishRequest(Body, kw_only=True):
@@ -127,11 +127,11 @@ class PublishRequest(Body, kw_only=True):
 
 
 class TargetedBody(Body):
-    """A message whose target stands in the path."""
+    """A message whose target is in the path."""
 
 
 class BatchRequest(Request):
-    """Several publishes; each is judged by itself, so one bad one does not spoil the others."""
+    """Several messages; each is accepted or refused by itself."""
 
     messages: Annotated[list[JsonObject], Meta(min_length=1, max_length=MAX_BATCH)]
 
@@ -151,13 +151,13 @@ class PingRequest(Request):
 
 
 class PingUserRequest(PingRequest, kw_only=True):
-    """The same over the monitor's socket, where there is no path to name the user in."""
+    """``PingRequest`` with the user, for the monitor's socket, where there is no path."""
 
     user_id: UserId
 
 
 class SubscribeRequest(Request):
-    """What a monitor wants to be told."""
+    """The events that a monitor gets, and the interval of statistics."""
 
     events: Annotated[
         list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=100)
@@ -172,11 +172,11 @@ class MembersRequest(Request):
 
 
 class TicketRequest(Request):
-    """A ticket for the bearer of the token; there is nothing to choose."""
+    """A ticket for the bearer of the token; without options."""
 
 
 class RevokeRequest(Request):
-    """Exactly one of the two."""
+    """The tokens to revoke: exactly one of ``jti`` and ``user_id``."""
 
     jti: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
     user_id: UserId | UnsetType = UNSET

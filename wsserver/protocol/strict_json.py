@@ -1,4 +1,4 @@
-"""JSON as the contract wants it: no NaN, no duplicate keys, no lone surrogates, no deep nests."""
+"""Strict JSON: no NaN, no duplicate keys, no lone surrogates, limited depth."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def decode(raw: bytes, max_depth: int = MAX_DEPTH) -> Any:
 
 def _depth_exceeds(raw: bytes, limit: int) -> bool:
     if b"\\" not in raw:
-        # So that there is little left to look at. Two quotes side by side, be they of one string
-        # or of neighbours, leave what stands after them inside or outside of a string as it was.
+        # Less to scan. Two adjacent quotes, of one string or of neighbours, do not change whether
+        # what follows is inside a string.
         raw = raw.translate(None, _NO_STRUCTURE).replace(b'""', b"")
     if b'"' in raw:
         raw = _STRING.sub(b"", raw)
@@ -76,7 +76,7 @@ def _surely_unique(raw: bytes, value: Any) -> bool:
     """Prove, without looking at each member, that no object repeats a key.
 
     A repeated key leaves more strings in the text than in what was decoded from it, and every
-    string takes two quotes; unless there are escapes that may stand for quotes.
+    string takes two quotes; unless there are escapes that may be quotes.
     """
     if b"\\" in raw and any(escape in raw for escape in (b'\\"', b"\\\\", b"\\u")):
         return False
@@ -94,7 +94,7 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _explain(raw: bytes, error: Exception) -> NoReturn:
-    """Tell lone surrogates, which msgspec reports as broken syntax, from other faults."""
+    """Raise ``BadUnicode`` for lone surrogates, which msgspec reports as broken syntax."""
     try:
         lenient = json.loads(raw, parse_constant=_refuse_constant, parse_int=str)
         json.dumps(lenient, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Who a message is for."""
+"""Targets of messages: a user, a session, an organization, a role, a connection, everybody."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class TargetType(StrEnum):
-    """The kinds of target that the router knows."""
+    """The kinds of target."""
 
     BROADCAST = "broadcast"
     USER = "user"

@@ -25,7 +25,7 @@ _ACTION_URL = re.compile(ACTION_URL_PATTERN)
 
 
 def is_action_url(text: str) -> bool:
-    """Is this a path on the frontend's own site, or an http or https address with a host?"""
+    """Whether a text is a path of the frontend's site, or an http or https URL with a host."""
     return _ACTION_URL.match(text) is not None
 
 
@@ -58,7 +58,7 @@ Offset = Annotated[int, Meta(ge=0, le=2**53)]
 Reason = Annotated[str, Meta(max_length=123)]
 Text = Annotated[str, Meta(max_length=65536)]
 Role = Literal["user", "manager", "admin", "service"]
-"""What a token may say that its bearer is."""
+"""The roles of a token."""
 JsonObject = dict[str, Any]
 Content = str | JsonObject
 

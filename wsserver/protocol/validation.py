@@ -1,9 +1,4 @@
-"""All faults of a JSON value at once, found with the same types that decode it.
-
-msgspec stops at the first fault. After a refusal the value is walked along its type, and each part
-is converted by itself: the complaints are msgspec's own, one for each part. The work is bounded:
-lists are halved to find the bad items, and the walk ends after so many complaints.
-"""
+"""Validation of JSON values against types: every fault, with its field and message."""
 
 from __future__ import annotations
 
@@ -19,7 +14,67 @@ import msgspec
 from msgspec import Struct, UnsetType, ValidationError, convert
 
 from wsserver.errors import MAX_FAULTS, ValidationFailed
-from wsserver.protocol.complaints import Complaint, describe
+from wsserver.protocol.types import (
+    ACTION_URL_PATTERN,
+    ID_PATTERN,
+    PHONE_PATTERN,
+    PUSH_TYPE_PATTERN,
+    STREAM_PATTERN,
+    TIME_OF_DAY_PATTERN,
+    USER_ID_PATTERN,
+)
+
+ID_FORM = "1-128 characters of A-Z a-z 0-9 . _ : @ -"
+_PATTERNS = {
+    ID_PATTERN: ID_FORM,
+    USER_ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
+    PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
+    STREAM_PATTERN: "broadcast, session:ID, user:ID or organization:ID",
+    ACTION_URL_PATTERN: "a path with one / at first, or http(s)://host…; no blanks, no backslashes",
+    PHONE_PATTERN: "a number in international form like +8613800138000",
+    TIME_OF_DAY_PATTERN: "a time of day from 00:00 to 23:59",
+}
+
+
+class Complaint(NamedTuple):
+    """One fault of a JSON value."""
+
+    field: str
+    """Dotted path, empty for the value itself."""
+    message: str
+    unknown: bool
+    """Whether the fault is an unknown field."""
+
+
+_UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(.*?)`(?: - at `(.*)`)?$", re.DOTALL)
+_MISSING_FIELD = re.compile(r"^Object missing required field `(.*?)`(?: - at `(.*)`)?$", re.DOTALL)
+_AT_FIELD = re.compile(r"^(.*) - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
+
+
+def describe(error: ValidationError) -> Complaint:
+    """Split an error of msgspec into field and message."""
+    text = str(error)
+    for pattern, message, unknown in (
+        (_UNKNOWN_FIELD, "unknown field", True),
+        (_MISSING_FIELD, "required", False),
+    ):
+        match = pattern.match(text)
+        if match:
+            parent = (match[2] or "$").removeprefix("$").removeprefix(".")
+            field = f"{parent}.{match[1]}" if parent else match[1]
+            return Complaint(field[:128], message, unknown)
+    match = _AT_FIELD.match(text)
+    if match:
+        return Complaint(match[2][:128], _readable(match[1]), False)
+    return Complaint("", _readable(text), False)
+
+
+def _readable(message: str) -> str:
+    for pattern, meaning in _PATTERNS.items():
+        if repr(pattern) in message:
+            return meaning
+    return message.replace("`", "")
+
 
 _NAME_LENGTH = 64
 _VALUE_LENGTH = 40
@@ -45,7 +100,7 @@ def complaints_of(value: Any, kind: Any, limit: int = MAX_FAULTS) -> list[Compla
 
 
 def faults_of(value: Any, kind: Any, root: str, limit: int = MAX_FAULTS) -> list[Fault]:
-    """The same as answers have them; ``root`` is what a fault of the whole value is named."""
+    """Every fault as a dict; ``root`` is the field of faults of the whole value."""
     return [
         {"field": complaint.field or root, "message": complaint.message}
         for complaint in complaints_of(value, kind, limit)
@@ -53,7 +108,7 @@ def faults_of(value: Any, kind: Any, root: str, limit: int = MAX_FAULTS) -> list
 
 
 def gather(*checks: Callable[[], object]) -> list[Fault]:
-    """What all these checks refuse together; each may raise ``ValidationFailed``."""
+    """The faults of all checks together; each may raise ``ValidationFailed``."""
     faults: list[Fault] = []
     for check in checks:
         try:
@@ -69,7 +124,7 @@ def members_of(faults: Iterable[Fault]) -> frozenset[str]:
 
 
 def without(value: Any, kind: type[S], bad: Collection[str]) -> S | None:
-    """The struct without the members that are bad; None where it cannot do without them."""
+    """Convert without the bad members; None if required ones are missing then."""
     if not isinstance(value, dict):
         return None
     names = {field.name for field in fields_of(kind)}.difference(bad)
@@ -80,7 +135,7 @@ def without(value: Any, kind: type[S], bad: Collection[str]) -> S | None:
 
 
 def one_of(values: Sequence[str]) -> str:
-    """The complaint about a value that is none of these."""
+    """The message for a value that is not one of these."""
     return f"not one of {', '.join(values)}"
 
 
@@ -91,7 +146,7 @@ class _Walk:
 
     @property
     def is_over(self) -> bool:
-        """Has it found as many as are wanted?"""
+        """Whether the limit is reached."""
         return len(self.found) >= self._limit
 
     def look(self, value: Any, kind: Any, path: str) -> None:
@@ -132,7 +187,7 @@ class _Walk:
                 self._add(_join(path, name), "unknown field", unknown=True)
 
     def _items(self, items: list[Any], kind: Any, path: str, start: int) -> None:
-        """Look into the items that are bad; good ones are passed over in large parts."""
+        """Add the complaints of bad items, found by halving the list."""
         if self.is_over:
             return
         if len(items) == 1:
@@ -168,7 +223,7 @@ def fields_of(kind: type[Struct]) -> tuple[Field, ...]:
 
 
 def _without_unset(kind: Any) -> Any:
-    """The type without ``UnsetType``, which stands for a member that is not given."""
+    """The type without ``UnsetType``, the type of members that were not given."""
     if get_origin(kind) not in (Union, UnionType):
         return kind
     return reduce(or_, (each for each in get_args(kind) if each is not UnsetType))
@@ -190,7 +245,7 @@ def _meant(kind: Any, value: Any) -> Any:
 
 
 def _takes(kind: Any, value: Any) -> bool:
-    """Is it of the right kind of JSON: an object, an array, a text?"""
+    """Whether the value is of this kind of JSON: an object, an array, a string."""
     if isinstance(value, dict):
         return _is_struct(kind) or get_origin(kind) is dict
     if isinstance(value, list):
@@ -199,7 +254,7 @@ def _takes(kind: Any, value: Any) -> bool:
 
 
 def _length_complaint(value: Any, kind: Any) -> str:
-    """What is wrong with a list's length, whatever its items are; empty: nothing."""
+    """The fault of a list's length, whatever its items are; "" without one."""
     if not isinstance(value, list) or get_origin(kind) is not Annotated:
         return ""
     inner, *meta = get_args(kind)
@@ -220,7 +275,7 @@ def _message(failure: ValidationError, value: Any, kind: Any) -> str:
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    """The texts that are allowed, where they are counted."""
+    """The allowed strings of an enumeration."""
     if get_origin(kind) is Literal:
         return tuple(map(str, get_args(kind)))
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -1,3 +1,3 @@
-"""The HTTP side: REST API, its own description, and the socket endpoints up to the handshake."""
+"""HTTP server: REST API, OpenAPI document, WebSocket handshakes."""
 
 from __future__ import annotations

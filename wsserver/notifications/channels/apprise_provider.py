@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from wsserver.config.extras import load_apprise
+from wsserver.config.channels import load_apprise
 from wsserver.notifications.channels.base import Job, Outcome, retry, sent
 from wsserver.notifications.http import Redact, excerpt
 

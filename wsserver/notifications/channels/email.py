@@ -8,8 +8,7 @@ from email.message import EmailMessage
 from importlib import import_module
 from typing import Any
 
-from wsserver.addresses.mail import Sender, parse_mail_address
-from wsserver.addresses.smtp import MailServer
+from wsserver.addresses.contact import MailServer, Sender, parse_mail_address
 from wsserver.notifications.channels.base import Job, Limits, Outcome, failed, retry, sent
 from wsserver.notifications.channels.mail_message import compose
 from wsserver.notifications.http import Redact, excerpt

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from html import escape
 from typing import Any
 
-from wsserver.addresses.mail import Sender
+from wsserver.addresses.contact import Sender
 from wsserver.notifications.channels.base import Job
 from wsserver.notifications.channels.wording import link_of, one_line_title
 

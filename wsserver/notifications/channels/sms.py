@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from wsserver.addresses.phone import parse_phone
+from wsserver.addresses.contact import parse_phone
 from wsserver.notifications.channels.base import Job, Limits, Outcome, failed, retry, sent
 from wsserver.notifications.channels.wording import short_text
 from wsserver.protocol.notifications import ChannelName, Contact

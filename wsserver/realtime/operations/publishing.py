@@ -9,11 +9,10 @@ from typing import Any, cast
 from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.errors import ValidationFailed, WsServerError
+from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import is_id
 from wsserver.identity.permissions import UNCONFINED_ROLES, Permissions
-from wsserver.protocol.complaints import ID_FORM
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import (
     LIVE_TYPES,
@@ -34,7 +33,7 @@ from wsserver.protocol.requests import (
     read_request,
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
-from wsserver.protocol.validation import Fault, gather, one_of
+from wsserver.protocol.validation import ID_FORM, Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.members import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
@@ -220,6 +219,9 @@ class Publishing:
                 await _require_inside(scope, actor, message, body)
             except WsServerError as error:
                 judged[index] = error
+        denied = (str(pairs[i][0].target) for i in pairs if isinstance(judged[i], Forbidden))
+        for target in dict.fromkeys(denied):  # once each, as a batch may repeat them a lot
+            self._trail.record(actor, "batch", target, Forbidden.code)
         return judged
 
     async def _send_all(

@@ -1,6 +1,6 @@
-"""What every REST request passes: route rows, checks, idempotency, problem documents.
+"""REST framework: endpoint rows, request pipeline, query parsing, idempotency, problem documents.
 
-``pipeline`` runs a request through every check, whichever door it came by.
+``pipeline`` has the checks of every request; ``handlers`` connects it to Tornado.
 
-May import: ``web.http``, realtime, notifications.
+May import: ``web.http``, realtime, notifications, storage.
 """

@@ -1,4 +1,4 @@
-"""The access log: one record for each HTTP answer, sampled, and its place in the figures."""
+"""Access log: one sampled log record for each HTTP answer, and the request metrics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ log = logging.getLogger("wsserver.web.access")
 
 _LINE = "request method=%s path=%s status=%d ms=%.1f remote_ip=%s request_id=%s"
 QUIET_ROUTES = ("/api/v1/websocket/health", "/metrics")
-"""Asked for every few seconds by machines."""
+"""Polled every few seconds by load balancers and Prometheus."""
 
 
 class AccessLog:
-    """Logs and counts answers: the path alone, as the query may hold a token.
+    """Logs and counts answers; the query is left out, as it may have a token.
 
-    ``is_on`` False leaves those of 5xx, which are always logged. ``sample``: the share of answers
-    below 400 that is logged. Routine answers are logged at the level debug only: health checks,
-    scrapes, and what a backend sends word by word (``Reply.is_routine``).
+    ``is_on`` False: only answers with status 5xx are logged. ``sample``: logged share of answers
+    below 400. Routine answers are logged at debug level only: health checks, scrapes, and
+    messages that a backend sends word by word (``Reply.is_routine``).
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class AccessLog:
         *,
         is_routine: bool = False,
     ) -> None:
-        """Note an answer."""
+        """Log and count an answer."""
         self._traffic.answer(method, route, status, seconds)
         is_quiet = status < 500 and (is_routine or route in QUIET_ROUTES)
         level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level) and self._is_wanted(status):
-            # Made here, as the stack that logging would look through says nothing about a request.
+            # Made here to save the stack inspection of ``log.log``.
             args = (method, path, status, seconds * 1000, remote_ip, request_id)
             log.handle(log.makeRecord(log.name, level, __file__, 0, _LINE, args, None))
 

@@ -1,4 +1,4 @@
-"""Everything that the handlers need from the rest of the system, in one object."""
+"""Web context: the services that request handlers use, in one object."""
 
 from __future__ import annotations
 
@@ -26,16 +26,26 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
-from wsserver.web.api.documents import Documents
 from wsserver.web.http.proxies import Headers, Proxies, is_local
 from wsserver.web.http.traffic import Traffic
 from wsserver.web.http.unsent import HeldBytes
 from wsserver.wire.poller import Poller
 
 
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The rendered API description: OpenAPI, its readable page, the index page."""
+
+    openapi: dict[str, Any]
+    openapi_json: bytes
+    page_html: bytes
+    index_html: bytes
+    stylesheet: bytes
+
+
 @dataclass(kw_only=True)
 class WebContext:
-    """What ``app.build`` hands to the web layer; made once, shared by all requests."""
+    """Services of the web layer, built by ``app.build``; shared by all requests."""
 
     settings: Settings
     clock: Clock
@@ -47,7 +57,7 @@ class WebContext:
     hosts: Hosts
     manager: WebSocketManager
     poller: Poller
-    """Also takes the sockets of clients that are refused with a close code."""
+    """Also serves the sockets of clients that are refused with a close code."""
     inspection: Inspection
     publishing: Publishing
     administration: AdminActions
@@ -55,25 +65,25 @@ class WebContext:
     desk: NotificationApi
     webhooks: WebhookApi
     push_key: str | None
-    """What browsers subscribe to Web Push with; None: there is none."""
+    """Public VAPID key for Web Push subscriptions; None without ``vapid_private_key``."""
     snapshots: Snapshots
     audit: AuditLog
     exports: Exports
     idempotency: IdempotencyStore
     diagnosis: Diagnosis
     configured_channels: Collection[str]
-    """Those by which notifications can go out."""
+    """Channels of notifications that have settings."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
     unsent: HeldBytes = field(default_factory=HeldBytes)
-    """Answers that were not fetched yet."""
+    """Bytes of answers that clients have not read yet."""
     incoming: HeldBytes = field(default_factory=HeldBytes)
-    """Bodies that have not come whole yet."""
+    """Bytes of request bodies that are incomplete."""
     proxies: Proxies = field(init=False)
     documents: Documents = field(init=False)
-    """Made from the route table when the application is made."""
+    """Set by ``make_application``, from the route table."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
@@ -84,11 +94,11 @@ class WebContext:
         )
 
     def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:
-        """Is a request's Host one of this server's?
+        """Whether the Host header is allowed.
 
-        A loopback one always is to programs on this machine (``wsctl``, health checks, units),
+        A loopback Host is always allowed to programs on this machine (``wsctl``, health checks),
         whatever ``allowed_hosts`` says: DNS rebinding needs the name of a foreign site in Host.
-        Behind a proxy on this machine it is not: there anybody can have sent it.
+        Not so behind a proxy on this machine, where any client can have sent it.
         """
         if self.hosts.allows(host):
             return True

@@ -1,10 +1,11 @@
-"""What one row of the route table says, and what its handler gets and gives."""
+"""Endpoint: a row of the route table, the ``Call`` that its handler gets, and path matching."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -18,35 +19,36 @@ PUBLIC: Final = "public"
 """Access without a token."""
 SIGNED_IN: Final = "signed in"
 """Access with any valid token."""
+PATH_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 REQUEST_ID: Final = r"[!#-&(-<>-~]{1,128}"
-"""Request ids that are echoed: visible ASCII but ``=`` and quotes, as the log says ``id=…``."""
+"""Request ids that are echoed: visible ASCII without ``=`` and quotes, as logs have ``id=…``."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A request that has passed every check, in types."""
+    """A validated request, with typed query and body."""
 
     actor: Actor | None
-    """Who asks; None where no token is needed."""
+    """The caller; None where no token is needed."""
     path: Mapping[str, str]
     query: Any
     """The endpoint's query struct."""
     body: Any
-    """The endpoint's request struct; None where it takes none."""
+    """The endpoint's request struct; None without one."""
     peer: str
-    """The address of the socket's other end: the client's, or a proxy's."""
+    """Address of the socket's peer: the client's or a proxy's."""
     headers: Headers
 
     @property
-    def who(self) -> Actor:
-        """Who asks, where a token is needed."""
+    def caller(self) -> Actor:
+        """The caller, where a token is needed."""
         if self.actor is None:
             raise RuntimeError("a public endpoint has no actor")
         return self.actor
 
 
 Handle = Callable[[WebContext, Call], Awaitable[Any]]
-"""Does what an endpoint is for; returns a ``Reply``, or what becomes its JSON."""
+"""Handler of an endpoint; returns a ``Reply``, or an object to encode as JSON."""
 
 
 class NoQuery(Struct, forbid_unknown_fields=True):
@@ -59,45 +61,92 @@ class NoBody(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """One row of the route table. Routes and OpenAPI document are both made from it."""
+    """One row of the route table; Tornado's rules and the OpenAPI document are made from it."""
 
     method: str
     path: str
-    """With ``{names}``, each of which is an id."""
+    """Template with ``{names}``, each of which is an id."""
     access: str
     """A permission, ``PUBLIC`` or ``SIGNED_IN``."""
     handle: Handle
     answer: Any
-    """Type of the JSON answer, or media types of something else, with commas between them."""
+    """Type of the JSON answer, or comma-separated media types of another one."""
     summary: str
     tag: str
     query: type[Struct] = NoQuery
     request: type[Struct] | None = None
+    request_example: Any = None
+    answer_example: Any = None
     rules: Rules | None = None
-    """What the request's type does not say; asked where a fault has been found in its shape."""
+    """Checks that the request's type cannot express; run when its shape has faults, to name all."""
     is_body_optional: bool = False
     is_open_to_loopback: bool = False
-    """No token is needed from this machine itself."""
+    """Needs no token from loopback."""
     takes_any_host: bool = False
     is_served_at_start: bool = False
-    """Is it answered before storage is ready, too?"""
+    """Answered during startup, too, before storage is ready."""
     is_page: bool = False
-    """Something for a browser to show, rather than data."""
+    """An HTML page or style sheet, sent with a Content-Security-Policy."""
     is_secret: bool = False
-    """Its answer holds a secret: under an idempotency key it is stored nowhere, but given anew."""
+    """The answer has a secret: it is not stored for a repeated idempotency key."""
     action: str = ""
-    """What the audit trail calls it; empty where nothing is done that belongs there."""
+    """Action in the audit trail; empty if the endpoint is not audited."""
     statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Done"})
-    """Of the answers that are none of errors, and what each one means."""
+    """Statuses of success, with their descriptions."""
     errors: tuple[str, ...] = ()
-    """Codes beyond those that every such endpoint has."""
+    """Error codes beyond those common to all endpoints of the kind."""
 
     @property
     def name(self) -> str:
-        """A name that is unique in the table, for OpenAPI's ``operationId``."""
+        """Unique name, for OpenAPI's ``operationId``."""
         words = [
             word.strip("{}").replace("-", "_").replace(".", "_")
             for word in self.path.removeprefix(PREFIX).split("/")
             if word
         ]
         return "_".join([self.method.lower(), *words]) or self.method.lower()
+
+
+class Found(NamedTuple):
+    """An endpoint, and the path parameters."""
+
+    endpoint: Endpoint
+    parts: Mapping[str, str]
+    """By name; raw."""
+
+
+class Paths:
+    """Finds the endpoint of a method and a path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self._fixed: dict[tuple[str, str], Found] = {}
+        self._templates: list[tuple[re.Pattern[str], Endpoint]] = []
+        for endpoint in endpoints:
+            if "{" in endpoint.path:
+                self._templates.append((re.compile(pattern_of(endpoint.path)), endpoint))
+            else:
+                self._fixed[endpoint.method, endpoint.path] = Found(endpoint, {})
+        self._paths = {path for _, path in self._fixed}
+
+    def find(self, method: str, path: str) -> Found | None:
+        """The endpoint of a method and path; fixed paths first, as in ``routes.rules``."""
+        found = self._fixed.get((method, path))
+        if found is not None or path in self._paths:
+            return found
+        for pattern, endpoint in self._templates:
+            if endpoint.method == method:
+                match = pattern.fullmatch(path)
+                if match is not None:
+                    return Found(endpoint, match.groupdict())
+        return None
+
+
+def pattern_of(path: str) -> str:
+    """Regular expression for a template: each ``{name}`` matches one segment."""
+    return PATH_PARAMETER.sub(r"(?P<\1>[^/]*)", path.replace(".", r"\."))
+
+
+def allowed_methods(methods: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Value of ``Allow`` for a path with these methods."""
+    extra = ("HEAD", "OPTIONS") if "GET" in methods else ("OPTIONS",)
+    return (*sorted(methods), *extra)

@@ -1,4 +1,4 @@
-"""Idempotency keys: a POST that is sent again is answered again, and not done again."""
+"""Idempotency keys: a repeated POST gets the stored answer and is not run again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _KEY = re.compile(r"[ -~]{1,255}")
 
 
 class Claimed:
-    """A key taken for one request; given back on leaving unless the request was finished.
+    """A key claimed for one request; released on exit unless ``finish`` was called.
 
-    Only answers of requests that were carried out are stored: a refusal changed nothing, so that
-    the same key may be tried again.
+    Answers of refused requests are not stored: they changed nothing, and the same key may be
+    tried again.
     """
 
     def __init__(self, store: IdempotencyStore, scope: str, key: str, digest: str) -> None:
@@ -34,9 +34,9 @@ class Claimed:
         self._is_finished = False
 
     async def finish(self, reply: Reply, *, is_secret: bool = False) -> None:
-        """Store the answer, of one with a secret only that there was one.
+        """Store the answer; without headers and body if it has a secret.
 
-        A failure to do so is logged: the request itself has been done.
+        A failure is only logged, as the request itself is done.
         """
         self._is_finished = True
         headers = {} if is_secret else {"Content-Type": reply.content_type, **reply.headers}
@@ -60,7 +60,7 @@ class Claimed:
         try:
             await self._store.release(*self._place)
         except WsServerError as refusal:
-            log.warning("idempotency key not given back error=%s", refusal)
+            log.warning("idempotency key not released error=%s", refusal)
 
 
 async def claim(
@@ -71,7 +71,7 @@ async def claim(
     now: float,
     quota: Quota,
 ) -> Claimed | Reply:
-    """Take the key of a request, or give the answer that it had the first time.
+    """Claim the key of a request, or return the answer of the first request with it.
 
     ``keys`` are the values of the header; ``now`` is wall-clock seconds. Raises ``BadRequest``
     for a malformed key, ``IdempotencyConflict``, ``IdempotencyPending``, ``IdempotencyLimit``,
@@ -79,7 +79,8 @@ async def claim(
     """
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise BadRequest(
-            "Idempotency-Key: once, 1-255 printable ASCII characters", field="Idempotency-Key"
+            "Idempotency-Key: send one, with 1 to 255 printable ASCII characters",
+            field="Idempotency-Key",
         )
     stored = await store.claim(scope, keys[0], digest, now, quota)
     if stored is None:
@@ -90,5 +91,5 @@ async def claim(
 
 
 def fingerprint(body: Any) -> str:
-    """A digest of decoded JSON; the order of members and blanks between them do not matter."""
+    """SHA-256 of decoded JSON, independent of member order and whitespace."""
     return hashlib.sha256(msgspec.json.encode(body, order="sorted")).hexdigest()

@@ -1,6 +1,6 @@
-"""One request to an endpoint: token, permission, path, query, body, reply.
+"""Request pipeline of an endpoint: token, permission, path, query, body, idempotency, reply.
 
-However it came and however it goes back, what is said here is said once.
+Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_http``).
 """
 
 from __future__ import annotations
@@ -13,15 +13,25 @@ from typing import Any
 
 from msgspec import Struct
 
-from wsserver.errors import BadJson, Draining, Forbidden, Starting, UnsupportedMediaType
+from wsserver.errors import (
+    BadJson,
+    BadRequest,
+    Draining,
+    Forbidden,
+    Starting,
+    UnsupportedMediaType,
+    ValidationFailed,
+    WsServerError,
+    summary_of,
+)
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import extract_credential
 from wsserver.identity.ids import is_id, is_user_id
 from wsserver.protocol import strict_json
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.requests import read_request
+from wsserver.protocol.requests import BODY, read_request
 from wsserver.protocol.types import Id, UserId
-from wsserver.protocol.validation import faults_of
+from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.storage.engine.callers import read_for
 from wsserver.storage.tables.idempotency import Quota
@@ -37,9 +47,9 @@ from wsserver.web.http.responses import PAGE_POLICY
 log = logging.getLogger(__name__)
 
 USER_PART = "user_id"
-"""The one part of a path whose ids may also hold ``|`` and ``+``."""
+"""Path parameter whose ids may also have ``|`` and ``+``."""
 OPEN_ENDPOINT_KEYS = 1000
-"""Idempotency keys that one user may have stored for an endpoint that needs no permission."""
+"""Stored idempotency keys per user of an endpoint that needs no permission."""
 _REQUEST_ID = re.compile(REQUEST_ID)
 _JSON_TYPE = re.compile(
     r"""application/(?:json|[a-z0-9!#$&^_.+-]+\+json)(?:\s*;\s*charset="?utf-8"?)?\s*""",
@@ -49,61 +59,75 @@ _JSON_TYPE = re.compile(
 
 @dataclass(slots=True)
 class RequestInfo:
-    """A request without its body."""
+    """Request line and headers, without the body."""
 
     method: str
     path: str
     query: str
-    """Raw. It may hold a token, so it must not be logged."""
+    """Raw; must not be logged, as it may have a token."""
     headers: Headers
     peer: str
-    """The address of the socket's other end."""
+    """Address of the socket's peer: the client's or a proxy's."""
     request_id: str
     remote_ip: str
-    """The client's address, as trusted proxies tell it."""
+    """Address of the client, according to trusted proxies."""
     parts: Mapping[str, str]
-    """What the path names, by the names in its template."""
+    """Path parameters by name, raw."""
 
     @property
     def has_body(self) -> bool:
-        """Does the client say that it sends anything?"""
+        """Whether the headers announce a body."""
         return announces_body(self.headers)
 
 
 class Exchange:
-    """What becomes of a request; its Host and Origin have been checked before."""
+    """One request and its reply; Host and Origin are checked before."""
 
-    def __init__(self, context: WebContext, endpoint: Endpoint, asked: RequestInfo) -> None:
+    def __init__(self, context: WebContext, endpoint: Endpoint, info: RequestInfo) -> None:
         self._context = context
         self._endpoint = endpoint
-        self._asked = asked
+        self._info = info
 
     async def check(self) -> None:
-        """Everything that needs no body: 401, 403, then the request's form."""
-        endpoint, asked = self._endpoint, self._asked
+        """Check everything but the body: token, permission, path, query, media type.
+
+        Faults of path and query are kept for ``respond`` where a body follows, so that the answer
+        names the faults of both.
+        """
+        endpoint, info = self._endpoint, self._info
         if self._context.manager.is_starting and not endpoint.is_served_at_start:
             raise Starting
         self._actor = await self._authenticate()
         if endpoint.request is not None and self._context.manager.is_draining:
-            # What is asked for now would be done for nobody: the connections are going.
+            # The connections that the request would reach are being closed.
             raise Draining("the server is about to stop", retry_after_s=2)
         bad_ids = [
             fault
-            for name, value in asked.parts.items()
+            for name, value in info.parts.items()
             if not _is_part(name, value)
             for fault in faults_of(value, UserId if name == USER_PART else Id, name)
         ]
-        self._query = read_query(parse_pairs(asked.query), endpoint.query, bad_ids)
-        if endpoint.request is not None and asked.has_body:
-            _check_media_type(asked.headers)
+        pairs = parse_pairs(info.query)
+        has_json = endpoint.request is not None and info.has_body
+        unsupported = _media_type_fault(info.headers) if has_json else ""
+        self._refusal: BadRequest | None = None
+        try:
+            self._query = read_query(pairs, endpoint.query, bad_ids)
+        except BadRequest as error:
+            if unsupported or not info.has_body or "Expect" in info.headers:
+                raise
+            self._refusal = error
+        if unsupported:
+            raise UnsupportedMediaType(unsupported)
 
     async def respond(self, raw: bytes) -> Reply:
-        """Read the body, do it, reply; after ``check``."""
-        endpoint = self._endpoint
+        """Read the body, run the handler, return its reply; after ``check``."""
+        endpoint, info = self._endpoint, self._info
+        if self._refusal is not None:
+            raise _with_faults_of_body(self._refusal, endpoint, raw)
         decoded, body = _read_body(endpoint, raw)
-        asked = self._asked
-        call = Call(self._actor, asked.parts, self._query, body, asked.peer, asked.headers)
-        keys = asked.headers.get_list("Idempotency-Key")
+        call = Call(self._actor, info.parts, self._query, body, info.peer, info.headers)
+        keys = info.headers.get_list("Idempotency-Key")
         if keys and endpoint.method == "POST":
             return await self._respond_once(call, keys, decoded)
         reply = await self._perform(call)
@@ -113,28 +137,28 @@ class Exchange:
         return reply
 
     async def _respond_once(self, call: Call, keys: Sequence[str], decoded: Any) -> Reply:
-        """Do it unless it was done under this key already; then give the same reply again.
+        """Run the handler once per idempotency key; repeat the stored reply for a repeated key.
 
-        A reply with a secret is stored nowhere: asked for again, it is done again.
+        Replies with a secret are not stored: the handler runs again.
         """
         context = self._context
-        scope = f"{_owner(call.who.claims)} {self._endpoint.method} {self._asked.path}"
+        scope = f"{_owner(call.caller.claims)} {self._endpoint.method} {self._info.path}"
         digest = fingerprint(decoded)
         claimed = await claim(
             context.idempotency, keys, scope, digest, context.clock.wall(), self._quota(call)
         )
         if not isinstance(claimed, Claimed):
             return await self._perform(call) if self._endpoint.is_secret else claimed
-        # Should the process die between doing and answering, what was stored says that it was done.
-        call.actor = replace(call.who, once=(scope, f"{keys[0]} {digest}"))
+        # Stored in the handler's transaction: recognized after a crash before ``finish``.
+        call.actor = replace(call.caller, once=(scope, f"{keys[0]} {digest}"))
         async with claimed:
             reply = await self._perform(call)
             await claimed.finish(reply, is_secret=self._endpoint.is_secret)
         return reply
 
     def _quota(self, call: Call) -> Quota:
-        """On whose account a key counts. Who needs no permission gets few, apart from the rest."""
-        owner = _owner(call.who.claims)
+        """The quota that a key counts against: small and separate without a permission."""
+        owner = _owner(call.caller.claims)
         if self._endpoint.access == SIGNED_IN:
             return Quota(f"{owner} {self._endpoint.path}", OPEN_ENDPOINT_KEYS)
         return Quota(owner, self._context.settings.max_idempotency_keys_per_user)
@@ -144,31 +168,31 @@ class Exchange:
         return answer if isinstance(answer, Reply) else json_reply(answer)
 
     async def _authenticate(self) -> Actor | None:
-        endpoint, asked = self._endpoint, self._asked
+        endpoint, info = self._endpoint, self._info
         if endpoint.access == PUBLIC or (
-            endpoint.is_open_to_loopback and is_local(asked.peer, asked.headers)
+            endpoint.is_open_to_loopback and is_local(info.peer, info.headers)
         ):
             return None
-        actor = Actor(await self._claims(), asked.remote_ip, asked.request_id)
-        read_for(actor.claims.sub)  # each request is a task of its own
+        actor = Actor(await self._claims(), info.remote_ip, info.request_id)
+        read_for(actor.claims.sub)  # each request runs in its own task
         if endpoint.access != SIGNED_IN:
             try:
                 self._context.permissions.require(actor.claims, endpoint.access)
             except Forbidden as error:
-                self._note_denial(actor, error)
+                self._record_denial(actor, error)
                 raise
         return actor
 
-    def _note_denial(self, actor: Actor, error: Forbidden) -> None:
-        """Put a refused action into the audit trail; of its target only the path is known yet."""
-        action, target = self._endpoint.action, _target_in(self._asked.parts)
+    def _record_denial(self, actor: Actor, error: Forbidden) -> None:
+        """Record a refused action in the audit trail; its target is known from the path only."""
+        action, target = self._endpoint.action, _target_in(self._info.parts)
         if action:
             trail = AuditRecorder(self._context.audit, self._context.clock)
             trail.record(actor, action, target, error.code)
 
     async def _claims(self) -> Claims:
         credential = extract_credential(
-            self._asked.headers.get_list("Authorization"), (), (), (), allow_query_token=False
+            self._info.headers.get_list("Authorization"), (), (), (), allow_query_token=False
         )
         verifier = self._context.verifier
         claims = verifier.verify_cached(credential.value)
@@ -176,7 +200,7 @@ class Exchange:
 
 
 def identify(context: WebContext, headers: Headers, peer: str) -> tuple[str, str]:
-    """The id of a request, its own or a new one, and the address of its client."""
+    """The request id, from the client or new, and the client's address."""
     given = headers.get_list("X-Request-ID")
     is_usable = len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
     request_id = given[0] if is_usable else new_id("req", context.clock.wall())
@@ -184,14 +208,14 @@ def identify(context: WebContext, headers: Headers, peer: str) -> tuple[str, str
 
 
 def announces_body(headers: Headers) -> bool:
-    """Do a request's headers say that there is anything behind them?"""
+    """Whether headers announce a body."""
     return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
 
 def note_failure(
     context: WebContext, method: str, path: str, request_id: str, error: BaseException
 ) -> None:
-    """Count and log what should not have happened."""
+    """Count and log an internal error."""
     context.manager.statistics.internal_errors += 1
     log.error(
         "request failed method=%s path=%s request_id=%s",
@@ -205,8 +229,8 @@ def note_failure(
 def _read_body(endpoint: Endpoint, raw: bytes) -> tuple[Any, Struct | None]:
     """The body as decoded JSON, and as the endpoint's struct.
 
-    A POST without one takes ``{}`` at most: fields that are ignored, such as the filter that
-    somebody believes in, would let it do more than was meant.
+    A POST without a request type accepts an empty body or ``{}`` only: ignoring a member, such as
+    a filter, would do more than the client wanted.
     """
     if endpoint.request is None:
         if raw and endpoint.method == "POST":
@@ -220,29 +244,45 @@ def _read_body(endpoint: Endpoint, raw: bytes) -> tuple[Any, Struct | None]:
     return decoded, read_request(decoded, endpoint.request, endpoint.rules)
 
 
-def _check_media_type(headers: Headers) -> None:
-    given = set(headers.get_list("Content-Type"))  # said twice alike is said once
+def _with_faults_of_body(refusal: BadRequest, endpoint: Endpoint, raw: bytes) -> BadRequest:
+    """The refusal of path and query with the faults of the body added."""
+    found: list[Fault] = list(refusal.details["errors"])
+    try:
+        _, body = _read_body(endpoint, raw)
+        if body is not None and endpoint.rules is not None:
+            found += endpoint.rules(body, ())
+    except ValidationFailed as error:
+        found += error.details["errors"]
+    except WsServerError as error:
+        found.append({"field": BODY, "message": error.message})
+    return BadRequest(summary_of(found), field=found[0]["field"], errors=found)
+
+
+def _media_type_fault(headers: Headers) -> str:
+    """What is wrong with the type of a JSON body; empty if nothing is."""
+    given = set(headers.get_list("Content-Type"))  # the same header twice is accepted
     if not given:
-        raise UnsupportedMediaType("Content-Type is missing; send application/json")
+        return "Content-Type is missing; send application/json"
     if len(given) > 1 or _JSON_TYPE.fullmatch(given.pop()) is None:
-        raise UnsupportedMediaType("send application/json in UTF-8")
+        return "send application/json in UTF-8"
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("send the body without Content-Encoding")
+        return "send the body without Content-Encoding"
+    return ""
 
 
 def _owner(claims: Claims) -> str:
-    """Whose idempotency keys: a user's, of one organization."""
+    """Owner of idempotency keys: a user within an organization."""
     mine = claims.organization_id
     return claims.sub if mine is None else f"{mine}/{claims.sub}"
 
 
 def _is_part(name: str, value: str) -> bool:
-    """Is a part of the path a well-formed id of its kind?"""
+    """Whether a path parameter is a well-formed id."""
     return is_user_id(value) if name == USER_PART else is_id(value)
 
 
 def _target_in(parts: Mapping[str, str]) -> str:
-    """The one that a path names, as ``user:u1``; empty without a well-formed id."""
+    """Audit target from the path parameters, as ``user:u1``; empty without a well-formed id."""
     for name, value in parts.items():
         if _is_part(name, value):
             return f"{name.removesuffix('_id')}:{value}"

@@ -1,4 +1,4 @@
-"""Problem documents: the one shape of every error (RFC 9457)."""
+"""Problem documents: the JSON form of every error (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wsserver.web.http.replies import Reply
 
 PROBLEM_TYPE = "application/problem+json"
 TYPE_PREFIX = "/api/v1/docs#"
-"""A code's place in the readable page is what its problem type points to."""
+"""A problem type is a link to the error code in the readable API page."""
 
 
 class RequestTimeout(WsServerError):
@@ -29,19 +29,19 @@ class RequestTimeout(WsServerError):
 
 
 class PathNotFound(WsServerError):
-    """Nothing is served under this path."""
+    """No endpoint has this path."""
 
     code: ClassVar[str] = "not_found"
 
 
 class InternalError(WsServerError):
-    """Something that must not happen; the client learns no more than that."""
+    """Internal error; its cause is logged and not sent to the client."""
 
     code: ClassVar[str] = "internal_error"
 
 
 def problem(error: WsServerError, request_id: str) -> dict[str, Any]:
-    """The document for an error; its details are extension members (RFC 9457 §3.2)."""
+    """Problem document of an error; its details are extension members (RFC 9457 §3.2)."""
     return {
         **{name: value for name, value in error.details.items() if value not in (None, "")},
         "type": TYPE_PREFIX + error.code,
@@ -54,7 +54,7 @@ def problem(error: WsServerError, request_id: str) -> dict[str, Any]:
 
 
 def problem_headers(error: WsServerError) -> dict[str, str]:
-    """The headers that belong to an error's answer."""
+    """Headers of an error's answer, such as ``WWW-Authenticate`` and ``Retry-After``."""
     headers = {}
     if error.meaning.status == 401:
         said = "" if error.code == "token_missing" else ' error="invalid_token"'
@@ -91,4 +91,4 @@ ERRORS_BY_STATUS: dict[int, type[WsServerError]] = {
     413: BodyTooLarge,
     415: UnsupportedMediaType,
 }
-"""What Tornado's own errors are called here; any other is ``InternalError``."""
+"""Errors for Tornado's own ``HTTPError`` by status; any other is ``InternalError``."""

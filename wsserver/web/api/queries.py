@@ -1,4 +1,4 @@
-"""Query strings as types: strict, so that a misspelt filter is an error and not a wrong answer."""
+"""Query string parsing into msgspec structs; unknown parameters and bad values are errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -14,13 +14,6 @@ from msgspec import Meta, Struct, ValidationError
 
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, summary_of
-from wsserver.protocol.notifications import (
-    ChannelName,
-    DeliveryState,
-    NotificationType,
-    TemplateName,
-)
-from wsserver.protocol.types import Id, Offset, UserId
 from wsserver.protocol.validation import Fault, complaints_of
 from wsserver.realtime.operations.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
@@ -34,6 +27,9 @@ _DATETIME = Annotated[datetime, Meta(tz=True)]
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MAX_PAIRS = 32
 
+Limit = Annotated[
+    int, Meta(ge=1, le=MAX_LIMIT, description="maximum number; a page also ends at 4 MiB")
+]
 Moment = Annotated[
     str,
     Meta(
@@ -45,124 +41,36 @@ Moment = Annotated[
 Step = Annotated[
     str,
     Meta(
-        # Checked by ``step_of``, whose complaint can be read; the pattern is for the description.
+        # Validated by ``step_of``, for a readable message; the pattern is for OpenAPI.
         max_length=64,
         extra_json_schema={"pattern": f"^{_AGE.pattern}$"},
-        description="the last snapshot of each such time",
+        description="last snapshot of each interval",
         examples=["5m"],
     ),
 ]
 
 
 class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which part of a list."""
+    """Page of a list: ``limit`` and ``cursor``."""
 
-    limit: Annotated[
-        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
-    ] = DEFAULT_LIMIT
+    limit: Limit = DEFAULT_LIMIT
     cursor: (
         Annotated[
-            str, Meta(min_length=1, max_length=1024, description="next_cursor of the page before")
+            str, Meta(min_length=1, max_length=1024, description="next_cursor of the previous page")
         ]
         | None
     ) = None
 
     @property
     def window(self) -> Window:
-        """The same, for lists held in memory."""
+        """The same for lists in memory."""
         return Window(self.limit, self.cursor)
 
 
-class ConnectionsQuery(PageQuery, kw_only=True):
-    """Which connections; every filter given has to fit."""
-
-    user_id: UserId | None = None
-    session_id: Id | None = None
-    organization_id: Id | None = None
-    endpoint: Literal["chat", "session", "monitor"] | None = None
-
-
-class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which of a stream's messages: the last ones, those before an offset, those after one."""
-
-    before: Annotated[Offset, Meta(description="only offsets below this one")] | None = None
-    after: Annotated[Offset, Meta(description="only offsets above this one")] | None = None
-    limit: Annotated[
-        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
-    ] = DEFAULT_LIMIT
-
-
-class HistoryQuery(PageQuery, kw_only=True):
-    """Which snapshots; ``since`` is inclusive, ``until`` exclusive."""
-
-    since: Moment = "24h"
-    until: Moment | None = None
-    step: Step | None = None
-
-
-class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Whose part of a trace."""
-
-    user_id: (
-        Annotated[UserId, Meta(description="only this user; also why a message was not for them")]
-        | None
-    ) = None
-
-
-class AuditQuery(PageQuery, kw_only=True):
-    """Which entries of the audit trail; ``since`` is inclusive, ``until`` exclusive."""
-
-    actor: UserId | None = None
-    action: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-
-
-class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which stored rows; ``since`` is inclusive, ``until`` exclusive."""
-
-    after: Annotated[int, Meta(ge=0, description="position of the answer before; 0: all")] = 0
-    limit: Annotated[
-        int, Meta(ge=1, le=MAX_LIMIT, description="how many at most; a page also ends at 4 MiB")
-    ] = MAX_LIMIT
-    since: Moment | None = None
-    until: Moment | None = None
-
-
-class OutcomesQuery(ExportQuery, kw_only=True):
-    """Which deliveries; the times are those at which their notifications were accepted.
-
-    ``settled``: only those that have come to their end, in the order in which they did.
-    """
-
-    order: Literal["accepted", "settled"] = "accepted"
-
-
-class NotificationsQuery(PageQuery, kw_only=True):
-    """Which notifications; every filter given has to fit, those of deliveries one delivery."""
-
-    user_id: (
-        Annotated[UserId, Meta(description="only this user's deliveries are listed")] | None
-    ) = None
-    channel: ChannelName | None = None
-    state: DeliveryState | None = None
-    type: NotificationType | None = None
-    template: TemplateName | None = None
-    since: Moment | None = None
-    until: Moment | None = None
-
-
-class WebhooksQuery(PageQuery, kw_only=True):
-    """Which deliveries of webhooks; every filter given has to fit."""
-
-    state: Literal["pending", "failed"] | None = None
-    event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-
-
 def parse_pairs(query: str) -> Pairs:
-    """Take a raw query string apart; raises ``BadRequest`` for broken escapes and UTF-8.
+    """Parse a raw query string; raises ``BadRequest`` for broken escapes and UTF-8.
 
-    Neither names nor values are quoted in the error: they may hold a token.
+    Errors quote neither names nor values, as they may have a token.
     """
     if not query:
         return ()
@@ -171,14 +79,14 @@ def parse_pairs(query: str) -> Pairs:
         name, _, value = part.partition("=")
         pairs.append((_unquote(name), _unquote(value)))
     if len(pairs) > MAX_PAIRS:
-        raise BadRequest("too many query parameters")
+        raise BadRequest(f"more than {MAX_PAIRS} query parameters")
     return pairs
 
 
 def read_query(pairs: Pairs, kind: type[S], faults: Sequence[Fault] = ()) -> S:
-    """Bring query parameters into a struct's types.
+    """Convert query parameters to a struct.
 
-    Raises ``BadRequest`` that names every bad one, ``faults`` found before among them.
+    Raises ``BadRequest`` that names every bad parameter, after the given ``faults``.
     """
     found = list(faults)
     forms = _forms(kind)
@@ -214,8 +122,23 @@ def moment_of(text: str, field: str, clock: Clock) -> float:
         raise BadRequest(f"{field}: {_NO_MOMENT}", field=field) from None
 
 
+class TimeRange(Protocol):
+    """A query with ``since`` (inclusive) and ``until`` (exclusive)."""
+
+    since: Moment | None
+    until: Moment | None
+
+
+def time_range(query: TimeRange, clock: Clock) -> tuple[float | None, float | None]:
+    """``since`` and ``until`` in seconds since the epoch; raises ``BadRequest``."""
+    return (
+        None if query.since is None else moment_of(query.since, "since", clock),
+        None if query.until is None else moment_of(query.until, "until", clock),
+    )
+
+
 def step_of(text: str, field: str) -> int:
-    """The length of a step in seconds; raises ``BadRequest``."""
+    """Length of a step in seconds; raises ``BadRequest``."""
     step = _AGE.fullmatch(text)
     if step is None:
         raise BadRequest(f"{field}: {_NO_STEP}", field=field)
@@ -225,7 +148,7 @@ def step_of(text: str, field: str) -> int:
 def _seconds_of(text: str) -> float:
     if _TIME.fullmatch(text) is None:
         raise ValueError(text)
-    # Upper case, as msgspec wants it; it knows leap years and the length of months.
+    # msgspec parses upper case only; it checks days of months and leap years.
     moment: datetime = msgspec.convert(text.upper(), _DATETIME)
     return float(moment.timestamp())
 
@@ -242,7 +165,7 @@ def _is_moment(text: str) -> bool:
 
 def _unquote(text: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
-        raise BadRequest("the query string holds a broken escape")
+        raise BadRequest("the query string has a broken percent escape")
     try:
         # Tornado reads the request line as latin-1.
         return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode()
@@ -255,26 +178,26 @@ def _shown(name: str) -> str:
 
 
 class _Form(NamedTuple):
-    """How the text of a parameter has to look, beyond what its type says."""
+    """Text format of a parameter, beyond what its type checks."""
 
     is_good: Callable[[str], object]
     message: str
 
     def complaint(self, text: str) -> str:
-        """What is wrong with it; empty: nothing."""
+        """Error message for a value; empty if it is valid."""
         return "" if self.is_good(text) else self.message
 
 
 _NO_MOMENT = "neither an RFC 3339 time nor an age such as 24h"
-_NO_STEP = "no length of time such as 30s, 5m, 1h"
-_WHOLE = _Form(_NUMBER.fullmatch, "not a whole number from 0, such as 20")
+_NO_STEP = "not a duration such as 30s, 5m, 1h"
+_WHOLE = _Form(_NUMBER.fullmatch, "not an integer from 0, such as 20")
 _MOMENT = _Form(_is_moment, _NO_MOMENT)
 _STEP = _Form(_AGE.fullmatch, _NO_STEP)
 
 
 @cache
 def _forms(kind: type[Struct]) -> dict[str, _Form]:
-    """By the names of those parameters that have one."""
+    """Formats by parameter name."""
     found = {}
     for field in msgspec.structs.fields(kind):
         types = (field.type, *get_args(field.type))
@@ -293,7 +216,7 @@ def _is_number(kind: Any) -> bool:
 
 
 def _has_number(described: msgspec.inspect.Type) -> bool:
-    """Is it a number, perhaps one that may be left out?"""
+    """Whether a type is an integer or an optional one."""
     if isinstance(described, msgspec.inspect.Metadata):
         return _has_number(described.type)
     if isinstance(described, msgspec.inspect.UnionType):

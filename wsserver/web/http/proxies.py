@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from wsserver.identity.loopback import is_loopback
+from wsserver.identity.origins import is_loopback
 
 Proxy = Literal["none", "trusted", "untrusted"]
 """Whether a request has come through a proxy, and whether its word counts."""

@@ -1,6 +1,4 @@
-"""The OpenAPI document and its readable page, made from the route table.
+"""OpenAPI document and its readable page, made from the route table at start.
 
-Made once at start.
-
-May import: ``web.api``, ``web.schemas``.
+May import: ``web.api``.
 """

@@ -1,9 +1,8 @@
-"""The OpenAPI 3.1 document, made from the route table and the structs that validate requests."""
+"""OpenAPI 3.1 document, made from the route table and the structs that validate requests."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -12,56 +11,56 @@ from msgspec import Struct
 from wsserver import __version__
 from wsserver.errors import MEANINGS
 from wsserver.protocol.types import Id, UserId
-from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
+from wsserver.web.api.answers import Problem
+from wsserver.web.api.context import Documents
+from wsserver.web.api.endpoint import PATH_PARAMETER, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
 from wsserver.web.api.problems import PROBLEM_TYPE
 from wsserver.web.http.replies import JSON_TYPE
-from wsserver.web.openapi.examples import EXAMPLES
-from wsserver.web.schemas.core import Problem
+from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
 
 REF_TEMPLATE = "#/components/schemas/{name}"
 DESCRIPTION = """Errors are problem documents (RFC 9457) with a `code` to branch on. Lists take \
 `limit` and `cursor`. Any POST takes `Idempotency-Key`. `X-Request-ID` is echoed. The WebSocket \
 endpoints are described under `x-websockets`."""
 
-TAGS = {
-    "Statistics": "Figures of now and of the past: connections, users, rates, latencies.",
-    "Connections": "Open WebSocket connections: listed with filters, looked at, closed.",
-    "Users": "Users who are connected: listed, pinged, disconnected.",
-    "Sessions": "Chat sessions: who is in them, their member lists, their kept messages.",
-    "Messages": "Messages to users, sessions, organizations, roles, connections or everybody, and"
-    " where each has gone.",
-    "Notifications": "Notifications by WebSocket, Web Push, SMS and e-mail, with their deliveries"
-    " and attempts, and the addresses of users.",
-    "Tokens": "Tickets for the handshake, revocation, and what a token allows.",
-    "Server": "Health, metrics, diagnostics, the audit trail, and this description.",
-    "Webhooks": "Events posted to other servers: those that wait, and those that were given up.",
-    "Exports": "Stored rows in the order of committing, for programs that fetch what is new.",
-}
-"""What the routes of each tag are about."""
-
-_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TOKEN_ERRORS = ("token_missing", "token_invalid", "token_expired", "token_revoked")
 _BODY_ERRORS = ("bad_json", "bad_unicode", "too_deep", "body_too_large", "unsupported_media_type")
 
 
 class SocketRow(Protocol):
-    """What is described of a WebSocket endpoint."""
+    """A WebSocket endpoint in the API description."""
 
     @property
     def path(self) -> str:
-        """With ``{names}``."""
+        """Template with ``{names}``."""
 
     @property
     def access(self) -> str:
-        """What it takes to come in."""
+        """Required token or permission."""
 
     @property
     def summary(self) -> str:
-        """What it is for."""
+        """Its purpose."""
 
 
-def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) -> dict[str, Any]:
-    """The whole document, as JSON-compatible objects."""
+def make_documents(
+    endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
+) -> Documents:
+    """Render the API description; ``tags`` has the description of each tag."""
+    document = build_document(endpoints, sockets, tags)
+    return Documents(
+        openapi=document,
+        openapi_json=msgspec.json.encode(document),
+        page_html=render_page(document).encode(),
+        index_html=render_index().encode(),
+        stylesheet=STYLESHEET.encode(),
+    )
+
+
+def build_document(
+    endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow], tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """The OpenAPI document, as JSON-compatible objects."""
     types = [each.request for each in endpoints if each.request is not None]
     types += [each.answer for each in endpoints if _is_struct(each.answer)]
     types = list(dict.fromkeys([Problem, *types]))
@@ -79,7 +78,7 @@ def build_document(endpoints: Sequence[Endpoint], sockets: Sequence[SocketRow]) 
         },
         "servers": [{"url": "/"}],
         "tags": [
-            {"name": tag, "description": TAGS[tag]}
+            {"name": tag, "description": tags[tag]}
             for tag in dict.fromkeys(each.tag for each in endpoints)
         ],
         "paths": paths,
@@ -114,8 +113,8 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         operation["security"] = []
     if endpoint.request is not None:
         content: dict[str, Any] = {"schema": _ref(endpoint.request)}
-        if endpoint.request in EXAMPLES:
-            content["example"] = EXAMPLES[endpoint.request]
+        if endpoint.request_example is not None:
+            content["example"] = endpoint.request_example
         operation["requestBody"] = {
             "required": not endpoint.is_body_optional,
             "content": {JSON_TYPE: content},
@@ -124,14 +123,14 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _description(endpoint: Endpoint) -> str:
-    """What it does, and what it takes to be let in."""
+    """Summary and required permission of an endpoint."""
     if endpoint.access == PUBLIC:
         needs = "Needs no token."
     elif endpoint.access == SIGNED_IN:
         needs = "Needs any valid token."
     else:
         needs = f"Needs the permission `{endpoint.access}`"
-        needs += ", or none from this machine itself." if endpoint.is_open_to_loopback else "."
+        needs += ", or no token from loopback." if endpoint.is_open_to_loopback else "."
     return f"{endpoint.summary}. {needs}"
 
 
@@ -143,14 +142,14 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "required": True,
             "schema": _inline(UserId if name == "user_id" else Id),
         }
-        for name in _PLACEHOLDER.findall(endpoint.path)
+        for name in PATH_PARAMETER.findall(endpoint.path)
     ]
     parameters += _query_parameters(endpoint.query)
     parameters.append(
         {
             "name": "X-Request-ID",
             "in": "header",
-            "description": "Echoed in the answer and in the log; made here when missing or odd.",
+            "description": "Echoed in the answer and the log; generated if missing or malformed.",
             "schema": {"type": "string", "pattern": f"^{REQUEST_ID}$"},
         }
     )
@@ -159,7 +158,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             {
                 "name": "Idempotency-Key",
                 "in": "header",
-                "description": "The same key and body within 24 h: the same answer, done once.",
+                "description": "With the same key and body within 24 h: the first answer again.",
                 "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
             }
         )
@@ -172,7 +171,7 @@ def _query_parameters(kind: type[Struct]) -> list[dict[str, Any]]:
     parameters = []
     for name, described in schema.get("properties", {}).items():
         described = dict(described)
-        if "anyOf" in described:  # optional: absent, as a query knows no null
+        if "anyOf" in described:  # optional: a query has no null
             (described,) = [each for each in described["anyOf"] if each.get("type") != "null"]
         described.pop("default", None) if described.get("default", 0) is None else None
         parameter = {"name": name, "in": "query", "required": name in required}
@@ -191,8 +190,8 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         }
     else:
         content = {"schema": _ref(endpoint.answer)}
-        if endpoint.answer in EXAMPLES:
-            content["example"] = EXAMPLES[endpoint.answer]
+        if endpoint.answer_example is not None:
+            content["example"] = endpoint.answer_example
         answer["content"] = {JSON_TYPE: content}
     responses = {
         str(status): {"description": text, **answer} for status, text in endpoint.statuses.items()
@@ -213,7 +212,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _errors(endpoint: Endpoint) -> dict[int, list[str]]:
-    """The codes that an endpoint may answer with, by status."""
+    """Error codes of an endpoint by status."""
     codes = ["bad_request", "origin_forbidden", "method_not_allowed", "internal_error"]
     if not endpoint.takes_any_host:
         codes.append("host_forbidden")
@@ -256,7 +255,7 @@ def _ref(kind: Any) -> dict[str, Any]:
 
 
 def _inline(kind: Any) -> dict[str, Any]:
-    """A type's schema without references."""
+    """JSON Schema of a type, without references."""
     (schema,), components = msgspec.json.schema_components([kind], ref_template=REF_TEMPLATE)
     if "$ref" in schema:
         schema = components[schema["$ref"].rpartition("/")[2]]
@@ -265,7 +264,7 @@ def _inline(kind: Any) -> dict[str, Any]:
 
 
 def _strict_patterns(schema: Any) -> Any:
-    """Patterns as JSON Schema reads them, where ``$`` is the very end (ECMA-262)."""
+    """Patterns in ECMA-262 syntax, where ``$`` matches the end of the text only."""
     if isinstance(schema, dict):
         return {
             key: value.replace(r"(?!\n)$", "$")

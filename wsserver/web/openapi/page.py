@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page to read: plain HTML, no script, nothing from elsewhere."""
+"""Readable HTML page of the OpenAPI document, without scripts and external resources."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ nav a { margin-right: 1rem; }
 
 
 def render_index() -> str:
-    """What a person sees who opens the server's address."""
+    """HTML of the index page ``/``."""
     return (
         _HEAD.format(title="wsserver")
         + "<h1>wsserver</h1>\n<p>A WebSocket server for live chat is running here.</p>\n<ul>\n"
@@ -49,7 +49,7 @@ def render_index() -> str:
 
 
 def render_page(document: Mapping[str, Any]) -> str:
-    """The whole page."""
+    """HTML of the API description."""
     info = document["info"]
     tags = {tag["name"]: tag["description"] for tag in document["tags"]}
     parts = [
@@ -122,7 +122,7 @@ def _content(title: str, content: Mapping[str, Any], schemas: Mapping[str, Any])
 
 
 def _described(schema: Mapping[str, Any]) -> str:
-    """A schema in a few words."""
+    """Short text for a schema, such as ``integer (≥ 1)``."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
@@ -157,7 +157,7 @@ def _websockets(sockets: Iterable[Mapping[str, str]]) -> str:
 def _codes(codes: Mapping[str, Mapping[str, Any]]) -> str:
     parts = ['<h2 id="codes">Codes</h2>\n<table>\n<tr><th>code</th><th>status</th><th></th></tr>\n']
     for code, meaning in codes.items():
-        again = "; trying again can help" if meaning["temporary"] else ""
+        again = "; temporary, may be retried" if meaning["temporary"] else ""
         parts.append(
             f'<tr id="{escape(code)}"><td><code>{escape(code)}</code></td>'
             f"<td>{meaning['status']}</td><td>{escape(meaning['title'])}{again}</td></tr>\n"
@@ -174,7 +174,7 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _inline(text: str) -> str:
-    """Escape, and set what stands in backticks as code."""
+    """Escape HTML, and render text in backticks as code."""
     pieces = escape(text).replace("``", "`").split("`")
     return "".join(
         f"<code>{piece}</code>" if index % 2 else piece for index, piece in enumerate(pieces)

@@ -1,6 +1,7 @@
-"""REST resources: route rows and their handlers.
+"""REST resources, one module each: answer and query types, handlers, examples, ``ENDPOINTS`` rows.
 
-A handler gets a ``Call`` whose body and query are validated, and returns the answer.
+``routes`` lists the modules. A handler gets a ``Call`` with validated body and query, and calls
+the layer that does the work. Types of bodies are in ``protocol.requests``.
 
-May import: ``web.api``, ``web.schemas``, ``web.sockets``.
+May import: ``web.api``, ``web.sockets`` (``routes`` only), realtime, notifications.
 """

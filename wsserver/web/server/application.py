@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from tornado.web import Application, RequestHandler
 
-from wsserver.web.api.base import BaseHandler, NotFoundHandler
 from wsserver.web.api.context import WebContext
-from wsserver.web.openapi.documents import make_documents
-from wsserver.web.resources.routes import ENDPOINTS, rules
+from wsserver.web.api.handlers import BaseHandler, NotFoundHandler
+from wsserver.web.openapi.document import make_documents
+from wsserver.web.resources.routes import ENDPOINTS, TAGS, rules
 from wsserver.web.server.assets import asset_rules
 from wsserver.web.sockets.sockets import SOCKETS
 
 
 def make_application(context: WebContext) -> Application:
     """The Tornado application of one server."""
-    context.documents = make_documents(ENDPOINTS, SOCKETS)
+    context.documents = make_documents(ENDPOINTS, SOCKETS, TAGS)
     return Application(
         rules() + asset_rules(),
         default_handler_class=NotFoundHandler,

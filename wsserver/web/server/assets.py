@@ -8,7 +8,7 @@ from tornado.routing import PathMatches, Rule
 from tornado.web import RequestHandler
 
 from wsserver.errors import MethodNotAllowed
-from wsserver.web.api.base import BaseHandler
+from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import PathNotFound
 from wsserver.web.http.responses import PAGE_POLICY
 

@@ -14,7 +14,7 @@ from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.paths import Paths
+from wsserver.web.api.endpoint import Paths
 from wsserver.web.api.pipeline import Exchange, note_failure
 from wsserver.web.api.problems import InternalError, RequestTimeout, problem_reply
 from wsserver.web.http.replies import Reply

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Endpoint
-from wsserver.web.api.paths import Paths
+from wsserver.web.api.endpoint import Endpoint, Paths
 from wsserver.web.api.pipeline import RequestInfo, identify
 from wsserver.web.http.http_head import END, Head, read_head
 

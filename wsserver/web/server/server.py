@@ -16,7 +16,7 @@ from tornado.web import Application
 from wsserver.config import Settings
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.paths import Paths
+from wsserver.web.api.endpoint import Paths
 from wsserver.web.http.prefilled_stream import BegunStream
 from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.server.fast_handshake import FastHandshake

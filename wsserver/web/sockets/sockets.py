@@ -13,8 +13,8 @@ from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection import CHAT, MONITOR, PLAIN, SESSION, V1
 from wsserver.realtime.manager import Newcomer
-from wsserver.web.api.base import BaseHandler
 from wsserver.web.api.context import WebContext
+from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import InternalError
 from wsserver.web.sockets.admission import Admission, HandshakeRequest
 from wsserver.wire.detach import take_socket

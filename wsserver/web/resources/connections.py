@@ -1,0 +1,141 @@
+"""Connections: ``/connections``, ``/connections/{connection_id}``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from wsserver.protocol.types import Id, UserId
+from wsserver.web.api.answers import Answer, Listing, Time
+from wsserver.web.api.context import WebContext
+from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.queries import PageQuery
+
+
+class Metadata(Answer):
+    """User data from the token."""
+
+    username: str | None
+    role: str
+    organization_id: str | None
+
+
+class Connection(Answer):
+    """One connection."""
+
+    connection_id: str
+    user_id: str
+    session_id: str | None
+    sessions: list[str]
+    connected_at: Time
+    last_ping: Time
+    last_pong: Time
+    is_alive: bool
+    metadata: Metadata
+    remote_ip: str
+    user_agent: str
+    endpoint: Literal["chat", "session", "monitor"]
+    protocol: Literal["wsserver.v1", "plain"]
+    rtt_ms: float | None
+    queued_bytes: int
+
+
+class Connections(Listing):
+    """Connections, oldest first."""
+
+    connections: list[Connection]
+
+
+class Disconnected(Answer):
+    """How many connections were closed."""
+
+    disconnected: int
+
+
+class ConnectionsQuery(PageQuery, kw_only=True):
+    """Filters of connections; a connection has to match all of them."""
+
+    user_id: UserId | None = None
+    session_id: Id | None = None
+    organization_id: Id | None = None
+    endpoint: Literal["chat", "session", "monitor"] | None = None
+
+
+async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
+    query = call.query
+    return await context.inspection.connections(
+        call.caller,
+        query.window,
+        user_id=query.user_id,
+        session_id=query.session_id,
+        organization_id=query.organization_id,
+        endpoint=query.endpoint,
+    )
+
+
+async def _get_connection(context: WebContext, call: Call) -> dict[str, Any]:
+    return context.inspection.connection(call.caller, call.path["connection_id"])
+
+
+async def _close_connection(context: WebContext, call: Call) -> dict[str, Any]:
+    return await context.administration.disconnect_connection(
+        call.caller, call.path["connection_id"]
+    )
+
+
+_CONNECTION = {
+    "connection_id": "conn_12345",
+    "user_id": "user_67890",
+    "session_id": "session_abc123",
+    "sessions": ["session_abc123"],
+    "connected_at": "2024-01-15T14:30:00.000Z",
+    "last_ping": "2024-01-15T14:35:20.000Z",
+    "last_pong": "2024-01-15T14:35:21.000Z",
+    "is_alive": True,
+    "metadata": {"username": "sales_manager", "role": "manager", "organization_id": "org_123"},
+    "remote_ip": "192.0.2.7",
+    "user_agent": "Mozilla/5.0",
+    "endpoint": "session",
+    "protocol": "wsserver.v1",
+    "rtt_ms": 12.5,
+    "queued_bytes": 0,
+}
+CONNECTIONS_EXAMPLE = {"connections": [_CONNECTION], "total": 1, "next_cursor": None}
+DISCONNECTED_EXAMPLE = {"disconnected": 1}
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/connections",
+        access="connections:read",
+        handle=_list_connections,
+        query=ConnectionsQuery,
+        answer=Connections,
+        answer_example=CONNECTIONS_EXAMPLE,
+        summary="List connections that match all filters",
+        tag="Connections",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/connections/{{connection_id}}",
+        access="connections:read",
+        handle=_get_connection,
+        answer=Connection,
+        answer_example=_CONNECTION,
+        summary="Get a connection",
+        tag="Connections",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="DELETE",
+        path=f"{PREFIX}/connections/{{connection_id}}",
+        access="connections:disconnect",
+        handle=_close_connection,
+        action="disconnect",
+        answer=Disconnected,
+        answer_example=DISCONNECTED_EXAMPLE,
+        summary="Close a connection (4502)",
+        tag="Connections",
+        errors=("not_found",),
+    ),
+)

@@ -1,0 +1,224 @@
+"""Diagnostics: ``/whoami`` (the caller) and ``/diagnostics`` (the server)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from wsserver import __version__
+from wsserver.clock import rfc3339
+from wsserver.config import Settings
+from wsserver.errors import StorageUnavailable
+from wsserver.event_loop import name_of
+from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
+from wsserver.protocol.notifications import CHANNELS
+from wsserver.storage.maintenance.diagnosis import Backlog, Stored
+from wsserver.web.api.answers import Answer, Time
+from wsserver.web.api.context import WebContext
+from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Call, Endpoint
+from wsserver.web.http.proxies import FORWARDING_HEADERS
+
+
+class Heartbeat(Answer):
+    """Heartbeat settings: ping interval and timeout without any frame, in seconds."""
+
+    interval_s: float
+    timeout_s: float
+
+
+class Allowance(Answer):
+    """Limits of a user and of a connection."""
+
+    connections: Annotated[int, Meta(description="per user")]
+    connection_limit_policy: Literal["reject", "evict_oldest"]
+    messages_per_s: Annotated[float, Meta(description="per connection, sustained")]
+    message_burst: Annotated[float, Meta(description="per connection, after a pause")]
+    message_bytes: int
+
+
+class Identity(Answer):
+    """The caller's identity and permissions, and how the request reached the server."""
+
+    user_id: str
+    username: str | None
+    role: str
+    organization_id: str | None
+    permissions: Annotated[list[str], Meta(description="effective permissions, sorted")]
+    all_sessions: Annotated[bool, Meta(description="may enter any session")]
+    expires_at: Time
+    connections: Annotated[int, Meta(description="open connections of this user")]
+    limits: Allowance
+    heartbeat: Heartbeat
+    remote_ip: Annotated[str, Meta(description="client address, according to trusted proxies")]
+    proxy: Annotated[
+        Literal["none", "trusted", "untrusted"],
+        Meta(description="whether the request has proxy headers, and whether they are trusted"),
+    ]
+    scheme: Annotated[
+        Literal["http", "https"],
+        Meta(description="of the client's URL"),
+    ]
+    version: str
+    server_time: Time
+
+
+class Descriptors(Answer):
+    """File descriptors of the process; every connection uses one."""
+
+    open: Annotated[int, Meta(description="at least")]
+    limit: int
+    kept_back: Annotated[int, Meta(description="reserved, not used for clients")]
+
+
+class Disk(Answer):
+    """Size of the database file and space on its disk."""
+
+    file_bytes: Annotated[int, Meta(description="with the write-ahead log")]
+    free_bytes: int | None
+    total_bytes: int | None
+
+
+class KeptStreams(Answer):
+    """Streams and kept messages."""
+
+    streams: int
+    messages: int
+    late: Annotated[int, Meta(description="not pruned although due for over an hour")]
+
+
+class ChannelState(Answer):
+    """A channel of notifications and its queue."""
+
+    configured: bool
+    waiting: int
+    due_since: Annotated[Time | None, Meta(description="of the longest overdue one, or null")]
+    failed: Annotated[int, Meta(description="failed for good, within 24 hours")]
+    not_configured: Annotated[int, Meta(description="not tried without settings, within 24 hours")]
+
+
+class Diagnostics(Answer):
+    """Internal state of the server: limits, descriptors, database, streams, channels."""
+
+    version: str
+    node: str
+    uptime_s: float
+    connections: int
+    max_connections: int
+    event_loop: Annotated[str, Meta(description="`uvloop` or `asyncio`")]
+    limits: Allowance
+    heartbeat: Heartbeat
+    descriptors: Descriptors
+    database: Disk
+    streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
+    channels: Annotated[
+        dict[str, ChannelState] | None,
+        Meta(description="by name; null: database unreadable"),
+    ]
+
+
+async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
+    claims, peer, headers = call.caller.claims, call.peer, call.headers
+    permissions = context.permissions.of(claims)
+    forwarding = [name for name in FORWARDING_HEADERS if name in headers]
+    return {
+        "user_id": claims.sub,
+        "username": claims.username,
+        "role": claims.role,
+        "organization_id": claims.organization_id,
+        "permissions": sorted(permissions),
+        "all_sessions": claims.sessions == "*" or "sessions:any" in permissions,
+        "expires_at": rfc3339(claims.exp),
+        "connections": len(context.manager.hub.of_user(claims.sub)),
+        "limits": _allowance(context.settings),
+        "heartbeat": _heartbeat(context.settings),
+        "remote_ip": call.caller.remote_ip,
+        "proxy": context.proxies.proxy_of(peer, forwarding),
+        "scheme": context.proxies.scheme(peer, "http", headers.get_list("X-Forwarded-Proto")),
+        "version": __version__,
+        "server_time": rfc3339(context.clock.wall()),
+    }
+
+
+async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
+    settings = context.settings
+    try:
+        stored: Stored | None = await context.diagnosis.look(context.clock.wall())
+    except StorageUnavailable:
+        stored = None  # /health reports the reason
+    stats = context.manager.stats()
+    return {
+        "version": __version__,
+        "node": settings.node,
+        "uptime_s": stats["uptime_s"],
+        "connections": stats["total_connections"],
+        "max_connections": settings.max_connections,
+        "event_loop": name_of(asyncio.get_running_loop()),
+        "limits": _allowance(settings),
+        "heartbeat": _heartbeat(settings),
+        "descriptors": {
+            "open": min(lowest_free(), descriptor_limit()),
+            "limit": descriptor_limit(),
+            "kept_back": KEPT_BACK,
+        },
+        "database": {
+            "file_bytes": context.health()["checks"]["database"]["file_bytes"],
+            "free_bytes": stored and stored.disk_free_bytes,
+            "total_bytes": stored and stored.disk_total_bytes,
+        },
+        "streams": stored
+        and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
+        "channels": stored and _channels(context, stored),
+    }
+
+
+def _allowance(settings: Settings) -> dict[str, Any]:
+    return {
+        "connections": settings.max_connections_per_user,
+        "connection_limit_policy": settings.connection_limit_policy,
+        "messages_per_s": settings.message_rate,
+        "message_burst": settings.message_burst,
+        "message_bytes": settings.max_message_bytes,
+    }
+
+
+def _heartbeat(settings: Settings) -> dict[str, float]:
+    return {"interval_s": settings.heartbeat_interval_s, "timeout_s": settings.heartbeat_timeout_s}
+
+
+def _channels(context: WebContext, stored: Stored) -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    for name in CHANNELS:
+        backlog = stored.channels.get(name, Backlog())
+        channels[name] = {
+            "configured": name in context.configured_channels,
+            "waiting": backlog.waiting,
+            "due_since": None if backlog.due_since is None else rfc3339(backlog.due_since),
+            "failed": backlog.failed,
+            "not_configured": backlog.not_configured,
+        }
+    return channels
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/whoami",
+        access=SIGNED_IN,
+        handle=_get_identity,
+        answer=Identity,
+        summary="The caller's identity, permissions and limits",
+        tag="Tokens",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/diagnostics",
+        access="stats:read",
+        handle=_get_diagnostics,
+        answer=Diagnostics,
+        summary="Internal state of the server: descriptors, disk, kept streams, channels",
+        tag="Server",
+    ),
+)

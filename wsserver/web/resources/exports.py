@@ -1,0 +1,194 @@
+"""Exports: ``/export/stats``, ``/export/audit``, ``/export/notifications``, in commit order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from wsserver.clock import rfc3339
+from wsserver.protocol.notifications import ChannelName, DeliveryState, NotificationType
+from wsserver.realtime.operations.paging import MAX_LIMIT
+from wsserver.storage.tables.exports import Batch, Part
+from wsserver.web.api.answers import Answer, Time
+from wsserver.web.api.context import WebContext
+from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.queries import Limit, Moment, time_range
+from wsserver.web.resources.audit import AuditEntry, require_unconfined
+from wsserver.web.resources.notifications import DeliveryAttempt
+from wsserver.web.resources.stats import Snapshot
+
+Position = Annotated[int, Meta(ge=0, description="of the row, in commit order")]
+
+
+class Exported(Answer):
+    """Common fields of all exports."""
+
+    position: Annotated[int, Meta(ge=0, description="``after`` of the next request")]
+    end: Annotated[
+        int,
+        Meta(ge=0, description="position of the last committed row, where the export ends"),
+    ]
+    epoch: Annotated[str, Meta(description="of the positions; start again from 0 when it changes")]
+
+
+class ExportedSnapshot(Snapshot):
+    """A snapshot with its position."""
+
+    position: Position
+
+
+class ExportedSnapshots(Exported):
+    """Snapshots; hourly means for those past their retention."""
+
+    snapshots: list[ExportedSnapshot]
+
+
+class ExportedEntry(AuditEntry):
+    """An audit entry with its position, which is its ``id``."""
+
+    position: Position
+
+
+class ExportedAudit(Exported):
+    """Entries of the audit trail."""
+
+    entries: list[ExportedEntry]
+
+
+class ExportedDelivery(Answer):
+    """A delivery with the fields of its notification and its attempts."""
+
+    position: Position
+    delivery_id: str
+    notification_id: str
+    created_at: Time
+    expires_at: Time
+    type: NotificationType
+    template: str | None
+    sender: str | None
+    organization_id: str | None
+    channel: ChannelName
+    user_id: str
+    state: DeliveryState
+    next_attempt_at: Time | None
+    sent_at: Time | None
+    acknowledged_at: Time | None
+    is_escalation: Annotated[bool, Meta(description="true: cancelled by an acknowledgement")]
+    title: Annotated[str | None, Meta(description="null where there is a template")]
+    message: str | None
+    action_url: str | None
+    params: Annotated[dict[str, Any] | None, Meta(description="of the template")]
+    attempts: list[DeliveryAttempt]
+
+
+class ExportedDeliveries(Exported):
+    """Deliveries of notifications."""
+
+    deliveries: list[ExportedDelivery]
+
+
+class ExportQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which rows to export; ``since`` is inclusive, ``until`` exclusive."""
+
+    after: Annotated[int, Meta(ge=0, description="previous position; 0: from the start")] = 0
+    limit: Limit = MAX_LIMIT
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class OutcomesQuery(ExportQuery, kw_only=True):
+    """Which deliveries to export; times are those at which notifications were accepted.
+
+    ``settled``: only deliveries in a final state, in the order in which they reached it.
+    """
+
+    order: Literal["accepted", "settled"] = "accepted"
+
+
+_TIMES = (
+    "timestamp",
+    "at",
+    "created_at",
+    "expires_at",
+    "next_attempt_at",
+    "sent_at",
+    "acknowledged_at",
+)
+
+
+async def _export_stats(context: WebContext, call: Call) -> dict[str, Any]:
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
+    return _answer("snapshots", await context.exports.snapshots(_part(context, call.query)))
+
+
+async def _export_audit(context: WebContext, call: Call) -> dict[str, Any]:
+    require_unconfined(context, call)
+    context.audit.flush()
+    return _answer("entries", await context.exports.audit(_part(context, call.query)))
+
+
+async def _export_notifications(context: WebContext, call: Call) -> dict[str, Any]:
+    scope = context.permissions.confined_to(call.caller.claims)
+    part = _part(context, call.query)
+    if call.query.order == "settled":
+        return _answer("deliveries", await context.exports.outcomes(part, scope))
+    return _answer("deliveries", await context.exports.deliveries(part, scope))
+
+
+def _part(context: WebContext, query: ExportQuery) -> Part:
+    since, until = time_range(query, context.clock)
+    return Part(query.after, query.limit, since, until)
+
+
+def _answer(name: str, batch: Batch) -> dict[str, Any]:
+    return {
+        name: [{"position": position, **_with_texts(row)} for position, row in batch.rows],
+        "position": batch.position,
+        "end": batch.end,
+        "epoch": batch.epoch,
+    }
+
+
+def _with_texts(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with times in RFC 3339."""
+    for name in _TIMES:
+        if row.get(name) is not None:
+            row[name] = rfc3339(row[name])
+    for attempt in row.get("attempts", ()):
+        attempt["at"] = rfc3339(attempt["at"])
+    return row
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/export/stats",
+        access="stats:read",
+        handle=_export_stats,
+        query=ExportQuery,
+        answer=ExportedSnapshots,
+        summary="Export snapshots of statistics in commit order, after a position",
+        tag="Exports",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/export/audit",
+        access="audit:read",
+        handle=_export_audit,
+        query=ExportQuery,
+        answer=ExportedAudit,
+        summary="Export the audit trail in commit order, after a position",
+        tag="Exports",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/export/notifications",
+        access="notifications:read",
+        handle=_export_notifications,
+        query=OutcomesQuery,
+        answer=ExportedDeliveries,
+        summary="Export notification deliveries with their attempts, after a position",
+        tag="Exports",
+    ),
+)

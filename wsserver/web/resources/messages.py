@@ -1,0 +1,346 @@
+"""Messages: publish to everybody, to a target or in batches, trace, explain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from wsserver.protocol.origin import Via
+from wsserver.protocol.requests import BatchRequest, BroadcastRequest, PublishRequest, TargetedBody
+from wsserver.protocol.targets import TargetType, session, user
+from wsserver.protocol.types import UserId
+from wsserver.realtime.operations.publishing import publish_faults
+from wsserver.realtime.tracing.trace_recipients import State
+from wsserver.web.api.answers import Answer, FieldError, Time
+from wsserver.web.api.context import WebContext
+from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.http.replies import Reply, json_reply
+
+ROUTINE_TYPES = frozenset({"ai_processing_status", "typing"})
+"""Types that backends send for each word or key press; publishes of these are not logged."""
+
+
+class Published(Answer):
+    """Counts of connections matched, sent to and failed; position if the message is kept."""
+
+    message_id: str
+    matched: int
+    sent: int
+    failed: int
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
+
+
+class BatchResult(Answer):
+    """Result of one message of a batch: ``status`` 200 with counts, or the error."""
+
+    status: int
+    message_id: str | None = None
+    matched: int | None = None
+    sent: int | None = None
+    failed: int | None = None
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
+    code: str | None = None
+    detail: str | None = None
+    field: str | None = None
+    errors: list[FieldError] | None = None
+
+
+class Batch(Answer):
+    """Results of a batch, one for each message, in order."""
+
+    results: list[BatchResult]
+
+
+class Recipient(Answer):
+    """A connection that would get a message."""
+
+    user_id: str
+    connection_id: str
+
+
+class Excluded(Answer):
+    """A user or connection that would not get a message, and the reason."""
+
+    user_id: str
+    reason: Literal["excluded", "other_organization", "other_role", "offline", "not_joined"]
+    connection_id: str | None = None
+    will_be_kept: Annotated[bool | None, Meta(description="true: stored until they connect")] = None
+
+
+class Explanation(Answer):
+    """Recipients of a message and those excluded; the first 1000 of each."""
+
+    matched: int
+    recipients: list[Recipient]
+    excluded: list[Excluded]
+    stream: Annotated[str | None, Meta(description="stream that would keep it")] = None
+    truncated: Annotated[bool | None, Meta(description="true: not all are listed")] = None
+
+
+class Step(Answer):
+    """State of a message with a recipient, and its time."""
+
+    state: State
+    at: Time
+
+
+class TracedTarget(Answer):
+    """Target of a traced message."""
+
+    type: TargetType
+    id: str | None = None
+
+
+class AcceptedFrom(Answer):
+    """Publisher of a message; null for the server itself, or outside the caller's organization."""
+
+    user_id: str | None
+    role: str | None
+    via: Via
+    id: Annotated[str | None, Meta(description="of the request or the connection")]
+
+
+class TracedRecipient(Answer):
+    """Delivery of a message to one connection, or to an offline user."""
+
+    user_id: str
+    state: State
+    history: list[Step]
+    connection_id: str | None = None
+    reason: Annotated[str | None, Meta(description="why it is dropped or pending")] = None
+
+
+class TraceSummary(Answer):
+    """Number of recipients by state."""
+
+    total: int
+    pending: int
+    sent: int
+    delivered: int
+    read: int
+    dropped: int
+    expired: int
+
+
+class Trace(Answer):
+    """Trace of a message: its origin, and its state with each recipient."""
+
+    message_id: str
+    type: str
+    class_: Literal["live", "kept"] = field(name="class")
+    target: TracedTarget
+    accepted_at: Time
+    accepted_from: AcceptedFrom
+    recipients: list[TracedRecipient]
+    truncated: Annotated[bool, Meta(description="true: not all recipients are listed")]
+    summary: TraceSummary
+    organization_id: str | None = None
+    role: str | None = None
+    stream: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
+
+
+class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Filter of a trace by user."""
+
+    user_id: (
+        Annotated[UserId, Meta(description="only this user; also why they were not a recipient")]
+        | None
+    ) = None
+
+
+async def _broadcast(context: WebContext, call: Call) -> Reply:
+    return _reply(call, await context.publishing.broadcast(call.caller, call.body))
+
+
+async def _publish(context: WebContext, call: Call) -> Reply:
+    return _reply(call, await context.publishing.publish(call.caller, call.body))
+
+
+async def _publish_to_user(context: WebContext, call: Call) -> Reply:
+    target = user(call.path["user_id"])
+    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
+
+
+async def _publish_to_session(context: WebContext, call: Call) -> Reply:
+    target = session(call.path["session_id"])
+    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
+
+
+async def _publish_batch(context: WebContext, call: Call) -> Reply:
+    answer = await context.publishing.batch(call.caller, call.body)
+    return json_reply(answer, is_routine=all(map(_is_routine, call.body.messages)))
+
+
+async def _trace(context: WebContext, call: Call) -> dict[str, Any]:
+    return await context.tracing.trace(call.caller, call.path["message_id"], call.query.user_id)
+
+
+async def _explain(context: WebContext, call: Call) -> dict[str, Any]:
+    return await context.publishing.explain(call.caller, call.body)
+
+
+def _reply(call: Call, answer: dict[str, Any]) -> Reply:
+    return json_reply(answer, is_routine=call.body.type in ROUTINE_TYPES)
+
+
+def _is_routine(message: Mapping[str, Any]) -> bool:
+    kind = message.get("type")
+    return isinstance(kind, str) and kind in ROUTINE_TYPES
+
+
+_PUBLISH = {
+    "target": {"type": "user", "id": "user_67890"},
+    "type": "order.shipped",
+    "data": {"order_id": "o-1"},
+}
+_TARGETED = {
+    "type": "new_message",
+    "session_id": "session_abc123",
+    "content": "您好",
+}
+_BATCH = {
+    "messages": [
+        {
+            "target": {"type": "session", "id": "session_abc123"},
+            "type": "ai_processing_status",
+            "status": "processing",
+            "progress": 0.4,
+        }
+    ]
+}
+_PUBLISHED = {"message_id": "msg_12345", "matched": 2, "sent": 2, "failed": 0}
+_TRACE = {
+    "message_id": "msg_12345",
+    "type": "new_message",
+    "class": "live",
+    "target": {"type": "session", "id": "session_abc123"},
+    "accepted_at": "2024-01-15T14:30:00.000Z",
+    "accepted_from": {
+        "user_id": "user_67890",
+        "role": "user",
+        "via": "socket",
+        "id": "conn_12345",
+    },
+    "recipients": [
+        {
+            "user_id": "user_13579",
+            "connection_id": "conn_67890",
+            "state": "sent",
+            "history": [{"state": "sent", "at": "2024-01-15T14:30:00.000Z"}],
+        }
+    ],
+    "truncated": False,
+    "summary": {
+        "total": 1,
+        "pending": 0,
+        "sent": 1,
+        "delivered": 0,
+        "read": 0,
+        "dropped": 0,
+        "expired": 0,
+    },
+}
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/broadcast",
+        access="messages:publish",
+        handle=_broadcast,
+        action="broadcast",
+        request=BroadcastRequest,
+        request_example={"type": "announcement", "data": {"text": "Maintenance at 22:00"}},
+        rules=publish_faults,
+        answer=Published,
+        answer_example=_PUBLISHED,
+        summary="Publish to all users, to one organization or to one role",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/messages",
+        access="messages:publish",
+        handle=_publish,
+        action="publish",
+        request=PublishRequest,
+        request_example=_PUBLISH,
+        rules=publish_faults,
+        answer=Published,
+        answer_example=_PUBLISHED,
+        summary="Publish to a target",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/users/{{user_id}}/messages",
+        access="messages:publish",
+        handle=_publish_to_user,
+        action="publish",
+        request=TargetedBody,
+        request_example=_TARGETED,
+        rules=publish_faults,
+        answer=Published,
+        answer_example=_PUBLISHED,
+        summary="Publish to all connections of a user",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/sessions/{{session_id}}/messages",
+        access="messages:publish",
+        handle=_publish_to_session,
+        action="publish",
+        request=TargetedBody,
+        request_example=_TARGETED,
+        rules=publish_faults,
+        answer=Published,
+        answer_example=_PUBLISHED,
+        summary="Publish to all connections in a session",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/messages/batch",
+        access="messages:publish",
+        handle=_publish_batch,
+        action="batch",
+        request=BatchRequest,
+        request_example=_BATCH,
+        answer=Batch,
+        summary="Publish several messages; each has its own result",
+        tag="Messages",
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{PREFIX}/messages/{{message_id}}",
+        access="messages:read",
+        handle=_trace,
+        query=TraceQuery,
+        answer=Trace,
+        answer_example=_TRACE,
+        summary="Trace a message: its recipients with state and time, and reasons for failures",
+        tag="Messages",
+        errors=("not_found",),
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{PREFIX}/messages/explain",
+        access="messages:publish",
+        handle=_explain,
+        request=PublishRequest,
+        request_example=_PUBLISH,
+        rules=publish_faults,
+        answer=Explanation,
+        summary="Explain who would get a message and who would not, without sending it",
+        tag="Messages",
+    ),
+)
