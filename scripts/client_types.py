@@ -19,7 +19,7 @@ from msgspec import inspect as kinds
 from wsserver.errors import MEANINGS
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.commands import MONITOR_COMMANDS
-from wsserver.web.schemas.sockets import PUSHES, REPLIES, RESULTS, AnyPush
+from wsserver.web.resources.socket_frames import PUSHES, REPLIES, RESULTS, AnyPush
 
 PATH = Path(__file__).parents[1] / "clients" / "js" / "src" / "protocol.d.ts"
 HEAD = """\

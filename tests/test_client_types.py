@@ -5,7 +5,7 @@ from __future__ import annotations
 from scripts.client_types import PATH, generate
 from wsserver.protocol.commands import MONITOR_COMMANDS
 from wsserver.protocol.pushes import RESERVED_TYPES
-from wsserver.web.schemas.sockets import PUSHES, REPLIES, RESULTS
+from wsserver.web.resources.socket_frames import PUSHES, REPLIES, RESULTS
 
 
 def test_the_types_are_current() -> None:

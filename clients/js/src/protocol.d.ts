@@ -77,7 +77,7 @@ export interface SessionJoinedPush {
   users?: Present[];
 }
 
-/** A user in a session. */
+/** A user who has joined a session. */
 export interface Present {
   user_id: string;
   username: string | null;
@@ -217,7 +217,7 @@ export interface StatsPush {
   busiest: Busiest;
 }
 
-/** The statistics of now; counters are since the start. */
+/** Current statistics; counters are since the start. */
 export interface Stats {
   /** registered now */
   total_connections: number;
@@ -249,14 +249,14 @@ export interface Stats {
   notifications: Record<string, ChannelFigures>;
 }
 
-/** A second, over the last ten. */
+/** Rates per second, over the last ten seconds. */
 export interface Rates {
   messages_sent_per_s: number;
   messages_received_per_s: number;
   connects_per_s: number;
 }
 
-/** Milliseconds; null without values. */
+/** Percentiles in milliseconds; null without values. */
 export interface Percentiles {
   p50: number | null;
   p95: number | null;
@@ -264,11 +264,11 @@ export interface Percentiles {
   max: number | null;
 }
 
-/** How notifications fare by one channel, since the start. */
+/** Deliveries of notifications by one channel, since the start. */
 export interface ChannelFigures {
-  /** taken by the provider, or stored in the inbox */
+  /** accepted by the provider, or stored in the inbox */
   sent: number;
-  /** given up */
+  /** failed for good */
   failed: number;
   /** attempts that were followed by another one */
   retried: number;
@@ -397,7 +397,7 @@ export interface SessionLeft {
   user_id: string;
 }
 
-/** Say something in a session. */
+/** Send a message to a session. */
 export interface SendMessageCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   session_id: string;
@@ -415,7 +415,7 @@ export interface MessageAck {
   offset: number;
 }
 
-/** Tell the others in a session that this user types, or has stopped. */
+/** Notify the others in a session that this user types, or has stopped. */
 export interface TypingCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   session_id: string;
@@ -427,7 +427,7 @@ export interface Ack {
   type: "ack";
 }
 
-/** Messages have been received: those with these ids, or all of a stream up to an offset. */
+/** Acknowledge messages: those with these ids, or all of a stream up to an offset. */
 export interface AckCommand {
   ids?: string[];
   /** broadcast, session:ID, user:ID or organization:ID */
@@ -442,12 +442,12 @@ export interface ReceiptAck {
   acknowledged: number;
 }
 
-/** Messages have been seen by the user. */
+/** Mark messages as read by the user. */
 export interface ReadCommand {
   ids: string[];
 }
 
-/** Ask who is in a session. */
+/** List the users in a session. */
 export interface PresenceCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   session_id: string;
@@ -461,7 +461,7 @@ export interface PresenceReply {
   users: Present[];
 }
 
-/** Look back: the last messages of a session, those before an offset or after one. */
+/** Read history: the last messages of a session, those before an offset or after one. */
 export interface HistoryCommand {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
   session_id: string;
@@ -479,7 +479,7 @@ export interface HistoryReply {
   has_more: boolean;
 }
 
-/** Catch up with streams from the positions where one was; sessions are joined again. */
+/** Catch up with streams from the client's last positions; sessions are joined again. */
 export interface ResumeCommand {
   streams: Record<string, Position>;
 }
@@ -499,7 +499,7 @@ export interface Recovered {
   reason?: "epoch_changed" | "expired" | "forbidden" | "offset_ahead" | "too_far_behind";
 }
 
-/** Go on with a newer token of the same user. */
+/** Replace the token of the connection by a newer one of the same user. */
 export interface RefreshTokenCommand {
   token: string;
 }
@@ -511,7 +511,7 @@ export interface TokenRefreshed {
   expires_at: string;
 }
 
-/** What a monitor wants to be told. */
+/** The events that a monitor gets, and the interval of statistics. */
 export interface SubscribeRequest {
   events?: string[];
   interval_s?: number;
@@ -551,7 +551,7 @@ export interface BroadcastRequest {
   role?: "admin" | "manager" | "service" | "user";
 }
 
-/** Who a message is from. */
+/** The sender of a message. */
 export interface Sender {
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
   user_id: string;
@@ -559,7 +559,7 @@ export interface Sender {
   role?: string | null;
 }
 
-/** What became of a message: connections matched, sent to, and failed; where it is kept. */
+/** Counts of connections matched, sent to and failed; position if the message is kept. */
 export interface Published {
   message_id: string;
   matched: number;
@@ -596,7 +596,7 @@ export interface PublishRequest {
   target: TargetRequest;
 }
 
-/** Who a message is for; `id` is required for all but a broadcast. */
+/** The target of a message; `id` is required for all but a broadcast. */
 export interface TargetRequest {
   type: "broadcast" | "user" | "session" | "organization" | "role" | "connection";
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
@@ -617,21 +617,21 @@ export interface Disconnected {
   disconnected: number;
 }
 
-/** The same over the monitor's socket, where there is no path to name the user in. */
+/** `PingRequest` with the user, for the monitor's socket, where there is no path. */
 export interface PingUserRequest {
   timeout_s?: number;
   /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
   user_id: string;
 }
 
-/** The round trips of a user's connections. */
+/** Round-trip times of a user's connections. */
 export interface PingResult {
   user_id: string;
   online: boolean;
   connections: Pinged[];
 }
 
-/** The round trip of one connection; null when no answer came in time. */
+/** Round-trip time of one connection; null without an answer in time. */
 export interface Pinged {
   connection_id: string;
   alive: boolean;
@@ -664,21 +664,21 @@ export interface Commands {
   join_session: { fields: JoinSessionCommand; reply: SessionJoined };
   /** Stop receiving what is sent to a session. */
   leave_session: { fields: LeaveSessionCommand; reply: SessionLeft };
-  /** Say something in a session. */
+  /** Send a message to a session. */
   send_message: { fields: SendMessageCommand; reply: MessageAck };
-  /** Tell the others in a session that this user types, or has stopped. */
+  /** Notify the others in a session that this user types, or has stopped. */
   typing: { fields: TypingCommand; reply: Ack };
-  /** Messages have been received: those with these ids, or all of a stream up to an offset. */
+  /** Acknowledge messages: those with these ids, or all of a stream up to an offset. */
   ack: { fields: AckCommand; reply: ReceiptAck };
-  /** Messages have been seen by the user. */
+  /** Mark messages as read by the user. */
   read: { fields: ReadCommand; reply: ReceiptAck };
-  /** Ask who is in a session. */
+  /** List the users in a session. */
   presence: { fields: PresenceCommand; reply: PresenceReply };
-  /** Look back: the last messages of a session, those before an offset or after one. */
+  /** Read history: the last messages of a session, those before an offset or after one. */
   history: { fields: HistoryCommand; reply: HistoryReply };
-  /** Catch up with streams from the positions where one was; sessions are joined again. */
+  /** Catch up with streams from the client's last positions; sessions are joined again. */
   resume: { fields: ResumeCommand; reply: Resumed };
-  /** Go on with a newer token of the same user. */
+  /** Replace the token of the connection by a newer one of the same user. */
   refresh_token: { fields: RefreshTokenCommand; reply: TokenRefreshed };
   /** The statistics, as `GET /stats`. */
   get_stats: { fields: { args?: {} }; reply: Result<Stats> };

@@ -20,7 +20,12 @@ from wsserver.protocol.requests import (
     SubscribeRequest,
 )
 from wsserver.protocol.types import Content
-from wsserver.web.schemas.core import Disconnected, PingResult, Present, Published, Stats, Time
+from wsserver.web.api.answers import Time
+from wsserver.web.resources.connections import Disconnected
+from wsserver.web.resources.messages import Published
+from wsserver.web.resources.sessions import Present
+from wsserver.web.resources.stats import Stats
+from wsserver.web.resources.users import PingResult
 
 
 class Wire(Struct, kw_only=True):
