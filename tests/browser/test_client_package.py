@@ -60,11 +60,10 @@ def package(tmp_path: Path) -> Path:
     return shutil.copytree(PACKAGE, tmp_path / "clients" / "js", ignore=ignored)
 
 
-@needs_node
+@needs_npm
 def test_its_own_tests_pass(package: Path) -> None:
-    files = sorted(str(path) for path in (package / "tests").glob("*.test.js"))
-    assert files
-    run(package, "node", "--test", *files)
+    install(package, "ci")
+    run(package, "npm", "test")
 
 
 @needs_npm
@@ -135,9 +134,9 @@ def test_the_examples_of_the_documentation_do_what_they_say(package: Path, tmp_p
     subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environ, check=True, timeout=60)
     (project / "chat.test.js").write_text(block("docs/browser.rst", "chat.test.js").text)
     run(project, "node", "--test", "chat.test.js")
-    (package / "tests" / "types" / "documented.ts").write_text(
-        block("docs/browser.rst", "typed.ts").text
-    )
+    for name in ("typed.ts", "setup.ts"):
+        example = block("docs/browser.rst", name).text
+        (package / "tests" / "types" / f"documented_{name}").write_text(example)
     install(package, "ci")
     run(package, "npm", "run", "types")
 
@@ -163,7 +162,7 @@ async def test_a_fresh_vite_project_builds_with_it_and_talks(
 ) -> None:
     (packed,) = json.loads(run(package, "npm", "pack", "--json", "--pack-destination", "../.."))
     names = {file["path"].partition("/")[0] for file in packed["files"]}
-    assert names == {"LICENSE", "README.md", "package.json", "src", "testing"}
+    assert names == {"LICENSE", "README.md", "package.json", "src", "testing", "vue"}
     project = shutil.copytree(package / "tests" / "project", tmp_path / "project")
     install(project, "install", str(tmp_path / packed["filename"]))
     run(project, "npm", "run", "build")

@@ -2,8 +2,10 @@
 
 import * as written from "@wsserver/client";
 import * as writtenTesting from "@wsserver/client/testing";
+import * as writtenVue from "@wsserver/client/vue";
 import * as made from "../../build/src/index.js";
 import * as madeTesting from "../../build/testing/index.js";
+import * as madeVue from "../../build/vue/index.js";
 
 type Equal<A, B> = [A] extends [B] ? ([B] extends [A] ? true : [A, "is not", B]) : [A, "is not", B];
 const same = <A, B>(_: Equal<A, B>) => {};
@@ -28,3 +30,17 @@ same<made.WsClient["state"], written.State>(true);
 
 same<keyof typeof madeTesting, keyof typeof writtenTesting>(true);
 same<Members<madeTesting.FakeServer>, Members<writtenTesting.FakeServer>>(true);
+
+same<keyof typeof madeVue, keyof typeof writtenVue>(true);
+same<
+  keyof ReturnType<typeof madeVue.useSession>,
+  keyof ReturnType<typeof writtenVue.useSession>
+>(true);
+same<
+  keyof ReturnType<typeof madeVue.useNotifications>,
+  keyof ReturnType<typeof writtenVue.useNotifications>
+>(true);
+same<
+  keyof ReturnType<typeof madeVue.useConnection>,
+  keyof ReturnType<typeof writtenVue.useConnection>
+>(true);

@@ -11,6 +11,8 @@ import {
   type WsClientOptions,
 } from "@wsserver/client";
 import { FakeServer } from "@wsserver/client/testing";
+import { useConnection, useNotifications, useSession, useWsClient } from "@wsserver/client/vue";
+import { ref } from "vue";
 
 const options: WsClientOptions = {
   url: "https://chat.example.com",
@@ -113,4 +115,22 @@ export async function test(): Promise<void> {
   void push.message.content;
   // @ts-expect-error: no such command
   server.refuse("send", "forbidden");
+}
+
+export function setup(): void {
+  useWsClient({ tokenProvider: () => null });
+  const { state, lastClose } = useConnection();
+  const session = useSession(ref("s1"), { pageSize: 20 });
+  for (const entry of session.messages.value) {
+    if (entry.status === "failed") void session.retry(entry);
+    // @ts-expect-error: there is no such status
+    if (entry.status === "lost") continue;
+  }
+  const { popups, dismiss } = useNotifications();
+  for (const popup of popups.value) dismiss(popup);
+  void [state.value, lastClose.value?.code, useSession(() => null)];
+  // @ts-expect-error: the composable's to set
+  session.messages.value = [];
+  // @ts-expect-error: a number is no content
+  void session.send(7);
 }
