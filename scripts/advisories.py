@@ -1,7 +1,7 @@
-"""Known vulnerabilities of the installed packages, by pip-audit: found, none, or not looked up.
+"""Known vulnerabilities of the installed packages, by pip-audit: found, none, or skipped.
 
-pip-audit ends with 0 also where it could look up nothing, and with 1 both for what it has found and
-for a network that fails: its report tells these apart.
+pip-audit exits with 0 also if it could look up nothing, and with 1 both for vulnerabilities and for
+network errors: its report distinguishes them.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ OUTAGES = (
     "Connection aborted",
     "timed out",
 )
-"""What pip-audit says when the network, and nothing else, is to blame."""
+"""Messages of pip-audit for network errors."""
 
 
 class Verdict(NamedTuple):
-    """How a scan ended, in lines for people."""
+    """Exit status of a scan, and lines for people."""
 
     status: int
     lines: tuple[str, ...]
 
 
-def judge(report: str, said: str) -> Verdict:
-    """Judge a run by its JSON report (empty: there is none) and by what it wrote to stderr."""
+def judge(report: str, errors: str) -> Verdict:
+    """The verdict from the JSON report (may be empty) and from stderr."""
     try:
         found = json.loads(report)["dependencies"]
     except (ValueError, KeyError, TypeError):
-        last = said.strip().splitlines()[-1] if said.strip() else "no report"
-        if any(outage in said for outage in OUTAGES):
+        last = errors.strip().splitlines()[-1] if errors.strip() else "no report"
+        if any(outage in errors for outage in OUTAGES):
             return Verdict(EXIT_SKIPPED, (f"skipped: no advisories without a network ({last})",))
         return Verdict(EXIT_FAILED, (f"pip-audit failed: {last}",))
     return _judge_packages(found)
@@ -74,7 +74,7 @@ def _judge_packages(found: Sequence[Mapping[str, Any]]) -> Verdict:
 
 
 def main() -> int:
-    """Run pip-audit on this environment, but for what is installed from its sources."""
+    """Run pip-audit on this environment, without editable packages."""
     command = [sys.executable, "-m", "pip_audit", "--skip-editable", "--progress-spinner", "off"]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command

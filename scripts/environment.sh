@@ -1,4 +1,4 @@
-# Makes .venv ready. Read by the other scripts: . scripts/environment.sh in the root.
+# Installs into .venv. Sourced by the other scripts: . scripts/environment.sh in the root.
 
 say() {
     printf '%s\n' "$*" >&2
@@ -14,7 +14,7 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }
 
-# Root on Debian may install packages; anybody else gets false.
+# Installs packages as root on Debian; fails otherwise.
 apt_install() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
     say "$0: installing $* with apt-get"
@@ -53,20 +53,20 @@ find_python() {
         "python3 or python. Install one: apt-get install python3 python3-venv (Debian, Ubuntu)"
 }
 
-# What an installation depends on: these files, and where it lies (a moved .venv is broken).
+# What an installation depends on: these files, and its path (a moved .venv is broken).
 fingerprint() {
     {
         pwd -P
-        cat setup.py pyproject.toml scripts/environment.sh wsserver/__init__.py
+        cat setup.py pyproject.toml scripts/environment.sh wsserver/version.py
     } | cksum
 }
 
-# has_stamp serve|test|bench|docs FINGERPRINT: was that installed, as things are now?
+# has_stamp serve|test|bench|docs FINGERPRINT: whether the current state was installed
 has_stamp() {
     [ "$(cat ".venv/installed-$1" 2>/dev/null)" = "$2" ]
 }
 
-# is_installed serve|test|bench|docs FINGERPRINT: is .venv there with what is needed?
+# is_installed serve|test|bench|docs FINGERPRINT: whether .venv has the packages
 is_installed() {
     is_new_enough .venv/bin/python || return 1
     has_stamp "$1" "$2" && return
@@ -78,13 +78,13 @@ is_installed() {
     esac
 }
 
-# ensure_installed serve|test|bench|docs: leaves .venv with what is needed; true if it had to install.
+# ensure_installed serve|test|bench|docs: installs what is missing; true if it had to.
 ensure_installed() {
     wanted=$(fingerprint)
     if is_installed "$1" "$wanted"; then
         return 1
     fi
-    # One at a time, where the system has flock; who waited may find all done.
+    # One at a time, if the system has flock; after waiting it may be done already.
     exec 9>.venv.lock
     if command -v flock >/dev/null && ! flock -n 9; then
         say "$0: waiting for another installation into .venv"
@@ -106,7 +106,7 @@ install_packages() {
         say "$0: making .venv with $("$python" --version)"
         "$python" -m venv --clear .venv || die "$0: could not make .venv"
     fi
-    # What is there already stays, and is only added to.
+    # Packages are only added.
     for kind in serve test bench docs; do
         has_stamp "$kind" "$2" || rm -f ".venv/installed-$kind"
     done
@@ -117,6 +117,6 @@ install_packages() {
     esac
     # Editable, so that a changed source needs no new installation.
     PIP_USER=0 .venv/bin/python -m pip install -qq --disable-pip-version-check \
-        --editable "$packages" >&2 || die "$0: the installation failed; run it again when mended"
+        --editable "$packages" >&2 || die "$0: the installation failed; fix the error and run it again"
     printf '%s\n' "$2" >".venv/installed-$1"
 }

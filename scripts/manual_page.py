@@ -1,7 +1,6 @@
-"""The manual page of wsctl, in roff, made from its commands: ``docs/wsctl.1``.
+"""Generator of ``docs/wsctl.1``, the manual page of wsctl (roff, man(7)), from its commands.
 
-The macros are those of man(7). Its date and version are those of the package, not of the day, so
-that the same commands give the same page.
+The page has the version of the package and no date, so that the same commands give the same page.
 """
 
 from __future__ import annotations
@@ -13,18 +12,17 @@ from pathlib import Path
 
 import click
 
-from wsctl.cli import wsctl
-from wsctl.click_base import LazyGroup
-from wsctl.exits import ExitStatus
-from wsctl.global_options import GlobalOption
+from wsctl.cli.click_base import LazyGroup
+from wsctl.cli.global_options import GlobalOption
+from wsctl.cli.root import wsctl
+from wsctl.errors import ExitStatus
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "wsctl.1"
 
 EXITS = {
     ExitStatus.DONE: "done",
-    ExitStatus.FAILED: "failed: the server refused or said no, a file cannot be written, nobody"
-    " answered a ping",
+    ExitStatus.FAILED: "failed: the server refused, a file cannot be written, no answer to a ping",
     ExitStatus.USAGE: "usage: a flag, a time, JSON in an argument, a token file or secret",
     ExitStatus.UNREACHABLE: "no server answered",
     ExitStatus.NOT_PERMITTED: "not permitted: no token, a bad one, a missing permission",
@@ -32,47 +30,47 @@ EXITS = {
     ExitStatus.INTERRUPTED: "interrupted with Ctrl-C",
 }
 VARIABLES = {
-    "WSCTL_URL": "The server's address, where --url and --context name none.",
-    "WSCTL_TOKEN": "The token, where no flag names one.",
+    "WSCTL_URL": "The server's address, unless --url or --context is given.",
+    "WSCTL_TOKEN": "The token, unless an option gives one.",
     "WSSERVER_JWT_SECRET": "The secret that token create signs with.",
-    "NO_COLOR": "Set to anything: no colours. TERM=dumb does the same.",
-    "COLUMNS": "The width that lines and tables keep, where it is not the terminal's own.",
-    "SSL_CERT_FILE": "Authorities that certificates are checked with.",
-    "XDG_CONFIG_HOME": "Where the contexts are kept; ~/.config if it is not set.",
+    "NO_COLOR": "If set, no colours. TERM=dumb does the same.",
+    "COLUMNS": "Width of lines and tables, instead of the terminal's.",
+    "SSL_CERT_FILE": "Certificate authorities to trust.",
+    "XDG_CONFIG_HOME": "Folder of the contexts; default ~/.config.",
 }
 FILES = {
-    "~/.config/wsctl/contexts.json": "The servers kept by name, mode 0600. Of tokens only the"
-    " names of their files.",
-    "./var/dev-server.json": "Address of a development server that runs here; found by itself.",
+    "~/.config/wsctl/contexts.json": "Servers saved by name, mode 0600. Of tokens only the"
+    " paths of their files.",
+    "./var/dev-server.json": "Address of this folder's development server, found automatically.",
     "./var/dev-admin-token": "Its token, renewed while it runs.",
     "./var/dev-jwt-secret": "Its secret.",
 }
 EXAMPLES = {
-    "Is the server well?": "wsctl health",
-    "Who is there?": "wsctl online",
-    "What became of a message?": "wsctl trace msg_01hk153x00h9v3t7n2c4d",
-    "Put somebody out, after a look at whom it hits:": "wsctl disconnect u1 --dry-run\n"
+    "Is the server healthy?": "wsctl health",
+    "Who is online?": "wsctl online",
+    "Was a message delivered?": "wsctl trace msg_01hk153x00h9v3t7n2c4d",
+    "Disconnect a user, after a dry run:": "wsctl disconnect u1 --dry-run\n"
     'wsctl disconnect u1 --reason "password changed"',
-    "Yesterday's figures for a spreadsheet:": "wsctl export stats --since 24h --out stats.csv",
-    "Let the TAB key know all of this, in bash:": "source <(wsctl completion bash)",
+    "Statistics of a day for a spreadsheet:": "wsctl export stats --since 24h --out stats.csv",
+    "Enable completion in bash:": "source <(wsctl completion bash)",
 }
 
 
 def page() -> str:
     """The whole page."""
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "wsserver" / "__init__.py").read_text())
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "wsserver" / "version.py").read_text())
     lines = [
         '.\\" Made by scripts/manual from the commands; changes here are lost.',
         f'.TH WSCTL 1 "" "wsserver {version[1] if version else ""}" "User Commands"',
         ".SH NAME",
-        "wsctl \\- look after a wsserver",
+        "wsctl \\- operate a wsserver",
         ".SH SYNOPSIS",
         ".B wsctl",
         "[\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIARGUMENTS\\fR]",
         ".SH DESCRIPTION",
         *_paragraphs(wsctl.help or ""),
         ".PP",
-        "Data go to standard output, talk to standard error.",
+        "Data go to standard output, notes and errors to standard error.",
         ".SH OPTIONS",
         "They are accepted before the command and after it; the last one counts. A command that has"
         " an option of the same name, as \\fBcontext add\\fR has \\fB\\-\\-url\\fR, keeps its own.",
@@ -90,12 +88,12 @@ def page() -> str:
     for what, how in EXAMPLES.items():
         lines += [".PP", _text(what), *_literally(how.splitlines())]
     lines += [".SH SEE ALSO", ".BR jq (1),", ".BR ping (1),", ".BR bash (1)", ".PP"]
-    lines.append(_text("The server's documentation, in docs/wsctl.rst and beside it."))
+    lines.append(_text("The server's documentation, in docs/wsctl.rst and the other pages there."))
     return "\n".join(lines) + "\n"
 
 
 def _commands(group: click.Group, path: tuple[str, ...]) -> Iterator[str]:
-    """A section for each command, those of groups behind their group's name."""
+    """A section for each command, including those of groups."""
     ctx = click.Context(group)
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
@@ -121,7 +119,7 @@ def _command(command: click.Command, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _options(command: click.Command, *, with_global: bool) -> Iterator[str]:
-    """Each option with its help; the global ones only where they are the program's own."""
+    """Each option with its help; global options only in the program's section."""
     ctx = click.Context(command)
     for param in command.params:
         is_global = isinstance(param, GlobalOption)
@@ -158,7 +156,7 @@ def _literally(lines: list[str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """``text`` so that roff shows every sign as it is; signs that can be copied stay ASCII."""
+    """``text`` escaped for roff; characters that are copied stay ASCII."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
     escaped = escaped.replace("`", "\\(ga").replace("^", "\\(ha").replace("~", "\\(ti")
     escaped = "".join(sign if sign.isascii() else f"\\[u{ord(sign):04X}]" for sign in escaped)
@@ -166,12 +164,12 @@ def _text(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page; with ``--check`` only say whether it is the present one."""
+    """Write the page; with ``--check`` only report whether it is up to date."""
     made = page()
     if arguments == ["--check"]:
         is_same = PAGE.is_file() and PAGE.read_text(encoding="ascii") == made
         if not is_same:
-            sys.stderr.write("docs/wsctl.1 is not what the commands say: run scripts/manual\n")
+            sys.stderr.write("docs/wsctl.1 is not up to date: run scripts/manual\n")
         return 0 if is_same else 1
     if arguments:
         sys.stderr.write("usage: scripts/manual [--check]\n")

@@ -13,8 +13,8 @@ LONGEST_FILE = 600
 """Lines; past it a file is asked whether it is two."""
 
 LEAVES = (
-    *("config", "errors", "identity", "addresses", "clock", "tasks"),
-    *("logs", "redaction", "fd_limits", "event_loop"),
+    *("config", "errors", "identity", "addresses", "clock", "tasks", "version"),
+    *("logs", "paging", "redaction", "fd_limits", "event_loop"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
@@ -46,8 +46,9 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("inbox", "sessions", "tracing"),
         ("connect_state",),
         ("manager",),
-        ("delivery_wiring", "operations"),
+        ("operations",),
         ("commands",),
+        ("wiring",),
     ),
     "storage": (
         ("engine",),
@@ -66,12 +67,25 @@ PACKAGES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Inside these layers: each package may import itself and those before it."""
 
+WSCTL_LEAVES = {"__main__", "atomic_file", "errors", "formatting", "text", "times"}
+WSCTL_PACKAGES: tuple[tuple[str, ...], ...] = (
+    ("output",),
+    ("config",),
+    ("http",),
+    ("snapshots", "websocket"),
+    ("bench", "cli", "doctor", "exporting", "top"),
+    ("commands",),
+)
+"""Of ``wsctl``: each may import itself, those before it, and the leaves."""
+
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+WSCTL_RANK = {name: rank for rank, names in enumerate(WSCTL_PACKAGES) for name in names}
 CONFINED = {
     # foreign package: parts of wsserver that may import it
     "tornado": {"web", "app", "http_client", "lifecycle"},
     "redis": {"brokers"},
     "sqlite_utils": {"storage"},
+    "httptools": {"web"},
 }
 ALLOWED_NEVERTHELESS = {("wire", "tornado.speedups.websocket_mask")}
 """A C function that unmasks bytes, and knows nothing of the web."""
@@ -100,6 +114,7 @@ def faults_of(module: str, source: str) -> list[str]:
         top, _, rest = name.partition(".")
         wrong = (
             top in WSCTL_FORBIDDEN
+            or (top == "wsctl" and _is_arrow_within_wsctl(part, rest.partition(".")[0]))
             if package == "wsctl"
             else _is_arrow_to_the_right(part, rest.partition(".")[0])
             or _is_arrow_to_a_later_package(inside, rest)
@@ -114,12 +129,12 @@ def faults_of(module: str, source: str) -> list[str]:
 
 
 def _is_arrow_to_the_right(part: str, imported: str) -> bool:
-    if not part:  # wsserver/__init__.py, the public face: nothing but its version is imported
+    if not part:  # wsserver/__init__.py, the public face, which imports lazily
         return False
     if part == imported or imported in LEAVES:
         return False
     if imported not in RANK:
-        return imported != "__version__"
+        return True
     if part in LEAVES or part not in RANK:
         return True
     if part in LAYERS[-1]:  # the parts of the last layer make one program together
@@ -139,6 +154,36 @@ def _is_arrow_to_a_later_package(inside: str, imported: str) -> bool:
     return mine != other and rank[other] >= rank[mine]
 
 
+def assignments_of(source: str) -> Iterator[str]:
+    """Assignments to an attribute of another object: ``x.y = …`` where x is not ``self``."""
+    for node in ast.walk(ast.parse(source)):
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign | ast.AugAssign)
+            else []
+        )
+        for target in targets:
+            for each in ast.walk(target):
+                if (
+                    isinstance(each, ast.Attribute)
+                    and isinstance(each.ctx, ast.Store)
+                    and ast.unparse(each.value) != "self"
+                ):
+                    yield f"{node.lineno}: {ast.unparse(each)}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
+            yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+def _is_arrow_within_wsctl(part: str, imported: str) -> bool:
+    if part == imported or part == "__main__" or imported in WSCTL_LEAVES:
+        return False
+    if part not in WSCTL_RANK or imported not in WSCTL_RANK:
+        return True
+    return WSCTL_RANK[imported] >= WSCTL_RANK[part]
+
+
 def modules() -> Iterator[tuple[str, Path]]:
     for package in ("wsserver", "wsctl"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -156,12 +201,50 @@ def test_every_part_of_the_package_has_its_place() -> None:
     assert parts <= {*LEAVES, *RANK}
 
 
+def is_wiring(module: str) -> bool:
+    """Does a module of ``wsserver`` put objects together?"""
+    name = module.rpartition(".")[2]
+    return name in ("app", "application") or name.endswith("wiring")
+
+
+def test_nothing_is_assigned_after_construction() -> None:
+    """Constructors get what they need, so that the wiring reads as a diagram."""
+    wiring = {module: path.read_text() for module, path in modules() if is_wiring(module)}
+    assert {"wsserver.app", "wsserver.realtime.wiring"} <= set(wiring)
+    found = {module: list(assignments_of(source)) for module, source in wiring.items()}
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "streams.on_unreached = inboxes.queued",
+        "deliveries.receipts.notified: Any = notified",
+        "def build():\n    manager.count += 1",
+        "a, router.inboxes = b, c",
+        "self.manager.is_starting = True",
+        "setattr(router, 'inboxes', inboxes)",
+    ],
+)
+def test_the_checker_sees_an_assignment_to_another_object(source: str) -> None:
+    assert len(list(assignments_of(source))) == 1
+
+
+def test_the_checker_lets_an_object_s_own_attributes_pass() -> None:
+    assert not list(assignments_of("class A:\n    def __init__(self):\n        self.x = y.z"))
+
+
 @pytest.mark.parametrize("layer", sorted(PACKAGES))
 def test_every_package_of_a_layer_has_its_place(layer: str) -> None:
     found = {
         module.split(".")[2] for module, _ in modules() if module.startswith(f"wsserver.{layer}.")
     }
     assert found == {name for names in PACKAGES[layer] for name in names}
+
+
+def test_every_part_of_wsctl_has_its_place() -> None:
+    parts = {module.split(".")[1] for module, _ in modules() if module.startswith("wsctl.")}
+    assert parts == {*WSCTL_LEAVES, *WSCTL_RANK}
 
 
 def test_no_file_is_longer_than_a_reader_can_bear() -> None:
@@ -185,7 +268,7 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.realtime.messages.x", "from wsserver.realtime.inbox.inboxes import Inboxes"),
         ("wsserver.realtime.streams.x", "import wsserver.realtime.observability.events"),
         ("wsserver.storage.engine.x", "from wsserver.storage.tables import audit"),
-        ("wsserver.web.api.x", "from wsserver.web.server.fast_http import FastHttp"),
+        ("wsserver.web.api.x", "from wsserver.web.server.fast_path import FastPath"),
         ("wsserver.identity.x", "from wsserver.protocol.types import Id"),
         ("wsserver.errors", "from wsserver.protocol.types import Id"),
         ("wsserver.clock", "from wsserver.service import Service"),
@@ -200,9 +283,14 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.web.x", "from redis.asyncio import Redis"),
         ("wsserver.realtime.x", "import sqlite_utils"),
         ("wsserver.app", "from sqlite_utils import Database"),
-        ("wsctl.x", "from wsserver.errors import NotFound"),
-        ("wsctl.x", "import tornado"),
-        ("wsctl.x", "from sqlite_utils import Database"),
+        ("wsctl.http.x", "from wsserver.errors import NotFound"),
+        ("wsctl.http.x", "import tornado"),
+        ("wsctl.http.x", "from sqlite_utils import Database"),
+        ("wsctl.http.x", "from wsctl.websocket.connection import options"),
+        ("wsctl.cli.x", "from wsctl.commands import stats"),
+        ("wsctl.top.x", "import wsctl.cli.environment"),
+        ("wsctl.text", "from wsctl.output.writer import Output"),
+        ("wsctl.unknown.x", "from wsctl.output.writer import Output"),
         ("wsserver.protocol.x", "def f():\n    from wsserver.realtime.connections.hub import Hub"),
         (
             "wsserver.protocol.x",
@@ -227,10 +315,40 @@ def test_the_checker_sees_an_arrow_against_the_rule(module: str, source: str) ->
         ("wsserver.brokers.redis", "import redis"),
         ("wsserver.storage.x", "import sqlite_utils"),
         ("wsserver.config.x", "from wsserver.identity.keys import SecretKeys"),
-        ("wsserver.cli", "from wsserver import __version__"),
+        ("wsserver.cli", "from wsserver.version import __version__"),
         ("wsserver", "from wsserver.server import Server"),
-        ("wsctl.x", "from wsctl.output import Output\nimport httpx"),
+        ("wsctl.commands.x", "from wsctl.output.writer import Output\nimport httpx"),
+        ("wsctl.snapshots.x", "from wsctl.http.client import Client"),
+        ("wsctl.output.x", "from wsctl.text import printable"),
+        ("wsctl.__main__", "from wsctl.cli.root import wsctl"),
     ],
 )
 def test_the_checker_lets_the_others_pass(module: str, source: str) -> None:
     assert faults_of(module, source) == []
+
+
+def cycles_of(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or through others."""
+    remaining = {name: set(targets) for name, targets in graph.items()}
+    while leaves := {name for name, targets in remaining.items() if not targets}:
+        remaining = {n: t - leaves for n, t in remaining.items() if n not in leaves}
+    while unused := remaining.keys() - set().union(*remaining.values()):
+        remaining = {n: t for n, t in remaining.items() if n not in unused}
+    return [sorted(remaining)] if remaining else []
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports inside functions and under ``TYPE_CHECKING`` count as well."""
+    paths = dict(modules())
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        names = {name for _, name in imports_of(path.read_text(encoding="utf-8"))}
+        targets = {name if name in paths else name.rpartition(".")[0] for name in names}
+        graph[module] = targets & paths.keys() - {module}
+    assert cycles_of(graph) == []
+
+
+def test_the_search_for_cycles_finds_them() -> None:
+    a_tree = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    assert cycles_of(a_tree) == []
+    assert cycles_of(a_tree | {"c": {"d"}, "d": {"b"}, "e": {"a"}}) == [["b", "c", "d"]]

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from wsctl.cli import wsctl
-from wsctl.contexts import Contexts
-from wsctl.target import Target
+from wsctl.cli.root import wsctl
+from wsctl.config.contexts import Contexts
+from wsctl.config.target import Target
 from wsserver.app import key_source
 from wsserver.clock import Clock
 from wsserver.config import ConfigFaults, load_settings, secret_bytes

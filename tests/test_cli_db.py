@@ -25,7 +25,7 @@ from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.maintenance.backup import Backup
-from wsserver.storage.tables.members import MemberStore
+from wsserver.storage.tables.access_lists import MemberStore
 
 FILE = Path("var/wsserver.sqlite3")
 
@@ -173,7 +173,7 @@ def test_a_backup_cut_short_by_a_signal_leaves_nothing_behind(tmp_path: Path, na
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal\n"
         "from wsserver.storage.maintenance import backup\n"
-        f"backup._let_signals_in = lambda *_: os.kill(os.getpid(), signal.{name})\n"
+        f"backup._handle_signals = lambda *_: os.kill(os.getpid(), signal.{name})\n"
     )
     root = str(Path(__file__).parents[1])
     done = run("db", "backup", "copy.sqlite3", PYTHONPATH=os.pathsep.join([str(tmp_path), root]))
@@ -279,7 +279,7 @@ def test_a_backup_is_what_its_report_says() -> None:
     assert backup_text(made) == "x: 2.0 KiB in 1.2 s, checked"
 
 
-@pytest.mark.parametrize("moment", ["_copy", "_finish", "_publish", "_flush"])
+@pytest.mark.parametrize("moment", ["_copy", "_finish", "_move_into_place", "_flush"])
 def test_what_a_killed_backup_left_is_removed_by_the_next_one(tmp_path: Path, moment: str) -> None:
     script = (
         "import os, signal\n"
@@ -295,7 +295,7 @@ def test_what_a_killed_backup_left_is_removed_by_the_next_one(tmp_path: Path, mo
     before = {path.name for path in tmp_path.iterdir()}
     done = subprocess.run([sys.executable, "-c", script], env=environment(), check=False)
     assert done.returncode == -signal.SIGKILL
-    was_published = moment == "_publish"
+    was_published = moment == "_move_into_place"
     left = {path.name for path in tmp_path.iterdir()} - before
     assert len(left) == (2 if was_published else 1)
     assert run("db", "backup", "tuesday.sqlite3").returncode == 0

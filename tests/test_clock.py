@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from datetime import UTC, datetime
+from math import inf, nextafter
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -25,6 +26,7 @@ from wsserver.clock import rfc3339, widen_time
         (0, "1970-01-01T00:00:00.000Z"),
         (1_700_000_000.1619, "2023-11-14T22:13:20.161Z"),
         (1_700_000_000.9999, "2023-11-14T22:13:20.999Z"),
+        (1_700_000_000.9999998, "2023-11-14T22:13:20.999Z"),
         (1_700_000_000.161, "2023-11-14T22:13:20.161Z"),
         (-0.5, "1969-12-31T23:59:59.500Z"),
     ],
@@ -40,6 +42,19 @@ def test_what_is_beyond_a_millisecond_is_cut_by_server_and_wsctl_alike(
 @example(1_700_000_000.9999996)
 def test_server_and_wsctl_write_every_moment_alike(seconds: float) -> None:
     assert rfc3339(seconds) == shown_by_wsctl(seconds)
+
+
+@given(st.integers(-(10**12), 4 * 10**12), st.integers(-3, 3))
+def test_a_text_is_read_as_the_last_millisecond_that_is_not_after_its_moment(
+    millis: int, ulps: int
+) -> None:
+    seconds = millis / 1000
+    for _ in range(abs(ulps)):
+        seconds = nextafter(seconds, inf if ulps > 0 else -inf)
+    text = rfc3339(seconds)
+    read = datetime.fromisoformat(text).timestamp()
+    assert read == (millis if ulps >= 0 else millis - 1) / 1000
+    assert rfc3339(read) == text
 
 
 def test_every_millisecond_stays_what_it_is() -> None:

@@ -17,13 +17,9 @@ def test_every_command_has_a_handler(tmp_path: Path) -> None:
         data_dir=tmp_path,
         database=tmp_path / "wsserver.sqlite3",
     )
-    dispatcher = build(settings).manager.dispatcher
-    for commands, (known, handlers) in (
-        (CHAT_COMMANDS, dispatcher._chat),
-        (MONITOR_COMMANDS, dispatcher._monitor),
-    ):
-        assert known is commands
-        assert set(commands) <= set(handlers)
+    chat, monitor = build(settings).manager.dispatcher.command_types
+    assert set(CHAT_COMMANDS) <= chat
+    assert set(MONITOR_COMMANDS) <= monitor
 
 
 def test_every_command_is_in_the_protocol_s_tables() -> None:

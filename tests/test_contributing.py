@@ -74,7 +74,7 @@ def test_the_paths_that_it_names_are_there(page: str) -> None:
         ("wsserver/config/settings.py", "Settings"),
         ("wsserver/config/load.py", "_SPELLINGS"),
         ("tests/storage/test_migrations.py", "RELEASED"),
-        ("wsctl/cli.py", "COMMANDS"),
+        ("wsctl/cli/root.py", "COMMANDS"),
         ("setup.py", "REPOSITORY"),
     ],
 )

@@ -17,12 +17,11 @@ from wsserver.app import build
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
-from wsserver.realtime.manager import Newcomer
+from wsserver.realtime.manager import ConnectRequest
 from wsserver.service import LoopLag, Service
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.access_lists import MemberStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.snapshots import FIELDS
 
 MakeService = Callable[..., Awaitable[Service]]
 Connect = Callable[[Service], Awaitable[Client]]
@@ -70,7 +69,7 @@ def connect(clock: Any) -> Iterator[Connect]:
         fd, client = socket_pair()
         clients.append(client)
         claims = claims_of(clock, "u1")
-        newcomer = Newcomer(claims, "chat", None, "wsserver.v1", "10.0.0.1", "test")
+        newcomer = ConnectRequest(claims, "chat", None, "wsserver.v1", "10.0.0.1", "test")
         client.info = await service.manager.connect(fd, newcomer)
         await client.receive("connection_established")
         return client

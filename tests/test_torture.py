@@ -96,12 +96,12 @@ class TestJournal:
     async def test_a_whole_file_is_found_to_be_whole(
         self, tmp_path: Path, clock: FakeClock
     ) -> None:
-        from scripts.reliability.journal import Journal, Place
+        from scripts.reliability.journal import Journal, Position
 
         path = tmp_path / "wsserver.sqlite3"
         journal = Journal()
-        for key, place in zip("ab", await self.fill(path, clock, "a", "b"), strict=True):
-            journal.acknowledge(journal.begin(key, "session:s1"), Place(*place))
+        for key, position in zip("ab", await self.fill(path, clock, "a", "b"), strict=True):
+            journal.acknowledge(journal.begin(key, "session:s1"), Position(*position))
         journal.begin("c", "session:s1")  # on its way when the server was killed, and not stored
         journal.check(path)
         journal.check(path)
@@ -124,12 +124,12 @@ class TestJournal:
     async def test_what_is_missing_is_found_to_be_missing(
         self, tmp_path: Path, clock: FakeClock, damage: str, kind: str
     ) -> None:
-        from scripts.reliability.journal import Journal, Place
+        from scripts.reliability.journal import Journal, Position
 
         path = tmp_path / "wsserver.sqlite3"
         journal = Journal()
-        for key, place in zip("abc", await self.fill(path, clock, "a", "b", "c"), strict=True):
-            journal.acknowledge(journal.begin(key, "session:s1"), Place(*place))
+        for key, position in zip("abc", await self.fill(path, clock, "a", "b", "c"), strict=True):
+            journal.acknowledge(journal.begin(key, "session:s1"), Position(*position))
         with closing(sqlite3.connect(path)) as db:
             db.executescript(damage)
         journal.check(path)
@@ -138,12 +138,12 @@ class TestJournal:
         assert {name for name, faults in found.items() if faults} == set(kind.split())
 
     def test_two_answers_to_one_key_are_found(self) -> None:
-        from scripts.reliability.journal import Journal, Place
+        from scripts.reliability.journal import Journal, Position
 
         journal = Journal()
         entry = journal.begin("a", "session:s1")
         for offset in (1, 1, 2):
-            journal.acknowledge(entry, Place("msg_1", "session:s1", "epoch_1", offset))
+            journal.acknowledge(entry, Position("msg_1", "session:s1", "epoch_1", offset))
         assert len(journal.findings.doubled) == 1
 
 

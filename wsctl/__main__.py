@@ -1,4 +1,4 @@
-"""The entry point, kept free of imports so that Ctrl-C is quiet from the first moment."""
+"""Entry point of ``wsctl``; imports little, so that an early Ctrl-C prints no traceback."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from types import FrameType
 
 
 def _terminate(number: int, _: FrameType | None) -> None:
-    # An exception instead of sudden death: the terminal's cursor and temporary files are cared
-    # for. The code is the one that a shell gives for the signal.
+    # An exception, so that the terminal is restored and temporary files are removed. The exit code
+    # is the one that a shell reports for the signal.
     sys.exit(128 + number)
 
 
-def _insist(unraisable: sys.UnraisableHookArgs) -> None:
-    # A Ctrl-C that comes inside a destructor or a weak reference's callback is lost: Python cannot
-    # raise there. So it is said again in a moment.
+def _repeat_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
+    # A Ctrl-C inside a destructor or a weak reference's callback is lost, as Python cannot raise
+    # there: the timer raises it again.
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.setitimer(signal.ITIMER_REAL, 0.01)
     else:
         sys.__unraisablehook__(unraisable)
 
 
-def heed_signals() -> None:
-    """Have SIGTERM end the program in order, and no Ctrl-C be lost."""
+def install_signal_handlers() -> None:
+    """Make SIGTERM exit cleanly, and lose no Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
-    sys.unraisablehook = _insist
+    sys.unraisablehook = _repeat_interrupt
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
-    heed_signals()
+    """Run the command line and exit with its code."""
+    install_signal_handlers()
     try:
-        from wsctl.cli import wsctl
+        from wsctl.cli.root import wsctl
 
         wsctl(prog_name="wsctl")
     except KeyboardInterrupt:

@@ -1,7 +1,8 @@
-"""Times as people write and read them: ages, steps, RFC 3339, durations."""
+"""Parsing and formatting of times: ages, durations, RFC 3339; option types for click."""
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from abc import abstractmethod
@@ -37,7 +38,7 @@ def parse_duration(text: str) -> float:
         seconds += float(match[1]) * _UNITS_S[match[2]]
         end = match.end()
     if end == 0 or end != len(text):
-        raise ValueError(f"{text!r} is no duration: write it as 30s, 5m, 24h or 7d")
+        raise ValueError(f"{text!r} is not a duration: write it as 30s, 5m, 24h or 7d")
     if not 0 < seconds <= _LONGEST_S:
         raise ValueError(f"{text!r} is out of range")
     return seconds
@@ -45,7 +46,7 @@ def parse_duration(text: str) -> float:
 
 def parse_moment(text: str, now: float) -> float:
     """Seconds since the epoch of an RFC 3339 time, a date (midnight UTC), an age before ``now``
-    or a time of day: the last time that it was so late here.
+    or a local time of day: the last one before ``now``.
 
     Raises ``ValueError`` with a message for the user.
     """
@@ -55,8 +56,8 @@ def parse_moment(text: str, now: float) -> float:
         return _last_time(now, int(match[1]), int(match[2]), int(match[3] or 0))
     if not (_RFC3339.fullmatch(text) or _DATE.fullmatch(text)):
         raise ValueError(
-            f"{text!r} is no time: write 2024-01-15T14:30:00Z (with Z or an offset"
-            " such as +08:00), 2024-01-15, 14:30 (here), or an age such as 24h"
+            f"{text!r} is not a time: write 2024-01-15T14:30:00Z (with Z or an offset"
+            " such as +08:00), 2024-01-15, 14:30 (local), or an age such as 24h"
         )
     try:
         moment = datetime.fromisoformat(text.upper())
@@ -64,11 +65,11 @@ def parse_moment(text: str, now: float) -> float:
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp()
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no time: {error}") from None
+        raise ValueError(f"{text!r} is not a time: {error}") from None
 
 
 def _last_time(now: float, hour: int, minute: int, second: int) -> float:
-    # Where clocks are changed, an hour that comes twice counts twice, one left out not at all.
+    # When clocks change, an hour that occurs twice has two moments, a skipped one has none.
     today = datetime.fromtimestamp(now).date()
     moments = []
     for days in range(3):
@@ -83,12 +84,26 @@ def _last_time(now: float, hour: int, minute: int, second: int) -> float:
 
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339 UTC, cut to milliseconds as the server does."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
+    whole, millis = divmod(milliseconds(seconds), 1000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+
+
+def milliseconds(seconds: float) -> int:
+    """The last whole millisecond that is not after ``seconds``.
+
+    ``milliseconds(seconds) / 1000`` is what the RFC 3339 text of ``seconds`` is read back as.
+    """
+    # The product is rounded, so its floor may be one off.
+    millis = math.floor(seconds * 1000)
+    if millis / 1000 > seconds:
+        return millis - 1
+    if millis / 1000 < seconds >= (millis + 1) / 1000:
+        return millis + 1
+    return millis
 
 
 def epoch(value: Any) -> float | None:
-    """Seconds since the epoch of what the server calls a time; None for anything else."""
+    """Seconds since the epoch of a time in the server's JSON; None for anything else."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value).timestamp()
@@ -116,7 +131,7 @@ def readable(seconds: float) -> str:
 
 
 def clock_time(value: Any) -> str:
-    """The local time of day of a server's time, ``14:30:05``; what it was if it is none."""
+    """A server's time as local time of day, ``14:30:05``; other values unchanged."""
     seconds = epoch(value)
     if seconds is None:
         return str(value or "")
@@ -124,7 +139,7 @@ def clock_time(value: Any) -> str:
 
 
 def date_time(value: Any) -> str:
-    """A server's time here, ``2024-01-15 14:30:05``; what it was if it is none."""
+    """A server's time as local time, ``2024-01-15 14:30:05``; other values unchanged."""
     seconds = epoch(value)
     if seconds is None:
         return str(value or "")
@@ -132,12 +147,12 @@ def date_time(value: Any) -> str:
 
 
 def day_time(value: Any) -> str:
-    """The same without the year, where it is this one: ``01-15 14:30:05``."""
+    """``date_time`` without the current year: ``01-15 14:30:05``."""
     return date_time(value).removeprefix(f"{datetime.now():%Y-}")
 
 
 def local_time(seconds: float) -> str:
-    """A time here with its date and zone: ``2024-01-15 14:30:05 +0800``."""
+    """Local time with its date and zone: ``2024-01-15 14:30:05 +0800``."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %z}"
 
 
@@ -148,17 +163,17 @@ def age(value: Any, now: float) -> str:
 
 
 class _Seconds(_SecondsType):
-    """An option whose value is seconds; what they are read with is the subclass's."""
+    """An option type whose value is seconds; subclasses parse the text."""
 
     @staticmethod
     @abstractmethod
     def read(text: str) -> float:
-        """Seconds; raises ``ValueError`` for what cannot be read."""
+        """Seconds; raises ``ValueError`` for invalid text."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Seconds; exits 2 for what cannot be read."""
+        """Seconds; a usage error for invalid text."""
         if isinstance(value, float):
             return value
         try:

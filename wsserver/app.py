@@ -1,4 +1,4 @@
-"""Builds the whole system: this function is its diagram."""
+"""Wiring of the whole system: ``build`` is its diagram."""
 
 from __future__ import annotations
 
@@ -21,69 +21,50 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier
+from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.delivery_policy import DigestRule, Retries
+from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.notifications.webhook_api import WebhookApi
-from wsserver.notifications.wiring import Notifications, NotificationSettings
+from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
-from wsserver.realtime.access.tenancy import Tenancy
-from wsserver.realtime.commands.chat_commands import ChatCommands
-from wsserver.realtime.commands.monitor_commands import MonitorCommands
-from wsserver.realtime.commands.receipt_commands import ReceiptCommands
-from wsserver.realtime.commands.stream_commands import StreamCommands
-from wsserver.realtime.connect_state import Arrivals
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.connections.rate_limit import MessageRate
-from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.delivery.trace_buffer import Traces
-from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
-from wsserver.realtime.dispatcher import Dispatcher
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
-from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.observability.statistics import Statistics
-from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
-from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.streams.retention_policy import Retention
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.tracing.tracing import Tracing
+from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.service import Parts, Service
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.diagnosis import Diagnosis
-from wsserver.storage.maintenance.retention_job import RetentionJob
-from wsserver.storage.messages.receipts import ReceiptStore
-from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.maintenance.pruning import RetentionJob
+from wsserver.storage.maintenance.storage_statistics import StorageStatistics
+from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.web.api.context import WebContext
-from wsserver.web.server.application import make_application
+from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
 
 
 @dataclass(frozen=True)
 class System:
-    """What ``build`` has built: the service, and the Tornado application in front of it."""
+    """What ``build`` returns: the service, and the Tornado application for its HTTP side."""
 
     service: Service
     application: Application
@@ -96,26 +77,27 @@ class System:
 
     @property
     def manager(self) -> WebSocketManager:
-        """The face of the live side, for plugins and embedding programs."""
+        """The ``WebSocketManager``, for plugins and embedding programs."""
         return self.service.manager
 
 
 def build(settings: Settings, clock: Clock | None = None) -> System:
-    """Wire the whole system together; nothing runs before ``service.start()``.
+    """Build the whole system; nothing runs before ``service.start()``.
 
-    To be called on the event loop that will serve it. Raises ``ValueError`` for keys or
-    permissions that cannot be used, ``ConfigFaults`` for templates; the start of the program has
-    found such faults already.
+    To be called on the event loop that will serve it. Raises ``ValueError`` for invalid keys or
+    permissions, ``ConfigFaults`` for invalid templates; the program's start reports such faults
+    before.
     """
     clock = clock or Clock()
     tasks = Tasks()
-
     database = Database(settings.database, synchronous=settings.synchronous, clock=clock)
 
-    # Who is asking, where they belong, and what they may do
+    # Authentication, organizations, permissions
     permissions = Permissions(settings.permissions)
     revocations = Revocations(clock)
-    organizations = EnteredOrganizations(OrganizationStore(database))
+    revocation_store = RevocationStore(database)
+    organizations = AssignedOrganizations(OrganizationStore(database))
+    members = Members(MemberStore(database))
     tickets = Tickets(
         clock,
         revocations=revocations,
@@ -135,29 +117,27 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         resolve=organizations.resolve,
     )
 
-    # What is stored
+    # Records: audit trail, statistics, idempotency keys, and their retention
     audit = AuditLog(database)
     snapshots = Snapshots(database)
     idempotency = IdempotencyStore(database)
-    upkeep = RetentionJob(
+    outbox = WebhookOutbox(database)
+    known_users = KnownUserStore(database)
+    retention_job = RetentionJob(
         snapshots,
         idempotency,
         audit,
         NotificationStore(database),
-        KnownUserStore(database),
-        WebhookOutbox(database),
+        known_users,
+        outbox,
         snapshot_retention_days=settings.snapshot_retention_days,
         notification_retention_days=settings.notification_retention_days,
     )
-    revocation_store = RevocationStore(database)
-    members = Members(MemberStore(database))
 
-    # Who is connected, and what reaches them
-    attendance = ConnectionLog(clock)
-    traces = Traces(attendance, clock, settings.trace_retention_s)
-    hub = Hub(attendance, organizations.resolve)
+    # The live side: connections, streams, delivery (``realtime.wiring`` has its diagram)
+    hub = Hub(ConnectionLog(clock), organizations.resolve)
+    directory = UserDirectory(known_users, hub, clock, organizations.get)
     broker = MemoryBroker()
-    statistics = Statistics(clock, settings.node)
     poller = Poller(
         IOLoop.current(),
         clock,
@@ -167,64 +147,35 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         deflate_min_bytes=settings.compression_min_bytes,
         writer=best_writer if settings.io_uring else SingleWriter,
     )
-    replay_budget = settings.queue_limit_bytes // 8 * 7
-    store = StreamStore(database)
-    receipt_store = ReceiptStore(database)
-    streams = Streams(
-        store,
-        broker.publish,
-        clock,
-        tasks,
-        replay_limit=settings.stream_limit,
-        tail_limit_bytes=max(TAIL_LIMIT_BYTES, replay_budget),
-        cork=poller.cork,
-    )
-    directory = Directory(KnownUserStore(database), hub, clock, organizations.get)
-    tenancy = Tenancy(hub, members, organizations, directory, streams.writers)
-    access = SessionAccess(permissions, members.is_member, tenancy)
-    retention = Retention(settings.stream_retention_s, settings.inbox_retention_s)
-    router = Router(hub, broker, poller, statistics, clock, streams, traces, retention)
-    manager = WebSocketManager(
-        hub=hub,
-        router=router,
-        poller=poller,
-        events=EventBus(tasks, clock, statistics.handler_failed),
-        statistics=statistics,
-        access=access,
-        members=members,
-        heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
-        limits=ConnectionLimits(
-            settings.max_connections,
-            settings.max_connections_per_user,
-            settings.connection_limit_policy,
-        ),
+    metrics = NotificationMetrics()
+    acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
+    live = build_live(
+        live_settings(settings),
         clock=clock,
-        streams=streams,
-        token_leeway_s=settings.jwt_leeway_s,
+        tasks=tasks,
+        database=database,
+        broker=broker,
+        poller=poller,
+        hub=hub,
+        directory=directory,
+        organizations=organizations,
+        members=members,
+        permissions=permissions,
+        revocations=revocations,
+        revocation_store=revocation_store,
+        tickets=tickets,
+        verifier=verifier,
+        audit=audit,
+        notification_receipts=acknowledgements,
     )
-    deliveries = Deliveries(
-        manager,
-        router,
-        store,
-        receipt_store,
-        clock,
-        tasks,
-        DeliverySettings(
-            settings.ack_timeout_s, settings.ack_retries, settings.stream_limit, replay_budget
-        ),
-    )
-    deliveries.statuses.add_listener(traces.marked)
-    streams.on_unreached = deliveries.inboxes.queued
-    router.inboxes = deliveries.inboxes
-    manager.arrivals = Arrivals(streams, deliveries.inboxes, access, revocations.check)
 
-    # What reaches people also when they are not connected
+    # Notifications by several channels, and webhooks
     contacts = ContactStore(database)
     channels: dict[ChannelName, Channel] = {
-        "websocket": WebSocketChannel(router, clock),
+        "websocket": WebSocketChannel(live.router, clock),
         **channels_of(settings, contacts, clock),
     }
-    notifications = Notifications(
+    notifications = NotificationSubsystem(
         channels=channels,
         contacts=contacts,
         templates=templates_of(settings),
@@ -235,48 +186,23 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             inbox_retention_s=settings.inbox_retention_s,
             reach=push_reach(settings),
         ),
-        manager=manager,
+        acknowledgements=acknowledgements,
+        metrics=metrics,
+        manager=live.manager,
         members=members,
         directory=directory,
-        tenancy=tenancy,
+        tenancy=live.tenancy,
         permissions=permissions,
         audit=audit,
         database=database,
         clock=clock,
         tasks=tasks,
     )
-    deliveries.receipts.notified = notifications.acknowledgements
-    statistics.add_source("notifications", notifications.figures.view)
-    outbox = WebhookOutbox(database)
+    live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock)
-    webhooks.listen(manager.events)
+    webhooks.listen(live.events)
 
-    # What operators and backends may do, over REST and over a monitor's socket alike
-    inspection = Inspection(manager, permissions, tenancy, streams)
-    publishing = Publishing(
-        hub, router, permissions, members, tenancy, audit, manager.events, clock
-    )
-    administration = AdminActions(
-        manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
-    )
-    tracing = Tracing(
-        traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
-    )
-    chat = ChatCommands(manager, router, verifier, clock)
-    looking_back = StreamCommands(
-        manager.sessions, streams, replay_budget, settings.max_sessions_per_connection
-    )
-    monitor = MonitorCommands(manager.monitors, inspection, publishing, administration)
-    manager.dispatcher = Dispatcher(
-        chat.table() | looking_back.table() | ReceiptCommands(deliveries.receipts).table(),
-        monitor.table(),
-        MessageRate(settings.message_rate, settings.message_burst),
-        statistics,
-        clock,
-        tasks,
-        manager.close,
-    )
-
+    # Start, periodic work, stop
     service = Service(
         Parts(
             settings=settings,
@@ -285,23 +211,21 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             database=database,
             broker=broker,
             poller=poller,
-            streams=streams,
-            store=store,
-            deliveries=deliveries,
+            live=live,
             notifications=notifications,
             webhooks=webhooks,
-            manager=manager,
-            traces=traces,
             members=members,
             organizations=organizations,
             revocations=revocations,
             revocation_store=revocation_store,
             snapshots=snapshots,
             audit=audit,
-            upkeep=upkeep,
+            retention_job=retention_job,
             keys=keys,
         )
     )
+
+    # HTTP
     hosts = Hosts(settings.allowed_hosts or None, settings.host)
     context = WebContext(
         settings=settings,
@@ -312,21 +236,22 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tickets=tickets,
         origins=Origins(settings.allowed_origins or None, hosts),
         hosts=hosts,
-        manager=manager,
+        manager=live.manager,
         poller=poller,
-        inspection=inspection,
-        publishing=publishing,
-        administration=administration,
-        tracing=tracing,
-        desk=notifications.desk,
+        admin_queries=live.admin_queries,
+        publishing=live.publishing,
+        admin_actions=live.admin_actions,
+        tracing=live.tracing,
+        desk=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,
         audit=audit,
         exports=Exports(database),
         idempotency=idempotency,
-        diagnosis=Diagnosis(database),
+        storage_statistics=StorageStatistics(database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
+        documents=api_documents(),
         health=service.health,
     )
     return System(
@@ -336,13 +261,35 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         verifier=verifier,
         hosts=hosts,
         notifications=notifications.service,
-        streams=streams,
+        streams=live.streams,
         context=context,
     )
 
 
+def live_settings(settings: Settings) -> LiveSettings:
+    """The settings of the live side."""
+    return LiveSettings(
+        node=settings.node,
+        heartbeat=HeartbeatSettings(settings.heartbeat_interval_s, settings.heartbeat_timeout_s),
+        limits=ConnectionLimits(
+            settings.max_connections,
+            settings.max_connections_per_user,
+            settings.connection_limit_policy,
+        ),
+        rate=MessageRate(settings.message_rate, settings.message_burst),
+        sessions_per_connection=settings.max_sessions_per_connection,
+        replay_budget_bytes=settings.queue_limit_bytes // 8 * 7,
+        stream_limit=settings.stream_limit,
+        retention=Retention(settings.stream_retention_s, settings.inbox_retention_s),
+        ack_timeout_s=settings.ack_timeout_s,
+        ack_retries=settings.ack_retries,
+        trace_retention_s=settings.trace_retention_s,
+        token_leeway_s=settings.jwt_leeway_s,
+    )
+
+
 def templates_of(settings: Settings) -> Templates:
-    """The texts of notifications; raises ``ConfigFaults`` for files that cannot be used."""
+    """The templates of notifications; raises ``ConfigFaults`` for invalid files."""
     try:
         return load_templates(settings.templates_dir)
     except TemplateFaults as found:
@@ -351,12 +298,12 @@ def templates_of(settings: Settings) -> Templates:
 
 
 def key_source(settings: Settings, clock: Clock) -> KeySource:
-    """The keys that tokens are checked with, from wherever the settings say."""
+    """The keys that tokens are verified with: a secret, a key file or a JWKS URL."""
     secret = secret_bytes(settings)
     if secret is not None:
         return SecretKeys(secret)
     if settings.jwt_public_key_file is not None:
         return FileKeys(read_key_file(settings.jwt_public_key_file))
     if settings.jwks_url is None:
-        raise ValueError("no source of keys")
+        raise ValueError("no key configured: jwt_secret, jwt_public_key_file or jwks_url")
     return JwksKeys(settings.jwks_url, fetch_document, clock)

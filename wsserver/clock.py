@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from math import floor
 
 
 class Clock:
@@ -66,11 +67,21 @@ class Setbacks:
 def rfc3339(seconds: float) -> str:
     """Format seconds since the epoch as RFC 3339 UTC with milliseconds and ``Z``.
 
-    Fractions of a millisecond are cut off, so that a text is never later than its time; a text
-    that is read and written again stays the same. Years before 1000 and after 9999 are shown as
-    the first and last second that can be written.
+    Fractions of a millisecond are cut off, so that a text that is read is never later than its
+    time, and the next millisecond always is; a text that is read and written again stays the same.
+    Years before 1000 and after 9999 are shown as the first and last second that can be written.
     """
-    return _text(round(seconds * 1_000_000) // 1000)
+    return _text(_milliseconds(seconds))
+
+
+def _milliseconds(seconds: float) -> int:
+    # The product is rounded, so its floor may be one off: the quotients are what a text is read as.
+    millis = floor(seconds * 1000)
+    if millis / 1000 > seconds:
+        return millis - 1
+    if millis / 1000 < seconds >= (millis + 1) / 1000:
+        return millis + 1
+    return millis
 
 
 @lru_cache(maxsize=64)

@@ -19,9 +19,9 @@ from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.errors import WsServerError
 from wsserver.plugins import Plugin, load_plugins
 from wsserver.storage.engine.check import check_file
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.engine.lock import check_unlocked
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 BACKLOG = 4096
 HTTP_GRACE_S = 1.0
@@ -133,7 +133,7 @@ def _collecting(faults: list[Fault]) -> Iterator[None]:
 def _database_faults() -> Iterator[None]:
     try:
         yield
-    except DatabaseFault as fault:
+    except DatabaseUnusable as fault:
         message = f"{fault.path}: {fault.problem}; {fault.remedy}"
         raise ConfigFaults([Fault("database", "start", message)]) from None
 

@@ -350,24 +350,24 @@ class Server:
     async def disconnect_user(self, user_id: str, *, reason: str = "") -> int:
         """Close all connections of a user with 4502; returns their number."""
         request = read_request(_given(user_id=user_id, reason=reason or None), DisconnectRequest)
-        answer = await self._context.administration.disconnect_user(ACTOR, request)
+        answer = await self._context.admin_actions.disconnect_user(ACTOR, request)
         return int(answer["disconnected"])
 
     async def revoke(self, *, user_id: str | None = None, jti: str | None = None) -> int:
         """Refuse one token from now on, or all that a user has; returns the connections closed."""
         request = read_request(_given(user_id=user_id, jti=jti), RevokeRequest)
-        answer = await self._context.administration.revoke(ACTOR, request)
+        answer = await self._context.admin_actions.revoke(ACTOR, request)
         return int(answer["disconnected"])
 
     async def members(self, session_id: str) -> list[str]:
         """The user ids in a session's member list."""
-        answer = await self._context.administration.members(ACTOR, session_id)
+        answer = await self._context.admin_actions.members(ACTOR, session_id)
         return list(answer["user_ids"])
 
     async def replace_members(self, session_id: str, user_ids: Sequence[str]) -> list[str]:
         """Replace a session's member list; connections that lose access by it leave the session."""
         request = read_request({"user_ids": list(user_ids)}, MembersRequest)
-        answer = await self._context.administration.replace_members(ACTOR, session_id, request)
+        answer = await self._context.admin_actions.replace_members(ACTOR, session_id, request)
         return list(answer["user_ids"])
 
     async def contacts(self, user_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The life of a server: start, periodic work, health, orderly stop."""
+"""``Service``: start, periodic work, health check, draining and stop of the server."""
 
 from __future__ import annotations
 
@@ -14,24 +14,19 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
-from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
+from wsserver.notifications.delivery_queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
-from wsserver.notifications.wiring import Notifications
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
-from wsserver.realtime.delivery.trace_buffer import Traces
-from wsserver.realtime.delivery_wiring import Deliveries
+from wsserver.notifications.wiring import NotificationSubsystem
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.inbox.unacked import TICK_S
-from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
-from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
-from wsserver.storage.maintenance.retention_job import RetentionJob
-from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.maintenance.pruning import RetentionJob
+from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -39,7 +34,7 @@ from wsserver.wire.poller import Poller
 log = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_S = 600.0
-SWEEP_INTERVAL_S = 2.0
+EXPIRE_INTERVAL_S = 2.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
@@ -48,7 +43,7 @@ SHORTEST_GRACE_S = 0.5
 
 @dataclass
 class Parts:
-    """What the service starts, looks after and stops; ``app.build`` puts it together."""
+    """The objects that the service starts and stops; made by ``app.build``."""
 
     settings: Settings
     clock: Clock
@@ -56,40 +51,36 @@ class Parts:
     database: Database
     broker: Broker
     poller: Poller
-    streams: Streams
-    store: StreamStore
-    deliveries: Deliveries
-    notifications: Notifications
+    live: LiveSide
+    notifications: NotificationSubsystem
     webhooks: Webhooks
-    manager: WebSocketManager
-    traces: Traces
     members: Members
-    organizations: EnteredOrganizations
+    organizations: AssignedOrganizations
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
     audit: AuditLog
-    upkeep: RetentionJob
+    retention_job: RetentionJob
     keys: KeySource
 
 
 class LoopLag:
-    """How late the event loop comes to what is due: the latest peak, fading."""
+    """Latency of the event loop: a decaying peak of how late timers fire."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     @property
     def is_high(self) -> bool:
-        """Does everybody notice?"""
+        """Whether the latency is a problem for clients."""
         return self.seconds >= LAGGING_S
 
     def note(self, late_s: float) -> None:
-        """Take in that something was done so much later than it was due."""
+        """Note by how much a timer fired late."""
         self.seconds = max(late_s, self.seconds * 0.9)
 
     async def watch(self, period_s: float = LAG_INTERVAL_S) -> None:
-        """Measure again and again, until cancelled."""
+        """Measure periodically, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + period_s
@@ -98,12 +89,12 @@ class LoopLag:
 
 
 class Service:
-    """The whole server but for its HTTP side, which hangs on ``manager`` and friends."""
+    """The whole server except for its HTTP side."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.settings = parts.settings
-        self.manager = parts.manager
+        self.manager = parts.live.manager
         self.poller = parts.poller
         self.tasks = parts.tasks
         self._clock = parts.clock
@@ -112,31 +103,28 @@ class Service:
         self.lag = LoopLag()
         settings = parts.settings
         self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
-        self.manager.is_starting = True
 
     @property
     def is_running(self) -> bool:
-        """Has ``start`` succeeded?"""
+        """Whether ``start`` has succeeded."""
         return not self.manager.is_starting
 
     async def start(self) -> None:
-        """Open the database, read back what outlived the last run, begin the periodic work.
+        """Open the database, load stored state, start the periodic work.
 
-        Until it is done, all that is asked of a listening server is refused with ``starting``.
-
-        Raises ``DatabaseFault`` for a file that cannot be used, ``StorageUnavailable`` for one that
-        cannot be used now; nothing stays open then.
+        Until it is done, requests are refused with ``starting``. Raises ``DatabaseUnusable`` for an
+        unusable file, ``StorageUnavailable`` for a temporary fault; nothing stays open then.
         """
         await self._parts.database.open()
         try:
-            await self._read_back()
+            await self._load()
         except BaseException:
             await self._parts.database.close()
             raise
         self._begin()
-        self.manager.is_starting = False
+        self.manager.started()
 
-    async def _read_back(self) -> None:
+    async def _load(self) -> None:
         parts = self._parts
         stored = await parts.revocation_store.all()
         parts.revocations.load(
@@ -145,24 +133,26 @@ class Service:
         )
         await parts.members.load()
         await parts.organizations.load()
-        await parts.streams.load()
+        await parts.live.streams.load()
         await parts.broker.start()
         await parts.notifications.start()
         await parts.webhooks.start()
 
     def _begin(self) -> None:
-        log.info("broadcasts are written how=%s", self.poller.how_it_writes)
+        live = self._parts.live
+        log.info("broadcast writer how=%s", self.poller.how_it_writes)
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
-            ("inboxes", TICK_S, self._parts.deliveries.inboxes.advance),
-            ("sweep", SWEEP_INTERVAL_S, self._parts.deliveries.sweeper.sweep),
+            ("inboxes", TICK_S, live.inboxes.advance),
+            ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
             ("known users", 1.0, self._parts.notifications.directory.flush),
             ("expiry", 1.0, self._parts.notifications.queue.expire),
             ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
+            ("webhook leases", LEASE_PERIOD_S, self._parts.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
-            ("traces", 1.0, self._parts.traces.expire),
+            ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
             ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
             ("database", PROBE_INTERVAL_S, self._parts.database.probe),
@@ -172,24 +162,24 @@ class Service:
         self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:
-        """Tell everybody to come back, flush the queues, close; let nobody in meanwhile.
+        """Refuse new connections, ask clients to reconnect later, flush the queues, close.
 
-        Takes at most ``drain_timeout_s``, whatever the clients do.
+        Takes at most ``drain_timeout_s``.
         """
         self._draining_since = asyncio.get_running_loop().time()
         self.manager.drain()
         await self.poller.wait_closed(self.settings.drain_timeout_s)
 
     async def stop(self) -> None:
-        """End the periodic work, store the last snapshot, close what is open."""
+        """Stop the periodic work, store the last snapshot, close the database."""
         self.poller.close()
         await self._parts.notifications.stop(self._grace_s())
-        await self._parts.streams.finish()
-        await self._parts.deliveries.receipts.settle()
+        await self._parts.live.streams.finish()
+        await self._parts.live.receipts.settle()
         try:
             await self._parts.notifications.settle()
         except WsServerError as error:
-            log.warning("who has connected last not stored error=%s", error)
+            log.warning("last acknowledgements and known users not stored error=%s", error)
         await self.tasks.cancel()
         await self._parts.webhooks.stop()
         await self._parts.broker.stop()
@@ -198,7 +188,7 @@ class Service:
             await self._take_snapshot()
         except WsServerError as error:
             log.warning("last snapshot not stored error=%s", error)
-        except Exception:  # whatever it is, the database has to be closed
+        except Exception:  # the database has to be closed in any case
             log.exception("last snapshot not taken")
         self._parts.audit.close()
         await self._parts.database.close()
@@ -214,17 +204,17 @@ class Service:
         await self._parts.database.close()
 
     def _grace_s(self) -> float:
-        """What the clients have left of ``drain_timeout_s`` for deliveries that are under way."""
+        """The rest of ``drain_timeout_s``, for running deliveries of notifications."""
         if self._draining_since is None:
             return GRACE_S
         passed_s = asyncio.get_running_loop().time() - self._draining_since
         return min(GRACE_S, max(SHORTEST_GRACE_S, self.settings.drain_timeout_s - passed_s))
 
     def health(self) -> dict[str, Any]:
-        """State and checks, with no secret in them.
+        """State and checks, without secrets.
 
-        ``status`` is ``ok``, ``degraded`` (somebody should look; it serves unless the check
-        ``connections`` says that it is full), ``starting`` or ``draining``.
+        ``status`` is ``ok``, ``degraded`` (a check failed; the server still serves, unless the
+        check ``connections`` failed), ``starting`` or ``draining``.
         """
         manager, parts = self.manager, self._parts
         connections, limit = len(manager.hub), manager.limits.total
@@ -253,10 +243,9 @@ class Service:
     async def _repeat(
         self, name: str, period_s: float, work: Callable[[], Awaitable[None] | None]
     ) -> None:
-        """Do something again and again; a failure is logged and the next time tried all the same.
+        """Call ``work`` periodically; errors are logged and do not end it.
 
-        The times are counted from the start, so that the period does not drift; what was missed
-        while the process stood still is not made up for.
+        The period does not drift; calls missed while the process stood still are skipped.
         """
         loop = asyncio.get_running_loop()
         due = loop.time() + period_s
@@ -268,7 +257,7 @@ class Service:
                     await outcome
             except WsServerError as error:
                 log.warning(
-                    "periodic work refused name=%s code=%s error=%s", name, error.code, error
+                    "periodic work failed name=%s code=%s error=%s", name, error.code, error
                 )
             except Exception:
                 log.exception("periodic work failed name=%s", name)
@@ -292,10 +281,8 @@ class Service:
                 window_s=self._alert.window_s,
             )
             if verdict.is_raised:
-                telling = self._parts.notifications.tell_of_alert(
-                    verdict.rate, self._alert.threshold
-                )
-                self.tasks.spawn(telling, name="alert notification")
+                notice = self._parts.notifications.send_alert(verdict.rate, self._alert.threshold)
+                self.tasks.spawn(notice, name="alert notification")
 
     async def _take_snapshot(self) -> None:
         self._sequence += 1
@@ -306,7 +293,7 @@ class Service:
 
     async def _prune(self) -> None:
         now = self._clock.wall()
-        await self._parts.upkeep.run(now)
-        pruned = await self._parts.store.prune(now)
+        await self._parts.retention_job.run(now)
+        pruned = await self._parts.live.store.prune(now)
         if pruned.epoch is not None:
-            self._parts.streams.forget_all(pruned.epoch)
+            self._parts.live.streams.forget_all(pruned.epoch)

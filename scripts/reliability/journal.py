@@ -18,8 +18,8 @@ _SELECT = (
 )
 
 
-class Place(NamedTuple):
-    """Where a message is, by the server's own word."""
+class Position(NamedTuple):
+    """The position of a message in a stream, as acknowledged by the server."""
 
     message_id: str
     stream: str
@@ -27,19 +27,19 @@ class Place(NamedTuple):
     offset: int
 
 
-def place_of(answer: dict[str, Any]) -> Place:
-    """The place in an acknowledgement, whichever way it came."""
-    return Place(answer["message_id"], answer["stream"], answer["epoch"], answer["offset"])
+def position_of(answer: dict[str, Any]) -> Position:
+    """The position in an acknowledgement, over REST or a socket."""
+    return Position(answer["message_id"], answer["stream"], answer["epoch"], answer["offset"])
 
 
 @dataclass(slots=True)
-class Entry:
-    """One message; its key is the idempotency key, and stands in its content."""
+class JournalEntry:
+    """One message; its key is the idempotency key, and part of its content."""
 
     key: str
     stream: str
-    place: Place | None = None
-    """None: never acknowledged, so nobody knows."""
+    position: Position | None = None
+    """None: not acknowledged, so the outcome is unknown."""
 
 
 @dataclass
@@ -60,39 +60,39 @@ class Journal:
     """All entries, and what the database holds of them."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.found: dict[str, Place] = {}
+        self.entries: dict[str, JournalEntry] = {}
+        self.found: dict[str, Position] = {}
         """By key, where the database has it."""
         self.findings = Findings()
         self.rows = 0
         self._checked: dict[str, int] = {}
         self._epochs: dict[str, str] = {}
 
-    def begin(self, key: str, stream: str) -> Entry:
+    def begin(self, key: str, stream: str) -> JournalEntry:
         """Note that a message is about to be published."""
-        entry = self.entries[key] = Entry(key, stream)
+        entry = self.entries[key] = JournalEntry(key, stream)
         return entry
 
-    def acknowledge(self, entry: Entry, place: Place) -> None:
+    def acknowledge(self, entry: JournalEntry, position: Position) -> None:
         """Note where the server says that it is; the same each time it is asked."""
-        if entry.place is None:
-            entry.place = place
-        elif entry.place != place:
-            self.findings.doubled.append(f"{entry.key}: {entry.place} and then {place}")
+        if entry.position is None:
+            entry.position = position
+        elif entry.position != position:
+            self.findings.doubled.append(f"{entry.key}: {entry.position} and then {position}")
 
     @property
     def acknowledged(self) -> int:
         """How many messages the server has said are kept."""
-        return sum(entry.place is not None for entry in self.entries.values())
+        return sum(entry.position is not None for entry in self.entries.values())
 
-    def unknown(self) -> list[Entry]:
+    def unknown(self) -> list[JournalEntry]:
         """Those that were never acknowledged."""
-        return [entry for entry in self.entries.values() if entry.place is None]
+        return [entry for entry in self.entries.values() if entry.position is None]
 
     def check(self, database: Path) -> None:
-        """Compare with the file: integrity, no gap, every acknowledged message once, at its place.
+        """Compare with the file: integrity, no gap, acknowledged messages once, at their position.
 
-        To be called while nobody publishes; each call reads what came since the one before.
+        To be called while nothing is published; each call reads the messages since the last one.
         """
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
             (verdict,) = db.execute("PRAGMA integrity_check").fetchone()
@@ -103,8 +103,8 @@ class Journal:
                 self._read(db, name)
         for entry in self.entries.values():
             found = self.found.get(entry.key)
-            if entry.place is not None and found != entry.place:
-                self.findings.lost.append(f"{entry.key}: {entry.place}, the file has {found}")
+            if entry.position is not None and found != entry.position:
+                self.findings.lost.append(f"{entry.key}: {entry.position}, the file has {found}")
 
     def _read(self, db: sqlite3.Connection, name: str) -> None:
         """Read what is new in a stream."""
@@ -121,7 +121,7 @@ class Journal:
             key = _key_in(payload)
             if key in self.found:
                 self.findings.doubled.append(f"{key}: at {self.found[key]} and at {offset}")
-            self.found[key] = Place(message_id, stream, epoch, offset)
+            self.found[key] = Position(message_id, stream, epoch, offset)
         self._checked[name] = expected - 1
 
 

@@ -15,7 +15,7 @@ import msgspec
 from scripts.benchmark.http_client import HttpClient, RequestError
 from scripts.benchmark.tokens import make_token
 from scripts.reliability.client import Connection, Gone
-from scripts.reliability.journal import Entry, Journal, Place, place_of
+from scripts.reliability.journal import Journal, JournalEntry, Position, position_of
 from scripts.reliability.report import Verdict, percentile
 from scripts.reliability.server import API, Server
 
@@ -36,7 +36,7 @@ ENVIRONMENT = {
 }
 _FAULTS = (OSError, EOFError, Gone, TimeoutError)
 
-Publish = Callable[[list[Entry]], Awaitable[None]]
+Publish = Callable[[list[JournalEntry]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Listener:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.seen: dict[str, list[Place]] = {f"session:{name}": [] for name in SESSIONS}
+        self.seen: dict[str, list[Position]] = {f"session:{name}": [] for name in SESSIONS}
 
     async def follow(self, server: Server) -> None:
         """Come back with the positions, and listen until the server is gone."""
@@ -83,18 +83,21 @@ class Listener:
         seen = self.seen.get(push["stream"])
         if seen is None:
             return
-        place = Place(push["id"], push["stream"], push["epoch"], push["offset"])
-        if not seen or place.offset > seen[-1].offset:
-            seen.append(place)
+        position = Position(push["id"], push["stream"], push["epoch"], push["offset"])
+        if not seen or position.offset > seen[-1].offset:
+            seen.append(position)
 
     def check(self) -> None:
-        """Whatever was seen, before a crash too, is in the file, and nothing is missing between."""
-        stored = {(place.stream, place.offset): place for place in self._journal.found.values()}
+        """Check that all messages seen, also before a crash, are in the file without a gap."""
+        stored = {
+            (position.stream, position.offset): position
+            for position in self._journal.found.values()
+        }
         for name, seen in self.seen.items():
-            for place in seen:
-                if stored.get((name, place.offset)) != place:
-                    self._journal.findings.other.append(f"seen, but not stored: {place}")
-            offsets = [place.offset for place in seen]
+            for position in seen:
+                if stored.get((name, position.offset)) != position:
+                    self._journal.findings.other.append(f"seen, but not stored: {position}")
+            offsets = [position.offset for position in seen]
             if offsets != list(range(1, len(offsets) + 1)):
                 self._journal.findings.other.append(f"{name}: the listener has gaps")
 
@@ -110,10 +113,10 @@ class Load:
         self._settings = settings
         self._chance = chance
         self._numbers = count()
-        self._batches: dict[str, list[Entry]] = {}
-        self.open: dict[str, list[Entry]] = {}
+        self._batches: dict[str, list[JournalEntry]] = {}
+        self.open: dict[str, list[JournalEntry]] = {}
         """By publisher: what was never acknowledged."""
-        self.done: dict[str, list[Entry]] = {}
+        self.done: dict[str, list[JournalEntry]] = {}
         self.retried = 0
 
     async def run(self, *, is_endless: bool = True) -> None:
@@ -124,19 +127,19 @@ class Load:
         crews += [self._with_batches(f"batch{i}", is_endless) for i in range(max(1, n // 2))]
         await asyncio.gather(*crews)
 
-    def _begin(self, name: str, stream: str) -> Entry:
+    def _begin(self, name: str, stream: str) -> JournalEntry:
         entry = self._journal.begin(f"{name}-{next(self._numbers)}", stream)
         self.open.setdefault(name, []).append(entry)
         return entry
 
-    def _settle(self, name: str, entry: Entry, answer: dict[str, Any]) -> None:
-        was_open = entry.place is None
-        self._journal.acknowledge(entry, place_of(answer))
+    def _settle(self, name: str, entry: JournalEntry, answer: dict[str, Any]) -> None:
+        was_open = entry.position is None
+        self._journal.acknowledge(entry, position_of(answer))
         if was_open:
             self.open[name].remove(entry)
             self.done.setdefault(name, []).append(entry)
 
-    def _again(self, name: str) -> list[Entry]:
+    def _again(self, name: str) -> list[JournalEntry]:
         """What is unknown, oldest first, and a few that are not."""
         unknown = list(self.open.get(name, ()))
         self.retried += len(unknown)
@@ -146,7 +149,7 @@ class Load:
     async def _over_rest(self, name: str, is_endless: bool) -> None:
         streams = [*(f"session:{each}" for each in SESSIONS), INBOX, "broadcast"]
 
-        async def publish(http: HttpClient, entry: Entry) -> None:
+        async def publish(http: HttpClient, entry: JournalEntry) -> None:
             kind, _, id_ = entry.stream.partition(":")
             if kind == "session":
                 path, body = f"/sessions/{id_}/messages", _message(entry.key)
@@ -188,7 +191,7 @@ class Load:
             await connection.close()
 
     async def _with_batches(self, name: str, is_endless: bool) -> None:
-        async def publish(http: HttpClient, key: str, entries: list[Entry]) -> None:
+        async def publish(http: HttpClient, key: str, entries: list[JournalEntry]) -> None:
             messages = [
                 {**_message(each.key), "target": {"type": "session", "id": each.stream[8:]}}
                 for each in entries
@@ -202,7 +205,7 @@ class Load:
             async with HttpClient(self._server.port, make_token(name, "service")) as http:
                 for key, entries in list(self._batches.items()):
                     if key.startswith(name):
-                        self.retried += sum(entry.place is None for entry in entries)
+                        self.retried += sum(entry.position is None for entry in entries)
                         await publish(http, key, entries)
                         del self._batches[key]
                 while is_endless:

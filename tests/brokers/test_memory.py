@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from wsserver.brokers.base import Broker, Publication, Receipt
+from wsserver.brokers.base import Broker, Publication, PublishResult
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, session
 
@@ -13,11 +13,11 @@ from wsserver.protocol.targets import EVERYONE, session
 class Node:
     """Takes publications and says that it delivered to so many."""
 
-    def __init__(self, receipt: Receipt) -> None:
+    def __init__(self, receipt: PublishResult) -> None:
         self.receipt = receipt
         self.got: list[str] = []
 
-    def deliver(self, publication: Publication) -> Receipt:
+    def deliver(self, publication: Publication) -> PublishResult:
         self.got.append(publication.message_id)
         return self.receipt
 
@@ -35,13 +35,13 @@ def broker() -> Broker:
 async def test_every_node_gets_every_publication_in_order_and_the_receipts_add_up(
     broker: Broker,
 ) -> None:
-    nodes = [Node(Receipt(3, 2, 1)), Node(Receipt(10, 10, 0))]
+    nodes = [Node(PublishResult(3, 2, 1)), Node(PublishResult(10, 10, 0))]
     for node in nodes:
         broker.subscribe(node.deliver)
     await broker.start()
-    assert await broker.publish(publication("m1")) == Receipt(13, 12, 1)
+    assert await broker.publish(publication("m1")) == PublishResult(13, 12, 1)
     broker.post(publication("m2"))
-    assert await broker.publish(publication("m3")) == Receipt(13, 12, 1)
+    assert await broker.publish(publication("m3")) == PublishResult(13, 12, 1)
     assert [node.got for node in nodes] == [["m1", "m2", "m3"]] * 2
     assert broker.health()["ok"] is True
     await broker.stop()
@@ -50,14 +50,14 @@ async def test_every_node_gets_every_publication_in_order_and_the_receipts_add_u
 @pytest.mark.gen_test
 async def test_without_nodes_nobody_is_matched(broker: Broker) -> None:
     await broker.start()
-    assert await broker.publish(publication("m1")) == Receipt(0, 0, 0)
+    assert await broker.publish(publication("m1")) == PublishResult(0, 0, 0)
     broker.post(publication("m2"))
     await broker.stop()
 
 
 @pytest.mark.gen_test
 async def test_after_stopping_nothing_is_delivered(broker: Broker) -> None:
-    node = Node(Receipt(1, 1, 0))
+    node = Node(PublishResult(1, 1, 0))
     broker.subscribe(node.deliver)
     await broker.start()
     await broker.stop()

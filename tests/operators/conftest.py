@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.support.server_process import ServerProcess
-from wsctl.cli import wsctl
+from wsctl.cli.root import wsctl
 
 Run = Callable[..., Result]
 

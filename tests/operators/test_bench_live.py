@@ -77,7 +77,7 @@ def test_the_table_fits_80_columns(ctl: Run) -> None:
     lines = done.stdout.splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert [line.split("  ")[0] for line in lines[1:5]] == [
-        *("connect", "publish, until taken", "publish, until received", "ping")
+        *("connect", "publish to accepted", "publish to received", "ping")
     ]
     assert lines[-1] == "100 of 100 deliveries, 0 lost, 0 duplicated; 10 of 10 connections"
     assert "10 connections; 10 messages, 20 a second" in done.stderr
@@ -113,7 +113,7 @@ def test_a_token_without_the_permissions(
 ) -> None:
     done = run("--url", server.url, "--token", server.token("u", role, **claims), *QUICK)
     assert done.exit_code == 4
-    assert f"has: {missing}" in done.stderr
+    assert f"needs: {missing}" in done.stderr
 
 
 def test_a_service_whose_token_opens_every_session_will_do(run: Run, server: ServerProcess) -> None:
@@ -143,7 +143,7 @@ def test_too_much_is_refused_where_nobody_can_be_asked(ctl: Run) -> None:
 
 def test_too_much_is_asked_about_on_a_terminal(server: ServerProcess) -> None:
     with Terminal("bench", "--rate", "50", "--duration", "200ms", cwd=server.folder) as terminal:
-        terminal.until("Do it all the same?")
+        terminal.until("Run it anyway?")
         terminal.type("n\r")
         assert terminal.end() == 1
         assert "nothing was done" in terminal.text
@@ -181,7 +181,7 @@ def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
         server.kill(signal.SIGKILL)
         output, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert [error for error in result_of(output)["errors"] if error.endswith(": cut")]
+    assert [error for error in result_of(output)["errors"] if error.endswith(": connection lost")]
     assert "Traceback" not in said
 
 

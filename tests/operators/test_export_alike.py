@@ -16,10 +16,9 @@ from tests.support.notification_rows import delivery, notification
 from tests.support.server_process import ServerProcess
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.hourly_rollup import FIELDS
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.tables.snapshots import DAY_S, Snapshots
+from wsserver.storage.tables.snapshots import DAY_S, FIELDS, Snapshots
 
 START = 1_700_000_000.0
 LATER = 2.0**33

@@ -19,7 +19,7 @@ from tests.support.export_database import add_deliveries, add_entries, add_snaps
 from tests.support.rst_blocks import block, table
 from tests.support.server_process import ROOT, ServerProcess, shell
 from wsctl.commands.export import export
-from wsctl.exits import ExitStatus
+from wsctl.errors import ExitStatus
 
 DOCUMENT = "docs/exports.rst"
 CRON = ROOT / "scripts/wsctl-exports.cron"

@@ -55,7 +55,7 @@ def test_who_would_get_it(ctl: Run, server: ServerProcess) -> None:
         shown = ctl("explain", "--session", "s7", "--type", "new_message")
         row = shown.stdout.splitlines()[1].split()
         assert (row[0], row[2]) == ("amy", "yes")
-        assert "1 connection would get it" in shown.stderr
+        assert "1 connection would receive it" in shown.stderr
         shown = ctl("explain", "--broadcast", "--exclude", "amy")
         assert "excluded" in shown.stdout
         answer = json.loads(ctl("explain", "--user", "amy", "-o", "json").stdout)
@@ -90,7 +90,7 @@ def test_what_was_said_in_a_session_page_by_page(ctl: Run, monkeypatch: pytest.M
     assert offsets("--after", "1", "--before", "6", "--limit", "3") == [3, 4, 5]
     nothing = ctl("history", "never")
     assert (nothing.exit_code, nothing.stdout) == (0, "")
-    assert "nothing is kept of session never" in nothing.stderr
+    assert "no kept messages in session never" in nothing.stderr
 
 
 def test_what_is_kept_for_an_organization_is_said_and_traced(ctl: Run) -> None:
@@ -101,4 +101,4 @@ def test_what_is_kept_for_an_organization_is_said_and_traced(ctl: Run) -> None:
     assert "kept in organization:acme as 1" in told.stdout
     story = ctl("trace", told.stdout.split()[0]).stdout
     assert "kept in   organization:acme, offset 1 of epoch_" in story
-    assert "(kept) to everybody of organization acme\n" in story
+    assert "(kept) to all users of organization acme\n" in story

@@ -34,8 +34,8 @@ def test_the_story_of_a_notification(ctl: Run, server: ServerProcess) -> None:
     assert id_ in ctl("notifications", "list", "--user", "zoe").stdout
     listed = ctl("notifications", "list", "--state", "not_configured", "-o", "json").stdout
     assert id_ in [each["notification_id"] for each in json.loads(listed)]
-    assert "1 delivery is tried again" in ctl("notifications", "retry", id_).stdout
-    assert "called off" in ctl("notifications", "cancel", id_).stdout
+    assert "1 delivery retried" in ctl("notifications", "retry", id_).stdout
+    assert "cancelled" in ctl("notifications", "cancel", id_).stdout
 
 
 def test_a_template_with_its_parameters(ctl: Run, server: ServerProcess) -> None:

@@ -87,7 +87,7 @@ def test_what_a_webhook_did_not_take(
     }
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         address = ("--url", server.url, "--token", server.token())
-        assert "every event was taken" in run(*address, "webhooks", "list").stderr
+        assert "no undelivered events" in run(*address, "webhooks", "list").stderr
         for user in ("ann", "bob"):
             with connect(server.websocket("/ws/chat", server.token(user, "user")), proxy=None):
                 pass
@@ -101,9 +101,9 @@ def test_what_a_webhook_did_not_take(
         assert '"user_id": "ann"' in shown
         assert "s3cret" not in shown + run(*address, *failed).stdout
         world.provider.answer_with(200)
-        assert run(*address, "webhooks", "retry", name).stdout == "1 event is tried again\n"
+        assert run(*address, "webhooks", "retry", name).stdout == "1 event retried\n"
         until(lambda: document(run, *address, *failed), lambda found: len(found) == 1)
-        assert "1 event is" in run(*address, "webhooks", "retry", "--all").stdout
+        assert "1 event retried" in run(*address, "webhooks", "retry", "--all").stdout
         until(lambda: document(run, *address, "webhooks", "list"), lambda found: found == [])
         assert len(world.provider.requests) == 4
         assert run(*address, "webhooks", "retry").exit_code == 2

@@ -27,7 +27,7 @@ from tests.support.server_process import (
     silent_client,
 )
 from tests.support.tokens import SECRET
-from wsctl.fields import TEN
+from wsctl.output.stats_fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]
 

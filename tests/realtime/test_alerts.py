@@ -28,7 +28,7 @@ def test_a_rate_at_the_threshold_is_no_alarm_and_one_above_is() -> None:
     assert alert.observe(2.0, 51, 1000).is_raised
 
 
-def test_a_handful_of_errors_alarms_nobody() -> None:
+def test_a_handful_of_errors_raises_no_alert() -> None:
     alert = ErrorRateAlert(0.05, 60)
     alert.observe(0.0, 0, 0)
     assert not alert.observe(1.0, MIN_ERRORS - 1, MIN_ERRORS - 1).is_raised

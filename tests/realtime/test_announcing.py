@@ -1,4 +1,4 @@
-"""What may happen while messages that were stored together are told of, one after the other."""
+"""Changes while messages of one transaction are published one after the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT = 12
 
 
 async def three(live: Live) -> tuple[Client, Client, Client]:
-    """A writer, somebody else, and somebody without acknowledgements, in one session."""
+    """A sender, another client and a plain client in one session."""
     people = [
         await live.in_session("writer"),
         await live.in_session("other"),

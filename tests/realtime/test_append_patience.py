@@ -1,4 +1,4 @@
-"""How long a publish waits for a database that is locked."""
+"""How long a publish retries while the database is locked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.fake_clock import FakeClock
-from wsserver.brokers.base import NOBODY, Publication, Receipt
+from tests.support.fake_stream_store import draft
+from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable
-from wsserver.protocol.targets import Target
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft
 from wsserver.storage.messages.streams import Append, Appended
@@ -30,8 +30,8 @@ class LockedStore:
         raise StorageUnavailable("database is locked")
 
 
-async def announce(draft: Draft, place: Appended) -> Receipt:
-    return NOBODY
+async def announce(draft: Draft, place: Appended) -> PublishResult:
+    return NO_RECIPIENTS
 
 
 @pytest.mark.gen_test
@@ -42,8 +42,6 @@ async def test_it_tries_again_but_tells_before_the_caller_gives_up(
     monkeypatch.setattr(append_queue, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
     store = LockedStore(clock, wait_s)
     queue = AppendQueue(store, announce, clock, Tasks(), lambda: None)
-    publication = Publication("msg_1", "new_message", Target("session", "s1"), b"{}")
-    draft = Draft(publication, "session:s1", 1.0)
     with pytest.raises(StorageUnavailable, match="locked"):
-        await queue.append([draft])
+        await queue.append([draft()])
     assert store.tries == tries

@@ -1,4 +1,4 @@
-"""Messages in line to be stored: groups, order, refusals, faults."""
+"""The append queue: groups, order, limits, errors of storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_stream_store import FakeStore, draft, drafts
 from tests.support.live_server import settle
-from wsserver.brokers.base import Receipt
+from wsserver.brokers.base import PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft
@@ -20,7 +20,7 @@ from wsserver.tasks import Tasks
 
 
 class Line:
-    """A queue in front of a fake store; what it announces stands in ``announced``."""
+    """A queue in front of a fake store; announced messages are in ``announced``."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -33,11 +33,11 @@ class Line:
         self.takes_s = 0.0
         """So long each announcement takes, by the clock."""
 
-    async def announce(self, draft: Draft, place: Appended) -> Receipt:
+    async def announce(self, draft: Draft, place: Appended) -> PublishResult:
         assert draft.stream == place.stream
         self.announced.append((place.stream, place.offset))
         self.clock.advance(self.takes_s)
-        return Receipt(2, 1, 1)
+        return PublishResult(2, 1, 1)
 
     def cork(self) -> None:
         self.corked_at.append(len(self.announced))
@@ -63,9 +63,9 @@ async def test_each_gets_where_it_is_and_what_became_of_it(line: Line) -> None:
     sent = await line.queue.append(mine)
     assert [(each.stream, each.offset) for each in sent] == line.announced
     assert line.announced == [("session:s1", 1), ("user:u1", 1), ("session:s1", 2)]
-    assert [each.message_id for each in sent] == [each.publication.message_id for each in mine]
+    assert [each.message_id for each in sent] == [each.message_id for each in mine]
     assert {(each.epoch, each.is_new, each.receipt) for each in sent} == {
-        ("epoch_1", True, Receipt(2, 1, 1))
+        ("epoch_1", True, PublishResult(2, 1, 1))
     }
     assert await line.queue.append([]) == []
 
@@ -193,7 +193,7 @@ async def test_a_repeated_key_is_answered_with_the_first_and_not_announced(line:
     (sent,) = await line.queue.append([first])
     again, other = await line.queue.append([draft(dedup=("client:u1", "k1")), draft()])
     assert (again.message_id, again.offset, again.is_new) == (sent.message_id, 1, False)
-    assert again.receipt == Receipt()
+    assert again.receipt == PublishResult()
     assert (other.offset, other.is_new) == (2, True)
     assert line.announced == [("session:s1", 1), ("session:s1", 2)]
 
@@ -204,7 +204,7 @@ async def test_both_of_a_kind_in_one_transaction_are_one(line: Line) -> None:
     futures = [line.queue.append([each]) for each in pair]
     ((first,), (second,)) = await asyncio.gather(*futures)
     assert (first.is_new, second.is_new) == (True, False)
-    assert second.message_id == first.message_id == pair[0].publication.message_id
+    assert second.message_id == first.message_id == pair[0].message_id
     assert line.announced == [("session:s1", 1)]
 
 
@@ -306,9 +306,9 @@ async def test_storage_gets_everything_that_it_is_to_know(line: Line) -> None:
     ((item,),) = line.store.batches
     assert (item.stream, item.message_id, item.type) == (
         "user:u1",
-        keyed.publication.message_id,
+        keyed.message_id,
         "new_message",
     )
-    assert item.payload == keyed.publication.payload
+    assert item.payload == keyed.payload
     assert (item.sender, item.origin, item.dedup) == ("u2", '{"a":1}', ("s", "k"))
     assert (item.has_ttl, item.expires_at, item.at, item.audience) == (True, 5.0, keyed.at, None)

@@ -1,4 +1,4 @@
-"""Who of a target a message is for, asked on delivery and again on giving it later."""
+"""Audiences: the filter of recipients, on delivery and on replay."""
 
 from __future__ import annotations
 

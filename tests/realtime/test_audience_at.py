@@ -13,8 +13,8 @@ from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.router import SELECT
-from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.delivery.local_delivery import SELECT
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.tracing.audience_at import PastAudience
 
 ORGANIZATIONS = st.sampled_from([None, "o1", "o2"])
@@ -30,15 +30,15 @@ TARGETS = st.one_of(
 )
 
 
-class RollCallsAgainstNotes(RuleBasedStateMachine):
-    """What is worked out afterwards, against what was noted when each message went out."""
+class PastAudienceModel(RuleBasedStateMachine):
+    """The past audience as computed later, compared with the one at the time of delivery."""
 
     def __init__(self) -> None:
         super().__init__()
         clock = FakeClock()
-        attendance = ConnectionLog(clock)
-        self.hub = Hub(attendance)
-        self.traces = Traces(attendance, clock)
+        connection_log = ConnectionLog(clock)
+        self.hub = Hub(connection_log)
+        self.traces = TraceBuffer(connection_log, clock)
         self.live: list[Any] = []
         self.notes: dict[str, tuple[Target, set[str], set[str]]] = {}
 
@@ -95,23 +95,21 @@ class RollCallsAgainstNotes(RuleBasedStateMachine):
         for message_id, (target, there, online) in self.notes.items():
             entry = self.traces.find(message_id)
             assert entry is not None
-            roll = PastAudience(self.hub, entry.tick)
-            found = [stay.connection_id for stay in roll.of(target)]
+            past = PastAudience(self.hub, entry.tick)
+            found = [stay.connection_id for stay in past.of(target)]
             assert len(found) == len(set(found))
             assert set(found) == there
-            assert {user_id for user_id in ("u1", "u2", "u3") if roll.had(user_id)} == online
+            assert {user_id for user_id in ("u1", "u2", "u3") if past.had(user_id)} == online
 
 
-TestRollCallsAgainstNotes = RollCallsAgainstNotes.TestCase
-TestRollCallsAgainstNotes.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None
-)
+TestPastAudienceModel = PastAudienceModel.TestCase
+TestPastAudienceModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-def test_of_a_forgotten_delivery_nobody_was_there() -> None:
+def test_a_delivery_of_unknown_tick_has_no_audience() -> None:
     hub = Hub()
     hub.add(fake_connection("u1"))
-    roll = PastAudience(hub, 0)
-    assert list(roll.of(EVERYONE)) == []
-    assert not roll.had("u1")
-    assert roll.is_complete
+    past = PastAudience(hub, 0)
+    assert list(past.of(EVERYONE)) == []
+    assert not past.had("u1")
+    assert past.is_complete

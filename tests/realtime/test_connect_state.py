@@ -63,4 +63,4 @@ async def test_a_refused_newcomer_leaves_nothing_behind(make_live: MakeLive) -> 
     await live.connect("u1")
     with pytest.raises(ConnectionLimit):
         await live.connect("u1")
-    assert live.deliveries.inboxes._opening == {}
+    assert live.inboxes._opening == {}

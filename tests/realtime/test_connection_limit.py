@@ -1,4 +1,4 @@
-"""Dead connections of a user give way to a new one; live ones never do for being asked."""
+"""Connection limits: dead connections of a user are closed for a new one, live ones are not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tornado.ioloop import IOLoop
 from tests.support.live_server import PONG, Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.connections import connection_limit
+from wsserver.realtime.connections.connection import Backlog
 from wsserver.realtime.connections.connection_limit import ConnectionLimits
-from wsserver.realtime.dispatcher import Backlog
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def three(live: Live) -> list[Client]:
 
 
 async def answer(client: Client) -> None:
-    """What a browser's network process does, whatever the page is busy with."""
+    """Answer pings as the network process of a browser does, also while the page is busy."""
     while not client.wire_pings:
         opcode, payload = await client.frame()
         if opcode == 9:
@@ -41,7 +41,7 @@ async def answer(client: Client) -> None:
 @pytest.mark.gen_test
 async def test_those_that_do_not_answer_give_way_and_those_that_do_stay(live: Live) -> None:
     dead, alive, other = await three(live)
-    asking = asyncio.ensure_future(live.manager.room.ask("u1"))
+    asking = asyncio.ensure_future(live.manager.room.check_liveness("u1"))
     await answer(alive)
     other.send("ping")  # any frame is a sign of life
     live.clock.advance(0.1)
@@ -58,7 +58,7 @@ async def test_the_answer_is_there_as_soon_as_all_have_answered(
 ) -> None:
     monkeypatch.setattr(connection_limit, "SLICE_S", 1e6)
     clients = await three(live)
-    asking = asyncio.ensure_future(live.manager.room.ask("u1"))
+    asking = asyncio.ensure_future(live.manager.room.check_liveness("u1"))
     await answer(clients[0])
     await answer(clients[1])
     await settle()
@@ -72,7 +72,7 @@ async def test_the_answer_is_there_as_soon_as_all_have_answered(
 @pytest.mark.gen_test
 async def test_who_was_heard_of_just_now_is_not_asked(live: Live) -> None:
     clients = [await live.connect() for _ in range(3)]
-    await live.manager.room.ask("u1")
+    await live.manager.room.check_liveness("u1")
     assert live.hub.of_user("u1") == [client.info for client in clients]
     assert [await client.rest() for client in clients] == [[], [], []]
     assert not any(client.pings for client in clients)
@@ -81,7 +81,7 @@ async def test_who_was_heard_of_just_now_is_not_asked(live: Live) -> None:
 @pytest.mark.gen_test
 async def test_frames_that_wait_behind_a_slow_command_are_no_silence(live: Live) -> None:
     *_, busy = await three(live)
-    asking = asyncio.ensure_future(live.manager.room.ask("u1"))
+    asking = asyncio.ensure_future(live.manager.room.check_liveness("u1"))
     await asyncio.sleep(0)
     busy.info.backlog = Backlog()
     busy.info.backlog.append(b"{}")
@@ -90,14 +90,14 @@ async def test_frames_that_wait_behind_a_slow_command_are_no_silence(live: Live)
     await live.connect()
     await live.connect()
     live.clock.advance(1.0)
-    await live.manager.room.ask("u1")
+    await live.manager.room.check_liveness("u1")
     assert busy.info.is_alive
 
 
 @pytest.mark.gen_test
 async def test_one_question_serves_all_arrivals_and_only_so_many_may_wait(live: Live) -> None:
     clients = await three(live)
-    asking = [asyncio.ensure_future(live.manager.room.ask("u1")) for _ in range(5)]
+    asking = [asyncio.ensure_future(live.manager.room.check_liveness("u1")) for _ in range(5)]
     await settle()
     refused = [one for one in asking if one.done()]
     assert [type(one.exception()) for one in refused] == [ConnectionLimit] * 2
@@ -114,9 +114,9 @@ async def test_one_question_serves_all_arrivals_and_only_so_many_may_wait(live: 
 async def test_a_slow_network_has_more_time_to_answer(live: Live) -> None:
     slow, quick, _ = await three(live)
     slow.info.rtt_ms, quick.info.rtt_ms = 90.0, 2.0
-    await live.manager.room.ask("u1")
+    await live.manager.room.check_liveness("u1")
     assert live.hub.of_user("u1") == [slow.info]
-    await live.manager.room.ask("u1")
+    await live.manager.room.check_liveness("u1")
     assert live.hub.of_user("u1") == []
 
 

@@ -8,14 +8,14 @@ from tests.support.live_server import Live
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.tracing import dry_run as module
-from wsserver.realtime.tracing.dry_run import explain, people_of
+from wsserver.realtime.tracing.dry_run import explain, users_of
 
 
 async def explained(
     live: Live, message: Message, organization_id: str | None = None
 ) -> dict[str, Any]:
     scope = live.tenancy.scope(organization_id)
-    await scope.learn(people_of(message, live.members))
+    await scope.learn(users_of(message, live.members))
     return explain(message, live.hub, live.members, scope)
 
 
@@ -24,7 +24,7 @@ def reasons(answer: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.gen_test
-async def test_each_who_is_left_out_has_a_reason(live: Live) -> None:
+async def test_every_excluded_user_has_a_reason(live: Live) -> None:
     for name, organization_id, role in (
         ("meant", "o1", "user"),
         ("named", "o1", "user"),

@@ -78,7 +78,7 @@ def test_names_may_be_globs(bus: EventBus, glob: str, names: list[str]) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_failing_handler_is_logged_and_counted_and_harms_nobody(
+async def test_a_failing_handler_is_logged_and_counted_and_affects_no_other(
     bus: EventBus, failures: Failures, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Any] = []
@@ -139,7 +139,7 @@ def test_what_cannot_be_called_is_no_handler(bus: EventBus) -> None:
 
 
 @pytest.mark.gen_test
-async def test_slow_handlers_are_bounded_and_what_they_miss_is_counted_aloud(
+async def test_slow_handlers_are_bounded_and_dropped_events_are_counted_and_logged(
     bus: EventBus, tasks: Tasks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events_module, "MAX_RUNNING", 3)
@@ -194,7 +194,7 @@ async def test_a_handler_may_choose_by_a_test_of_names(bus: EventBus) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_test_of_names_that_fails_harms_nobody(
+async def test_a_predicate_that_fails_affects_no_other_handler(
     bus: EventBus, failures: Failures, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[Any] = []

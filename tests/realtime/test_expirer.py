@@ -16,8 +16,8 @@ async def test_the_sender_of_what_expires_unseen_is_told(live: Live) -> None:
     await boss.rest()
     await watcher.rest()
     live.clock.advance(5)
-    await live.deliveries.sweeper.sweep()
-    await live.deliveries.sweeper.sweep()
+    await live.expirer.run()
+    await live.expirer.run()
     expected = [(gone.message_id, "u1", "expired")]
     assert statuses(await boss.rest()) == statuses(await watcher.rest()) == expected
 
@@ -29,7 +29,7 @@ async def test_what_has_expired_is_not_sent_again(live: Live) -> None:
     await send_to_user(live, "b")
     assert notes(await client.rest()) == ["a", "b"]
     live.clock.advance(5)
-    await live.deliveries.sweeper.sweep()
+    await live.expirer.run()
     await pass_time(live, 10)
     assert notes(await client.rest()) == ["b"]
 
@@ -42,7 +42,7 @@ async def test_what_an_inbox_has_no_room_for_has_failed(make_live: MakeLive) -> 
     for text in "bc":
         await send_to_user(live, text)
     await boss.rest()
-    await live.deliveries.sweeper.sweep()
+    await live.expirer.run()
     (update,) = await boss.rest()
     assert statuses([update]) == [(first.message_id, "u1", "failed")]
     assert update["reason"] == "inbox_full"
@@ -55,7 +55,7 @@ async def test_all_there_is_to_delete_is_deleted_in_one_sweep(live: Live) -> Non
     for number in range(301):
         await send_to_user(live, number, ttl_s=1.0)
     live.clock.advance(1)
-    await live.deliveries.sweeper.sweep()
+    await live.expirer.run()
     assert (await live.store.count()).messages == 0
 
 
@@ -64,5 +64,5 @@ async def test_all_that_is_too_much_goes_in_one_sweep(make_live: MakeLive) -> No
     live = await make_live(stream_limit=2)
     for number in range(310):
         await send_to_user(live, number)
-    await live.deliveries.sweeper.sweep()
+    await live.expirer.run()
     assert (await live.store.count()).messages == 2

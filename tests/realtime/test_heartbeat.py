@@ -33,9 +33,9 @@ class Bench:
         self.hub = Hub()
         self.settings = HeartbeatSettings(interval_s, timeout_s)
         self.closed: dict[str, tuple[float, int]] = {}
-        self.heartbeat = Heartbeat(self.hub, self.settings, self.clock, self.close)
+        self.heartbeat = Heartbeat(self.hub, self.settings, self.clock)
         self.connections = [
-            fake_connection(f"u{n}", last_heard=self.clock.now) for n in range(count)
+            fake_connection(f"u{n}", last_heard=self.clock.now, owner=self) for n in range(count)
         ]
         for connection in self.connections:
             self.hub.add(connection)
@@ -137,7 +137,7 @@ def test_nobody_is_closed_early_or_twice_and_every_look_ends(
     bench = Bench(1e9, timeout_s)
     connection = bench.connections[0]
     bench.clock.now = heard = start
-    bench.heartbeat = Heartbeat(bench.hub, bench.settings, bench.clock, bench.close)
+    bench.heartbeat = Heartbeat(bench.hub, bench.settings, bench.clock)
     connection.websocket.last_heard = heard
     bench.heartbeat.add(connection)
     for fraction in fractions:

@@ -43,7 +43,7 @@ async def test_an_inbox_too_large_for_the_queue_comes_as_the_client_takes_it(
     await client.receive("connection_established")
     seen = []
     while len(seen) < count + 1:
-        await live.deliveries.inboxes.advance()
+        await live.inboxes.advance()
         seen += [data[0] for data in notes(await client.rest())]
     assert seen == list(range(count + 1))
     await client.call("ack", stream="user:u1", offset=count + 1)
@@ -69,5 +69,5 @@ async def test_a_message_that_comes_while_the_last_page_is_read_is_not_missed(
     client = await live.connect("u1")
     assert await received(client, PAGE + 2) == list(range(PAGE + 2))
     await pass_time(live, 1)
-    assert len(live.deliveries.inboxes._catching_up) == 0
+    assert len(live.inboxes._replay) == 0
     assert await client.rest() == []

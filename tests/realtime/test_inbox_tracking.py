@@ -22,7 +22,7 @@ async def test_a_plain_client_has_it_once_it_is_written(live: Live) -> None:
     plain = await live.connect("u1", protocol="plain")
     await send_to_user(live, "b")
     assert await received(plain, 2) == ["a", "b"]
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     await pass_time(live, 60)
     assert await plain.rest() == []
     assert (await live.connect("u1")).established["inbox"]["pending"] == 0
@@ -37,7 +37,7 @@ async def test_what_never_left_for_a_plain_client_stays_pending(live: Live) -> N
     plain.socket.close()
     await settle()
     await pass_time(live, 1)
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     assert (await live.connect("u1")).established["inbox"]["pending"] == 1
 
 
@@ -52,7 +52,7 @@ async def test_what_left_late_for_a_plain_client_is_delivered_then(live: Live) -
         filler -= 1
     assert (filler, push["data"]) == (0, "a")
     await pass_time(live, 1)
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     assert (await live.receipt_store.inbox("u1", live.clock.wall())).pending == 0
 
 
@@ -63,7 +63,7 @@ async def test_who_goes_away_with_what_came_at_once_is_not_given_it_again(live: 
     assert await received(plain, 3) == ["a", "b", "c"]
     plain.socket.close()
     await settle()
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     assert (await live.connect("u1")).established["inbox"]["pending"] == 0
 
 
@@ -72,11 +72,11 @@ async def test_what_was_held_back_and_does_not_leave_stays_pending(live: Live) -
     plain = await live.connect("u1", protocol="plain")
     with contextlib.suppress(BlockingIOError):
         while True:
-            os.write(plain.info.websocket._fd, bytes(50_000))
+            os.write(plain.info.websocket.fd, bytes(50_000))
     await send_batch_to_user(live, "a", "b")
     await pass_time(live, 1)
     plain.socket.close()
     await settle()
     await pass_time(live, 1)
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     assert await pending_count(live) == 2

@@ -72,16 +72,16 @@ async def test_nothing_is_held_of_a_connection_that_has_gone(make_live: MakeLive
         for protocol in ("wsserver.v1", "plain")
     ]
     await pass_time(live, 1)
-    inboxes = live.deliveries.inboxes
-    assert len(inboxes._ledger) > 0
-    assert len(inboxes._catching_up) == 2
-    assert inboxes._sending._unwritten
+    inboxes = live.inboxes
+    assert len(inboxes._unacked) > 0
+    assert len(inboxes._replay) == 2
+    assert inboxes._tracking._unwritten
     for client in clients:
         live.manager.close(client.info, 4502, "enough")
         client.socket.close()
     await pass_time(live, 1)
-    assert len(inboxes._ledger) == len(inboxes._catching_up) == 0
-    assert not inboxes._sending._unwritten
+    assert len(inboxes._unacked) == len(inboxes._replay) == 0
+    assert not inboxes._tracking._unwritten
 
 
 @pytest.mark.gen_test

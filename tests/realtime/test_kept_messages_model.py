@@ -90,7 +90,7 @@ class Device:
 
 
 class KeptMessages(RuleBasedStateMachine):
-    """Does the same to a server and to the model, and compares what everybody gets."""
+    """Applies the same steps to a server and to the model, and compares what each client gets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class KeptMessages(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.runner.run(self.live.deliveries.sweeper.sweep())
+        self.runner.run(self.live.expirer.run())
         now = self.clock.wall()
         for name, stream in self.streams.items():
             for each in stream.messages:

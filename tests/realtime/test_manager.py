@@ -10,7 +10,7 @@ import pytest
 from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
-from wsserver.realtime.manager import ConnectionLimits, Newcomer
+from wsserver.realtime.manager import ConnectionLimits, ConnectRequest
 
 
 @pytest.mark.gen_test
@@ -43,7 +43,7 @@ async def test_the_handshakes_answer_and_the_greeting_are_one_write(live: Live) 
     client = Client(theirs)
     live.clients.append(client)
     other = await live.connect()
-    newcomer = Newcomer(live.claims("u2"), "chat", None, "plain", "10.0.0.1", "")
+    newcomer = ConnectRequest(live.claims("u2"), "chat", None, "plain", "10.0.0.1", "")
     await live.manager.connect(ours.detach(), newcomer, response=b"HTTP/1.1 101\r\n\r\n")
     data = theirs.recv(65536)
     assert data.startswith(b"HTTP/1.1 101\r\n\r\n\x81")

@@ -17,7 +17,7 @@ async def test_the_sender_and_the_monitors_are_told_how_far_it_has_come(live: Li
     live_one = await send_to_user(live, "b")
     plain = await live.connect("u2", protocol="plain")
     plain_one = await send_to_user(live, "c", "u2")
-    await live.deliveries.receipts.settle()
+    await live.receipts.settle()
     expected = [
         (waiting.message_id, "u1", "queued"),
         (waiting.message_id, "u1", "sent"),
@@ -53,7 +53,7 @@ async def test_a_status_names_the_session_of_a_message(live: Live) -> None:
 @pytest.mark.gen_test
 async def test_the_trace_learns_of_what_was_sent_again(live: Live) -> None:
     noted: list[tuple[str, ...]] = []
-    live.deliveries.statuses.add_listener(lambda *note: noted.append(note))
+    live.statuses.add_listener(lambda *note: noted.append(note))
     waiting = await send_to_user(live, "a")
     client = await live.connect("u1")
     live_one = await send_to_user(live, "b")

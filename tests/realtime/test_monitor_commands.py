@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.live_server import PONG, Live, MakeLive
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import FIELDS
 
 READS_ONLY = frozenset({"monitor"})
 COMMANDS: list[tuple[str, dict[str, Any], str | None]] = [

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.live_server import Client, Live
 from wsserver.protocol.requests import BatchRequest, PublishRequest, read_request
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import FIELDS
 
 
 def types(pushes: list[dict]) -> list[str]:  # type: ignore[type-arg]
@@ -79,7 +79,7 @@ async def test_a_new_subscription_takes_the_place_of_the_old(live: Live) -> None
 
 
 @pytest.mark.gen_test
-async def test_events_are_listened_to_only_while_somebody_wants_them(live: Live) -> None:
+async def test_events_are_handled_only_while_a_monitor_subscribes_to_them(live: Live) -> None:
     assert live.events._handlers == []
     client, other = await live.monitor("a"), await live.monitor("b")
     assert [name for name, _ in live.events._handlers] == ["message_received"]
@@ -110,7 +110,7 @@ async def test_a_monitor_gets_every_users_status_but_its_own(live: Live) -> None
 
 
 @pytest.mark.gen_test
-async def test_statistics_tell_who_is_busiest_while_somebody_looks(live: Live) -> None:
+async def test_statistics_include_top_talkers_while_a_monitor_is_connected(live: Live) -> None:
     speaker = await live.in_session("u1")
     await speaker.call("send_message", session_id="s1", content="nobody counts this")
     client = await live.monitor()

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 def forget(live: Live) -> None:
     """Let storage be asked again for everything."""
-    live.streams.forget_all(live.streams._catalogue.epoch)
+    live.streams.forget_all(live.streams._index.epoch)
 
 
 async def resumed(client: Client, *names: str, offset: int = 0) -> Json:
@@ -87,7 +87,7 @@ async def test_where_an_organization_stands_is_told_at_once_and_live_messages_go
 
 @pytest.mark.gen_test
 async def test_one_organizations_broadcasts_never_push_out_anothers(live: Live) -> None:
-    live.streams._recovering.replay_limit = 3
+    live.streams._recovery.replay_limit = 3
     boss, manager = live.actor(), live.actor("manager", organization_id="o1")
     await live.publishing.broadcast(boss, broadcast(data="maintenance", keep=True))
     await live.publishing.broadcast(boss, broadcast(data="o2", keep=True, organization_id="o2"))
@@ -255,7 +255,7 @@ async def test_broadcasts_kept_by_an_earlier_version_stay_where_they_are(live: L
 
 @pytest.mark.gen_test
 async def test_receipts_are_told_in_organizations_that_are_small(live: Live) -> None:
-    receipts = live.deliveries.receipts
+    receipts = live.receipts
     await live.connect("u1", organization_id="o1")
     assert not receipts._is_crowded(ORGANIZATION)
     for number in range(101):

@@ -1,4 +1,4 @@
-"""Whoever hears that a user is offline hears that the user is online again."""
+"""Presence: sessions notified of ``offline`` are notified of the next ``online``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MessageStatuses = Callable[[], Awaitable[list[str]]]
 
 @pytest.fixture
 def listener(live: Live) -> Callable[[str], Awaitable[MessageStatuses]]:
-    """Somebody in a session, and what they have heard of ``u1`` since last asked."""
+    """A client in a session; calling it returns the statuses of ``u1`` since the last call."""
 
     async def make(session_id: str) -> MessageStatuses:
         client = await live.in_session(f"listener-{session_id}", session_id)
@@ -67,7 +67,7 @@ async def test_a_page_that_is_loaded_again_is_offline_and_online_again(
         assert await heard() == ["online"]
         await leave(client)
         await heard()
-    assert len(live.manager.presence._heard) == 0
+    assert len(live.manager.presence._online_in) == 0
 
 
 @pytest.mark.gen_test
@@ -173,26 +173,26 @@ async def test_newer_claims_that_name_other_sessions(live: Live, listener: Any) 
 async def test_what_is_remembered_is_bounded(
     live: Live, listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "PARTED_LIMIT", 2)
-    monkeypatch.setattr(presence, "HEARD_LIMIT", 3)
+    monkeypatch.setattr(presence, "USERS_LIMIT", 2)
+    monkeypatch.setattr(presence, "SESSIONS_LIMIT", 3)
     await listener("s1")
     for n in range(4):
         client = await live.connect(f"user-{n}", sessions="*")
         await client.call("join_session", session_id="s1")
         await leave(client)
-    assert list(live.manager.presence._parted) == ["user-2", "user-3"]
+    assert list(live.manager.presence._offline_in) == ["user-2", "user-3"]
     client = await live.connect("u1", sessions=["s1"])
     for n in range(5):
         await client.call("refresh_token", token=live.token("u1", sessions=[f"t{n}"]))
-    assert len(live.manager.presence._heard["u1"]) == 3
+    assert len(live.manager.presence._online_in["u1"]) == 3
 
 
 @pytest.mark.gen_test
 async def test_a_token_for_each_session_is_remembered_within_bounds(
     live: Live, listener: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "HEARD_LIMIT", 3)
+    monkeypatch.setattr(presence, "SESSIONS_LIMIT", 3)
     for n in range(5):
         await listener(f"s{n}")
         await leave(await live.connect("u1", sessions=[f"s{n}"]))
-    assert live.manager.presence._parted["u1"] == ("s4", "s3", "s2")
+    assert live.manager.presence._offline_in["u1"] == ("s4", "s3", "s2")

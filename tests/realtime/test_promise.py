@@ -1,4 +1,4 @@
-"""What is done with a result that is not there yet."""
+"""Promises: callbacks, awaiting, exceptions."""
 
 from __future__ import annotations
 

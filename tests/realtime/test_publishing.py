@@ -84,7 +84,7 @@ async def test_publishing_needs_its_permission(live: Live, role: str, may: bool)
 
 
 @pytest.mark.gen_test
-async def test_a_session_stays_its_organizations_while_nobody_is_in_it(live: Live) -> None:
+async def test_a_session_belongs_to_its_organization_without_connections(live: Live) -> None:
     member = await live.in_session("member", "s1", organization_id="o1")
     await member.call("send_message", session_id="s1", content="hi")
     live.manager.close(member.info, 1000, "")
@@ -164,7 +164,7 @@ async def test_a_manager_reaches_its_organization_alone(
 
 
 @pytest.mark.gen_test
-async def test_a_manager_without_an_organization_reaches_nobody(live: Live) -> None:
+async def test_a_manager_without_an_organization_is_refused(live: Live) -> None:
     with pytest.raises(Forbidden, match="organization_id"):
         await live.publishing.broadcast(live.actor("manager"), broadcast())
 

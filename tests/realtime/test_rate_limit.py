@@ -48,19 +48,19 @@ def test_no_more_than_rate_and_burst_allow_and_the_wait_told_is_enough(
 
 def test_100_refusals_within_10_s_are_hopeless() -> None:
     bucket = TokenBucket(LIMIT, 0.0)
-    assert not any(bucket.is_hopeless(n * 0.1) for n in range(99))
-    assert bucket.is_hopeless(10.0)
+    assert not any(bucket.exceeds_refusals(n * 0.1) for n in range(99))
+    assert bucket.exceeds_refusals(10.0)
 
 
 def test_refusals_spread_thinner_are_not() -> None:
     bucket = TokenBucket(LIMIT, 0.0)
-    assert not any(bucket.is_hopeless(n * 0.102) for n in range(1000))
+    assert not any(bucket.exceeds_refusals(n * 0.102) for n in range(1000))
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0, 9.9])
 def test_the_10_s_begin_anywhere(offset: float) -> None:
     bucket = TokenBucket(LIMIT, 0.0)
-    assert not bucket.is_hopeless(0.0)
-    assert not any(bucket.is_hopeless(offset + 0.05) for _ in range(98))
-    assert not bucket.is_hopeless(10.01)  # the first has been forgotten: 99 within 10 s
-    assert bucket.is_hopeless(10.02)
+    assert not bucket.exceeds_refusals(0.0)
+    assert not any(bucket.exceeds_refusals(offset + 0.05) for _ in range(98))
+    assert not bucket.exceeds_refusals(10.01)  # the first has been forgotten: 99 within 10 s
+    assert bucket.exceeds_refusals(10.02)

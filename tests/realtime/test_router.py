@@ -7,15 +7,17 @@ import pytest
 
 from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Live
-from wsserver.brokers.base import Publication, Receipt
+from wsserver.brokers.base import Publication, PublishResult
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
 from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.tracing.dry_run import explain
 
 
@@ -45,11 +47,13 @@ class Bench:
         self.hub = Hub()
         self.poller: Any = FakePoller()
         self.statistics = Statistics(clock, "n")
-        self.traces = Traces(self.hub.attendance, clock)
+        self.traces = TraceBuffer(self.hub.connection_log, clock)
         unused: Any = None  # nothing is kept here
-        self.router = Router(
-            self.hub, MemoryBroker(), self.poller, self.statistics, clock, unused, self.traces
-        )
+        self.writer = ConnectionWriter(self.poller, self.statistics, clock)
+        self.delivery = LocalDelivery(self.hub, self.writer, unused, self.traces)
+        broker = MemoryBroker()
+        broker.subscribe(self.delivery.deliver)
+        self.router = Router(broker, unused, clock, Retention())
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),
@@ -70,7 +74,7 @@ class Bench:
 
     def selected(self, target: Target, **filters: Any) -> list[str]:
         publication = Publication("msg_1", "x", target, b"{}", **filters)
-        return [self.names[c.connection_id] for c in self.router.select(publication)]
+        return [self.names[c.connection_id] for c in self.delivery.select(publication)]
 
     def explain(self, message: Message) -> dict[str, Any]:
         nobody: Any = NoMembers()
@@ -139,7 +143,7 @@ async def test_a_message_is_encoded_once_and_its_counts_add_up(
     monkeypatch.setattr(module, "push", lambda *a, **k: encodings.append(a) or push(*a, **k))
     bench.connection("b1").websocket.is_open = False
     sent = await bench.router.send(Message("x", {"data": 1}))
-    assert sent.receipt == Receipt(matched=5, sent=4, failed=1)
+    assert sent.receipt == PublishResult(matched=5, sent=4, failed=1)
     assert sent.answer() == {"message_id": sent.message_id, "matched": 5, "sent": 4, "failed": 1}
     assert len(encodings) == 1
     assert len({id(c.websocket.sent[0]) for c in bench.hub}) == 1
@@ -170,27 +174,27 @@ def test_a_signal_carries_no_id_and_nobody_waits_for_it(bench: Bench) -> None:
 @pytest.mark.gen_test
 async def test_a_message_for_nobody_costs_nothing(bench: Bench) -> None:
     sent = await bench.router.send(Message("x", {}, user("nobody")))
-    assert sent.receipt == Receipt()
+    assert sent.receipt == PublishResult()
     assert bench.poller.calls == []
 
 
 def test_a_connection_on_its_way_out_is_pushed_nothing(bench: Bench) -> None:
     connection = bench.connection("a1")
-    bench.router.push(connection, "x")
+    bench.writer.push(connection, "x")
     connection.is_alive = False
-    bench.router.push(connection, "x")
+    bench.writer.push(connection, "x")
     assert len(connection.websocket.sent) == 1
 
 
 def test_a_push_to_several_is_encoded_once_and_spares_the_dying(bench: Bench) -> None:
     several = [bench.connection(name) for name in ("a1", "b1", "c1")]
     several[2].is_alive = False
-    bench.router.push_many(several, "x", connections=2)  # also a name of its own parameters
+    bench.writer.push_many(several, "x", connections=2)  # also a name of its own parameters
     (first,), (second,) = (each.websocket.sent for each in several[:2])
     assert first is second
     assert several[2].websocket.sent == []
     assert bench.statistics.messages_sent == 2
-    bench.router.push_many([], "x")
+    bench.writer.push_many([], "x")
 
 
 @pytest.mark.gen_test
@@ -200,7 +204,7 @@ async def test_offline_and_dying_connections_are_left_out_on_real_sockets(live: 
     await goes.closing()
     live.manager.close(dies.info, 4502, "")
     sent = await live.manager.broadcast("x")
-    assert sent.receipt == Receipt(1, 1, 0)
+    assert sent.receipt == PublishResult(1, 1, 0)
     assert (await stays.receive("x"))["id"] == sent.message_id
 
 
@@ -211,7 +215,7 @@ async def test_what_is_sent_arrives_in_the_order_of_sending(live: Live) -> None:
         if n % 3 == 0:
             await live.manager.broadcast("x", data=n)
         elif n % 3 == 1:
-            live.router.push(client.info, "x", data=n)
+            live.writer.push(client.info, "x", data=n)
         else:
             live.router.post(Message("x", {"data": n}, session("s1")))
     assert [p["data"] for p in await client.rest()] == list(range(30))

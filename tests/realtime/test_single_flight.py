@@ -1,4 +1,4 @@
-"""Who asks for the same at the same time asks once."""
+"""Single flight: concurrent calls with the same key share one call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fake_stream_store import Gate
 from tests.support.live_server import settle
-from wsserver.realtime.streams.single_flight import SingleFlight
+from wsserver.realtime.streams.concurrency import SingleFlight
 from wsserver.tasks import Tasks
 
 

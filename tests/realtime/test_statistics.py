@@ -7,7 +7,7 @@ import pytest
 from tests.support.fake_connections import fake_connection
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.observability.statistics import Statistics, flatten, percentiles
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.tables.snapshots import FIELDS
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_errors_are_refused_commands_failed_sends_and_internal_errors(
     assert statistics.operations == 7 + 10 + 4
 
 
-def test_uptime_and_node_are_told(statistics: Statistics, clock: Any) -> None:
+def test_uptime_and_node_are_included(statistics: Statistics, clock: Any) -> None:
     clock.advance(12.5)
     stats = statistics.snapshot(Hub(), 60.0, 0.0)
     assert (stats["uptime_s"], stats["node"]) == (12.5, "node-1")

@@ -1,4 +1,4 @@
-"""A stream in memory: what its tail knows, and who can be brought up to date from it."""
+"""A cached stream: its tail, and recovery from it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from tests.support.fake_stream_store import DAY_S, EPOCH, ME, NOW
 from wsserver.protocol.types import Position
 from wsserver.realtime.messages.audience import Audience
-from wsserver.realtime.streams.stream import Entry, Recovery, Stream, entry_of
+from wsserver.realtime.streams.stream import CachedMessage, Recovery, Stream, cached_message
 from wsserver.storage.messages.streams import Kept
 
 LATER = NOW + DAY_S
 PLENTY = 1 << 20
 
 
-def entry(offset: int, **fields: object) -> Entry:
+def entry(offset: int, **fields: object) -> CachedMessage:
     given = {"payload": b"%d" % offset, "expires_at": LATER, "has_ttl": False, "audience": None}
-    return Entry(offset, **{**given, **fields})  # type: ignore[arg-type]
+    return CachedMessage(offset, **{**given, **fields})  # type: ignore[arg-type]
 
 
 def stream(head: int = 0, published: int = 0, tail_limit: int = 10) -> Stream:
@@ -103,7 +103,7 @@ def test_why_nobody_can_be_brought_up_to_date(epoch: str, offset: int, reason: s
     assert stream(head=20).refusal(Position(epoch, offset), 10) == reason
 
 
-def recovered(entries: list[Entry], budget: int = PLENTY, now: float = NOW) -> Recovery:
+def recovered(entries: list[CachedMessage], budget: int = PLENTY, now: float = NOW) -> Recovery:
     return stream(head=9).recovery(entries, ME, now, budget)
 
 
@@ -154,7 +154,7 @@ def test_the_answer_has_a_reason_where_there_is_one() -> None:
 
 def test_a_stored_message_gets_its_position() -> None:
     kept = Kept(7, "msg_1", "news", NOW, LATER, 1, None, '{"role":"admin"}', b'{"type":"news"}')
-    made = entry_of(kept, "user:ä", EPOCH)
+    made = cached_message(kept, "user:ä", EPOCH)
     assert json.loads(made.payload) == {
         "type": "news",
         "stream": "user:ä",
@@ -182,7 +182,7 @@ def test_the_tail_never_leaves_anything_out(
     """Holes are where a ttl ran out; whatever else memory says of a range, it is all of it."""
     made = Stream("session:s1", EPOCH, head, tail_limit)
     alive = [offset for offset in range(1, head + 1) if offset % 3]
-    late: tuple[list[Entry], int, int] | None = None
+    late: tuple[list[CachedMessage], int, int] | None = None
     for step, value in steps:
         if step == "publish":
             made.published(entry(made.head + 1))

@@ -1,4 +1,4 @@
-"""What is read, replayed and held of streams is bounded in bytes, on a real database."""
+"""Byte limits of reading, replaying and caching streams, on a real database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_stream_store import drafts, offsets
+from tests.support.fake_stream_store import draft, offsets
 from tests.support.inbox_messages import notes, pass_time, received, send_to_user
 from tests.support.live_server import Live
 from wsserver.identity.claims import Claims
@@ -17,7 +17,7 @@ from wsserver.protocol.types import Position
 from wsserver.realtime.inbox import redelivery
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.streams import append_queue, history, stream
-from wsserver.realtime.streams.stream import Entry, Recovery, Stream
+from wsserver.realtime.streams.stream import CachedMessage, Recovery, Stream
 from wsserver.storage.messages.streams import StreamStore, Wanted
 
 ME = Claims("me", 2e9)
@@ -29,8 +29,8 @@ S1 = "session:s1"
 async def keep(live: Live, *sizes: int, name: str = S1, audience: Audience | None = None) -> None:
     """Messages of about so many bytes each."""
     for size in sizes:
-        (sent,) = drafts(1, name, text="x" * size, audience=audience, at=live.clock.wall())
-        sent.expires_at = live.clock.wall() + 1000
+        now = live.clock.wall()
+        sent = draft(name, "x" * size, readers=audience, at=now, expires_at=now + 1000)
         await live.streams.append([sent])
 
 
@@ -59,8 +59,8 @@ def reads(live: Live, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def restart(live: Live) -> None:
-    """Know nothing of streams but what is stored."""
-    live.streams._memory.clear()
+    """Empty the cache of streams."""
+    live.streams._cache.clear()
 
 
 # Pages
@@ -220,8 +220,8 @@ async def test_what_arrives_while_it_is_read_for_one_alone_is_not_missed(
 # Memory
 
 
-def entry(offset: int, size: int) -> Entry:
-    return Entry(offset, b"x" * size, 2e9, False, None)
+def entry(offset: int, size: int) -> CachedMessage:
+    return CachedMessage(offset, b"x" * size, 2e9, False, None)
 
 
 def test_a_tail_lets_go_of_its_oldest_bytes() -> None:

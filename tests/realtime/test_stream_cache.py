@@ -1,4 +1,4 @@
-"""What of streams is in memory, and what has to make room."""
+"""The cache of streams: contents and eviction."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_stream_store import DAY_S, EPOCH, NOW
-from wsserver.realtime.streams import stream_cache as stream_memory
-from wsserver.realtime.streams.stream import Entry, Stream
+from wsserver.realtime.streams import stream_cache
+from wsserver.realtime.streams.stream import CachedMessage, Stream
 from wsserver.realtime.streams.stream_cache import StreamCache
 
 
-def entry(offset: int, size: int = 10) -> Entry:
-    return Entry(offset, b" " * size, NOW + DAY_S, False, None)
+def entry(offset: int, size: int = 10) -> CachedMessage:
+    return CachedMessage(offset, b" " * size, NOW + DAY_S, False, None)
 
 
 class Memory:
@@ -40,7 +40,7 @@ def streams() -> Memory:
 def test_the_longest_unused_position_goes_first(
     streams: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "STREAMS_LIMIT", 3)
+    monkeypatch.setattr(stream_cache, "STREAMS_LIMIT", 3)
     for name in "abc":
         streams.memory.remember(name, EPOCH, 0)
     streams.memory.use("a")
@@ -55,7 +55,7 @@ def test_the_longest_unused_position_goes_first(
 def test_messages_make_room_and_positions_stay(
     streams: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 60)
+    monkeypatch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 60)
     streams.memory.remember("idle", EPOCH, 7)
     first, second = streams.publish("a", 3), streams.publish("b", 3)
     streams.memory.use("a")
@@ -73,7 +73,7 @@ def test_messages_make_room_and_positions_stay(
 def test_the_one_used_last_may_be_larger_than_all_together(
     streams: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 25)
+    monkeypatch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 25)
     first = streams.publish("a")
     second = streams.publish("b", 5)
     assert (first.tail_bytes, second.tail_bytes) == (0, 50)
@@ -120,8 +120,8 @@ def test_the_bytes_are_counted_whatever_happens(steps: list[tuple[str, str, int]
     streams = Memory()
     memory = streams.memory
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 70)
-        patch.setattr(stream_memory, "STREAMS_LIMIT", 3)
+        patch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 70)
+        patch.setattr(stream_cache, "STREAMS_LIMIT", 3)
         for step, name, count in steps:
             stream = memory.peek(name)
             if step == "publish":

@@ -37,11 +37,11 @@ def hold(live: Live, name: str) -> Gate:
 
 def forget(live: Live) -> None:
     """Let storage be asked again for everything."""
-    live.streams.forget_all(live.streams._catalogue.epoch)
+    live.streams.forget_all(live.streams._index.epoch)
 
 
 async def used_before(live: Live) -> None:
-    """A message is in the stream, and memory knows nothing of it any more."""
+    """A stored message, with an empty cache."""
     await keep(live)
     forget(live)
 

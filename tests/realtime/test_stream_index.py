@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsserver.realtime.streams import stream_index as catalogue
-from wsserver.realtime.streams.stream_index import StreamIndex
+from wsserver.realtime.streams import stream_cache
+from wsserver.realtime.streams.stream_cache import StreamIndex
 
 
 def test_before_the_names_are_read_nothing_is_certain() -> None:
@@ -23,7 +23,7 @@ def test_what_was_there_or_is_about_to_be_is_not_lacking() -> None:
 
 
 def test_too_many_names_make_everything_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "LIMIT", 2)
+    monkeypatch.setattr(stream_cache, "NAMES_LIMIT", 2)
     known = StreamIndex()
     known.load("epoch_1", ["a", "b"])
     assert known.lacks("c")

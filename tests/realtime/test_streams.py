@@ -23,14 +23,13 @@ from tests.support.fake_stream_store import (
     offsets,
 )
 from tests.support.live_server import settle
-from wsserver.brokers.base import Receipt
+from wsserver.brokers.base import Publication, PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.messages.audience import Audience
-from wsserver.realtime.streams import append_queue, streams
+from wsserver.realtime.streams import append_queue, stream_cache, streams
 from wsserver.realtime.streams import recovery as recovering
-from wsserver.realtime.streams import stream_cache as stream_memory
 from wsserver.realtime.streams.stream import Recovery
 from wsserver.realtime.streams.streams import Streams
 from wsserver.tasks import Tasks
@@ -42,7 +41,7 @@ WIDE = b'{"text":"%s"}' % (b" " * 90)
 
 
 class Node:
-    """Streams between a fake store and a fake broker; ``restart`` forgets what was in memory."""
+    """Streams between a fake store and a fake broker; ``restart`` empties the cache."""
 
     def __init__(self, clock: FakeClock, replay_limit: int = 10) -> None:
         self.clock = clock
@@ -58,8 +57,13 @@ class Node:
             self.broker.publish,
             self.clock,
             self.tasks,
+            on_unreached=lambda publication: self.on_unreached(publication),
+            cork=lambda: None,
             replay_limit=self.replay_limit,
         )
+
+    def on_unreached(self, publication: Publication) -> None:
+        """Replaced where a test wants to know."""
 
     async def keep(self, count: int, stream: str = S1, **fields: object) -> None:
         await self.streams.append(drafts(count, stream, **fields))
@@ -164,13 +168,13 @@ async def test_what_cannot_be_published_is_kept_all_the_same(
 
 @pytest.mark.gen_test
 async def test_whoever_is_told_of_the_unreached_holds_nobody_up(
-    node: Node, caplog: pytest.LogCaptureFixture
+    node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
         raise ZeroDivisionError("a fault")
 
-    node.streams.on_unreached = fail
-    node.broker.receipt = Receipt()
+    monkeypatch.setattr(node, "on_unreached", fail)
+    node.broker.result = PublishResult()
     await node.keep(2)
     assert caplog.text.count("ZeroDivisionError: a fault") == 2
     assert (await node.streams.open(S1)).head == 2
@@ -189,9 +193,9 @@ async def test_a_commit_of_unknown_outcome_is_published_and_no_gap_remains(node:
 
 @pytest.mark.gen_test
 async def test_memory_does_not_go_on_behind_a_gap(node: Node) -> None:
-    """Whatever is the cause: what lies in the gap is read from storage."""
+    """Messages in a gap, whatever its cause, are read from storage."""
     await node.keep(2)
-    await node.store.append([append_queue._append_of(draft())])
+    await node.store.append([draft()])
     await node.keep(1)
     assert node.broker.of(S1) == [1, 2, 4]
     await node.recovers(1, range(2, 5))
@@ -275,7 +279,7 @@ async def test_a_head_that_is_old_does_not_replace_what_is_known(node: Node) -> 
 async def test_a_head_read_before_a_message_that_was_forgotten_again_is_not_believed(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "STREAMS_LIMIT", 1)
+    monkeypatch.setattr(stream_cache, "STREAMS_LIMIT", 1)
     gate = node.store.hold("headed")
     opening = asyncio.ensure_future(node.streams.open(S1))
     await gate.reached()
@@ -584,9 +588,9 @@ async def test_an_epoch_that_storage_has_changed_is_seen_by_who_reads(node: Node
 @pytest.mark.parametrize("restart", [False, True], ids=["from memory", "from storage"])
 async def test_an_audience_is_asked_again(node: Node, restart: bool) -> None:
     await node.keep(1)
-    await node.keep(1, audience=Audience(role="admin"))
-    await node.keep(1, audience=Audience(exclude_users=frozenset({"me"})))
-    await node.keep(1, audience=Audience(organization_id="acme", with_unaffiliated=True))
+    await node.keep(1, readers=Audience(role="admin"))
+    await node.keep(1, readers=Audience(exclude_users=frozenset({"me"})))
+    await node.keep(1, readers=Audience(organization_id="acme", with_unaffiliated=True))
     if restart:
         node.restart()
 
@@ -618,7 +622,7 @@ async def test_a_budget_is_shared_in_the_order_of_asking(node: Node, restart: bo
 async def test_more_than_memory_holds_is_refused_and_not_read_again_and_again(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 1000)
     names = [f"session:s{number}" for number in range(8)]
     for name in names:
         await node.keep(5, name, payload=WIDE)
@@ -634,7 +638,7 @@ async def test_a_crowd_with_streams_of_their_own_reads_each_once(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Although memory has room for a few of them only."""
-    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 50_000)
+    monkeypatch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 50_000)
     names = [f"session:s{number}" for number in range(60)]
     for name in names:
         await node.keep(10, name, payload=WIDE)
@@ -672,7 +676,7 @@ async def test_a_crowd_reads_history_few_at_a_time(node: Node) -> None:
 async def test_memory_is_bounded_and_what_was_forgotten_is_read_again(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "STREAMS_LIMIT", 3)
+    monkeypatch.setattr(stream_cache, "STREAMS_LIMIT", 3)
     names = [f"session:s{number}" for number in range(5)]
     for name in names:
         await node.keep(2, name)
@@ -690,7 +694,7 @@ async def test_memory_is_bounded_and_what_was_forgotten_is_read_again(
 async def test_the_bytes_in_memory_are_counted_exactly(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 2000)
+    monkeypatch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 2000)
     for number in range(40):
         name = f"session:s{number * 7 % 5}"
         await node.keep(number % 4 + 1, name)
@@ -711,7 +715,7 @@ async def test_the_bytes_in_memory_are_counted_exactly(
 async def test_one_stream_too_large_for_memory_can_be_given_all_the_same(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_memory, "TAILS_LIMIT_BYTES", 100)
+    monkeypatch.setattr(stream_cache, "TAILS_LIMIT_BYTES", 100)
     await node.keep(5)
     node.restart()
     await node.recovers(0, range(1, 6))
@@ -769,7 +773,7 @@ async def test_a_page_shows_nothing_that_is_not_published(node: Node) -> None:
 async def test_a_page_is_full_whatever_lies_between(node: Node) -> None:
     for number in range(120):
         for_me = number in (0, 1, 118)
-        await node.keep(1, audience=Audience(role="user" if for_me else "admin"))
+        await node.keep(1, readers=Audience(role="user" if for_me else "admin"))
     assert await page(node, limit=2) == ([2, 119], True)
     assert await page(node, before=2, limit=2) == ([1], False)
     assert await page(node, after=0, limit=2) == ([1, 2], True)

@@ -99,7 +99,7 @@ async def test_an_entered_organization_counts_before_every_token(live: Live) -> 
     await came(live, "u1", "o2")
     client = await live.connect("u2", organization_id="o2")
     for user in ("u1", "u2", "never"):
-        await live.tenancy.enter(user, "o1", "boss", NOW)
+        await live.tenancy.assign(user, "o1", "boss", NOW)
     assert await has(live, "u1", "u2", "never") == "u1 u2 never"
     assert client.info.metadata["organization_id"] == "o1"
     assert [c.user_id for c in live.hub.of_organization("o1")] == ["u2"]
@@ -107,7 +107,7 @@ async def test_an_entered_organization_counts_before_every_token(live: Live) -> 
     # Whatever tokens they come with from now on.
     assert (await live.connect("u2", organization_id="o3")).info.claims.organization_id == "o1"
     assert (await live.verifier.verify(live.token("u1"))).organization_id == "o1"
-    await live.tenancy.enter("u2", None, "boss", NOW)
+    await live.tenancy.assign("u2", None, "boss", NOW)
     assert [c.claims.organization_id for c in live.hub.of_user("u2")] == ["o2", "o3"]
     assert await has(live, "u2", organization_id="o3") == "u2"
 
@@ -115,9 +115,9 @@ async def test_an_entered_organization_counts_before_every_token(live: Live) -> 
 @pytest.mark.gen_test
 async def test_entered_organizations_outlive_the_process(make_live: MakeLive) -> None:
     live = await make_live()
-    await live.tenancy.enter("u1", "o1", "boss", NOW)
-    await live.tenancy.enter("u2", "o1", "boss", NOW)
-    await live.tenancy.enter("u2", None, "boss", NOW)
+    await live.tenancy.assign("u1", "o1", "boss", NOW)
+    await live.tenancy.assign("u2", "o1", "boss", NOW)
+    await live.tenancy.assign("u2", None, "boss", NOW)
     await live.stop()
     live = await make_live()
     assert await has(live, "u1", "u2") == "u1"
@@ -127,9 +127,9 @@ async def test_entered_organizations_outlive_the_process(make_live: MakeLive) ->
 async def test_a_ticket_gives_the_organization_of_the_moment(live: Live) -> None:
     claims = await live.verifier.verify(live.token("u1", organization_id="o2"))
     ticket, _ = live.tickets.issue(claims)
-    await live.tenancy.enter("u1", "o1", "boss", NOW)
+    await live.tenancy.assign("u1", "o1", "boss", NOW)
     entered, _ = live.tickets.issue(live.tickets.redeem(ticket))
-    await live.tenancy.enter("u1", None, "boss", NOW)
+    await live.tenancy.assign("u1", None, "boss", NOW)
     assert live.tickets.redeem(entered).organization_id == "o2"
 
 
@@ -164,13 +164,13 @@ async def test_a_session_belongs_to_the_organizations_of_members_and_writers(liv
     )
     assert await sessions_of(live, *everywhere) == "m_mine m_both w_mine w_named w_forgotten"
     # Where its people belong now counts.
-    await live.tenancy.enter("theirs", "o1", "boss", NOW)
-    await live.tenancy.enter("mine", "o2", "boss", NOW)
+    await live.tenancy.assign("theirs", "o1", "boss", NOW)
+    await live.tenancy.assign("mine", "o2", "boss", NOW)
     assert await sessions_of(live, *everywhere) == "m_theirs m_both w_theirs w_forgotten"
 
 
 @pytest.mark.gen_test
-async def test_nobodys_session_is_an_organizations_once_one_of_its_people_is_in_it(
+async def test_a_session_without_owner_belongs_to_the_organization_of_a_user_who_joins(
     live: Live,
 ) -> None:
     await live.in_session("customer", "s1", organization_id=None)
@@ -227,7 +227,7 @@ async def test_a_manager_that_has_entered_by_permission_does_not_keep_a_session(
     boss = await live.connect("boss", role="manager", organization_id="o1")
     assert (await boss.call("join_session", session_id="s1"))["type"] == "session_joined"
     assert await sessions_of(live, "s1") == "s1"
-    await live.tenancy.enter("mine", "o2", "root", NOW)
+    await live.tenancy.assign("mine", "o2", "root", NOW)
     assert await sessions_of(live, "s1") == ""
 
 
@@ -309,8 +309,8 @@ async def test_a_manager_may_enter_any_session_of_its_organization_if_configured
         ):
             assert await boss.error(command, **fields) == "forbidden"
     # Moved elsewhere, it is put out at once.
-    for moved in await live.tenancy.enter("boss", "o2", "admin", NOW):
-        live.manager.sessions.enforce_access(moved, live.manager.close)
+    for moved in await live.tenancy.assign("boss", "o2", "admin", NOW):
+        live.manager.sessions.enforce_access(moved)
     assert not boss.info.sessions
     assert (await boss.call("join_session", session_id="foreign"))["type"] == "session_joined"
 

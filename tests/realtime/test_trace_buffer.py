@@ -10,14 +10,14 @@ from wsserver.protocol.targets import EVERYONE, session
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery import trace_buffer as module
-from wsserver.realtime.delivery.trace_buffer import Traces
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 
 
 class Desk:
     def __init__(self, clock: FakeClock, retention_s: float = 600.0, **limits: Any) -> None:
         self.clock = clock
-        self.attendance = ConnectionLog(clock)
-        self.traces = Traces(self.attendance, clock, retention_s, **limits)
+        self.connection_log = ConnectionLog(clock)
+        self.traces = TraceBuffer(self.connection_log, clock, retention_s, **limits)
 
     def deliver(self, *names: str, **fields: Any) -> None:
         for name in names:
@@ -36,7 +36,7 @@ def test_a_message_is_remembered_with_what_its_publication_said(clock: FakeClock
     assert (entry.message_id, entry.type, entry.target) == ("a", "x", session("s1"))
     assert (entry.accepted_at, entry.role) == (7.0, "user")
     assert (entry.stream, entry.epoch, entry.offset) == ("session:s1", "e", 4)
-    assert entry.tick == desk.attendance.tick == 1
+    assert entry.tick == desk.connection_log.tick == 1
     clock.advance(2)
     assert desk.traces.wall_of(entry.delivered_at) == clock.wall() - 2
     assert desk.traces.find("b") is None
@@ -73,7 +73,7 @@ def test_who_has_gone_is_forgotten_with_the_last_message_they_were_there_for(
     clock: FakeClock,
 ) -> None:
     desk = Desk(clock, 10.0)
-    hub = Hub(desk.attendance)
+    hub = Hub(desk.connection_log)
     for name in "ab":
         connection = fake_connection()
         hub.add(connection)
@@ -81,10 +81,10 @@ def test_who_has_gone_is_forgotten_with_the_last_message_they_were_there_for(
         hub.remove(connection, 1000, "")
         clock.advance(6)
     desk.traces.expire()
-    assert [stay.to_tick for stay in desk.attendance.over(0)] == [2]
+    assert [stay.to_tick for stay in desk.connection_log.ended_since(0)] == [2]
     clock.advance(6)
     desk.traces.expire()
-    assert len(desk.attendance) == 0
+    assert len(desk.connection_log) == 0
 
 
 def test_the_oldest_makes_room(clock: FakeClock) -> None:
@@ -110,7 +110,7 @@ def test_no_time_at_all_switches_it_off(clock: FakeClock) -> None:
     desk.traces.failed("a", ["c1"])
     desk.traces.marked("a", "u1", "c1", "delivered")
     desk.traces.expire()
-    assert len(desk.traces) == desk.attendance.tick == 0
+    assert len(desk.traces) == desk.connection_log.tick == 0
     assert desk.known("a") == ""
 
 
@@ -141,7 +141,7 @@ def test_details_are_bounded_over_all_messages(clock: FakeClock) -> None:
     assert (len(second.marks or ()), second.is_whole) == (4, True)
 
 
-def test_a_message_without_its_excluded_would_tell_lies(clock: FakeClock) -> None:
+def test_an_entry_without_its_excluded_users_is_not_used(clock: FakeClock) -> None:
     desk = Desk(clock, details_limit=4)
     desk.deliver("a", exclude_users=frozenset({"u1", "u2"}))
     desk.deliver("b", exclude_users=frozenset({"u1", "u2", "u3"}))

@@ -6,13 +6,13 @@ import pytest
 
 from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Entry
+from wsserver.realtime.delivery.trace_buffer import TraceEntry
 from wsserver.realtime.tracing.trace_recipients import (
-    Recipient,
-    Recipients,
-    left_out,
-    who_was_absent,
-    who_was_there,
+    TraceRecipient,
+    TraceRecipients,
+    connected_recipient,
+    excluded_recipient,
+    offline_recipient,
 )
 
 AT = 50.0
@@ -25,8 +25,8 @@ class Note(NamedTuple):
     read_at: float | None
 
 
-def entry(stream: str = "", **fields: Any) -> Entry:
-    return Entry(
+def entry(stream: str = "", **fields: Any) -> TraceEntry:
+    return TraceEntry(
         message_id="msg_1",
         type="x",
         target=EVERYONE,
@@ -46,15 +46,15 @@ def entry(stream: str = "", **fields: Any) -> Entry:
     )
 
 
-def stay(is_plain: bool = False, **fields: Any) -> ConnectionInterval:
+def interval(is_plain: bool = False, **fields: Any) -> ConnectionInterval:
     return ConnectionInterval("c1", "u1", None, "user", is_plain, None, 0, **fields)
 
 
 def end(code: int, unsent_since: float | None) -> ConnectionInterval:
-    return stay(to_tick=9, ended_at=70.0, code=code, unsent_since=unsent_since)
+    return interval(to_tick=9, ended_at=70.0, code=code, unsent_since=unsent_since)
 
 
-def told(recipient: Recipient) -> tuple[str, str | None, list[tuple[str, float]]]:
+def state_of(recipient: TraceRecipient) -> tuple[str, str | None, list[tuple[str, float]]]:
     return recipient.state, recipient.reason, list(recipient.history)
 
 
@@ -75,7 +75,7 @@ def told(recipient: Recipient) -> tuple[str, str | None, list[tuple[str, float]]
 def test_what_was_sent_has_arrived_or_is_on_its_way_or_may_be_lost(
     is_plain: bool, ended: ConnectionInterval | None, state: str, reason: str | None, steps: str
 ) -> None:
-    recipient = who_was_there(entry(), stay(is_plain), ended, None, AT)
+    recipient = connected_recipient(entry(), interval(is_plain), ended, None, AT)
     assert (recipient.state, recipient.reason) == (state, reason)
     assert [step for step, _ in recipient.history] == steps.split()
     assert {at for step, at in recipient.history if step != "dropped"} == {AT}
@@ -83,44 +83,51 @@ def test_what_was_sent_has_arrived_or_is_on_its_way_or_may_be_lost(
 
 
 def test_what_waits_in_the_server_has_not_arrived_at_a_plain_client() -> None:
-    assert who_was_there(entry(), stay(True, unsent_since=990.0), None, None, AT).state == "sent"
-    assert who_was_there(entry(), stay(True, unsent_since=1001.0), None, None, AT).state == (
-        "delivered"
+    assert (
+        connected_recipient(entry(), interval(True, unsent_since=990.0), None, None, AT).state
+        == "sent"
     )
+    assert connected_recipient(
+        entry(), interval(True, unsent_since=1001.0), None, None, AT
+    ).state == ("delivered")
 
 
 def test_a_connection_that_could_not_be_written_to() -> None:
     broken = entry(failed=frozenset({"c1"}))
-    assert told(who_was_there(broken, stay(), None, None, AT)) == (
+    assert state_of(connected_recipient(broken, interval(), None, None, AT)) == (
         "dropped",
         "failed",
         [("dropped", AT)],
     )
-    assert who_was_there(broken, stay(), end(4002, None), None, AT).reason == "slow"
+    assert connected_recipient(broken, interval(), end(4002, None), None, AT).reason == "slow"
 
 
 def test_acknowledgements_of_the_connection_and_receipts_of_the_user_go_together() -> None:
     marked = entry(marks={("u1", "c1"): {"read": 62.0, "delivered": 60.0}, ("u1", "c2"): {}})
-    recipient = who_was_there(marked, stay(), None, Note("u1", 61.0, 62.0), AT)
-    assert told(recipient) == ("read", None, [("sent", AT), ("delivered", 60.0), ("read", 62.0)])
-    stored = who_was_there(entry(), stay(), None, Note("u1", 61.0, None), AT)
-    assert told(stored) == ("delivered", None, [("sent", AT), ("delivered", 61.0)])
+    recipient = connected_recipient(marked, interval(), None, Note("u1", 61.0, 62.0), AT)
+    assert state_of(recipient) == (
+        "read",
+        None,
+        [("sent", AT), ("delivered", 60.0), ("read", 62.0)],
+    )
+    stored = connected_recipient(entry(), interval(), None, Note("u1", 61.0, None), AT)
+    assert state_of(stored) == ("delivered", None, [("sent", AT), ("delivered", 61.0)])
 
 
 def test_what_was_acknowledged_is_not_lost() -> None:
     marked = entry(marks={("u1", "c1"): {"delivered": 60.0}})
-    assert who_was_there(marked, stay(), end(4002, 990.0), None, AT).state == "delivered"
+    assert connected_recipient(marked, interval(), end(4002, 990.0), None, AT).state == "delivered"
 
 
 def test_a_message_read_before_it_is_acknowledged_stays_read() -> None:
     marked = entry(marks={("u1", "c1"): {"read": 60.0, "delivered": 61.0, "sent": 62.0}})
-    recipient = who_was_there(marked, stay(), None, None, AT)
+    recipient = connected_recipient(marked, interval(), None, None, AT)
     assert recipient.state == "read"
     assert recipient.history == [("sent", AT), ("read", 60.0)]
-    stored = who_was_there(entry(), stay(), None, Note("u1", 60.0, 60.0), AT)
+    stored = connected_recipient(entry(), interval(), None, Note("u1", 60.0, 60.0), AT)
     assert stored.history == [("sent", AT), ("delivered", 60.0), ("read", 60.0)]
     late = entry(marks={("u1", "c1"): {"read": 60.0}})
-    learnt = who_was_there(late, stay(), None, Note("u1", 60.0, 60.0), AT)
+    learnt = connected_recipient(late, interval(), None, Note("u1", 60.0, 60.0), AT)
     assert learnt.history == stored.history
 
 
@@ -138,17 +145,17 @@ def test_a_message_read_before_it_is_acknowledged_stays_read() -> None:
 def test_for_the_absent_a_kept_message_waits(
     stream: str, note: Note | None, is_gone: bool, state: str
 ) -> None:
-    recipient = who_was_absent(entry(stream), "u1", "offline", note, 90.0 if is_gone else None)
+    recipient = offline_recipient(entry(stream), "u1", "offline", note, 90.0 if is_gone else None)
     assert recipient.state == state
     assert recipient.reason == ("offline" if note is None else None)
     assert recipient.connection_id is None
 
 
 def test_all_are_counted_and_the_first_ones_listed_the_lost_ones_before_them() -> None:
-    recipients = Recipients(limit=3)
+    recipients = TraceRecipients(limit=3)
     for number in range(5):
-        recipients.add(Recipient(f"u{number}", f"c{number}", "sent", history=[("sent", AT)]))
-    recipients.add(left_out(entry(), "u9", "excluded"))
+        recipients.add(TraceRecipient(f"u{number}", f"c{number}", "sent", history=[("sent", AT)]))
+    recipients.add(excluded_recipient(entry(), "u9", "excluded"))
     assert recipients.summary() == {
         "total": 6,
         "pending": 0,

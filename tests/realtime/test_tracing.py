@@ -120,7 +120,7 @@ async def test_a_session_is_traced_with_its_members(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_is_told_of_whom_filters_were_not_meant_to_reach(live: Live) -> None:
+async def test_filtered_out_users_of_a_broadcast_are_not_listed(live: Live) -> None:
     await live.connect("u1", organization_id="o1")
     await live.connect("u2", organization_id="o2")
     everybody = await trace(live, await send(live, organization_id="o1"))
@@ -195,7 +195,7 @@ async def test_a_user_who_went_before_was_offline(live: Live) -> None:
 async def test_signals_leave_no_trace(live: Live) -> None:
     client = await live.in_session("u1")
     await client.call("typing", session_id="s1", is_typing=True)
-    assert len(live.traces) == live.attendance.tick == 0
+    assert len(live.traces) == live.connection_log.tick == 0
 
 
 @pytest.mark.gen_test
@@ -264,8 +264,8 @@ async def test_that_some_who_were_there_are_forgotten_is_said(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = ConnectionLog(live.clock, limit=1)
-    monkeypatch.setattr(live.hub, "attendance", limited)
-    monkeypatch.setattr(live.traces, "_attendance", limited)
+    monkeypatch.setattr(live.hub, "connection_log", limited)
+    monkeypatch.setattr(live.traces, "_connection_log", limited)
     clients = [await live.connect(f"u{number}") for number in range(3)]
     message_id = await send(live)
     assert (await trace(live, message_id))["truncated"] is False
@@ -277,7 +277,7 @@ async def test_that_some_who_were_there_are_forgotten_is_said(
 
 
 @pytest.mark.gen_test
-async def test_the_source_tells_sockets_monitors_and_the_server_apart(live: Live) -> None:
+async def test_the_origin_distinguishes_sockets_monitors_and_the_server(live: Live) -> None:
     client = await live.in_session("u1", sessions=["s1"])
     monitor = await live.monitor("admin")
     sent = await client.call("send_message", session_id="s1", content="hi")
@@ -315,7 +315,7 @@ async def test_a_kept_message_has_its_position_and_waits_for_the_absent(live: Li
 
 
 @pytest.mark.gen_test
-async def test_after_a_restart_storage_tells_of_a_kept_message(
+async def test_after_a_restart_a_kept_message_is_traced_from_storage(
     make_live: MakeLive, live: Live
 ) -> None:
     await live.members.replace("s1", ["offline"], "boss", 0.0)
@@ -343,14 +343,14 @@ async def test_after_a_restart_storage_tells_of_a_kept_message(
 
 
 @pytest.mark.gen_test
-async def test_receipts_in_storage_tell_who_has_got_it(live: Live) -> None:
+async def test_stored_receipts_show_the_recipients(live: Live) -> None:
     await live.members.replace("s1", ["u2", "u3"], "boss", 0.0)
     client = await live.in_session("u1")
     sent = await client.call("send_message", session_id="s1", content="hi")
     ids, at = [sent["message_id"]], live.clock.wall() + 5
-    await live.receipts.record("u1", ids, read=False, at=at)
-    await live.receipts.record("u2", ids, read=True, at=at)
-    await live.receipts.advance("u3", sent["stream"], sent["offset"], at)
+    await live.receipt_store.record("u1", ids, read=False, at=at)
+    await live.receipt_store.record("u2", ids, read=True, at=at)
+    await live.receipt_store.advance("u3", sent["stream"], sent["offset"], at)
     later = await live.in_session("u2")
     live.traces.marked(sent["message_id"], "u2", later.id, "sent")
     answer = await trace(live, sent["message_id"])
@@ -365,7 +365,7 @@ async def test_receipts_in_storage_tell_who_has_got_it(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_waits_any_more_for_what_has_expired(live: Live) -> None:
+async def test_pending_recipients_expire_with_the_message(live: Live) -> None:
     message_id = await send(live, user("u1"), keep=True, ttl_s=5.0)
     assert states(await trace(live, message_id)) == {"u1": "offline"}
     live.clock.advance(6)
@@ -458,7 +458,7 @@ SEEN = [
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("target", "filters", "seen"), SEEN)
-async def test_a_manager_is_told_of_its_own_people_alone(
+async def test_a_manager_sees_recipients_of_its_organization_only(
     live: Live, boss: Any, target: Target, filters: dict[str, Any], seen: str | None
 ) -> None:
     people = await world(live)
@@ -520,7 +520,7 @@ async def test_a_publisher_from_elsewhere_is_not_named(live: Live, boss: Any) ->
 
 
 @pytest.mark.gen_test
-async def test_what_its_people_sent_is_a_managers_whoever_got_it(live: Live, boss: Any) -> None:
+async def test_a_manager_can_trace_messages_sent_by_its_organization(live: Live, boss: Any) -> None:
     await world(live)
     origin = Origin("mine", "manager", "o1", "rest", "req_1")
     message_id = await send(live, user("theirs"), origin=origin)

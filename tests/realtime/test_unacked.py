@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsserver.realtime.inbox.unacked import TICK_S, Due, Feed, Item, Ledger
+from wsserver.realtime.inbox.unacked import TICK_S, Due, Feed, UnackedIndex, UnackedMessage
 
 WALL = 1_700_000_000.0
 
@@ -11,7 +11,7 @@ class Bench:
     """A ledger, and a clock that only this test moves."""
 
     def __init__(self, timeout_s: float = 10.0, retries: int = 3, limit: int = 1000) -> None:
-        self.ledger = Ledger(timeout_s, retries, limit)
+        self.ledger = UnackedIndex(timeout_s, retries, limit)
         self.now = 1000.0
 
     def feed(
@@ -46,8 +46,8 @@ class Bench:
         return seen
 
 
-def item(offset: int, expires_in_s: float = 1e6) -> Item:
-    return Item(f"m{offset}", offset, "sender", None, WALL + expires_in_s)
+def item(offset: int, expires_in_s: float = 1e6) -> UnackedMessage:
+    return UnackedMessage(f"m{offset}", offset, "sender", None, WALL + expires_in_s)
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.maintenance import backup as backup_module
-from wsserver.storage.maintenance.backup import BackupFault, back_up
+from wsserver.storage.maintenance.backup import BackupFailed, back_up
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.tables.members import MemberStore
+from wsserver.storage.tables.access_lists import MemberStore
 
 MakeDatabase = Callable[..., Database]
 
@@ -95,7 +95,7 @@ async def test_a_server_that_writes_all_the_time_neither_stops_it_nor_gets_in(
         asyncio.run_coroutine_threadsafe(written, loop).result(10)
 
     monkeypatch.setattr(backup_module, "PAGES_PER_STEP", 1)
-    monkeypatch.setattr(backup_module, "_let_signals_in", write_between)
+    monkeypatch.setattr(backup_module, "_handle_signals", write_between)
     await asyncio.to_thread(copy, path, target)
     assert len(steps) > 5
     assert steps == sorted(steps, reverse=True)
@@ -143,7 +143,7 @@ async def test_a_server_that_starts_meanwhile_makes_it_begin_again(
             for step in (database.open(), fill(database)):
                 asyncio.run_coroutine_threadsafe(step, loop).result(10)
 
-    monkeypatch.setattr(backup_module, "_let_signals_in", start)
+    monkeypatch.setattr(backup_module, "_handle_signals", start)
     await asyncio.to_thread(copy, path, target)
     assert members_in(target) == 50
 
@@ -158,19 +158,19 @@ async def test_a_file_that_never_rests_is_given_up(
     def touch(*_: int) -> None:
         os.utime(path, (0, next(moments)))
 
-    monkeypatch.setattr(backup_module, "_let_signals_in", touch)
+    monkeypatch.setattr(backup_module, "_handle_signals", touch)
     with pytest.raises(StorageUnavailable, match="keeps changing"):
         copy(path, target)
     assert list(target.parent.iterdir()) == []
 
 
 @pytest.mark.gen_test
-async def test_a_file_that_is_there_is_replaced_only_when_told(
+async def test_an_existing_file_is_replaced_only_by_force(
     make_database: MakeDatabase, path: Path, target: Path
 ) -> None:
     await make_file(make_database)
     target.write_text("precious")
-    with pytest.raises(BackupFault, match="exists already"):
+    with pytest.raises(BackupFailed, match="exists already"):
         copy(path, target)
     assert target.read_text() == "precious"
     copy(path, target, force=True)
@@ -184,7 +184,7 @@ async def test_the_database_itself_is_never_the_target(
     link = tmp_path / "link.sqlite3"
     link.symlink_to(path)
     for name in (path, Path(f"{path}-wal"), Path(f"{path}-journal"), link):
-        with pytest.raises(BackupFault, match="is the database itself, or belongs to it"):
+        with pytest.raises(BackupFailed, match="is the database itself, or belongs to it"):
             copy(path, name, force=True)
 
 
@@ -196,7 +196,7 @@ async def test_another_database_in_use_is_never_the_target(
     with closing(sqlite3.connect(target, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = WAL")
         other.execute("CREATE TABLE x (y)")
-        with pytest.raises(BackupFault, match="a database in use"):
+        with pytest.raises(BackupFailed, match="a database in use"):
             copy(path, target, force=True)
 
 
@@ -205,12 +205,12 @@ async def test_targets_that_cannot_be(
     make_database: MakeDatabase, path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_file(make_database)
-    with pytest.raises(BackupFault, match="is a folder"):
+    with pytest.raises(BackupFailed, match="is a folder"):
         copy(path, target.parent, force=True)
-    with pytest.raises(BackupFault, match="there is no folder"):
+    with pytest.raises(BackupFailed, match="there is no folder"):
         copy(path, target / "deeper")
     monkeypatch.setattr(backup_module, "free_bytes", lambda folder: 10)
-    with pytest.raises(BackupFault, match="the disk has 10 bytes free"):
+    with pytest.raises(BackupFailed, match="the disk has 10 bytes free"):
         copy(path, target)
 
 
@@ -225,8 +225,8 @@ async def test_a_disk_that_fills_up_leaves_nothing_behind(
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    monkeypatch.setattr(backup_module, "_let_signals_in", fill_up)
-    with pytest.raises(BackupFault, match="the disk is full"):
+    monkeypatch.setattr(backup_module, "_handle_signals", fill_up)
+    with pytest.raises(BackupFailed, match="the disk is full"):
         copy(path, target)
     assert list(target.parent.iterdir()) == []
 
@@ -241,11 +241,11 @@ async def test_a_damaged_database_does_not_replace_a_good_copy(
         file.seek(-4096, os.SEEK_END)
         file.write(b"\xff" * 4096)
     good = target.read_bytes()
-    with pytest.raises(DatabaseFault, match="is damaged"):
+    with pytest.raises(DatabaseUnusable, match="is damaged"):
         copy(path, target, force=True)
     # One too large to be looked through at first is found out in the copy.
     monkeypatch.setattr(backup_module, "check_file", lambda path: True)
-    with pytest.raises(DatabaseFault, match="is damaged") as caught:
+    with pytest.raises(DatabaseUnusable, match="is damaged") as caught:
         copy(path, target, force=True)
     assert caught.value.path == path
     assert target.read_bytes() == good
@@ -256,11 +256,11 @@ async def test_a_damaged_database_does_not_replace_a_good_copy(
 async def test_what_is_no_database_of_ours_is_not_copied(
     make_database: MakeDatabase, path: Path, target: Path
 ) -> None:
-    with pytest.raises(DatabaseFault, match="there is no database"):
+    with pytest.raises(DatabaseUnusable, match="there is no database"):
         copy(path, target)
     await make_file(make_database)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         add_newer_migration(connection)
-    with pytest.raises(DatabaseFault, match="newer version"):
+    with pytest.raises(DatabaseUnusable, match="newer version"):
         copy(path, target)
     assert list(target.parent.iterdir()) == []

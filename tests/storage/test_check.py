@@ -14,7 +14,7 @@ import pytest
 
 from wsserver.storage.engine.check import CHECK_LIMIT_S, check_file, open_untouched, wal_of
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 
 
 def hashes(path: Path) -> dict[str, str]:
@@ -29,7 +29,7 @@ def hashes(path: Path) -> dict[str, str]:
 async def refuse(make_database: Callable[..., Database], path: Path, text: str) -> None:
     """Opening must fail, say why and how to go on, and change nothing."""
     before = hashes(path)
-    with pytest.raises(DatabaseFault, match=text) as caught:
+    with pytest.raises(DatabaseUnusable, match=text) as caught:
         await make_database().open()
     assert str(path) in str(caught.value)
     assert "nothing was changed; " in str(caught.value)
@@ -121,7 +121,7 @@ async def test_what_is_no_database_is_refused(
 @pytest.mark.gen_test
 async def test_a_folder_is_refused(make_database: Callable[..., Database], path: Path) -> None:
     path.mkdir(parents=True)
-    with pytest.raises(DatabaseFault, match="is a folder"):
+    with pytest.raises(DatabaseUnusable, match="is a folder"):
         await make_database().open()
     assert list(path.iterdir()) == []
 
@@ -177,7 +177,7 @@ async def test_looking_for_damage_ends_when_its_time_is_up(
     with path.open("r+b") as file:  # a page of the row's, so that the schema can still be read
         file.seek(-4096, os.SEEK_END)
         file.write(b"\xff" * 4096)
-    with pytest.raises(DatabaseFault, match="is damaged"):
+    with pytest.raises(DatabaseUnusable, match="is damaged"):
         check_file(path)
     monkeypatch.setattr("wsserver.storage.engine.check.threading.Timer", DueAtOnce)
     assert check_file(path) is True

@@ -15,7 +15,7 @@ import sqlite_utils
 
 from wsserver.errors import NotFound, StorageFull, StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import DatabaseFault
+from wsserver.storage.engine.errors import DatabaseUnusable
 
 
 def put(value: str, at: float = 1.0) -> Callable[[sqlite_utils.Database], None]:
@@ -181,7 +181,7 @@ async def test_sqlite_utils_own_writes_join_the_transaction(database: Database) 
 
 
 @pytest.mark.gen_test
-async def test_a_cancelled_caller_harms_nobody(database: Database) -> None:
+async def test_a_cancelled_caller_affects_no_other(database: Database) -> None:
     blocker = Blocker()
     cancelled = asyncio.ensure_future(database.run(blocker))
     await blocker.running.wait()
@@ -298,7 +298,7 @@ async def test_only_the_first_round_behind_a_lock_waits_for_long(
 
 
 @pytest.mark.gen_test
-async def test_a_probe_tells_the_end_of_a_fault_with_a_write_of_its_own(
+async def test_a_probe_detects_the_end_of_a_failure_by_a_write(
     database: Database, other: sqlite3.Connection, path: Path
 ) -> None:
     other.execute("BEGIN IMMEDIATE")
@@ -447,7 +447,7 @@ async def test_before_open_and_after_a_failed_open_it_is_unavailable(
     with pytest.raises(StorageUnavailable):
         await database.run(put("a"))
     path.mkdir(parents=True)
-    with pytest.raises(DatabaseFault):
+    with pytest.raises(DatabaseUnusable):
         await database.open()
     with pytest.raises(StorageUnavailable):
         await database.run(put("a"))
@@ -459,7 +459,7 @@ async def test_a_folder_that_cannot_be_made_is_a_fault(
     make_database: Callable[..., Database], path: Path
 ) -> None:
     path.parent.write_text("a file in the way")
-    with pytest.raises(DatabaseFault, match=r"cannot be (created|read)"):
+    with pytest.raises(DatabaseUnusable, match=r"cannot be (created|read)"):
         await make_database().open()
 
 

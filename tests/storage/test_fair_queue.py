@@ -1,4 +1,4 @@
-"""Round robin between callers, and one running job for each."""
+"""Round robin between callers, one running job for each."""
 
 from __future__ import annotations
 

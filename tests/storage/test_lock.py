@@ -1,4 +1,4 @@
-"""One server a database."""
+"""A database is used by at most one server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fake_clock import FakeClock
-from wsserver.storage import Database, DatabaseFault
+from wsserver.storage import Database, DatabaseUnusable
 from wsserver.storage.engine.errors import DatabaseInUse
 
 
@@ -21,7 +21,7 @@ async def test_a_second_server_is_kept_off_until_the_first_has_closed(
     path = tmp_path / "new" / "wsserver.sqlite3"
     first, second = Database(path, clock=clock), Database(path, clock=clock)
     await first.open()
-    with pytest.raises(DatabaseFault, match="another server is using it"):
+    with pytest.raises(DatabaseUnusable, match="another server is using it"):
         await second.open()
     await first.close()
     await second.open()
@@ -70,7 +70,7 @@ async def test_a_link_to_a_database_that_is_yet_to_be_made(
 
 
 @pytest.mark.gen_test
-async def test_the_lock_outlives_its_file(tmp_path: Path, clock: FakeClock) -> None:
+async def test_the_lock_survives_the_deletion_of_its_file(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "x.sqlite3"
     first = Database(path, clock=clock)
     await first.open()

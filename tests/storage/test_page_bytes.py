@@ -1,4 +1,4 @@
-"""Every stored list ends at a number of bytes, and its next page goes on right behind."""
+"""Pages of every stored list are limited in bytes, and continue without a gap."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
-from wsserver.storage.engine import paging
+from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, record
+from wsserver import paging
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications import notification_rows
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.tables.exports import Batch, Exports, Part
+from wsserver.storage.tables.exports import ExportBatch, ExportRange, Exports
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
 COUNT = 12
@@ -92,11 +92,11 @@ async def test_deliveries_of_webhooks(database: Database) -> None:
     assert names == [f"h{number}" for number in range(11, -1, -1)]
 
 
-async def all_batches(read: Callable[[Part], Awaitable[Batch]]) -> list[Batch]:
+async def all_batches(read: Callable[[ExportRange], Awaitable[ExportBatch]]) -> list[ExportBatch]:
     """All answers of an export, one taking up where the one before has ended."""
-    batches = [await read(Part())]
+    batches = [await read(ExportRange())]
     while batches[-1].position < batches[-1].end:
-        batches.append(await read(Part(batches[-1].position)))
+        batches.append(await read(ExportRange(batches[-1].position)))
     return batches
 
 
@@ -112,7 +112,7 @@ async def test_exports_go_on_where_the_bytes_ended(database: Database) -> None:
     assert len(batches) >= 3
     names = [row["delivery_id"] for each in batches for _, row in each.rows]
     assert names == [f"d{number}" for number in range(12)]
-    assert (await exports.snapshots(Part())).rows == []
+    assert (await exports.snapshots(ExportRange())).rows == []
 
 
 @pytest.mark.gen_test
@@ -135,9 +135,7 @@ async def test_one_notification_lists_what_fits(
     for number in range(5):
         for claimed in await claim(queue, limit=100):
             if claimed.ids and claimed.delivery_id == "e":
-                await queue.record(
-                    "me", [outcome(claimed, "pending", due_at=NOW, detail=f"try {number}")]
-                )
+                await record(queue, outcome(claimed, "pending", due_at=NOW, detail=f"try {number}"))
     again = await store.get("m")
     assert again is not None
     assert [each.detail for each in again.deliveries[0].attempts] == ["try 2", "try 3", "try 4"]

@@ -10,14 +10,13 @@ from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets, several
 from wsserver.errors import StorageFull
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import DatabaseFault, DatabaseInUse
-from wsserver.storage.engine.hourly_rollup import FIELDS
+from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.maintenance import pruning
 from wsserver.storage.maintenance.pruning import prune
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.idempotency import IdempotencyStore, Quota
-from wsserver.storage.tables.snapshots import Snapshots
+from wsserver.storage.tables.snapshots import FIELDS, Snapshots
 
 MakeDatabase = Callable[..., Database]
 DAY_S = 86_400
@@ -151,7 +150,7 @@ async def test_a_disk_without_room_for_a_second_file_is_full(
 
 @pytest.mark.gen_test
 async def test_no_database_is_made(path: Path, clock: FakeClock) -> None:
-    with pytest.raises(DatabaseFault, match="there is no database"):
+    with pytest.raises(DatabaseUnusable, match="there is no database"):
         await prune(
             path, clock, snapshot_retention_days=1, notification_retention_days=1, stream_limit=1000
         )

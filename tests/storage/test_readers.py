@@ -1,4 +1,4 @@
-"""The reading threads: what one caller reads does not hold up another one."""
+"""The pool of reading threads: reads of one caller do not delay another."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import sqlite_utils
 
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.engine.callers import caller, read_for, reading_for
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.fair_queue import caller, read_for, reading_for
 from wsserver.storage.engine.reader import CALLER_LIMIT, THREADS
 
 
@@ -94,11 +94,11 @@ async def test_closing_finishes_what_waits(database: Database) -> None:
 
 @pytest.mark.gen_test
 async def test_each_task_reads_for_its_own_user() -> None:
-    async def told(user_id: str) -> str | None:
+    async def caller_of(user_id: str) -> str | None:
         read_for(user_id)
         await asyncio.sleep(0)
         return caller()
 
-    tasks = [asyncio.ensure_future(told(name)) for name in ("a", "b")]
+    tasks = [asyncio.ensure_future(caller_of(name)) for name in ("a", "b")]
     assert await asyncio.gather(*tasks) == ["a", "b"]
     assert caller() is None

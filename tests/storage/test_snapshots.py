@@ -12,8 +12,7 @@ import pytest
 
 from wsserver.errors import BadRequest, StorageUnavailable
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.hourly_rollup import FIELDS
-from wsserver.storage.tables.snapshots import DAY_S, Pruned, Snapshots
+from wsserver.storage.tables.snapshots import DAY_S, FIELDS, PrunedSnapshots, Snapshots
 
 START = 1_700_000_000 // 3600 * 3600.0
 
@@ -101,7 +100,7 @@ async def test_whole_hours_past_the_retention_become_means(snapshots: Snapshots)
     for minute in range(120):
         await snapshots.add(snapshot(START + 60 * minute, minute, rate=0.5 * minute, host="h"))
     now = START + 30 * DAY_S + 3600 + 1800  # the second hour is half past its retention
-    assert await snapshots.prune(now, 30) == Pruned(averaged=60, dropped=0)
+    assert await snapshots.prune(now, 30) == PrunedSnapshots(averaged=60, dropped=0)
     items = await everything(snapshots)
     assert len(items) == 61
     mean = items[0]
@@ -120,7 +119,7 @@ async def test_pruning_again_changes_nothing(snapshots: Snapshots) -> None:
     assert (await snapshots.prune(now, 30)).averaged == 700
     means = await everything(snapshots)
     assert sum(mean["samples"] for mean in means) == 700
-    assert await snapshots.prune(now, 30) == Pruned(0, 0)
+    assert await snapshots.prune(now, 30) == PrunedSnapshots(0, 0)
     assert await everything(snapshots) == means
 
 
@@ -179,7 +178,7 @@ async def test_other_writes_pass_between_the_batches(
     await asyncio.sleep(0)  # its first batch is queued
     await snapshots.add(snapshot(START + 40 * DAY_S, 1))
     assert not pruning.done()
-    assert await pruning == Pruned(650, 0)
+    assert await pruning == PrunedSnapshots(650, 0)
 
 
 @pytest.mark.gen_test

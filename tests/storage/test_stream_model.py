@@ -1,4 +1,4 @@
-"""Everything done to streams in any order, against a model in memory that does it plainly."""
+"""Random sequences of stream operations, compared with a simple model in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that is done for each message, or each connection, goes through a whole table."""
+"""Query plans: no operation of a message or a connection scans a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of streams end at a number of bytes, and what is not given is not read."""
+"""Reads of streams are limited in bytes, and payloads beyond the limit are not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage in the write-ahead log that a crash has left is reported at the next start."""
+"""Corruption in the write-ahead log after a crash is reported at the next start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.fake_clock import FakeClock
 from wsserver.storage import Database
-from wsserver.storage.engine.wal import HEADER_BYTES, Log, damage, is_cut_off, read_log
+from wsserver.storage.engine.wal import HEADER_BYTES, Log, is_cut_off, lost_commits, read_log
 
 FRAME = 24 + 4096
 
@@ -86,16 +86,16 @@ async def test_damage_is_reported(
     assert read_log(path) is None
 
 
-def test_what_counts_as_damage() -> None:
+def test_lost_commits() -> None:
     log = Log(9 * FRAME, True, 9, (2, 5, 9))
-    assert damage(log, 9) is None
+    assert lost_commits(log, 9) is None
     assert not is_cut_off(log, 9)
-    assert damage(log, 5) is None, "the last one may have been under way"
+    assert lost_commits(log, 5) is None, "the last one may have been under way"
     assert is_cut_off(log, 5)
-    assert "2 of 3 transactions" in str(damage(log, 2))
-    assert "frame 3 of 9" in str(damage(log, 2))
+    assert "2 of 3 transactions" in str(lost_commits(log, 2))
+    assert "frame 3 of 9" in str(lost_commits(log, 2))
     behind_it = Log(9 * FRAME, True, 9, (2, 5))
-    assert damage(behind_it, 2) is not None, "something was written after it"
+    assert lost_commits(behind_it, 2) is not None, "something was written after it"
 
 
 def test_no_log(tmp_path: Path) -> None:

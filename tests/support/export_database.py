@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from wsctl.fields import TEN
+from wsctl.output.stats_fields import TEN
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
 

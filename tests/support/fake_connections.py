@@ -32,11 +32,11 @@ def fake_connection(
     endpoint: str = "chat",
     session_id: str | None = None,
     last_heard: float = 0.0,
-    gate: Any = None,
+    owner: Any = None,
     **claims: Any,
 ) -> Any:
     connection: Any = ConnectionInfo(
-        gate,
+        owner,
         connection_id=_new_id("conn", 1.0),
         claims=Claims(sub=user, exp=claims.pop("exp", 2e9), **claims),
         endpoint=endpoint,

@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wsserver.brokers.base import Publication, Receipt
+from wsserver.brokers.base import Publication, PublishResult
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE
+from wsserver.realtime.messages.audience import write_audience
+from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.append_queue import Draft
-from wsserver.storage.messages.streams import Append, Appended, Head, Kept, Slice, Wanted, Writer
+from wsserver.storage.messages.streams import Append, Appended, Head, Kept, Slice, Wanted
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -170,9 +172,6 @@ class FakeStore:
     async def names(self, limit: int) -> tuple[str, list[str]]:
         return EPOCH, list(self.last)[:limit]
 
-    async def writers(self, streams: Sequence[str]) -> dict[str, list[Writer]]:
-        return {}
-
     def retain(self, stream: str, first: int) -> None:
         """Let retention take what is before an offset."""
         self.first[stream] = first
@@ -186,13 +185,13 @@ class FakeBroker:
     def __init__(self) -> None:
         self.published: list[Publication] = []
         self.failures: deque[Exception] = deque()
-        self.receipt = Receipt(1, 1, 0)
+        self.result = PublishResult(1, 1, 0)
 
-    async def publish(self, publication: Publication) -> Receipt:
+    async def publish(self, publication: Publication) -> PublishResult:
         if self.failures:
             raise self.failures.popleft()
         self.published.append(publication)
-        return self.receipt
+        return self.result
 
     def of(self, stream: str) -> list[int]:
         return [each.offset for each in self.published if each.stream == stream]
@@ -207,11 +206,17 @@ def draft(stream: str = "session:s1", text: str = "", **fields: Any) -> Draft:
     _number += 1
     message_id = fields.pop("message_id", f"msg_{_number}")
     payload = json.dumps({"type": "new_message", "id": message_id, "text": text}).encode()
-    fields.setdefault("at", NOW)
-    fields.setdefault("expires_at", NOW + DAY_S)
+    readers = fields.pop("readers", None)
     return Draft(
-        Publication(message_id, "new_message", EVERYONE, fields.pop("payload", payload)),
         stream,
+        message_id,
+        "new_message",
+        fields.pop("payload", payload),
+        fields.pop("at", NOW),
+        fields.pop("expires_at", NOW + DAY_S),
+        audience=write_audience(readers),
+        message=Message("new_message", {}, EVERYONE, sender=fields.get("sender")),
+        readers=readers,
         **fields,
     )
 

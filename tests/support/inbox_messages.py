@@ -37,7 +37,7 @@ async def pass_time(live: Live, seconds: float) -> None:
     """Let time pass as the periodic work sees it."""
     for _ in range(round(seconds / TICK_S)):
         live.clock.advance(TICK_S)
-        await live.deliveries.inboxes.advance()
+        await live.inboxes.advance()
     await settle()
 
 

@@ -1,4 +1,4 @@
-"""The live side wired together as ``app.build`` does, and clients at the far end of its sockets."""
+"""The live side as ``build_live`` makes it, and clients at the far end of its sockets."""
 
 from __future__ import annotations
 
@@ -20,42 +20,22 @@ from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier, sign_hmac
-from wsserver.notifications.directory import Directory
-from wsserver.realtime.access.access import SessionAccess
+from wsserver.notifications.acknowledgements import Acknowledgements
+from wsserver.notifications.metrics import NotificationMetrics
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
-from wsserver.realtime.access.tenancy import Tenancy
-from wsserver.realtime.commands.chat_commands import ChatCommands
-from wsserver.realtime.commands.monitor_commands import MonitorCommands
-from wsserver.realtime.commands.receipt_commands import ReceiptCommands
-from wsserver.realtime.commands.stream_commands import StreamCommands
-from wsserver.realtime.connect_state import Arrivals
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
-from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.connections.rate_limit import MessageRate
-from wsserver.realtime.delivery.router import Router
-from wsserver.realtime.delivery.trace_buffer import Traces
-from wsserver.realtime.delivery_wiring import Deliveries, DeliverySettings
-from wsserver.realtime.dispatcher import Dispatcher
-from wsserver.realtime.manager import ConnectionLimits, Newcomer, WebSocketManager
-from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.observability.statistics import Statistics
-from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
-from wsserver.realtime.operations.publishing import Publishing
-from wsserver.realtime.streams.streams import Streams
-from wsserver.realtime.tracing.tracing import Tracing
+from wsserver.realtime.manager import ConnectRequest
+from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.storage.engine.database import Database
-from wsserver.storage.messages.receipts import ReceiptStore
-from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.known_users import KnownUserStore
+from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
-from wsserver.storage.tables.members import MemberStore
-from wsserver.storage.tables.organizations import OrganizationStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
@@ -78,19 +58,18 @@ class Live:
         clock: Any,
         path: Path,
         *,
-        heartbeat: HeartbeatSettings | None = None,
-        limits: ConnectionLimits | None = None,
-        rate: MessageRate | None = None,
         queue_limit_bytes: int = 1024 * 1024,
-        stream_limit: int = 1000,
         roles: dict[str, list[str]] | None = None,
+        with_notifications: bool = False,
+        **settings: Any,
     ) -> None:
+        """``settings``: of ``LiveSettings``."""
         self.clock = clock
         self.tasks = Tasks()
         self.permissions = Permissions(roles)
         self.revocations = Revocations(clock)
         self.database = Database(path, clock=clock)
-        self.organizations = EnteredOrganizations(OrganizationStore(self.database))
+        self.organizations = AssignedOrganizations(OrganizationStore(self.database))
         resolve = self.organizations.resolve
         self.tickets = Tickets(clock, revocations=self.revocations, resolve=resolve)
         self.verifier = TokenVerifier(
@@ -99,111 +78,53 @@ class Live:
         self.audit = AuditLog(self.database)
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
-        self.attendance = ConnectionLog(clock)
-        self.traces = Traces(self.attendance, clock)
-        self.hub = Hub(self.attendance, resolve)
+        self.connection_log = ConnectionLog(clock)
+        self.hub = Hub(self.connection_log, resolve)
+        self.directory = UserDirectory(
+            KnownUserStore(self.database), self.hub, clock, self.organizations.get
+        )
         self.broker = MemoryBroker()
-        self.statistics = Statistics(clock, "node-1")
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
-        self.store = StreamStore(self.database)
-        self.streams = Streams(
-            self.store, self.broker.publish, clock, self.tasks, cork=self.poller.cork
+        self.metrics = NotificationMetrics()
+        self.acknowledgements = Acknowledgements(
+            AcknowledgementStore(self.database), self.metrics, clock, self.tasks
         )
-        self.router = Router(
-            self.hub, self.broker, self.poller, self.statistics, clock, self.streams, self.traces
+        chosen = LiveSettings(
+            **{
+                "rate": MessageRate(1e6, 1e6),
+                "sessions_per_connection": SESSION_LIMIT,
+                "replay_budget_bytes": queue_limit_bytes // 8 * 7,
+                **settings,
+            }
         )
-        self.events = EventBus(self.tasks, clock, self.statistics.handler_failed)
-        self.directory = Directory(
-            KnownUserStore(self.database), self.hub, clock, self.organizations.get
-        )
-        self.tenancy = Tenancy(
-            self.hub, self.members, self.organizations, self.directory, self.streams.writers
-        )
-        self.access = SessionAccess(self.permissions, self.members.is_member, self.tenancy)
-        self.manager = manager = WebSocketManager(
-            hub=self.hub,
-            router=self.router,
-            poller=self.poller,
-            events=self.events,
-            statistics=self.statistics,
-            access=self.access,
-            members=self.members,
-            heartbeat=heartbeat or HeartbeatSettings(),
-            limits=limits or ConnectionLimits(),
+        live = build_live(
+            chosen,
             clock=clock,
-            streams=self.streams,
+            tasks=self.tasks,
+            database=self.database,
+            broker=self.broker,
+            poller=self.poller,
+            hub=self.hub,
+            directory=self.directory,
+            organizations=self.organizations,
+            members=self.members,
+            permissions=self.permissions,
+            revocations=self.revocations,
+            revocation_store=self.revocation_store,
+            tickets=self.tickets,
+            verifier=self.verifier,
+            audit=self.audit,
+            notification_receipts=self.acknowledgements if with_notifications else None,
         )
-        manager.on_claims = self.directory.note
-        budget_bytes = queue_limit_bytes // 8 * 7
-        self.receipt_store = ReceiptStore(self.database)
-        self.deliveries = Deliveries(
-            manager,
-            self.router,
-            self.store,
-            self.receipt_store,
-            clock,
-            self.tasks,
-            DeliverySettings(stream_limit=stream_limit, budget_bytes=budget_bytes),
-        )
-        self.deliveries.statuses.add_listener(self.traces.marked)
-        self.streams.on_unreached = self.deliveries.inboxes.queued
-        self.router.inboxes = self.deliveries.inboxes
-        manager.arrivals = Arrivals(
-            self.streams, self.deliveries.inboxes, self.access, self.revocations.check
-        )
-        self.inspection = Inspection(manager, self.permissions, self.tenancy, self.streams)
-        self.publishing = Publishing(
-            self.hub,
-            self.router,
-            self.permissions,
-            self.members,
-            self.tenancy,
-            self.audit,
-            self.events,
-            clock,
-        )
-        self.administration = AdminActions(
-            manager,
-            self.permissions,
-            self.members,
-            self.tenancy,
-            self.revocations,
-            self.revocation_store,
-            self.tickets,
-            self.audit,
-            clock,
-        )
-        self.receipts = ReceiptStore(self.database)
-        self.tracing = Tracing(
-            self.traces,
-            self.hub,
-            self.members,
-            self.access,
-            self.permissions,
-            self.tenancy,
-            self.store,
-            self.receipts,
-            clock,
-        )
-        self.handlers = (
-            ChatCommands(manager, self.router, self.verifier, clock).table()
-            | StreamCommands(manager.sessions, self.streams, budget_bytes, SESSION_LIMIT).table()
-            | ReceiptCommands(self.deliveries.receipts).table()
-        )
-        self.monitor_handlers = MonitorCommands(
-            manager.monitors, self.inspection, self.publishing, self.administration
-        ).table()
-        manager.dispatcher = Dispatcher(
-            self.handlers,
-            self.monitor_handlers,
-            rate or MessageRate(1e6, 1e6),
-            self.statistics,
-            clock,
-            self.tasks,
-            manager.close,
-        )
+        self.statistics, self.events, self.traces = live.statistics, live.events, live.traces
+        self.tenancy, self.store, self.receipt_store = live.tenancy, live.store, live.receipt_store
+        self.streams, self.router, self.writer = live.streams, live.router, live.writer
+        self.receipts, self.inboxes, self.statuses = live.receipts, live.inboxes, live.statuses
+        self.expirer, self.dispatcher, self.manager = live.expirer, live.dispatcher, live.manager
+        self.admin_queries, self.admin_actions = live.admin_queries, live.admin_actions
+        self.publishing, self.tracing = live.publishing, live.tracing
         self.seen: list[dict[str, Any]] = []
         """Every event since ``watch``."""
         self.clients: list[Client] = []
@@ -213,11 +134,12 @@ class Live:
         await self.members.load()
         await self.organizations.load()
         await self.streams.load()
+        self.manager.started()
 
     async def stop(self) -> None:
         self.poller.close()
         await self.streams.finish()
-        await self.deliveries.receipts.settle()
+        await self.receipts.settle()
         await self.tasks.cancel()
         for client in self.clients:
             client.socket.close()
@@ -250,7 +172,7 @@ class Live:
         """A client that is connected and, unless told otherwise, has read its greeting."""
         fd, client = socket_pair()
         self.clients.append(client)
-        newcomer = Newcomer(
+        request = ConnectRequest(
             claims=self.claims(user, **claims),
             endpoint=endpoint,
             session_id=session_id,
@@ -259,7 +181,7 @@ class Live:
             user_agent="test",
         )
         try:
-            client.info = await self.manager.connect(fd, newcomer, received=received)
+            client.info = await self.manager.connect(fd, request, received=received)
         except Exception:
             os.close(fd)
             raise

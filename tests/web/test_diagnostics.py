@@ -87,7 +87,7 @@ async def test_diagnostics_tell_limits_and_condition(server: Server) -> None:
 
 @pytest.mark.gen_test
 async def test_diagnostics_come_also_while_nothing_can_be_read(server: Server) -> None:
-    await server.context.diagnosis._database._readers.stop()
+    await server.context.storage_statistics._database._readers.stop()
     answer = await server.get("/diagnostics")
     assert answer.status == 200
     body = answer.json()

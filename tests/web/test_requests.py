@@ -522,7 +522,7 @@ async def test_an_internal_error_says_nothing(
     def broken(*args: object) -> None:
         raise RuntimeError("the secret is canary-1")
 
-    server.context.inspection.stats = broken
+    server.context.admin_queries.stats = broken
     bearer = token("canary-2")
     answer = await server.get("/stats", bearer=bearer)
     assert (answer.status, answer.code) == (500, "internal_error")

@@ -44,7 +44,7 @@ async def test_a_canary_is_found_nowhere(server: Server, caplog: pytest.LogCaptu
     def broken(*args: object) -> None:
         raise RuntimeError("broken")
 
-    server.context.inspection.stats = broken
+    server.context.admin_queries.stats = broken
     await ask("GET", f"{API}/stats", bearer=good)
     await server.upgrade(f"/ws/chat?ticket={ticket}")
     await ask("GET", "/metrics")

@@ -1,4 +1,4 @@
-"""Answers that are not fetched: bounded in bytes, at the cost of who holds most of them."""
+"""Limit on unsent responses: connections of the client with the most bytes are closed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_clients_that_do_not_read_pin_a_limited_number_of_bytes(
     server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
     context = server.context
     context.unsent._limit_bytes = 50_000_000
-    monkeypatch.setattr(context.inspection, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
     head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     head += f"Origin: {origin}\r\n\r\n" if origin else "\r\n"
     clients = []
@@ -104,7 +104,7 @@ async def test_a_client_that_goes_away_pins_nothing(
 ) -> None:
     server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
     unsent = server.context.unsent
-    monkeypatch.setattr(server.context.inspection, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
     _, writer = await server.open()
     head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     writer.write((head + (f"Origin: {origin}\r\n\r\n" if origin else "\r\n")).encode())

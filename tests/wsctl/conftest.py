@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
 from tests.support.fake_server import ADMIN, FakeServer, Handler, Run, Script
-from wsctl.cli import wsctl
+from wsctl.cli.root import wsctl
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from tests.support.fake_server import (
     problem,
 )
 from tests.support.terminal import on_terminal_of
-from wsctl.exits import Failed
-from wsctl.tokens import sign
+from wsctl.config.tokens import sign
+from wsctl.errors import Failed
 
 
 @pytest.fixture
@@ -170,8 +170,8 @@ def test_following_it_misses_nothing_and_repeats_nothing(
 ) -> None:
     import click
 
+    from wsctl.cli.environment import Environment
     from wsctl.commands.audit import _following
-    from wsctl.environment import Environment
 
     environment = Environment(url=server.url, token=ADMIN)
     steps: list[Any] = [
@@ -229,7 +229,7 @@ def test_what_is_no_token_or_has_no_id_is_told_without_showing_it(
     import jwt
 
     nameless = jwt.encode({"sub": "u1"}, b"s" * 32)
-    for text, words in ((nameless, "--user u1"), ("canary.of.token", "no token")):
+    for text, words in ((nameless, "--user u1"), ("canary.of.token", "not a token")):
         result = ctl("token", "revoke", text)
         assert (result.exit_code, words in result.stderr) == (1, True)
         assert text not in result.output
@@ -279,11 +279,11 @@ def test_a_connection_is_closed_without_naming_its_user(ctl: Run, server: FakeSe
 
 
 ASKING = [
-    (["broadcast", "hi"], "Send to everybody: 2 connections?"),
+    (["broadcast", "hi"], "Send to all users: 2 connections?"),
     (["token", "revoke", "--user", "u1"], "Revoke all tokens of u1?"),
-    (["members", "s1", "--remove", "u1"], "Take u1 off the list of s1?"),
-    (["notify", "--broadcast", "--title", "T", "--message", "M"], "Notify everybody"),
-    (["notifications", "cancel", "notify_1"], "Call off what is due of notify_1?"),
+    (["members", "s1", "--remove", "u1"], "Remove u1 from the members of s1?"),
+    (["notify", "--broadcast", "--title", "T", "--message", "M"], "Notify all users"),
+    (["notifications", "cancel", "notify_1"], "Cancel the pending deliveries of notify_1?"),
     (["disconnect", "u1"], "Close all connections of u1?"),
 ]
 
@@ -320,13 +320,13 @@ def test_ctrl_c_at_a_question_ends_its_line(
 ) -> None:
     import click
 
-    from wsctl import prompts as asking
+    from wsctl.cli import prompts
 
     def interrupted(*_: object, **__: object) -> bool:
         raise click.Abort
 
-    monkeypatch.setattr(asking, "is_asked", lambda _: True)
+    monkeypatch.setattr(prompts, "is_asked", lambda _: True)
     monkeypatch.setattr(click, "confirm", interrupted)
     with pytest.raises(click.Abort):
-        asking.confirm("Close it?", yes=False, otherwise="nothing was closed")
+        prompts.confirm("Close it?", yes=False, otherwise="nothing was closed")
     assert capsys.readouterr().err == "\n"

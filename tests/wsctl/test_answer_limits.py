@@ -15,13 +15,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from tests.support.fake_server import ADMIN, Asked, FakeServer, Run
-from wsctl import client, suggestions, websocket_limits
-from wsctl.bounded_http import AnswerTooLarge, Connection
-from wsctl.client import Client
+from wsctl.cli import completion
+from wsctl.config.target import Target
 from wsctl.doctor.facts import Missing
-from wsctl.doctor.http import Asker
-from wsctl.exits import Failed, Unreachable
-from wsctl.target import Target
+from wsctl.doctor.http_probe import HttpProbe
+from wsctl.errors import Failed, Unreachable
+from wsctl.http import client
+from wsctl.http.client import Client
+from wsctl.http.connection import AnswerTooLarge, Connection
+from wsctl.websocket import connection as websocket
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -125,7 +127,7 @@ def test_pages_without_an_end_are_refused(
 
 
 def test_what_was_to_change_something_may_have_been_done(serve: Serve) -> None:
-    with pytest.raises(Failed, match="may have been done all the same"):
+    with pytest.raises(Failed, match="may have been carried out"):
         Client(target(serve(endless())), limit_bytes=1000).post("/broadcast", {}, patience_s=20)
 
 
@@ -143,7 +145,7 @@ def test_what_was_to_change_something_may_have_been_done(serve: Serve) -> None:
     ids=["status", "continue", "header", "length", "chunks", "trailers", "until closed"],
 )
 def test_bytes_that_trickle_end_at_the_deadline(serve: Serve, head: bytes, part: bytes) -> None:
-    with pytest.raises(Unreachable, match="its answer did not come to an end in time") as raised:
+    with pytest.raises(Unreachable, match="its answer was not complete in time") as raised:
         Client(target(serve(trickling(head, part)))).get("/stats", patience_s=0.3)
     assert raised.value.exit_code == 3
 
@@ -186,23 +188,23 @@ def test_an_answer_at_the_limit_is_taken_and_the_connection_used_again(
 
 
 def test_the_doctor_refuses_them_too(serve: Serve) -> None:
-    slow = Asker(serve(trickling(CHUNKED, b"1\r\n \r\n")), 0.2).ask("GET", "/health")
-    assert slow == Missing("its answer did not come to an end in time")
-    large = Asker(serve(endless()), 20).ask("GET", "/health")
+    slow = HttpProbe(serve(trickling(CHUNKED, b"1\r\n \r\n")), 0.2).ask("GET", "/health")
+    assert slow == Missing("its answer was not complete in time")
+    large = HttpProbe(serve(endless()), 20).ask("GET", "/health")
     assert large == Missing("the answer has more than 4 MiB")
 
 
 def test_the_tab_key_has_a_smaller_limit_and_its_own_deadline(serve: Serve) -> None:
     import click
 
-    from wsctl.cli import wsctl
+    from wsctl.cli.root import wsctl
 
     for parts in (endless(), trickling(CHUNKED, b"1\r\n \r\n")):
         ctx = wsctl.make_context("wsctl", ["--url", serve(parts), "--token", ADMIN, "online"])
-        server = suggestions.Server(ctx)
+        server = completion.Server(ctx)
         with pytest.raises((Failed, AnswerTooLarge)):
             server.get("/online-users")
-        assert suggestions.users(ctx, click.Option(["--user"]), "") == []
+        assert completion.users(ctx, click.Option(["--user"]), "") == []
 
 
 @pytest.mark.parametrize("format_", ["table", "json"])
@@ -212,7 +214,7 @@ def test_a_message_without_an_end_ends_the_monitor(
     monkeypatch: pytest.MonkeyPatch,
     format_: str,
 ) -> None:
-    monkeypatch.setattr("wsctl.feed.LARGEST_MESSAGE_BYTES", 1000)
+    monkeypatch.setattr("wsctl.websocket.connection.LARGEST_MESSAGE_BYTES", 1000)
 
     def script(connection: ServerConnection) -> None:
         connection.recv()
@@ -222,4 +224,4 @@ def test_a_message_without_an_end_ends_the_monitor(
 
     result = run("monitor", "-o", format_, "--url", monitor_server(script), "--token", ADMIN)
     assert result.exit_code == 1
-    assert f"{websocket_limits.TOO_LARGE}: is it a wsserver?" in result.stderr
+    assert f"{websocket.TOO_LARGE}: is it a wsserver?" in result.stderr

@@ -7,6 +7,7 @@ from dataclasses import replace
 import jwt
 import pytest
 
+from wsctl.bench.credentials import created_users
 from wsctl.bench.plan import (
     Limits,
     Plan,
@@ -17,10 +18,9 @@ from wsctl.bench.plan import (
     objections,
 )
 from wsctl.bench.report import show
-from wsctl.bench.results import Tally, percentiles
-from wsctl.bench.tokens import made_up
-from wsctl.commands.bench import is_well
-from wsctl.output import Output
+from wsctl.bench.results import Results, percentiles
+from wsctl.commands.bench import is_ok
+from wsctl.output.writer import Output
 
 PLAN = Plan(connections=10, messages=200, per_s=20, size=200)
 LIMITS = Limits(
@@ -98,11 +98,11 @@ def test_a_small_load_is_not_objected_to() -> None:
 @pytest.mark.parametrize(
     ("plan", "limits", "words"),
     [
-        (PLAN, replace(LIMITS, free_connections=50), "22% of the connections that are left"),
-        (PLAN, replace(LIMITS, free_connections=5), "all and more"),
+        (PLAN, replace(LIMITS, free_connections=50), "22% of the server's free connections"),
+        (PLAN, replace(LIMITS, free_connections=5), "more than all"),
         (PLAN, replace(LIMITS, free_descriptors=100), "descriptors"),
         (replace(PLAN, per_s=41), LIMITS, "message_rate"),
-        (replace(PLAN, connections=500), LIMITS, "10,000 deliveries a second"),
+        (replace(PLAN, connections=500), LIMITS, "10,000 deliveries per second"),
     ],
 )
 def test_a_load_that_may_be_too_much_is_objected_to(plan: Plan, limits: Limits, words: str) -> None:
@@ -116,12 +116,12 @@ def test_what_cannot_work_is_not_tried() -> None:
     assert "ulimit" in (impossible(replace(PLAN, connections=1000), LIMITS, 1024) or "")
 
 
-def test_made_up_users_may_do_nothing_else() -> None:
-    bearers = made_up(b"s" * 32, "wsctl-bench-1", 5, 10)
-    claims = [jwt.decode(bearers.listener(n), "s" * 32, ["HS256"]) for n in (0, 4, 5)]
+def test_test_users_users_may_do_nothing_else() -> None:
+    credentials = created_users(b"s" * 32, "wsctl-bench-1", 5, 10)
+    claims = [jwt.decode(credentials.listener(n), "s" * 32, ["HS256"]) for n in (0, 4, 5)]
     assert [each["sub"] for each in claims] == ["wsctl-bench-1", "wsctl-bench-1", "wsctl-bench-2"]
     assert {(each["role"], *each["sessions"]) for each in claims} == {("user", "wsctl-bench-1")}
-    publisher = jwt.decode(bearers.publisher(), "s" * 32, ["HS256"])
+    publisher = jwt.decode(credentials.publisher(), "s" * 32, ["HS256"])
     assert publisher["permissions"] == ["monitor", "messages:publish"]
     assert publisher["exp"] - publisher["iat"] == 130
 
@@ -129,9 +129,9 @@ def test_made_up_users_may_do_nothing_else() -> None:
 # What it makes of what happens
 
 
-def tally() -> Tally:
+def results() -> Results:
     """Two connections, two messages that have been taken."""
-    made = Tally(PLAN)
+    made = Results(PLAN)
     for number in (0, 1):
         made.connected(number, 0.01)
     for message in (0, 1):
@@ -141,7 +141,7 @@ def tally() -> Tally:
 
 
 def test_everything_delivered_once() -> None:
-    found = tally()
+    found = results()
     assert not found.is_complete
     for number in (0, 1):
         for message in (0, 1):
@@ -150,11 +150,11 @@ def test_everything_delivered_once() -> None:
     result = {**found.result(), "stopped": None}
     assert result["deliveries"]["expected"] == result["deliveries"]["received"] == 4
     assert result["receive_ms"]["max"] == 2.0
-    assert is_well(result)
+    assert is_ok(result)
 
 
 def test_what_is_lost_and_what_comes_twice() -> None:
-    found = tally()
+    found = results()
     for message in (0, 0, 1):
         found.received(0, message, 2.0)
     found.received(1, 0, 2.0)
@@ -162,11 +162,11 @@ def test_what_is_lost_and_what_comes_twice() -> None:
     result = {**found.result(), "stopped": None}
     deliveries = result["deliveries"]
     assert (deliveries["lost"], deliveries["duplicated"], deliveries["received"]) == (1, 1, 3)
-    assert not is_well(result)
+    assert not is_ok(result)
 
 
 def test_what_was_refused_is_not_lost() -> None:
-    found = tally()
+    found = results()
     found.publishing(2, 2.0)
     found.not_published("publish: rate_limited")
     found.publishing(3, 3.0)
@@ -177,7 +177,7 @@ def test_what_was_refused_is_not_lost() -> None:
 
 
 def test_it_is_too_bad_when_more_than_the_share_fails() -> None:
-    found = Tally(replace(PLAN, max_error_share=0.5))
+    found = Results(replace(PLAN, max_error_share=0.5))
     for _ in range(4):
         found.failed("connect: refused")
     assert not found.is_too_bad  # too few to say
@@ -195,7 +195,7 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
 
 
 def test_one_message_without_an_answer_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    found = tally()
+    found = results()
     found.publishing(2, 2.0)
     result = {**found.result(), "stopped": None, "plan": {"connections": 2}}
     assert result["messages"]["unanswered"] == 1

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run
-from wsctl.client import Client
-from wsctl.exits import Unreachable
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Unreachable
+from wsctl.http.client import Client
 
 PATIENCE_S = 5.0
 """For who never calls; such a test has failed already."""
-UNKNOWN = "it may have been done all the same"
+UNKNOWN = "the request may have been carried out"
 Ask = Callable[[Client], object]
 
 

@@ -137,7 +137,7 @@ def test_what_is_posted(
 
 
 def test_publishing_says_how_many_got_it(ctl: Run) -> None:
-    assert ctl("broadcast", "x").stdout == "msg_1 to everybody: 3 matched, 2 sent, 1 failed\n"
+    assert ctl("broadcast", "x").stdout == "msg_1 to all users: 3 matched, 2 sent, 1 failed\n"
     assert json.loads(ctl("broadcast", "x", "-o", "json").stdout)["matched"] == 3
     assert ctl("broadcast", "x", "-q").output == ""
     piped = ctl("broadcast", "--type", "t", "--data", "-", stdin='{"a": 1}')
@@ -199,8 +199,8 @@ def test_ping_without_an_answer_is_1(ctl: Run) -> None:
 
 
 def test_ping_keeps_its_pace_and_goes_on_without_the_server(server: FakeServer) -> None:
+    from wsctl.cli.environment import Environment
     from wsctl.commands.ping import round_trips
-    from wsctl.environment import Environment
 
     environment = Environment(url=server.url, token=ADMIN)
     gone = (503, problem(503, "draining", "restarting"))
@@ -273,14 +273,14 @@ def test_watch_names_the_server_that_is_down_the_reason_and_the_next_attempt() -
     from wsctl.commands.stats import outage
 
     url = "http://127.0.0.1:9"
-    said = f"no statistics from {url}: Connection refused; asked again every 2 s"
+    said = f"no statistics from {url}: Connection refused; retrying every 2 s"
     assert outage(url, f"cannot reach {url}: Connection refused", 2.0) == said
     assert url in outage(url, "the server is about to stop (draining, 503)", 2.0)
 
 
 def test_watch_in_a_pipe_repeats_lines_and_outlives_an_outage() -> None:
     from wsctl.commands.stats import watched
-    from wsctl.exits import NotPermitted, Unreachable
+    from wsctl.errors import NotPermitted, Unreachable
 
     answers: list[Any] = [Unreachable("gone"), {"n": 2}, NotPermitted("no")]
 

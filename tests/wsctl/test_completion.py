@@ -19,10 +19,10 @@ import click
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run, connection, page
-from wsctl import suggestions
-from wsctl.cli import wsctl
-from wsctl.click_base import COMPLETE_VAR
-from wsctl.shells import Bash, Fish, Zsh
+from wsctl.cli import completion
+from wsctl.cli.click_base import COMPLETE_VAR
+from wsctl.cli.root import wsctl
+from wsctl.cli.shell_completion import Bash, Fish, Zsh
 
 PATIENCE_S = 20.0
 USERS = ["zhangsan", "lisi@example.com", "dept:sales:1", "dept:sales:2", "wang.wu"]
@@ -239,8 +239,8 @@ def test_a_server_that_hangs_or_is_not_there_costs_less_than_a_second(
 ) -> None:
     import socket
 
-    assert suggestions.PATIENCE_S < 1
-    monkeypatch.setattr(suggestions, "PATIENCE_S", 0.05)
+    assert completion.PATIENCE_S < 1
+    monkeypatch.setattr(completion, "PATIENCE_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (silent.getsockname()[1], 9):
             monkeypatch.setenv("WSCTL_URL", f"http://127.0.0.1:{port}")
@@ -255,7 +255,7 @@ def test_a_crowd_is_cut_short_and_strange_ids_are_left_out(server: FakeServer) -
     del server.answers["GET", "/online-users"]
     server.connections = [connection(number) for number in range(9000)]
     found = values(["disconnect", "u1", "--connection"])
-    assert len(found) == suggestions.MAX_SHOWN
+    assert len(found) == completion.MAX_SHOWN
     server.asked.clear()
     assert values(["disconnect", "u1", "--connection"], "conn_8999") == []
     assert len(server.asked) == 5, "pages of a thousand"
@@ -277,9 +277,9 @@ def test_the_lists_that_are_known_are_the_servers() -> None:
     from wsserver.notifications.parameters import PARAMETERS
     from wsserver.web.resources.routes import ENDPOINTS
 
-    assert set(suggestions.TEMPLATES) == set(PARAMETERS)
-    assert set(suggestions.ROLES) == set(DEFAULT_ROLES)
-    assert set(suggestions.ACTIONS) == {each.action for each in ENDPOINTS if each.action}
+    assert set(completion.TEMPLATES) == set(PARAMETERS)
+    assert set(completion.ROLES) == set(DEFAULT_ROLES)
+    assert set(completion.ACTIONS) == {each.action for each in ENDPOINTS if each.action}
 
 
 def test_bash_without_quotes_replaces_what_stands_after_the_last_break(

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from wsctl.database import read_database
+from wsctl.snapshots.database import read_database
 
 
 def test_a_symbolic_link_leads_to_the_write_ahead_log_too(tmp_path: Path) -> None:

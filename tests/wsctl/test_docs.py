@@ -14,8 +14,8 @@ import pytest
 from rich.cells import cell_len
 
 from tests.support.fake_server import Run
-from wsctl.cli import wsctl
-from wsctl.click_base import LazyGroup
+from wsctl.cli.click_base import LazyGroup
+from wsctl.cli.root import wsctl
 
 TESTS = Path(__file__).resolve().parents[1]
 DOCS = TESTS.parent / "docs" / "wsctl.rst"

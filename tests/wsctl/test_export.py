@@ -14,10 +14,10 @@ import pytest
 
 from tests.support.export_database import add_deliveries, add_entries, make_database
 from tests.support.fake_server import FakeServer, Run, problem
-from wsctl.cli import wsctl
-from wsctl.exporting.formats import SHAPES
-from wsctl.fields import TEN
-from wsctl.files import replace_file
+from wsctl.atomic_file import replace_file
+from wsctl.cli.root import wsctl
+from wsctl.exporting.writers import SHAPES
+from wsctl.output.stats_fields import TEN
 
 START = 1_700_000_000
 
@@ -83,7 +83,7 @@ def test_from_the_api_over_all_pages(ctl: Run, server: FakeServer) -> None:
 def test_a_server_without_cursors_is_followed_by_time(
     ctl: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsctl.history.PAGE", 2)
+    monkeypatch.setattr("wsctl.snapshots.history.PAGE", 2)
     every = [snapshot(n // 2, node=f"n{n % 2}") for n in range(3)]
 
     def answer(asked: Any) -> tuple[int, Any]:
@@ -131,7 +131,7 @@ def test_since_is_inclusive_until_exclusive_and_steps_keep_the_last(
     assert [json.loads(line)["sequence"] for line in stepped] == [1, 6, 9]
 
 
-@pytest.mark.parametrize(("name", "why"), [("", "it is no file"), ("gone", "no such file")])
+@pytest.mark.parametrize(("name", "why"), [("", "not a file"), ("gone", "no such file")])
 def test_what_is_no_file_is_told(run: Run, tmp_path: Path, name: str, why: str) -> None:
     result = run("export", "stats", "--database", str(tmp_path / name))
     assert (result.exit_code, result.stdout) == (1, "")
@@ -275,7 +275,7 @@ def test_a_bar_is_shown_on_a_terminal_to_who_has_to_wait(
     stored: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
 ) -> None:
     add_entries(stored, *range(3000))
-    monkeypatch.setattr("wsctl.exporting.progress._PATIENCE_S", 0)
+    monkeypatch.setattr("wsctl.exporting.progress_bar._PATIENCE_S", 0)
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
@@ -295,5 +295,5 @@ def test_without_a_terminal_nothing_is_said_however_long_it_takes(
     run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_entries(stored, *range(3000))
-    monkeypatch.setattr("wsctl.exporting.progress._PATIENCE_S", 0)
+    monkeypatch.setattr("wsctl.exporting.progress_bar._PATIENCE_S", 0)
     assert run("export", "audit", *ALL, "--database", "db", "--out", "out").output == ""

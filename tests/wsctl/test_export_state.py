@@ -108,14 +108,14 @@ def test_a_step_that_is_not_over_is_kept_for_the_next_run(run: Run, database: Pa
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "damaged"),
-        ("{", "damaged"),
-        ("[]", "damaged"),
-        ('{"version": 2, "kind": "audit"}', "damaged"),
+        ("", "is not valid"),
+        ("{", "is not valid"),
+        ("[]", "is not valid"),
+        ('{"version": 2, "kind": "audit"}', "is not valid"),
         (
             '{"version": 1, "kind": "audit", "mark": {"epoch": "e", "position": -1},'
             ' "unfinished": null, "updated_at": ""}',
-            "damaged",
+            "is not valid",
         ),
         ("\x00\xff", "read"),
         (

@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.fake_server import ADMIN, NOBODY, FakeServer, Run
 from tests.wsctl.test_docs import ALL, EVERYTHING, GROUPS, resolve
-from wsctl import suggestions
-from wsctl.cli import wsctl
-from wsctl.global_options import GlobalOption, global_options
-from wsctl.shells import Bash
+from wsctl.cli import completion
+from wsctl.cli.global_options import GlobalOption, global_options
+from wsctl.cli.root import wsctl
+from wsctl.cli.shell_completion import Bash
 
 NAMES = {name for option in global_options() for name in option.opts}
 LOCAL = {("token", "create"), ("token", "inspect"), ("completion",)} | {
@@ -123,5 +123,5 @@ def test_a_home_is_found_that_no_shell_has_replaced_yet(
     online = resolve(("online",)).make_context(
         "online", ["--url", server.url, "--token-file", "~/t"], parent=ctx, resilient_parsing=True
     )
-    found = suggestions.users(online, click.Option(["--user"]), "")
+    found = completion.users(online, click.Option(["--user"]), "")
     assert [item.value for item in found] == ["u1"]

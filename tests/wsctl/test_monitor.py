@@ -15,10 +15,10 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from tests.support.fake_server import ADMIN, Run
-from wsctl.exits import BadUsage, Failed, NotPermitted, Unreachable
-from wsctl.feed import MonitorFeed
-from wsctl.pushes import describe, name_of
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import BadUsage, Failed, NotPermitted, Unreachable
+from wsctl.output.monitor_pushes import describe, name_of
+from wsctl.websocket.monitor_feed import MonitorFeed
 
 EVENT = {"type": "event", "timestamp": "2024-01-15T14:30:00Z", "event": {"name": "user_connected"}}
 
@@ -246,7 +246,7 @@ def test_a_token_file_that_is_away_for_a_while_is_no_end(
     assert feed.is_connected
     pushes.close()  # type: ignore[attr-defined]
     assert tokens == ["Bearer of-the-first"]
-    assert "again; nothing is known of the" in said[-1]
+    assert "again; the events of" in said[-1]
 
 
 def test_a_token_file_that_was_never_there_is_the_end(home: Any) -> None:

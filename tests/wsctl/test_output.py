@@ -9,8 +9,9 @@ import json
 import pytest
 from rich.cells import cell_len
 
-from wsctl.output import Column, Output
-from wsctl.text import csv_cell, flatten, one_line, printable
+from wsctl.output.csv_rows import csv_cell
+from wsctl.output.writer import Column, Output
+from wsctl.text import flatten, one_line, printable
 
 COLUMNS = [Column("NAME", "name"), Column("N", "n", right=True)]
 
@@ -67,7 +68,7 @@ def test_wide_names_stay_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_fits_its_width_without_losing_a_character() -> None:
-    from wsctl.tables import draw
+    from wsctl.output.tables import draw
 
     text = draw([("ID", False), ("NAME", False)], [["c" * 60, "张" * 30]], width=80, colour=False)
     assert max(map(cell_len, text.splitlines())) <= 80

@@ -1,4 +1,4 @@
-"""Time travel: one moment, two compared, a course, a chart; told by stored snapshots alone."""
+"""Stored statistics: one moment, two compared, a course, a chart."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.support.fake_server import ADMIN, STATS, FakeServer, Run
 from tests.support.terminal import Terminal
-from wsctl.exits import BadUsage, Failed
-from wsctl.fields import TEN, as_live, as_stored, people_rows
-from wsctl.history import Range
-from wsctl.past import compare, course_of, one_node, points_of, rates, snapshot_at, step_for
+from wsctl.errors import BadUsage, Failed
+from wsctl.output.stats_fields import TEN, as_live, as_stored, people_rows
+from wsctl.snapshots.analysis import (
+    chart_columns,
+    compare,
+    one_node,
+    points_of,
+    rates,
+    snapshot_at,
+    step_for,
+)
+from wsctl.snapshots.history import Range
 from wsctl.times import parse_moment, rfc3339
 
 START = 1_705_329_000.0  # 2024-01-15T14:30:00Z
@@ -39,6 +49,32 @@ def test_people_see_the_channels_by_which_something_has_gone() -> None:
     assert rows["websocket sent/retried/failed/expired/acknowledged"] == "1,200/0/0/3/9"
     assert rows["websocket acknowledged p50/p99"] == "950/- ms"
     assert not any(field.startswith("email") for field in rows)
+
+
+@given(st.lists(st.floats(START, START + 0.01), min_size=1), st.booleans())
+@example([START + 0.007999999], False)
+@example([START + 0.0079999, START + 0.008], True)
+@example([START + 0.0080000002, START + 0.0080000005], True)
+def test_a_time_that_was_shown_finds_its_snapshot_again(stored: list[float], is_api: bool) -> None:
+    stored.sort()
+
+    def on_the_wire(seconds: float) -> float:
+        return parse_moment(rfc3339(seconds), 0.0) if is_api else seconds
+
+    def source(wanted: Range) -> list[dict[str, Any]]:
+        since, until = on_the_wire(wanted.since), on_the_wire(wanted.until)
+        return [
+            {"timestamp": rfc3339(at), "node": "n1", "at": at}
+            for at in stored if since <= at < until
+        ]  # fmt: skip
+
+    for at in stored:
+        shown = rfc3339(at)
+        found = snapshot_at(source, parse_moment(shown, 0.0), None)
+        assert found["timestamp"] == shown
+        assert found["at"] == max(each for each in stored if rfc3339(each) == shown)
+        first = source(Range(parse_moment(shown, 0.0), START + 1))[0]
+        assert first["at"] == min(each for each in stored if rfc3339(each) == shown)
 
 
 def test_the_last_snapshot_before_a_moment_is_looked_for_further_and_further() -> None:
@@ -90,7 +126,7 @@ def test_points_of_a_counter_are_its_growth_and_of_a_gauge_its_value() -> None:
     found = [snapshot(n * 60.0, messages_sent=n * n * 60, active_users=n) for n in range(3)]
     assert points_of(found, "messages_sent") == [(START + 60, 1.0), (START + 120, 3.0)]
     assert [value for _, value in points_of(found, "active_users")] == [0, 1, 2]
-    with pytest.raises(BadUsage, match="no field 'actve_users' is stored; there is active_users"):
+    with pytest.raises(BadUsage, match="no stored field 'actve_users'; available: active_users"):
         points_of(found, "actve_users")
     assert points_of([], "whatever") == []
 
@@ -105,11 +141,11 @@ def test_a_step_fits_the_columns(seconds: float, columns: int, step: int) -> Non
 
 def test_a_point_stands_for_the_time_since_the_one_before_but_a_gap_stays() -> None:
     points = [(60.0, 1.0), (120.0, 2.0), (180.0, 3.0), (600.0, 4.0)]
-    columns = course_of(points, 0.0, 30.0, 22)
+    columns = chart_columns(points, 0.0, 30.0, 22)
     assert columns[:7] == [1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
     assert columns[7:16] == [None] * 9
     assert columns[19:] == [4.0, 4.0, None]
-    assert course_of([], 0.0, 1.0, 2) == [None, None]
+    assert chart_columns([], 0.0, 1.0, 2) == [None, None]
 
 
 # The command
@@ -195,7 +231,7 @@ def test_plot_draws_a_chart_for_each_field(ctl: Run, past: FakeServer) -> None:
     first, second = (
         line for line in text.splitlines() if line.startswith(("messages", "total"))
     )  # fmt: skip
-    assert first == "messages sent /s  min 10  mean 10  max 10  (a step: 10 s)"
+    assert first == "messages sent /s  min 10  mean 10  max 10  (step: 10 s)"
     assert second.startswith("total connections  min 0  mean 4.5  max 9")
     assert "10 ┤" in text
     assert "5 ┤" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsctl.plot import bars, chart, columns_of, latest_columns, nice_top
+from wsctl.output.charts import bars, chart, columns_of, latest_columns, nice_top
 
 
 def test_a_column_is_the_mean_of_its_points_and_a_gap_is_no_zero() -> None:

@@ -211,14 +211,14 @@ def test_after_ctrl_c_the_prompt_stands_on_a_line_of_its_own(
 def test_a_ctrl_c_that_comes_in_a_destructor_is_not_lost() -> None:
     code = """
 import signal, time
-from wsctl.__main__ import heed_signals
+from wsctl.__main__ import install_signal_handlers
 
 class Gone:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
         time.sleep(0)
 
-heed_signals()
+install_signal_handlers()
 try:
     Gone()
     time.sleep(60)

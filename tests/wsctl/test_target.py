@@ -11,8 +11,8 @@ import jwt
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run
-from wsctl.contexts import Contexts, Server, contexts_file
-from wsctl.exits import BadUsage
+from wsctl.config.contexts import Contexts, Server, contexts_file
+from wsctl.errors import BadUsage
 
 SECRET = "s" * 32
 
@@ -146,7 +146,7 @@ def test_token_create_refuses_what_is_no_id(
     result = run("token", "create", "--user", "u1", option, text)
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{option}: " in result.stderr
-    assert "is no id" in result.stderr
+    assert "is not a valid id" in result.stderr
 
 
 def test_token_inspect_reads_times_and_says_what_it_did_not_check(run: Run) -> None:
@@ -227,7 +227,7 @@ def test_a_contexts_file_that_somebody_has_edited_wrongly_is_named(
     contexts_file().write_text(text)
     result = run("stats")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert f"{contexts_file()} is damaged" in result.stderr
+    assert f"{contexts_file()} is not valid" in result.stderr
 
 
 def test_where_no_token_is_found_the_server_is_named_for_which(run: Run, home: Path) -> None:

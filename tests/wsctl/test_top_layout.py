@@ -152,7 +152,7 @@ def test_a_filter_tells_how_much_it_has_searched(state: State) -> None:
 def test_pause_sort_filter_and_zoom_are_told(state: State) -> None:
     paused = "\n".join(lines_of(state, View(frozen=state), 80, 24))
     assert "PAUSED" in paused
-    assert "p go on" in paused
+    assert "p resume" in paused
     view = View(filter="王五", sort="name", pane="users", is_zoomed=True)
     lines = lines_of(state, view, 80, 24)
     assert lines[1] == "▶users"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.fake_server import STATS
-from wsctl.pushes import name_of
+from wsctl.output.monitor_pushes import name_of
 from wsctl.top.model import Row, State
 
 

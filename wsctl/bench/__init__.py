@@ -1,1 +1,1 @@
-"""``wsctl bench``: a small load of one's own, measured and taken away again."""
+"""``wsctl bench``: a small load test against a running server; may import ``websocket``."""

@@ -1,55 +1,52 @@
-"""Carries a plan out: opens the connections, publishes, listens, closes everything."""
+"""Load generator: opens connections, publishes, receives, closes everything."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.typing import Subprotocol
 
+from wsctl.bench.credentials import Credentials
 from wsctl.bench.plan import CONNECTS_AT_ONCE, KEPT_S, Plan
-from wsctl.bench.results import Tally
-from wsctl.bench.tokens import Bearers
-from wsctl.client import PATIENCE_S, reason_of
-from wsctl.websocket_limits import LARGEST_MESSAGE_BYTES, TOO_LARGE, was_too_large
+from wsctl.bench.results import Results
+from wsctl.http.client import PATIENCE_S
+from wsctl.http.connection import reason_of
+from wsctl.websocket.connection import TOO_LARGE, options, was_too_large, websocket_url
 
 TYPE = "bench.message"
 PING_INTERVAL_S = 1.0
 GRACE_S = 3.0
-"""How long to wait for what is still on its way."""
+"""How long to wait for outstanding messages."""
 _GONE = (OSError, InvalidHandshake, EOFError, TimeoutError)
 Step = Callable[[str, int, int], None]
-"""Told how far it is: a word, done, of how many."""
+"""Progress callback: phase, done, total."""
 
 
 class Load:
-    """One load on one server. ``tally`` is right at any moment, also after an interruption."""
+    """One load on one server. ``results`` is valid at any moment, also after an interruption."""
 
-    def __init__(self, url: str, session_id: str, plan: Plan, bearers: Bearers, step: Step) -> None:
-        self._url = f"ws{url.removeprefix('http')}"
+    def __init__(
+        self, url: str, session_id: str, plan: Plan, credentials: Credentials, step: Step
+    ) -> None:
+        self._url = url
         self._session_id = session_id
         self._plan = plan
-        self._bearers = bearers
+        self._bearers = credentials
         self._step = step
         self._gate = asyncio.Semaphore(CONNECTS_AT_ONCE)
         self._is_over = asyncio.Event()
-        # Its own log would print tracebacks of what is counted here.
-        self._logger = logging.getLogger("wsctl.websockets")
-        self._logger.addHandler(logging.NullHandler())
-        self._logger.propagate = False
-        self.tally = Tally(plan)
+        self.results = Results(plan)
         self.is_stopped = False
-        """Was it broken off for too many errors?"""
+        """Whether it was stopped because of too many errors."""
 
     async def run(self) -> None:
-        """Do all of it. However it ends, every connection is closed."""
+        """Run the whole load. Every connection is closed at the end, also after errors."""
         listeners: list[asyncio.Task[None]] = []
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -59,10 +56,10 @@ class Load:
                     )
                     await asyncio.wait_for(_came(publisher, "connection_established"), PATIENCE_S)
                 except (*_GONE, ConnectionClosed) as error:
-                    self.tally.failed(f"publisher: {_named(error)}")
+                    self.results.failed(f"publisher: {_named(error)}")
                     return
                 await self._open(listeners)
-                if self.tally.opened and not self._must_stop():
+                if self.results.opened and not self._must_stop():
                     await self._publish(publisher)
         finally:
             self._is_over.set()
@@ -72,27 +69,20 @@ class Load:
 
     def _connect(self, path: str, token: str) -> connect:
         return connect(
-            f"{self._url}{path}",
-            subprotocols=[Subprotocol("wsserver.v1")],
-            additional_headers={"Authorization": f"Bearer {token}"},
-            user_agent_header="wsctl",
-            compression=None,
-            proxy=None,
+            websocket_url(self._url, path),
             open_timeout=PATIENCE_S,
-            close_timeout=1,
             ping_interval=None,
-            max_size=LARGEST_MESSAGE_BYTES,
-            logger=self._logger,
+            **options(token),
         )
 
     def _must_stop(self) -> bool:
-        self.is_stopped = self.is_stopped or self.tally.is_too_bad
+        self.is_stopped = self.is_stopped or self.results.is_too_bad
         return self.is_stopped
 
     # The connections
 
     async def _open(self, listeners: list[asyncio.Task[None]]) -> None:
-        """Open them one after the other at the wanted pace, a few at a time."""
+        """Open them at the planned rate, a few at a time."""
         plan, began = self._plan, time.monotonic()
         opening: list[asyncio.Future[None]] = []
         for number in range(plan.connections):
@@ -102,13 +92,13 @@ class Load:
             is_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             opening.append(is_in)
             listeners.append(asyncio.ensure_future(self._listen(number, is_in)))
-            self._step("connecting", self.tally.opened, plan.connections)
+            self._step("connecting", self.results.opened, plan.connections)
         await asyncio.gather(*opening)
-        self.tally.connecting_s = time.monotonic() - began
-        self._step("connecting", self.tally.opened, plan.connections)
+        self.results.connecting_s = time.monotonic() - began
+        self._step("connecting", self.results.opened, plan.connections)
 
     async def _listen(self, number: int, is_in: asyncio.Future[None]) -> None:
-        """One connection, from its opening to the end of the load."""
+        """One listening connection, until the end of the load."""
         path = f"/ws/chat/session/{self._session_id}"
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -118,16 +108,16 @@ class Load:
                         self._connect(path, self._bearers.listener(number))
                     )
                     await asyncio.wait_for(_came(connection, "session_joined"), PATIENCE_S)
-                self.tally.connected(number, time.monotonic() - began)
+                self.results.connected(number, time.monotonic() - began)
                 is_in.set_result(None)
                 pinging = asyncio.ensure_future(_ping(connection, number))
                 stack.callback(pinging.cancel)
                 await self._hear(connection, number)
-                raise EOFError  # in order, but before its time
+                raise EOFError  # closed in order, but too early
         except (*_GONE, ConnectionClosed) as error:
             if not self._is_over.is_set():
                 what = "connection" if is_in.done() else "connect"
-                self.tally.failed(f"{what}: {_named(error)}", is_try=not is_in.done())
+                self.results.failed(f"{what}: {_named(error)}", is_try=not is_in.done())
         finally:
             if not is_in.done():
                 is_in.set_result(None)
@@ -139,16 +129,16 @@ class Load:
             kind = message.get("type")
             data = message.get("data")
             if kind == TYPE and isinstance(data, dict) and isinstance(data.get("n"), int):
-                self.tally.received(number, data["n"], now)
+                self.results.received(number, data["n"], now)
             elif kind == "pong" and isinstance(data, float):
-                self.tally.ponged(now - data)
+                self.results.ponged(now - data)
             elif kind == "error":
-                self.tally.failed(f"ping: {_code(message)}")
+                self.results.failed(f"ping: {_code(message)}")
 
     # The messages
 
     async def _publish(self, publisher: ClientConnection) -> None:
-        plan, tally = self._plan, self.tally
+        plan, results = self._plan, self.results
         answers = asyncio.ensure_future(self._take_answers(publisher))
         began = time.monotonic()
         try:
@@ -157,26 +147,26 @@ class Load:
                 if self._must_stop() or answers.done():
                     break
                 text = self._message(number)
-                tally.publishing(number, time.monotonic())
+                results.publishing(number, time.monotonic())
                 await publisher.send(text)
-                tally.publishing_s = time.monotonic() - began
+                results.publishing_s = time.monotonic() - began
                 self._step("publishing", number + 1, plan.messages)
-            # So that a second of ten messages is one, and not nine tenths of one.
-            tally.publishing_s = max(tally.publishing_s, tally.sent / plan.per_s)
+            # Ten messages at ten per second take one second, not nine tenths.
+            results.publishing_s = max(results.publishing_s, results.sent / plan.per_s)
             await self._settle()
         except ConnectionClosed:
-            await answers  # which says why
+            await answers  # which records why
         finally:
             answers.cancel()
             await asyncio.gather(answers, return_exceptions=True)
 
     async def _settle(self) -> None:
-        """Wait for what is still on its way, as long as something still comes."""
+        """Wait for outstanding messages, as long as some still arrive."""
         deadline, before = time.monotonic() + GRACE_S, -1
-        while not self.tally.is_complete and time.monotonic() < deadline:
-            if self.tally.delivered != before:
-                deadline, before = time.monotonic() + GRACE_S, self.tally.delivered
-            self._step("waiting for the rest", self.tally.delivered, self.tally.expected)
+        while not self.results.is_complete and time.monotonic() < deadline:
+            if self.results.delivered != before:
+                deadline, before = time.monotonic() + GRACE_S, self.results.delivered
+            self._step("waiting for the rest", self.results.delivered, self.results.expected)
             await asyncio.sleep(0.02)
 
     def _message(self, number: int) -> str:
@@ -194,20 +184,20 @@ class Load:
     async def _take_answers(self, publisher: ClientConnection) -> None:
         try:
             await self._read_answers(publisher)
-            self.tally.failed("publisher: ended by the server", is_try=False)
+            self.results.failed("publisher: ended by the server", is_try=False)
         except ConnectionClosed as closed:
-            self.tally.failed(f"publisher: {_named(closed)}", is_try=False)
+            self.results.failed(f"publisher: {_named(closed)}", is_try=False)
 
     async def _read_answers(self, publisher: ClientConnection) -> None:
         async for text in publisher:
             message = _parsed(text)
             number = message.get("ref")
             if not isinstance(number, int):
-                continue  # statistics and events, which every monitor gets
+                continue  # statistics and events for monitors
             if message.get("type") == "error":
-                self.tally.not_published(f"publish: {_code(message)}")
+                self.results.not_published(f"publish: {_code(message)}")
             else:
-                self.tally.published(number, time.monotonic())
+                self.results.published(number, time.monotonic())
 
 
 async def _came(connection: ClientConnection, kind: str) -> None:
@@ -216,7 +206,7 @@ async def _came(connection: ClientConnection, kind: str) -> None:
 
 
 async def _ping(connection: ClientConnection, number: int) -> None:
-    """Ping by the protocol's own command, at another moment than the others do."""
+    """Send ``ping`` commands, at another moment than the other connections."""
     with contextlib.suppress(ConnectionClosed):
         await asyncio.sleep(PING_INTERVAL_S * (number % 10) / 10)
         while True:
@@ -225,7 +215,7 @@ async def _ping(connection: ClientConnection, number: int) -> None:
 
 
 async def _sleep_until(moment: float) -> None:
-    """Also lets others run when the moment is over."""
+    """Sleep until a moment; yields to other tasks even if it has passed."""
     await asyncio.sleep(max(0.0, moment - time.monotonic()))
 
 
@@ -243,12 +233,12 @@ def _code(message: dict[str, Any]) -> str:
 
 
 def _named(error: BaseException) -> str:
-    """What went wrong, in few words that many errors share."""
+    """The error as a short text, equal for similar errors."""
     if isinstance(error, ConnectionClosed):
         if was_too_large(error):
             return TOO_LARGE
         if error.rcvd is None:
-            return "cut"
+            return "connection lost"
         return f"closed with {error.rcvd.code}" + (
             f" ({error.rcvd.reason})" if error.rcvd.reason else ""
         )
@@ -256,4 +246,4 @@ def _named(error: BaseException) -> str:
         return f"answered {error.response.status_code}"
     if isinstance(error, EOFError):
         return "ended by the server"
-    return reason_of(error) if isinstance(error, OSError) else "no WebSocket was answered"
+    return reason_of(error) if isinstance(error, OSError) else "no WebSocket handshake"

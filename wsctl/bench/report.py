@@ -1,4 +1,4 @@
-"""The progress of a load, and its result as a table."""
+"""Progress bar and result table of a load."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from wsctl.bench.load import Step
-from wsctl.output import Column, Output
-from wsctl.prompts import plural
+from wsctl.formatting import plural
+from wsctl.output.writer import Column, Output
 
 
 def _number(value: Any) -> str:
@@ -28,12 +28,12 @@ COLUMNS = [
 
 
 def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for each kind of thing that was measured."""
+    """One row for each kind of operation."""
     opened, sent, came = result["connections"], result["messages"], result["deliveries"]
     return [
         _row("connect", opened["opened"], opened["per_s"], result["connect_ms"]),
-        _row("publish, until taken", sent["published"], sent["per_s"], result["publish_ms"]),
-        _row("publish, until received", came["received"], came["per_s"], result["receive_ms"]),
+        _row("publish to accepted", sent["published"], sent["per_s"], result["publish_ms"]),
+        _row("publish to received", came["received"], came["per_s"], result["receive_ms"]),
         _row("ping", result["pings"], None, result["ping_ms"]),
     ]
 
@@ -45,7 +45,7 @@ def _row(
 
 
 def show(output: Output, result: dict[str, Any]) -> None:
-    """For people."""
+    """Print the result for people."""
     output.data(output.table(COLUMNS, rows(result)))
     output.line("")
     deliveries, plan = result["deliveries"], result["plan"]
@@ -64,7 +64,7 @@ def show(output: Output, result: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def progress(output: Output) -> Iterator[Step]:
-    """A bar on a terminal's stderr while people wait; nothing anywhere else."""
+    """A progress bar on stderr, if that is a terminal."""
     import os
 
     is_shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not output.quiet

@@ -1,4 +1,4 @@
-"""Counts what happens under load, and says what it comes to."""
+"""Counters and latencies of a load, and the result computed from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from wsctl.bench.plan import Plan
 
 _ENOUGH_ERRORS = 5
-"""Fewer of them are no reason to stop, whatever their share is."""
+"""Fewer errors do not stop the load, whatever their share is."""
 
 
-class Tally:
-    """What one load has done so far. Times come from the caller, in monotonic seconds."""
+class Results:
+    """Results of one load so far. The caller passes times, in monotonic seconds."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -29,44 +29,44 @@ class Tally:
         self.refused = 0
         self.duplicated = 0
         self.connecting_s = 0.0
-        """How long opening all connections has taken."""
+        """Duration of opening all connections."""
         self.publishing_s = 0.0
         self._sent_at: dict[int, float] = {}
         self._taken: set[int] = set()
         self._got: dict[int, set[int]] = {}
-        """Which messages each connection has."""
+        """Messages that each connection has received."""
 
-    # What happens
+    # Recording
 
     def connected(self, number: int, seconds: float) -> None:
-        """A connection is in the session."""
+        """Record a connection that joined the session."""
         self.tried += 1
         self.connect_s.append(seconds)
         self._got[number] = set()
 
     def failed(self, error: str, *, is_try: bool = True) -> None:
-        """Something went wrong; ``is_try``: it counts as tried just now."""
+        """Record an error; ``is_try``: it also counts as an operation."""
         self.tried += is_try
         self.errors[error] += 1
 
     def publishing(self, message: int, now: float) -> None:
-        """A message is sent off."""
+        """Record a message that is sent."""
         self.tried += 1
         self.sent += 1
         self._sent_at[message] = now
 
     def published(self, message: int, now: float) -> None:
-        """The server has taken it."""
+        """Record that the server accepted a message."""
         self._taken.add(message)
         self.publish_s.append(now - self._sent_at[message])
 
     def not_published(self, error: str) -> None:
-        """The server has refused one."""
+        """Record that the server refused a message."""
         self.refused += 1
         self.failed(error, is_try=False)
 
     def received(self, number: int, message: int, now: float) -> None:
-        """A connection has got a message."""
+        """Record a message received by a connection."""
         if message not in self._sent_at:
             return
         got = self._got[number]
@@ -77,45 +77,45 @@ class Tally:
         self.deliver_s.append(now - self._sent_at[message])
 
     def ponged(self, seconds: float) -> None:
-        """A ping over a connection was answered."""
+        """Record an answered ping."""
         self.tried += 1
         self.ping_s.append(seconds)
 
-    # What it comes to
+    # Result
 
     @property
     def opened(self) -> int:
-        """Connections that were in the session."""
+        """Connections that joined the session."""
         return len(self._got)
 
     @property
     def expected(self) -> int:
-        """Deliveries that there should be, of what the server says it has taken."""
+        """Expected deliveries of the accepted messages."""
         return len(self._taken) * self.opened
 
     @property
     def delivered(self) -> int:
-        """Those that there were."""
+        """Actual deliveries of the accepted messages."""
         return sum(len(got & self._taken) for got in self._got.values())
 
     @property
     def unanswered(self) -> int:
-        """Messages of which nobody knows whether the server has them."""
+        """Messages without an answer of the server."""
         return self.sent - self.refused - len(self._taken)
 
     @property
     def is_complete(self) -> bool:
-        """Has everything that was published an answer, and come everywhere?"""
+        """Whether every message was answered and delivered to every connection."""
         return not self.unanswered and self.delivered >= self.expected
 
     @property
     def is_too_bad(self) -> bool:
-        """Do too many tries fail for going on?"""
+        """Whether too many operations failed to go on."""
         count = self.errors.total()
         return count >= _ENOUGH_ERRORS and count > self._plan.max_error_share * self.tried
 
     def result(self) -> dict[str, Any]:
-        """All figures."""
+        """The result as JSON-ready values."""
         lost = self.expected - self.delivered
         return {
             "connections": {

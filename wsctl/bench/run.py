@@ -1,4 +1,4 @@
-"""From a plan to its result, whatever comes in between."""
+"""Runs a plan and returns its result, also after errors and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import Any
 
+from wsctl.bench.credentials import Credentials
 from wsctl.bench.load import Load
 from wsctl.bench.plan import Plan
 from wsctl.bench.report import progress
-from wsctl.bench.tokens import Bearers
-from wsctl.output import Output
+from wsctl.output.writer import Output
 from wsctl.times import rfc3339
 
 INTERRUPTED = "interrupted"
@@ -18,15 +18,15 @@ TOO_BAD = "too many errors"
 
 
 def carry_out(
-    output: Output, url: str, session_id: str, plan: Plan, bearers: Bearers
+    output: Output, url: str, session_id: str, plan: Plan, credentials: Credentials
 ) -> dict[str, Any]:
-    """Do it and say what came of it; ``stopped`` tells why it ended early, else it is None.
+    """Run the load and return the result; ``stopped`` is the reason of an early end, or None.
 
-    Ctrl-C ends it in order, with the result so far.
+    Ctrl-C ends it with the result so far.
     """
     at, began, stopped = time.time(), time.monotonic(), None
     with progress(output) as step:
-        load = Load(url, session_id, plan, bearers, step)
+        load = Load(url, session_id, plan, credentials, step)
         try:
             asyncio.run(load.run())
         except KeyboardInterrupt:
@@ -39,5 +39,5 @@ def carry_out(
         "took_s": round(time.monotonic() - began, 3),
         "stopped": stopped,
         "plan": plan.as_dict(),
-        **load.tally.result(),
+        **load.results.result(),
     }

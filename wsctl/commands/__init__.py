@@ -1,1 +1,4 @@
-"""One file for each family of commands; ``wsctl.cli`` loads them when they are called."""
+"""Commands, one module a family; may import all other packages. ``wsctl.cli.root`` lists them.
+
+What a command needs beyond its options is imported in its function, which keeps the start quick.
+"""

@@ -1,4 +1,4 @@
-"""``wsctl audit``: who did what."""
+"""``wsctl audit``: the audit trail."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import Failed, NotPermitted
-from wsctl.output import Column, Output, csv_line, to_json
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import limit_option
+from wsctl.errors import Failed, NotPermitted
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.writer import Column, Output, to_json
 from wsctl.text import flatten, one_line
 from wsctl.times import Duration, Moment, day_time, rfc3339
 
@@ -31,29 +33,30 @@ _SHOWN_DETAILS = 5
     """
 )
 @click.option(
-    "--actor", metavar="U", help="Only what this user did.", shell_complete=suggestions.actors
+    "--actor", metavar="U", help="Only actions of this user.", shell_complete=completion.actors
 )
 @click.option(
     "--action",
     metavar="NAME",
-    help="Only this, as disconnect, revoke or notify.",
-    shell_complete=suggestions.actions,
+    help="Only this action, such as disconnect, revoke or notify.",
+    shell_complete=completion.actions,
 )
 @click.option(
-    "--since", type=Moment(), metavar="TIME", help="From here on: RFC 3339, a date, an age as 24h."
+    "--since",
+    type=Moment(),
+    metavar="TIME",
+    help="Start (inclusive): RFC 3339, a date, or an age such as 24h.",
 )
-@click.option("--until", type=Moment(), metavar="TIME", help="Up to, not including.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most N. Default: 50."
-)
-@click.option("--follow", "-f", is_flag=True, help="Go on with what is done from now on.")
+@click.option("--until", type=Moment(), metavar="TIME", help="End (exclusive).")
+@limit_option(50)
+@click.option("--follow", "-f", is_flag=True, help="Keep printing new entries.")
 @click.option(
     "--interval",
     type=Duration(),
     default="2s",
     show_default=True,
     metavar="AGE",
-    help="With --follow: how often to look.",
+    help="With --follow: time between queries.",
 )
 @pass_environment
 def audit(
@@ -66,14 +69,14 @@ def audit(
     follow: bool,
     interval: float,
 ) -> None:
-    """Show who did what.
+    """Show the audit trail.
 
-    Every action of administrators and backends, refused attempts too: the last --limit entries,
-    the oldest of them first. With --follow it goes on until Ctrl-C; with -o json one object a
-    line then.
+    Every action of administrators and backends, including refused attempts: the last --limit
+    entries, oldest first. With --follow it continues until Ctrl-C; -o json then prints one
+    object per line.
     """
     if follow and until is not None:
-        raise click.UsageError("--follow goes on from now; leave --until out.")
+        raise click.UsageError("--until cannot be combined with --follow.")
     query = {
         "actor": actor,
         "action": action,
@@ -83,7 +86,7 @@ def audit(
     found = list(environment.client.pages("/audit", "entries", query, limit))[::-1]
     output = environment.output
     if not follow and (not found or not output.is_table):
-        output.rows([Column(name, name) for name in _FIRST], found, empty="nothing was done")
+        output.rows([Column(name, name) for name in _FIRST], found, empty="no entries")
         return
     if not follow:
         for entry in found:
@@ -101,7 +104,7 @@ def _following(
     interval_s: float,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[dict[str, Any]]:
-    """Entries that come after ``seen``, each once; a server that is away is waited for."""
+    """Entries after ``seen``, each once; retries while the server is unreachable."""
     last_id, since = 0, query.get("since")
     if seen:
         last_id, since = seen[-1]["id"], seen[-1]["at"]
@@ -115,12 +118,12 @@ def _following(
             raise
         except Failed as error:
             if not is_away:
-                environment.output.note(f"wsctl: {one_line(error.message)}; looking again")
+                environment.output.note(f"wsctl: {one_line(error.message)}; retrying")
             is_away = True
             continue
         if is_away:
             environment.output.note(
-                "wsctl: the server answers again; what was done meanwhile follows"
+                "wsctl: the server answers again; the entries since then follow"
             )
         is_away = False
         for entry in new:
@@ -131,7 +134,7 @@ def _following(
 
 
 def _line(output: Output, entry: dict[str, Any], *, is_first: bool = False) -> None:
-    """One entry as a line of its own; in CSV the first one behind a header."""
+    """Print one entry as one line; in CSV the first one after a header."""
     if output.format == "json":
         output.data(to_json(entry) + "\n")
     elif output.format == "csv":
@@ -150,8 +153,8 @@ def _line(output: Output, entry: dict[str, Any], *, is_first: bool = False) -> N
 
 
 def _details(entry: dict[str, Any]) -> str:
-    """What belongs to the action as ``name=value``, empty things left out, and from where."""
+    """Details of an action as ``name=value`` without empty ones, and the remote address."""
     detail = flatten(entry.get("detail") or {})
-    told = [f"{name}={value}" for name, value in detail.items() if value not in (None, "", [])]
-    more = [f"and {len(told) - _SHOWN_DETAILS} more"] if len(told) > _SHOWN_DETAILS else []
-    return " ".join([*told[:_SHOWN_DETAILS], *more, f"from {entry.get('remote_ip')}"])
+    shown = [f"{name}={value}" for name, value in detail.items() if value not in (None, "", [])]
+    more = [f"and {len(shown) - _SHOWN_DETAILS} more"] if len(shown) > _SHOWN_DETAILS else []
+    return " ".join([*shown[:_SHOWN_DETAILS], *more, f"from {entry.get('remote_ip')}"])

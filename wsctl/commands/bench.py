@@ -1,4 +1,4 @@
-"""``wsctl bench``: how the server does under a small load."""
+"""``wsctl bench``: a small load test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage, ExitStatus, Failed, NotPermitted
-from wsctl.output import plain
-from wsctl.prompts import confirm
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.prompts import confirm
+from wsctl.errors import BadUsage, ExitStatus, Failed, NotPermitted
+from wsctl.formatting import plain
 from wsctl.times import Duration
 
 if TYPE_CHECKING:
@@ -34,19 +34,19 @@ MOST_CONNECTIONS = 1000
     "--connections",
     type=click.IntRange(1, MOST_CONNECTIONS),
     metavar="N",
-    help="How many listen. Default: 10, or as many as the token's user may still open.",
+    help="Listening connections. Default: 10, or as many as the token's user may still open.",
 )
 @click.option(
     "--messages",
     type=click.IntRange(min=1),
     metavar="M",
-    help="How many to publish. Default: as many as --rate and --duration give.",
+    help="Messages to publish. Default: --rate times --duration.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     metavar="R",
-    help="Messages a second. Default: 20, or what --messages and --duration give.",
+    help="Messages per second. Default: 20, or --messages divided by --duration.",
 )
 @click.option(
     "--duration",
@@ -54,7 +54,7 @@ MOST_CONNECTIONS = 1000
     default="10s",
     show_default=True,
     metavar="AGE",
-    help="How long to publish, at most.",
+    help="Longest time to publish.",
 )
 @click.option(
     "--size",
@@ -62,24 +62,25 @@ MOST_CONNECTIONS = 1000
     default=200,
     show_default=True,
     metavar="BYTES",
-    help="Data of each message.",
+    help="Size of each message's data.",
 )
-@click.option("--keep", is_flag=True, help="Have the messages stored first, for 60 seconds.")
+@click.option("--keep", is_flag=True, help="Store the messages, for 60 seconds.")
 @click.option(
     "--max-errors",
     type=click.FloatRange(0, 100),
     default=5,
     show_default=True,
     metavar="PERCENT",
-    help="Stop where more of what is tried fails.",
+    help="Stop when a larger share of operations fails.",
 )
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path),
     metavar="F",
-    help="The server's secret (HS256), to make up users with. A development server's is found.",
+    help="File with the server's secret (HS256), for tokens of test users. That of a development"
+    " server is found by itself.",
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before a load that may be too much.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before a load that may be too high.")
 @pass_environment
 @click.pass_context
 def bench(
@@ -95,17 +96,18 @@ def bench(
     secret_file: Path | None,
     yes: bool,
 ) -> None:
-    """Measure a small load of messages to one session.
+    """Measure the server under a small load.
 
-    It is a session of its own with a random name; nobody else gets anything. How many connections
-    one token allows is the server's to say (max_connections_per_user), less one for publishing;
-    with the secret of the server, users are made up instead. A load that takes more than a tenth
-    of what the server has left is asked about, and refused where there is nobody to ask.
+    All connections join one session with a random name, so that no other client receives
+    anything. One token allows max_connections_per_user connections, less one for publishing;
+    with the secret of the server, tokens of test users are created instead. A load of more than
+    a tenth of the server's free capacity needs confirmation, and is refused without a terminal.
 
-    Exit code 0 when everything was delivered once, 1 when not. Ctrl-C shows the result so far.
+    Exit code 0 when every message was delivered exactly once, 1 otherwise. Ctrl-C prints the
+    result so far.
     """
     from wsctl.bench import plan as plans
-    from wsctl.bench import tokens
+    from wsctl.bench.credentials import USERS, created_users, one_for_all
     from wsctl.bench.run import INTERRUPTED, carry_out
 
     limits, whoami = _limits(environment)
@@ -116,28 +118,28 @@ def bench(
         raise Failed(str(error)) from None
     many, per_s = plans.messages_for(messages, rate, duration)
     plan = plans.Plan(count, many, per_s, size, keep, max_error_share=max_errors / 100)
-    session_id = f"{tokens.USERS}-{secrets.token_hex(8)}"
+    session_id = f"{USERS}-{secrets.token_hex(8)}"
     if secret is None:
         _require(whoami)
-        bearers = tokens.one_for_all(environment.target.token)
+        credentials = one_for_all(environment.target.token)
     else:
         per_user = limits.per_user or 1
-        bearers = tokens.made_up(secret, session_id, per_user, duration)
+        credentials = created_users(secret, session_id, per_user, duration)
     _agree(plan, limits, yes)
     if environment.output.is_table:
-        told = "" if secret is not None else f", of {limits.own_free} that the token allows"
+        allowed = "" if secret is not None else f", of {limits.own_free} that the token allows"
         environment.output.note(
-            f"{plain(count)} connections{told}; {plain(many)} messages, {per_s:g} a second"
+            f"{plain(count)} connections{allowed}; {plain(many)} messages, {per_s:g} a second"
         )
-    result = carry_out(environment.output, environment.target.url, session_id, plan, bearers)
+    result = carry_out(environment.output, environment.target.url, session_id, plan, credentials)
     _show(environment, result)
     if result["stopped"] == INTERRUPTED:
         ctx.exit(ExitStatus.INTERRUPTED)
-    ctx.exit(ExitStatus.DONE if is_well(result) else ExitStatus.FAILED)
+    ctx.exit(ExitStatus.DONE if is_ok(result) else ExitStatus.FAILED)
 
 
-def is_well(result: dict[str, Any]) -> bool:
-    """Was everything done that was wanted, and everything delivered once?"""
+def is_ok(result: dict[str, Any]) -> bool:
+    """Whether everything was done and every message was delivered exactly once."""
     deliveries = result["deliveries"]
     return not (
         result["stopped"]
@@ -150,7 +152,7 @@ def is_well(result: dict[str, Any]) -> bool:
 
 
 def _limits(environment: Environment) -> tuple[Limits, dict[str, Any]]:
-    """What the server tells of its limits and of the token."""
+    """The server's limits and the answer of ``/whoami``."""
     from wsctl.bench.plan import limits_of
 
     whoami = environment.client.get("/whoami")
@@ -162,19 +164,17 @@ def _limits(environment: Environment) -> tuple[Limits, dict[str, Any]]:
 
 
 def _secret(environment: Environment, secret_file: Path | None) -> bytes | None:
-    """What users can be made up with; None: nothing."""
-    from wsctl.target import DEV_FOLDER, DEV_SECRET
-    from wsctl.tokens import read_secret
+    """The secret for tokens of test users; None: there is none."""
+    from wsctl.config.target import development_secret
+    from wsctl.config.tokens import read_secret
 
     if secret_file is not None:
         return read_secret(secret_file)
-    if environment.target.is_dev and (DEV_FOLDER / DEV_SECRET).is_file():
-        return read_secret(DEV_FOLDER / DEV_SECRET)
-    return None
+    return development_secret() if environment.target.is_dev else None
 
 
 def _require(whoami: dict[str, Any]) -> None:
-    """Exits 4 where the token cannot do what this takes."""
+    """Raise ``NotPermitted`` if the token lacks permissions for the load."""
     held = whoami.get("permissions")
     missing = [
         name
@@ -184,11 +184,11 @@ def _require(whoami: dict[str, Any]) -> None:
     if whoami.get("all_sessions") is not True:
         missing.append('sessions:any (or "sessions": "*")')
     if missing:
-        raise NotPermitted(f"bench needs more than the token has: {', '.join(missing)}")
+        raise NotPermitted(f"the token lacks permissions that bench needs: {', '.join(missing)}")
 
 
 def _agree(plan: Plan, limits: Limits, yes: bool) -> None:
-    """Ask before what may be too much; where nobody can be asked, it is not done."""
+    """Ask before a load that may be too high; without a terminal, refuse it."""
     from wsctl.bench.plan import impossible, objections
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -201,10 +201,10 @@ def _agree(plan: Plan, limits: Limits, yes: bool) -> None:
     if not found:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise Failed(f"{'; '.join(found)} (--yes does it all the same)")
+        raise Failed(f"{'; '.join(found)} (--yes runs it anyway)")
     for each in found:
         click.echo(each, err=True)
-    confirm("Do it all the same?", yes=False, otherwise="nothing was done")
+    confirm("Run it anyway?", yes=False, otherwise="nothing was done")
 
 
 def _show(environment: Environment, result: dict[str, Any]) -> None:

@@ -1,11 +1,11 @@
-"""``wsctl completion``: make the shell's TAB key know the commands and the server's ids."""
+"""``wsctl completion``: completion scripts for bash, zsh and fish."""
 
 from __future__ import annotations
 
 import click
 
-from wsctl.click_base import COMPLETE_VAR, PROGRAM, command
-from wsctl.environment import Environment, pass_environment
+from wsctl.cli.click_base import COMPLETE_VAR, PROGRAM, command
+from wsctl.cli.environment import Environment, pass_environment
 
 
 @command(
@@ -20,14 +20,14 @@ from wsctl.environment import Environment, pass_environment
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_environment
 def completion(environment: Environment, shell: str) -> None:
-    """Make the TAB key of a shell know all this.
+    """Print the completion script of a shell.
 
-    Prints the script for SHELL; where to put it, the examples below say.
+    The examples below show where to put it.
 
-    Commands, options, choices and files; the names of contexts; and from the server, if it
-    answers within a second: users, sessions, connections, organizations, notifications,
-    messages. It is asked with the address and token that the line so far stands for.
+    The TAB key then completes commands, options, choices, files and names of contexts; and from
+    the server, if it answers within a second: users, sessions, connections, organizations,
+    notifications, messages. Server and token are those of the line being typed.
     """
-    from wsctl.shells import script
+    from wsctl.cli.shell_completion import script
 
     environment.output.data(script(shell, PROGRAM, COMPLETE_VAR))

@@ -1,4 +1,4 @@
-"""``wsctl contacts``: where notifications reach a user besides the socket."""
+"""``wsctl contacts``: a user's e-mail address, phone number and other contact data."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.output.writer import Column
 
 _COLUMNS = [Column("WHERE", "name"), Column("VALUE", "value")]
 _QUIET = re.compile(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])(?:@(\S+))?")
 _NONE = "none"
 _NOT_SENT_BACK = ("user_id", "organization_id")
-"""Of what the server answers: sent back, an organization would be entered for good."""
+"""Fields of the answer that are not sent back: an organization would become fixed."""
 
 
 def _quiet_hours(
@@ -28,7 +28,7 @@ def _quiet_hours(
         return text
     match = _QUIET.fullmatch(text)
     if match is None:
-        raise click.BadParameter(f"{text!r}: write 22:00-08:00, or 22:00-08:00@Asia/Shanghai")
+        raise click.BadParameter(f"{text!r}: write FROM-TO[@ZONE], as 22:00-08:00@Asia/Shanghai")
     start, end, zone = match.groups()
     return {"start": start, "end": end, "time_zone": zone or "UTC"}
 
@@ -42,35 +42,35 @@ def _quiet_hours(
     wsctl contacts u1 --organization org_1
     """
 )
-@click.argument("user", shell_complete=suggestions.users)
-@click.option("--email", metavar="ADDRESS", help="Mail goes there.")
-@click.option("--phone", metavar="NUMBER", help="SMS go there; in full, as +8613800138000.")
+@click.argument("user", shell_complete=completion.users)
+@click.option("--email", metavar="ADDRESS", help="E-mail address.")
+@click.option("--phone", metavar="NUMBER", help="Number for SMS, such as +8613800138000.")
 @click.option(
-    "--locale", type=click.Choice(["zh-CN", "en", _NONE]), help="The language of its texts."
+    "--locale", type=click.Choice(["zh-CN", "en", _NONE]), help="Language of the notifications."
 )
 @click.option(
     "--quiet-hours",
     metavar="FROM-TO[@ZONE]",
     callback=_quiet_hours,
-    help="When mail, SMS and push wait, as 22:00-08:00@Asia/Shanghai. Zone: UTC.",
+    help="When e-mail, SMS and push wait, such as 22:00-08:00@Asia/Shanghai. Zone: UTC.",
 )
 @click.option(
     "--organization",
     "organization_id",
     metavar="ID",
-    help="The organization that the user belongs to; none: the token's. Not for managers.",
+    help="The user's organization; none: that of the user's token. Not for managers.",
 )
-@click.option("--forget-push", is_flag=True, help="Forget the browsers that get Web Push.")
+@click.option("--forget-push", is_flag=True, help="Delete the user's Web Push subscriptions.")
 @pass_environment
 def contacts(
     environment: Environment, /, user: str, forget_push: bool, **given: str | dict[str, str] | None
 ) -> None:
-    """Show or change where notifications reach a user.
+    """Show or change a user's contact data.
 
-    And the organization that the user belongs to.
-    What is not named stays as it is; `none` takes a value away.
+    Addresses for notifications, and the organization that the user belongs to. Options that
+    are not given leave a value unchanged; `none` removes it.
     """
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     path = f"/users/{path_part(user)}/contacts"
     known: dict[str, Any] = environment.client.get(path)
@@ -93,7 +93,7 @@ def contacts(
 
 
 def rows_of(contact: dict[str, Any]) -> list[dict[str, str]]:
-    """A row for each way out; of Web Push only whose service it is, as the rest is a secret."""
+    """One row per field; of Web Push subscriptions only the service, as the rest is secret."""
     quiet = contact.get("quiet_hours")
     services = sorted({urlsplit(each["endpoint"]).hostname or "?" for each in contact["push"]})
     browsers = f"{len(contact['push'])} ({', '.join(services)})" if services else None

@@ -1,4 +1,4 @@
-"""``wsctl context``: the servers kept by name."""
+"""``wsctl context``: servers saved by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column
+from wsctl.cli import completion
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.output.writer import Column
 
 _COLUMNS = [
     Column("CURRENT", "current", lambda value: "*" if value else ""),
@@ -28,10 +28,10 @@ _COLUMNS = [
     """,
 )
 def context() -> None:
-    """Keep servers by name and choose the one in use.
+    """Save servers by name and choose the current one.
 
-    They are kept in the user's configuration folder, readable to that user alone. Of a token
-    only the name of its file is kept.
+    They are saved in the user's configuration folder, readable by that user only. Tokens are not
+    saved, only the paths of their files.
     """
 
 
@@ -41,28 +41,28 @@ def context() -> None:
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=suggestions.contexts)
-@click.option("--url", required=True, metavar="U", help="The server's address.")
+@click.argument("name", shell_complete=completion.contexts)
+@click.option("--url", required=True, metavar="U", help="Address of the server.")
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="F",
-    help="File that holds the token for it.",
+    help="File with the token for this server.",
 )
 @pass_environment
 def add(environment: Environment, name: str, url: str, token_file: Path | None) -> None:
-    """Keep a server as NAME, in place of an older one of that name.
+    """Save a server as NAME, replacing one of that name.
 
-    The first one kept is in use at once.
+    The first one saved becomes the current one.
     """
-    from wsctl.contexts import Contexts, Server
-    from wsctl.target import check_url
+    from wsctl.config.contexts import Contexts, Server
+    from wsctl.config.target import check_url
 
     kept = str(token_file.absolute()) if token_file else None
     contexts = Contexts()
     contexts.add(name, Server(check_url(url), kept))
-    in_use = " and in use" if contexts.current == name else ""
-    environment.output.note(f"context {name} kept{in_use}")
+    is_current = ", now current" if contexts.current == name else ""
+    environment.output.note(f"context {name} saved{is_current}")
 
 
 @command(
@@ -71,14 +71,14 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=suggestions.contexts)
+@click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def use(environment: Environment, name: str) -> None:
-    """Talk to NAME from now on."""
-    from wsctl.contexts import Contexts
+    """Make NAME the current context."""
+    from wsctl.config.contexts import Contexts
 
     Contexts().use(name)
-    environment.output.note(f"context {name} in use")
+    environment.output.note(f"context {name} is now current")
 
 
 @command(
@@ -90,8 +90,8 @@ def use(environment: Environment, name: str) -> None:
 )
 @pass_environment
 def list_(environment: Environment) -> None:
-    """List the kept servers; a star marks the one in use."""
-    from wsctl.contexts import Contexts
+    """List the saved servers; a star marks the current one."""
+    from wsctl.config.contexts import Contexts
 
     contexts = Contexts()
     rows = [
@@ -103,7 +103,7 @@ def list_(environment: Environment) -> None:
         }
         for name, server in sorted(contexts.servers.items())
     ]
-    environment.output.rows(_COLUMNS, rows, empty="no contexts kept")
+    environment.output.rows(_COLUMNS, rows, empty="no contexts saved")
 
 
 @command(
@@ -112,11 +112,11 @@ def list_(environment: Environment) -> None:
     """,
     is_local=True,
 )
-@click.argument("name", shell_complete=suggestions.contexts)
+@click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def remove(environment: Environment, name: str) -> None:
-    """Forget the server kept as NAME; its token file stays."""
-    from wsctl.contexts import Contexts
+    """Remove the server saved as NAME; its token file stays."""
+    from wsctl.config.contexts import Contexts
 
     Contexts().remove(name)
     environment.output.note(f"context {name} removed")

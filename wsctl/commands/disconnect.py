@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import Failed
-from wsctl.prompts import confirm, dry_run_option, plural, yes_option
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import dry_run_option, yes_option
+from wsctl.cli.prompts import confirm
+from wsctl.errors import Failed
+from wsctl.formatting import plural
 
 
 @command(
@@ -21,15 +23,15 @@ from wsctl.prompts import confirm, dry_run_option, plural, yes_option
     wsctl disconnect --connection conn_01hk153x00h9v3t7n2c4d
     """
 )
-@click.argument("user", required=False, shell_complete=suggestions.users)
+@click.argument("user", required=False, shell_complete=completion.users)
 @click.option(
     "--connection",
     metavar="ID",
     help="Only this connection.",
-    shell_complete=suggestions.connections,
+    shell_complete=completion.connections,
 )
-@click.option("--reason", metavar="TEXT", help="Told to the client, at most 123 bytes.")
-@dry_run_option("whom it would hit")
+@click.option("--reason", metavar="TEXT", help="Reason sent to the client, at most 123 bytes.")
+@dry_run_option("the connections that would be closed")
 @yes_option
 @pass_environment
 def disconnect(
@@ -42,15 +44,15 @@ def disconnect(
 ) -> None:
     """Close the connections of a user, or one connection.
 
-    The clients are told not to come back by themselves (close code 4502), yet their tokens stay
-    good: wsctl token revoke ends those. Asks first on a terminal; without one, as in cron, it
-    does as told.
+    Clients get close code 4502 and do not reconnect by themselves, but their tokens stay valid:
+    wsctl token revoke ends those. Asks first on a terminal; elsewhere, as in cron, it does not
+    ask.
     """
     from wsctl.commands.lists import show_connections
 
     if user is None:
         if connection is None:
-            raise click.UsageError("Say whom: give USER, or --connection.")
+            raise click.UsageError("Give USER or --connection.")
         user = _owner(environment, connection)
     if dry_run:
         rows = _hit(environment, user, connection)
@@ -75,12 +77,12 @@ def disconnect(
 
 
 def _owner(environment: Environment, connection: str) -> str:
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     found = environment.client.get(f"/connections/{path_part(connection)}")
     user = found.get("user_id")
     if not isinstance(user, str):
-        raise Failed("the server does not say whose connection that is")
+        raise Failed("the server's answer does not name the connection's user")
     return user
 
 

@@ -1,4 +1,4 @@
-"""``wsctl doctor``: find out what is wrong, and what to do about it."""
+"""``wsctl doctor``: diagnose problems and suggest what to do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import click
 
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus
 from wsctl.times import Duration, readable
 
 
@@ -25,8 +25,8 @@ from wsctl.times import Duration, readable
     "--idle",
     type=Duration(),
     metavar="AGE",
-    help="Keep a connection silent for so long, to see whether a proxy cuts it. Default: not"
-    " tested. Longer than the heartbeat (30s) tells for sure.",
+    help="Keep a connection idle for this long, to see whether a proxy closes it. Default: not"
+    " tested. Use more than the heartbeat interval (30s).",
 )
 @click.option(
     "--timeout",
@@ -41,7 +41,7 @@ from wsctl.times import Duration, readable
     type=click.Choice(["warning", "failed"]),
     default="warning",
     show_default=True,
-    help="From which finding on the exit code is not 0.",
+    help="Lowest severity for which the exit code is not 0.",
 )
 @pass_environment
 @click.pass_context
@@ -52,23 +52,24 @@ def doctor(
     timeout: float,
     fail_on: str,
 ) -> None:
-    """Find out what is wrong, and what to do about it.
+    """Find out what is wrong and what to do about it.
 
-    From the configuration here over name, certificate, proxy, clock, token and WebSocket to the
-    server's descriptors, database, broker and channels. One message goes to a session of its own
-    and is acknowledged; it is kept for 30 seconds. What cannot be tested is skipped and says why.
+    Checks the local configuration, DNS, certificate, proxy, clock, token and WebSocket, then the
+    server's descriptors, database, broker and channels. One message is published to a session
+    with a random name and acknowledged; it is kept for 30 seconds. A check that cannot run is
+    skipped, with the reason.
 
-    Exit code 0 when all is well (what was skipped does not count), 1 when not, 3 when no server
+    Exit code 0 when all is well (skipped checks do not count), 1 when not, 3 when no server
     answers, 4 when the server refuses the token.
     """
     from wsctl.doctor import report
     from wsctl.doctor.checks import judge
-    from wsctl.doctor.gather import Examination
+    from wsctl.doctor.collect import Collector
 
     output = environment.output
     if idle is not None and output.is_table and sys.stderr.isatty():
-        output.note(f"being silent for {readable(idle)} …")
-    facts = Examination(environment.target, timeout_s=timeout, idle_s=idle).run()
+        output.note(f"keeping a connection idle for {readable(idle)} …")
+    facts = Collector(environment.target, timeout_s=timeout, idle_s=idle).run()
     findings = judge(facts)
     if output.format == "json":
         output.record(report.document(facts, findings))
@@ -81,7 +82,7 @@ def doctor(
 
 
 def exit_status(states: Mapping[str, str], fail_on: str) -> ExitStatus:
-    """What the shell sees of the states of all checks, by id."""
+    """Exit code for the states of all checks, by id."""
     bad = ("failed",) if fail_on == "failed" else ("failed", "warning")
     if not any(state in bad for state in states.values()):
         return ExitStatus.DONE

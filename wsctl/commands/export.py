@@ -1,4 +1,4 @@
-"""``wsctl export``: stored data as files, for cron and spreadsheets."""
+"""``wsctl export``: stored data to files, for cron and spreadsheets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import click
 
-from wsctl.click_base import LazyGroup, command
-from wsctl.environment import Environment, pass_environment
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
 from wsctl.times import Duration, Moment
 
 _DAY_S = 86_400.0
 _FORMATS = ("csv", "json", "ndjson")
 TIME_MARK = "{time}"
-"""In the name of a file: when the export was begun, UTC."""
+"""Placeholder in a file name: the start of the export, UTC."""
 
 
 @click.group(
@@ -30,12 +30,12 @@ TIME_MARK = "{time}"
     """,
 )
 def export() -> None:
-    """Write stored data to files, whole or not at all."""
+    """Export stored data to files, complete or not at all."""
 
 
 @dataclass(frozen=True)
 class _Options:
-    """What all exports are given."""
+    """Options of every export."""
 
     since: float | None
     until: float | None
@@ -52,32 +52,31 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--since",
                 type=Moment(),
                 metavar="TIME",
-                help="From here on: RFC 3339, a date (UTC), or an age. Default: 24h; with"
-                " --since-last everything, and it counts for the first time only.",
+                help="Start (inclusive): RFC 3339, a date (UTC), or an age. Default: 24h; with"
+                " --since-last everything, and it applies to the first run only.",
             ),
             click.option(
-                "--until", type=Moment(), metavar="TIME", help="Up to, not including. Default: now."
+                "--until", type=Moment(), metavar="TIME", help="End (exclusive). Default: now."
             ),
             click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: csv."),
             click.option(
                 "--out",
                 type=click.Path(path_type=Path),
                 metavar="FILE",
-                help="Write here instead of standard output; replaced in one go once all is"
-                " there. {time} becomes the time of now; what ends with .gz is compressed.",
+                help="Write here instead of standard output; replaced atomically when the"
+                " export is complete. {time} becomes the current time; .gz is compressed.",
             ),
             click.option(
                 "--since-last",
                 type=click.Path(path_type=Path),
                 metavar="STATEFILE",
-                help="Export what has come since the last run with this file, each row once.",
+                help="Export the rows added since the last run with this file, each exactly once.",
             ),
             click.option(
                 "--database",
                 type=click.Path(path_type=Path),
                 metavar="FILE",
-                help="Read the server's SQLite file instead of asking the server, which may be"
-                " down.",
+                help="Read the server's SQLite file instead of the API; the server may be down.",
             ),
         )
     ):
@@ -96,7 +95,10 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @_options
 @click.option(
-    "--step", type=Duration(), metavar="AGE", help="Only the last snapshot of each step, as 5m."
+    "--step",
+    type=Duration(),
+    metavar="AGE",
+    help="Only the last snapshot of each step (5m).",
 )
 @pass_environment
 def stats(
@@ -104,10 +106,10 @@ def stats(
 ) -> None:
     """Export the statistics, one row for each snapshot.
 
-    Of what is old there are hourly means.
+    Old snapshots are stored as hourly means.
 
-    Columns: timestamp, node, the ten fields, then everything else that was stored. In CSV, cells
-    that a spreadsheet would take for a formula get a leading apostrophe.
+    Columns: timestamp, node, the ten fields, then all other stored fields. In CSV, cells that a
+    spreadsheet would read as a formula get a leading apostrophe.
     """
     if step is not None and not step.is_integer():
         raise click.UsageError("--step must be whole seconds, such as 30s or 5m.")
@@ -127,7 +129,7 @@ def stats(
 def audit(environment: Environment, /, format_: str | None, **options: Any) -> None:
     """Export the audit trail, one row for each entry.
 
-    The oldest comes first.
+    Oldest first.
 
     Columns: id, at, actor, role, action, target, outcome, detail (JSON), request_id, remote_ip.
     """
@@ -146,10 +148,10 @@ def audit(environment: Environment, /, format_: str | None, **options: Any) -> N
 def notifications(environment: Environment, /, format_: str | None, **options: Any) -> None:
     """Export notifications, one row for each delivery.
 
-    A delivery is to one user by one channel.
+    A delivery goes to one user through one channel.
 
-    Attempts and the parameters of templates are JSON in one cell. The times are those at which
-    notifications were accepted. With --since-last only deliveries that have come to their end.
+    Attempts and the parameters of templates are JSON in one cell. --since and --until refer to
+    when a notification was accepted. --since-last exports only deliveries that are final.
     """
     _export(environment, "notifications", _Options(format=format_, **options))
 
@@ -157,13 +159,13 @@ def notifications(environment: Environment, /, format_: str | None, **options: A
 def _export(
     environment: Environment, kind: str, options: _Options, step_s: int | None = None
 ) -> None:
-    from wsctl.exporting.progress import Bar
+    from wsctl.exporting.progress_bar import Bar
     from wsctl.exporting.run import Export
     from wsctl.exporting.sources import Source
 
     format_ = options.format or environment.output.format or "csv"
     if format_ not in _FORMATS:
-        raise click.UsageError("An export has no table: use --format csv, json or ndjson.")
+        raise click.UsageError("An export cannot be a table: use --format csv, json or ndjson.")
     now = time.time()
     wanted = Export(
         kind=kind,
@@ -202,7 +204,7 @@ def _named(out: Path | None, now: float) -> Path | None:
     text = f"{moment:%Y%m%dT%H%M%S}.{moment.microsecond // 1000:03d}Z"
     path = Path(str(out).replace(TIME_MARK, text))
     if path.exists():  # only where the clock was set back
-        raise click.UsageError(f"{path} is there already.")
+        raise click.UsageError(f"{path} already exists.")
     return path
 
 

@@ -1,4 +1,4 @@
-"""``wsctl health``: may the server get traffic?"""
+"""``wsctl health``: the server's health checks."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from typing import Any
 
 import click
 
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
-from wsctl.fields import label, shown
-from wsctl.folding import fold
-from wsctl.output import Column
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus
+from wsctl.output.stats_fields import label, shown
+from wsctl.output.wrapping import fold
+from wsctl.output.writer import Column
 from wsctl.text import flatten
 
 DETAILS_WIDTH = 80 - len("connections   NOT OK   ")
-"""Cells that stay for what was measured, also in a pipe: it is read by people there, too."""
+"""Width of the details column, also in a pipe, where people read it too."""
 _PEOPLE = [Column("CHECK", "check"), Column("RESULT", "result"), Column("DETAILS", "details")]
 _FLAT = [Column("CHECK", "check"), Column("RESULT", "result")]
 
 
 def people_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for the whole, and one for each check with what it has measured."""
+    """One row for the status, and one for each check with its measurements."""
     rows = [{"check": "status", "result": answer["status"], "details": ""}]
     for name, check in _checks(answer).items():
         details = (
@@ -39,7 +39,7 @@ def people_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def flat_rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row for the whole, and one for every figure of every check."""
+    """One row for the status, and one for every value of every check."""
     return [
         {"check": "status", "result": answer["status"]},
         *({"check": k, "result": v} for k, v in flatten(_checks(answer)).items()),
@@ -62,12 +62,12 @@ def _checks(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pass_environment
 @click.pass_context
 def health(ctx: click.Context, environment: Environment) -> None:
-    """Ask the server for its health; needs no token.
+    """Show the server's health; needs no token.
 
     Exit code 0 when the status is ok, 1 when it is degraded, starting or draining, 3 when no
-    server answers. With -q the exit code alone tells.
+    server answers. With -q it prints nothing.
     """
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     output = environment.output
     answer = environment.client.get("/health", anonymous=True, accept=(200, 503))

@@ -1,4 +1,4 @@
-"""``wsctl online``, ``connections`` and ``sessions``: who is here."""
+"""``wsctl online``, ``connections`` and ``sessions``: lists of what is connected."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column, plain
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import limit_option, organization_option, session_option, user_option
+from wsctl.formatting import plain
+from wsctl.output.writer import Column
 from wsctl.times import age
 
 
@@ -48,10 +49,6 @@ _SESSIONS = [
     Column("OFFSET", "offset", plain, right=True),
 ]
 
-limit_option = click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N rows. Default: all."
-)
-
 
 @command(
     """
@@ -59,12 +56,12 @@ limit_option = click.option(
     wsctl online --limit 20 -o csv
     """
 )
-@limit_option
+@limit_option()
 @pass_environment
 def online(environment: Environment, limit: int | None) -> None:
     """List the users who are online."""
     rows = list(environment.client.pages("/online-users", "users", {}, limit))
-    environment.output.rows(_ONLINE, rows, empty="nobody is online")
+    environment.output.rows(_ONLINE, rows, empty="no users online")
 
 
 @command(
@@ -75,23 +72,13 @@ def online(environment: Environment, limit: int | None) -> None:
     wsctl connections --endpoint monitor
     """
 )
-@click.option("--user", metavar="U", help="Only this user's.", shell_complete=suggestions.users)
-@click.option(
-    "--session",
-    metavar="S",
-    help="Only those in this session.",
-    shell_complete=suggestions.sessions,
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="Only this organization's.",
-    shell_complete=suggestions.organizations,
-)
+@user_option("Only this user's.")
+@session_option("Only those in this session.")
+@organization_option("Only this organization's.")
 @click.option(
     "--endpoint", type=click.Choice(["chat", "session", "monitor"]), help="Only of this endpoint."
 )
-@limit_option
+@limit_option()
 @pass_environment
 def connections(
     environment: Environment,
@@ -123,10 +110,10 @@ def show_connections(environment: Environment, rows: list[dict[str, Any]], *, em
     wsctl sessions -o json
     """
 )
-@limit_option
+@limit_option()
 @pass_environment
 def sessions(environment: Environment, limit: int | None) -> None:
-    """List the active sessions with who is in them."""
+    """List the active sessions with their users."""
     rows = list(environment.client.pages("/sessions", "sessions", {}, limit))
     if environment.output.is_table:
         rows = [{**row, "names": _names(row.get("users"))} for row in rows]

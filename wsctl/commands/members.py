@@ -1,4 +1,4 @@
-"""``wsctl members``: who may enter a session without being named in a token."""
+"""``wsctl members``: the member list of a session."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import NotFound, NotPermitted
-from wsctl.output import Column
-from wsctl.prompts import confirm, dry_run_option, plural, yes_option
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import dry_run_option, yes_option
+from wsctl.cli.prompts import confirm
+from wsctl.errors import NotFound, NotPermitted
+from wsctl.formatting import plural
+from wsctl.output.writer import Column
 
 _COLUMNS = [
     Column("USER", "user_id", is_id=True),
@@ -21,7 +23,7 @@ _COLUMNS = [
     Column("CONNECTIONS HERE", "connections", right=True),
 ]
 _MOST_NAMED = 5
-"""Users whose names stand in a question; of the others the number."""
+"""Users named in a question; of the others only the number."""
 
 
 def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -30,7 +32,7 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
         multiple=True,
         metavar="U[,U]",
         help=help_text,
-        shell_complete=suggestions.listed(suggestions.users),
+        shell_complete=completion.listed(completion.users),
     )
 
 
@@ -42,12 +44,12 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
     wsctl members s1 --set u1,u2 --yes
     """
 )
-@click.argument("session", shell_complete=suggestions.sessions)
-@_users_option("--add", "Let this user in; repeatable.")
-@_users_option("--remove", "Take this user off the list; repeatable.")
-@_users_option("--set", "Exactly these, in place of the list; repeatable.")
-@click.option("--clear", is_flag=True, help="Nobody: empty the list.")
-@dry_run_option("what the list would be")
+@click.argument("session", shell_complete=completion.sessions)
+@_users_option("--add", "Add this user; repeatable.")
+@_users_option("--remove", "Remove this user; repeatable.")
+@_users_option("--set", "Replace the list with these; repeatable.")
+@click.option("--clear", is_flag=True, help="Empty the list.")
+@dry_run_option("the resulting list")
 @yes_option
 @pass_environment
 def members(
@@ -61,19 +63,19 @@ def members(
     yes: bool,
     **others: tuple[str, ...],
 ) -> None:
-    """Show or change who belongs to a session.
+    """Show or change the members of a session.
 
-    Members may enter without being named in a token. Who is taken off the list is put out of
-    the session at once, unless a token lets them in; that is asked about on a terminal first. Of
-    two who change the same list at once, the later one wins.
+    Members may join without a token that names the session. A removed member leaves the session
+    immediately, unless a token lets them in; on a terminal this needs confirmation. Of two
+    changes to one list at the same time, the later one wins.
     """
     wanted, added, removed = _ids(others["set"]), _ids(add), _ids(remove)
     if sum(map(bool, (wanted, added or removed, clear))) > 1:
         raise click.UsageError("--set and --clear replace the list: give one of them alone.")
     if both := sorted(set(added) & set(removed)):
-        raise click.UsageError(f"{both[0]} cannot be added and removed at once.")
+        raise click.UsageError(f"{both[0]} cannot be both added and removed.")
     if others["set"] and not wanted:
-        raise click.UsageError("--set names nobody; to empty the list, say --clear.")
+        raise click.UsageError("--set names no user; to empty the list, use --clear.")
     path = f"/sessions/{_part(session)}/members"
     old: list[str] = _list(environment.client.get(path))
     if not (wanted or added or removed or clear):
@@ -87,7 +89,7 @@ def members(
         environment.output.note("nothing was changed")
         return
     if lost:
-        confirm(f"Take {_named(lost)} off the list of {session}?", yes=yes,
+        confirm(f"Remove {_named(lost)} from the members of {session}?", yes=yes,
                 otherwise="nothing was changed")  # fmt: skip
     answer = environment.client.put(path, {"user_ids": new})
     gained = len(set(new) - set(old))
@@ -99,20 +101,20 @@ def members(
 
 
 def _ids(given: Sequence[str]) -> list[str]:
-    """The users of an option that may be repeated, and may hold several at once."""
+    """The users of an option that is repeatable and may hold several, separated by commas."""
     names = (name.strip() for text in given for name in text.split(","))
     return list(dict.fromkeys(name for name in names if name))
 
 
 def _list(answer: Any) -> list[str]:
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     users: list[str] = member(answer, "user_ids", list)
     return users
 
 
 def _part(session: str) -> str:
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     return path_part(session)
 
@@ -126,7 +128,7 @@ def _named(users: Sequence[str]) -> str:
 def _show(
     environment: Environment, session: str, users: Sequence[str], lost: Sequence[str]
 ) -> None:
-    """The list; for people also who is in the session now, members or not."""
+    """Show the list; in a table also the users in the session who are not members."""
     output = environment.output
     if output.format == "json":
         document: dict[str, Any] = {"session_id": session, "user_ids": list(users)}
@@ -142,12 +144,12 @@ def _show(
         }
         for user in dict.fromkeys([*users, *lost, *here])
     ]
-    output.rows(_COLUMNS, rows, empty=f"{session} has no members, and nobody is in it")
+    output.rows(_COLUMNS, rows, empty=f"{session} has no members and no users")
 
 
 def _here(environment: Environment, session: str) -> Iterable[dict[str, Any]]:
-    """Who has joined, with names; nobody if it was never used, or the token may not see them."""
-    from wsctl.client import member
+    """Users who have joined; empty if the session is unknown or the token may not read it."""
+    from wsctl.http.client import member
 
     try:
         users: list[dict[str, Any]] = member(

@@ -1,4 +1,4 @@
-"""``wsctl trace``, ``explain``, ``history``: where messages went or would go, and what was said."""
+"""``wsctl trace``, ``explain`` and ``history``: deliveries of a message, and kept messages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.client import member, path_part
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column, to_json
-from wsctl.prompts import plural
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import (
+    exclude_option,
+    limit_option,
+    organization_option,
+    role_option,
+    session_option,
+    user_option,
+)
+from wsctl.formatting import plural
+from wsctl.http.client import member, path_part
+from wsctl.output.writer import Column, to_json
 from wsctl.times import clock_time, day_time, epoch
 
 PAGE = 1000
-"""Messages that the API gives at once."""
+"""Largest page of the API."""
 
 _TIMELINE = [
     Column("TIME", "at", clock_time),
@@ -28,7 +36,7 @@ _TIMELINE = [
 _EXPLANATION = [
     Column("USER", "user_id"),
     Column("CONNECTION", "connection_id", is_detail=True, is_id=True),
-    Column("WOULD GET IT", "gets"),
+    Column("WOULD RECEIVE", "gets"),
     Column("WHY NOT", "reason"),
 ]
 _HISTORY = [
@@ -45,13 +53,13 @@ _HISTORY = [
     wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
     """
 )
-@click.argument("message_id", shell_complete=suggestions.messages)
+@click.argument("message_id", shell_complete=completion.messages)
 @pass_environment
 def trace(environment: Environment, message_id: str) -> None:
-    """Tell where a message went, and what became of it.
+    """Show the recipients of a message and its delivery states.
 
-    Live messages are remembered for some minutes (trace_retention_s), kept ones for as long as
-    they are kept.
+    Traces of live messages are available for some minutes (trace_retention_s), of kept messages
+    for as long as they are kept.
     """
     document = environment.client.get(f"/messages/{path_part(message_id)}")
     output = environment.output
@@ -65,7 +73,7 @@ def trace(environment: Environment, message_id: str) -> None:
             f"kept in   {document['stream']}, offset {document['offset']} of {document['epoch']}",
             indent=10,
         )
-    output.rows(_TIMELINE, _timeline(document), empty="nobody was meant")
+    output.rows(_TIMELINE, _timeline(document), empty="no recipients")
     output.line(_summary(document))
 
 
@@ -76,7 +84,7 @@ def _headline(document: Mapping[str, Any]) -> str:
     else:
         organization, role = document.get("organization_id"), document.get("role")
         within = f" of organization {organization}" if organization else ""
-        where = f"everybody{within}{f' with role {role}' if role else ''}"
+        where = f"all users{within}{f' with role {role}' if role else ''}"
     return f"{document['message_id']}  {document.get('type')} ({document.get('class')}) to {where}"
 
 
@@ -96,7 +104,7 @@ def _when(value: Any) -> str:
 
 
 def _timeline(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row for each thing that happened, in its order; what has no time stands at the end."""
+    """One row for each event, by time; those without a time come last."""
     accepted = epoch(document.get("accepted_at"))
     rows: list[dict[str, Any]] = []
     for recipient in member(document, "recipients", list):
@@ -137,37 +145,20 @@ def _summary(document: Mapping[str, Any]) -> str:
     wsctl explain --organization org_123 -o json
     """
 )
-@click.option(
-    "--user", metavar="U", help="A message to this user.", shell_complete=suggestions.users
-)
-@click.option(
-    "--session", metavar="S", help="A message to this session.", shell_complete=suggestions.sessions
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="A message to this organization.",
-    shell_complete=suggestions.organizations,
-)
-@click.option(
-    "--role", metavar="R", help="A message to this role.", shell_complete=suggestions.roles
-)
-@click.option("--broadcast", is_flag=True, help="A message to everybody.")
+@user_option("A message to this user.")
+@session_option("A message to this session.")
+@organization_option("A message to this organization.")
+@role_option("A message to this role.")
+@click.option("--broadcast", is_flag=True, help="A message to all users.")
 @click.option(
     "--type",
     "type_",
     metavar="T",
     default="announcement",
     help="Type of the push.",
-    shell_complete=suggestions.push_types,
+    shell_complete=completion.push_types,
 )
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="U",
-    help="Leave this user out; repeatable.",
-    shell_complete=suggestions.users,
-)
+@exclude_option("Exclude this user; repeatable.")
 @pass_environment
 def explain(
     environment: Environment,
@@ -177,9 +168,9 @@ def explain(
     exclude: tuple[str, ...],
     **targets: str | None,
 ) -> None:
-    """Say who would get a message; sends nothing.
+    """Show who would receive a message, without sending it.
 
-    And who of those meant would not, and why.
+    Also who of the target would not, and why.
     """
     named: dict[str, str | None] = {kind: id_ for kind, id_ in targets.items() if id_ is not None}
     if broadcast:
@@ -201,7 +192,7 @@ def explain(
 
 
 def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> None:
-    """Who would get a message, and who not and why."""
+    """Show who would receive a message, and who would not and why."""
     output = environment.output
     if output.format == "json":
         output.record(answer)
@@ -211,11 +202,11 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
         {**each, "gets": "later" if each.get("will_be_kept") else False}
         for each in member(answer, "excluded", list)
     ]
-    output.rows(_EXPLANATION, rows, empty="nobody is meant")
+    output.rows(_EXPLANATION, rows, empty="no recipients")
     if output.is_table:
         more = "; not all are listed" if answer.get("truncated") else ""
         kept = f", and it would be kept in {answer['stream']}" if answer.get("stream") else ""
-        output.note(f"{plural(answer['matched'], 'connection')} would get it{kept}{more}")
+        output.note(f"{plural(answer['matched'], 'connection')} would receive it{kept}{more}")
 
 
 @command(
@@ -225,17 +216,15 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
     wsctl history s1 --after 17 -o json
     """
 )
-@click.argument("session", shell_complete=suggestions.sessions)
+@click.argument("session", shell_complete=completion.sessions)
 @click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most N. Default: 50."
-)
+@limit_option(50)
 @pass_environment
 def history(
     environment: Environment, session: str, before: int | None, after: int | None, limit: int
 ) -> None:
-    """Show what is kept of a session.
+    """Show the kept messages of a session.
 
     The last messages, oldest first; or those before or after an offset.
     """
@@ -245,13 +234,13 @@ def history(
         output.data(to_json(messages, indent=2) + "\n")
         return
     rows = [_said(message) for message in messages] if output.is_table else messages
-    output.rows(_HISTORY, rows, empty=f"nothing is kept of session {session}")
+    output.rows(_HISTORY, rows, empty=f"no kept messages in session {session}")
 
 
 def _pages(
     environment: Environment, session: str, before: int | None, after: int | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The messages, as many as wanted, from as many pages as it takes; ascending."""
+    """Up to ``limit`` messages, ascending."""
     path = f"/sessions/{path_part(session)}/history"
     forward = after is not None and before is None
     found: list[dict[str, Any]] = []
@@ -273,7 +262,7 @@ def _pages(
 
 
 def _said(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A push of a stream as a line for people."""
+    """A push of a stream as a row of the table."""
     said = message.get("message")
     if not isinstance(said, dict):
         text = f"[{message.get('type')}] {to_json(message.get('data'))}"

@@ -1,4 +1,4 @@
-"""``wsctl monitor``: what happens on the server, as it happens."""
+"""``wsctl monitor``: live events of the server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus
-from wsctl.output import Output, csv_line, to_json
-from wsctl.pushes import Push, colour_of, fields_of, is_wanted, name_of
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.monitor_pushes import Push, colour_of, fields_of, is_wanted, name_of
+from wsctl.output.writer import Output, to_json
 from wsctl.times import Duration, clock_time
 
 
@@ -28,22 +29,22 @@ from wsctl.times import Duration, clock_time
     multiple=True,
     metavar="GLOB",
     help="Only events of these names and pushes of these types; repeatable.",
-    shell_complete=suggestions.events,
+    shell_complete=completion.events,
 )
-@click.option("--interval", type=Duration(), metavar="AGE", help="How often statistics come.")
+@click.option("--interval", type=Duration(), metavar="AGE", help="Interval of the statistics.")
 @pass_environment
 @click.pass_context
 def monitor(
     ctx: click.Context, environment: Environment, events: tuple[str, ...], interval: float | None
 ) -> None:
-    """Watch live what happens, until Ctrl-C.
+    """Watch the server's events live, until Ctrl-C.
 
     User status, events, statistics, alerts.
 
-    Lines for people on a terminal, one JSON object a line (NDJSON) in a pipe. Reconnects by
-    itself when the server restarts.
+    Text lines on a terminal, one JSON object per line (NDJSON) in a pipe. Reconnects by itself
+    when the server restarts.
     """
-    from wsctl.feed import MonitorFeed
+    from wsctl.websocket.monitor_feed import MonitorFeed
 
     output = environment.output
     for_people = output.format == "table" or (output.format is None and output.is_terminal)
@@ -70,7 +71,7 @@ def monitor(
 
 
 def _line(output: Output, push: Push) -> None:
-    """Time, name and fields; the colours set apart what the spaces do already."""
+    """Print time, name and fields; colours only repeat what the spacing shows."""
     parts: list[tuple[str, dict[str, Any]]] = [
         (f"{clock_time(push.get('timestamp'))}  ", {"dim": True}),
         (f"{name_of(push):<24}", {"fg": colour_of(push)}),

@@ -1,4 +1,4 @@
-"""``wsctl notify`` and ``wsctl notifications``: tell users, and see whether it arrived."""
+"""``wsctl notify`` and ``wsctl notifications``: send notifications and follow their delivery."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command
-from wsctl.client import member, path_part
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage, Failed
-from wsctl.output import Column
-from wsctl.prompts import confirm, yes_option
+from wsctl.cli import completion
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import (
+    limit_option,
+    organization_option,
+    role_option,
+    session_option,
+    user_option,
+    yes_option,
+)
+from wsctl.cli.prompts import confirm
+from wsctl.errors import BadUsage, Failed
+from wsctl.http.client import member, path_part
+from wsctl.output.writer import Column
 from wsctl.times import Duration, clock_time, date_time, day_time
 
 _DELIVERIES = [
@@ -51,7 +59,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     try:
         return name, json.loads(value)
     except ValueError:
-        return name, value  # the server says what is wrong with it
+        return name, value  # the server reports the error
 
 
 @command(
@@ -62,48 +70,38 @@ def _parameter(text: str) -> tuple[str, Any]:
     wsctl notify --organization org_123 --title Hello --message Welcome
     """
 )
-@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=suggestions.users)
-@click.option(
-    "--session",
-    metavar="S",
-    help="Everybody of this session.",
-    shell_complete=suggestions.sessions,
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="Everybody of this organization.",
-    shell_complete=suggestions.organizations,
-)
-@click.option(
-    "--role", metavar="R", help="Everybody with this role.", shell_complete=suggestions.roles
-)
-@click.option("--broadcast", is_flag=True, help="Everybody.")
-@click.option("--title", metavar="T", help="Its title.")
-@click.option("--message", metavar="M", help="Its text.")
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completion.users)
+@session_option("All users of this session.")
+@organization_option("All users of this organization.")
+@role_option("All users with this role.")
+@click.option("--broadcast", is_flag=True, help="All users.")
+@click.option("--title", metavar="T", help="Title.")
+@click.option("--message", metavar="M", help="Text.")
 @click.option(
     "--type",
     "type_",
     type=click.Choice(["info", "success", "warning", "error", "urgent"]),
     metavar="TYPE",
-    help="info, success, warning, error or urgent; the channels follow from it.",
+    help="info, success, warning, error or urgent; decides the channels.",
 )
-@click.option("--action-url", metavar="URL", help="Where a click leads.")
+@click.option("--action-url", metavar="URL", help="Address that a click opens.")
 @click.option(
     "--template",
     metavar="NAME",
-    help="A template instead of a text.",
-    shell_complete=suggestions.templates,
+    help="Template to use instead of a text.",
+    shell_complete=completion.templates,
 )
-@click.option("--param", multiple=True, metavar="K=V", help="Of the template; repeatable.")
+@click.option("--param", multiple=True, metavar="K=V", help="Template parameter; repeatable.")
 @click.option(
     "--channel",
     multiple=True,
     type=click.Choice(["websocket", "email", "sms", "push"]),
     metavar="NAME",
-    help="websocket, email, sms or push, in place of the usual ones; repeatable.",
+    help="websocket, email, sms or push, instead of the default channels; repeatable.",
 )
-@click.option("--expires", type=Duration(), metavar="AGE", help="Not delivered after, as 2h.")
+@click.option(
+    "--expires", type=Duration(), metavar="AGE", help="Deliver only within this time, as 2h."
+)
 @yes_option
 @pass_environment
 def notify(
@@ -121,10 +119,10 @@ def notify(
     yes: bool,
     **texts: str | None,
 ) -> None:
-    """Notify users by every channel that its type asks for.
+    """Send a notification through the channels of its type.
 
-    It is accepted once it is stored; what becomes of it: wsctl notifications show ID. Asks first
-    on a terminal when an organization, a role or everybody is meant.
+    It is accepted once it is stored; wsctl notifications show ID shows its deliveries. Asks first
+    on a terminal when it goes to an organization, a role or all users.
     """
     recipients: dict[str, Any] = {
         "user_ids": list(users) or None,
@@ -153,9 +151,9 @@ def notify(
         body["expires_in_s"] = expires
     for name in ("organization_id", "role", "broadcast"):
         if name in chosen:
-            whom = "everybody" if broadcast else f"{name.removesuffix('_id')} {chosen[name]}"
+            whom = "all users" if broadcast else f"{name.removesuffix('_id')} {chosen[name]}"
             question = f"Notify {whom}, connected or not?"
-            confirm(question, yes=yes, otherwise="nobody was notified")
+            confirm(question, yes=yes, otherwise="nothing was sent")
     try:
         answer = environment.client.post("/notify", {**chosen, **body})
     except Failed as error:
@@ -163,18 +161,18 @@ def notify(
     if not environment.output.is_table:
         environment.output.record(answer)
         return
-    environment.output.line(str(answer.get("notification_id") or "nothing new to be told"))
+    environment.output.line(str(answer.get("notification_id") or "no new notification"))
     _show_deliveries(environment, answer)
 
 
 def _with_template(error: Failed, template: str | None) -> Failed:
-    """The server's complaint, with the template that was meant."""
-    if template and template not in suggestions.TEMPLATES and "unknown template" in error.message:
+    """The server's error, with similar template names."""
+    if template and template not in completion.TEMPLATES and "unknown template" in error.message:
         from difflib import get_close_matches
 
-        near = get_close_matches(template, suggestions.TEMPLATES, n=2)
+        near = get_close_matches(template, completion.TEMPLATES, n=2)
         hint = f"Did you mean {' or '.join(near)}?" if near else "See: wsctl notify --help"
-        return BadUsage(f"no template {template!r}. {hint}")
+        return BadUsage(f"unknown template {template!r}. {hint}")
     return error
 
 
@@ -204,7 +202,7 @@ def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None
     """,
 )
 def notifications() -> None:
-    """See what became of notifications; try again, or call off."""
+    """Show, retry and cancel notifications."""
 
 
 @command(
@@ -213,21 +211,17 @@ def notifications() -> None:
     wsctl notifications list --state failed -o json
     """
 )
-@click.option(
-    "--user", metavar="U", help="Only those for this user.", shell_complete=suggestions.users
-)
+@user_option("Only those for this user.")
 @click.option(
     "--state",
     type=click.Choice(_STATES),
     metavar="STATE",
     help="Only with a delivery in this state: failed, pending, read and so on.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
-)
+@limit_option(20)
 @pass_environment
 def listing(environment: Environment, user: str | None, state: str | None, limit: int) -> None:
-    """List notifications, the newest first."""
+    """List notifications, newest first."""
     query = {"user_id": user, "state": state}
     found = list(environment.client.pages("/notifications", "notifications", query, limit))
     show_notifications(environment, found)
@@ -246,10 +240,10 @@ def _states(notification: dict[str, Any]) -> str:
 
 
 @command("wsctl notifications show notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=suggestions.notifications())
+@click.argument("notification_id", shell_complete=completion.notifications())
 @pass_environment
 def show(environment: Environment, notification_id: str) -> None:
-    """Tell the story of one notification: each delivery, each try."""
+    """Show one notification with each delivery and attempt."""
     document = environment.client.get(f"/notifications/{path_part(notification_id)}")
     output = environment.output
     if not output.is_table:
@@ -270,28 +264,28 @@ def show(environment: Environment, notification_id: str) -> None:
 
 
 @command("wsctl notifications retry notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=suggestions.notifications("failed"))
+@click.argument("notification_id", shell_complete=completion.notifications("failed"))
 @pass_environment
 def retry(environment: Environment, notification_id: str) -> None:
-    """Try the deliveries again that were given up."""
+    """Retry the failed deliveries of a notification."""
     answer = environment.client.post(f"/notifications/{path_part(notification_id)}/retry", {})
-    environment.output.document(answer, f"{_deliveries(answer['retried'])} tried again")
+    environment.output.document(answer, f"{_deliveries(answer['retried'])} retried")
 
 
 @command("wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c")
-@click.argument("notification_id", shell_complete=suggestions.notifications("pending"))
+@click.argument("notification_id", shell_complete=completion.notifications("pending"))
 @yes_option
 @pass_environment
 def cancel(environment: Environment, notification_id: str, yes: bool) -> None:
-    """Call off the deliveries that are still due.
+    """Cancel the pending deliveries of a notification.
 
-    Asks first on a terminal, as they cannot be taken up again.
+    Asks first on a terminal, as it cannot be undone.
     """
-    confirm(f"Call off what is due of {notification_id}?", yes=yes,
-            otherwise="nothing was called off")  # fmt: skip
+    confirm(f"Cancel the pending deliveries of {notification_id}?", yes=yes,
+            otherwise="nothing was cancelled")  # fmt: skip
     answer = environment.client.post(f"/notifications/{path_part(notification_id)}/cancel", {})
-    environment.output.document(answer, f"{_deliveries(answer['cancelled'])} called off")
+    environment.output.document(answer, f"{_deliveries(answer['cancelled'])} cancelled")
 
 
 def _deliveries(count: int) -> str:
-    return "1 delivery is" if count == 1 else f"{count} deliveries are"
+    return "1 delivery" if count == 1 else f"{count} deliveries"

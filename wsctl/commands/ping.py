@@ -1,4 +1,4 @@
-"""``wsctl ping``: real round trips to a user's connections."""
+"""``wsctl ping``: round trips to a user's connections."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import ExitStatus, Failed, NotPermitted
-from wsctl.output import csv_line, to_json
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import ExitStatus, Failed, NotPermitted
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.writer import to_json
 from wsctl.text import one_line
 from wsctl.times import Duration
 
 
 @dataclass
 class Summary:
-    """What the round trips come to; times in milliseconds."""
+    """Statistics of round trips; times in milliseconds."""
 
     sent: int = 0
     times_ms: list[float] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Summary:
     wsctl ping u1 -c 0 --interval 5s
     """
 )
-@click.argument("user", shell_complete=suggestions.users)
+@click.argument("user", shell_complete=completion.users)
 @click.option(
     "-c",
     "--count",
@@ -67,7 +68,7 @@ class Summary:
     default=4,
     show_default=True,
     metavar="N",
-    help="How many; 0: until Ctrl-C.",
+    help="Number of rounds; 0: until Ctrl-C.",
 )
 @click.option(
     "-i",
@@ -76,7 +77,7 @@ class Summary:
     default="1s",
     show_default=True,
     metavar="AGE",
-    help="From the start of one to the start of the next.",
+    help="Time between the starts of two rounds.",
 )
 @click.option(
     "-W", "--timeout", type=Duration(), default="5s", show_default=True, metavar="AGE",
@@ -94,10 +95,10 @@ def ping(
 ) -> None:
     """Measure round trips to a user, as ping does to a host.
 
-    Every connection of USER is asked each time. A round that the server itself leaves unanswered,
-    as while it restarts, counts as lost. Ctrl-C ends it with the summary.
+    Every connection of USER is pinged in each round. A round that the server does not answer,
+    such as during a restart, counts as lost. Ctrl-C prints the summary.
 
-    With -o json one object at the end, or with -c 0 one a line and the summary last.
+    -o json prints one object at the end, or with -c 0 one per line and the summary last.
 
     Exit code 1 when nothing answered.
     """
@@ -119,7 +120,7 @@ def ping(
             else:
                 trips.append(trip)
     except KeyboardInterrupt:
-        # It is the summary that one is after then; below the ^C that the terminal shows.
+        # The summary follows, below the ^C that the terminal shows.
         if shows_lines and output.is_terminal:
             output.line("")
         is_interrupted = True
@@ -145,7 +146,7 @@ def round_trips(
     A round begins ``interval_s`` after the one before began, or when that has ended. ``error``
     says why the server gave no answer; the first round raises instead.
     """
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     path = f"/ping/{path_part(user)}"
     number, due = 0, clock()
@@ -169,8 +170,8 @@ def round_trips(
 def _ask(
     environment: Environment, path: str, timeout_s: float, is_first: bool
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The connections that were asked, or why there is no answer."""
-    from wsctl.client import PATIENCE_S, member
+    """The connections that were pinged, or why there is no answer."""
+    from wsctl.http.client import PATIENCE_S, member
 
     try:
         answer = environment.client.post(

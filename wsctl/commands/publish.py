@@ -1,4 +1,4 @@
-"""``wsctl broadcast`` and ``send``: push a message to everybody, a user or a session."""
+"""``wsctl broadcast`` and ``send``: push a message to all users, one user or a session."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command, read_stdin
-from wsctl.environment import Environment, pass_environment
-from wsctl.prompts import confirm, dry_run_option, is_asked, plural, yes_option
-from wsctl.text import without_mark
+from wsctl.cli import completion
+from wsctl.cli.click_base import command, read_stdin
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import (
+    dry_run_option,
+    exclude_option,
+    organization_option,
+    role_option,
+    session_option,
+    user_option,
+    yes_option,
+)
+from wsctl.cli.prompts import confirm, is_asked
+from wsctl.formatting import plural
+from wsctl.text import without_bom
 from wsctl.times import Duration
 
 ANNOUNCEMENT = "announcement"
@@ -23,7 +33,7 @@ _BUILT_IN = frozenset(
 
 
 def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What is said: the arguments that both commands share."""
+    """Arguments for the message, which both commands share."""
     for decorate in reversed(
         (
             click.argument("text", required=False),
@@ -32,18 +42,21 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "type_",
                 metavar="T",
                 help=f"Type of the push. Default: {ANNOUNCEMENT}.",
-                shell_complete=suggestions.push_types,
+                shell_complete=completion.push_types,
             ),
             click.option(
                 "--data",
                 metavar="JSON",
-                help="Its data instead of a text; - reads it from standard input.",
+                help="Data instead of TEXT; - reads it from standard input.",
             ),
-            click.option("--keep", is_flag=True, help="Keep it for those who come back later."),
+            click.option("--keep", is_flag=True, help="Store it for clients that connect later."),
             click.option(
-                "--ttl", type=Duration(), metavar="AGE", help="With --keep: for how long, as 1h."
+                "--ttl",
+                type=Duration(),
+                metavar="AGE",
+                help="With --keep: for how long, as 1h.",
             ),
-            dry_run_option("who would get it"),
+            dry_run_option("who would receive it"),
         )
     ):
         function = decorate(function)
@@ -53,7 +66,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def body_of(
     text: str | None, type_: str | None, data: str | None, keep: bool, ttl: float | None
 ) -> dict[str, Any]:
-    """The body of the API call; exits 2 for what contradicts itself or is no JSON."""
+    """The body of the API call; raises usage errors for contradictions and invalid JSON."""
     if text is not None and data is not None:
         raise click.UsageError("Give TEXT or --data, not both.")
     if text is None and data is None and type_ is None:
@@ -84,9 +97,9 @@ def _parsed(data: str) -> Any:
     import json
 
     def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
-    text = read_stdin() if data == "-" else without_mark(data)
+    text = read_stdin() if data == "-" else without_bom(data)
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
@@ -94,7 +107,7 @@ def _parsed(data: str) -> Any:
 
 
 def publish(environment: Environment, path: str, body: dict[str, Any], whom: str) -> None:
-    """Post it and say how many got it."""
+    """Post the message and print how many connections received it."""
     answer = environment.client.post(path, body)
     counts = [f"{answer[key]} {key}" for key in ("matched", "sent", "failed") if key in answer]
     kept = f"; kept in {answer['stream']} as {answer['offset']}" if answer.get("stream") else ""
@@ -106,7 +119,7 @@ def publish(environment: Environment, path: str, body: dict[str, Any], whom: str
 def preview(
     environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
 ) -> None:
-    """Show who would get it; sends nothing."""
+    """Show who would receive the message, without sending it."""
     from wsctl.commands.messages import show_explanation
 
     show_explanation(environment, explained(environment, target, body, role))
@@ -116,7 +129,7 @@ def preview(
 def explained(
     environment: Environment, target: dict[str, Any], body: dict[str, Any], role: str | None = None
 ) -> dict[str, Any]:
-    """What the server says who would get it; it is told one target, so ``role`` is seen to here."""
+    """The server's dry run; as it accepts one target only, ``role`` is filtered here."""
     body = {**body, "target": target}
     found: dict[str, Any] = environment.client.post("/messages/explain", body, changes=False)
     if role is None or target["type"] == "role":
@@ -143,22 +156,9 @@ def explained(
     """
 )
 @content_options
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="U",
-    help="Leave this user out; repeatable.",
-    shell_complete=suggestions.users,
-)
-@click.option(
-    "--organization",
-    metavar="O",
-    help="Only this organization.",
-    shell_complete=suggestions.organizations,
-)
-@click.option(
-    "--role", metavar="R", help="Only users of this role.", shell_complete=suggestions.roles
-)
+@exclude_option("Exclude this user; repeatable.")
+@organization_option("Only this organization.")
+@role_option("Only users of this role.")
 @yes_option
 @pass_environment
 def broadcast(
@@ -171,17 +171,17 @@ def broadcast(
     dry_run: bool,
     **content: Any,
 ) -> None:
-    """Send a message to everybody who is connected.
+    """Send a message to all connected users.
 
-    TEXT arrives as an `announcement` with `data: {"text": TEXT}`. Asks first on a terminal, and
-    says how many would get it; without one, as in cron, it does as told.
+    TEXT is sent as an `announcement` with `data: {"text": TEXT}`. Asks first on a terminal, with
+    the number of connections that would receive it; elsewhere, as in cron, it does not ask.
     """
     body = body_of(**content)
     if exclude:
         body["exclude_users"] = list(exclude)
     narrowed = {"organization_id": organization, "role": role}
     chosen = {name: value for name, value in narrowed.items() if value}
-    whom = "those chosen" if chosen or exclude else "everybody"
+    whom = "the chosen users" if chosen or exclude else "all users"
     if dry_run:
         preview(environment, _target(chosen), body, role)
         return
@@ -193,7 +193,7 @@ def broadcast(
 
 
 def _target(chosen: dict[str, str]) -> dict[str, Any]:
-    """As a target: one organization, one role, or all; of both the organization."""
+    """The target: one organization, one role, or all; of both the organization."""
     for name, value in chosen.items():
         return {"type": name.removesuffix("_id"), "id": value}
     return {"type": "broadcast"}
@@ -207,18 +207,8 @@ def _target(chosen: dict[str, str]) -> dict[str, Any]:
     """
 )
 @content_options
-@click.option(
-    "--user",
-    metavar="U",
-    help="To all connections of this user.",
-    shell_complete=suggestions.users,
-)
-@click.option(
-    "--session",
-    metavar="S",
-    help="To everybody in this session.",
-    shell_complete=suggestions.sessions,
-)
+@user_option("To all connections of this user.")
+@session_option("To all users in this session.")
 @pass_environment
 def send(
     environment: Environment,
@@ -230,10 +220,10 @@ def send(
 ) -> None:
     """Send a message to one user or one session.
 
-    TEXT arrives as an `announcement` with `data: {"text": TEXT}`; with --type new_message it
-    is a message of the conversation.
+    TEXT is sent as an `announcement` with `data: {"text": TEXT}`; with --type new_message it
+    is a chat message.
     """
-    from wsctl.client import path_part
+    from wsctl.http.client import path_part
 
     if (user is None) == (session is None):
         raise click.UsageError("Give either --user or --session.")

@@ -1,4 +1,4 @@
-"""``wsctl stats``: the server's numbers, once or again and again."""
+"""``wsctl stats``: the server's statistics, current, repeated or past."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import Failed, NotPermitted
-from wsctl.fields import TEN, as_stored, in_order, people_rows
-from wsctl.output import Column, Output, csv_line, to_json
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import Failed, NotPermitted
+from wsctl.output.csv_rows import csv_line
+from wsctl.output.stats_fields import TEN, as_stored, in_order, people_rows
+from wsctl.output.writer import Column, Output, to_json
 from wsctl.text import one_line
 from wsctl.times import Duration, Moment, clock_time
 
@@ -27,7 +28,7 @@ _COLUMNS = [
 
 
 def check(stats: dict[str, Any]) -> dict[str, Any]:
-    """``stats`` if they are some; what answers otherwise is no wsserver."""
+    """``stats`` if all required fields are there; raises ``Failed`` otherwise."""
     missing = [name for name in TEN if name not in stats]
     if missing:
         raise Failed(f"the server's answer has no {missing[0]}: is it a wsserver?")
@@ -45,43 +46,41 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     wsctl stats --at 03:00 --database var/wsserver.sqlite3
     """
 )
-@click.option("--watch", "-w", is_flag=True, help="Show them again and again until Ctrl-C.")
+@click.option("--watch", "-w", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
     "--interval",
     type=Duration(),
     default="2s",
     show_default=True,
     metavar="AGE",
-    help="With --watch: how often.",
+    help="With --watch: interval.",
 )
 @click.option(
     "--at",
     type=Moment(),
     metavar="TIME",
-    help="As they were then: 14:05 (here), RFC 3339, or an age such as 2h.",
+    help="Show them as of this time: 14:05 (local), RFC 3339, or an age such as 2h.",
 )
-@click.option(
-    "--diff", type=Moment(), metavar="TIME", help="What changed from --at (or until now) to then."
-)
+@click.option("--diff", type=Moment(), metavar="TIME", help="Compare --at (or now) with this time.")
 @click.option(
     "--step",
     type=Duration(),
     metavar="AGE",
-    help="A row for each step from --at (default 1h ago) to --diff (now).",
+    help="One row per step from --at (default: 1h ago) to --diff (default: now).",
 )
 @click.option(
     "--plot",
     multiple=True,
     metavar="FIELD",
-    help="A chart of a field over the same time; repeatable.",
-    shell_complete=suggestions.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
+    help="Chart a field over the same range; repeatable.",
+    shell_complete=completion.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
 )
-@click.option("--node", metavar="NAME", help="Of the past: only this node's snapshots.")
+@click.option("--node", metavar="NAME", help="Only snapshots of this node.")
 @click.option(
     "--database",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Of the past: read the server's SQLite file; the server may be down.",
+    help="Read snapshots from the server's SQLite file; the server may be down.",
 )
 @pass_environment
 def stats(
@@ -95,12 +94,12 @@ def stats(
     node: str | None,
     database: Path | None,
 ) -> None:
-    """Show the server's statistics, now or as they were.
+    """Show the server's statistics, current or past.
 
-    With --watch: a live view on a terminal; otherwise one line each time, with -o json one
-    object a line. A server that goes away meanwhile is waited for.
+    With --watch, a terminal shows a live view; a pipe gets one line each time, with -o json one
+    object per line. It goes on after an outage of the server.
 
-    The past is read from the stored snapshots, one a minute, hourly means for old ones.
+    Past statistics come from stored snapshots: one a minute, hourly means for old ones.
     """
     is_past = bool(at is not None or diff is not None or step is not None or plot)
     if is_past:
@@ -140,9 +139,9 @@ def _past(
     node: str | None,
     database: Path | None,
 ) -> None:
-    """Which of the four views of the past was asked for, and over what time."""
-    from wsctl import history, past
-    from wsctl.commands import past as views
+    """Show one of the four views of stored snapshots: one, two compared, steps, charts."""
+    from wsctl.commands import stats_history as views
+    from wsctl.snapshots import analysis, history
 
     def source(wanted: history.Range) -> Iterator[history.Snapshot]:
         if database is not None:
@@ -155,23 +154,23 @@ def _past(
     if plot or step is not None:
         since, until = sorted((now - _HOUR_S if at is None else at, now if diff is None else diff))
         if until - since < 1:
-            raise click.UsageError("There is no time between --at and --diff.")
+            raise click.UsageError("--at and --diff must be at least one second apart.")
         wanted = history.Range(since, until, None if step is None else int(step))
         if plot:
             views.show_charts(output, source, wanted, plot, node)
         else:
-            views.show_course(output, source, wanted, node)
+            views.show_steps(output, source, wanted, node)
         return
     moments = sorted(moment for moment in (at, diff) if moment is not None)
-    found = [past.snapshot_at(source, moment, node) for moment in moments]
+    found = [analysis.snapshot_at(source, moment, node) for moment in moments]
     if diff is None:
-        views.show_moment(output, found[0], moments[0])
+        views.show_snapshot(output, found[0], moments[0])
         return
     if at is None:
         is_live = database is None
         found.append(_now_as_stored(environment) if is_live else
-                     past.snapshot_at(source, now, node))  # fmt: skip
-    views.show_difference(output, past.compare(*found))
+                     analysis.snapshot_at(source, now, node))  # fmt: skip
+    views.show_difference(output, analysis.compare(*found))
 
 
 def _now_as_stored(environment: Environment) -> dict[str, Any]:
@@ -184,9 +183,9 @@ def watched(
     interval_s: float,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[dict[str, Any] | str]:
-    """``first``, then a sample every ``interval_s`` seconds; a string is why there is none now.
+    """``first``, then a sample every ``interval_s`` seconds, or an error text instead.
 
-    A refusal ends it: no patience helps against a missing permission.
+    Raises ``NotPermitted``, as waiting does not help against a missing permission.
     """
     yield first
     while True:
@@ -201,9 +200,9 @@ def watched(
 
 
 def outage(url: str, why: str, interval_s: float) -> str:
-    """A line that names the server that gave no statistics, the reason, and the next attempt."""
+    """A line with the server that sent no statistics, the reason, and the interval."""
     why = why.removeprefix(f"cannot reach {url}: ")
-    return f"no statistics from {url}: {why}; asked again every {interval_s:g} s"
+    return f"no statistics from {url}: {why}; retrying every {interval_s:g} s"
 
 
 def _lines(output: Output, samples: Iterator[dict[str, Any] | str]) -> None:
@@ -236,7 +235,7 @@ def _live(environment: Environment, samples: Iterator[dict[str, Any] | str]) -> 
     from rich.live import Live
     from rich.text import Text
 
-    from wsctl.tables import make
+    from wsctl.output.tables import make
 
     console = Console(no_color=not environment.output.has_colour, highlight=False)
     url = environment.target.url
@@ -244,7 +243,7 @@ def _live(environment: Environment, samples: Iterator[dict[str, Any] | str]) -> 
     with Live(console=console, auto_refresh=False) as live:
         for sample in samples:
             if isinstance(sample, str):
-                # The last numbers stay, with a line that says that they are old.
+                # The last numbers stay, below a line with the time and the error.
                 status = f"{clock_time(_now())}  {sample}"
             else:
                 status = f"{clock_time(_now())}  {url}  Ctrl-C ends"

@@ -1,4 +1,4 @@
-"""``wsctl token``: make a token for trying things out, look into one, end one."""
+"""``wsctl token``: create, inspect and revoke tokens; get tickets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command, read_stdin
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage, Failed
-from wsctl.output import Column, plain
-from wsctl.prompts import confirm, plural, yes_option
+from wsctl.cli import completion
+from wsctl.cli.click_base import LazyGroup, command, read_stdin
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import organization_option, user_option, yes_option
+from wsctl.cli.prompts import confirm
+from wsctl.errors import BadUsage, Failed
+from wsctl.formatting import plain, plural
+from wsctl.output.writer import Column
 from wsctl.times import Duration, readable, rfc3339
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
@@ -32,21 +34,23 @@ _MOMENTS = ("exp", "iat", "nbf")
     """,
 )
 def token() -> None:
-    """Make, read and revoke tokens; get tickets for them."""
+    """Create, inspect and revoke tokens; get tickets."""
 
 
 def _id(option: str, text: str) -> str:
-    """What the server takes for an id; a token with another one is refused there."""
+    """Check an id as the server does, which refuses tokens with others."""
     if not _ID.fullmatch(text):
-        raise BadUsage(f"{option}: {text!r} is no id: it takes 1 to 128 of A-Z a-z 0-9 . _ : @ -")
+        raise BadUsage(
+            f"{option}: {text!r} is not a valid id: use 1 to 128 of A-Z a-z 0-9 . _ : @ -"
+        )
     return text
 
 
 def _user_id(text: str) -> str:
-    """The same for a user, whose id may also hold ``|`` and ``+``."""
+    """Check a user id, which may also contain ``|`` and ``+``."""
     if not _USER_ID.fullmatch(text):
         form = "1 to 128 of A-Z a-z 0-9 . _ : @ | + -"
-        raise BadUsage(f"--user: {text!r} is no id: it takes {form}")
+        raise BadUsage(f"--user: {text!r} is not a valid id: use {form}")
     return text
 
 
@@ -62,39 +66,28 @@ def _names(text: str) -> list[str]:
     """,
     is_local=True,
 )
-@click.option(
-    "--user",
-    required=True,
-    metavar="U",
-    help="The user id.",
-    shell_complete=suggestions.users,
-)
+@user_option("The user id.", required=True)
 @click.option(
     "--user-claim",
     default="sub",
     show_default=True,
     metavar="NAME",
-    help="The claim for it, as the server's jwt_user_claim has it.",
+    help="Claim that holds the user id: the server's jwt_user_claim.",
 )
 @click.option(
-    "--role", type=click.Choice(suggestions.ROLES), help="The role; the server's default is user."
+    "--role", type=click.Choice(completion.ROLES), help="The role; the server's default is user."
 )
 @click.option(
     "--sessions",
     metavar="a,b|*",
-    help="Sessions that may be entered; * for all.",
-    shell_complete=suggestions.listed(suggestions.sessions),
+    help="Sessions that the user may join; * for all.",
+    shell_complete=completion.listed(completion.sessions),
 )
-@click.option(
-    "--organization",
-    metavar="O",
-    help="The organization id.",
-    shell_complete=suggestions.organizations,
-)
+@organization_option("The organization id.")
 @click.option("--username", metavar="N", help="The name shown to others.")
-@click.option("--permissions", metavar="a,b", help="Narrow the role's permissions to these.")
+@click.option("--permissions", metavar="a,b", help="Limit the role's permissions to these.")
 @click.option(
-    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Good for."
+    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Lifetime."
 )
 @click.option(
     "--secret-file",
@@ -115,11 +108,11 @@ def create(
     ttl: float,
     secret_file: Path | None,
 ) -> None:
-    """Make a token and print it alone.
+    """Create a token and print it.
 
     It is signed with the server's secret (HS256).
     """
-    from wsctl.tokens import sign
+    from wsctl.config.tokens import sign
 
     claims: dict[str, Any] = {user_claim: _user_id(user)}
     if organization is not None:
@@ -139,18 +132,18 @@ def create(
 
 
 def _secret(secret_file: Path | None) -> bytes:
-    from wsctl.target import DEV_FOLDER, DEV_SECRET
-    from wsctl.tokens import read_secret
+    from wsctl.config.target import DEV_FOLDER, DEV_SECRET, development_secret
+    from wsctl.config.tokens import read_secret
 
     if secret_file is not None:
         return read_secret(secret_file)
     if secret := os.environ.get("WSSERVER_JWT_SECRET"):
         return secret.encode()
-    development = DEV_FOLDER / DEV_SECRET
-    if development.is_file():
-        return read_secret(development)
+    if (found := development_secret()) is not None:
+        return found
     raise BadUsage(
-        f"no secret: give --secret-file, set WSSERVER_JWT_SECRET, or have {development} here"
+        "no secret: give --secret-file, set WSSERVER_JWT_SECRET, or run this in a folder with"
+        f" {DEV_FOLDER / DEV_SECRET}"
     )
 
 
@@ -167,9 +160,9 @@ _COLUMNS = [Column("PART", "part"), Column("NAME", "name"), Column("VALUE", "val
 @click.argument("token", metavar="TOKEN|-")
 @pass_environment
 def inspect(environment: Environment, token: str) -> None:
-    """Show what a token says; - reads it from standard input.
+    """Show a token's header and claims; - reads it from standard input.
 
-    The signature is NOT checked: anybody could have written what is shown.
+    The signature is NOT checked: the content may be forged.
     """
     text = read_stdin() if token == "-" else token  # noqa: S105
     header, claims = _parts(text.strip().removeprefix("Bearer "))
@@ -207,16 +200,9 @@ def inspect(environment: Environment, token: str) -> None:
     """
 )
 @click.argument("token", metavar="[TOKEN|-]", required=False)
-@click.option(
-    "--file", type=click.Path(path_type=Path), metavar="F", help="File that holds the token."
-)
-@click.option("--jti", metavar="ID", help="The token's own id, as inspect shows it.")
-@click.option(
-    "--user",
-    metavar="U",
-    help="All tokens of this user that were issued until now.",
-    shell_complete=suggestions.users,
-)
+@click.option("--file", type=click.Path(path_type=Path), metavar="F", help="File with the token.")
+@click.option("--jti", metavar="ID", help="The token's id (claim jti), as inspect shows it.")
+@user_option("All tokens of this user that were issued until now.")
 @yes_option
 @pass_environment
 def revoke(
@@ -227,11 +213,11 @@ def revoke(
     user: str | None,
     yes: bool,
 ) -> None:
-    """Refuse a token from now on, or all that a user has.
+    """Revoke a token, or all tokens of a user.
 
-    Connections that were opened with it are closed (code 4505). That cannot be undone: a user
+    Connections that were opened with it are closed (code 4505). This cannot be undone: the user
     needs a new token. Prefer --file or - to TOKEN: other users of this machine can see the
-    arguments of a process. Asks first on a terminal; without one, as in cron, it does as told.
+    arguments of a process. Asks first on a terminal; elsewhere, as in cron, it does not ask.
     """
     given = [value for value in (token, file, jti, user) if value is not None]
     if len(given) != 1:
@@ -254,12 +240,12 @@ def revoke(
 )
 @pass_environment
 def ticket(environment: Environment) -> None:
-    """Get a ticket that stands for the token, once.
+    """Get a one-time ticket for the token.
 
-    It is good for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
-    seconds, and may stand in an address where the token itself must not.
+    It is valid for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
+    seconds. Unlike the token itself, it may be part of a URL.
     """
-    from wsctl.client import member
+    from wsctl.http.client import member
 
     answer = environment.client.post("/tickets", {})
     if environment.output.is_table:
@@ -269,15 +255,12 @@ def ticket(environment: Environment) -> None:
 
 
 def _text(token: str | None, file: Path | None) -> str:
-    """The token that is meant, wherever it stands."""
-    if file is None:
-        return read_stdin() if token == "-" else str(token)  # noqa: S105
-    try:
-        return file.read_text("utf-8-sig")
-    except OSError as error:
-        raise BadUsage(f"cannot read the token file {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadUsage(f"the token file {file} is not valid UTF-8") from None
+    """The token's text: the argument, standard input or a file."""
+    from wsctl.config.target import read_token_file
+
+    if file is not None:
+        return read_token_file(file)
+    return read_stdin() if token == "-" else str(token)  # noqa: S105
 
 
 def _jti(text: str) -> str:
@@ -285,8 +268,8 @@ def _jti(text: str) -> str:
     jti = claims.get("jti")
     if not isinstance(jti, str) or not jti:
         owner = claims.get("sub")
-        hint = f": revoke all of its user's with --user {owner}" if isinstance(owner, str) else ""
-        raise Failed(f"the token has no id (claim jti) by which it could be refused{hint}")
+        hint = f": revoke all of its user with --user {owner}" if isinstance(owner, str) else ""
+        raise Failed(f"the token has no claim jti, so it cannot be revoked alone{hint}")
     return jti
 
 
@@ -297,7 +280,7 @@ def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         whole = jwt.decode_complete(text, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         # Never the library's own message: it may quote the token.
-        raise Failed("that is no token: header.claims.signature in base64url are wanted") from None
+        raise Failed("not a token: expected header.claims.signature in base64url") from None
     return whole["header"], whole["payload"]
 
 
@@ -311,7 +294,7 @@ def _moment(value: Any) -> str | None:
 
 
 def _state(claims: dict[str, Any], now: float) -> tuple[str, bool | None]:
-    """In words, and whether it is expired; None: it does not say, or not as a number."""
+    """The state in words, and whether it is expired; None: no usable ``exp``."""
     expiry = claims.get("exp")
     if _moment(expiry) is None or expiry is None:
         return "no usable exp: the server refuses it", None

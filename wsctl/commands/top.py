@@ -1,16 +1,16 @@
-"""``wsctl top``: the server live, on the whole screen."""
+"""``wsctl top``: a live full-screen view of the server."""
 
 from __future__ import annotations
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import BadUsage
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import BadUsage
 from wsctl.times import Duration
 
-# No messages and no typing: on a busy server they would be a flood that nobody can read.
+# No messages and no typing: on a busy server there would be too many to read.
 QUIET_EVENTS = ("user_*", "session_*", "message_published", "notification_*", "alert_*")
 _SHORTEST_S, _LONGEST_S = 0.25, 60.0
 
@@ -28,23 +28,23 @@ _SHORTEST_S, _LONGEST_S = 0.25, 60.0
     default="1s",
     show_default=True,
     metavar="AGE",
-    help="How often the figures change: 250ms to 60s.",
+    help="Update interval, 250ms to 60s.",
 )
 @click.option(
     "--events",
     multiple=True,
     metavar="GLOB",
-    shell_complete=suggestions.events,
+    shell_complete=completion.events,
     help=f"Events to show; repeatable; '*': all, messages too. Default: {', '.join(QUIET_EVENTS)}.",
 )
 @pass_environment
 def top(environment: Environment, interval: float, events: tuple[str, ...]) -> None:
-    """Watch the server live, on the whole screen.
+    """Watch the server live on the full screen.
 
     Figures over time, latencies, queues, the busiest sessions and users, events.
 
     Keys: q quit, p pause, s sort, / filter, Tab and arrows between and within the panes, z zoom,
-    ? help. It waits for a server that goes away and says so.
+    ? help. It reconnects by itself when the server restarts.
 
     Needs the permission monitor; the lists also connections:read.
     """
@@ -52,7 +52,7 @@ def top(environment: Environment, interval: float, events: tuple[str, ...]) -> N
 
     output = environment.output
     if not output.is_table or not has_terminal():
-        raise BadUsage("top needs a whole terminal; elsewhere use: wsctl stats --watch")
+        raise BadUsage("top needs a terminal; without one use: wsctl stats --watch")
     if not _SHORTEST_S <= interval <= _LONGEST_S:
         raise click.UsageError("--interval must be between 250ms and 60s.")
     run(

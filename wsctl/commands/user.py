@@ -1,4 +1,4 @@
-"""``wsctl user``: who is this user, and what is with them."""
+"""``wsctl user``: everything about one user."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import command
-from wsctl.environment import Environment, pass_environment
-from wsctl.exits import NotFound, NotPermitted
-from wsctl.output import Output
-from wsctl.prompts import plural
+from wsctl.cli import completion
+from wsctl.cli.click_base import command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.errors import NotFound, NotPermitted
+from wsctl.formatting import plural
+from wsctl.output.writer import Output
 
 _LATEST = 5
-"""Notifications that are shown."""
+"""Number of notifications shown."""
 
 
 @command(
@@ -24,15 +24,14 @@ _LATEST = 5
     wsctl user u1 -o json
     """
 )
-@click.argument("user", shell_complete=suggestions.users)
+@click.argument("user", shell_complete=completion.users)
 @pass_environment
 def user(environment: Environment, user: str) -> None:
-    """Tell who a user is, and what is with them.
+    """Show a user with connections, sessions and contacts.
 
-    Connections, sessions, contacts, the latest notifications. What the token may not read is left
-    out, and said.
+    Also the latest notifications. Parts that the token may not read are left out, with a note.
     """
-    from wsctl.client import member, path_part
+    from wsctl.http.client import member, path_part
 
     path = f"/users/{path_part(user)}"
     answer = environment.client.get(f"{path}/connections")
@@ -47,20 +46,20 @@ def user(environment: Environment, user: str) -> None:
     if found["notifications"] is not None:
         found["notifications"] = member(found["notifications"], "notifications", list)
     if environment.output.is_table:
-        _tell(environment, found)
+        _show(environment, found)
     else:
         environment.output.record(found)
 
 
 def _allowed(environment: Environment, path: str, query: Mapping[str, Any]) -> Any:
-    """The answer; None where the token does not reach so far."""
+    """The answer; None if the token lacks the permission."""
     try:
         return environment.client.get(path, query)
     except (NotPermitted, NotFound):
         return None
 
 
-def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
+def _show(environment: Environment, found: Mapping[str, Any]) -> None:
     from wsctl.commands import contacts, lists, notify
 
     output, connections = environment.output, found["connections"]
@@ -72,7 +71,7 @@ def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
         output.line(f"sessions: {', '.join(sessions)}", indent=10)
     if found["contacts"] is not None:
         known = {row["name"]: row["value"] for row in contacts.rows_of(found["contacts"])}
-        known.pop("organization")  # stands in the first line
+        known.pop("organization")  # is in the first line
         ways = [f"{name} {value}" for name, value in known.items() if value != "-"]
         output.line(f"contacts: {', '.join(ways) or 'none'}", indent=10)
     if found["notifications"]:
@@ -86,7 +85,7 @@ def _tell(environment: Environment, found: Mapping[str, Any]) -> None:
 def _headline(
     user: str, connections: list[dict[str, Any]], contact: Mapping[str, Any] | None
 ) -> str:
-    """The id, where the user belongs, and what the newest connection's token says of the person."""
+    """Id, organization and what the newest connection's token says of the user."""
     organization = (contact or {}).get("organization_id")
     if not connections:
         belongs = f"  organization {organization}" if organization else ""

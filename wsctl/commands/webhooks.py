@@ -1,4 +1,4 @@
-"""``wsctl webhooks``: events that no webhook has taken yet, and another try."""
+"""``wsctl webhooks``: undelivered webhook events."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from wsctl import suggestions
-from wsctl.click_base import LazyGroup, command
-from wsctl.client import path_part
-from wsctl.environment import Environment, pass_environment
-from wsctl.output import Column, to_json
+from wsctl.cli import completion
+from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.environment import Environment, pass_environment
+from wsctl.cli.options import limit_option
+from wsctl.formatting import plural
+from wsctl.http.client import path_part
+from wsctl.output.writer import Column, to_json
 from wsctl.times import clock_time
 
 _DELIVERIES = [
@@ -37,7 +39,7 @@ _DELIVERIES = [
     """,
 )
 def webhooks() -> None:
-    """See the events that no webhook has taken yet; try again."""
+    """Show and retry undelivered webhook events."""
 
 
 @command(
@@ -50,37 +52,35 @@ def webhooks() -> None:
     "--state",
     type=click.Choice(["pending", "failed"]),
     metavar="STATE",
-    help="pending (tried again by itself) or failed (given up).",
+    help="pending (retried automatically) or failed (given up).",
 )
 @click.option(
     "--event",
     metavar="NAME",
-    shell_complete=suggestions.events,
-    help="Only this event, as user_connected.",
+    shell_complete=completion.events,
+    help="Only this event, such as user_connected.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="At most N. Default: 20."
-)
+@limit_option(20)
 @pass_environment
 def listing(environment: Environment, state: str | None, event: str | None, limit: int) -> None:
-    """List what webhooks have not taken, the newest first."""
+    """List the undelivered events, newest first."""
     query = {"state": state, "event": event}
     found = list(environment.client.pages("/webhooks/deliveries", "deliveries", query, limit))
-    environment.output.rows(_DELIVERIES, found, empty="every event was taken")
+    environment.output.rows(_DELIVERIES, found, empty="no undelivered events")
 
 
 @command("wsctl webhooks show hook_01hk153x00h9v3t7n2c4d")
-@click.argument("delivery_id", shell_complete=suggestions.webhook_deliveries())
+@click.argument("delivery_id", shell_complete=completion.webhook_deliveries())
 @pass_environment
 def show(environment: Environment, delivery_id: str) -> None:
-    """Show one event, and what came of the latest try."""
+    """Show one event and its latest attempt."""
     document = environment.client.get(f"/webhooks/deliveries/{path_part(delivery_id)}")
     output = environment.output
     if not output.is_table:
         output.record(document)
         return
     number = document.get("webhook")
-    whose = "no webhook any more" if number is None else f"webhook {number}"
+    whose = "webhook no longer configured" if number is None else f"webhook {number}"
     output.line(f"{document['delivery_id']}  {document['event']} to {document['host']} ({whose})")
     output.line(f"created {document['created_at']}, {document['state']}{_next(document)}")
     output.line(f"tries: {document['attempts']}; the latest: {document['detail'] or 'none yet'}")
@@ -102,16 +102,15 @@ def _next(document: dict[str, Any]) -> str:
     "delivery_ids",
     nargs=-1,
     metavar="[ID]...",
-    shell_complete=suggestions.webhook_deliveries("failed"),
+    shell_complete=completion.webhook_deliveries("failed"),
 )
-@click.option("--all", "is_all", is_flag=True, help="Everything that was given up.")
+@click.option("--all", "is_all", is_flag=True, help="All failed events.")
 @pass_environment
 def retry(environment: Environment, delivery_ids: tuple[str, ...], is_all: bool) -> None:
-    """Try events again that were given up."""
+    """Retry failed events."""
     if is_all == bool(delivery_ids):
         raise click.UsageError("Give ids, or --all.")
     paths = [f"/{path_part(each)}" for each in delivery_ids] or [""]
     answers = [environment.client.post(f"/webhooks/deliveries{path}/retry", {}) for path in paths]
     retried = sum(answer["retried"] for answer in answers)
-    what = "1 event is" if retried == 1 else f"{retried} events are"
-    environment.output.document({"retried": retried}, f"{what} tried again")
+    environment.output.document({"retried": retried}, f"{plural(retried, 'event')} retried")

@@ -1,1 +1,4 @@
-"""``wsctl doctor``: facts are gathered at the edge, and judged by pure functions."""
+"""``wsctl doctor``: collects facts over the network, then judges them in pure functions.
+
+May import ``websocket`` and what is before it.
+"""

@@ -1,15 +1,15 @@
-"""What is known of a server and of the way to it, before anything is judged."""
+"""Facts about a server and the network path to it, before they are judged."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Why something is not known."""
+    """A missing fact, with the reason."""
 
     why: str
 
@@ -23,39 +23,39 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Configuration:
-    """What this call of wsctl has found in flags, environment, contexts and files."""
+    """Address and token found in options, environment, contexts and files."""
 
     url: str
     url_from: str
     token_from: str
-    """Empty: there is no token."""
+    """Source of the token; empty: no token."""
     token_fault: str = ""
     """Why the token cannot be used."""
     is_renewed: bool = False
-    """Is the token read from a file each time, or made anew?"""
+    """Whether the token is renewed: read from a file each time, or signed again."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """The answer to a look-up of the host's name."""
+    """Result of the look-up of the host name."""
 
     addresses: tuple[str, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
-class Door:
-    """One address of the server."""
+class Endpoint:
+    """Result of a TCP connection to one address of the server."""
 
     address: str
     seconds: float
     fault: str = ""
-    """Empty: it takes connections."""
+    """Empty: it accepts connections."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says; times in epoch seconds."""
+    """Fields of a certificate; times in epoch seconds."""
 
     names: tuple[str, ...]
     issuer: str
@@ -66,7 +66,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Tls:
-    """A TLS handshake."""
+    """Result of a TLS handshake."""
 
     seconds: float
     version: str = ""
@@ -83,82 +83,82 @@ class Reply:
     headers: Mapping[str, str]
     """Names in lower case."""
     document: Any
-    """The JSON of the body; None if it is none."""
+    """The JSON of the body; None if it is not JSON."""
     seconds: float
     """From sending the request to the end of the answer."""
     at: float
-    """This machine's time halfway, in epoch seconds."""
+    """This machine's time halfway through the request, in epoch seconds."""
 
     @property
     def object(self) -> Document:
-        """The body, where it is a JSON object."""
+        """The body if it is a JSON object, else empty."""
         return self.document if isinstance(self.document, dict) else {}
 
     @property
     def code(self) -> str:
-        """The code of a problem document; empty: it is none."""
+        """The code of a problem document; empty for other answers."""
         return str(self.object.get("code", "")) if self.status >= 400 else ""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message to oneself; seconds from its publishing on."""
+    """Result of the delivery test; seconds since publishing."""
 
     is_kept: bool
-    """Was it stored before it was sent?"""
+    """Whether the message was stored."""
     answered_s: float
     received_s: float | None
-    """None: it has not come."""
+    """None: it did not arrive."""
     acknowledged_s: float | None = None
     """None: the acknowledgement was not answered."""
     state: str | None = None
-    """What the server's trace says of it; None: it could not be asked."""
+    """State in the server's trace; None: not available."""
 
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What became of a request for a WebSocket."""
+    """Result of a WebSocket handshake."""
 
     seconds: float
     status: int | None = None
-    """Instead of 101."""
+    """Status other than 101."""
     code: str = ""
-    """Of the problem document that came with it."""
+    """Code of the problem document."""
     fault: str = ""
-    """Why there was no answer at all."""
+    """Why there was no answer."""
     subprotocol: str | None = None
 
     @property
     def is_through(self) -> bool:
-        """Is it a WebSocket?"""
+        """Whether the WebSocket was opened."""
         return self.status is None and not self.fault
 
 
 @dataclass(frozen=True)
-class Silence:
-    """A connection on which nobody said anything; seconds."""
+class IdleTest:
+    """Result of keeping a connection idle; seconds."""
 
     wanted_s: float
     lasted_s: float
     longest_s: float
-    """The longest time in which no byte came or went."""
+    """The longest time without traffic."""
     pings: int
-    """How often the server pinged."""
+    """Number of pings from the server."""
     end: str = ""
-    """How it ended before its time; empty: it did not."""
+    """How it ended early; empty: it did not."""
     code: int | None = None
-    """The server's close code, if it was closed in order."""
+    """Close code of the server, if any."""
 
 
 @dataclass
 class Facts:
-    """Everything that is known. What is missing says why."""
+    """All facts; missing ones have a reason."""
 
     configuration: Configuration
     claims: Maybe[Document] = UNKNOWN
     """Of the token, unverified."""
     name: Maybe[Name] = UNKNOWN
-    doors: Maybe[tuple[Door, ...]] = UNKNOWN
+    endpoints: Maybe[tuple[Endpoint, ...]] = UNKNOWN
     tls: Maybe[Tls] = UNKNOWN
     health: Maybe[Reply] = UNKNOWN
     whoami: Maybe[Reply] = UNKNOWN
@@ -167,11 +167,11 @@ class Facts:
     greeting: Maybe[Document] = UNKNOWN
     """The first push of the WebSocket."""
     greeting_s: float = 0.0
-    """From the first byte sent until it came."""
+    """From the first byte sent until the greeting."""
     round_trip_s: Maybe[float] = UNKNOWN
     """Of a ping over the WebSocket."""
     delivery: Maybe[Delivery] = UNKNOWN
-    silence: Maybe[Silence] = UNKNOWN
+    idle: Maybe[IdleTest] = UNKNOWN
     own_version: str = ""
     checked_at: float = 0.0
     """Epoch seconds."""
@@ -179,7 +179,7 @@ class Facts:
 
 
 def answered(fact: Maybe[Reply]) -> Maybe[Document]:
-    """The document of a reply of 200; else why there is none."""
+    """The document of a 200 reply; else the reason."""
     if isinstance(fact, Missing):
         return fact
     if fact.status == 200 and fact.object:
@@ -190,17 +190,20 @@ def answered(fact: Maybe[Reply]) -> Maybe[Document]:
 
 
 def number(document: Document, *path: str) -> float | None:
-    """A number somewhere inside; None: it is not there, or is none."""
-    value: Any = document
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+    """The number at ``path``; None if it is missing or not a number."""
+    value = _at(document, path)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number else None
 
 
 def member(document: Document, *path: str) -> Document:
-    """An object somewhere inside; empty: it is not there."""
+    """The object at ``path``; empty if it is missing."""
+    value = _at(document, path)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _at(document: Document, path: Iterable[str]) -> Any:
     value: Any = document
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
+    return value

@@ -1,4 +1,4 @@
-"""What a check comes to."""
+"""Result of a check: state, finding, remedy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class State(StrEnum):
-    """How a check went."""
+    """State of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and somebody should see to it."""
+    """It works, but needs attention."""
     FAILED = "failed"
     """Something does not work."""
     SKIPPED = "skipped"
-    """Not tested, or not in use; says nothing against the server."""
+    """Not tested, or not in use; does not count as a problem."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,27 @@ class Finding:
 
 
 def ok(what: str, **data: Any) -> Finding:
-    """All is well."""
+    """A passed check."""
     return Finding(State.OK, what, data=data)
 
 
 def warning(what: str, do: str, **data: Any) -> Finding:
-    """It works, but."""
+    """A check with a warning; ``do`` is the remedy."""
     return Finding(State.WARNING, what, do, data)
 
 
 def failed(what: str, do: str, **data: Any) -> Finding:
-    """It does not work."""
+    """A failed check; ``do`` is the remedy."""
     return Finding(State.FAILED, what, do, data)
 
 
 def skipped(why: str, do: str = "", **data: Any) -> Finding:
-    """It was not tested."""
+    """A check that was not run."""
     return Finding(State.SKIPPED, why, do, data)
 
 
 def worst(states: Iterable[State]) -> State:
-    """The state of all together; ``ok`` where nothing but skipped ones speak against it."""
+    """The worst state; skipped checks do not count."""
     found = set(states)
     for state in (State.FAILED, State.WARNING):
         if state in found:

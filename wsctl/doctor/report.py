@@ -1,4 +1,4 @@
-"""Findings as people read them, and as programs do."""
+"""Findings as text for people and as JSON."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from wsctl.doctor.facts import Facts
 from wsctl.doctor.findings import Finding, State, worst
-from wsctl.doctor.format import ms
-from wsctl.output import Column, Output
+from wsctl.formatting import ms
+from wsctl.output.writer import Column, Output
 from wsctl.text import printable
 from wsctl.times import rfc3339
 
@@ -63,9 +63,9 @@ def counts(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def show(output: Output, facts: Facts, findings: Mapping[str, Finding]) -> None:
-    """For people: a line for each check, what to do below it, the sum at the end.
+    """For people: a line for each check, the remedy below it, the totals at the end.
 
-    With ``-q`` only what is not well.
+    With ``-q`` only warnings and failures.
     """
     signs = _signs()
     for names, finding in _alike(findings):
@@ -73,11 +73,11 @@ def show(output: Output, facts: Facts, findings: Mapping[str, Finding]) -> None:
             title = names[0] if len(names) == 1 else f"{len(names)} checks"
             _show(output, signs[finding.state], title, finding)
     if not output.quiet:
-        told = ", ".join(f"{n} {state}" for state, n in counts(findings.values()).items() if n)
-        output.line(f"{told} in {ms(facts.took_s)}", bold=True)
-        # Where the list is longer than the screen, what counts may have gone off its top.
+        total = ", ".join(f"{n} {state}" for state, n in counts(findings.values()).items() if n)
+        output.line(f"{total} in {ms(facts.took_s)}", bold=True)
+        # The list may be longer than the screen: repeat the names of problems.
         if bad := _bad(findings):
-            for line in wrapped(f"not well: {', '.join(bad)}", _width(output)):
+            for line in wrapped(f"problems: {', '.join(bad)}", _width(output)):
                 output.line(line)
 
 
@@ -90,7 +90,7 @@ def _width(output: Output) -> int:
 
 
 def _alike(findings: Mapping[str, Finding]) -> list[tuple[list[str], Finding]]:
-    """The findings in their order; those skipped in a row for the same reason are one."""
+    """The findings in order; adjacent ones skipped for the same reason are grouped."""
     groups: list[tuple[list[str], Finding]] = []
     for name, finding in findings.items():
         if groups and finding.state is State.SKIPPED and groups[-1][1] == finding:
@@ -132,7 +132,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _signs() -> Mapping[State, str]:
-    """Signs that the terminal's encoding has."""
+    """Signs that the terminal's encoding supports."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     try:
         "".join(_SIGNS.values()).encode(encoding)

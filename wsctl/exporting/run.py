@@ -1,4 +1,4 @@
-"""One export from its source to its file; with a state, from where the last one has ended."""
+"""One export from source to file; with a state file, from the end of the last run."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsctl.exits import Failed
-from wsctl.exporting.formats import SHAPES, WRITERS
-from wsctl.exporting.progress import Bar
-from wsctl.exporting.reading import Numbered, Reading, Row, Wanted
+from wsctl.atomic_file import Replacement
+from wsctl.errors import Failed
+from wsctl.exporting.progress_bar import Bar
+from wsctl.exporting.reader import Numbered, Reader, Row, Wanted
 from wsctl.exporting.sources import Source, to_the_end
 from wsctl.exporting.state import Mark, State, StateFile, Unfinished
-from wsctl.exporting.steps import LastOfSteps
-from wsctl.files import Replacement
+from wsctl.exporting.writers import SHAPES, WRITERS
+from wsctl.snapshots.steps import LastPerStep
 from wsctl.times import epoch
 
 Commit = Callable[[Replacement | None], None]
-"""Makes a sealed file public (None: the rows are on standard output), and what belongs to it."""
+"""Publishes a sealed file (None: rows went to standard output) and saves the state."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported, from where, how and where to."""
+    """Kind, source, format and destination of an export."""
 
     kind: str
     source: Source
@@ -36,14 +36,14 @@ class Export:
     bar: Bar
 
     def of_time(self, since: float, until: float, step_s: int | None) -> int:
-        """Export what belongs to a range of time; answers how many rows it were."""
+        """Export a range of time; returns the number of rows."""
         rows = self.source.of_time(self.kind, since, until, step_s, self.bar.expect)
         return self._write(rows, _publish)
 
     def since_last(self, file: StateFile, since: float | None, step_s: int | None) -> int:
-        """Export what has come since the last time, and note in the state where that ended.
+        """Export the rows added since the last run, and save the new position in the state.
 
-        ``since`` counts for the first time only; None: everything there is.
+        ``since`` applies to the first run only; None: all rows.
         """
         state = file.settle()
         wanted = Wanted(
@@ -91,7 +91,7 @@ class Export:
         return count
 
     def _print(self, rows: Iterable[Row], commit: Commit) -> int:
-        """Print nothing before the last row has come."""
+        """Write to standard output, after all rows were read."""
         with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as file:
             count = WRITERS[self.format](rows, SHAPES[self.kind], file, None)
             file.seek(0)
@@ -101,8 +101,8 @@ class Export:
         return count
 
 
-def _steps(step_s: int) -> LastOfSteps[Numbered]:
-    return LastOfSteps(
+def _steps(step_s: int) -> LastPerStep[Numbered]:
+    return LastPerStep(
         step_s,
         moment=lambda numbered: epoch(numbered[1]["timestamp"]) or 0.0,
         group=lambda numbered: numbered[1]["node"],
@@ -110,7 +110,7 @@ def _steps(step_s: int) -> LastOfSteps[Numbered]:
     )
 
 
-def _check(mark: Mark | None, reading: Reading) -> None:
+def _check(mark: Mark | None, reading: Reader) -> None:
     if mark is not None and (reading.epoch != mark.epoch or reading.end < mark.position):
         raise Failed(
             "the state file belongs to another database, or to this one before a backup was"
@@ -128,10 +128,10 @@ def _publish(target: Replacement | None) -> None:
 
 
 def _advance(file: StateFile, state: State, mark: Mark, target: Replacement | None) -> None:
-    """Give the file its name and move the state, so that both or neither will have happened.
+    """Rename the file and advance the state, so that a crash leaves both or neither.
 
-    The state first says which file is about to appear; whoever finds it so can tell by the
-    temporary name whether it has. So from then on that file must be left alone by us.
+    The state first names the file that is about to be renamed; the next run sees from the
+    temporary name whether that happened. So from then on this run must not remove the file.
     """
     if target is not None and target.temporary is not None:
         about_to = Unfinished(mark, str(target.temporary), str(target.path))

@@ -1,4 +1,4 @@
-"""Where rows come from: the server, or its database file."""
+"""Source of rows: the server's API, or its database file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsctl.exporting.reading import ApiReading, Numbered, Reading, Row, Wanted
+from wsctl.exporting.reader import ApiReader, Numbered, Reader, Row, Wanted
 
 if TYPE_CHECKING:
-    from wsctl.client import Client
+    from wsctl.http.client import Client
 
-Told = Callable[[int], object]
-"""Is told about how many rows there are to come."""
+OnTotal = Callable[[int], object]
+"""Called with the approximate number of rows to expect."""
 _NAMES = {"stats": "statistics", "audit": "the audit trail"}
 
 
@@ -26,40 +26,40 @@ class Source:
     client: Callable[[], Client]
 
     @contextlib.contextmanager
-    def reading(self, wanted: Wanted, told: Told) -> Iterator[Reading]:
-        """Open a reading; what was read counts only once this has ended without an error."""
-        reading: Reading
+    def reading(self, wanted: Wanted, on_total: OnTotal) -> Iterator[Reader]:
+        """Open a reader; its rows are valid only if this ends without an error."""
+        reading: Reader
         if self.database is None:
-            reading = ApiReading(self.client(), wanted)
-            told(reading.end - wanted.after)
+            reading = ApiReader(self.client(), wanted)
+            on_total(reading.end - wanted.after)
             yield reading
             return
-        from wsctl.database import read_database
-        from wsctl.exporting.file_reading import FileReading
+        from wsctl.exporting.database_reader import DatabaseReader
+        from wsctl.snapshots.database import read_database
 
         with read_database(self.database, _NAMES.get(wanted.kind, wanted.kind)) as connection:
-            reading = FileReading(connection, wanted)
-            told(reading.end - wanted.after)
+            reading = DatabaseReader(connection, wanted)
+            on_total(reading.end - wanted.after)
             yield reading
 
     def of_time(
-        self, kind: str, since: float, until: float, step_s: int | None, told: Told
+        self, kind: str, since: float, until: float, step_s: int | None, on_total: OnTotal
     ) -> Iterator[Row]:
-        """Rows of a range of time: snapshots in its order, others in that of committing."""
+        """Rows of a range of time: snapshots by time, others in commit order."""
         if kind != "stats":
-            with self.reading(Wanted(kind, since=since, until=until), told) as reading:
+            with self.reading(Wanted(kind, since=since, until=until), on_total) as reading:
                 yield from (row for _, row in reading.rows())
             return
-        from wsctl import history
+        from wsctl.snapshots import history
 
         span = history.Range(since, until, step_s)
         if self.database is None:
-            yield from history.from_api(self.client(), span, told)
+            yield from history.from_api(self.client(), span, on_total)
         else:
-            yield from history.from_database(self.database, span, told)
+            yield from history.from_database(self.database, span, on_total)
 
 
-def to_the_end(opened: contextlib.ExitStack, reading: Reading) -> Iterator[Numbered]:
-    """The rows of a reading that ``opened`` holds, which is closed before they end."""
+def to_the_end(opened: contextlib.ExitStack, reading: Reader) -> Iterator[Numbered]:
+    """The rows of a reader; closes ``opened``, which holds it, before the last ``next`` returns."""
     yield from reading.rows()
     opened.close()

@@ -1,4 +1,4 @@
-"""The state file: where the last export has ended. The lock beside it: one run at a time."""
+"""State file with the position of the last export, and its lock: one run at a time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wsctl.exits import Busy, Failed
-from wsctl.files import replace_file
+from wsctl.atomic_file import replace_file
+from wsctl.errors import Busy, Failed
 from wsctl.times import rfc3339
 
 _VERSION = 1
@@ -22,7 +22,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in a reading: everything up to it has been exported."""
+    """A position up to which all rows were exported."""
 
     epoch: str
     position: int
@@ -30,10 +30,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that has a whole file ready under a temporary name, and is about to rename it.
+    """A run with a complete file under a temporary name, about to rename it.
 
-    If that name is gone, the file has its own and the mark counts; if it is still there, nobody
-    has seen the file, and the run counts for nothing.
+    If the temporary file is gone, it was renamed and the mark is valid; if it is still there, the
+    run is discarded.
     """
 
     mark: Mark
@@ -43,18 +43,18 @@ class Unfinished:
 
 @dataclass(frozen=True)
 class State:
-    """What the state file holds."""
+    """Content of the state file."""
 
     kind: str
     mark: Mark | None = None
-    """None: nothing has been exported yet."""
+    """None: nothing exported yet."""
     unfinished: Unfinished | None = None
     updated_at: str = ""
-    """For people."""
+    """For people only."""
 
 
 class StateFile:
-    """A state file that this process has the lock of."""
+    """A state file whose lock this process holds."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self._path = path
@@ -62,14 +62,14 @@ class StateFile:
 
     @property
     def part_name(self) -> str:
-        """The temporary name of this state's runs: always the same, so that none is left over."""
+        """The temporary file name of runs with this state, fixed so that none is left over."""
         key = hashlib.sha256(os.fsencode(self._path)).hexdigest()[:12]
         return f".wsctl-export-{key}.part"
 
     def settle(self) -> State:
-        """The state, after a run that was cut off has been counted or undone.
+        """The state, after an interrupted run was completed or discarded.
 
-        Raises ``Failed`` for a file that is damaged or of something else; nothing is changed then.
+        Raises ``Failed`` for an invalid file or one of another export, without changes.
         """
         state = self._load()
         if state.unfinished is None:
@@ -77,12 +77,12 @@ class StateFile:
         left = Path(state.unfinished.temporary)
         if not left.parent.is_dir():
             raise self._fault(
-                f"tells of an export to {left.parent} that was cut off, and that folder is not"
-                " there: bring it back, so that it can be seen whether the file is complete"
+                f"records an interrupted export to {left.parent}, which does not exist: restore"
+                " that folder, so that wsctl can see whether the file is complete"
             )
         if not os.path.lexists(left):
             return self.save(State(self._kind, state.unfinished.mark))
-        # In this order: were the file gone first and the power lost then, it would count as seen.
+        # In this order: with the file removed first, a power failure would make the run count.
         state = self.save(replace(state, unfinished=None))
         with contextlib.suppress(OSError):
             left.unlink()
@@ -109,10 +109,10 @@ class StateFile:
             state = _read(json.loads(text))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise self._fault(
-                "is damaged; nothing was exported. Put a copy back, or remove it and give --since"
+                "is not valid; nothing was exported. Restore a copy, or remove it and give --since"
             ) from None
         if state.kind != self._kind:
-            raise self._fault(f"is of `export {state.kind}`: each export needs one of its own")
+            raise self._fault(f"is of `export {state.kind}`: each export needs its own state file")
         return state
 
     def _fault(self, what: str) -> Failed:
@@ -158,8 +158,8 @@ def _text(value: Any) -> str:
 def locked(path: Path, kind: str) -> Iterator[StateFile]:
     """The state file, with its lock held; raises ``Busy`` if another run holds it.
 
-    The lock is the system's, on ``FILE.lock``, and ends with the process however that ends. The
-    lock file stays: were it removed, two runs could hold a lock of that name.
+    The system releases the lock on ``FILE.lock`` when the process ends. The lock file stays: if
+    it were removed, two runs could hold locks on different files of that name.
     """
     path = Path(os.path.realpath(path))
     lock = path.with_name(path.name + ".lock")

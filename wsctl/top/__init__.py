@@ -1,1 +1,4 @@
-"""``wsctl top``: a model of what the server says, a layout of it, and a terminal to show it on."""
+"""``wsctl top``: a model of the server's state, its layout, and the terminal that shows it.
+
+May import ``websocket`` and what is before it.
+"""

@@ -1,4 +1,4 @@
-"""The upper part of the screen: counts, queues, latencies and figures over time."""
+"""Upper part of the screen: counts, queues, latencies and charts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from rich.cells import cell_len
 from rich.text import Text
 
-from wsctl.fields import byte_size, label, short
-from wsctl.fields import shown as shown_value
-from wsctl.output import plain
-from wsctl.plot import bars, latest_columns, nice_top
+from wsctl.formatting import byte_size, plain, short
+from wsctl.output.charts import bars, latest_columns, nice_top
+from wsctl.output.stats_fields import label
+from wsctl.output.stats_fields import shown as shown_value
 from wsctl.times import readable
 from wsctl.top.model import State
 
@@ -47,7 +47,7 @@ def figure_lines(state: State, width: int) -> list[Text]:
 
 
 def _pairs(pairs: list[tuple[str, str]], width: int) -> Text:
-    """Names and values; the last ones are left out where there is no room for them."""
+    """Names and values; the last ones are left out if there is no room."""
     line = Text()
     for name, value in pairs:
         if line.cell_len + cell_len(name) + cell_len(value) + 2 > width and line:
@@ -69,7 +69,7 @@ def _percentiles(figures: Mapping[str, Any]) -> str:
 
 
 def _queues(state: State, width: int) -> Text:
-    """What waits, and the checks of the server's health: those that fail first and in full."""
+    """Queues and health checks: failed checks first, with details."""
     line = Text()
     found = state.health.get("checks")
     checks = {n: c for n, c in found.items() if isinstance(c, dict)} if found else {}
@@ -99,7 +99,7 @@ def _details(check: Mapping[str, Any]) -> str:
 
 
 def trend_lines(state: State, width: int, height: int, now: float) -> list[Text]:
-    """The figures over time: one under the other, or two by two on a wide screen."""
+    """Charts: one below the other, or in two columns on a wide screen."""
     columns = 2 if width >= 120 else 1
     each = width // columns
     blocks = [_trend(state, name, title, unit, each, height, now) for name, title, unit in _TRENDS]
@@ -117,7 +117,7 @@ def trend_lines(state: State, width: int, height: int, now: float) -> list[Text]
 def _trend(
     state: State, name: str, title: str, unit: str, width: int, height: int, now: float
 ) -> list[Text]:
-    """``height`` lines: title, value of now and bars; the scale stands beside them."""
+    """``height`` lines: title, current value and bars, with the scale beside them."""
     trend = state.trends[name]
     columns = max(1, width - _LABEL - 11)
     values = latest_columns(trend.points, now, state.column_s, columns)

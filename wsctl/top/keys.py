@@ -1,4 +1,4 @@
-"""From what a terminal sends to keys with names."""
+"""Decoder of a terminal's input into named keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[@-~]|\x1b|.", re.DOTALL)
 
 
 class Keys:
-    """Cuts a terminal's bytes into keys; a character may come in two pieces."""
+    """Incremental decoder of keys; a character may arrive in two pieces."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -30,7 +30,7 @@ class Keys:
     def feed(self, data: bytes) -> list[str]:
         """The keys in ``data``: characters, and names for the others; unknown ones are left out.
 
-        An ESC is taken for the key: terminals send a sequence in one go.
+        A lone ESC is the key itself: terminals send a sequence in one write.
         """
         found = []
         for key in _KEY.findall(self._decoder.decode(data)):

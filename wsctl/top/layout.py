@@ -1,4 +1,4 @@
-"""The screen as lines of text: a pure function of state, view, size and time."""
+"""Layout of the screen as lines of text: a pure function of state, view, size and time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from wsctl.top.panes import pane_lines
 from wsctl.top.view import KEYS, PANES, View
 
 WIDE = 120
-"""From so many columns on, things stand side by side."""
+"""From this width on, panes are side by side."""
 _LIST_WIDTH = 35
-"""Of a list at least, for an id of a usual length beside its numbers."""
+"""Minimum width of a list, for a usual id and its numbers."""
 SMALLEST = (40, 12)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a frame is drawn."""
+    """Time of a frame."""
 
     now: float
     """Seconds of the monotonic clock, as the state's times are."""
@@ -53,7 +53,7 @@ def frame(state: State, view: View, width: int, height: int, moment: Moment) -> 
 
 
 def _fitted(lines: Sequence[Text], width: int, height: int) -> list[Text]:
-    """As many lines as there are, each as wide as the screen, whatever its characters."""
+    """Lines cut or padded to the size of the screen."""
     fitted = []
     for line in [*lines[:height], *(Text() for _ in range(height - len(lines)))]:
         copied = line.copy()
@@ -63,7 +63,7 @@ def _fitted(lines: Sequence[Text], width: int, height: int) -> list[Text]:
 
 
 def _trend_height(width: int, height: int) -> int:
-    """Lines for each trend: more where there is room, so that a quarter of the screen is theirs."""
+    """Lines of each chart, about a quarter of the screen for all of them."""
     rows = 2 if width >= WIDE else 4
     return max(1, min(6, (height - 12) // 3 // rows))
 
@@ -92,13 +92,13 @@ def _header(state: State, shown: State, view: View, width: int, moment: Moment) 
 
 def _banner(state: State, moment: Moment) -> Text:
     since = readable(max(0.0, moment.now - state.link.since))
-    # The header has the address, and the line begins with what that says.
+    # The header has the address already.
     why = state.link.text.removeprefix(f"cannot reach {state.url}: ").replace(f" {state.url}", "")
     return Text(f" ! no connection for {since}: {why} ", style="bold red reverse")
 
 
 def _panes(shown: State, view: View, width: int, height: int) -> list[Text]:
-    """The three panes, or the one that has the screen."""
+    """The three panes, or the zoomed one."""
     if view.is_zoomed or width < 60 or height < 8:
         return pane_lines(shown, view, view.pane, width, height)
     sessions, users, events = PANES
@@ -124,7 +124,7 @@ def _panes(shown: State, view: View, width: int, height: int) -> list[Text]:
 
 
 def _beside(blocks: Sequence[tuple[int, Sequence[Text]]]) -> list[Text]:
-    """Blocks of as many lines each, side by side with a rule between them."""
+    """Blocks of equal height side by side, with a rule between them."""
     lines = []
     fitted = [_fitted(block, width, len(block)) for width, block in blocks]
     for parts in zip(*fitted, strict=True):
@@ -143,17 +143,17 @@ def _help(state: State) -> list[Text]:
         lines.append(Text.assemble((f"  {keys:<15}", "bold"), what))
     lines += [
         Text(),
-        Text(f"  A column of a chart is the mean of {state.column_s:g} s; a gap: nothing known."),
+        Text(f"  A column of a chart is the mean of {state.column_s:g} s; a gap: no data."),
     ]
     return lines
 
 
 def _footer(view: View) -> Text:
     if view.is_typing:
-        return Text(f" filter: {view.filter}█  Enter keeps it, Esc takes it away", style="bold")
+        return Text(f" filter: {view.filter}█  Enter applies it, Esc clears it", style="bold")
     line = Text()
     for key, what in (
-        ("q", "quit"), ("p", "go on" if view.frozen else "pause"), ("s", f"sort: {view.sort}"),
+        ("q", "quit"), ("p", "resume" if view.frozen else "pause"), ("s", f"sort: {view.sort}"),
         ("/", f"filter: {view.filter}" if view.filter else "filter"), ("Tab", "pane"),
         ("z", "back" if view.is_zoomed else "zoom"), ("?", "help"),
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is known of the server: made of its messages, told the time, asking nobody."""
+"""Model of the server's state, built from its messages without I/O or clock."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsctl.plot import Point
-from wsctl.pushes import Push
+from wsctl.output.charts import Point
+from wsctl.output.monitor_pushes import Push
 from wsctl.times import readable
 
 KEPT_EVENTS = 200
@@ -16,26 +16,26 @@ KEPT_POINTS = 2400
 """Ten minutes at four a second."""
 COLUMN_S = 2.0
 _STARTED_ANEW_S = 0.2
-"""By so much later the server must have started to be another one: what travelling may take."""
+"""Difference of start times that counts as a restart; less may be network delay."""
 LISTED = 200
-"""Sessions and users that are asked for over REST; of more, only the busiest are known."""
+"""Sessions and users requested over REST; of the others only the busiest are known."""
 
 
 @dataclass
 class Trend:
-    """A figure over time; times by the monotonic clock."""
+    """Values over time (monotonic clock)."""
 
     points: deque[Point] = field(default_factory=lambda: deque(maxlen=KEPT_POINTS))
 
     @property
     def latest(self) -> float | None:
-        """The value of now, if there is one."""
+        """The latest value, if any."""
         return self.points[-1][1] if self.points else None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A session or a user: how much is said, by how many connections."""
+    """A session or user with its message rate and connections."""
 
     id: str
     name: str = ""
@@ -44,13 +44,13 @@ class Row:
     messages_per_s: float = 0.0
 
     def matches(self, words: str) -> bool:
-        """Is the (case-folded) text in what the row shows?"""
+        """Whether the row contains the (case-folded) text."""
         return words in f"{self.id} {self.name}".casefold()
 
 
 @dataclass(frozen=True)
 class Link:
-    """How the connection to the monitor stands."""
+    """State of the connection to the monitor."""
 
     is_live: bool
     text: str
@@ -66,12 +66,12 @@ RATES = {
 
 
 class State:
-    """Everything that the screen can show."""
+    """The data that the screen can show."""
 
     def __init__(self, url: str, now: float, column_s: float = COLUMN_S) -> None:
         self.url = url
         self.column_s = column_s
-        """Seconds that a column of a chart stands for; no less than from one figure to the next."""
+        """Seconds per column of a chart; at least the update interval."""
         self.link = Link(False, "connecting", now)
         self._has_been_live = False
         self._was_lost = False
@@ -81,15 +81,15 @@ class State:
         self.events: deque[Push] = deque(maxlen=KEPT_EVENTS)
         """The latest last."""
         self.missed_events = 0
-        """Events that came faster than they could be taken."""
+        """Events dropped because they arrived too fast."""
         self.trends = {name: Trend() for name in (*RATES, "connections")}
         self._busiest: Mapping[str, Any] = {}
         self._sessions: list[Row] = []
         self._users: list[Row] = []
         self.refusal = ""
-        """Why there are no lists, if the server does not give any."""
+        """Why the server refused the lists; empty: it did not."""
 
-    # Taking in
+    # Updates
 
     def take(self, push: Push, now: float) -> None:
         """Take in a push of the monitor."""
@@ -102,7 +102,7 @@ class State:
             self._take_event(push)
 
     def _take_event(self, push: Push) -> None:
-        """Keep an event; of messages of one type published in a row the last one, with a count."""
+        """Add an event; successive messages of one type become one event with a count."""
         last = self.events[-1] if self.events else {}
         if _published(push) is not None and _published(push) == _published(last):
             in_a_row = last["event"].get("in_a_row", 1) + 1
@@ -111,7 +111,7 @@ class State:
             self.events.append(push)
 
     def take_link(self, is_live: bool, text: str, now: float, timestamp: str) -> None:
-        """The connection was made or lost, or the server had something to say about it."""
+        """Take in a change of the connection, or a warning about it."""
         was = self.link
         if is_live and not was.is_live and self._has_been_live:
             gap = readable(now - was.since)
@@ -128,7 +128,7 @@ class State:
         self.health = dict(health)
 
     def take_lists(self, sessions: list[Any], users: list[Any], refusal: str = "") -> None:
-        """Take in the sessions and users that ``GET`` has given, or why it has not."""
+        """Take in sessions and users, or why they were refused."""
         self._sessions = [_session(row) for row in sessions if isinstance(row, dict)]
         self._users = [_user(row) for row in users if isinstance(row, dict)]
         self.refusal = refusal
@@ -155,7 +155,7 @@ class State:
         event = {"name": name, **fields}
         self.events.append({"type": "event", "timestamp": timestamp, "event": event})
 
-    # Giving
+    # Queries
 
     @property
     def sessions(self) -> list[Row]:
@@ -215,7 +215,7 @@ def _text(value: Any) -> str:
 
 
 def _published(push: Push) -> str | None:
-    """The type of a message that was published, where a push tells of one."""
+    """The type of the published message that a push reports; None for other pushes."""
     event = push.get("event")
     if not isinstance(event, dict) or event.get("name") != "message_published":
         return None

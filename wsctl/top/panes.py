@@ -1,4 +1,4 @@
-"""The lower part of the screen: sessions, users and events, each in a pane of its own."""
+"""Lower part of the screen: panes of sessions, users and events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from wsctl.output import plain
-from wsctl.pushes import Push, colour_of, fields_of, name_of
+from wsctl.formatting import plain
+from wsctl.output.monitor_pushes import Push, colour_of, fields_of, name_of
 from wsctl.text import printable
 from wsctl.times import clock_time
 from wsctl.top.model import Row, State
@@ -23,9 +23,9 @@ class _Column:
     title: str
     value: Callable[[Row], str]
     width: int
-    """Cells that it takes; of a stretching column, the fewest with which it is shown."""
+    """Width in cells; of a flexible column the minimum."""
     share: int = 0
-    """Its part of what is left over; 0: it does not stretch, and stands to the right."""
+    """Share of the spare width; 0: fixed width, right-aligned."""
 
 
 def _rate(row: Row) -> str:
@@ -53,7 +53,7 @@ _COLUMNS = {
 
 
 def pane_lines(state: State, view: View, pane: str, width: int, height: int) -> list[Text]:
-    """A title and the rows, ``height`` lines in all; which pane has the keys is told by a ▶."""
+    """Title and rows, ``height`` lines in all; a ▶ marks the pane with the focus."""
     make = _events if pane == "events" else _table
     title, lines = make(state, view, pane, width)
     first = 1 if pane != "events" else 0  # the heads of the columns stay
@@ -70,7 +70,7 @@ def pane_lines(state: State, view: View, pane: str, width: int, height: int) -> 
 
 
 def _events(state: State, view: View, _: str, __: int) -> tuple[str, list[Text]]:
-    missed = f" · {state.missed_events:,} came too fast" if state.missed_events else ""
+    missed = f" · {state.missed_events:,} dropped" if state.missed_events else ""
     return f"events{missed}", [_event(push) for push in events_of(state, view)] or [
         Text(" none so far", style="dim")
     ]
@@ -127,10 +127,10 @@ def _line(cells: Sequence[str], widths: Sequence[tuple[_Column, int]], style: st
 def _widths(
     columns: Sequence[_Column], width: int, cells: Mapping[str, Sequence[str]]
 ) -> list[tuple[_Column, int]]:
-    """The columns that fit, each with its cells: the last stretching one goes first.
+    """The columns that fit, with their widths; the last flexible ones are dropped first.
 
-    ``cells``: by a column's title, what stands in it. The first column has the ids: it is as wide
-    as the longest of them before any other column gets more than it fills.
+    ``cells``: texts by column title. The first column has the ids: it gets the width of the
+    longest id before other columns get more than they need.
     """
     chosen = list(columns)
     while True:
@@ -142,7 +142,7 @@ def _widths(
     wanted = {c: 1 + max(map(cell_len, (c.title, *cells[c.title]))) for c in stretching}
     room = max(0, spare) + sum(column.width for column in stretching)
     ids, *others = stretching
-    # What the others fill of their fewest cells stays theirs, and so do the ids' fewest.
+    # Every column keeps the part of its minimum that it fills; the ids keep their minimum.
     reserved = sum(min(wanted[column], column.width) for column in others)
     widths = {ids: max(ids.width, min(wanted[ids], room - reserved))}
     room -= widths[ids]

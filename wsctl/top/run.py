@@ -1,4 +1,4 @@
-"""The thin edge of ``wsctl top``: waits for keys, facts and time, and draws."""
+"""Main loop of ``wsctl top``: waits for keys, data and time, and draws."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import select
 import sys
 import time
 
-from wsctl.client import PATIENCE_S
-from wsctl.exits import Unreachable
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Unreachable
+from wsctl.http.client import PATIENCE_S
 from wsctl.times import clock_time
 from wsctl.top.keys import Keys
 from wsctl.top.layout import Moment, frame
@@ -19,9 +19,9 @@ from wsctl.top.sources import Sources
 from wsctl.top.view import View
 
 FASTEST_S = 0.25
-"""Facts are drawn no more often than this; keys at once."""
+"""Shortest interval of redraws for new data; keys redraw immediately."""
 SLOWEST_S = 1.0
-"""The clock goes on without any."""
+"""Longest interval of redraws, for the clock."""
 
 
 def run(target: Target, *, events: tuple[str, ...], interval_s: float, has_colour: bool) -> None:
@@ -38,7 +38,7 @@ def run(target: Target, *, events: tuple[str, ...], interval_s: float, has_colou
 
 
 def _wait_for_the_first(sources: Sources, state: State) -> None:
-    """Until there is something to show: a server that refuses is told on the usual screen."""
+    """Wait for the first data, so that a refusal is reported on the normal screen."""
     deadline = time.monotonic() + 2 * PATIENCE_S
     while not state.stats:
         left = deadline - time.monotonic()
@@ -76,7 +76,7 @@ def _show(screen: Screen, sources: Sources, state: State, view: View) -> None:
 
 
 def has_terminal() -> bool:
-    """Is there a screen to draw on and a keyboard to read?"""
+    """Whether stdin and stdout are a terminal that can draw."""
     return (
         sys.stdin is not None
         and sys.stdout is not None

@@ -1,4 +1,4 @@
-"""The terminal as a whole screen, given back as it was whatever happens."""
+"""Full-screen terminal: alternate screen, raw keys, restored at the end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-# The alternate screen, no cursor, no wrapping: a character that the terminal takes for wider than
-# we do must not push its line onto the next one.
+# The alternate screen, no cursor, no wrapping: a character that is wider in the terminal than
+# computed must not wrap its line.
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-# The terminal shows a frame as a whole, where it knows how to.
+# Synchronized output, in terminals that support it.
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 _ERASE_LINE = "\x1b[2K"
 # Emoji made of several characters (joined, coloured, flags) and those that a selector (VS16) made
-# wide: a terminal that does not know them shows the pieces.
+# wide: some terminals show the pieces.
 _DISPUTED = re.compile(
     "(?:[\U0001f1e6-\U0001f1ff]{1,2}|.[\ufe0e\ufe0f\u20e3\U0001f3fb-\U0001f3ff]+)"
     "(?:\u200d.[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*)*"
@@ -34,7 +34,7 @@ _DISPUTED = re.compile(
 
 
 class Screen:
-    """Owns the terminal within ``with Screen(...)``: keys unbuffered and unechoed, frames drawn.
+    """Controls the terminal within ``with Screen(...)``: unbuffered keys without echo, frames.
 
     ``on_change`` is called, from a signal handler, when the size has changed or the program has
     come back from being stopped (Ctrl-Z).
@@ -72,7 +72,7 @@ class Screen:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines; 80 x 24 where the terminal does not say."""
+        """Columns and lines; 80 x 24 if the terminal reports none."""
         try:
             columns, lines = os.get_terminal_size(self._out)
         except OSError:
@@ -80,7 +80,7 @@ class Screen:
         return columns or 80, lines or 24
 
     def read(self) -> bytes:
-        """What was typed; nothing at all means that the terminal has gone."""
+        """Typed bytes; empty if the terminal is gone."""
         try:
             return os.read(self._in, 4096)
         except OSError:
@@ -89,7 +89,7 @@ class Screen:
     def draw(self, lines: Sequence[Text], width: int) -> None:
         """Show a frame; only lines that have changed are written.
 
-        Each line is put where it belongs, so that no other can push it away.
+        Each line is positioned absolutely, so that no other can move it.
         """
         rendered = list(_rendered(lines, width, self._has_colour))
         changed = [
@@ -102,7 +102,7 @@ class Screen:
         self._lines = rendered
 
     def clear(self) -> None:
-        """Forget what is shown: the next frame is drawn as a whole."""
+        """Clear the screen: the next frame is drawn completely."""
         self._lines = []
         self._write("\x1b[2J")
 
@@ -126,7 +126,7 @@ class Screen:
         self._on_change()
 
     def _stopped(self, number: int, _: FrameType | None) -> None:
-        """Ctrl-Z: the shell gets its terminal as it was, and we get ours when we come back."""
+        """Ctrl-Z: restore the terminal for the shell, take it again on resume."""
         self._give_back()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -136,11 +136,11 @@ class Screen:
 
 
 def _rendered(lines: Sequence[Text], width: int, has_colour: bool) -> Iterator[str]:
-    """Lines as what the terminal is sent for them, without a line end."""
+    """Lines as terminal output, without line ends."""
     target = io.StringIO()
     console = Console(
         file=target,
-        width=width + 1,  # never the cell that would begin a new line
+        width=width + 1,  # one cell more, so that rich does not wrap
         force_terminal=True,
         color_system="standard",
         no_color=not has_colour,
@@ -160,7 +160,7 @@ def _rendered(lines: Sequence[Text], width: int, has_colour: bool) -> Iterator[s
 def _pieces(line: Text) -> Iterator[tuple[int, Text]]:
     """The line cut after each character whose width terminals disagree about.
 
-    With the column at which each piece begins: put there, it stands right in all of them.
+    With the column at which each piece begins, to position it explicitly.
     """
     column = 0
     for part in line.divide([match.end() for match in _DISPUTED.finditer(line.plain)]):

@@ -1,4 +1,4 @@
-"""Where the screen's facts come from: the monitor's feed and a few questions over REST."""
+"""Data sources of the screen: the monitor's feed, and polling over REST."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wsctl.client import Client
-from wsctl.exits import Failed, NotPermitted
-from wsctl.feed import MonitorFeed
-from wsctl.target import Target
+from wsctl.config.target import Target
+from wsctl.errors import Failed, NotPermitted
+from wsctl.http.client import Client
 from wsctl.text import one_line
 from wsctl.times import rfc3339
 from wsctl.top.model import LISTED, State
+from wsctl.websocket.monitor_feed import MonitorFeed
 
-ASK_EVERY_S = 5.0
+POLL_INTERVAL_S = 5.0
 WAITING = 1000
-"""Facts that may wait to be taken in; past it events are counted and left out."""
+"""Size of the queue of updates; above half of it, events are counted and dropped."""
 
-Fact = Callable[[State, float], None]
-"""Something to tell the state, at a monotonic time."""
+Update = Callable[[State, float], None]
+"""An update of the state at a monotonic time."""
 
 
 class Sources:
-    """Two threads that find facts, and the queue in which these wait for the screen.
+    """Two threads that produce updates, and the queue of updates for the screen.
 
-    ``wake`` is a descriptor that is readable whenever something waits.
+    ``wake`` is a descriptor that is readable while updates wait.
     """
 
     def __init__(self, target: Target, *, events: Sequence[str], interval_s: float) -> None:
         self._target = target
-        self._facts: queue.Queue[Fact] = queue.Queue(WAITING)
+        self._updates: queue.Queue[Update] = queue.Queue(WAITING)
         self._missed = 0
         self.failure: BaseException | None = None
-        """Why there will be no more facts."""
+        """Exception that ended a thread."""
         self._ended = threading.Event()
         self.wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
@@ -46,12 +46,12 @@ class Sources:
         )
 
     def start(self) -> None:
-        """Begin to look. The threads are daemons: they hold up nobody who wants to leave."""
-        for work in (self._watch, self._ask):
+        """Start the threads, as daemons, so that they do not delay the exit."""
+        for work in (self._watch, self._poll):
             threading.Thread(target=self._guard, args=(work,), daemon=True).start()
 
     def stop(self) -> None:
-        """No more facts are wanted."""
+        """Stop the threads."""
         self._ended.set()
 
     def nudge(self) -> None:
@@ -62,7 +62,7 @@ class Sources:
             pass  # it is readable already
 
     def deliver(self, state: State, now: float) -> None:
-        """Tell the state all that waits; raises what ended the feed, once it has."""
+        """Apply all waiting updates; raises the exception that ended a thread."""
         while True:
             try:
                 os.read(self.wake, 4096)
@@ -70,27 +70,27 @@ class Sources:
                 break
         while True:
             try:
-                fact = self._facts.get_nowait()
+                update = self._updates.get_nowait()
             except queue.Empty:
                 break
-            fact(state, now)
+            update(state, now)
         state.missed_events += self._missed
         self._missed = 0
         if self.failure is not None:
             raise self.failure
 
-    def _tell(self, fact: Fact, *, is_event: bool = False) -> None:
-        if is_event and self._facts.qsize() > WAITING // 2:
+    def _put(self, update: Update, *, is_event: bool = False) -> None:
+        if is_event and self._updates.qsize() > WAITING // 2:
             self._missed += 1
             return
         try:
-            self._facts.put(fact, timeout=ASK_EVERY_S)
+            self._updates.put(update, timeout=POLL_INTERVAL_S)
         except queue.Full:
-            return  # nobody looks at the moment: the program is stopped
+            return  # the program is suspended
         self.nudge()
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """Whatever ends a thread ends the screen: a traceback would spoil it."""
+        """Run ``work``; its exception ends the screen instead of printing a traceback."""
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - raised again by the thread that draws
@@ -104,34 +104,34 @@ class Sources:
             if self._ended.is_set():
                 return
             if push is not None:
-                self._tell(_push(push), is_event=push.get("type") == "event")
+                self._put(_push(push), is_event=push.get("type") == "event")
 
     def _said(self, text: str) -> None:
         is_live, timestamp = self._feed.is_connected, rfc3339(time.time())
         text = one_line(text)
-        self._tell(lambda state, now: state.take_link(is_live, text, now, timestamp))
+        self._put(lambda state, now: state.take_link(is_live, text, now, timestamp))
 
     def _wait(self, seconds: float) -> None:
         self._ended.wait(seconds)
 
     # The other thread
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         client = Client(self._target)
         while not self._ended.is_set():
             health = _answer(client, "/health", anonymous=True, accept=(200, 503))
-            self._tell(lambda state, _, health=health: state.take_health(health))  # type: ignore[misc]
-            self._tell(_lists(client))
-            self._ended.wait(ASK_EVERY_S)
+            self._put(lambda state, _, health=health: state.take_health(health))  # type: ignore[misc]
+            self._put(_lists(client))
+            self._ended.wait(POLL_INTERVAL_S)
         client.close()
 
 
-def _push(push: dict[str, Any]) -> Fact:
+def _push(push: dict[str, Any]) -> Update:
     return lambda state, now: state.take(push, now)
 
 
-def _lists(client: Client) -> Fact:
-    """Sessions and users; the reason, where the token does not allow to see them."""
+def _lists(client: Client) -> Update:
+    """Sessions and users, or the reason if the token may not read them."""
     try:
         sessions = client.get("/sessions", {"limit": LISTED}).get("sessions")
         users = client.get("/online-users", {"limit": LISTED}).get("users")
@@ -144,7 +144,7 @@ def _lists(client: Client) -> Fact:
 
 
 def _answer(client: Client, path: str, **options: Any) -> dict[str, Any]:
-    """The answer, or nothing where there is none: the feed tells about outages."""
+    """The answer; empty on failure, as the feed reports outages."""
     try:
         answer: dict[str, Any] = client.get(path, **options)
     except Failed:

@@ -1,4 +1,4 @@
-"""How somebody looks at the state: pane, order, filter, pause; changed by keys alone."""
+"""View settings: pane, order, filter, pause, changed by keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsctl.pushes import Push, describe
+from wsctl.output.monitor_pushes import Push, describe
 from wsctl.top.model import Row, State
 
 PANES = ("sessions", "users", "events")
@@ -20,35 +20,35 @@ SORTS: dict[str, Callable[[Row], Any]] = {
 
 KEYS = (
     ("q", "quit"),
-    ("p, space", "pause: the screen stands still, counting goes on"),
+    ("p, space", "pause the screen; counting continues"),
     ("s", "sort by messages/s, connections, name"),
-    ("/", "filter: only rows and events with this text; Esc takes it away"),
+    ("/", "filter: only rows and events with this text; Esc clears it"),
     ("Tab, ← →", "go to the next or previous pane"),
     ("↑ ↓ PgUp PgDn", "move within the pane; Home goes to its beginning"),
-    ("z", "give the pane the whole screen, and back"),
-    ("?", "this help; any key leaves it"),
+    ("z", "zoom the pane to the whole screen, and back"),
+    ("?", "this help; any key closes it"),
 )
 
 
 @dataclass
 class View:
-    """What one person wants to see."""
+    """Settings of the view, and the actions of keys."""
 
     pane: str = PANES[0]
     sort: str = next(iter(SORTS))
     filter: str = ""
     is_typing: bool = False
-    """Is the filter being typed?"""
+    """Whether the filter is being typed."""
     has_help: bool = False
     is_zoomed: bool = False
     is_over: bool = False
-    """Quit has been asked for."""
+    """Whether to quit."""
     frozen: State | None = None
-    """The state as it was when pause was asked for."""
+    """Copy of the state while paused."""
     scroll: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PANES, 0))
 
     def press(self, key: str, state: State) -> None:
-        """Do what a key asks for; ``key`` is a character or a name such as ``up``."""
+        """Run the action of a key; ``key`` is a character or a name such as ``up``."""
         if self.is_typing:
             self._type(key)
         elif self.has_help:
@@ -101,7 +101,7 @@ class View:
         self.scroll[self.pane] = max(0, min(self.scroll[self.pane] + by, len(rows) - 1))
 
     def shown(self, state: State) -> State:
-        """The state to show: the one of now, or the one at the pause."""
+        """The state to show: the current one, or the paused copy."""
         return self.frozen or state
 
 

@@ -1,1 +1,1 @@
-"""How a message reaches every node: one interface, one implementation for each transport."""
+"""Message brokers: the ``Broker`` interface, and one implementation for each transport."""

@@ -1,4 +1,4 @@
-"""The broker interface: publications out to every node, receipts back."""
+"""The ``Broker`` interface: publishes to all nodes, returns the sum of their results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from wsserver.protocol.targets import Target
 
 
 class Publication(Struct, frozen=True, gc=False):
-    """One message on its way to the nodes: encoded once, wherever and to whomever it goes."""
+    """A message as it is published to the nodes, encoded once for all recipients."""
 
     message_id: str
-    """Empty for a signal, which has no id and leaves no trace."""
+    """Empty for a signal, which has no id and is not traced."""
     type: str
     target: Target
     payload: bytes
@@ -23,67 +23,68 @@ class Publication(Struct, frozen=True, gc=False):
     organization_id: str | None = None
     """Only connections of this organization."""
     with_unaffiliated: bool = False
-    """And of none: widens ``organization_id``, for sessions whose customers belong to none."""
+    """Widens ``organization_id`` to connections without an organization: in many sessions the
+    customers have none."""
     role: str | None = None
     """Only connections with this role."""
     exclude_users: frozenset[str] = frozenset()
     origin: Origin | None = None
-    """Who published it; None: the server itself."""
+    """The publisher; None: the server itself."""
     accepted_at: float = 0.0
     """Seconds since the epoch."""
     stream: str = ""
-    """Where it is kept; empty for a live message."""
+    """The stream that keeps it; empty for a live message."""
     epoch: str = ""
     offset: int = 0
     sender: str | None = None
-    """User id of whom to tell what becomes of it; None: nobody."""
+    """User id that gets its status updates; None: no user."""
     expires_at: float = 0.0
-    """When a kept message runs out; seconds since the epoch."""
+    """Of a kept message; seconds since the epoch."""
 
 
-class Receipt(Struct, frozen=True, gc=False):
-    """What became of a publication: connections matched, written or queued to, and failed."""
+class PublishResult(Struct, frozen=True, gc=False):
+    """Numbers of connections: matched by a publication, written or queued to, and failed."""
 
     matched: int = 0
     sent: int = 0
     failed: int = 0
 
-    def __add__(self, other: Receipt) -> Receipt:
-        return Receipt(
+    def __add__(self, other: PublishResult) -> PublishResult:
+        return PublishResult(
             self.matched + other.matched, self.sent + other.sent, self.failed + other.failed
         )
 
 
-NOBODY = Receipt()
-"""Nobody was meant."""
+NO_RECIPIENTS = PublishResult()
+"""No connection matched."""
 
-Deliver = Callable[[Publication], Receipt]
-"""A node's callback: give a publication to the node's own connections."""
+Deliver = Callable[[Publication], PublishResult]
+"""Callback of a node: writes a publication to the node's own connections."""
 
 
 class Broker(Protocol):
-    """Carries publications to every node, the publishing one included.
+    """Publishes to every node.
 
-    A node learns of its own publications by the same callback as of everybody else's; there is
-    one path for one node and for many.
+    The publishing node gets its own publications by the same callback: the path is the same for
+    one node and for many.
     """
 
     def subscribe(self, deliver: Deliver) -> None:
         """Register a node's callback, before ``start``."""
 
     async def start(self) -> None:
-        """Connect to whatever carries the messages."""
+        """Connect to the message transport."""
 
     async def stop(self) -> None:
-        """Let go of it."""
+        """Disconnect."""
 
     def post(self, publication: Publication) -> None:
-        """Publish and forget: nobody waits for the receipt."""
+        """Publish without waiting for the result."""
 
-    async def publish(self, publication: Publication) -> Receipt:
-        """Publish and return the sum of the nodes' receipts."""
+    async def publish(self, publication: Publication) -> PublishResult:
+        """Publish; returns the sum of the nodes' results."""
         ...
 
     def health(self) -> dict[str, object]:
-        """State for the health check: ``ok`` and whatever explains it."""
+        """State for the health check: ``ok`` and details."""
         ...

@@ -1,12 +1,12 @@
-"""The broker of a single process: calls the nodes back as a remote one would."""
+"""``MemoryBroker``: the broker of a single process, without a network."""
 
 from __future__ import annotations
 
-from wsserver.brokers.base import NOBODY, Deliver, Publication, Receipt
+from wsserver.brokers.base import NO_RECIPIENTS, Deliver, Publication, PublishResult
 
 
 class MemoryBroker:
-    """Hands each publication to every subscribed node, in the order of publishing."""
+    """Calls every subscribed node for each publication, in the order of publishing."""
 
     def __init__(self) -> None:
         self._nodes: list[Deliver] = []
@@ -16,22 +16,22 @@ class MemoryBroker:
         self._nodes.append(deliver)
 
     async def start(self) -> None:
-        """Nothing to connect to."""
+        """Do nothing: there is no connection."""
 
     async def stop(self) -> None:
-        """Forget the nodes."""
+        """Unsubscribe the nodes."""
         self._nodes.clear()
 
     def post(self, publication: Publication) -> None:
-        """Publish and forget."""
+        """Publish without waiting for the result."""
         for deliver in self._nodes:
             deliver(publication)
 
-    async def publish(self, publication: Publication) -> Receipt:
-        """Publish and return the sum of the nodes' receipts."""
-        receipts = [deliver(publication) for deliver in self._nodes]
-        return receipts[0] if len(receipts) == 1 else sum(receipts, NOBODY)
+    async def publish(self, publication: Publication) -> PublishResult:
+        """Publish; returns the sum of the nodes' results."""
+        results = [deliver(publication) for deliver in self._nodes]
+        return results[0] if len(results) == 1 else sum(results, NO_RECIPIENTS)
 
     def health(self) -> dict[str, object]:
-        """Always well: there is nothing between publisher and node."""
+        """Always ok."""
         return {"ok": True, "kind": "memory", "nodes": len(self._nodes)}

@@ -66,10 +66,10 @@ def check(config_file: Path | None, database: str | None, output: str, quick: bo
     settings = _settings(config_file, database)
     from wsserver.cli import reports
     from wsserver.clock import Clock
-    from wsserver.storage.maintenance.inspection import inspect
+    from wsserver.storage.maintenance.database_report import inspect_database
 
     with _faults_said():
-        found = inspect(settings.database, Clock(), quick=quick)
+        found = inspect_database(settings.database, Clock(), quick=quick)
     _print(output, reports.of_inspection(found), lambda: reports.inspection_text(found))
     if not found.ok:
         problems = "; ".join(found.problems)
@@ -152,7 +152,7 @@ def _settings(config_file: Path | None, database: str | None) -> Settings:
 def _faults_said() -> Iterator[None]:
     """Exit with one line on stderr: 78 for a file that cannot be used, 1 for a temporary error."""
     from wsserver.errors import WsServerError
-    from wsserver.storage.engine.errors import DatabaseFault, DatabaseInUse
+    from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 
     try:
         yield
@@ -162,7 +162,7 @@ def _faults_said() -> Iterator[None]:
             " minutes; nothing was done"
         )
         sys.exit(ExitStatus.FAILED)
-    except DatabaseFault as fault:
+    except DatabaseUnusable as fault:
         _say(str(fault))
         sys.exit(ExitStatus.CONFIG)
     except WsServerError as error:

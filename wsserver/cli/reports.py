@@ -9,13 +9,13 @@ import msgspec
 
 from wsserver.clock import rfc3339
 from wsserver.storage.maintenance.backup import Backup
-from wsserver.storage.maintenance.inspection import Inspection
-from wsserver.storage.maintenance.pruning import Pruning
+from wsserver.storage.maintenance.database_report import DatabaseReport
+from wsserver.storage.maintenance.pruning import PruneResult
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def of_inspection(found: Inspection) -> dict[str, Any]:
+def of_inspection(found: DatabaseReport) -> dict[str, Any]:
     """As JSON carries it: times in RFC 3339."""
     document: dict[str, Any] = msgspec.to_builtins(found)
     document["checked_at"] = _time(found.checked_at)
@@ -25,7 +25,7 @@ def of_inspection(found: Inspection) -> dict[str, Any]:
     return document
 
 
-def inspection_text(found: Inspection) -> str:
+def inspection_text(found: DatabaseReport) -> str:
     """Lines for a terminal."""
     depth = "every page" if found.check == "quick" else "every page and index"
     facts = [
@@ -56,7 +56,7 @@ def inspection_text(found: Inspection) -> str:
     return "\n".join(lines)
 
 
-def _table(found: Inspection) -> list[str]:
+def _table(found: DatabaseReport) -> list[str]:
     rows = [
         (
             table.name,
@@ -80,12 +80,12 @@ def backup_text(made: Backup) -> str:
     return f"{made.path}: {size(made.bytes)} in {made.took_s:.1f} s, checked"
 
 
-def of_pruning(done: Pruning) -> dict[str, Any]:
+def of_pruning(done: PruneResult) -> dict[str, Any]:
     """As JSON carries it."""
     return {**done._asdict(), "bytes_given_back": done.bytes_before - done.bytes_after}
 
 
-def pruning_text(done: Pruning) -> str:
+def pruning_text(done: PruneResult) -> str:
     """Lines for a terminal."""
     rows = [(name, str(count)) for name, count in done.deleted.items()]
     given_back = max(0, done.bytes_before - done.bytes_after)

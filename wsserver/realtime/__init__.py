@@ -1,4 +1,4 @@
-"""The engine: connections, routing, kept streams, delivery, and the commands of sockets.
+"""The live side: connections, sessions, streams, delivery, and the commands of sockets.
 
 Packages, from the lowest to the highest; each may import those before it:
 
@@ -6,14 +6,14 @@ Packages, from the lowest to the highest; each may import those before it:
 ``connections``    open connections: registry, indexes, heartbeat, rate limits, token expiry
 ``streams``        kept messages: append queue, cache, replay, history
 ``observability``  statistics, events, alerts, monitors
-``access``         who may enter, see and reach what: sessions, members, organizations
-``delivery``       from a message to its connections; what is traced on the way
-``sessions``       joining, leaving, presence
+``access``         access to sessions, users and messages: members, organizations
+``delivery``       routing messages to connections; the buffer of delivery traces
+``sessions``       joining and leaving sessions, presence
 ``inbox``          kept messages of one user: acknowledgements, redelivery, statuses
-``tracing``        where a message went, and where one would go
-``operations``     what operators and backends do: publish, disconnect, query
+``tracing``        recipients of past messages, and of messages that would be sent
+``operations``     operations of administrators and backends: publish, disconnect, query
 ``commands``       the handlers of socket commands
 
-Beside them: ``manager`` (the face of the engine), ``dispatcher`` (commands to handlers),
-``connect_state`` and ``delivery_wiring``.
+Beside them: ``manager`` (``WebSocketManager``, the entry), ``dispatcher`` (runs command handlers),
+``connect_state`` (stream positions of a new connection), ``wiring`` (builds all of it).
 """

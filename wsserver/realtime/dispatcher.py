@@ -1,10 +1,9 @@
-"""From a text frame to the handler of its command, and from its outcome to one reply."""
+"""Dispatcher: decodes a text frame, runs its command handler, sends exactly one reply."""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,113 +18,87 @@ from wsserver.protocol.commands import (
 )
 from wsserver.protocol.envelope import Ref, peek
 from wsserver.protocol.pushes import error_reply, reply
-from wsserver.realtime.connections.connection import Close, ConnectionInfo
+from wsserver.realtime.connections.connection import Backlog, ConnectionInfo
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.statistics import Statistics
-from wsserver.storage.engine.callers import read_for
+from wsserver.storage.engine.fair_queue import read_for
 from wsserver.tasks import Tasks
 from wsserver.wire.frames import build_frame
 
 log = logging.getLogger(__name__)
 
-BACKLOG_LIMIT = 1024
-BACKLOG_LIMIT_BYTES = 256 * 1024
-"""Messages that may wait behind a slow command before the connection's reading is paused."""
-
 Answer = tuple[str, dict[str, Any]]
 """A reply's type and members."""
 Outcome = Answer | None
 Handler = Callable[[ConnectionInfo, Any], Outcome | Awaitable[Outcome]]
-"""Gives the answer at once; or a coroutine, behind which the connection's other commands wait; or a
-promise: what has to be in order is in order already, and the next command may be looked at."""
+"""Returns the answer; or a coroutine, behind which the connection's next commands queue up; or a
+promise, for which they do not wait, because the order of effects is settled already."""
 
 
 class _InternalError(WsServerError):
     code = "internal_error"
 
 
-class Backlog:
-    """The messages that wait behind a connection's slow command."""
-
-    __slots__ = ("_messages", "_size")
-
-    def __init__(self) -> None:
-        self._messages: deque[bytes] = deque()
-        self._size = 0
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    @property
-    def is_full(self) -> bool:
-        """Is it enough for now?"""
-        return len(self._messages) >= BACKLOG_LIMIT or self._size >= BACKLOG_LIMIT_BYTES
-
-    def append(self, payload: bytes) -> None:
-        """Let one more wait."""
-        self._messages.append(payload)
-        self._size += len(payload)
-
-    def take(self) -> bytes:
-        """The one that has waited longest."""
-        payload = self._messages.popleft()
-        self._size -= len(payload)
-        return payload
-
-
 class Dispatcher:
     """Runs the commands of each connection one after the other, each answered exactly once.
 
-    A handler that finishes at once costs no task. Behind one that waits, the connection's next
-    frames queue up; past the limits of the backlog its socket is not read until all is worked off.
+    A handler that returns its answer costs no task. While a coroutine runs, the connection's next
+    frames go into its backlog; a full one pauses reading from the socket until it is empty.
     """
 
     def __init__(
-        self,
-        handlers: dict[str, Handler],
-        monitor_handlers: dict[str, Handler],
-        limit: MessageRate,
-        statistics: Statistics,
-        clock: Clock,
-        tasks: Tasks,
-        close: Close,
+        self, limit: MessageRate, statistics: Statistics, clock: Clock, tasks: Tasks
     ) -> None:
-        self._chat = (CHAT_COMMANDS, handlers)
-        self._monitor = (MONITOR_COMMANDS, handlers | monitor_handlers)
+        self._handlers: dict[str, Handler] = {}
+        self._monitor_handlers: dict[str, Handler] = {}
+        self._chat = (CHAT_COMMANDS, self._handlers)
+        self._monitor = (MONITOR_COMMANDS, self._monitor_handlers)
         self._limit = limit
         self._statistics = statistics
         self._clock = clock
         self._tasks = tasks
-        self._close = close
+
+    @property
+    def command_types(self) -> tuple[set[str], set[str]]:
+        """The command types that have a handler: on all endpoints, and on a monitor's."""
+        return set(self._handlers), set(self._monitor_handlers)
+
+    def add_handlers(self, handlers: Mapping[str, Handler]) -> None:
+        """Register handlers by command type, for all endpoints."""
+        self._handlers.update(handlers)
+        self._monitor_handlers.update(handlers)
+
+    def add_monitor_handlers(self, handlers: Mapping[str, Handler]) -> None:
+        """Register handlers by command type, for ``/ws/admin/monitor`` only."""
+        self._monitor_handlers.update(handlers)
 
     def receive(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """Take a text message as it comes off the wire."""
+        """Handle the payload of a text message."""
         self._statistics.messages_received += 1
         wait_ms = self.spend(connection)
         if wait_ms:
             self._refuse_for_rate(connection, payload, wait_ms)
-        elif connection.backlog is None or peek(payload)[0] == "pong":
+        elif (backlog := connection.backlog) is None or peek(payload)[0] == "pong":
             # A pong overtakes: the slow command may be the very ping that it answers.
             self._run(connection, payload)
         else:
-            backlog: Backlog = connection.backlog
             backlog.append(payload)
             if backlog.is_full:
                 connection.websocket.pause_reading()
 
     def spend(self, connection: ConnectionInfo) -> int:
-        """Charge the connection for one message; 0, or how many milliseconds it is too early.
+        """Count one message against the rate limit: 0, or the milliseconds to wait.
 
-        Closes a connection that goes on and on (4029).
+        Closes a connection (4029) that keeps exceeding the limit.
         """
         now = self._clock.monotonic()
         bucket = connection.bucket
         if bucket is None:
             bucket = connection.bucket = TokenBucket(self._limit, now)
         wait_ms = bucket.take(self._limit, now)
-        if wait_ms and bucket.is_hopeless(now):
-            self._close(connection, CloseCode.RATE_LIMIT, "too many messages, slow down")
+        if wait_ms and bucket.exceeds_refusals(now):
+            connection.close(CloseCode.RATE_LIMIT, "too many messages, slow down")
         return wait_ms
 
     def _refuse_for_rate(self, connection: ConnectionInfo, payload: bytes, wait_ms: int) -> None:
@@ -158,7 +131,7 @@ class Dispatcher:
     def _settle(
         self, connection: ConnectionInfo, ref: Ref | None, promise: Promise[Outcome]
     ) -> None:
-        """Answer a command that held nothing up."""
+        """Send the answer of a resolved promise."""
         try:
             self._answer(connection, promise.result(), ref)
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
@@ -167,17 +140,16 @@ class Dispatcher:
     async def _finish(
         self, connection: ConnectionInfo, outcome: Awaitable[Outcome], ref: Ref | None
     ) -> None:
-        """Await a slow command, then run what has queued up behind it."""
+        """Await a slow command, then run the commands in the backlog."""
         read_for(connection.user_id)
         try:
             self._answer(connection, await outcome, ref)
         except Exception as error:  # noqa: BLE001 - the edge of a command; _fail logs it
             self._fail(connection, error, ref)
-        backlog: Backlog = connection.backlog
-        connection.backlog = None
+        backlog, connection.backlog = connection.backlog, None
         while backlog and connection.is_alive:
             self._run(connection, backlog.take())
-            if connection.backlog is not None:  # another slow one: the rest goes on waiting
+            if connection.backlog is not None:  # another slow one: the rest waits for it
                 connection.backlog = backlog
                 return
         if connection.is_alive:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from wsserver.paging import Page
 from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.epochs import fork_epochs
-from wsserver.storage.engine.errors import DatabaseFault
-from wsserver.storage.engine.paging import Page
+from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.messages.receipts import Change, Inbox, Receipt, ReceiptStore
 from wsserver.storage.messages.streams import (
     Append,
@@ -19,10 +19,9 @@ from wsserver.storage.messages.streams import (
     Pruned,
     StreamStore,
 )
+from wsserver.storage.tables.access_lists import MemberChange, MemberStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.idempotency import IdempotencyStore, StoredAnswer
-from wsserver.storage.tables.members import MemberChange, MemberStore
-from wsserver.storage.tables.revocations import RevocationStore
 from wsserver.storage.tables.snapshots import Snapshots
 
 __all__ = [
@@ -33,7 +32,7 @@ __all__ = [
     "Change",
     "Counts",
     "Database",
-    "DatabaseFault",
+    "DatabaseUnusable",
     "Expired",
     "Found",
     "Head",

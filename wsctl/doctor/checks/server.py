@@ -1,20 +1,20 @@
-"""The server's own condition: room and load."""
+"""Checks of the server's capacity and load."""
 
 from __future__ import annotations
 
-from wsctl.doctor.checks.reach import is_wsserver
+from wsctl.doctor.checks.network import is_wsserver
 from wsctl.doctor.facts import Document, Facts, Missing, answered, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 
 _NEARLY = 0.9
 _UNLIMITED = 2**31
 _SPARE = 436
-"""With the 64 that are kept back, the 500 above ``max_connections`` of docs/deployment.rst."""
-_NO_ACCESS = "Use a token with stats:read for it."
+"""With the 64 that are reserved, the 500 above ``max_connections`` of docs/deployment.rst."""
+_NO_ACCESS = "Use a token with stats:read."
 
 
 def connections(facts: Facts) -> Finding:
-    """Is there room for more clients?"""
+    """Whether more clients can connect."""
     found = of_health(facts, "connections")
     if isinstance(found, Missing):
         return skipped(found.why)
@@ -28,16 +28,16 @@ def connections(facts: Facts) -> Finding:
 
 
 def descriptors(facts: Facts) -> Finding:
-    """Would the process get as many descriptors as it lets clients in?"""
-    told = answered(facts.diagnostics)
-    if isinstance(told, Missing):
-        return skipped(told.why, hint(facts))
+    """Whether the descriptor limit allows ``max_connections``."""
+    diagnostics = answered(facts.diagnostics)
+    if isinstance(diagnostics, Missing):
+        return skipped(diagnostics.why, hint(facts))
     opened, limit, kept_back = (
-        number(told, "descriptors", name) for name in ("open", "limit", "kept_back")
+        number(diagnostics, "descriptors", name) for name in ("open", "limit", "kept_back")
     )
-    most = number(told, "max_connections")
+    most = number(diagnostics, "max_connections")
     if opened is None or limit is None or most is None:
-        return skipped("the server has not told them")
+        return skipped("not reported by the server")
     kept_back = kept_back or 0
     data = {"open": int(opened), "limit": int(limit), "max_connections": int(most)}
     if limit >= _UNLIMITED:
@@ -46,7 +46,7 @@ def descriptors(facts: Facts) -> Finding:
     what = f"{opened:,.0f} of {limit:,.0f} open"
     raise_it = f"Raise the hard limit to {wanted:,.0f} (systemd: LimitNOFILE={wanted:.0f})"
     if opened >= limit - kept_back:
-        return failed(f"{what}: newcomers wait in the kernel's queue", f"{raise_it}.", **data)
+        return failed(f"{what}: new connections wait in the kernel's queue", f"{raise_it}.", **data)
     if limit < most + kept_back:
         reach = max(0.0, limit - kept_back)
         return warning(
@@ -60,32 +60,32 @@ def descriptors(facts: Facts) -> Finding:
 
 
 def loop(facts: Facts) -> Finding:
-    """Does the event loop keep up?"""
+    """Whether the event loop lags."""
     found = of_health(facts, "loop")
     if isinstance(found, Missing):
         return skipped(found.why)
     lag = number(found, "lag_ms") or 0.0
     if found.get("ok") is not True:
-        do = "See what keeps the processor busy: plugins, many joins at once, another process."
+        do = "Check what keeps the processor busy: plugins, many joins at once, another process."
         return failed(f"the event loop lags by {lag:,.1f} ms", do, lag_ms=lag)
     return ok(f"the event loop lags by {lag:,.1f} ms", lag_ms=lag)
 
 
 def errors(facts: Facts) -> Finding:
-    """Is the error-rate alert raised?"""
+    """Whether the error-rate alert is raised."""
     found = of_health(facts, "errors")
     if isinstance(found, Missing):
         return skipped(found.why)
     threshold, window = number(found, "threshold") or 0.0, number(found, "window_s") or 0.0
-    limit = f"{threshold:.1%} of what was done in the last {window:.0f} s"
+    limit = f"{threshold:.1%} of operations failed in the last {window:.0f} s"
     data = {"threshold": threshold, "window_s": window}
     if found.get("ok") is not True:
         do = "See which ones with: wsctl monitor --events 'event', and the server's log."
-        return failed(f"more than {limit} went wrong", do, **data)
-    return ok(f"less than {limit} went wrong", **data)
+        return failed(f"more than {limit}", do, **data)
+    return ok(f"less than {limit}", **data)
 
 
-NOT_TOLD = "the server has not told of it"
+NOT_REPORTED = "not reported by the server"
 
 
 def of_health(facts: Facts, name: str) -> Document | Missing:
@@ -93,12 +93,12 @@ def of_health(facts: Facts, name: str) -> Document | Missing:
     if isinstance(facts.health, Missing):
         return facts.health
     if not is_wsserver(facts.health):
-        return Missing("what answers is no wsserver")
+        return Missing("the answer is not from a wsserver")
     found = facts.health.object["checks"].get(name)
-    return found if isinstance(found, dict) else Missing(NOT_TOLD)
+    return found if isinstance(found, dict) else Missing(NOT_REPORTED)
 
 
 def hint(facts: Facts) -> str:
-    """What would have helped to know it."""
+    """How to make the check possible."""
     reply = facts.diagnostics
     return _NO_ACCESS if not isinstance(reply, Missing) and reply.status == 403 else ""

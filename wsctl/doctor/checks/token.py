@@ -1,4 +1,4 @@
-"""The token: where it is from, its times, what the server thinks of it; and the clocks."""
+"""Checks of the token (source, times, acceptance, permissions) and of the clocks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.times import epoch, readable, rfc3339
 
 _TOLERANCE_S, _FAR_S = 5.0, 60.0
-"""Clocks that differ by more are worth a look; by more, tokens and exports go wrong."""
+"""Limits of the clocks' difference: not reported below the first, failed above the second."""
 _ENDS_SOON_S = 300.0
 NEEDED = {
     "stats:read": "stats, top, export, doctor",
@@ -23,22 +23,22 @@ NEEDED = {
     "tokens:revoke": "token revoke",
     "audit:read": "audit",
 }
-"""Permission → what of wsctl needs it."""
+"""Permission → commands of wsctl that need it."""
 OWN = ("stats:read", "messages:publish")
 """What doctor itself needs."""
 _GET_ONE = (
-    "Give --token-file, set WSCTL_TOKEN, or keep one with: wsctl context add NAME --url URL"
+    "Give --token-file, set WSCTL_TOKEN, or save one with: wsctl context add NAME --url URL"
     " --token-file FILE"
 )
 
 
 def source(facts: Facts) -> Finding:
-    """Is there a token, and where is it from?"""
+    """Whether there is a token, and its source."""
     found = facts.configuration
     if found.token_fault:
         return failed(found.token_fault, _GET_ONE)
     if not found.token_from:
-        return failed("there is none", _GET_ONE)
+        return failed("no token", _GET_ONE)
     if found.token_from == "--token":  # noqa: S105 - the name of the option
         return warning(
             "from --token, where other users of this machine can see it",
@@ -49,12 +49,12 @@ def source(facts: Facts) -> Finding:
 
 
 def offset(facts: Facts) -> float | None:
-    """How far the server's clock is ahead of this machine's, seconds; None: not known."""
+    """How far the server's clock is ahead of this machine's, seconds; None: unknown."""
     whoami = answered(facts.whoami)
     if not isinstance(whoami, Missing) and not isinstance(facts.whoami, Missing):
-        told = epoch(whoami.get("server_time"))
-        if told is not None:
-            return told - facts.whoami.at
+        server_time = epoch(whoami.get("server_time"))
+        if server_time is not None:
+            return server_time - facts.whoami.at
     if not isinstance(facts.health, Missing):
         from email.utils import parsedate_to_datetime
 
@@ -62,15 +62,15 @@ def offset(facts: Facts) -> float | None:
             date = parsedate_to_datetime(facts.health.headers["date"]).timestamp()
         except (KeyError, ValueError, TypeError, IndexError):
             return None
-        return date + 0.5 - facts.health.at  # it is cut to whole seconds
+        return date + 0.5 - facts.health.at  # Date is cut to whole seconds
     return None
 
 
 def clock(facts: Facts) -> Finding:
-    """Do this machine and the server agree on the time?"""
+    """Whether the clocks of this machine and the server agree."""
     ahead = offset(facts)
     if ahead is None:
-        return skipped("the server has not told its time")
+        return skipped("time not reported by the server")
     side = "ahead of" if ahead > 0 else "behind"
     if abs(ahead) <= _TOLERANCE_S:
         return ok(f"the server's differs by {readable(abs(ahead))}", ahead_s=round(ahead, 3))
@@ -108,7 +108,7 @@ def times(facts: Facts) -> Finding:
     if issued is not None and issued > now + _TOLERANCE_S:
         return warning(
             f"issued {readable(issued - now)} in the future by the server's clock",
-            "Set the clock of the machine that issued it: revoking its user would miss it.",
+            "Set the clock of the machine that issued it: revoking its user misses it.",
             **data,
         )
     what = f"valid for {readable(end - now)}"
@@ -124,7 +124,7 @@ def _unread(facts: Facts, why: Missing) -> Finding:
 
 
 def accepted(facts: Facts) -> Finding:
-    """Does the server take the token?"""
+    """Whether the server accepts the token."""
     reply = facts.whoami
     if isinstance(reply, Missing):
         return skipped(reply.why)
@@ -134,20 +134,20 @@ def accepted(facts: Facts) -> Finding:
         belongs = f" of {organization}" if organization else ""
         return ok(f"{user}, {role}{belongs}", user_id=user, role=role)
     if reply.status == 404:
-        return skipped("the server is older than this wsctl and cannot tell", "Upgrade it.")
+        return skipped("not supported by this server, which is older than wsctl", "Upgrade it.")
     do = {
         "token_invalid": "Issue it with the server's key, algorithm, issuer and audience.",
         "token_expired": "Get a new token.",
         "token_revoked": "Get a new token: this one, or all of its user's, was revoked.",
-        "token_missing": "Let the proxy pass the header Authorization on.",
-        "host_forbidden": "Add the name to allowed_hosts, or let the proxy pass Host on.",
-        "keys_unavailable": "Look at jwks_url: the server cannot fetch the keys.",
-    }.get(reply.code, "Look into the server's log for the request.")
+        "token_missing": "Let the proxy forward the header Authorization.",
+        "host_forbidden": "Add the name to allowed_hosts, or let the proxy forward Host.",
+        "keys_unavailable": "Check jwks_url: the server cannot fetch the keys.",
+    }.get(reply.code, "Check the server's log for the request.")
     return failed(f"refused: {reply.code or reply.status}", do, code=reply.code)
 
 
 def permissions(facts: Facts) -> Finding:
-    """May the token do what wsctl needs?"""
+    """Whether the token has the permissions that wsctl needs."""
     held = held_permissions(answered(facts.whoami))
     if isinstance(held, Missing):
         return skipped(held.why)
@@ -157,20 +157,20 @@ def permissions(facts: Facts) -> Finding:
     own = [name for name in OWN if name not in held]
     what = f"{len(NEEDED) - len(missing)} of {len(NEEDED)}; without "
     if own:
-        told = ", ".join(f"{name} ({NEEDED[name]})" for name in own)
+        listed = ", ".join(f"{name} ({NEEDED[name]})" for name in own)
         return warning(
-            what + told,
-            "Use a token of the role admin or service, or let some checks be skipped.",
+            what + listed,
+            "Use a token of the role admin or service, or accept that some checks are skipped.",
             missing=missing,
         )
     return ok(what + ", ".join(f"{name} ({NEEDED[name]})" for name in missing), missing=missing)
 
 
 def held_permissions(whoami: Maybe[Document]) -> Maybe[frozenset[str]]:
-    """The permissions in force."""
+    """The permissions of the token."""
     if isinstance(whoami, Missing):
         return whoami
     listed = whoami.get("permissions")
     if not isinstance(listed, list):
-        return Missing("the server has not told them")
+        return Missing("not reported by the server")
     return frozenset(str(name) for name in listed)

@@ -1,6 +1,6 @@
-"""Access control: who may enter a session, and what one organization may see and reach.
+"""Access control: entering sessions, and isolation of organizations (tenants) from each other.
 
-One decision for each question; callers never compare organizations themselves.
+Callers never compare organizations themselves.
 
 May import: identity, storage, ``connections``, ``streams`` and ``observability``.
 """

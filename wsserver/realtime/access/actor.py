@@ -1,4 +1,4 @@
-"""Who asks for an administrative action, and the record of it."""
+"""The requester of an admin action, and the audit trail of such actions."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from wsserver.storage.tables.audit import AuditEntry
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody with a token, over REST or a monitor's socket."""
+    """The authenticated requester of an action, over REST or a monitor's socket."""
 
     claims: Claims
     remote_ip: str = ""
     request_id: str = ""
     """Of the request, or of the monitor's connection."""
     once: tuple[str, str] | None = None
-    """Scope and key of a request that is to be done once, however often it is sent."""
+    """Scope and key of a request with an idempotency key."""
     via: Via = "rest"
 
     @property
     def origin(self) -> Origin:
-        """The same, for what it publishes."""
+        """The origin of messages that the actor publishes."""
         claims = self.claims
         return Origin(claims.sub, claims.role, claims.organization_id, self.via, self.request_id)
 
 
 class Audit(Protocol):
-    """Takes down what administrators do; never waits, never fails the action."""
+    """Stores audit entries; never waits, never raises."""
 
     def record(self, entry: AuditEntry) -> bool:
-        """Store an entry soon; False if there was no room for it."""
+        """Queue an entry to be stored; False: refused, as too many are waiting."""
         ...
 
 
 class AuditRecorder:
-    """Writes the audit trail; whoever calls it keeps tokens and message bodies out of it."""
+    """Writes entries of the audit trail; callers must not pass tokens or message bodies."""
 
     def __init__(self, audit: Audit, clock: Clock) -> None:
         self._audit = audit
@@ -51,7 +51,7 @@ class AuditRecorder:
     def record(
         self, actor: Actor, action: str, target: str, outcome: str = "ok", **detail: Any
     ) -> None:
-        """Add one line."""
+        """Add an entry."""
         self._audit.record(
             AuditEntry(
                 at=self._clock.wall(),
@@ -68,7 +68,7 @@ class AuditRecorder:
 
     @contextmanager
     def denials(self, actor: Actor, action: str, target: str) -> Iterator[None]:
-        """Add a line if what is done inside is forbidden: the attempt counts too."""
+        """Add an entry if the block raises ``Forbidden``."""
         try:
             yield
         except Forbidden as error:

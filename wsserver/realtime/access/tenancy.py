@@ -1,4 +1,4 @@
-"""Which organization a user or session belongs to, and what a confined role may reach by it."""
+"""Tenancy: organizations of users and sessions, and the scope of roles confined to one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Protocol
 
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import UNCONFINED_ROLES
-from wsserver.realtime.access.members import Members
-from wsserver.realtime.access.organizations import EnteredOrganizations
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.streams.retention_policy import SESSION
@@ -17,77 +16,76 @@ from wsserver.storage.messages.streams import Writer
 
 GRANTS_LIMIT = 100_000
 SESSIONS_AT_ONCE = 100
-"""Sessions whose writers are read in one go."""
+"""Sessions whose writers are read by one query."""
 
 Writers = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[Writer]]]]
 
 
 class KnownUsers(Protocol):
-    """The users who have ever come, connected or not."""
+    """All users who have ever connected."""
 
     async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
-        """The organization of the token that each came with last; unknown users are left out."""
+        """The organization in each user's latest token; unknown users are left out."""
         ...
 
 
 class Tenancy:
-    """Answers which organization users and sessions belong to; decides nothing by who is online.
+    """Finds the organizations that users and sessions belong to, whether online or not.
 
-    ``writers``: the senders of what streams keep, from storage. What a lookup costs only roles
-    that are confined to an organization pay: nobody else's requests ask.
+    ``writers``: senders of stored messages, by stream. Only requests of roles confined to an
+    organization need these lookups.
     """
 
     def __init__(
         self,
         hub: Hub,
         members: Members,
-        entered: EnteredOrganizations,
+        assigned: AssignedOrganizations,
         known: KnownUsers,
         writers: Writers,
     ) -> None:
         self._hub = hub
         self._members = members
-        self._entered = entered
+        self._assigned = assigned
         self._known = known
         self._writers = writers
         self._grants: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Organization and session, where one was found to belong to the other; bounded."""
+        """LRU cache of (organization, session) pairs for which ``owns`` returned True."""
 
     def scope(self, organization_id: str | None) -> Scope:
-        """What is inside of an organization; None: everything."""
+        """The scope of an organization; None: everything."""
         return Scope(self, self._hub, organization_id)
 
     async def organizations_of(self, user_ids: Iterable[str]) -> dict[str, str | None]:
-        """The organization of each user, None for one of no organization; the unknown are left out.
+        """The organization of each user, or None; unknown users are left out.
 
-        The entered one, else that of the open connections, else that of the token that the user
-        last came with, which also decides between connections of several. Raises
+        The assigned organization, else that of the open connections, else that of the user's
+        latest token, which also decides between connections of several organizations. Raises
         ``StorageUnavailable``.
         """
         found: dict[str, str | None] = {}
-        asked: list[str] = []
+        undecided: list[str] = []
         for user_id in dict.fromkeys(user_ids):
-            entered = self._entered.get(user_id)
-            if entered is not None:
-                found[user_id] = entered
+            assigned = self._assigned.get(user_id)
+            if assigned is not None:
+                found[user_id] = assigned
                 continue
             connected = [c.claims.organization_id for c in self._hub.of_user(user_id)]
             if connected:
                 found[user_id] = connected[-1]
             if len(set(connected)) != 1:
-                asked.append(user_id)
-        if asked:
-            found |= await self._known.organizations(asked)
+                undecided.append(user_id)
+        if undecided:
+            found |= await self._known.organizations(undecided)
         return found
 
     async def owners_of(self, session_ids: Sequence[str]) -> dict[str, set[str]]:
-        """The organizations that each session belongs to; an empty set: nobody's.
+        """The organizations that each session belongs to, may be empty.
 
-        Those of its members and writers, present or not, and of the people who have joined it.
-        Administrators, services and others who may enter without being named in a token or member
-        list help, watch and relay anywhere: their organizations count only where there is no other.
-        (An organization set for a session as such would be looked up here, before all others.)
-        Raises ``StorageUnavailable``.
+        Those of its members and writers, online or not, and of the users who have joined it. Users
+        who may enter any session (administrators, services) without being named in their token or
+        the member list count only if there is no other. (An organization set for a session as such
+        would be looked up here, before all others.) Raises ``StorageUnavailable``.
         """
         owners: dict[str, set[str]] = {}
         for start in range(0, len(session_ids), SESSIONS_AT_ONCE):
@@ -97,28 +95,30 @@ class Tenancy:
     async def _owners_of(self, session_ids: Sequence[str]) -> dict[str, set[str]]:
         written = await self._writers([SESSION + session_id for session_id in session_ids])
         members = {session_id: self._members.of_session(session_id) for session_id in session_ids}
-        people = {user_id for each in members.values() for user_id in each}
-        people |= {w.user_id for each in written.values() for w in each if w.user_id is not None}
-        known = await self.organizations_of(people)
+        users = {user_id for each in members.values() for user_id in each}
+        users |= {w.user_id for each in written.values() for w in each if w.user_id is not None}
+        known = await self.organizations_of(users)
         owners: dict[str, set[str]] = {}
         for session_id in session_ids:
             writers = written.get(SESSION + session_id, ())
             joined = self._hub.of_session(session_id)
             found = {known.get(user_id) for user_id in members[session_id]}
-            found |= {_organization_of(each, known) for each in writers if _is_at_home(each, known)}
+            found |= {
+                _organization_of(each, known) for each in writers if _shows_owner(each, known)
+            }
             found |= {c.claims.organization_id for c in joined if self.is_named(c, session_id)}
             found.discard(None)
             if not found:
-                # Who has written for one organization alone may have done so from outside.
+                # A message for one organization alone may have been written from outside of it.
                 found = {each.only_for or _organization_of(each, known) for each in writers}
                 found |= {c.claims.organization_id for c in joined}
             owners[session_id] = {each for each in found if each is not None}
         return owners
 
     def is_named(self, connection: ConnectionInfo, session_id: str) -> bool:
-        """Is somebody of one organization in a session by token or member list?
+        """Whether a user has access to the session by token or member list.
 
-        Not so who may enter any: that says nothing of whose the session is.
+        Not for unconfined roles: they may enter any session, so it shows nothing of its owner.
         """
         claims = connection.claims
         return claims.role not in UNCONFINED_ROLES and (
@@ -126,7 +126,7 @@ class Tenancy:
         )
 
     async def owns(self, organization_id: str, session_id: str) -> bool:
-        """Does a session belong to an organization? Raises ``StorageUnavailable``."""
+        """Whether a session belongs to an organization. Raises ``StorageUnavailable``."""
         is_own = any(
             c.claims.organization_id == organization_id and self.is_named(c, session_id)
             for c in self._hub.of_session(session_id)
@@ -144,21 +144,21 @@ class Tenancy:
         return True
 
     def is_known_to_own(self, organization_id: str, session_id: str) -> bool:
-        """The latest answer of ``owns``; False where it was not asked, or long ago."""
+        """The latest result of ``owns``; False if there is none (any more)."""
         return (organization_id, session_id) in self._grants
 
-    async def enter(
+    async def assign(
         self, user_id: str, organization_id: str | None, by: str, at: float
     ) -> list[ConnectionInfo]:
-        """Enter a user's organization; returns the open connections that belong elsewhere by it.
+        """Assign a user's organization; returns the open connections that it changes.
 
-        They have been moved: what is sent from now on goes by the new one. Raises
+        Messages are routed to them by the new organization from now on. Raises
         ``StorageUnavailable``, ``StorageFull``.
         """
-        await self._entered.enter(user_id, organization_id, by, at)
+        await self._assigned.assign(user_id, organization_id, by, at)
         moved = []
         for connection in self._hub.of_user(user_id):
-            claims = self._entered.resolve(connection.claims)
+            claims = self._assigned.resolve(connection.claims)
             if claims is not connection.claims:
                 self._hub.reclaim(connection, claims)
                 moved.append(connection)
@@ -166,10 +166,11 @@ class Tenancy:
 
 
 class Scope:
-    """The part of the world that one request may see and reach: everything, or one organization.
+    """What one request may see and change: everything, or one organization.
 
-    Whoever belongs elsewhere and whoever is unknown are outside alike, with the same words: 403
-    for names in bodies and filters (``require_…``), 404 for names in paths (``find_…``).
+    Users, sessions and connections of other organizations are refused like unknown ones, with the
+    same text: 403 for names in bodies and filters (``require_…``), 404 for names in paths
+    (``find_…``).
     """
 
     def __init__(self, tenancy: Tenancy, hub: Hub, organization_id: str | None) -> None:
@@ -179,32 +180,32 @@ class Scope:
         self._learned: dict[str, str | None] = {}
         self._has_session: dict[str, bool] = {}
 
-    # Connections, which say themselves where they belong
+    # Connections, whose claims have their organization
 
     def sees(self, connection: ConnectionInfo) -> bool:
-        """Does the connection belong to it?"""
+        """Whether the connection belongs to the scope."""
         mine = self.organization_id
         return mine is None or connection.claims.organization_id == mine
 
     def sees_in_session(self, connection: ConnectionInfo) -> bool:
-        """Is the connection shown, and written to, as part of a session of the organization?
+        """Whether a connection in a session of the organization is shown, and gets its messages.
 
-        A session's customers belong to no organization, but to the session: they are. The people
-        of other organizations are not.
+        True for users without an organization (customers), who belong to the session; False for
+        users of other organizations.
         """
         mine = self.organization_id
         return mine is None or connection.claims.organization_id in (None, mine)
 
     def of_session(self, session_id: str) -> list[ConnectionInfo]:
-        """The connections in a session that are shown."""
+        """The connections in a session for which ``sees_in_session`` is true."""
         return list(filter(self.sees_in_session, self._hub.of_session(session_id)))
 
     def filter(self, connections: Iterable[ConnectionInfo]) -> list[ConnectionInfo]:
-        """Those of the connections that belong to it."""
+        """Those of the connections that belong to the scope."""
         return [connection for connection in connections if self.sees(connection)]
 
     def require_connection(self, connection_id: str) -> None:
-        """Raise ``Forbidden`` for a connection outside, or one that is not there."""
+        """Raise ``Forbidden`` for a connection that is outside or does not exist."""
         connection = self._hub.connections.get(connection_id)
         if self.organization_id is not None and (connection is None or not self.sees(connection)):
             raise _outside("connection", connection_id)
@@ -226,7 +227,7 @@ class Scope:
     # Users
 
     async def learn(self, user_ids: Iterable[str]) -> None:
-        """Look up the organizations of users, all at once. Raises ``StorageUnavailable``."""
+        """Look up the organizations of users by one query. Raises ``StorageUnavailable``."""
         if self.organization_id is None:
             return
         missing = set(user_ids) - self._learned.keys()
@@ -234,19 +235,19 @@ class Scope:
             self._learned |= await self._tenancy.organizations_of(missing)
 
     def is_own(self, user_id: str) -> bool:
-        """Does a user belong to it, by what ``learn`` has found?"""
+        """Whether a user belongs to the scope; call ``learn`` before."""
         mine = self.organization_id
         return mine is None or self._learned.get(user_id) == mine
 
     def is_shown_in_session(self, user_id: str) -> bool:
-        """Is a user of a session shown? Customers of no organization are, the unknown are not.
+        """Whether a user of a session is shown; call ``learn`` before.
 
-        By what ``learn`` has found.
+        True also for users without an organization (customers), False for unknown users.
         """
         return self.is_own(user_id) or self._learned.get(user_id, "") is None
 
     async def has_user(self, user_id: str) -> bool:
-        """Does a user belong to it? Raises ``StorageUnavailable``."""
+        """Whether a user belongs to the scope. Raises ``StorageUnavailable``."""
         await self.learn([user_id])
         return self.is_own(user_id)
 
@@ -268,7 +269,7 @@ class Scope:
     # Sessions
 
     async def has_session(self, session_id: str) -> bool:
-        """Does a session belong to it? Raises ``StorageUnavailable``."""
+        """Whether a session belongs to the scope. Raises ``StorageUnavailable``."""
         mine = self.organization_id
         if mine is None:
             return True
@@ -287,7 +288,7 @@ class Scope:
             raise NotFound("session", session_id)
 
     async def sessions(self, session_ids: Sequence[str]) -> list[str]:
-        """Those of the sessions that belong to it. Raises ``StorageUnavailable``."""
+        """Those of the sessions that belong to the scope. Raises ``StorageUnavailable``."""
         mine = self.organization_id
         if mine is None:
             return list(session_ids)
@@ -302,11 +303,11 @@ class Scope:
         return [id_ for id_ in session_ids if id_ in present or mine in owners[id_]]
 
 
-def _is_at_home(writer: Writer, known: Mapping[str, str | None]) -> bool:
-    """Does it say whose a session is that somebody has written in it?
+def _shows_owner(writer: Writer, known: Mapping[str, str | None]) -> bool:
+    """Whether a session belongs to the organization of a writer.
 
-    Not of one who may write in any, or wrote for one organization alone; but of known people in
-    whose names a backend has written.
+    Not if the message was for one organization alone, nor if the writer's role may write in any
+    session, unless a backend wrote in the name of a known user.
     """
     if writer.only_for is not None:
         return False
@@ -316,7 +317,7 @@ def _is_at_home(writer: Writer, known: Mapping[str, str | None]) -> bool:
 
 
 def _organization_of(writer: Writer, known: Mapping[str, str | None]) -> str | None:
-    """The organization of a writer now; of one who is unknown now, that of the time of writing."""
+    """The current organization of a writer; of an unknown one, that at the time of writing."""
     now = None if writer.user_id is None else known.get(writer.user_id)
     return writer.organization_id if now is None else now
 

@@ -1,4 +1,4 @@
-"""What each command of a client does."""
+"""Handlers of chat commands: messages, typing, presence, pings, token refresh."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from wsserver.realtime.observability import events
 
 
 class ChatCommands:
-    """The handlers of ``/ws/chat``; the other endpoints have them too."""
+    """The handlers of ``/ws/chat``, which are also those of the other endpoints."""
 
     def __init__(
         self, manager: WebSocketManager, router: Router, verifier: TokenVerifier, clock: Clock
@@ -57,13 +57,13 @@ class ChatCommands:
         return "pong", members
 
     def pong(self, connection: ConnectionInfo, command: commands.Pong) -> None:
-        """Take the answer to a heartbeat."""
+        """Note the answer to a heartbeat ping; no reply."""
         self._manager.heartbeat.note_pong(
             connection, command.id if command.id is not UNSET else None
         )
 
     def leave_session(self, connection: ConnectionInfo, command: commands.LeaveSession) -> Answer:
-        """Leave a session; leaving one that was not joined changes nothing."""
+        """Leave a session; without effect if it was not joined."""
         if connection.session_id is not None:
             raise SessionBound(connection.session_id)
         self._manager.sessions.leave(connection, command.session_id)
@@ -72,9 +72,9 @@ class ChatCommands:
     def send_message(
         self, connection: ConnectionInfo, command: commands.SendMessage
     ) -> Promise[Answer]:
-        """Deliver a message to the session, the sender's own connections included.
+        """Send a message to the session, including the sender's own connections.
 
-        It is in line when this returns; the acknowledgement comes once it is stored.
+        Its order is settled when this returns; the reply ``ack`` follows once it is stored.
         """
         _require_joined(connection, command.session_id)
         message = self._message(connection, command)
@@ -94,7 +94,7 @@ class ChatCommands:
         return self._router.keep([message]).then(acknowledge)
 
     def typing(self, connection: ConnectionInfo, command: commands.Typing) -> Answer:
-        """Tell everybody in the session but this user."""
+        """Push ``typing`` to all in the session except for this user."""
         _require_joined(connection, command.session_id)
         signal = {
             "session_id": command.session_id,
@@ -115,7 +115,7 @@ class ChatCommands:
         return "ack", {}
 
     def presence(self, connection: ConnectionInfo, command: commands.Presence) -> Answer:
-        """Say who is in a session."""
+        """Reply with the users in a session."""
         _require_joined(connection, command.session_id)
         users = self._manager.hub.presence(command.session_id)
         return "presence", {"session_id": command.session_id, "users": users}
@@ -123,7 +123,7 @@ class ChatCommands:
     async def refresh_token(
         self, connection: ConnectionInfo, command: commands.RefreshToken
     ) -> Answer | None:
-        """Go on with a newer token of the same user; a bad one leaves the old one in force."""
+        """Replace the token by a newer one of the same user; an invalid one changes nothing."""
         claims = await self._verifier.verify(command.token)
         if claims.sub != connection.user_id:
             self._manager.close(connection, CloseCode.TOKEN_INVALID, "token of another user")
@@ -167,7 +167,7 @@ class ChatCommands:
 
 
 def _sender_key(claims: Claims) -> str:
-    """Whose ``client_message_id`` it is: a user's, of one organization."""
+    """Deduplication scope of a ``client_message_id``: the user and organization."""
     mine = claims.organization_id
     return f"client:{claims.sub}" if mine is None else f"client:{mine}/{claims.sub}"
 

@@ -1,4 +1,4 @@
-"""What the commands of a monitor do: the REST calls of the same meaning, over its socket."""
+"""Handlers of monitor commands, the equivalents of REST calls over the socket."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from wsserver.realtime.dispatcher import Answer, Handler
 from wsserver.realtime.messages.promise import Promise
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing, checked_target, publish_faults
 
 
 class MonitorCommands:
-    """The handlers of ``/ws/admin/monitor``; each checks the permission of its REST call."""
+    """The handlers of ``/ws/admin/monitor``; each requires the permission of its REST call."""
 
     def __init__(
         self,
         monitors: Monitors,
-        inspection: Inspection,
+        admin_queries: AdminQueries,
         publishing: Publishing,
-        administration: AdminActions,
+        admin_actions: AdminActions,
     ) -> None:
         self._monitors = monitors
-        self._inspection = inspection
+        self._admin_queries = admin_queries
         self._publishing = publishing
-        self._administration = administration
+        self._admin_actions = admin_actions
 
     def table(self) -> dict[str, Handler]:
         """The handlers by command type."""
@@ -52,9 +52,9 @@ class MonitorCommands:
         }
 
     def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
-        """The statistics, once."""
+        """Reply with the statistics."""
         read_request(command.args or {}, Request)
-        return _result(self._inspection.stats(_actor(connection)))
+        return _result(self._admin_queries.stats(_actor(connection)))
 
     def subscribe(self, connection: ConnectionInfo, command: commands.Subscribe) -> Answer:
         """Choose events and the interval of the statistics."""
@@ -62,12 +62,12 @@ class MonitorCommands:
         return _result(self._monitors.subscribe(connection, request))
 
     async def broadcast(self, connection: ConnectionInfo, command: commands.Broadcast) -> Answer:
-        """Send to everybody."""
+        """Send to all connections."""
         request = read_request(command.args, BroadcastRequest, publish_faults)
         return _result(await self._publishing.broadcast(_actor(connection), request))
 
     def publish(self, connection: ConnectionInfo, command: commands.Publish) -> Awaitable[Answer]:
-        """Send to a target. The next one may come before this one is stored."""
+        """Send to a target; the next command does not wait until this one is stored."""
         request = read_request(command.args, PublishRequest, publish_faults)
         target = checked_target(request)
         answer = self._publishing.submit(_actor(connection), target, request)
@@ -80,13 +80,13 @@ class MonitorCommands:
     ) -> Answer:
         """Close a user's connections."""
         request = read_request(command.args, DisconnectRequest)
-        return _result(await self._administration.disconnect_user(_actor(connection), request))
+        return _result(await self._admin_actions.disconnect_user(_actor(connection), request))
 
     async def ping_user(self, connection: ConnectionInfo, command: commands.PingUser) -> Answer:
-        """Ping a user and wait for the answers."""
+        """Ping all connections of a user; replies with the round-trip times."""
         request = read_request(command.args, PingUserRequest)
         return _result(
-            await self._administration.ping_user(
+            await self._admin_actions.ping_user(
                 _actor(connection), request.user_id, request.timeout_s
             )
         )

@@ -1,4 +1,4 @@
-"""What the commands ``ack`` and ``read`` do."""
+"""Handlers of the receipt commands ``ack`` and ``read``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from wsserver.errors import BadRequest
 from wsserver.protocol import commands
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.dispatcher import Answer, Handler
-from wsserver.realtime.inbox.receipts import Receipts
+from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 
 
 class ReceiptCommands:
-    """The handlers of a client's receipts; the reply comes after the commit."""
+    """The handlers of receipts; the reply is sent after the commit."""
 
-    def __init__(self, receipts: Receipts) -> None:
+    def __init__(self, receipts: ReceiptRecorder) -> None:
         self._receipts = receipts
 
     def table(self) -> dict[str, Handler]:
@@ -22,7 +22,7 @@ class ReceiptCommands:
         return {"ack": self.ack, "read": self.read}
 
     async def ack(self, connection: ConnectionInfo, command: commands.Ack) -> Answer:
-        """Take messages as received: those named, or a whole stream up to an offset."""
+        """Record messages as received, by ids or as a whole stream up to an offset."""
         if command.ids is not UNSET:
             for field in ("stream", "offset"):
                 if getattr(command, field) is not UNSET:
@@ -37,7 +37,7 @@ class ReceiptCommands:
         return "ack", {"acknowledged": count}
 
     async def read(self, connection: ConnectionInfo, command: commands.Read) -> Answer:
-        """Take messages as read, and so as received."""
+        """Record messages as read and received."""
         count = await self._receipts.acknowledge(connection, command.ids, "read")
         return "ack", {"acknowledged": count}
 

@@ -1,4 +1,4 @@
-"""What clients ask of streams: to join a session and catch up, to resume, to look back."""
+"""Handlers of stream commands: ``join_session``, ``resume``, ``history``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ FORBIDDEN = "forbidden"
 
 
 class StreamCommands:
-    """The handlers of ``join_session``, ``resume`` and ``history``.
+    """The handlers of ``join_session``, ``resume`` and ``history``; each checks access.
 
-    Each asks for access anew: who has lost it since may neither listen nor look back.
-    ``replay_budget``: bytes that may be sent to one connection at once; ``session_limit``: sessions
-    that it may be in.
+    ``replay_budget``: bytes that may be queued for a connection; ``session_limit``: sessions that
+    it may join.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class StreamCommands:
     def join_session(
         self, connection: ConnectionInfo, command: commands.JoinSession
     ) -> Answer | Awaitable[Answer]:
-        """Join a session; joining again gives the same answer, from where the stream is then."""
+        """Join a session; joining again has the same answer, with the present position."""
         session_id = command.session_id
         since = command.since if command.since is not UNSET else None
         if self._sessions.access.needs_preparing(connection.claims, session_id):
@@ -83,7 +82,7 @@ class StreamCommands:
             {name: since}, connection.claims, self._budget(connection)
         )
         _require_alive(connection)
-        self._require_access(connection, session_id)  # it may have been taken away meanwhile
+        self._require_access(connection, session_id)  # it may have been revoked meanwhile
         self._require_room(connection, session_id)
         return self._joined(connection, session_id, since, recoveries[name])
 
@@ -94,14 +93,14 @@ class StreamCommands:
         since: Position | None,
         recovery: Recovery,
     ) -> Answer:
-        # In the turn in which the stream is exactly where the answer says.
+        # In the iteration of the event loop in which the recovery is exact.
         return "session_joined", self._sessions.join(connection, session_id, recovery, since)
 
     async def resume(self, connection: ConnectionInfo, command: commands.Resume) -> Answer:
-        """Catch up with several streams, and join their sessions again.
+        """Recover several streams, and join their sessions again.
 
-        A stream that may not be read is answered with the reason ``forbidden``; the command as a
-        whole is refused only where none of them may.
+        The answer for a stream without access has the reason ``forbidden``; without access to any
+        of them the command is refused.
         """
         await self._prepare(connection, *_session_ids(command.streams))
         readable = {
@@ -119,7 +118,7 @@ class StreamCommands:
         self._require_room(connection, *_session_ids(readable))
         answers: dict[str, Any] = {}
         for name in command.streams:
-            # Asked again: access may have been taken away meanwhile.
+            # Checked again: access may have been revoked meanwhile.
             if name in recoveries and self._may_read(connection, name):
                 session_id = name.removeprefix(SESSION)
                 if session_id != name:
@@ -141,9 +140,7 @@ class StreamCommands:
             limit=command.limit,
             budget=self._budget(connection),
         )
-        self._require_access(
-            connection, command.session_id
-        )  # it may have been taken away meanwhile
+        self._require_access(connection, command.session_id)  # it may have been revoked meanwhile
         return "history", {"session_id": command.session_id, **page.answer()}
 
     def _may_read(self, connection: ConnectionInfo, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Open connections: registry and indexes, heartbeat, rate limits, token expiry.
 
-``ConnectionInfo`` is one connection, ``Hub`` the registry of all.
+``ConnectionInfo`` is a connection, ``Hub`` the registry of all.
 
 May import: protocol, wire, storage, ``realtime.messages``.
 """

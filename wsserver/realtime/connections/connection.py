@@ -1,16 +1,17 @@
-"""What is known about one connection."""
+"""``ConnectionInfo``: the state of one WebSocket connection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from wsserver.clock import rfc3339
+from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.rate_limit import TokenBucket
-
-if TYPE_CHECKING:
-    from wsserver.identity.claims import Claims
-    from wsserver.wire.transport import Transport
+from wsserver.wire.transport import Transport
 
 CHAT = "chat"
 SESSION = "session"
@@ -19,32 +20,71 @@ V1 = "wsserver.v1"
 PLAIN = "plain"
 
 
-class Gate(Protocol):
-    """What a connection reports to: the manager."""
+BACKLOG_LIMIT = 1024
+BACKLOG_LIMIT_BYTES = 256 * 1024
+"""Messages queued behind a slow command before reading from the connection is paused."""
+
+
+class ConnectionOwner(Protocol):
+    """Receiver of a connection's events: the manager."""
 
     def received(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """A text message has come in."""
+        """A text message was received."""
 
     def ponged(self, connection: ConnectionInfo, payload: bytes) -> None:
-        """An RFC 6455 pong has come in."""
+        """An RFC 6455 pong was received."""
 
     def flooded(self, connection: ConnectionInfo) -> bool:
-        """An RFC 6455 ping has come in; True if the connection sends too many."""
+        """An RFC 6455 ping was received; True if the connection sends too many."""
         ...
 
     def closed(self, connection: ConnectionInfo, code: int, reason: str) -> None:
         """The connection has ended, for whatever reason."""
 
+    def close(self, connection: ConnectionInfo, code: int, reason: str) -> None:
+        """Close the connection; ``reason``: 123 bytes at most."""
 
-class Close(Protocol):
-    """Ends a connection: the manager's ``close``."""
 
-    def __call__(self, connection: ConnectionInfo, code: int, reason: str) -> None:
-        """Close with a code and a reason of at most 123 bytes."""
+class Backlog:
+    """Queue of the messages that wait behind a connection's slow command."""
+
+    __slots__ = ("_messages", "_size")
+
+    def __init__(self) -> None:
+        self._messages: deque[bytes] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether reading from the connection has to pause."""
+        return len(self._messages) >= BACKLOG_LIMIT or self._size >= BACKLOG_LIMIT_BYTES
+
+    def append(self, payload: bytes) -> None:
+        """Add a message at the end."""
+        self._messages.append(payload)
+        self._size += len(payload)
+
+    def take(self) -> bytes:
+        """Remove and return the oldest message."""
+        payload = self._messages.popleft()
+        self._size -= len(payload)
+        return payload
+
+
+@dataclass(slots=True)
+class Subscription:
+    """What a monitor connection has subscribed to."""
+
+    events: tuple[str, ...]
+    interval_s: float
+    next_stats_at: float
 
 
 class ConnectionInfo:
-    """One WebSocket: whose it is, what it has joined, when it was last heard of.
+    """A WebSocket connection: its user, the sessions it has joined, its heartbeat.
 
     ``connected_at``, ``last_ping`` and ``last_pong`` are wall-clock seconds; ``rtt_ms`` is None
     until a ping was answered. Slots, because there are as many of these as connections.
@@ -57,11 +97,11 @@ class ConnectionInfo:
         "connected_at",
         "connection_id",
         "endpoint",
-        "gate",
         "is_alive",
         "is_warned_of_expiry",
         "last_ping",
         "last_pong",
+        "owner",
         "ping_id",
         "pinged_at",
         "protocol",
@@ -77,10 +117,12 @@ class ConnectionInfo:
     )
 
     websocket: Transport
+    subscription: Subscription
+    """Set for monitors only."""
 
     def __init__(
         self,
-        gate: Gate,
+        owner: ConnectionOwner,
         *,
         connection_id: str,
         claims: Claims,
@@ -91,7 +133,7 @@ class ConnectionInfo:
         user_agent: str,
         connected_at: float,
     ) -> None:
-        self.gate = gate
+        self.owner = owner
         self.connection_id = connection_id
         self.claims = claims
         self.endpoint = endpoint
@@ -108,13 +150,14 @@ class ConnectionInfo:
         self.pinged_at = 0.0
         self.rtt_ms: float | None = None
         self.sessions: dict[str, int] | None = None
-        """Joined, each with the tick of the attendance at which that was."""
+        """The joined sessions, each with the tick of the connection log when it was joined."""
         self.since_tick = 0
-        """The tick from which on it is there, with the claims that it has."""
+        """The tick of the connection log since which it is connected with its present claims."""
         self.bucket: TokenBucket | None = None
-        self.backlog: Any = None
-        self.subscription: Any = None
-        self.waiters: Any = None
+        self.backlog: Backlog | None = None
+        """None unless a slow command is running."""
+        self.waiters: dict[str, asyncio.Future[float | None]] | None = None
+        """Futures of the pings whose pong is awaited, by ping id."""
 
     def __repr__(self) -> str:
         return f"<ConnectionInfo {self.connection_id} user={self.user_id}>"
@@ -136,13 +179,13 @@ class ConnectionInfo:
 
     @property
     def is_monitor(self) -> bool:
-        """Does it watch the server rather than chat?"""
+        """Whether it is a monitor of the server (``/ws/admin/monitor``)."""
         return self.endpoint == MONITOR
 
     def is_dead(self, now: float, timeout_s: float, resumed_at: float) -> bool:
-        """Has nothing been heard for ``timeout_s``, time the server itself stood still aside?
+        """Whether nothing was received for ``timeout_s``, or since ``resumed_at`` if that is later.
 
-        Not while frames of it wait behind a slow command: its socket may be left unread then.
+        Never while messages wait in its backlog: its socket may not be read then.
         """
         if self.backlog:
             return False
@@ -168,24 +211,28 @@ class ConnectionInfo:
             "queued_bytes": self.websocket.queued_bytes,
         }
 
-    # What the transport calls; the decisions are the gate's.
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection; ``reason``: 123 bytes at most."""
+        self.owner.close(self, code, reason)
+
+    # Called by the transport; the owner decides.
 
     def on_text(self, transport: Transport, payload: bytes) -> None:
         """A complete, valid text message."""
-        self.gate.received(self, payload)
+        self.owner.received(self, payload)
 
     def on_binary(self, transport: Transport, payload: bytes) -> None:
-        """The contract knows only text."""
+        """A binary message: the protocol has text messages only."""
         transport.close(CloseCode.UNSUPPORTED_DATA, "text only")
 
     def on_ping(self, transport: Transport, payload: bytes) -> None:
-        """The transport has answered already; only the amount matters here."""
-        self.gate.flooded(self)
+        """A ping, which the transport has answered; here it counts against the rate limit."""
+        self.owner.flooded(self)
 
     def on_pong(self, transport: Transport, payload: bytes) -> None:
-        """The answer to a heartbeat, or an unasked one (RFC 6455 §5.5.3)."""
-        self.gate.ponged(self, payload)
+        """A pong: the answer to a ping, or unsolicited (RFC 6455 §5.5.3)."""
+        self.owner.ponged(self, payload)
 
     def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
-        """The end, reported once."""
-        self.gate.closed(self, code, reason)
+        """The end of the connection; called once."""
+        self.owner.closed(self, code, reason)

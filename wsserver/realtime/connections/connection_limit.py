@@ -1,9 +1,8 @@
-"""The limit on connections per user: dead ones give way before a new one is refused."""
+"""Connection limits: dead connections of a user are closed before a new one is refused."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -11,23 +10,23 @@ from math import ceil
 from wsserver.clock import Clock
 from wsserver.errors import ConnectionLimit
 from wsserver.protocol.close_codes import CloseCode
-from wsserver.realtime.connections.connection import Close, ConnectionInfo
+from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
 
 EVICT_OLDEST = "evict_oldest"
 ANSWER_S = 0.3
-"""How long a connection has for its answer, and how recent a frame makes the question needless."""
+"""Time to answer the ping; a connection that sent a frame more recently is not pinged."""
 ANSWER_LIMIT_S = 2.0
-"""The same for a connection whose last round trip took long."""
+"""The maximum for connections with a long round-trip time."""
 SLICE_S = 0.1
-"""The time is counted in slices, so that one standstill of the process takes one slice only:
-the answers that arrived meanwhile are read before the next."""
+"""The time is counted in slices: a standstill of the process costs one slice only, and answers that
+arrived meanwhile are read before the next."""
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """How many connections there may be, and what happens to one too many of a user."""
+    """Maximum numbers of connections, and the policy for a user at the limit."""
 
     total: int = 50_000
     per_user: int = 5
@@ -35,74 +34,68 @@ class ConnectionLimits:
 
     @property
     def evicts_oldest(self) -> bool:
-        """Does the oldest connection give way to one too many, rather than keep it out?"""
+        """Whether the oldest connection is closed for a new one."""
         return self.policy == EVICT_OLDEST
 
 
 class ConnectionRoom:
-    """Finds out which connections of a user are dead when there is no room for one more.
+    """Checks the connections of a user at the limit, and closes dead ones.
 
-    A connection whose network has gone counts until its heartbeat times out, while the same page
-    is knocking again. One question serves all arrivals of a user that wait for its outcome; at
-    most as many may wait as the user may have connections.
+    A connection whose network is lost counts until its heartbeat times out, while the same page
+    reconnects. One ``LivenessCheck`` serves all connects of a user that wait for it; at most as
+    many may wait as the user may have connections.
     """
 
     def __init__(
-        self, hub: Hub, heartbeat: Heartbeat, limits: ConnectionLimits, clock: Clock, close: Close
+        self, hub: Hub, heartbeat: Heartbeat, limits: ConnectionLimits, clock: Clock
     ) -> None:
         self._hub = hub
         self._heartbeat = heartbeat
         self._limits = limits
         self._clock = clock
-        self._close = close
-        self._questions: dict[str, Question] = {}
+        self._checks: dict[str, LivenessCheck] = {}
 
     def is_full(self, user_id: str) -> bool:
-        """Has the user as many connections as are allowed?"""
+        """Whether the user has the maximum number of connections."""
         return self._hub.user_connections.count(user_id) >= self._limits.per_user
 
-    async def ask(self, user_id: str) -> None:
-        """Ping the user's silent connections, and close those that give no sign of life in time.
+    async def check_liveness(self, user_id: str) -> None:
+        """Ping the user's silent connections, and close those that send nothing in time.
 
-        Returns at once where all have been heard of just now. Raises ``ConnectionLimit`` when too
-        many arrivals of this user wait already.
+        Returns immediately if all have sent something just now. Raises ``ConnectionLimit`` if too
+        many connects of this user wait already.
         """
-        question = self._questions.get(user_id)
-        if question is None:
+        check = self._checks.get(user_id)
+        if check is None:
             silent = self._silent(user_id)
             if not silent:
                 return
-            question = Question(silent, self._heartbeat, self._clock, self._dismiss)
-            self._questions[user_id] = question
-            question.ended.add_done_callback(lambda _: self._questions.pop(user_id))
-        if question.waiting >= self._limits.per_user:
-            raise ConnectionLimit("too many connections of this user arrive at once")
-        question.waiting += 1
+            check = LivenessCheck(silent, self._heartbeat, self._clock)
+            self._checks[user_id] = check
+            check.ended.add_done_callback(lambda _: self._checks.pop(user_id))
+        if check.waiting >= self._limits.per_user:
+            raise ConnectionLimit("too many connections of this user arrive at the same time")
+        check.waiting += 1
         try:
-            # Shielded: the others go on waiting when one of them gives up.
-            await asyncio.shield(question.ended)
+            # Shielded: cancelling one waiting connect does not affect the others.
+            await asyncio.shield(check.ended)
         finally:
-            question.waiting -= 1
+            check.waiting -= 1
 
     def _silent(self, user_id: str) -> list[ConnectionInfo]:
         latest = self._clock.monotonic() - ANSWER_S
         return [
             connection
             for connection in self._hub.of_user(user_id)
-            # What waits behind a slow command may hold the reading up: it is not silence.
+            # During a slow command the socket may not be read: not silence.
             if connection.websocket.last_heard <= latest and not connection.backlog
         ]
 
-    def _dismiss(self, connection: ConnectionInfo) -> None:
-        reason = "no answer to a ping; made room for a newer connection"
-        self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, reason)
 
+class LivenessCheck:
+    """A ping to several connections; closes those that do not answer in time.
 
-class Question:
-    """A ping to several connections at once; ``ended`` when enough is known.
-
-    That is: when each has answered or gone, or when the time of some was up. These are handed to
-    ``dismiss``.
+    ``ended`` is resolved when each has answered or was closed, or when some were late.
     """
 
     def __init__(
@@ -110,22 +103,20 @@ class Question:
         asked: list[ConnectionInfo],
         heartbeat: Heartbeat,
         clock: Clock,
-        dismiss: Callable[[ConnectionInfo], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.waiting = 0
-        """Arrivals that wait for the end."""
+        """Connects that wait for the end."""
         self._asked_at = clock.monotonic()
-        self._dismiss = dismiss
         self._left = {connection: slices_for(connection.rtt_ms) for connection in asked}
-        self._answers = {connection: heartbeat.ask(connection) for connection in asked}
+        self._answers = {connection: heartbeat.ping(connection) for connection in asked}
         for connection, answer in self._answers.items():
             answer.add_done_callback(partial(self._settle, connection))
         self._timer = loop.call_later(SLICE_S, self._slice_over)
 
     def _settle(self, connection: ConnectionInfo, _: asyncio.Future[float | None]) -> None:
-        """It has answered, or has gone."""
+        """A connection has answered or was closed."""
         self._left.pop(connection, None)
         if not self._left:
             self._end()
@@ -135,7 +126,7 @@ class Question:
         for connection in list(self._left):
             self._left[connection] -= 1
             if connection.websocket.last_heard > self._asked_at or connection.backlog:
-                del self._left[connection]  # any frame counts as life, not the pong alone
+                del self._left[connection]  # any frame counts, not the pong alone
             elif self._left[connection] <= 0:
                 overdue.append(connection)
         if overdue or not self._left:
@@ -143,7 +134,10 @@ class Question:
         else:
             self._timer = asyncio.get_running_loop().call_later(SLICE_S, self._slice_over)
         for connection in overdue:
-            self._dismiss(connection)
+            connection.close(
+                CloseCode.HEARTBEAT_TIMEOUT,
+                "no answer to a ping; made room for a newer connection",
+            )
 
     def _end(self) -> None:
         self._timer.cancel()
@@ -154,6 +148,6 @@ class Question:
 
 
 def slices_for(rtt_ms: float | None) -> int:
-    """How many slices an answer may take: at least 0.3 s, more where the network is slow."""
+    """Number of slices to wait for an answer: 0.3 s at least, more on slow networks."""
     usual_s = 2 * (rtt_ms or 0.0) / 1000
     return ceil(round(min(ANSWER_LIMIT_S, max(ANSWER_S, usual_s)) / SLICE_S, 3))

@@ -1,4 +1,4 @@
-"""Who was connected, and in which sessions, when a message went out."""
+"""``ConnectionLog``: which connections existed, in which sessions, at each past delivery."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from wsserver.clock import Clock
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection import PLAIN, ConnectionInfo
 
-STAYS_LIMIT = 100_000
+INTERVALS_LIMIT = 100_000
 
 
 class ConnectionInterval(Struct, frozen=True, gc=False):
-    """The time of a connection on the server, or in a session, counted in deliveries.
+    """The time of a connection on the server, or in a session, in ticks (numbers of deliveries).
 
-    It was there for the deliveries after ``from_tick`` and up to ``to_tick``, which is None while
-    it lasts.
+    Deliveries after ``from_tick`` and up to ``to_tick`` fall into it; ``to_tick`` is None until it
+    ends.
     """
 
     connection_id: str
@@ -33,41 +33,41 @@ class ConnectionInterval(Struct, frozen=True, gc=False):
     ended_at: float = 0.0
     """Seconds since the epoch."""
     code: int = 0
-    """Close code of the connection; 0: it only left the session, or got other claims."""
+    """Close code of the connection; 0: it left the session, or its claims changed."""
     reason: str = ""
     unsent_since: float | None = None
-    """What was sent from then on (monotonic seconds) may not have left the server."""
+    """Monotonic seconds: data sent since then may not have left the server."""
 
 
 class ConnectionLog:
-    """A clock that counts deliveries, and a log of the stays that are over.
+    """Log of the ended ``ConnectionInterval``s, by a clock that counts deliveries.
 
-    Each connection knows at which tick it came, and joined its sessions; so who was there for a
-    delivery is worked out when somebody asks, and costs nothing while sending. The log holds at
-    most ``limit`` stays; those that no delivery fell into are not in it.
+    Live connections have the tick of their connecting and of each join. So the recipients of a
+    delivery are computed when they are queried, at no cost while sending. At most ``limit``
+    intervals; those without any delivery are not logged.
     """
 
-    def __init__(self, clock: Clock, limit: int = STAYS_LIMIT) -> None:
+    def __init__(self, clock: Clock, limit: int = INTERVALS_LIMIT) -> None:
         self.tick = 0
-        """Deliveries so far; the traces count them."""
+        """Number of deliveries so far; incremented by the trace buffer."""
         self.known_from = 0
-        """Of deliveries before this one, some of those who were there are forgotten."""
+        """Before this delivery the log is incomplete."""
         self._clock = clock
         self._limit = limit
-        self._stays: deque[ConnectionInterval] = deque()
+        self._intervals: deque[ConnectionInterval] = deque()
         """In the order of their ends."""
 
     def __len__(self) -> int:
-        return len(self._stays)
+        return len(self._intervals)
 
     def left(self, connection: ConnectionInfo, session_id: str, from_tick: int) -> None:
-        """A connection has left a session that it joined at ``from_tick``."""
+        """Log that a connection has left a session, which it joined at ``from_tick``."""
         self._note(connection, session_id, from_tick)
 
     def ended(self, connection: ConnectionInfo, code: int, reason: str) -> None:
-        """A connection has ended, with a close code and its reason.
+        """Log the end of a connection, with its close code and reason.
 
-        One that is closed from here in good order still gets what waits for it.
+        A connection that the server closes still gets its queued data, unless it is dead.
         """
         websocket = connection.websocket
         is_lost = not websocket.is_open or code == CloseCode.HEARTBEAT_TIMEOUT
@@ -81,9 +81,9 @@ class ConnectionLog:
         )
 
     def renewed(self, connection: ConnectionInfo) -> None:
-        """A connection is about to get claims of another role or organization.
+        """Start new intervals: a connection is about to get another role or organization.
 
-        For the messages so far it counts with the old ones.
+        For the deliveries so far its old claims count.
         """
         self._note(connection, None, connection.since_tick)
         connection.since_tick = self.tick
@@ -92,34 +92,34 @@ class ConnectionLog:
             self._note(connection, session_id, from_tick)
             joined[session_id] = self.tick
 
-    def over(self, tick: int) -> list[ConnectionInterval]:
-        """The stays that ended since a delivery, the latest first: it fell into some of them."""
+    def ended_since(self, tick: int) -> list[ConnectionInterval]:
+        """The intervals that ended at a delivery or later, the latest first."""
         found = []
-        for stay in reversed(self._stays):
-            if stay.to_tick is None or stay.to_tick < tick:
+        for interval in reversed(self._intervals):
+            if interval.to_tick is None or interval.to_tick < tick:
                 break
-            found.append(stay)
+            found.append(interval)
         return found
 
     def forget(self, tick: int) -> None:
-        """Let go of the stays that ended before a delivery: nobody can ask for those any more."""
-        stays = self._stays
-        while stays and (stays[0].to_tick or 0) < tick:
-            stays.popleft()
+        """Drop the intervals that ended before a delivery: it is the oldest that can be traced."""
+        intervals = self._intervals
+        while intervals and (intervals[0].to_tick or 0) < tick:
+            intervals.popleft()
 
     def _note(
         self, connection: ConnectionInfo, session_id: str | None, from_tick: int, **end: Any
     ) -> None:
         if from_tick == self.tick:
             return  # no delivery fell into it
-        if len(self._stays) >= self._limit:
-            self.known_from = (self._stays.popleft().to_tick or 0) + 1
-        self._stays.append(
-            stay_of(connection, session_id, from_tick, self.tick, self._clock.wall(), **end)
+        if len(self._intervals) >= self._limit:
+            self.known_from = (self._intervals.popleft().to_tick or 0) + 1
+        self._intervals.append(
+            interval_of(connection, session_id, from_tick, self.tick, self._clock.wall(), **end)
         )
 
 
-def stay_of(
+def interval_of(
     connection: ConnectionInfo,
     session_id: str | None = None,
     from_tick: int = 0,
@@ -127,9 +127,9 @@ def stay_of(
     ended_at: float = 0.0,
     **end: Any,
 ) -> ConnectionInterval:
-    """The stay of a connection, under the claims that it has now.
+    """The interval of a connection with its present claims.
 
-    While it lasts, its ``unsent_since`` is that of the connection.
+    Without ``to_tick``, ``unsent_since`` is taken from the transport.
     """
     if to_tick is None:
         end["unsent_since"] = connection.websocket.waiting_since

@@ -1,4 +1,4 @@
-"""When tokens of live connections run out, by the wall clock."""
+"""``TokenExpiry``: connections whose token is about to expire, by the wall clock."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _BUCKET_S = 60.0
 
 
 class TokenExpiry:
-    """Finds connections whose token is about to expire or has.
+    """Finds connections whose token is about to expire or has expired.
 
-    Buckets of a minute keyed by ``exp``: a look costs only the minutes that are near, a closed
-    connection leaves nothing behind, and a wall clock that jumps is noticed at the next look.
+    Buckets of a minute keyed by ``exp``: a call looks at the near minutes only, closed connections
+    leave no timer, and a jump of the wall clock takes effect with the next call.
 
-    A token has expired ``leeway_s`` seconds after its ``exp``, as the verifier sees it too; the
-    warning does not wait for that.
+    A token expires ``leeway_s`` seconds after its ``exp``, as in the verifier; the warning does
+    not take that into account.
     """
 
     def __init__(self, leeway_s: float = 0.0) -> None:
@@ -23,12 +23,12 @@ class TokenExpiry:
         self._buckets: dict[int, set[ConnectionInfo]] = {}
 
     def add(self, connection: ConnectionInfo) -> None:
-        """Watch a connection's current claims."""
+        """Add a connection with its present claims."""
         connection.is_warned_of_expiry = False
         self._buckets.setdefault(_bucket(connection), set()).add(connection)
 
     def discard(self, connection: ConnectionInfo) -> None:
-        """Stop watching; to be called before its claims change."""
+        """Remove a connection; to be called before its claims change."""
         key = _bucket(connection)
         bucket = self._buckets.get(key)
         if bucket is not None:
@@ -37,7 +37,7 @@ class TokenExpiry:
                 del self._buckets[key]
 
     def due(self, wall: float) -> tuple[list[ConnectionInfo], list[ConnectionInfo]]:
-        """Return those to warn now (each once per token), and those that have expired."""
+        """The connections to warn now (each once per token), and the expired ones."""
         warn, expired = [], []
         horizon = (wall + WARNING_S) // _BUCKET_S
         for key in [key for key in self._buckets if key <= horizon]:
@@ -50,7 +50,7 @@ class TokenExpiry:
 
     @staticmethod
     def is_to_be_warned(connection: ConnectionInfo, wall: float) -> bool:
-        """Is the token about to run out, and is this the first time that this is found?"""
+        """Whether the token is about to expire; True once per token."""
         if connection.is_warned_of_expiry or connection.claims.exp - wall > WARNING_S:
             return False
         connection.is_warned_of_expiry = True

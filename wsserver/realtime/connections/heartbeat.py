@@ -1,10 +1,9 @@
-"""The heartbeat: who is pinged when, and who has been silent for too long."""
+"""``Heartbeat``: pings connections periodically and closes silent ones."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from wsserver.clock import Clock, rfc3339
@@ -19,9 +18,9 @@ from wsserver.wire.frames import PING, build_frame
 log = logging.getLogger(__name__)
 
 TIDY_FROM = 1000
-"""Connections that have gone before their timers are looked for; less is not worth the look."""
+"""Closed connections after which their leftover timers are removed."""
 TIDY_SLOTS = 16
-"""Looked at in one tick: a few thousand timers, well below a millisecond."""
+"""Timer wheel slots cleaned in one tick: a few thousand timers, less than a millisecond."""
 
 _GOLDEN = 0.618033988749895
 
@@ -35,15 +34,15 @@ class HeartbeatSettings:
 
     @property
     def tick_s(self) -> float:
-        """How often to look: fine enough for both, at most four times a second."""
+        """Period of ``advance``: fine enough for both, at most four times a second."""
         return max(0.005, min(0.25, self.interval_s / 20, self.timeout_s / 20))
 
 
 class Heartbeat:
     """Pings every connection once per interval, spread over it, and closes the silent ones.
 
-    Costs nothing per message: the transport notes when it last heard something, and a
-    connection is looked at only when its time would be up if it had been silent since.
+    No cost per received message: the transport keeps the time of the last one, and a connection is
+    checked only when its timeout would end if nothing had been received.
     """
 
     def __init__(
@@ -51,28 +50,26 @@ class Heartbeat:
         hub: Hub,
         settings: HeartbeatSettings,
         clock: Clock,
-        close: Callable[[ConnectionInfo, int, str], None],
     ) -> None:
         self.settings = settings
         self._hub = hub
         self._clock = clock
-        self._close = close
         self._pings: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._deadlines: TimerWheel[str] = TimerWheel(settings.tick_s)
         self._added = 0
         self._gone_then = 0
-        """How many had gone when a round of tidying last began."""
+        """Number of closed connections when the last cleaning began."""
         self._tidying: list[TimerWheel[str]] = []
-        """The wheels that this round has yet to finish."""
+        """The wheels that this cleaning has not finished."""
         self._round = 0
         self.resumed_at = 0.0
         self._advanced_at = clock.monotonic()
 
     def add(self, connection: ConnectionInfo) -> None:
-        """Begin with a connection.
+        """Start the heartbeat of a connection.
 
-        Its first ping comes at a point of the interval that no other connection is near, however
-        many connected in the same moment (multiples of the golden ratio spread evenly).
+        The first pings are spread over the interval, however many connect in the same moment
+        (multiples of the golden ratio are spread evenly).
         """
         now = self._clock.monotonic()
         self._added += 1
@@ -81,12 +78,11 @@ class Heartbeat:
         self._deadlines.schedule(now + self.settings.timeout_s, connection.connection_id)
 
     def advance(self) -> None:
-        """Do what is due; to be called every ``settings.tick_s``."""
+        """Send the pings and close the connections that are due; call every ``settings.tick_s``."""
         now = self._clock.monotonic()
         stood_still_s = now - self._advanced_at
         if stood_still_s > max(4 * self.settings.tick_s, self.settings.timeout_s / 4):
-            # The process itself stood still: what the clients sent is waiting unread, so the
-            # silence is ours.
+            # The process itself stood still: messages of clients are waiting unread.
             if stood_still_s > 1.0:
                 log.warning("the event loop stood still seconds=%.1f", stood_still_s)
             self.resumed_at = now
@@ -96,7 +92,7 @@ class Heartbeat:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Forget the timers of those who have gone, once they are many; some slots at a time."""
+        """Remove the timers of closed connections, once they are many; some slots at a time."""
         connections = self._hub.connections
         if not self._tidying:
             gone = self._added - len(connections)
@@ -114,10 +110,10 @@ class Heartbeat:
             if connection is None:
                 continue
             if connection.is_dead(now, timeout_s, self.resumed_at):
-                self._close(connection, CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
+                connection.close(CloseCode.HEARTBEAT_TIMEOUT, "heartbeat timeout")
             else:
                 deadline = max(connection.websocket.last_heard, self.resumed_at) + timeout_s
-                if deadline <= now:  # unread behind a slow command: silent, but not dead
+                if deadline <= now:  # its socket is not read during a slow command: not dead
                     deadline = now + timeout_s
                 self._deadlines.schedule(deadline, connection_id)
 
@@ -130,20 +126,20 @@ class Heartbeat:
             connection = self._hub.connections.get(connection_id)
             if connection is None:
                 continue
-            if not frames:  # one encoding for all that are due in this tick
+            if not frames:  # encoded once for all that are due in this tick
                 self._round += 1
                 ping_id = f"ping_{self._round}"
                 frames = _ping_frames(ping_id, wall)
             self._note_ping(connection, ping_id, now, wall)
             connection.websocket.send(frames)
-            # Counted from when it was due: those that come late together stay apart in the next.
+            # Counted from the due time, so that late pings do not bunch up.
             missed = (now - due) // interval_s
             self._pings.schedule(due + (missed + 1) * interval_s, connection_id)
 
     def note_pong(self, connection: ConnectionInfo, ping_id: str | None) -> bool:
-        """Note an answer; the first one to the latest ping gives the round trip.
+        """Note a pong; the first one to the latest ping gives the round-trip time.
 
-        False: nobody waited for it.
+        False: unsolicited.
         """
         connection.last_pong = self._clock.wall()
         is_awaited = bool(ping_id) and ping_id == connection.ping_id
@@ -159,10 +155,10 @@ class Heartbeat:
             return True
         return is_awaited
 
-    def ask(self, connection: ConnectionInfo) -> asyncio.Future[float | None]:
-        """Ping a live connection now: the moment of its answer, None if it goes before.
+    def ping(self, connection: ConnectionInfo) -> asyncio.Future[float | None]:
+        """Ping a live connection now: a future of the time of its pong, None if it is closed.
 
-        Cancel the future to ask no longer.
+        Cancel the future to stop waiting.
         """
         now, wall = self._clock.monotonic(), self._clock.wall()
         ping_id = new_id("ping", wall)
@@ -175,19 +171,19 @@ class Heartbeat:
         return answer
 
     async def measure(self, connection: ConnectionInfo, timeout_s: float) -> float | None:
-        """Ping one connection now and wait: its round trip in ms, None without a timely answer."""
+        """Ping a connection now: its round-trip time in ms, None without a pong in time."""
         if not connection.is_alive:
             return None
         now = self._clock.monotonic()
         try:
-            answered_at = await asyncio.wait_for(self.ask(connection), timeout_s)
+            answered_at = await asyncio.wait_for(self.ping(connection), timeout_s)
         except TimeoutError:
             return None
         return None if answered_at is None else round((answered_at - now) * 1000, 3)
 
     @staticmethod
-    def give_up(connection: ConnectionInfo) -> None:
-        """Tell those who measure a connection that has gone."""
+    def forget(connection: ConnectionInfo) -> None:
+        """Resolve the futures of ``ping`` for a closed connection."""
         for answer in list((connection.waiters or {}).values()):
             if not answer.done():
                 answer.set_result(None)
@@ -200,7 +196,7 @@ class Heartbeat:
 
 
 def _ping_frames(ping_id: str, wall: float) -> bytes:
-    """Both kinds of ping in one write: scripts see the JSON one, browsers answer the other."""
+    """Both kinds of ping in one write: JSON for scripts, RFC 6455 for the browser itself."""
     return build_frame(push("ping", rfc3339(wall), id=ping_id)) + build_frame(
         ping_id.encode(), PING
     )

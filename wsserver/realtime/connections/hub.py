@@ -1,52 +1,129 @@
-"""The index of live connections: by id, user, session and organization."""
+"""``Hub``: the live connections of this node, indexed by id, user, session and organization."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.identity.claims import Claims, as_signed
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.connection_index import Index
 from wsserver.realtime.connections.connection_log import ConnectionLog
 
 KNOWN_SESSIONS_LIMIT = 100_000
 USERS_LISTED = 1000
-"""Of one session: with tens of thousands in it, a list of all would not fit into a reply."""
+"""Users of a session that are listed at most: tens of thousands would not fit into a reply."""
+
+_Entry = ConnectionInfo | dict[str, ConnectionInfo]
+
+
+class ConnectionIndex(Mapping[str, set[str]]):
+    """Connections by user, session or organization; a mapping of keys to sets of connection ids.
+
+    Most users have one connection: it is stored without a container, which would take 216 bytes.
+    Several are in a dict, in the order of connecting.
+    """
+
+    __slots__ = ("_entries", "pairs")
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self.pairs = 0
+        """Number of connections, summed over the keys."""
+
+    def add(self, key: str, connection: ConnectionInfo) -> bool:
+        """Add a connection under a key; True if it is the first one there."""
+        entry = self._entries.get(key)
+        if entry is None:
+            self._entries[key] = connection
+            self.pairs += 1
+            return True
+        if not isinstance(entry, dict):
+            if entry is connection:
+                return False
+            entry = self._entries[key] = {entry.connection_id: entry}
+        before = len(entry)
+        entry[connection.connection_id] = connection
+        self.pairs += len(entry) - before
+        return False
+
+    def discard(self, key: str, connection: ConnectionInfo) -> bool:
+        """Remove a connection; True if it was the last one under the key."""
+        entry = self._entries.get(key)
+        if isinstance(entry, dict):
+            if entry.pop(connection.connection_id, None) is not None:
+                self.pairs -= 1
+            if not entry:
+                del self._entries[key]
+        elif entry is connection:
+            self.pairs -= 1
+            del self._entries[key]
+        else:
+            return False
+        return key not in self._entries
+
+    def connections(self, key: str) -> list[ConnectionInfo]:
+        """The connections under a key, in the order of connecting."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return []
+        return list(entry.values()) if isinstance(entry, dict) else [entry]
+
+    def count(self, key: str) -> int:
+        """Number of connections under a key."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return 0
+        return len(entry) if isinstance(entry, dict) else 1
+
+    def __getitem__(self, key: str) -> set[str]:
+        entry = self._entries[key]
+        return set(entry) if isinstance(entry, dict) else {entry.connection_id}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Hub:
-    """Who is connected, and to what.
+    """The live connections and the sessions that they have joined.
 
-    Closing connections leave it at once, so everybody in it can be sent to. ``resolve`` puts the
-    organization that a user belongs to into the claims: it may have changed since the handshake.
+    Closing connections are removed immediately, so all in it can be written to. ``resolve`` sets
+    the organization of the claims: an administrator may have assigned another one meanwhile.
     """
 
     def __init__(
         self,
-        attendance: ConnectionLog | None = None,
+        connection_log: ConnectionLog | None = None,
         resolve: Callable[[Claims], Claims] = as_signed,
     ) -> None:
         self._resolve = resolve
-        self.attendance = ConnectionLog(Clock()) if attendance is None else attendance
+        self.connection_log = ConnectionLog(Clock()) if connection_log is None else connection_log
         self.connections: dict[str, ConnectionInfo] = {}
-        self.user_connections = Index()
-        self.session_connections = Index()
-        self.organization_connections = Index()
+        self.user_connections = ConnectionIndex()
+        self.session_connections = ConnectionIndex()
+        self.organization_connections = ConnectionIndex()
         self.known_sessions: OrderedDict[str, None] = OrderedDict()
-        """The sessions used lately, the latest last; bounded."""
+        """Recently used sessions, the latest last; bounded."""
 
     def __len__(self) -> int:
         return len(self.connections)
 
-    # Coming and going
+    # Changes
 
     def add(self, connection: ConnectionInfo) -> bool:
         """Register a connection; True if it is its user's first."""
         self.connections[connection.connection_id] = connection
-        connection.since_tick = self.attendance.tick
+        connection.since_tick = self.connection_log.tick
         connection.claims = self._resolve(connection.claims)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
@@ -54,23 +131,23 @@ class Hub:
         return self.user_connections.add(connection.user_id, connection)
 
     def remove(self, connection: ConnectionInfo, code: int = 0, reason: str = "") -> bool:
-        """Forget a connection that is in no session any more; True if it was its user's last.
+        """Remove a connection that has left all sessions; True if it was its user's last.
 
-        ``code`` and ``reason`` are those of its end, for the attendance.
+        ``code`` and ``reason`` of its end go into the connection log.
         """
         if self.connections.pop(connection.connection_id, None) is None:
             return False
-        self.attendance.ended(connection, code, reason)
+        self.connection_log.ended(connection, code, reason)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
             self.organization_connections.discard(organization_id, connection)
         return self.user_connections.discard(connection.user_id, connection)
 
     def reclaim(self, connection: ConnectionInfo, claims: Claims) -> None:
-        """Put newer claims of the same user in place, moving it in the organization index."""
+        """Replace the claims of a connection by newer ones of the same user."""
         old, new = connection.claims.organization_id, claims.organization_id
         if (old, connection.claims.role) != (new, claims.role):
-            self.attendance.renewed(connection)
+            self.connection_log.renewed(connection)
         connection.claims = claims
         if old != new:
             if old is not None:
@@ -79,11 +156,11 @@ class Hub:
                 self.organization_connections.add(new, connection)
 
     def join(self, connection: ConnectionInfo, session_id: str) -> bool:
-        """Put a connection into a session; True if its user was not there yet."""
+        """Add a connection to a session; True if its user was not in it yet."""
         is_first = not self.is_user_in_session(connection.user_id, session_id)
         if connection.sessions is None:
             connection.sessions = {}
-        connection.sessions.setdefault(session_id, self.attendance.tick)
+        connection.sessions.setdefault(session_id, self.connection_log.tick)
         self.session_connections.add(session_id, connection)
         self.known_sessions[session_id] = None
         self.known_sessions.move_to_end(session_id)
@@ -92,10 +169,10 @@ class Hub:
         return is_first
 
     def leave(self, connection: ConnectionInfo, session_id: str) -> bool:
-        """Take a connection out of a session; True if its user is no longer there at all."""
+        """Remove a connection from a session; True if its user is not in it any more."""
         if connection.sessions is None or session_id not in connection.sessions:
             return False
-        self.attendance.left(connection, session_id, connection.sessions.pop(session_id))
+        self.connection_log.left(connection, session_id, connection.sessions.pop(session_id))
         self.session_connections.discard(session_id, connection)
         return not self.is_user_in_session(connection.user_id, session_id)
 
@@ -114,18 +191,18 @@ class Hub:
         return self.organization_connections.connections(organization_id)
 
     def of_role(self, role: str) -> list[ConnectionInfo]:
-        """The connections whose token has a role; looks at each, as such messages are rare."""
+        """The connections whose token has a role; a scan, as messages to roles are rare."""
         return [c for c in self.connections.values() if c.claims.role == role]
 
     def is_user_in_session(self, user_id: str, session_id: str) -> bool:
-        """Has any connection of the user joined the session?"""
+        """Whether any connection of the user has joined the session."""
         return any(
             connection.sessions and session_id in connection.sessions
             for connection in self.user_connections.connections(user_id)
         )
 
     def presence(self, session_id: str) -> list[dict[str, Any]]:
-        """Who is in a session: each user once, with the number of connections; at most 1000."""
+        """The users in a session, each with the number of connections; at most 1000."""
         return users_of(self.of_session(session_id))
 
     def __iter__(self) -> Iterator[ConnectionInfo]:
@@ -133,7 +210,7 @@ class Hub:
 
 
 def users_of(connections: Iterable[ConnectionInfo]) -> list[dict[str, Any]]:
-    """Whose connections these are: each user once, with the number of them; the first 1000."""
+    """The users of connections, each with the number of them; the first 1000."""
     users: dict[str, dict[str, Any]] = {}
     for connection in connections:
         entry = users.get(connection.user_id)

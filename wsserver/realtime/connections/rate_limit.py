@@ -1,4 +1,4 @@
-"""How fast a connection may talk: a token bucket, and patience with those who ignore it."""
+"""Rate limit of a connection: a token bucket, and a limit on refusals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class MessageRate(NamedTuple):
     rate: float
     """Messages a second, sustained."""
     burst: float
-    """Messages at once after a silence."""
+    """Messages in one burst after a pause."""
 
 
 class TokenBucket:
-    """The allowance of one connection, refilled as time passes."""
+    """Token bucket of one connection."""
 
     __slots__ = ("_refusals", "_tokens", "_updated")
 
@@ -27,10 +27,10 @@ class TokenBucket:
         self._tokens = limit.burst
         self._updated = now
         self._refusals: deque[float] | None = None
-        """When the latest were; most connections never have one."""
+        """Times of the latest refusals; None until the first."""
 
     def take(self, limit: MessageRate, now: float) -> int:
-        """Spend one message; 0 if it is allowed, else the milliseconds until the next one is."""
+        """Take a token: 0 if there was one, else the milliseconds until there is."""
         tokens = min(limit.burst, self._tokens + (now - self._updated) * limit.rate)
         self._updated = now
         if tokens >= 1.0:
@@ -39,8 +39,8 @@ class TokenBucket:
         self._tokens = tokens
         return int((1.0 - tokens) / limit.rate * 1000) + 1
 
-    def is_hopeless(self, now: float) -> bool:
-        """Count a refusal; True once there were 100 within 10 s."""
+    def exceeds_refusals(self, now: float) -> bool:
+        """Count a refusal; True after 100 within 10 s."""
         if self._refusals is None:
             self._refusals = deque(maxlen=REFUSALS_UNTIL_CLOSE)
         self._refusals.append(now)

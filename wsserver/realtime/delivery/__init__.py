@@ -1,6 +1,6 @@
-"""From a message to its connections: the router, and the buffer of delivery traces.
+"""Delivery of messages: the router, writing to this node's connections, delivery traces.
 
-``Router.send`` publishes, ``Router.deliver`` writes to the connections of this node.
+``Router.send`` publishes, ``LocalDelivery.deliver`` writes to the connections of this node.
 
 May import: the packages before it in ``realtime``.
 """

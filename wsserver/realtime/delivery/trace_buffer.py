@@ -1,4 +1,4 @@
-"""What is remembered of each message that was delivered lately, for its trace."""
+"""``TraceBuffer``: bounded record of recent deliveries, for message traces."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from wsserver.realtime.connections.connection_log import ConnectionLog
 ENTRIES_LIMIT = 50_000
 DETAILS_LIMIT = 200_000
 BATCH = 5000
-"""Entries let go of at once, so that it never holds up the loop: a millisecond or two."""
+"""Entries dropped in one call of ``expire``: takes the event loop a millisecond or two."""
 
 Progress = Literal["sent", "delivered", "read"]
 Marks = dict[tuple[str, str], dict[Progress, float]]
-"""By user and connection: when a message came how far; seconds since the epoch."""
+"""By user id and connection id: the time of each progress, in seconds since the epoch."""
 
 
-class Entry(Struct, gc=False):
-    """One message: small, and of the same size whatever its audience."""
+class TraceEntry(Struct, gc=False):
+    """A delivered message; its size does not depend on the number of recipients."""
 
     message_id: str
     type: str
@@ -45,30 +45,30 @@ class Entry(Struct, gc=False):
     expires_at: float
     """Of a kept message; seconds since the epoch."""
     tick: int
-    """The number of its delivery."""
+    """The number of its delivery, as in the connection log."""
     delivered_at: float
     """Monotonic seconds."""
     failed: frozenset[str] = frozenset()
-    """Connections that could not be written to."""
+    """Ids of connections that could not be written to."""
     marks: Marks | None = None
     details: int = 0
-    """How many names it holds: excluded, failed, marked."""
+    """Number of ids in it: excluded, failed, marked."""
     is_whole: bool = True
-    """False: failures and marks had to make room for those of later messages."""
+    """False: failures and marks were dropped, as the buffer was full."""
     is_known: bool = True
-    """False: so had the names of the excluded, and nothing true can be said any more."""
+    """False: excluded users were dropped too; the entry cannot be traced any more."""
 
 
-class Traces:
-    """The messages of the last ``retention_s`` seconds, by id; the oldest go when there are many.
+class TraceBuffer:
+    """The messages delivered in the last ``retention_s`` seconds, by id.
 
-    At most ``limit`` messages, and at most ``details_limit`` marks, failures and excluded names
-    in all of them together. ``retention_s`` 0: nothing is remembered.
+    At most ``limit`` messages, the oldest are dropped; and at most ``details_limit`` marks,
+    failures and excluded users in all of them together. ``retention_s`` 0 switches it off.
     """
 
     def __init__(
         self,
-        attendance: ConnectionLog,
+        connection_log: ConnectionLog,
         clock: Clock,
         retention_s: float = 600.0,
         *,
@@ -77,30 +77,30 @@ class Traces:
     ) -> None:
         self.retention_s = retention_s
         self._is_on = retention_s > 0
-        self._attendance = attendance
+        self._connection_log = connection_log
         self._clock = clock
         self._details_limit = details_limit
         self._details = 0
-        self._entries: deque[Entry] = deque(maxlen=limit)
-        """The oldest first; that one goes when there is no room for another."""
-        self._index: dict[str, Entry] = {}
-        """By id; made when somebody asks, so that sending does not pay for it."""
-        self._indexed: deque[Entry] = deque()
-        """Those in the index, the oldest first; some may have left the entries already."""
-        self._detailed: deque[Entry] = deque()
-        """Those with details, in the order in which they got the first one."""
+        self._entries: deque[TraceEntry] = deque(maxlen=limit)
+        """The oldest first."""
+        self._index: dict[str, TraceEntry] = {}
+        """By id; built on look-up, to keep sending fast."""
+        self._indexed: deque[TraceEntry] = deque()
+        """The entries in the index, the oldest first; some may be dropped from ``_entries``."""
+        self._detailed: deque[TraceEntry] = deque()
+        """Entries with details, in the order of their first one."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def delivered(self, publication: Publication) -> None:
-        """Remember a message that goes out now. On the path of every send: nothing slow here."""
+        """Record a delivery. Called for every message sent: has to be fast."""
         if not self._is_on:
             return
-        attendance = self._attendance
-        attendance.tick = tick = attendance.tick + 1
+        connection_log = self._connection_log
+        connection_log.tick = tick = connection_log.tick + 1
         excluded = publication.exclude_users
-        entry = Entry(
+        entry = TraceEntry(
             publication.message_id,
             publication.type,
             publication.target,
@@ -122,7 +122,7 @@ class Traces:
             self._add_details(entry, len(excluded))
 
     def failed(self, message_id: str, connection_ids: Iterable[str]) -> None:
-        """Some connections could not be given a message."""
+        """Record the connections that a message could not be written to."""
         entry = self._look_up(message_id)
         failed = frozenset(connection_ids)
         if entry is not None and failed:
@@ -130,7 +130,7 @@ class Traces:
             self._add_details(entry, len(failed))
 
     def marked(self, message_id: str, user_id: str, connection_id: str, state: Progress) -> None:
-        """A message has come further: sent once more, acknowledged, read. Unknown ids pass."""
+        """Record that a message was sent again, acknowledged or read. Unknown ids are ignored."""
         entry = self._look_up(message_id)
         if entry is None:
             return
@@ -141,37 +141,37 @@ class Traces:
             marks[state] = self._clock.wall()
             self._add_details(entry, 1)
 
-    def find(self, message_id: str) -> Entry | None:
-        """What is remembered of a message, while it is not too old."""
+    def find(self, message_id: str) -> TraceEntry | None:
+        """The entry of a message; None if unknown, too old or incomplete."""
         entry = self._look_up(message_id)
         if entry is None or not entry.is_known or self._is_over(entry):
             return None
         return entry
 
     def wall_of(self, monotonic: float) -> float:
-        """A moment of the monotonic clock in seconds since the epoch."""
+        """Convert a time of the monotonic clock to seconds since the epoch."""
         return self._clock.wall() - (self._clock.monotonic() - monotonic)
 
     def expire(self) -> None:
-        """Let go of what is too old, some of it at a time; to be called about once a second."""
+        """Drop old entries, a batch at a time; to be called about once a second."""
         entries = self._entries
         for _ in range(min(BATCH, len(entries))):
             if not self._is_over(entries[0]):
                 break
             entries.popleft()
         self._clean()
-        self._attendance.forget(self._oldest_tick())
+        self._connection_log.forget(self._oldest_tick())
 
-    def _is_over(self, entry: Entry) -> bool:
+    def _is_over(self, entry: TraceEntry) -> bool:
         return self._clock.monotonic() - entry.delivered_at >= self.retention_s
 
     def _oldest_tick(self) -> int:
-        return self._entries[0].tick if self._entries else self._attendance.tick + 1
+        return self._entries[0].tick if self._entries else self._connection_log.tick + 1
 
-    def _look_up(self, message_id: str) -> Entry | None:
-        """Bring the index up to date, and look into it.
+    def _look_up(self, message_id: str) -> TraceEntry | None:
+        """Update the index and look an id up in it.
 
-        After 50,000 messages of which nobody has asked that takes some 10 ms, once.
+        The first look-up after 50,000 messages takes some 10 ms.
         """
         entries, index, indexed = self._entries, self._index, self._indexed
         last = indexed[-1].tick if indexed else 0
@@ -185,7 +185,7 @@ class Traces:
         return index.get(message_id)
 
     def _clean(self) -> None:
-        """Take what has left the entries out of everything else."""
+        """Remove dropped entries from the index and the list of entries with details."""
         oldest = self._oldest_tick()
         index, indexed, detailed = self._index, self._indexed, self._detailed
         while indexed and indexed[0].tick < oldest:
@@ -195,7 +195,7 @@ class Traces:
         while detailed and detailed[0].tick < oldest:
             self._details -= detailed.popleft().details
 
-    def _add_details(self, entry: Entry, count: int) -> None:
+    def _add_details(self, entry: TraceEntry, count: int) -> None:
         if not entry.details:
             self._detailed.append(entry)
         entry.details += count
@@ -205,8 +205,8 @@ class Traces:
             while self._details > self._details_limit:
                 self._strip(self._detailed.popleft())
 
-    def _strip(self, entry: Entry) -> None:
-        """Let go of an entry's details; without the names of the excluded it would tell lies."""
+    def _strip(self, entry: TraceEntry) -> None:
+        """Drop an entry's details; without its excluded users the entry cannot be used."""
         self._details -= entry.details
         entry.details = 0
         entry.failed, entry.marks, entry.is_whole = frozenset(), None, False

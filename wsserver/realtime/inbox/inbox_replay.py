@@ -1,90 +1,80 @@
-"""Catching up: an inbox that is too much for one queue is given as fast as the client takes it."""
+"""``InboxReplay``: sends a large inbox page by page, as fast as the client reads."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.inbox.inbox_tracking import Give, InboxTracking, is_for, push_of
-from wsserver.realtime.inbox.unacked import Feed, Ledger
-from wsserver.storage.engine.callers import read_for
-from wsserver.storage.messages.streams import Kept, Slice
+from wsserver.realtime.inbox.inbox_tracking import InboxTracking, PushEncoded, is_for, push_of
+from wsserver.realtime.inbox.unacked import Feed, UnackedIndex
+from wsserver.storage.engine.fair_queue import read_for
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import Kept
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PAGE = 100
-"""Messages read at once, at most."""
-
-
-class Store(Protocol):
-    """What is needed of the storage of receipts."""
-
-    async def pending(
-        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
-    ) -> Slice:
-        """What is not acknowledged, oldest first."""
-        ...
+"""Messages read in one query."""
 
 
 class InboxReplay:
-    """The connections that were not yet given all of their user's inbox that is in storage.
+    """Replays inboxes from storage to connections that have not got all of it yet.
 
-    At most ``budget_bytes`` wait for one of them. Live messages are withheld from it meanwhile, so
-    that each connection gets its inbox in the order of the offsets.
+    At most ``budget_bytes`` are queued for a connection. Live messages are withheld from it
+    meanwhile, so that it gets its inbox in the order of the offsets.
     """
 
     def __init__(
         self,
-        store: Store,
-        ledger: Ledger,
-        sending: InboxTracking,
-        give: Give,
+        store: ReceiptStore,
+        unacked: UnackedIndex,
+        tracking: InboxTracking,
+        push: PushEncoded,
         budget_bytes: int,
         clock: Clock,
         tasks: Tasks,
     ) -> None:
         self.budget_bytes = budget_bytes
         self._store = store
-        self._ledger = ledger
-        self._sending = sending
-        self._give = give
+        self._unacked = unacked
+        self._tracking = tracking
+        self._push = push
         self._clock = clock
         self._tasks = tasks
         self._behind: dict[str, tuple[Feed, ConnectionInfo]] = {}
         self._reading: set[str] = set()
-        """Those for which storage is being read."""
+        """Connection ids for which storage is being read."""
 
     def __len__(self) -> int:
         return len(self._behind)
 
     def begin(self, feed: Feed, connection: ConnectionInfo) -> None:
-        """Give what comes after ``feed.offset``, with what is withheld; then live ones pass."""
+        """Start to send what is stored after ``feed.offset``; live messages are withheld."""
         feed.is_behind = True
         self._behind[feed.connection_id] = (feed, connection)
-        self._go_on(feed, connection)
+        self._continue(feed, connection)
 
     def forget(self, connection_id: str) -> None:
-        """The connection has gone."""
+        """Stop for a connection that was closed."""
         self._behind.pop(connection_id, None)
 
     def advance(self) -> None:
-        """Go on where the client has taken what it was given."""
+        """Continue for all connections whose queue has room."""
         for feed, connection in list(self._behind.values()):
-            self._go_on(feed, connection)
+            self._continue(feed, connection)
 
-    def _go_on(self, feed: Feed, connection: ConnectionInfo) -> None:
-        """Give more of what is in storage, if the client has taken what it was given."""
+    def _continue(self, feed: Feed, connection: ConnectionInfo) -> None:
+        """Continue for a connection, if its queue has room."""
         if connection.connection_id not in self._reading and self._has_room(connection):
             self._reading.add(connection.connection_id)
-            self._tasks.spawn(self._give_rest(feed, connection), name="inbox")
+            self._tasks.spawn(self._send_rest(feed, connection), name="inbox")
 
-    async def _give_rest(self, feed: Feed, connection: ConnectionInfo) -> None:
-        """Give page after page, until there are no more or the queue is full."""
+    async def _send_rest(self, feed: Feed, connection: ConnectionInfo) -> None:
+        """Send page after page, until the end or until the queue is full."""
         read_for(feed.user_id)
         try:
             while feed.is_behind and self._has_room(connection):
@@ -96,9 +86,9 @@ class InboxReplay:
                     after=feed.offset,
                     limit=PAGE,
                 )
-                if self._ledger.feed(feed.connection_id) is not feed:
+                if self._unacked.feed(feed.connection_id) is not feed:
                     return
-                if not self._give_page(feed, connection, page.messages):
+                if not self._send_page(feed, connection, page.messages):
                     return
                 if page.rest is None:
                     feed.caught_up(withheld)
@@ -109,17 +99,17 @@ class InboxReplay:
         finally:
             self._reading.discard(feed.connection_id)
 
-    def _give_page(self, feed: Feed, connection: ConnectionInfo, page: Sequence[Kept]) -> bool:
-        """Give messages in their order; False: the queue is full, or the connection broken."""
+    def _send_page(self, feed: Feed, connection: ConnectionInfo, page: Sequence[Kept]) -> bool:
+        """Send messages in their order; False: the queue is full, or the connection broken."""
         for kept in page:
             if is_for(connection, kept):
                 text = push_of(feed.user_id, feed.epoch, kept)
                 queued = connection.websocket.queued_bytes
                 if queued and queued + len(text) > self.budget_bytes:
                     return False
-                if not self._give(connection, text):
+                if not self._push(connection, text):
                     return False
-                self._sending.note_kept(feed, connection, kept)
+                self._tracking.note_kept(feed, connection, kept)
             feed.offset = max(feed.offset, kept.offset)
         return True
 

@@ -1,10 +1,9 @@
-"""Inboxes: kept messages for one user, given in order on connecting and while connected."""
+"""``Inboxes``: kept messages of one user, sent in order; ``Expirer``: deletes kept messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
@@ -14,101 +13,87 @@ from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.inbox.inbox_replay import PAGE, InboxReplay
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking, feed_for, is_for, push_of
 from wsserver.realtime.inbox.message_status import MessageStatuses, Status, StatusUpdate
-from wsserver.realtime.inbox.receipts import Receipts
+from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
-from wsserver.realtime.inbox.unacked import Item, Ledger
-from wsserver.storage.messages.receipts import Inbox
-from wsserver.storage.messages.streams import Expired, Kept, Slice
+from wsserver.realtime.inbox.unacked import UnackedIndex, UnackedMessage
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import Expired, Kept, StreamStore
 from wsserver.wire.frames import build_frame
-
-
-class Store(Protocol):
-    """What is needed of the storage of receipts."""
-
-    async def inbox(self, user_id: str, now: float) -> Inbox:
-        """Where a user's inbox stands."""
-        ...
-
-    async def pending(
-        self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
-    ) -> Slice:
-        """What is not acknowledged, oldest first."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
 class InboxState:
-    """An inbox as it is when a connection is about to be let in."""
+    """State of an inbox while a connection is being accepted."""
 
     user_id: str
     epoch: str = ""
     offset: int = 0
-    """Of the last message that it ever got."""
+    """Of its last message."""
     count: int = 0
-    """Unacknowledged messages."""
+    """Number of unacknowledged messages."""
     pending: list[Kept] = field(default_factory=list)
-    """The oldest of them."""
+    """The oldest of those."""
     has_more: bool = False
-    """Are there more than those?"""
+    """Whether there are more than those."""
     is_stale: bool = False
-    """Has a message come since? It went to the connections that were there already."""
+    """Whether a message was published since, to the connections in the hub."""
     given: list[Kept] = field(default_factory=list)
-    """Those that go out with the greeting."""
+    """Those that are sent with ``connection_established``."""
 
     @property
     def is_read(self) -> bool:
-        """Does it come from storage? Otherwise there was no need to look."""
+        """Whether it was read from storage. An empty inbox need not be."""
         return self.epoch != ""
 
     @property
     def is_partial(self) -> bool:
-        """May there be more than what goes out with the greeting?"""
+        """Whether there may be more messages than those in ``given``."""
         return self.is_stale or self.has_more or len(self.given) < len(self.pending)
 
     def count_for(self, connection: ConnectionInfo) -> int:
-        """``count`` without those that are not for whoever is at this connection.
+        """``count`` without the ones of ``pending`` whose audience excludes the connection's user.
 
-        Only the oldest are known well enough to be left out.
+        The audiences of further messages are not known here.
         """
         return self.count - sum([not is_for(connection, kept) for kept in self.pending])
 
 
 class Inboxes:
-    """Gives each connection its user's inbox.
+    """Sends each connection its user's inbox.
 
-    For a connection that comes: ``open``, ``welcome``, ``greeted``, ``close``, and at its end
-    ``forget``; for each kept message to a user: ``admitted``, then ``delivered``.
+    For a new connection: ``open``, ``welcome``, ``greeted``, ``close``, and at its end ``forget``;
+    for each kept message to a user: ``admitted``, then ``delivered``.
     """
 
     def __init__(
         self,
         *,
-        store: Store,
-        ledger: Ledger,
-        sending: InboxTracking,
-        catching_up: InboxReplay,
+        store: ReceiptStore,
+        unacked: UnackedIndex,
+        tracking: InboxTracking,
+        replay: InboxReplay,
         redelivery: Redelivery,
-        receipts: Receipts,
+        receipts: ReceiptRecorder,
         statuses: MessageStatuses,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._ledger = ledger
-        self._sending = sending
-        self._catching_up = catching_up
+        self._unacked = unacked
+        self._tracking = tracking
+        self._replay = replay
         self._redelivery = redelivery
         self._receipts = receipts
         self._statuses = statuses
         self._clock = clock
         self._opening: dict[str, list[InboxState]] = {}
 
-    # A connection comes
+    # A new connection
 
     async def open(self, user_id: str) -> InboxState:
-        """Read an inbox for a connection; to be followed by ``close``, whatever happens between.
+        """Read an inbox for a new connection; ``close`` has to be called in any case.
 
-        What is published from now on is not missed: until ``close`` it is noted that more came.
-        Raises ``StorageUnavailable``.
+        Messages published between ``open`` and ``close`` set ``is_stale``. Raises
+        ``StorageUnavailable``.
         """
         state = InboxState(user_id)
         self._opening.setdefault(user_id, []).append(state)
@@ -117,7 +102,7 @@ class Inboxes:
             state.epoch, state.offset, state.count = await self._store.inbox(user_id, now)
             if state.count:
                 page = await self._store.pending(
-                    user_id, now, self._catching_up.budget_bytes, limit=PAGE
+                    user_id, now, self._replay.budget_bytes, limit=PAGE
                 )
                 state.pending, state.has_more = page.messages, page.rest is not None
         except BaseException:
@@ -126,7 +111,7 @@ class Inboxes:
         return state
 
     def close(self, state: InboxState) -> None:
-        """The connection is there, or is not going to be. Harmless for one that was not opened."""
+        """The connection was accepted or refused. Has no effect on a state that was not opened."""
         opening = self._opening.get(state.user_id, [])
         if state in opening:
             opening.remove(state)
@@ -134,9 +119,9 @@ class Inboxes:
                 del self._opening[state.user_id]
 
     def welcome(self, connection: ConnectionInfo, state: InboxState) -> list[bytes]:
-        """The frames that go out right after the greeting, oldest message first."""
+        """The frames to be sent after ``connection_established``, oldest message first."""
         frames: list[bytes] = []
-        room = self._catching_up.budget_bytes
+        room = self._replay.budget_bytes
         for kept in state.pending:
             if is_for(connection, kept):
                 frame = build_frame(push_of(state.user_id, state.epoch, kept))
@@ -148,33 +133,33 @@ class Inboxes:
         return frames
 
     def greeted(self, connection: ConnectionInfo, state: InboxState) -> None:
-        """The greeting and the frames were sent, and the connection is in the hub."""
+        """Track the frames of ``welcome``: they are sent, and the connection is in the hub."""
         if not state.count and not state.is_stale:
-            return  # whatever is published from now on is new
+            return  # all messages from now on are live
         offset = state.given[-1].offset if state.given else 0
-        feed = self._ledger.open(feed_for(connection, state.epoch, offset))
+        feed = self._unacked.open(feed_for(connection, state.epoch, offset))
         for kept in state.given:
             if is_for(connection, kept):
-                self._sending.note_kept(feed, connection, kept)
+                self._tracking.note_kept(feed, connection, kept)
         if state.is_partial:
-            self._catching_up.begin(feed, connection)
+            self._replay.begin(feed, connection)
 
     def forget(self, connection: ConnectionInfo) -> None:
-        """The connection has gone; what it has not acknowledged waits for the next one."""
-        self._ledger.forget(connection.connection_id)
-        self._catching_up.forget(connection.connection_id)
+        """Remove a closed connection; its unacknowledged messages wait for the user's next one."""
+        self._unacked.forget(connection.connection_id)
+        self._replay.forget(connection.connection_id)
 
-    # A message comes
+    # A new message
 
     def admitted(
         self, publication: Publication, connections: Iterable[ConnectionInfo]
     ) -> list[ConnectionInfo]:
-        """Those of a user's connections that a kept message is to be written to now.
+        """The connections of a user that a kept message is to be written to now.
 
-        Not those that were given it already, from storage, and not those that are still being given
-        what came before it: they get it in its turn.
+        Not those that have got it from storage already, and not those to which older messages
+        are still being replayed.
         """
-        feed_of = self._ledger.feed
+        feed_of = self._unacked.feed
         return [
             connection
             for connection in connections
@@ -183,9 +168,9 @@ class Inboxes:
         ]
 
     def delivered(self, publication: Publication, connections: Sequence[ConnectionInfo]) -> None:
-        """A kept message was written to these connections of this node.
+        """Track a kept message that was written to these connections of this node.
 
-        To be called for every one, also if there was nobody: somebody may be about to come.
+        To be called also without connections: one may be about to be accepted.
         """
         target = publication.target
         if target.type is not TargetType.USER:
@@ -195,7 +180,7 @@ class Inboxes:
             state.is_stale = True
         if not connections:
             return
-        item = Item(
+        item = UnackedMessage(
             publication.message_id,
             publication.offset,
             publication.sender,
@@ -204,38 +189,62 @@ class Inboxes:
         )
         for connection in connections:
             if connection.websocket.is_open:
-                feed = self._ledger.feed(connection.connection_id)
+                feed = self._unacked.feed(connection.connection_id)
                 if feed is None:
-                    feed = self._ledger.open(feed_for(connection, publication.epoch, 0))
-                self._sending.note(feed, connection, item)
+                    feed = self._unacked.open(feed_for(connection, publication.epoch, 0))
+                self._tracking.note(feed, connection, item)
 
     def queued(self, publication: Publication) -> None:
-        """A kept message found nobody, on any node: in an inbox it waits for its user."""
+        """Push ``queued`` for a message to a user that matched no connection on any node."""
         if publication.target.type is not TargetType.USER:
             return
         message_id, user_id = publication.message_id, publication.target.id
         update = StatusUpdate(message_id, session_of(publication.payload), "queued", user_id)
-        self._statuses.tell(update, publication.sender)
+        self._statuses.push(update, publication.sender)
 
     def ended(self, gone: Iterable[Expired], status: Status, reason: str | None = None) -> None:
-        """Messages have gone from storage; those that nobody had acknowledged are told of."""
+        """Push the status of messages that were deleted from storage unacknowledged."""
         for each in gone:
             kind, _, user_id = each.stream.partition(":")
             if kind == "user" and each.is_pending:
                 id_ = each.message_id
-                item = self._ledger.items(user_id, [id_]).get(id_)
+                item = self._unacked.items(user_id, [id_]).get(id_)
                 session_id = item.session_id if item is not None else None
-                self._ledger.settled(user_id, [id_])
+                self._unacked.settled(user_id, [id_])
                 update = StatusUpdate(id_, session_id, status, user_id, reason)
-                self._statuses.tell(update, each.sender)
+                self._statuses.push(update, each.sender)
 
-    # Time passes
+    # Periodic work
 
     async def advance(self) -> None:
-        """Send again what is due, and go on with what was too much at once.
+        """Continue replays and resend what is due; to be called every ``TICK_S`` seconds.
 
-        To be called every ``TICK_S`` seconds. Raises ``StorageUnavailable``.
+        Raises ``StorageUnavailable``.
         """
-        self._sending.check_written()
-        self._catching_up.advance()
+        self._tracking.check_written()
+        self._replay.advance()
         await self._redelivery.advance()
+
+
+class Expirer:
+    """Deletes in small batches, to keep writes short; senders of pending messages are notified.
+
+    An expired message gets the status ``expired``. The oldest messages of an inbox with more than
+    ``stream_limit`` get ``failed`` with the reason ``inbox_full``; no other message is deleted
+    before it expires.
+    """
+
+    def __init__(
+        self, store: StreamStore, inboxes: Inboxes, clock: Clock, stream_limit: int
+    ) -> None:
+        self._store = store
+        self._inboxes = inboxes
+        self._clock = clock
+        self._stream_limit = stream_limit
+
+    async def run(self) -> None:
+        """Delete all that is due. Raises ``StorageUnavailable``, ``StorageFull``."""
+        while expired := await self._store.expire(self._clock.wall()):
+            self._inboxes.ended(expired, "expired")
+        while trimmed := await self._store.trim(self._stream_limit):
+            self._inboxes.ended(trimmed, "failed", "inbox_full")

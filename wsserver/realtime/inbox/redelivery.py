@@ -1,60 +1,49 @@
-"""Redelivery: inbox messages that a client does not acknowledge are sent to it again."""
+"""``Redelivery``: resends inbox messages that a client has not acknowledged in time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.protocol.pushes import positioned, redelivered
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.inbox.inbox_tracking import Give
+from wsserver.realtime.inbox.inbox_tracking import PushEncoded
 from wsserver.realtime.inbox.message_status import MessageStatuses
-from wsserver.realtime.inbox.unacked import Due, Ledger
-from wsserver.storage.messages.streams import Found
+from wsserver.realtime.inbox.unacked import Due, UnackedIndex
+from wsserver.storage.messages.streams import Found, StreamStore
 
 AT_ONCE = 100
 READ_BYTES = 1024 * 1024
-"""Messages read at once, and their bytes; one message may have more by itself."""
-
-
-class Messages(Protocol):
-    """What is needed of the storage of streams."""
-
-    async def find(
-        self, message_ids: Sequence[str], now: float, budget: int
-    ) -> tuple[list[Found], list[str]]:
-        """The messages that exist, and the ids for which the budget did not suffice."""
-        ...
+"""Messages and bytes read in one query; a single message may be larger."""
 
 
 class Redelivery:
-    """Reads what the ledger says is due, and sends it again with ``redelivered``."""
+    """Reads the messages that are due from storage, and pushes them with ``redelivered``."""
 
     def __init__(
         self,
-        messages: Messages,
+        messages: StreamStore,
         hub: Hub,
-        ledger: Ledger,
+        unacked: UnackedIndex,
         statuses: MessageStatuses,
-        give: Give,
+        push: PushEncoded,
         clock: Clock,
     ) -> None:
         self._messages = messages
         self._hub = hub
-        self._ledger = ledger
+        self._unacked = unacked
         self._statuses = statuses
-        self._give = give
+        self._push = push
         self._clock = clock
 
     async def advance(self) -> None:
-        """Send again what is due.
+        """Resend the messages that are due.
 
-        Raises ``StorageUnavailable``; what could not be read is tried again after the usual time.
+        Raises ``StorageUnavailable``; messages that were not read are due again after the timeout.
         """
-        due = self._ledger.due(self._clock.monotonic(), self._clock.wall())
+        due = self._unacked.due(self._clock.monotonic(), self._clock.wall())
         for start in range(0, len(due), AT_ONCE):
             await self._send_all(due[start : start + AT_ONCE])
 
@@ -65,7 +54,7 @@ class Redelivery:
                 found, ids = await self._messages.find(ids, self._clock.wall(), READ_BYTES)
             except WsServerError:
                 for each in due:
-                    self._ledger.postpone(each, self._clock.monotonic())
+                    self._unacked.postpone(each, self._clock.monotonic())
                 raise
             left = set(ids)
             self._send_found(
@@ -78,18 +67,18 @@ class Redelivery:
         for each in due:
             connection = self._hub.connections.get(each.feed.connection_id)
             message = kept.get(each.item.message_id)
-            if connection is not None and message is not None and self._ledger.is_open(each):
+            if connection is not None and message is not None and self._unacked.is_open(each):
                 self._send_again(connection, each, message)
 
     def _send_again(self, connection: ConnectionInfo, due: Due, message: Found) -> None:
         now = self._clock.monotonic()
         text = positioned(message.payload, message.stream, message.epoch, message.offset)
-        # Who has not even been able to take the first one would only get further behind.
+        # A client whose queue is not empty has not read the first one yet.
         is_stuck = connection.websocket.waiting_since is not None
-        if is_stuck or not self._give(connection, redelivered(text)):
-            self._ledger.postpone(due, now)
+        if is_stuck or not self._push(connection, redelivered(text)):
+            self._unacked.postpone(due, now)
             return
-        self._ledger.again(due, now)
-        self._statuses.note(
+        self._unacked.again(due, now)
+        self._statuses.report(
             message.message_id, connection.user_id, connection.connection_id, "sent"
         )

@@ -1,4 +1,4 @@
-"""Which inbox messages users who are online have not acknowledged, who was sent them, and when."""
+"""``UnackedIndex``: unacknowledged inbox messages of connected users, and their send attempts."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ TICK_S = 0.25
 
 
 @dataclass(slots=True, eq=False)
-class Item:
-    """A message in somebody's inbox, without its payload: that is read again where it is needed."""
+class UnackedMessage:
+    """An unacknowledged message of an inbox, without its payload, which storage has."""
 
     message_id: str
     offset: int
     sender: str | None
-    """User id of whom to tell what becomes of it."""
+    """User id that gets its status updates."""
     session_id: str | None
     expires_at: float
     """Seconds since the epoch."""
     is_announced: bool = False
-    """Has the sender been told that it was sent?"""
+    """Whether the sender was notified that it was sent."""
 
 
 class Attempt(NamedTuple):
-    """The latest time that a connection was sent a message."""
+    """The latest attempt to send a message to a connection."""
 
     due: float
-    """When it is to be acknowledged at the latest; monotonic seconds."""
+    """Deadline of the acknowledgement; monotonic seconds."""
     number: int
-    """1 the first time."""
+    """From 1 on."""
 
 
 @dataclass(slots=True, eq=False)
 class Feed:
-    """What one connection has been given of its user's inbox."""
+    """Position of a connection in its user's inbox, and what it has not acknowledged."""
 
     connection_id: str
     user_id: str
     acknowledges: bool
-    """False for a plain client, which has a message as soon as it is written."""
+    """False for a plain client: writing a message to it counts as its receipt."""
     epoch: str
     offset: int
-    """Up to here it was given everything that is for it."""
+    """All messages up to here that are for it were sent to it."""
     is_behind: bool = False
-    """Is it still being given what is in storage? Live messages have to wait for that."""
+    """Whether messages from storage are still being sent to it; live ones are withheld then."""
     withheld: int = 0
-    """The last offset of a live message that had to wait."""
+    """Offset of the last withheld live message."""
     unacknowledged: dict[str, Attempt] = field(default_factory=dict)
-    """By message id, the one that is due first at the beginning."""
+    """By message id, the earliest deadline first."""
     is_scheduled: bool = False
 
     def takes(self, epoch: str, offset: int) -> bool:
-        """Is a live message to be written now? Not what was given already, or is out of turn."""
-        if epoch != self.epoch:  # the stream was empty for so long that it has begun anew
+        """Whether to write a live message now: neither sent already nor withheld."""
+        if epoch != self.epoch:  # the stream was deleted, as it was long empty, and created anew
             self.epoch, self.offset, self.withheld = epoch, 0, 0
         if offset <= self.offset:
             return False
@@ -66,33 +66,33 @@ class Feed:
         return True
 
     def caught_up(self, withheld: int) -> None:
-        """Everything in storage was given that was there when ``withheld`` had this value."""
+        """Note that all was sent that was in storage when ``withheld`` had this value."""
         if self.withheld == withheld:
             self.is_behind = False
             self.offset = max(self.offset, withheld)
 
 
 class Due(NamedTuple):
-    """A message to be sent again to one connection."""
+    """A message to be resent to a connection."""
 
     feed: Feed
-    item: Item
+    item: UnackedMessage
     number: int
-    """How often it was sent there."""
+    """How often it was sent to the connection."""
 
 
 @dataclass(slots=True, eq=False)
 class _Inbox:
-    items: dict[str, Item] = field(default_factory=dict)
+    items: dict[str, UnackedMessage] = field(default_factory=dict)
     feeds: dict[str, Feed] = field(default_factory=dict)
 
 
-class Ledger:
-    """The unacknowledged messages of users who are online here; pure, it is told the time.
+class UnackedIndex:
+    """Unacknowledged messages of the users connected to this node; without I/O or clock.
 
-    Only an index of what storage has: who is offline is not in it, and past ``limit`` messages a
-    user the longest known one is let go of, as retention does. ``timeout_s``: how long a client has
-    to acknowledge; ``retries``: how often a message is sent to it again.
+    An index of messages in storage: users who are not connected are not in it, and beyond ``limit``
+    messages a user the oldest entry is dropped, as retention does. ``timeout_s``: time to
+    acknowledge; ``retries``: how often a message is resent.
     """
 
     def __init__(self, timeout_s: float, retries: int, limit: int) -> None:
@@ -104,23 +104,23 @@ class Ledger:
         self._wheel: TimerWheel[str] = TimerWheel(TICK_S)
 
     def __len__(self) -> int:
-        """Messages, summed over users."""
+        """Number of messages of all users."""
         return sum([len(inbox.items) for inbox in self._inboxes.values()])
 
     # Connections
 
     def open(self, feed: Feed) -> Feed:
-        """Begin to give a connection its user's inbox."""
+        """Register the feed of a connection."""
         self._feeds[feed.connection_id] = feed
         self._inboxes.setdefault(feed.user_id, _Inbox()).feeds[feed.connection_id] = feed
         return feed
 
     def feed(self, connection_id: str) -> Feed | None:
-        """What a connection has been given; None: nothing yet, or it has gone."""
+        """The feed of a connection; None: nothing sent yet, or disconnected."""
         return self._feeds.get(connection_id)
 
     def forget(self, connection_id: str) -> None:
-        """The connection has gone; with a user's last one the user's messages are forgotten too."""
+        """Remove a connection; with a user's last one, the user's messages too."""
         feed = self._feeds.pop(connection_id, None)
         if feed is None:
             return
@@ -131,8 +131,8 @@ class Ledger:
 
     # Messages
 
-    def sent(self, feed: Feed, item: Item, now: float) -> bool:
-        """A connection was given a message; True: it is the first that its user acknowledges on."""
+    def sent(self, feed: Feed, item: UnackedMessage, now: float) -> bool:
+        """Note that a message was sent to a connection; True for the first acknowledging one."""
         items = self._inboxes[feed.user_id].items
         item = items.setdefault(item.message_id, item)
         if len(items) > self._limit:
@@ -145,23 +145,23 @@ class Ledger:
         item.is_announced = True
         return is_first
 
-    def items(self, user_id: str, message_ids: Iterable[str]) -> dict[str, Item]:
-        """Those of the messages that are known to wait in this user's inbox, by id."""
+    def items(self, user_id: str, message_ids: Iterable[str]) -> dict[str, UnackedMessage]:
+        """Those of the messages that are in the index for this user, by id."""
         inbox = self._inboxes.get(user_id)
         if inbox is None:
             return {}
         items = inbox.items
         return {id_: items[id_] for id_ in message_ids if id_ in items}
 
-    def covered(self, user_id: str, offset: int) -> list[Item]:
-        """What is known to wait in this user's inbox up to an offset."""
+    def covered(self, user_id: str, offset: int) -> list[UnackedMessage]:
+        """The messages of this user in the index, up to an offset."""
         inbox = self._inboxes.get(user_id)
         if inbox is None:
             return []
         return [item for item in inbox.items.values() if item.offset <= offset]
 
     def settled(self, user_id: str, message_ids: Iterable[str]) -> None:
-        """Messages need not be sent again to any connection of their user."""
+        """Remove messages that need not be resent to any connection of their user."""
         inbox = self._inboxes.get(user_id)
         if inbox is None:
             return
@@ -170,13 +170,13 @@ class Ledger:
                 for feed in inbox.feeds.values():
                     feed.unacknowledged.pop(message_id, None)
 
-    # Sending again
+    # Redelivery
 
     def due(self, now: float, wall: float) -> list[Due]:
-        """Take out what was not acknowledged in time and may be sent again.
+        """Take the messages whose deadline has passed and that may be resent.
 
-        Each is to be given back with ``again`` or ``postpone``. What was sent often enough waits
-        for the user's next connection. ``now`` is monotonic, ``wall`` in seconds since the epoch.
+        Each has to be put back with ``again`` or ``postpone``. After the last retry a message
+        waits for the user's next connection. ``now`` is monotonic, ``wall`` since the epoch.
         """
         due: list[Due] = []
         for _, connection_id in self._wheel.advance(now):
@@ -188,7 +188,7 @@ class Ledger:
         return due
 
     def is_open(self, due: Due) -> bool:
-        """Is it still to be sent again? Nobody has settled it, and the connection is there."""
+        """Whether it is still unacknowledged and its connection open."""
         feed, item, _ = due
         return (
             self._feeds.get(feed.connection_id) is feed
@@ -196,11 +196,11 @@ class Ledger:
         )
 
     def again(self, due: Due, now: float) -> None:
-        """It was sent again."""
+        """Put back a message that was resent."""
         self._give_back(due, Attempt(now + self._timeout_s, due.number + 1))
 
     def postpone(self, due: Due, now: float) -> None:
-        """It could not be sent again this time, and that does not count."""
+        """Put back a message that could not be resent; the attempt does not count."""
         self._give_back(due, Attempt(now + self._timeout_s, due.number))
 
     def _take_due(self, feed: Feed, now: float, wall: float, due: list[Due]) -> None:
@@ -219,13 +219,13 @@ class Ledger:
             self._note(due.feed, due.item.message_id, attempt)
 
     def _note(self, feed: Feed, message_id: str, attempt: Attempt) -> None:
-        # Every attempt lasts equally long: what is put at the end is the last to become due.
+        # All attempts have the same timeout, so the last one added is the last one due.
         feed.unacknowledged.pop(message_id, None)
         feed.unacknowledged[message_id] = attempt
         self._schedule(feed)
 
     def _schedule(self, feed: Feed) -> None:
-        """Have a connection looked at when its first message is due; one timer each is enough."""
+        """Schedule the earliest deadline of a connection; one timer each is enough."""
         if feed.unacknowledged and not feed.is_scheduled:
             feed.is_scheduled = True
             due = next(iter(feed.unacknowledged.values())).due

@@ -1,4 +1,4 @@
-"""The internal message on its way to connections, its audience, and promises for results.
+"""Internal messages before they are encoded, their audiences, and promises for results.
 
 Values only: no sockets, no storage.
 

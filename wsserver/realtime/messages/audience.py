@@ -1,4 +1,4 @@
-"""Who of a target's connections a message is for; kept with the message, and asked again later."""
+"""``Audience``: a filter of a message's recipients, stored with the message."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from wsserver.identity.claims import Claims
 
 
 class Audience(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A filter by organization, role and name; the default one lets everybody pass."""
+    """A filter by organization, role and user id; the default admits all users."""
 
     organization_id: str | None = None
-    """Only people of this organization."""
+    """Only users of this organization."""
     with_unaffiliated: bool = False
-    """And of none: widens ``organization_id``, for sessions whose customers belong to none."""
+    """Widens ``organization_id`` to users without an organization."""
     role: str | None = None
-    """Only people with this role."""
+    """Only users with this role."""
     exclude_users: frozenset[str] = frozenset()
 
     def exclusion(self, claims: Claims) -> str | None:
-        """Why the bearer of these claims is not meant; None: is meant."""
+        """Why a user is excluded, see ``excludes``; None: is not."""
         return self.excludes(claims.sub, claims.organization_id, claims.role)
 
     def excludes(self, user_id: str, organization_id: str | None, role: str) -> str | None:
-        """Why somebody is not meant: ``excluded``, ``other_organization``, ``other_role``."""
+        """Why a user is excluded: ``excluded``, ``other_organization``, ``other_role`` or None."""
         if user_id in self.exclude_users:
             return "excluded"
         if self.organization_id is not None and organization_id != self.organization_id:
@@ -34,7 +34,7 @@ class Audience(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return None
 
     def admits(self, claims: Claims) -> bool:
-        """Is the message for the bearer of these claims?"""
+        """Whether the message is for a user."""
         return self.exclusion(claims) is None
 
 
@@ -42,10 +42,10 @@ EVERYBODY = Audience()
 
 
 def read_audience(text: str | None) -> Audience | None:
-    """An audience as it was stored; None stands for everybody."""
+    """Decode a stored audience; None: all users."""
     return None if text is None else msgspec.json.decode(text, type=Audience)
 
 
 def write_audience(audience: Audience | None) -> str | None:
-    """An audience to be stored; None for everybody."""
+    """Encode an audience to be stored; None: all users."""
     return None if audience is None else msgspec.json.encode(audience).decode()

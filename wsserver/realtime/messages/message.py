@@ -1,4 +1,4 @@
-"""A message before it is encoded, and what became of it."""
+"""``Message``: a push before it is encoded; ``Sent``: the outcome of sending it."""
 
 from __future__ import annotations
 
@@ -6,62 +6,91 @@ from typing import Any
 
 from msgspec import Struct
 
-from wsserver.brokers.base import NOBODY, Receipt
+from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import EVERYONE, Target
 
 
 class Message(Struct, gc=False):
-    """Something to be pushed, before it is encoded."""
+    """A push before it is encoded: its type and members, its recipients, and how it is sent."""
 
     type: str
     members: dict[str, Any]
     target: Target = EVERYONE
     message_id: str = ""
-    """Given where the members refer to it; otherwise made on sending."""
+    """Set where the members refer to it; otherwise generated on sending."""
     organization_id: str | None = None
     with_unaffiliated: bool = False
-    """Does ``organization_id`` let those pass who belong to no organization at all?"""
+    """Whether ``organization_id`` also admits users without an organization."""
     role: str | None = None
     exclude_users: frozenset[str] = frozenset()
     is_addressed: bool = True
-    """Does its push carry an ``id`` of its own? Signals such as ``typing`` do not."""
+    """Whether its push has an ``id``. Signals such as ``typing`` have none."""
     keep: bool = False
-    """Is it stored in its target's stream before anybody sees it?"""
+    """Whether it is stored in its target's stream before it is published."""
     ttl_s: float | None = None
-    """Seconds after which nobody is given it any more; None: its stream's retention decides."""
+    """Seconds until it expires; None: the retention time of its stream."""
     sender: str | None = None
-    """The user who is told how far it has come."""
+    """User id that gets its status updates, if it is kept."""
     dedup: tuple[str, str] | None = None
-    """Scope and key: the same pair within 24 h is the same message."""
+    """Deduplication scope and key: a second message with the same pair within 24 h is not sent."""
     origin: Origin | None = None
-    """Who published it; None: the server itself."""
+    """The publisher; None: the server itself."""
     size_bytes: int = 0
     """Bytes of its push as JSON, without a position; 0 until it is encoded."""
+
+    def publication(
+        self,
+        message_id: str,
+        payload: bytes,
+        at: float,
+        stream: str = "",
+        epoch: str = "",
+        offset: int = 0,
+        expires_at: float = 0.0,
+    ) -> Publication:
+        """The message as it is published to the nodes, with its position if it is kept."""
+        return Publication(
+            message_id,
+            self.type,
+            self.target,
+            payload,
+            self.organization_id,
+            self.with_unaffiliated,
+            self.role,
+            self.exclude_users,
+            self.origin,
+            at,
+            stream,
+            epoch,
+            offset,
+            self.sender,
+            expires_at,
+        )
 
 
 class Sent(Struct, frozen=True, gc=False):
     """The outcome of a send."""
 
     message_id: str
-    receipt: Receipt = NOBODY
-    """Empty for a message that was sent before, which nobody gets a second time."""
+    receipt: PublishResult = NO_RECIPIENTS
+    """``NO_RECIPIENTS`` for a repeated message: it is not sent again."""
     stream: str = ""
-    """Where it is kept; empty for a live message."""
+    """The stream that keeps it; empty for a live message."""
     epoch: str = ""
     offset: int = 0
     is_new: bool = True
-    """False: it is the answer to an earlier one with the same key."""
+    """False: this is the outcome of an earlier message with the same key."""
 
     @property
     def position(self) -> dict[str, Any]:
-        """Stream, epoch and offset of a kept message; of a live one nothing."""
+        """Stream, epoch and offset of a kept message; empty for a live one."""
         if not self.stream:
             return {}
         return {"stream": self.stream, "epoch": self.epoch, "offset": self.offset}
 
     def answer(self) -> dict[str, Any]:
-        """The outcome as the REST API gives it."""
+        """The outcome as the REST API returns it."""
         return {
             "message_id": self.message_id,
             "matched": self.receipt.matched,

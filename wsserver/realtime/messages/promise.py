@@ -1,4 +1,4 @@
-"""A result that is not there yet, and what is to be done with it."""
+"""``Promise``: a future that calls back synchronously."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ R = TypeVar("R")
 
 
 class Promise(Generic[T]):
-    """A result or an exception, some time.
+    """A result or an exception in the future.
 
-    Unlike an ``asyncio.Future`` it calls back at once, inside ``resolve`` or ``reject``: what
-    thousands of publishers are told comes in the order of the results, with no turn of the loop
-    between them, at a third of the cost. Any number of coroutines may await it, and one that is
-    cancelled takes nothing away from the others.
+    Unlike ``asyncio.Future`` it runs its callbacks inside ``resolve`` or ``reject``: thousands of
+    publishers are answered in the order of the results, without an iteration of the event loop in
+    between, at a third of the cost. Any number of coroutines may await it; cancelling one does not
+    affect the others.
     """
 
     __slots__ = ("_callbacks", "_error", "_is_settled", "_result", "_traceback")
@@ -34,36 +34,36 @@ class Promise(Generic[T]):
         self._callbacks: list[Callable[[Promise[T]], object]] = []
 
     def done(self) -> bool:
-        """Is the result there, or the exception?"""
+        """Whether it is resolved or rejected."""
         return self._is_settled
 
     def resolve(self, result: T) -> None:
-        """Here is the result. To be called once, as is either of this and ``reject``."""
+        """Set the result. Call ``resolve`` or ``reject`` once."""
         self._result = result
         self._settle()
 
     def reject(self, error: Exception) -> None:
-        """There will be none."""
+        """Set the exception."""
         self._error = error
         self._traceback = error.__traceback__
         self._settle()
 
     def result(self) -> T:
-        """The result of one that is done; raises the exception."""
+        """The result of a promise that is done; raises its exception."""
         if self._error is not None:
-            # Thousands may be told of the same one: each raising would make its story longer.
+            # Thousands may raise the same one, and each raise would extend its traceback.
             raise self._error.with_traceback(self._traceback)
         return self._result
 
     def when_done(self, callback: Callable[[Promise[T]], object]) -> None:
-        """Call back with this promise once it is done: now, if it is. Exceptions are logged."""
+        """Call back with this promise once it is done, or now if it is. Exceptions are logged."""
         if self._is_settled:
             self._call(callback)
         else:
             self._callbacks.append(callback)
 
     def then(self, change: Callable[[T], R]) -> Promise[R]:
-        """A promise of ``change(result)``; an exception of either comes out of it."""
+        """A promise of ``change(result)``; rejected with the exception of either."""
         changed: Promise[R] = Promise()
 
         def settle(done: Promise[T]) -> None:
@@ -72,7 +72,7 @@ class Promise(Generic[T]):
                 return
             try:
                 result = change(done._result)
-            except Exception as error:  # noqa: BLE001 - handed on to whoever waits
+            except Exception as error:  # noqa: BLE001 - raised in the waiting coroutines
                 changed.reject(error)
             else:
                 changed.resolve(result)
@@ -102,4 +102,4 @@ class Promise(Generic[T]):
         try:
             callback(self)
         except Exception:
-            log.exception("what waited for a result failed")
+            log.exception("callback of a promise failed")

@@ -1,6 +1,6 @@
-"""Statistics, events, alerts, and the monitor sockets that show them.
+"""Statistics, events, alerts, and monitor sockets that receive them.
 
-Counters are plain integers that cost nothing until they are read.
+Counters are plain integers; everything derived is computed when it is read.
 
 May import: ``realtime.connections``, ``realtime.messages``.
 """

@@ -1,4 +1,4 @@
-"""Whether the error rate is alarming: a pure judgement of counters and the time."""
+"""The error rate alert: a pure function of counters and time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import deque
 from typing import NamedTuple
 
 MIN_ERRORS = 5
-"""Fewer errors than this within the window alarm nobody, whatever their share."""
+"""Fewer errors than this within the window raise no alert, whatever their share."""
 
 
-class Verdict(NamedTuple):
-    """The alert's state after an observation."""
+class AlertState(NamedTuple):
+    """State of the alert after an observation."""
 
     rate: float
     """Errors as a share of operations within the window, 0-1."""
@@ -25,16 +25,16 @@ class ErrorRateAlert:
         self.threshold = threshold
         self.window_s = window_s
         self.is_raised = False
-        # From nothing on: errors before the first look count as well.
+        # Counts from 0: errors before the first observation are included.
         self._samples: deque[tuple[float, int, int]] = deque([(float("-inf"), 0, 0)])
 
     @property
     def period_s(self) -> float:
-        """How often to observe."""
+        """Interval between observations."""
         return max(0.05, min(1.0, self.window_s / 10))
 
-    def observe(self, now: float, errors: int, operations: int) -> Verdict:
-        """Judge the counters (both since start, never falling) at a monotonic time."""
+    def observe(self, now: float, errors: int, operations: int) -> AlertState:
+        """Update the alert with counters (since start, never decreasing) at a monotonic time."""
         samples = self._samples
         samples.append((now, errors, operations))
         while len(samples) > 1 and samples[1][0] <= now - self.window_s:
@@ -45,4 +45,4 @@ class ErrorRateAlert:
         is_raised = rate > self.threshold and (failed >= MIN_ERRORS or self.is_raised)
         has_changed = is_raised != self.is_raised
         self.is_raised = is_raised
-        return Verdict(rate, is_raised, has_changed)
+        return AlertState(rate, is_raised, has_changed)

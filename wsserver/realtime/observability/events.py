@@ -1,10 +1,10 @@
-"""Events: what happens, told to whoever asked to know."""
+"""The event bus: calls registered handlers by the name of the event."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 Event = dict[str, Any]
 Handler = Callable[[Event], Any]
 Wanted = str | Callable[[str], bool]
-"""The names of the events that a handler is called for: a glob, or a test of a name."""
+"""The names of the events that a handler is called for: a glob, or a predicate."""
 
 USER_CONNECTED = "user_connected"
 USER_DISCONNECTED = "user_disconnected"
@@ -31,18 +31,21 @@ NOTIFICATION_FAILED = "notification_failed"
 ALERT_RAISED = "alert_raised"
 ALERT_CLEARED = "alert_cleared"
 
+CONTENT_PERMISSION = "messages:read"
+"""The permission that a token needs to see the contents of messages in events."""
+
 KNOWN_NAMES = 1000
-"""Names of events for which the handlers are remembered."""
+"""Event names whose handlers are cached."""
 MAX_RUNNING = 1000
-"""Async handler calls under way at once; past it events are dropped for async handlers, aloud."""
+"""Running calls of async handlers; beyond it their events are dropped, with a warning."""
 
 
 class EventBus:
     """Calls handlers by the name of the event; names may be globs such as ``session_*``.
 
-    A handler gets one dict: ``name``, ``timestamp`` and the event's own fields. Sync handlers
-    run at once and must not block; async ones run as tasks. One that fails is logged and
-    counted, and neither the server nor the other handlers notice.
+    A handler gets one dict: ``name``, ``timestamp`` and the event's fields. Sync handlers are
+    called immediately and must not block; async ones run as tasks. An exception is logged and
+    counted, and affects neither the server nor other handlers.
     """
 
     def __init__(self, tasks: Tasks, clock: Clock, on_failure: Callable[[], None]) -> None:
@@ -53,16 +56,16 @@ class EventBus:
         self._by_name: dict[str, tuple[Handler, ...]] = {}
         self._running = 0
         self.dropped = 0
-        """Events that an async handler did not get because too many calls were under way."""
+        """Events dropped for async handlers because too many calls were running."""
 
     def hears(self, name: str) -> bool:
-        """Is there a handler for events of this name? Ask before what is costly to describe."""
+        """Whether events of this name have a handler; check before building a costly event."""
         return bool(self._handlers_of(name))
 
     def add_event_handler(self, name: Wanted, handler: Handler) -> None:
-        """Call ``handler`` for each event whose name matches the glob ``name``, or passes its test.
+        """Call ``handler`` for each event whose name matches the glob or predicate ``name``.
 
-        The answer of a test is remembered until handlers are added or removed.
+        The result of a predicate is cached until handlers are added or removed.
         """
         if not callable(handler):
             raise TypeError(f"an event handler is callable, not {type(handler).__name__}")
@@ -70,12 +73,12 @@ class EventBus:
         self._by_name.clear()
 
     def remove_event_handler(self, name: Wanted, handler: Handler) -> None:
-        """Take back ``add_event_handler``; raises ``ValueError`` if there was none."""
+        """Undo ``add_event_handler``; raises ``ValueError`` if the handler is not registered."""
         self._handlers.remove((name, handler))
         self._by_name.clear()
 
     def emit(self, name: str, **fields: Any) -> None:
-        """Tell everybody who asked; never raises for a handler's sake."""
+        """Call the handlers of an event; never raises because of a handler."""
         matching = self._handlers_of(name)
         if not matching:
             return
@@ -98,9 +101,9 @@ class EventBus:
             return fnmatchcase(name, wanted)
         try:
             return wanted(name)
-        except Exception:  # the edge to foreign code; nobody who emits is to blame
+        except Exception:  # the edge to foreign code; logged
             self._on_failure()
-            log.exception("event handler's test of names failed name=%s", name)
+            log.exception("event handler's predicate failed name=%s", name)
             return False
 
     def _call(self, name: str, handler: Handler, event: Event) -> None:
@@ -115,7 +118,7 @@ class EventBus:
             if inspect.iscoroutine(outcome):
                 outcome.close()
             self.dropped += 1
-            if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8 …: loud but not a flood
+            if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8 …: not one log line each
                 log.warning("events dropped by slow handlers name=%s total=%d", name, self.dropped)
             return
         self._running += 1
@@ -132,3 +135,17 @@ class EventBus:
     def _failed(self, name: str, handler: Handler) -> None:
         self._on_failure()
         log.exception("event handler failed name=%s handler=%r", name, handler)
+
+
+def has_content(event: Mapping[str, Any]) -> bool:
+    """Whether the event has the content of a message, as ``message_received`` does."""
+    message = event.get("message")
+    return isinstance(message, dict) and "content" in message
+
+
+def without_content(event: dict[str, Any]) -> dict[str, Any]:
+    """The event without the content of its message, with ``content_omitted`` in the message."""
+    if not has_content(event):
+        return event
+    message = {name: value for name, value in event["message"].items() if name != "content"}
+    return {**event, "message": {**message, "content_omitted": True}}

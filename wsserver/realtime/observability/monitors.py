@@ -1,9 +1,8 @@
-"""The connections that watch the server, and what each wants to be told."""
+"""Monitor sockets: subscriptions, and pushes of statistics, user status and events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,37 +10,29 @@ from wsserver.clock import Clock, rfc3339
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
-from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.connection import ConnectionInfo, Subscription
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
-from wsserver.realtime.observability.event_contents import has_content, without_content
 from wsserver.realtime.observability.events import (
     MESSAGE_PUBLISHED,
     MESSAGE_RECEIVED,
     Event,
     EventBus,
+    has_content,
+    without_content,
 )
 from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.wire.frames import build_frame
 
 DEFAULT_INTERVAL_S = 5.0
 PUBLISHED_RATE = MessageRate(100.0, 1000.0)
-"""``message_published`` a second, and at once after a pause: one whole batch. More are counted."""
-
-
-@dataclass(slots=True)
-class Subscription:
-    """What one monitor wants."""
-
-    events: tuple[str, ...]
-    interval_s: float
-    next_stats_at: float
+"""Rate and burst (one whole batch) of ``message_published``; events beyond it are only counted."""
 
 
 class Monitors:
-    """Pushes statistics, user status and events to the monitors.
+    """Pushes statistics, user status and events to monitors.
 
-    ``shows_contents``: may the bearer of claims see what messages say? The monitors of others get
-    the events without it.
+    ``shows_contents``: whether claims allow reading contents of messages; other monitors get
+    events without it.
     """
 
     def __init__(
@@ -54,38 +45,38 @@ class Monitors:
         self._events = events
         self._statistics = statistics
         self._clock = clock
-        self._busiest = TopTalkers(clock)
+        self._top_talkers = TopTalkers(clock)
         self._shows_contents = shows_contents
         self._connections: set[ConnectionInfo] = set()
         self._globs: frozenset[str] = frozenset()
-        """Of the events that some monitor has subscribed to."""
+        """Subscribed by any monitor."""
         self._published = TokenBucket(PUBLISHED_RATE, clock.monotonic())
         self._skipped = 0
-        """Events ``message_published`` that went to no monitor since the last one that did."""
+        """Number of ``message_published`` held back since the last one that was sent."""
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def add(self, connection: ConnectionInfo) -> None:
-        """Begin with statistics only; events come once it subscribes to them."""
+        """Add a monitor; it gets statistics only, until it subscribes to events."""
         now = self._clock.monotonic()
         connection.subscription = Subscription((), DEFAULT_INTERVAL_S, now)
         if not self._connections:
-            self._busiest.start()
-            self._events.add_event_handler(MESSAGE_RECEIVED, self._busiest.note)
+            self._top_talkers.start()
+            self._events.add_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
         self._connections.add(connection)
 
     def remove(self, connection: ConnectionInfo) -> None:
-        """The connection has gone."""
+        """Remove a monitor."""
         self._connections.remove(connection)
         if not self._connections:
-            self._events.remove_event_handler(MESSAGE_RECEIVED, self._busiest.note)
+            self._events.remove_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
         self._update_listening()
 
     def subscribe(self, connection: ConnectionInfo, request: SubscribeRequest) -> dict[str, Any]:
-        """Put a new choice in place of the old one; returns what is now in force.
+        """Replace a monitor's subscription; returns the new one.
 
-        Its globs match the names of events; ``event``, the push type, stands for all of them.
+        Globs match names of events; ``event``, the push type, matches all.
         """
         now = self._clock.monotonic()
         connection.subscription = Subscription(tuple(request.events), request.interval_s, now)
@@ -93,7 +84,7 @@ class Monitors:
         return {"events": request.events, "interval_s": request.interval_s}
 
     def advance(self) -> None:
-        """Send statistics to those whose interval has passed."""
+        """Send statistics to the monitors whose interval has passed."""
         now = self._clock.monotonic()
         frame = b""
         for connection in list(self._connections):
@@ -101,14 +92,14 @@ class Monitors:
             if now < subscription.next_stats_at:
                 continue
             subscription.next_stats_at = now + subscription.interval_s
-            if not frame:  # one reading for all that are due
+            if not frame:  # one frame for all that are due
                 frame = self._frame(
-                    "stats_update", stats=self._statistics(), busiest=self._busiest.view()
+                    "stats_update", stats=self._statistics(), busiest=self._top_talkers.view()
                 )
             connection.websocket.send(frame)
 
     def tell(self, type_: str, *, except_user: str = "", **members: Any) -> None:
-        """Push to every monitor but those of one user."""
+        """Push to all monitors except those of one user."""
         if not self._connections:
             return
         frame = self._frame(type_, **members)
@@ -117,9 +108,9 @@ class Monitors:
                 connection.websocket.send(frame)
 
     def _on_event(self, event: Event) -> None:
-        """Push to those who have a glob for its name; ``event``, the push's type, stands for all.
+        """Push to the monitors with a matching glob; ``event``, the push type, matches all events.
 
-        ``wsctl monitor`` chooses by push types alone, and no event of ours has that name.
+        ``wsctl monitor`` filters by push types alone, and no event has that name.
         """
         name = event["name"]
         if name == MESSAGE_PUBLISHED and not self._has_room_for(event):
@@ -135,9 +126,9 @@ class Monitors:
                 connection.websocket.send(frames[is_whole])
 
     def _has_room_for(self, event: Event) -> bool:
-        """Hold back what backends publish beyond ``PUBLISHED_RATE``; the next one tells how many.
+        """Whether a ``message_published`` is within ``PUBLISHED_RATE``; adds the number held back.
 
-        Otherwise a storm of publishes would fill the queues of slow monitors, and close them.
+        Otherwise many publishes would fill the queues of slow monitors, and close them.
         """
         if self._published.take(PUBLISHED_RATE, self._clock.monotonic()):
             self._skipped += 1
@@ -150,7 +141,7 @@ class Monitors:
         return _matches(name, self._globs)
 
     def _update_listening(self) -> None:
-        """Listen to the events that some monitor wants, and no others: building them costs time."""
+        """Register for the subscribed events only: building others would cost time."""
         globs = frozenset(
             glob for connection in self._connections for glob in connection.subscription.events
         )

@@ -1,4 +1,4 @@
-"""Counting what happens, and the figures made from the counts."""
+"""Statistics: counters since start, rates, latencies and gauges."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from wsserver.realtime.connections.hub import Hub
 
 RATE_WINDOW_S = 10.0
 SAMPLES = 2048
-CROWD = 2000
-"""Looking at more connections than this takes over a millisecond, so it is not done each time."""
-READING_KEPT_S = 1.0
+CACHED_ABOVE = 2000
+"""Gauges of more connections than this, which take over a millisecond, are cached."""
+CACHED_S = 1.0
 
 
 class Sizes(NamedTuple):
-    """How many there are of what, in a part of the server."""
+    """Numbers of connections, users and sessions, of the server or an organization."""
 
     connections: int
     users: int
@@ -28,16 +28,16 @@ class Sizes(NamedTuple):
     """Connections, summed over sessions."""
 
 
-class Reading(NamedTuple):
-    """What a look at each connection has told."""
+class Gauges(NamedTuple):
+    """Gauges computed from each connection."""
 
     at: float
-    """By the monotonic clock."""
+    """Monotonic seconds."""
     active: int
     queued_bytes: int
     rtt_ms: dict[str, float | None]
     sizes: Sizes | None
-    """Of an organization; those of the whole server are known without looking."""
+    """Of an organization; those of the whole server are taken from the indexes."""
 
 
 class Statistics:
@@ -58,11 +58,11 @@ class Statistics:
         self.deliver_s: deque[float] = deque(maxlen=SAMPLES)
         self._marks: deque[tuple[float, int, int, int]] = deque()
         self._sources: dict[str, Callable[[], Any]] = {}
-        self._readings: dict[str | None, Reading] = {}
-        """Of crowds, by organization (None: everybody), the oldest first."""
+        self._readings: dict[str | None, Gauges] = {}
+        """Cache by organization (None: all), the oldest first."""
 
     def add_source(self, name: str, figures: Callable[[], Any]) -> None:
-        """Have what ``figures`` answers, numbers in nested objects, shown under a name."""
+        """Include the result of ``figures``, numbers in nested objects, under a name."""
         self._sources[name] = figures
 
     @property
@@ -72,7 +72,7 @@ class Statistics:
 
     @property
     def operations(self) -> int:
-        """Everything that could have failed, since start: what errors are a share of."""
+        """Number of operations since start, of which errors are a share."""
         return self.messages_received + self.messages_sent + self.failed_sends
 
     def delivered(self, sent: int, failed: int, elapsed_s: float) -> None:
@@ -86,7 +86,7 @@ class Statistics:
         self.handler_failures += 1
 
     def mark(self) -> None:
-        """Note the counters for the rates; to be called about once a second."""
+        """Record the counters for the rates; to be called about once a second."""
         now = self._clock.monotonic()
         self._marks.append((now, self.messages_sent, self.messages_received, self.connects))
         while len(self._marks) > 2 and now - self._marks[1][0] >= RATE_WINDOW_S:
@@ -110,11 +110,11 @@ class Statistics:
     def snapshot(
         self, hub: Hub, timeout_s: float, resumed_at: float, organization_id: str | None = None
     ) -> dict[str, Any]:
-        """The ten fields of the report and more; the gauges for one organization if asked.
+        """The statistics as ``stats`` shows them, with gauges of one organization or of all.
 
-        The counters are the server's: messages and errors are not counted by organization. In a
-        crowd of over 2,000, ``active_connections``, ``queued_bytes``, ``rtt_ms`` and all gauges of
-        an organization are at most a second old, so that nobody who asks often holds up the loop.
+        Counters are those of the server: messages and errors are not counted by organization. With
+        over 2,000 connections, ``active_connections``, ``queued_bytes``, ``rtt_ms`` and all gauges
+        of an organization are cached for a second, so that frequent queries do not block the loop.
         """
         now = self._clock.monotonic()
         read = self._read(hub, now, timeout_s, resumed_at, organization_id)
@@ -151,17 +151,17 @@ class Statistics:
         timeout_s: float,
         resumed_at: float,
         organization_id: str | None,
-    ) -> Reading:
-        """What only a look at each connection tells; of a crowd, at most a second old."""
+    ) -> Gauges:
+        """Gauges computed from each connection, cached for many connections."""
         readings = self._readings
-        while readings and now - next(iter(readings.values())).at >= READING_KEPT_S:
+        while readings and now - next(iter(readings.values())).at >= CACHED_S:
             del readings[next(iter(readings))]
         is_whole = organization_id is None
         part = list(hub) if organization_id is None else hub.of_organization(organization_id)
-        reading = readings.get(organization_id) if len(part) > CROWD else None
+        reading = readings.get(organization_id) if len(part) > CACHED_ABOVE else None
         if reading is None:
             reading = read_all(part, now, timeout_s, resumed_at, with_sizes=not is_whole)
-            if len(part) > CROWD:
+            if len(part) > CACHED_ABOVE:
                 readings[organization_id] = reading
         return reading
 
@@ -173,9 +173,9 @@ def read_all(
     resumed_at: float,
     *,
     with_sizes: bool,
-) -> Reading:
-    """Look at each connection, which takes about half a microsecond for each."""
-    return Reading(
+) -> Gauges:
+    """Compute gauges; takes about half a microsecond for each connection."""
+    return Gauges(
         at=now,
         active=sum(not c.is_dead(now, timeout_s, resumed_at) for c in connections),
         queued_bytes=sum(c.websocket.queued_bytes for c in connections),
@@ -196,7 +196,7 @@ def sizes_of(connections: Sequence[ConnectionInfo]) -> Sizes:
 
 
 def sizes_of_all(hub: Hub) -> Sizes:
-    """The same for everybody: the sizes of the indexes."""
+    """Sizes of the whole server, taken from its indexes."""
     sessions = hub.session_connections
     return Sizes(len(hub), len(hub.user_connections), len(sessions), sessions.pairs)
 
@@ -214,9 +214,9 @@ def percentiles(values: Iterable[float]) -> dict[str, float | None]:
 
 
 def flatten(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring nested figures to one level, as ``deliver_ms_p99``; those without a value are left out.
+    """Flatten nested statistics to names such as ``deliver_ms_p99``; None is left out.
 
-    Rates lose their group's name: ``messages_sent_per_s`` says it all.
+    Rates have no prefix: ``messages_sent_per_s``.
     """
     flat: dict[str, Any] = {}
     for name, value in stats.items():

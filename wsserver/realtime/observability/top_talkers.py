@@ -1,4 +1,4 @@
-"""Who has sent the most messages lately, and in which sessions."""
+"""Top talkers: users and sessions with the most messages of the last seconds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from wsserver.clock import Clock
 
 HALF_S = 5.0
-"""The window is two halves, the older of which goes as a whole: 5 to 10 s are looked back on."""
+"""Half of the window. The older half is dropped as a whole, so rates are over 5 to 10 s."""
 LARGEST_HALF = 5000
-"""Users (or sessions) counted in half a window; whoever comes later is not, until the next half."""
+"""Users (or sessions) counted in half a window; further ones are not counted in it."""
 SHOWN = 50
 KEPT_S = 1.0
-"""So long a view is given again: looking through 20,000 counts takes milliseconds."""
+"""How long a view is cached: reading 20,000 counts takes milliseconds."""
 
 
 class _Half:
@@ -33,8 +33,8 @@ class _Half:
 class TopTalkers:
     """Counts the messages of clients by user and by session over the last few seconds.
 
-    Bounded: at most 5,000 users and as many sessions in each half of the window. ``note`` is an
-    event handler for ``message_received``; only while a monitor is connected does it hear any.
+    At most 5,000 users and as many sessions in each half of the window. ``note`` is an event
+    handler for ``message_received``, registered while a monitor is connected.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -45,7 +45,7 @@ class TopTalkers:
         self.start()
 
     def start(self) -> None:
-        """Begin anew: what was counted last time somebody looked is long past."""
+        """Reset all counts."""
         now = self._clock.monotonic()
         self._old, self._new = _Half(now), _Half(now)
         self._viewed_at = now - KEPT_S
@@ -59,7 +59,7 @@ class TopTalkers:
         _count(new.sessions, event["session_id"])
 
     def view(self) -> dict[str, Any]:
-        """The 50 busiest users and sessions, the busiest first; at most a second old.
+        """The 50 busiest users and sessions, the busiest first; cached for a second.
 
         ``users``: [{``user_id``, ``username``, ``messages_per_s``}], ``sessions``:
         [{``session_id``, ``messages_per_s``}].
@@ -91,7 +91,7 @@ class TopTalkers:
     def _turn(self) -> None:
         now = self._clock.monotonic()
         if now - self._new.since >= HALF_S:
-            # After a pause the newer half is too old as well.
+            # After a pause the newer half is outside of the window as well.
             is_recent = now - self._new.since < 2 * HALF_S
             self._old = self._new if is_recent else _Half(now - HALF_S)
             self._new = _Half(now)

@@ -1,6 +1,6 @@
-"""What backends and operators do: publish, disconnect, ping, list, revoke.
+"""Operations of backends and administrators: publish, disconnect, ping, list, revoke.
 
-Used by REST and by monitor sockets alike; each action checks permission and scope and is audited.
+Used by REST and by monitor sockets; each checks permission and scope, changes are audited.
 
 May import: every package of ``realtime`` but ``commands``.
 """

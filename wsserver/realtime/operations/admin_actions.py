@@ -1,4 +1,4 @@
-"""What operators may change: disconnect, ping, member lists, revocations, tickets."""
+"""Admin actions: disconnect, ping, member lists, revocations, tickets."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.storage.tables.revocations import RevocationStore
+from wsserver.storage.tables.access_lists import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
 
 
 class AdminActions:
-    """Changes to live state: each with its permission, its scope and its audit entry."""
+    """Admin actions, each with a check of permission and scope, and an audit entry."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class AdminActions:
         self._revocations = revocations
         self._revocation_store = revocation_store
         self._tickets = tickets
-        self._trail = AuditRecorder(audit, clock)
+        self._audit = AuditRecorder(audit, clock)
         self._clock = clock
 
     async def disconnect_user(self, actor: Actor, request: DisconnectRequest) -> dict[str, Any]:
-        """Close a user's connections, or one of them, with 4502; returns how many there were."""
+        """Close a user's connections, or one of them, with 4502; returns their number."""
         target = f"user:{request.user_id}"
-        with self._trail.denials(actor, "disconnect", target):
+        with self._audit.denials(actor, "disconnect", target):
             scope = self._scope(actor, "connections:disconnect")
             await scope.require_users([request.user_id])
         wanted = request.connection_id
@@ -66,7 +66,7 @@ class AdminActions:
         ]
         reason = request.reason if request.reason is not UNSET else ""
         self._disconnect(found, reason)
-        self._trail.record(
+        self._audit.record(
             actor,
             "disconnect",
             target,
@@ -78,15 +78,15 @@ class AdminActions:
     async def disconnect_connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
         """Close one connection with 4502; raises ``NotFound``."""
         target = f"connection:{connection_id}"
-        with self._trail.denials(actor, "disconnect", target):
+        with self._audit.denials(actor, "disconnect", target):
             scope = self._scope(actor, "connections:disconnect")
         connection = scope.find_connection(connection_id)
         self._disconnect([connection], "")
-        self._trail.record(actor, "disconnect", target, user_id=connection.user_id)
+        self._audit.record(actor, "disconnect", target, user_id=connection.user_id)
         return {"disconnected": 1}
 
     async def ping_user(self, actor: Actor, user_id: str, timeout_s: float) -> dict[str, Any]:
-        """Ping all connections of a user and wait for the answers: real round trips."""
+        """Ping all connections of a user, and wait for the pongs."""
         scope = self._scope(actor, "connections:read")
         await scope.find_user(user_id)
         connections = scope.filter(self._hub.of_user(user_id))
@@ -107,9 +107,9 @@ class AdminActions:
         }
 
     async def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
-        """A session's member list; empty for one that has none.
+        """A session's member list, may be empty.
 
-        A confined role is shown its own people and the customers of no organization. Raises
+        A confined role sees members of its organization and those without one. Raises
         ``NotFound`` for a session outside of the scope.
         """
         return await self._shown_members(await self._session_scope(actor, session_id), session_id)
@@ -117,19 +117,18 @@ class AdminActions:
     async def replace_members(
         self, actor: Actor, session_id: str, request: MembersRequest
     ) -> dict[str, Any]:
-        """Put a list in place of another; who loses access by it is put out at once.
+        """Replace a member list; users who lose access are removed from the session.
 
-        A confined role adds people of its organization only; those in the list already it may
-        keep, and those that it is not shown stay.
+        A confined role can add users of its organization only; members that it cannot see stay.
         """
         target = f"session:{session_id}"
-        with self._trail.denials(actor, "members", target):
+        with self._audit.denials(actor, "members", target):
             scope = await self._session_scope(actor, session_id)
             present = self._members.of_session(session_id)
             added = [each for each in dict.fromkeys(request.user_ids) if each not in set(present)]
             await scope.require_users(added)
             await scope.learn(present)
-        present = self._members.of_session(session_id)  # as it is now, after storage was asked
+        present = self._members.of_session(session_id)  # may have changed while storage was read
         hidden = [user_id for user_id in present if not scope.is_shown_in_session(user_id)]
         user_ids = list(dict.fromkeys([*request.user_ids, *hidden]))
         removed = await self._members.replace(
@@ -138,8 +137,8 @@ class AdminActions:
         self._manager.presence.listed(session_id, set(user_ids) - set(present), removed)
         for user_id in removed:
             for connection in self._hub.of_user(user_id):
-                self._manager.sessions.enforce_access(connection, self._manager.close)
-        self._trail.record(
+                self._manager.sessions.enforce_access(connection)
+        self._audit.record(
             actor,
             "members",
             target,
@@ -149,13 +148,12 @@ class AdminActions:
         return await self._shown_members(scope, session_id)
 
     async def revoke(self, actor: Actor, request: RevokeRequest) -> dict[str, Any]:
-        """Refuse a token, or all that a user has so far; live connections are closed with 4505."""
-        with self._trail.denials(actor, "revoke", _revoked(request)):
+        """Revoke a token, or all of a user's tokens; their connections are closed with 4505."""
+        with self._audit.denials(actor, "revoke", _revoked(request)):
             self._permissions.require(actor.claims, "tokens:revoke")
-        faults = revoke_faults(request)
-        if faults:
+        if faults := revoke_faults(request):
             raise ValidationFailed(faults)
-        with self._trail.denials(actor, "revoke", _revoked(request)):
+        with self._audit.denials(actor, "revoke", _revoked(request)):
             await self._require_own_token(actor, request)
         now = self._clock.wall()
         if request.jti is not UNSET:
@@ -170,11 +168,11 @@ class AdminActions:
         revoked = [c for c in self._hub if self._revocations.is_revoked(c.claims)]
         for connection in revoked:
             self._manager.close(connection, CloseCode.TOKEN_REVOKED, "token revoked")
-        self._trail.record(actor, "revoke", _revoked(request), disconnected=len(revoked))
+        self._audit.record(actor, "revoke", _revoked(request), disconnected=len(revoked))
         return {**answer, "disconnected": len(revoked)}
 
     def ticket(self, actor: Actor) -> dict[str, Any]:
-        """A ticket that stands for the actor's token, once, for 30 seconds."""
+        """A ticket that replaces the actor's token once, within 30 seconds."""
         ticket, expires_at = self._tickets.issue(actor.claims)
         return {"ticket": ticket, "expires_at": rfc3339(expires_at)}
 
@@ -200,9 +198,9 @@ class AdminActions:
         }
 
     async def _require_own_token(self, actor: Actor, request: RevokeRequest) -> None:
-        """Raise ``Forbidden`` unless what is revoked is known to be of the actor's organization.
+        """Raise ``Forbidden`` unless the revoked token or user belongs to the actor's organization.
 
-        Of a token by its ``jti`` that is known only while somebody is connected with it.
+        The owner of a ``jti`` is known only while a connection uses the token.
         """
         scope = self._scope(actor, "tokens:revoke")
         if request.user_id is not UNSET:
@@ -216,7 +214,7 @@ class AdminActions:
 
 
 def revoke_faults(request: RevokeRequest, bad: Collection[str] = ()) -> list[Fault]:
-    """Exactly one of the two is needed; one in ``bad`` was given."""
+    """Faults unless exactly one of ``jti`` and ``user_id`` is set; ``bad``: invalid fields."""
     given = [n for n in ("jti", "user_id") if n in bad or getattr(request, n) is not UNSET]
     if len(given) == 1:
         return []
@@ -224,5 +222,5 @@ def revoke_faults(request: RevokeRequest, bad: Collection[str] = ()) -> list[Fau
 
 
 def _revoked(request: RevokeRequest) -> str:
-    """What a revocation is of, for the audit trail."""
+    """Object of a revocation in the audit trail."""
     return f"user:{request.user_id}" if request.jti is UNSET else f"jti:{request.jti}"

@@ -1,4 +1,4 @@
-"""What operators may see of the live state: statistics, connections, users, sessions."""
+"""Admin queries: statistics, connections, users, sessions, history."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Any
 from wsserver.clock import rfc3339
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
+from wsserver.paging import PageBuilder, Window, encode_cursor, items_after, page_of
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.operations.paging import Window, page, shown
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
-from wsserver.storage.engine.paging import PAGE_BYTES, encode_cursor, json_bytes
 
 SLICE = 20
-"""Sessions looked at in one go."""
+"""Sessions read before other tasks get their turn."""
 
 
-class Inspection:
-    """Reads of the REST API; each checks its permission and shows only the actor's scope."""
+class AdminQueries:
+    """Admin queries, each with a check of permission, limited to the actor's scope."""
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Inspection:
         self._permissions = permissions
 
     def stats(self, actor: Actor) -> dict[str, Any]:
-        """The statistics; the gauges of one organization for those confined to it."""
+        """The statistics; for a confined role with the gauges of its organization."""
         scope = self._scope(actor, "stats:read")
         return self._manager.stats(scope.organization_id)
 
@@ -53,9 +52,9 @@ class Inspection:
         organization_id: str | None = None,
         endpoint: str | None = None,
     ) -> dict[str, Any]:
-        """The connections that pass every filter given, oldest first.
+        """The connections that match all filters, oldest first.
 
-        Raises ``Forbidden`` for a filter that names something outside of the scope,
+        Raises ``Forbidden`` for a filter outside of the scope,
         ``StorageUnavailable``.
         """
         scope = self._scope(actor, "connections:read")
@@ -94,38 +93,29 @@ class Inspection:
         return _connection_page(scope.filter(self._hub.of_user(user_id)), window)
 
     def online_users(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """Who is connected, by user id."""
+        """The connected users, by id."""
         scope = self._scope(actor, "connections:read")
         ids = self._hub.user_connections
         users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
-        part = shown(users, str, window, lambda user_id: self._user(user_id, scope))
-        return {
-            "users": part.items,
-            "total": part.total,
-            "next_cursor": part.next_cursor,
-        }
+        page = page_of(users, str, window, lambda user_id: self._user(user_id, scope))
+        return {"users": page.items, "total": page.total, "next_cursor": page.next_cursor}
 
     async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """The sessions of the scope that somebody has joined, by id."""
+        """The sessions of the scope with joined connections, by id."""
         scope = self._scope(actor, "connections:read")
         ids = await scope.sessions(sorted(self._hub.session_connections))
-        part = page(ids, str, window)
-        views: list[dict[str, Any]] = []
-        next_cursor, room = part.next_cursor, PAGE_BYTES
-        for id_ in part.items:
-            view = await self._manager.sessions.view(id_, scope)
-            size = json_bytes(view)
-            if views and size > room:
-                next_cursor = encode_cursor(views[-1]["session_id"])
+        page = PageBuilder[dict[str, Any]](window.limit)
+        next_cursor = None
+        for number, id_ in enumerate(items_after(ids, str, window), 1):
+            if not page.add(await self._manager.sessions.view(id_, scope)):
+                next_cursor = encode_cursor(page.items[-1]["session_id"])
                 break
-            room -= size
-            views.append(view)
-            if len(views) % SLICE == 0:  # others have their turn in between
+            if number % SLICE == 0:
                 await asyncio.sleep(0)
-        return {"sessions": views, "total": part.total, "next_cursor": next_cursor}
+        return {"sessions": page.items, "total": len(ids), "next_cursor": next_cursor}
 
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
-        """One session; raises ``NotFound`` for one that was never used, or is of others."""
+        """One session; raises ``NotFound`` for one never used or outside of the scope."""
         scope = self._scope(actor, "connections:read")
         await scope.find_session(session_id)
         if not await self._manager.sessions.is_known(session_id):
@@ -135,7 +125,7 @@ class Inspection:
     async def session_connections(
         self, actor: Actor, session_id: str, window: Window
     ) -> dict[str, Any]:
-        """The connections that have joined a session; empty when nobody has.
+        """The connections that have joined a session, may be empty.
 
         Raises ``NotFound`` for a session outside of the scope.
         """
@@ -146,13 +136,13 @@ class Inspection:
     async def history(
         self, actor: Actor, session_id: str, before: int | None, after: int | None, limit: int
     ) -> dict[str, Any]:
-        """A page of a session's messages, ascending; empty where nothing is kept.
+        """A page of a session's stored messages, in ascending order.
 
         Raises ``NotFound`` for a session of another organization, ``StorageUnavailable``.
         """
         scope = self._scope(actor, "messages:read")
         await scope.find_session(session_id)
-        # Others may have written for their own organization alone.
+        # Messages may be for another organization alone.
         claims = actor.claims if scope.organization_id is not None else None
         page_ = await self._streams.history(
             SESSION + session_id, claims, before=before, after=after, limit=limit
@@ -175,12 +165,8 @@ class Inspection:
 
 def _connection_page(connections: list[ConnectionInfo], window: Window) -> dict[str, Any]:
     ordered = sorted(connections, key=_id)
-    part = shown(ordered, _id, window, ConnectionInfo.view)
-    return {
-        "connections": part.items,
-        "total": part.total,
-        "next_cursor": part.next_cursor,
-    }
+    page = page_of(ordered, _id, window, ConnectionInfo.view)
+    return {"connections": page.items, "total": page.total, "next_cursor": page.next_cursor}
 
 
 def _id(connection: ConnectionInfo) -> str:

@@ -1,4 +1,4 @@
-"""Messages from backends and operators: permission, shape and target checked, then sent."""
+"""Publishing by backends and administrators: checks permission, scope, target and fields; sends."""
 
 from __future__ import annotations
 
@@ -35,25 +35,24 @@ from wsserver.protocol.requests import (
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.protocol.validation import ID_FORM, Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.operations.published import tell_published
+from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
-from wsserver.realtime.tracing.dry_run import explain, people_of
+from wsserver.realtime.tracing.dry_run import explain, users_of
 
 PUBLISH = "messages:publish"
 NO_ONE: frozenset[str] = frozenset()
 MAX_FAULTS_IN_BATCH = 10
-"""Of each message."""
+"""Reported of each message."""
 _KEPT, _LIVE, _REFUSED = "kept", "live", "refused"
 
 
 class Publishing:
-    """``POST /broadcast``, ``/messages`` and their relatives, also over the monitor's socket."""
+    """``POST /broadcast``, ``/messages`` and similar, also over the monitor's socket."""
 
     def __init__(
         self,
@@ -72,12 +71,12 @@ class Publishing:
         self._permissions = permissions
         self._members = members
         self._tenancy = tenancy
-        self._trail = AuditRecorder(audit, clock)
+        self._audit = AuditRecorder(audit, clock)
         self._clock = clock
 
     async def broadcast(self, actor: Actor, request: BroadcastRequest) -> dict[str, Any]:
-        """Send to everybody, one organization or one role; returns the counts."""
-        with self._trail.denials(actor, "broadcast", str(EVERYONE)):
+        """Send to all connections, one organization or one role; returns the counts."""
+        with self._audit.denials(actor, "broadcast", str(EVERYONE)):
             message = self._message(actor, request, EVERYONE)
             scope = self._scope(actor)
             await _require_inside(scope, actor, message, request)
@@ -88,7 +87,7 @@ class Publishing:
             message.role = request.role
         sent = await self._router.send(message)
         self._record(actor, "broadcast", message, sent)
-        tell_published(self._events, message, sent)
+        _emit_published(self._events, message, sent)
         return sent.answer()
 
     async def publish(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
@@ -100,19 +99,19 @@ class Publishing:
         return await self.submit(actor, target, body)
 
     def submit(self, actor: Actor, target: Target, body: Body) -> Awaitable[dict[str, Any]]:
-        """Begin to send: what is to be kept is in line when this returns, and gives a promise.
+        """Send without waiting: a kept message is queued when this returns.
 
-        Not so for a role confined to an organization: what is inside of it may have to be looked
-        up first.
+        Unless the actor's role is confined to an organization: then its scope may have to be read
+        from storage first.
         """
-        with self._trail.denials(actor, "publish", str(target)):
+        with self._audit.denials(actor, "publish", str(target)):
             message = self._message(actor, body, target)
         if actor.claims.role in UNCONFINED_ROLES:
             return self._submit(actor, message)
         return self._submit_inside(actor, message, body)
 
     async def _submit_inside(self, actor: Actor, message: Message, body: Body) -> dict[str, Any]:
-        with self._trail.denials(actor, "publish", str(message.target)):
+        with self._audit.denials(actor, "publish", str(message.target)):
             await _require_inside(self._scope(actor), actor, message, body)
         return await self._submit(actor, message)
 
@@ -128,15 +127,15 @@ class Publishing:
     def _sent(self, actor: Actor, message: Message, sent: Sent) -> dict[str, Any]:
         if not _is_traffic(actor):
             self._record(actor, "publish", message, sent)
-        tell_published(self._events, message, sent)
+        _emit_published(self._events, message, sent)
         return sent.answer()
 
     async def batch(self, actor: Actor, request: BatchRequest) -> dict[str, Any]:
-        """Send many, in order; each succeeds or fails by itself. One line in the audit trail.
+        """Send many messages in order; each succeeds or fails by itself. One audit entry.
 
-        Neighbours that are to be kept are stored in one transaction.
+        Consecutive kept messages are stored in one transaction.
         """
-        with self._trail.denials(actor, "batch", ""):
+        with self._audit.denials(actor, "batch", ""):
             self._permissions.require(actor.claims, PUBLISH)
         bodies = [_body_of(raw, index) for index, raw in enumerate(request.messages)]
         read = [self._read(actor, index, body) for index, body in enumerate(bodies)]
@@ -151,12 +150,12 @@ class Publishing:
                 outcomes += await self._send_all(messages, keep=kind is _KEPT)
         for message, outcome in zip(read, outcomes, strict=True):
             if isinstance(message, Message) and isinstance(outcome, Sent):
-                tell_published(self._events, message, outcome)
+                _emit_published(self._events, message, outcome)
         results = [_result_of(outcome) for outcome in outcomes]
         sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
         accepted, matched = len(sent), sum([each.receipt.matched for each in sent])
         if not _is_traffic(actor):
-            self._trail.record(
+            self._audit.record(
                 actor,
                 "batch",
                 "",
@@ -168,21 +167,20 @@ class Publishing:
         return {"results": results}
 
     async def explain(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
-        """Who would get a message and who not, and why; sends nothing.
+        """Dry run: the recipients that a message would have, and who is excluded and why.
 
-        A role confined to an organization learns nothing of the others: their connections are
-        not among the excluded either.
+        Connections of other organizations are not among the excluded for a confined role.
         """
         message = self._message(actor, request, checked_target(request))
         scope = self._scope(actor)
         await _require_inside(scope, actor, message, request)
-        await scope.learn(people_of(message, self._members))
+        await scope.learn(users_of(message, self._members))
         return explain(message, self._hub, self._members, scope)
 
     def _read(
         self, actor: Actor, index: int, body: PublishRequest | WsServerError
     ) -> Message | WsServerError:
-        """One message of a batch, or why it is none."""
+        """One message of a batch, or the error of an invalid one."""
         if isinstance(body, WsServerError):
             return body
         try:
@@ -202,27 +200,27 @@ class Publishing:
         messages: list[Message | WsServerError],
         bodies: Sequence[PublishRequest | WsServerError],
     ) -> list[Message | WsServerError]:
-        """The same messages, each replaced by its error where it names something outside."""
+        """The messages, each replaced by its error if it names something outside of the scope."""
         pairs = {
             index: (message, body)
             for index, (message, body) in enumerate(zip(messages, bodies, strict=True))
             if isinstance(message, Message) and isinstance(body, PublishRequest)
         }
-        judged = list(messages)
+        checked = list(messages)
         if not pairs:
-            return judged
+            return checked
         scope = self._scope(actor)
-        # All users at once rather than one read for each message.
+        # One read for all users rather than one for each message.
         await scope.learn({id_ for pair in pairs.values() for id_ in _users_named(*pair)})
         for index, (message, body) in pairs.items():
             try:
                 await _require_inside(scope, actor, message, body)
             except WsServerError as error:
-                judged[index] = error
-        denied = (str(pairs[i][0].target) for i in pairs if isinstance(judged[i], Forbidden))
+                checked[index] = error
+        denied = (str(pairs[i][0].target) for i in pairs if isinstance(checked[i], Forbidden))
         for target in dict.fromkeys(denied):  # once each, as a batch may repeat them a lot
-            self._trail.record(actor, "batch", target, Forbidden.code)
-        return judged
+            self._audit.record(actor, "batch", target, Forbidden.code)
+        return checked
 
     async def _send_all(
         self, messages: list[Message], *, keep: bool
@@ -235,7 +233,7 @@ class Publishing:
             return [error] * len(messages)
 
     def _record(self, actor: Actor, action: str, message: Message, sent: Sent) -> None:
-        self._trail.record(
+        self._audit.record(
             actor,
             action,
             str(message.target),
@@ -264,7 +262,7 @@ class Publishing:
             target=target,
             message_id=message_id,
             organization_id=self._permissions.confined_to(actor.claims),
-            # A session's customers belong to no organization, yet to the session.
+            # Users without an organization (customers) belong to the session.
             with_unaffiliated=target.type is TargetType.SESSION,
             exclude_users=frozenset(body.exclude_users) if body.exclude_users else NO_ONE,
             keep=keep,
@@ -279,9 +277,9 @@ class Publishing:
 
 
 async def _require_inside(scope: Scope, actor: Actor, message: Message, body: Body) -> None:
-    """Raise ``Forbidden`` if a message is for, by or about somebody or something outside.
+    """Raise ``Forbidden`` if a message is for, by or about a user or object outside of the scope.
 
-    Those in ``exclude_users`` may be anybody: they get nothing by it, and nothing is said of them.
+    ``exclude_users`` may name any user: it discloses nothing about them.
     """
     if scope.organization_id is None:
         return
@@ -300,7 +298,7 @@ async def _require_inside(scope: Scope, actor: Actor, message: Message, body: Bo
 
 
 def _users_named(message: Message, body: Body) -> list[str]:
-    """The users that a message is for, by and about."""
+    """The users named as target, sender and subject of a message."""
     named = [message.target.id] if message.target.type is TargetType.USER else []
     if body.sender is not UNSET:
         named.append(body.sender.user_id)
@@ -310,7 +308,7 @@ def _users_named(message: Message, body: Body) -> list[str]:
 
 
 def _body_of(raw: Any, index: int) -> PublishRequest | WsServerError:
-    """One body of a batch, or why it is none."""
+    """One body of a batch, or the error of an invalid one."""
     try:
         return read_request(raw, PublishRequest, publish_faults)
     except ValidationFailed as error:
@@ -337,12 +335,12 @@ def _result_of(outcome: Sent | WsServerError) -> dict[str, Any]:
 
 
 def _is_traffic(actor: Actor) -> bool:
-    """Is a publish ordinary traffic? A backend's is: its thousands would bury what people did."""
+    """Whether publishes of the actor are not audited: those of backends would displace all else."""
     return actor.claims.role == "service"
 
 
 def _is_to_be_kept(body: Body, target: Target) -> bool:
-    """What the body says, else what is usual; raises ``ValidationFailed`` for the impossible."""
+    """``keep`` of the body, or the default of its type; raises ``ValidationFailed``."""
     keep = is_kept_by_default(body.type, target) if body.keep is UNSET else body.keep
     if keep and stream_of(target) is None:
         message = "only messages for a session, a user, an organization or everybody are kept"
@@ -355,7 +353,7 @@ def _is_to_be_kept(body: Body, target: Target) -> bool:
 
 
 def _checked(body: Body, target: Target) -> tuple[bool, PublishableFields]:
-    """Whether it is kept, and its fields; raises ``ValidationFailed`` that names every fault."""
+    """Whether a message is kept, and its fields; raises ``ValidationFailed`` with all faults."""
     session_id = target.id if target.type is TargetType.SESSION else None
     try:
         return _is_to_be_kept(body, target), publishable_fields(body, session_id)
@@ -375,7 +373,7 @@ def checked_target(request: PublishRequest) -> Target:
 
 
 def publish_faults(body: Body, _: Collection[str] = ()) -> list[Fault]:
-    """What is wrong with a message whichever way it comes: its type, its target's id."""
+    """The faults of a message's type and target."""
     faults = gather(lambda: require_publishable(body.type))
     if isinstance(body, PublishRequest):
         faults += gather(lambda: target_of(body.target))
@@ -383,17 +381,42 @@ def publish_faults(body: Body, _: Collection[str] = ()) -> list[Fault]:
 
 
 def _within_batch(error: ValidationFailed, index: int) -> ValidationFailed:
-    """The same with the places of its faults in the whole body; not so many that it gets long."""
+    """The error with field names relative to the batch, and a limited number of faults."""
     faults = error.details["errors"][:MAX_FAULTS_IN_BATCH]
-    place = f"messages[{index}]"
+    prefix = f"messages[{index}]"
     return ValidationFailed(
         [
             {
-                "field": place if fault["field"] == BODY else f"{place}.{fault['field']}",
+                "field": prefix if fault["field"] == BODY else f"{prefix}.{fault['field']}",
                 "message": fault["message"],
             }
             for fault in faults
         ]
+    )
+
+
+def _emit_published(events: EventBus, message: Message, sent: Sent) -> None:
+    """Emit ``message_published`` without the content, unless the message is a duplicate.
+
+    On the path of every publish: without a handler for it, it costs one look-up.
+    """
+    if not events.hears(MESSAGE_PUBLISHED) or not sent.is_new:
+        return
+    fields = {
+        "message_id": sent.message_id,
+        "type": message.type,
+        "class": "kept" if sent.stream else "live",
+        "target": message.target.view(),
+        "organization_id": message.organization_id,
+        "session_id": message.members.get("session_id"),
+        "sender": message.sender,
+    }
+    events.emit(
+        MESSAGE_PUBLISHED,
+        **{name: value for name, value in fields.items() if value is not None},
+        bytes=message.size_bytes,
+        matched=sent.receipt.matched,
+        sent=sent.receipt.sent,
     )
 
 
@@ -402,7 +425,7 @@ def _sender(body: Body) -> str | None:
 
 
 def target_of(request: TargetRequest) -> Target:
-    """Turn a request's target into ours; raises ``ValidationFailed`` for a missing or unfit id."""
+    """Convert a request's target; raises ``ValidationFailed`` for a missing or invalid id."""
     if request.type is TargetType.BROADCAST:
         if request.id is not UNSET:
             raise ValidationFailed([{"field": "target.id", "message": "a broadcast has no id"}])

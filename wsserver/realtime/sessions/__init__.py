@@ -1,6 +1,6 @@
 """Sessions: joining, leaving, and presence.
 
-Presence is what the members of a session learn of each other's connections.
+Presence: the members of a session are notified of each other's connections.
 
 May import: the packages before it in ``realtime``.
 """

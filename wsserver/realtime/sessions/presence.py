@@ -1,4 +1,4 @@
-"""User status: monitors and the people of a user's sessions hear who is online and offline."""
+"""``Presence``: ``user_status_update`` for monitors and the members of a user's sessions."""
 
 from __future__ import annotations
 
@@ -6,113 +6,112 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from wsserver.identity.claims import Claims
-from wsserver.realtime.access.access import SessionAccess
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.observability.monitors import Monitors
 
-HEARD_LIMIT = 1000
-"""Sessions of one user that are remembered, for having heard ``online`` or ``offline``."""
-PARTED_LIMIT = 50_000
-"""Users whose sessions are remembered for having heard ``offline``."""
+SESSIONS_LIMIT = 1000
+"""Sessions of one user that are remembered as notified of ``online`` or ``offline``."""
+USERS_LIMIT = 50_000
+"""Users whose sessions are remembered as notified of ``offline``."""
 
 
 class Presence:
-    """Pushes ``user_status_update`` when a user's first connection comes or the last one goes.
+    """Pushes ``user_status_update`` when a user's first connection opens or the last one closes.
 
-    A session is a user's by a member list, by the token of a connection (named in it, or bound to
-    it), or because a connection has joined it. Whoever hears ``offline`` hears ``online`` again:
-    the sessions that heard ``offline`` are remembered until the user is back, those that heard
-    ``online`` until the user has gone.
+    A session is one of a user's by its member list, by the token of a connection (named in it, or
+    bound to it), or because a connection has joined it. Sessions notified of ``offline`` are also
+    notified of the next ``online``, and the other way round; so they are remembered until then.
     """
 
     def __init__(
         self,
         hub: Hub,
-        router: Router,
+        writer: ConnectionWriter,
         monitors: Monitors,
         members: Members,
         access: SessionAccess,
     ) -> None:
         self._hub = hub
-        self._router = router
+        self._writer = writer
         self._monitors = monitors
         self._members = members
         self._access = access
-        self._heard: dict[str, dict[str, None]] = {}
-        """By user who is there: sessions that heard ``online`` and may not be the user's now."""
-        self._parted: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        """By user: sessions that heard ``offline``, and no ``online`` since."""
+        self._online_in: dict[str, dict[str, None]] = {}
+        """By connected user: sessions notified of ``online`` that may not be the user's now."""
+        self._offline_in: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        """By user: sessions notified of ``offline``, and not of ``online`` since."""
 
     def sessions_of(self, connection: ConnectionInfo) -> set[str]:
-        """The user's sessions: joined, bound to, listed in, or named by the token."""
+        """The user's sessions: joined, bound to, by member list, or named by the token."""
         sessions = self._members.sessions_of(connection.user_id)
         sessions.update(connection.sessions or ())
         sessions.update(_named(connection.session_id, connection.claims))
         return sessions
 
     def came(self, connection: ConnectionInfo, *, is_first: bool) -> None:
-        """A connection is there."""
+        """A connection was opened."""
         user_id = connection.user_id
         if not is_first:
-            self._tell_more(connection)
+            self._notify_new(connection)
             return
         sessions = self.sessions_of(connection)
-        for session_id in self._parted.get(user_id, ()):
-            # An open one hears it now, whether joined again or not.
+        for session_id in self._offline_in.get(user_id, ()):
+            # Notified now, whether the user joins it again or not.
             if self._access.allows(connection.claims, session_id):
                 self._remember(user_id, session_id)
                 sessions.add(session_id)
-        self._unpart(user_id, sessions)
-        self._tell_monitors(user_id, "online")
-        self._tell_people(user_id, "online", sessions)
+        self._forget_offline(user_id, sessions)
+        self._notify_monitors(user_id, "online")
+        self._notify_sessions(user_id, "online", sessions)
 
     def joins(self, connection: ConnectionInfo, session_id: str) -> None:
-        """A connection joins a session."""
+        """A connection is about to join a session."""
         user_id = connection.user_id
-        if session_id in self._parted.get(user_id, ()):
+        if session_id in self._offline_in.get(user_id, ()):
             self._remember(user_id, session_id)
-            self._tell_online(user_id, {session_id})
+            self._notify_online(user_id, {session_id})
 
     def renewed(self, connection: ConnectionInfo, former: Claims) -> None:
-        """A connection has newer claims."""
+        """The claims of a connection were replaced."""
         if former.sessions != connection.claims.sessions:
-            self._tell_more(connection, former)
+            self._notify_new(connection, former)
             self._lost(connection.user_id, _named(None, former))
 
     def listed(self, session_id: str, added: set[str], removed: set[str]) -> None:
-        """A member list has changed."""
+        """A member list was changed."""
         for user_id in added:
             if (
                 self._hub.user_connections.count(user_id)
-                and session_id not in self._heard.get(user_id, ())
+                and session_id not in self._online_in.get(user_id, ())
                 and not self._is_by_connection(user_id, session_id)
             ):
-                self._tell_online(user_id, {session_id})
+                self._notify_online(user_id, {session_id})
         for user_id in removed:
             if self._hub.user_connections.count(user_id):
                 self._lost(user_id, (session_id,))
 
     def gone(self, connection: ConnectionInfo, sessions: set[str], *, is_last: bool) -> None:
-        """A connection has ended that was in these ``sessions`` (see ``sessions_of``)."""
+        """A connection was closed; ``sessions``: its ``sessions_of`` before."""
         user_id = connection.user_id
         if not is_last:
             self._lost(user_id, _named(connection.session_id, connection.claims))
             return
-        sessions.update(self._heard.pop(user_id, ()))
-        self._tell_monitors(user_id, "offline")
-        heard = self._tell_people(user_id, "offline", sessions)
+        sessions.update(self._online_in.pop(user_id, ()))
+        self._notify_monitors(user_id, "offline")
+        heard = self._notify_sessions(user_id, "offline", sessions)
         if heard:
-            # A token for each session, as many backends give, never opens the earlier ones again.
-            former = [each for each in self._parted.pop(user_id, ()) if each not in heard]
-            self._parted[user_id] = (*heard, *former)[:HEARD_LIMIT]
-            if len(self._parted) > PARTED_LIMIT:
-                self._parted.popitem(last=False)
+            # Tokens may name one session each, so the earlier sessions have to be kept here.
+            former = [each for each in self._offline_in.pop(user_id, ()) if each not in heard]
+            self._offline_in[user_id] = (*heard, *former)[:SESSIONS_LIMIT]
+            if len(self._offline_in) > USERS_LIMIT:
+                self._offline_in.popitem(last=False)
 
-    def _tell_more(self, connection: ConnectionInfo, former: Claims | None = None) -> None:
-        """Tell the sessions that its token names and that have not heard of the user yet."""
+    def _notify_new(self, connection: ConnectionInfo, former: Claims | None = None) -> None:
+        """Push ``online`` to the sessions named by its token that were not notified yet."""
         user_id = connection.user_id
         new = set(_named(connection.session_id, connection.claims))
         if former is not None:
@@ -123,29 +122,29 @@ class Presence:
             new.difference_update(other.sessions or ())
             if other is not connection:
                 new.difference_update(_named(other.session_id, other.claims))
-        heard = self._heard.get(user_id, ())
+        heard = self._online_in.get(user_id, ())
         new = {
             session_id
             for session_id in new
             if session_id not in heard and not self._members.is_member(session_id, user_id)
         }
         if new:
-            self._tell_online(user_id, new)
+            self._notify_online(user_id, new)
 
     def _lost(self, user_id: str, session_ids: Iterable[str]) -> None:
-        """These sessions, which heard ``online``, may no longer be the user's by list or token."""
+        """Remember sessions, notified of ``online``, that are the user's no longer."""
         for session_id in session_ids:
             if not self._is_known(user_id, session_id):
                 self._remember(user_id, session_id)
 
     def _is_known(self, user_id: str, session_id: str) -> bool:
-        """Is the session the user's in one of the ways that hold now?"""
+        """Whether a session is one of the user's now."""
         return self._members.is_member(session_id, user_id) or self._is_by_connection(
             user_id, session_id
         )
 
     def _is_by_connection(self, user_id: str, session_id: str) -> bool:
-        """Is the session the user's because of a connection, its token or a join?"""
+        """Whether a session is one of the user's by a join or a token."""
         return any(
             session_id in (connection.sessions or ())
             or session_id in _named(connection.session_id, connection.claims)
@@ -153,30 +152,30 @@ class Presence:
         )
 
     def _remember(self, user_id: str, session_id: str) -> None:
-        heard = self._heard.setdefault(user_id, {})
+        heard = self._online_in.setdefault(user_id, {})
         heard[session_id] = None
-        if len(heard) > HEARD_LIMIT:
+        if len(heard) > SESSIONS_LIMIT:
             del heard[next(iter(heard))]
 
-    def _unpart(self, user_id: str, sessions: set[str]) -> None:
-        parted = self._parted.pop(user_id, None)
+    def _forget_offline(self, user_id: str, sessions: set[str]) -> None:
+        parted = self._offline_in.pop(user_id, None)
         rest = tuple(each for each in parted if each not in sessions) if parted else ()
         if rest:
-            self._parted[user_id] = rest
+            self._offline_in[user_id] = rest
 
-    def _tell_online(self, user_id: str, sessions: set[str]) -> None:
-        self._unpart(user_id, sessions)
-        self._tell_people(user_id, "online", sessions)
+    def _notify_online(self, user_id: str, sessions: set[str]) -> None:
+        self._forget_offline(user_id, sessions)
+        self._notify_sessions(user_id, "online", sessions)
 
-    def _tell_monitors(self, user_id: str, status: str) -> None:
+    def _notify_monitors(self, user_id: str, status: str) -> None:
         self._monitors.tell(
             "user_status_update", except_user=user_id, **self._status(user_id, status)
         )
 
-    def _tell_people(self, user_id: str, status: str, sessions: Iterable[str]) -> set[str]:
-        """Tell everybody in the sessions but the user, each connection once.
+    def _notify_sessions(self, user_id: str, status: str, sessions: Iterable[str]) -> set[str]:
+        """Push to all connections in the sessions except for the user's, to each once.
 
-        Returns the sessions in which there was somebody to tell.
+        Returns the sessions that have such a connection.
         """
         heard = set()
         concerned = {}
@@ -187,7 +186,7 @@ class Presence:
                     heard.add(session_id)
         if concerned:
             members = self._status(user_id, status)
-            self._router.push_many(concerned.values(), "user_status_update", **members)
+            self._writer.push_many(concerned.values(), "user_status_update", **members)
         return heard
 
     def _status(self, user_id: str, status: str) -> dict[str, str | int]:

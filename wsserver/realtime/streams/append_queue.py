@@ -1,4 +1,4 @@
-"""The line in which messages wait to be stored: group after group, in order."""
+"""Queue of messages to be stored: in order, many in one transaction (group commit)."""
 
 from __future__ import annotations
 
@@ -6,80 +6,62 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from msgspec import Struct
-
-from wsserver.brokers.base import NOBODY, Publication, Receipt
+from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
-from wsserver.realtime.messages.audience import Audience, write_audience
-from wsserver.realtime.messages.message import Sent
+from wsserver.realtime.messages.audience import Audience
+from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.messages.promise import Promise
-from wsserver.storage.messages.streams import Append, Appended
+from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 BATCH = 2000
 BATCH_BYTES = 8 * 1024 * 1024
-"""Messages stored in one transaction at most, and their bytes, but for one group that is larger by
-itself."""
+"""Limits of one transaction: messages and bytes. A single group may be larger."""
 WAITING_LIMIT = 20_000
 WAITING_LIMIT_BYTES = 64 * 1024 * 1024
-"""Messages that may wait to be stored; one more is refused aloud."""
+"""Limits of the queue, beyond which ``append`` raises ``StorageUnavailable``."""
 RETRY_DELAYS_S = (0.05, 0.25, 1.0)
-"""Waiting before trying again to store what a locked database refused."""
+"""Delays between attempts to write to a locked database."""
 RETRY_WITHIN_S = 3.0
-"""Each try may itself wait for a lock; whoever publishes has to be told before they give up."""
+"""No attempt begins later: each may itself wait for a lock, and publishers have timeouts."""
 SLICE_S = 0.002
-"""Announcing goes on for so long before the loop gets its turn."""
+"""Time after which announcing yields to the event loop."""
 
 
-class Draft(Struct, gc=False):
-    """A message to be kept: how it will be published, and what storage wants to know of it.
+class Draft(Append, frozen=True, gc=False, kw_only=True):
+    """A message to be kept: the row that is stored, and the message to be published then.
 
-    ``publication.payload`` is the push without its position, which only storage can tell.
+    ``payload`` is the push without its position, which is assigned when it is stored.
     """
 
-    publication: Publication
-    stream: str
-    expires_at: float
-    has_ttl: bool = False
-    sender: str | None = None
-    origin: str = "{}"
-    dedup: tuple[str, str] | None = None
-    at: float = 0.0
-    audience: Audience | None = None
-    """None: everybody."""
+    message: Message
+    readers: Audience | None = None
+    """``audience``, decoded; None: all readers of the stream."""
 
 
 Outcomes = Promise[list[Sent]]
-"""One outcome for each draft."""
+"""One outcome for each draft, in their order."""
 
 
-class Store(Protocol):
-    """What is needed of the storage."""
-
-    async def append(self, batch: Sequence[Append]) -> list[Appended]:
-        """Store in one transaction, all or none, giving each its offset."""
-        ...
-
-
-Announce = Callable[[Draft, Appended], Awaitable[Receipt]]
+Announce = Callable[[Draft, Appended], Awaitable[PublishResult]]
 
 
 class AppendQueue:
-    """Stores drafts in groups, and announces each after it is stored and before the next one is.
+    """Stores drafts in groups, then announces them in their order.
 
-    ``announce`` lets everybody have a message; it does not fail. What arrives while one
-    transaction runs goes into the next one. ``cork`` is called before several are announced: until
-    the loop's next turn, what each connection is sent then may go out in one write.
+    ``announce`` publishes a stored message; it does not raise. Drafts that arrive while a
+    transaction runs go into the next one. ``cork`` is called before several are announced: writes
+    to the same connection are then merged until the next iteration of the event loop.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: StreamStore,
         announce: Announce,
         clock: Clock,
         tasks: Tasks,
@@ -101,17 +83,17 @@ class AppendQueue:
         return self._waiting_count
 
     def has(self, stream: str) -> bool:
-        """Is a message of the stream accepted, but not announced yet?"""
+        """Whether a message of the stream is accepted but not announced yet."""
         return stream in self._in_flight
 
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
         """Store drafts together, in their order, then announce them.
 
-        What comes of it has one outcome each, or it is ``StorageFull`` or
-        ``StorageUnavailable``, and nothing of them is stored then; where too many wait already,
-        that is raised here, at once.
+        The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
+        ``StorageUnavailable`` if none of them was stored; a full queue raises
+        ``StorageUnavailable`` here.
         """
-        size = sum([len(draft.publication.payload) for draft in drafts])
+        size = sum([len(draft.payload) for draft in drafts])
         if (
             self._waiting_count + len(drafts) > WAITING_LIMIT
             or self._waiting_bytes + size > WAITING_LIMIT_BYTES
@@ -127,7 +109,7 @@ class AppendQueue:
         return outcomes
 
     async def finish(self) -> None:
-        """Wait until everything that was accepted is stored and announced, or has failed."""
+        """Wait until all accepted drafts are stored and announced, or have failed."""
         while self._runner is not None:
             await asyncio.wait([self._runner])
 
@@ -156,14 +138,14 @@ class AppendQueue:
             drafts, outcomes = self._waiting.popleft()
             groups.append((drafts, outcomes))
             count += len(drafts)
-            size += sum([len(each.publication.payload) for each in drafts])
+            size += sum([len(each.payload) for each in drafts])
         self._waiting_bytes -= size
         self._waiting_count -= count
         return groups
 
     async def _store_groups(self, groups: list[_Group]) -> list[Appended] | None:
-        """Store all; None: could not be done, and everybody concerned has been told."""
-        batch = [_append_of(draft) for drafts, _ in groups for draft in drafts]
+        """Store all; None: failed, and the promises are rejected."""
+        batch = [draft for drafts, _ in groups for draft in drafts]
         give_up_at = self._clock.monotonic() + RETRY_WITHIN_S
         for delay_s in (*RETRY_DELAYS_S, None):
             try:
@@ -194,8 +176,8 @@ class AppendQueue:
             results = []
             for draft in drafts:
                 place = next(each)
-                receipt = await self._announce(draft, place) if place.is_new else NOBODY
-                results.append(_sent(place, receipt))
+                result = await self._announce(draft, place) if place.is_new else NO_RECIPIENTS
+                results.append(_sent(place, result))
                 if self._clock.monotonic() > slice_ends:
                     await asyncio.sleep(0)
                     self._cork()
@@ -204,7 +186,7 @@ class AppendQueue:
             outcomes.resolve(results)
 
     def _landed(self, drafts: Sequence[Draft]) -> None:
-        """These are announced, or have failed: who waited for their streams may go on."""
+        """Note that drafts are announced or have failed; wakes the callers of ``progress``."""
         for draft in drafts:
             left = self._in_flight[draft.stream] - 1
             if left:
@@ -216,7 +198,7 @@ class AppendQueue:
             self._round = None
 
     async def progress(self) -> None:
-        """Wait until something that is accepted now has been announced, or has failed."""
+        """Wait until an accepted group is announced or has failed."""
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._round)
@@ -226,9 +208,9 @@ _Group = tuple[Sequence[Draft], Outcomes]
 
 
 def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:
-    """What has the id that it was given here is new, whichever attempt has stored it.
+    """Mark as new every message with the id that was assigned here, whichever attempt stored it.
 
-    Storage may have committed what it said had failed, and finds it there when it is tried again.
+    A transaction that was reported as failed may be committed: the next attempt finds its rows.
     """
     return [
         place if place.is_new else place._replace(is_new=place.message_id == item.message_id)
@@ -236,22 +218,5 @@ def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended
     ]
 
 
-def _sent(place: Appended, receipt: Receipt) -> Sent:
-    return Sent(place.message_id, receipt, place.stream, place.epoch, place.offset, place.is_new)
-
-
-def _append_of(draft: Draft) -> Append:
-    publication = draft.publication
-    return Append(
-        stream=draft.stream,
-        message_id=publication.message_id,
-        type=publication.type,
-        payload=publication.payload,
-        at=draft.at,
-        expires_at=draft.expires_at,
-        has_ttl=draft.has_ttl,
-        sender=draft.sender,
-        origin=draft.origin,
-        audience=write_audience(draft.audience),
-        dedup=draft.dedup,
-    )
+def _sent(place: Appended, result: PublishResult) -> Sent:
+    return Sent(place.message_id, result, place.stream, place.epoch, place.offset, place.is_new)

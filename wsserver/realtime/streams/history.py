@@ -1,32 +1,20 @@
-"""Looking back into a stream, page by page."""
+"""History: pages of stored messages of a stream."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from wsserver.identity.claims import Claims
 from wsserver.realtime.messages.audience import read_audience
-from wsserver.realtime.streams.stream import Stream, entry_of
-from wsserver.storage.messages.streams import Admits, Slice, Wanted
+from wsserver.realtime.streams.stream import Stream, cached_message
+from wsserver.storage.messages.streams import Admits, StreamStore, Wanted
 
 READ_AT_LEAST = 50
-"""Messages read at once: most are for everybody, so that one look is enough."""
+"""Messages in one query, at least: few have an audience, so one query mostly suffices."""
 READ_BYTES = 1024 * 1024
-"""Read at once, so that a large page gives others their turn in between."""
-
-
-class Store(Protocol):
-    """What is needed of the storage."""
-
-    async def read(self, wanted: Wanted) -> Slice:
-        """The first messages of a range, ascending."""
-        ...
-
-    async def read_back(self, wanted: Wanted) -> Slice:
-        """The last messages of a range, ascending."""
-        ...
+"""Bytes in one query, so that a large page lets other readers in between."""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -35,10 +23,10 @@ class History(msgspec.Struct, frozen=True):
     epoch: str
     messages: list[bytes]
     has_more: bool
-    """Are there further ones in the direction of reading?"""
+    """Whether there are further messages in the direction of reading."""
 
     def answer(self) -> dict[str, Any]:
-        """The page as clients get it."""
+        """The page as it is sent to clients."""
         return {
             "messages": [msgspec.Raw(message) for message in self.messages],
             "epoch": self.epoch,
@@ -47,7 +35,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 async def read_page(
-    store: Store,
+    store: StreamStore,
     stream: Stream,
     claims: Claims | None,
     now: float,
@@ -58,8 +46,8 @@ async def read_page(
 ) -> History:
     """The first ``limit`` messages after an offset, or the last ones, before an offset or of all.
 
-    As many as the stream has for somebody, whatever lies between them that is for others or has
-    expired; never what is not published yet. Arguments as those of ``Streams.history``.
+    Messages with another audience and expired ones are skipped; messages that are not published yet
+    are not read. Arguments as those of ``Streams.history``.
     """
     forward = after is not None and before is None
     low = after or 0
@@ -71,12 +59,12 @@ async def read_page(
         count = max(limit + 1 - len(page), READ_AT_LEAST)
         room = min(budget, READ_BYTES)
         is_last = room < READ_BYTES
-        room = room if page else max(1, room)  # one at least, so that reading gets on
+        room = room if page else max(1, room)  # one message at least, to make progress
         part = await read(Wanted(stream.name, low, high - 1, now, count, room, admits_for(claims)))
         for kept in part.messages if forward else reversed(part.messages):
             if kept.expires_at <= now:
                 continue
-            payload = entry_of(kept, stream.name, stream.epoch).payload
+            payload = cached_message(kept, stream.name, stream.epoch).payload
             if len(page) == limit or (page and len(payload) + 1 > budget):
                 has_more = True
                 break
@@ -91,7 +79,7 @@ async def read_page(
 
 
 def admits_for(claims: Claims | None) -> Admits | None:
-    """Which audiences somebody belongs to; None: somebody who may see all."""
+    """A filter of stored audiences for a user; None: all messages."""
     if claims is None:
         return None
 

@@ -1,85 +1,73 @@
-"""Recovery: bringing readers of streams up to date, from memory where it is enough."""
+"""``StreamRecovery``: the messages that resuming clients missed, from the cache or storage."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
+from wsserver.realtime.streams.concurrency import SingleFlight
 from wsserver.realtime.streams.history import admits_for
-from wsserver.realtime.streams.single_flight import SingleFlight
 from wsserver.realtime.streams.stream import (
     EXPIRED,
     TOO_FAR_BEHIND,
-    Entry,
+    CachedMessage,
     Recovery,
     Stream,
-    entry_of,
+    cached_message,
 )
 from wsserver.realtime.streams.stream_cache import StreamCache
-from wsserver.storage.messages.streams import Head, Slice, Wanted
+from wsserver.storage.messages.streams import Slice, StreamStore, Wanted
 from wsserver.tasks import Tasks
 
 FILLS_AT_ONCE = 8
-"""Streams whose messages are being read at the same time. When thousands come back to as many
-streams, those who are read first are answered before memory is needed for the next ones."""
+"""Streams that are read concurrently. When thousands of clients resume as many streams, the first
+are answered before the next ones need memory."""
 ATTEMPTS = 20
-"""How often what is missing is read anew while more arrives, before giving up."""
-
-
-class Store(Protocol):
-    """What is needed of the storage of streams."""
-
-    async def read(self, wanted: Wanted) -> Slice:
-        """The first messages of a range."""
-        ...
-
-    async def head(self, stream: str) -> Head:
-        """Where a stream ends, and from where on it is whole."""
-        ...
+"""How often storage is read again because more messages arrived meanwhile."""
 
 
 class _Filled(NamedTuple):
-    """What came of reading the messages after an offset into memory."""
+    """Result of reading the messages after an offset into the cache."""
 
     after: int
     reason: str | None = None
-    """Why they cannot be given."""
+    """Why they cannot be replayed."""
     too_much_for: int | None = None
-    """They are more than so many bytes, so nothing was read. Without a reason, some are not for
-    everybody, and what is for one reader may well be less."""
+    """They exceed this number of bytes, so nothing was read. Without ``reason``, some have an
+    audience, and the messages for one reader may fit."""
 
 
 class _Own(NamedTuple):
-    """Messages read for one reader alone, between a position and what memory holds."""
+    """Messages read for one reader, between its position and the cached tail."""
 
     epoch: str
     until: int
-    entries: Sequence[Entry]
+    entries: Sequence[CachedMessage]
 
 
-class Recovering:
-    """Gives what streams have after a position; what memory lacks is read into it.
+class StreamRecovery:
+    """Recovers streams from a position; missing messages are read into the cache.
 
-    ``open`` lets memory know where a stream stands. ``replay_limit``: messages of one stream.
+    ``open`` caches the position of a stream. ``replay_limit``: messages of one stream.
     """
 
     def __init__(
         self,
-        store: Store,
-        memory: StreamCache,
+        store: StreamStore,
+        cache: StreamCache,
         open: Callable[[str], Awaitable[Stream]],
         clock: Clock,
         tasks: Tasks,
         replay_limit: int,
     ) -> None:
         self._store = store
-        self._memory = memory
+        self._cache = cache
         self._open = open
         self._clock = clock
         self.replay_limit = replay_limit
@@ -89,8 +77,8 @@ class Recovering:
     def recover_now(
         self, name: str, since: Position | None, claims: Claims, budget: int
     ) -> Recovery | None:
-        """``recover`` for one stream, where memory is enough for it; otherwise None."""
-        stream = self._memory.use(name)
+        """``recover`` for one stream from the cache; None if storage has to be read."""
+        stream = self._cache.use(name)
         if stream is None:
             return None
         if since is None:
@@ -106,16 +94,16 @@ class Recovering:
     async def recover(
         self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
     ) -> dict[str, Recovery]:
-        """What each stream has after a position, all exact as of the moment in which this returns.
+        """The messages of each stream after a position, exact when this returns.
 
-        Who begins to listen in the same turn of the loop misses nothing and gets nothing twice.
-        ``budget``: bytes of messages that may be sent in all; no more than that is read for a
-        stream, and what does not fit is not read at all. Raises ``StorageUnavailable``.
+        A client that is subscribed in the same iteration of the event loop misses no message and
+        gets none twice. ``budget``: bytes of all messages together; streams that exceed it are not
+        read. Raises ``StorageUnavailable``.
         """
         refused: dict[str, str] = {}
         own: dict[str, _Own] = {}
         for _ in range(ATTEMPTS):
-            recoveries, missing = self._recover_from_memory(wanted, claims, budget, refused, own)
+            recoveries, missing = self._recover_cached(wanted, claims, budget, refused, own)
             if not missing:
                 return recoveries
             left = budget - sum([each.size for each in recoveries.values()])
@@ -124,13 +112,13 @@ class Recovering:
                 reason = await self._bring_in(name, since, claims, left, own)
                 recovery = self._recover_one(name, since, claims, left, own)
                 if recovery is not None and recovery.reason == TOO_FAR_BEHIND:
-                    # Together they are too much, and reading them again would push each other out.
+                    # Together they exceed the budget; reading them again would evict each other.
                     reason = TOO_FAR_BEHIND
                 if reason is not None:
                     refused[name] = reason
                 elif recovery is not None:
                     left -= recovery.size
-        raise StorageUnavailable("too much is going on to bring these streams up to date")
+        raise StorageUnavailable("streams cannot be recovered: too many messages arrive meanwhile")
 
     def _recover_one(
         self,
@@ -140,8 +128,8 @@ class Recovering:
         budget: int,
         own: Mapping[str, _Own],
     ) -> Recovery | None:
-        """``recover_now``, also with what was read for this reader alone."""
-        stream, read = self._memory.peek(name), own.get(name)
+        """``recover_now``, also with messages that were read for this reader."""
+        stream, read = self._cache.peek(name), own.get(name)
         if stream is None or since is None or read is None or read.epoch != stream.epoch:
             return self.recover_now(name, since, claims, budget)
         later = stream.after(read.until)
@@ -149,7 +137,7 @@ class Recovering:
             return None
         return stream.recovery([*read.entries, *later], claims, self._clock.wall(), budget)
 
-    def _recover_from_memory(
+    def _recover_cached(
         self,
         wanted: Mapping[str, Position | None],
         claims: Claims,
@@ -157,11 +145,11 @@ class Recovering:
         refused: Mapping[str, str],
         own: Mapping[str, _Own],
     ) -> tuple[dict[str, Recovery], list[str]]:
-        """What can be said now, and the streams that memory does not know enough of."""
+        """The recoveries from the cache, and the streams that have to be read."""
         recoveries: dict[str, Recovery] = {}
         missing: list[str] = []
         for name, since in wanted.items():
-            stream = self._memory.peek(name)
+            stream = self._cache.peek(name)
             if stream is not None and name in refused:
                 recoveries[name] = stream.failed(refused[name])
                 continue
@@ -181,57 +169,57 @@ class Recovering:
         budget: int,
         own: dict[str, _Own],
     ) -> str | None:
-        """Let memory, or ``own``, know a stream after a position; answers why that cannot be."""
+        """Read a stream after a position into the cache or ``own``; returns why not."""
         stream = await self._open(name)
         if since is None or stream.refusal(since, self.replay_limit) is not None:
             return None
         if stream.after(since.offset) is not None:
             return None
-        # Many come back at once after a restart, with nearly the same position: one reads, the
-        # others look again then.
+        # After a restart many clients resume from nearly the same position: one call reads, the
+        # others look into the cache then.
         filled = await self._fills.do(name, partial(self._fill, stream, since.offset, budget))
         if filled.after != since.offset:
             return None
         if filled.too_much_for is not None and filled.too_much_for < budget:
-            return None  # read for somebody else, to whom less may be sent
+            return None  # read by another call with a smaller budget
         if filled.too_much_for is not None and filled.reason is None:
             return await self._read_own(stream, since.offset, claims, budget, own)
         return filled.reason
 
     async def _fill(self, stream: Stream, after: int, budget: int) -> _Filled:
-        """Read what memory lacks of the messages after an offset, if it is not too much."""
+        """Read the missing messages after an offset into the cache, if they fit."""
         room = stream.room_bytes
         part, until, reason = await self._read_missing(stream, after, min(budget, room), None)
         if reason is not None or part is None:
             return _Filled(after, reason)
         if part.rest is not None:
-            # Of messages that are for everybody, nobody with this budget can be given all.
+            # If they are for all readers, they exceed the budget of each.
             is_hopeless = part.is_for_all and budget <= room
             return _Filled(after, TOO_FAR_BEHIND if is_hopeless else None, budget)
-        entries = [entry_of(each, stream.name, stream.epoch) for each in part.messages]
-        self._memory.prepend(stream, entries, after, until)
+        entries = [cached_message(each, stream.name, stream.epoch) for each in part.messages]
+        self._cache.prepend(stream, entries, after, until)
         return _Filled(after)
 
     async def _read_own(
         self, stream: Stream, after: int, claims: Claims, budget: int, own: dict[str, _Own]
     ) -> str | None:
-        """Read what is for one reader, where others' messages are too much for memory."""
+        """Read the messages for one reader, where all together do not fit into the cache."""
         part, until, reason = await self._read_missing(stream, after, budget, claims)
         if reason is not None or part is None:
             return reason
         if part.rest is not None:
             return TOO_FAR_BEHIND
-        entries = [entry_of(each, stream.name, stream.epoch) for each in part.messages]
+        entries = [cached_message(each, stream.name, stream.epoch) for each in part.messages]
         own[stream.name] = _Own(stream.epoch, until, entries)
         return None
 
     async def _read_missing(
         self, stream: Stream, after: int, budget: int, claims: Claims | None
     ) -> tuple[Slice | None, int, str | None]:
-        """All messages between an offset and those in memory, the offset up to which these are,
-        and why they cannot be given. No slice: the stream has begun anew.
+        """All messages between an offset and the cached tail, the offset where that starts, and
+        why they cannot be replayed. No slice: the stream has another epoch.
 
-        Nothing is read where they are more than ``budget`` bytes.
+        Nothing is read if they exceed ``budget`` bytes.
         """
         async with self._filling:
             until = stream.floor
@@ -246,9 +234,9 @@ class Recovering:
                 is_whole=True,
             )
             part = await self._store.read(wanted)
-            # Asked afterwards: what retention took meanwhile must not go unnoticed.
+            # After reading: retention may have deleted messages meanwhile.
             head = await self._store.head(stream.name)
         if head.epoch != stream.epoch:
-            self._memory.forget(stream.name)
+            self._cache.forget(stream.name)
             return None, until, None
         return part, until, EXPIRED if head.first_offset > after + 1 else None

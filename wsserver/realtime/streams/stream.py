@@ -1,4 +1,4 @@
-"""One stream in memory: where it stands, and its latest messages."""
+"""``Stream``: a cached stream, with its position and latest messages; ``Recovery`` of a client."""
 
 from __future__ import annotations
 
@@ -20,59 +20,59 @@ OFFSET_AHEAD = "offset_ahead"
 EXPIRED = "expired"
 TOO_FAR_BEHIND = "too_far_behind"
 TAIL_LIMIT_BYTES = 4 * 1024 * 1024
-"""Of the latest messages of one stream in memory. What may be sent to one connection at once is
-less by default, so that more would serve nobody."""
+"""Bytes of the latest messages of one stream in memory. More than may be queued for one connection
+by default, so that a larger tail would never be sent."""
 
 
-class Entry(Struct, frozen=True, gc=False):
-    """A kept message, ready to be sent again."""
+class CachedMessage(Struct, frozen=True, gc=False):
+    """A kept message as it is replayed."""
 
     offset: int
     payload: bytes
-    """The whole push, as it was sent live."""
+    """The push with its position, as it was sent live."""
     expires_at: float
     """Wall-clock seconds."""
     has_ttl: bool
-    """Does it expire before its stream's retention takes it?"""
+    """Whether it expires before the retention time of its stream."""
     audience: Audience | None
-    """None: everybody."""
+    """None: all readers."""
 
 
-def entry_of(kept: Kept, stream: str, epoch: str) -> Entry:
-    """A message as storage has it, made ready to be sent."""
+def cached_message(kept: Kept, stream: str, epoch: str) -> CachedMessage:
+    """Convert a stored message to a cached one."""
     payload = positioned(kept.payload, stream, epoch, kept.offset)
-    return Entry(
+    return CachedMessage(
         kept.offset, payload, kept.expires_at, bool(kept.has_ttl), read_audience(kept.audience)
     )
 
 
 class Recovery(NamedTuple):
-    """What somebody gets who comes back with a position."""
+    """Result of resuming a stream from a position: the missed messages, or why they are lost."""
 
     epoch: str
     offset: int
-    """Where the stream stands: everything up to here was sent or is in ``messages``."""
+    """End of the stream: everything up to here was sent or is in ``messages``."""
     messages: list[bytes]
     reason: str | None
-    """Why what was missed cannot be given; None: it is all there."""
+    """Why missed messages cannot be replayed; None: they all are in ``messages``."""
 
     @property
     def position(self) -> dict[str, Any]:
-        """Where the stream stands, as clients are given it."""
+        """The end of the stream, as it is sent to clients."""
         return {"epoch": self.epoch, "offset": self.offset}
 
     @property
     def is_complete(self) -> bool:
-        """Is everything after the position in ``messages``?"""
+        """Whether all messages after the position are in ``messages``."""
         return self.reason is None
 
     @property
     def size(self) -> int:
-        """Bytes of the messages, as they stand in an answer."""
+        """Bytes of the messages in an answer, with their separators."""
         return sum([len(message) + 1 for message in self.messages])
 
     def answer(self) -> dict[str, Any]:
-        """How a client is told of it."""
+        """The members of the answer to the client."""
         answer: dict[str, Any] = {
             "recovered": self.is_complete,
             "epoch": self.epoch,
@@ -87,8 +87,8 @@ class Recovery(NamedTuple):
 class Stream:
     """Position and tail of a stream. ``head`` is the offset of the last PUBLISHED message.
 
-    The tail holds every message after ``floor`` that has not run out of its ttl before: the latest
-    ones, ``tail_limit`` messages and ``tail_limit_bytes`` at most.
+    The tail has all messages after ``floor``, except for those whose own ttl has expired: at most
+    ``tail_limit`` messages and ``tail_limit_bytes``.
     """
 
     __slots__ = (
@@ -115,12 +115,12 @@ class Stream:
         self.head = head
         self.floor = head
         self.tail_bytes = 0
-        self._tail: deque[Entry] | None = None
+        self._tail: deque[CachedMessage] | None = None
         self._tail_limit = tail_limit
         self._tail_limit_bytes = tail_limit_bytes
 
-    def published(self, entry: Entry) -> None:
-        """The next message of the stream is on its way to everybody."""
+    def published(self, entry: CachedMessage) -> None:
+        """Add the next message of the stream, which is about to be published."""
         self.head = entry.offset
         if self._tail is None:
             self._tail = deque()
@@ -133,13 +133,13 @@ class Stream:
 
     @property
     def room_bytes(self) -> int:
-        """Bytes of older messages that there is room for."""
+        """Free space in the tail, in bytes."""
         return self._tail_limit_bytes - self.tail_bytes
 
-    def prepend(self, older: Sequence[Entry], after: int, until: int) -> None:
-        """Put messages read from storage before the tail: all with ``after < offset <= until``.
+    def prepend(self, older: Sequence[CachedMessage], after: int, until: int) -> None:
+        """Add messages read from storage before the tail: all with ``after < offset <= until``.
 
-        Ignored where there is no room for them, or the tail does not begin behind ``until``.
+        Ignored if they do not fit, or if the tail does not start right after ``until``.
         """
         tail = self._tail if self._tail is not None else deque()
         size = sum([len(entry.payload) for entry in older])
@@ -153,23 +153,23 @@ class Stream:
         self.tail_bytes += size
 
     def drop_tail(self) -> None:
-        """Hold no messages any more, only the position."""
+        """Remove all messages and keep the position."""
         self._tail = None
         self.floor = self.head
         self.tail_bytes = 0
 
-    def after(self, offset: int) -> Sequence[Entry] | None:
-        """The messages after an offset; None if not all of them are in memory."""
+    def after(self, offset: int) -> Sequence[CachedMessage] | None:
+        """The messages after an offset; None if not all of them are in the tail."""
         if offset >= self.head:
             return ()
         if offset < self.floor or self._tail is None:
             return None
-        # At most ``head - offset`` of them are meant, and those stand at the end.
+        # They are the last ``head - offset`` ones at most.
         skip = max(0, len(self._tail) - (self.head - offset))
         return [entry for entry in islice(self._tail, skip, None) if entry.offset > offset]
 
     def refusal(self, since: Position, limit: int) -> str | None:
-        """Why nobody can be brought up to date from this position, as far as memory tells."""
+        """Why a client cannot resume from this position; None: not known from the cache."""
         if since.epoch != self.epoch:
             return EPOCH_CHANGED
         if since.offset > self.head:
@@ -179,13 +179,13 @@ class Stream:
         return None
 
     def failed(self, reason: str) -> Recovery:
-        """Nothing can be given but the position."""
+        """A recovery without messages, for a reason."""
         return Recovery(self.epoch, self.head, [], reason)
 
     def recovery(
-        self, entries: Iterable[Entry], claims: Claims, now: float, budget: int
+        self, entries: Iterable[CachedMessage], claims: Claims, now: float, budget: int
     ) -> Recovery:
-        """Everything in ``entries`` that is for somebody, or none of it and why.
+        """The messages for a user, or none of them and the reason.
 
         ``entries``: all messages after the position; ``budget``: bytes that may be sent.
         """

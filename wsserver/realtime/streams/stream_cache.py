@@ -1,22 +1,24 @@
-"""The streams in use and their latest messages, as far as there is room for them."""
+"""Streams in memory: a bounded cache of positions and messages, an index of existing names."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Entry, Stream
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Stream
 
 STREAMS_LIMIT = 50_000
 TAILS_LIMIT_BYTES = 64 * 1024 * 1024
-"""Past these, what was unused for longest is forgotten; it is read again when it is needed."""
+"""Limits of the cache; the least recently used streams are evicted, and read again when needed."""
+NAMES_LIMIT = 200_000
+"""Stream names in the index; with more, storage is asked each time."""
 
 
 class StreamCache:
-    """Streams by name. Positions and messages are forgotten apart: positions are small.
+    """Cache of streams by name. Messages are evicted before positions, which are small.
 
-    ``tail_limit``, ``tail_limit_bytes``: messages of one stream; ``on_forgotten``: told the name of
-    a stream that is forgotten or remembered anew.
+    ``tail_limit``, ``tail_limit_bytes``: messages of one stream; ``on_forgotten`` is called with
+    the name of a stream that is evicted or replaced.
     """
 
     def __init__(
@@ -30,18 +32,18 @@ class StreamCache:
         self._on_forgotten = on_forgotten
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._tails: OrderedDict[str, Stream] = OrderedDict()
-        """Those with messages."""
+        """Those with cached messages."""
         self.tail_bytes = 0
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def peek(self, name: str) -> Stream | None:
-        """A stream, if it is here; this is no use of it."""
+        """A cached stream, without marking it as used."""
         return self._streams.get(name)
 
     def use(self, name: str) -> Stream | None:
-        """A stream, if it is here; it stays for longer than those used before."""
+        """A cached stream; it becomes the most recently used one."""
         stream = self._streams.get(name)
         if stream is not None:
             self._streams.move_to_end(name)
@@ -50,7 +52,7 @@ class StreamCache:
         return stream
 
     def remember(self, name: str, epoch: str, head: int) -> Stream:
-        """A stream that stands here, with no messages yet, in place of what was known of it."""
+        """Cache a stream at a position, without messages, in place of its former state."""
         self.forget(name)
         stream = self._streams[name] = Stream(
             name, epoch, head, self._tail_limit, self._tail_limit_bytes
@@ -60,39 +62,75 @@ class StreamCache:
         return stream
 
     def forget(self, name: str) -> None:
-        """Know nothing of a stream."""
+        """Evict a stream."""
         self._on_forgotten(name)
         stream = self._streams.pop(name, None)
         if stream is not None and self._tails.pop(name, None) is not None:
             self.tail_bytes -= stream.tail_bytes
 
     def clear(self) -> None:
-        """Know nothing of any stream."""
+        """Evict all streams."""
         self._streams.clear()
         self._tails.clear()
         self.tail_bytes = 0
 
-    def published(self, stream: Stream, entry: Entry) -> None:
-        """The next message of a stream is on its way to everybody."""
+    def published(self, stream: Stream, entry: CachedMessage) -> None:
+        """Add the next message of a stream, which is about to be published."""
         before = stream.tail_bytes
         stream.published(entry)
         self._grown(stream, before)
 
-    def prepend(self, stream: Stream, older: Sequence[Entry], after: int, until: int) -> None:
-        """Put messages read from storage before those that are here; see ``Stream.prepend``."""
-        if self._streams.get(stream.name) is stream:  # otherwise it was forgotten meanwhile
+    def prepend(
+        self, stream: Stream, older: Sequence[CachedMessage], after: int, until: int
+    ) -> None:
+        """Add messages read from storage before the cached ones; see ``Stream.prepend``."""
+        if self._streams.get(stream.name) is stream:  # otherwise it was evicted meanwhile
             before = stream.tail_bytes
             stream.prepend(older, after, until)
             self._grown(stream, before)
 
     def _grown(self, stream: Stream, before: int) -> None:
-        """Count the bytes, and make room; the one used last stays, whatever its size."""
+        """Update the byte count and evict messages; those of the last used stream always stay."""
         name = stream.name
         self._streams.move_to_end(name)
         self._tails[name] = stream
         self._tails.move_to_end(name)
         self.tail_bytes += stream.tail_bytes - before
         while self.tail_bytes > TAILS_LIMIT_BYTES and len(self._tails) > 1:
-            _, longest_unused = self._tails.popitem(last=False)
-            self.tail_bytes -= longest_unused.tail_bytes
-            longest_unused.drop_tail()
+            _, evicted = self._tails.popitem(last=False)
+            self.tail_bytes -= evicted.tail_bytes
+            evicted.drop_tail()
+
+
+class StreamIndex:
+    """Index of the names of all streams, to skip storage for streams without messages.
+
+    Most inboxes are empty, so most connections need no query. May contain names of deleted
+    streams; never lacks an existing one.
+    """
+
+    def __init__(self) -> None:
+        self._names: set[str] | None = None
+        """None: too many, or not loaded."""
+        self.epoch = ""
+        """Epoch of all streams that do not exist yet."""
+
+    def load(self, epoch: str, names: Collection[str]) -> None:
+        """Set the names of all existing streams; more than ``NAMES_LIMIT`` are not kept."""
+        self.epoch = epoch
+        self._names = set(names) if len(names) <= NAMES_LIMIT else None
+
+    def renew(self, epoch: str) -> None:
+        """Set another epoch for streams that do not exist yet."""
+        self.epoch = epoch
+
+    def add(self, names: Iterable[str]) -> None:
+        """Add streams that messages are about to be appended to."""
+        if self._names is not None:
+            self._names.update(names)
+            if len(self._names) > NAMES_LIMIT:
+                self._names = None
+
+    def lacks(self, name: str) -> bool:
+        """Whether a stream certainly does not exist."""
+        return self._names is not None and name not in self._names

@@ -1,196 +1,170 @@
-"""Kept messages: stored first, then published in the order of their offsets, and given again."""
+"""``Streams``: stores kept messages, publishes them in the order of their offsets, replays them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
 
-import msgspec
-
-from wsserver.brokers.base import NOBODY, Publication, Receipt
+from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
+from wsserver.paging import PAGE_BYTES
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.types import Position
-from wsserver.realtime.streams import append_queue, history
+from wsserver.realtime.streams import history
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft, Outcomes
+from wsserver.realtime.streams.concurrency import FairSemaphore, SingleFlight
 from wsserver.realtime.streams.history import History
-from wsserver.realtime.streams.recovery import Recovering
-from wsserver.realtime.streams.single_flight import SingleFlight
-from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, Entry, Recovery, Stream
-from wsserver.realtime.streams.stream_cache import StreamCache
-from wsserver.realtime.streams.stream_index import LIMIT, StreamIndex
-from wsserver.realtime.streams.turns import Turns
-from wsserver.storage.engine.callers import caller
-from wsserver.storage.engine.paging import PAGE_BYTES
-from wsserver.storage.messages.streams import Appended, Head, Writer
+from wsserver.realtime.streams.recovery import StreamRecovery
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
+from wsserver.realtime.streams.stream_cache import NAMES_LIMIT, StreamCache, StreamIndex
+from wsserver.storage.engine.fair_queue import caller
+from wsserver.storage.messages.streams import Appended, StreamStore
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 PAGES_AT_ONCE = 4
-"""Pages of history that are read at the same time: each may be megabytes until it is sent. Of one
-user one at a time, so that others have their turn in between."""
-
-
-class Store(append_queue.Store, history.Store, Protocol):
-    """What is needed of the storage of streams."""
-
-    async def head(self, stream: str) -> Head:
-        """Where a stream stands."""
-        ...
-
-    async def names(self, limit: int) -> tuple[str, list[str]]:
-        """The epoch of streams that are not there, and the names of those that are."""
-        ...
-
-    async def writers(self, streams: Sequence[str]) -> Mapping[str, Sequence[Writer]]:
-        """The senders of what streams keep."""
-        ...
+"""Pages of history that are read at the same time: each may be megabytes until it is sent. One
+user's pages are read one at a time, so that other users are served in between."""
 
 
 class Streams:
-    """Stores, orders, publishes and replays what is kept. There is no other way to any of these.
+    """Entry to all streams: append and publish, positions, recovery, history.
 
-    ``publish`` is the broker's, ``cork`` the poller's. Messages are stored in groups: what arrives
-    while one transaction runs goes into the next one. After it, each message is published before
-    the next one is, so everybody sees a stream in the order of its offsets, and nobody sees what is
-    not stored.
+    ``publish`` is the broker's, ``cork`` the poller's; ``on_unreached`` is called with every
+    published message that matched no connection. Messages are stored in groups and published after
+    the commit, one after the other: readers see a stream in the order of its offsets, and never a
+    message that is not stored.
     """
 
     def __init__(
         self,
-        store: Store,
-        publish: Callable[[Publication], Awaitable[Receipt]],
+        store: StreamStore,
+        publish: Callable[[Publication], Awaitable[PublishResult]],
         clock: Clock,
         tasks: Tasks,
         *,
+        on_unreached: Callable[[Publication], None],
+        cork: Callable[[], None],
         replay_limit: int = 1000,
         tail_limit_bytes: int = TAIL_LIMIT_BYTES,
-        cork: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._publish = publish
         self._clock = clock
-        self._memory = StreamCache(replay_limit, self._outdate, tail_limit_bytes)
-        self._catalogue = StreamIndex()
+        self._cache = StreamCache(replay_limit, self._outdate, tail_limit_bytes)
+        self._index = StreamIndex()
         self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
-        self._recovering = Recovering(store, self._memory, self.open, clock, tasks, replay_limit)
-        self._paging = Turns(PAGES_AT_ONCE)
+        self._recovery = StreamRecovery(store, self._cache, self.open, clock, tasks, replay_limit)
+        self._paging = FairSemaphore(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
-        """Streams whose heads are being read; one of which memory changes is taken out."""
-        self.on_unreached: Callable[[Publication], None] = _pass_over
-        """Called with each message that nobody was there for."""
+        """Streams whose heads are being read; removed when the cached stream changes meanwhile."""
+        self._on_unreached = on_unreached
         self.kept = 0
         """Messages stored since the start."""
 
     async def load(self) -> None:
-        """Read which streams there are; to be called before the first connection."""
-        self._catalogue.load(*await self._store.names(LIMIT + 1))
+        """Read the names of existing streams; to be called before the first connection."""
+        self._index.load(*await self._store.names(NAMES_LIMIT + 1))
 
     def append(self, drafts: Sequence[Draft]) -> Outcomes:
         """Store drafts together, in their order, then publish them; see ``AppendQueue.append``."""
         outcomes = self._queue.append(drafts)
-        self._catalogue.add([draft.stream for draft in drafts])
+        self._index.add([draft.stream for draft in drafts])
         return outcomes
 
     async def finish(self) -> None:
-        """Wait until everything that was accepted is stored and published, or has failed."""
+        """Wait until all accepted drafts are stored and published, or have failed."""
         await self._queue.finish()
 
-    async def _announce(self, draft: Draft, place: Appended) -> Receipt:
-        """Let everybody have a message that is stored now."""
-        payload = positioned(draft.publication.payload, place.stream, place.epoch, place.offset)
-        publication = msgspec.structs.replace(
-            draft.publication,
-            payload=payload,
-            stream=place.stream,
-            epoch=place.epoch,
-            offset=place.offset,
-            sender=draft.sender,
-            expires_at=draft.expires_at,
+    async def _announce(self, draft: Draft, place: Appended) -> PublishResult:
+        """Publish a message that was stored."""
+        stream_name, epoch, offset = place.stream, place.epoch, place.offset
+        payload = positioned(draft.payload, stream_name, epoch, offset)
+        publication = draft.message.publication(
+            draft.message_id, payload, draft.at, stream_name, epoch, offset, draft.expires_at
         )
-        stream = self._memory.peek(place.stream)
-        if stream is None or (stream.epoch, stream.head) != (place.epoch, place.offset - 1):
-            # What does not go on where memory ends is never taken for the next one.
-            stream = self._memory.remember(place.stream, place.epoch, place.offset - 1)
-        entry = Entry(place.offset, payload, draft.expires_at, draft.has_ttl, draft.audience)
-        self._memory.published(stream, entry)
+        stream = self._cache.peek(stream_name)
+        if stream is None or (stream.epoch, stream.head) != (epoch, offset - 1):
+            # A gap between the cached head and this message: the cached tail would not be whole.
+            stream = self._cache.remember(stream_name, epoch, offset - 1)
+        message = CachedMessage(offset, payload, draft.expires_at, draft.has_ttl, draft.readers)
+        self._cache.published(stream, message)
         self.kept += 1
         try:
-            receipt = await self._publish(publication)
-            if not receipt.matched:
-                self.on_unreached(publication)
+            result = await self._publish(publication)
+            if not result.matched:
+                self._on_unreached(publication)
         except WsServerError as error:
-            # It is stored: whoever misses it gets it on resuming.
+            # It is stored: clients get it when they resume.
             log.warning("stored but not published message_id=%s error=%s", place.message_id, error)
-        except Exception:  # nothing may keep the messages behind it from being announced
+        except Exception:  # the next messages have to be announced all the same
             log.exception("stored but not published message_id=%s", place.message_id)
         else:
-            return receipt
-        return NOBODY
+            return result
+        return NO_RECIPIENTS
 
-    # Knowing
+    # Positions
 
     def peek(self, name: str) -> Stream | None:
-        """A stream, if it is in memory."""
-        return self._memory.peek(name)
+        """A stream, if it is cached."""
+        return self._cache.peek(name)
 
     async def open(self, name: str) -> Stream:
-        """A stream, exact as of the moment in which this returns.
+        """A stream whose position is exact when this returns.
 
-        What storage has committed may not be published yet; so while a message of the stream is
-        under way, its being published is waited for. Raises ``StorageUnavailable``.
+        Waits while messages of the stream are stored but not published yet. Raises
+        ``StorageUnavailable``.
         """
         while True:
-            stream = self._memory.use(name)
+            stream = self._cache.use(name)
             if stream is not None:
                 return stream
-            if self._catalogue.lacks(name):
-                return self._memory.remember(name, self._catalogue.epoch, 0)
+            if self._index.lacks(name):
+                return self._cache.remember(name, self._index.epoch, 0)
             if self._queue.has(name):
                 await self._queue.progress()
             else:
                 await self._heads.do(name, partial(self._read_head, name))
 
     async def _read_head(self, name: str) -> None:
-        """Remember where a stream stands, unless it has moved while that was read."""
+        """Cache the end of a stream, unless it has changed while it was read."""
         asked = self._asked[name] = object()
         try:
             head = await self._store.head(name)
         finally:
             is_current = self._asked.pop(name, None) is asked
         if is_current and not self._queue.has(name):
-            self._memory.remember(name, head.epoch, head.offset)
+            self._cache.remember(name, head.epoch, head.offset)
 
     def _outdate(self, name: str) -> None:
         self._asked.pop(name, None)
 
     def forget_all(self, epoch: str) -> None:
-        """Read positions anew: storage has given streams without messages another epoch."""
-        self._catalogue.epoch = epoch
+        """Drop all cached positions: streams without messages have a new epoch in storage."""
+        self._index.renew(epoch)
         self._asked.clear()
-        self._memory.clear()
+        self._cache.clear()
 
-    # Giving again
+    # Replay
 
     def recover_now(
         self, name: str, since: Position | None, claims: Claims, budget: int
     ) -> Recovery | None:
-        """``recover`` for one stream, where memory is enough for it; otherwise None."""
-        if since is None and self._memory.peek(name) is None and self._catalogue.lacks(name):
-            return Recovery(self._catalogue.epoch, 0, [], None)
-        return self._recovering.recover_now(name, since, claims, budget)
+        """``recover`` for one stream from the cache; None if storage has to be read."""
+        if since is None and self._cache.peek(name) is None and self._index.lacks(name):
+            return Recovery(self._index.epoch, 0, [], None)
+        return self._recovery.recover_now(name, since, claims, budget)
 
     async def recover(
         self, wanted: Mapping[str, Position | None], claims: Claims, budget: int
     ) -> dict[str, Recovery]:
-        """What each stream has after a position; see ``Recovering.recover``."""
-        return await self._recovering.recover(wanted, claims, budget)
+        """The messages of each stream after a position; see ``StreamRecovery.recover``."""
+        return await self._recovery.recover(wanted, claims, budget)
 
     async def history(
         self,
@@ -204,9 +178,8 @@ class Streams:
     ) -> History:
         """A page: the last ``limit`` messages, those before an offset, or those after one.
 
-        ``claims``: leave out what is not for their bearer; None: everything. ``budget``: bytes
-        that the page may have; of a larger one the end is left for the next page, but one message
-        is given in any case.
+        ``claims``: leave out messages whose audience excludes this user; None: all messages.
+        ``budget``: bytes of the page; it ends early at that size, but has one message at least.
         """
         stream = await self.open(name)
         async with self._paging.turn(caller()):
@@ -214,19 +187,11 @@ class Streams:
                 self._store, stream, claims, self._clock.wall(), before, after, limit, budget
             )
 
-    async def writers(self, names: Sequence[str]) -> Mapping[str, Sequence[Writer]]:
-        """The senders of what streams keep, by stream, each once. Raises ``StorageUnavailable``."""
-        return await self._store.writers(names)
-
     def figures(self) -> dict[str, int]:
-        """What is going on, for the health check and the metrics."""
+        """Numbers for the health check and the metrics."""
         return {
             "kept": self.kept,
             "waiting": len(self._queue),
-            "in_memory": len(self._memory),
-            "tail_bytes": self._memory.tail_bytes,
+            "in_memory": len(self._cache),
+            "tail_bytes": self._cache.tail_bytes,
         }
-
-
-def _pass_over(publication: Publication) -> None:
-    """Nobody wants to know."""

@@ -1,6 +1,6 @@
-"""Tracing: where a message went, and (dry run) where one would go.
+"""Message tracing, and dry runs: the recipients that a message had, or would have.
 
-Answers of ``GET /messages/{id}`` and ``POST /messages/explain``.
+``GET /messages/{message_id}`` and ``POST /messages/explain``.
 
 May import: the packages before it in ``realtime``.
 """

@@ -1,4 +1,4 @@
-"""Who would get a message and who would not, and why; sends nothing."""
+"""Dry run of a message: its recipients, and who is excluded and why."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.router import SELECT
+from wsserver.realtime.delivery.local_delivery import SELECT
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.retention_policy import stream_of
 
 LISTED = 1000
-"""Connections and people that are listed at most, of either kind."""
+"""Maximum number of recipients, and of excluded, that are listed."""
 
 
-def people_of(message: Message, members: Members) -> list[str]:
-    """The users whom an explanation may name though they are not connected."""
+def users_of(message: Message, members: Members) -> list[str]:
+    """The users that ``explain`` may name though they are not connected."""
     is_session = message.target.type is TargetType.SESSION
     of_session = members.of_session(message.target.id) if is_session else []
     return [*of_session, *message.exclude_users]
 
 
 def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[str, Any]:
-    """Answer who would get a message, and who of its target would not and why.
+    """The answer of ``POST /messages/explain``: recipients, and the excluded with reasons.
 
-    ``stream``: where it would be kept, if it is to be. Only those whom ``scope`` shows, which has
-    learned of ``people_of`` before. The first 1000 of either kind are listed, ``matched`` counts
-    all; ``truncated`` stands in the answer where there are more.
+    ``stream``: where the message would be kept. Limited to ``scope``, which must have learned the
+    ``users_of`` the message. ``matched`` counts all recipients; of recipients and excluded the
+    first 1000 are listed, with ``truncated`` if there are more.
     """
     target = message.target
     of_session = members.of_session(target.id) if target.type is TargetType.SESSION else ()
@@ -66,7 +66,7 @@ def explain(message: Message, hub: Hub, members: Members, scope: Scope) -> dict[
 
 
 def _absent(message: Message, hub: Hub, members: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """People the message names, or its session knows, who may not be among its connections."""
+    """Excluded users, and target user or members without a connection, with the reasons."""
     for user_id in sorted(message.exclude_users):
         yield user_id, "excluded"
     named = [message.target.id] if message.target.type is TargetType.USER else members

@@ -1,4 +1,4 @@
-"""One question about a message: what is known of it, who asks, and what they may learn."""
+"""A trace query: the message, what is stored of it, and what the requester may see."""
 
 from __future__ import annotations
 
@@ -10,44 +10,46 @@ from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Entry
+from wsserver.realtime.delivery.trace_buffer import TraceEntry
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.tracing.audience_at import BELONGS, PastAudience
-from wsserver.realtime.tracing.trace_recipients import Receipt
+from wsserver.realtime.tracing.trace_recipients import StoredReceipt
 
 
 @dataclass
-class TraceRequest:
-    """One question: the message, what storage knows of it, who asks, about whom."""
+class TraceQuery:
+    """One trace query of a message, of all recipients or of one user."""
 
-    entry: Entry
-    receipts: dict[str, Receipt]
-    """By user; what has been told already is taken out."""
-    gone_at: float | None
-    """When it ceased to be kept, where it was; seconds since the epoch."""
-    roll: PastAudience
+    entry: TraceEntry
+    receipts: dict[str, StoredReceipt]
+    """By user; a receipt is removed when it has been reported."""
+    expired_at: float | None
+    """When a kept message expired, in seconds since the epoch; None: still kept, or live."""
+    past: PastAudience
     scope: Scope
     user_id: str | None
-    """None: about everybody."""
+    """None: all recipients."""
 
     @cached_property
     def audience(self) -> Audience:
-        """Whom of its target the message is for."""
+        """The filters of the message within its target."""
         entry = self.entry
         return Audience(
             entry.organization_id, entry.with_unaffiliated, entry.role, entry.exclude_users
         )
 
     @cached_property
-    def _shown_there(self) -> set[str]:
-        return {stay.user_id for stay in self.roll.of(self.entry.target) if self.sees(stay)}
+    def _shown_users(self) -> set[str]:
+        return {
+            interval.user_id for interval in self.past.of(self.entry.target) if self.sees(interval)
+        }
 
     async def is_visible(self) -> bool:
-        """Does the message belong to the organization that the requester is confined to?
+        """Whether the message belongs to the organization that the requester is confined to.
 
-        It does if one of its people sent it, if it was for them alone, or if one of them was
-        there; one for a session or a user, also if its target belongs to the organization now.
-        Raises ``StorageUnavailable``.
+        It does if one of its users sent it, if it was for the organization alone, or if one of its
+        users was connected to the target; also if the target, a session or a user, belongs to it
+        now. Raises ``StorageUnavailable``.
         """
         entry, scope, target = self.entry, self.scope, self.entry.target
         mine = scope.organization_id
@@ -63,9 +65,9 @@ class TraceRequest:
                 return True
         if target.type in (TargetType.BROADCAST, TargetType.ROLE):
             belongs = BELONGS[target.type]
-            ours = self.roll.of(Target(TargetType.ORGANIZATION, mine))
-            return any(belongs(stay, target.id) for stay in ours)
-        if any(stay.organization_id == mine for stay in self.roll.of(target)):
+            ours = self.past.of(Target(TargetType.ORGANIZATION, mine))
+            return any(belongs(interval, target.id) for interval in ours)
+        if any(interval.organization_id == mine for interval in self.past.of(target)):
             return True
         match target.type:
             case TargetType.USER:
@@ -75,59 +77,61 @@ class TraceRequest:
             case _:
                 return False
 
-    def believes(self, receipt: Receipt) -> bool:
-        """Does a receipt say that its user got the message?
+    def confirms(self, receipt: StoredReceipt) -> bool:
+        """Whether a receipt shows that its user got the message.
 
-        Who acknowledges a stream up to an offset was not meant by every message in it.
+        A user who acknowledges a stream up to an offset is not a recipient of all its messages.
         """
         if not receipt.is_by_offset:
             return True
         audience = self.audience
         if audience.organization_id is None and audience.role is None:
             return receipt.user_id not in audience.exclude_users
-        stays = self.roll.ever_of_user(receipt.user_id)
+        intervals = self.past.ever_of_user(receipt.user_id)
         return any(
-            audience.excludes(stay.user_id, stay.organization_id, stay.role) is None
-            for stay in stays
+            audience.excludes(interval.user_id, interval.organization_id, interval.role) is None
+            for interval in intervals
         )
 
-    def concerns(self, user_id: str) -> bool:
-        """Is a user asked about, connected or not, and shown to the requester?
+    def includes(self, user_id: str) -> bool:
+        """Whether the query includes a user, connected or not, whom the requester may see.
 
-        ``scope`` has learned of the user before.
+        ``scope`` must have learned the user.
         """
         if self.user_id not in (None, user_id):
             return False
         scope = self.scope
         if self.entry.target.type is not TargetType.SESSION:
             return scope.is_own(user_id)
-        there = list(self.roll.of_user(user_id))
+        there = list(self.past.of_user(user_id))
         return scope.is_shown_in_session(user_id) and (not there or any(map(self.sees, there)))
 
-    def names(self, user_id: str) -> bool:
-        """Is a user asked about, whom the message excludes, and shown to the requester?
+    def includes_excluded(self, user_id: str) -> bool:
+        """Whether the query includes a user whom the message excludes.
 
-        The excluded need not be of the session, and so are shown only if they belong to the
-        organization, or were there.
+        Excluded users need not belong to the session, so they are shown only if they belong to the
+        organization, or were connected to the target.
         """
-        is_shown = self.scope.is_own(user_id) or user_id in self._shown_there
+        is_shown = self.scope.is_own(user_id) or user_id in self._shown_users
         return is_shown and self.user_id in (None, user_id)
 
-    def shows(self, stay: ConnectionInterval) -> bool:
-        """Is somebody who was there asked about, and may who asks know of them?"""
-        return self.user_id in (None, stay.user_id) and self.sees(stay)
+    def shows(self, interval: ConnectionInterval) -> bool:
+        """Whether the query includes a connection, and the requester may see it."""
+        return self.user_id in (None, interval.user_id) and self.sees(interval)
 
-    def sees(self, stay: ConnectionInterval) -> bool:
-        """May who asks know of somebody who was there?"""
+    def sees(self, interval: ConnectionInterval) -> bool:
+        """Whether the requester may see a connection."""
         mine = self.scope.organization_id
-        if mine is None or stay.organization_id == mine:
+        if mine is None or interval.organization_id == mine:
             return True
-        # A session's customers belong to no organization, but to the session.
-        return stay.organization_id is None and self.entry.target.type is TargetType.SESSION
+        # Users without an organization (customers) belong to the session.
+        return interval.organization_id is None and self.entry.target.type is TargetType.SESSION
 
     def exclusions(self, user_id: str) -> Iterator[str]:
-        """Why the connections that somebody had were not meant."""
-        for stay in self.roll.of_user(user_id):
-            reason = self.audience.excludes(stay.user_id, stay.organization_id, stay.role)
+        """Reasons why the user's connections of that time were filtered out."""
+        for interval in self.past.of_user(user_id):
+            reason = self.audience.excludes(
+                interval.user_id, interval.organization_id, interval.role
+            )
             if reason is not None:
                 yield reason

@@ -1,4 +1,4 @@
-"""What became of a message with each of its recipients: pure, told what is known of it."""
+"""Delivery states of a message by recipient: pure functions of trace entry and receipts."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from msgspec import Struct
 from wsserver.clock import rfc3339
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection_log import ConnectionInterval
-from wsserver.realtime.delivery.trace_buffer import Entry, Progress
+from wsserver.realtime.delivery.trace_buffer import Progress, TraceEntry
 
 RECIPIENTS_LIMIT = 1000
 COLLECTED_S = 0.1
-"""What was found unsent may have been collected, with other messages, for so long before."""
+"""Messages may be buffered for this time before the transport counts them as unsent."""
 
 State = Literal["pending", "sent", "delivered", "read", "dropped", "expired"]
 STATES: tuple[State, ...] = ("pending", "sent", "delivered", "read", "dropped", "expired")
 PROGRESS: dict[State, int] = {"sent": 1, "delivered": 2, "read": 3}
 
 
-class Receipt(Protocol):
-    """What the storage knows of a user and a message; times in seconds since the epoch."""
+class StoredReceipt(Protocol):
+    """The stored receipt of a user for a message; times in seconds since the epoch."""
 
     @property
     def user_id(self) -> str:
-        """Whose it is."""
+        """The user of the receipt."""
         ...
 
     @property
     def delivered_at(self) -> float | None:
-        """When the user got the message; None: not yet."""
+        """When the user received the message; None: not yet."""
         ...
 
     @property
@@ -41,12 +41,12 @@ class Receipt(Protocol):
 
     @property
     def is_by_offset(self) -> int:
-        """Not 0: only the stream was acknowledged, up to an offset."""
+        """Not 0: the stream was acknowledged up to an offset, not the message."""
         ...
 
 
-class Recipient(Struct):
-    """How far a message has come with a connection; with a user, where that is none."""
+class TraceRecipient(Struct):
+    """The delivery state of a message for a connection, or for a user without one."""
 
     user_id: str
     connection_id: str | None
@@ -54,22 +54,22 @@ class Recipient(Struct):
     reason: str | None = None
     history: list[tuple[State, float]] = []
 
-    def go_on(self, state: State, at: float, reason: str | None = None) -> None:
-        """Note the next step, or one that is learnt of late: who has read a message has got it."""
+    def advance(self, state: State, at: float, reason: str | None = None) -> None:
+        """Record a state; an earlier one that is learned late goes into the history only."""
         if PROGRESS.get(state, 9) >= PROGRESS.get(self.state, 0):
             self.state, self.reason = state, reason
             self.history.append((state, at))
             return
-        place = [step for step, _ in self.history].index(self.state)
-        if at <= self.history[place][1]:
-            self.history.insert(place, (state, at))
+        index = [step for step, _ in self.history].index(self.state)
+        if at <= self.history[index][1]:
+            self.history.insert(index, (state, at))
 
-    def has_come_to(self, state: State) -> bool:
-        """Was this step among them?"""
+    def has_reached(self, state: State) -> bool:
+        """Whether the state is in the history."""
         return any(state == each for each, _ in self.history)
 
     def view(self) -> dict[str, Any]:
-        """The recipient as a trace lists it."""
+        """The recipient as JSON of the trace."""
         shown: dict[str, Any] = {"user_id": self.user_id}
         if self.connection_id:
             shown["connection_id"] = self.connection_id
@@ -80,24 +80,24 @@ class Recipient(Struct):
         return shown
 
 
-class Recipients:
-    """Recipients by the thousand: all are counted, the first ones listed, those it lost first."""
+class TraceRecipients:
+    """All recipients of a message: counted by state, up to a limit listed, dropped ones first."""
 
     def __init__(self, limit: int = RECIPIENTS_LIMIT) -> None:
         self._limit = limit
         self._counts: Counter[State] = Counter()
-        self._lost: list[Recipient] = []
-        self._others: list[Recipient] = []
+        self._lost: list[TraceRecipient] = []
+        self._others: list[TraceRecipient] = []
         self.users: set[str] = set()
-        """All of them."""
+        """Of all recipients."""
         self.reached: set[str] = set()
-        """Those to whom the message was at least sent."""
+        """Users to whom the message was at least sent."""
 
     def __len__(self) -> int:
         return self._counts.total()
 
-    def add(self, recipient: Recipient) -> None:
-        """Count a recipient, who is listed while there is room."""
+    def add(self, recipient: TraceRecipient) -> None:
+        """Count a recipient, and list it while there is room."""
         self._counts[recipient.state] += 1
         self.users.add(recipient.user_id)
         is_lost = recipient.state == "dropped"
@@ -109,96 +109,101 @@ class Recipients:
 
     @property
     def is_truncated(self) -> bool:
-        """Are there more than are listed?"""
+        """Whether there are more recipients than are listed."""
         return len(self) > self._limit
 
     def listing(self) -> list[dict[str, Any]]:
-        """Those that are listed."""
+        """The listed recipients."""
         return [each.view() for each in [*self._lost, *self._others][: self._limit]]
 
     def summary(self) -> dict[str, int]:
-        """How many there are, and how many in each state."""
+        """Number of recipients in total and in each state."""
         return {"total": len(self), **{state: self._counts[state] for state in STATES}}
 
 
-def who_was_there(
-    entry: Entry,
-    stay: ConnectionInterval,
+def connected_recipient(
+    entry: TraceEntry,
+    interval: ConnectionInterval,
     end: ConnectionInterval | None,
-    receipt: Receipt | None,
+    receipt: StoredReceipt | None,
     at: float,
-) -> Recipient:
-    """What became of a message with a connection that was there and was meant.
+) -> TraceRecipient:
+    """The recipient of a connection that a message was sent to.
 
-    ``end``: how it has ended since, if it has. ``receipt``: of the user, if nobody else's has been
-    told yet. ``at``: when the message was delivered, in seconds since the epoch.
+    ``end``: the ended interval of the connection, if it has ended since. ``receipt``: of the user,
+    unless reported with another connection. ``at``: time of the delivery, in seconds since the
+    epoch.
     """
-    recipient = Recipient(stay.user_id, stay.connection_id, "pending", history=[])
+    recipient = TraceRecipient(interval.user_id, interval.connection_id, "pending", history=[])
     why_lost = "slow" if end is not None and end.code == CloseCode.SLOW_CONSUMER else "failed"
-    if stay.connection_id in entry.failed:
-        recipient.go_on("dropped", at, why_lost)
+    if interval.connection_id in entry.failed:
+        recipient.advance("dropped", at, why_lost)
         return recipient
-    recipient.go_on("sent", at)
-    unsent_since = stay.unsent_since if end is None else end.unsent_since
+    recipient.advance("sent", at)
+    unsent_since = interval.unsent_since if end is None else end.unsent_since
     is_unsent = unsent_since is not None and entry.delivered_at >= unsent_since - COLLECTED_S
-    if stay.is_plain and not is_unsent:
-        recipient.go_on("delivered", at)
+    if interval.is_plain and not is_unsent:
+        recipient.advance("delivered", at)
     add_marks(recipient, entry)
     if receipt is not None:
         add_receipt(recipient, receipt)
     if recipient.state == "sent" and is_unsent and end is not None:
-        recipient.go_on("dropped", end.ended_at, why_lost)
+        recipient.advance("dropped", end.ended_at, why_lost)
     return recipient
 
 
-def who_came_later(entry: Entry, user_id: str, connection_id: str) -> Recipient:
-    """What became of a kept message with a connection that got it from its stream."""
-    recipient = Recipient(user_id, connection_id, "pending", history=[])
-    recipient.go_on("pending", entry.accepted_at)
+def later_recipient(entry: TraceEntry, user_id: str, connection_id: str) -> TraceRecipient:
+    """The recipient of a connection that got a kept message later, from its stream."""
+    recipient = TraceRecipient(user_id, connection_id, "pending", history=[])
+    recipient.advance("pending", entry.accepted_at)
     add_marks(recipient, entry)
     return recipient
 
 
-def who_was_absent(
-    entry: Entry, user_id: str, reason: str | None, receipt: Receipt | None, gone_at: float | None
-) -> Recipient:
-    """What became of a message with a user who was meant, and not there to get it.
+def offline_recipient(
+    entry: TraceEntry,
+    user_id: str,
+    reason: str | None,
+    receipt: StoredReceipt | None,
+    expired_at: float | None,
+) -> TraceRecipient:
+    """The recipient of a user who was not connected when the message was sent.
 
-    ``gone_at``: when it ceased to be kept, if it has: nobody waits for it since then.
+    ``expired_at``: when the message expired, if it has.
     """
-    recipient = Recipient(user_id, None, "pending", history=[])
+    recipient = TraceRecipient(user_id, None, "pending", history=[])
     if not entry.stream:
-        return left_out(entry, user_id, reason or "offline")
-    recipient.go_on("pending", entry.accepted_at, reason)
+        return excluded_recipient(entry, user_id, reason or "offline")
+    recipient.advance("pending", entry.accepted_at, reason)
     if receipt is not None:
         add_receipt(recipient, receipt)
-    if recipient.state == "pending" and gone_at is not None:
-        recipient.go_on("expired", gone_at, reason)
+    if recipient.state == "pending" and expired_at is not None:
+        recipient.advance("expired", expired_at, reason)
     return recipient
 
 
-def left_out(
-    entry: Entry, user_id: str, reason: str, connection_id: str | None = None
-) -> Recipient:
-    """Somebody who was not meant, or not there."""
-    recipient = Recipient(user_id, connection_id, "dropped", history=[])
-    recipient.go_on("dropped", entry.accepted_at, reason)
+def excluded_recipient(
+    entry: TraceEntry, user_id: str, reason: str, connection_id: str | None = None
+) -> TraceRecipient:
+    """The recipient of a user or connection that was excluded, or not connected."""
+    recipient = TraceRecipient(user_id, connection_id, "dropped", history=[])
+    recipient.advance("dropped", entry.accepted_at, reason)
     return recipient
 
 
-def add_marks(recipient: Recipient, entry: Entry) -> None:
-    """Put in what connections have said since."""
+def add_marks(recipient: TraceRecipient, entry: TraceEntry) -> None:
+    """Add progress reported by connections since."""
     marks = (entry.marks or {}).get((recipient.user_id, recipient.connection_id or ""), {})
     for state, at in sorted(marks.items(), key=_when):
-        recipient.go_on(state, at)
+        recipient.advance(state, at)
 
 
-def add_receipt(recipient: Recipient, receipt: Receipt) -> None:
-    """Put in what storage knows and memory does not."""
-    if receipt.delivered_at is not None and not recipient.has_come_to("delivered"):
-        recipient.go_on("delivered", receipt.delivered_at)
-    if receipt.read_at is not None and not recipient.has_come_to("read"):
-        recipient.go_on("read", receipt.read_at)
+def add_receipt(recipient: TraceRecipient, receipt: StoredReceipt) -> None:
+    """Add stored progress that the trace buffer does not have."""
+    if receipt.delivered_at is not None and not recipient.has_reached("delivered"):
+        recipient.advance("delivered", receipt.delivered_at)
+    if receipt.read_at is not None and not recipient.has_reached("read"):
+        recipient.advance("read", receipt.read_at)
 
 
 def _when(mark: tuple[Progress, float]) -> float:

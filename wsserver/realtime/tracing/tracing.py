@@ -1,4 +1,4 @@
-"""Where a message went: what memory and storage know of it, for those who may ask."""
+"""Message traces: recipients and delivery states, from the trace buffer and from storage."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.origin import Origin, read_origin
 from wsserver.protocol.targets import TargetType
-from wsserver.realtime.access.access import SessionAccess
 from wsserver.realtime.access.actor import Actor
-from wsserver.realtime.access.members import Members
+from wsserver.realtime.access.memberships import Members
+from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.trace_buffer import Entry, Traces
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer, TraceEntry
 from wsserver.realtime.messages.audience import EVERYBODY, read_audience
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.tracing.audience_at import PastAudience
-from wsserver.realtime.tracing.trace_query import TraceRequest
+from wsserver.realtime.tracing.trace_query import TraceQuery
 from wsserver.realtime.tracing.trace_recipients import (
-    Receipt,
-    Recipients,
+    StoredReceipt,
+    TraceRecipients,
     add_receipt,
-    left_out,
-    who_came_later,
-    who_was_absent,
-    who_was_there,
+    connected_recipient,
+    excluded_recipient,
+    later_recipient,
+    offline_recipient,
 )
 from wsserver.storage.messages.streams import Located
 
 SLICE = 500
-"""Connections looked at before the loop gets its turn: about two milliseconds."""
+"""Connections processed before other tasks get their turn: about two milliseconds."""
 
-ACCOUNTED = frozenset(
+LISTS_FILTERED = frozenset(
     {TargetType.USER, TargetType.SESSION, TargetType.ORGANIZATION, TargetType.CONNECTION}
 )
-"""Targets of which everybody is accounted for, also who was filtered out. Of everybody, or of a
-role, the filters only say who is meant."""
+"""Targets whose filtered-out connections are listed too. For a broadcast or a role, filters only
+select the recipients."""
 
 
 class MessageStore(Protocol):
-    """What is needed of the storage of streams."""
+    """The part of the stream storage that is used here."""
 
     async def locate(self, message_ids: Sequence[str], now: float) -> Sequence[Located]:
-        """The messages that exist."""
+        """The messages that are stored and not expired."""
         ...
 
 
 class ReceiptStore(Protocol):
-    """What is needed of the storage of receipts."""
+    """The part of the receipt storage that is used here."""
 
-    async def of_message(self, message_id: str) -> Sequence[Receipt]:
-        """Who has got a message."""
+    async def of_message(self, message_id: str) -> Sequence[StoredReceipt]:
+        """The receipts of a message."""
         ...
 
 
 class Tracing:
-    """``GET /messages/{message_id}``.
+    """Message traces, for ``GET /messages/{message_id}``.
 
-    Of a message that went out lately, memory knows whom it was written to; of a kept one, storage
-    knows who has acknowledged it, for as long as it is kept.
+    The trace buffer has the connections that recent messages were sent to; storage has the
+    receipts of kept messages, as long as they are kept.
     """
 
     def __init__(
         self,
-        traces: Traces,
+        traces: TraceBuffer,
         hub: Hub,
         members: Members,
         access: SessionAccess,
@@ -90,28 +90,28 @@ class Tracing:
     async def trace(
         self, actor: Actor, message_id: str, user_id: str | None = None
     ) -> dict[str, Any]:
-        """Where a message went; ``user_id``: with one user, and if it did not get there, why.
+        """The trace of a message; ``user_id``: for one user, with the reason if it was not sent.
 
-        Raises ``NotFound`` for one that nothing is known of, or that is outside of the scope;
-        ``Forbidden`` for a user outside of it, unless as a customer in the message's session;
+        Raises ``NotFound`` for a message that is unknown or outside of the scope; ``Forbidden``
+        for a user outside of it, unless a customer in the message's session;
         ``StorageUnavailable``.
         """
         self._permissions.require(actor.claims, "messages:read")
         scope = self._tenancy.scope(self._permissions.confined_to(actor.claims))
-        inquiry = await self._inquire(message_id, scope, user_id)
-        if inquiry is None or not await inquiry.is_visible():
+        query = await self._query(message_id, scope, user_id)
+        if query is None or not await query.is_visible():
             raise NotFound(
                 "message",
                 message_id,
                 f"live messages are traced for {self._traces.retention_s:g} s, others while they"
                 " are kept",
             )
-        await scope.learn(self._people(inquiry))
-        recipients = await self._recipients(inquiry)
+        await scope.learn(self._users(query))
+        recipients = await self._recipients(query)
         if user_id is not None and not len(recipients):
             await scope.require_users([user_id])
-        entry = inquiry.entry
-        is_whole = inquiry.roll.is_complete and (entry.is_whole or bool(entry.stream))
+        entry = query.entry
+        is_whole = query.past.is_complete and (entry.is_whole or bool(entry.stream))
         return {
             **_head(entry, scope),
             "recipients": recipients.listing(),
@@ -119,107 +119,109 @@ class Tracing:
             "summary": recipients.summary(),
         }
 
-    async def _inquire(
-        self, message_id: str, scope: Scope, user_id: str | None
-    ) -> TraceRequest | None:
+    async def _query(self, message_id: str, scope: Scope, user_id: str | None) -> TraceQuery | None:
         entry = self._traces.find(message_id)
-        receipts: dict[str, Receipt] = {}
-        gone_at: float | None = None
+        receipts: dict[str, StoredReceipt] = {}
+        expired_at: float | None = None
         if entry is None or entry.stream:
             now = self._clock.wall()
             found = await self._messages.locate([message_id], now)
             if entry is None and found:
                 entry = _entry_of(found[0])
             elif entry is not None and not found:
-                gone_at = min(entry.expires_at, now)
+                expired_at = min(entry.expires_at, now)
             if found:
                 of_message = await self._receipts.of_message(message_id)
                 receipts = {receipt.user_id: receipt for receipt in of_message}
         if entry is None:
             return None
-        roll = PastAudience(self._hub, entry.tick)
-        inquiry = TraceRequest(entry, receipts, gone_at, roll, scope, user_id)
-        inquiry.receipts = {
-            receipt.user_id: receipt for receipt in filter(inquiry.believes, receipts.values())
+        past = PastAudience(self._hub, entry.tick)
+        query = TraceQuery(entry, receipts, expired_at, past, scope, user_id)
+        query.receipts = {
+            receipt.user_id: receipt for receipt in filter(query.confirms, receipts.values())
         }
-        return inquiry
+        return query
 
-    async def _recipients(self, inquiry: TraceRequest) -> Recipients:
-        recipients = Recipients()
-        await self._add_present(inquiry, recipients)
-        entry = inquiry.entry
-        for user_id in sorted(filter(inquiry.names, entry.exclude_users)):
-            recipients.add(left_out(entry, user_id, "excluded"))
-        await self._add_absent(inquiry, recipients)
-        if inquiry.user_id is not None and not len(recipients):
-            reason = await self._why_not(inquiry, inquiry.user_id)
+    async def _recipients(self, query: TraceQuery) -> TraceRecipients:
+        recipients = TraceRecipients()
+        await self._add_present(query, recipients)
+        entry = query.entry
+        for user_id in sorted(filter(query.includes_excluded, entry.exclude_users)):
+            recipients.add(excluded_recipient(entry, user_id, "excluded"))
+        await self._add_absent(query, recipients)
+        if query.user_id is not None and not len(recipients):
+            reason = await self._why_not(query, query.user_id)
             if reason is not None:
-                recipients.add(left_out(entry, inquiry.user_id, reason))
+                recipients.add(excluded_recipient(entry, query.user_id, reason))
         return recipients
 
-    async def _add_present(self, inquiry: TraceRequest, recipients: Recipients) -> None:
-        """Those who were connected, and those who connected later and were given it then."""
-        entry, ends, receipts = inquiry.entry, inquiry.roll.ends, inquiry.receipts
-        audience = inquiry.audience
+    async def _add_present(self, query: TraceQuery, recipients: TraceRecipients) -> None:
+        """Add connections of the time of delivery, and later ones that got it from the stream."""
+        entry, ends, receipts = query.entry, query.past.ends, query.receipts
+        audience = query.audience
         at = self._traces.wall_of(entry.delivered_at) if entry.tick else entry.accepted_at
         marked = dict(entry.marks or {})
-        for number, stay in enumerate(inquiry.roll.of(entry.target), 1):
+        for number, interval in enumerate(query.past.of(entry.target), 1):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-            if not inquiry.shows(stay):
+            if not query.shows(interval):
                 continue
-            reason = audience.excludes(stay.user_id, stay.organization_id, stay.role)
+            reason = audience.excludes(interval.user_id, interval.organization_id, interval.role)
             if reason is None:
-                marked.pop((stay.user_id, stay.connection_id), None)
-                has_failed = stay.connection_id in entry.failed
-                receipt = None if has_failed else receipts.pop(stay.user_id, None)
-                end = ends.get(stay.connection_id)
-                recipients.add(who_was_there(entry, stay, end, receipt, at))
-            elif reason != "excluded" and entry.target.type in ACCOUNTED:
-                recipients.add(left_out(entry, stay.user_id, reason, stay.connection_id))
-        if entry.stream:  # a live message is given to nobody later, whatever is acknowledged
+                marked.pop((interval.user_id, interval.connection_id), None)
+                has_failed = interval.connection_id in entry.failed
+                receipt = None if has_failed else receipts.pop(interval.user_id, None)
+                end = ends.get(interval.connection_id)
+                recipients.add(connected_recipient(entry, interval, end, receipt, at))
+            elif reason != "excluded" and entry.target.type in LISTS_FILTERED:
+                recipients.add(
+                    excluded_recipient(entry, interval.user_id, reason, interval.connection_id)
+                )
+        if entry.stream:  # a live message is not sent later, whatever is acknowledged
             for user_id, connection_id in marked:
-                if inquiry.concerns(user_id) and user_id not in entry.exclude_users:
-                    later = who_came_later(entry, user_id, connection_id)
+                if query.includes(user_id) and user_id not in entry.exclude_users:
+                    later = later_recipient(entry, user_id, connection_id)
                     receipt = receipts.pop(user_id, None)
                     if receipt is not None:
                         add_receipt(later, receipt)
                     recipients.add(later)
 
-    async def _add_absent(self, inquiry: TraceRequest, recipients: Recipients) -> None:
-        """Those whom the target names, and those who have acknowledged it since."""
-        entry, receipts = inquiry.entry, inquiry.receipts
+    async def _add_absent(self, query: TraceQuery, recipients: TraceRecipients) -> None:
+        """Add the users named by the target, and those who have acknowledged the message since."""
+        entry, receipts = query.entry, query.receipts
         for number, user_id in enumerate(self._named(entry), 1):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-            was_connected = inquiry.roll.had(user_id)
+            was_connected = query.past.had(user_id)
             if (
                 user_id in recipients.reached
                 or user_id in entry.exclude_users
                 or (user_id in recipients.users and not entry.stream)
-                or not inquiry.concerns(user_id)
+                or not query.includes(user_id)
             ):
                 continue
             reason: str | None = "offline"
             if not entry.tick:
-                reason = None  # nobody remembers
+                reason = None  # unknown
             elif was_connected:
                 reason = "not_joined" if entry.target.type is TargetType.SESSION else None
             recipients.add(
-                who_was_absent(entry, user_id, reason, receipts.pop(user_id, None), inquiry.gone_at)
+                offline_recipient(
+                    entry, user_id, reason, receipts.pop(user_id, None), query.expired_at
+                )
             )
-        for user_id in list(filter(inquiry.concerns, receipts)):
+        for user_id in list(filter(query.includes, receipts)):
             receipt = receipts.pop(user_id)
-            recipients.add(who_was_absent(entry, user_id, None, receipt, inquiry.gone_at))
+            recipients.add(offline_recipient(entry, user_id, None, receipt, query.expired_at))
 
-    def _people(self, inquiry: TraceRequest) -> set[str]:
-        """The users that a trace may name who need not be connected."""
-        entry = inquiry.entry
+    def _users(self, query: TraceQuery) -> set[str]:
+        """The users that a trace may name although they are not connected."""
+        entry = query.entry
         marked = {user_id for user_id, _ in entry.marks or ()}
-        asked = {inquiry.user_id} if inquiry.user_id is not None else set()
-        return marked.union(asked, entry.exclude_users, inquiry.receipts, self._named(entry))
+        asked = {query.user_id} if query.user_id is not None else set()
+        return marked.union(asked, entry.exclude_users, query.receipts, self._named(entry))
 
-    def _named(self, entry: Entry) -> Sequence[str]:
+    def _named(self, entry: TraceEntry) -> Sequence[str]:
         match entry.target.type:
             case TargetType.USER:
                 return [entry.target.id]
@@ -228,16 +230,16 @@ class Tracing:
             case _:
                 return ()
 
-    async def _why_not(self, inquiry: TraceRequest, user_id: str) -> str | None:
-        """Why a message did not concern somebody; None: it was for others, or nobody remembers."""
-        entry, roll = inquiry.entry, inquiry.roll
+    async def _why_not(self, query: TraceQuery, user_id: str) -> str | None:
+        """The reason why a user was not a recipient; None: not of the target, or unknown."""
+        entry, past = query.entry, query.past
         if (
             not entry.tick
             or entry.target.type in (TargetType.USER, TargetType.CONNECTION)
-            or not inquiry.scope.is_own(user_id)
+            or not query.scope.is_own(user_id)
         ):
             return None
-        if not roll.had(user_id):
+        if not past.had(user_id):
             return "offline"
         match entry.target.type:
             case TargetType.SESSION:
@@ -252,11 +254,11 @@ class Tracing:
             case TargetType.ROLE:
                 return "other_role"
             case _:
-                return next(inquiry.exclusions(user_id), None)
+                return next(query.exclusions(user_id), None)
 
 
-def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
-    """What a trace says of the message itself."""
+def _head(entry: TraceEntry, scope: Scope) -> dict[str, Any]:
+    """The fields of a trace about the message itself."""
     head: dict[str, Any] = {
         "message_id": entry.message_id,
         "type": entry.type,
@@ -277,7 +279,7 @@ def _head(entry: Entry, scope: Scope) -> dict[str, Any]:
 
 
 def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
-    """Who published it; people of other organizations are not named to one that is confined."""
+    """The origin; a confined requester does not see users of other organizations in it."""
     shown = origin.view()
     if scope.organization_id is not None and origin.organization_id not in (
         None,
@@ -287,11 +289,11 @@ def _accepted_from(origin: Origin, scope: Scope) -> dict[str, Any]:
     return shown
 
 
-def _entry_of(found: Located) -> Entry:
-    """What storage knows of a message, as memory would know it; its delivery is forgotten."""
+def _entry_of(found: Located) -> TraceEntry:
+    """A trace entry of a stored message; its delivery is unknown."""
     audience = read_audience(found.audience) or EVERYBODY
     target = target_of_kept(found.stream, audience)
-    return Entry(
+    return TraceEntry(
         message_id=found.message_id,
         type=found.type,
         target=target,

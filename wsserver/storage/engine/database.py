@@ -1,4 +1,4 @@
-"""The database file: one thread writes it in group commits, a few others read it."""
+"""The database: job queues of one writing thread (group commits) and a few reading threads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import sqlite_utils
 
 from wsserver.clock import Clock
 from wsserver.errors import StorageUnavailable, WsServerError
-from wsserver.storage.engine.callers import caller
-from wsserver.storage.engine.health import StorageHealth
+from wsserver.storage.engine.errors import StorageHealth
+from wsserver.storage.engine.fair_queue import caller
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.reader import Readers
 from wsserver.storage.engine.worker import Job
-from wsserver.storage.engine.writer import Writer, look
+from wsserver.storage.engine.writer import Writer, check_files
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 class Database:
-    """One SQLite file (WAL) behind threads; every method is called on the loop of ``open``.
+    """One SQLite file in WAL mode, used by threads. Call its methods on the loop of ``open``.
 
     ``synchronous``: "normal" survives a crash of the process, "full" also power loss.
-    ``queue_limit``: functions that may wait to write, and as many to read.
-    ``busy_timeout_s``: how long a transaction waits for another process's lock.
+    ``queue_limit``: functions that may be queued for writing, and as many for reading.
+    ``busy_timeout_s``: how long a transaction waits for the lock of another process.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Database:
         self._lost = 0
         self._refusing = False
         self._lock = ServerLock(path)
-        self._condition = StorageHealth(path)
+        self._health = StorageHealth(path)
         self._writer = Writer(
             path,
             synchronous=synchronous,
             clock=clock,
-            condition=self._condition,
+            health=self._health,
             lock=self._lock,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
@@ -60,16 +60,16 @@ class Database:
         )
         self._readers = Readers(
             path,
-            condition=self._condition,
+            health=self._health,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
         )
 
     async def open(self) -> None:
-        """Create the folder (0700) and the file (0600) where missing, and bring the schema up.
+        """Create the folder (0700) and the file (0600) where missing, and apply migrations.
 
-        Raises ``DatabaseFault`` for a file that cannot be used, with its bytes unchanged, and
-        ``StorageUnavailable`` while another process holds it locked.
+        Raises ``DatabaseUnusable`` for a file that cannot be used, without changing it, and
+        ``StorageUnavailable`` while another process has it locked.
         """
         self._lock.acquire()
         try:
@@ -80,13 +80,13 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Finish what is queued, move the write-ahead log into the file, close. Harmless twice.
+        """Finish the queued jobs, checkpoint the write-ahead log, close. Idempotent.
 
-        A damaged file gets nothing more: SQLite writes the log into it when the last connection
-        that may write is closed, so that the reading ones, which may not, are closed last.
+        A corrupt file is not checkpointed: SQLite does so when the last connection is closed, if
+        that one may write, so the read-only connections are closed last.
         """
         stops = [self._readers.stop, self._writer.stop]
-        if self._condition.damage is not None:
+        if self._health.corruption is not None:
             stops.reverse()
         for stop in stops:
             await stop()
@@ -95,21 +95,21 @@ class Database:
     async def run(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
         """Run ``fn`` in the writing thread and return its result once it is committed.
 
-        All that wait are executed in one transaction, each in a savepoint: where ``fn`` raises,
-        its own changes are undone and the exception comes out here. ``fn`` returns plain values
-        (no cursor), and neither commits nor rolls back. Raises ``StorageUnavailable`` (locked,
-        I/O error, queue full: at once) and ``StorageFull``; nothing is stored then. After a
-        cancellation the outcome is unknown.
+        All queued jobs run in one transaction, each in a savepoint: if ``fn`` raises, its own
+        changes are rolled back and the exception is raised here. ``fn`` returns plain values (not
+        a cursor), and neither commits nor rolls back. Raises ``StorageUnavailable`` (locked, I/O
+        error; immediately if the queue is full) and ``StorageFull``; nothing is stored then. After
+        a cancellation the outcome is unknown.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put(Job(fn, future))
         return await future
 
     async def read(self, fn: Callable[[sqlite_utils.Database], T]) -> T:
-        """Run ``fn`` in a reading thread, on one consistent state of the committed data.
+        """Run ``fn`` in a reading thread, on one snapshot of the committed data.
 
-        Callers (``storage.callers``) take turns, with one ``fn`` of each running at a time. A
-        write in ``fn`` raises ``sqlite3.OperationalError``. Errors as those of ``run``.
+        Callers (``fair_queue.caller``) take turns, with one ``fn`` of each running at a time. A
+        write in ``fn`` raises ``sqlite3.OperationalError``. Errors as of ``run``.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._readers.put(Job(fn, future), caller())
@@ -117,7 +117,7 @@ class Database:
 
     @property
     def queued(self) -> int:
-        """Functions that wait for the writing thread."""
+        """Number of jobs that wait for the writing thread."""
         return len(self._writer)
 
     def submit(
@@ -126,10 +126,10 @@ class Database:
         writes: int = 1,
         take_back: Callable[[Exception], bool] | None = None,
     ) -> bool:
-        """Queue ``fn`` for the writing thread without waiting; False: no room, or closed.
+        """Queue ``fn`` for the writing thread without waiting; False: the queue is full or closed.
 
-        A failure, now or later on, is logged and counted in ``health()["lost_writes"]`` as so many
-        ``writes``, unless ``take_back`` says on the loop that the caller will try again.
+        A failure, now or later, is logged and counted in ``health()["lost_writes"]`` as ``writes``,
+        unless ``take_back`` (called on the loop) returns True: the caller will try again.
         """
         try:
             self._writer.put(Job(fn, None, writes, take_back))
@@ -141,19 +141,19 @@ class Database:
         return True
 
     def refuse(self, reason: str, writes: int = 1) -> None:
-        """Count writes that were not even queued."""
+        """Log and count writes that were refused before they were queued."""
         self._lost += writes
-        if not self._refusing:  # once, not for each of thousands
+        if not self._refusing:  # log the first of a series only
             self._refusing = True
             log.error("write refused reason=%s", reason)
 
     async def settle(self) -> None:
-        """Wait until everything queued so far has been committed or has failed; never raises.
+        """Wait until every job queued so far has been committed or has failed; never raises.
 
-        Lets a read see what the same caller has just submitted. While writes fail, it does not
-        hold the read up for another one that would.
+        After it, a read sees what the same caller has just submitted. While writes fail it returns
+        immediately: another write would only delay the read.
         """
-        if self._condition.errors["write"] is not None:
+        if self._health.errors["write"] is not None:
             return
         try:
             await self.run(_nothing)
@@ -161,37 +161,37 @@ class Database:
             return
 
     async def probe(self) -> None:
-        """Keep the state true while nothing is asked of the database; never raises.
+        """Update the health of an idle database; never raises.
 
-        Looks whether the files are still there, and tries again what has failed. With a damaged
-        file there is nothing to try.
+        Checks that the open files are still at their paths, and retries writing or reading if it
+        failed last. Does nothing for a corrupt file.
         """
-        if self._condition.damage is not None:
+        if self._health.corruption is not None:
             return
         with contextlib.suppress(WsServerError):
-            has_failed = self._condition.errors["write"] is not None
-            await self.run(_touch if has_failed else look)
+            has_failed = self._health.errors["write"] is not None
+            await self.run(_touch if has_failed else check_files)
         with contextlib.suppress(WsServerError):
-            if self._condition.errors["read"] is not None:
-                await self.read(_look)
+            if self._health.errors["read"] is not None:
+                await self.read(_count_tables)
 
     def health(self) -> dict[str, Any]:
         """The state for ``/health`` and ``/metrics``.
 
-        ``ok``: what was tried latest succeeded and there is room in the queue; ``queued``:
-        functions that wait; ``last_commit_ms``: duration of the latest commit (None before the
-        first); ``commits``, ``lost_writes``: since start; ``file_bytes``: database and
-        write-ahead log; ``last_error``: why the latest write or read failed, or None.
+        ``ok``: the latest write and read succeeded and the queue is not full; ``queued``: jobs that
+        wait to write; ``last_commit_ms``: duration of the latest commit (None before the first);
+        ``commits``, ``lost_writes``: since start; ``file_bytes``: database and write-ahead log;
+        ``last_error``: of the latest write or read, or None.
         """
         writer = self._writer
         return {
-            "ok": self._condition.is_well and writer.has_room,
+            "ok": self._health.is_ok and writer.has_room,
             "queued": len(writer),
             "last_commit_ms": writer.last_commit_ms,
             "commits": writer.commits,
             "lost_writes": self._lost,
             "file_bytes": writer.file_bytes,
-            "last_error": self._condition.last_error,
+            "last_error": self._health.last_error,
         }
 
     def _count_lost(self, count: int, error: Exception) -> None:
@@ -200,14 +200,14 @@ class Database:
 
 
 def _nothing(db: sqlite_utils.Database) -> None:
-    """Change nothing, and be committed."""
+    """A job without effect: its completion shows that all before it are done."""
 
 
 def _touch(db: sqlite_utils.Database) -> None:
-    """Change nothing, but write a page all the same: an empty commit would not reach the disk."""
+    """Write a page without changing its content: an empty commit would not reach the disk."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute(f"PRAGMA user_version = {version}")
 
 
-def _look(db: sqlite_utils.Database) -> None:
+def _count_tables(db: sqlite_utils.Database) -> None:
     db.execute("SELECT count(*) FROM sqlite_schema").fetchone()

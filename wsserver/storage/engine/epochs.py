@@ -1,4 +1,7 @@
-"""Epochs: the names of numberings, so that offsets of different ones are never compared."""
+"""Epochs: names of numberings (of stream offsets, of exported rows), kept in the table ``meta``.
+
+Numbers of different epochs are never compared.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,26 @@ import secrets
 
 import sqlite_utils
 
+EXPORT_EPOCH_KEY = "export_epoch"
+"""In ``meta``: the epoch of the numbers of exported rows."""
+
 
 def new_epoch() -> str:
-    """A name that no other numbering has: ``epoch_`` and 16 hexadecimal digits."""
+    """A new unique epoch: ``epoch_`` and 16 hexadecimal digits."""
     return f"epoch_{secrets.token_hex(8)}"
 
 
 def default_epoch(db: sqlite_utils.Database) -> str:
-    """The epoch of every stream that has no row (yet, or no longer)."""
+    """The epoch of every stream without a row in ``streams``."""
     epoch: str = db.conn.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
     return epoch
 
 
 def renew_default_epoch(db: sqlite_utils.Database) -> str:
-    """Give streams without a row another epoch, and return it.
+    """Replace the default epoch, and return the new one.
 
-    To be done in the transaction that deletes stream rows: a stream born again starts at 1, and
-    must not look like the one that was there before.
+    To be called in the transaction that deletes stream rows: a stream that is created again starts
+    at offset 1, and must not be taken for the deleted one.
     """
     epoch = new_epoch()
     db.conn.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", [epoch])
@@ -30,15 +36,15 @@ def renew_default_epoch(db: sqlite_utils.Database) -> str:
 
 
 def fork_epochs(db: sqlite_utils.Database) -> None:
-    """Start a new numbering everywhere, in a copy of a database file.
+    """Replace all epochs in a copy of a database file.
 
-    The original goes on and gives out offsets that the copy does not know. Were the copy used one
-    day in its place, with the same epochs, then clients would take the copy's next messages for
-    ones that they have seen. With new epochs they learn that the old numbering is gone.
+    The original goes on assigning offsets that the copy does not have. If the copy later replaced
+    it with the same epochs, clients would take its new messages for ones that they have received.
+    With new epochs they see that the old numbering has ended.
 
-    ``db``: a connection to the copy, as ``sqlite_utils.Database(path)`` makes one; never to the
-    file that a server uses. All or nothing, committed on return unless the caller has a
-    transaction open. A copy from before there were streams is left as it is.
+    ``db``: a connection to the copy, such as ``sqlite_utils.Database(path)``; never to a file that
+    a server uses. Atomic; committed on return unless the caller has a transaction open. A copy
+    without the table ``streams`` (an older schema) is not changed.
     """
     if not db["streams"].exists():
         return
@@ -46,5 +52,5 @@ def fork_epochs(db: sqlite_utils.Database) -> None:
         epoch = renew_default_epoch(db)
         db.conn.execute("UPDATE streams SET epoch = ?", [epoch])
         db.conn.execute("UPDATE dedup SET epoch = ?", [epoch])
-        # An export must not go on in a restored copy as if it were the original.
-        db.conn.execute("UPDATE meta SET value = ? WHERE key = 'export_epoch'", [new_epoch()])
+        # An export must not resume from a restored copy as if it were the original.
+        db.conn.execute("UPDATE meta SET value = ? WHERE key = ?", [new_epoch(), EXPORT_EPOCH_KEY])

@@ -1,13 +1,19 @@
-"""What can be wrong with a database, in the words of the error root."""
+"""Errors of the database: exceptions, their translation from SQLite, and the current health."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 from wsserver.errors import StorageFull, StorageUnavailable, WsServerError
 
-_PASSING = frozenset(
+log = logging.getLogger(__name__)
+
+Side = Literal["write", "read"]
+
+_TEMPORARY = frozenset(
     {
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
@@ -22,13 +28,13 @@ _PASSING = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
-"""Primary result codes that speak of the file's state, not of the statement."""
+"""Primary result codes about the state of the file, not about the statement."""
 
 
-class DatabaseFault(WsServerError):
-    """A file that cannot be used as the database; found at the start, before a byte is written.
+class DatabaseUnusable(WsServerError):
+    """A file that cannot be used as the database; raised at start, before a byte is written.
 
-    The message names the file, what is wrong with it and how to go on.
+    The message names the file, the problem and the remedy.
     """
 
     def __init__(self, path: Path, problem: str, remedy: str) -> None:
@@ -38,13 +44,17 @@ class DatabaseFault(WsServerError):
         self.remedy = remedy
 
 
-class DatabaseInUse(DatabaseFault):
-    """A file that a running server has."""
+class DatabaseInUse(DatabaseUnusable):
+    """The database of a running server."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
             path, "another server is using it", "stop that one first, or name another file"
         )
+
+
+class DatabaseOverwritten(StorageUnavailable):
+    """Another program has written to the open database file: SQLite's caches of it are invalid."""
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
@@ -54,29 +64,89 @@ def primary_code(error: sqlite3.Error) -> int | None:
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Does another connection hold the file?"""
+    """Whether another connection has the file locked."""
     return primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Does the file hold what SQLite did not write? That does not pass by waiting."""
+def is_corruption(error: sqlite3.Error) -> bool:
+    """Whether the file is corrupt: permanent, unlike the other errors of a file."""
     return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def translate(error: Exception) -> Exception:
-    """Turn what SQLite says about the file into ``StorageUnavailable`` or ``StorageFull``.
+    """Turn SQLite's error about the file into ``StorageUnavailable`` or ``StorageFull``.
 
-    Anything else (a constraint, wrong SQL, a caller's own exception) comes back as it is.
+    Any other (a constraint, wrong SQL, an exception of the caller's function) is returned as is.
     """
     if not isinstance(error, sqlite3.Error):
         return error
     code = primary_code(error)
-    told: WsServerError
+    translated: WsServerError
     if code == sqlite3.SQLITE_FULL:
-        told = StorageFull("the disk is full")
-    elif code in _PASSING:
-        told = StorageUnavailable(f"the database cannot take it now: {error}")
+        translated = StorageFull("the disk is full")
+    elif code in _TEMPORARY:
+        translated = StorageUnavailable(f"the database is unavailable: {error}")
     else:
         return error
-    told.__cause__ = error
-    return told
+    translated.__cause__ = error
+    return translated
+
+
+class StorageHealth:
+    """The latest error of writing and of reading, until it succeeds again; corruption for good.
+
+    The threads write it and the loop reads it: single references, replaced as a whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.corruption: str | None = None
+        """SQLite's message about a corrupt page, or that another program changed the file."""
+        self.errors: dict[Side, str | None] = {"write": None, "read": None}
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the latest write and the latest read have succeeded."""
+        return self.last_error is None
+
+    @property
+    def last_error(self) -> str | None:
+        """The current error, or None."""
+        return self.corruption or self.errors["write"] or self.errors["read"]
+
+    def refusal(self) -> StorageUnavailable:
+        """The error of every write to a corrupt file.
+
+        Nothing is written to such a file: it could not be relied on, and would make matters worse.
+        """
+        return StorageUnavailable(f"nothing is stored: {self.corruption}")
+
+    def note(self, side: Side, failure: Exception | None) -> None:
+        """Record the outcome of a write or read; None: it succeeded.
+
+        A failure that is not about the file (a constraint, a caller's own error) is a success.
+        """
+        if not isinstance(failure, StorageUnavailable | StorageFull):
+            if self.errors[side] is not None:
+                self.errors[side] = None
+                log.info("database succeeds again side=%s", side)
+            return
+        cause = failure.__cause__
+        if isinstance(failure, DatabaseOverwritten):
+            self._note_corruption(str(failure))
+        elif isinstance(cause, sqlite3.Error) and is_corruption(cause):
+            self._note_corruption(str(cause))
+        elif self.errors[side] is None:
+            log.error("database failed side=%s reason=%s", side, failure)
+        self.errors[side] = str(failure)
+
+    def _note_corruption(self, error: str) -> None:
+        if self.corruption is None:
+            log.critical(
+                "database is damaged and nothing is written to it any more, stop the server, move"
+                " the file with its -wal and -shm away and restore the file from a backup"
+                " path=%s error=%s",
+                self._path,
+                error,
+            )
+            self.corruption = f"the database is damaged: {error}"

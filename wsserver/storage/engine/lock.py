@@ -1,4 +1,4 @@
-"""Exclusive lock of one server on a database: SQLite would let a second one in.
+"""Exclusive lock of one server on a database: SQLite alone would admit a second server.
 
 Two locks, because neither is enough alone. ``<database>.lock``, beside the file that symbolic
 links lead to, exists before the database does. A lock on the database itself belongs to its inode,
@@ -19,11 +19,11 @@ _HEADER_BYTES = 100
 _LOCKED_BYTE = 1 << 62
 """Far from the bytes at 1 GiB that SQLite locks."""
 _BUSY = (BlockingIOError, PermissionError)
-"""EAGAIN, EACCES: fcntl(2) names both for a lock that another one holds."""
+"""EAGAIN, EACCES: fcntl(2) allows both for a lock held by another process."""
 
 
 class ServerLock:
-    """Holds a database for one process; the system releases it however the process ends."""
+    """Locks a database for this process; the system releases the lock however the process ends."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -34,8 +34,8 @@ class ServerLock:
     def acquire(self) -> None:
         """Take the lock. Raises ``DatabaseInUse`` while another process has it.
 
-        A missing database is locked by name only, until ``acquire_file``. Where no lock file can
-        be made the database cannot be either; opening it will say why.
+        A missing database is locked by name only, until ``acquire_file``. Does nothing where no
+        lock file can be created: then opening the database fails, with the reason.
         """
         real = real_path(self._database)
         self._path = real.with_name(real.name + ".lock")
@@ -64,10 +64,10 @@ class ServerLock:
             raise
 
     def acquire_file(self) -> None:
-        """Lock the database itself, if it exists by now. Raises ``DatabaseInUse``.
+        """Lock the database file itself, if it exists. Raises ``DatabaseInUse``.
 
-        The descriptor stays open until ``release``: closing any descriptor of a file gives up the
-        locks that SQLite has on it in this process (fcntl(2), POSIX record locks).
+        The descriptor stays open until ``release``: closing any descriptor of a file releases
+        the locks that SQLite has on it in this process (fcntl(2), POSIX record locks).
         """
         if self._file is not None or not hasattr(fcntl, "F_OFD_SETLK"):
             return
@@ -81,14 +81,14 @@ class ServerLock:
         except _BUSY:
             raise DatabaseInUse(self._database) from None
         except OSError:
-            return  # a file system without locks: the name's alone has to do
+            return  # a file system without locks: the lock by name has to suffice
 
     def header(self) -> bytes | None:
-        """The first bytes of the locked database file, None where there is none."""
+        """The first bytes of the locked database file; None: the file is not locked."""
         return None if self._file is None else os.pread(self._file, _HEADER_BYTES, 0)
 
     def release(self) -> None:
-        """Remove the lock file and release both locks, after the database; harmless twice."""
+        """Remove the lock file and release both locks, after closing the database. Idempotent."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -100,14 +100,14 @@ class ServerLock:
 
 
 def check_unlocked(database: Path) -> None:
-    """Raise ``DatabaseInUse`` while a server has the database."""
+    """Raise ``DatabaseInUse`` while a server uses the database."""
     lock = ServerLock(database)
     lock.acquire()
     lock.release()
 
 
 def _is_at(path: Path, fd: int) -> bool:
-    """Does the path still lead to the open file?"""
+    """Whether the path still leads to the open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except OSError:

@@ -1,4 +1,4 @@
-"""The threads with read-only connections, for long reads that must not hold up anything else."""
+"""The pool of reading threads, each with a read-only connection."""
 
 from __future__ import annotations
 
@@ -12,44 +12,43 @@ from typing import Any
 import sqlite_utils
 
 from wsserver.errors import StorageUnavailable
-from wsserver.storage.engine.errors import translate
+from wsserver.storage.engine.errors import StorageHealth, translate
 from wsserver.storage.engine.fair_queue import FairQueue, Turn
-from wsserver.storage.engine.health import StorageHealth
 from wsserver.storage.engine.worker import Failure, Job, rollback, settle
 
 THREADS = 3
-"""One busy caller holds up one of them at most (WAL lets readers run side by side)."""
+"""A caller occupies at most one of them (in WAL mode readers run in parallel)."""
 CALLER_LIMIT = 1000
-"""Reads that may wait for one caller; the queue is everybody's."""
+"""Reads that one caller may have waiting; the queue is shared by all."""
 
 
 class Readers:
-    """A pool of reading threads behind one queue, in which callers take turns.
+    """A pool of reading threads behind one fair queue.
 
-    Each job sees one consistent state of what is committed. A caller has one job running at a
-    time, whatever the number of threads. Outcomes go back to the loop as soon as they are there;
-    those that the loop has not fetched yet go together.
+    Each job sees one snapshot of the committed data. A caller has one job running at a time,
+    whatever the number of threads. Outcomes are posted to the loop immediately; those that it has
+    not fetched yet are delivered together.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        condition: StorageHealth,
+        health: StorageHealth,
         busy_timeout_s: float,
         queue_limit: int,
         threads: int = THREADS,
         caller_limit: int = CALLER_LIMIT,
     ) -> None:
         self._path = path
-        self._condition = condition
+        self._health = health
         self._busy_timeout_s = busy_timeout_s
         self._queue_limit = queue_limit
         self._caller_limit = caller_limit
         self._threads = threads
         self._waiting: FairQueue[Job] = FairQueue()
         self._outcomes: list[tuple[Job, Any]] = []
-        """Of what was done, but not delivered on the loop yet."""
+        """Of finished jobs, not delivered on the loop yet."""
         self._changed = threading.Condition()
         """Guards the queue and the outcomes; held for a few instructions only."""
         self._is_stopping = True
@@ -57,7 +56,7 @@ class Readers:
         self._stopped: list[asyncio.Future[None]] = []
 
     async def start(self) -> None:
-        """Start the threads and open their connections; raises what opening raises."""
+        """Start the threads; raises the error of opening a connection."""
         loop = self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         started: list[asyncio.Future[None]] = []
@@ -65,7 +64,7 @@ class Readers:
             is_open, is_over = loop.create_future(), loop.create_future()
             started.append(is_open)
             self._stopped.append(is_over)
-            # A daemon: leaving the process at once (second SIGTERM) must not wait for the disk.
+            # A daemon: an immediate exit (second SIGTERM) must not wait for the disk.
             threading.Thread(
                 target=self._main,
                 args=(is_open, is_over),
@@ -73,13 +72,13 @@ class Readers:
                 daemon=True,
             ).start()
         outcomes = await asyncio.gather(*started, return_exceptions=True)
-        faults = [each for each in outcomes if isinstance(each, BaseException)]
-        if faults:
+        errors = [each for each in outcomes if isinstance(each, BaseException)]
+        if errors:
             await self.stop()
-            raise faults[0]
+            raise errors[0]
 
     def put(self, job: Job, caller: str | None = None) -> None:
-        """Queue a job; ``StorageUnavailable`` at once when there is no room, or it is closed."""
+        """Queue a job; raises ``StorageUnavailable`` if the queue is full or closed."""
         with self._changed:
             if self._is_stopping:
                 raise StorageUnavailable("the database is closed")
@@ -91,7 +90,7 @@ class Readers:
                 self._changed.notify()
 
     async def stop(self) -> None:
-        """Take no more jobs, finish those that wait, close the connections. Harmless twice."""
+        """Accept no more jobs, finish the queued ones, close the connections. Idempotent."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -120,7 +119,7 @@ class Readers:
             isolation_level=None,
             timeout=self._busy_timeout_s,
         )
-        # Opens the -wal and -shm now: at the first read their paths might lead elsewhere.
+        # Opens the -wal and -shm now: by the first read their paths might lead elsewhere.
         try:
             connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
         except sqlite3.Error as error:
@@ -129,10 +128,10 @@ class Readers:
         return sqlite_utils.Database(connection, execute_plugins=False)
 
     def _take(self) -> Turn[Job] | None:
-        """The next job; waits for one. None: stopping, and nothing waits any more."""
+        """The next job; waits for one. None: stopping, and the queue is empty."""
         with self._changed:
             while (turn := self._waiting.take()) is None:
-                # What waits behind a running job is taken by the thread that runs that one.
+                # A job behind a running one is taken by the thread that runs that one.
                 if self._is_stopping:
                     return None
                 self._changed.wait()
@@ -143,11 +142,11 @@ class Readers:
             db.conn.execute("BEGIN")
             outcome = job.fn(db)
         except Exception as error:  # noqa: BLE001 - the edge: the waiting future gets it
-            told = translate(error)
-            self._condition.note("read", told)
-            return Failure(told)
+            translated = translate(error)
+            self._health.note("read", translated)
+            return Failure(translated)
         else:
-            self._condition.note("read", None)
+            self._health.note("read", None)
             return outcome
         finally:
             rollback(db.conn)
@@ -166,7 +165,7 @@ class Readers:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
-            # The loop has closed without stop(): nobody is left to be told.
+            # The loop was closed without stop(): nothing waits for the outcome.
             if not self._loop.is_closed():
                 raise
 

@@ -1,7 +1,7 @@
-"""Finds damage in a write-ahead log: commits that are in the file and that SQLite leaves out.
+"""Finds corruption in a write-ahead log: commits in the log that SQLite does not recover.
 
-After a crash SQLite takes over the log up to the first frame whose checksum is wrong, and says
-nothing of what follows. Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+After a crash SQLite recovers the log up to the first frame with a wrong checksum, and does not
+report what follows. Format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from wsserver.storage.engine.check import wal_of
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 _MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
-"""By the byte order that checksums are computed in."""
+"""Byte order of the checksums by magic number."""
 
 
 class Log(NamedTuple):
-    """What the headers in a write-ahead log say; their checksums are not looked at."""
+    """The headers of a write-ahead log; their checksums are not verified."""
 
     bytes: int
     is_readable: bool
-    """Is its own header whole? Else SQLite takes nothing over."""
+    """Whether the log's own header is valid; otherwise SQLite recovers nothing."""
     frames: int
-    """Frames of this log; those of an earlier round behind them do not count."""
+    """Number of frames, without those left behind them by an earlier round of the log."""
     commits: tuple[int, ...]
     """Numbers, from 1, of the frames that end a transaction."""
 
 
 def read_log(database: Path) -> Log | None:
-    """Read the headers of a database's log; None: there is none, or it is empty.
+    """Read the headers of a database's log; None: missing or empty.
 
     Reads 24 bytes a frame: about 20 ms for 60 MB.
     """
     try:
         fd = os.open(wal_of(database), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None  # none, or what opens the database will say why
+        return None  # missing, or opening the database will report the error
     try:
         size = os.fstat(fd).st_size
         if size == 0:
@@ -64,11 +64,11 @@ def read_log(database: Path) -> Log | None:
         os.close(fd)
 
 
-def damage(log: Log, recovered: int) -> str | None:
-    """What of a log is lost, with ``recovered`` frames taken over by SQLite; None: nothing is.
+def lost_commits(log: Log, recovered: int) -> str | None:
+    """Describe the commits that were lost when SQLite recovered that many frames; None: none.
 
-    A last transaction that is not whole was being written when the process ended: it had not been
-    acknowledged.
+    An incomplete last transaction is not counted: it was being written when the process ended, and
+    had not been acknowledged.
     """
     if not log.is_readable:
         return f"its header is damaged; none of its {log.bytes} bytes could be taken over"
@@ -82,12 +82,12 @@ def damage(log: Log, recovered: int) -> str | None:
 
 
 def is_cut_off(log: Log, recovered: int) -> bool:
-    """Was the last transaction left out because it is not whole?"""
-    return log.is_readable and recovered < log.frames and damage(log, recovered) is None
+    """Whether the last transaction was dropped because it is incomplete."""
+    return log.is_readable and recovered < log.frames and lost_commits(log, recovered) is None
 
 
 def _page_bytes(header: bytes) -> int | None:
-    """The size of a page; None for a header that SQLite would not accept."""
+    """The page size; None for a header that SQLite would reject."""
     if len(header) < HEADER_BYTES:
         return None
     magic, version, page_bytes = struct.unpack(">III", header[:12])

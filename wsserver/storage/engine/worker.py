@@ -1,4 +1,4 @@
-"""A thread that owns one SQLite connection and works off a bounded queue of functions."""
+"""A thread that owns one database connection and executes jobs from a bounded queue."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Job:
-    """A function of the connection, and the future that wants its result (None: nobody does).
+    """A function of the connection, and the future of its result (None: the result is dropped).
 
-    ``writes``: how many are lost with it where nobody waits, and ``take_back`` (called on the loop
-    with the failure) does not say that they are not.
+    ``writes``: the lost writes to count if a job without a future fails, unless ``take_back``
+    (called on the loop with the error) returns True.
     """
 
     __slots__ = ("fn", "future", "take_back", "writes")
@@ -41,20 +41,20 @@ class Job:
 
 
 class Failure:
-    """The outcome of a job that raised; every other outcome is the job's result itself."""
+    """The outcome of a job that raised; any other outcome is the result itself."""
 
     __slots__ = ("error",)
 
     def __init__(self, error: Exception) -> None:
-        # A future refuses StopIteration, and one refused would leave its neighbours waiting.
+        # A future refuses StopIteration, which would leave the other futures of the round pending.
         self.error = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
 
 
 class Worker(ABC):
     """A thread, its connection and its queue.
 
-    The loop's side only takes a lock that is held for a few instructions, so it never waits for
-    the disk. All outcomes of one round come back in one ``call_soon_threadsafe``.
+    The event loop only takes a lock that is held for a few instructions, so it never waits for the
+    disk. All outcomes of one round are delivered by one ``call_soon_threadsafe``.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Worker(ABC):
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Start the thread and open its connection; raises what ``_open`` raises."""
+        """Start the thread and open its connection; raises the error of ``_open``."""
         self._loop = asyncio.get_running_loop()
         started: asyncio.Future[None] = self._loop.create_future()
         self._stopped = self._loop.create_future()
         self._stopping = False
-        # A daemon: leaving the process at once (second SIGTERM) must not wait for the disk, and
-        # an unfinished transaction is undone by the next start.
+        # A daemon: an immediate exit (second SIGTERM) must not wait for the disk, and an
+        # unfinished transaction is rolled back at the next start.
         threading.Thread(
             target=self._main, args=(started, self._stopped), name=self._name, daemon=True
         ).start()
@@ -90,7 +90,7 @@ class Worker(ABC):
             raise
 
     def put(self, job: Job) -> None:
-        """Queue a job; ``StorageUnavailable`` at once when the queue is full or closed."""
+        """Queue a job; raises ``StorageUnavailable`` if the queue is full or closed."""
         with self._wakeup:
             if self._stopping:
                 raise StorageUnavailable("the database is closed")
@@ -100,7 +100,7 @@ class Worker(ABC):
             self._wakeup.notify()
 
     async def stop(self) -> None:
-        """Take no more jobs, finish those that wait, close the connection."""
+        """Accept no more jobs, finish the queued ones, close the connection."""
         if self._stopped is None:
             return
         with self._wakeup:
@@ -114,7 +114,7 @@ class Worker(ABC):
 
     @abstractmethod
     def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
-        """Do the jobs (in the thread): one outcome each, a ``Failure`` where it raised."""
+        """Execute the jobs (in the thread): one outcome each, a ``Failure`` for one that raised."""
 
     @abstractmethod
     def _close(self, db: sqlite_utils.Database) -> None:
@@ -135,7 +135,7 @@ class Worker(ABC):
             self._post(settle, stopped, None)
 
     def _take(self) -> list[Job]:
-        """Everything that waits; waits for the first; nothing left and stopping: empty."""
+        """All queued jobs; waits for the first. Empty: stopping, and the queue is empty."""
         with self._wakeup:
             while not self._waiting and not self._stopping:
                 self._wakeup.wait()
@@ -148,7 +148,7 @@ class Worker(ABC):
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
-            # The loop has closed without stop(): nobody is left to be told.
+            # The loop was closed without stop(): nothing waits for the outcome.
             if not self._loop.is_closed():
                 raise
 
@@ -168,8 +168,8 @@ class Worker(ABC):
 
 
 def settle(future: asyncio.Future[Any], outcome: Any) -> None:
-    """Give a future an outcome, unless its waiter was cancelled; a ``Failure`` is raised there."""
-    if future.done():  # whoever waited was cancelled
+    """Set the result of a future, or the exception of a ``Failure``, unless it was cancelled."""
+    if future.done():
         return
     if isinstance(outcome, Failure):
         future.set_exception(outcome.error)
@@ -178,9 +178,9 @@ def settle(future: asyncio.Future[Any], outcome: Any) -> None:
 
 
 def rollback(connection: sqlite3.Connection) -> None:
-    """Undo an open transaction, if there still is one; never raises.
+    """Roll back an open transaction, if any; never raises.
 
-    Where a broken disk makes even this fail, the next round finds the transaction and tries again.
+    If even this fails (a broken disk), the next round finds the transaction and tries again.
     """
     try:
         if connection.in_transaction:

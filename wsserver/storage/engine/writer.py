@@ -1,4 +1,4 @@
-"""The thread with the one connection that writes and checkpoints: group commits."""
+"""The writing thread: group commits and checkpoints on the only connection that may write."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ import sqlite_utils
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.check import check_file
-from wsserver.storage.engine.errors import DatabaseFault, is_locked, translate
-from wsserver.storage.engine.health import StorageHealth
+from wsserver.storage.engine.errors import (
+    DatabaseUnusable,
+    StorageHealth,
+    is_locked,
+    translate,
+)
+from wsserver.storage.engine.file_identity import FileIdentity
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.migrations import MIGRATIONS
-from wsserver.storage.engine.open_files import OpenFiles
-from wsserver.storage.engine.wal import Log, damage, is_cut_off, read_log
+from wsserver.storage.engine.wal import Log, is_cut_off, lost_commits, read_log
 from wsserver.storage.engine.worker import Failure, Job, Worker, rollback
 
 log = logging.getLogger(__name__)
 
-_IMPATIENT_S = 0.1
-"""How long to wait for a lock that a try has waited for in vain already."""
+_SHORT_TIMEOUT_S = 0.1
+"""Busy timeout after a first transaction has waited for a lock in vain."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
-"""16 MiB instead of SQLite's 4: each checkpoint waits for the disk twice."""
+"""16 MiB instead of SQLite's default of 4: each checkpoint waits for the disk twice."""
 _REMEDY = "free the disk, grant access to the file and its folder, or name another one"
 
 
 class Writer(Worker):
-    """Everything that waits goes into one transaction, so that commits keep up with requests.
+    """Executes all queued jobs in one transaction, so that commits keep up with requests.
 
-    SQLite before 3.51.3 can damage a file that two connections checkpoint: no other one may write.
+    No other connection may write: SQLite before 3.51.3 can corrupt a file that two connections
+    checkpoint.
     """
 
     def __init__(
@@ -44,7 +49,7 @@ class Writer(Worker):
         *,
         synchronous: Literal["normal", "full"],
         clock: Clock,
-        condition: StorageHealth,
+        health: StorageHealth,
         lock: ServerLock,
         busy_timeout_s: float,
         queue_limit: int,
@@ -54,12 +59,12 @@ class Writer(Worker):
         self._path = path
         self._synchronous = synchronous
         self._clock = clock
-        self._condition = condition
+        self._health = health
         self._lock = lock
-        self._files = OpenFiles(path, lock.header)
-        self._trouble: Exception | None = None
+        self._files = FileIdentity(path, lock.header)
+        self._job_error: Exception | None = None
         self._busy_timeout_s = busy_timeout_s
-        self._is_impatient = False
+        self._has_short_timeout = False
         # Written by the thread, read by the loop: single references, replaced as a whole.
         self.commits = 0
         self.last_commit_ms: float | None = None
@@ -67,7 +72,7 @@ class Writer(Worker):
 
     @property
     def has_room(self) -> bool:
-        """Will ``put`` take another job?"""
+        """Whether ``put`` accepts another job."""
         return not self._stopping and len(self) < self._queue_limit
 
     def _open(self) -> sqlite_utils.Database:
@@ -81,12 +86,12 @@ class Writer(Worker):
             connection = sqlite3.connect(path, isolation_level=None, timeout=self._busy_timeout_s)
             connection.execute("PRAGMA journal_mode = WAL")
             if found_log is not None:
-                self._report_damage(connection, found_log)
+                self._report_lost_commits(connection, found_log)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-            # What a savepoint might have to undo stays in memory, instead of in a file a commit.
+            # The rollback data of savepoints stays in memory, instead of in a file for each commit.
             connection.execute("PRAGMA temp_store = MEMORY")
             db = sqlite_utils.Database(connection, execute_plugins=False)
             MIGRATIONS.apply(db)
@@ -95,15 +100,17 @@ class Writer(Worker):
                 connection.close()
             if is_locked(error):
                 raise translate(error) from error
-            raise DatabaseFault(path, f"cannot be opened for writing ({error})", _REMEDY) from error
+            raise DatabaseUnusable(
+                path, f"cannot be opened for writing ({error})", _REMEDY
+            ) from error
         self.file_bytes = self._files.note_opened()
         return db
 
-    def _report_damage(self, connection: sqlite3.Connection, found: Log) -> None:
-        """Say what SQLite has left out of the log that the last run left behind."""
-        # The one statement that tells how many frames are valid; it moves them into the file.
+    def _report_lost_commits(self, connection: sqlite3.Connection, found: Log) -> None:
+        """Log the transactions that SQLite did not recover from the last run's log."""
+        # The one statement that returns the number of valid frames; it also checkpoints them.
         _, recovered, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        lost = damage(found, recovered)
+        lost = lost_commits(found, recovered)
         if lost is not None:
             log.error(
                 "write-ahead log is damaged, the database is whole without the transactions that"
@@ -120,18 +127,18 @@ class Writer(Worker):
             )
 
     def _work(self, db: sqlite_utils.Database, jobs: Sequence[Job]) -> list[Any]:
-        """One transaction for all; a job that raises is undone alone.
+        """One transaction for all; of a job that raises only its own changes are rolled back.
 
-        Some errors (disk full, I/O) make SQLite undo the whole transaction; then nothing of this
-        round is stored and each job gets that error.
+        Some errors (disk full, I/O) make SQLite roll back the whole transaction; then nothing of
+        this round is stored and each job gets that error.
         """
-        if self._condition.damage is not None:
-            return [Failure(self._condition.refusal())] * len(jobs)
-        if all(job.fn is look for job in jobs):
-            return [self._look()] * len(jobs)
+        if self._health.corruption is not None:
+            return [Failure(self._health.refusal())] * len(jobs)
+        if all(job.fn is check_files for job in jobs):
+            return [self._check_files()] * len(jobs)
         connection = db.conn
         began = self._clock.monotonic()
-        self._trouble = None
+        self._job_error = None
         rollback(connection)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -140,34 +147,34 @@ class Writer(Worker):
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
             rollback(connection)
-            told = translate(error)
-            self._condition.note("write", told)
-            self._wait_for_locks(connection, isinstance(error, sqlite3.Error) and is_locked(error))
-            return [Failure(told)] * len(jobs)
-        self._condition.note("write", self._trouble)
-        self._wait_for_locks(connection, False)
+            translated = translate(error)
+            self._health.note("write", translated)
+            self._set_timeout(connection, isinstance(error, sqlite3.Error) and is_locked(error))
+            return [Failure(translated)] * len(jobs)
+        self._health.note("write", self._job_error)
+        self._set_timeout(connection, False)
         self.last_commit_ms = (self._clock.monotonic() - began) * 1000
         self.commits += 1
         self.file_bytes = self._files.note_written()
         return outcomes
 
-    def _look(self) -> Failure | None:
-        """Without a transaction: are the files that are open still at their paths?"""
+    def _check_files(self) -> Failure | None:
+        """Check without a transaction that the open files are still at their paths."""
         try:
             self._files.check()
         except StorageUnavailable as error:
-            self._condition.note("write", error)
+            self._health.note("write", error)
             return Failure(error)
         return None
 
-    def _wait_for_locks(self, connection: sqlite3.Connection, is_locked_now: bool) -> None:
-        """Only the first round behind a lock waits for long: what comes after it need not."""
-        if is_locked_now == self._is_impatient:
+    def _set_timeout(self, connection: sqlite3.Connection, is_locked_now: bool) -> None:
+        """Wait long for a lock in the first round only: later rounds would wait in vain again."""
+        if is_locked_now == self._has_short_timeout:
             return
-        self._is_impatient = is_locked_now
+        self._has_short_timeout = is_locked_now
         wait_s = self._busy_timeout_s
         if is_locked_now:
-            wait_s = min(wait_s, _IMPATIENT_S)
+            wait_s = min(wait_s, _SHORT_TIMEOUT_S)
         connection.execute(f"PRAGMA busy_timeout = {int(wait_s * 1000)}")
 
     def _attempt(self, db: sqlite_utils.Database, job: Job) -> Any:
@@ -179,16 +186,16 @@ class Writer(Worker):
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO job")
-            told = translate(error)
-            if isinstance(told, StorageUnavailable | StorageFull):
-                self._trouble = told
-            outcome = Failure(told)
+            translated = translate(error)
+            if isinstance(translated, StorageUnavailable | StorageFull):
+                self._job_error = translated
+            outcome = Failure(translated)
         connection.execute("RELEASE job")
         return outcome
 
     def _close(self, db: sqlite_utils.Database) -> None:
-        """Move the write-ahead log into the file; a damaged file is left as it is."""
-        if self._condition.damage is not None:
+        """Checkpoint the write-ahead log; a corrupt file is not touched."""
+        if self._health.corruption is not None:
             db.close()
             return
         try:
@@ -198,14 +205,14 @@ class Writer(Worker):
         db.close()
 
 
-def look(db: sqlite_utils.Database) -> None:
-    """Compare the open files with their paths: a job that needs no transaction of its own."""
+def check_files(db: sqlite_utils.Database) -> None:
+    """A job without a transaction: compare the open files with their paths."""
 
 
 def _create(path: Path) -> None:
-    """An empty file that nobody else may read; SQLite gives its -wal and -shm the same mode."""
+    """Create an empty file of mode 0600; SQLite gives its -wal and -shm the same mode."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as error:
-        raise DatabaseFault(path, f"cannot be created ({error.strerror})", _REMEDY) from error
+        raise DatabaseUnusable(path, f"cannot be created ({error.strerror})", _REMEDY) from error

@@ -1,6 +1,6 @@
-"""Backup, pruning, inspection and diagnosis of a database, in the server and from the command line.
+"""Backup, pruning, integrity report and statistics of a database.
 
-Works beside a running server where that is safe, and says so where it is not.
+Used by the server and by ``wsserver db``; beside a running server, except for pruning.
 
 May import: every other package of ``storage``.
 """

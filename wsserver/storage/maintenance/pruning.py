@@ -1,4 +1,4 @@
-"""All retention at once, on a database that no server has open."""
+"""Retention: deletes expired rows, periodically in a server or by ``wsserver db prune``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from wsserver.clock import Clock
 from wsserver.errors import StorageFull
 from wsserver.storage.engine.check import check_file, file_size, wal_of
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.errors import DatabaseFault, translate
+from wsserver.storage.engine.errors import DatabaseUnusable, translate
 from wsserver.storage.engine.lock import ServerLock
-from wsserver.storage.maintenance.inspection import free_bytes
-from wsserver.storage.maintenance.retention_job import RetentionJob
+from wsserver.storage.maintenance.database_report import free_bytes
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -23,17 +22,61 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 
+DAY_S = 86_400
 
-class Pruning(NamedTuple):
-    """What a run did."""
+
+class RetentionJob:
+    """Deletes rows older than their retention, messages aside, in small batches."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        idempotency: IdempotencyStore,
+        audit: AuditLog,
+        notifications: NotificationStore,
+        known_users: KnownUserStore,
+        webhooks: WebhookOutbox,
+        *,
+        snapshot_retention_days: float,
+        notification_retention_days: float,
+    ) -> None:
+        self._snapshots = snapshots
+        self._idempotency = idempotency
+        self._audit = audit
+        self._notifications = notifications
+        self._known_users = known_users
+        self._webhooks = webhooks
+        self._snapshot_retention_days = snapshot_retention_days
+        self._notifications_kept_s = notification_retention_days * DAY_S
+
+    async def run(self, now: float) -> dict[str, int]:
+        """Apply every limit; returns the number of deleted rows by table.
+
+        ``now``: seconds since the epoch. Raises ``StorageUnavailable``, ``StorageFull``; the next
+        run continues where this one ended.
+        """
+        snapshots = await self._snapshots.prune(now, self._snapshot_retention_days)
+        return {
+            "snapshots": snapshots.averaged,
+            "snapshot_hours": snapshots.dropped,
+            "idempotency": await self._idempotency.prune(now),
+            "audit": await self._audit.prune(now),
+            "deliveries": await self._notifications.prune(now, self._notifications_kept_s),
+            "known_users": await self._known_users.prune(now),
+            "webhook_outbox": await self._webhooks.prune(now),
+        }
+
+
+class PruneResult(NamedTuple):
+    """Result of ``prune``."""
 
     deleted: dict[str, int]
-    """Rows by table."""
+    """Number of rows by table."""
     bytes_before: int
-    """Size of the file and of the write-ahead log that was left."""
+    """Size of the file and of its write-ahead log."""
     bytes_after: int
     unused_bytes: int
-    """Pages inside the file that hold nothing now: used again before the file grows."""
+    """Of free pages inside the file, which are reused before the file grows."""
 
 
 async def prune(
@@ -44,21 +87,20 @@ async def prune(
     notification_retention_days: float,
     stream_limit: int,
     vacuum: bool = False,
-) -> Pruning:
-    """Delete what has been kept for long enough, and bring an older schema up first.
+) -> PruneResult:
+    """Apply missing migrations, then delete all rows older than their retention.
 
-    ``vacuum``: write the file anew without its unused pages, which takes as much space again while
-    it runs. There is one writer: raises ``DatabaseInUse`` while a server has the database, which
-    prunes it itself; ``DatabaseFault`` for one that cannot be used, ``StorageUnavailable``,
-    ``StorageFull``.
+    ``vacuum``: rewrite the file without its unused pages, which needs its size again as free space.
+    Raises ``DatabaseInUse`` while a server, which prunes by itself, uses the database (there is
+    one writer); ``DatabaseUnusable``, ``StorageUnavailable``, ``StorageFull``.
     """
     if not check_file(path):
-        raise DatabaseFault(path, "there is no database", "name another file")
+        raise DatabaseUnusable(path, "there is no database", "name another file")
     before = file_size(path) + file_size(wal_of(path))
     database = Database(path, clock=clock)
     await database.open()
     try:
-        upkeep = RetentionJob(
+        retention_job = RetentionJob(
             Snapshots(database),
             IdempotencyStore(database),
             AuditLog(database),
@@ -69,7 +111,7 @@ async def prune(
             notification_retention_days=notification_retention_days,
         )
         now = clock.wall()
-        deleted = await upkeep.run(now) | await _prune_streams(
+        deleted = await retention_job.run(now) | await _prune_streams(
             StreamStore(database), now, stream_limit
         )
         unused = await database.read(
@@ -83,15 +125,15 @@ async def prune(
     if vacuum:
         _vacuum(path)
         unused = 0
-    return Pruning(deleted, before, file_size(path), unused)
+    return PruneResult(deleted, before, file_size(path), unused)
 
 
 async def _prune_streams(store: StreamStore, now: float, limit: int) -> dict[str, int]:
     messages = 0
-    while gone := await store.expire(now):
-        messages += len(gone)
-    while gone := await store.trim(limit):
-        messages += len(gone)
+    while batch := await store.expire(now):
+        messages += len(batch)
+    while batch := await store.trim(limit):
+        messages += len(batch)
     pruned = await store.prune(now)
     return {"messages": messages, "dedup": pruned.dedup_keys, "streams": pruned.streams}
 

@@ -1,4 +1,4 @@
-"""What kept messages look like to the rest of the program, and their keys in the database."""
+"""Row types of kept messages, and the keys of messages in the database."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sqlite_utils
 
 OFFSET_BITS = 38
 LAST_OFFSET = (1 << OFFSET_BITS) - 1
-"""275 thousand million messages in a stream; 33 million streams are left in 63 bits."""
+"""2³⁸ messages in a stream leave 2²⁵ streams in 63 bits."""
 INBOX = "user:"
-"""What the names of inboxes start with; the rest is the owner's user id."""
+"""Prefix of the names of inboxes; the rest is the owner's user id."""
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """A message to be kept."""
+    """A message to be appended to a stream."""
 
     stream: str
     """``session:<id>``, ``user:<id>``, ``organization:<id>`` or ``broadcast``."""
@@ -24,24 +24,24 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     """The push as a JSON object without ``stream``, ``epoch`` and ``offset``."""
     at: float
-    """When it was accepted; like ``expires_at`` in seconds since the epoch."""
+    """Time of publishing; like ``expires_at`` in seconds since the epoch."""
     expires_at: float
     has_ttl: bool = False
-    """Was ``expires_at`` chosen by the publisher? Otherwise it is the retention's."""
+    """Whether ``expires_at`` was set by the publisher, rather than by retention."""
     sender: str | None = None
-    """User id of whom to tell what became of it."""
+    """User id that gets its status updates."""
     origin: str = "{}"
-    """JSON: who published it and from where, for the trace."""
+    """JSON: its publisher, for traces."""
     audience: str | None = None
-    """JSON: which of the stream's readers it is for; None: all."""
+    """JSON: a filter of the stream's readers; None: all."""
     dedup: tuple[str, str] | None = None
-    """Scope and key; a second message with the same ones within 24 h is not stored."""
+    """Scope and key: a second message with the same pair within 24 h is not stored."""
 
 
 class Appended(NamedTuple):
-    """Where a message is; ``is_new`` is False where an earlier append had stored it already.
+    """Position of an appended message; ``is_new`` is False if it was stored before.
 
-    Then everything else is of that first one, its id included.
+    Then the other fields, including the id, are those of the first one.
     """
 
     message_id: str
@@ -54,8 +54,8 @@ class Appended(NamedTuple):
 class Head(NamedTuple):
     """The end of a stream.
 
-    ``offset``: of the last message, 0 before the first. ``first_offset``: from here on retention
-    has taken nothing, so a reader who has everything before it can be brought up to date.
+    ``offset``: of the last message, 0 before the first. ``first_offset``: retention has deleted
+    nothing from here on, so a reader who has everything before it can resume.
     """
 
     epoch: str
@@ -72,28 +72,28 @@ class Kept(NamedTuple):
     at: float
     expires_at: float
     has_ttl: int
-    """1: ``expires_at`` was chosen by the publisher; 0: it is the retention's."""
+    """1: ``expires_at`` was set by the publisher; 0: by retention."""
     sender: str | None
     audience: str | None
     payload: bytes
 
 
 class Slice(NamedTuple):
-    """As many stored messages of a range as a limit and a number of bytes suffice for."""
+    """Stored messages of a range, up to a limit and a number of bytes."""
 
     messages: list[Kept]
     """Ascending."""
     rest: int | None
-    """Where to go on reading: all up to this offset (inclusive, in the direction of reading) were
-    looked at. None: the range is finished."""
+    """Offset to continue from: all up to it (inclusive, in the direction of reading) were read or
+    skipped. None: the range is finished."""
     is_over: bool = False
-    """Did the bytes not suffice? Then the next message for the reader is known to be there."""
+    """Whether it ended at the number of bytes; then there is a further message for the reader."""
     is_for_all: bool = True
-    """Was everything that was looked at for every reader of the stream?"""
+    """Whether all messages that were read or skipped are for every reader."""
 
 
 class Found(NamedTuple):
-    """A stored message found by its id: ``Kept``, and where it lies."""
+    """A stored message found by its id: ``Kept`` with its stream."""
 
     offset: int
     message_id: str
@@ -110,7 +110,7 @@ class Found(NamedTuple):
 
 
 class Located(NamedTuple):
-    """A stored message found by its id, without its payload: where it lies and for whom it is."""
+    """A stored message found by its id, without its payload."""
 
     offset: int
     message_id: str
@@ -122,7 +122,7 @@ class Located(NamedTuple):
     epoch: str
     origin: str
     session_id: str | None
-    """What the payload names; only of messages in inboxes."""
+    """As in the payload; of messages in inboxes only."""
 
 
 class Row(NamedTuple):
@@ -135,7 +135,7 @@ class Row(NamedTuple):
 
 
 def stream_row(db: sqlite_utils.Database, name: str) -> Row | None:
-    """A stream's row; None: nothing was ever appended, or it was pruned."""
+    """The row of a stream; None if nothing was ever appended, or it was pruned."""
     row = db.conn.execute(
         "SELECT id, epoch, last_offset, first_offset FROM streams WHERE name = ?", [name]
     ).fetchone()
@@ -143,13 +143,13 @@ def stream_row(db: sqlite_utils.Database, name: str) -> Row | None:
 
 
 def position_bytes(stream: str, epoch: str) -> int:
-    """What a payload grows by when it is sent with its position, without the offset's digits.
+    """Bytes that a position adds to a payload, without the offset's digits.
 
-    Counted with the comma that separates it from the next one in an answer.
+    Including the comma between messages in an answer.
     """
     return len(f',"stream":"{stream}","epoch":"{epoch}","offset":,')
 
 
 def key_of(stream_id: int, offset: int) -> int:
-    """The key of a message; an offset that no message can have becomes the nearest that one can."""
+    """The key of a message; offsets out of range are clamped."""
     return stream_id << OFFSET_BITS | max(0, min(offset, LAST_OFFSET))

@@ -1,4 +1,4 @@
-"""Who has got and read which kept message, and what is still waiting in an inbox."""
+"""``ReceiptStore``: delivered and read receipts of kept messages, pending messages of inboxes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from wsserver.storage.messages.message_rows import (
 from wsserver.storage.messages.stream_reads import Wanted, choose_and_read
 
 CHANGES_LIMIT = 1000
-"""Of what one acknowledgement covers, so many messages at most are named; the latest ones."""
+"""Maximum of messages that one acknowledgement by offset returns; the latest ones."""
 RECEIPTS_LIMIT = 10_000
-"""Of one message, so many at most are read."""
+"""Maximum of receipts that are read for a message."""
 
 _SELECT_BY_IDS = (
     "SELECT m.key, m.message_id, s.name, m.sender, r.delivered_at, r.read_at,"  # noqa: S608
@@ -67,7 +67,7 @@ _SELECT_RECEIPTS = (
 
 
 class Change(NamedTuple):
-    """A message that a user has newly got or read; ``sender`` is whom to tell."""
+    """A new receipt; ``sender`` is the user id that is notified of it."""
 
     message_id: str
     stream: str
@@ -77,7 +77,7 @@ class Change(NamedTuple):
 
 
 class Inbox(NamedTuple):
-    """The end of a user's inbox, and how many messages wait in it."""
+    """The end of a user's inbox, and its number of pending messages."""
 
     epoch: str
     offset: int
@@ -85,20 +85,20 @@ class Inbox(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """When a user got and read a message, in seconds since the epoch; None: not yet."""
+    """Times when a message was delivered to and read by a user, in seconds since the epoch."""
 
     user_id: str
     delivered_at: float | None
     read_at: float | None
     is_by_offset: int = 0
-    """1: only the stream was acknowledged, up to an offset, and not this message by its id."""
+    """1: acknowledged by an offset in the stream, not by the message's id."""
 
 
 class ReceiptStore:
     """The tables ``receipts`` (one message each) and ``cursors`` (everything up to an offset).
 
     All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
-    nothing of the call is stored. Whether the user may see a message is the caller's to check.
+    nothing is stored. Access is checked by the caller.
     """
 
     def __init__(self, database: Database) -> None:
@@ -107,10 +107,10 @@ class ReceiptStore:
     async def record(
         self, user_id: str, message_ids: Sequence[str], *, read: bool, at: float
     ) -> list[Change]:
-        """Store that a user has got messages (at most 1000), or has read and therefore got them.
+        """Store that messages (at most 1000) were delivered to a user, or read and so delivered.
 
-        Answers what is new, by stream and offset; ids of messages that do not exist (any more)
-        are skipped, and the first time of each kind stands.
+        Returns the new receipts, by stream and offset; unknown ids are skipped, and existing
+        times are not changed.
         """
         if not message_ids:
             return []
@@ -119,10 +119,10 @@ class ReceiptStore:
         )
 
     async def advance(self, user_id: str, stream: str, offset: int, at: float) -> list[Change]:
-        """Store that a user has got everything in a stream up to an offset.
+        """Store that everything in a stream up to an offset was delivered to a user.
 
-        Never goes back, and past the end of the stream it stops there. Answers the messages newly
-        covered, ascending: of more than 1000 the latest.
+        The offset never decreases and is limited by the end of the stream. Returns the new
+        receipts, ascending: of more than 1000 the latest.
         """
         return await self._database.run(
             partial(_advance, user_id=user_id, stream=stream, offset=offset, at=at)
@@ -131,7 +131,7 @@ class ReceiptStore:
     async def pending(
         self, user_id: str, now: float, budget: int, after: int = 0, limit: int = 1000
     ) -> Slice:
-        """What waits in ``user:<user_id>`` beyond the offset ``after``, oldest first.
+        """The pending messages of ``user:<user_id>`` after an offset, oldest first.
 
         Neither expired at ``now``, nor acknowledged by the owner. ``budget``: bytes of the pushes
         at most, but one message in any case.
@@ -140,14 +140,14 @@ class ReceiptStore:
         return await self._database.read(partial(_pending, user_id=user_id, wanted=wanted))
 
     async def inbox(self, user_id: str, now: float) -> Inbox:
-        """Where an inbox ends, and how much of it is pending at ``now``."""
+        """The end of an inbox, and its number of pending messages at ``now``."""
         return await self._database.read(partial(_inbox, user_id=user_id, now=now))
 
     async def of_message(self, message_id: str) -> list[Receipt]:
-        """Who has got a message, by user id, at most 10,000; unknown id: empty.
+        """The receipts of a message, by user id, at most 10,000; empty for an unknown id.
 
-        Of who acknowledged everything up to an offset, the time is that of the latest such
-        acknowledgement, so the message came no later than that.
+        The time of a receipt by offset is that of the user's latest one: the message was delivered
+        at that time or earlier.
         """
         return await self._database.read(partial(_of_message, message_id=message_id))
 

@@ -1,4 +1,4 @@
-"""Forgetting: kept messages that have expired or are too many, streams long unused."""
+"""Retention: deletes expired and surplus messages, and streams that are long unused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wsserver.storage.messages.message_rows import (
 from wsserver.storage.messages.stream_appends import DEDUP_KEPT_S
 
 STREAM_KEPT_S = 30 * 86_400
-"""The row of a stream without messages stays for so long after the last append."""
+"""Time after the last append until the row of an empty stream is deleted."""
 BATCH_ROWS = 300
 
 _IS_PENDING = (
@@ -60,9 +60,9 @@ _STILL_UNUSED = (
 
 
 class Expired(NamedTuple):
-    """A message that was deleted; ``is_pending``: it was in an inbox, and its owner never got it.
+    """A deleted message; ``is_pending``: it was in an inbox and not acknowledged.
 
-    ``sender`` is whom to tell then.
+    ``sender`` is the user id that is notified then.
     """
 
     message_id: str
@@ -73,14 +73,14 @@ class Expired(NamedTuple):
 
 
 class Trimmed(NamedTuple):
-    """What was deleted, and the streams that may still be over the limit."""
+    """The deleted messages, and the streams that may still exceed the limit."""
 
     deleted: list[Expired]
     unfinished: list[str]
 
 
 class Pruned(NamedTuple):
-    """What was deleted; ``epoch``: the new one of streams without a row, None: still the old."""
+    """Numbers of deleted rows; ``epoch``: the new one of streams without a row, if it changed."""
 
     dedup_keys: int
     streams: int
@@ -113,7 +113,7 @@ def trim(db: sqlite_utils.Database, streams: Iterable[str], limit: int, batch: i
 
 
 def _surplus(db: sqlite_utils.Database, stream: str, limit: int) -> int:
-    """How many messages a stream has beyond ``limit``; negative or 0: none."""
+    """Number of messages beyond ``limit``; 0 or negative: none."""
     ends = _ends(db, stream)
     (first,) = db.conn.execute(
         "SELECT min(key) FROM messages WHERE key > ? AND key <= ?", ends
@@ -127,20 +127,20 @@ def _surplus(db: sqlite_utils.Database, stream: str, limit: int) -> int:
 
 
 def _trim_stream(db: sqlite_utils.Database, stream: str, surplus: int) -> list[Expired]:
-    """Delete the oldest; in an inbox those first that its owner has acknowledged."""
+    """Delete the oldest messages; in an inbox the acknowledged ones first."""
     select = _SELECT_SETTLED_FIRST if stream.startswith(INBOX) else _SELECT_OLDEST
     rows = db.conn.execute(select, [*_ends(db, stream), surplus]).fetchall()
     return _delete(db, rows, is_over_limit=True)
 
 
 def _ends(db: sqlite_utils.Database, stream: str) -> tuple[int, int]:
-    """The keys of a stream's messages are above the first and up to the second."""
+    """The range of a stream's keys: above the first, up to the second."""
     row = stream_row(db, stream)
     return (0, 0) if row is None else (key_of(row.id, 0), key_of(row.id, row.last_offset))
 
 
 def prune_dedup(db: sqlite_utils.Database, now: float) -> int:
-    """Delete a batch of the deduplication keys older than 24 h; answers how many."""
+    """Delete a batch of the deduplication keys older than 24 h; returns their number."""
     return db.conn.execute(
         "DELETE FROM dedup WHERE (scope, key) IN"
         " (SELECT scope, key FROM dedup WHERE at <= ? ORDER BY at LIMIT ?)",
@@ -155,7 +155,7 @@ def unused_streams(db: sqlite_utils.Database, now: float, after: int) -> list[in
 
 
 def prune_streams(db: sqlite_utils.Database, ids: Sequence[int], now: float) -> Pruned:
-    """Delete those of some streams that are still unused, with everybody's place in them."""
+    """Delete those of some streams that are still unused, with their cursors."""
     asked = msgspec.json.encode(ids).decode()
     unused = db.conn.execute(_STILL_UNUSED, [now - STREAM_KEPT_S, asked]).fetchall()
     if not unused:
@@ -168,7 +168,7 @@ def prune_streams(db: sqlite_utils.Database, ids: Sequence[int], now: float) -> 
 def _delete(
     db: sqlite_utils.Database, rows: Iterable[tuple[Any, ...]], is_over_limit: bool = False
 ) -> list[Expired]:
-    """Delete messages with their receipts, and move ``first_offset`` past what retention took."""
+    """Delete messages and their receipts; advances ``first_offset`` if retention deleted them."""
     keys: list[tuple[int]] = []
     expired: list[Expired] = []
     taken: dict[int, int] = {}

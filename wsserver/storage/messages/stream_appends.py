@@ -1,4 +1,4 @@
-"""Appending to streams: which messages are new, which offsets they get, their rows."""
+"""Append to streams: deduplication, assignment of offsets, insertion of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsserver.storage.engine.epochs import default_epoch
 from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS, Append, Appended
 
 DEDUP_KEPT_S = 86_400
-"""A repeated publish is recognised for so long."""
+"""Time in which a repeated message is recognised."""
 
 _SELECT_IDS = (
     f"SELECT m.message_id, s.name, s.epoch, m.key & {LAST_OFFSET}"  # noqa: S608
@@ -40,9 +40,8 @@ _INSERT = (
 )
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _STATEMENTS = [(size, _INSERT + ", ".join([_ROW] * size)) for size in (100, 10, 1)]
-"""Each execution gives the interpreter's lock away and waits for it again, for as long as the busy
-event loop holds it: so a statement stores as many rows as there are. Of few lengths, as each is
-prepared once and kept."""
+"""Each execution releases the GIL and waits for it again while the event loop is busy, so a
+statement inserts many rows. Few sizes, as each is prepared once and cached."""
 _INSERT_DEDUP = (
     'INSERT OR REPLACE INTO dedup (scope, key, message_id, stream, epoch, "offset", at)'
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -52,14 +51,14 @@ _KEY = itemgetter(0)
 
 
 class Outcome(NamedTuple):
-    """What a batch did: one answer for each message, and the last offset of each stream used."""
+    """Result of a batch: one answer for each message, and the last offset of each stream."""
 
     answers: list[Appended]
     ends: dict[str, int]
 
 
 class _Reserved:
-    """Offsets of one stream set aside for one batch."""
+    """Offsets of a stream that are reserved for a batch."""
 
     __slots__ = ("base", "epoch", "next_offset")
 
@@ -70,9 +69,9 @@ class _Reserved:
 
 
 def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
-    """Store what is new of a batch, in its order; everything or, with an exception, nothing.
+    """Store the new messages of a batch in their order; all or, with an exception, none.
 
-    A job of the writing thread, whose savepoint takes reserved offsets back when it fails.
+    A job of the writer thread; its savepoint rolls reserved offsets back after an error.
     """
     seen: dict[str | tuple[str, str], Appended | Append] = _stored(db, batch)
     firsts: list[Appended | Append] = []
@@ -98,7 +97,7 @@ def append(db: sqlite_utils.Database, batch: Sequence[Append]) -> Outcome:
 def _stored(
     db: sqlite_utils.Database, batch: Sequence[Append]
 ) -> dict[str | tuple[str, str], Appended | Append]:
-    """What of a batch is in the database already, by message id and by deduplication key."""
+    """The messages of a batch that are stored already, by message id and deduplication key."""
     ids = msgspec.json.encode([item.message_id for item in batch]).decode()
     execute = db.conn.execute
     stored: dict[str | tuple[str, str], Appended | Append] = {}
@@ -164,7 +163,7 @@ def _insert(
         )
         if item.dedup is not None:
             keys.append((*item.dedup, item.message_id, item.stream, place.epoch, offset, item.at))
-    # Neighbours in the b-tree one after the other: half the time of jumping between streams.
+    # In the order of the b-tree: takes half the time of random inserts.
     rows.sort(key=_KEY)
     _insert_rows(db, rows)
     if keys:

@@ -1,4 +1,4 @@
-"""Reading streams: ranges of offsets, single messages, figures."""
+"""Queries of streams: ranges of offsets, messages by id, counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEPT_COLUMNS = (
 )
 """The columns of ``Kept``, of the table ``messages`` as ``m``."""
 
-# The + keeps SQLite from answering out of the index on expires_at.
+# The + keeps SQLite from using the index on expires_at.
 _READABLE = "(m.has_ttl = 0 OR +m.expires_at > ?)"
 # The length of a value is in its row's head: the pages with the payload are not read for it.
 _OUTLINE = "SELECT m.key, m.audience, length(m.payload) FROM messages m"
@@ -58,12 +58,12 @@ _FIND = (
 )
 
 SCAN_ROWS = 2000
-"""Messages for others that are passed over in one go, at most; each costs about a microsecond."""
+"""Messages for other readers that one query skips at most; a microsecond each."""
 
 Outline = tuple[int, str | None, int]
 """Key, audience and bytes of a message's payload."""
 Admits = Callable[[str | None], bool]
-"""Is a message with this audience (JSON; None: everybody) for the reader? Called in the thread."""
+"""Whether a message with this audience (JSON; None: all) is for the reader. Called in a thread."""
 
 _WRITERS = (
     "SELECT DISTINCT sender, json_extract(origin, '$.organization_id'),"
@@ -74,28 +74,28 @@ _WRITERS = (
 
 
 class Writer(NamedTuple):
-    """Somebody who has written messages that a stream keeps."""
+    """A sender of messages in a stream."""
 
     user_id: str | None
     organization_id: str | None
-    """The writer's when the messages were written."""
+    """The sender's organization at that time."""
     only_for: str | None
-    """The one organization that they were for."""
+    """The organization that the messages were limited to."""
     role: str | None
-    """Of whoever published the messages: the writer, or a backend in the writer's name."""
+    """Role of the publisher: the sender, or a backend in the sender's name."""
     is_publisher: int
-    """0: somebody else published them in the writer's name."""
+    """0: published by another user or a backend in the sender's name."""
 
 
 class Counts(NamedTuple):
-    """How much is stored."""
+    """Numbers of rows."""
 
     streams: int
     messages: int
 
 
 def head(db: sqlite_utils.Database, stream: str) -> Head:
-    """The end of a stream; one without a row has the default epoch and is empty."""
+    """The end of a stream; without a row it is empty and has the default epoch."""
     row = stream_row(db, stream)
     if row is None:
         return Head(default_epoch(db), 0, 1)
@@ -103,7 +103,7 @@ def head(db: sqlite_utils.Database, stream: str) -> Head:
 
 
 class Wanted(NamedTuple):
-    """Which messages of a stream are read: the first ones of a range, or its last ones."""
+    """A query of a stream: the first or the last messages of a range."""
 
     stream: str
     after: int
@@ -111,16 +111,16 @@ class Wanted(NamedTuple):
     until: int
     """Inclusive."""
     now: float
-    """Seconds since the epoch: those whose own time to live has run out are left out."""
+    """Seconds since the epoch: messages whose own ttl has expired are left out."""
     limit: int
     """Messages at most."""
     budget: int
-    """Bytes at most, of the pushes as they are sent; a first message larger than that is read all
-    the same, unless the budget is 0 or less."""
+    """Bytes at most, of the pushes as they are sent. The first message may be larger, unless the
+    budget is 0 or less."""
     admits: Admits | None = None
     """None: every message is for the reader."""
     is_whole: bool = False
-    """Read nothing where not everything can be read."""
+    """Read nothing if the range does not fit into limit and budget."""
 
 
 def read(db: sqlite_utils.Database, wanted: Wanted) -> Slice:
@@ -145,7 +145,7 @@ def _read(db: sqlite_utils.Database, wanted: Wanted, outline: str, start: int) -
 def choose_and_read(
     db: sqlite_utils.Database, outline: Iterable[Outline], wanted: Wanted, start: int, epoch: str
 ) -> Slice:
-    """Choose by sizes and audiences first, so that only what is given is ever in memory.
+    """Choose messages by size and audience, then read only those.
 
     ``outline``: of each message, in the direction of reading; ``start``: the offset before them.
     """
@@ -158,7 +158,7 @@ def choose_and_read(
 def _choose(
     outline: Iterable[Outline], wanted: Wanted, start: int, position: int
 ) -> tuple[list[int], Slice]:
-    """The keys of what is to be read, and a slice without messages that says where that ends."""
+    """The keys to be read, and a slice without messages for where they end."""
     chosen: list[int] = []
     left = wanted.budget
     is_for_all = True
@@ -187,7 +187,7 @@ def _offset(kept: Kept) -> int:
 
 
 def locate(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) -> list[Located]:
-    """Where those of the messages lie that exist, by stream and offset."""
+    """The existing messages without their payloads, by stream and offset."""
     ids = msgspec.json.encode(message_ids).decode()
     return list(map(Located._make, db.conn.execute(_LOCATE, [ids, now])))
 
@@ -195,9 +195,9 @@ def locate(db: sqlite_utils.Database, message_ids: Sequence[str], now: float) ->
 def find(
     db: sqlite_utils.Database, message_ids: Sequence[str], now: float, budget: int
 ) -> tuple[list[Found], list[str]]:
-    """The messages that exist, and the ids of those for which the budget does not suffice.
+    """The existing messages by stream and offset, and the ids of those beyond the budget.
 
-    One message at least is read, whatever its size. By stream and offset.
+    One message is read at least, whatever its size.
     """
     ids = msgspec.json.encode(message_ids).decode()
     chosen: list[int] = []
@@ -224,7 +224,7 @@ def names(db: sqlite_utils.Database, limit: int) -> tuple[str, list[str]]:
 
 
 def writers(db: sqlite_utils.Database, streams: Sequence[str]) -> dict[str, list[Writer]]:
-    """The senders of what streams keep, each once; streams without messages are left out."""
+    """The senders in streams, each once; streams without messages are left out."""
     found = {}
     for stream in streams:
         row = stream_row(db, stream)

@@ -1,4 +1,4 @@
-"""The store of kept messages: append to a stream, read it back, forget what is old."""
+"""``StreamStore``: appends, reads and deletes kept messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _TRIM_STREAMS = 10
-"""So many are looked at in one job: counting a thousand messages takes some 0.3 ms."""
+"""Streams checked in one job: counting a thousand messages takes some 0.3 ms."""
 
 
 class StreamStore:
@@ -53,11 +53,11 @@ class StreamStore:
         self._is_surveyed = False
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
-        """Store messages in their order, all or none; one answer for each, in the same order.
+        """Store messages in their order, all or none; returns the position of each.
 
-        Each stream's offsets go on where it ended, without a gap. What was stored before (the same
-        message id, or the same deduplication key within 24 h, also earlier in this batch) is not
-        stored again; so a batch whose outcome is unknown is simply appended once more.
+        Offsets have no gaps. A message that was stored before (same message id, or same
+        deduplication key within 24 h, also in this batch) is not stored again; so a batch whose
+        outcome is unknown can be appended again.
         """
         if not batch:
             return []
@@ -66,15 +66,15 @@ class StreamStore:
         return outcome.answers
 
     async def head(self, stream: str) -> Head:
-        """Where a stream ends, and from where on it is whole."""
+        """The end of a stream, and the first offset that retention has not deleted."""
         return await self._database.read(partial(stream_reads.head, stream=stream))
 
     async def read(self, wanted: Wanted) -> Slice:
-        """The first messages of a range, as many as limit and budget suffice for.
+        """The first messages of a range, up to limit and budget.
 
-        Without those whose own time to live has run out. What retention may take is there until it
-        does take it, in one step with moving ``Head.first_offset``: so whoever has read up to the
-        end, and finds ``first_offset`` still at or below the first one wanted, has missed nothing.
+        Without those whose own ttl has expired. Retention deletes messages and advances
+        ``Head.first_offset`` in one transaction: a range was read without gaps if ``first_offset``,
+        read afterwards, is not beyond its start.
         """
         return await self._database.read(partial(stream_reads.read, wanted=wanted))
 
@@ -83,10 +83,9 @@ class StreamStore:
         return await self._database.read(partial(stream_reads.read_back, wanted=wanted))
 
     async def locate(self, message_ids: Sequence[str], now: float) -> list[Located]:
-        """Messages by their ids (at most 1000) without payloads, in the order of streams and
-        offsets.
+        """Messages by their ids (at most 1000), without payloads, by stream and offset.
 
-        Unknown ids are skipped; which messages are seen at ``now``: as in ``read``.
+        Unknown ids are skipped, and messages whose own ttl has expired at ``now``.
         """
         return await self._database.read(
             partial(stream_reads.locate, message_ids=message_ids, now=now)
@@ -95,7 +94,7 @@ class StreamStore:
     async def find(
         self, message_ids: Sequence[str], now: float, budget: int
     ) -> tuple[list[Found], list[str]]:
-        """The same messages with their payloads, and the ids that are to be asked for next.
+        """Messages by their ids with payloads, and the ids of those beyond the budget.
 
         ``budget``: bytes at most, but one message in any case.
         """
@@ -104,31 +103,30 @@ class StreamStore:
         )
 
     async def names(self, limit: int) -> tuple[str, list[str]]:
-        """The epoch of streams that are not there, and the names of ``limit`` that are."""
+        """The epoch of streams that do not exist yet, and the names of ``limit`` existing ones."""
         return await self._database.read(partial(stream_reads.names, limit=limit))
 
     async def writers(self, streams: Sequence[str]) -> dict[str, list[Writer]]:
-        """The senders of what streams keep, each once; streams without messages are left out."""
+        """The senders in streams, each once; streams without messages are left out."""
         return await self._database.read(partial(stream_reads.writers, streams=streams))
 
     async def count(self) -> Counts:
-        """How many streams and messages there are; for health and metrics."""
+        """Numbers of streams and messages, for health and metrics."""
         return await self._database.read(stream_reads.count)
 
     async def expire(self, now: float, limit: int = BATCH_ROWS) -> list[Expired]:
-        """Delete one batch of what has expired at ``now``, with its receipts.
+        """Delete a batch of the messages that have expired at ``now``, and their receipts.
 
-        Answers everything deleted; empty: nothing is left. Where retention took a message,
-        ``Head.first_offset`` moves behind it; a time to live that ran out moves nothing.
+        Returns the deleted messages; empty when done. ``Head.first_offset`` advances past messages
+        that retention deleted, not past those whose own ttl has expired.
         """
         return await self._database.run(partial(retention.expire, now=now, limit=limit))
 
     async def trim(self, limit: int, batch: int = BATCH_ROWS) -> list[Expired]:
-        """Delete one batch of what streams hold beyond ``limit`` messages each, oldest first.
+        """Delete a batch of the messages beyond ``limit`` in each stream, oldest first.
 
-        An inbox loses first what its owner has acknowledged. Only streams used since they were
-        last looked at are looked at, and at the first call all. Answers everything deleted;
-        empty: no stream is over the limit.
+        In an inbox, acknowledged messages first. The first call checks all streams, later ones
+        those that were appended to since. Returns the deleted messages; empty when done.
         """
         if not self._is_surveyed:
             found = await self._database.read(partial(retention.ends_beyond, limit=limit))
@@ -136,7 +134,7 @@ class StreamStore:
             self._is_surveyed = True
         self._ends = {name: end for name, end in self._ends.items() if end > limit}
         while self._ends:
-            # Taken out before the look: what is appended meanwhile puts its stream in again.
+            # Removed before the check: an append meanwhile adds its stream again.
             names = list(self._ends)[:_TRIM_STREAMS]
             looked_at = {name: self._ends.pop(name) for name in names}
             try:
@@ -153,11 +151,11 @@ class StreamStore:
         return []
 
     async def prune(self, now: float) -> Pruned:
-        """Delete deduplication keys older than 24 h, and the rows of streams long unused.
+        """Delete deduplication keys older than 24 h, and the rows of unused streams.
 
-        A stream is unused when it holds no message and nothing was appended for 30 days. Then
-        streams without a row get a new default epoch: one born again starts at offset 1, and must
-        not look like the one before. In batches of 300 rows, each its own job.
+        A stream is unused if it has no message and nothing was appended for 30 days. Streams
+        without a row get a new default epoch then: a stream that is created again starts at
+        offset 1, and must not be taken for the former one. In batches of 300 rows, a job each.
         """
         keys = streams = last = 0
         epoch = None

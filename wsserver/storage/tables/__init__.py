@@ -1,6 +1,4 @@
-"""Small tables, one module each.
+"""Small tables: audit trail, idempotency keys, access lists, snapshots, webhook outbox; exports.
 
-Audit, idempotency, members, revocations, webhooks, snapshots, exports: statements and row types.
-
-May import: ``storage.engine``.
+May import: ``storage.engine``, ``storage.messages`` and ``storage.notifications``.
 """

@@ -1,4 +1,4 @@
-"""The audit trail: who did what, newest first."""
+"""The audit trail: admin actions, written in groups and read newest first."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import msgspec
 import sqlite_utils
 
 from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 
 GATHER_S = 0.2
-"""Entries of so long are stored together: each commit takes the interpreter from a fan-out."""
+"""Entries of this time are stored together: each commit delays fan-outs (GIL)."""
 RETRY_S = 1.0
-"""Until entries that could not be stored are tried again."""
+"""Delay before entries that could not be stored are retried."""
 WAITING_LIMIT = 10_000
-"""Entries that may wait here; any more are refused."""
+"""Entries that may wait to be stored; further ones are refused."""
 BUSY_JOBS = 1000
-"""While more than this waits for the database, entries wait here."""
+"""While more jobs than this wait for the database, entries are held back."""
 KEPT_S = 366 * 86_400
 KEPT_ROWS = 1_000_000
-"""Of each action with each outcome."""
+"""Entries kept of each action with each outcome."""
 
 _BATCH_ROWS = 300
 _INSERT = (
@@ -35,7 +35,7 @@ _COLUMNS = "id, at, actor, role, action, target, detail, outcome, request_id, re
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One admin action. Whoever makes it keeps tokens and message bodies out of ``detail``."""
+    """One admin action. ``detail`` must not contain tokens or message bodies."""
 
     at: float
     """Seconds since the epoch."""
@@ -43,30 +43,30 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """User id."""
     role: str
     action: str
-    """What was done, such as ``users.disconnect``."""
+    """Name of the action, such as ``users.disconnect``."""
     target: str = ""
-    """To whom or what, such as ``user:u1``."""
+    """Object of the action, such as ``user:u1``."""
     detail: dict[str, Any] = {}
     outcome: str = "ok"
-    """``ok``, or the code of the refusal."""
+    """``ok``, or an error code."""
     request_id: str = ""
     remote_ip: str = ""
     id: int | None = None
-    """Given by the database; ascending in the order of storing."""
+    """Assigned by the database, ascending in the order of storing."""
 
 
-class Place(NamedTuple):
-    """Where a page ended: the id of its last entry."""
+class AuditCursor(NamedTuple):
+    """Cursor of a page: the id of its last entry."""
 
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
 
 
 class AuditLog:
-    """The table ``audit``, and the entries on their way into it.
+    """The table ``audit``, with a buffer of entries to be stored.
 
-    A backend may publish thousands of times a second. So entries are gathered for 0.2 s and stored
-    in one statement; what is in the database after a crash lacks the last of them. While the
-    database is locked, full or failing they wait here, up to 10,000 of them.
+    A backend may publish thousands of times a second, so entries are gathered for 0.2 s and stored
+    by one statement; a crash loses those still in the buffer. While the database is locked, full
+    or failing, up to 10,000 entries wait in it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -76,7 +76,7 @@ class AuditLog:
         self._is_closed = False
 
     def record(self, entry: AuditEntry) -> bool:
-        """Take an entry for storing, without waiting; False: refused, logged and counted."""
+        """Buffer an entry, without waiting; False: refused, logged and counted."""
         if self._is_closed or len(self._waiting) >= WAITING_LIMIT:
             self._database.refuse("the audit trail takes no more")
             return False
@@ -86,7 +86,7 @@ class AuditLog:
         return True
 
     def flush(self) -> None:
-        """Queue everything taken so far for the database, at once."""
+        """Queue all buffered entries for the database now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -99,14 +99,14 @@ class AuditLog:
             )
 
     def close(self) -> None:
-        """Take no more; to be called before the database is closed."""
+        """Flush, and refuse further entries; call before the database is closed."""
         self._is_closed = True
         self.flush()
 
     def _take_back(self, entries: list[AuditEntry], error: Exception) -> bool:
-        """Keep what the database cannot take now for another try; what is too much is lost."""
-        passes = isinstance(error, StorageUnavailable | StorageFull)
-        if self._is_closed or not passes:
+        """Return unstored entries to the buffer; those beyond its limit are lost."""
+        is_temporary = isinstance(error, StorageUnavailable | StorageFull)
+        if self._is_closed or not is_temporary:
             return False
         kept = entries[: max(0, WAITING_LIMIT - len(self._waiting))]
         if len(kept) < len(entries):
@@ -120,7 +120,7 @@ class AuditLog:
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._store)
 
     def _store(self) -> None:
-        if self._database.queued > BUSY_JOBS:  # as behind a lock: fill nobody's queue meanwhile
+        if self._database.queued > BUSY_JOBS:  # for example behind a lock: do not fill the queue
             self._arm(GATHER_S)
         else:
             self.flush()
@@ -135,11 +135,11 @@ class AuditLog:
         since: float | None = None,
         until: float | None = None,
     ) -> Page[AuditEntry]:
-        """Entries that match all filters given (``since`` inclusive, ``until`` exclusive), newest
-        first; includes everything recorded before the call.
+        """Entries that match all filters (``since`` inclusive, ``until`` exclusive), newest first.
 
-        A cursor goes on below the last entry seen: what is recorded meanwhile shifts nothing.
-        Raises ``BadRequest`` for a cursor that is none, ``StorageUnavailable``.
+        Includes everything recorded before the call. A cursor continues below the last entry, so
+        entries recorded meanwhile shift nothing. Raises ``BadRequest`` for an invalid cursor,
+        ``StorageUnavailable``.
         """
         conditions = {
             "actor = ?": actor,
@@ -151,7 +151,7 @@ class AuditLog:
         total_sql = f"SELECT count(*) FROM audit{_where(wanted)}"  # noqa: S608 - constants only
         total_values = list(wanted.values())
         if cursor is not None:
-            wanted["id < ?"] = decode_cursor(cursor, Place).id
+            wanted["id < ?"] = decode_cursor(cursor, AuditCursor).id
         page_sql = (
             f"SELECT {_COLUMNS} FROM audit{_where(wanted)}"  # noqa: S608 - constants only
             " ORDER BY id DESC LIMIT ?"
@@ -165,16 +165,16 @@ class AuditLog:
         self.flush()
         await self._database.settle()
         rows, more, total = await self._database.read(select)
-        next_cursor = encode_cursor(Place(rows[-1][0])) if more else None
+        next_cursor = encode_cursor(AuditCursor(rows[-1][0])) if more else None
         return Page([_as_entry(row) for row in rows], total, next_cursor)
 
     async def prune(self, now: float) -> int:
-        """Delete what is older than a year, and of each action with each outcome all but the
-        latest million; answers how many.
+        """Delete entries older than a year and, of each action with each outcome, all but the
+        latest million; returns the number deleted.
 
-        Counted separately, so that neither a stream of publishes nor one of refused attempts
-        pushes anything else out. In batches of 300 rows, each its own job, so that other writes
-        pass in between. Raises ``StorageUnavailable``, ``StorageFull``.
+        Counted separately, so that neither many publishes nor many refused attempts displace other
+        entries. In batches of 300 rows, each its own job, so that other writes run in between.
+        Raises ``StorageUnavailable``, ``StorageFull``.
         """
         run = self._database.run
         deleted = 0
@@ -198,15 +198,15 @@ def _drop_old(db: sqlite_utils.Database, before: float) -> int:
 
 
 def _surplus(db: sqlite_utils.Database) -> list[tuple[str, str, int]]:
-    """Action, outcome and the last id that is one too many, wherever there are too many."""
-    crowded = db.execute(
+    """Action, outcome and highest id to be deleted, for each group with too many entries."""
+    groups = db.execute(
         "SELECT action, outcome FROM audit GROUP BY action, outcome HAVING count(*) > ?",
         [KEPT_ROWS],
     ).fetchall()
     last = "SELECT id FROM audit WHERE action = ? AND outcome = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
     return [
         (action, outcome, db.execute(last, [action, outcome, KEPT_ROWS]).fetchone()[0])
-        for action, outcome in crowded
+        for action, outcome in groups
     ]
 
 

@@ -1,6 +1,7 @@
-"""Stored rows in the order of committing, for exports that take up where the last one ended.
+"""Exported rows in the order of committing, so that an export resumes where the last one ended.
 
-See ``export_schema`` for the numbers, and why everything above one is all that has come since.
+See the migration ``m0023_exports`` for the numbers, and why everything above a number is exactly
+what was committed since.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import take
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.export_schema import EPOCH_KEY
-from wsserver.storage.engine.hourly_rollup import FIELDS
-from wsserver.storage.engine.paging import take
+from wsserver.storage.engine.epochs import EXPORT_EPOCH_KEY
 from wsserver.storage.notifications.notification_rows import ATTEMPTS_LISTED
+from wsserver.storage.tables.snapshots import FIELDS
 
 Row = dict[str, Any]
 Numbered = tuple[int, Row]
+"""A row after its position."""
 Rows = tuple[list[Numbered], bool]
-"""And whether they end early, at 4 MiB."""
+"""Rows, and whether they end early at the limit of bytes."""
 
 _SNAPSHOT = ", ".join(FIELDS)
 _AUDIT = ("at", "actor", "role", "action", "target", "detail", "outcome", "request_id", "remote_ip")
@@ -49,8 +51,8 @@ _SCOPE = (
 )
 
 
-class Part(NamedTuple):
-    """Which rows: at most ``limit`` of those after a position, within times (epoch seconds)."""
+class ExportRange(NamedTuple):
+    """The rows to read: at most ``limit`` after a position, within times (epoch seconds)."""
 
     after: int = 0
     limit: int = 1000
@@ -60,80 +62,88 @@ class Part(NamedTuple):
     """Exclusive."""
 
 
-class Batch(NamedTuple):
-    """Rows in the order of committing, as they stood at one moment."""
+class ExportBatch(NamedTuple):
+    """Rows in the order of committing, of one snapshot of the database."""
 
     rows: list[Numbered]
     """Each with its position; times in epoch seconds."""
     position: int
-    """After it comes what has not been looked at; ``end`` if there is nothing."""
+    """Where the next batch begins; ``end`` if there is nothing after it."""
     end: int
-    """The position of what was committed last; it never goes back."""
+    """The position of the row committed last; never decreases."""
     epoch: str
-    """The name of the numbering. Positions of another epoch mean nothing."""
+    """Of the positions; those of another epoch are not comparable."""
 
 
 class Exports:
-    """Snapshots, audit trail and deliveries, as exports read them.
+    """Reads snapshots, audit trail and deliveries for exports.
 
-    All methods raise ``StorageUnavailable``. Pages cost what is on them, however much is stored.
+    All methods raise ``StorageUnavailable``. The cost of a batch does not depend on how much is
+    stored.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def snapshots(self, part: Part) -> Batch:
-        """Snapshots; hourly means where one has gone into them that is after the position."""
+    async def snapshots(self, part: ExportRange) -> ExportBatch:
+        """Snapshots; hourly means that include a snapshot after the position."""
         return await self._read(part, _snapshots, "snapshots")
 
-    async def audit(self, part: Part) -> Batch:
-        """Entries of the audit trail. Who has recorded some flushes them first."""
+    async def audit(self, part: ExportRange) -> ExportBatch:
+        """Entries of the audit trail; call ``AuditLog.flush`` before."""
         await self._database.settle()
         return await self._read(part, _audit, "audit")
 
-    async def deliveries(self, part: Part, organization_id: str | None = None) -> Batch:
-        """Deliveries as they stand, in the order in which they were accepted.
+    async def deliveries(
+        self, part: ExportRange, organization_id: str | None = None
+    ) -> ExportBatch:
+        """Deliveries in their current state, in the order in which they were accepted.
 
-        The times are those of their notifications, as the organization (None: whichever) is.
+        ``organization_id`` (None: any) and the times of the range are those of the notification.
         """
         return await self._read(
             part, partial(_accepted, organization_id=organization_id), "deliveries"
         )
 
-    async def outcomes(self, part: Part, organization_id: str | None = None) -> Batch:
-        """Deliveries that have come to their end, in the order in which they did."""
+    async def outcomes(self, part: ExportRange, organization_id: str | None = None) -> ExportBatch:
+        """Settled deliveries, in the order of settling."""
         return await self._read(
             part, partial(_settled, organization_id=organization_id), "outcomes"
         )
 
     async def _read(
-        self, part: Part, select: Callable[[sqlite_utils.Database, Part], Rows], what: str
-    ) -> Batch:
-        def read(db: sqlite_utils.Database) -> Batch:
-            end, epoch = _end(db, what), _epoch(db)
+        self,
+        part: ExportRange,
+        select: Callable[[sqlite_utils.Database, ExportRange], Rows],
+        table: str,
+    ) -> ExportBatch:
+        def read(db: sqlite_utils.Database) -> ExportBatch:
+            end, epoch = _end(db, table), _epoch(db)
             rows, is_cut = select(db, part)
             is_full = is_cut or len(rows) == part.limit
             position = rows[-1][0] if is_full else max(end, part.after)
-            return Batch(rows, position, end, epoch)
+            return ExportBatch(rows, position, end, epoch)
 
         return await self._database.read(read)
 
 
-def _end(db: sqlite_utils.Database, what: str) -> int:
-    if what == "deliveries":  # the only ones whose numbers are not kept for good
+def _end(db: sqlite_utils.Database, table: str) -> int:
+    if table == "deliveries":  # no AUTOINCREMENT, so it has no row in sqlite_sequence
         row = db.conn.execute("SELECT max(id) FROM deliveries").fetchone()
     else:
-        row = db.conn.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [what]).fetchone()
+        row = db.conn.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table]).fetchone()
     return 0 if row is None or row[0] is None else int(row[0])
 
 
 def _epoch(db: sqlite_utils.Database) -> str:
-    epoch: str = db.conn.execute("SELECT value FROM meta WHERE key = ?", [EPOCH_KEY]).fetchone()[0]
+    epoch: str = db.conn.execute(
+        "SELECT value FROM meta WHERE key = ?", [EXPORT_EPOCH_KEY]
+    ).fetchone()[0]
     return epoch
 
 
-def _start(db: sqlite_utils.Database, table: str, part: Part) -> int:
-    """The position before the first row of a time: taken from an index, not by reading on."""
+def _start(db: sqlite_utils.Database, table: str, part: ExportRange) -> int:
+    """The position before the first row in the range of times, looked up in an index."""
     if part.since is None or part.after:
         return part.after
     (first,) = db.conn.execute(
@@ -143,7 +153,7 @@ def _start(db: sqlite_utils.Database, table: str, part: Part) -> int:
     return part.after if first is None else int(first) - 1
 
 
-def _snapshots(db: sqlite_utils.Database, part: Part) -> Rows:
+def _snapshots(db: sqlite_utils.Database, part: ExportRange) -> Rows:
     where = "AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
     raw = db.conn.execute(
         f"SELECT id, at, node, sequence, 1, {_SNAPSHOT}, extra FROM snapshots"  # noqa: S608
@@ -157,7 +167,7 @@ def _snapshots(db: sqlite_utils.Database, part: Part) -> Rows:
     ).fetchall()
     both = heapq.merge(raw, means, key=lambda row: row[0])
     rows = [_as_snapshot(row) for row, _ in zip(both, range(part.limit), strict=False)]
-    return rows, False  # all of them are small
+    return rows, False  # snapshots are small
 
 
 def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
@@ -172,7 +182,7 @@ def _as_snapshot(row: tuple[Any, ...]) -> Numbered:
     }
 
 
-def _audit(db: sqlite_utils.Database, part: Part) -> Rows:
+def _audit(db: sqlite_utils.Database, part: ExportRange) -> Rows:
     found = db.conn.execute(
         f"SELECT id, {', '.join(_AUDIT)} FROM audit WHERE id > :after"  # noqa: S608
         " AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)"
@@ -187,9 +197,9 @@ def _audit(db: sqlite_utils.Database, part: Part) -> Rows:
     return entries, is_cut
 
 
-def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> Rows:
+def _accepted(db: sqlite_utils.Database, part: ExportRange, organization_id: str | None) -> Rows:
     if part.since is not None and not part.after:
-        # Accepted together: the ids of deliveries ascend as those of their notifications do.
+        # Both are inserted together: ids of deliveries ascend with those of their notifications.
         first = _start(db, "notifications", part)
         (start,) = db.conn.execute(
             "SELECT min(id) FROM deliveries WHERE notification ="
@@ -200,12 +210,12 @@ def _accepted(db: sqlite_utils.Database, part: Part, organization_id: str | None
     return _deliveries(db, f"{_ACCEPTED}{_SCOPE} ORDER BY d.id", part, organization_id)
 
 
-def _settled(db: sqlite_utils.Database, part: Part, organization_id: str | None) -> Rows:
+def _settled(db: sqlite_utils.Database, part: ExportRange, organization_id: str | None) -> Rows:
     return _deliveries(db, f"{_SETTLED}{_SCOPE} ORDER BY o.id", part, organization_id)
 
 
 def _deliveries(
-    db: sqlite_utils.Database, sql: str, part: Part, organization_id: str | None
+    db: sqlite_utils.Database, sql: str, part: ExportRange, organization_id: str | None
 ) -> Rows:
     cursor = db.conn.execute(
         f"{sql} LIMIT :limit", {**part._asdict(), "organization_id": organization_id}
@@ -238,7 +248,7 @@ def _attempts(db: sqlite_utils.Database, deliveries: list[int]) -> dict[int, lis
 
 
 def _as_delivery(row: Row, attempts: list[Row]) -> Row:
-    """The texts as they were given: those of a template are made for each reader anew."""
+    """A delivery with its text as submitted; one of a template has parameters instead."""
     content = msgspec.json.decode(row.pop("content"))
     has_template = row["template"] is not None
     text = {} if has_template else content

@@ -1,4 +1,4 @@
-"""Answers by idempotency key, so that a request sent again is not done again."""
+"""Stored answers by idempotency key, so that a repeated request is not executed again."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ KEPT_S = 86_400
 PENDING_S = 60
 QUOTA_BYTES = 64 * 1024 * 1024
 BYTES_PER_KEY = 256
-"""What the keys and stored answers of one quota may take: the first, or the second for each of its
-keys, whichever is more."""
+"""Limit of the bytes that keys and answers of one quota take: ``QUOTA_BYTES``, or ``BYTES_PER_KEY``
+for each key that it allows, whichever is more."""
 
 _BATCH_ROWS = 300
 
 
 class Quota(NamedTuple):
-    """On whose account a key counts, and how many may count there at a time."""
+    """The account that a key counts on, and its limit of keys."""
 
     name: str
     keys: int
 
     @property
     def bytes(self) -> int:
-        """What they may take together with the stored answers."""
+        """Limit of bytes of the keys with their stored answers."""
         return max(QUOTA_BYTES, self.keys * BYTES_PER_KEY)
 
 
 class StoredAnswer(NamedTuple):
-    """The answer that the first request with the key got."""
+    """The answer to the first request with a key."""
 
     status: int
     headers: dict[str, str]
@@ -46,8 +46,8 @@ class StoredAnswer(NamedTuple):
 class IdempotencyStore:
     """The table ``idempotency``.
 
-    One instance is one run of the server: its unanswered claims mean nothing to the next one, nor,
-    after 60 s, to itself.
+    One instance is one run of the server: its unanswered claims are ignored by the next run and,
+    after 60 s, by itself.
     """
 
     def __init__(self, database: Database) -> None:
@@ -57,14 +57,13 @@ class IdempotencyStore:
     async def claim(
         self, key_scope: str, key: str, fingerprint: str, now: float, quota: Quota
     ) -> StoredAnswer | None:
-        """Take a key for a request, or get the answer that was stored for it.
+        """Claim a key for a request, or return the stored answer.
 
-        ``key_scope``: who is asking (keys of different users never meet); ``fingerprint``: a digest
-        of method, path and body; ``now``: seconds since the epoch. None: go ahead, then ``finish``
+        ``key_scope``: namespace of the keys of one user; ``fingerprint``: a digest of method, path
+        and body; ``now``: seconds since the epoch. None: execute the request, then call ``finish``
         or ``release``. Raises ``IdempotencyConflict`` (used within 24 h with another fingerprint),
-        ``IdempotencyPending`` (the first is still running), ``IdempotencyLimit`` (the quota has
-        no room for another key, or its bytes are used up), ``StorageUnavailable``,
-        ``StorageFull``.
+        ``IdempotencyPending`` (the first request is still running), ``IdempotencyLimit`` (quota of
+        keys or bytes used up), ``StorageUnavailable``, ``StorageFull``.
         """
 
         def take(db: sqlite_utils.Database) -> StoredAnswer | None:
@@ -86,7 +85,7 @@ class IdempotencyStore:
                     return StoredAnswer(status, json.loads(headers), body)
             else:
                 _require_room(db, quota, now)
-            # Not REPLACE, which would pass by the triggers that count.
+            # Not REPLACE, which would bypass the triggers that count.
             db.execute(
                 "INSERT INTO idempotency (scope, key, fingerprint, process, claimed_at, quota)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO UPDATE SET"
@@ -108,9 +107,9 @@ class IdempotencyStore:
         headers: Mapping[str, str],
         body: bytes,
     ) -> None:
-        """Store the answer of a claimed request; the first answer stands.
+        """Store the answer of a claimed request, unless it has one.
 
-        Without a claim of this fingerprint (it died and the key was taken for something else)
+        Without a claim of this fingerprint (it expired and the key was claimed by another request)
         nothing is stored. Raises ``StorageUnavailable``, ``StorageFull``.
         """
 
@@ -124,9 +123,9 @@ class IdempotencyStore:
         await self._database.run(store)
 
     async def release(self, key_scope: str, key: str, fingerprint: str) -> None:
-        """Give a claim back, because the request had no effect; the key is free again.
+        """Delete a claim, because the request had no effect; the key can be used again.
 
-        Raises ``StorageUnavailable``, ``StorageFull``; the claim dies after 60 s then.
+        Raises ``StorageUnavailable``, ``StorageFull``; then the claim expires after 60 s.
         """
 
         def delete(db: sqlite_utils.Database) -> None:
@@ -139,7 +138,7 @@ class IdempotencyStore:
         await self._database.run(delete)
 
     async def prune(self, now: float) -> int:
-        """Delete what is older than 24 h, in small batches; answers how many."""
+        """Delete keys older than 24 h, in small batches; returns the number deleted."""
         deleted = 0
         while batch := await self._database.run(lambda db: _prune_batch(db, now - KEPT_S)):
             deleted += batch
@@ -147,24 +146,25 @@ class IdempotencyStore:
 
 
 def _require_room(db: sqlite_utils.Database, quota: Quota, now: float) -> None:
-    """Raise ``IdempotencyLimit`` where a quota has no room for another key."""
-    if (what := _excess(db, quota)) is None:
+    """Raise ``IdempotencyLimit`` if a quota is used up, after deleting its expired keys."""
+    if _excess(db, quota) is None:
         return
     db.execute(
-        "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency"
+        "DELETE FROM idempotency WHERE (scope, key) IN (SELECT scope, key FROM idempotency"
         " WHERE quota = ? AND claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
         [quota.name, now - KEPT_S, _BATCH_ROWS],
     )
-    if (what := _excess(db, quota)) is None:
+    excess = _excess(db, quota)
+    if excess is None:
         return
     (oldest,) = db.execute(
         "SELECT min(claimed_at) FROM idempotency WHERE quota = ?", [quota.name]
     ).fetchone()
-    raise IdempotencyLimit(what, max(1, math.ceil(oldest + KEPT_S - now)))
+    raise IdempotencyLimit(excess, max(1, math.ceil(oldest + KEPT_S - now)))
 
 
 def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
-    """What a quota has too much of; None: there is room."""
+    """Error text for a quota that is used up; None: it is not."""
     row = db.execute(
         "SELECT keys, bytes FROM idempotency_quotas WHERE quota = ?", [quota.name]
     ).fetchone()
@@ -180,7 +180,7 @@ def _excess(db: sqlite_utils.Database, quota: Quota) -> str | None:
 
 def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
     return db.execute(
-        "DELETE FROM idempotency WHERE rowid IN"
-        " (SELECT rowid FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
+        "DELETE FROM idempotency WHERE (scope, key) IN"
+        " (SELECT scope, key FROM idempotency WHERE claimed_at <= ? ORDER BY claimed_at LIMIT ?)",
         [until, _BATCH_ROWS],
     ).rowcount

@@ -1,10 +1,15 @@
-"""The statistics' history: raw snapshots for the retention, hourly means for a year."""
+"""History of the statistics: raw snapshots for the retention, hourly means for a year.
+
+An hour is stored as sums and counts, which add up exactly however the rows are cut into batches;
+means of means would not.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 from typing import Annotated, Any, NamedTuple
@@ -12,12 +17,25 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import sqlite_utils
 
+from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.hourly_rollup import FIELDS, HourSums, hour_of, sum_by_hour
-from wsserver.storage.engine.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 
+FIELDS = (
+    "total_connections",
+    "active_connections",
+    "messages_sent",
+    "messages_received",
+    "disconnections",
+    "errors",
+    "active_users",
+    "active_sessions",
+    "total_user_connections",
+    "total_session_connections",
+)
+"""The ten numbers of a snapshot, in the order of the columns."""
 MEANS_KEPT_DAYS = 366
 DAY_S = 86_400
+HOUR_S = 3600
 
 _BATCH_ROWS = 300
 _COLUMNS = ", ".join(FIELDS)
@@ -28,8 +46,10 @@ _INSERT = (
     " ON CONFLICT (at, node, sequence) DO NOTHING"
 )
 _INSERT_HOUR = (
-    f"INSERT OR REPLACE INTO snapshot_hours (hour, node, samples, {_COLUMNS}, extra, last_id)"  # noqa: S608
+    f"INSERT INTO snapshot_hours (hour, node, samples, {_COLUMNS}, extra, last_id)"  # noqa: S608
     f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?, ?)"
+    " ON CONFLICT (hour, node) DO UPDATE SET"
+    f" {', '.join(f'{c} = excluded.{c}' for c in ('samples', *FIELDS, 'extra', 'last_id'))}"
 )
 _RANGE = "at >= :since AND at < :until"
 _RAW = f"""
@@ -38,7 +58,7 @@ _RAW = f"""
 _MEANS = f"""
     SELECT at, node, -1 AS sequence, samples, {_COLUMNS}, extra FROM snapshot_means WHERE {_RANGE}
 """  # noqa: S608
-# With max() in the list, SQLite takes the other columns from the row that has the maximum.
+# SQLite: beside max(), the other columns are those of the row with the maximum.
 _LAST_OF_STEP = f"""
     SELECT max(at) AS at, node, sequence, samples, {_COLUMNS}, extra
     FROM ({_RAW} UNION ALL {_MEANS}) GROUP BY node, CAST(at / :step AS INTEGER)
@@ -65,48 +85,48 @@ _COUNT_STEPS = f"""
 """  # noqa: S608
 
 
-class Place(NamedTuple):
-    """Where a snapshot stands in the order of the history."""
+class SnapshotCursor(NamedTuple):
+    """Cursor of a page: position of its last snapshot in the history."""
 
     at: Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
     node: str
     sequence: Annotated[int, msgspec.Meta(ge=-1, le=LARGEST_INT)]
     total: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
-    """Of the whole list: counted for the first page, as counting costs what there is."""
+    """Of the whole list; counted for the first page only, as counting reads all of it."""
 
 
-class _Wanted(NamedTuple):
-    """A page of the history."""
+class _HistoryQuery(NamedTuple):
+    """The page of the history that is read."""
 
     since: float
     until: float
     step: float | None
-    after: Place | None
+    after: SnapshotCursor | None
 
     @property
     def start(self) -> float:
-        """Before it there is nothing on the page."""
+        """No snapshot of the page is older."""
         return self.since if self.after is None else max(self.since, self.after.at)
 
     @property
     def later(self) -> str:
-        """The condition that keeps to what the pages before have not shown."""
+        """The condition that leaves out earlier pages."""
         return "" if self.after is None else " AND (at, node, sequence) > (:at, :node, :sequence)"
 
     def parameters(self, **more: float) -> dict[str, Any]:
-        """What the statements are given."""
+        """Parameters of the statements."""
         place = {} if self.after is None else self.after._asdict()
         wanted = {"since": self.start, "until": self.until, "step": self.step}
         return {**place, **wanted, **more}
 
 
-class Pruned(NamedTuple):
-    """What a run of ``prune`` did."""
+class PrunedSnapshots(NamedTuple):
+    """Counts of one run of ``prune``."""
 
     averaged: int
-    """Raw snapshots that became part of an hourly mean."""
+    """Raw snapshots added to an hourly mean, and deleted."""
     dropped: int
-    """Hourly means that were older than a year."""
+    """Hourly means deleted because they were older than a year."""
 
 
 class Snapshots:
@@ -118,10 +138,10 @@ class Snapshots:
     async def add(self, snapshot: Mapping[str, Any]) -> None:
         """Store a snapshot.
 
-        It is flat: ``timestamp`` (seconds since the epoch), ``node``, ``sequence`` (≥ 0), the ten
-        ``FIELDS`` (integers), and any further entries that JSON can carry. The same (timestamp,
-        node, sequence) again is left out, so that a retry adds nothing.
-        Raises ``StorageUnavailable``, ``StorageFull``, ``KeyError`` for a field that is missing.
+        A flat mapping: ``timestamp`` (seconds since the epoch), ``node``, ``sequence`` (≥ 0), the
+        ten ``FIELDS`` (integers), and any further entries that can be JSON. One with a stored
+        (timestamp, node, sequence) is ignored, so that a retry adds nothing. Raises
+        ``StorageUnavailable``, ``StorageFull``, ``KeyError`` for a missing field.
         """
         extra = {
             name: _finite(value)
@@ -151,16 +171,15 @@ class Snapshots:
         cursor: str | None = None,
     ) -> Page[dict[str, Any]]:
         """Snapshots with ``since`` <= timestamp < ``until`` (seconds since the epoch), oldest
-        first, each with what ``add`` was given and ``samples``.
+        first: the entries passed to ``add``, and ``samples``.
 
-        What has left the retention is answered by hourly means of all numbers (counters too): the
-        timestamp is the hour's start, ``sequence`` None, ``samples`` how many were averaged.
-        ``step_s`` keeps, for each node, the last snapshot of each step; steps are counted from
-        the epoch, so that repeated questions cut time alike. ``limit`` and ``cursor`` page.
-        Raises ``BadRequest`` for a cursor that is none.
+        Beyond the retention these are hourly means of all numbers (counters too): the timestamp is
+        the start of the hour, ``sequence`` None, ``samples`` the number of averaged snapshots.
+        ``step_s``: only the last snapshot of each step and node; steps are counted from the epoch,
+        so that they are the same for every query. Raises ``BadRequest`` for an invalid cursor.
         """
-        after = None if cursor is None else decode_cursor(cursor, Place)
-        wanted = _Wanted(since, until, step_s, after)
+        after = None if cursor is None else decode_cursor(cursor, SnapshotCursor)
+        wanted = _HistoryQuery(since, until, step_s, after)
 
         def select(db: sqlite_utils.Database) -> tuple[list[Any], int]:
             total = _count(db, wanted) if after is None else after.total
@@ -174,15 +193,15 @@ class Snapshots:
         next_cursor = None
         if more:
             at, node, sequence = rows[-1][:3]
-            next_cursor = encode_cursor(Place(at, node, sequence, total))
+            next_cursor = encode_cursor(SnapshotCursor(at, node, sequence, total))
         return Page([_as_snapshot(row) for row in rows], total, next_cursor)
 
-    async def prune(self, now: float, retention_days: float) -> Pruned:
-        """Turn raw snapshots older than the retention into hourly means, drop means of over a year.
+    async def prune(self, now: float, retention_days: float) -> PrunedSnapshots:
+        """Average raw snapshots older than the retention by hour, drop means over a year old.
 
-        Whole hours only. In batches of 300 rows, each its own job, so that other writes pass in
-        between; a batch adds its rows to the sums and deletes them in one step, so that the next
-        run just continues an interrupted one. Raises ``StorageUnavailable``, ``StorageFull``.
+        Whole hours only. In batches of 300 rows, each its own job, so that other writes run in
+        between; a batch adds its rows to the sums and deletes them in one transaction, so that the
+        next run continues an interrupted one. Raises ``StorageUnavailable``, ``StorageFull``.
         """
         oldest_raw = hour_of(now - retention_days * DAY_S)
         oldest_mean = hour_of(now - MEANS_KEPT_DAYS * DAY_S)
@@ -191,17 +210,17 @@ class Snapshots:
             averaged += batch
         while batch := await self._database.run(lambda db: _drop_batch(db, oldest_mean)):
             dropped += batch
-        return Pruned(averaged, dropped)
+        return PrunedSnapshots(averaged, dropped)
 
 
-def _count(db: sqlite_utils.Database, wanted: _Wanted) -> int:
+def _count(db: sqlite_utils.Database, wanted: _HistoryQuery) -> int:
     sql = _COUNT if wanted.step is None else _COUNT_STEPS
     total: int = db.execute(sql, wanted.parameters()).fetchone()[0]
     return total
 
 
-def _rows(db: sqlite_utils.Database, wanted: _Wanted, limit: int) -> list[Any]:
-    """Both tables in the order of their keys, so that a page costs what is on it."""
+def _rows(db: sqlite_utils.Database, wanted: _HistoryQuery, limit: int) -> list[Any]:
+    """Rows of both tables, read by their keys: the cost does not depend on how much is stored."""
     parts = (
         db.execute(
             f"{source}{wanted.later} ORDER BY at, node, sequence LIMIT :limit",
@@ -212,10 +231,10 @@ def _rows(db: sqlite_utils.Database, wanted: _Wanted, limit: int) -> list[Any]:
     return list(islice(merge(*parts, key=lambda row: row[:3]), limit))
 
 
-def _steps(db: sqlite_utils.Database, wanted: _Wanted, step: float, limit: int) -> list[Any]:
-    """Window after window until there are enough: a page must not group all that follows."""
+def _steps(db: sqlite_utils.Database, wanted: _HistoryQuery, step: float, limit: int) -> list[Any]:
+    """Rows of steps, read range by range: a page must not group all that follows it."""
     rows = list[Any]()
-    # A step that has begun before the page is looked at from its beginning.
+    # A step that begins before the page is read from its beginning.
     since = max(wanted.since, wanted.start // step * step)
     while len(rows) < limit and since < wanted.until:
         (first,) = db.execute(_FIRST, wanted.parameters(since=since)).fetchone()
@@ -292,5 +311,56 @@ def _as_snapshot(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN."""
+    """The value, or None for infinity and NaN, which JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(slots=True)
+class HourSums:
+    """Sums of the snapshots of one node in one hour."""
+
+    samples: int = 0
+    totals: list[int] = field(default_factory=lambda: [0] * len(FIELDS))
+    """One sum for each of ``FIELDS``."""
+    extra: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Sum and count of each further number, which some snapshots may lack."""
+    last_id: int = 0
+    """Highest id of the snapshots in the sums."""
+
+    def add(self, id: int, values: Iterable[int], extra: Mapping[str, Any]) -> None:
+        """Add one snapshot: its id, the values of ``FIELDS`` and the further entries.
+
+        Of the further entries only numbers are summed; texts, booleans, nulls and nested values
+        are ignored.
+        """
+        self.samples += 1
+        self.last_id = max(self.last_id, id)
+        self.totals = [total + value for total, value in zip(self.totals, values, strict=True)]
+        for name, value in extra.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                total, count = self.extra.get(name, (0, 0))
+                self.extra[name] = (total + value, count + 1)
+
+    def merge(self, other: HourSums) -> None:
+        """Add the sums of other snapshots of the same hour and node."""
+        self.samples += other.samples
+        self.last_id = max(self.last_id, other.last_id)
+        self.totals = [mine + its for mine, its in zip(self.totals, other.totals, strict=True)]
+        for name, (its_total, its_count) in other.extra.items():
+            total, count = self.extra.get(name, (0, 0))
+            self.extra[name] = (total + its_total, count + its_count)
+
+
+def hour_of(at: float) -> int:
+    """Start of the hour (UTC) of a time; seconds since the epoch."""
+    return int(at // HOUR_S) * HOUR_S
+
+
+def sum_by_hour(
+    rows: Iterable[tuple[int, float, str, Iterable[int], Mapping[str, Any]]],
+) -> dict[tuple[int, str], HourSums]:
+    """Sum rows of (id, time, node, values of ``FIELDS``, extra) by hour and node."""
+    sums: dict[tuple[int, str], HourSums] = {}
+    for id, at, node, values, extra in rows:
+        sums.setdefault((hour_of(at), node), HourSums()).add(id, values, extra)
+    return sums

@@ -16,17 +16,18 @@ from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.operations.admin_actions import AdminActions
-from wsserver.realtime.operations.admin_queries import Inspection
+from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.tracing.tracing import Tracing
-from wsserver.storage.maintenance.diagnosis import Diagnosis
+from wsserver.storage.maintenance.storage_statistics import StorageStatistics
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
-from wsserver.web.http.proxies import Headers, Proxies, is_local
+from wsserver.web.http.headers import Headers
+from wsserver.web.http.proxies import Proxies, is_local
 from wsserver.web.http.traffic import Traffic
 from wsserver.web.http.unsent import HeldBytes
 from wsserver.wire.poller import Poller
@@ -58,9 +59,9 @@ class WebContext:
     manager: WebSocketManager
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""
-    inspection: Inspection
+    admin_queries: AdminQueries
     publishing: Publishing
-    administration: AdminActions
+    admin_actions: AdminActions
     tracing: Tracing
     desk: NotificationApi
     webhooks: WebhookApi
@@ -70,9 +71,11 @@ class WebContext:
     audit: AuditLog
     exports: Exports
     idempotency: IdempotencyStore
-    diagnosis: Diagnosis
+    storage_statistics: StorageStatistics
     configured_channels: Collection[str]
     """Channels of notifications that have settings."""
+    documents: Documents
+    """The description of the API, made from the route table."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -82,8 +85,6 @@ class WebContext:
     incoming: HeldBytes = field(default_factory=HeldBytes)
     """Bytes of request bodies that are incomplete."""
     proxies: Proxies = field(init=False)
-    documents: Documents = field(init=False)
-    """Set by ``make_application``, from the route table."""
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)

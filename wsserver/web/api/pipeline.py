@@ -1,6 +1,6 @@
 """Request pipeline of an endpoint: token, permission, path, query, body, idempotency, reply.
 
-Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_http``).
+Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_path``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from wsserver.protocol.requests import BODY, read_request
 from wsserver.protocol.types import Id, UserId
 from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
-from wsserver.storage.engine.callers import read_for
+from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.tables.idempotency import Quota
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Call, Endpoint, NoBody
@@ -41,8 +41,7 @@ from wsserver.web.api.idempotency import Claimed, claim, fingerprint
 from wsserver.web.api.queries import parse_pairs, read_query
 from wsserver.web.http.headers import Headers
 from wsserver.web.http.proxies import is_local
-from wsserver.web.http.replies import Reply, json_reply
-from wsserver.web.http.responses import PAGE_POLICY
+from wsserver.web.http.replies import PAGE_POLICY, Reply, json_reply
 
 log = logging.getLogger(__name__)
 

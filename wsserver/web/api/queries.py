@@ -14,8 +14,8 @@ from msgspec import Meta, Struct, ValidationError
 
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, summary_of
+from wsserver.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 from wsserver.protocol.validation import Fault, complaints_of
-from wsserver.realtime.operations.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
 
 S = TypeVar("S", bound=Struct)
 Pairs = Sequence[tuple[str, str]]

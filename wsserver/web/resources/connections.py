@@ -62,7 +62,7 @@ class ConnectionsQuery(PageQuery, kw_only=True):
 
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     query = call.query
-    return await context.inspection.connections(
+    return await context.admin_queries.connections(
         call.caller,
         query.window,
         user_id=query.user_id,
@@ -73,11 +73,11 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
 
 
 async def _get_connection(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.inspection.connection(call.caller, call.path["connection_id"])
+    return context.admin_queries.connection(call.caller, call.path["connection_id"])
 
 
 async def _close_connection(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.disconnect_connection(
+    return await context.admin_actions.disconnect_connection(
         call.caller, call.path["connection_id"]
     )
 

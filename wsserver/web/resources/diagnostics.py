@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from wsserver import __version__
 from wsserver.clock import rfc3339
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable
 from wsserver.event_loop import name_of
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.protocol.notifications import CHANNELS
-from wsserver.storage.maintenance.diagnosis import Backlog, Stored
+from wsserver.storage.maintenance.storage_statistics import ChannelBacklog, StorageCounts
+from wsserver.version import __version__
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Call, Endpoint
@@ -145,7 +145,7 @@ async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
     context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
     settings = context.settings
     try:
-        stored: Stored | None = await context.diagnosis.look(context.clock.wall())
+        stored: StorageCounts | None = await context.storage_statistics.read(context.clock.wall())
     except StorageUnavailable:
         stored = None  # /health reports the reason
     stats = context.manager.stats()
@@ -188,10 +188,10 @@ def _heartbeat(settings: Settings) -> dict[str, float]:
     return {"interval_s": settings.heartbeat_interval_s, "timeout_s": settings.heartbeat_timeout_s}
 
 
-def _channels(context: WebContext, stored: Stored) -> dict[str, Any]:
+def _channels(context: WebContext, stored: StorageCounts) -> dict[str, Any]:
     channels: dict[str, Any] = {}
     for name in CHANNELS:
-        backlog = stored.channels.get(name, Backlog())
+        backlog = stored.channels.get(name, ChannelBacklog())
         channels[name] = {
             "configured": name in context.configured_channels,
             "waiting": backlog.waiting,

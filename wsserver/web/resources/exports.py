@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from wsserver.clock import rfc3339
+from wsserver.paging import MAX_LIMIT
 from wsserver.protocol.notifications import ChannelName, DeliveryState, NotificationType
-from wsserver.realtime.operations.paging import MAX_LIMIT
-from wsserver.storage.tables.exports import Batch, Part
+from wsserver.storage.tables.exports import ExportBatch, ExportRange
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
@@ -136,12 +136,12 @@ async def _export_notifications(context: WebContext, call: Call) -> dict[str, An
     return _answer("deliveries", await context.exports.deliveries(part, scope))
 
 
-def _part(context: WebContext, query: ExportQuery) -> Part:
+def _part(context: WebContext, query: ExportQuery) -> ExportRange:
     since, until = time_range(query, context.clock)
-    return Part(query.after, query.limit, since, until)
+    return ExportRange(query.after, query.limit, since, until)
 
 
-def _answer(name: str, batch: Batch) -> dict[str, Any]:
+def _answer(name: str, batch: ExportBatch) -> dict[str, Any]:
     return {
         name: [{"position": position, **_with_texts(row)} for position, row in batch.rows],
         "position": batch.position,

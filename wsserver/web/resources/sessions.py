@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from wsserver.paging import DEFAULT_LIMIT
 from wsserver.protocol.requests import MembersRequest
 from wsserver.protocol.types import Offset
-from wsserver.realtime.operations.paging import DEFAULT_LIMIT
 from wsserver.web.api.answers import Answer, Listing
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
@@ -66,32 +66,32 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.inspection.sessions(call.caller, call.query.window)
+    return await context.admin_queries.sessions(call.caller, call.query.window)
 
 
 async def _get_session(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.inspection.session(call.caller, call.path["session_id"])
+    return await context.admin_queries.session(call.caller, call.path["session_id"])
 
 
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.inspection.session_connections(
+    return await context.admin_queries.session_connections(
         call.caller, call.path["session_id"], call.query.window
     )
 
 
 async def _list_messages(context: WebContext, call: Call) -> dict[str, Any]:
     query = call.query
-    return await context.inspection.history(
+    return await context.admin_queries.history(
         call.caller, call.path["session_id"], query.before, query.after, query.limit
     )
 
 
 async def _get_members(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.members(call.caller, call.path["session_id"])
+    return await context.admin_actions.members(call.caller, call.path["session_id"])
 
 
 async def _replace_members(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.replace_members(
+    return await context.admin_actions.replace_members(
         call.caller, call.path["session_id"], call.body
     )
 

@@ -105,7 +105,7 @@ class HistoryQuery(PageQuery, kw_only=True):
 
 
 async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.inspection.stats(call.caller)
+    return context.admin_queries.stats(call.caller)
 
 
 async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:

@@ -27,11 +27,11 @@ class Revoked(Answer):
 
 
 async def _create_ticket(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.administration.ticket(call.caller)
+    return context.admin_actions.ticket(call.caller)
 
 
 async def _revoke(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.revoke(call.caller, call.body)
+    return await context.admin_actions.revoke(call.caller, call.body)
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (

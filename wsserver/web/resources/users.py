@@ -50,21 +50,21 @@ class PingResult(Answer):
 
 
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.inspection.user_connections(
+    return await context.admin_queries.user_connections(
         call.caller, call.path["user_id"], call.query.window
     )
 
 
 async def _list_online(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.inspection.online_users(call.caller, call.query.window)
+    return context.admin_queries.online_users(call.caller, call.query.window)
 
 
 async def _disconnect(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.disconnect_user(call.caller, call.body)
+    return await context.admin_actions.disconnect_user(call.caller, call.body)
 
 
 async def _ping(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.administration.ping_user(
+    return await context.admin_actions.ping_user(
         call.caller, call.path["user_id"], call.body.timeout_s
     )
 

@@ -1,10 +1,10 @@
-"""Puts the routes together into what Tornado serves."""
+"""Tornado application: all routes of the API, the WebSockets and the static files."""
 
 from __future__ import annotations
 
 from tornado.web import Application, RequestHandler
 
-from wsserver.web.api.context import WebContext
+from wsserver.web.api.context import Documents, WebContext
 from wsserver.web.api.handlers import BaseHandler, NotFoundHandler
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, TAGS, rules
@@ -12,15 +12,19 @@ from wsserver.web.server.assets import asset_rules
 from wsserver.web.sockets.sockets import SOCKETS
 
 
+def api_documents() -> Documents:
+    """The description of the API, from its route table."""
+    return make_documents(ENDPOINTS, SOCKETS, TAGS)
+
+
 def make_application(context: WebContext) -> Application:
     """The Tornado application of one server."""
-    context.documents = make_documents(ENDPOINTS, SOCKETS, TAGS)
     return Application(
         rules() + asset_rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
-        # Origins are checked in BaseHandler. Tornado's own check, on by default from 6.7 on,
-        # would refuse those that ``allowed_origins`` names.
+        # BaseHandler checks origins. Tornado's check, on by default from 6.7 on, would refuse
+        # those in ``allowed_origins``.
         cross_origin_protection=False,
         context=context,
     )

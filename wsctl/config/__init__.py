@@ -1,0 +1,1 @@
+"""Which server and which token: contexts, options' precedence, tokens; may import ``output``."""

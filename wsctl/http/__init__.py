@@ -1,0 +1,1 @@
+"""HTTP client of the REST API, with one deadline and a size limit; may import ``config``."""

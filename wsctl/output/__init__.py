@@ -1,0 +1,1 @@
+"""Output: tables, JSON, CSV, charts and wrapped lines; imports the leaves only."""

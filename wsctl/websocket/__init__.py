@@ -1,0 +1,1 @@
+"""WebSocket client: connection options, limits, the monitor's feed; may import ``http``."""

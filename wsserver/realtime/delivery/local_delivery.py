@@ -1,0 +1,182 @@
+"""Delivery to this node's connections: selecting them, writing to their transports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Protocol
+
+from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
+from wsserver.clock import Clock, rfc3339
+from wsserver.protocol.pushes import push
+from wsserver.protocol.targets import Target, TargetType
+from wsserver.realtime.connections.connection import ConnectionInfo
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.wire.fanout import encode_for
+from wsserver.wire.frames import build_frame
+from wsserver.wire.poller import Poller
+from wsserver.wire.transport import Transport
+
+_websocket = attrgetter("websocket")
+
+FEW = 16
+"""Up to so many recipients are written to one by one; batching pays off only for more."""
+
+Select = Callable[[Hub, str], Iterable[ConnectionInfo]]
+
+SELECT: dict[TargetType, Select] = {
+    TargetType.BROADCAST: lambda hub, _: hub.connections.values(),
+    TargetType.USER: lambda hub, id_: hub.of_user(id_),
+    TargetType.SESSION: lambda hub, id_: hub.of_session(id_),
+    TargetType.ORGANIZATION: lambda hub, id_: hub.of_organization(id_),
+    TargetType.ROLE: lambda hub, id_: hub.of_role(id_),
+    TargetType.CONNECTION: lambda hub, id_: (
+        [hub.connections[id_]] if id_ in hub.connections else []
+    ),
+}
+
+
+class ConnectionWriter:
+    """Encodes pushes and writes them to given connections of this node, past the broker."""
+
+    def __init__(self, poller: Poller, statistics: Statistics, clock: Clock) -> None:
+        self._poller = poller
+        self._statistics = statistics
+        self._clock = clock
+
+    def push(self, connection: ConnectionInfo, type_: str, **members: Any) -> None:
+        """Push to one connection."""
+        if connection.is_alive:
+            self._statistics.messages_sent += 1
+            text = push(type_, rfc3339(self._clock.wall()), **members)
+            connection.websocket.send(build_frame(text))
+
+    def push_many(
+        self, connections: Iterable[ConnectionInfo], type_: str, /, **members: Any
+    ) -> None:
+        """Push the same to several connections."""
+        transports = [c.websocket for c in connections if c.is_alive]
+        if transports:
+            self.write(transports, push(type_, rfc3339(self._clock.wall()), **members))
+
+    def push_encoded(self, connection: ConnectionInfo, text: bytes) -> bool:
+        """Write an encoded push to one connection; False if that failed."""
+        return connection.is_alive and self.write([connection.websocket], text).sent == 1
+
+    def write(self, transports: list[Transport], text: bytes) -> PublishResult:
+        """Write one text frame to all transports, compressed where that was negotiated.
+
+        When many connections end at the same time, the first ends are handled while the hub still
+        holds the last of them: those count neither as matched nor as failed.
+        """
+        if self._poller.unreported_ends:
+            transports = [transport for transport in transports if transport.is_open]
+            if not transports:
+                return NO_RECIPIENTS
+        started = self._clock.monotonic()
+        if self._poller.deflates(len(text)):
+            sent = self._write_encoded(transports, text)
+        else:
+            frame = build_frame(text)
+            if len(transports) <= FEW:
+                sent = sum([transport.send(frame) for transport in transports])
+            else:
+                sent = self._poller.send_many(transports, frame)
+        failed = len(transports) - sent
+        self._statistics.delivered(sent, failed, self._clock.monotonic() - started)
+        return PublishResult(len(transports), sent, failed)
+
+    def _write_encoded(self, transports: list[Transport], text: bytes) -> int:
+        """Write to each transport in the encoding that was negotiated with it."""
+        encodings = encode_for(text, transports)
+        if len(transports) > FEW:
+            return self._poller.send_encoded(encodings)
+        return sum([transport.send(frame) for group, frame in encodings for transport in group])
+
+
+class KeptDeliveries(Protocol):
+    """Tracking of kept messages besides writing them: the inboxes."""
+
+    def admitted(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> list[ConnectionInfo]:
+        """The connections of a user that a message is to be written to live."""
+        ...
+
+    def delivered(self, publication: Publication, connections: Sequence[ConnectionInfo]) -> None:
+        """A kept message was written to these connections."""
+        ...
+
+
+class LocalDelivery:
+    """The broker's callback on this node: ``deliver`` writes a publication to its connections."""
+
+    def __init__(
+        self, hub: Hub, writer: ConnectionWriter, kept: KeptDeliveries, traces: TraceBuffer
+    ) -> None:
+        self._hub = hub
+        self._writer = writer
+        self._kept = kept
+        self._traces = traces
+
+    def deliver(self, publication: Publication) -> PublishResult:
+        """Write a publication to this node's connections."""
+        if publication.stream:
+            return self._deliver_kept(publication)
+        return self._deliver_to(publication, self.select(publication))
+
+    def _deliver_kept(self, publication: Publication) -> PublishResult:
+        """The same for a kept message; connections that get it from storage count as sent to."""
+        selected = connections = list(self.select(publication))
+        if publication.target.type is TargetType.USER:
+            connections = self._kept.admitted(publication, selected)
+        result = self._deliver_to(publication, connections)
+        self._kept.delivered(publication, connections)
+        others = len(selected) - len(connections)
+        return result + PublishResult(others, others) if others else result
+
+    def _deliver_to(
+        self, publication: Publication, connections: Iterable[ConnectionInfo]
+    ) -> PublishResult:
+        transports = list(map(_websocket, connections))
+        result = (
+            self._writer.write(transports, publication.payload) if transports else NO_RECIPIENTS
+        )
+        if publication.message_id:
+            self._traces.delivered(publication)
+            if result.sent < len(transports):
+                self._traces.failed(publication.message_id, self._broken(publication))
+        return result
+
+    def _broken(self, publication: Publication) -> list[str]:
+        """Ids of a publication's connections whose transport is closed.
+
+        All of them are in the hub still: ends are reported after all writing.
+        """
+        connections = self.select(publication)
+        return [c.connection_id for c in connections if not c.websocket.is_open]
+
+    def select(self, publication: Publication) -> Iterable[ConnectionInfo]:
+        """The live connections that match a publication's target and filters."""
+        target = publication.target
+        organization_id, role = publication.organization_id, publication.role
+        excluded = publication.exclude_users
+        if target.type is TargetType.BROADCAST and organization_id is not None:
+            if not publication.with_unaffiliated:
+                # By the index, instead of a scan of all connections.
+                target = Target(TargetType.ORGANIZATION, organization_id)
+        selected = SELECT[target.type](self._hub, target.id)
+        if organization_id is not None:
+            allowed = _organizations(organization_id, publication.with_unaffiliated)
+            selected = [c for c in selected if c.claims.organization_id in allowed]
+        if role is not None:
+            selected = [c for c in selected if c.claims.role == role]
+        if excluded:
+            selected = [c for c in selected if c.claims.sub not in excluded]
+        return selected
+
+
+def _organizations(organization_id: str, with_unaffiliated: bool) -> tuple[str | None, ...]:
+    return (organization_id, None) if with_unaffiliated else (organization_id,)

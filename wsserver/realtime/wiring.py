@@ -1,0 +1,277 @@
+"""Wiring of the live side: ``build_live`` builds hub, streams, delivery, manager and commands.
+
+The application and its tests call it. Each object gets its collaborators by its constructor; only
+handlers, listeners and subscribers are registered afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from wsserver.brokers.base import Broker
+from wsserver.clock import Clock
+from wsserver.identity.claims import Claims
+from wsserver.identity.permissions import Permissions
+from wsserver.identity.revocations import Revocations
+from wsserver.identity.tickets import Tickets
+from wsserver.identity.tokens import TokenVerifier
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.access.session_access import SessionAccess
+from wsserver.realtime.access.tenancy import KnownUsers, Tenancy
+from wsserver.realtime.commands.chat_commands import ChatCommands
+from wsserver.realtime.commands.monitor_commands import MonitorCommands
+from wsserver.realtime.commands.receipt_commands import ReceiptCommands
+from wsserver.realtime.commands.stream_commands import StreamCommands
+from wsserver.realtime.connect_state import ConnectStateLoader
+from wsserver.realtime.connections.connection_limit import ConnectionLimits
+from wsserver.realtime.connections.heartbeat import Heartbeat, HeartbeatSettings
+from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.rate_limit import MessageRate
+from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
+from wsserver.realtime.delivery.router import Router
+from wsserver.realtime.delivery.trace_buffer import TraceBuffer
+from wsserver.realtime.dispatcher import Dispatcher
+from wsserver.realtime.inbox.inbox_replay import InboxReplay
+from wsserver.realtime.inbox.inbox_tracking import InboxTracking
+from wsserver.realtime.inbox.inboxes import Expirer, Inboxes
+from wsserver.realtime.inbox.message_status import MessageStatuses
+from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, ReceiptRecorder
+from wsserver.realtime.inbox.redelivery import Redelivery
+from wsserver.realtime.inbox.unacked import UnackedIndex
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.observability.events import EventBus
+from wsserver.realtime.observability.monitors import Monitors
+from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.operations.admin_actions import AdminActions
+from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.publishing import Publishing
+from wsserver.realtime.sessions.presence import Presence
+from wsserver.realtime.sessions.sessions import Sessions
+from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
+from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
+from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.tracing.tracing import Tracing
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.receipts import ReceiptStore
+from wsserver.storage.messages.streams import StreamStore
+from wsserver.storage.tables.access_lists import RevocationStore
+from wsserver.storage.tables.audit import AuditLog
+from wsserver.tasks import Tasks
+from wsserver.wire.poller import Poller
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings:
+    """Settings of the live side; ``app.live_settings`` takes them from the configuration."""
+
+    node: str = "node-1"
+    heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    rate: MessageRate = field(default_factory=lambda: MessageRate(40.0, 80.0))
+    sessions_per_connection: int = 1000
+    replay_budget_bytes: int = 1024 * 1024 // 8 * 7
+    """Bytes of kept messages that may be queued for one connection."""
+    stream_limit: int = 1000
+    """Messages kept in one stream."""
+    retention: Retention = DEFAULT_RETENTION
+    ack_timeout_s: float = 10.0
+    ack_retries: int = 3
+    trace_retention_s: float = 600.0
+    token_leeway_s: float = 0.0
+
+
+class UserDirectory(KnownUsers, Protocol):
+    """The users that have ever connected."""
+
+    def note(self, claims: Claims) -> None:
+        """A user has connected, or has a newer token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSide:
+    """What ``build_live`` returns: the objects that the rest of the program uses."""
+
+    statistics: Statistics
+    events: EventBus
+    traces: TraceBuffer
+    tenancy: Tenancy
+    store: StreamStore
+    receipt_store: ReceiptStore
+    streams: Streams
+    router: Router
+    writer: ConnectionWriter
+    statuses: MessageStatuses
+    receipts: ReceiptRecorder
+    inboxes: Inboxes
+    expirer: Expirer
+    dispatcher: Dispatcher
+    manager: WebSocketManager
+    admin_queries: AdminQueries
+    admin_actions: AdminActions
+    publishing: Publishing
+    tracing: Tracing
+
+
+def build_live(
+    settings: LiveSettings,
+    *,
+    clock: Clock,
+    tasks: Tasks,
+    database: Database,
+    broker: Broker,
+    poller: Poller,
+    hub: Hub,
+    directory: UserDirectory,
+    organizations: AssignedOrganizations,
+    members: Members,
+    permissions: Permissions,
+    revocations: Revocations,
+    revocation_store: RevocationStore,
+    tickets: Tickets,
+    verifier: TokenVerifier,
+    audit: AuditLog,
+    notification_receipts: NotificationReceipts | None = None,
+) -> LiveSide:
+    """Build the live side; nothing runs yet."""
+    store = StreamStore(database)
+    receipt_store = ReceiptStore(database)
+
+    # Observation
+    statistics = Statistics(clock, settings.node)
+    events = EventBus(tasks, clock, statistics.handler_failed)
+    heartbeat = Heartbeat(hub, settings.heartbeat, clock)
+    stats = partial(_stats, statistics, hub, heartbeat)
+    traces = TraceBuffer(hub.connection_log, clock, settings.trace_retention_s)
+
+    # Access
+    tenancy = Tenancy(hub, members, organizations, directory, store.writers)
+    access = SessionAccess(permissions, members.is_member, tenancy)
+    monitors = Monitors(events, stats, clock, access.shows_contents)
+
+    # Writing to connections, and tracking what they have received
+    writer = ConnectionWriter(poller, statistics, clock)
+    statuses = MessageStatuses(hub, writer, monitors)
+    unacked = UnackedIndex(settings.ack_timeout_s, settings.ack_retries, settings.stream_limit)
+    receipts = ReceiptRecorder(
+        messages=store,
+        store=receipt_store,
+        unacked=unacked,
+        statuses=statuses,
+        notifications=notification_receipts,
+        access=access,
+        hub=hub,
+        events=events,
+        clock=clock,
+        tasks=tasks,
+    )
+    tracking = InboxTracking(unacked, receipts, statuses, clock)
+    inboxes = Inboxes(
+        store=receipt_store,
+        unacked=unacked,
+        tracking=tracking,
+        replay=InboxReplay(
+            receipt_store,
+            unacked,
+            tracking,
+            writer.push_encoded,
+            settings.replay_budget_bytes,
+            clock,
+            tasks,
+        ),
+        redelivery=Redelivery(store, hub, unacked, statuses, writer.push_encoded, clock),
+        receipts=receipts,
+        statuses=statuses,
+        clock=clock,
+    )
+    delivery = LocalDelivery(hub, writer, inboxes, traces)
+    broker.subscribe(delivery.deliver)
+    statuses.add_listener(traces.marked)
+
+    # Sending: live through the broker, kept through the streams
+    streams = Streams(
+        store,
+        broker.publish,
+        clock,
+        tasks,
+        on_unreached=inboxes.queued,
+        cork=poller.cork,
+        replay_limit=settings.stream_limit,
+        tail_limit_bytes=max(TAIL_LIMIT_BYTES, settings.replay_budget_bytes),
+    )
+    router = Router(broker, streams, clock, settings.retention)
+
+    # Connections
+    presence = Presence(hub, writer, monitors, members, access)
+    sessions = Sessions(hub, router, writer, events, access, members, streams, presence)
+    dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
+    manager = WebSocketManager(
+        hub=hub,
+        router=router,
+        writer=writer,
+        poller=poller,
+        events=events,
+        statistics=statistics,
+        stats=stats,
+        heartbeat=heartbeat,
+        limits=settings.limits,
+        monitors=monitors,
+        presence=presence,
+        sessions=sessions,
+        inboxes=inboxes,
+        connect_states=ConnectStateLoader(streams, inboxes, access, revocations.check),
+        dispatcher=dispatcher,
+        on_claims=directory.note,
+        clock=clock,
+        token_leeway_s=settings.token_leeway_s,
+    )
+
+    # Operations, and the commands of clients and monitors
+    admin_queries = AdminQueries(manager, permissions, tenancy, streams)
+    admin_actions = AdminActions(
+        manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
+    )
+    publishing = Publishing(hub, router, permissions, members, tenancy, audit, events, clock)
+    tracing = Tracing(
+        traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
+    )
+    stream_commands = StreamCommands(
+        sessions, streams, settings.replay_budget_bytes, settings.sessions_per_connection
+    )
+    dispatcher.add_handlers(ChatCommands(manager, router, verifier, clock).table())
+    dispatcher.add_handlers(stream_commands.table())
+    dispatcher.add_handlers(ReceiptCommands(receipts).table())
+    dispatcher.add_monitor_handlers(
+        MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
+    )
+    return LiveSide(
+        statistics=statistics,
+        events=events,
+        traces=traces,
+        tenancy=tenancy,
+        store=store,
+        receipt_store=receipt_store,
+        streams=streams,
+        router=router,
+        writer=writer,
+        statuses=statuses,
+        receipts=receipts,
+        inboxes=inboxes,
+        expirer=Expirer(store, inboxes, clock, settings.stream_limit),
+        dispatcher=dispatcher,
+        manager=manager,
+        admin_queries=admin_queries,
+        admin_actions=admin_actions,
+        publishing=publishing,
+        tracing=tracing,
+    )
+
+
+def _stats(
+    statistics: Statistics, hub: Hub, heartbeat: Heartbeat, organization_id: str | None = None
+) -> dict[str, Any]:
+    """The current statistics, of an organization or of the whole server."""
+    return statistics.snapshot(
+        hub, heartbeat.settings.timeout_s, heartbeat.resumed_at, organization_id
+    )

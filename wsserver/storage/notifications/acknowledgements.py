@@ -1,0 +1,160 @@
+"""Acknowledgements of notifications: states of deliveries, cancelled escalations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+import sqlite_utils
+
+from wsserver.storage.engine.database import Database
+from wsserver.storage.messages.message_rows import LAST_OFFSET, OFFSET_BITS
+
+State = Literal["delivered", "read"]
+
+_AMONG = "IN (SELECT value FROM json_each(?))"
+_EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "delivered")}
+"""States from which a delivery changes to the acknowledged one."""
+_UNSETTLED = (
+    # Conditions of the partial indexes deliveries_open and deliveries_leased.
+    "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
+    "d.state = 'sending'",
+)
+_SELECT_UNNOTED = " UNION ALL ".join(
+    f"""
+    SELECT d.user_id, d.delivery_id, r.read_at IS NOT NULL,
+        coalesce(r.read_at, r.delivered_at, c.at)
+    FROM deliveries d
+    JOIN messages m ON m.message_id = d.delivery_id
+    LEFT JOIN receipts r ON r.key = m.key AND r.user_id = d.user_id
+    LEFT JOIN cursors c ON c.stream_id = m.key >> {OFFSET_BITS} AND c.user_id = d.user_id
+        AND c."offset" >= m.key & {LAST_OFFSET}
+    WHERE {unsettled} AND d.channel = 'websocket'
+        AND coalesce(r.delivered_at, c.at) IS NOT NULL
+    """  # noqa: S608 - constants only
+    for unsettled in _UNSETTLED
+)
+
+
+class Acknowledgement(NamedTuple):
+    """Messages of a user's inbox that were delivered or read; or notifications."""
+
+    user_id: str
+    ids: Sequence[str]
+    state: State
+    at: float
+    """Seconds since the epoch."""
+    by_notification: bool = False
+    """Whether ``ids`` are of notifications."""
+
+
+class Acknowledged(NamedTuple):
+    """A delivery whose state an acknowledgement has changed."""
+
+    delivery_id: str
+    after_s: float | None
+    """Seconds since it was sent; since it was accepted, if the sending is not recorded yet.
+    None: it was acknowledged before.
+    """
+
+
+class AcknowledgementStore:
+    """Stores acknowledgements in the table ``deliveries``.
+
+    All methods raise ``StorageUnavailable``, and ``StorageFull``; nothing is stored then.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def acknowledge(self, batch: Sequence[Acknowledgement]) -> list[Acknowledged]:
+        """Mark deliveries as delivered or read, and cancel their escalations.
+
+        Unknown ids, and those of other users' notifications, are skipped.
+        """
+        return await self._database.run(
+            lambda db: [each for one in batch for each in _acknowledge(db, one)]
+        )
+
+    async def messages_of(self, user_id: str, notification_ids: Sequence[str]) -> list[str]:
+        """The ids of the messages in a user's inbox that carry these notifications."""
+        ids = msgspec.json.encode(notification_ids).decode()
+        sql = (
+            "SELECT d.delivery_id FROM notifications n"  # noqa: S608 - constants only
+            " JOIN deliveries d ON d.notification = n.id AND d.user_id = ?"
+            f" WHERE n.notification_id {_AMONG} AND d.channel = 'websocket'"
+        )
+        return await self._database.read(
+            lambda db: [message_id for (message_id,) in db.conn.execute(sql, [user_id, ids])]
+        )
+
+    async def reconcile(self) -> int:
+        """Apply acknowledgements of the inbox that a crash prevented; returns their count.
+
+        For the start, before anything is sent. Writes nothing if there are none.
+        """
+        if not await self._database.read(lambda db: db.conn.execute(_SELECT_UNNOTED).fetchone()):
+            return 0
+        return await self._database.run(_reconcile)
+
+
+def _acknowledge(db: sqlite_utils.Database, one: Acknowledgement) -> list[Acknowledged]:
+    changed = []
+    for id_, delivery_id, channel, state, is_later, sent_at, known_at in _concerned(db, one):
+        if is_later and state in ("pending", "sending"):
+            # A running attempt may finish, but is not followed by another.
+            db.conn.execute(
+                "UPDATE deliveries SET stops = 1,"
+                " state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,"
+                " due_at = NULL WHERE id = ?",
+                [id_],
+            )
+        elif (
+            channel == "websocket"
+            and (one.by_notification or delivery_id in one.ids)
+            and state in _EARLIER[one.state]
+        ):
+            db.conn.execute(
+                "UPDATE deliveries SET state = ?, acknowledged_at = coalesce(acknowledged_at, ?)"
+                " WHERE id = ?",
+                [one.state, one.at, id_],
+            )
+            after_s = one.at - sent_at if known_at is None else None
+            changed.append(Acknowledged(delivery_id, after_s))
+    return changed
+
+
+_Row = tuple[int, str, str, str, int, float, float | None]
+
+
+def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
+    """The user's deliveries of the acknowledged notifications."""
+    ids = msgspec.json.encode(one.ids).decode()
+    if one.by_notification:
+        which, values = f"id FROM notifications WHERE notification_id {_AMONG}", [ids]
+    else:
+        which = f"notification FROM deliveries WHERE delivery_id {_AMONG} AND user_id = ?"
+        values = [ids, one.user_id]
+    rows: list[_Row] = db.conn.execute(
+        "SELECT d.id, d.delivery_id, d.channel, d.state, d.unless_acknowledged,"  # noqa: S608
+        " coalesce(d.sent_at, n.at), d.acknowledged_at"
+        " FROM deliveries d JOIN notifications n ON n.id = d.notification"
+        f" WHERE d.notification IN (SELECT {which}) AND d.user_id = ?",
+        [*values, one.user_id],
+    ).fetchall()
+    return rows
+
+
+def _reconcile(db: sqlite_utils.Database) -> int:
+    found = db.conn.execute(_SELECT_UNNOTED).fetchall()
+    for user_id, delivery_id, is_read, at in found:
+        # The run that sent it has ended and will not record that.
+        db.conn.execute(
+            "UPDATE deliveries SET state = 'sent', sent_at = ?, due_at = NULL, owner = NULL,"
+            " lease_until = NULL WHERE delivery_id = ? AND state IN ('pending', 'sending')",
+            [at, delivery_id],
+        )
+        state: State = "read" if is_read else "delivered"
+        _acknowledge(db, Acknowledgement(user_id, [delivery_id], state, at))
+    return len(found)
