@@ -16,6 +16,7 @@ follow from where it is: ``CAST(:x AS DOUBLE PRECISION) IS NULL``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -62,6 +63,13 @@ class Connection(Executor, Protocol):
 
     def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], /) -> None:
         """Insert many rows with few statements; ``columns``: names with commas in between."""
+        ...
+
+    def pipeline(self) -> AbstractContextManager[object]:
+        """Inside, statements may be sent before the results of earlier ones are awaited.
+
+        Fetch a result only after all statements that do not depend on it.
+        """
         ...
 
     def listed(self, values: Collection[Any], /) -> object:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import chain
 from typing import Any
 
 import msgspec
 
+_NO_PIPELINE = nullcontext()
 _SIZES = (100, 10, 1)
 """Rows of an INSERT: of few lengths, as each statement is prepared once and kept."""
 
@@ -29,6 +31,10 @@ class SqliteConnection(sqlite3.Connection):
                 statement = _insert(table, columns, len(rows[0]), size)
                 self.execute(statement, list(chain.from_iterable(rows[done : done + size])))
                 done += size
+
+    def pipeline(self) -> AbstractContextManager[object]:
+        """Without effect: SQLite is in the same process."""
+        return _NO_PIPELINE
 
     def listed(self, values: Collection[Any], /) -> str:
         """A JSON array, for ``json_each``."""

@@ -19,7 +19,8 @@ _SELECT_IDS = (
     " WHERE m.message_id IN (SELECT value FROM json_each(?))"
 )
 _SELECT_DEDUP = (
-    'SELECT message_id, stream, epoch, "offset" FROM dedup WHERE scope = ? AND key = ? AND at > ?'
+    'SELECT key, message_id, stream, epoch, "offset", at FROM dedup'
+    " WHERE scope = ? AND key IN (SELECT value FROM json_each(?))"
 )
 _EXTEND = (
     "INSERT INTO streams (name, epoch, last_offset, touched_at) VALUES (?, ?, ?, ?)"
@@ -94,17 +95,24 @@ def _stored(
 ) -> dict[str | tuple[str, str], Appended | Append]:
     """The messages of a batch that are stored already, by message id and deduplication key."""
     ids = db.listed([item.message_id for item in batch])
-    execute = db.execute
-    stored: dict[str | tuple[str, str], Appended | Append] = {}
-    for message_id, stream, epoch, offset in execute(_SELECT_IDS, [ids]):
-        stored[message_id] = Appended(message_id, stream, epoch, offset, False)
+    by_scope: dict[str, dict[str, float]] = {}
     for item in batch:
         if item.dedup is not None:
-            oldest = item.at - DEDUP_KEPT_S
-            for message_id, stream, epoch, offset in execute(
-                _SELECT_DEDUP, [*item.dedup, oldest]
-            ).fetchall():
-                stored[item.dedup] = Appended(message_id, stream, epoch, offset, False)
+            scope, key = item.dedup
+            by_scope.setdefault(scope, {})[key] = item.at - DEDUP_KEPT_S
+    with db.pipeline():
+        by_id = db.execute(_SELECT_IDS, [ids])
+        by_key = [
+            (scope, db.execute(_SELECT_DEDUP, [scope, db.listed(list(oldest))]))
+            for scope, oldest in by_scope.items()
+        ]
+        stored: dict[str | tuple[str, str], Appended | Append] = {}
+        for message_id, stream, epoch, offset in by_id:
+            stored[message_id] = Appended(message_id, stream, epoch, offset, False)
+        for scope, found in by_key:
+            for key, message_id, stream, epoch, offset, at in found:
+                if at > by_scope[scope][key]:
+                    stored[scope, key] = Appended(message_id, stream, epoch, offset, False)
     return stored
 
 
@@ -116,17 +124,18 @@ def _reserve(db: Connection, new: Iterable[Append]) -> tuple[dict[str, _Reserved
         counts[name] = counts.get(name, 0) + 1
         latest[name] = max(latest.get(name, item.at), item.at)
     epoch = default_epoch(db)
-    # Twice as fast as one upsert a stream with RETURNING.
-    db.executemany(
-        _EXTEND,
-        # In the order of names: another process that locks the same rows waits for this one.
-        [(name, epoch, counts[name], latest[name]) for name in sorted(counts)],
-    )
     reserved = {}
     ends = {}
-    for name, stream_id, epoch, last in db.execute(_SELECT_STREAMS, [db.listed(list(counts))]):
-        reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
-        ends[name] = last
+    with db.pipeline():
+        # Twice as fast as one upsert a stream with RETURNING.
+        db.executemany(
+            _EXTEND,
+            # In the order of names: another process that locks the same rows waits for this one.
+            [(name, epoch, counts[name], latest[name]) for name in sorted(counts)],
+        )
+        for name, stream_id, epoch, last in db.execute(_SELECT_STREAMS, [db.listed(list(counts))]):
+            reserved[name] = _Reserved(stream_id, epoch, last - counts[name] + 1)
+            ends[name] = last
     return reserved, ends
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -67,6 +68,10 @@ class PostgresConnection:
         with self.raw.cursor().copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
+
+    def pipeline(self) -> AbstractContextManager[object]:
+        """psycopg's pipeline mode: fetching a result waits for the statements so far."""
+        return self.raw.pipeline()
 
     def listed(self, values: Collection[Any], /) -> list[Any]:
         """An array."""
