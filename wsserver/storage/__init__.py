@@ -1,4 +1,4 @@
-"""What must outlive the process: one SQLite file, one module a table."""
+"""Persistent data: in a SQLite file or in PostgreSQL; one module for each table."""
 
 from __future__ import annotations
 
