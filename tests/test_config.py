@@ -601,3 +601,32 @@ def test_the_documentation_of_a_key_is_true(key: Any, monkeypatch: pytest.Monkey
     if not key.name.startswith(("jw", "vapid")):
         assert not isinstance(from_file, list)
         assert from_file != getattr(Settings(), key.name)
+
+
+def test_a_database_url_without_its_extra_names_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wsserver.config.channels.find_spec", lambda name: None)
+    with pytest.raises(ConfigFaults) as found:
+        load_settings(None, {"WSSERVER_DATABASE_URL": "postgresql://h/d"}, {}, True)
+    assert str(found.value) == (
+        "database_url (env WSSERVER_DATABASE_URL): needs the extra postgres, which is not"
+        " installed: pip install 'wsserver[postgres]'"
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://h/d", "postgresql://h", "postgresql://u:p%zz@h/d", "postgresql://h/d?what=1", "x"],
+)
+def test_a_database_url_that_cannot_be_one_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(ConfigFaults) as found:
+        load_settings(None, {"WSSERVER_DATABASE_URL": url}, {}, True)
+    assert "database_url (env" in str(found.value)
+    assert "p%zz" not in str(found.value)
+
+
+def test_the_flag_for_a_file_goes_before_the_url(tmp_path: Path) -> None:
+    environ = {"WSSERVER_DATABASE_URL": "postgresql://h/d", "WSSERVER_JWT_SECRET": SECRET}
+    settings = load_settings(None, environ, {"database": str(tmp_path / "x.sqlite3")}, False)
+    assert (settings.database_url, settings.database) == (None, tmp_path / "x.sqlite3")
