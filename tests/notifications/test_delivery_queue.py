@@ -12,13 +12,16 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
+from tests.support.postgres_server import PostgresServer
 from tests.support.queue_stores import Stored, StoredDeliveries, StoredPostings
 from wsserver.errors import StorageUnavailable
 from wsserver.notifications import delivery_queue
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent
 from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.delivery_queue import DeliveryQueue
+from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leases import Claim, Lease, Result
+from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.tasks import Tasks
 
@@ -26,14 +29,30 @@ LIMITS = Limits(concurrency=10, rate_per_s=1000.0, timeout_s=30.0)
 LEASE_S = LIMITS.timeout_s + delivery_queue.LEASE_EXTRA_S
 
 
-@pytest.fixture(params=[StoredDeliveries, StoredPostings])
-def stored(
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)],
+)
+def database(
     request: pytest.FixtureRequest, io_loop: IOLoop, clock: FakeClock, tmp_path: Path
-) -> Iterator[Stored]:
-    database = SqliteDatabase(tmp_path / "d.sqlite3", clock=clock)
-    io_loop.run_sync(database.open)
-    yield request.param(database)
-    io_loop.run_sync(database.close)
+) -> Iterator[Database]:
+    made: Database
+    if request.param == "sqlite":
+        made, at_end = SqliteDatabase(tmp_path / "d.sqlite3", clock=clock), ""
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        at_end = server.create_database()
+        made = PostgresDatabase(at_end, clock=clock)
+    io_loop.run_sync(made.open)
+    yield made
+    io_loop.run_sync(made.close)
+    if at_end:
+        server.drop_database(at_end)
+
+
+@pytest.fixture(params=[StoredDeliveries, StoredPostings])
+def stored(request: pytest.FixtureRequest, database: Database) -> Stored:
+    made: Stored = request.param(database)
+    return made
 
 
 def result(claimed: Claim, state: str, due_at: float | None = None, at: float = 0.0) -> Result:
@@ -159,6 +178,7 @@ class ScriptedQueue(DeliveryQueue[Any]):
         while quiet < 20:
             self.kick()
             await self.database.settle()
+            await self.database.read(lambda db: None)
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.under_way == self.held else 0
 

@@ -32,7 +32,6 @@ SQLITE_ONLY = {
     "test_page_bytes",
     "test_pruning",
     "test_readers",
-    "test_storage_statistics",
     "test_stream_plans",
     "test_wal",
 }

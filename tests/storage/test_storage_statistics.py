@@ -29,6 +29,7 @@ from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.gen_test
 async def test_an_empty_database_has_nothing_but_room(database: Database, path: Path) -> None:
     found = await StorageStatistics(database).read(NOW)

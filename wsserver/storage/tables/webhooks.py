@@ -152,8 +152,9 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
 
     def _end_leases(self, db: Connection, where: str, values: Mapping[str, Any]) -> int:
         return db.execute(
-            "UPDATE webhook_outbox SET due_at = min(due_at, :now), owner = NULL,"  # noqa: S608
-            f" lease_until = NULL WHERE {where}",
+            "UPDATE webhook_outbox SET"  # noqa: S608 - constants only
+            " due_at = CASE WHEN due_at < :now THEN due_at ELSE :now END,"
+            f" owner = NULL, lease_until = NULL WHERE {where}",
             values,
         ).rowcount
 
