@@ -12,6 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
+from tests.support.message_rows import in_every_reader
 from tests.support.postgres_server import PostgresServer
 from tests.support.queue_stores import Stored, StoredDeliveries, StoredPostings
 from wsserver.errors import StorageUnavailable
@@ -178,7 +179,7 @@ class ScriptedQueue(DeliveryQueue[Any]):
         while quiet < 20:
             self.kick()
             await self.database.settle()
-            await self.database.read(lambda db: None)
+            await in_every_reader(self.database, lambda db: None)
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.under_way == self.held else 0
 
