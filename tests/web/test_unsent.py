@@ -117,13 +117,13 @@ async def test_a_client_that_goes_away_pins_nothing(
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("size", [40_000, 1_000_000], ids=["plain", "full server"])
 async def test_bodies_that_do_not_come_whole_pin_a_limited_number_of_bytes(
-    start_server: StartServer,
+    start_server: StartServer, size: int
 ) -> None:
     server: Server = await start_server()
     incoming = server.context.incoming
-    incoming._limit_bytes = 2_500_000
-    size = 1_000_000
+    incoming._limit_bytes = size * 5 // 2
     head = f"POST {API}/tickets HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     clients = []
