@@ -255,6 +255,43 @@ async def test_a_stop_that_is_cancelled_waits_for_no_client(make: Make) -> None:
     assert open_things() == before
 
 
+async def test_a_handler_may_stop_the_server(make: Make) -> None:
+    await asyncio.sleep(0)
+    before = open_things()
+    stopped: list[bool] = []
+
+    async with make() as server:
+
+        async def stop(event: dict[str, Any]) -> None:
+            await server.stop()
+            stopped.append(server.is_running)
+
+        server.on("enough", stop)
+        await server.send_to_user("u1", "note", keep=True, data=1)
+        server.emit("enough")
+        await until(lambda: stopped)
+        assert stopped == [False]
+    await asyncio.sleep(0)
+    assert open_things() == before
+
+
+async def test_a_second_stop_waits_for_the_first(make: Make) -> None:
+    server = make()
+    await server.start()
+    for _ in range(2):
+        first = asyncio.ensure_future(server.stop())
+        second = asyncio.ensure_future(server.stop())
+        await first
+        await server.start()
+        await second
+        assert server.is_running, "the second one stops nothing that was started later"
+    stopping = asyncio.ensure_future(server.stop())
+    await asyncio.sleep(0)
+    await server.stop()
+    assert not server.is_running
+    await stopping
+
+
 async def test_clients_are_notified_of_a_stop(make: Make) -> None:
     server = make()
     await server.start()
@@ -601,3 +638,12 @@ async def test_the_errors_are_those_of_the_rest_api(make: Make) -> None:
             await server.replace_members("s1", ["a b"])
         assert caught.value.code == "validation_failed"
         assert NotFound.code == "not_found"
+
+
+async def test_a_string_is_not_a_list_of_user_ids(make: Make) -> None:
+    async with make() as server:
+        with pytest.raises(ValidationFailed, match="user_ids"):
+            await server.replace_members("s1", "u1")
+        assert await server.members("s1") == []
+        with pytest.raises(ValidationFailed, match="exclude_users"):
+            await server.broadcast("note", exclude_users="u1", data=1)

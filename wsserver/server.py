@@ -109,6 +109,7 @@ class Server:
         """From the start on as checked: with ``database``, ``jwt_algorithm`` filled in."""
         self._handlers: list[tuple[Wanted, Handler]] = []
         self._run: Lifecycle | None = None
+        self._stopping = asyncio.Lock()
         self._is_owner = True
 
     @classmethod
@@ -131,6 +132,7 @@ class Server:
         settings = check_settings(self.settings)
         make_folders(settings)
         run = self._run = Lifecycle.prepare(settings)
+        self._stopping = asyncio.Lock()  # a new one, as a lock belongs to one event loop
         self.settings = settings
         try:
             for name, handler in self._handlers:
@@ -146,17 +148,21 @@ class Server:
         """Close all connections, finish what is under way, close the database.
 
         Takes ``drain_timeout_s`` at most for clients that do not answer. When cancelled, it
-        closes everything without waiting for them.
+        closes everything without waiting for them. May be called from an event handler or a
+        spawned task, and while another call is under way, whose end it then waits for.
         """
         run = self._running
         if not self._is_owner:
             raise RuntimeError("this server is stopped by the process that runs it")
-        try:
-            await run.stop()
-        except BaseException:
-            await self._abandon(run)
-            raise
-        self._run = None
+        async with self._stopping:
+            if self._run is not run:
+                return
+            try:
+                await run.stop()
+            except BaseException:
+                await self._abandon(run)
+                raise
+            self._run = None
 
     async def _abandon(self, run: Lifecycle) -> None:
         try:
@@ -174,7 +180,8 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.stop()
+        if self._run is not None:  # else it was stopped within the block
+            await self.stop()
 
     @property
     def is_running(self) -> bool:
@@ -366,7 +373,7 @@ class Server:
 
     async def replace_members(self, session_id: str, user_ids: Sequence[str]) -> list[str]:
         """Replace a session's member list; connections that lose access by it leave the session."""
-        request = read_request({"user_ids": list(user_ids)}, MembersRequest)
+        request = read_request({"user_ids": _items(user_ids)}, MembersRequest)
         answer = await self._context.admin_actions.replace_members(ACTOR, session_id, request)
         return list(answer["user_ids"])
 
@@ -459,7 +466,7 @@ def _request(target: Target, type_: str, push: Push) -> tuple[Actor, dict[str, A
     """The requester, with the idempotency key, and the body of the request."""
     body: dict[str, Any] = {"type": type_, **push}
     if "exclude_users" in body:
-        body["exclude_users"] = list(body["exclude_users"])
+        body["exclude_users"] = _items(body["exclude_users"])
     key = body.pop("idempotency_key", None)
     if key is None:
         return ACTOR, body
@@ -467,6 +474,11 @@ def _request(target: Target, type_: str, push: Push) -> tuple[Actor, dict[str, A
         message = "only for messages that are kept"
         raise ValidationFailed([{"field": "idempotency_key", "message": message}])
     return replace(ACTOR, once=(PROGRAM.sub, key)), body
+
+
+def _items(values: Collection[str]) -> object:
+    """The values as a list. A single string is left as it is, to be refused as no list."""
+    return values if isinstance(values, str) else list(values)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

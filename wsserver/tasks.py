@@ -27,8 +27,11 @@ class Tasks:
         return task
 
     async def cancel(self) -> None:
-        """Cancel all running tasks, and wait until they have ended."""
-        running = list(self._running)
+        """Cancel all running tasks, and wait until they have ended.
+
+        Except the calling one, which may be one of them: it cannot wait for its own end.
+        """
+        running = self._running - {asyncio.current_task()}
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
