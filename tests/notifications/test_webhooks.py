@@ -237,7 +237,7 @@ async def test_no_event_is_too_odd(provider: HttpProvider, tmp_path: Path) -> No
 
 
 @pytest.mark.gen_test
-async def test_too_many_are_dropped_aloud(
+async def test_events_above_the_limit_are_dropped_and_logged(
     provider: HttpProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.hang()
@@ -245,6 +245,7 @@ async def test_too_many_are_dropped_aloud(
         for _ in range(10_005):  # without a pause, in which some could be stored
             here.events.emit("a")
         assert here.webhooks.metrics.dropped == 5
+        assert here.webhooks.health()["waiting"] == 10_000
     assert "dropped total=1" in caplog.text
 
 
