@@ -66,7 +66,7 @@ MEANINGS: dict[str, Meaning] = {
 
 
 class WsServerError(Exception):
-    """The root of all errors, each with a code of ``MEANINGS``; no message has a secret in it."""
+    """Base class of all errors, each with a code of ``MEANINGS``; messages contain no secrets."""
 
     code: ClassVar[str] = "internal_error"
 
@@ -103,7 +103,7 @@ def summary_of(faults: Sequence[Mapping[str, str]]) -> str:
 
 
 class BadRequest(WsServerError):
-    """A malformed request; ``details["field"]`` names the culprit where there is one."""
+    """A malformed request; ``details["field"]`` is the field at fault, if it is one."""
 
     code = "bad_request"
 
@@ -157,7 +157,7 @@ class SessionBound(WsServerError):
 
 
 class SessionLimit(WsServerError):
-    """One session too many for this connection."""
+    """The connection has joined its maximum number of sessions."""
 
     code = "session_limit"
 
@@ -166,13 +166,13 @@ class SessionLimit(WsServerError):
 
 
 class AuthAmbiguous(WsServerError):
-    """Tokens in more than one place."""
+    """A request with credentials in more than one place."""
 
     code = "auth_ambiguous"
 
 
 class TokenMissing(WsServerError):
-    """No token where one is needed."""
+    """A request without the token that it needs."""
 
     code = "token_missing"
 
@@ -196,13 +196,13 @@ class TokenRevoked(WsServerError):
 
 
 class KeysUnavailable(WsServerError):
-    """Tokens cannot be verified: the keys were never fetched. Not the client's fault."""
+    """Verification keys that could not be fetched yet: no token can be verified."""
 
     code = "keys_unavailable"
 
 
 class Forbidden(WsServerError):
-    """Known, but not permitted."""
+    """A requester with a valid token, but without the permission."""
 
     code = "forbidden"
 
@@ -249,7 +249,7 @@ class IdempotencyPending(WsServerError):
 
 
 class IdempotencyLimit(WsServerError):
-    """One idempotency key too many; says when the oldest one is forgotten."""
+    """Too many idempotency keys; ``retry_after_s`` until the oldest one is deleted."""
 
     code = "idempotency_limit"
 
@@ -267,7 +267,7 @@ class BodyTooLarge(WsServerError):
 
 
 class UnsupportedMediaType(WsServerError):
-    """A body that says it is not JSON."""
+    """A request body whose ``Content-Type`` is not JSON in UTF-8."""
 
     code = "unsupported_media_type"
 
@@ -288,7 +288,7 @@ class UrlForbidden(WsServerError):
 
 
 class UpgradeRequired(WsServerError):
-    """A plain request to a WebSocket URL that would have been accepted."""
+    """A request without an upgrade to a WebSocket endpoint; its credentials are valid."""
 
     code = "upgrade_required"
 

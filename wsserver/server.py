@@ -379,12 +379,12 @@ class Server:
 
     async def contacts(self, user_id: str) -> dict[str, Any]:
         """Where notifications reach a user: e-mail address, phone number, push subscriptions."""
-        return await self._context.desk.contacts(ACTOR, user_id)
+        return await self._context.notifications.contacts(ACTOR, user_id)
 
     async def replace_contacts(self, user_id: str, **fields: Any) -> dict[str, Any]:
         """Replace them, with the fields of ``PUT /users/{id}/contacts``; ``ValidationFailed``."""
         request = read_request(fields, ContactsRequest)
-        return await self._context.desk.replace_contacts(ACTOR, user_id, request)
+        return await self._context.notifications.replace_contacts(ACTOR, user_id, request)
 
     # State
 

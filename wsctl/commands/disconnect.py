@@ -48,7 +48,7 @@ def disconnect(
     wsctl token revoke ends those. Asks first on a terminal; elsewhere, as in cron, it does not
     ask.
     """
-    from wsctl.commands.lists import show_connections
+    from wsctl.commands.connections import show_connections
 
     if user is None:
         if connection is None:

@@ -25,7 +25,7 @@ from wsctl.text import without_bom
 from wsctl.times import Duration
 
 ANNOUNCEMENT = "announcement"
-# Types of the protocol that may be pushed through the API; their fields stand at the top of the
+# Types of the protocol that may be pushed through the API; their fields are at the top of the
 # body, those of all other types under ``data``.
 _BUILT_IN = frozenset(
     {"new_message", "typing", "message_status_update", "ai_processing_status", "user_status_update"}

@@ -45,7 +45,7 @@ RESERVED_TYPES = frozenset(
 
 
 class PublishableFields(Struct, forbid_unknown_fields=True):
-    """The root of the body fields of a push type."""
+    """Base class for the body fields of a push type."""
 
 
 class NewMessage(PublishableFields):
@@ -88,7 +88,7 @@ class AiProcessingStatus(PublishableFields):
 
 
 class UserStatusUpdate(PublishableFields):
-    """A user came or went."""
+    """A user went online or offline."""
 
     user_id: UserId
     status: Literal["online", "offline"]

@@ -56,7 +56,7 @@ def read_request(body: Any, kind: type[S], rules: Rules | None = None) -> S:
 
 
 class Request(Struct, forbid_unknown_fields=True):
-    """The root of all bodies."""
+    """Base class of request bodies."""
 
 
 class Sender(Request):

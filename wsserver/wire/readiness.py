@@ -18,7 +18,7 @@ OnReady = Callable[[list[tuple[int, int]]], None]
 
 
 class Loop(Protocol):
-    """The needed methods of an event loop; ``tornado.ioloop.IOLoop`` has them."""
+    """Event loop interface; ``tornado.ioloop.IOLoop`` implements it."""
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         """Call ``handler(fd, events)`` whenever the descriptor is ready."""

@@ -29,7 +29,7 @@ def shutdown_writing(fd: int) -> None:
 
 
 class Stream(Protocol):
-    """The needed methods of ``tornado.iostream.IOStream``."""
+    """Stream interface; ``tornado.iostream.IOStream`` implements it."""
 
     max_buffer_size: int
 

@@ -70,7 +70,7 @@ class Corked(Protocol):
 
 
 class Backend(Protocol):
-    """What a transport needs of the poller that made it; ``Carrier`` implements it."""
+    """Interface of a transport's poller; ``Carrier`` implements it."""
 
     @property
     def cork(self) -> Corked:

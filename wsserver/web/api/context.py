@@ -27,9 +27,9 @@ from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
 from wsserver.web.http.headers import Headers
+from wsserver.web.http.held_bytes import HeldBytes
 from wsserver.web.http.proxies import Proxies, is_local
 from wsserver.web.http.traffic import Traffic
-from wsserver.web.http.unsent import HeldBytes
 from wsserver.wire.poller import Poller
 
 
@@ -63,7 +63,7 @@ class WebContext:
     publishing: Publishing
     admin_actions: AdminActions
     tracing: Tracing
-    desk: NotificationApi
+    notifications: NotificationApi
     webhooks: WebhookApi
     push_key: str | None
     """Public VAPID key for Web Push subscriptions; None without ``vapid_private_key``."""

@@ -32,8 +32,8 @@ from wsserver.web.api.problems import (
     problem_reply,
 )
 from wsserver.web.http import cors
+from wsserver.web.http.held_bytes import patience_s
 from wsserver.web.http.replies import COMMON_HEADERS, Reply
-from wsserver.web.http.unsent import patience_s
 
 BODY_LIMIT_BYTES = 1024 * 1024
 DISCARD_LIMIT_BYTES = 16 * 1024 * 1024

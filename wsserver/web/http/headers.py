@@ -1,4 +1,4 @@
-"""Request headers: what every parser offers, and the parser of common HTTP/1.1 heads (httptools).
+"""Request headers: the interface of all parsers, and one of common HTTP/1.1 heads (httptools).
 
 Tornado parses all other heads.
 """

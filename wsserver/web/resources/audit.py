@@ -79,7 +79,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handle=_list_entries,
         query=AuditQuery,
         answer=AuditTrail,
-        summary="The audit trail: who did what, newest first",
+        summary="List the audit trail, newest first",
         tag="Server",
     ),
 )

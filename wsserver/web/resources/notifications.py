@@ -144,7 +144,7 @@ class NotificationsQuery(PageQuery, kw_only=True):
 
 
 async def _notify(context: WebContext, call: Call) -> Reply:
-    answer = await context.desk.notify(call.caller, call.body)
+    answer = await context.notifications.notify(call.caller, call.body)
     return json_reply(answer, 200 if answer["notification_id"] is None else 202)
 
 
@@ -160,27 +160,29 @@ async def _list_notifications(context: WebContext, call: Call) -> dict[str, Any]
         channel=query.channel,
         state=query.state,
     )
-    return await context.desk.listing(call.caller, query.window, filters)
+    return await context.notifications.listing(call.caller, query.window, filters)
 
 
 async def _get_notification(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.one(call.caller, call.path["notification_id"])
+    return await context.notifications.one(call.caller, call.path["notification_id"])
 
 
 async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.retry(call.caller, call.path["notification_id"])
+    return await context.notifications.retry(call.caller, call.path["notification_id"])
 
 
 async def _cancel(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.cancel(call.caller, call.path["notification_id"])
+    return await context.notifications.cancel(call.caller, call.path["notification_id"])
 
 
 async def _get_contacts(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.contacts(call.caller, call.path["user_id"])
+    return await context.notifications.contacts(call.caller, call.path["user_id"])
 
 
 async def _replace_contacts(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.replace_contacts(call.caller, call.path["user_id"], call.body)
+    return await context.notifications.replace_contacts(
+        call.caller, call.path["user_id"], call.body
+    )
 
 
 async def _get_push_key(context: WebContext, call: Call) -> dict[str, Any]:

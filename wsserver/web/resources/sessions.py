@@ -17,7 +17,7 @@ from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 
 class Present(Answer):
-    """A user who has joined a session."""
+    """A user in a session, with the number of connections."""
 
     user_id: str
     username: str | None

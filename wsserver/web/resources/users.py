@@ -1,4 +1,4 @@
-"""Users: list who is online, list, ping and close the connections of a user."""
+"""Users: ``/online-users``; a user's connections: list, ping, close."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from wsserver.web.api.endpoint import Endpoint, Paths
 from wsserver.web.api.pipeline import Exchange, RequestInfo, identify, note_failure
 from wsserver.web.api.problems import InternalError, RequestTimeout, problem_reply
 from wsserver.web.http.headers import RequestHead, parse_head
+from wsserver.web.http.held_bytes import patience_s
 from wsserver.web.http.replies import Reply, response_bytes
-from wsserver.web.http.unsent import patience_s
 from wsserver.web.sockets.fast_handshake import FastHandshake
 from wsserver.wire.readiness import READ, WRITE, best_readiness
 from wsserver.wire.sockets import set_nodelay
@@ -280,7 +280,7 @@ class FastPath:
             return problem_reply(InternalError(), info.request_id)
 
     async def _body(self, client: Client, request: Request) -> bytes:
-        """The whole body; raises ``RequestTimeout``, ``CancelledError`` if the client was dropped."""
+        """The whole body; raises ``RequestTimeout``; cancelled if the client is dropped."""
         if len(client.received) < request.end:
             body = client.body = asyncio.get_running_loop().create_future()
             if self._clients.get(client.fd) is client:

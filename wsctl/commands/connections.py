@@ -1,4 +1,4 @@
-"""``wsctl online``, ``connections`` and ``sessions``: lists of what is connected."""
+"""``wsctl connections``, ``sessions`` and ``online``: lists of connections, sessions and users."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.web_server import API, Server, token
 from tests.web.conftest import StartServer
-from wsserver.web.http.unsent import HeldBytes, patience_s
+from wsserver.web.http.held_bytes import HeldBytes, patience_s
 
 
 class Clients:

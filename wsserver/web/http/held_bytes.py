@@ -1,4 +1,4 @@
-"""Limit on the bytes held for slow clients: unsent responses, and incomplete bodies."""
+"""Limit on the bytes held in memory for slow clients: unsent responses, incomplete bodies."""
 
 from __future__ import annotations
 
