@@ -238,6 +238,13 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
             self._unstored_bytes += size
             await asyncio.sleep(STORAGE_PAUSE_S)
             return
+        except Exception:  # a bug that concerns one batch must not end the storing of later ones
+            log.exception("webhook events not stored count=%d", len(batch))
+            for posting in batch:
+                self._waiting[posting.url] -= 1
+                self._waiting_bytes[posting.url] -= len(posting.body)
+            self._drop(len(batch), "internal error")
+            return
         for url in {posting.url for posting in batch}:
             self.kick(url)
 
