@@ -106,7 +106,7 @@ class TestReport:
         from scripts.benchmark.report import table
 
         workload = next(each for each in WORKLOADS if each.name == "W1a")
-        rounds = {
+        rounds: dict[str, list[dict[str, float | None]]] = {
             "wsserver": [{"per_cpu_s": value, "other_cpu": 0.5} for value in (400.0, 900.0, 500.0)],
             "tornado": [{"per_cpu_s": 50.0}, {"per_cpu_s": None}],
         }

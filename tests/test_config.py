@@ -65,7 +65,8 @@ def key_faults(environ: Mapping[str, str]) -> list[str]:
 
 
 def public_pem(key: Any) -> bytes:
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem
 
 
 # Precedence

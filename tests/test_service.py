@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.lifecycle import run
 from tests.support.live_server import Client, settle, socket_pair
 from tests.support.tokens import SECRET
 from wsserver.app import build
@@ -53,7 +54,7 @@ def make_service(io_loop: IOLoop, clock: Any, tmp_path: Path) -> Iterator[MakeSe
 
 @pytest.fixture
 def service(io_loop: IOLoop, make_service: MakeService) -> Service:
-    return io_loop.run_sync(make_service)
+    return run(io_loop, make_service)
 
 
 async def snapshots_of(service: Service) -> list[dict[str, Any]]:

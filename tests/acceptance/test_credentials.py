@@ -271,5 +271,10 @@ def test_only_the_configured_algorithm(server: RunningServer, algorithm: str) ->
 def test_issuer_and_audience_where_configured(start: Start, connect: Connect) -> None:
     server = start(jwt_issuer="https://id.example", jwt_audience="chat")
     connect(to=server, iss="https://id.example", aud=["other", "chat"])
-    for claims in ({}, {"iss": "https://id.example"}, {"iss": "https://evil", "aud": "chat"}):
+    wrong: list[dict[str, Any]] = [
+        {},
+        {"iss": "https://id.example"},
+        {"iss": "https://evil", "aud": "chat"},
+    ]
+    for claims in wrong:
         assert open_client(server, bearer=token("u1", **claims)).closed()[0] == 4500

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.conftest import Connect
 from tests.support.running_server import RunningServer
 
-QUICK = {"ack_timeout_s": 0.5, "ack_retries": 2}
+QUICK: dict[str, Any] = {"ack_timeout_s": 0.5, "ack_retries": 2}
 
 
 @pytest.fixture

@@ -18,14 +18,19 @@ from tests.support.http_response import Response
 from tests.support.running_server import API, RunningServer, Start
 from tests.support.storage_faults import BrokenDisk, FullDisk, Locked, NoPages, StorageFault
 
-FAULTS = {"locked": Locked, "I/O error": BrokenDisk, "no pages": NoPages, "full disk": FullDisk}
+FAULTS: dict[str, Callable[[], StorageFault]] = {
+    "locked": Locked,
+    "I/O error": BrokenDisk,
+    "no pages": NoPages,
+    "full disk": FullDisk,
+}
 MANY = [f"member-{n:05}-{'x' * 90}" for n in range(2000)]
 """More than fits into pages that are there already."""
 KEPT = {"type": "new_message", "content": "z" * 20_000}
 NEWS = {"type": "news", "data": {"text": "y" * 20_000}}
 
 
-@pytest.fixture(params=FAULTS.values(), ids=FAULTS)
+@pytest.fixture(params=list(FAULTS.values()), ids=list(FAULTS))
 def fault(request: pytest.FixtureRequest) -> StorageFault:
     made: StorageFault = request.param()
     return made

@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
-from tests.support.scripted_server import START, ScriptedServer, error
+from tests.support.scripted_server import START, ScriptedServer, error, resumed
 from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
 from wsserver.protocol.close_codes import CloseCode
@@ -338,13 +338,13 @@ async def test_a_session_that_is_left_while_it_is_joined_stays_left(server: Serv
         await page.evaluate("Promise.all([client.join('s1'), client.leave('s1')])")
         assert await page.evaluate("client.sessions") == []
         await page.evaluate("client.join('s2')")
-        held = scripted.replies.pop("resume")
+        del scripted.replies["resume"]
         await scripted.close(4000)
         command = await scripted.command("resume", 2)
         assert sorted(command["streams"]) == ["broadcast", "session:s2"]
         left = asyncio.ensure_future(page.evaluate("outcome(client.leave('s2'))"))
         await scripted.command("leave_session", 2)
-        scripted.push(ref=command["ref"], **held(command))
+        scripted.push(ref=command["ref"], **resumed(command))
         assert await left == "session_left"
         assert await page.evaluate("client.sessions") == []
         seen = [name for name, _ in await page.evaluate("seen")]

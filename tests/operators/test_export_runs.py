@@ -70,8 +70,8 @@ def test_a_run_that_is_ended_half_way_has_exported_nothing_and_frees_its_lock(
     stuck: str, tmp_path: Path, number: int, code: int
 ) -> None:
     (tmp_path / "audit.csv").write_text("old")
-    args = ("--url", stuck, "--token", "t", "export", "audit", "--since-last", "state")
-    args += ("--out", "audit.csv")
+    args = ["--url", stuck, "--token", "t", "export", "audit", "--since-last", "state"]
+    args += ["--out", "audit.csv"]
     process = subprocess.Popen(
         [*WSCTL, *args], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     )

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
@@ -195,7 +196,8 @@ def test_it_outlives_a_restart_and_says_so(tmp_path: Path) -> None:
 
 def test_no_colour_where_none_is_wanted(server: ServerProcess) -> None:
     colour = re.compile(rb"[\[;](3[0-7]|4[0-7]|9[0-7])[;m]")
-    for env, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
+    environments: list[tuple[dict[str, Any], bool]] = [({}, True), ({"NO_COLOR": "1"}, False)]
+    for env, wanted in environments:
         with on_top(server, **env) as terminal:
             terminal.until("live", "· ok", "connections")
             assert bool(colour.search(terminal.raw)) == wanted

@@ -175,9 +175,9 @@ async def test_being_listed_opens_a_session_and_being_removed_puts_out_at_once(
     await replace(live.actor(), "s1", members("u2"))
     assert (await bound.closing())[0] == 4503
     assert [(p["type"], p["session_id"]) for p in await client.rest()] == [("session_left", "s1")]
-    assert not client.info.sessions
+    assert not client.sessions
     assert [p["type"] for p in await stays.rest()] == ["session_left"]
-    assert claimed.info.sessions.keys() == {"s1"}
+    assert claimed.sessions == {"s1"}
     (latest, _) = await live.audited()
     assert (latest.action, latest.target) == ("members", "session:s1")
     assert latest.detail == {"members": 1, "removed": ["u1"]}
@@ -189,7 +189,7 @@ async def test_a_member_who_has_another_way_in_stays(live: Live) -> None:
     client = await live.in_session("u1", sessions=["s1"])
     await live.admin_actions.replace_members(live.actor(), "s1", members())
     assert await client.rest() == []
-    assert client.info.sessions.keys() == {"s1"}
+    assert client.sessions == {"s1"}
 
 
 @pytest.mark.gen_test

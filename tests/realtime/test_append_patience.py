@@ -12,11 +12,11 @@ from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft
-from wsserver.storage.messages.streams import Append, Appended
+from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
 
 
-class LockedStore:
+class LockedStore(StreamStore):
     """A store whose every try waits for a lock, and in vain."""
 
     def __init__(self, clock: FakeClock, wait_s: float) -> None:

@@ -130,7 +130,7 @@ async def test_a_bound_connection_stays_in_its_session_alone(live: Live) -> None
     assert await client.error("leave_session", session_id="s1") == "session_bound"
     again = await client.call("join_session", session_id="s1")
     assert again["type"] == "session_joined"
-    assert client.info.sessions.keys() == {"s1"}
+    assert client.sessions == {"s1"}
 
 
 @pytest.mark.gen_test
@@ -358,7 +358,7 @@ async def test_a_token_that_opens_less_ends_what_it_no_longer_allows(live: Live)
     answer = await client.call("refresh_token", token=live.token(sessions=["s2"]))
     assert answer["type"] == "token_refreshed"
     assert [(p["type"], p["session_id"]) for p in await client.rest()] == [("session_left", "s1")]
-    assert client.info.sessions.keys() == {"s2"}
+    assert client.sessions == {"s2"}
     bound = await live.connect("u3", endpoint="session", session_id="s1", sessions=["s1"])
     bound.send("refresh_token", ref=1, token=live.token("u3"))
     assert (await bound.closing())[0] == 4503

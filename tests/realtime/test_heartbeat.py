@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from tests.support.fake_connections import fake_connection
 from tests.support.live_server import PONG, Live, settle
+from wsserver.clock import Clock
 from wsserver.realtime.connections.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 
 
-class StepClock:
+class StepClock(Clock):
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
 
@@ -29,7 +30,7 @@ class Bench:
     """A heartbeat over connections without sockets; closing one takes it out of the hub."""
 
     def __init__(self, interval_s: float, timeout_s: float, count: int = 1) -> None:
-        self.clock: Any = StepClock()
+        self.clock = StepClock()
         self.hub = Hub()
         self.settings = HeartbeatSettings(interval_s, timeout_s)
         self.closed: dict[str, tuple[float, int]] = {}

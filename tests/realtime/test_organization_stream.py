@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.realtime.test_publishing import broadcast, publish
+from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Client, Live
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.requests import BatchRequest
@@ -259,15 +260,8 @@ async def test_receipts_are_told_in_organizations_that_are_small(live: Live) -> 
     await live.connect("u1", organization_id="o1")
     assert not receipts._is_crowded(ORGANIZATION)
     for number in range(101):
-        live.hub.organization_connections.add("o1", _User(f"v{number}"))
+        live.hub.organization_connections.add("o1", fake_connection(f"v{number}"))
     assert receipts._is_crowded(ORGANIZATION)
-
-
-class _User:
-    """A connection as the indexes see it."""
-
-    def __init__(self, user_id: str) -> None:
-        self.user_id = self.connection_id = user_id
 
 
 def test_an_organization_is_a_target_with_a_name() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -63,14 +64,15 @@ async def test_publishing_needs_its_permission(live: Live, role: str, may: bool)
     narrowed = live.actor(role, organization_id="o1", permissions=frozenset({"stats:read"}))
     request = publish("broadcast")
     for each, allowed in ((actor, may), (narrowed, False)):
-        for call in (
+        calls: tuple[Callable[[Actor], Awaitable[Any]], ...] = (
             lambda who: live.publishing.broadcast(who, broadcast()),
             lambda who: live.publishing.publish(who, request),
             lambda who: live.publishing.publish_to(
                 who, session("s1"), read_request({"type": "x"}, TargetedBody)
             ),
             lambda who: live.publishing.batch(who, read_request({"messages": [{}]}, BatchRequest)),
-        ):
+        )
+        for call in calls:
             if allowed:
                 await call(each)
             else:

@@ -28,7 +28,7 @@ def test_the_gauges_count_connections_users_sessions_and_pairs(
 ) -> None:
     now = clock.monotonic()
     hub = Hub()
-    joins = {"u1": [["s1", "s2"], ["s1"]], "u2": [["s1"]], "u3": [[]]}
+    joins: dict[str, list[list[str]]] = {"u1": [["s1", "s2"], ["s1"]], "u2": [["s1"]], "u3": [[]]}
     for user, connections in joins.items():
         for sessions in connections:
             connection = fake_connection(

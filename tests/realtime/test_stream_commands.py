@@ -401,7 +401,7 @@ async def test_a_connection_is_in_so_many_sessions_and_no_more(live: Live) -> No
     await client.call("leave_session", session_id="s0")
     resumed = await client.call("resume", streams=streams)
     assert len(resumed["streams"]) == SESSION_LIMIT
-    assert client.info.sessions.keys() == {name.removeprefix("session:") for name in streams}
+    assert client.sessions == {name.removeprefix("session:") for name in streams}
 
 
 @pytest.mark.gen_test

@@ -725,7 +725,7 @@ async def test_one_stream_too_large_for_memory_can_be_given_all_the_same(
 
 
 async def page(node: Node, claims: Claims | None = ME, **ends: int) -> tuple[list[int], bool]:
-    history = await node.streams.history(S1, claims, **ends)  # type: ignore[arg-type]
+    history = await node.streams.history(S1, claims, **ends)
     assert history.epoch == EPOCH
     return offsets(history.messages), history.has_more
 

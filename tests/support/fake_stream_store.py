@@ -15,7 +15,15 @@ from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.messages.audience import write_audience
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.append_queue import Draft
-from wsserver.storage.messages.streams import Append, Appended, Head, Kept, Slice, Wanted
+from wsserver.storage.messages.streams import (
+    Append,
+    Appended,
+    Head,
+    Kept,
+    Slice,
+    StreamStore,
+    Wanted,
+)
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -44,7 +52,7 @@ class Gate:
         await self._open.wait()
 
 
-class FakeStore:
+class FakeStore(StreamStore):
     """Does what ``StreamStore`` promises; nothing is committed by a call that fails."""
 
     def __init__(self) -> None:

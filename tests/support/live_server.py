@@ -237,6 +237,11 @@ class Client:
     def id(self) -> str:
         return self.info.connection_id
 
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions that the server has it in."""
+        return set(self.info.sessions or ())
+
     def send_frame(self, opcode: int, payload: bytes) -> None:
         size = len(payload)
         if size < 126:

@@ -106,6 +106,7 @@ class ScriptedServer:
     def _hear(self, socket: WebSocketRoute, command: Command) -> None:
         self.commands.append(command)
         self._arrived.set()
-        reply = self.replies.get(command["type"], lambda _: None)(command)
+        make_reply = self.replies.get(command["type"])
+        reply = make_reply(command) if make_reply is not None else None
         if reply is not None:
             socket.send(json.dumps({**reply, "ref": command["ref"]}))

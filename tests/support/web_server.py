@@ -146,7 +146,7 @@ class Server:
         options.setdefault("bearer", token())
         return await self.request("GET", f"{API}{path}", **options)
 
-    async def post(self, path: str, body: bytes | None = None, **options: Any) -> Response:
+    async def post(self, path: str, body: bytes | None = None, /, **options: Any) -> Response:
         options.setdefault("bearer", token())
         return await self.request("POST", f"{API}{path}", body, **options)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.lifecycle import run
 from tests.support.web_server import Server, start
 
 StartServer = Callable[..., Awaitable[Server]]
@@ -31,4 +32,4 @@ def start_server(io_loop: IOLoop, tmp_path: Path) -> Iterator[StartServer]:
 @pytest.fixture
 def server(io_loop: IOLoop, start_server: StartServer) -> Server:
     """A server with the default settings."""
-    return io_loop.run_sync(start_server)
+    return run(io_loop, start_server)

@@ -132,7 +132,7 @@ async def test_what_is_wrong_is_named_and_nothing_is_accepted(server: Server) ->
 
 @pytest.mark.gen_test
 async def test_a_warning_that_is_not_new_has_no_deliveries(server: Server) -> None:
-    body = {
+    body: dict[str, Any] = {
         "user_ids": ["u1"],
         "template": "cost_warning",
         "params": {"used": 81, "quota": 100, "period": "2024-01"},

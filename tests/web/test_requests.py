@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from tests.support.web_server import API, Server, read_response, token
+from tests.web.conftest import StartServer
 from wsserver.web.resources.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}
@@ -172,7 +173,7 @@ async def test_a_foreign_origin_is_refused(server: Server, origin: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_page_of_an_allowed_origin_may_fetch_a_ticket(start_server) -> None:
+async def test_a_page_of_an_allowed_origin_may_fetch_a_ticket(start_server: StartServer) -> None:
     server = await start_server(allowed_origins=("https://app.example.com",))
     origin = {"Origin": "https://app.example.com"}
     asked = {
@@ -416,7 +417,7 @@ async def test_a_connection_goes_on_after_a_refusal(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_silent_connection_is_closed(start_server) -> None:
+async def test_a_silent_connection_is_closed(start_server: StartServer) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     reader, writer = await server.open()
     assert await asyncio.wait_for(reader.read(), 3) == b""
@@ -428,7 +429,7 @@ async def test_a_silent_connection_is_closed(start_server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_slow_body_is_answered_with_408(start_server) -> None:
+async def test_a_slow_body_is_answered_with_408(start_server: StartServer) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     reader, writer = await server.open()
     head = (
@@ -444,7 +445,7 @@ async def test_a_slow_body_is_answered_with_408(start_server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_whoever_dribbles_on_after_a_refusal_is_cut(start_server) -> None:
+async def test_whoever_dribbles_on_after_a_refusal_is_cut(start_server: StartServer) -> None:
     server = await start_server(handshake_timeout_s=0.3)
     reader, writer = await server.open()
     head = (

@@ -259,13 +259,17 @@ def test_a_crowd_is_cut_short_and_strange_ids_are_left_out(server: FakeServer) -
     server.asked.clear()
     assert values(["disconnect", "u1", "--connection"], "conn_8999") == []
     assert len(server.asked) == 5, "pages of a thousand"
-    rows = [{"session_id": name, "users": []} for name in ("a b", "$(id)", "s\n1", "ok", "ok")]
+    rows: list[dict[str, Any]] = [
+        {"session_id": name, "users": []} for name in ("a b", "$(id)", "s\n1", "ok", "ok")
+    ]
     server.answers["GET", "/sessions"] = (200, page("sessions", rows, {}))
     assert values(["history"]) == ["ok"]
 
 
 def test_a_help_cannot_steer_the_terminal(server: FakeServer) -> None:
-    rows = [{"session_id": "s1", "users": [{"username": "a\x1b[2J\nb" + "c" * 200}]}]
+    rows: list[dict[str, Any]] = [
+        {"session_id": "s1", "users": [{"username": "a\x1b[2J\nb" + "c" * 200}]}
+    ]
     server.answers["GET", "/sessions"] = (200, page("sessions", rows, {}))
     (item,) = asked(["history"], "")
     assert item.help.startswith("a\\x1b[2J b")
