@@ -17,14 +17,13 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.support.wsserver_cli import SECRET, invoke, run
 from wsserver import __version__
 from wsserver.cli import ExitStatus, main
 from wsserver.config import ConfigFaults, Fault, Settings
 
 ROOT = Path(__file__).parents[1]
-SECRET = "canary-" + "s" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -33,21 +32,6 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name in os.environ:
         if name.startswith("WSSERVER_"):
             monkeypatch.delenv(name)
-
-
-def invoke(*args: str, **env: str) -> Result:
-    return CliRunner().invoke(main, args, env=env)
-
-
-def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("WSSERVER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "wsserver", *args],
-        env=clean | {"PYTHONPATH": str(ROOT)} | env,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.test_check import add_newer_migration
+from tests.support.database_files import add_newer_migration
 from tests.support.fake_clock import FakeClock
 from tests.support.server_process import environment
-from tests.test_cli import SECRET, invoke, run
+from tests.support.wsserver_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
 from wsserver.cli.reports import _age, _time, size
 from wsserver.clock import Clock

@@ -108,7 +108,7 @@ def test_a_clock_that_jumps_by_centuries_does_not_end_the_server(tmp_path: Path,
         for years in (300, -300, 0):
             (tmp_path / "new").write_text(str(years * YEAR_S))
             (tmp_path / "new").rename(tmp_path / "offset")
-            server.kill(signal.SIGUSR1)
+            server.send_signal(signal.SIGUSR1)
             century = (datetime.now(UTC).year + years) // 100
             server.wait_for(rf'"timestamp": "{century}.*SIGUSR1')
             with urlopen(f"{server.url}/api/v1/websocket/health") as answer:  # loopback

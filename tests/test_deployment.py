@@ -20,8 +20,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.rst_blocks import block, table
-from tests.support.server_process import PATIENCE_S, ServerProcess, refused
+from tests.support.server_process import ServerProcess, refused
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
 from wsserver.config import load_settings
 from wsserver.fd_limits import KEPT_BACK
 from wsserver.identity import sign_hmac

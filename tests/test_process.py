@@ -11,7 +11,6 @@ import signal
 import socket
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +23,7 @@ from websockets.sync.client import connect
 
 from tests.support.server_process import LOOPS, ServerProcess, files, refused, silent_client
 from tests.support.tokens import SECRET
+from tests.support.waiting import poll
 from wsserver.config import ConfigFaults
 from wsserver.event_loop import fastest_loop
 from wsserver.plugins import load_plugins
@@ -290,7 +290,7 @@ def test_it_serves_and_ends_with_0_on_either_loop(tmp_path: Path, loop: str) -> 
             assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
             client.send('{"type": "ping", "ref": 1}')
             assert json.loads(client.recv(timeout=5))["type"] == "pong"
-            server.kill(signal.SIGTERM)
+            server.send_signal(signal.SIGTERM)
             assert json.loads(client.recv(timeout=5))["type"] == "server_draining"
             with pytest.raises(ConnectionClosed) as closed:
                 client.recv(timeout=5)
@@ -321,10 +321,10 @@ def test_sigint_is_as_good_as_sigterm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_health_tells_of_draining_and_a_second_signal_ends_it(tmp_path: Path, loop: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server, silent_client(server):
-        server.kill(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)
         server.wait_for("stopping")
         assert health(server.url) == (503, "draining")
-        server.kill(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)
         assert server.wait(5) == 1, "draining alone would take 8 s"
     assert any("second signal" in line for line in server.lines)
     assert "Traceback" not in "\n".join(server.lines)
@@ -340,8 +340,8 @@ def test_an_ipv6_address_stands_in_brackets(tmp_path: Path) -> None:
 def test_all_addresses_without_allowed_hosts_is_warned_of(tmp_path: Path) -> None:
     env = {"WSSERVER_JWT_SECRET": SECRET}
     with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env) as server:
-        server.wait_for("allowed_hosts")
-        assert json.loads(server.lines[-1])["level"] == "warning"
+        line = server.wait_for("allowed_hosts").string
+        assert json.loads(line)["level"] == "warning"
         assert server.stop() == 0
     env["WSSERVER_ALLOWED_HOSTS"] = "chat.example.com"
     with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env) as server:
@@ -392,9 +392,7 @@ def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         database = tmp_path / "var/wsserver.sqlite3"
-        deadline = time.monotonic() + 5
-        while not snapshots(database) and time.monotonic() < deadline:
-            health(server.url)
+        poll(lambda: snapshots(database), bool)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     kept = snapshots(shutil.copytree(tmp_path / "var", tmp_path / "copy") / "wsserver.sqlite3")
     assert kept

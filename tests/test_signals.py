@@ -23,13 +23,13 @@ from websockets.sync.client import connect
 from tests.support.rst_blocks import table
 from tests.support.server_process import (
     LOOPS,
-    PATIENCE_S,
     ServerProcess,
     command,
     environment,
     silent_client,
 )
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
 from wsserver.identity import sign_hmac
 from wsserver.process import STOPPING, WITHOUT_EFFECT
 
@@ -42,7 +42,7 @@ def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
             assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
-            server.kill(getattr(signal, name))
+            server.send_signal(getattr(signal, name))
             assert json.loads(client.recv(timeout=5))["type"] == "server_draining"
             with pytest.raises(ConnectionClosed) as closed:
                 client.recv(timeout=5)
@@ -55,16 +55,16 @@ def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
 def test_several_hangups_for_one_terminal_do_not_cut_the_drain_short(tmp_path: Path) -> None:
     env = {"WSSERVER_DRAIN_TIMEOUT_S": "0.5"}
     with ServerProcess(tmp_path, "--dev", env=env) as server, silent_client(server):
-        server.kill(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         server.wait_for("stopping")
-        server.kill(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         assert server.wait() == 0
 
 
 def test_a_hangup_that_nohup_has_switched_off_stays_without_effect(tmp_path: Path) -> None:
     with ignoring(signal.SIGHUP), ServerProcess(tmp_path, "--dev") as server:
-        server.kill(signal.SIGHUP)
-        server.kill(signal.SIGUSR1)
+        server.send_signal(signal.SIGHUP)
+        server.send_signal(signal.SIGUSR1)
         server.wait_for("has no effect.*SIGUSR1")
         assert server.stop() == 0
 
@@ -75,12 +75,12 @@ def test_other_signals_do_nothing(tmp_path: Path, loop: str) -> None:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
             client.recv(timeout=5)
             for name in WITHOUT_EFFECT:
-                server.kill(getattr(signal, name))
+                server.send_signal(getattr(signal, name))
                 server.wait_for(f"has no effect.*{name}")
             for number in (signal.SIGPIPE, signal.SIGWINCH, signal.SIGURG, signal.SIGXFSZ):
-                server.kill(number)
-            server.kill(signal.SIGTSTP)
-            server.kill(signal.SIGCONT)
+                server.send_signal(number)
+            server.send_signal(signal.SIGTSTP)
+            server.send_signal(signal.SIGCONT)
             client.send('{"type": "ping", "ref": 1}')
             assert json.loads(client.recv(timeout=5))["type"] == "pong"
         assert server.stop() == 0

@@ -16,6 +16,7 @@ from tests.support.http_provider import HttpProvider
 from tests.support.provider_thread import ProviderThread
 from tests.support.push_service import PushSubscriber, base64url
 from tests.support.running_server import ADMIN, RunningServer, Start
+from tests.support.waiting import poll
 from wsserver.config.vapid import vapid_key
 
 CANARY = "canary-7d1f0c"
@@ -58,7 +59,7 @@ def notify(server: RunningServer, **body: Any) -> str:
 
 
 def until(server: RunningServer, name: str, **states: int) -> Any:
-    return server.until(
+    return poll(
         lambda: server.get(f"/notifications/{name}").ok, lambda shown: shown["states"] == states
     )
 
@@ -116,11 +117,11 @@ def test_the_mail_server_is_down_and_the_server_is_killed(
     first = start(**chosen)
     assert first.put("/users/u1/contacts", {"email": "li@example.com"}).ok
     name = notify(first, channels=["email"])
-    first.until(
+    poll(
         lambda: first.get(f"/notifications/{name}").ok["deliveries"][0]["attempts"],
         lambda attempts: len(attempts) >= 2,
     )
-    first.signal(signal.SIGKILL)
+    first.send_signal(signal.SIGKILL)
     first.wait()
     second = start(folder=first.folder, **chosen)
     world.run(world.mail.start())

@@ -121,7 +121,7 @@ def test_who_never_stops_is_closed(raw: OpenRaw, server: RunningServer) -> None:
     assert reason
     neighbour.send("ping")
     assert neighbour.message()["type"] == "pong"
-    line = server.wait_for_line('"code": 4029')
+    line = server.wait_for('"code": 4029').string
     assert json.loads(line)["level"] == "info"
 
 
@@ -144,7 +144,7 @@ def test_who_reads_too_little_is_let_go(raw: OpenRaw, server: RunningServer) -> 
     while answers[-1]["matched"]:
         assert len(answers) < 40
         answers.append(server.post("/messages", text).ok)
-    server.wait_for_line('"code": 4002')
+    server.wait_for('"code": 4002')
     assert server.get("/stats").ok["failed_sends"] >= 1
     neighbour.send("ping")
     assert neighbour.message()["type"] == "pong"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
-from tests.support.scripted_server import START, ScriptedServer, error, resumed
+from tests.support.scripted_server import START, ScriptedServer, error, resumed, staged
 from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
 from wsserver.protocol.close_codes import CloseCode
@@ -25,17 +22,6 @@ pytestmark = NEEDS_CHROMIUM
 
 STATIC = Path(__file__).parents[2] / "wsserver" / "static"
 SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2lnbmF0dXJl"
-
-
-@contextlib.asynccontextmanager
-async def staged(server: Server, **options: Any) -> AsyncIterator[tuple[Page, ScriptedServer]]:
-    """A client in a page, connected to a server that the test plays."""
-    scripted = ScriptedServer()
-    async with page_of(server) as page:
-        await scripted.attend(page)
-        await page.evaluate(START, options)
-        await page.evaluate("until(() => client.state === 'open')")
-        yield page, scripted
 
 
 # Credentials

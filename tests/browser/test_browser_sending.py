@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_browser_recovery import staged
 from tests.support.browser_pages import NEEDS_CHROMIUM, page_of
-from tests.support.scripted_server import START, error
+from tests.support.scripted_server import START, error, staged
 from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer, server, start_server
 

@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
 from tests.support.faulty_proxy import FaultyProxy, without_upgrade
-from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
 from tests.support.terminal import Terminal
+from tests.support.waiting import PATIENCE_S
 
 QUICK = ("bench", "--messages", "10", "--duration", "500ms")
 
@@ -178,7 +179,7 @@ def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
         bench(server, "--duration", "1h", "--connections", "1") as process,
     ):
         server.wait_for('"path": "/ws/chat/session/.*"status": 101')
-        server.kill(signal.SIGKILL)
+        server.send_signal(signal.SIGKILL)
         output, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert [error for error in result_of(output)["errors"] if error.endswith(": connection lost")]

@@ -27,7 +27,8 @@ from tests.support.faulty_proxy import (
     without_subprotocol,
     without_upgrade,
 )
-from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
+from tests.support.waiting import PATIENCE_S
 from wsctl.doctor.checks import CHECKS
 
 WSCTL = [sys.executable, "-m", "wsctl"]
@@ -357,7 +358,7 @@ def test_no_secret_is_said(server: ServerProcess, run: Run, format_: str, where:
 @contextlib.contextmanager
 def limited(server: ServerProcess, kind: int, soft: int) -> Iterator[None]:
     """A resource limit of the server's process for a while."""
-    pid = server._process.pid
+    pid = server.process.pid
     before = resource.prlimit(pid, kind)
     resource.prlimit(pid, kind, (soft, before[1]))
     try:

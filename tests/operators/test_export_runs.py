@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.export_database import add_entries, add_snapshots, make_database, rows_in
-from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
+from tests.support.waiting import PATIENCE_S
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 

@@ -9,7 +9,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
-from tests.support.server_process import PATIENCE_S, ServerProcess
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_S
 
 
 def send(ctl: Run, *args: str) -> dict[str, Any]:

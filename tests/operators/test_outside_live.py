@@ -16,7 +16,8 @@ from websockets.sync.client import connect
 from tests.operators.conftest import Run
 from tests.support.http_provider import HttpProvider
 from tests.support.provider_thread import ProviderThread
-from tests.support.server_process import PATIENCE_S, ServerProcess
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.operators.conftest import Run
 from tests.support.server_process import (
-    PATIENCE_S,
     ServerProcess,
     environment,
     silent_client,
 )
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
 from wsctl.output.stats_fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]
@@ -499,7 +499,7 @@ def test_health_of_a_server_that_drains_is_1_and_of_one_that_is_gone_3(
 ) -> None:
     with ServerProcess(tmp_path, "--dev") as server, silent_client(server):
         assert run("--url", server.url, "health").exit_code == 0
-        server.kill(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)
         server.wait_for("stopping")
         draining = run("--url", server.url, "health")
         assert (draining.exit_code, "draining" in draining.stdout) == (1, True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.test_publishing import broadcast, publish
 from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Client, Live
+from tests.support.publish_requests import broadcast, publish
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.requests import BatchRequest
 from wsserver.protocol.targets import Target, TargetType

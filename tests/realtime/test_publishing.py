@@ -8,25 +8,16 @@ import pytest
 from msgspec import to_builtins
 
 from tests.support.live_server import Client, Live
+from tests.support.publish_requests import broadcast, publish
 from wsserver.errors import Forbidden, ValidationFailed
 from wsserver.protocol.requests import (
     BatchRequest,
-    BroadcastRequest,
     PublishRequest,
     TargetedBody,
     read_request,
 )
 from wsserver.protocol.targets import session
 from wsserver.realtime.access.actor import Actor
-
-
-def publish(target: str, id_: str | None = None, type_: str = "x", **body: Any) -> PublishRequest:
-    to = {"type": target} if id_ is None else {"type": target, "id": id_}
-    return read_request({"type": type_, "target": to, **body}, PublishRequest)
-
-
-def broadcast(**body: Any) -> BroadcastRequest:
-    return read_request({"type": "x", **body}, BroadcastRequest)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.test_check import make_file
+from tests.support.database_files import make_file
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets, several
 from wsserver.errors import StorageFull

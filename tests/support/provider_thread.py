@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from tests.support.http_provider import HttpProvider
 from tests.support.mail_sink import MailSink, SmtpServer
-from tests.support.running_server import PATIENCE_S
+from tests.support.waiting import PATIENCE_S
 
 P = TypeVar("P", bound=HttpProvider)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from playwright.async_api import Page, WebSocketRoute
+
+from tests.support.browser_pages import page_of
+from tests.support.web_server import Server
 
 Command = dict[str, Any]
 Reply = Callable[[Command], dict[str, Any] | None]
@@ -110,3 +114,14 @@ class ScriptedServer:
         reply = make_reply(command) if make_reply is not None else None
         if reply is not None:
             socket.send(json.dumps({**reply, "ref": command["ref"]}))
+
+
+@contextlib.asynccontextmanager
+async def staged(server: Server, **options: Any) -> AsyncIterator[tuple[Page, ScriptedServer]]:
+    """A client in a page, connected to a server that the test plays."""
+    scripted = ScriptedServer()
+    async with page_of(server) as page:
+        await scripted.attend(page)
+        await page.evaluate(START, options)
+        await page.evaluate("until(() => client.state === 'open')")
+        yield page, scripted

@@ -18,7 +18,8 @@ from websockets.typing import Subprotocol
 
 from tests.support.frames import client_frame
 from tests.support.http_response import Response
-from tests.support.running_server import PATIENCE_S, RunningServer
+from tests.support.running_server import RunningServer
+from tests.support.waiting import PATIENCE_S
 
 V1 = "wsserver.v1"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -144,7 +145,7 @@ def open_client(
     if bearer is not None:
         fields["Authorization"] = f"Bearer {bearer}"
     connection = open_socket(
-        server.url + path,
+        server.ws_url + path,
         additional_headers=fields,
         subprotocols=[Subprotocol(offer) for offer in offers] or None,
         origin=origin,  # type: ignore[arg-type]

@@ -15,33 +15,12 @@ import pytest
 from rich.cells import cell_len
 
 from tests.support.fake_server import Run
+from tests.support.wsctl_commands import ALL, EVERYTHING, GROUPS, resolve
 from wsctl.cli.click_base import LazyGroup
 from wsctl.cli.root import wsctl
 
 TESTS = Path(__file__).resolve().parents[1]
 DOCS = TESTS.parent / "docs" / "wsctl.rst"
-
-
-def tree(
-    group: click.Group, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command and group below ``group``, with the words that call it."""
-    ctx = click.Context(group)
-    for name in group.list_commands(ctx):
-        found = group.get_command(ctx, name)
-        assert found is not None
-        yield (*path, name), found
-        if isinstance(found, click.Group):
-            yield from tree(found, (*path, name))
-
-
-EVERYTHING = dict(tree(wsctl))
-ALL = sorted(path for path, found in EVERYTHING.items() if not isinstance(found, click.Group))
-GROUPS = sorted(path for path, found in EVERYTHING.items() if isinstance(found, click.Group))
-
-
-def resolve(path: tuple[str, ...]) -> click.Command:
-    return EVERYTHING[path]
 
 
 def calls(epilog: str) -> Iterator[list[str]]:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from tests.support.fake_server import ADMIN, NOBODY, FakeServer, Run
-from tests.wsctl.test_docs import ALL, EVERYTHING, GROUPS, resolve
+from tests.support.wsctl_commands import ALL, EVERYTHING, GROUPS, resolve
 from wsctl.cli import completion
 from wsctl.cli.global_options import GlobalOption, global_options
 from wsctl.cli.root import wsctl

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from scripts.manual_page import PAGE, main, page
-from tests.wsctl.test_docs import ALL, resolve
+from tests.support.wsctl_commands import ALL, resolve
 
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "EXIT STATUS",
             "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO"]  # fmt: skip
