@@ -331,7 +331,7 @@ def test_the_doctor_and_the_bench_run_as_shown(shell: ExampleShell) -> None:
 
 
 def test_the_receiver_of_the_documents_accepts_only_genuine_webhooks() -> None:
-    from wsserver.notifications.signing import sign
+    from wsserver.notifications.webhooks import sign
 
     (example,) = [each for each in blocks("docs/webhooks.rst") if "def is_genuine" in each.text]
     names: dict[str, Any] = {}
@@ -348,7 +348,7 @@ def test_the_receiver_of_the_documents_accepts_only_genuine_webhooks() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
 def test_so_does_the_one_in_javascript(tmp_path: Path) -> None:
-    from wsserver.notifications.signing import sign
+    from wsserver.notifications.webhooks import sign
 
     (example,) = [each for each in blocks("docs/webhooks.rst") if "isGenuine" in each.text]
     now = int(time.time())

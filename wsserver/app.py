@@ -24,13 +24,13 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.metrics import Figures
-from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.delivery_policy import DigestRule, Retries
+from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.notifications.webhook_api import WebhookApi
-from wsserver.notifications.wiring import Notifications, NotificationSettings
+from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection_log import ConnectionLog
@@ -45,9 +45,9 @@ from wsserver.service import Parts, Service
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
+from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
-from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
@@ -136,7 +136,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
 
     # The live side: connections, streams, delivery (``realtime.wiring`` has its diagram)
     hub = Hub(ConnectionLog(clock), organizations.resolve)
-    directory = Directory(known_users, hub, clock, organizations.get)
+    directory = UserDirectory(known_users, hub, clock, organizations.get)
     broker = MemoryBroker()
     poller = Poller(
         IOLoop.current(),
@@ -147,8 +147,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         deflate_min_bytes=settings.compression_min_bytes,
         writer=best_writer if settings.io_uring else SingleWriter,
     )
-    figures = Figures()
-    acknowledgements = Acknowledgements(NotificationReceipts(database), figures, clock, tasks)
+    metrics = NotificationMetrics()
+    acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
     live = build_live(
         live_settings(settings),
         clock=clock,
@@ -175,7 +175,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         "websocket": WebSocketChannel(live.router, clock),
         **channels_of(settings, contacts, clock),
     }
-    notifications = Notifications(
+    notifications = NotificationSubsystem(
         channels=channels,
         contacts=contacts,
         templates=templates_of(settings),
@@ -187,7 +187,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             reach=push_reach(settings),
         ),
         acknowledgements=acknowledgements,
-        figures=figures,
+        metrics=metrics,
         manager=live.manager,
         members=members,
         directory=directory,
@@ -198,7 +198,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         clock=clock,
         tasks=tasks,
     )
-    live.statistics.add_source("notifications", figures.view)
+    live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock)
     webhooks.listen(live.events)
 
@@ -242,7 +242,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=live.publishing,
         admin_actions=live.admin_actions,
         tracing=live.tracing,
-        desk=notifications.desk,
+        desk=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,
