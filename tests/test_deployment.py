@@ -186,7 +186,7 @@ def test_a_chat_through_nginx(tmp_path: Path) -> None:
                     },
                 ) as client,
             ):
-                assert json.loads(client.recv(timeout=5))["user_id"] == "user"
+                assert json.loads(client.recv(timeout=PATIENCE_S))["user_id"] == "user"
                 request = Request(
                     f"http://{proxy}/api/v1/websocket/connections",
                     headers={"Authorization": f"Bearer {admin}", "Host": "chat.example.com"},

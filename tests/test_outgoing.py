@@ -13,6 +13,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.http_provider import HttpProvider
 from tests.support.mail_sink import SilentServer
+from tests.support.waiting import PATIENCE_S
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden
 from wsserver.http_client import HttpClient, fetch_document
@@ -192,7 +193,7 @@ async def test_a_document_that_does_not_come_is_given_up_without_a_word(
     with caplog.at_level(logging.INFO), pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await fetch_document(f"http://127.0.0.1:{port}/")
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), PATIENCE_S)
     server.close()
     gc.collect()
     await asyncio.sleep(0)

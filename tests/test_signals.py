@@ -41,11 +41,11 @@ TOKEN = sign_hmac(SECRET.encode(), {"sub": "u1", "role": "admin", "exp": 2**33})
 def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
-            assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "connection_established"
             server.send_signal(getattr(signal, name))
-            assert json.loads(client.recv(timeout=5))["type"] == "server_draining"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "server_draining"
             with pytest.raises(ConnectionClosed) as closed:
-                client.recv(timeout=5)
+                client.recv(timeout=PATIENCE_S)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
         assert server.wait() == 0
@@ -73,7 +73,7 @@ def test_a_hangup_that_nohup_has_switched_off_stays_without_effect(tmp_path: Pat
 def test_other_signals_do_nothing(tmp_path: Path, loop: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
-            client.recv(timeout=5)
+            client.recv(timeout=PATIENCE_S)
             for name in WITHOUT_EFFECT:
                 server.send_signal(getattr(signal, name))
                 server.wait_for(f"has no effect.*{name}")
@@ -82,7 +82,7 @@ def test_other_signals_do_nothing(tmp_path: Path, loop: str) -> None:
             server.send_signal(signal.SIGTSTP)
             server.send_signal(signal.SIGCONT)
             client.send('{"type": "ping", "ref": 1}')
-            assert json.loads(client.recv(timeout=5))["type"] == "pong"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "pong"
         assert server.stop() == 0
     assert "Traceback" not in "\n".join(server.lines)
 
@@ -168,7 +168,7 @@ def test_everything_is_answered_with_starting_until_it_is_ready(starting: Starti
     address = f"ws://127.0.0.1:{starting.port}/ws/chat?token={TOKEN}"
     with connect(address, subprotocols=["wsserver.v1"]) as client:  # type: ignore[list-item]
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(timeout=5)
+            client.recv(timeout=PATIENCE_S)
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
             1013,
@@ -185,7 +185,7 @@ def test_everything_is_answered_with_starting_until_it_is_ready(starting: Starti
     assert starting.ask("/api/v1/websocket/health")[0] == 200
     assert starting.ask("/api/v1/websocket/stats")[0] == 200
     with connect(address) as client:
-        assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
+        assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "connection_established"
     starting.process.terminate()
     assert starting.end()[0] == 0
 

@@ -13,11 +13,9 @@ import pytest
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, OPEN_CLIENT, browser, page_of, url_of
 from tests.support.scripted_server import START, ScriptedServer, error, resumed, staged
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer, server, start_server
+from tests.support.web_server import Server, StartServer, token
 from wsserver.protocol.close_codes import CloseCode
 
-__all__ = ["server", "start_server"]
 pytestmark = NEEDS_CHROMIUM
 
 STATIC = Path(__file__).parents[2] / "wsserver" / "static"
@@ -27,7 +25,7 @@ SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2lnbmF0dXJl"
 # Credentials
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(server: Server) -> None:
     async with page_of(server) as page:
         await page.evaluate(
@@ -64,7 +62,7 @@ async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(server
     assert not any(part in told for part in SECRET.split("."))
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(server: Server) -> None:
     now = server.context.clock.wall()
     old = token("u1", "user", exp=now - 60)
@@ -93,7 +91,7 @@ async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(server: S
 
 
 @pytest.mark.parametrize("given", [f"x {SECRET}", f"{SECRET}\n{SECRET}", "", None])
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_fixed_token_that_is_none_ends_it_at_once(
     server: Server, given: str | None
 ) -> None:
@@ -111,7 +109,7 @@ async def test_a_fixed_token_that_is_none_ends_it_at_once(
     assert SECRET not in failed[1]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_round(
     server: Server,
 ) -> None:
@@ -146,7 +144,7 @@ async def test_a_token_as_short_lived_as_the_last_one_does_not_go_round_and_roun
 # Close codes
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_every_close_code_is_decided(server: Server) -> None:
     async with page_of(server) as page:
         allowed = await page.evaluate(
@@ -158,7 +156,7 @@ async def test_every_close_code_is_decided(server: Server) -> None:
     assert allowed == [1001, 1005, 1006, 1012, 1013, 1014, 1015, *range(4000, 4500)]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_who_was_in_once_comes_back_from_a_limit_unless_it_was_evicted(
     server: Server,
 ) -> None:
@@ -179,7 +177,7 @@ async def test_who_was_in_once_comes_back_from_a_limit_unless_it_was_evicted(
         await page.evaluate("until(() => client.state === 'closed')")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_newcomer_is_told_of_the_limit(start_server: StartServer) -> None:
     server = await start_server(max_connections_per_user=1)
     async with page_of(server) as page:
@@ -194,7 +192,7 @@ async def test_a_newcomer_is_told_of_the_limit(start_server: StartServer) -> Non
     assert failed == "closed_4504"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
     server: Server,
 ) -> None:
@@ -212,7 +210,7 @@ async def test_a_reason_is_cut_and_a_code_that_no_page_may_use_changes_nothing(
 # The network
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
     server: Server,
 ) -> None:
@@ -238,7 +236,7 @@ async def test_a_socket_that_only_looks_open_is_found_out_when_the_page_wakes(
         assert [each["code"] for each in await page.evaluate("closes()")] == [4001]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_command_without_a_reply_has_the_connection_looked_at(server: Server) -> None:
     async with staged(server, commandTimeoutMs=50) as (page, scripted):
         scripted.replies.pop("typing", None)
@@ -248,7 +246,7 @@ async def test_a_command_without_a_reply_has_the_connection_looked_at(server: Se
         assert await page.evaluate("closes()") == []
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_wake_up_shortens_a_wait_but_not_one_that_the_server_asked_for(
     server: Server,
 ) -> None:
@@ -265,7 +263,7 @@ async def test_a_wake_up_shortens_a_wait_but_not_one_that_the_server_asked_for(
         assert (await page.evaluate("closes()"))[-1]["delayMs"] == 60000
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_no_push_is_reported_and_harms_nothing(server: Server) -> None:
     async with staged(server) as (page, scripted):
         for text in ("<html>", "null", "[]", '{"type":1}', ""):
@@ -275,7 +273,7 @@ async def test_what_is_no_push_is_reported_and_harms_nothing(server: Server) -> 
         assert [each["code"] for each in errors] == ["bad_push"] * 5
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_captive_portal_is_outwaited(server: Server) -> None:
     page_text = b"<html>Please sign in</html>"
 
@@ -298,7 +296,7 @@ async def test_a_captive_portal_is_outwaited(server: Server) -> None:
 # Sessions
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_one_stream_that_the_server_will_not_resume_does_not_spoil_the_others(
     server: Server,
 ) -> None:
@@ -318,7 +316,7 @@ async def test_one_stream_that_the_server_will_not_resume_does_not_spoil_the_oth
         assert (lost["session_id"], lost["code"]) == ("s2", "session_limit")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_session_that_is_left_while_it_is_joined_stays_left(server: Server) -> None:
     async with staged(server) as (page, scripted):
         await page.evaluate("Promise.all([client.join('s1'), client.leave('s1')])")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from operator import eq
 from typing import Any
 
 import pytest
@@ -103,9 +105,7 @@ async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(
     notified.played["email"].outcomes = [retry("down")] * 3
     name = await send(notified, "email")
     for number in range(1, 4):
-        await notified.until_true(
-            lambda n, number=number: n == number, lambda: count(notified.played["email"])
-        )
+        await notified.until_true(partial(eq, number), lambda: count(notified.played["email"]))
         await notified.idle()
         await notified.pass_time(10)
     await notified.until(name, email="failed")
@@ -434,7 +434,7 @@ async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(
         for user, confined_to in (("u1", "acme"), ("u2", "acme"), ("u1", None))
     ]
     for name in names:
-        await notified.until_true(lambda n: n == 1, lambda name=name: tried(notified, name))
+        await notified.until_true(partial(eq, 1), partial(tried, notified, name))
     await live.tenancy.assign("u1", "else", "boss", notified.clock.wall())
     notified.clock.advance(120.0)
     notified.queue.kick()

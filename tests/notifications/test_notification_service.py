@@ -13,7 +13,7 @@ from wsserver.notifications.recipients import Recipients, users
 from wsserver.notifications.service import NotificationService, Sending
 from wsserver.storage.notifications.notification_rows import Filters
 
-DEVICE = {
+DEVICE: dict[str, Any] = {
     "device_id": "device_123",
     "device_name": "张三的微信",
     "old_status": "online",

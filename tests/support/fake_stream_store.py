@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.support.waiting import PATIENCE_S
 from wsserver.brokers.base import Publication, PublishResult
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
@@ -41,7 +42,7 @@ class Gate:
 
     async def reached(self) -> None:
         """Wait until a call stands here."""
-        await asyncio.wait_for(self._arrived.wait(), 3)
+        await asyncio.wait_for(self._arrived.wait(), PATIENCE_S)
 
     def open(self) -> None:
         self._open.set()

@@ -13,6 +13,7 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from tests.support.waiting import PATIENCE_S
 from wsserver.brokers.memory import MemoryBroker
 from wsserver.identity.claims import Claims
 from wsserver.identity.keys import SecretKeys
@@ -40,9 +41,6 @@ from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-PATIENCE_S = 3.0
-"""How long a client waits for what must come; a test that gets there has failed."""
-
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 

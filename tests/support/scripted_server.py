@@ -11,6 +11,7 @@ from typing import Any
 from playwright.async_api import Page, WebSocketRoute
 
 from tests.support.browser_pages import page_of
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server
 
 Command = dict[str, Any]
@@ -97,7 +98,7 @@ class ScriptedServer:
         """The so-manieth command of a type, once it is there."""
         while len(self.of(type_)) < count:
             self._arrived.clear()
-            await asyncio.wait_for(self._arrived.wait(), 15)
+            await asyncio.wait_for(self._arrived.wait(), PATIENCE_S)
         return self.of(type_)[count - 1]
 
     def _take_in(self, socket: WebSocketRoute) -> None:

@@ -20,12 +20,11 @@ import pyte
 from rich.cells import cell_len
 
 from tests.support.fake_server import ADMIN, FakeServer
+from tests.support.waiting import PATIENCE_S
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 ROOT = Path(__file__).resolve().parents[2]
 USUAL = {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "NO_COLOR": ""}
-PATIENCE_S = 15.0
-"""For what takes a moment; a test that waits as long has failed."""
 
 
 class Terminal:
@@ -175,7 +174,7 @@ def on_terminal(
             process.send_signal(signal_number)
             until = None
     os.close(main)
-    return process.wait(5), shown
+    return process.wait(PATIENCE_S), shown
 
 
 def on_terminal_of(server: FakeServer, *args: str, typed: bytes = b"") -> tuple[int, str]:

@@ -6,10 +6,12 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from tests.support import tokens
@@ -213,3 +215,21 @@ async def start(folder: Path, **settings: Any) -> Server:
     port = sockets[0].getsockname()[1]
     listener.start(sockets)
     return Server(system, listener, port)
+
+
+StartServer = Callable[..., Awaitable[Server]]
+"""Starts a server with settings, as ``start`` does."""
+
+
+@contextmanager
+def starting(io_loop: IOLoop, folder: Path) -> Iterator[StartServer]:
+    """Starts servers, each in a folder of its own; all are stopped at the end."""
+    started: list[Server] = []
+
+    async def make(**settings: Any) -> Server:
+        started.append(await start(folder / str(len(started)), **settings))
+        return started[-1]
+
+    yield make
+    for server in started:
+        io_loop.run_sync(server.stop)

@@ -14,6 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
+from tests.support.waiting import PATIENCE_S
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Owner, Transport
 from wsserver.wire.uring import ENTRIES, Ring, open_ring
@@ -78,12 +79,12 @@ class Recorder(Owner):
         """Wait until so many things were heard."""
         while len(self.heard) < count:
             self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 5)
+            await asyncio.wait_for(self._changed.wait(), PATIENCE_S)
         return self.heard
 
     async def end(self) -> tuple[int, str, bool]:
         """Wait until the connection has ended."""
-        return await asyncio.wait_for(asyncio.shield(self.closed), 5)
+        return await asyncio.wait_for(asyncio.shield(self.closed), PATIENCE_S)
 
 
 class Peer:
@@ -100,7 +101,7 @@ class Peer:
     async def recv(self, size: int = 65536) -> bytes:
         """What comes in one read; empty at the end of the stream."""
         read = asyncio.get_running_loop().sock_recv(self.sock, size)
-        return await asyncio.wait_for(read, 5)
+        return await asyncio.wait_for(read, PATIENCE_S)
 
     async def exactly(self, size: int) -> bytes:
         while len(self._rest) < size:

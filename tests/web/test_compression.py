@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from tests.support.web_server import KEY, Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import KEY, Server, StartServer, token
 from wsserver.wire import deflate
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import KEY, Server, Socket, token
 from wsserver.web.sockets.fast_handshake import WouldWaitError, run_without_waiting
 from wsserver.web.sockets.sockets import SocketHandler
@@ -152,7 +153,7 @@ async def test_silent_clients_are_closed(start_server: Callable[..., Any]) -> No
     silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
     await server.connect("u1")
     for reader, writer in silent:
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
         writer.close()
     assert not server.listener._fast_path._clients
 
@@ -165,7 +166,7 @@ async def test_stopping_closes_silent_clients(start_server: Callable[..., Any]) 
         while not server.listener._fast_path._clients:
             await asyncio.sleep(0.01)
     await server.listener.stop(1.0)
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 

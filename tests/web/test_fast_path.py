@@ -12,6 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.http_response import Response
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.handlers import ApiHandler
@@ -252,7 +253,7 @@ async def test_silent_clients_and_slow_readers_are_closed(
     reader, writer = await server.open()
     writer.write(request("GET", "/health"))
     assert (await read_response(reader)).status == 200
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
     reader, writer = await server.open()
@@ -311,7 +312,7 @@ async def test_a_burst_of_clients_is_processed_in_several_turns(
     for _, writer in clients:
         writer.write(beginning)
     for reader, writer in clients:
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
         assert answer[:12] == end
         writer.close()
     assert max(done.values()) == 4
@@ -327,11 +328,11 @@ async def test_stopping_closes_idle_clients_and_answers_requests(server: Server)
     busy.write(request("POST", "/ping/u1", json.dumps({"timeout_s": 20}).encode()))
     ping = await socket.push("ping")
     stopping = asyncio.ensure_future(server.listener.stop(5.0))
-    assert await asyncio.wait_for(idle_reader.read(), 5) == b""
+    assert await asyncio.wait_for(idle_reader.read(), PATIENCE_S) == b""
     socket.send(type="pong", id=ping["id"])
     answer = await read_response(busy_reader)
     assert (answer.status, answer.headers["connection"]) == (200, "close")
-    assert await asyncio.wait_for(busy_reader.read(), 5) == b""
+    assert await asyncio.wait_for(busy_reader.read(), PATIENCE_S) == b""
     await stopping
     idle.close()
     busy.close()
@@ -362,7 +363,7 @@ async def test_an_answer_that_cannot_be_sent_ends_the_connection(
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: split)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     assert await server.context.traffic.wait_idle(5)
     assert "line break in header" in caplog.text
     writer.close()
@@ -383,5 +384,5 @@ async def test_an_upgrade_on_a_kept_connection_keeps_every_byte(server: Server) 
     )
     writer.write(head.encode() + frame)
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    assert b'"pong"' in await asyncio.wait_for(reader.readuntil(b'"ref":7'), 5)
+    assert b'"pong"' in await asyncio.wait_for(reader.readuntil(b'"ref":7'), PATIENCE_S)
     writer.close()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_response import Response
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import Server, StartServer, token
 from wsserver.notifications.notification_api import notification_view
 
 TEXT = {"title": "T", "message": "M"}

@@ -10,8 +10,8 @@ import struct
 
 import pytest
 
-from tests.support.web_server import API, Server, read_response, token
-from tests.web.conftest import StartServer
+from tests.support.waiting import PATIENCE_S
+from tests.support.web_server import API, Server, StartServer, read_response, token
 from wsserver.web.resources.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}
@@ -420,11 +420,11 @@ async def test_a_connection_goes_on_after_a_refusal(server: Server) -> None:
 async def test_a_silent_connection_is_closed(start_server: StartServer) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     reader, writer = await server.open()
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     reader, writer = await server.open()
     writer.write(b"GET / HTTP/1.1\r\nHost: 127")
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 
@@ -437,9 +437,9 @@ async def test_a_slow_body_is_answered_with_408(start_server: StartServer) -> No
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
     writer.write(head.encode())
-    answer = await asyncio.wait_for(read_response(reader), 3)
+    answer = await asyncio.wait_for(read_response(reader), PATIENCE_S)
     assert (answer.status, answer.code) == (408, "request_timeout")
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     assert server.context.traffic.under_way == 0
 
@@ -455,7 +455,7 @@ async def test_whoever_dribbles_on_after_a_refusal_is_cut(start_server: StartSer
     writer.write(head.encode())
     assert (await read_response(reader)).code == "body_too_large"
     writer.write(b" ")
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     assert await server.context.traffic.wait_idle(3)
 
@@ -507,7 +507,7 @@ async def test_what_is_no_http_ends_the_connection(
     if writer.can_write_eof():
         writer.write_eof()
     try:
-        answer = await asyncio.wait_for(reader.read(), 3)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     except ConnectionResetError:
         answer = b""
     writer.close()

@@ -100,7 +100,7 @@ async def _belong(server: Server) -> None:
     await server.request("PUT", path, bearer=token(), user_ids=["x1"])
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_each_role_gets_what_it_may_and_nothing_else(server: Server) -> None:
     await _belong(server)
     for endpoint in ENDPOINTS:
@@ -209,7 +209,7 @@ async def test_history_and_metrics_are_the_whole_servers_for_a_manager_and_name_
         assert b"o2" not in answer.body
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
     server: Server,
 ) -> None:

@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, start, token
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, TAGS
@@ -44,10 +45,10 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE_S)
     yield str(state["url"])
     state["loop"].call_soon_threadsafe(state["stop"].set)  # type: ignore[attr-defined]
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
 
 @schema.parametrize()

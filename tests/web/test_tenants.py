@@ -19,8 +19,7 @@ from tests.support.tenant_matrix import (
     printed,
     row_of,
 )
-from tests.support.web_server import API, Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import API, Server, StartServer, token
 from wsserver.web.resources.routes import ENDPOINTS
 
 MUST_EXIST = {"session", "message", "notification", "connection"}
@@ -28,7 +27,7 @@ MUST_EXIST = {"session", "message", "notification", "connection"}
 NOT_FOR_A_SERVICE = ("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("role", ROLES)
 async def test_the_matrix_of_tenants(start_server: StartServer, role: str) -> None:
     world = await make_world(await start_server(permissions=PERMISSIONS))
@@ -57,7 +56,7 @@ async def test_the_matrix_of_tenants(start_server: StartServer, role: str) -> No
     assert {name for _, name, _ in rows} == {each.name for each in CASES}
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_no_answer_changes_as_somebody_outside_comes_and_goes(
     start_server: StartServer,
 ) -> None:
@@ -91,7 +90,7 @@ async def test_no_answer_changes_as_somebody_outside_comes_and_goes(
         assert await answers() == never_seen
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_no_list_tells_a_manager_of_anybody_outside(start_server: StartServer) -> None:
     world = await make_world(await start_server(permissions=PERMISSIONS))
     manager = token("asking", "manager", organization_id="o1")
@@ -106,7 +105,7 @@ async def test_no_list_tells_a_manager_of_anybody_outside(start_server: StartSer
     assert ([s["session_id"] for s in sessions["sessions"]], sessions["total"]) == (["s_mine"], 1)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     "path", ["/audit", "/export/audit", "/webhooks/deliveries", "/webhooks/deliveries/x1"]
 )

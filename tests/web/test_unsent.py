@@ -7,8 +7,7 @@ from functools import partial
 
 import pytest
 
-from tests.support.web_server import API, Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import API, Server, StartServer, token
 from wsserver.web.http.unsent import HeldBytes, patience_s
 
 

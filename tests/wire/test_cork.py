@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -165,7 +166,7 @@ class Crowd:
         for index, transport in enumerate(self.transports):
             owner = transport.owner
             assert isinstance(owner, Echo)
-            owner.answer = lambda text, index=index: self.send(index, text)  # type: ignore[misc]
+            owner.answer = partial(self.send, index)
 
     def send(self, index: int, text: bytes) -> None:
         if self.transports[index].send(build_frame(text)):

@@ -14,6 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.frames import client_frame
+from tests.support.waiting import PATIENCE_S
 from tests.support.wire_peers import Peer, Recorder, cut
 from wsserver.clock import Clock
 from wsserver.wire import carrier
@@ -86,7 +87,7 @@ async def test_messages_go_both_ways(make_poller: MakePoller, connect: Connect) 
     assert poller.counters.frames_in == 1
     assert poller.counters.bytes_in == 11
     assert poller.counters.bytes_out == 7
-    assert transport.parser is transport.outbox is transport.backlog is None
+    assert [transport.parser, transport.outbox, transport.backlog] == [None] * 3
 
 
 @pytest.mark.gen_test
@@ -403,7 +404,7 @@ async def test_the_server_closes(make_poller: MakePoller, connect: Connect) -> N
     transport, peer, owner = connect(poller)
     transport.send(build_frame(b"last words"))
     transport.close(4001, "heartbeat timeout")
-    assert transport.state is State.CLOSING
+    states = [transport.state]
     assert not transport.is_open
     assert not transport.send(build_frame(b"late"))
     assert await peer.frame() == (1, b"last words")
@@ -414,8 +415,8 @@ async def test_the_server_closes(make_poller: MakePoller, connect: Connect) -> N
     assert await owner.end() == (4001, "heartbeat timeout", True)
     assert await peer.end() == b""  # the server ends the TCP connection first
     peer.sock.close()
-    assert await poller.wait_closed(5)
-    assert transport.state is State.CLOSED
+    assert await poller.wait_closed(PATIENCE_S)
+    assert [*states, transport.state] == [State.CLOSING, State.CLOSED]
     assert owner.heard == []
 
 
@@ -434,7 +435,7 @@ async def test_the_client_closes(
     assert await peer.frame() == (8, body[:2])
     assert await peer.end() == b""
     peer.sock.close()
-    assert await poller.wait_closed(5)
+    assert await poller.wait_closed(PATIENCE_S)
     assert owner.heard == [("text", b"x")]
 
 
@@ -449,7 +450,7 @@ async def test_a_peer_that_never_answers_the_close_frame(
     for _, peer, owner in pairs:
         assert await owner.end() == (1012, "restart", False)
         assert await peer.close_frame() == (1012, "restart")
-    assert await poller.wait_closed(5)
+    assert await poller.wait_closed(PATIENCE_S)
 
 
 @pytest.mark.gen_test
@@ -564,7 +565,7 @@ async def test_a_violation_is_answered_with_its_code_which_the_client_sees(
     assert (await owner.end())[::2] == (code, False)
     assert owner.heard == [("text", b"before")]
     peer.sock.close()
-    assert await poller.wait_closed(5)
+    assert await poller.wait_closed(PATIENCE_S)
 
 
 @pytest.mark.gen_test
@@ -657,7 +658,7 @@ async def test_a_slow_consumer_that_stays_slow_is_gone_in_time(
     while transport.send(build_frame(b"x" * 5000)):
         pass
     assert await owner.end() == (4002, "slow consumer", False)
-    assert await poller.wait_closed(5)
+    assert await poller.wait_closed(PATIENCE_S)
     assert poller.queued_bytes == 0
 
 
@@ -720,7 +721,7 @@ async def test_no_descriptor_is_left_behind(make_poller: MakePoller, connect: Co
             if index % 2:
                 cut(transport)
             peer.sock.close()
-        assert await poller.wait_closed(5)
+        assert await poller.wait_closed(PATIENCE_S)
     assert len(os.listdir("/proc/self/fd")) == before
     assert poller.counters.adopted == 50
 

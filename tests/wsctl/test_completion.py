@@ -19,12 +19,12 @@ import click
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run, connection, page
+from tests.support.waiting import PATIENCE_S
 from wsctl.cli import completion
 from wsctl.cli.click_base import COMPLETE_VAR
 from wsctl.cli.root import wsctl
 from wsctl.cli.shell_completion import Bash, Fish, Zsh
 
-PATIENCE_S = 20.0
 USERS = ["zhangsan", "lisi@example.com", "dept:sales:1", "dept:sales:2", "wang.wu"]
 SESSIONS = ["s:1001", "s:1002", "support-7"]
 
@@ -94,7 +94,7 @@ class Typist:
     def leave(self) -> None:
         """Hang up."""
         os.close(self._main)
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
     def _send(self, text: str) -> None:
         os.write(self._main, text.encode())
