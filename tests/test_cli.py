@@ -36,7 +36,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Settings, bool]]]:
-    """Stand in for the server; returns what it was started with."""
+    """Replace the server by one that records its settings."""
     calls: list[tuple[Settings, bool]] = []
 
     def start(settings: Settings, *, dev: bool) -> int:

@@ -145,7 +145,7 @@ def test_faults_of_the_settings_are_78_and_of_the_flags_2() -> None:
 # backup
 
 
-def test_backup_prints_size_and_time_and_replaces_only_when_told() -> None:
+def test_backup_prints_size_and_time_and_replaces_only_with_force() -> None:
     result = invoke("db", "backup", "copy.sqlite3")
     assert result.exit_code == 0
     assert result.stdout.startswith("copy.sqlite3: ")

@@ -164,7 +164,7 @@ def test_its_picture_is_there_and_small(path: str) -> None:
 
 
 @pytest.mark.parametrize("command", block(README, "watch").commands)
-def test_watching_shows_something_at_once_and_ends_with_ctrl_c(
+def test_watching_shows_something_immediately_and_ends_with_ctrl_c(
     shell: ExampleShell, command: str
 ) -> None:
     with shell.start(command) as watcher:

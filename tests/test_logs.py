@@ -173,7 +173,7 @@ fail()
 """
 
 
-def test_what_nobody_caught_is_logged_safely() -> None:
+def test_uncaught_exceptions_are_logged_without_secrets() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", PROGRAM], capture_output=True, text=True
     )

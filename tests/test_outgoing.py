@@ -50,7 +50,7 @@ async def test_redirects_are_not_followed(provider: HttpProvider) -> None:
     "host", ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"]
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_nobody_is_connected_to_who_may_not_be_reached(
+async def test_no_connection_is_made_to_a_forbidden_address(
     provider: HttpProvider, host: str, scheme: str
 ) -> None:
     with pytest.raises(UrlForbidden):
@@ -62,7 +62,7 @@ async def test_nobody_is_connected_to_who_may_not_be_reached(
 async def test_a_name_that_leads_to_this_machine(
     provider: HttpProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The far side here is the DNS, whose answer an attacker chooses."""
+    """An attacker chooses the answer of the DNS."""
     asked_for: list[str] = []
 
     def answer(host: str, port: int, *args: object, **options: object) -> list[object]:

@@ -30,7 +30,7 @@ from wsserver import __version__
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_is_defined_once() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert "version" not in setup_arguments(), "computed, not written again"
     shown = subprocess.run(
@@ -136,7 +136,7 @@ def test_root_on_debian_gets_ensurepip_installed(machine: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock")
-def test_two_that_start_at_once_install_once(machine: Path) -> None:
+def test_two_concurrent_starts_install_once(machine: Path) -> None:
     flock = shutil.which("flock")
     assert flock is not None
     (machine / "bin" / "flock").symlink_to(flock)

@@ -34,7 +34,7 @@ FAULT = "wsserver: config: "
 
 @pytest.fixture
 def occupied() -> Iterator[int]:
-    """A port that somebody else listens on."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
@@ -66,7 +66,7 @@ def test_a_port_in_use_is_78(tmp_path: Path, occupied: int) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
-def test_a_host_of_somebody_else_is_78(tmp_path: Path, host: str) -> None:
+def test_a_host_of_another_machine_exits_with_78(tmp_path: Path, host: str) -> None:
     env = {"WSSERVER_JWT_SECRET": SECRET, "WSSERVER_HOST": host}
     done = refused("serve", "--port", "0", folder=tmp_path, **env)
     assert done.returncode == CONFIG
@@ -165,7 +165,7 @@ def test_a_database_that_is_locked_may_be_free_the_next_time(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr
 
 
-def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path, occupied: int) -> None:
+def test_all_wrong_settings_are_reported_together(tmp_path: Path, occupied: int) -> None:
     (tmp_path / "c.toml").write_text(
         'prot = 1\njwt_secret = "canary"\nheartbeat_interval_s = 0\nmax_connections = "many"\n'
     )
@@ -319,7 +319,7 @@ def test_sigint_is_as_good_as_sigterm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_health_tells_of_draining_and_a_second_signal_ends_it(tmp_path: Path, loop: str) -> None:
+def test_health_reports_draining_and_a_second_signal_ends_it(tmp_path: Path, loop: str) -> None:
     env = {"WSSERVER_DRAIN_TIMEOUT_S": "300"}
     with ServerProcess(tmp_path, "--dev", loop=loop, env=env) as server, silent_client(server):
         server.send_signal(signal.SIGTERM)
@@ -332,7 +332,7 @@ def test_health_tells_of_draining_and_a_second_signal_ends_it(tmp_path: Path, lo
     assert not (tmp_path / "var/dev-server.json").exists()
 
 
-def test_an_ipv6_address_stands_in_brackets(tmp_path: Path) -> None:
+def test_an_ipv6_address_is_printed_in_brackets(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev", "--host", "::1") as server:
         assert server.url.startswith("http://[::1]:")
         assert health(server.url) == (200, "ok")

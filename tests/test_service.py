@@ -253,7 +253,7 @@ def test_a_lag_s_peak_fades() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_loop_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_blocked_event_loop_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     time = loop.time
     lag = LoopLag()

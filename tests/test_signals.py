@@ -202,7 +202,7 @@ def test_a_signal_during_the_start_ends_it(starting: Starting, number: int) -> N
 
 
 def test_a_database_that_does_not_answer_does_not_hold_up_the_stop(tmp_path: Path) -> None:
-    """The thread that opens it waits for another program's lock; nobody waits for the thread."""
+    """The thread that opens it waits for another program's lock, and is not joined."""
     with ServerProcess(tmp_path, "--dev") as server:
         assert server.stop() == 0
     path = tmp_path / "var/wsserver.sqlite3"

@@ -25,7 +25,7 @@ _ID = re.compile(r"\b(msg|conn|notify|req|epoch|jti)_[0-9a-z]+\b")
 _UNIT = r"(?: ?(?:ms|min|s|h|d|B|KiB|MiB))?\b"
 _NUMBER = re.compile(rf"(?<![\w.])\d[\d,.]*{_UNIT}(?: \d+ (?:min|s|h|d)\b)?")
 _FOLD = re.compile(r"\n {16,}(?=\S)")
-"""A cell that goes on in the next line, which depends on what stands in it."""
+"""A table cell that continues in the next line, depending on its content."""
 _VARYING = [
     (re.compile(r"last commit [\d.]+ ms, "), ""),  # once there was one
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "<time>"),
@@ -112,7 +112,7 @@ def outputs(
 ) -> Iterator[tuple[str, str, str]]:
     """Each command of a console block with what is printed and what it really says.
 
-    ``known``: ids on the page → real ones; grows by those that stand at the same place.
+    ``known``: ids on the page → real ones; those at the same position are added.
     """
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, shown = part.partition("\n")

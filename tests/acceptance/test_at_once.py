@@ -70,7 +70,7 @@ def test_one_client_message_id_is_one_message(connect: Connect) -> None:
     assert [push["type"] for push in reader.rest()].count("new_message") == 1
 
 
-def test_everybody_hears_everybody_in_one_order(connect: Connect) -> None:
+def test_all_members_receive_all_messages_in_the_same_order(connect: Connect) -> None:
     speakers = [connect(f"speaker{number}", sessions=["s2"]) for number in range(4)]
     for speaker in speakers:
         speaker.join("s2")

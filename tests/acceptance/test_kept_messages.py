@@ -147,7 +147,7 @@ def test_what_cannot_be_kept_is_named(server: RunningServer, body: Json, field: 
     assert stored(server) == before
 
 
-def test_eight_publishers_make_one_order_for_everybody(
+def test_messages_of_eight_publishers_arrive_in_the_same_order_everywhere(
     server: RunningServer, connect: Connect
 ) -> None:
     readers = [in_room(connect, f"reader{n}", "busy", v1=n % 2 == 0) for n in range(4)]

@@ -97,7 +97,7 @@ def test_everything_accepted_before_a_kill_arrives_after_it(
         client.close()
 
 
-def test_a_provider_that_is_down_is_waited_for_and_the_story_is_told(
+def test_a_delivery_waits_for_a_provider_that_is_down_and_lists_its_attempts(
     start: Start, letters: Path
 ) -> None:
     server = with_letters(start, letters)

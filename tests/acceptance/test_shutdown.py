@@ -26,7 +26,7 @@ def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[Ra
     return clients
 
 
-def test_two_hundred_clients_are_told_when_to_come_back(start: Start, raw: OpenRaw) -> None:
+def test_two_hundred_clients_get_different_reconnect_delays(start: Start, raw: OpenRaw) -> None:
     server = start()
     clients = crowd(server, raw, 200, "/ws/chat/session/s1")
     started = time.monotonic()

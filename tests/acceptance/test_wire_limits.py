@@ -90,7 +90,7 @@ def test_binary_frames_of_v1_clients_too(connect: Connect) -> None:
     assert client.closed()[0] == 1003
 
 
-def test_who_talks_too_fast_is_told_when_to_go_on(raw: OpenRaw) -> None:
+def test_the_rate_limit_error_says_when_to_retry(raw: OpenRaw) -> None:
     client = raw()
     client.open(token())
     for number in range(15):

@@ -145,12 +145,12 @@ async def test_the_console_counts_down_to_the_next_try_and_says_why(server: Serv
 async def test_the_readmes_page_talks(server: Server) -> None:
     async with page_of(server) as page:
         lines: list[str] = []
-        told = asyncio.Event()
+        shown = asyncio.Event()
 
         def on_line(message: Any) -> None:
             lines.append(message.text)
             if message.text == "u1: Hello from the browser":
-                told.set()
+                shown.set()
 
         page.on("console", on_line)
         script = block("README.rst", "chat.js").text
@@ -161,7 +161,7 @@ async def test_the_readmes_page_talks(server: Server) -> None:
         bearer = token("u1", "user", sessions=["s1"])
         await page.route("**/my/token", lambda route: route.fulfill(body=bearer))
         await page.evaluate("import('/chat.js')")
-        await asyncio.wait_for(told.wait(), PATIENCE_S)
+        await asyncio.wait_for(shown.wait(), PATIENCE_S)
         assert lines[:2] == ["state: connecting", "state: open"]
 
 
@@ -264,13 +264,13 @@ async def test_a_browser_subscribes_to_pushes(start_server: StartServer) -> None
     private = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
     server = await start_server(vapid_private_key=private, vapid_subject="mailto:ops@example.com")
     async with page_of(server) as page:
-        told = await page.evaluate(SUBSCRIBE)
+        shown = await page.evaluate(SUBSCRIBE)
     public = base64.urlsafe_b64decode(public_half(vapid_key(private)) + "=")
-    assert bytes(told["key"]) == public
+    assert bytes(shown["key"]) == public
     # Once, and again when the old one turns out to be of another key.
-    assert [bytes(key) for key in told["made"]] == [public, public]
+    assert [bytes(key) for key in shown["made"]] == [public, public]
     first, again, anew = (f"https://push.example/{number}" for number in (1, 1, 2))
-    assert told["endpoints"] == [first, again, anew]
+    assert shown["endpoints"] == [first, again, anew]
     without = await start_server()
     async with page_of(without) as page:
         assert (await page.evaluate(SUBSCRIBE))["endpoints"] == [None, None, None]

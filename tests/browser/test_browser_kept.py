@@ -79,7 +79,7 @@ async def hold_on(page: Page, condition: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_was_missed_comes_in_order_and_once_or_is_told(
+async def test_missed_messages_come_in_order_and_once_or_are_reported_lost(
     start_server: StartServer,
 ) -> None:
     server = await start_server(stream_limit=10)

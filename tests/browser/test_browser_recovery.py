@@ -56,10 +56,10 @@ async def test_a_provider_that_fails_is_asked_again_and_no_token_is_shown(server
         closes = await page.evaluate("closes")
         assert await page.evaluate("client.state") == "open"
     assert [each["willReconnect"] for each in closes] == [True] * 9
-    told = " ".join(each["reason"] for each in closes)
+    shown = " ".join(each["reason"] for each in closes)
     assert "tokenProvider gave no answer within 200 ms" in closes[0]["reason"]
-    assert "tokenProvider: a value of type undefined" in told
-    assert not any(part in told for part in SECRET.split("."))
+    assert "tokenProvider: a value of type undefined" in shown
+    assert not any(part in shown for part in SECRET.split("."))
 
 
 @pytest.mark.gen_test
@@ -92,7 +92,7 @@ async def test_an_old_token_of_a_provider_is_forgiven_but_not_for_ever(server: S
 
 @pytest.mark.parametrize("given", [f"x {SECRET}", f"{SECRET}\n{SECRET}", "", None])
 @pytest.mark.gen_test
-async def test_a_fixed_token_that_is_none_ends_it_at_once(
+async def test_an_invalid_fixed_token_ends_the_client_immediately(
     server: Server, given: str | None
 ) -> None:
     async with page_of(server) as page:
@@ -178,7 +178,7 @@ async def test_who_was_in_once_comes_back_from_a_limit_unless_it_was_evicted(
 
 
 @pytest.mark.gen_test
-async def test_a_newcomer_is_told_of_the_limit(start_server: StartServer) -> None:
+async def test_a_connection_over_the_limit_gets_the_error(start_server: StartServer) -> None:
     server = await start_server(max_connections_per_user=1)
     async with page_of(server) as page:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
@@ -346,11 +346,11 @@ NEEDS_NODE = pytest.mark.skipif(shutil.which("node") is None, reason="no node on
 
 
 def in_node(folder: Path, script: str) -> Any:
-    """What a module script leaves in ``told``, run beside a copy of the client."""
+    """What a module script leaves in ``shown``, run beside a copy of the client."""
     shutil.copytree(STATIC / "client", folder / "client")
     shutil.copy(STATIC / "client.js", folder)
     (folder / "package.json").write_text('{"type": "module"}')
-    script += "\nconsole.log(JSON.stringify(told));"
+    script += "\nconsole.log(JSON.stringify(shown));"
     ran = subprocess.run(
         ["node", "--input-type=module", "-e", script],
         cwd=folder,
@@ -363,7 +363,7 @@ def in_node(folder: Path, script: str) -> Any:
 
 
 @NEEDS_NODE
-def test_a_runtime_without_a_websocket_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_a_runtime_without_websocket_raises_a_clear_error(tmp_path: Path) -> None:
     code, message, state, made = in_node(
         tmp_path,
         """
@@ -377,7 +377,7 @@ def test_a_runtime_without_a_websocket_is_told_what_is_missing(tmp_path: Path) -
         other.connect().catch(() => {});
         await new Promise((resolve) => setTimeout(resolve));
         other.close();
-        const told = [failed.code, failed.message, client.state, made];
+        const shown = [failed.code, failed.message, client.state, made];
         """,
     )
     assert (code, state) == ("no_websocket", "closed")
@@ -387,7 +387,7 @@ def test_a_runtime_without_a_websocket_is_told_what_is_missing(tmp_path: Path) -
 
 @NEEDS_NODE
 def test_a_machine_that_has_slept_asks_before_it_gives_a_connection_up(tmp_path: Path) -> None:
-    told = in_node(
+    shown = in_node(
         tmp_path,
         """
         let now = 0, wall = 1e12, tick = null, late = null;
@@ -398,24 +398,24 @@ def test_a_machine_that_has_slept_asks_before_it_gives_a_connection_up(tmp_path:
         globalThis.setTimeout = (run) => ((late = run), 2);
         globalThis.clearTimeout = () => (late = null);
         const { Liveness } = await import("./client/liveness.js");
-        const told = [];
+        const shown = [];
         let answer = null;
-        const ask = () => (told.push("asked"), new Promise((resolve) => (answer = resolve)));
-        const liveness = new Liveness(ask, () => true, (reason) => told.push(reason));
+        const ask = () => (shown.push("asked"), new Promise((resolve) => (answer = resolve)));
+        const liveness = new Liveness(ask, () => true, (reason) => shown.push(reason));
         const pass = (ms, wallMs = ms) => ((now += ms), (wall += wallMs), tick());
         liveness.start(40_000, true);
         pass(10_000);
         pass(8 * 3600_000);  // timers stood still: what came meanwhile may be unread
         await answer();
         await null;
-        told.push(late === null ? "answered" : "still waiting");
+        shown.push(late === null ? "answered" : "still waiting");
         liveness.heard();
         pass(10_000, 8 * 3600_000);  // the machine slept, and its clock of time spent awake with it
         late();
         for (let n = 0; n < 3; n++) pass(10_000);
         """,
     )
-    assert told == [
+    assert shown == [
         "asked",
         "answered",
         "asked",
@@ -426,18 +426,18 @@ def test_a_machine_that_has_slept_asks_before_it_gives_a_connection_up(tmp_path:
 
 @NEEDS_NODE
 def test_the_waits_grow_and_end_and_start_from_what_the_server_says(tmp_path: Path) -> None:
-    told = in_node(
+    shown = in_node(
         tmp_path,
         """
         const { backoffMs, cutReason, hintOf } = await import("./client/closing.js");
         const { delayAfter } = await import("./client/errors.js");
         Math.random = () => 1;
         const limits = { minDelayMs: 500, maxDelayMs: 30_000 };
-        const told = {
+        const shown = {
             network: [0, 1, 6, 5000].map((attempt) => backoffMs(1006, attempt, limits)),
             busy: [0, 4].map((attempt) => backoffMs(1013, attempt, limits)),
             again: [0, 1, 5, 5000].map((attempt) => delayAfter({}, attempt)),
-            told: [7, 0, 1e9, -1, "x", null].map((ms) =>
+            shown: [7, 0, 1e9, -1, "x", null].map((ms) =>
                 delayAfter({ details: { retry_after_ms: ms } })),
             hints: ["", "reconnect_after_ms=12", "reconnect_after_ms=999999999"].map(hintOf),
             cut: ["short", "é".repeat(62), "x" + "😀".repeat(31)].map((text) =>
@@ -445,11 +445,11 @@ def test_the_waits_grow_and_end_and_start_from_what_the_server_says(tmp_path: Pa
         };
         """,
     )
-    assert told == {
+    assert shown == {
         "network": [500, 1000, 30000, 30000],
         "busy": [4000, 8000],
         "again": [1000, 2000, 30000, 30000],
-        "told": [7, 0, 600000, 1000, 1000, 1000],
+        "shown": [7, 0, 600000, 1000, 1000, 1000],
         "hints": [None, 12, 600000],
         "cut": [5, 61, 61],
     }
@@ -457,7 +457,7 @@ def test_the_waits_grow_and_end_and_start_from_what_the_server_says(tmp_path: Pa
 
 @NEEDS_NODE
 def test_a_message_that_never_gets_a_reply_does_not_hold_up_the_next(tmp_path: Path) -> None:
-    told = in_node(
+    shown = in_node(
         tmp_path,
         """
         const { Outbox } = await import("./client/outbox.js");
@@ -472,7 +472,7 @@ def test_a_message_that_never_gets_a_reply_does_not_hold_up_the_next(tmp_path: P
         const outbox = new Outbox(send, () => true, JSON.stringify);
         const say = (content) =>
             outbox.add({ session_id: "s1", content }).catch((error) => error.code);
-        const told = [await Promise.all([say("lost"), say("next")]), tries, outbox.size];
+        const shown = [await Promise.all([say("lost"), say("next")]), tries, outbox.size];
         """,
     )
-    assert told == [["timeout", "sent"], 5, 0]
+    assert shown == [["timeout", "sent"], 5, 0]

@@ -120,7 +120,7 @@ async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(
 
 
 @pytest.mark.gen_test
-async def test_a_fault_that_never_passes_is_a_dead_letter_at_once(
+async def test_a_permanent_failure_is_a_dead_letter_immediately(
     notified: LiveNotifications,
 ) -> None:
     await notified.reach("u1")
@@ -318,7 +318,7 @@ async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(
 
 
 @pytest.mark.gen_test
-async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: LiveNotifications) -> None:
+async def test_an_expired_delivery_is_given_up_and_reported(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     events = notified.live.watch("notification_failed")
     notified.played["email"].outcomes = [retry("down", 100)]

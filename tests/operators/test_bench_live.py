@@ -51,9 +51,7 @@ def test_kept_messages_are_stored_first(ctl: Run) -> None:
     assert (done.exit_code, result_of(done.stdout)["deliveries"]["lost"]) == (0, 0)
 
 
-def test_it_leaves_nobody_behind_and_no_line_in_the_audit_trail(
-    ctl: Run, server: ServerProcess
-) -> None:
+def test_it_leaves_no_connection_and_no_audit_entry(ctl: Run, server: ServerProcess) -> None:
     before = published(server)
     assert ctl(*QUICK).exit_code == 0
     assert json.loads(ctl("online", "-o", "json").stdout) == []
@@ -135,7 +133,7 @@ def test_users_are_made_up_with_the_secret(run: Run, server: ServerProcess, tmp_
     assert "publisher: closed with 4500" in error
 
 
-def test_too_much_is_refused_where_nobody_can_be_asked(ctl: Run) -> None:
+def test_a_large_run_without_a_terminal_to_confirm_is_refused(ctl: Run) -> None:
     done = ctl("bench", "--rate", "50", "--duration", "200ms")
     assert done.exit_code == 1
     assert "message_rate" in done.stderr

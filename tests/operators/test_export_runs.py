@@ -95,7 +95,7 @@ def test_a_run_that_is_ended_half_way_has_exported_nothing_and_frees_its_lock(
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
 
 
-def test_many_runs_at_once_have_each_row_once(tmp_path: Path) -> None:
+def test_concurrent_runs_export_each_row_once(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
         database = tmp_path / "var/wsserver.sqlite3"
         target = ("--url", server.url, "--token", server.token())

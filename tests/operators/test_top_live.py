@@ -30,7 +30,7 @@ def clients(server: ServerProcess) -> Iterator[dict[str, ClientConnection]]:
             session = f"s{number % 2}"
             token = server.token(user, "user", sessions=[session], username=name)
             address = server.websocket(f"/ws/chat/session/{session}", token)
-            # Nobody reads what these are sent, and with a full queue closing would have to wait.
+            # These clients do not read, and with a full queue closing would have to wait.
             found[user] = stack.enter_context(connect(address, max_queue=None))
         yield found
 
@@ -72,7 +72,7 @@ def test_a_live_server_fills_the_screen(
         terminal.until("deliver p50/p95/p99/max", "queued to clients", "loop lag", "u1", "q quit")
         assert terminal.screen.display[0].startswith(" wsctl top  http://127.0.0.1:")
         shown = [line for line in terminal.screen.display if any(u in line for u in NAMES)]
-        # Wide characters take two cells of the screen; what stands behind them stays in its column.
+        # Wide characters take two cells of the screen; text after them stays in its column.
         rules = {line.index("│") + wide for line in shown if "│" in line
                  for wide in [sum(ord(c) > 0x2FFF for c in line[: line.index("│")])]}  # fmt: skip
         assert len(rules) == 1, terminal.text
@@ -224,7 +224,7 @@ def test_without_a_screen_it_names_what_works_there(server: ServerProcess) -> No
     ],
     ids=["nobody", "forbidden"],
 )
-def test_what_cannot_be_watched_is_told_on_the_usual_screen(
+def test_a_monitor_error_is_shown_on_the_normal_screen(
     server: ServerProcess, args: Callable[[ServerProcess], list[str]], status: int, words: str
 ) -> None:
     with Terminal(*args(server), "top", cwd=server.folder) as terminal:

@@ -180,7 +180,7 @@ def test_sessions_in_every_format(ctl: Run, clients: dict[str, ClientConnection]
 # Saying
 
 
-def test_broadcast_reaches_everybody(ctl: Run, clients: dict[str, ClientConnection]) -> None:
+def test_broadcast_reaches_all_users(ctl: Run, clients: dict[str, ClientConnection]) -> None:
     said = ctl("broadcast", "今晚 22 点维护")
     assert (said.exit_code, said.stdout.strip().endswith("2 matched, 2 sent, 0 failed")) == (
         0,
@@ -216,7 +216,7 @@ def test_ping_measures_round_trips(ctl: Run, clients: dict[str, ClientConnection
         assert float(rows(ctl("ping", "u1", "-c", "1", "-o", "csv").stdout)[0]["rtt_ms"]) > 0
 
 
-def test_ping_of_somebody_who_is_not_there_is_1(ctl: Run) -> None:
+def test_ping_of_a_user_who_is_offline_exits_with_1(ctl: Run) -> None:
     result = ctl("ping", "nobody", "-c", "1")
     assert (result.exit_code, "nobody is not online" in result.stdout) == (1, True)
 

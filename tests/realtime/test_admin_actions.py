@@ -157,7 +157,7 @@ async def test_a_ping_of_an_offline_user_returns_immediately(live: Live) -> None
 
 
 @pytest.mark.gen_test
-async def test_being_listed_opens_a_session_and_being_removed_puts_out_at_once(
+async def test_a_listed_member_may_join_and_a_removed_one_leaves_immediately(
     live: Live,
 ) -> None:
     client, bound = await live.connect("u1"), None
@@ -234,7 +234,7 @@ async def test_exactly_one_thing_is_revoked(live: Live, body: dict[str, str]) ->
 
 
 @pytest.mark.gen_test
-async def test_a_ticket_stands_for_its_owner_once(live: Live) -> None:
+async def test_a_ticket_authenticates_its_owner_once(live: Live) -> None:
     actor = live.actor("user", "u1")
     answer = live.admin_actions.ticket(actor)
     assert answer["expires_at"] == "2023-11-14T22:13:50.000Z"

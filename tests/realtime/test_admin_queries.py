@@ -22,7 +22,7 @@ ALL = Window()
 
 @pytest.fixture
 def people(live: Live, io_loop: IOLoop) -> dict[str, Client]:
-    """Two devices of mine (o1), one of other (o2), one of nobody's, in four sessions."""
+    """Clients in four sessions: two of mine (o1), one of other (o2), one without organization."""
 
     async def connect() -> dict[str, Client]:
         people = {}

@@ -144,7 +144,7 @@ async def test_answers_come_in_the_order_of_the_commands_behind_a_slow_one(
 
 
 @pytest.mark.gen_test
-async def test_a_slow_command_holds_up_nobody_else(live: Live, gate: Gate) -> None:
+async def test_a_slow_command_does_not_delay_other_connections(live: Live, gate: Gate) -> None:
     slow, quick = await live.connect("slow"), await live.connect("quick")
     slow.send("presence", ref=1, session_id="s1")
     await settle()

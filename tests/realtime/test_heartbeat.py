@@ -132,7 +132,7 @@ def test_one_whose_frames_wait_behind_a_slow_command_is_silent_but_not_dead() ->
     st.lists(st.floats(0, 1), min_size=1, max_size=20),
     st.floats(1e-3, 1e6),
 )
-def test_nobody_is_closed_early_or_twice_and_every_look_ends(
+def test_no_connection_is_closed_early_or_twice_and_every_round_ends(
     timeout_s: float, fractions: list[float], start: float
 ) -> None:
     bench = Bench(1e9, timeout_s)

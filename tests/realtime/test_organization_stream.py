@@ -69,7 +69,7 @@ async def test_whatever_is_kept_for_an_organization_is_resumed_by_its_people(
 
 
 @pytest.mark.gen_test
-async def test_where_an_organization_stands_is_told_at_once_and_live_messages_go_on(
+async def test_the_position_of_an_organization_stream_comes_first_and_live_messages_follow(
     live: Live,
 ) -> None:
     client = await live.connect("u1", organization_id="o1")
@@ -255,7 +255,7 @@ async def test_broadcasts_kept_by_an_earlier_version_stay_where_they_are(live: L
 
 
 @pytest.mark.gen_test
-async def test_receipts_are_told_in_organizations_that_are_small(live: Live) -> None:
+async def test_receipts_are_sent_in_small_organizations(live: Live) -> None:
     receipts = live.receipts
     await live.connect("u1", organization_id="o1")
     assert not receipts._is_crowded(ORGANIZATION)

@@ -57,7 +57,7 @@ async def test_one_who_stops_waiting_takes_nothing_away_from_the_others() -> Non
     assert await waiting[1] == 5
 
 
-def test_everybody_is_called_at_once_in_the_order_of_asking() -> None:
+def test_callbacks_are_called_immediately_in_order_of_registration() -> None:
     heard: list[tuple[str, int]] = []
     promise: Promise[int] = Promise()
 
@@ -72,7 +72,7 @@ def test_everybody_is_called_at_once_in_the_order_of_asking() -> None:
     assert heard[-1] == ("late", 7)
 
 
-def test_the_story_of_an_exception_does_not_grow_with_those_who_are_told() -> None:
+def test_the_traceback_does_not_grow_with_the_number_of_callbacks() -> None:
     def story(error: Exception) -> int:
         return len(list(traceback.walk_tb(error.__traceback__)))
 

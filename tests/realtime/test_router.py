@@ -169,14 +169,14 @@ async def test_an_id_given_is_the_messages_own(bench: Bench) -> None:
     assert json.loads(bench.connection("a1").websocket.sent[0][2:])["id"] == "msg_mine"
 
 
-def test_a_signal_carries_no_id_and_nobody_waits_for_it(bench: Bench) -> None:
+def test_a_signal_carries_no_id_and_is_not_awaited(bench: Bench) -> None:
     bench.router.post(Message("typing", {}, user("a"), is_addressed=False))
     assert "id" not in json.loads(bench.connection("a1").websocket.sent[0][2:])
     assert bench.connection("b1").websocket.sent == []
 
 
 @pytest.mark.gen_test
-async def test_a_message_for_nobody_costs_nothing(bench: Bench) -> None:
+async def test_a_message_without_recipients_is_not_encoded(bench: Bench) -> None:
     sent = await bench.router.send(Message("x", {}, user("nobody")))
     assert sent.receipt == PublishResult()
     assert bench.poller.calls == []

@@ -73,7 +73,7 @@ GAUGES = ("total_connections", "active_users", "active_sessions", "total_session
 
 
 @pytest.mark.parametrize("organization_id", [None, "o1"])
-def test_a_crowd_is_looked_at_once_a_second(
+def test_a_large_number_of_connections_is_scanned_once_a_second(
     statistics: Statistics, clock: Any, organization_id: str | None
 ) -> None:
     hub = Hub()

@@ -79,7 +79,7 @@ async def test_joining_with_a_position_gives_what_was_missed(live: Live, is_cold
 
 
 @pytest.mark.gen_test
-async def test_joining_without_one_tells_where_the_stream_is(live: Live) -> None:
+async def test_joining_without_a_position_returns_that_of_the_stream(live: Live) -> None:
     first = await comes_back(live)
     assert (first["recovered"], first["offset"], first["messages"]) == (False, 0, [])
     await keep(live, 2)
@@ -183,7 +183,7 @@ async def test_what_waits_behind_a_slow_join_is_done_after_it(live: Live) -> Non
 
 
 @pytest.mark.gen_test
-async def test_access_that_goes_during_the_reading_lets_nobody_in(live: Live) -> None:
+async def test_access_revoked_during_the_read_refuses_the_join(live: Live) -> None:
     await live.members.replace("s1", ["u1"], "admin", 1.0)
     await keep(live, 2)
     forget(live)
@@ -285,7 +285,7 @@ async def test_many_streams_are_resumed_and_joined(live: Live) -> None:
     await keep(live, 1, EVERYONE)
     forget(live)
     again = await live.connect("u1", sessions="*")
-    assert offsets(await again.rest()) == [1, 2]  # of the inbox, where nobody acknowledged them
+    assert offsets(await again.rest()) == [1, 2]  # of the inbox, unacknowledged
     answer = await again.call("resume", streams=positions)
     assert answer["type"] == "resumed"
     assert list(answer["streams"]) == list(positions)

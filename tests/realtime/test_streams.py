@@ -75,7 +75,7 @@ class Node:
         return (await self.streams.recover(wanted, claims, budget))[S1]
 
     async def recovers(self, offset: int, expected: range, head: int | None = None) -> None:
-        """Whoever comes with this offset gets exactly these."""
+        """A subscriber with this offset gets exactly these."""
         recovery = await self.recover(offset)
         assert recovery.reason is None
         assert offsets(recovery.messages) == list(expected)
@@ -167,7 +167,7 @@ async def test_what_cannot_be_published_is_kept_all_the_same(
 
 
 @pytest.mark.gen_test
-async def test_whoever_is_told_of_the_unreached_holds_nobody_up(
+async def test_a_slow_listener_of_unreached_users_delays_no_append(
     node: Node, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
@@ -214,7 +214,7 @@ async def test_memory_does_not_go_on_in_another_epoch(node: Node) -> None:
     assert offsets(recovery.messages) == [1]
 
 
-# Where a stream stands
+# The position of a stream
 
 
 @pytest.mark.gen_test
@@ -478,7 +478,7 @@ async def test_what_arrives_during_the_reading_is_in_the_answer_or_comes_after_i
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("is_loaded", [False, True])
-async def test_whoever_comes_whenever_misses_nothing_and_gets_nothing_twice(
+async def test_a_subscriber_at_any_time_misses_nothing_and_gets_nothing_twice(
     node: Node, is_loaded: bool
 ) -> None:
     """Eight publishers, readers from all positions, restarts of memory, every turn of the loop."""
@@ -551,7 +551,7 @@ async def test_a_crowd_with_nearly_the_same_position_reads_once(node: Node) -> N
 
 
 @pytest.mark.gen_test
-async def test_a_reading_that_fails_is_told_to_all_who_wait_for_it(node: Node) -> None:
+async def test_a_failing_read_fails_all_its_waiters(node: Node) -> None:
     await node.keep(3)
     node.restart()
     await node.streams.open(S1)

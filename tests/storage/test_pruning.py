@@ -122,7 +122,7 @@ async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
 
 
 class Untaken(Database):
-    """A database whose file somebody else takes as soon as it is closed."""
+    """A database whose file is removed as soon as it is closed."""
 
     async def open(self) -> None:
         await self._writer.start()

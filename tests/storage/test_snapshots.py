@@ -128,7 +128,7 @@ async def test_an_interrupted_run_is_continued_exactly(
     now = START + 40 * DAY_S
 
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        # After the first batch, somebody else takes the file away.
+        # After the first batch, the file is removed.
         real_run, rounds = database.run, 0
 
         async def run(fn: Callable[..., Any]) -> Any:

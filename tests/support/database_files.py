@@ -15,7 +15,7 @@ def hashes(path: Path) -> dict[str, str]:
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in path.parent.iterdir()
-        if not file.name.endswith("-shm")  # rebuilt by whoever opens, holds no data
+        if not file.name.endswith("-shm")  # rebuilt when the database is opened, holds no data
     }
 
 

@@ -33,7 +33,7 @@ ME = Claims(sub="me", exp=2e9)
 
 
 class Gate:
-    """Where calls stop until a test lets them go on."""
+    """Holds calls until a test opens it."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -41,7 +41,7 @@ class Gate:
         self._open = asyncio.Event()
 
     async def reached(self) -> None:
-        """Wait until a call stands here."""
+        """Wait until a call waits here."""
         await asyncio.wait_for(self._arrived.wait(), PATIENCE_S)
 
     def open(self) -> None:

@@ -1,4 +1,4 @@
-"""The live side as ``build_live`` makes it, and clients at the far end of its sockets."""
+"""The live side as ``build_live`` makes it, and WebSocket clients over socket pairs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Live:
         received: bytes = b"",
         **claims: Any,
     ) -> Client:
-        """A client that is connected and, unless told otherwise, has read its greeting."""
+        """A connected client, which has read its greeting unless ``greeted`` is False."""
         fd, client = socket_pair()
         self.clients.append(client)
         request = ConnectRequest(
@@ -215,7 +215,7 @@ class Live:
 
 
 class Client:
-    """The far end of a socket: masked frames out, frames in."""
+    """A WebSocket client over a socket pair."""
 
     info: ConnectionInfo
     established: dict[str, Any]
@@ -330,7 +330,7 @@ class Client:
 
 
 def socket_pair() -> tuple[int, Client]:
-    """A descriptor for a poller to own, and the client at its far end."""
+    """A descriptor for a poller to own, and the client at its other end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     return ours.detach(), Client(theirs)

@@ -80,7 +80,7 @@ def run_script(root: Path, script: str, *args: str) -> subprocess.CompletedProce
     )
 
 
-# An interpreter that makes an environment of its own kind, and tells what it was asked to do.
+# A fake interpreter that makes environments of itself and prints its arguments.
 FAKE_PYTHON = """
 case "$*" in
     *"-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;

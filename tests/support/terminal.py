@@ -66,7 +66,7 @@ class Terminal:
         os.close(self._side)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Give the terminal another size; the program is told by a signal."""
+        """Resize the terminal; the program gets SIGWINCH."""
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self._main, termios.TIOCSWINSZ, size)
         if self.screen.columns != columns or self.screen.lines != lines:

@@ -122,7 +122,7 @@ async def test_a_malformed_offer_is_a_bad_request(start_server: StartServer) -> 
 
 
 @pytest.mark.gen_test
-async def test_who_is_let_in_to_be_told_why_not_gets_no_compression(
+async def test_a_handshake_accepted_to_be_closed_gets_no_compression(
     start_server: StartServer,
 ) -> None:
     server = await start_server(compression=True)

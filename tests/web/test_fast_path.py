@@ -155,7 +155,7 @@ async def test_a_kept_connection_is_handed_to_tornado_by_an_uncommon_request(
 
 
 @pytest.mark.gen_test
-async def test_requests_sent_at_once_are_answered_in_their_order(
+async def test_pipelined_requests_are_answered_in_order(
     server: Server, by_tornado: list[str]
 ) -> None:
     reader, writer = await server.open()

@@ -411,7 +411,7 @@ async def test_handshakes_and_refusals_leave_no_descriptor(server: Server) -> No
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_leaves_at_once_is_no_error(
+async def test_a_client_that_disconnects_immediately_is_no_error(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(20):

@@ -185,7 +185,7 @@ def test_no_moment_is_an_internal_error(text: str) -> None:
         pass
 
 
-def test_a_negative_number_is_told_where_numbers_begin() -> None:
+def test_a_negative_number_is_refused_with_the_minimum() -> None:
     with pytest.raises(BadRequest) as refused:
         read_query((("limit", "-1"),), PageQuery)
     assert "limit: not an integer from 0" in str(refused.value)

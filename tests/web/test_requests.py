@@ -369,7 +369,7 @@ async def test_a_chunked_body_is_taken_and_bounded(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_asks_first_is_told_before_it_sends(server: Server) -> None:
+async def test_expect_100_continue_is_answered_before_the_body(server: Server) -> None:
     head = (
         f"POST {API}/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
         "Content-Type: application/json\r\nContent-Length: 5000000\r\n"
@@ -445,7 +445,9 @@ async def test_a_slow_body_is_answered_with_408(start_server: StartServer) -> No
 
 
 @pytest.mark.gen_test
-async def test_whoever_dribbles_on_after_a_refusal_is_cut(start_server: StartServer) -> None:
+async def test_a_client_that_keeps_sending_slowly_after_a_refusal_is_cut_off(
+    start_server: StartServer,
+) -> None:
     server = await start_server(handshake_timeout_s=0.3)
     reader, writer = await server.open()
     head = (

@@ -120,7 +120,7 @@ async def test_each_role_gets_what_it_may_and_nothing_else(server: Server) -> No
 
 async def _ask(server: Server, endpoint: Endpoint, role: str) -> tuple[int, str]:
     path = endpoint.path
-    if path.endswith("/contacts"):  # what one has entered is not everybody's to change
+    if path.endswith("/contacts"):  # contacts of one administrator cannot be changed by others
         path = path.replace("{user_id}", f"x-{role}")
     path = re.sub(r"\{[a-z_]+\}", "x1", path)
     body = dict(endpoint.request_example or {})
@@ -190,7 +190,7 @@ async def test_a_manager_is_kept_to_its_organization(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_history_and_metrics_are_the_whole_servers_for_a_manager_and_name_nobody(
+async def test_history_and_metrics_cover_the_whole_server_for_a_manager_and_name_no_user(
     server: Server,
 ) -> None:
     await server.connect("theirs", organization_id="o2")

@@ -483,7 +483,7 @@ async def test_a_reset_connection(
 
 
 @pytest.mark.gen_test
-async def test_when_very_many_are_lost_at_once_others_have_a_turn(
+async def test_when_many_connections_are_lost_together_others_are_served_between(
     make_poller: MakePoller, connect: Connect, io_loop: IOLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(carrier, "ENDS_PER_TURN", 3)

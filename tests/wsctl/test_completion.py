@@ -52,7 +52,7 @@ def server(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
 
 
 class Typist:
-    """Somebody at an interactive bash. Ctrl-T prints the line, Ctrl-O the possible completions."""
+    """An interactive bash. Ctrl-T prints the line, Ctrl-O the possible completions."""
 
     def __init__(self, folder: Path) -> None:
         self._main, side = pty.openpty()
@@ -172,7 +172,7 @@ def test_zsh_and_fish_get_whole_words_with_a_help(server: FakeServer, kind: type
     assert values(["ping"], "dept:sales:1", kind) == ["dept:sales:1"]
 
 
-def test_what_zsh_and_fish_are_told_survives_its_signs(
+def test_completions_for_zsh_and_fish_are_escaped(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMP_WORDS", "wsctl ping dept:sales:1")
@@ -286,7 +286,7 @@ def test_the_lists_that_are_known_are_the_servers() -> None:
     assert set(completion.ACTIONS) == {each.action for each in ENDPOINTS if each.action}
 
 
-def test_bash_without_quotes_replaces_what_stands_after_the_last_break(
+def test_bash_without_quotes_replaces_what_follows_the_last_word_break(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMP_BREAKS", " \t\n\"'@><=;|&(:")

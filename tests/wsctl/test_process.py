@@ -198,7 +198,7 @@ def test_ctrl_c_ends_a_monitor_with_130(monitor_server: Callable[..., str]) -> N
     [(("ping", "u1"), "n=1"), (("stats", "--watch"), "uptime")],
     ids=["ping", "watch"],
 )
-def test_after_ctrl_c_the_prompt_stands_on_a_line_of_its_own(
+def test_after_ctrl_c_the_prompt_is_on_a_new_line(
     server: FakeServer, args: tuple[str, ...], seen: str
 ) -> None:
     with Terminal("--url", server.url, "--token", ADMIN, *args) as terminal:
