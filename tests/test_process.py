@@ -21,9 +21,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.server_process import LOOPS, ServerProcess, files, refused, silent_client
+from tests.support.server_process import LOOPS, ServerProcess, files, refused
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE_S, poll
+from tests.support.websocket_clients import silent_client
 from wsserver.config import ConfigFaults
 from wsserver.event_loop import fastest_loop
 from wsserver.plugins import load_plugins

@@ -26,10 +26,10 @@ from tests.support.server_process import (
     ServerProcess,
     command,
     environment,
-    silent_client,
 )
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE_S
+from tests.support.websocket_clients import silent_client
 from wsserver.identity import sign_hmac
 from wsserver.process import STOPPING, WITHOUT_EFFECT
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CLOSE, TEXT
 from tests.support.running_server import RunningServer, Start
 from tests.support.tokens import token
-from tests.support.websocket_clients import CLOSE, TEXT, V1, RawClient, together
+from tests.support.websocket_clients import V1, RawClient, together
 
 SETTINGS = {"max_connections_per_user": 3}
 CROWD = 12

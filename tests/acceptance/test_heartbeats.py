@@ -11,18 +11,11 @@ import time
 from collections.abc import Callable
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CLOSE, CONTINUATION, PING, PONG, TEXT
 from tests.support.running_server import RunningServer, Start
 from tests.support.server_process import ROOT
 from tests.support.tokens import token
-from tests.support.websocket_clients import (
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    TEXT,
-    RawClient,
-    together,
-)
+from tests.support.websocket_clients import RawClient, together
 
 SETTINGS = {"heartbeat_interval_s": 0.1, "heartbeat_timeout_s": 0.7}
 

@@ -11,10 +11,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CLOSE, TEXT
 from tests.support.running_server import API, RunningServer, Start
 from tests.support.tokens import token
 from tests.support.waiting import poll
-from tests.support.websocket_clients import CLOSE, TEXT, V1, RawClient, open_client
+from tests.support.websocket_clients import V1, RawClient, open_client
 
 
 def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[RawClient]:

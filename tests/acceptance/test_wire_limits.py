@@ -7,9 +7,9 @@ import json
 import pytest
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CONTINUATION, PING, PONG, TEXT
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
-from tests.support.websocket_clients import CONTINUATION, PING, PONG, TEXT
 
 SETTINGS = {"message_rate": 20, "message_burst": 10}
 LIMIT = 65536

@@ -23,10 +23,10 @@ from tests.operators.conftest import Run
 from tests.support.server_process import (
     ServerProcess,
     environment,
-    silent_client,
 )
 from tests.support.tokens import SECRET
 from tests.support.waiting import PATIENCE_S
+from tests.support.websocket_clients import silent_client
 from wsctl.output.stats_fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]

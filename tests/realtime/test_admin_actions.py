@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.live_server import PONG, Live, MakeLive, settle
+from tests.support.frames import PONG
+from tests.support.live_server import Live, MakeLive, settle
 from wsserver.errors import Forbidden, NotFound, TokenInvalid, TokenRevoked, ValidationFailed
 from wsserver.protocol.requests import (
     DisconnectRequest,

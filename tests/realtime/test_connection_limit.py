@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.frames import PONG
 from tests.support.lifecycle import run
-from tests.support.live_server import PONG, Client, Live, MakeLive, settle
+from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.connections import connection_limit
 from wsserver.realtime.connections.connection import Backlog

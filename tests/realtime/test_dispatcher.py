@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_connections import fake_connection
+from tests.support.frames import PING, PONG
 from tests.support.lifecycle import run
-from tests.support.live_server import PING, PONG, Client, Live, MakeLive, settle
+from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.clock import Clock
 from wsserver.realtime.connections import connection
 from wsserver.realtime.connections.rate_limit import MessageRate

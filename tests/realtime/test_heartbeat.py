@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_connections import fake_connection
-from tests.support.live_server import PONG, Live, settle
+from tests.support.frames import PONG
+from tests.support.live_server import Live, settle
 from wsserver.clock import Clock
 from wsserver.realtime.connections.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.live_server import PONG, Live, MakeLive
+from tests.support.frames import PONG
+from tests.support.live_server import Live, MakeLive
 from tests.support.waiting import PATIENCE_S
 from wsserver.storage.tables.snapshots import FIELDS
 

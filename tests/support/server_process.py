@@ -6,11 +6,10 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -166,20 +165,6 @@ class ServerProcess:
         with self._changed:
             self._is_at_end = True
             self._changed.notify_all()
-
-
-@contextlib.contextmanager
-def silent_client(server: ServerProcess) -> Iterator[socket.socket]:
-    """A client that never answers, which keeps a server draining for a while."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as client:
-        client.sendall(
-            f"GET /ws/chat?token={server.token('silent', 'user')} HTTP/1.1\r\n"
-            f"Host: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        assert client.recv(4096).startswith(b"HTTP/1.1 101")
-        yield client
 
 
 def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

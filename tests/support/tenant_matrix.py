@@ -192,7 +192,7 @@ async def make_tenants(server: Server) -> Tenants:
         sockets[user].send(type="send_message", session_id=f"s_{user}", content="hi", ref=2)
         await sockets[user].push("ack")
     await server.connect("mine", organization_id="o1", jti="jti_second")
-    connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}  # type: ignore[attr-defined]
+    connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}
     messages, notifications = {}, {}
     for user, organization_id in people.items():
         sent = await server.post(f"/users/{user}/messages", **{**NOTE, "keep": True})

@@ -15,7 +15,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from tests.support import tokens
-from tests.support.frames import client_frame
+from tests.support.frames import client_frame, read_close, read_frame
 from tests.support.http_response import Response
 from tests.support.tokens import SECRET
 from wsserver.app import System, build
@@ -55,15 +55,11 @@ class Socket:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response
     ) -> None:
         self.reader, self.writer, self.response = reader, writer, response
+        self.greeting: dict[str, Any] = {}
 
     async def frame(self) -> tuple[int, bytes]:
-        first, second = await self.reader.readexactly(2)
-        size = second & 127
-        if size == 126:
-            size = int.from_bytes(await self.reader.readexactly(2), "big")
-        elif size == 127:
-            size = int.from_bytes(await self.reader.readexactly(8), "big")
-        return first & 15, await self.reader.readexactly(size)
+        first, payload = await read_frame(self.reader.readexactly)
+        return first & 15, payload
 
     async def push(self, type_: str | None = None) -> dict[str, Any]:
         """The next JSON message, or the next one of a type."""
@@ -82,7 +78,7 @@ class Socket:
             opcode, payload = await self.frame()
             if opcode == 8:
                 self.send_frame(8, payload[:2])
-                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+                return read_close(payload)
 
     def send_frame(self, opcode: int, payload: bytes) -> None:
         self.writer.write(client_frame(payload, opcode))
@@ -185,7 +181,7 @@ class Server:
         """A chat connection, past its greeting."""
         socket = await self.upgrade(bearer=token(sub, role, **claims))
         assert socket.response.status == 101, socket.response
-        socket.greeting = await socket.push("connection_established")  # type: ignore[attr-defined]
+        socket.greeting = await socket.push("connection_established")
         return socket
 
     async def stop(self) -> None:

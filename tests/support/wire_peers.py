@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
+from tests.support.frames import CLOSE, read_close, read_frame
 from tests.support.waiting import PATIENCE_S
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Owner, Transport
@@ -88,7 +88,7 @@ class Recorder(Owner):
 
 
 class Peer:
-    """A client's socket."""
+    """The client's end of a socket pair, for raw bytes and frames."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -106,7 +106,8 @@ class Peer:
     async def exactly(self, size: int) -> bytes:
         while len(self._rest) < size:
             data = await self.recv()
-            assert data, f"stream ended after {self._rest!r}"
+            if not data:
+                raise EOFError(f"the stream ended after {self._rest!r}")
             self._rest += data
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
@@ -119,18 +120,13 @@ class Peer:
 
     async def any_frame(self) -> tuple[int, bytes]:
         """The next frame, compressed or not: its first byte and its payload."""
-        first, size = await self.exactly(2)
-        if size == 126:
-            (size,) = struct.unpack("!H", await self.exactly(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", await self.exactly(8))
-        return first, await self.exactly(size)
+        return await read_frame(self.exactly)
 
     async def close_frame(self) -> tuple[int, str]:
         """The next frame, which is a close frame: code and reason."""
         opcode, payload = await self.frame()
-        assert opcode == 8
-        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+        assert opcode == CLOSE
+        return read_close(payload)
 
     async def end(self) -> bytes:
         """All that comes until the server has closed its side."""

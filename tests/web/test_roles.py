@@ -179,7 +179,7 @@ async def test_a_manager_is_kept_to_its_organization(server: Server) -> None:
     assert [each["user_id"] for each in online["users"]] == ["mine"]
     assert (await server.get("/stats", bearer=bearer)).json()["total_connections"] == 1
     assert (await server.get("/sessions", bearer=bearer)).json()["total"] == 0
-    other = theirs.greeting["connection_id"]  # type: ignore[attr-defined]
+    other = theirs.greeting["connection_id"]
     for path in (f"/connections/{other}", "/users/theirs/connections", "/sessions/s2"):
         assert (await server.get(path, bearer=bearer)).code == "not_found", path
     hint = {"type": "hint", "data": 1}

@@ -83,7 +83,7 @@ async def test_no_answer_changes_as_a_user_of_another_organization_comes_and_goe
         members = f"{API}/sessions/s_late/members"
         await server.request("PUT", members, bearer=token(), user_ids=["late"])
         assert await answers() == never_seen
-        id_ = socket.greeting["connection_id"]  # type: ignore[attr-defined]
+        id_ = socket.greeting["connection_id"]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
         assert await answers() == never_seen
         await server.system.service._parts.notifications.directory.flush()
