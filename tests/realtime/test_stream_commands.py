@@ -35,15 +35,10 @@ def hold(live: Live, name: str) -> Gate:
     return gate
 
 
-def forget(live: Live) -> None:
-    """Let storage be asked again for everything."""
-    live.streams.forget_all(live.streams._index.epoch)
-
-
 async def used_before(live: Live) -> None:
     """A stored message, with an empty cache."""
     await keep(live)
-    forget(live)
+    live.forget_streams()
 
 
 def offsets(messages: list[Json]) -> list[int]:
@@ -71,7 +66,7 @@ async def test_joining_with_a_position_gives_what_was_missed(live: Live, is_cold
     sent = await client.rest()
     position = {"epoch": sent[1]["epoch"], "offset": sent[1]["offset"]}
     if is_cold:
-        forget(live)
+        live.forget_streams()
     answer = await comes_back(live, since=position)
     assert (answer["recovered"], answer["offset"]) == (True, 5)
     assert answer["messages"] == sent[2:]
@@ -156,7 +151,7 @@ async def test_resumes_that_are_none(live: Live, members: Json) -> None:
 async def test_live_messages_go_on_exactly_where_the_answer_ends(live: Live) -> None:
     first = await comes_back(live)
     await keep(live, 3)
-    forget(live)
+    live.forget_streams()
     gate = hold(live, "read")
     client = await live.connect("late", sessions="*")
     client.send("join_session", ref=1, session_id="s1", since=since(first))
@@ -186,7 +181,7 @@ async def test_what_waits_behind_a_slow_join_is_done_after_it(live: Live) -> Non
 async def test_access_revoked_during_the_read_refuses_the_join(live: Live) -> None:
     await live.members.replace("s1", ["u1"], "admin", 1.0)
     await keep(live, 2)
-    forget(live)
+    live.forget_streams()
     client = await live.connect("u1")
     gate = hold(live, "head")
     client.send("join_session", ref=1, session_id="s1")
@@ -283,7 +278,7 @@ async def test_many_streams_are_resumed_and_joined(live: Live) -> None:
     positions["broadcast"] = positions["user:u1"]
     await keep(live, 2, user("u1"))
     await keep(live, 1, EVERYONE)
-    forget(live)
+    live.forget_streams()
     again = await live.connect("u1", sessions="*")
     assert offsets(await again.rest()) == [1, 2]  # of the inbox, unacknowledged
     answer = await again.call("resume", streams=positions)
@@ -346,7 +341,7 @@ async def test_access_that_goes_during_a_resume_is_gone(live: Live) -> None:
     await keep(live, 2)
     await keep(live, 2, session("s2"))
     epoch = (await live.streams.open("session:s1")).epoch
-    forget(live)
+    live.forget_streams()
     client = await live.connect("u1")
     gate = hold(live, "read")
     start = {"epoch": epoch, "offset": 0}

@@ -398,7 +398,7 @@ async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
         await client.call("ack", stream="broadcast", offset=1)
         await client.call("ack", stream="session:s1", offset=2)
     if is_restarted:
-        live.traces._entries.clear()
+        live.forget_traces()
     assert states(await trace(live, for_o1)) == {"u1": "delivered"}
     assert states(await trace(live, not_u2_either)) == {"u1": "delivered", "u2": "excluded"}
     traced = await trace(live, not_u2)
@@ -503,7 +503,7 @@ async def test_what_others_said_where_none_of_mine_was_is_unknown_to_a_manager(
     sent = await people["theirs"].call("send_message", session_id="foreign", content="hi")
     for is_forgotten in (False, True):
         if is_forgotten:
-            live.traces._entries.clear()
+            live.forget_traces()
         with pytest.raises(NotFound):
             await live.tracing.trace(boss, sent["message_id"])
         await live.tracing.trace(live.actor(), sent["message_id"])

@@ -200,6 +200,15 @@ class Live:
         self.events.add_event_handler(glob, self.seen.append)
         return self.seen
 
+    def forget_streams(self) -> None:
+        """Forget what is in memory of all streams, so that it is read from storage."""
+        self.streams.forget_all(self.streams._index.epoch)
+
+    def forget_traces(self) -> None:
+        """Forget the traces of live messages, as after a restart."""
+        self.traces._entries.clear()
+        self.traces._index.clear()
+
     async def audited(self) -> list[AuditEntry]:
         return list((await self.audit.page(100)).items)
 
