@@ -163,3 +163,9 @@ def rooms(
         poller.close()
     for peer in peers:
         peer.sock.close()
+
+
+Connect = Callable[..., tuple[Transport, Peer, Recorder]]
+"""Opens a connection to a poller, with a client and an owner."""
+MakePoller = Callable[..., Poller]
+"""Makes pollers with settings."""
