@@ -59,6 +59,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Settings, boo
 # Real processes
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_environment_is_78_with_one_line_each() -> None:
     done = run("serve", WSSERVER_PORT="70000", WSSERVER_JWT_SECRET="canary-short")
     assert done.returncode == 78
@@ -72,6 +73,7 @@ def test_a_fault_in_the_environment_is_78_with_one_line_each() -> None:
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_file_is_78() -> None:
     Path("c.toml").write_text("prot = 1\njwt_secret = ''")
     done = run("config", "check", "--config", "c.toml")
@@ -80,11 +82,13 @@ def test_a_fault_in_the_file_is_78() -> None:
     assert "jwt_secret (file c.toml): must be a string that is not empty" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_bad_flag_is_2() -> None:
     assert run("serve", "--dev", "--port", "70000").returncode == 2
     assert run("serve", "--dev", "--host", "0.0.0.0").returncode == 2
 
 
+@pytest.mark.slow
 def test_all_is_well_is_0() -> None:
     done = run("config", "check", WSSERVER_JWT_SECRET=SECRET)
     assert (done.returncode, done.stdout) == (0, "configuration: all is well\n")
