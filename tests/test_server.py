@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 from wsserver import (
     ConfigFaults,
     NotFound,
@@ -89,12 +89,6 @@ def open_things() -> tuple[int, int]:
 
 def storage_threads() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name.startswith("storage")]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # Start and stop

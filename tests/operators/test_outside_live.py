@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -17,7 +16,7 @@ from tests.operators.conftest import Run
 from tests.support.http_provider import HttpProvider
 from tests.support.provider_thread import ProviderThread
 from tests.support.server_process import ServerProcess
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import poll
 
 
 @pytest.fixture
@@ -25,15 +24,6 @@ def providers() -> Iterator[ProviderThread[HttpProvider]]:
     providers = ProviderThread(HttpProvider)
     yield providers
     providers.close()
-
-
-def until(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        answer = ask()
-        if wanted(answer):
-            return answer
-        assert time.monotonic() < deadline, answer
 
 
 def document(run: Run, *args: str) -> Any:
@@ -61,12 +51,12 @@ def test_a_mail_outlives_the_mail_server_and_a_restart_and_comes_once(
         text = ("--title", "着火了", "--message", "快跑", "--type", "error")
         name = document(run, "notify", "zoe", *text)["notification_id"]
         show = ("notifications", "show", name)
-        until(lambda: document(run, *show), lambda shown: len(attempts(shown, "email")) >= 2)
+        poll(lambda: document(run, *show), lambda shown: len(attempts(shown, "email")) >= 2)
         assert server.stop(signal.SIGTERM) == 0
     assert providers.sink.mails == []
     with ServerProcess(tmp_path, "--dev", env=env):
         providers.run(providers.mail.start())
-        shown = until(lambda: document(run, *show), lambda shown: shown["states"] == {"sent": 2})
+        shown = poll(lambda: document(run, *show), lambda shown: shown["states"] == {"sent": 2})
         (mail,) = providers.sink.mails
         assert (mail["Subject"], mail["To"]) == ("着火了", "zoe@example.com")
         *failures, last = attempts(shown, "email")
@@ -96,7 +86,7 @@ def test_what_a_webhook_did_not_take(
             with connect(server.websocket("/ws/chat", server.token(user, "user")), proxy=None):
                 pass
         failed = ("webhooks", "list", "--state", "failed")
-        listed = until(lambda: document(run, *address, *failed), lambda found: len(found) == 2)
+        listed = poll(lambda: document(run, *address, *failed), lambda found: len(found) == 2)
         name = listed[1]["delivery_id"]
         shown = run(*address, "webhooks", "show", name).stdout
         host = f"127.0.0.1:{providers.provider.port}"
@@ -106,9 +96,9 @@ def test_what_a_webhook_did_not_take(
         assert "s3cret" not in shown + run(*address, *failed).stdout
         providers.provider.answer_with(200)
         assert run(*address, "webhooks", "retry", name).stdout == "1 event retried\n"
-        until(lambda: document(run, *address, *failed), lambda found: len(found) == 1)
+        poll(lambda: document(run, *address, *failed), lambda found: len(found) == 1)
         assert "1 event retried" in run(*address, "webhooks", "retry", "--all").stdout
-        until(lambda: document(run, *address, "webhooks", "list"), lambda found: found == [])
+        poll(lambda: document(run, *address, "webhooks", "list"), lambda found: found == [])
         assert len(providers.provider.requests) == 4
         assert run(*address, "webhooks", "retry").exit_code == 2
         assert run(*address, "webhooks", "show", "hook_none").exit_code == 1

@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,7 +24,7 @@ from tests.support.server_process import (
     environment,
 )
 from tests.support.tokens import SECRET
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import silent_client
 from wsctl.output.stats_fields import TEN
 
@@ -350,13 +349,12 @@ def test_a_monitor_comes_back_after_a_restart(tmp_path: Path) -> None:
 
 def after_snapshots(ctl: Run, count: int) -> list[dict[str, Any]]:
     """The history once it has at least so many snapshots."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        done = ctl("export", "stats", "--format", "json")
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        if len(found) >= count:
-            return found
-    raise AssertionError(f"no {count} snapshots")
+
+    def snapshots() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(ctl("export", "stats", "--format", "json").stdout)
+        return found
+
+    return poll(snapshots, lambda found: len(found) >= count)
 
 
 def test_export_gives_the_same_from_the_server_and_from_its_file(

@@ -12,7 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.http_response import Response
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.handlers import ApiHandler
@@ -177,7 +177,7 @@ async def in_pieces(server: Server, raw: bytes, *places: int) -> Response:
     for place in places:
         writer.write(raw[begin:place])
         begin = place
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not any(len(each.received) == place for each in kept(server)):
                 await asyncio.sleep(0)
     writer.write(raw[begin:])
@@ -215,9 +215,7 @@ async def test_a_connection_goes_on_after_a_late_body(server: Server) -> None:
 async def test_a_client_that_disconnects_within_a_body_is_forgotten(server: Server) -> None:
     _, writer = await server.open()
     writer.write(request("POST", "/broadcast", NEWS)[:-1])
-    async with asyncio.timeout(5):
-        while not (kept(server) and kept(server)[0].body):
-            await asyncio.sleep(0)
+    await until(lambda: kept(server) and kept(server)[0].body)
     assert server.context.traffic.under_way == 1
     writer.close()
     assert await server.context.traffic.wait_idle(5)
@@ -232,9 +230,7 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: stats)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
-    async with asyncio.timeout(5):
-        while not (kept(server) and kept(server)[0].unsent):
-            await asyncio.sleep(0)
+    await until(lambda: kept(server) and kept(server)[0].unsent)
     assert server.context.traffic.under_way == 0
     assert len((await read_response(reader)).body) > 20_000_000
     stats.clear()
@@ -258,7 +254,7 @@ async def test_silent_clients_and_slow_readers_are_closed(
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not kept(server):
             await asyncio.sleep(0)
         while kept(server):
@@ -345,14 +341,12 @@ async def test_a_client_that_disconnects_before_its_response_is_not_watched(serv
     writer.write(request("POST", "/ping/u1", json.dumps({"timeout_s": 20}).encode()))
     ping = await socket.push("ping")
     writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while kept(server)[0].interest:  # it is looked at no more
             await asyncio.sleep(0)
     socket.send(type="pong", id=ping["id"])
     assert await server.context.traffic.wait_idle(5)
-    async with asyncio.timeout(5):
-        while kept(server):
-            await asyncio.sleep(0)
+    await until(lambda: not kept(server))
 
 
 @pytest.mark.gen_test

@@ -449,6 +449,6 @@ async def test_a_limit_reached_during_the_handshake_closes_with_its_code(
 
 
 async def _settle(condition: object) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)
