@@ -62,10 +62,10 @@ def is_slow(path: Path) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With ``-m quick``, generate fewer cases in tests that do not set a number."""
-    hypothesis.settings.register_profile("quick", max_examples=15)
-    if config.option.markexpr == "quick":
-        hypothesis.settings.load_profile("quick")
+    """Generated cases have no time limit, as the machine may be busy; ``-m quick`` makes fewer."""
+    hypothesis.settings.register_profile("all", deadline=None)
+    hypothesis.settings.register_profile("quick", deadline=None, max_examples=15)
+    hypothesis.settings.load_profile("quick" if config.option.markexpr == "quick" else "all")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
