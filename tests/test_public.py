@@ -37,7 +37,7 @@ PROGRAM = """
 import sys
 before = set(sys.modules)
 import wsserver
-print(*(name for name in set(sys.modules) - before if name.startswith("wsserver")))
+print(*(name for name in sorted(sys.modules) if name.startswith("wsserver") and name not in before))
 print(*(name for name in vars(wsserver) if not name.startswith("_")))
 from wsserver import Settings
 print(*{name.partition(".")[0] for name in sys.modules} & {"tornado", "sqlite_utils", "jwt"})
