@@ -12,8 +12,10 @@ from wsserver.errors import Forbidden
 from wsserver.protocol.types import UserId
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Moment, PageQuery, time_range
+
+RESOURCE = Resource("Server")
 
 
 class AuditEntry(Answer):
@@ -52,7 +54,9 @@ def require_unconfined(context: WebContext, call: Call) -> None:
         raise Forbidden("the audit trail covers all organizations; your role is confined to one")
 
 
+@RESOURCE.endpoint("GET /audit", "audit:read", AuditTrail, query=AuditQuery)
 async def _list_entries(context: WebContext, call: Call) -> dict[str, Any]:
+    """The audit trail: who did what, newest first."""
     require_unconfined(context, call)
     query = call.query
     since, until = time_range(query, context.clock)
@@ -69,17 +73,3 @@ async def _list_entries(context: WebContext, call: Call) -> dict[str, Any]:
         "total": page.total,
         "next_cursor": page.next_cursor,
     }
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/audit",
-        access="audit:read",
-        handle=_list_entries,
-        query=AuditQuery,
-        answer=AuditTrail,
-        summary="The audit trail: who did what, newest first",
-        tag="Server",
-    ),
-)

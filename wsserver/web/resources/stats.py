@@ -10,8 +10,10 @@ from wsserver.clock import rfc3339
 from wsserver.errors import BadRequest
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Moment, PageQuery, Step, moment_of, step_of
+
+RESOURCE = Resource("Statistics")
 
 
 class Percentiles(Answer):
@@ -104,33 +106,6 @@ class HistoryQuery(PageQuery, kw_only=True):
     step: Step | None = None
 
 
-async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.admin_queries.stats(call.caller)
-
-
-async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
-    query = call.query
-    since = moment_of(query.since, "since", context.clock)
-    until = context.clock.wall()
-    if query.until is not None:
-        until = moment_of(query.until, "until", context.clock)
-    if until < since:
-        raise BadRequest("until: before since", field="until")
-    page = await context.snapshots.history(
-        since,
-        until,
-        step_s=None if query.step is None else step_of(query.step, "step"),
-        limit=query.limit,
-        cursor=query.cursor,
-    )
-    return {
-        "snapshots": [{**row, "timestamp": rfc3339(row["timestamp"])} for row in page.items],
-        "total": page.total,
-        "next_cursor": page.next_cursor,
-    }
-
-
 _PERCENTILES = {"p50": 0.2, "p95": 0.9, "p99": 1.4, "max": 3.0}
 _STATS = {
     "total_connections": 156,
@@ -171,25 +146,32 @@ _STATS = {
 }
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/stats",
-        access="stats:read",
-        handle=_get_stats,
-        answer=Stats,
-        answer_example=_STATS,
-        summary="Get current statistics",
-        tag="Statistics",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/stats/history",
-        access="stats:read",
-        handle=_list_snapshots,
-        query=HistoryQuery,
-        answer=Snapshots,
-        summary="List snapshots of statistics in a time range, oldest first",
-        tag="Statistics",
-    ),
-)
+@RESOURCE.endpoint("GET /stats", "stats:read", Stats, answer_example=_STATS)
+async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get current statistics."""
+    return context.admin_queries.stats(call.caller)
+
+
+@RESOURCE.endpoint("GET /stats/history", "stats:read", Snapshots, query=HistoryQuery)
+async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:
+    """List snapshots of statistics in a time range, oldest first."""
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
+    query = call.query
+    since = moment_of(query.since, "since", context.clock)
+    until = context.clock.wall()
+    if query.until is not None:
+        until = moment_of(query.until, "until", context.clock)
+    if until < since:
+        raise BadRequest("until: before since", field="until")
+    page = await context.snapshots.history(
+        since,
+        until,
+        step_s=None if query.step is None else step_of(query.step, "step"),
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    return {
+        "snapshots": [{**row, "timestamp": rfc3339(row["timestamp"])} for row in page.items],
+        "total": page.total,
+        "next_cursor": page.next_cursor,
+    }
