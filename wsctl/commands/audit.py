@@ -42,12 +42,9 @@ _SHOWN_DETAILS = 5
     shell_complete=completion.actions,
 )
 @click.option(
-    "--since",
-    type=Moment(),
-    metavar="TIME",
-    help="Start (inclusive): RFC 3339, a date, or an age such as 24h.",
+    "--since", type=Moment(), help="Start (inclusive): RFC 3339, a date, or an age such as 24h."
 )
-@click.option("--until", type=Moment(), metavar="TIME", help="End (exclusive).")
+@click.option("--until", type=Moment(), help="End (exclusive).")
 @limit_option(50)
 @click.option("--follow", "-f", is_flag=True, help="Keep printing new entries.")
 @click.option(
@@ -55,7 +52,6 @@ _SHOWN_DETAILS = 5
     type=Duration(),
     default="2s",
     show_default=True,
-    metavar="AGE",
     help="With --follow: time between queries.",
 )
 @pass_environment

@@ -49,12 +49,7 @@ MOST_CONNECTIONS = 1000
     help="Messages per second. Default: 20, or --messages divided by --duration.",
 )
 @click.option(
-    "--duration",
-    type=Duration(),
-    default="10s",
-    show_default=True,
-    metavar="AGE",
-    help="Longest time to publish.",
+    "--duration", type=Duration(), default="10s", show_default=True, help="Longest time to publish."
 )
 @click.option(
     "--size",

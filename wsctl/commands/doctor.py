@@ -24,7 +24,6 @@ from wsctl.times import Duration, readable
 @click.option(
     "--idle",
     type=Duration(),
-    metavar="AGE",
     help="Keep a connection idle for this long, to see whether a proxy closes it. Default: not"
     " tested. Use more than the heartbeat interval (30s).",
 )
@@ -33,7 +32,6 @@ from wsctl.times import Duration, readable
     type=Duration(),
     default="4500ms",
     show_default=True,
-    metavar="AGE",
     help="How long to wait for each answer.",
 )
 @click.option(

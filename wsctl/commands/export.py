@@ -51,13 +51,10 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--since",
                 type=Moment(),
-                metavar="TIME",
                 help="Start (inclusive): RFC 3339, a date (UTC), or an age. Default: 24h; with"
                 " --since-last everything, and it applies to the first run only.",
             ),
-            click.option(
-                "--until", type=Moment(), metavar="TIME", help="End (exclusive). Default: now."
-            ),
+            click.option("--until", type=Moment(), help="End (exclusive). Default: now."),
             click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: csv."),
             click.option(
                 "--out",
@@ -94,12 +91,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 )
 @_options
-@click.option(
-    "--step",
-    type=Duration(),
-    metavar="AGE",
-    help="Only the last snapshot of each step (5m).",
-)
+@click.option("--step", type=Duration(), help="Only the last snapshot of each step (5m).")
 @pass_environment
 def stats(
     environment: Environment, /, step: float | None, format_: str | None, **options: Any

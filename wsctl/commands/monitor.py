@@ -31,7 +31,7 @@ from wsctl.times import Duration, clock_time
     help="Only events of these names and pushes of these types; repeatable.",
     shell_complete=completion.events,
 )
-@click.option("--interval", type=Duration(), metavar="AGE", help="Interval of the statistics.")
+@click.option("--interval", type=Duration(), help="Interval of the statistics.")
 @pass_environment
 @click.pass_context
 def monitor(

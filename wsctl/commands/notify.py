@@ -99,9 +99,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     metavar="NAME",
     help="websocket, email, sms or push, instead of the default channels; repeatable.",
 )
-@click.option(
-    "--expires", type=Duration(), metavar="AGE", help="Deliver only within this time, as 2h."
-)
+@click.option("--expires", type=Duration(), help="Deliver only within this time, as 2h.")
 @yes_option
 @pass_environment
 def notify(

@@ -76,11 +76,10 @@ class Summary:
     type=Duration(),
     default="1s",
     show_default=True,
-    metavar="AGE",
     help="Time between the starts of two rounds.",
 )
 @click.option(
-    "-W", "--timeout", type=Duration(), default="5s", show_default=True, metavar="AGE",
+    "-W", "--timeout", type=Duration(), default="5s", show_default=True,
     help="How long to wait for each answer.",
 )  # fmt: skip
 @pass_environment

@@ -50,12 +50,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Data instead of TEXT; - reads it from standard input.",
             ),
             click.option("--keep", is_flag=True, help="Store it for clients that connect later."),
-            click.option(
-                "--ttl",
-                type=Duration(),
-                metavar="AGE",
-                help="With --keep: for how long, as 1h.",
-            ),
+            click.option("--ttl", type=Duration(), help="With --keep: for how long, as 1h."),
             dry_run_option("who would receive it"),
         )
     ):

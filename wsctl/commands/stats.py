@@ -48,24 +48,17 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--watch", "-w", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
-    "--interval",
-    type=Duration(),
-    default="2s",
-    show_default=True,
-    metavar="AGE",
-    help="With --watch: interval.",
+    "--interval", type=Duration(), default="2s", show_default=True, help="With --watch: interval."
 )
 @click.option(
     "--at",
     type=Moment(),
-    metavar="TIME",
     help="Show them as of this time: 14:05 (local), RFC 3339, or an age such as 2h.",
 )
-@click.option("--diff", type=Moment(), metavar="TIME", help="Compare --at (or now) with this time.")
+@click.option("--diff", type=Moment(), help="Compare --at (or now) with this time.")
 @click.option(
     "--step",
     type=Duration(),
-    metavar="AGE",
     help="One row per step from --at (default: 1h ago) to --diff (default: now).",
 )
 @click.option(

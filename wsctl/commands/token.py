@@ -86,9 +86,7 @@ def _names(text: str) -> list[str]:
 @organization_option("The organization id.")
 @click.option("--username", metavar="N", help="The name shown to others.")
 @click.option("--permissions", metavar="a,b", help="Limit the role's permissions to these.")
-@click.option(
-    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Lifetime."
-)
+@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="Lifetime.")
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path),

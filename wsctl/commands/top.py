@@ -27,7 +27,6 @@ _SHORTEST_S, _LONGEST_S = 0.25, 60.0
     type=Duration(),
     default="1s",
     show_default=True,
-    metavar="AGE",
     help="Update interval, 250ms to 60s.",
 )
 @click.option(
