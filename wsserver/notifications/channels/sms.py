@@ -19,15 +19,12 @@ class SmsProvider(Protocol):
     @property
     def needs_phone(self) -> bool:
         """Whether it sends to a phone number; False: to a fixed target, such as a chat group."""
-        ...
 
     async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
         """Make one attempt; ``phone`` in E.164 form, None only if ``needs_phone`` is False."""
-        ...
 
     async def close(self) -> None:
         """Release resources."""
-        ...
 
 
 class SmsChannel:
