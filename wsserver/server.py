@@ -285,12 +285,7 @@ class Server:
         return msgspec.convert(answer, Published)
 
     async def history(
-        self,
-        stream: str,
-        *,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int = 50,
+        self, stream: str, *, before: int | None = None, after: int | None = None, limit: int = 50
     ) -> dict[str, Any]:
         """A page of kept messages: the last ``limit``, those before an offset, or those after one.
 

@@ -44,11 +44,7 @@ from wsctl.times import Duration, readable
 @pass_environment
 @click.pass_context
 def doctor(
-    ctx: click.Context,
-    environment: Environment,
-    idle: float | None,
-    timeout: float,
-    fail_on: str,
+    ctx: click.Context, environment: Environment, idle: float | None, timeout: float, fail_on: str
 ) -> None:
     """Find out what is wrong and what to do about it.
 

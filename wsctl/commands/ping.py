@@ -196,10 +196,7 @@ def _line(user: str, trip: dict[str, Any]) -> str:
 
 
 def _conclude(
-    environment: Environment,
-    user: str,
-    summary: Summary,
-    trips: list[dict[str, Any]] | None,
+    environment: Environment, user: str, summary: Summary, trips: list[dict[str, Any]] | None
 ) -> None:
     """The summary, for people or for programs; ``trips`` is None where they have been written."""
     numbers, output = summary.as_dict(), environment.output

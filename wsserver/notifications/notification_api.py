@@ -123,11 +123,7 @@ class NotificationApi:
         for each in page.items:  # up to a hundred thousand deliveries: not all in one go
             views.append(notification_view(self._renderer, each))
             await asyncio.sleep(0)
-        return {
-            "notifications": views,
-            "total": page.total,
-            "next_cursor": page.next_cursor,
-        }
+        return {"notifications": views, "total": page.total, "next_cursor": page.next_cursor}
 
     async def one(self, actor: Actor, notification_id: str) -> dict[str, Any]:
         """One notification; raises ``NotFound``."""

@@ -28,11 +28,7 @@ class UserDirectory:
     """
 
     def __init__(
-        self,
-        store: KnownUserStore,
-        hub: Hub,
-        clock: Clock,
-        entered: Callable[[str], str | None],
+        self, store: KnownUserStore, hub: Hub, clock: Clock, entered: Callable[[str], str | None]
     ) -> None:
         self._store = store
         self._hub = hub

@@ -69,8 +69,7 @@ def tls(facts: Facts) -> Finding:
         if not found.fault:
             return ok(f"{found.version} in {ms(found.seconds)}")
         return failed(
-            f"no TLS: {found.fault}",
-            "Use http:// if the server has no TLS, else fix the proxy.",
+            f"no TLS: {found.fault}", "Use http:// if the server has no TLS, else fix the proxy."
         )
     left_s = certificate.not_after - facts.checked_at
     data = {

@@ -33,11 +33,7 @@ class SmsChannel:
     name: ChannelName = "sms"
 
     def __init__(
-        self,
-        providers: Sequence[SmsProvider],
-        *,
-        frontend_url: str | None,
-        limits: Limits = LIMITS,
+        self, providers: Sequence[SmsProvider], *, frontend_url: str | None, limits: Limits = LIMITS
     ) -> None:
         self.limits = limits
         self._providers = providers

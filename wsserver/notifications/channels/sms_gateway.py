@@ -9,14 +9,7 @@ from wsserver.config.gateway import Gateway
 from wsserver.errors import UrlForbidden
 from wsserver.notifications.answer_text import text_of, unescaped
 from wsserver.notifications.channels.base import Job, Outcome, failed, retry
-from wsserver.notifications.http import (
-    HttpRequest,
-    HttpSend,
-    NoAnswer,
-    Redact,
-    describe,
-    judge,
-)
+from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, Redact, describe, judge
 
 
 class SmsGateway:

@@ -58,12 +58,7 @@ class Claimed:
 
 
 async def claim(
-    store: IdempotencyStore,
-    keys: Sequence[str],
-    scope: str,
-    digest: str,
-    now: float,
-    quota: Quota,
+    store: IdempotencyStore, keys: Sequence[str], scope: str, digest: str, now: float, quota: Quota
 ) -> Claimed | Reply:
     """Claim the key of a request, or return the answer of the first request with it.
 

@@ -61,12 +61,7 @@ async def _list_entries(context: WebContext, call: Call) -> dict[str, Any]:
     query = call.query
     since, until = time_range(query, context.clock)
     page = await context.audit.page(
-        query.limit,
-        query.cursor,
-        actor=query.actor,
-        action=query.action,
-        since=since,
-        until=until,
+        query.limit, query.cursor, actor=query.actor, action=query.action, since=since, until=until
     )
     return {
         "entries": [{**asdict(entry), "at": rfc3339(entry.at)} for entry in page.items],

@@ -58,10 +58,7 @@ class Identity(Answer):
         Literal["none", "trusted", "untrusted"],
         Meta(description="whether the request has proxy headers, and whether they are trusted"),
     ]
-    scheme: Annotated[
-        Literal["http", "https"],
-        Meta(description="of the client's URL"),
-    ]
+    scheme: Annotated[Literal["http", "https"], Meta(description="of the client's URL")]
     version: str
     server_time: Time
 
@@ -115,8 +112,7 @@ class Diagnostics(Answer):
     database: Disk
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     channels: Annotated[
-        dict[str, ChannelState] | None,
-        Meta(description="by name; null: database unreadable"),
+        dict[str, ChannelState] | None, Meta(description="by name; null: database unreadable")
     ]
 
 

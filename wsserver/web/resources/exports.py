@@ -28,8 +28,7 @@ class Exported(Answer):
 
     position: Annotated[int, Meta(ge=0, description="``after`` of the next request")]
     end: Annotated[
-        int,
-        Meta(ge=0, description="position of the last committed row, where the export ends"),
+        int, Meta(ge=0, description="position of the last committed row, where the export ends")
     ]
     epoch: Annotated[str, Meta(description="of the positions; start again from 0 when it changes")]
 

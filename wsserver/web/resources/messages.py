@@ -172,11 +172,7 @@ _PUBLISH = {
     "type": "order.shipped",
     "data": {"order_id": "o-1"},
 }
-_TARGETED = {
-    "type": "new_message",
-    "session_id": "session_abc123",
-    "content": "您好",
-}
+_TARGETED = {"type": "new_message", "session_id": "session_abc123", "content": "您好"}
 _BATCH = {
     "messages": [
         {
@@ -194,12 +190,7 @@ _TRACE = {
     "class": "live",
     "target": {"type": "session", "id": "session_abc123"},
     "accepted_at": "2024-01-15T14:30:00.000Z",
-    "accepted_from": {
-        "user_id": "user_67890",
-        "role": "user",
-        "via": "socket",
-        "id": "conn_12345",
-    },
+    "accepted_from": {"user_id": "user_67890", "role": "user", "via": "socket", "id": "conn_12345"},
     "recipients": [
         {
             "user_id": "user_13579",

@@ -125,11 +125,7 @@ _STATS = {
     "internal_errors": 0,
     "handler_failures": 0,
     "queued_bytes": 0,
-    "rates": {
-        "messages_sent_per_s": 12.0,
-        "messages_received_per_s": 4.5,
-        "connects_per_s": 0.1,
-    },
+    "rates": {"messages_sent_per_s": 12.0, "messages_received_per_s": 4.5, "connects_per_s": 0.1},
     "deliver_ms": _PERCENTILES,
     "rtt_ms": _PERCENTILES,
     "node": "node-1",
