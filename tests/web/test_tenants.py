@@ -87,7 +87,7 @@ async def test_no_answer_changes_as_somebody_outside_comes_and_goes(
         id_ = socket.greeting["connection_id"]  # type: ignore[attr-defined]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
         assert await answers() == never_seen
-        await server.system.service._parts.notifications.directory.flush()
+        await server.system.service.notifications.directory.flush()
         assert await answers() == never_seen
 
 
