@@ -24,14 +24,7 @@ _SHOWN_DETAILS = 5
 """Names and values in a line; -o json has all."""
 
 
-@command(
-    """
-    wsctl audit
-    wsctl audit --actor dev-admin --since 24h
-    wsctl audit --action disconnect --since 2024-01-15 --until 2024-01-16 -o csv
-    wsctl audit --follow -o json
-    """
-)
+@command()
 @click.option(
     "--actor", metavar="U", help="Only actions of this user.", shell_complete=completion.actors
 )
@@ -70,6 +63,12 @@ def audit(
     Every action of administrators and backends, including refused attempts: the last --limit
     entries, oldest first. With --follow it continues until Ctrl-C; -o json then prints one
     object per line.
+
+    Examples:
+    wsctl audit
+    wsctl audit --actor dev-admin --since 24h
+    wsctl audit --action disconnect --since 2024-01-15 --until 2024-01-16 -o csv
+    wsctl audit --follow -o json
     """
     if follow and until is not None:
         raise click.UsageError("--until cannot be combined with --follow.")

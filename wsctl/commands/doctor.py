@@ -13,14 +13,7 @@ from wsctl.errors import ExitStatus
 from wsctl.times import Duration, readable
 
 
-@command(
-    """
-    wsctl doctor
-    wsctl --url https://chat.example.com doctor --idle 35s
-    wsctl doctor -q || echo "see to the server"
-    wsctl doctor -o json --fail-on failed
-    """
-)
+@command()
 @click.option(
     "--idle",
     type=Duration(),
@@ -55,6 +48,12 @@ def doctor(
 
     Exit code 0 when all is well (skipped checks do not count), 1 when not, 3 when no server
     answers, 4 when the server refuses the token.
+
+    Examples:
+    wsctl doctor
+    wsctl --url https://chat.example.com doctor --idle 35s
+    wsctl doctor -q || echo "see to the server"
+    wsctl doctor -o json --fail-on failed
     """
     from wsctl.doctor import report
     from wsctl.doctor.checks import judge

@@ -53,13 +53,7 @@ class Summary:
         return found
 
 
-@command(
-    """
-    wsctl ping u1
-    wsctl ping u1 -c 1 -q && echo "u1 is there"
-    wsctl ping u1 -c 0 --interval 5s
-    """
-)
+@command()
 @click.argument("user", shell_complete=completion.users)
 @click.option(
     "-c",
@@ -100,6 +94,11 @@ def ping(
     -o json prints one object at the end, or with -c 0 one per line and the summary last.
 
     Exit code 1 when nothing answered.
+
+    Examples:
+    wsctl ping u1
+    wsctl ping u1 -c 1 -q && echo "u1 is there"
+    wsctl ping u1 -c 0 --interval 5s
     """
     output = environment.output
     summary, trips = Summary(), []
