@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
@@ -174,12 +173,7 @@ class Server:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._run is not None:  # else it was stopped within the block
             await self.stop()
 
@@ -298,12 +292,7 @@ class Server:
         return msgspec.convert(answer, Published)
 
     async def history(
-        self,
-        stream: str,
-        *,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int = 50,
+        self, stream: str, *, before: int | None = None, after: int | None = None, limit: int = 50
     ) -> dict[str, Any]:
         """A page of kept messages: the last ``limit``, those before an offset, or those after one.
 

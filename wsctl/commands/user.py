@@ -18,18 +18,17 @@ _LATEST = 5
 """Number of notifications shown."""
 
 
-@command(
-    """
-    wsctl user u1
-    wsctl user u1 -o json
-    """
-)
+@command()
 @click.argument("user", shell_complete=completion.users)
 @pass_environment
 def user(environment: Environment, user: str) -> None:
     """Show a user with connections, sessions and contacts.
 
     Also the latest notifications. Parts that the token may not read are left out, with a note.
+
+    Examples:
+    wsctl user u1
+    wsctl user u1 -o json
     """
     from wsctl.http.client import member, path_part
 

@@ -47,7 +47,6 @@ class Reader(Protocol):
 
     def rows(self) -> Iterator[Numbered]:
         """The rows, ordered by position."""
-        ...
 
 
 class ApiReader:

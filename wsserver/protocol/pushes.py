@@ -208,11 +208,7 @@ def message_of(
     message: JsonObject = {
         "id": message_id,
         "session_id": fields.session_id,
-        "sender": {
-            "user_id": sender.user_id,
-            "username": sender.username,
-            "role": sender.role,
-        },
+        "sender": {"user_id": sender.user_id, "username": sender.username, "role": sender.role},
         "content": fields.content,
         "content_type": fields.content_type,
         "created_at": created_at,

@@ -9,16 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, fi
 
 from wsserver.errors import MAX_FAULTS, ValidationFailed
 from wsserver.protocol.targets import TargetType
-from wsserver.protocol.types import (
-    Content,
-    Id,
-    JsonObject,
-    PushType,
-    Reason,
-    Role,
-    Text,
-    UserId,
-)
+from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Role, Text, UserId
 from wsserver.protocol.validation import Fault, faults_of, members_of, without
 
 MAX_BATCH = 1000

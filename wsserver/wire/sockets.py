@@ -35,19 +35,15 @@ class Stream(Protocol):
 
     def closed(self) -> bool:
         """Whether the stream was closed."""
-        ...
 
     def fileno(self) -> Any:
         """Return the descriptor, or the socket that has it."""
-        ...
 
     def close(self) -> None:
         """Close the stream's descriptor, without shutting the connection down."""
-        ...
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         """Read up to ``num_bytes``."""
-        ...
 
 
 def take_socket(stream: Stream) -> tuple[int, bytes]:

@@ -89,9 +89,7 @@ class WebContext:
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
         self.access_log = AccessLog(
-            self.traffic,
-            is_on=self.settings.access_log,
-            sample=self.settings.access_log_sample,
+            self.traffic, is_on=self.settings.access_log, sample=self.settings.access_log_sample
         )
 
     def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:

@@ -245,10 +245,7 @@ class BaseHandler(RequestHandler):
         self.write_reply(problem_reply(error, self.request_id))
 
     def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Log unexpected exceptions; refusals are in the access log (Tornado hook).
 

@@ -27,11 +27,9 @@ class Headers(Protocol):
 
     def get(self, name: str, default: str, /) -> str:
         """Return the values joined with commas, or ``default``."""
-        ...
 
     def get_list(self, name: str) -> Sequence[str]:
         """Return the values in their order."""
-        ...
 
     def __contains__(self, name: str, /) -> bool: ...
 

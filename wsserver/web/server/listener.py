@@ -18,11 +18,7 @@ from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Paths
 from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.server.fast_path import FastPath
-from wsserver.web.server.tornado_server import (
-    MAX_BUFFER_BYTES,
-    PrefilledStream,
-    make_http_server,
-)
+from wsserver.web.server.tornado_server import MAX_BUFFER_BYTES, PrefilledStream, make_http_server
 
 log = logging.getLogger(__name__)
 
