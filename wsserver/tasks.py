@@ -9,6 +9,9 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+CANCEL_PATIENCE_S = 5.0
+"""Longest wait for tasks that were cancelled."""
+
 
 class Tasks:
     """The background tasks of one owner."""
@@ -19,6 +22,9 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
+    def __contains__(self, task: object) -> bool:
+        return task in self._running
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Run a coroutine in the background; a failure is logged with its traceback."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -27,11 +33,20 @@ class Tasks:
         return task
 
     async def cancel(self) -> None:
-        """Cancel all running tasks, and wait until they have ended."""
+        """Cancel all running tasks, and wait until they have ended.
+
+        A task that ignores its cancellation, as a handler of a plugin may, is waited for
+        ``CANCEL_PATIENCE_S`` and then left behind, with an error in the log.
+        """
         running = list(self._running)
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if not running:
+            return
+        _, left = await asyncio.wait(running, timeout=CANCEL_PATIENCE_S)
+        if left:
+            names = ", ".join(sorted({task.get_name() for task in left}))
+            log.error("tasks ignore their cancellation count=%d names=%s", len(left), names)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
