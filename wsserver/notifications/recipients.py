@@ -97,8 +97,12 @@ class RecipientFinder:
         """The user ids, each once.
 
         ``confined_to``: only users of this organization. Raises ``Forbidden`` for recipients
-        outside of it, ``ValidationFailed`` for more than 50,000 users, ``StorageUnavailable``.
+        outside of it, ``ValidationFailed`` for more than 50,000 users and unless exactly one kind
+        of recipients is set, ``StorageUnavailable``.
         """
+        faults = kind_faults([kind for kind in KINDS if getattr(recipients, kind)])
+        if faults:  # no recipients at all, as ``users(*[])``, must not become all users
+            raise ValidationFailed(faults)
         scope = self.tenancy.scope(confined_to)
         if recipients.user_ids:
             await scope.require_users(recipients.user_ids)
