@@ -48,7 +48,7 @@ async def test_every_node_gets_every_publication_in_order_and_the_receipts_add_u
 
 
 @pytest.mark.gen_test
-async def test_without_nodes_nobody_is_matched(broker: Broker) -> None:
+async def test_without_nodes_no_connection_is_matched(broker: Broker) -> None:
     await broker.start()
     assert await broker.publish(publication("m1")) == PublishResult(0, 0, 0)
     broker.post(publication("m2"))

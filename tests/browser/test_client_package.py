@@ -20,11 +20,8 @@ from playwright.async_api import expect
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, browser
 from tests.support.rst_blocks import block
-from tests.support.web_server import token
-from tests.web.conftest import StartServer, start_server
+from tests.support.web_server import StartServer, token
 from wsserver import __version__
-
-__all__ = ["start_server"]
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "clients" / "js"

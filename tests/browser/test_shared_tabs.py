@@ -12,11 +12,9 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from tests.support.browser_pages import NEEDS_CHROMIUM, browser, url_of
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer, server, start_server
+from tests.support.web_server import Server, StartServer, token
 from wsserver.protocol.close_codes import CloseCode
 
-__all__ = ["server", "start_server"]
 pytestmark = NEEDS_CHROMIUM
 
 OPEN_TAB = """
@@ -72,7 +70,7 @@ async def texts(page: Page, count: int) -> list[str]:
     return found
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(server: Server) -> None:
     bearer = token("u1", "user", sessions=["s1", "s2"])
     async with window(server) as context:
@@ -100,7 +98,7 @@ async def test_seven_tabs_have_one_connection_and_each_its_own_sessions(server: 
 
 
 @pytest.mark.parametrize("how", ["closed", "crashed", "client closed"])
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing_comes_twice(
     server: Server, how: str
 ) -> None:
@@ -159,7 +157,7 @@ async def test_when_the_tab_with_the_connection_dies_nothing_is_lost_and_nothing
         assert took < 1.0, took
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_restart_of_the_server_brings_all_tabs_back_over_one_connection(
     server: Server,
 ) -> None:
@@ -178,7 +176,7 @@ async def test_a_restart_of_the_server_brings_all_tabs_back_over_one_connection(
         assert [await texts(page, 1) for page in pages] == [["back"]] * 3
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_tab_that_hangs_with_the_connection_loses_it(server: Server) -> None:
     bearer = token("u1", "user", sessions=["s1"])
     async with window(server) as context:
@@ -207,7 +205,7 @@ async def test_a_tab_that_hangs_with_the_connection_loses_it(server: Server) -> 
         assert connections(server) == [connection]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_tabs_of_two_users_and_of_other_rights_do_not_share(server: Server) -> None:
     async with window(server) as context:
         await tab(context, server, token("u1", "user", sessions=["s1"]), "s1")
@@ -219,7 +217,7 @@ async def test_tabs_of_two_users_and_of_other_rights_do_not_share(server: Server
         assert len(connections(server, "u2")) == 1
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_new_tab_gets_what_waits_in_the_inbox_and_a_receipt_is_sent_once(
     server: Server,
 ) -> None:
@@ -251,7 +249,7 @@ async def test_a_new_tab_gets_what_waits_in_the_inbox_and_a_receipt_is_sent_once
         assert await fourth.evaluate("client.connection.inbox.offset") == 1
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
     start_server: StartServer,
 ) -> None:
@@ -269,7 +267,7 @@ async def test_a_client_that_was_refused_gets_in_when_another_one_leaves(
         assert time.monotonic() - left < 2.0
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_client_that_was_evicted_comes_back_when_there_is_room(
     start_server: StartServer,
 ) -> None:

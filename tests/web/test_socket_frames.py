@@ -121,9 +121,9 @@ async def client(
         assert not listener.faults, listener.faults[0]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_everything_that_chat_clients_get_has_its_shape(server: Server) -> None:
-    claims = {"sessions": ["s1"], "organization_id": "org1", "username": "Ann"}
+    claims: dict[str, Any] = {"sessions": ["s1"], "organization_id": "org1", "username": "Ann"}
     async with client(server, "u1", **claims) as ann, client(server, "u2", **claims) as bob:
         since = await ann.ask("join_session", session_id="s1")
         await bob.ask("join_session", session_id="s1")
@@ -179,7 +179,7 @@ async def publish(server: Server) -> None:
     assert answer.status == 202, answer
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_everything_that_monitors_get_has_its_shape(server: Server) -> None:
     async with client(server, "admin1", "admin", "/ws/admin/monitor") as monitor:
         await monitor.ask("subscribe", args={"events": ["*"], "interval_s": 0.1})
@@ -199,7 +199,7 @@ async def test_everything_that_monitors_get_has_its_shape(server: Server) -> Non
             await monitor.ask("disconnect_user", args={"user_id": "u1"})
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_bound_client_hears_of_its_session_and_of_its_end(
     server: Server,
 ) -> None:

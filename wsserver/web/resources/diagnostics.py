@@ -17,8 +17,10 @@ from wsserver.storage.maintenance.storage_statistics import ChannelBacklog, Stor
 from wsserver.version import __version__
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Call, Endpoint
+from wsserver.web.api.endpoint import SIGNED_IN, Call, Resource
 from wsserver.web.http.proxies import FORWARDING_HEADERS
+
+RESOURCE = Resource("Server")
 
 
 class Heartbeat(Answer):
@@ -56,10 +58,7 @@ class Identity(Answer):
         Literal["none", "trusted", "untrusted"],
         Meta(description="whether the request has proxy headers, and whether they are trusted"),
     ]
-    scheme: Annotated[
-        Literal["http", "https"],
-        Meta(description="of the client's URL"),
-    ]
+    scheme: Annotated[Literal["http", "https"], Meta(description="of the client's URL")]
     version: str
     server_time: Time
 
@@ -116,12 +115,41 @@ class Diagnostics(Answer):
     database: Disk
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     channels: Annotated[
-        dict[str, ChannelState] | None,
-        Meta(description="by name; null: database unreadable"),
+        dict[str, ChannelState] | None, Meta(description="by name; null: database unreadable")
     ]
 
 
+def _allowance(settings: Settings) -> dict[str, Any]:
+    return {
+        "connections": settings.max_connections_per_user,
+        "connection_limit_policy": settings.connection_limit_policy,
+        "messages_per_s": settings.message_rate,
+        "message_burst": settings.message_burst,
+        "message_bytes": settings.max_message_bytes,
+    }
+
+
+def _heartbeat(settings: Settings) -> dict[str, float]:
+    return {"interval_s": settings.heartbeat_interval_s, "timeout_s": settings.heartbeat_timeout_s}
+
+
+def _channels(context: WebContext, stored: StorageCounts) -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    for name in CHANNELS:
+        backlog = stored.channels.get(name, ChannelBacklog())
+        channels[name] = {
+            "configured": name in context.configured_channels,
+            "waiting": backlog.waiting,
+            "due_since": None if backlog.due_since is None else rfc3339(backlog.due_since),
+            "failed": backlog.failed,
+            "not_configured": backlog.not_configured,
+        }
+    return channels
+
+
+@RESOURCE.endpoint("GET /whoami", SIGNED_IN, Identity, tag="Tokens")
 async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
+    """The caller's identity, permissions and limits."""
     claims, peer, headers = call.caller.claims, call.peer, call.headers
     permissions = context.permissions.of(claims)
     forwarding = [name for name in FORWARDING_HEADERS if name in headers]
@@ -144,7 +172,9 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
     }
 
 
+@RESOURCE.endpoint("GET /diagnostics", "stats:read", Diagnostics)
 async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
+    """Internal state of the server: descriptors, disk, kept streams, channels."""
     context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
     settings = context.settings
     try:
@@ -177,53 +207,3 @@ async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
         and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
         "channels": stored and _channels(context, stored),
     }
-
-
-def _allowance(settings: Settings) -> dict[str, Any]:
-    return {
-        "connections": settings.max_connections_per_user,
-        "connection_limit_policy": settings.connection_limit_policy,
-        "messages_per_s": settings.message_rate,
-        "message_burst": settings.message_burst,
-        "message_bytes": settings.max_message_bytes,
-    }
-
-
-def _heartbeat(settings: Settings) -> dict[str, float]:
-    return {"interval_s": settings.heartbeat_interval_s, "timeout_s": settings.heartbeat_timeout_s}
-
-
-def _channels(context: WebContext, stored: StorageCounts) -> dict[str, Any]:
-    channels: dict[str, Any] = {}
-    for name in CHANNELS:
-        backlog = stored.channels.get(name, ChannelBacklog())
-        channels[name] = {
-            "configured": name in context.configured_channels,
-            "waiting": backlog.waiting,
-            "due_since": None if backlog.due_since is None else rfc3339(backlog.due_since),
-            "failed": backlog.failed,
-            "not_configured": backlog.not_configured,
-        }
-    return channels
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/whoami",
-        access=SIGNED_IN,
-        handle=_get_identity,
-        answer=Identity,
-        summary="The caller's identity, permissions and limits",
-        tag="Tokens",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/diagnostics",
-        access="stats:read",
-        handle=_get_diagnostics,
-        answer=Diagnostics,
-        summary="Internal state of the server: descriptors, disk, kept streams, channels",
-        tag="Server",
-    ),
-)
