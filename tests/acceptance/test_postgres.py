@@ -149,8 +149,7 @@ def test_nothing_acknowledged_is_lost_or_stored_twice(
                 postgres.start()
                 publishers.wait_for(50)
                 wait_until_ok(server)
-            server.kill(signal.SIGKILL)
-            server.wait()
+            server.stop(signal.SIGKILL)
             assert PASSWORD not in "\n".join(server.lines)
         with ServerProcess(tmp_path, "--dev", env=env) as again:
             publishers.server = again
