@@ -267,6 +267,7 @@ async def test_what_was_claimed_and_never_attempted_is_attempted_after_its_lease
 ) -> None:
     queue = ScriptedQueue(stored, clock)
     await queue.start()
+    await queue.idle()
     await stored.add("d1", at=clock.wall())
     lease = Lease("another", clock.wall() + LEASE_S)
     assert len(await stored.store.claim(stored.lane, clock.wall(), 9, lease)) == 1
