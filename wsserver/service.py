@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wsserver.brokers.base import Broker
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Broker
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.leases import Leases
 from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
@@ -39,6 +42,7 @@ PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 SHORTEST_GRACE_S = 0.5
+SNAPSHOT = "snapshot"
 
 
 @dataclass
@@ -50,6 +54,9 @@ class Parts:
     tasks: Tasks
     database: Database
     broker: Broker
+    control: Control
+    connections: ConnectionDirectory
+    leases: Leases
     poller: Poller
     live: LiveSide
     notifications: Notifications
@@ -134,7 +141,10 @@ class Service:
         await parts.members.load()
         await parts.organizations.load()
         await parts.live.streams.load()
+        await parts.connections.start()
         await parts.broker.start()
+        await parts.control.start()
+        await parts.leases.start()
         await parts.notifications.start()
         await parts.webhooks.start()
 
@@ -146,18 +156,21 @@ class Service:
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("inboxes", TICK_S, live.inboxes.advance),
-            ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
             ("known users", 1.0, self._parts.notifications.directory.flush),
-            ("expiry", 1.0, self._parts.notifications.queue.expire),
             ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
-            ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
             ("database", PROBE_INTERVAL_S, self._parts.database.probe),
-            ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
+        for name, period_s, work in (
+            ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
+            ("expiry", 1.0, self._parts.notifications.queue.expire),
+            (SNAPSHOT, self.settings.snapshot_interval_s, self._take_snapshot),
+            ("prune", PRUNE_INTERVAL_S, self._prune),
+        ):
+            self.tasks.spawn(self._repeat(name, period_s, self._for_all(name, work)), name=name)
         self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:
@@ -181,23 +194,30 @@ class Service:
             log.warning("last acknowledgements and known users not stored error=%s", error)
         await self.tasks.cancel()
         await self._parts.webhooks.stop()
-        await self._parts.broker.stop()
         await self._parts.keys.close()
         try:
-            await self._take_snapshot()
+            if self._parts.leases.holds(SNAPSHOT):
+                await self._take_snapshot()
         except WsServerError as error:
             log.warning("last snapshot not stored error=%s", error)
         except Exception:  # the database has to be closed in any case
             log.exception("last snapshot not taken")
+        await self._leave_cluster()
         self._parts.audit.close()
         await self._parts.database.close()
+
+    async def _leave_cluster(self) -> None:
+        """Disconnect from the other nodes; harmless twice."""
+        parts = self._parts
+        for seam in (parts.leases, parts.control, parts.broker, parts.connections):
+            await seam.stop()
 
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
         self.poller.close()
         await self.tasks.cancel()
         await self._parts.webhooks.stop()
-        await self._parts.broker.stop()
+        await self._leave_cluster()
         await self._parts.keys.close()
         self._parts.audit.close()
         await self._parts.database.close()
@@ -238,6 +258,14 @@ class Service:
         return {"status": status, "checks": checks}
 
     # Periodic work
+
+    def _for_all(
+        self, name: str, work: Callable[[], Awaitable[None] | None]
+    ) -> Callable[[], Awaitable[None] | None]:
+        """Work that one node does for all: skipped unless this node holds the lease ``name``."""
+        leases = self._parts.leases
+        leases.holds(name)  # a candidate from the start
+        return lambda: work() if leases.holds(name) else None
 
     async def _repeat(
         self, name: str, period_s: float, work: Callable[[], Awaitable[None] | None]

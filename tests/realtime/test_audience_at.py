@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_connections import fake_connection
-from wsserver.brokers.base import Publication
+from wsserver.cluster.broker import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user
 from wsserver.realtime.connections.connection_log import ConnectionLog

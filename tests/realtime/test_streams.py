@@ -23,7 +23,7 @@ from tests.support.fake_stream_store import (
     offsets,
 )
 from tests.support.live_server import settle
-from wsserver.brokers.base import Publication, PublishResult
+from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position

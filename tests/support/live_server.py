@@ -13,7 +13,8 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
-from wsserver.brokers.memory import MemoryBroker
+from wsserver.cluster.local import LocalControl, LocalDirectory
+from wsserver.cluster.memory import MemoryBroker
 from wsserver.identity.claims import Claims
 from wsserver.identity.keys import SecretKeys
 from wsserver.identity.permissions import Permissions
@@ -27,7 +28,7 @@ from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
-from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectRequest
 from wsserver.realtime.wiring import LiveSettings, build_live
@@ -84,6 +85,8 @@ class Live:
             KnownUserStore(self.database), self.hub, clock, self.organizations.get
         )
         self.broker = MemoryBroker()
+        self.control = LocalControl("node-1")
+        self.connections = LocalDirectory(HubRecords(self.hub, "node-1"), "node-1", "", 0.0)
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
@@ -105,6 +108,8 @@ class Live:
             tasks=self.tasks,
             database=self.database,
             broker=self.broker,
+            control=self.control,
+            connections=self.connections,
             poller=self.poller,
             hub=self.hub,
             directory=self.directory,

@@ -9,7 +9,7 @@ from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.local_delivery import SELECT
+from wsserver.realtime.connections.hub import SELECT
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.retention_policy import stream_of

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from wsserver.brokers.base import NO_RECIPIENTS, Deliver, Publication, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, Node, Publication, PublishResult, Signal
+from wsserver.protocol.targets import Target
 
 
 class MemoryBroker:
     """Calls every subscribed node for each publication, in the order of publishing."""
 
     def __init__(self) -> None:
-        self._nodes: list[Deliver] = []
+        self._nodes: list[Node] = []
 
-    def subscribe(self, deliver: Deliver) -> None:
-        """Register a node's callback."""
-        self._nodes.append(deliver)
+    def subscribe(self, node: Node) -> None:
+        """Register the receiving side of a node."""
+        self._nodes.append(node)
 
     async def start(self) -> None:
         """Do nothing: there is no connection."""
@@ -22,14 +23,25 @@ class MemoryBroker:
         """Unsubscribe the nodes."""
         self._nodes.clear()
 
+    def follow(self, target: Target) -> None:
+        """Do nothing: each node gets everything."""
+
+    def unfollow(self, target: Target) -> None:
+        """Do nothing: each node gets everything."""
+
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
-        for deliver in self._nodes:
-            deliver(publication)
+        for node in self._nodes:
+            node.deliver(publication)
+
+    def signal(self, signal: Signal) -> None:
+        """Publish a signal."""
+        for node in self._nodes:
+            node.signal(signal)
 
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the nodes' results."""
-        results = [deliver(publication) for deliver in self._nodes]
+        results = [node.deliver(publication) for node in self._nodes]
         return results[0] if len(results) == 1 else sum(results, NO_RECIPIENTS)
 
     def health(self) -> dict[str, object]:

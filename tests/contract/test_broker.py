@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from wsserver.brokers.base import Broker, Publication, PublishResult
-from wsserver.brokers.memory import MemoryBroker
+from wsserver.cluster.broker import Broker, Publication, PublishResult
+from wsserver.cluster.memory import MemoryBroker
 from wsserver.protocol.targets import EVERYONE, session
 
 

@@ -1,9 +1,8 @@
-"""The ``Broker`` interface: publishes to all nodes, returns the sum of their results."""
+"""``Broker``: publishes messages and signals to all nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -58,28 +57,75 @@ class PublishResult(Struct, frozen=True, gc=False):
 NO_RECIPIENTS = PublishResult()
 """No connection matched."""
 
-Deliver = Callable[[Publication], PublishResult]
-"""Callback of a node: writes a publication to the node's own connections."""
+
+class Push(Struct, frozen=True, gc=False):
+    """A push that is not a message: neither stored nor traced, and without a result.
+
+    Written once to each connection that any of the targets matches; never to monitors.
+    """
+
+    targets: tuple[Target, ...]
+    payload: bytes
+    """The push as JSON text."""
+    exclude_user: str = ""
+    exclude_connection: str = ""
+
+
+class MonitorPush(Struct, frozen=True, gc=False):
+    """A push to all monitors, except for those of one user."""
+
+    payload: bytes
+    exclude_user: str = ""
+
+
+class MonitorEvent(Struct, frozen=True):
+    """An event, to the monitors that have subscribed to its name."""
+
+    event: dict[str, Any]
+
+
+Signal = Push | MonitorPush | MonitorEvent
+
+
+class Node(Protocol):
+    """Receiving side of a broker: writes to the node's connections; neither waits nor raises."""
+
+    def deliver(self, publication: Publication) -> PublishResult:
+        """Write a publication to the connections that it matches."""
+        ...
+
+    def signal(self, signal: Signal) -> None:
+        """Write a signal to the connections that it matches."""
 
 
 class Broker(Protocol):
     """Publishes to every node.
 
-    The publishing node gets its own publications by the same callback: the path is the same for
-    one node and for many.
+    The publishing node gets its own publications by the same callbacks, before ``post``, ``signal``
+    and the first suspension of ``publish`` return: the path is the same for one node and for many.
+    Publications of one node for one target arrive at each node in the order of publishing.
     """
 
-    def subscribe(self, deliver: Deliver) -> None:
-        """Register a node's callback, before ``start``."""
+    def subscribe(self, node: Node) -> None:
+        """Register the receiving side of a node, before ``start``."""
 
     async def start(self) -> None:
-        """Connect to the message transport."""
+        """Connect to the message transport; unreachable: goes on trying in the background."""
 
     async def stop(self) -> None:
-        """Disconnect."""
+        """Disconnect; nothing is delivered any more."""
+
+    def follow(self, target: Target) -> None:
+        """This node has its first connection that matches a user, session or organization."""
+
+    def unfollow(self, target: Target) -> None:
+        """The last such connection has ended."""
 
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
+
+    def signal(self, signal: Signal) -> None:
+        """Publish a signal."""
 
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the nodes' results."""
