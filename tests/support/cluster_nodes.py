@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from wsserver.cluster.broker import Broker, Node, Publication, PublishResult, Signal
+from tests.support.fake_connections import fake_connection
+from wsserver.cluster.broker import NO_RECIPIENTS, Broker, Publication, PublishResult, Signal
 from wsserver.cluster.control import Control
-from wsserver.cluster.directory import ConnectionDirectory, ConnectionRecord
+from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
-from wsserver.realtime.connections.hub import Hub, HubRecords
-from wsserver.protocol.targets import Target
+from wsserver.realtime.connections.hub import Hub, HubRecords, record_of
 
 
 class Receiver:
     """The receiving side of a node: notes what arrives, and returns a fixed result."""
 
-    def __init__(self, result: PublishResult = PublishResult()) -> None:
+    def __init__(self, result: PublishResult = NO_RECIPIENTS) -> None:
         self.result = result
         self.publications: list[Publication] = []
         self.signals: list[Signal] = []
@@ -46,8 +48,40 @@ class ClusterNode:
     control: Control
     directory: ConnectionDirectory
     leases: Leases
-    connected: Any
     receiver: Receiver = field(default_factory=Receiver)
+    hub: Hub = field(default_factory=Hub)
+
+    async def open(
+        self,
+        connection_id: str,
+        user_id: str,
+        *,
+        at: float = 0.0,
+        organization_id: str | None = None,
+        sessions: tuple[str, ...] = (),
+        reservation: Reservation | None = None,
+    ) -> Change:
+        connection = fake_connection(user_id, organization_id=organization_id)
+        connection.connection_id, connection.connected_at = connection_id, at
+        self.hub.add(connection)
+        for session_id in sessions:
+            self.hub.join(connection, session_id)
+        return await self.directory.opened(record_of(connection, self.name), reservation)
+
+    async def close(self, connection_id: str, user_id: str) -> Change:
+        connection = self.hub.connections[connection_id]
+        for session_id in list(connection.sessions or ()):
+            self.hub.leave(connection, session_id)
+        self.hub.remove(connection)
+        return await self.directory.closed(connection_id, user_id)
+
+    async def update(self, connection_id: str, user_id: str, *, sessions: tuple[str, ...]) -> None:
+        connection = self.hub.connections[connection_id]
+        for session_id in list(connection.sessions or ()):
+            self.hub.leave(connection, session_id)
+        for session_id in sessions:
+            self.hub.join(connection, session_id)
+        await self.directory.updated(record_of(connection, self.name))
 
 
 class Cluster(Protocol):
@@ -59,3 +93,44 @@ class Cluster(Protocol):
     def nodes(self, count: int) -> AbstractAsyncContextManager[list[ClusterNode]]:
         """Start nodes; without ``is_shared`` it is one."""
         ...
+
+
+class LocalCluster:
+    """The implementations for a single process."""
+
+    is_shared = False
+
+    @asynccontextmanager
+    async def nodes(self, count: int) -> AsyncIterator[list[ClusterNode]]:
+        hub = Hub()
+        node = ClusterNode(
+            "n1",
+            MemoryBroker(),
+            LocalControl("n1"),
+            LocalDirectory(HubRecords(hub, "n1"), "n1", "1.0", 0.0),
+            LocalLeases(),
+            hub=hub,
+        )
+        node.broker.subscribe(node.receiver)
+        seams = (node.directory, node.broker, node.control, node.leases)
+        for seam in seams:
+            await seam.start()
+        yield [node]
+        for seam in reversed(seams):
+            await seam.stop()
+
+
+async def eventually(
+    condition: Callable[[], Any], expected: Any = True, *, within: float = 3.0
+) -> None:
+    """Wait until a condition, or what it awaits, equals what is expected."""
+    deadline = asyncio.get_running_loop().time() + within
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found == expected:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"{found!r} is not {expected!r}")
+        await asyncio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -58,7 +59,7 @@ NO_RECIPIENTS = PublishResult()
 """No connection matched."""
 
 
-class Push(Struct, frozen=True, gc=False):
+class Push(Struct, frozen=True, gc=False, tag=True):
     """A push that is not a message: neither stored nor traced, and without a result.
 
     Written once to each connection that any of the targets matches; never to monitors.
@@ -71,14 +72,14 @@ class Push(Struct, frozen=True, gc=False):
     exclude_connection: str = ""
 
 
-class MonitorPush(Struct, frozen=True, gc=False):
+class MonitorPush(Struct, frozen=True, gc=False, tag=True):
     """A push to all monitors, except for those of one user."""
 
     payload: bytes
     exclude_user: str = ""
 
 
-class MonitorEvent(Struct, frozen=True):
+class MonitorEvent(Struct, frozen=True, tag=True):
     """An event, to the monitors that have subscribed to its name."""
 
     event: dict[str, Any]
@@ -120,6 +121,15 @@ class Broker(Protocol):
 
     def unfollow(self, target: Target) -> None:
         """The last such connection has ended."""
+
+    async def followed(self, target: Target) -> None:
+        """Wait until publications for a followed target arrive; call before reading its head."""
+
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when publications may have been missed, e.g. after a reconnect.
+
+        Heads of streams have to be compared with the database then.
+        """
 
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -91,6 +91,9 @@ class ConnectionDirectory(Protocol):
 
     async def updated(self, connection: ConnectionRecord) -> None:
         """Replace a connection of this node: its claims or joined sessions have changed."""
+
+    def add_lost_listener(self, listener: Callable[[ConnectionRecord], None]) -> None:
+        """Call ``listener`` for each connection of a lost node, on one of the other nodes."""
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Whether a user may have a connection, other than ``besides``, which is one of theirs.

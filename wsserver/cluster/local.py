@@ -116,6 +116,9 @@ class LocalDirectory:
     async def updated(self, connection: ConnectionRecord) -> None:
         """Do nothing: the process's own index is up to date."""
 
+    def add_lost_listener(self, listener: Callable[[ConnectionRecord], None]) -> None:
+        """Do nothing: no other node can be lost."""
+
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Whether a user has a connection, other than ``besides``."""
         return self._connected.count_of(user_id) > (1 if besides else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wsserver.cluster.broker import NO_RECIPIENTS, Node, Publication, PublishResult, Signal
 from wsserver.protocol.targets import Target
 
@@ -28,6 +30,12 @@ class MemoryBroker:
 
     def unfollow(self, target: Target) -> None:
         """Do nothing: each node gets everything."""
+
+    async def followed(self, target: Target) -> None:
+        """Do nothing: publications always arrive."""
+
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        """Do nothing: publications are never missed."""
 
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""

@@ -155,11 +155,9 @@ class AdminActions:
         removed = await self._members.replace(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
-        added = set(user_ids) - set(present)
+        new = set(user_ids) - set(present)
         self._control.notify(
-            MembersReplaced(
-                session_id, tuple(user_ids), tuple(sorted(added)), tuple(sorted(removed))
-            )
+            MembersReplaced(session_id, tuple(user_ids), tuple(sorted(new)), tuple(sorted(removed)))
         )
         self._audit.record(
             actor,
