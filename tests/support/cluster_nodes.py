@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.cluster.redis.wiring import build_redis
 from wsserver.realtime.connections.hub import Hub, HubRecords, record_of
 
 
@@ -118,6 +119,40 @@ class LocalCluster:
         yield [node]
         for seam in reversed(seams):
             await seam.stop()
+
+
+class RedisCluster:
+    """The implementations over a real server; each node has connections of its own."""
+
+    is_shared = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @asynccontextmanager
+    async def nodes(self, count: int) -> AsyncIterator[list[ClusterNode]]:
+        async with AsyncExitStack() as stack:
+            nodes = []
+            for number in range(1, count + 1):
+                nodes.append(await stack.enter_async_context(self.node(f"n{number}")))
+            for node in nodes:  # so that each knows all
+                await node.directory.nodes()
+            yield nodes
+
+    @asynccontextmanager
+    async def node(self, name: str) -> AsyncIterator[ClusterNode]:
+        seams = build_redis(self.url, name, "1.0", 0.0)
+        node = ClusterNode(name, seams.broker, seams.control, seams.directory, seams.leases)
+        node.broker.subscribe(node.receiver)
+        ordered = (seams.directory, seams.broker, seams.control, seams.leases)
+        try:
+            for seam in ordered:
+                await seam.start()
+            yield node
+        finally:
+            for each in reversed(ordered):
+                await each.stop()
+            await seams.close()
 
 
 async def eventually(

