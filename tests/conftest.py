@@ -18,6 +18,7 @@ TESTS = Path(__file__).parent
 SLOW = (
     "acceptance/",
     "browser/",
+    "contract/test_redis_faults.py",
     "operators/",
     "test_bench.py",
     "test_checks.py",

@@ -16,7 +16,7 @@ from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
-from wsserver.cluster.redis.wiring import build_redis
+from wsserver.cluster.redis.wiring import RedisSeams, build_redis
 from wsserver.realtime.connections.hub import Hub, HubRecords, record_of
 
 
@@ -153,6 +153,25 @@ class RedisCluster:
             for each in reversed(ordered):
                 await each.stop()
             await seams.close()
+
+    @asynccontextmanager
+    async def vanishing(self, name: str) -> AsyncIterator[ClusterNode]:
+        """A node that ends like by ``kill -9``: it stops sending, and takes nothing out."""
+        seams = build_redis(self.url, name, "1.0", 0.0)
+        node = ClusterNode(name, seams.broker, seams.control, seams.directory, seams.leases)
+        for seam in (seams.directory, seams.broker, seams.control, seams.leases):
+            await seam.start()
+        yield node
+        for task in asyncio.all_tasks():
+            if task in node_tasks(seams):
+                task.cancel()
+        await asyncio.sleep(0)
+        await seams.close()
+
+
+def node_tasks(seams: RedisSeams) -> list[Any]:
+    """The background tasks of a node."""
+    return [*seams.broker._bus._tasks, seams.directory._task, seams.leases._task]
 
 
 async def eventually(

