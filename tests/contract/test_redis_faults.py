@@ -244,9 +244,10 @@ async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_tls_and_a_user_with_few_rights(tmp_path: Path) -> None:
-    rights = "chat on >secret ~wsserver:* &wsserver:* +@all -@dangerous +info"
-    valkey = ValkeyProcess(tmp_path, "--user", rights)
+    valkey = ValkeyProcess(tmp_path)
     valkey.start()
+    rights = "on >secret ~wsserver:* &wsserver:* +@all -@dangerous +info"
+    assert valkey.run("ACL", "SETUSER", "chat", rights).startswith(b"+OK")
     authority = Authority(tmp_path)
     proxy = await asyncio.start_server(
         partial(relay, valkey.port), "127.0.0.1", 0, ssl=authority.server()
