@@ -13,10 +13,10 @@ REPOSITORY = "https://github.com/wsserver/wsserver"
 
 def version() -> str:
     """Read the version without importing the package, whose dependencies may not be there yet."""
-    source = (HERE / "wsserver" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "wsserver" / "version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
     if found is None:
-        raise SystemExit("wsserver/__init__.py has no __version__")
+        raise SystemExit("wsserver/version.py has no __version__")
     return found[1]
 
 
@@ -81,6 +81,7 @@ setup(
         "platformdirs>=4,<5",
         "prometheus-client>=0.25,<1",
         "websockets>=17,<18",
+        "httptools>=0.9,<0.10",  # the parser's strictness is tested for one minor release
         f"uvloop>=0.23,<1; {UVLOOP_HAS_WHEELS}",
     ],
     extras_require={

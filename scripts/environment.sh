@@ -57,7 +57,7 @@ find_python() {
 fingerprint() {
     {
         pwd -P
-        cat setup.py pyproject.toml scripts/environment.sh wsserver/__init__.py
+        cat setup.py pyproject.toml scripts/environment.sh wsserver/version.py
     } | cksum
 }
 

@@ -58,7 +58,7 @@ EXAMPLES = {
 
 def page() -> str:
     """The whole page."""
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "wsserver" / "__init__.py").read_text())
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "wsserver" / "version.py").read_text())
     lines = [
         '.\\" Made by scripts/manual from the commands; changes here are lost.',
         f'.TH WSCTL 1 "" "wsserver {version[1] if version else ""}" "User Commands"',

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsserver.version import __version__
+
 if TYPE_CHECKING:
     from wsserver.config import ConfigFaults, Settings, load_settings
     from wsserver.errors import (
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from wsserver.realtime.connections.connection import ConnectionInfo
     from wsserver.realtime.manager import WebSocketManager
     from wsserver.server import Published, Server
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "config": ("ConfigFaults", "Settings", "load_settings"),

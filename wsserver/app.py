@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
-from wsserver import __version__
 from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
 from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
@@ -26,13 +25,13 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.metrics import Figures
-from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.delivery_policy import DigestRule, Retries
+from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.service import NotificationService
 from wsserver.notifications.templates import TemplateFaults, Templates, load_templates
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.notifications.webhook_api import WebhookApi
-from wsserver.notifications.wiring import Notifications, NotificationSettings
+from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection_log import ConnectionLog
@@ -47,9 +46,9 @@ from wsserver.service import Parts, Service
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
+from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.known_users import KnownUserStore
-from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
@@ -58,6 +57,7 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
+from wsserver.version import __version__
 from wsserver.web.api.context import WebContext
 from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
@@ -151,7 +151,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     connections = LocalDirectory(
         HubRecords(hub, settings.node), settings.node, __version__, clock.wall()
     )
-    directory = Directory(known_users, hub, clock, organizations.get)
+    directory = UserDirectory(known_users, hub, clock, organizations.get)
     poller = Poller(
         IOLoop.current(),
         clock,
@@ -161,8 +161,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         deflate_min_bytes=settings.compression_min_bytes,
         writer=best_writer if settings.io_uring else SingleWriter,
     )
-    figures = Figures()
-    acknowledgements = Acknowledgements(NotificationReceipts(database), figures, clock, tasks)
+    metrics = NotificationMetrics()
+    acknowledgements = Acknowledgements(AcknowledgementStore(database), metrics, clock, tasks)
     live = build_live(
         live_settings(settings),
         clock=clock,
@@ -191,7 +191,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         "websocket": WebSocketChannel(live.router, clock),
         **channels_of(settings, contacts, clock),
     }
-    notifications = Notifications(
+    notifications = NotificationSubsystem(
         channels=channels,
         contacts=contacts,
         templates=templates_of(settings),
@@ -203,7 +203,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
             reach=push_reach(settings),
         ),
         acknowledgements=acknowledgements,
-        figures=figures,
+        metrics=metrics,
         manager=live.manager,
         members=members,
         directory=directory,
@@ -214,7 +214,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         clock=clock,
         tasks=tasks,
     )
-    live.statistics.add_source("notifications", figures.view)
+    live.statistics.add_source("notifications", metrics.view)
     webhooks = webhooks_of(settings, outbox, clock)
     webhooks.listen(live.events)
 
@@ -261,7 +261,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=live.publishing,
         admin_actions=live.admin_actions,
         tracing=live.tracing,
-        desk=notifications.desk,
+        desk=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,

@@ -1,4 +1,4 @@
-"""The ways out of the server, as the settings have them: channels of notifications, webhooks."""
+"""Factory of the notification channels and of the webhooks, from the settings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from wsserver.notifications.channels.email import EmailChannel
 from wsserver.notifications.channels.push import PushChannel
 from wsserver.notifications.channels.sms import SmsChannel, SmsProvider
 from wsserver.notifications.channels.sms_gateway import SmsGateway
-from wsserver.notifications.rules import Retries
-from wsserver.notifications.webhooks import Target, Webhooks
+from wsserver.notifications.delivery_policy import Retries
+from wsserver.notifications.webhooks import TIMEOUT_S, Target, Webhooks
 from wsserver.protocol.notifications import ChannelName
 from wsserver.redaction import Redactor
 from wsserver.storage.tables.webhooks import WebhookOutbox
@@ -26,7 +26,7 @@ from wsserver.storage.tables.webhooks import WebhookOutbox
 def channels_of(
     settings: Settings, subscriptions: PushSubscriptions, clock: Clock
 ) -> dict[ChannelName, Channel]:
-    """E-mail, SMS and push; those without settings say that they are not configured."""
+    """The channels e-mail, SMS and push; without settings, their ``is_configured`` is False."""
     redact = Redactor(secret_texts(settings))
     return {
         "email": EmailChannel(
@@ -61,7 +61,7 @@ def channels_of(
 
 
 def push_key_of(settings: Settings) -> str | None:
-    """The key that browsers subscribe to Web Push with; None: there is none."""
+    """Public VAPID key, with which browsers subscribe to Web Push; None: not configured."""
     if settings.vapid_private_key is None:
         return None
     return public_half(vapid_key(settings.vapid_private_key))
@@ -82,7 +82,7 @@ def _sms_providers(settings: Settings, clock: Clock, redact: Redactor) -> list[S
 
 
 def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webhooks:
-    """The webhooks; a URL that is named twice gets what either asks for, once."""
+    """The webhooks; a URL that is configured twice gets the events of both entries, once."""
     globs: dict[str, tuple[str, ...]] = {}
     for text in settings.webhook_urls:
         url, more = split_webhook(text)
@@ -91,7 +91,7 @@ def webhooks_of(settings: Settings, outbox: WebhookOutbox, clock: Clock) -> Webh
         [Target(url, tuple(dict.fromkeys(each))) for url, each in globs.items()],
         settings.webhook_secret or "",
         outbox,
-        HttpClient(webhook_reach(settings)),
+        HttpClient(webhook_reach(settings), timeout_s=TIMEOUT_S),
         clock,
         retries=Retries(settings.delivery_backoff_s, settings.delivery_attempts),
         redact=Redactor(secret_texts(settings)),

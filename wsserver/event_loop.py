@@ -1,4 +1,4 @@
-"""Chooses the event loop: uvloop where it is installed, else Python's own."""
+"""Event loop of the server: uvloop where it is installed, else that of asyncio."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def fastest_loop() -> LoopFactory | None:
-    """uvloop's factory, None for Python's own loop.
+    """uvloop's factory, None for the loop of asyncio.
 
-    Plain installations have uvloop wherever it comes built (``setup.py``); elsewhere, or after
-    ``pip uninstall uvloop``, asyncio's own loop serves as well, with less throughput.
+    uvloop is installed where it has wheels (``setup.py``); elsewhere, or after ``pip uninstall
+    uvloop``, asyncio's loop is used, with less throughput.
     """
     uvloop = _uvloop()
     if uvloop is None:

@@ -1,4 +1,4 @@
-"""File descriptors of this process: the limit, those in use, those that clients may take."""
+"""File descriptors of this process: limit, use, and the number available to clients."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import resource
 
 KEPT_BACK = 64
-"""Descriptors never given to clients: database, logs, and answers to those already connected."""
+"""Descriptors reserved for the database, logs, and requests of connected clients."""
 SPARE = 436
 """With ``KEPT_BACK`` the 500 above ``max_connections`` that docs/deployment.rst recommends."""
 UNLIMITED = 2**31
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the soft limit to the hard one: each connection takes a descriptor."""
+    """Raise the soft limit to the hard one: each connection needs a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):
@@ -22,15 +22,15 @@ def raise_descriptor_limit() -> None:
 
 
 def descriptor_limit() -> int:
-    """How many descriptors this process may have open."""
+    """Maximum number of open descriptors of this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
 def attainable_connections(most: int) -> int:
-    """``most`` connections, or what the hard limit of descriptors allows if that is less.
+    """``most`` connections, or fewer if the hard limit of descriptors is lower.
 
-    Of a limit too small for the spare descriptors, clients get half.
+    Of a limit too low for the spare descriptors, clients get half.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
@@ -40,7 +40,7 @@ def attainable_connections(most: int) -> int:
 
 
 def lowest_free() -> int:
-    """The number that the next descriptor will get: as many at least are in use."""
+    """Number of the next descriptor: at least as many are in use."""
     try:
         descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""HTTP requests to others, on Tornado's client: no redirects, no proxies, only where allowed."""
+"""HTTP client for outgoing requests: no redirects, no proxies, addresses checked (SSRF)."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from tornado.netutil import Resolver
 from tornado.simple_httpclient import HTTPTimeoutError, SimpleAsyncHTTPClient
 from tornado.tcpclient import TCPClient
 
-from wsserver import __version__
 from wsserver.addresses.reach import Place, Reach, check_url, look_up
 from wsserver.notifications.http import KEPT_BYTES, HttpAnswer, HttpRequest, NoAnswer
 from wsserver.redaction import one_line
+from wsserver.version import __version__
 
 log = logging.getLogger(__name__)
 
 BUFFER_LIMIT_BYTES = 1024 * 1024
 HEAD_LIMIT_BYTES = 64 * 1024
-"""Of an answer: its status line and headers."""
+"""Limit of the status line and headers of an answer."""
 CONNECT_TIMEOUT_S = 5.0
 DOCUMENT_TIMEOUT_S = 10.0
 """Longer than a caller's own limit, which cancels the fetch."""
 
 
 class HttpClient:
-    """An ``HttpSend``. Each request has a connection of its own, closed when it is answered.
+    """Implements ``HttpSend`` on Tornado's client, with a new connection for each request.
 
-    An answer counts once its head is there: whatever its body does, endless, cut off or too slow,
-    the other side has done what it was asked, and would do it again if it were asked again.
+    An answer counts once its head has arrived: even if the body is endless, cut off or too slow,
+    the peer has processed the request, and would process it again if it were repeated.
 
-    ``reach``: what may be reached, for URLs that somebody else has chosen; None: anything, for
-    those of the configuration. ``timeout_s``: for a whole request. ``tls``: None is the system's
-    trust. ``kept_bytes``: of an answer's body; what comes behind is not read.
+    ``reach``: the addresses that may be reached, for URLs chosen by users; None: any, for URLs of
+    the configuration. ``timeout_s``: of a whole request. ``tls``: None uses the trust store of the
+    system. ``kept_bytes``: of an answer's body; the rest is not read.
     """
 
     def __init__(
@@ -56,26 +56,28 @@ class HttpClient:
         self._tls = tls
 
     async def __call__(self, request: HttpRequest) -> HttpAnswer:
-        """Send it; raises ``NoAnswer``, and ``UrlForbidden`` before anything is connected to."""
+        """Send a request; raises ``NoAnswer``, and ``UrlForbidden`` before connecting."""
         resolver = None
         if self._reach is not None:
-            resolver = _Guard(place=check_url(request.url, self._reach), reach=self._reach)
+            resolver = _CheckedResolver(
+                place=check_url(request.url, self._reach), reach=self._reach
+            )
         client = SimpleAsyncHTTPClient(
             force_instance=True,
             resolver=resolver,
-            max_body_size=sys.maxsize,  # nothing is read beyond what is kept
+            max_body_size=sys.maxsize,  # ``kept_bytes`` is the limit
             max_buffer_size=BUFFER_LIMIT_BYTES,
             max_header_size=HEAD_LIMIT_BYTES,
         )
-        client.tcp_client = connection = _OneConnection(client.resolver)
-        heard = _Heard(self._kept_bytes)
-        # Not awaited itself: cancelled, it would go on with the connection and log about it.
-        fetching = client.fetch(self._tornado_request(request, heard), raise_error=False)
+        client.tcp_client = connection = _ClosableClient(client.resolver)
+        answer = _PartialAnswer(self._kept_bytes)
+        # Not awaited itself: cancelled, it would keep the connection and log errors.
+        fetching = client.fetch(self._tornado_request(request, answer), raise_error=False)
         fetching.add_done_callback(lambda done: done.exception())
-        fetching.add_done_callback(lambda _: heard.enough.set())
+        fetching.add_done_callback(lambda _: answer.enough.set())
         try:
-            await heard.enough.wait()
-            if not heard.has_head:
+            await answer.enough.wait()
+            if not answer.has_head:
                 if fetching.done():
                     fetching.result()
                 raise HTTPInputError
@@ -92,23 +94,23 @@ class HttpClient:
         finally:
             connection.give_up()
             client.close()
-        return HttpAnswer(heard.status, heard.headers, bytes(heard.body))
+        return HttpAnswer(answer.status, answer.headers, bytes(answer.body))
 
-    def _tornado_request(self, request: HttpRequest, heard: _Heard) -> HTTPRequest:
+    def _tornado_request(self, request: HttpRequest, answer: _PartialAnswer) -> HTTPRequest:
         return HTTPRequest(
             request.url,
             method=request.method,
             headers=dict(request.headers),
             body=request.body,
-            header_callback=heard.take_line,
-            streaming_callback=heard.take_body,
+            header_callback=answer.take_line,
+            streaming_callback=answer.take_body,
             user_agent=f"wsserver/{__version__}",
             follow_redirects=False,
             decompress_response=False,
             connect_timeout=min(CONNECT_TIMEOUT_S, self._timeout_s),
             request_timeout=self._timeout_s,
             ssl_options=self._tls,
-            allow_nonstandard_methods=True,  # its checks of who has a body are not ours
+            allow_nonstandard_methods=True,  # GET with a body, POST without
         )
 
 
@@ -126,8 +128,8 @@ async def fetch_document(url: str) -> bytes:
     return answer.body
 
 
-class _Heard:
-    """What has come of an answer so far."""
+class _PartialAnswer:
+    """The part of an answer that has been received so far."""
 
     def __init__(self, kept_bytes: int) -> None:
         self._kept_bytes = kept_bytes
@@ -135,15 +137,15 @@ class _Heard:
         self.headers: dict[str, str] = {}
         self.body = bytearray()
         self.enough = asyncio.Event()
-        """There is no more to come, or nothing more that is kept."""
+        """Set when the answer is complete, or as much as is kept of it."""
 
     @property
     def has_head(self) -> bool:
-        """Is the status known, and none of those that come before the answer's own?"""
+        """Whether the final status is known, not just an informational one (1xx)."""
         return self.status >= 200
 
     def take_line(self, line: str) -> None:
-        """A line of the head, as Tornado has read it."""
+        """Receive a line of the head."""
         if line.startswith("HTTP/"):
             self.status = int(line.split()[1])
             self.headers.clear()
@@ -152,14 +154,14 @@ class _Heard:
             self.headers[name.lower()] = value.strip()
 
     def take_body(self, chunk: bytes) -> None:
-        """A part of the body."""
+        """Receive a part of the body."""
         self.body += chunk[: self._kept_bytes - len(self.body)]
         if len(self.body) >= self._kept_bytes:
             self.enough.set()
 
 
-class _OneConnection(TCPClient):
-    """Remembers the connection it makes, so that it can be closed from outside."""
+class _ClosableClient(TCPClient):
+    """TCP client whose connection can be closed from outside."""
 
     def __init__(self, resolver: Resolver) -> None:
         super().__init__(resolver)
@@ -167,43 +169,43 @@ class _OneConnection(TCPClient):
         self._is_given_up = False
 
     async def connect(self, *args: Any, **options: Any) -> IOStream:
-        """Connect; what is ready only after it was given up is closed at once."""
+        """Connect; a connection that is ready after ``give_up`` is closed."""
         self._stream = await super().connect(*args, **options)
         if self._is_given_up:
             self._stream.close()
         return self._stream
 
     def give_up(self) -> None:
-        """Close the connection, now or as soon as there is one."""
+        """Close the connection, now or as soon as it is made."""
         self._is_given_up = True
         if self._stream is not None:
             self._stream.close()
 
 
-class _Guard(Resolver):
-    """Answers with the addresses of one place, if they may be reached."""
+class _CheckedResolver(Resolver):
+    """Resolver of one host; raises ``UrlForbidden`` for addresses that may not be reached."""
 
     def initialize(self, *, place: Place, reach: Reach) -> None:
-        """Tornado's way of a constructor."""
+        """Constructor of a ``Configurable`` of Tornado."""
         self._place = place
         self._reach = reach
 
     async def resolve(
         self, host: str, port: int, family: int = 0
     ) -> list[tuple[int, tuple[str, int]]]:
-        """What is connected to is what was judged: nobody asks again."""
+        """Look up and check: the connection goes to these addresses, without a second lookup."""
         return await look_up(self._place, self._reach)
 
 
 def _unusable(url: str, what: str) -> NoAnswer:
-    """The fault of a peer, for its operator to look into: of the URL only the host is logged."""
+    """Log an unusable answer, for the operator of the peer; only the host of the URL is logged."""
     host = one_line(urlsplit(url).netloc.rpartition("@")[2])
     log.warning("answer not usable host=%s error=%s", host, what)
     return NoAnswer(what)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the URL."""
+    """Text of a network error, without the URL."""
     if isinstance(error, HTTPClientError):
         return "the connection was closed without an answer"
     if isinstance(error, ssl.SSLError):

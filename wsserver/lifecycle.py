@@ -21,7 +21,7 @@ from wsserver.plugins import Plugin, load_plugins
 from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.engine.lock import check_unlocked
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 BACKLOG = 4096
 HTTP_GRACE_S = 1.0

@@ -17,9 +17,9 @@ from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
 from wsserver.identity.revocations import Revocations
-from wsserver.notifications.queue import GRACE_S, LEASE_PERIOD_S
+from wsserver.notifications.delivery_queue import GRACE_S, LEASE_PERIOD_S
 from wsserver.notifications.webhooks import Webhooks
-from wsserver.notifications.wiring import Notifications
+from wsserver.notifications.wiring import NotificationSubsystem
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.inbox.unacked import TICK_S
 from wsserver.realtime.observability import events
@@ -59,7 +59,7 @@ class Parts:
     leases: Leases
     poller: Poller
     live: LiveSide
-    notifications: Notifications
+    notifications: NotificationSubsystem
     webhooks: Webhooks
     members: Members
     organizations: AssignedOrganizations
@@ -158,6 +158,7 @@ class Service:
             ("inboxes", TICK_S, live.inboxes.advance),
             ("known users", 1.0, self._parts.notifications.directory.flush),
             ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
+            ("webhook leases", LEASE_PERIOD_S, self._parts.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
@@ -308,9 +309,7 @@ class Service:
                 window_s=self._alert.window_s,
             )
             if verdict.is_raised:
-                notice = self._parts.notifications.tell_of_alert(
-                    verdict.rate, self._alert.threshold
-                )
+                notice = self._parts.notifications.send_alert(verdict.rate, self._alert.threshold)
                 self.tasks.spawn(notice, name="alert notification")
 
     async def _take_snapshot(self) -> None:

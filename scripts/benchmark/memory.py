@@ -27,7 +27,9 @@ from scripts.benchmark.tokens import SECRET, make_token
 from wsserver.app import build
 from wsserver.config import load_settings
 from wsserver.web.api.context import WebContext
-from wsserver.web.server.fast_handshake import FastHandshake
+from wsserver.web.api.endpoint import Paths
+from wsserver.web.resources.routes import ENDPOINTS
+from wsserver.web.server.fast_path import FastPath
 
 WARM_UP = 20
 SETTLE_S = 1.0
@@ -66,7 +68,7 @@ RULES = (
     ),
     Rule("realtime/connections/timer_wheel.py", "", "timers of the heartbeat"),
     Rule("realtime/connections/heartbeat.py", "", "timers of the heartbeat"),
-    Rule("notifications/directory.py", "", "who has been here, for notifications"),
+    Rule("notifications/user_directory.py", "", "known users, for notifications"),
     Rule("web/", "", "address and user agent"),
 )
 OTHER = "everything else"
@@ -102,17 +104,17 @@ async def weigh(connections: int, folder: Path) -> list[Part]:
     system = build(load_settings(None, environment, {}, False))
     await system.service.start()
     context: WebContext = system.application.settings["context"]
-    doorway = FastHandshake(context, _refused)
+    fast_path = FastPath(context, Paths(ENDPOINTS), _refused)
     requests = [_handshake(number) for number in range(connections + WARM_UP)]
     clients: list[int] = []
     try:
         for request in requests[:WARM_UP]:
-            clients.append(_enter(doorway, request))
+            clients.append(_enter(fast_path, request))
         gc.collect()
         tracemalloc.start(FRAMES)
         before = tracemalloc.take_snapshot()
         for request in requests[WARM_UP:]:
-            clients.append(_enter(doorway, request))
+            clients.append(_enter(fast_path, request))
         await asyncio.sleep(SETTLE_S)
         gc.collect()
         after = tracemalloc.take_snapshot()
@@ -122,18 +124,18 @@ async def weigh(connections: int, folder: Path) -> list[Part]:
     finally:
         for client in clients:
             os.close(client)
-        doorway.close()
+        fast_path.cut()
         await system.service.stop()
     return _parts(before, after, connections)
 
 
-def _enter(doorway: FastHandshake, request: bytes) -> int:
+def _enter(fast_path: FastPath, request: bytes) -> int:
     """Connect a client; return its descriptor."""
     server, client = socket.socketpair()
     server.setblocking(False)
     client.sendall(request)
     # A string of its own for each, as accept() makes them.
-    doorway.receive(server, (".".join(("127", "0", "0", "1")), 40000))
+    fast_path.receive(server, (".".join(("127", "0", "0", "1")), 40000))
     return client.detach()
 
 
@@ -147,7 +149,7 @@ def _handshake(number: int) -> bytes:
     ).encode()
 
 
-def _refused(connection: socket.socket, _address: tuple[object, ...]) -> None:
+def _refused(connection: socket.socket, _address: tuple[object, ...], _received: bytes) -> None:
     connection.close()
     raise RuntimeError("a good handshake was not let in")
 

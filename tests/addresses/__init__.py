@@ -1,1 +1,1 @@
-"""Tests."""
+"""Tests of addresses: mail, phone, SMTP URLs, reachable networks."""

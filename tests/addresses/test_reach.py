@@ -1,4 +1,4 @@
-"""Server-side request forgery: what a URL of somebody else's may not lead to."""
+"""Protection against server-side request forgery: addresses that URLs may not reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A live side with notifications, on a real database, with channels that a test plays."""
+"""Fixtures: a live server with notifications, a real database, scripted channels."""
 
 from __future__ import annotations
 

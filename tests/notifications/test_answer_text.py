@@ -1,4 +1,4 @@
-"""Answers are read whatever charset and encoding they come in, and however wrong their label is."""
+"""Decoding of HTTP answers: charsets, compression, wrong labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of a provider's answer."""
+"""Outcomes of HTTP answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is accepted, for whom, and what the users' acknowledgements do to it."""
+"""Notification service: recipients, acknowledgements, escalations, marks."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ async def test_an_acknowledgement_on_any_device_calls_the_escalation_off(
     await notified.until(name, websocket=state, sms="cancelled")
     await notified.pass_time(60)
     assert notified.played["sms"].jobs == []
-    figures = notified.figures.of("websocket")
-    assert (figures.acknowledged, list(figures.acknowledged_s)) == (1, [3])
+    metrics = notified.metrics.of("websocket")
+    assert (metrics.acknowledged, list(metrics.acknowledged_s)) == (1, [3])
     # It is settled in the inbox, too, and the other device hears of it.
     told = [m for m in await other.rest() if m["type"] == "message_status_update"]
     assert [(m["message_id"], m["status"]) for m in told] == [(push["id"], state)]
@@ -163,10 +163,10 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
     notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsserver.notifications import acknowledgements
-    from wsserver.storage.notifications.notification_receipts import NotificationReceipts
+    from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 
     monkeypatch.setattr(acknowledgements, "RETRY_S", 0)
-    take, refusals = NotificationReceipts.acknowledge, [StorageUnavailable("locked")] * 3
+    take, refusals = AcknowledgementStore.acknowledge, [StorageUnavailable("locked")] * 3
 
     async def refuse(self: Any, batch: Any) -> Any:
         if refusals:
@@ -177,7 +177,7 @@ async def test_an_acknowledgement_waits_for_storage_that_refuses_it(
     client = await notified.live.connect("u1")
     name = await urgent_later(notified)
     push = await client.receive("notification")
-    monkeypatch.setattr(NotificationReceipts, "acknowledge", refuse)
+    monkeypatch.setattr(AcknowledgementStore, "acknowledge", refuse)
     await client.call("ack", ids=[push["id"]])
     await notified.until(name, sms="cancelled")
     assert refusals == []
@@ -356,7 +356,7 @@ async def test_the_same_key_is_the_same_notification(notified: LiveNotifications
 async def test_administrators_are_told_of_an_alert(notified: LiveNotifications) -> None:
     admin = await notified.live.connect("boss", role="admin")
     user = await notified.live.connect("u1")
-    await notified.parts.tell_of_alert(0.125, 0.05)
+    await notified.parts.send_alert(0.125, 0.05)
     told = (await admin.receive("notification"))["notification"]
     assert (told["title"], told["type"]) == ("错误率告警", "error")
     assert told["message"] == "错误率 12.5% 已超过阈值 5%"

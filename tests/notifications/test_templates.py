@@ -1,4 +1,4 @@
-"""Every template in every language, filled in; files over the built-in ones."""
+"""Templates in all languages; files that override them."""
 
 from __future__ import annotations
 
@@ -212,14 +212,14 @@ def test_a_file_replaces_what_it_names_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "part"),
     [
-        ("fr.toml", "", "fr.toml: no such file"),
+        ("fr.toml", "", "fr.toml: not a file of templates"),
         ("en.toml", "[nothing]", "[nothing]: no such template"),
         ("en.toml", "[device_status]\ntitle = 5", "title: Expected str"),
         ("en.toml", "[device_status]\ncolour = 'x'", "colour: unknown field"),
         ("en.toml", "[device_status]\ntitle = '{colour}'", "no such parameter {colour}"),
         ("en.toml", "[device_reconnect]\ntitle = '{attempt}'", "{attempt} is optional"),
-        ("en.toml", "[device_status]\ntitle = '{device_id'", "without its partner"),
-        ("en.toml", "[device_status]\ntitle = 'a[b'", "without its partner"),
+        ("en.toml", "[device_status]\ntitle = '{device_id'", "unbalanced bracket"),
+        ("en.toml", "[device_status]\ntitle = 'a[b'", "unbalanced bracket"),
         ("en.toml", "[digest]\ntitle = '{colour}'", "no such value {colour}"),
         ("en.toml", "[alert]\nmessage = '{colour}'", "no such value {colour}"),
         ("en.toml", "not TOML", "cannot be read"),

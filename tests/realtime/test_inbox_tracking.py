@@ -72,7 +72,7 @@ async def test_what_was_held_back_and_does_not_leave_stays_pending(live: Live) -
     plain = await live.connect("u1", protocol="plain")
     with contextlib.suppress(BlockingIOError):
         while True:
-            os.write(plain.info.websocket._fd, bytes(50_000))
+            os.write(plain.info.websocket.fd, bytes(50_000))
     await send_batch_to_user(live, "a", "b")
     await pass_time(live, 1)
     plain.socket.close()

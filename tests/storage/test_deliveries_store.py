@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -14,10 +14,12 @@ from tests.support.notification_rows import (
     delivery,
     notification,
     outcome,
+    record,
     states,
 )
 from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription, QuietHours
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
@@ -70,7 +72,6 @@ async def test_what_is_due_is_leased_once_in_its_order(
     assert await queue.next_due("email", NOW) is None
     assert await queue.next_due("sms", NOW) == NOW
     assert await queue.next_due("push", NOW) is None
-    assert await queue.waiting() == {"email": 1, "sms": 1}
 
 
 @pytest.mark.gen_test
@@ -88,14 +89,12 @@ async def test_attempts_are_counted_and_what_is_to_be_tried_again_is_due_again(
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
     (one,) = await claim(queue)
-    recorded = await queue.record(
-        "me", [outcome(one, "pending", due_at=NOW + 2, detail="421 busy")]
-    )
+    recorded = await record(queue, outcome(one, "pending", due_at=NOW + 2, detail="421 busy"))
     assert recorded == {one.id: "pending"}
     assert await queue.next_due("email", NOW) == NOW + 2
     (two,) = await claim(queue, NOW + 2)
     assert two.attempt == 2
-    assert await queue.record("me", [outcome(two, "sent", NOW + 3)]) == {one.id: "sent"}
+    assert await record(queue, outcome(two, "sent", NOW + 3)) == {one.id: "sent"}
     found = await store.get("n1")
     assert found is not None
     (each,) = found.deliveries
@@ -112,7 +111,7 @@ async def test_what_is_put_off_without_being_tried_counts_no_attempt(
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
     (one,) = await claim(queue)
-    await queue.record("me", [outcome(one, "pending", due_at=NOW + 900, outcome=None)])
+    await record(queue, outcome(one, "pending", due_at=NOW + 900, outcome=None))
     (again,) = await claim(queue, NOW + 900)
     assert again.attempt == 1
 
@@ -123,7 +122,7 @@ async def test_an_outcome_without_a_lease_changes_nothing(
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
     (one,) = await claim(queue)
-    assert await queue.record("another run", [outcome(one, "sent")]) == {}
+    assert await record(queue, outcome(one, "sent"), lease=Lease("another run", NOW + 60)) == {}
     assert await states(store, "n1") == {"d1": "sending"}
 
 
@@ -132,12 +131,12 @@ async def test_what_another_run_was_sending_is_due_again_and_says_so(
     store: NotificationStore, queue: DeliveryStore
 ) -> None:
     await store.accept(notification("n1", delivery("d1"), delivery("d2", "u2")))
-    await claim(queue, limit=1, owner="the run before")
-    await claim(queue, owner="me")
-    assert await queue.release("me", NOW + 5) == 1
-    assert await states(store, "n1") == {"d1": "pending", "d2": "sending"}
-    (again,) = await claim(queue, NOW + 5)
+    await claim(queue, limit=1, lease=Lease("the run before", NOW + 60))
+    assert await queue.release(NOW + 5, ending_by=math.inf) == 1
+    assert await states(store, "n1") == {"d1": "pending", "d2": "pending"}
+    other, again = await claim(queue, NOW + 5)
     assert (again.delivery_id, again.attempt) == ("d1", 2)
+    assert (other.delivery_id, other.attempt) == ("d2", 1)
     found = await store.get("n1")
     assert found is not None
     assert [a.outcome for a in found.deliveries[0].attempts] == ["interrupted"]
@@ -148,10 +147,10 @@ async def test_a_lease_of_this_run_that_ran_out_is_given_back(
     store: NotificationStore, queue: DeliveryStore
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
-    (leased,) = await claim(queue, lease_until=NOW + 60)
-    assert await queue.release("me", NOW + 59) == 0
-    assert await queue.release("me", NOW + 60, leased.ids) == 0  # this run is still at it
-    assert await queue.release("me", NOW + 60) == 1
+    (leased,) = await claim(queue)
+    assert await queue.release(NOW + 59) == 0
+    assert await queue.release(NOW + 60, leased.ids) == 0  # this run is still at it
+    assert await queue.release(NOW + 60) == 1
 
 
 @pytest.mark.gen_test
@@ -159,9 +158,9 @@ async def test_what_was_cancelled_while_it_was_sent_does_not_come_back_after_a_c
     store: NotificationStore, queue: DeliveryStore
 ) -> None:
     await store.accept(notification("n1", delivery("d1")))
-    await claim(queue, owner="the run before")
+    await claim(queue, lease=Lease("the run before", NOW + 60))
     await store.cancel("n1")
-    await queue.release("me", NOW + 5)
+    await queue.release(NOW + 5, ending_by=math.inf)
     assert await states(store, "n1") == {"d1": "cancelled"}
 
 
@@ -180,8 +179,8 @@ async def test_time_runs_out_for_what_waits_and_for_what_nobody_came_for(
     )
     for channel in ("websocket", "sms"):
         (one,) = await claim(queue, channel=channel)
-        await queue.record("me", [outcome(one, "sent")])
-    assert await queue.next_expiry() == NOW + DAY_S
+        await record(queue, outcome(one, "sent"))
+    assert await queue.expire(NOW + DAY_S - 1) == []
     ended = await queue.expire(NOW + DAY_S)
     assert {(each.delivery_id, each.is_pending) for each in ended} == {("waits", 1), ("inbox", 0)}
     assert await states(store, "n1") == {
@@ -194,13 +193,9 @@ async def test_time_runs_out_for_what_waits_and_for_what_nobody_came_for(
     assert await queue.next_due("email", NOW + DAY_S) == NOW + DAY_S + 1
 
 
-def hold_all(until: float) -> Any:
-    return lambda sent_at, now: until
-
-
 @pytest.mark.gen_test
 async def test_one_too_many_of_a_kind_waits_and_they_go_as_one(
-    store: NotificationStore, queue: DeliveryStore
+    store: NotificationStore, database: Database
 ) -> None:
     seen: list[int] = []
 
@@ -208,36 +203,37 @@ async def test_one_too_many_of_a_kind_waits_and_they_go_as_one(
         seen.append(len(sent_at))
         return NOW + 300 if len(sent_at) >= 2 else None
 
+    queue = DeliveryStore(database, two_in_a_window)
     for number in range(5):
         await store.accept(notification(f"n{number}", delivery(f"d{number}", digest="risk_alert")))
     await store.accept(notification("other", delivery("o", "u2", digest="risk_alert")))
     await store.accept(notification("plain", delivery("p")))
-    claimed = await claim(queue, held_until=two_in_a_window)
+    claimed = await claim(queue)
     assert [each.delivery_id for each in claimed] == ["d0", "d1", "o", "p"]
     assert seen == [0, 1, 2, 0]  # who comes after one that waits goes with it
-    await queue.record("me", [outcome(each, "sent") for each in claimed])
-    assert await claim(queue, NOW + 299, held_until=two_in_a_window) == []
-    (digest,) = await claim(queue, NOW + 300, held_until=two_in_a_window)
+    await record(queue, *[outcome(each, "sent") for each in claimed])
+    assert await claim(queue, NOW + 299) == []
+    (digest,) = await claim(queue, NOW + 300)
     assert [digest.delivery_id, *[each.delivery_id for each in digest.companions]] == [
         "d2",
         "d3",
         "d4",
     ]
     assert len(digest.ids) == 3
-    await queue.record("me", [outcome(digest, "pending", due_at=NOW + 302)])
-    (again,) = await claim(queue, NOW + 302, held_until=two_in_a_window)
+    await record(queue, outcome(digest, "pending", due_at=NOW + 302))
+    (again,) = await claim(queue, NOW + 302)
     assert len(again.companions) == 2
-    await queue.record("me", [outcome(again, "sent", NOW + 303)])
+    await record(queue, outcome(again, "sent", NOW + 303))
     for name in ("n2", "n3", "n4"):
         assert list((await states(store, name)).values()) == ["sent"]
 
 
 @pytest.mark.gen_test
 async def test_what_would_run_out_while_it_waits_goes_at_once(
-    store: NotificationStore, queue: DeliveryStore
+    store: NotificationStore, database: Database
 ) -> None:
     await store.accept(notification("n1", delivery("d1", digest="t", expires_at=NOW + 100)))
-    (one,) = await claim(queue, held_until=hold_all(NOW + 100))
+    (one,) = await claim(DeliveryStore(database, lambda sent_at, now: NOW + 100))
     assert one.delivery_id == "d1"
 
 

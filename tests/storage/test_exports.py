@@ -20,15 +20,16 @@ from tests.support.notification_rows import (
     delivery,
     notification,
     outcome,
+    record,
 )
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.maintenance.backup import back_up
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
 )
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.storage.tables.exports import ExportBatch, ExportRange, Exports
@@ -144,12 +145,12 @@ async def test_deliveries_come_in_the_order_in_which_they_end(
     assert names(await exports.deliveries(ExportRange())) == ["open", "mail", "inbox", "nowhere"]
     first = await exports.outcomes(ExportRange())
     assert names(first) == ["nowhere"]
-    await queue.record("me", [outcome(e, "sent") for e in await claim(queue, channel="websocket")])
+    await record(queue, *[outcome(e, "sent") for e in await claim(queue, channel="websocket")])
     assert (
         names(await exports.outcomes(ExportRange(first.position))) == []
     )  # it is in the inbox only
-    await queue.record("me", [outcome(each, "sent", NOW + 5) for each in await claim(queue)])
-    receipts = NotificationReceipts(database)
+    await record(queue, *[outcome(each, "sent", NOW + 5) for each in await claim(queue)])
+    receipts = AcknowledgementStore(database)
     await receipts.acknowledge([Acknowledgement("u1", ["inbox"], "delivered", NOW + 9)])
     second = await exports.outcomes(ExportRange(first.position))
     assert names(second) == ["mail", "inbox"]
@@ -169,13 +170,13 @@ async def test_what_is_tried_again_by_hand_comes_again_when_it_has_ended_again(
 ) -> None:
     store, queue = NotificationStore(database), DeliveryStore(database)
     await store.accept(notification("n1", delivery("a"), delivery("b")))
-    await queue.record("me", [outcome(each, "failed") for each in await claim(queue)])
+    await record(queue, *[outcome(each, "failed") for each in await claim(queue)])
     failed = await exports.outcomes(ExportRange())
     assert names(failed) == ["a", "b"]
     assert await store.retry("n1", NOW + 60) == 2
     assert (await exports.outcomes(ExportRange())).rows == []
     claimed = await claim(queue, NOW + 60)
-    await queue.record("me", [outcome(each, "sent", NOW + 61) for each in reversed(claimed)])
+    await record(queue, *[outcome(each, "sent", NOW + 61) for each in reversed(claimed)])
     again = await exports.outcomes(ExportRange(failed.position))
     assert [(row["delivery_id"], row["state"]) for _, row in again.rows] == [
         ("b", "sent"), ("a", "sent")

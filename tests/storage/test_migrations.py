@@ -8,10 +8,12 @@ import pytest
 import sqlite_utils
 
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease
 from wsserver.storage.engine.migrations import MIGRATIONS, applied_names, known_names
 from wsserver.storage.messages.streams import Counts, StreamStore
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore
+from wsserver.storage.tables.webhooks import WebhookOutbox
 
 RELEASED = {
     "m0001_snapshots",
@@ -29,6 +31,7 @@ RELEASED = {
     "m0035_idempotency_quotas",
     "m0030_user_organizations",
     "m0031_marks_by_organization",
+    "m0040_webhook_leases",
 }
 
 
@@ -93,3 +96,25 @@ async def test_organizations_of_contacts_are_not_migrated_to_assigned_organizati
     assert marks == [
         *("organization:acme", "user:u2", "user:u2 of organization:acme", "user:u3", "user:u4"),
     ]
+
+
+@pytest.mark.gen_test
+async def test_postings_from_before_there_were_leases_keep_their_state(
+    path: Path, make_database: Callable[..., Database]
+) -> None:
+    path.parent.mkdir()
+    with closing(sqlite_utils.Database(path)) as db:
+        MIGRATIONS.apply(db, stop_before="m0040_webhook_leases")
+        db.execute(
+            "INSERT INTO webhook_outbox (posting_id, url, event, body, at, attempts, due_at)"
+            " VALUES ('h1', 'u', 'e', x'7b7d', 1.0, 3, 9.0),"
+            " ('h2', 'u', 'e', x'7b7d', 2.0, 8, NULL)"
+        )
+    database = make_database()
+    await database.open()
+    outbox = WebhookOutbox(database)
+    assert await outbox.waiting() == [("u", 1, 2)]
+    (one,) = await outbox.claim("u", 9.0, 10, Lease("a", 99.0))
+    assert (one.delivery_id, one.attempt) == ("h1", 4)
+    page = await outbox.page(10, None, is_given_up=True, event=None)
+    assert [each.posting_id for each in page.items] == ["h2"]

@@ -9,24 +9,28 @@ import pytest
 import sqlite_utils
 
 from tests.support.message_rows import in_every_reader
-from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
+from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, record
 from wsserver.storage.engine.database import Database
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
 )
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.storage.notifications.notifications import NotificationStore
+from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 
-SCAN = re.compile(r"\bSCAN (n|d|m|notifications|deliveries|attempts|messages)\b(?! USING INDEX)")
+SCAN = re.compile(
+    r"\bSCAN (n|d|m|notifications|deliveries|attempts|messages|webhook_outbox)\b(?! USING INDEX)"
+)
 RARE = ("pending", "sending", "failed", "cancelled", "expired", "not_configured", "no_address")
 
 
 @pytest.mark.gen_test
 async def test_every_statement_finds_its_rows_by_an_index(database: Database) -> None:
     store, queue = NotificationStore(database), DeliveryStore(database)
-    receipts = NotificationReceipts(database)
+    receipts = AcknowledgementStore(database)
     statements: set[str] = set()
 
     def watch(db: sqlite_utils.Database) -> None:
@@ -40,9 +44,17 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     for channel in ("websocket", "email"):
         await queue.next_due(channel, NOW)
         for each in await claim(queue, channel=channel):
-            await queue.record("me", [outcome(each, "sent")])
-    await queue.release("me", NOW)
-    await queue.next_expiry()
+            await record(queue, outcome(each, "sent"))
+    outbox, lease = WebhookOutbox(database), Lease("me", NOW + 60)
+    await outbox.add([Posting(name, "https://a.example/", "e", b"{}", NOW) for name in "ab"])
+    await outbox.next_due("https://a.example/", NOW)
+    for state, each in zip(
+        ("sent", "failed"), await outbox.claim("https://a.example/", NOW, 9, lease), strict=True
+    ):
+        await outbox.record(lease, Result(each.ids, state, None, NOW, state))
+    for table in (queue, outbox):
+        await table.release(NOW)
+        await table.bring_forward(1.0, NOW, NOW)
     await queue.expire(NOW)
     await receipts.reconcile()
     await receipts.acknowledge([Acknowledgement("u1", ["m1"], "read", NOW)])

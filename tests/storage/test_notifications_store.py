@@ -15,6 +15,7 @@ from tests.support.notification_rows import (
     delivery,
     notification,
     outcome,
+    record,
     states,
 )
 from wsserver.errors import BadRequest
@@ -190,10 +191,10 @@ async def test_cancelling_calls_off_what_has_not_been_sent(
         )
     )
     going, sent = await claim(queue)
-    await queue.record("me", [outcome(sent, "sent")])
+    await record(queue, outcome(sent, "sent"))
     assert await store.cancel("n1") == 1
     assert await states(store, "n1") == {"d1": "sending", "d2": "sent", "d3": "cancelled"}
-    await queue.record("me", [outcome(going, "pending", due_at=NOW + 2)])
+    await record(queue, outcome(going, "pending", due_at=NOW + 2))
     assert (await states(store, "n1"))["d1"] == "cancelled"
     assert await claim(queue, NOW + 100) == []
     assert await store.cancel("nothing") == 0
@@ -212,11 +213,11 @@ async def test_a_retry_makes_dead_letters_due_with_all_their_attempts(
         )
     )
     (only,) = await claim(queue)
-    await queue.record("me", [outcome(only, "failed", outcome="failed", detail="550 no such user")])
+    await record(queue, outcome(only, "failed", outcome="failed", detail="550 no such user"))
     assert await store.retry("n1", NOW + 5) == 2
     again = await claim(queue, NOW + 5)
     assert [(each.delivery_id, each.attempt) for each in again] == [("d1", 1), ("d2", 1)]
-    await queue.record("me", [outcome(each, "sent", NOW + 6) for each in again])
+    await record(queue, *[outcome(each, "sent", NOW + 6) for each in again])
     found = await store.get("n1")
     assert found is not None
     assert [tuple(each) for each in found.deliveries[0].attempts] == [
@@ -243,7 +244,7 @@ async def test_what_is_old_and_settled_goes_with_its_attempts(
 ) -> None:
     await store.accept(notification("old", *[delivery(f"o{n}", f"u{n}") for n in range(700)]))
     claimed = await claim(queue, limit=1000)
-    await queue.record("me", [outcome(each, "sent") for each in claimed])
+    await record(queue, *[outcome(each, "sent") for each in claimed])
     await store.accept(notification("waiting", delivery("w", due_at=NOW + 1)))
     await store.accept(notification("empty"))
     await store.accept(notification("new", delivery("n"), at=NOW + 10))

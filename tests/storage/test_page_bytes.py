@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.notification_rows import NOW, claim, delivery, notification, outcome
+from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, record
 from wsserver import paging
 from wsserver.storage.engine.database import Database
 from wsserver.storage.notifications import notification_rows
@@ -135,9 +135,7 @@ async def test_one_notification_lists_what_fits(
     for number in range(5):
         for claimed in await claim(queue, limit=100):
             if claimed.ids and claimed.delivery_id == "e":
-                await queue.record(
-                    "me", [outcome(claimed, "pending", due_at=NOW, detail=f"try {number}")]
-                )
+                await record(queue, outcome(claimed, "pending", due_at=NOW, detail=f"try {number}"))
     again = await store.get("m")
     assert again is not None
     assert [each.detail for each in again.deliveries[0].attempts] == ["try 2", "try 3", "try 4"]

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.message_rows import message
-from tests.support.notification_rows import DAY_S, NOW, claim, delivery, notification
+from tests.support.notification_rows import (
+    DAY_S,
+    NOW,
+    claim,
+    delivery,
+    notification,
+    outcome,
+    record,
+)
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.storage_statistics import (
@@ -17,7 +25,7 @@ from wsserver.storage.maintenance.storage_statistics import (
     StorageStatistics,
 )
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.notifications.deliveries import DeliveryStore, Result
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
 
@@ -64,7 +72,7 @@ async def test_failed_deliveries_are_counted_for_a_day(database: Database) -> No
     queue = DeliveryStore(database)
     await NotificationStore(database).accept(notification("n1", delivery("d1")))
     (claimed,) = await claim(queue)
-    await queue.record("me", [Result(claimed.ids, "failed", None, NOW, "failed")])
+    await record(queue, outcome(claimed, "failed", outcome="failed"))
     look = StorageStatistics(database).read
     assert (await look(NOW + DAY_S)).channels == {"email": ChannelBacklog(failed=1)}
     assert (await look(NOW + DAY_S + 1)).channels == {}

@@ -11,9 +11,9 @@ from tests.support.fake_clock import FakeClock
 from tests.support.live_server import Live
 from wsserver.notifications.channels.base import Job, Limits, Outcome, sent
 from wsserver.notifications.channels.websocket import WebSocketChannel
-from wsserver.notifications.rules import DigestRule, Retries
+from wsserver.notifications.delivery_policy import DigestRule, Retries
 from wsserver.notifications.templates import load_templates
-from wsserver.notifications.wiring import Notifications, NotificationSettings
+from wsserver.notifications.wiring import NotificationSettings, NotificationSubsystem
 from wsserver.protocol.notifications import ChannelName, Contact
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.notifications import NotificationStore
@@ -25,7 +25,7 @@ DIGEST = DigestRule(3, 300.0)
 
 
 class ScriptedChannel:
-    """A provider that does what a test says; ``jobs`` is everything that came."""
+    """Channel with scripted outcomes; ``jobs``: all jobs that were sent."""
 
     def __init__(self, name: ChannelName, limits: Limits = LIMITS) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class ScriptedChannel:
         self.is_configured = True
         self.jobs: list[Job] = []
         self.outcomes: list[Outcome | Exception] = []
-        """Of the next attempts; afterwards everything is sent."""
+        """Outcomes of the next attempts; afterwards everything is sent."""
         self.gate = asyncio.Event()
         """Attempts wait for it."""
         self.gate.set()
@@ -61,7 +61,7 @@ class ScriptedChannel:
 
 
 class LiveNotifications:
-    """A live side (``live``), and everything that notifies."""
+    """A live server (``live``) with the notification subsystem (``parts``)."""
 
     def __init__(
         self,
@@ -83,13 +83,13 @@ class LiveNotifications:
             "websocket": WebSocketChannel(live.router, clock),
             **self.played,
         }
-        self.parts = parts = Notifications(
+        self.parts = parts = NotificationSubsystem(
             channels=ways,
             contacts=self.contacts,
             templates=load_templates(),
             settings=NotificationSettings(retries=retries, digest=digest),
             acknowledgements=live.acknowledgements,
-            figures=live.figures,
+            metrics=live.metrics,
             manager=live.manager,
             members=live.members,
             directory=live.directory,
@@ -100,7 +100,7 @@ class LiveNotifications:
             clock=clock,
             tasks=live.tasks,
         )
-        self.queue, self.figures, self.directory = parts.queue, parts.figures, parts.directory
+        self.queue, self.metrics, self.directory = parts.queue, parts.metrics, parts.directory
         self.finder, self.service = parts.finder, parts.service
         self.acknowledgements = parts.acknowledgements
         self.is_stopped = False
@@ -120,13 +120,13 @@ class LiveNotifications:
         await self.live.stop()
 
     async def crash(self) -> None:
-        """End without tidying up: nothing that is under way is recorded."""
+        """Stop without recording what is under way."""
         self.is_stopped = True
         await self.live.tasks.cancel()
         await self.live.stop()
 
     async def reach(self, *user_ids: str, **fields: Any) -> None:
-        """Give users addresses."""
+        """Store contacts of users."""
         for user_id in user_ids:
             contact = {"email": f"{user_id}@example.com", "phone": "+861380000", **fields}
             await self.contacts.put(Contact(user_id=user_id, **contact), None, self.clock.wall())

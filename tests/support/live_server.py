@@ -22,8 +22,8 @@ from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
 from wsserver.identity.tokens import TokenVerifier, sign_hmac
 from wsserver.notifications.acknowledgements import Acknowledgements
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.metrics import Figures
+from wsserver.notifications.metrics import NotificationMetrics
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -33,8 +33,8 @@ from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectRequest
 from wsserver.realtime.wiring import LiveSettings, build_live
 from wsserver.storage.engine.database import Database
+from wsserver.storage.notifications.acknowledgements import AcknowledgementStore
 from wsserver.storage.notifications.known_users import KnownUserStore
-from wsserver.storage.notifications.notification_receipts import NotificationReceipts
 from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry, AuditLog
 from wsserver.tasks import Tasks
@@ -81,7 +81,7 @@ class Live:
         self.members = Members(MemberStore(self.database))
         self.connection_log = ConnectionLog(clock)
         self.hub = Hub(self.connection_log, resolve)
-        self.directory = Directory(
+        self.directory = UserDirectory(
             KnownUserStore(self.database), self.hub, clock, self.organizations.get
         )
         self.broker = MemoryBroker()
@@ -90,9 +90,9 @@ class Live:
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
-        self.figures = Figures()
+        self.metrics = NotificationMetrics()
         self.acknowledgements = Acknowledgements(
-            NotificationReceipts(self.database), self.figures, clock, self.tasks
+            AcknowledgementStore(self.database), self.metrics, clock, self.tasks
         )
         chosen = LiveSettings(
             **{

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from wsserver.notifications.channels.base import Job, Limits, Outcome, retry, sent
-from wsserver.notifications.queue import DeliveryQueue
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.service import NotificationService
 from wsserver.protocol.notifications import ChannelName, Contact
 
@@ -62,7 +62,7 @@ def install(kind: Any, channel: MailFile) -> None:
 
 if __name__ == "__main__":
     mail_file = MailFile(Path(sys.argv[1]))
-    for each in (DeliveryQueue, NotificationService):
+    for each in (NotificationQueue, NotificationService):
         install(each, mail_file)
     # What follows is: python -m wsserver serve …
     sys.argv = sys.argv[4:]

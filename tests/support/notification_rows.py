@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore, Result
+from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore
 from wsserver.storage.notifications.notifications import (
     NewDelivery,
     NewNotification,
@@ -13,6 +14,7 @@ from wsserver.storage.notifications.notifications import (
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
+LEASE = Lease("me", NOW + 60)
 
 
 def delivery(
@@ -52,16 +54,22 @@ async def states(store: NotificationStore, notification_id: str) -> dict[str, st
 
 
 async def claim(
-    queue: DeliveryStore, now: float = NOW, channel: str = "email", **options: Any
+    queue: DeliveryStore,
+    now: float = NOW,
+    channel: str = "email",
+    *,
+    lease: Lease = LEASE,
+    limit: int = 100,
 ) -> list[Claimed]:
-    options = {
-        "owner": "me",
-        "lease_until": now + 60,
-        "held_until": lambda sent_at, now: None,
-        "limit": 100,
-        **options,
-    }
-    return await queue.claim(channel, now, options.pop("limit"), **options)
+    return await queue.claim(channel, now, limit, lease)
+
+
+async def record(queue: DeliveryStore, *results: Result, lease: Lease = LEASE) -> dict[int, str]:
+    """Record results of what was claimed; the states by id."""
+    recorded: dict[int, str] = {}
+    for result in results:
+        recorded |= await queue.record(lease, result)
+    return recorded
 
 
 def outcome(claimed: Claimed, state: str, at: float = NOW, **fields: Any) -> Result:

@@ -18,7 +18,7 @@ from tests.support.http_response import Response
 from tests.support.tokens import SECRET
 from wsserver.app import System, build
 from wsserver.config import Settings
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 API = "/api/v1/websocket"
 KEY = base64.b64encode(bytes(range(16))).decode()

@@ -21,7 +21,7 @@ from wsserver.wire.uring import ENTRIES, Ring, open_ring
 
 def cut(transport: Transport) -> None:
     """End a connection at once, as the wire does with one that it finds broken."""
-    transport._carrier.drop(transport)
+    transport._backend.drop(transport)
 
 
 def open_ring_or_skip(entries: int = ENTRIES) -> Ring:

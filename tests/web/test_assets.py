@@ -1,4 +1,4 @@
-"""What browsers load."""
+"""Static files: the console and client.js, with ETags and security headers."""
 
 from __future__ import annotations
 

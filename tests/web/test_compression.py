@@ -1,4 +1,4 @@
-"""Compression from the handshake to the messages, with clients that offer it and others."""
+"""Compression end to end: handshake and messages, with and without an offer."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_malformed_offer_is_a_bad_request(start_server: StartServer) -> 
     headers = {"Sec-WebSocket-Extensions": "permessage-deflate; a="}
     socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     assert socket.response.code == "bad_request"
-    # Who may not come in learns that first, and whoever wants no WebSocket offers nothing.
+    # Refusals come first, and a request without an upgrade has no offer.
     assert (await server.upgrade(headers=headers)).response.status == 401
     answer = await server.request("GET", "/ws/chat", bearer=token("u1", "user"), headers=headers)
     assert answer.status == 426

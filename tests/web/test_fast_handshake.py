@@ -1,4 +1,4 @@
-"""The doorway lets in what the full HTTP server would, and leaves everything else to it."""
+"""The fast path accepts the handshakes that Tornado would, and leaves all others to it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.web_server import KEY, Server, Socket, token
-from wsserver.web.http.http_head import read_head
-from wsserver.web.server.fast_handshake import NotNowError, finish_now
+from wsserver.web.sockets.fast_handshake import WouldWaitError, run_without_waiting
 from wsserver.web.sockets.sockets import SocketHandler
 
 
@@ -35,7 +34,7 @@ async def greeted(socket: Socket) -> dict[str, Any]:
 @pytest.mark.parametrize("protocols", ["", "wsserver.v1", "other, wsserver.v1"])
 @pytest.mark.parametrize("path", ["/ws/chat", "/ws/chat/session/s1", "/ws/admin/monitor"])
 @pytest.mark.gen_test
-async def test_both_ways_in_end_alike(
+async def test_the_fast_path_and_tornado_connect_alike(
     server: Server, by_tornado: list[str], path: str, protocols: str
 ) -> None:
     ends = []
@@ -84,7 +83,9 @@ async def test_every_place_of_a_token_passes(
 
 
 @pytest.mark.gen_test
-async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: list[str]) -> None:
+async def test_a_ticket_is_not_used_up_if_tornado_decides(
+    server: Server, by_tornado: list[str]
+) -> None:
     claims = await server.system.verifier.verify(token("u1", "user"))
     ticket, _ = server.system.tickets.issue(claims)
     socket = await server.upgrade(f"/ws/chat?ticket={ticket}", headers={"X-Request-ID": "r1"})
@@ -93,9 +94,7 @@ async def test_a_ticket_is_not_used_up_by_a_look(server: Server, by_tornado: lis
 
 
 @pytest.mark.gen_test
-async def test_who_is_refused_is_refused_by_the_full_server(
-    server: Server, by_tornado: list[str]
-) -> None:
+async def test_refusals_are_left_to_tornado(server: Server, by_tornado: list[str]) -> None:
     for bearer, path, code in (
         ("nonsense", "/ws/chat", 4500),
         (token("u1", "user"), "/ws/admin/monitor", 4503),
@@ -108,7 +107,7 @@ async def test_who_is_refused_is_refused_by_the_full_server(
 
 
 @pytest.mark.gen_test
-async def test_a_handshake_that_announces_a_body_is_the_full_servers(
+async def test_a_handshake_with_a_body_is_left_to_tornado(
     server: Server, by_tornado: list[str]
 ) -> None:
     await server.upgrade(bearer=token("u1", "user"), headers={"Content-Length": "0"})
@@ -118,7 +117,7 @@ async def test_a_handshake_that_announces_a_body_is_the_full_servers(
 
 
 @pytest.mark.gen_test
-async def test_a_handshake_in_two_pieces_is_the_full_servers(
+async def test_a_handshake_in_two_pieces_is_left_to_tornado(
     server: Server, by_tornado: list[str]
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -148,60 +147,29 @@ async def test_frames_behind_the_handshake_are_not_lost(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_who_says_nothing_is_shown_out(start_server: Callable[..., Any]) -> None:
+async def test_silent_clients_are_closed(start_server: Callable[..., Any]) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
     await server.connect("u1")
     for reader, writer in silent:
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
-    assert not server.listener._doorway._waiting
+    assert not server.listener._fast_path._clients
 
 
 @pytest.mark.gen_test
-async def test_stopping_closes_those_who_wait(start_server: Callable[..., Any]) -> None:
+async def test_stopping_closes_silent_clients(start_server: Callable[..., Any]) -> None:
     server = await start_server()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     async with asyncio.timeout(5):
-        while not server.listener._doorway._waiting:
+        while not server.listener._fast_path._clients:
             await asyncio.sleep(0.01)
     await server.listener.stop(1.0)
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        "GET /ws/chat HTTP/1.0\r\nHost: a",
-        "GET /ws/chat HTTP/1.1\nHost: a",
-        "GET  /ws/chat HTTP/1.1\r\nHost: a",
-        "GET /ws/chat HTTP/1.1",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nHost: a",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\n folded: b",
-        "GET /ws/chat HTTP/1.1\r\nHost : a",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\x00",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
-        "GET /ws/chat HTTP/1.1\r\nHost: a\r\nExpect: 100-continue",
-        "GET http://a/ws/chat HTTP/1.1\r\nHost: a",
-        "",
-    ],
-)
-def test_an_unusual_head_is_not_judged_here(head: str) -> None:
-    assert read_head(head.encode("latin-1")) is None
-
-
-def test_a_usual_head_is_read() -> None:
-    head = read_head(
-        b"GET /ws/chat?token=a.b HTTP/1.1\r\nHost: h:1\r\nX-A: 1\r\nx-a:\t2 \r\nEmpty:\r\nL: \xe9"
-    )
-    assert head is not None
-    assert (head.path, head.query) == ("/ws/chat", "token=a.b")
-    assert (head.get("HOST"), head.get_list("X-A"), head.get("x-a")) == ("h:1", ["1", "2"], "1,2")
-    assert (head.get("empty", "-"), head.get("none", "-"), head.get("L")) == ("", "-", "é")
-
-
-def test_a_coroutine_that_has_to_wait_is_given_up() -> None:
+def test_a_coroutine_that_would_wait_is_stopped() -> None:
     async def at_once() -> int:
         return 1
 
@@ -209,7 +177,7 @@ def test_a_coroutine_that_has_to_wait_is_given_up() -> None:
         await asyncio.Future(loop=loop)
 
     loop = asyncio.new_event_loop()
-    assert finish_now(at_once()) == 1
-    with pytest.raises(NotNowError):
-        finish_now(later())
+    assert run_without_waiting(at_once()) == 1
+    with pytest.raises(WouldWaitError):
+        run_without_waiting(later())
     loop.close()

@@ -1,4 +1,4 @@
-"""The socket endpoints: who comes in, and how the others are told."""
+"""Handshakes of the WebSocket endpoints: accepted ones, and how refusals are reported."""
 
 from __future__ import annotations
 
@@ -362,7 +362,7 @@ async def test_no_http_object_outlives_the_handshake(
         await respond(self)
 
     monkeypatch.setattr(SocketHandler, "respond", watched)
-    unusual = {"X-Request-ID": "r1"}  # what the doorway leaves to the full HTTP server
+    unusual = {"X-Request-ID": "r1"}  # left to Tornado by the fast path
     sockets = [
         await server.upgrade(bearer=token(f"u{number}", "user"), headers=unusual)
         for number in range(3)
@@ -437,7 +437,7 @@ async def test_a_limit_reached_during_the_handshake_closes_with_its_code(
         return await connect(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(manager, "connect", late)
-    headers = {"X-Request-ID": "r1"}  # past the doorway, whose look and connect are one
+    headers = {"X-Request-ID": "r1"}  # not by the fast path, which decides and connects in one turn
     socket: Socket = await server.upgrade(bearer=token("u1", "user"), headers=headers)
     assert (await socket.closed())[0] == 1013
     assert await socket.reader.read() == b""

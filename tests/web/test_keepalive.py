@@ -1,4 +1,4 @@
-"""How long HTTP connections are kept between requests, and that none is closed over a request."""
+"""Keep-alive: time limits of HTTP connections, and no closing while a request arrives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.web_server import API, Server, read_response, token
-from wsserver.web.http.prefilled_stream import BegunStream
+from wsserver.web.server.tornado_server import PrefilledStream
 
 PLAIN: dict[str, str] = {}
 FULL = {"Upgrade": "x"}
@@ -30,7 +30,7 @@ async def ended(reader: asyncio.StreamReader) -> bool:
     return await asyncio.wait_for(reader.read(), 5) == b""
 
 
-def streams(server: Server) -> list[BegunStream]:
+def streams(server: Server) -> list[PrefilledStream]:
     return [each.stream for each in server.listener._server._connections]
 
 
@@ -82,7 +82,7 @@ async def test_a_request_that_comes_when_the_time_is_up_is_answered(
     start_server: Callable[..., Any],
 ) -> None:
     server = await start_server()
-    plain = server.listener._plain_http
+    plain = server.listener._fast_path
     for is_stopping in (False, True):
         reader, writer = await server.open()
         writer.write(request(PLAIN))

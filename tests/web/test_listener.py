@@ -1,4 +1,4 @@
-"""Listening: running out of descriptors, and stopping in order."""
+"""Listener: running out of descriptors, and stopping in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tornado.netutil import bind_sockets
 
 from tests.support.web_server import API, Server, token
 from wsserver.fd_limits import KEPT_BACK
-from wsserver.web.server.server import Listener
+from wsserver.web.server.listener import Listener
 
 
 async def second_listener(server: Server, limit: int) -> tuple[Listener, int, list[int]]:
@@ -39,7 +39,7 @@ async def test_accepting_pauses_while_descriptors_run_out(
     existing.send(type="ping", ref=1)
     assert (await existing.push("pong"))["ref"] == 1
     limits[0] = 2**20
-    for reader, writer in clients:  # nobody was lost
+    for reader, writer in clients:  # all are served
         assert (await asyncio.wait_for(reader.read(12), 5)) == b"HTTP/1.1 200"
         writer.close()
     await listener.stop(1.0)

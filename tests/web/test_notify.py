@@ -11,7 +11,7 @@ import pytest
 from tests.support.http_response import Response
 from tests.support.web_server import Server, token
 from tests.web.conftest import StartServer
-from wsserver.notifications.views import notification_view
+from wsserver.notifications.notification_api import notification_view
 
 TEXT = {"title": "T", "message": "M"}
 MANAGER = token("m1", "manager", organization_id="acme")

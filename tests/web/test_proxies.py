@@ -14,7 +14,7 @@ TRUSTED = Proxies(["10.0.0.0/8", "::1/128"])
     ("peer", "forwarded", "client"),
     [
         ("192.0.2.1", [], "192.0.2.1"),
-        ("192.0.2.1", ["1.2.3.4"], "192.0.2.1"),  # spoofed: the peer is nobody we trust
+        ("192.0.2.1", ["1.2.3.4"], "192.0.2.1"),  # spoofed: the peer is not trusted
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", ["1.2.3.4"], "1.2.3.4"),
         ("10.0.0.1", ["6.6.6.6, 1.2.3.4"], "1.2.3.4"),  # the left one came from the client
@@ -35,7 +35,7 @@ def test_the_rightmost_untrusted_address_counts(
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "scheme"),
+    ("peer", "forwarded", "scheme"),
     [
         ("10.0.0.1", ["https"], "https"),
         ("10.0.0.1", ["http, https"], "https"),
@@ -45,9 +45,9 @@ def test_the_rightmost_untrusted_address_counts(
     ],
 )
 def test_the_scheme_is_believed_from_trusted_proxies(
-    peer: str, told: list[str], scheme: str
+    peer: str, forwarded: list[str], scheme: str
 ) -> None:
-    assert TRUSTED.scheme(peer, "http", told) == scheme
+    assert TRUSTED.scheme(peer, "http", forwarded) == scheme
 
 
 def test_addresses() -> None:

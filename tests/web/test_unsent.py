@@ -1,4 +1,4 @@
-"""Answers that are not fetched: bounded in bytes, at the cost of who holds most of them."""
+"""Limit on unsent responses: connections of the client with the most bytes are closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Autobahn cases, against an echo server: Tornado's HTTP, our handshake, our frames.
+"""The Autobahn test suite, against an echo server of Tornado's HTTP and ``wsserver.wire``.
 
 Those about compression are 216 times 1000 messages, many of them large. Some of each family are run
 here; ``AUTOBAHN_DEFLATE="12.* 13.*"`` runs all, in about seven minutes.
@@ -18,12 +18,17 @@ from tornado.netutil import bind_sockets
 
 from wsserver.clock import Clock
 from wsserver.wire.deflate import deflate
-from wsserver.wire.detach import take_socket
-from wsserver.wire.extensions import negotiate
 from wsserver.wire.frames import BINARY, RSV1, TEXT, build_frame
-from wsserver.wire.handshake import HandshakeError, accept_key, check_upgrade, response_bytes
+from wsserver.wire.handshake import (
+    HandshakeError,
+    accept_key,
+    check_upgrade,
+    negotiate,
+    response_bytes,
+)
 from wsserver.wire.poller import Poller
 from wsserver.wire.readiness import EpollReadiness, LoopReadiness
+from wsserver.wire.sockets import take_socket
 from wsserver.wire.transport import Owner, Transport
 
 LIMIT = 16 * 1024 * 1024
@@ -40,7 +45,7 @@ class Echo(Owner):
 
     def echo(self, transport: Transport, payload: bytes, opcode: int) -> None:
         bits = transport.deflate_bits
-        # Even where it does not pay: the driver takes plain texts for a fault of its own.
+        # Even if it does not make a text smaller: the driver reports plain texts as a failure.
         if bits:
             payload, opcode = deflate(payload, bits), opcode | RSV1
         transport.send(build_frame(payload, opcode))

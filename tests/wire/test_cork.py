@@ -1,4 +1,4 @@
-"""While more is to follow, frames are held back, and each connection gets them in one write."""
+"""Cork: frames are held back, and each connection gets them in one write, in order."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Crowd:
         self.received = [bytearray() for _ in self.transports]
         self.cut: set[int] = set()
         for index, transport in enumerate(self.transports):
-            owner = transport._owner
+            owner = transport.owner
             assert isinstance(owner, Echo)
             owner.answer = lambda text, index=index: self.send(index, text)  # type: ignore[misc]
 
@@ -179,7 +179,7 @@ class Crowd:
         if self.chance.random() < 0.5:
             self.poller.send_many(chosen, frame)
         else:
-            self.poller.send_forms([(chosen[:5], frame), (chosen[5:], frame)])
+            self.poller.send_encoded([(chosen[:5], frame), (chosen[5:], frame)])
         for index in was_open:  # who has exceeded the limit with it gets a part of all, in order
             self.expected[index].append(text)
 
@@ -250,7 +250,7 @@ async def test_everybody_gets_everything_once_and_in_order_whatever_happens(
     for index, expected in enumerate(crowd.expected):
         got = texts_of(bytes(crowd.received[index]))
         assert got == expected[: len(got)]
-        ended = crowd.transports[index]._owner is None
+        ended = crowd.transports[index].owner is None
         if index not in crowd.cut and (crowd.transports[index].is_open or not ended):
             assert len(got) == len(expected)
         slow += len(got) < len(expected)

@@ -1,4 +1,4 @@
-"""Compression of single messages, against another implementation and against ill will."""
+"""permessage-deflate of single messages, against another implementation and malicious input."""
 
 from __future__ import annotations
 

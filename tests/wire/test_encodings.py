@@ -1,4 +1,4 @@
-"""Each recipient gets the form that it can read, and each form is made once."""
+"""Encodings of a broadcast: compressed for those that accept it, each made once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from wsserver.wire import deflate
-from wsserver.wire import encodings as forms
 from wsserver.wire.deflate import inflate
+from wsserver.wire.fanout import encode_for
 from wsserver.wire.frames import build_frame
 
 SHORT, LONG = b'{"a": 1}' * 20, b'{"abc": 12345}' * 1000
 
 
 def transports(*bits: int) -> list[Any]:
-    return [SimpleNamespace(_deflate_bits=each) for each in bits]
+    return [SimpleNamespace(deflate_bits=each) for each in bits]
 
 
 def message_in(frame: bytes) -> bytes:
@@ -40,7 +40,7 @@ def compressed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def test_a_message_is_compressed_once(compressed: list[bytes]) -> None:
     every = transports(0, 15, 0, 15, 15)
-    (plain, plain_frame), (squeezed, frame) = forms.forms_of(LONG, every)
+    (plain, plain_frame), (squeezed, frame) = encode_for(LONG, every)
     assert plain == [every[0], every[2]]
     assert squeezed == [every[1], every[3], every[4]]
     assert plain_frame == build_frame(LONG)
@@ -48,17 +48,17 @@ def test_a_message_is_compressed_once(compressed: list[bytes]) -> None:
     assert compressed == [LONG]
 
 
-def test_nobody_takes_it_compressed(compressed: list[bytes]) -> None:
+def test_without_compression_there_is_one_encoding(compressed: list[bytes]) -> None:
     every = transports(0, 0)
-    assert forms.forms_of(LONG, every) == [(every, build_frame(LONG))]
+    assert encode_for(LONG, every) == [(every, build_frame(LONG))]
     assert compressed == []
 
 
-def test_a_small_window_gets_a_form_of_its_own_only_if_the_message_is_larger(
+def test_windows_make_a_difference_only_to_messages_larger_than_them(
     compressed: list[bytes],
 ) -> None:
-    assert len(forms.forms_of(SHORT, transports(9, 12, 15))) == 1
+    assert len(encode_for(SHORT, transports(9, 12, 15))) == 1
     assert compressed == [SHORT]
-    (_, small), (_, large) = forms.forms_of(LONG, transports(9, 15))
+    (_, small), (_, large) = encode_for(LONG, transports(9, 15))
     assert message_in(small) == message_in(large) == LONG
     assert len(compressed) == 3

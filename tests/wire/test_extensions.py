@@ -1,4 +1,4 @@
-"""What the server grants of the compression that a client offers."""
+"""Negotiation of permessage-deflate (RFC 7692 §7.1)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.headers import parse_extension
 
-from wsserver.wire.extensions import negotiate, parse_extensions
-from wsserver.wire.handshake import HandshakeError
+from wsserver.wire.handshake import HandshakeError, negotiate, parse_extensions
 
 PLAIN = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 

@@ -1,4 +1,4 @@
-"""One frame to many: at once when it is quiet, collected under load, always in order."""
+"""Fan-out: immediate without load, coalesced under load, always in order."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_under_load_each_connection_gets_one_write_for_a_window(
     assert transports[0].queued_bytes == len(B + C + D)
     assert poller.queued_bytes == 3 * len(B + C + D)
     # They share everything: nothing was copied for each of them.
-    assert transports[0]._pending is transports[1]._pending is transports[2]._pending
+    assert transports[0].collected is transports[1].collected is transports[2].collected
     assert all([await received(peer, A, B, C, D) for peer in peers])
     assert poller.counters.writes == 6
     assert poller.counters.bytes_out == 3 * len(A + B + C + D)
@@ -112,13 +112,13 @@ async def test_connections_with_different_histories(room: Callable[..., Room]) -
 
 
 @pytest.mark.gen_test
-async def test_several_forms_of_a_message_are_one_round(
+async def test_several_encodings_of_a_message_are_one_round(
     room: Callable[..., Room], clock: FakeClock
 ) -> None:
     poller, (one, two, three), peers = room(3)
-    assert poller.send_forms([([one], A), ([two, three], B)]) == 3
+    assert poller.send_encoded([([one], A), ([two, three], B)]) == 3
     assert poller.counters.writes == 3
-    assert poller.send_forms([([two], C), ([one, three], D)]) == 3
+    assert poller.send_encoded([([two], C), ([one, three], D)]) == 3
     assert poller.counters.writes == 3
     poller.send_many([one, two], A)
     assert await received(peers[0], A, D, A)
@@ -127,14 +127,14 @@ async def test_several_forms_of_a_message_are_one_round(
 
 
 @pytest.mark.gen_test
-async def test_a_large_audience_of_several_forms_is_written_to_in_turns(
+async def test_a_large_audience_of_several_encodings_is_written_to_in_turns(
     room: Callable[..., Room], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fanout, "WRITES_PER_TURN", 3)
     poller, transports, peers = room(7)
     poller._carrier.drop(transports[1])
-    forms = [(transports[:2], A), (transports[2:5], B), (transports[5:], C)]
-    assert poller.send_forms(forms) == 6
+    encodings = [(transports[:2], A), (transports[2:5], B), (transports[5:], C)]
+    assert poller.send_encoded(encodings) == 6
     assert poller.counters.writes == 2
     for index, frame in enumerate([A, b"", B, B, B, C, C]):
         assert await received(peers[index], frame)
@@ -228,7 +228,7 @@ async def test_an_audience_may_shrink_when_owners_learn_of_an_end(
             super().on_close(transport, code, reason, clean)
 
     owner = Leaving()
-    transports[0]._owner = owner
+    transports[0].owner = owner
     peers[0].sock.close()
     assert poller.send_many(audience, A) == 2
     await owner.end()

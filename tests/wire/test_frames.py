@@ -1,4 +1,4 @@
-"""Frames as a server sends them."""
+"""Frames built by the server (RFC 6455 §5.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsserver.wire import frames
 
 
 def parse_as_client(data: bytes) -> Frame:
-    """Read one frame the way a client does, with somebody else's parser."""
+    """Read one frame as a client does, with the parser of another library."""
     reader = StreamReader()
     reader.feed_data(data)
     steps = Frame.parse(reader.read_exact, mask=False)

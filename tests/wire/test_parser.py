@@ -1,4 +1,4 @@
-"""What the parser makes of the bytes a client may send."""
+"""Frame parser: valid, invalid, fragmented and oversized input (RFC 6455 §5)."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ def feed_in_pieces(data: bytes, cuts: Iterable[int], limit: int = 1 << 20) -> li
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[bytes, list[Event]]:
-    """A valid stream built by another implementation, and the events it stands for."""
+    """A valid stream built by another implementation, and its events."""
     data = b""
     events: list[Event] = []
 

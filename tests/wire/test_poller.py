@@ -1,4 +1,4 @@
-"""What every poller does with real sockets, whichever way it learns that they are ready."""
+"""Poller with real sockets, with each kind of readiness (epoll, event loop)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_messages_go_both_ways(make_poller: MakePoller, connect: Connect) 
     assert poller.counters.frames_in == 1
     assert poller.counters.bytes_in == 11
     assert poller.counters.bytes_out == 7
-    assert transport._parser is transport._out is transport._backlog is None
+    assert transport.parser is transport.outbox is transport.backlog is None
 
 
 @pytest.mark.gen_test
@@ -473,7 +473,7 @@ async def test_a_reset_connection(
     transport, peer, owner = connect(poller)
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     peer.sock.close()
-    # Whoever finds it first, a write or the poller; the owner is never called from inside a send.
+    # Found by a write or by the poller; the owner is never called from inside a send.
     transport.send(build_frame(b"x"))
     transport.send(build_frame(b"x"))
     assert not owner.closed.done()
@@ -621,7 +621,7 @@ async def test_partial_writes_keep_their_rest_in_order(
     assert transport.queued_bytes == poller.queued_bytes > 0
     assert await peer.exactly(sum(map(len, frames))) == b"".join(frames)
     assert transport.queued_bytes == poller.queued_bytes == 0
-    assert transport._out is None
+    assert transport.outbox is None
     assert poller.counters.bytes_out == sum(map(len, frames))
     assert transport.send(build_frame(b"x"))
     assert await peer.frame() == (1, b"x")
@@ -693,7 +693,7 @@ async def test_a_descriptor_closed_in_a_batch_is_not_reused_in_it(
             for victim in (first, second):
                 if victim is not transport and victim.state is State.OPEN:
                     cut(victim)
-                    held.append(os.path.exists(f"/proc/self/fd/{victim._fd}"))
+                    held.append(os.path.exists(f"/proc/self/fd/{victim.fd}"))
                     replacements.append(connect(poller))
 
     first, first_peer, first_owner = connect(poller, Replacing())

@@ -1,4 +1,4 @@
-"""The opening handshake, decided without I/O."""
+"""Checks and response of the opening handshake (RFC 6455 §4.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way to write to many sockets tells the same of them."""
+"""Writers to many sockets: single writes and io_uring report the same."""
 
 from __future__ import annotations
 

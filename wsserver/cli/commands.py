@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsserver import __version__
 from wsserver.cli.common import (
     CommandFunction,
     ExitStatus,
@@ -21,6 +20,7 @@ from wsserver.cli.common import (
     print_faults,
 )
 from wsserver.cli.db import db
+from wsserver.version import __version__
 
 if TYPE_CHECKING:
     from wsserver.config import Loaded

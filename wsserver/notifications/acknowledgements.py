@@ -1,4 +1,4 @@
-"""Acknowledgements on their way from the inbox to the notifications they are of."""
+"""Acknowledgements of inbox messages, applied to the notifications that they carry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from wsserver.clock import Clock
 from wsserver.errors import WsServerError
-from wsserver.notifications.metrics import Figures
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.notifications.metrics import NotificationMetrics
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledged,
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
     State,
 )
 from wsserver.tasks import Tasks
@@ -25,31 +25,30 @@ RETRY_S = 1.0
 
 
 class Acknowledgements:
-    """Settles deliveries by what users acknowledge, and so calls off what is still to follow.
+    """Marks deliveries as delivered or read, which cancels pending escalations.
 
-    What the inbox has committed comes here afterwards; should the process die between the two,
-    ``start`` makes up for it.
+    The inbox commits first. ``start`` repeats what a crash between the two prevented.
     """
 
     def __init__(
-        self, store: NotificationReceipts, figures: Figures, clock: Clock, tasks: Tasks
+        self, store: AcknowledgementStore, metrics: NotificationMetrics, clock: Clock, tasks: Tasks
     ) -> None:
         self._store = store
-        self._figures = figures
+        self._metrics = metrics
         self._clock = clock
         self._tasks = tasks
         self._waiting: list[Acknowledgement] = []
         self._runner: asyncio.Task[Any] | None = None
 
     async def start(self) -> None:
-        """Note what was acknowledged before a crash. Raises ``StorageUnavailable``."""
+        """Apply acknowledgements from before a crash. Raises ``StorageUnavailable``."""
         await self._store.reconcile()
 
     def of_inbox(self, user_id: str, message_ids: Sequence[str], state: State) -> None:
-        """Messages in a user's inbox have been got or read; some may carry notifications."""
+        """Messages of a user's inbox were delivered or read; some may carry notifications."""
         if len(self._waiting) >= WAITING_LIMIT:
-            # Storage has failed for long. The next start finds them by the inbox's own receipts.
-            log.warning("acknowledgements of notifications put off count=%d", len(message_ids))
+            # Storage has failed for long. The next start finds them by the receipts of the inbox.
+            log.warning("acknowledgements of notifications deferred count=%d", len(message_ids))
             return
         at = self._clock.wall()
         self._waiting.append(Acknowledgement(user_id, message_ids, state, at))
@@ -59,9 +58,9 @@ class Acknowledgements:
     async def of_notifications(
         self, user_id: str, notification_ids: Sequence[str], state: State
     ) -> list[str]:
-        """Note that a user has got or read notifications, named by their own ids.
+        """Mark notifications of a user as delivered or read, by their own ids.
 
-        Answers the ids of the messages that carry them, for the inbox. Raises
+        Returns the ids of the messages that carry them, for the inbox. Raises
         ``StorageUnavailable``, ``StorageFull``.
         """
         one = Acknowledgement(user_id, notification_ids, state, self._clock.wall(), True)
@@ -69,7 +68,7 @@ class Acknowledgements:
         return await self._store.messages_of(user_id, notification_ids)
 
     async def settle(self) -> None:
-        """Wait until what was acknowledged is noted, but not for storage that fails."""
+        """Wait until acknowledgements are stored, but not for storage that fails."""
         if self._runner is not None:
             await asyncio.wait({self._runner}, timeout=2 * RETRY_S)
 
@@ -80,15 +79,15 @@ class Acknowledgements:
                 try:
                     self._count(await self._store.acknowledge(batch))
                 except WsServerError as error:
-                    log.warning("acknowledgements of notifications not noted error=%s", error)
+                    log.warning("acknowledgements of notifications not stored yet error=%s", error)
                     self._waiting[:0] = batch
                     await asyncio.sleep(RETRY_S)
         finally:
             self._runner = None
 
     def _count(self, changed: Sequence[Acknowledged]) -> None:
-        figures = self._figures.of("websocket")
+        metrics = self._metrics.of("websocket")
         for each in changed:
             if each.after_s is not None:
-                figures.acknowledged += 1
-                figures.acknowledged_s.append(max(0.0, each.after_s))
+                metrics.acknowledged += 1
+                metrics.acknowledged_s.append(max(0.0, each.after_s))

@@ -1,4 +1,4 @@
-"""The text of an HTTP answer's body: Content-Encoding, charset, and what to do when they lie."""
+"""Decoding of HTTP bodies to text: Content-Encoding, and charsets that may be labelled wrong."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 TEXT_LIMIT_BYTES = 16 * 1024
-"""Of a compressed body, once decompressed."""
+"""Limit of a decompressed body."""
 
 _CHARSET = re.compile(r"""(?i)charset\s*=\s*["']?([A-Za-z0-9._:-]{1,40})""")
 _DECLARED = re.compile(rb"""(?i)(?:encoding|charset)\s*=\s*["']?([A-Za-z0-9._:-]{1,40})""")
-"""In the body itself: an XML declaration, or HTML's meta element."""
+"""Charset in the body itself: an XML declaration, or HTML's meta element."""
 _DECLARED_WITHIN = 1024
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -35,14 +35,14 @@ def text_of(headers: Mapping[str, str], body: bytes) -> str:
 
     In this order: a byte order mark; UTF-8 where the bytes are valid, whatever the label says, as
     hardly any other text is; the charset of Content-Type or of the body's own declaration;
-    GB 18030, in which gateways in China answer without a label; Latin-1, which takes any bytes.
+    GB 18030, which gateways in China use without a label; Latin-1, which decodes any bytes.
     """
     body = _decompressed(headers.get("content-encoding", ""), body)
     for mark, charset in _MARKS:
         if body.startswith(mark):
             return body[len(mark) :].decode(charset, "replace")
     labels = [*_labels(headers.get("content-type", ""), body)]
-    if not any(_is_no_utf_8(label, body) for label in labels):
+    if not any(_is_ambiguous(label, body) for label in labels):
         labels.insert(0, "utf-8")
     for charset in (*labels, "utf-8", "gb18030"):
         text = _decoded(body, charset)
@@ -52,7 +52,7 @@ def text_of(headers: Mapping[str, str], body: bytes) -> str:
 
 
 def unescaped(text: str) -> str:
-    """The same with JSON's ``\\uXXXX`` replaced: PHP writes everything beyond ASCII so."""
+    """Replace JSON's ``\\uXXXX``, as PHP encodes everything beyond ASCII."""
     if "\\u" not in text:
         return text
     plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
@@ -68,15 +68,15 @@ def _labels(content_type: str, body: bytes) -> Iterator[str]:
         yield declared[1].decode("ascii").lower()
 
 
-def _is_no_utf_8(label: str, body: bytes) -> bool:
-    """May valid UTF-8 be another text by this label? Wide ones have zero bytes beside ASCII."""
+def _is_ambiguous(label: str, body: bytes) -> bool:
+    """Whether valid UTF-8 may be another text by this label. UTF-16 and 32 have zero bytes."""
     return bool(_SHIFTING.match(label)) or (bool(_WIDE.match(label)) and b"\0" in body)
 
 
 def _decoded(body: bytes, charset: str) -> str | None:
-    """None: an unknown charset, or one that the bytes are not in. A cut last character is left out.
+    """Decode; None: unknown charset, or invalid bytes. A last character that is cut is left out.
 
-    GB 2312 and GBK are read as GB 18030, which contains them: who writes these labels means it.
+    GB 2312 and GBK are decoded as GB 18030, their superset, which is sent under these labels.
     """
     if charset in ("gb2312", "gbk", "gb_2312-80", "x-gbk", "cp936"):
         charset = "gb18030"
@@ -91,7 +91,7 @@ def _decoded(body: bytes, charset: str) -> str | None:
 
 
 def _decompressed(content_encoding: str, body: bytes) -> bytes:
-    """Without gzip or deflate, which servers may use unasked; as it is where that fails."""
+    """Undo gzip or deflate, which servers may use unasked; unchanged where that fails."""
     if content_encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body
     for window_bits in (_GZIP_OR_ZLIB, -zlib.MAX_WBITS):  # deflate is sent with and without zlib

@@ -1,4 +1,4 @@
-"""HTTP as the channels see it: a request, its answer, and what to make of it."""
+"""HTTP requests of channels and webhooks: types, and the outcome that an answer means."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from wsserver.notifications.channels.base import Outcome, failed, retry, sent
 from wsserver.redaction import one_line
 
 KEPT_BYTES = 2048
-"""Of an answer's body; the rest is read and let go of."""
+"""Part of an answer's body that is kept."""
 EXCERPT_LIMIT = 200
 LONGEST_WAIT_S = 3600.0
-"""What a ``Retry-After`` beyond it counts as."""
+"""Limit of ``Retry-After``."""
 
 PASSING = frozenset({408, 425, 429})
-"""Statuses below 500 that say nothing about the request itself."""
+"""Statuses below 500 that are temporary."""
 
 Redact = Callable[[str], str]
 
 
 class HttpRequest(NamedTuple):
-    """What is sent."""
+    """A request to send."""
 
     method: str
     url: str
@@ -34,7 +34,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpAnswer(NamedTuple):
-    """What came back."""
+    """An answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -44,7 +44,7 @@ class HttpAnswer(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """There was none: refused, cut off, too slow. The text has neither URL nor secret."""
+    """No answer: refused, cut off, timed out. The text contains neither URL nor secrets."""
 
 
 class HttpSend(Protocol):
@@ -60,9 +60,9 @@ class HttpSend(Protocol):
 
 
 def judge(answer: HttpAnswer, redact: Redact, now: float) -> Outcome:
-    """2xx: sent. 5xx and "try again": retry, not before ``Retry-After``. Anything else: failed.
+    """Outcome of an answer. 2xx: sent. 5xx, 408, 425, 429: retry. Anything else: failed.
 
-    ``now``: seconds since the epoch.
+    ``Retry-After`` delays the retry. ``now``: seconds since the epoch.
     """
     detail = describe(answer, redact)
     if 200 <= answer.status < 300:
@@ -75,22 +75,19 @@ def judge(answer: HttpAnswer, redact: Redact, now: float) -> Outcome:
 
 
 def describe(answer: HttpAnswer, redact: Redact) -> str:
-    """The status and the beginning of the body, on one line, without secrets."""
+    """Status and beginning of the body, on one line, without secrets."""
     text = excerpt(text_of(answer.headers, answer.body), redact)
     return f"{answer.status}: {text}" if text else str(answer.status)
 
 
 def excerpt(text: str, redact: Redact) -> str:
-    """The beginning of what a provider has said, on one line, without secrets."""
+    """Beginning of a provider's answer, on one line, without secrets."""
     line = one_line(redact(re.sub(r"\s+", " ", text).strip()))
     return line if len(line) <= EXCERPT_LIMIT else line[: EXCERPT_LIMIT - 1] + "…"
 
 
 def retry_after_s(value: str | None, now: float) -> float | None:
-    """Seconds that a ``Retry-After`` asks to wait (RFC 9110 §10.2.3); None: it says nothing.
-
-    At most an hour: nobody may put a notification off for longer.
-    """
+    """Seconds of ``Retry-After`` (RFC 9110 §10.2.3), at most an hour; None: missing or invalid."""
     if value is None:
         return None
     value = value.strip()

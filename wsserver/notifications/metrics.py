@@ -1,8 +1,9 @@
-"""How the channels fare: counted since the start."""
+"""Metrics of deliveries, counted since the start: by channel, and of the webhooks."""
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from wsserver.protocol.notifications import CHANNELS
@@ -11,8 +12,8 @@ from wsserver.realtime.observability.statistics import percentiles
 SAMPLES = 2048
 
 
-class ChannelFigures:
-    """The figures of one channel."""
+class ChannelMetrics:
+    """Metrics of one channel."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -26,18 +27,18 @@ class ChannelFigures:
         """Seconds from sending to acknowledgement, the latest ones."""
 
 
-class Figures:
-    """Deliveries by channel."""
+class NotificationMetrics:
+    """Metrics of all channels."""
 
     def __init__(self) -> None:
-        self._channels = {name: ChannelFigures() for name in CHANNELS}
+        self._channels: dict[str, ChannelMetrics] = {name: ChannelMetrics() for name in CHANNELS}
 
-    def of(self, channel: str) -> ChannelFigures:
-        """Those of one channel."""
-        return self._channels[channel]  # type: ignore[index]
+    def of(self, channel: str) -> ChannelMetrics:
+        """Metrics of a channel."""
+        return self._channels[channel]
 
     def view(self) -> dict[str, dict[str, Any]]:
-        """All of them, as the statistics show them; times in milliseconds."""
+        """The member ``notifications`` of the statistics; times in milliseconds."""
         return {
             name: {
                 "sent": each.sent,
@@ -49,3 +50,15 @@ class Figures:
             }
             for name, each in self._channels.items()
         }
+
+
+@dataclass
+class WebhookMetrics:
+    """Metrics of all webhooks, as ``/health`` shows them."""
+
+    sent: int = 0
+    retried: int = 0
+    """Attempts that are followed by another one."""
+    failed: int = 0
+    """Dead letters."""
+    dropped: int = 0

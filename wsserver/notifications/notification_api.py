@@ -1,51 +1,56 @@
-"""What operators and backends may do with notifications, each with permission, scope and record."""
+"""Operations on notifications and contacts for REST: permissions, scope, audit, views."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 from wsserver.addresses.reach import Reach
-from wsserver.clock import Clock
+from wsserver.clock import Clock, rfc3339
 from wsserver.errors import Forbidden, NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
-from wsserver.notifications.addresses import contact_of
-from wsserver.notifications.contact_book import ContactBook
-from wsserver.notifications.content import Content
-from wsserver.notifications.queue import DeliveryQueue
-from wsserver.notifications.recipients import recipients_of
-from wsserver.notifications.request_rules import notify_faults
-from wsserver.notifications.service import NotificationService, Sending
-from wsserver.notifications.views import contact_view, notification_view
+from wsserver.notifications import parameters
+from wsserver.notifications.contacts import TenantContacts, contact_of
+from wsserver.notifications.delivery_policy import Sending, check_escalation
+from wsserver.notifications.notification_queue import NotificationQueue
+from wsserver.notifications.recipients import KINDS, kind_faults, recipients_of
+from wsserver.notifications.service import NotificationService
+from wsserver.notifications.templates import Renderer, one_line
 from wsserver.paging import Window
-from wsserver.protocol.notifications import ContactsRequest, NotifyRequest
+from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequest
+from wsserver.protocol.validation import Fault, gather
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.storage.notifications.notification_rows import Filters, Notification
+from wsserver.storage.notifications.notification_rows import Delivery, Filters, Notification
 from wsserver.storage.notifications.notifications import NotificationStore
 
 SEND = "notifications:send"
 READ = "notifications:read"
 LISTED_DELIVERIES = 100
-"""Of each notification in a list."""
+"""Deliveries shown of each notification in a list."""
+
+_TEXT = ("title", "message", "type", "action_url", "auto_close")
 
 
 class NotificationApi:
-    """``POST /notify`` and what belongs to it."""
+    """Operations of ``/notify``, ``/notifications`` and ``/users/{user_id}/contacts``."""
 
     def __init__(
         self,
         *,
         service: NotificationService,
         store: NotificationStore,
-        contacts: ContactBook,
+        contacts: TenantContacts,
         tenancy: Tenancy,
         manager: WebSocketManager,
-        content: Content,
-        queue: DeliveryQueue,
+        renderer: Renderer,
+        queue: NotificationQueue,
         permissions: Permissions,
         audit: Audit,
         clock: Clock,
@@ -56,7 +61,7 @@ class NotificationApi:
         self._contacts = contacts
         self._tenancy = tenancy
         self._manager = manager
-        self._content = content
+        self._renderer = renderer
         self._queue = queue
         self._permissions = permissions
         self._trail = AuditRecorder(audit, clock)
@@ -64,7 +69,7 @@ class NotificationApi:
         self._reach = reach
 
     async def notify(self, actor: Actor, request: NotifyRequest) -> dict[str, Any]:
-        """Accept a notification; ``notification_id`` is None where there is nothing new to tell."""
+        """Accept a notification; ``notification_id`` None: no new threshold, nothing sent."""
         faults = notify_faults(request)
         if faults:
             raise ValidationFailed(faults)
@@ -88,7 +93,7 @@ class NotificationApi:
                 )
         if accepted is None:
             return {"notification_id": None, "deliveries": []}
-        if actor.claims.role != "service":  # a backend's would bury what people did
+        if actor.claims.role != "service":  # those of backends would flood the audit trail
             self._trail.record(
                 actor,
                 "notify",
@@ -98,7 +103,7 @@ class NotificationApi:
                 template=accepted.template,
                 deliveries=sum(accepted.states.values()),
             )
-        return notification_view(self._content, accepted)
+        return notification_view(self._renderer, accepted)
 
     async def listing(self, actor: Actor, window: Window, filters: Filters) -> dict[str, Any]:
         """Notifications that pass all filters, newest first.
@@ -116,7 +121,7 @@ class NotificationApi:
         )
         views = []
         for each in page.items:  # up to a hundred thousand deliveries: not all in one go
-            views.append(notification_view(self._content, each))
+            views.append(notification_view(self._renderer, each))
             await asyncio.sleep(0)
         return {
             "notifications": views,
@@ -127,17 +132,17 @@ class NotificationApi:
     async def one(self, actor: Actor, notification_id: str) -> dict[str, Any]:
         """One notification; raises ``NotFound``."""
         found = await self._found(actor, READ, notification_id)
-        return notification_view(self._content, found)
+        return notification_view(self._renderer, found)
 
     async def retry(self, actor: Actor, notification_id: str) -> dict[str, Any]:
-        """Try dead letters again, and what had no way out; ``retried``: how many there were."""
+        """Retry dead letters and deliveries without channel or address; counted in ``retried``."""
         await self._found(actor, SEND, notification_id)
         retried = await self._store.retry(notification_id, self._clock.wall())
         self._queue.kick()
         return await self._changed(actor, "retry_notification", notification_id, retried=retried)
 
     async def cancel(self, actor: Actor, notification_id: str) -> dict[str, Any]:
-        """Call off what was not sent; ``cancelled``: how many deliveries that were."""
+        """Cancel deliveries that were not sent; ``cancelled``: their count."""
         await self._found(actor, SEND, notification_id)
         cancelled = await self._store.cancel(notification_id)
         return await self._changed(
@@ -145,7 +150,7 @@ class NotificationApi:
         )
 
     async def contacts(self, actor: Actor, user_id: str) -> dict[str, Any]:
-        """Where a user can be reached, and the organization that the user belongs to.
+        """Contact of a user, and the organization that the user belongs to.
 
         Raises ``NotFound`` for a user outside of the scope.
         """
@@ -155,9 +160,9 @@ class NotificationApi:
     async def replace_contacts(
         self, actor: Actor, user_id: str, request: ContactsRequest
     ) -> dict[str, Any]:
-        """Enter where a user can be reached, in the place of what there was.
+        """Replace the contact of a user.
 
-        And the organization that the user belongs to, where one is given: by a role that is not
+        With ``organization_id``, also the organization of the user: only by a role that is not
         confined to one.
         """
         target = f"user:{user_id}"
@@ -181,7 +186,7 @@ class NotificationApi:
         return await self._contact_view(user_id)
 
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
-        """Put a user into an organization, or leave that to the token; at once, where connected."""
+        """Assign a user to an organization, None: the token's; applies to open connections."""
         for connection in await self._tenancy.assign(user_id, entered, actor.claims.sub, now):
             self._manager.sessions.enforce_access(connection)
 
@@ -218,4 +223,103 @@ class NotificationApi:
         found = await self._store.get(notification_id)
         if found is None:  # its retention has just ended
             raise NotFound("notification", notification_id)
-        return {**notification_view(self._content, found), **counted}
+        return {**notification_view(self._renderer, found), **counted}
+
+
+def notify_faults(request: NotifyRequest, bad: Collection[str] = ()) -> list[Fault]:
+    """Faults of a request; of the members in ``bad``, only the presence is known."""
+    given = {
+        name
+        for name in request.__struct_fields__
+        if name in bad or getattr(request, name) not in (None, False)
+    }
+    faults = kind_faults([name for name in KINDS if name in given])
+    if "template" in given:
+        text = [n for n in _TEXT if n in bad or getattr(request, n) is not None]
+        faults += _each(text, "not together with template")
+        if request.template is not None and "params" not in bad:
+            template, params = request.template, request.params or {}
+            faults += gather(lambda: parameters.check(template, params))
+    else:
+        if "params" in bad or request.params is not None:
+            faults += _each(["params"], "only together with template")
+        empty = [n for n in ("title", "message") if n not in bad and not _says(request, n)]
+        faults += _each(empty, "required")
+    if request.escalate is not None:
+        steps = [(step.after_s, step.channel) for step in request.escalate]
+        faults += gather(lambda: check_escalation(steps, request.expires_in_s))
+    return faults
+
+
+def _says(request: NotifyRequest, name: str) -> bool:
+    value: str | None = getattr(request, name)
+    return value is not None and bool(one_line(value))
+
+
+def _each(names: Sequence[str], message: str) -> list[Fault]:
+    return [{"field": name, "message": message} for name in names]
+
+
+def notification_view(renderer: Renderer, notification: Notification) -> dict[str, Any]:
+    """A notification with its deliveries, as REST shows it; texts in the default locale."""
+    template = notification.template
+    view: dict[str, Any] = {
+        "notification_id": notification.notification_id,
+        "created_at": rfc3339(notification.at),
+        "expires_at": rfc3339(notification.expires_at),
+        "type": notification.type,
+        "template": template,
+        "params": None if template is None else msgspec.json.decode(notification.content),
+        **_text(renderer, notification),
+        "recipients": msgspec.json.decode(notification.recipients),
+        "sender": notification.sender,
+        "states": dict(notification.states),
+        "deliveries": [delivery_view(each) for each in notification.deliveries],
+    }
+    view["truncated"] = len(notification.deliveries) < sum(notification.states.values())
+    return view
+
+
+def delivery_view(delivery: Delivery) -> dict[str, Any]:
+    """A delivery with its attempts, as REST shows it."""
+    view: dict[str, Any] = {
+        "delivery_id": delivery.delivery_id,
+        "channel": delivery.channel,
+        "user_id": delivery.user_id,
+        "state": delivery.state,
+        "attempts": [
+            {"at": rfc3339(each.at), "outcome": each.outcome, "detail": each.detail}
+            for each in delivery.attempts
+        ],
+    }
+    if delivery.state == "pending" and delivery.due_at is not None:
+        view["next_attempt_at"] = rfc3339(delivery.due_at)
+    for name in ("sent_at", "acknowledged_at"):
+        at = getattr(delivery, name)
+        if at is not None:
+            view[name] = rfc3339(at)
+    if delivery.unless_acknowledged:
+        view["is_escalation"] = True
+    return view
+
+
+def contact_view(contact: Contact, organization_id: str | None) -> dict[str, Any]:
+    """A contact with all members, and the organization of its user, as REST shows it."""
+    view = asdict(contact)
+    view["organization_id"] = organization_id
+    view["push"] = [msgspec.to_builtins(each) for each in contact.push]
+    view["quiet_hours"] = msgspec.to_builtins(contact.quiet_hours)
+    return view
+
+
+def _text(renderer: Renderer, notification: Notification) -> dict[str, Any]:
+    try:
+        rendered = renderer.render(notification.type, notification.template, notification.content)
+    except ValidationFailed as error:  # its template no longer accepts the parameters
+        return {"title": error.message, "message": "", "action_url": None, "auto_close": False}
+    return {
+        "title": rendered.title,
+        "message": rendered.message,
+        "action_url": rendered.action_url,
+        "auto_close": rendered.auto_close,
+    }

@@ -1,4 +1,4 @@
-"""What each template is told: its parameters by name and type, checked here."""
+"""Parameters of the templates: names and types, validation, derived values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ THRESHOLDS = (80, 95, 100)
 
 
 class Parameters(Struct, forbid_unknown_fields=True):
-    """The root of all; a field with a default is optional."""
+    """Base class; a field with a default is optional."""
 
 
 class DeviceStatus(Parameters):
-    """A device has gone from one status to another."""
+    """The status of a device has changed."""
 
     device_id: Text
     device_name: Text
@@ -35,7 +35,7 @@ class DeviceStatus(Parameters):
 
 
 class DeviceReconnect(Parameters):
-    """A device tries to come back."""
+    """A device tries to reconnect."""
 
     device_id: Text
     device_name: Text
@@ -43,7 +43,7 @@ class DeviceReconnect(Parameters):
 
 
 class RiskAlert(Parameters):
-    """A device has come to the attention of the platform's risk control."""
+    """The platform's risk control has flagged a device."""
 
     device_id: Text
     device_name: Text
@@ -51,7 +51,7 @@ class RiskAlert(Parameters):
 
 
 class AiStatus(Parameters):
-    """How far the AI has come in a session."""
+    """Status of the AI in a session."""
 
     session_id: Text
     status: Text
@@ -59,7 +59,7 @@ class AiStatus(Parameters):
 
 
 class MessageStatus(Parameters):
-    """How far a message has come."""
+    """Status of a message."""
 
     session_id: Text
     message_id: Text
@@ -67,7 +67,7 @@ class MessageStatus(Parameters):
 
 
 class HumanTakeover(Parameters):
-    """A customer needs a person."""
+    """A customer asks for a human agent."""
 
     session_id: Text
     customer_name: Text
@@ -75,7 +75,7 @@ class HumanTakeover(Parameters):
 
 
 class CostWarning(Parameters):
-    """So much of a quota is used."""
+    """A threshold of a quota is reached."""
 
     used: Amount
     quota: Limit
@@ -84,7 +84,7 @@ class CostWarning(Parameters):
 
 
 class BudgetExceeded(Parameters):
-    """More was spent than planned."""
+    """A budget is exceeded."""
 
     used: Amount
     budget: Amount
@@ -93,7 +93,7 @@ class BudgetExceeded(Parameters):
 
 
 class UsageReport(Parameters):
-    """What was used."""
+    """Usage in a period."""
 
     period: Text
     used: Amount
@@ -102,7 +102,7 @@ class UsageReport(Parameters):
 
 
 class Maintenance(Parameters):
-    """When the system is worked on."""
+    """Time of a maintenance."""
 
     starts_at: Text
     ends_at: Text
@@ -110,14 +110,14 @@ class Maintenance(Parameters):
 
 
 class FeatureUpdate(Parameters):
-    """What is new."""
+    """New features."""
 
     summary: Text
     version: Text | UnsetType = UNSET
 
 
 class SecurityAlert(Parameters):
-    """Something that has to do with somebody's account."""
+    """A security event of an account."""
 
     event: Text
     detail: Text | UnsetType = UNSET
@@ -138,17 +138,17 @@ PARAMETERS: dict[str, type[Parameters]] = {
     "feature_update": FeatureUpdate,
     "security_alert": SecurityAlert,
 }
-"""Every template there is."""
+"""All templates."""
 
 DERIVED: dict[str, tuple[str, ...]] = {
     "cost_warning": ("percent", "threshold"),
     "usage_report": ("percent",),
 }
-"""What texts may name besides the parameters; it follows from them, or from nothing."""
+"""Values derived from the parameters, which texts may name too."""
 
 
 def required(template: str) -> frozenset[str]:
-    """The parameters that a template cannot do without."""
+    """Required parameters of a template."""
     return frozenset(field.name for field in _fields(template) if field.required)
 
 
@@ -158,9 +158,9 @@ def known(template: str) -> frozenset[str]:
 
 
 def check(template: str, given: Mapping[str, Any]) -> JsonObject:
-    """The parameters as a template takes them, those that were not given left out.
+    """Validate the parameters of a template.
 
-    Raises ``ValidationFailed`` that names every one that is missing, too much or of another type.
+    Raises ``ValidationFailed`` naming each one that is missing, unknown or of a wrong type.
     """
     if template not in PARAMETERS:
         message = f"{template[:64]!r} is {one_of(tuple(PARAMETERS))}"
@@ -186,7 +186,7 @@ def check(template: str, given: Mapping[str, Any]) -> JsonObject:
 
 
 def derived(template: str, parameters: Mapping[str, Any]) -> JsonObject:
-    """What follows from checked parameters, by name."""
+    """Values derived from valid parameters, by name."""
     limit = parameters.get("quota", 0)
     if template not in DERIVED or not limit:
         return {}
@@ -198,7 +198,7 @@ def derived(template: str, parameters: Mapping[str, Any]) -> JsonObject:
 
 
 def reached(used: float, quota: float) -> int:
-    """The highest threshold, in percent, that the use of a quota has come to; 0: none."""
+    """The highest threshold, in percent, that is reached; 0: none."""
     # Multiplied rather than divided: 0.95 of 100 is 95, whatever the last bit of a quotient says.
     return max((each for each in THRESHOLDS if used * 100 >= quota * each), default=0)
 
@@ -209,6 +209,6 @@ def _fields(template: str) -> tuple[msgspec.structs.FieldInfo, ...]:
 
 @cache
 def _alone(kind: type[Parameters], name: str) -> Any:
-    """A struct of this one parameter, so that each is judged by itself."""
+    """A struct of one parameter, so that each is validated separately."""
     (type_,) = [field.type for field in msgspec.structs.fields(kind) if field.name == name]
     return msgspec.defstruct("Parameter", [(name, type_)])

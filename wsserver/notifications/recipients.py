@@ -1,4 +1,4 @@
-"""For whom a notification is: from what was asked for to user ids."""
+"""Recipients of a notification: as requested, and resolved to user ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from wsserver.errors import ValidationFailed
-from wsserver.notifications.directory import Directory
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.protocol.notifications import NotifyRequest
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.memberships import Members
@@ -16,15 +16,14 @@ from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.connections.hub import Hub
 
 RECIPIENTS_LIMIT = 50_000
-"""Of one notification; more are refused rather than left out."""
-
+"""Users of one notification; more are refused."""
 
 KINDS = ("user_ids", "session_id", "organization_id", "role", "broadcast")
-"""How recipients are named."""
+"""The members of a request that name recipients; exactly one of them is required."""
 
 
 class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Exactly one of these is given."""
+    """The requested recipients; exactly one member is set."""
 
     user_ids: tuple[str, ...] = ()
     session_id: str | None = None
@@ -33,7 +32,7 @@ class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
     broadcast: bool = False
 
     def __str__(self) -> str:
-        """As the audit trail names it."""
+        """The target in the audit trail."""
         for kind in ("session", "organization"):
             id_ = getattr(self, f"{kind}_id")
             if id_ is not None:
@@ -46,10 +45,10 @@ class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"user:{self.user_ids[0]}" + (f" and {more} more" if more else "")
 
     def account_of(self, user_id: str, confined_to: str | None = None) -> str:
-        """On whose account a user is told: the user's own, or the group's that is addressed.
+        """Scope of once-per-period warnings: the user, or the addressed group.
 
-        What is confined to an organization is on an account of that organization: what one has
-        told uses up nothing of another's.
+        With ``confined_to`` it is separate for that organization, so that warnings of one
+        organization do not suppress those of another.
         """
         account = f"user:{user_id}" if self.user_ids else str(self)
         if confined_to is None or self.organization_id is not None:
@@ -59,7 +58,7 @@ class Recipients(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def users(*user_ids: str) -> Recipients:
-    """Some users."""
+    """Recipients by user id."""
     return Recipients(user_ids=tuple(dict.fromkeys(user_ids)))
 
 
@@ -77,7 +76,7 @@ def recipients_of(request: NotifyRequest) -> Recipients:
 
 
 def kind_faults(given: Sequence[str]) -> list[Fault]:
-    """What is wrong with these kinds of recipients together: one is needed, and not more."""
+    """Faults unless exactly one kind of recipients is given."""
     if len(given) == 1:
         return []
     message = f"exactly one of {', '.join(KINDS)}"
@@ -85,9 +84,11 @@ def kind_faults(given: Sequence[str]) -> list[Fault]:
 
 
 class RecipientFinder:
-    """Looks up users, connected or not."""
+    """Resolves recipients to user ids, connected or not."""
 
-    def __init__(self, hub: Hub, members: Members, directory: Directory, tenancy: Tenancy) -> None:
+    def __init__(
+        self, hub: Hub, members: Members, directory: UserDirectory, tenancy: Tenancy
+    ) -> None:
         self._hub = hub
         self._members = members
         self._directory = directory
@@ -96,9 +97,8 @@ class RecipientFinder:
     async def find(self, recipients: Recipients, confined_to: str | None = None) -> list[str]:
         """The user ids, each once.
 
-        ``confined_to``: nobody outside of this organization. Raises ``Forbidden`` where somebody or
-        something outside is named, ``ValidationFailed`` for more than 50,000 users,
-        ``StorageUnavailable``.
+        ``confined_to``: only users of this organization. Raises ``Forbidden`` for recipients
+        outside of it, ``ValidationFailed`` for more than 50,000 users, ``StorageUnavailable``.
         """
         scope = self._tenancy.scope(confined_to)
         if recipients.user_ids:
@@ -122,7 +122,7 @@ class RecipientFinder:
         return found
 
     async def _of_session(self, scope: Scope, session_id: str) -> list[str]:
-        """Members and those who have joined; for a confined role, those whom it is shown."""
+        """Members and joined users of a session; for a confined role, those that it may see."""
         await scope.require_session(session_id)
         joined = [connection.user_id for connection in scope.of_session(session_id)]
         members = self._members.of_session(session_id)

@@ -1,4 +1,4 @@
-"""Sending notifications: accepted once they are stored, then delivered come what may."""
+"""Notification service: accepts notifications, which are stored before they are delivered."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import msgspec
 
 from wsserver.clock import Clock
 from wsserver.notifications.channels.base import Channel
-from wsserver.notifications.contact_book import ContactBook
-from wsserver.notifications.content import Content, Text
+from wsserver.notifications.contacts import TenantContacts
+from wsserver.notifications.delivery_policy import AS_USUAL, DIGESTED, Step, plan
+from wsserver.notifications.delivery_policy import Sending as Sending  # part of its interface
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.parameters import THRESHOLDS, check, reached
-from wsserver.notifications.queue import DeliveryQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
-from wsserver.notifications.request_rules import check_escalation
-from wsserver.notifications.rules import DIGESTED, Step, plan
 from wsserver.notifications.template_methods import TemplateMethods
+from wsserver.notifications.templates import Renderer, Text
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
 from wsserver.storage.notifications.notification_rows import Notification
@@ -29,30 +29,9 @@ from wsserver.storage.notifications.notifications import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sending:
-    """How a notification goes out; without anything, as its type has it."""
-
-    channels: Sequence[ChannelName] | None = None
-    """In the place of the defaults of the type, the default escalation included."""
-    escalate: Sequence[tuple[float, ChannelName]] | None = None
-    """Seconds and channel: tried then, unless the user has acknowledged the notification."""
-    expires_in_s: float | None = None
-    """What has not been delivered by then is given up. None: as long as an inbox keeps things."""
-    sender: str | None = None
-    """Who asked for it, for the record."""
-    confined_to: str | None = None
-    """Nobody outside of this organization gets it, and its managers see it."""
-    once: tuple[str, str] | None = None
-    """Scope and key: the same ones within 24 h are the same notification."""
-
-
-AS_USUAL = Sending()
-
-
 @dataclass(frozen=True)
 class _Said:
-    """What a notification says, ready to be stored."""
+    """Content of a notification, ready to be stored."""
 
     type: NotificationType
     content: str
@@ -61,10 +40,10 @@ class _Said:
 
 
 class NotificationService(TemplateMethods):
-    """Notifications by several channels, durable: what is accepted is delivered or seen to fail.
+    """Sends notifications by several channels; what is accepted survives restarts.
 
-    All sending methods answer the notification as it was stored, with its deliveries; None where
-    there is nothing new to tell (``cost_warning``, ``budget_exceeded``). They raise
+    All sending methods return the notification as stored, with its deliveries; None if no new
+    threshold is reached (``cost_warning``, ``budget_exceeded``). They raise
     ``ValidationFailed`` naming a parameter, ``Forbidden`` for recipients outside of
     ``confined_to``, ``StorageUnavailable`` and ``StorageFull``; then nothing is accepted.
     """
@@ -84,18 +63,18 @@ class NotificationService(TemplateMethods):
         self,
         *,
         store: NotificationStore,
-        contacts: ContactBook,
+        contacts: TenantContacts,
         finder: RecipientFinder,
-        content: Content,
+        renderer: Renderer,
         channels: Mapping[ChannelName, Channel],
-        queue: DeliveryQueue,
+        queue: NotificationQueue,
         clock: Clock,
         inbox_retention_s: float,
     ) -> None:
         self._store = store
         self._contacts = contacts
         self._finder = finder
-        self._content = content
+        self._renderer = renderer
         self._channels = channels
         self._queue = queue
         self._clock = clock
@@ -112,7 +91,7 @@ class NotificationService(TemplateMethods):
         auto_close: bool | None = None,
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
-        """Send a text of one's own."""
+        """Send a notification with a given text."""
         text = Text(title=title, message=message, action_url=action_url, auto_close=auto_close)
         said = _Said(type, msgspec.json.encode(text).decode())
         return await self._send(recipients, said, sending)
@@ -126,7 +105,7 @@ class NotificationService(TemplateMethods):
         action_url: str | None = None,
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
-        """Send a text that must not wait: by every channel at once, quiet hours or not."""
+        """Send a text by all channels immediately, also in quiet hours."""
         return await self.send_notification(
             recipients, title, message, "urgent", action_url=action_url, sending=sending
         )
@@ -138,10 +117,10 @@ class NotificationService(TemplateMethods):
         params: Mapping[str, Any],
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
-        """Send a template, in each recipient's language."""
+        """Send a template, rendered in each recipient's language."""
         parameters = check(template, params)
         said = _Said(
-            self._content.templates.type_of(template, parameters),
+            self._renderer.templates.type_of(template, parameters),
             msgspec.json.encode(parameters).decode(),
             template,
             parameters,
@@ -154,7 +133,7 @@ class NotificationService(TemplateMethods):
         tiers = _tiers(said)
         if tiers is not None and not tiers:
             return None
-        steps = plan(said.type, sending.channels, _escalation(sending))
+        steps = plan(said.type, sending)
         user_ids = await self._finder.find(recipients, sending.confined_to)
         contacts = await self._contacts_of(user_ids, steps)
         now = self._clock.wall()
@@ -193,7 +172,7 @@ class NotificationService(TemplateMethods):
         return await self._store.get(notification_id)
 
     async def _contacts_of(self, user_ids: Sequence[str], steps: Sequence[Step]) -> list[Contact]:
-        """The contacts, in the order of the ids; looked up only where an address is needed."""
+        """The contacts in the order of the ids; read only if a channel needs an address."""
         if all(step.channel == "websocket" for step in steps):
             return [Contact(user_id=user_id) for user_id in user_ids]
         known = await self._contacts.find(user_ids)
@@ -214,7 +193,7 @@ class NotificationService(TemplateMethods):
         state = self._state(step, contact)
         is_digested = step.channel in DIGESTED and said.type != "urgent"
         return NewDelivery(
-            # In the inbox, the message itself has this id.
+            # In the inbox, it is the id of the message.
             delivery_id=new_id("msg" if is_inbox else "delivery", now),
             user_id=contact.user_id,
             channel=step.channel,
@@ -229,30 +208,23 @@ class NotificationService(TemplateMethods):
         channel = self._channels.get(step.channel)
         if channel is None or not channel.is_configured:
             return "not_configured"
-        # An address may still be entered before an escalation is due.
+        # An address may be entered before an escalation is due.
         is_now = step.after_s == 0
         return "no_address" if is_now and not channel.has_address(contact) else "pending"
 
 
 def _digest(template: str | None, organization_id: str | None) -> str | None:
-    """What goes as one: a template's, and never those of two organizations together."""
+    """Key of a digest: the template, separate for each organization."""
     if template is None or organization_id is None:
         return template
     return f"{template} of organization:{organization_id}"
 
 
 def _tiers(said: _Said) -> list[int] | None:
-    """The thresholds that are reached, for what is told once a period; None: told every time."""
+    """The reached thresholds of templates sent once a period; None: sent every time."""
     if said.template == "cost_warning":
         highest = reached(said.parameters["used"], said.parameters["quota"])
         return [each for each in THRESHOLDS if each <= highest]
     if said.template == "budget_exceeded":
         return [100] if said.parameters["used"] > said.parameters["budget"] else []
     return None
-
-
-def _escalation(sending: Sending) -> list[Step] | None:
-    if sending.escalate is None:
-        return None
-    check_escalation(sending.escalate, sending.expires_in_s)
-    return [Step(channel, after_s, True) for after_s, channel in sending.escalate]

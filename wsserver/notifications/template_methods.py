@@ -1,20 +1,18 @@
-"""The business's own notifications: one method for each template."""
+"""Methods of ``NotificationService`` for the built-in templates."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wsserver.notifications.delivery_policy import Sending
 from wsserver.notifications.recipients import Recipients
 from wsserver.storage.notifications.notification_rows import Notification
 
-if TYPE_CHECKING:
-    from wsserver.notifications.service import Sending
-
 
 class TemplateMethods(ABC):
-    """Templates as methods; ``sending`` and what is raised as in ``NotificationService``."""
+    """One method for each template; ``sending`` and errors as in ``NotificationService``."""
 
     @abstractmethod
     async def send_template(
@@ -36,7 +34,7 @@ class TemplateMethods(ABC):
         new_status: str,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """A device has gone from one status to another.
+        """The status of a device has changed.
 
         Statuses such as ``online``, ``offline``, ``risk_control``, ``banned`` are translated.
         """
@@ -59,7 +57,7 @@ class TemplateMethods(ABC):
         attempt: int | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """A device tries to come back; ``attempt`` counts from 1."""
+        """A device tries to reconnect; ``attempt`` counts from 1."""
         return await self._send_known(
             recipients,
             "device_reconnect",
@@ -78,7 +76,7 @@ class TemplateMethods(ABC):
         reason: str,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """A device has come to the attention of the platform's risk control."""
+        """The platform's risk control has flagged a device."""
         return await self._send_known(
             recipients,
             "risk_alert",
@@ -97,7 +95,7 @@ class TemplateMethods(ABC):
         detail: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """How far the AI has come in a session."""
+        """Status of the AI in a session."""
         return await self._send_known(
             recipients,
             "ai_status",
@@ -116,7 +114,7 @@ class TemplateMethods(ABC):
         status: str,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """How far a message has come."""
+        """Status of a message."""
         return await self._send_known(
             recipients,
             "message_status",
@@ -135,7 +133,7 @@ class TemplateMethods(ABC):
         reason: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """A customer needs a person."""
+        """A customer asks for a human agent."""
         return await self._send_known(
             recipients,
             "human_takeover",
@@ -157,7 +155,7 @@ class TemplateMethods(ABC):
     ) -> Notification | None:
         """80, 95 or 100 % of a quota are used.
 
-        Each once for a recipient and period; None where no new threshold is reached.
+        Sent once for each threshold, recipient and period; None if no new threshold is reached.
         """
         return await self._send_known(
             recipients,
@@ -179,9 +177,9 @@ class TemplateMethods(ABC):
         currency: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """More was spent than planned.
+        """A budget is exceeded.
 
-        Once for a recipient and period; None where that is known, or not so.
+        Sent once for a recipient and period; None if it was sent, or the budget is not exceeded.
         """
         return await self._send_known(
             recipients,
@@ -203,7 +201,7 @@ class TemplateMethods(ABC):
         unit: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """What was used in a period."""
+        """Usage in a period."""
         return await self._send_known(
             recipients,
             "usage_report",
@@ -223,7 +221,7 @@ class TemplateMethods(ABC):
         detail: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """When the system is worked on; the times stand as they are given."""
+        """Time of a maintenance; the times are inserted unchanged."""
         return await self._send_known(
             recipients,
             "maintenance",
@@ -241,7 +239,7 @@ class TemplateMethods(ABC):
         version: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """What is new."""
+        """New features."""
         return await self._send_known(
             recipients,
             "feature_update",
@@ -259,7 +257,7 @@ class TemplateMethods(ABC):
         ip: str | None = None,
         sending: Sending | None = None,
     ) -> Notification | None:
-        """Something that has to do with somebody's account."""
+        """A security event of an account."""
         return await self._send_known(
             recipients,
             "security_alert",

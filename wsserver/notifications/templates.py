@@ -1,20 +1,21 @@
-"""The texts of notifications: read from files, filled in with parameters, never evaluated."""
+"""Templates of notification texts: read from TOML files, filled in with parameters."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Struct, ValidationError, convert
 
 from wsserver.errors import ValidationFailed
 from wsserver.notifications.parameters import DERIVED, check, derived, known, required
-from wsserver.protocol.notifications import Locale, NotificationType
+from wsserver.protocol.notifications import DEFAULT_LOCALE, Locale, NotificationType
 from wsserver.protocol.types import JsonObject, is_action_url
 from wsserver.protocol.validation import describe, one_of
 
@@ -22,7 +23,7 @@ COMMON = "common"
 LOCALES: tuple[Locale, ...] = get_args(Locale)
 ALERT = {"rate", "threshold"}
 DIGEST_LINES = 20
-"""Of notifications that go as one, so many are told of."""
+"""Maximum items listed in a digest."""
 MAX_FILE_BYTES = 1024 * 1024
 
 _NAME = re.compile(r"\{([a-z_]+)\}")
@@ -32,7 +33,7 @@ _CONTROL_BUT_NEWLINE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class TemplateFaults(ValueError):
-    """Files of templates that cannot be used; ``faults`` names everything wrong with them."""
+    """Invalid template files; ``faults`` lists everything that is wrong."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -40,7 +41,7 @@ class TemplateFaults(ValueError):
 
 
 class Rendered(NamedTuple):
-    """A notification as it is read."""
+    """The text of a notification in one language, with its type and link."""
 
     title: str
     message: str
@@ -50,7 +51,7 @@ class Rendered(NamedTuple):
 
 
 class Form(Struct, forbid_unknown_fields=True):
-    """What a template is in every language."""
+    """The part of a template that is the same in all languages (``common.toml``)."""
 
     type: NotificationType
     type_by: str | None = None
@@ -61,21 +62,21 @@ class Form(Struct, forbid_unknown_fields=True):
 
 
 class Wording(Struct, forbid_unknown_fields=True):
-    """A template in one language."""
+    """The text of a template in one language."""
 
     title: str
     message: str
 
 
 class DigestWording(Struct, forbid_unknown_fields=True):
-    """How several notifications that go as one are announced."""
+    """The text of a digest in one language."""
 
     title: str
     more: str
 
 
 class Language(NamedTuple):
-    """Everything in one language."""
+    """All texts in one language."""
 
     wordings: dict[str, Wording]
     digest: DigestWording
@@ -91,7 +92,7 @@ class Templates:
         self._languages = languages
 
     def type_of(self, template: str, parameters: Mapping[str, Any]) -> NotificationType:
-        """How serious a notification of a template is; the parameters have been checked."""
+        """The type of a notification of a template; the parameters must be valid."""
         form = self._forms[template]
         if form.type_by is None:
             return form.type
@@ -99,7 +100,7 @@ class Templates:
         return form.types.get(str(value), form.type)
 
     def render(self, template: str, parameters: Mapping[str, Any], locale: Locale) -> Rendered:
-        """Fill a template in; raises ``ValidationFailed`` as ``parameters.check`` does."""
+        """Fill in a template; raises ``ValidationFailed`` as ``parameters.check`` does."""
         form, language = self._form(template), self._languages[locale]
         given = check(template, parameters)
         values = {
@@ -122,7 +123,7 @@ class Templates:
         )
 
     def digest(self, rendered: list[Rendered], locale: Locale) -> Rendered:
-        """Several notifications of one template as one: the newest one's form, a line for each."""
+        """Several notifications of one template as one, with a line for each."""
         wording, newest = self._languages[locale].digest, rendered[-1]
         lines = [f"- {one_line(each.message)}" for each in rendered[:DIGEST_LINES]]
         if len(rendered) > DIGEST_LINES:
@@ -132,7 +133,7 @@ class Templates:
         return newest._replace(title=_fill(wording.title, values), message="\n".join(lines))
 
     def alert(self, rate: float, threshold: float, locale: Locale) -> Wording:
-        """What administrators are told of a high rate of errors; both are shares from 0 to 1."""
+        """Alert about a high rate of errors, for administrators; both are shares from 0 to 1."""
         wording = self._languages[locale].alert
         values = {"rate": _text_of(rate * 100), "threshold": _text_of(threshold * 100)}
         return Wording(_fill(wording.title, values), _fill(wording.message, values))
@@ -144,8 +145,49 @@ class Templates:
         return self._forms[template]
 
 
+class Text(Struct, frozen=True, kw_only=True):
+    """Content of a notification without a template."""
+
+    title: str
+    message: str
+    action_url: str | None = None
+    auto_close: bool | None = None
+    """None: the default of its type."""
+
+
+class Renderer:
+    """Renders stored notifications. ``locale``: for users who have chosen none."""
+
+    def __init__(self, templates: Templates, locale: Locale = DEFAULT_LOCALE) -> None:
+        self.templates = templates
+        self.locale = locale
+
+    def render(
+        self, type_: str, template: str | None, content: str, locale: Locale | None = None
+    ) -> Rendered:
+        """Text of a stored notification.
+
+        Raises ``ValidationFailed`` for parameters that its template no longer accepts.
+        """
+        if template is not None:
+            parameters: JsonObject = msgspec.json.decode(content)
+            return self.templates.render(template, parameters, locale or self.locale)
+        text = msgspec.json.decode(content, type=Text)
+        kind = msgspec.convert(type_, NotificationType)
+        closes = closes_itself(kind) if text.auto_close is None else text.auto_close
+        # Programs that embed the server, and earlier versions of it, store any text.
+        url = text.action_url if text.action_url and is_action_url(text.action_url) else None
+        return Rendered(one_line(text.title), text.message, kind, url, closes)
+
+    def digest(self, rendered: Sequence[Rendered], locale: Locale | None = None) -> Rendered:
+        """Text of one notification, or of several that are sent as one."""
+        if len(rendered) == 1:
+            return rendered[0]
+        return self.templates.digest(list(rendered), locale or self.locale)
+
+
 def closes_itself(kind: NotificationType) -> bool:
-    """``auto_close`` where nobody says otherwise."""
+    """Default of ``auto_close``."""
     return kind in ("info", "success")
 
 
@@ -155,10 +197,10 @@ def one_line(text: str) -> str:
 
 
 def load_templates(folder: Path | None = None) -> Templates:
-    """Read the built-in texts, and over them the files of the same names in ``folder``.
+    """Read the built-in texts, overridden by the files of the same names in ``folder``.
 
-    A file there may have some templates only, and of them some keys only. Raises
-    ``TemplateFaults`` that names everything wrong.
+    A file there may have only some templates, and only some of their keys. Raises
+    ``TemplateFaults``.
     """
     faults: list[str] = []
     tables = {name: _built_in(name) for name in (COMMON, *LOCALES)}
@@ -183,13 +225,13 @@ def _built_in(name: str) -> JsonObject:
 
 
 def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) -> None:
-    """Put the files of a folder over the built-in tables."""
+    """Override the built-in tables by the files of a folder."""
     if not folder.is_dir():
-        faults.append("is no folder")
+        faults.append("is not a folder")
         return
     for path in sorted(folder.glob("*.toml")):
         if path.stem not in tables:
-            faults.append(f"{path.name}: no such file is read, only {', '.join(tables)}")
+            faults.append(f"{path.name}: not a file of templates; there are {', '.join(tables)}")
             continue
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
@@ -207,7 +249,7 @@ def _lay_over(tables: dict[str, JsonObject], folder: Path, faults: list[str]) ->
 
 
 def _merged(below: Any, above: JsonObject) -> JsonObject:
-    """Entries of one table over another's, also inside tables."""
+    """A table overridden by another, recursively."""
     merged = dict(below)
     for key, value in above.items():
         is_table = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -254,18 +296,18 @@ def _faults_of_form(name: str, form: Form) -> Iterator[str]:
 
 
 def _faults_of_text(template: str, text: str) -> Iterator[str]:
-    """What in a text could not be filled in, or would be left standing."""
+    """Unknown parameters, optional ones outside of brackets, and unbalanced brackets."""
     always = required(template)
     if template == "cost_warning":
-        always |= frozenset(DERIVED[template])  # its quota is above zero, so they always follow
+        always |= frozenset(DERIVED[template])  # always derived: its quota is above zero
     for name in _NAME.findall(text):
         if name not in _names(template):
             yield f"no such parameter {{{name[:64]}}}"
     for name in _NAME.findall(_OPTIONAL.sub("", text)):
         if name in _names(template) - always:
-            yield f"{{{name}}} is optional and must stand in [brackets]"
+            yield f"{{{name}}} is optional and must be inside [brackets]"
     if re.search(r"[{}\[\]]", _NAME.sub("", _OPTIONAL.sub(r"\1", text))):
-        yield "a bracket without its partner"
+        yield "unbalanced bracket"
 
 
 def _names(template: str) -> frozenset[str]:
@@ -273,7 +315,7 @@ def _names(template: str) -> frozenset[str]:
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace the names by their values, in one pass: what a value holds stands as it is."""
+    """Replace names by values in one pass, so that values are never read as templates."""
 
     def part(match: re.Match[str]) -> str:
         inside = match[1]

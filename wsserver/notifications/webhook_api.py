@@ -1,4 +1,4 @@
-"""What operators may do with webhooks: see what waits and what was given up, try it again."""
+"""Operations on deliveries of webhooks for REST: list, show, retry."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from wsserver.realtime.observability.events import CONTENT_PERMISSION, without_c
 from wsserver.storage.tables.webhooks import StoredPosting, WebhookOutbox
 
 PERMISSION = "monitor"
-"""Webhooks tell the events that a monitor sees."""
+"""Webhooks carry the events that a monitor sees."""
 
 State = Literal["pending", "failed"]
 RETRY = "retry_webhooks"
 
 
 class WebhookApi:
-    """The webhooks' deliveries. They are about everybody: who is confined sees none of them."""
+    """Operations of ``/webhooks/deliveries``; forbidden to roles confined to an organization."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class WebhookApi:
     async def listing(
         self, actor: Actor, window: Window, state: State | None, event: str | None
     ) -> dict[str, Any]:
-        """What has not been taken, newest first; in a state, of one event, or whatever."""
+        """Deliveries that were not accepted yet, newest first, by state and event."""
         self._require(actor)
         is_given_up = None if state is None else state == "failed"
         page = await self._outbox.page(window.limit, window.cursor, is_given_up, event)
@@ -53,9 +53,9 @@ class WebhookApi:
         }
 
     async def one(self, actor: Actor, delivery_id: str) -> dict[str, Any]:
-        """One with its ``body``; raises ``NotFound`` also for what was taken.
+        """A delivery with its ``body``; raises ``NotFound``, also for accepted ones.
 
-        The contents of messages are in it for those who may read messages.
+        Contents of messages are included if the requester may read messages.
         """
         self._require(actor)
         found = await self._outbox.get(delivery_id)
@@ -68,7 +68,7 @@ class WebhookApi:
         return {**self._view(stored), "body": msgspec.Raw(body)}
 
     async def retry(self, actor: Actor, delivery_id: str) -> dict[str, Any]:
-        """Try one again that was given up; ``retried``: 1, or 0 where there was nothing to do."""
+        """Retry a delivery that was given up; ``retried``: 1, or 0 if it was not given up."""
         with self._trail.denials(actor, RETRY, f"delivery:{delivery_id}"):
             self._require(actor)
         await self.one(actor, delivery_id)
@@ -77,7 +77,7 @@ class WebhookApi:
         return {"retried": retried}
 
     async def retry_all(self, actor: Actor) -> dict[str, Any]:
-        """Try again everything that was given up; ``retried``: how many there were."""
+        """Retry all deliveries that were given up; ``retried``: their count."""
         with self._trail.denials(actor, RETRY, ""):
             self._require(actor)
         retried = await self._webhooks.retry()
@@ -87,7 +87,7 @@ class WebhookApi:
     def _require(self, actor: Actor) -> None:
         self._permissions.require(actor.claims, PERMISSION)
         if self._permissions.confined_to(actor.claims) is not None:
-            raise Forbidden("webhooks tell of every organization")
+            raise Forbidden("webhooks carry events of all organizations")
 
     def _view(self, posting: StoredPosting) -> dict[str, Any]:
         view: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Notifications put together: the parts that know each other, and their life."""
+"""Wiring of the notification subsystem: builds, starts and stops its parts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.acknowledgements import Acknowledgements
 from wsserver.notifications.channels.base import Channel
-from wsserver.notifications.contact_book import ContactBook
-from wsserver.notifications.content import Content
-from wsserver.notifications.directory import Directory
-from wsserver.notifications.metrics import Figures
+from wsserver.notifications.contacts import TenantContacts
+from wsserver.notifications.delivery_policy import DigestRule, Retries
+from wsserver.notifications.delivery_queue import GRACE_S
+from wsserver.notifications.metrics import NotificationMetrics
 from wsserver.notifications.notification_api import NotificationApi
-from wsserver.notifications.queue import GRACE_S, DeliveryQueue
+from wsserver.notifications.notification_queue import NotificationQueue
 from wsserver.notifications.recipients import RecipientFinder, Recipients
-from wsserver.notifications.rules import DigestRule, Retries
 from wsserver.notifications.service import NotificationService
-from wsserver.notifications.templates import Templates
+from wsserver.notifications.templates import Renderer, Templates
+from wsserver.notifications.user_directory import UserDirectory
 from wsserver.protocol.notifications import DEFAULT_LOCALE, ChannelName, Locale
 from wsserver.realtime.access.actor import Audit
 from wsserver.realtime.access.memberships import Members
@@ -38,18 +38,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class NotificationSettings:
-    """How notifications go out."""
+    """Settings of the subsystem."""
 
     retries: Retries = field(default_factory=Retries)
     digest: DigestRule = field(default_factory=DigestRule)
     locale: Locale = DEFAULT_LOCALE
     inbox_retention_s: float = 7 * 86_400.0
     reach: Reach = field(default_factory=Reach)
-    """Where the endpoints of push subscriptions may be."""
+    """Allowed addresses of push endpoints."""
 
 
-class Notifications:
-    """Builds the parts; ``app.build()`` hands them on."""
+class NotificationSubsystem:
+    """Builds the parts, starts and stops them."""
 
     def __init__(
         self,
@@ -59,10 +59,10 @@ class Notifications:
         templates: Templates,
         settings: NotificationSettings,
         acknowledgements: Acknowledgements,
-        figures: Figures,
+        metrics: NotificationMetrics,
         manager: WebSocketManager,
         members: Members,
-        directory: Directory,
+        directory: UserDirectory,
         tenancy: Tenancy,
         permissions: Permissions,
         audit: Audit,
@@ -71,17 +71,16 @@ class Notifications:
         tasks: Tasks,
     ) -> None:
         store = NotificationStore(database)
-        content = Content(templates, settings.locale)
-        self._content = content
-        book = ContactBook(contacts, tenancy)
-        self.figures = figures
-        self.queue = DeliveryQueue(
-            store=DeliveryStore(database),
+        renderer = Renderer(templates, settings.locale)
+        self._renderer = renderer
+        tenant_contacts = TenantContacts(contacts, tenancy)
+        self.metrics = metrics
+        self.queue = NotificationQueue(
+            store=DeliveryStore(database, settings.digest.held_until),
             channels=channels,
-            content=content,
+            renderer=renderer,
             retries=settings.retries,
-            digest=settings.digest,
-            figures=figures,
+            metrics=self.metrics,
             tenancy=tenancy,
             emit=manager.emit,
             clock=clock,
@@ -91,22 +90,22 @@ class Notifications:
         self.finder = RecipientFinder(manager.hub, members, directory, tenancy)
         self.service = NotificationService(
             store=store,
-            contacts=book,
+            contacts=tenant_contacts,
             finder=self.finder,
-            content=content,
+            renderer=renderer,
             channels=channels,
             queue=self.queue,
             clock=clock,
             inbox_retention_s=settings.inbox_retention_s,
         )
         self.acknowledgements = acknowledgements
-        self.desk = NotificationApi(
+        self.api = NotificationApi(
             service=self.service,
             store=store,
-            contacts=book,
+            contacts=tenant_contacts,
             tenancy=tenancy,
             manager=manager,
-            content=content,
+            renderer=renderer,
             queue=self.queue,
             permissions=permissions,
             audit=audit,
@@ -115,17 +114,17 @@ class Notifications:
         )
 
     async def start(self) -> None:
-        """Take up what an earlier run has left, and begin. Raises ``StorageUnavailable``."""
+        """Resume what an earlier run left, and begin. Raises ``StorageUnavailable``."""
         await self.acknowledgements.start()
         await self.queue.start()
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """Begin nothing any more, and let end what is under way; acknowledgements still come."""
+        """Stop delivering; acknowledgements are still accepted, until ``settle``."""
         await self.queue.stop(grace_s)
 
-    async def tell_of_alert(self, rate: float, threshold: float) -> None:
-        """Notify all administrators that there are many errors; a failure is logged."""
-        text = self._content.templates.alert(rate, threshold, self._content.locale)
+    async def send_alert(self, rate: float, threshold: float) -> None:
+        """Notify all administrators of a high error rate; a failure is logged."""
+        text = self._renderer.templates.alert(rate, threshold, self._renderer.locale)
         try:
             await self.service.send_notification(
                 Recipients(role="admin"), text.title, text.message, "error"
@@ -134,6 +133,6 @@ class Notifications:
             log.warning("administrators not notified of an alert error=%s", error)
 
     async def settle(self) -> None:
-        """Store what is known by now. Raises ``StorageUnavailable``, ``StorageFull``."""
+        """Store what is in memory. Raises ``StorageUnavailable``, ``StorageFull``."""
         await self.acknowledgements.settle()
         await self.directory.flush()

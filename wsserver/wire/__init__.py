@@ -1,11 +1,15 @@
-"""RFC 6455 bytes without I/O, and the sockets that carry them."""
+"""WebSocket protocol (RFC 6455, RFC 7692): frames, parser, handshake, and the poller of sockets.
+
+Frames, parser, deflate and handshake are free of I/O. Knows neither HTTP servers nor messages of
+the application. May import: clock.
+"""
 
 from __future__ import annotations
 
-from wsserver.wire.detach import take_socket
 from wsserver.wire.frames import WireError, build_frame, close_frame
 from wsserver.wire.parser import FrameParser
 from wsserver.wire.poller import Poller
+from wsserver.wire.sockets import take_socket
 from wsserver.wire.transport import Owner, State, Transport
 
 __all__ = [

@@ -1,7 +1,6 @@
-"""Gets bytes out of the connections, and the connections to their end.
+"""Writes to the connections of a poller, and closes them.
 
-Writing and ending are one job: a failed write ends a connection, and ending one writes a close
-frame.
+Both are one job: a failed write closes a connection, and closing one writes a close frame.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ from wsserver.wire.transport import CLOSED, CLOSING, LEAVING, OPEN, Owner, State
 log = logging.getLogger(__name__)
 
 CORK_LIMIT_BYTES: Final = 64 * 1024
-"""Held back for one connection at most; more is worth a system call of its own."""
+"""Held by the cork for one connection at most; more is worth a system call."""
 
 ENDS_PER_TURN: Final = 128
-"""Owners told of an end before everybody else has a turn: thousands may be lost at once."""
+"""Ends reported in one turn of the event loop: thousands may be lost at the same time."""
 
 _LOST: Final = "connection lost"
-_NOWHERE: Final = Outbox(0.0)
-"""The outbox of everything that is closed: always empty."""
+_EMPTY: Final = Outbox(0.0)
+"""The outbox of all closed connections: always empty."""
 
 
 class Carrier:
-    """The sockets of one poller: what waits for them, and how they are closed.
+    """The sockets of one poller: their queues, their interest, and their closing.
 
-    ``on_backlog`` delivers more of what a connection has sent; ``on_progress`` is called
-    whenever a queue was emptied or a socket closed.
+    ``on_backlog`` delivers more of a connection's backlog; ``on_progress`` is called whenever a
+    queue was emptied or a socket closed.
     """
 
     def __init__(
@@ -56,10 +55,10 @@ class Carrier:
         self.cork = Cork(loop, min(queue_limit_bytes, CORK_LIMIT_BYTES))
         self.transports: dict[int, Transport] = {}
         self.blocked: set[Transport] = set()
-        """Those with bytes that their socket did not take."""
+        """Connections with bytes that their sockets did not accept."""
         self.deflating = 0
-        """How many of them take compressed messages."""
-        self.farewells = ClosingHandshakes(loop, clock, close_timeout_s, self.drop)
+        """Number of connections with compression."""
+        self.closing = ClosingHandshakes(loop, clock, close_timeout_s, self.drop)
         self._loop = loop
         self._clock = clock
         self._readiness = readiness
@@ -67,21 +66,21 @@ class Carrier:
         self._on_backlog = on_backlog
         self._on_progress = on_progress
         self._behind: list[Transport] = []
-        """Those with messages to deliver, or to parse, in the next turn."""
+        """Connections with messages to deliver, or to parse, in the next turn."""
         self._ended: deque[tuple[Transport, Owner, int, str, bool]] = deque()
-        """Ends to be reported as soon as no owner's code is on the stack."""
+        """Ends to be reported once no owner's code is on the stack."""
         self.unreported_ends = 0
-        """Connections that have ended without their owners knowing yet."""
-        self._telling = False
+        """Connections whose end has not been reported to their owners."""
+        self._is_reporting_due = False
         self._in_batch = False
         self._dead_fds: list[int] = []
-        """Closed after the current batch: until then their numbers must not be given out again,
-        as later events of the batch would reach the wrong connection."""
+        """Closed after the current batch: before, the system could reuse their numbers, and later
+        events of the batch would reach the wrong connection."""
 
     # -- writing
 
     def wrote(self, transport: Transport, frame: bytes, written: int) -> bool:
-        """Account for a direct write, and keep what the socket did not take."""
+        """Account for a direct write, and queue what the socket did not accept."""
         if written != len(frame):
             return self.hold(transport, frame, written)
         self.counters.writes += 1
@@ -89,38 +88,38 @@ class Carrier:
         return True
 
     def hold(self, transport: Transport, frame: bytes, written: int) -> bool:
-        """Queue what a socket did not take of a frame; False: that was too much."""
+        """Queue the part of a frame that a socket did not accept; False: above the queue limit."""
         if written:
             self.counters.writes += 1
             self.counters.bytes_out += written
-        transport._out = Outbox(self._clock.monotonic())
-        transport._out.append(frame, written)
+        transport.outbox = Outbox(self._clock.monotonic())
+        transport.outbox.append(frame, written)
         self.blocked.add(transport)
         self.update_interest(transport)
         return self._check_limit(transport)
 
     def enqueue(self, transport: Transport, frame: bytes) -> bool:
-        """Send after what waits already."""
-        if transport._state is not OPEN:
+        """Send after what is queued already."""
+        if transport.state is not OPEN:
             return False
-        if transport._out is None:
+        if transport.outbox is None:
             if self.cork.hold(transport, frame):
                 return True
-            # Collected fan-outs go first, in the same system call.
+            # Collected frames go first, in the same system call.
             self._open_outbox(transport).append(frame)
             self.push(transport)
             return transport.is_open
-        transport._out.append(frame)
+        transport.outbox.append(frame)
         return self._check_limit(transport)
 
     def push(self, transport: Transport) -> None:
-        """Write what is queued, as far as the socket takes it."""
-        out = transport._out
-        if out is None or transport._state is CLOSED:
+        """Write what is queued, as far as the socket accepts it."""
+        out = transport.outbox
+        if out is None or transport.state is CLOSED:
             return
         if out.size:
             try:
-                written = out.write_to(transport._fd)
+                written = out.write_to(transport.fd)
             except OSError:
                 self.drop(transport)
                 return
@@ -129,45 +128,45 @@ class Carrier:
                 self.counters.bytes_out += written
         if out.size:
             self.blocked.add(transport)
-            if transport._state is OPEN and not self._check_limit(transport):
+            if transport.state is OPEN and not self._check_limit(transport):
                 return
         else:
             self.blocked.discard(transport)
-            if transport._state is OPEN:
-                transport._out = None
-            elif transport._state is LEAVING:
-                shutdown_writing(transport._fd)
+            if transport.state is OPEN:
+                transport.outbox = None
+            elif transport.state is LEAVING:
+                shutdown_writing(transport.fd)
             self._on_progress()
         self.update_interest(transport)
 
     def update_interest(self, transport: Transport) -> None:
-        """Have the socket watched for exactly what can be used."""
-        if transport._state is CLOSED:
+        """Watch the socket for exactly those events that can be processed."""
+        if transport.state is CLOSED:
             return
-        reads = not transport._paused and transport._backlog is None
+        reads = not transport.is_paused and transport.backlog is None
         interest = READ if reads else 0
-        if transport._out is not None and transport._out.size:
+        if transport.outbox is not None and transport.outbox.size:
             interest |= WRITE
-        if interest != transport._interest:
-            transport._interest = interest
-            self._readiness.change(transport._fd, interest)
+        if interest != transport.interest:
+            transport.interest = interest
+            self._readiness.change(transport.fd, interest)
 
     def _open_outbox(self, transport: Transport) -> Outbox:
-        """Return the connection's queue, with collected fan-outs moved into it."""
-        out = transport._out
+        """Return the connection's queue, with collected frames moved into it."""
+        out = transport.outbox
         if out is None:
-            out = transport._out = Outbox(self._clock.monotonic())
-            if transport._pending is not None:
-                out.append(transport._pending.join())
-                transport._pending = None
+            out = transport.outbox = Outbox(self._clock.monotonic())
+            if transport.collected is not None:
+                out.append(transport.collected.join())
+                transport.collected = None
         return out
 
     def _check_limit(self, transport: Transport) -> bool:
-        out = transport._out
+        out = transport.outbox
         if out is None or out.size <= self._queue_limit_bytes:
             return True
-        # What was begun is finished, so that the close frame can be understood if the peer ever
-        # reads on; everything else is let go at once.
+        # A frame sent in part is completed, so that the peer can parse the close frame if it ever
+        # reads on; everything else is dropped.
         self.counters.slow_consumers += 1
         out.drop_unstarted()
         self.fail(transport, SLOW_CONSUMER, "slow consumer")
@@ -177,15 +176,15 @@ class Carrier:
 
     def pause(self, transport: Transport, paused: bool) -> None:
         """Stop or go on delivering."""
-        if transport._state is not OPEN or transport._paused is paused:
+        if transport.state is not OPEN or transport.is_paused is paused:
             return
-        transport._paused = paused
+        transport.is_paused = paused
         self.update_interest(transport)
         if not paused and transport.is_behind:
             self.deliver_later(transport)
 
     def deliver_later(self, transport: Transport) -> None:
-        """Have the backlog delivered in the loop's next turn."""
+        """Schedule the delivery of the backlog for the loop's next turn."""
         self._behind.append(transport)
         if len(self._behind) == 1:
             self._loop.add_callback(self._on_behind)
@@ -203,54 +202,54 @@ class Carrier:
     # -- ending
 
     def begin_close(self, transport: Transport, code: int, reason: str) -> None:
-        """Close a connection because its owner wants to."""
-        if transport._state is not OPEN:
+        """Start the closing handshake on behalf of the owner."""
+        if transport.state is not OPEN:
             return
         if transport.is_behind:
-            # Nothing of it is delivered, but the peer's own close frame may be in it.
+            # None of it is delivered, but the peer's close frame may be in it.
             self.deliver_later(transport)
-        self._say_goodbye(transport, CLOSING, close_frame(code, reason), code, reason)
+        self._send_close(transport, CLOSING, close_frame(code, reason), code, reason)
 
     def peer_closed(self, transport: Transport, code: int, reason: str) -> None:
-        """Answer the peer's close frame, or take it as the answer."""
-        if transport._state is OPEN:
+        """Process the peer's close frame: answer it, unless it is the answer."""
+        if transport.state is OPEN:
             self.end(transport, code, reason, True)
-            self._say_goodbye(transport, LEAVING, close_frame(code), code, reason)
-        elif transport._state is CLOSING:
+            self._send_close(transport, LEAVING, close_frame(code), code, reason)
+        elif transport.state is CLOSING:
             self._leave(transport, True)
 
     def fail(self, transport: Transport, code: int, reason: str) -> None:
-        """End a connection whose peer, or whose owner, did something wrong."""
-        if transport._state is OPEN:
+        """End a connection after a violation of the peer, or an exception of its owner."""
+        if transport.state is OPEN:
             self.end(transport, code, reason, False)
-            self._say_goodbye(transport, LEAVING, close_frame(code, reason), code, reason)
-        elif transport._state is CLOSING:
+            self._send_close(transport, LEAVING, close_frame(code, reason), code, reason)
+        elif transport.state is CLOSING:
             self._leave(transport, False)
 
     def drop(self, transport: Transport) -> None:
-        """Close the socket now; the connection is broken, or has used up its time."""
-        if transport._state is CLOSED:
+        """Close the socket now, as the connection is broken, or its closing handshake late."""
+        if transport.state is CLOSED:
             return
-        farewell = self.farewells.get(transport)
-        if farewell is None:
+        handshake = self.closing.get(transport)
+        if handshake is None:
             self.end(transport, ABNORMAL, _LOST, False)
         else:
-            self.end(transport, farewell.code, farewell.reason, False)
+            self.end(transport, handshake.code, handshake.reason, False)
         self.release(transport)
 
     def release(self, transport: Transport) -> None:
-        """Close the socket and let go of everything the connection held."""
-        fd = transport._fd
-        transport._state = CLOSED
-        transport._out = _NOWHERE
-        transport._pending = None
-        transport._parser = None
-        transport._backlog = None
+        """Close the socket and release everything the connection held."""
+        fd = transport.fd
+        transport.state = CLOSED
+        transport.outbox = _EMPTY
+        transport.collected = None
+        transport.parser = None
+        transport.backlog = None
         del self.transports[fd]
-        if transport._deflate_bits:
+        if transport.deflate_bits:
             self.deflating -= 1
         self.blocked.discard(transport)
-        self.farewells.discard(transport)
+        self.closing.discard(transport)
         self._readiness.forget(fd)
         if self._in_batch:
             self._dead_fds.append(fd)
@@ -259,31 +258,31 @@ class Carrier:
         self._on_progress()
 
     def end(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
-        """Note the end of a connection for its owner, once."""
-        owner = transport._owner
+        """Schedule the report of a connection's end to its owner, once."""
+        owner = transport.owner
         if owner is None:
             return
-        transport._owner = None
+        transport.owner = None
         self._ended.append((transport, owner, code, reason, clean))
         self.unreported_ends += 1
-        if not self._in_batch and not self._telling:
-            self._telling = True
-            self._loop.add_callback(self.tell_ended)
+        if not self._in_batch and not self._is_reporting_due:
+            self._is_reporting_due = True
+            self._loop.add_callback(self.report_ends)
 
-    def tell_ended(self) -> None:
-        """Report the ends noted so far, as many as one turn allows."""
-        self._telling = False
-        self._tell(ENDS_PER_TURN)
-        if self._ended and not self._telling:
-            self._telling = True
-            self._loop.add_callback(self.tell_ended)
+    def report_ends(self) -> None:
+        """Report the ends so far, as many as one turn allows."""
+        self._is_reporting_due = False
+        self._report(ENDS_PER_TURN)
+        if self._ended and not self._is_reporting_due:
+            self._is_reporting_due = True
+            self._loop.add_callback(self.report_ends)
 
-    def tell_all_ended(self) -> None:
+    def report_all_ends(self) -> None:
         """Report every end, now."""
         while self._ended:
-            self._tell(len(self._ended))
+            self._report(len(self._ended))
 
-    def _tell(self, count: int) -> None:
+    def _report(self, count: int) -> None:
         for _ in range(min(count, len(self._ended))):
             transport, owner, code, reason, clean = self._ended.popleft()
             self.unreported_ends -= 1
@@ -293,39 +292,39 @@ class Carrier:
                 log.exception("close handler failed code=%d", code)
 
     def begin_batch(self) -> None:
-        """Keep the descriptors that are closed from being given out again, until ``end_batch``."""
+        """Keep closed descriptors from being reused by the system, until ``end_batch``."""
         self._in_batch = True
 
     def end_batch(self) -> None:
-        """Really close what was closed in the batch, and report what ended."""
+        """Close the descriptors of the batch, and report the ends."""
         self._in_batch = False
         for fd in self._dead_fds:
             os.close(fd)
         self._dead_fds.clear()
-        self.tell_ended()
+        self.report_ends()
 
-    def _say_goodbye(
+    def _send_close(
         self, transport: Transport, state: State, frame: bytes, code: int, reason: str
     ) -> None:
-        """Queue the close frame after all else; deliver nothing from now on."""
+        """Queue the close frame behind everything else; deliver nothing from now on."""
         self._open_outbox(transport).append(frame)
-        transport._state = state
-        transport._paused = False
-        self.farewells.add(transport, code, reason)
-        self._let_input_go(transport)
+        transport.state = state
+        transport.is_paused = False
+        self.closing.add(transport, code, reason)
+        self._drop_input(transport)
         self.push(transport)
 
     def _leave(self, transport: Transport, clean: bool) -> None:
-        """Expect nothing more from a peer to whom the close frame has been sent, or queued."""
-        farewell = self.farewells.get(transport)
-        if farewell is not None:
-            self.end(transport, farewell.code, farewell.reason, clean)
-        transport._state = LEAVING
-        self._let_input_go(transport)
+        """Expect nothing more from a peer; the close frame has been sent to it, or queued."""
+        handshake = self.closing.get(transport)
+        if handshake is not None:
+            self.end(transport, handshake.code, handshake.reason, clean)
+        transport.state = LEAVING
+        self._drop_input(transport)
         self.push(transport)
 
     @staticmethod
-    def _let_input_go(transport: Transport) -> None:
-        if transport._state is LEAVING:
-            transport._parser = None
-            transport._backlog = None
+    def _drop_input(transport: Transport) -> None:
+        if transport.state is LEAVING:
+            transport.parser = None
+            transport.backlog = None

@@ -1,4 +1,4 @@
-"""Bounds how long connections take to say goodbye, with one timer for all of them."""
+"""Closing handshakes and their time limit, with one timer for all of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from wsserver.wire.readiness import Loop
 from wsserver.wire.transport import Transport
 
 DISCARD_LIMIT_BYTES: Final = 16 * 1024 * 1024
-"""What a peer may still send after its connection was ended, before the socket is closed on it."""
+"""Bytes that a peer may still send after the end of its connection; above it, it is closed."""
 
 
 class ClosingHandshake:
-    """Why a connection is being closed, and how much longer it may take."""
+    """One closing handshake: its code and reason, and its deadline."""
 
     __slots__ = ("code", "deadline", "discarded", "reason")
 
@@ -23,14 +23,14 @@ class ClosingHandshake:
         self.reason = reason
         self.deadline = deadline
         self.discarded = 0
-        """Bytes read and thrown away; closing with unread input would reset the connection, and
-        the peer might never see the close frame."""
+        """Bytes read and discarded; closing with unread input would reset the connection, and the
+        peer might never receive the close frame."""
 
 
 class ClosingHandshakes:
-    """The connections on their way out. All get the same time, so the oldest is always due first.
+    """The connections being closed. All have the same time limit, so the oldest is due first.
 
-    ``on_late`` is called with each connection that has used up its ``timeout_s`` seconds.
+    ``on_late`` is called with each connection that is not closed after ``timeout_s`` seconds.
     """
 
     def __init__(
@@ -40,23 +40,23 @@ class ClosingHandshakes:
         self._clock = clock
         self._timeout_s = timeout_s
         self._on_late = on_late
-        self._leaving: dict[Transport, ClosingHandshake] = {}
+        self._closing: dict[Transport, ClosingHandshake] = {}
         self._timer: object | None = None
 
     def add(self, transport: Transport, code: int, reason: str) -> None:
-        """Give a connection its time."""
+        """Start the time limit of a connection."""
         deadline = self._clock.monotonic() + self._timeout_s
-        self._leaving[transport] = ClosingHandshake(code, reason, deadline)
+        self._closing[transport] = ClosingHandshake(code, reason, deadline)
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout_s, self._check)
 
     def get(self, transport: Transport) -> ClosingHandshake | None:
-        """Return a connection's farewell, None when it is not on its way out."""
-        return self._leaving.get(transport)
+        """Return a connection's closing handshake, None if it is not being closed."""
+        return self._closing.get(transport)
 
     def discard(self, transport: Transport) -> None:
         """Forget a connection whose socket is closed."""
-        self._leaving.pop(transport, None)
+        self._closing.pop(transport, None)
 
     def close(self) -> None:
         """Stop the timer."""
@@ -67,8 +67,8 @@ class ClosingHandshakes:
     def _check(self) -> None:
         self._timer = None
         now = self._clock.monotonic()
-        for transport, farewell in tuple(self._leaving.items()):
-            if farewell.deadline > now:
-                self._timer = self._loop.call_later(farewell.deadline - now, self._check)
+        for transport, handshake in tuple(self._closing.items()):
+            if handshake.deadline > now:
+                self._timer = self._loop.call_later(handshake.deadline - now, self._check)
                 break
             self._on_late(transport)

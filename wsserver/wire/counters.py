@@ -1,4 +1,4 @@
-"""What the wire has done since it was started."""
+"""Counters of bytes, frames, writes and connections since the start."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Counters:
         self.bytes_out = 0
         """Bytes the operating system has accepted, greetings included."""
         self.frames_in = 0
-        """Whole messages and control frames received."""
+        """Complete messages and control frames received."""
         self.writes = 0
-        """Sockets written to, each time; fewer than frames where fan-outs were collected."""
+        """Writes to sockets; fewer than frames where frames were collected."""
         self.slow_consumers = 0
         """Connections ended because they did not read (4002)."""

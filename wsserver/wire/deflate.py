@@ -1,7 +1,7 @@
 """Compresses messages one by one: permessage-deflate without context takeover (RFC 7692).
 
-No message refers to an earlier one. So one compressed frame does for everybody who gets a message,
-and a connection keeps neither a compressor nor a window between messages.
+No message refers to an earlier one. So one compressed frame serves all recipients of a message, and
+a connection keeps neither a compressor nor a window between messages.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ MIN_BITS: Final = 9
 MAX_BITS: Final = 15
 
 _FLUSH_MARK: Final = b"\x00\x00\xff\xff"
-"""Ends what a flush gives, and is left out on the wire (RFC 7692 §7.2.1)."""
+"""End of the output of a flush, omitted on the wire (RFC 7692 §7.2.1)."""
 _END: Final = _FLUSH_MARK + b"\x03\x00"
-"""The mark, and an empty final block: a stream is whole if and only if it ends there."""
+"""The mark and an empty final block: a stream is complete if and only if it ends there."""
 _LOOK_AHEAD: Final = 262
-"""zlib finds nothing in that much of its window."""
+"""Bytes of its window in which zlib finds no matches."""
 _MAX_STREAMS: Final = 16
 """A message may consist of several streams (RFC 7692 §7.2.3.4), each of which costs a copy."""
 
 
 def bits_for(size: int, window_bits: int) -> int:
-    """How large a window ``size`` bytes need, within what was agreed on (log₂ of bytes).
+    """Window that ``size`` bytes need, at most the agreed one (log₂ of bytes).
 
-    A window larger than the message finds nothing more, and clearing one of 2¹⁵ bytes costs ten
-    times what compressing a short message does.
+    A window larger than the message finds no more matches, and clearing one of 2¹⁵ bytes costs ten
+    times as much as compressing a short message.
     """
     return min(window_bits, max(MIN_BITS, (size + _LOOK_AHEAD - 1).bit_length()))
 
 
 def deflate(payload: bytes, window_bits: int) -> bytes:
-    """Compress a message for peers that take a window of 2 to the ``window_bits`` (9-15) bytes."""
+    """Compress a message for peers with a window of 2 to the ``window_bits`` (9-15) bytes."""
     bits = bits_for(len(payload), window_bits)
     squeezer = zlib.compressobj(wbits=-bits, memLevel=min(8, bits - 6))
     data = squeezer.compress(payload) + squeezer.flush(zlib.Z_SYNC_FLUSH)
@@ -50,9 +50,9 @@ def deflate(payload: bytes, window_bits: int) -> bytes:
 
 
 def inflate(data: bytes, max_bytes: int) -> bytes:
-    """Decompress a message; no more than ``max_bytes`` + 1 bytes are ever made of it.
+    """Decompress a message, to ``max_bytes`` + 1 bytes at most.
 
-    Raises ``WireError``: 1009 for a message that is larger, 1007 for one that is broken.
+    Raises ``WireError``: 1009 for a message that is larger, 1007 for invalid data.
     """
     data += _END
     pieces: list[bytes] = []
@@ -76,12 +76,12 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
 
 
 def max_deflated_bytes(max_bytes: int) -> int:
-    """What a message of ``max_bytes`` may take compressed: data that resists it grows a little."""
+    """Maximum compressed size of ``max_bytes``: incompressible data grows a little."""
     return max_bytes + max_bytes // 16 + 64
 
 
 def deflated_frame(payload: bytes, window_bits: int, opcode: int = TEXT) -> bytes:
-    """Compress and frame a message, or just frame it when compressing would not make it smaller."""
+    """Frame a message, compressed if that makes it smaller."""
     data = deflate(payload, window_bits)
     if len(data) >= len(payload):
         return build_frame(payload, opcode)

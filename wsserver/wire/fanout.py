@@ -1,41 +1,61 @@
-"""Sends one frame to many connections, collecting frames while they come in quick succession."""
+"""Fan-out: sends a message to many connections, coalescing frames under load."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from wsserver.clock import Clock
 from wsserver.wire.counters import Counters
-from wsserver.wire.encodings import Forms
+from wsserver.wire.deflate import MAX_BITS, bits_for, deflated_frame
+from wsserver.wire.frames import build_frame
 from wsserver.wire.outbox import Link
 from wsserver.wire.readiness import Loop
 from wsserver.wire.transport import Transport
 from wsserver.wire.writers import BROKEN, Writer
 
 WRITES_PER_TURN: Final = 1024
-"""Sockets written to before the loop gets its turn: about 10 ms, whatever the audience's size."""
+"""Sockets written to in one turn of the event loop: about 10 ms, for an audience of any size."""
 
 STRETCH: Final = 4
-"""How many times the window may grow while writing takes much of the time."""
+"""Maximum growth of the window while writing takes much of the time, as a factor."""
 
 COLLECT_LIMIT_BYTES: Final = 256 * 1024
-"""Collected for one connection at most, before all that was collected is written early."""
+"""Collected for one connection; above it everything collected is written before the window ends."""
+
+Encodings: TypeAlias = list[tuple[list[Transport], bytes]]
+"""Recipients, and the frame that all of them get."""
+
+
+def encode_for(text: bytes, transports: Iterable[Transport]) -> Encodings:
+    """Frame a text for each, compressed where that was agreed on; each encoding is made once.
+
+    Recipients keep their order within an encoding. Agreed windows are ignored for texts that need
+    none so large: then there are two encodings at most.
+    """
+    needed = bits_for(len(text), MAX_BITS)
+    groups: dict[int, list[Transport]] = {}
+    for transport in transports:
+        bits = transport.deflate_bits
+        groups.setdefault(min(bits, needed), []).append(transport)
+    return [
+        (group, deflated_frame(text, bits) if bits else build_frame(text))
+        for bits, group in groups.items()
+    ]
 
 
 class Fanout:
-    """One frame to many connections, each connection's frames in order.
+    """Writes one frame to many connections, and keeps the order on each of them.
 
-    A frame goes out at once when nothing went out in the last ``coalesce_s`` seconds; otherwise it
-    joins the others of that window, and each connection gets one write for all of them. The window
-    is twice as long as the last round of writes took, within 1 to ``STRETCH`` times ``coalesce_s``:
-    so writing to a large audience takes about a third of the time, and what it does not take is
-    left for collecting.
+    A frame is written immediately if none was in the last ``coalesce_s`` seconds; otherwise it is
+    collected with the others of that window, and each connection gets one write for all of them.
+    The window is twice as long as the last round of writes took, within 1 to ``STRETCH`` times
+    ``coalesce_s``: so writing to a large audience takes about a third of the time.
 
-    ``on_short(transport, data, written)`` takes over what a socket did not accept;
-    ``on_broken(transport)`` a connection that a write found broken.
+    ``on_short(transport, data, written)`` is called with what a socket did not accept,
+    ``on_broken(transport)`` for a connection that a write found broken.
     """
 
     def __init__(
@@ -63,20 +83,20 @@ class Fanout:
         """Those whose window is over and who have not been written to yet."""
         self._timer: object | None = None
         self._quiet_from = 0.0
-        """From then on a frame goes out at once."""
+        """From then on a frame is written immediately (monotonic seconds)."""
         self._reverse = False
         self._round_began = 0.0
 
     @property
     def how(self) -> str:
-        """How it writes to many sockets."""
+        """How it writes to many sockets, for the log."""
         return self._writer.how
 
     @property
     def pending_bytes(self) -> int:
         """Bytes collected for all connections together."""
         waiting = {*self._waiting, *self._flushing}
-        return sum(link.size for each in waiting if (link := each._pending) is not None)
+        return sum(link.size for each in waiting if (link := each.collected) is not None)
 
     def send_many(self, transports: Iterable[Transport], frame: bytes) -> int:
         """Send a frame to each; return how many it was written, queued or collected for."""
@@ -87,22 +107,22 @@ class Fanout:
             if now >= self._quiet_from:
                 sent = self._write(islice(each, WRITES_PER_TURN), frame)
                 self._written(now)
-        # What is left of a large audience waits for the next turn of the loop, as collected frames
-        # do: then one turn is never long, and the order on each connection is kept.
+        # The rest of a large audience waits for the loop's next turn, as collected frames do: no
+        # turn is long, and the order on each connection is kept.
         return sent + self._collect(each, frame, 0.0 if sent else None)
 
-    def send_forms(self, forms: Forms) -> int:
-        """Do the same with one message in several forms, as one round.
+    def send_encoded(self, encodings: Encodings) -> int:
+        """Do the same with one message in several encodings, as one round.
 
-        Nobody may be in two of them.
+        A connection may be in one of them only.
         """
         sent = 0
         room = 0
         began = self._clock.monotonic()
         if not (self._waiting or self._flushing) and began >= self._quiet_from:
             room = WRITES_PER_TURN
-        rest: Forms = []
-        for transports, frame in forms:
+        rest: Encodings = []
+        for transports, frame in encodings:
             sent += self._write(transports[:room], frame)
             rest.append((transports[room:], frame))
             room = max(0, room - len(transports))
@@ -121,7 +141,7 @@ class Fanout:
         self._written(began)
 
     def close(self) -> None:
-        """Forget what is collected, stop the timer, and close the writer."""
+        """Discard collected frames, stop the timer, and close the writer."""
         self._waiting.clear()
         self._flushing.clear()
         if self._timer is not None:
@@ -130,17 +150,17 @@ class Fanout:
         self._writer.close()
 
     def _write(self, transports: Iterable[Transport], frame: bytes) -> int:
-        """Write to each at once, after what waits for it already; return how many got it."""
+        """Write to each now, after what is queued for it; return how many got it."""
         everyone = list(transports)
-        free = [transport for transport in everyone if transport._out is None]
+        free = [transport for transport in everyone if transport.outbox is None]
         sent = 0
         if len(free) < len(everyone):
-            sent = sum([each.send(frame) for each in everyone if each._out is not None])
+            sent = sum([each.send(frame) for each in everyone if each.outbox is not None])
         return sent + self._write_to_free(free, frame)
 
     def _write_to_free(self, transports: list[Transport], data: bytes) -> int:
-        """Write to those for whom nothing waits; return how many got it, or will."""
-        shortfalls = self._writer.write_all([transport._fd for transport in transports], data)
+        """Write to those with nothing queued; return how many got it, or will."""
+        shortfalls = self._writer.write_all([transport.fd for transport in transports], data)
         whole = len(transports) - len(shortfalls)
         self._counters.writes += whole
         self._counters.bytes_out += whole * len(data)
@@ -153,7 +173,7 @@ class Fanout:
         return sent
 
     def _collect(self, transports: Iterable[Transport], frame: bytes, delay_s: float | None) -> int:
-        """Append a frame to what each connection waits for: one attribute store for most."""
+        """Append a frame to those collected for each connection: one attribute store for most."""
         first: Link | None = None
         parent: Link | None = None
         child: Link | None = None
@@ -162,7 +182,7 @@ class Fanout:
         largest = 0
         count = 0
         for transport in transports:
-            link = transport._pending
+            link = transport.collected
             if link is not None:
                 if link is not parent:
                     parent = link
@@ -170,11 +190,11 @@ class Fanout:
                     if child is None:
                         child = children[link] = Link(link, frame)
                         largest = max(largest, child.size)
-                transport._pending = child
-            elif transport._out is None:
+                transport.collected = child
+            elif transport.outbox is None:
                 if first is None:
                     first = Link(None, frame)
-                transport._pending = first
+                transport.collected = first
                 waiting.append(transport)
             elif not transport.send(frame):
                 continue
@@ -188,7 +208,7 @@ class Fanout:
         return count
 
     def _window_ended(self) -> None:
-        """Start writing what was collected; every other time from the other end, to be fair."""
+        """Start writing the collected frames; from alternate ends of the audience, to be fair."""
         self._timer = None
         if self._reverse:
             self._waiting.reverse()
@@ -199,7 +219,7 @@ class Fanout:
         self._flush_turn()
 
     def _flush_turn(self) -> None:
-        """Write to some, and leave the others for the next turn."""
+        """Write to some connections, and leave the others for the next turn."""
         self._timer = None
         self._flush_some()
         if self._flushing:
@@ -220,13 +240,13 @@ class Fanout:
         """Write to as many connections as one turn allows, each with one write."""
         flushing = self._flushing
         groups: dict[Link, list[Transport]] = {}
-        """Those with the same frames get the same bytes."""
+        """Connections by collected frames: those with the same get the same bytes."""
         for _ in range(min(len(flushing), WRITES_PER_TURN)):
             transport = flushing.popleft()
-            link = transport._pending
-            if link is None:  # a direct send took it along, or the connection has ended
+            link = transport.collected
+            if link is None:  # sent before a direct frame, or the connection has ended
                 continue
-            transport._pending = None
+            transport.collected = None
             group = groups.get(link)
             if group is None:
                 groups[link] = [transport]

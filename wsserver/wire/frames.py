@@ -25,15 +25,15 @@ GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
 UNSUPPORTED_DATA: Final = 1003
 NO_STATUS: Final = 1005
-"""Never on the wire: stands for a close frame without a code."""
+"""Never on the wire: a close frame without a code."""
 ABNORMAL: Final = 1006
-"""Never on the wire: stands for a connection that ended without a close frame."""
+"""Never on the wire: a connection that ended without a close frame."""
 INVALID_PAYLOAD: Final = 1007
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
 SLOW_CONSUMER: Final = 4002
-"""The peer does not read what it is sent (this service's own code)."""
+"""The peer does not read what it is sent (a code of this service)."""
 
 _FIN: Final = 0x80
 _PACK_16 = struct.Struct("!BBH").pack
@@ -48,7 +48,7 @@ class WireError(Exception):
         self.code = code
         """Close code (RFC 6455 §7.4)."""
         self.reason = reason
-        """Text for the close frame; says which rule, and never quotes the peer."""
+        """Text for the close frame; names the rule, and never quotes the peer."""
 
     def __str__(self) -> str:
         return f"{self.code} {self.reason}"
@@ -57,7 +57,7 @@ class WireError(Exception):
 def build_frame(payload: bytes, opcode: int = TEXT, fin: bool = True) -> bytes:
     """Put a header before a payload; lengths take the shortest form (RFC 6455 §5.2).
 
-    ``opcode`` may have ``RSV1`` with it, for a payload that is compressed.
+    ``opcode`` includes ``RSV1`` for a compressed payload.
     """
     first = opcode | _FIN if fin else opcode
     size = len(payload)

@@ -1,19 +1,41 @@
-"""Decides on the opening handshake of a WebSocket, without any I/O (RFC 6455 §4.2)."""
+"""Opening handshake (RFC 6455 §4.2) and negotiation of compression (RFC 7692 §7.1), without I/O."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
-from typing import Final, Protocol
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple, Protocol, TypeAlias
+
+from wsserver.wire.deflate import MAX_BITS, MIN_BITS
+
+DEFLATE: Final = "permessage-deflate"
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION: Final = "13"
+_LINE_BREAKS: Final = frozenset("\r\n\0")
+
+Parameters: TypeAlias = list[tuple[str, str | None]]
+"""Names and values, None for a name without a value."""
+
+_MARK: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_NAME: Final = re.compile(rf"{_MARK}+")
+_VALUE: Final = re.compile(rf'{_MARK}+|"(?:\\?{_MARK})+"')
+
+_SERVER_BITS: Final = "server_max_window_bits"
+_GOOD_VALUES: Final[dict[str, frozenset[str | None]]] = {
+    "server_no_context_takeover": frozenset({None}),
+    "client_no_context_takeover": frozenset({None}),
+    _SERVER_BITS: frozenset(map(str, range(MIN_BITS, MAX_BITS + 1))),
+    "client_max_window_bits": frozenset({None, *map(str, range(8, MAX_BITS + 1))}),
+}
+"""Parameters that can be granted, with their values. A server window of 8 bits cannot (zlib)."""
 
 
 class Headers(Protocol):
-    """Request headers: names in any case, repeated ones joined with commas."""
+    """Request headers by case-insensitive name, repeated ones joined with commas."""
 
     def get(self, name: str, default: str, /) -> str:
         """Return a header's value, or ``default``."""
@@ -21,7 +43,7 @@ class Headers(Protocol):
 
 
 class HandshakeError(Exception):
-    """An upgrade request that cannot be granted.
+    """An invalid upgrade request.
 
     ``status`` is 400, or 426 for another protocol version; ``headers`` go into the answer.
     """
@@ -37,20 +59,20 @@ class HandshakeError(Exception):
 
 
 def list_items(value: str) -> list[str]:
-    """Split a header that is a list (``Connection``, ``Sec-WebSocket-Protocol``) into its items."""
+    """Items of a comma-separated header (``Connection``, ``Sec-WebSocket-Protocol``)."""
     return [item for part in value.split(",") if (item := part.strip(" \t"))]
 
 
 def accept_key(key: str) -> str:
-    """Answer ``Sec-WebSocket-Key`` (RFC 6455 §4.2.2): proof that the server speaks WebSocket."""
+    """``Sec-WebSocket-Accept`` for a client's ``Sec-WebSocket-Key`` (RFC 6455 §4.2.2)."""
     digest = hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
 
 
 def check_upgrade(method: str, headers: Headers) -> str | None:
-    """Return the client's key when the request is a valid upgrade, None when it asks for none.
+    """Return the client's key of a valid upgrade, None for a request without one.
 
-    Raises ``HandshakeError`` for a request that asks for a WebSocket in a wrong way.
+    Raises ``HandshakeError`` for an invalid upgrade to a WebSocket.
     """
     upgrade = list_items(headers.get("Upgrade", "").lower())
     if "websocket" not in upgrade:
@@ -58,7 +80,7 @@ def check_upgrade(method: str, headers: Headers) -> str | None:
     if method != "GET":
         raise HandshakeError(400, "a WebSocket is opened with GET")
     if "upgrade" not in list_items(headers.get("Connection", "").lower()):
-        # Typical of a proxy that was not told to pass the hop-by-hop headers on.
+        # Typical of a proxy that is not configured to pass hop-by-hop headers on.
         raise HandshakeError(400, "Connection header does not say upgrade")
     if headers.get("Sec-WebSocket-Version", "").strip() != _VERSION:
         raise HandshakeError(
@@ -89,10 +111,43 @@ def response_bytes(
     headers.extend(extra)
     lines = ["HTTP/1.1 101 Switching Protocols"]
     for name, value in headers:
-        if any(mark in name + value for mark in "\r\n\0"):
+        if not _LINE_BREAKS.isdisjoint(name + value):
             raise ValueError(f"line break in header {name!r}")
         lines.append(f"{name}: {value}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class Agreement(NamedTuple):
+    """Compression as agreed on in the handshake."""
+
+    window_bits: int
+    """Window of the server's messages, as a power of two; that of the client's does not matter."""
+    answer: str
+    """Value of ``Sec-WebSocket-Extensions`` in the response."""
+
+
+def negotiate(offers: str) -> Agreement | None:
+    """Accept the first acceptable offer of compression; None if there is none.
+
+    ``offers`` is ``Sec-WebSocket-Extensions``. An offer with an unknown parameter, a parameter
+    repeated or a value out of range is declined (RFC 7692 §7.1), other extensions are ignored.
+    Raises ``HandshakeError`` for a header that is not a list of extensions (RFC 6455 §9.1).
+    """
+    chosen = None
+    for name, parameters in parse_extensions(offers):
+        if name == DEFLATE and chosen is None:
+            chosen = _grant(parameters)
+    return chosen
+
+
+def parse_extensions(header: str) -> Iterator[tuple[str, Parameters]]:
+    """Split the header into extensions with their parameters, in order.
+
+    Raises ``HandshakeError`` where it breaks the grammar.
+    """
+    for item in list_items(header):
+        name, *parameters = item.split(";")
+        yield _name(name), [_parameter(each) for each in parameters]
 
 
 def _is_nonce(key: str) -> bool:
@@ -100,3 +155,37 @@ def _is_nonce(key: str) -> bool:
         return len(base64.b64decode(key, validate=True)) == 16
     except (binascii.Error, ValueError):
         return False
+
+
+def _grant(parameters: Parameters) -> Agreement | None:
+    given = dict(parameters)
+    if len(given) < len(parameters):
+        return None
+    if any(value not in _GOOD_VALUES.get(name, ()) for name, value in parameters):
+        return None
+    answer = f"{DEFLATE}; server_no_context_takeover; client_no_context_takeover"
+    bits = given.get(_SERVER_BITS)
+    if bits is None:
+        return Agreement(MAX_BITS, answer)
+    return Agreement(int(bits), f"{answer}; {_SERVER_BITS}={bits}")
+
+
+def _parameter(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        return _name(name), None
+    value = value.strip(" \t")
+    if not _VALUE.fullmatch(value):
+        raise _malformed()
+    return _name(name), value.strip('"').replace("\\", "")
+
+
+def _name(text: str) -> str:
+    name = text.strip(" \t")
+    if not _NAME.fullmatch(name):
+        raise _malformed()
+    return name
+
+
+def _malformed() -> HandshakeError:
+    return HandshakeError(400, "Sec-WebSocket-Extensions is malformed")

@@ -1,4 +1,4 @@
-"""Bytes that wait for one connection: what its socket refused, and fan-outs being collected."""
+"""Queues of one connection: ``Outbox`` of bytes for its socket, ``Link`` of collected frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BUFFERS_PER_WRITE: Final = 64
 
 
 class Outbox:
-    """Frames in order, the first perhaps written in part. Frames are shared, never copied."""
+    """FIFO of frames, the first perhaps written in part. Frames are shared, never copied."""
 
     __slots__ = ("_frames", "_offset", "since", "size")
 
@@ -54,7 +54,7 @@ class Outbox:
         return written
 
     def drop_unstarted(self) -> None:
-        """Let go of all but the rest of a frame that the peer has the beginning of."""
+        """Drop everything but the rest of a frame that was written in part."""
         started = self._frames[0] if self._offset else None
         self._frames.clear()
         self.size = 0
@@ -63,10 +63,10 @@ class Outbox:
 
 
 class Link:
-    """The last of the frames collected for a connection, knowing those before it.
+    """Linked list of collected frames, from the last to the first.
 
-    Connections with the same frames before them share one link, and so one joined bytes object:
-    what a delivery costs while collecting is one attribute store.
+    Connections with the same frames share one link, and so one joined bytes object: a delivery
+    costs one attribute store while frames are collected.
     """
 
     __slots__ = ("_frame", "_joined", "_parent", "size")
@@ -79,7 +79,7 @@ class Link:
         """Bytes of this frame and all before it."""
 
     def join(self) -> bytes:
-        """All frames in one bytes object, made once however many ask."""
+        """All frames in one bytes object, made once for all connections."""
         if self._joined is None:
             frames: list[bytes] = []
             link: Link | None = self

@@ -1,7 +1,6 @@
-"""Parses what a client sends, strictly (RFC 6455 §5), without any I/O.
+"""Strict parser of the frames that clients send (RFC 6455 §5), without any I/O.
 
-An event is a plain tuple ``(kind, payload, code)``: one allocation, and half of what a small
-object costs.
+An event is a plain tuple ``(kind, payload, code)``, which costs half as much as a small object.
 
 ===========  =============================  =======================================
 kind         payload                        code
@@ -10,13 +9,13 @@ kind         payload                        code
 ``BINARY``   the message                    0
 ``PING``     up to 125 bytes, to be echoed  0
 ``PONG``     up to 125 bytes                0
-``CLOSE``    the reason, valid UTF-8        close code, 1005 when the peer gave none
+``CLOSE``    the reason, valid UTF-8        close code, 1005 when the peer sent none
 ``FAILURE``  which rule was broken, ASCII   close code to answer with
 ===========  =============================  =======================================
 
-A compressed message has ``RSV1`` added to its kind, and is as it came: neither its size nor its
-UTF-8 is known. Inflating it here would let one read of 64 KiB grow a thousandfold before anybody
-is asked to take the first message.
+A compressed message has ``RSV1`` added to its kind, and is not inflated: its size and its UTF-8
+have not been checked. Inflating it here would let one read of 64 KiB grow a thousandfold before
+the first message is delivered.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ FAILURE: Final = -1
 """Kind of the event that ends a stream which broke a rule."""
 
 FRAMES_AT_ONCE: Final = 256
-"""Frames parsed in one go: one read may hold ten thousand, which would keep everybody waiting."""
+"""Frames parsed at a time: one read may hold ten thousand, which would block the event loop."""
 
 SMALLEST_FRAGMENT_BYTES: Final = 64
 FRAGMENTS_ALWAYS_TAKEN: Final = 1024
@@ -76,9 +75,9 @@ except ImportError:  # built without a C compiler; Tornado's own fallback works 
 
 
 def max_fragments(max_message_bytes: int) -> int:
-    """How many frames one message may consist of.
+    """Maximum number of frames of one message.
 
-    A rate limit counts messages. Without a bound, empty fragments would be work free of charge.
+    Rate limits count messages: without this limit, empty fragments would escape them.
     """
     return max(FRAGMENTS_ALWAYS_TAKEN, max_message_bytes // SMALLEST_FRAGMENT_BYTES)
 
@@ -100,10 +99,10 @@ def is_utf8(data: bytes) -> bool:
 
 
 def parse_small_text(data: bytes, max_message_bytes: int) -> bytes | None:
-    """Take the commonest read of all: exactly one short, whole, masked text frame.
+    """Parse the commonest read: exactly one short, complete, masked text frame.
 
-    Returns its payload, or None for anything else, which then goes through ``FrameParser``. No
-    state is made, so a connection that only ever sends such frames costs no memory for parsing.
+    Returns its payload, or None for anything else, which then goes through ``FrameParser``. A
+    connection that only sends such frames needs no parser, and no memory for one.
     """
     size = len(data) - 6
     if (
@@ -119,11 +118,11 @@ def parse_small_text(data: bytes, max_message_bytes: int) -> bytes | None:
 
 
 class FrameParser:
-    """One client's byte stream turned into events.
+    """Incremental parser of one client's byte stream.
 
-    ``max_message_bytes`` bounds a message, and the sum of its fragments, by the *declared* lengths:
-    nothing over it is ever buffered (1009). ``takes_deflated`` allows compressed messages. When
-    ``is_idle`` the parser holds nothing and may be dropped; a new one goes on where it left off.
+    ``max_message_bytes`` limits a message, and the sum of its fragments, by the *declared* lengths:
+    nothing above it is ever buffered (1009). ``takes_deflated`` allows compressed messages. When
+    ``is_idle`` the parser holds no state and may be replaced by a new one.
     """
 
     __slots__ = (
@@ -148,7 +147,7 @@ class FrameParser:
         self._max_fragments = max_fragments(max_message_bytes)
         self._takes_deflated = takes_deflated
         self._head = b""
-        """Bytes not yet understood: part of a header, or of a control frame (< 140 bytes).
+        """Bytes not parsed yet: part of a header, or of a control frame (< 140 bytes).
 
         While ``is_behind``, also what comes after ``FRAMES_AT_ONCE`` frames of one read.
         """
@@ -156,7 +155,7 @@ class FrameParser:
         self._left = 0
         """Payload bytes of the current data frame that have not arrived."""
         self._mask = b""
-        """The current data frame's mask, turned to its next byte."""
+        """The current data frame's mask, rotated to its next byte."""
         self._fin = True
         self._opcode = 0
         """Kind of the message being collected, ``RSV1`` included; 0: none."""
@@ -167,25 +166,25 @@ class FrameParser:
         self._fragments = 0
         self._decoder: codecs.IncrementalDecoder | None = None
         self._done = False
-        """After a close frame or a failure the rest is noise."""
+        """Whether a close frame or a failure was returned: the rest is ignored."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is kept: no part of a frame, no part of a message."""
+        """Whether it holds neither a part of a frame nor a part of a message."""
         return not (self._head or self._opcode or self._done)
 
     @property
     def is_behind(self) -> bool:
-        """Whether it has stopped before the end of what it was given; ``feed(b"")`` goes on."""
+        """Whether it has stopped before the end of its input; ``feed(b"")`` continues."""
         return self._is_behind
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take the next bytes; return what they completed, in order.
+        """Parse the next bytes; return the events that they completed, in order.
 
-        Of many small frames only the first ``FRAMES_AT_ONCE`` are looked at: see ``is_behind``.
+        Of many small frames only the first ``FRAMES_AT_ONCE`` are parsed: see ``is_behind``.
 
-        Never raises. What came before a violation is still returned; the violation itself is the
-        last event, ``FAILURE``, and whatever is fed after it or after a ``CLOSE`` is ignored.
+        Never raises. Events before a violation are returned; the violation itself is the last
+        event, ``FAILURE``. Input after it, or after a ``CLOSE``, is ignored.
         """
         events: list[Event] = []
         if self._done:
@@ -246,7 +245,7 @@ class FrameParser:
         return start
 
     def _check_start(self, first: int, opcode: int, second: int) -> None:
-        """Check what the first two bytes of a frame say."""
+        """Check the first two bytes of a frame."""
         reserved = first & _RESERVED
         if reserved and not (self._takes_deflated and reserved == RSV1 and opcode in _DATA):
             raise WireError(PROTOCOL_ERROR, "reserved bits set")
@@ -276,7 +275,7 @@ class FrameParser:
         return size
 
     def _begin_frame(self, first: int, opcode: int, size: int, mask: bytes) -> None:
-        """Start a data frame whose header has been read."""
+        """Start a data frame whose header has been parsed."""
         if opcode:
             self._opcode = first & (RSV1 | 0x0F)
         limit = max_deflated_bytes(self._max) if self._opcode & RSV1 else self._max
@@ -291,7 +290,7 @@ class FrameParser:
         self._mask = mask
 
     def _take_payload(self, data: bytes, start: int, events: list[Event]) -> int:
-        """Take what there is of the current data frame; return where the next one starts."""
+        """Parse the available part of the current data frame; return the offset behind it."""
         stop = min(start + self._left, len(data))
         taken = stop - start
         piece = unmask(self._mask, data[start:stop])
@@ -323,7 +322,7 @@ class FrameParser:
         return stop
 
     def _control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
-        """Take a whole control frame."""
+        """Parse a complete control frame."""
         if opcode != CLOSE:
             events.append((opcode, payload, 0))
             return
@@ -342,7 +341,7 @@ class FrameParser:
         self._finish()
 
     def _reset(self) -> None:
-        """Forget the message that has been delivered."""
+        """Discard the state of a message that has been returned."""
         self._opcode = 0
         self._message = None
         self._decoder = None
@@ -350,7 +349,7 @@ class FrameParser:
         self._fragments = 0
 
     def _finish(self) -> None:
-        """Stop for good, and let everything kept go."""
+        """Stop parsing, and discard all state."""
         self._reset()
         self._head = b""
         self._left = 0

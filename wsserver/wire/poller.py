@@ -1,4 +1,4 @@
-"""Holds all WebSocket connections of an event loop: takes them in, reads them, shuts them down."""
+"""Poller: reads all WebSocket connections of an event loop, and delivers their messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from wsserver.wire.carrier import Carrier
 from wsserver.wire.closing_handshakes import DISCARD_LIMIT_BYTES
 from wsserver.wire.counters import Counters
 from wsserver.wire.deflate import inflate
-from wsserver.wire.encodings import Forms
-from wsserver.wire.fanout import Fanout
+from wsserver.wire.fanout import Encodings, Fanout
 from wsserver.wire.frames import (
     CLOSE,
     EMPTY_PONG,
@@ -41,14 +40,13 @@ log = logging.getLogger(__name__)
 class Poller:
     """All WebSocket connections of one event loop.
 
-    ``queue_limit_bytes`` bounds what waits for one connection (past it: 4002) and
-    ``max_message_bytes`` an incoming message (past it: 1009). ``coalesce_s`` is the window in which
-    fan-outs are collected under load, 0 for none. One turn of the loop reads at most ``read_bytes``
-    of a connection and delivers at most ``frames_per_turn`` of its messages, so that nobody starves
-    the others.
-    ``close_timeout_s`` bounds a closing handshake. Binary messages are refused (1003) unless
-    ``accept_binary``. ``deflate_min_bytes`` is the size from which ``deflates`` says yes. Not
-    thread-safe.
+    ``queue_limit_bytes`` limits the queue of one connection (above it: 4002) and
+    ``max_message_bytes`` an incoming message (above it: 1009). ``coalesce_s`` is the window in
+    which broadcasts are collected under load, 0 for none. One turn of the loop reads at most
+    ``read_bytes`` of a connection and delivers at most ``frames_per_turn`` of its messages, so that
+    no connection starves the others. ``close_timeout_s`` limits a closing handshake. Binary
+    messages are refused (1003) unless ``accept_binary``. Texts of ``deflate_min_bytes`` or more are
+    compressed (``deflates``). Not thread-safe.
     """
 
     def __init__(
@@ -104,13 +102,13 @@ class Poller:
 
     @property
     def connections(self) -> int:
-        """Sockets held, those on their way out included."""
+        """Number of open sockets, those being closed included."""
         return len(self._carrier.transports)
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes waiting for all connections together. Cost grows with the number that wait."""
-        held = sum(each._out.size for each in self._carrier.blocked if each._out is not None)
+        """Bytes queued for all connections together; costs time for each one with a queue."""
+        held = sum(each.outbox.size for each in self._carrier.blocked if each.outbox is not None)
         return held + self._fanout.pending_bytes
 
     @property
@@ -120,7 +118,7 @@ class Poller:
 
     @property
     def unreported_ends(self) -> int:
-        """How many connections have ended without their owners having been told yet."""
+        """Number of connections whose end has not been reported to their owners."""
         return self._carrier.unreported_ends
 
     def adopt(
@@ -132,23 +130,23 @@ class Poller:
         greeting: bytes = b"",
         deflate_bits: int = 0,
     ) -> Transport:
-        """Take over a connected, non-blocking socket, descriptor and all.
+        """Take over a connected, non-blocking socket with its descriptor.
 
-        ``greeting`` is written at once: the 101 response, and frames that belong with it. ``first``
-        are bytes that came from the peer already; they count before anything read from the socket,
-        in the loop's next turn. The owner hears nothing before ``adopt`` has returned.
-        ``deflate_bits`` is the window of the compression that was agreed on, 0 for none.
+        ``greeting`` is written immediately: the 101 response, and the first frames. ``first`` are
+        bytes already received from the peer; they are processed before anything in the socket, in
+        the loop's next turn. The owner is not called before ``adopt`` has returned.
+        ``deflate_bits`` is the agreed window of compression, 0 for none.
 
         Raises ``OSError`` when the system cannot watch the descriptor, ``ValueError`` when the
         poller is closed; the descriptor is closed then.
         """
         transport = Transport(self._carrier, fd, owner, self._clock.monotonic(), deflate_bits)
-        transport._interest = 0 if first else READ
+        transport.interest = 0 if first else READ
         try:
             if self._closed:
                 raise ValueError("the poller is closed")
             set_nodelay(fd)
-            self._readiness.watch(fd, transport._interest)
+            self._readiness.watch(fd, transport.interest)
         except (OSError, ValueError):
             os.close(fd)
             raise
@@ -159,36 +157,36 @@ class Poller:
         if greeting:
             transport.send(greeting)
         if first:
-            transport._backlog = deque()  # keeps reading off
+            transport.backlog = deque()  # so that the socket is not read
             self._loop.add_callback(self._take_first, transport, first)
         return transport
 
     def send_many(self, transports: Iterable[Transport], frame: bytes) -> int:
-        """Send a frame to each; return how many it was sent to, or waits for.
+        """Send a frame to each; return for how many it was sent or queued.
 
         The others are closed or exceeded their queue limit. Within the coalescing window the frame
-        may leave up to ``coalesce_s`` later; order on each connection is kept against ``send`` too.
+        may leave up to ``coalesce_s`` later; the order on each connection includes ``send``.
         """
-        self._carrier.cork.flush()  # a broadcast's first write does not look for what is held
+        self._carrier.cork.flush()  # the fan-out does not check for frames that the cork holds
         return self._fanout.send_many(transports, frame)
 
     def deflates(self, size: int) -> bool:
-        """Whether a text of ``size`` bytes is worth compressing for anybody (``forms_of``)."""
+        """Whether a text of ``size`` bytes is compressed for any connection (``encode_for``)."""
         return self._carrier.deflating > 0 and size >= self._deflate_min_bytes
 
-    def send_forms(self, forms: Forms) -> int:
-        """Do as ``send_many`` with a message that not everybody gets in the same form."""
+    def send_encoded(self, encodings: Encodings) -> int:
+        """Like ``send_many``, for a message that is compressed for some of its recipients."""
         self._carrier.cork.flush()
-        return self._fanout.send_forms(forms)
+        return self._fanout.send_encoded(encodings)
 
     def cork(self) -> None:
-        """Until the loop's next turn, let each connection's frames go out in one write."""
+        """Combine each connection's frames into one write until the loop's next turn."""
         self._carrier.cork.put_in()
 
     # -- shutting down
 
     async def wait_closed(self, timeout_s: float) -> bool:
-        """Wait until every socket is closed; False: after ``timeout_s`` seconds some are not."""
+        """Wait until every socket is closed; False if some are not after ``timeout_s`` seconds."""
         if not self._carrier.transports:
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -202,22 +200,22 @@ class Poller:
         return True
 
     def close(self) -> None:
-        """Close every socket at once, tell the owners (1001), and stop watching; once is enough."""
+        """Close every socket now, report it to the owners (1001), stop watching; idempotent."""
         if self._closed:
             return
         self._closed = True
         for transport in tuple(self._carrier.transports.values()):
-            farewell = self._carrier.farewells.get(transport)
-            if farewell is None:
+            handshake = self._carrier.closing.get(transport)
+            if handshake is None:
                 self._carrier.end(transport, GOING_AWAY, "server gone", False)
             self._carrier.drop(transport)
-        self._carrier.tell_all_ended()
+        self._carrier.report_all_ends()
         self._fanout.close()
-        self._carrier.farewells.close()
+        self._carrier.closing.close()
         self._readiness.close()
 
     def _progressed(self) -> None:
-        """Wake those who wait for all connections to be gone."""
+        """Wake the waiters of ``wait_closed`` once all sockets are closed."""
         if self._carrier.transports:
             return
         for future in self._waiters:
@@ -227,7 +225,7 @@ class Poller:
     # -- reading
 
     def _on_ready(self, ready: list[tuple[int, int]]) -> None:
-        """Serve a batch. Events are hints: only what a read or write answers counts."""
+        """Process a batch. Events are hints: only the result of a read or write counts."""
         now = self._clock.monotonic()
         carrier = self._carrier
         transports = carrier.transports
@@ -246,12 +244,12 @@ class Poller:
             carrier.end_batch()
 
     def _read(self, transport: Transport, events: int, now: float) -> None:
-        if transport._paused or transport._backlog is not None or transport._state is CLOSED:
-            if events & BROKEN and transport._state is not CLOSED:
-                self._carrier.drop(transport)  # reset: reported although nobody reads
+        if transport.is_paused or transport.backlog is not None or transport.state is CLOSED:
+            if events & BROKEN and transport.state is not CLOSED:
+                self._carrier.drop(transport)  # reset: reported even if reads are not watched
             return
         try:
-            data = os.read(transport._fd, self._read_bytes)
+            data = os.read(transport.fd, self._read_bytes)
         except BlockingIOError:
             return
         except OSError:
@@ -261,78 +259,78 @@ class Poller:
             return
         self.counters.bytes_in += len(data)
         transport.last_heard = now
-        if transport._state is LEAVING:
-            farewell = self._carrier.farewells.get(transport)
-            if farewell is not None:
-                farewell.discarded += len(data)
-                if farewell.discarded > DISCARD_LIMIT_BYTES:
+        if transport.state is LEAVING:
+            handshake = self._carrier.closing.get(transport)
+            if handshake is not None:
+                handshake.discarded += len(data)
+                if handshake.discarded > DISCARD_LIMIT_BYTES:
                     self._carrier.release(transport)
         else:
             self._take(transport, data)
 
     def _take_first(self, transport: Transport, data: bytes) -> None:
-        """Take the bytes that were read before the socket was adopted."""
-        if transport._state is CLOSED:
+        """Process the bytes that were received before the socket was adopted."""
+        if transport.state is CLOSED:
             return
-        transport._backlog = None
+        transport.backlog = None
         self.counters.bytes_in += len(data)
-        if transport._state is not LEAVING:
+        if transport.state is not LEAVING:
             self._take(transport, data)
         self._carrier.update_interest(transport)
-        self._carrier.tell_ended()
+        self._carrier.report_ends()
 
     def _take(self, transport: Transport, data: bytes) -> None:
         """Parse and deliver."""
-        parser = transport._parser
+        parser = transport.parser
         if parser is None:
             text = parse_small_text(data, self.max_message_bytes)
             if text is not None:
                 self.counters.frames_in += 1
                 self._handle(transport, TEXT, text, 0)
                 return
-            parser = FrameParser(self.max_message_bytes, transport._deflate_bits > 0)
+            parser = FrameParser(self.max_message_bytes, transport.deflate_bits > 0)
         self._parse(transport, parser, data)
 
     def _parse(self, transport: Transport, parser: FrameParser, data: bytes) -> None:
         events = parser.feed(data)
-        transport._parser = None if parser.is_idle else parser
+        transport.parser = None if parser.is_idle else parser
         self.counters.frames_in += len(events)
-        if events or parser.is_behind or transport._backlog is not None:
+        if events or parser.is_behind or transport.backlog is not None:
             self._deliver(transport, deque(events))
 
     def _deliver_backlog(self, transport: Transport) -> None:
-        if transport._backlog:
-            self._deliver(transport, transport._backlog)
-        elif transport._parser is not None:
-            self._parse(transport, transport._parser, b"")
+        if transport.backlog:
+            self._deliver(transport, transport.backlog)
+        elif transport.parser is not None:
+            self._parse(transport, transport.parser, b"")
 
     def _deliver(self, transport: Transport, events: deque[Event]) -> None:
-        """Deliver this turn's share, and keep the rest."""
+        """Deliver this turn's share of the events, and keep the rest."""
         if len(events) > 1:
             self._carrier.cork.put_in()  # their answers
         share = self._frames_per_turn
-        while events and share > 0 and not transport._paused and transport._state < LEAVING:
+        while events and share > 0 and not transport.is_paused and transport.state < LEAVING:
             share -= 1
             kind, payload, code = events.popleft()
             if kind > RSV1:
-                # As many bytes as a read may bring use the turn up.
+                # As many inflated bytes as one read may have use the turn up.
                 inflated = self._handle_deflated(transport, kind, payload)
                 share -= inflated * self._frames_per_turn // self._read_bytes
             else:
                 self._handle(transport, kind, payload, code)
-        parser = transport._parser
-        keep = transport._state < LEAVING and (
+        parser = transport.parser
+        keep = transport.state < LEAVING and (
             bool(events) or (parser is not None and parser.is_behind)
         )
-        if keep or transport._backlog is not None:
-            transport._backlog = events if keep else None
+        if keep or transport.backlog is not None:
+            transport.backlog = events if keep else None
             self._carrier.update_interest(transport)
-        if keep and not transport._paused:
+        if keep and not transport.is_paused:
             self._carrier.deliver_later(transport)
 
     def _handle_deflated(self, transport: Transport, kind: int, payload: bytes) -> int:
         """Handle a compressed message; return its true size."""
-        if transport._state is not OPEN:
+        if transport.state is not OPEN:
             return 0
         kind ^= RSV1
         try:
@@ -352,8 +350,8 @@ class Poller:
         if kind == FAILURE:
             self._carrier.fail(transport, code, payload.decode())
             return
-        owner = transport._owner
-        if transport._state is not OPEN or owner is None:
+        owner = transport.owner
+        if transport.state is not OPEN or owner is None:
             return
         try:
             if kind == TEXT:
@@ -368,5 +366,5 @@ class Poller:
             else:
                 self._carrier.fail(transport, UNSUPPORTED_DATA, "binary messages are not accepted")
         except Exception:
-            log.exception("message handler failed fd=%d", transport._fd)
+            log.exception("message handler failed fd=%d", transport.fd)
             self._carrier.fail(transport, INTERNAL_ERROR, "internal error")

@@ -1,4 +1,4 @@
-"""Tells which sockets can be read or written, behind one descriptor of the event loop."""
+"""Readiness of sockets (epoll), behind one descriptor of the event loop."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 READ: Final = 0x01
-"""There is something to read, or the end of the stream. The numbers are epoll's and Tornado's."""
+"""Readable, or at the end of the stream. The numbers are those of epoll and Tornado."""
 WRITE: Final = 0x04
-"""There is room to write."""
+"""Writable."""
 BROKEN: Final = 0x18
 """Error or hang-up; reported whether asked for or not."""
 
@@ -18,7 +18,7 @@ OnReady = Callable[[list[tuple[int, int]]], None]
 
 
 class Loop(Protocol):
-    """What the wire needs of an event loop; ``tornado.ioloop.IOLoop`` has it."""
+    """The needed methods of an event loop; ``tornado.ioloop.IOLoop`` has them."""
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         """Call ``handler(fd, events)`` whenever the descriptor is ready."""
@@ -37,7 +37,7 @@ class Loop(Protocol):
         ...
 
     def remove_timeout(self, timeout: Any) -> None:
-        """Forget a handle of ``call_later``."""
+        """Cancel a handle of ``call_later``."""
         ...
 
     def add_callback(self, callback: Callable[..., Any], *args: Any) -> None:
@@ -49,11 +49,11 @@ class Readiness(Protocol):
     """Watches descriptors, level-triggered."""
 
     def watch(self, fd: int, interest: int) -> None:
-        """Start watching; raises ``OSError`` when the system will not."""
+        """Start watching; raises ``OSError`` if the system refuses."""
         ...
 
     def change(self, fd: int, interest: int) -> None:
-        """Replace what the descriptor is watched for; 0 leaves breakage only."""
+        """Replace what the descriptor is watched for; 0: errors and hang-up only."""
         ...
 
     def forget(self, fd: int) -> None:
@@ -66,10 +66,10 @@ class Readiness(Protocol):
 
 
 class EpollReadiness:
-    """All descriptors in one private epoll object, which is all that the loop sees.
+    """Descriptors in a private epoll object, which is the only one that the loop watches.
 
     Adding or dropping a connection costs the loop nothing, and a batch of ready ones costs one
-    callback. ``max_events`` bounds a batch; epoll puts who was served at the end of its list.
+    callback. ``max_events`` limits a batch; epoll moves those reported to the end of its list.
     """
 
     def __init__(self, loop: Loop, on_ready: OnReady, max_events: int = 512) -> None:
@@ -132,9 +132,9 @@ class LoopReadiness:
 
 
 def best_readiness(loop: Loop, on_ready: OnReady, max_events: int = 512) -> Readiness:
-    """Choose epoll where the system has it. ``max_events`` bounds a batch, where it comes as one.
+    """Choose epoll where the system has it. ``max_events`` limits its batches.
 
-    Everybody else has to wait while a batch is served: many events are for what takes little time.
+    Everything else waits while a batch is processed, so a long one is only for cheap events.
     """
     if hasattr(select, "epoll"):
         return EpollReadiness(loop, on_ready, max_events)

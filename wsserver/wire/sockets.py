@@ -1,14 +1,17 @@
-"""The few system calls that Python offers on socket objects only, for bare descriptors."""
+"""Sockets as bare descriptors: TCP_NODELAY, half-close, and detaching from a Tornado stream."""
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterator
+from asyncio import Future
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 
 def set_nodelay(fd: int) -> None:
-    """Send small frames at once (TCP_NODELAY); a socket that is not TCP has no such delay."""
+    """Disable Nagle's algorithm (TCP_NODELAY); no effect on sockets that are not TCP."""
     with _borrowed(fd) as sock:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -17,12 +20,57 @@ def set_nodelay(fd: int) -> None:
 
 
 def shutdown_writing(fd: int) -> None:
-    """Send FIN after the last byte; the peer then closes its side, which a read will tell."""
+    """Send FIN after the last byte; the peer then closes its side, which a read reports."""
     with _borrowed(fd) as sock:
         try:
             sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # already broken: a read will tell that too
+            pass  # already broken, which a read reports too
+
+
+class Stream(Protocol):
+    """The needed methods of ``tornado.iostream.IOStream``."""
+
+    max_buffer_size: int
+
+    def closed(self) -> bool:
+        """Whether the stream was closed."""
+        ...
+
+    def fileno(self) -> Any:
+        """Return the descriptor, or the socket that has it."""
+        ...
+
+    def close(self) -> None:
+        """Close the stream's descriptor, without shutting the connection down."""
+        ...
+
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
+        """Read up to ``num_bytes``."""
+        ...
+
+
+def take_socket(stream: Stream) -> tuple[int, bytes]:
+    """Detach the connection of a stream: ``(descriptor, bytes received but not used)``.
+
+    The caller owns the descriptor, which is non-blocking as the stream's was. The stream must have
+    nothing left to write and no read under way, as after ``RequestHandler.detach()``. Raises
+    ``ConnectionError`` when the stream was closed already, ``OSError`` when no descriptor is free.
+
+    Only plain TCP streams: the bytes of a TLS stream mean nothing without its state.
+    """
+    if stream.closed():
+        raise ConnectionResetError("the connection was lost before it could be taken over")
+    source = stream.fileno()
+    fd = os.dup(source if isinstance(source, int) else source.fileno())
+    stream.close()
+    # A closed stream still serves reads from its buffer, and cannot read more from the socket,
+    # which an open one would do when its buffer is empty.
+    try:
+        rest = cast("Future[bytes]", stream.read_bytes(stream.max_buffer_size, partial=True))
+        return fd, rest.result()
+    except OSError:
+        return fd, b""
 
 
 @contextmanager

@@ -1,27 +1,27 @@
-"""One connection after its handshake, as its owner sees it."""
+"""Transport: one connection after its handshake, its states, and the callbacks of its owner.
+
+The other modules of ``wire`` work on the attributes of ``Transport``, and import this one.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from wsserver.wire.outbox import Link, Outbox
 from wsserver.wire.parser import Event, FrameParser
 
-if TYPE_CHECKING:
-    from wsserver.wire.carrier import Carrier
-
 
 class State(IntEnum):
-    """How far a connection is on its way out."""
+    """State of a connection, from open to closed."""
 
     OPEN = 0
     CLOSING = 1
-    """A close frame has been queued; the peer's is awaited."""
+    """A close frame has been queued; that of the peer is awaited."""
     LEAVING = 2
-    """Nothing more is expected from the peer; what is queued goes out, then the socket closes."""
+    """Nothing is expected from the peer; queued bytes are sent, then the socket is closed."""
     CLOSED = 3
 
 
@@ -29,151 +29,181 @@ OPEN, CLOSING, LEAVING, CLOSED = State
 
 
 class Owner(Protocol):
-    """Whoever gets a connection's messages. Its methods run in the event loop and must not block.
+    """Callbacks for a connection's messages and its end, run in the event loop; none may block.
 
-    An exception in one is logged, and closes that connection with 1011. Subclasses need to define
+    An exception in one is logged, and closes that connection with 1011. Subclasses have to define
     only ``on_text`` and ``on_close``.
     """
 
     __slots__ = ()
 
     def on_text(self, transport: Transport, payload: bytes) -> None:
-        """Take a text message: valid UTF-8, at most the poller's ``max_message_bytes``."""
+        """A text message: valid UTF-8, at most the poller's ``max_message_bytes``."""
         ...
 
     def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
-        """Learn that the connection has ended: exactly once, never from inside an own call.
+        """The connection has ended. Called exactly once, never from inside a call of the owner.
 
-        ``code`` and ``reason`` are of the side that closed first: the peer's (1005: it gave none),
-        those given to ``close``, 4002 for a slow consumer, those of a violation, or 1006 for a
-        connection that was lost. ``clean``: both close frames were exchanged.
+        ``code`` and ``reason`` are of the side that closed first: the peer's (1005: it sent none),
+        those passed to ``close``, 4002 for a slow consumer, those of a violation, or 1006 for a
+        lost connection. ``clean``: both close frames were exchanged.
         """
         ...
 
     def on_binary(self, transport: Transport, payload: bytes) -> None:
-        """Take a binary message; only called by a poller with ``accept_binary``."""
+        """A binary message; only called by a poller with ``accept_binary``."""
 
     def on_ping(self, transport: Transport, payload: bytes) -> None:
-        """Learn of a ping, which has been answered."""
+        """A ping, which has been answered."""
 
     def on_pong(self, transport: Transport, payload: bytes) -> None:
-        """Learn of a pong: the answer to a ping, or unsolicited."""
+        """A pong: the answer to a ping, or unsolicited."""
+
+
+class Corked(Protocol):
+    """State of a ``Cork``."""
+
+    @property
+    def is_in(self) -> bool:
+        """Whether frames are held back until the loop's next turn."""
+        ...
+
+
+class Backend(Protocol):
+    """What a transport needs of the poller that made it; ``Carrier`` implements it."""
+
+    @property
+    def cork(self) -> Corked:
+        """The poller's cork."""
+        ...
+
+    def enqueue(self, transport: Transport, frame: bytes) -> bool:
+        """Send after what is queued already; False as for ``Transport.send``."""
+        ...
+
+    def wrote(self, transport: Transport, frame: bytes, written: int) -> bool:
+        """Account for a direct write, and queue what the socket did not accept."""
+        ...
+
+    def drop(self, transport: Transport) -> None:
+        """Close the socket of a broken connection."""
+        ...
+
+    def begin_close(self, transport: Transport, code: int, reason: str) -> None:
+        """Start the closing handshake."""
+        ...
+
+    def pause(self, transport: Transport, paused: bool) -> None:
+        """Stop or resume delivering."""
+        ...
 
 
 class Transport:
     """An open WebSocket. Made by ``Poller.adopt``; not thread-safe.
 
-    An idle one holds no queue, no parser and no buffer. What begins with an underscore is the
-    wire's own.
+    An idle one has no queue, no parser and no buffer. Outside ``wire`` only the methods, the
+    properties, ``state``, ``deflate_bits`` and ``last_heard`` are used, and nothing is assigned.
     """
 
     __slots__ = (
-        "_backlog",
-        "_carrier",
-        "_deflate_bits",
-        "_fd",
-        "_interest",
-        "_out",
-        "_owner",
-        "_parser",
-        "_paused",
-        "_pending",
-        "_state",
+        "_backend",
+        "backlog",
+        "collected",
+        "deflate_bits",
+        "fd",
+        "interest",
+        "is_paused",
         "last_heard",
+        "outbox",
+        "owner",
+        "parser",
+        "state",
     )
 
     def __init__(
-        self, carrier: Carrier, fd: int, owner: Owner, now: float, deflate_bits: int = 0
+        self, backend: Backend, fd: int, owner: Owner, now: float, deflate_bits: int = 0
     ) -> None:
+        self.state: State = OPEN
+        self.deflate_bits = deflate_bits
+        """Window for compressed messages to the peer, as a power of two; 0: no compression."""
         self.last_heard = now
         """When bytes last arrived (monotonic seconds)."""
-        self._carrier = carrier
-        self._fd = fd
-        self._owner: Owner | None = owner
+        self._backend = backend
+        self.fd = fd
+        self.owner: Owner | None = owner
         """None once the end of the connection has been reported."""
-        self._state: State = OPEN
-        self._deflate_bits = deflate_bits
-        self._interest = 0
-        self._paused = False
-        self._out: Outbox | None = None
-        """None: a frame may be written at once. Set while something waits and from closing on."""
-        self._pending: Link | None = None
-        """Fan-outs being collected; only while ``_out`` is None."""
-        self._parser: FrameParser | None = None
+        self.interest = 0
+        """Events the socket is watched for."""
+        self.is_paused = False
+        self.outbox: Outbox | None = None
+        """None: a frame may be written directly. Set while bytes wait, and from closing on."""
+        self.collected: Link | None = None
+        """Frames held back by the cork or a coalescing window; only while ``outbox`` is None."""
+        self.parser: FrameParser | None = None
         """Only while a frame or a message is incomplete."""
-        self._backlog: deque[Event] | None = None
+        self.backlog: deque[Event] | None = None
         """Parsed but not delivered: the owner paused, or has had its share of this turn.
 
-        An empty one keeps reading off: more has been read than was parsed.
+        While it is set, even if it is empty, the socket is not read.
         """
-
-    @property
-    def state(self) -> State:
-        """How far the connection is on its way out."""
-        return self._state
 
     @property
     def is_open(self) -> bool:
         """Whether messages can be sent and are delivered."""
-        return self._state is OPEN
-
-    @property
-    def deflate_bits(self) -> int:
-        """Window that the peer has for compressed messages, as a power of two; 0: it takes none."""
-        return self._deflate_bits
+        return self.state is OPEN
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that was read has not been delivered, or not even been parsed."""
-        return bool(self._backlog) or (self._parser is not None and self._parser.is_behind)
+        """Whether received bytes have not been delivered, or not been parsed."""
+        return bool(self.backlog) or (self.parser is not None and self.parser.is_behind)
 
     @property
     def queued_bytes(self) -> int:
         """Bytes accepted by ``send`` and ``send_many`` and not yet by the operating system."""
-        return (self._out.size if self._out is not None else 0) + (
-            self._pending.size if self._pending is not None else 0
+        return (self.outbox.size if self.outbox is not None else 0) + (
+            self.collected.size if self.collected is not None else 0
         )
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when there always was something that the operating system had not taken.
+        """Since when bytes have been waiting for the operating system (monotonic seconds).
 
-        Monotonic seconds; None: everything has been taken, or the connection is closed.
+        None: none are waiting, or the connection is closed.
         """
-        return self._out.since if self._out is not None and self._out.size else None
+        return self.outbox.since if self.outbox is not None and self.outbox.size else None
 
     def send(self, frame: bytes) -> bool:
-        """Send a whole frame (``build_frame``), or several in one bytes object, after all before.
+        """Send a whole frame (``build_frame``), or several in one bytes object, in order.
 
         False: the connection is closed or closing, was found broken, or exceeded its queue limit.
         """
-        if self._out is not None or self._pending is not None or self._carrier.cork.is_in:
-            return self._carrier.enqueue(self, frame)
+        if self.outbox is not None or self.collected is not None or self._backend.cork.is_in:
+            return self._backend.enqueue(self, frame)
         try:
-            written = os.write(self._fd, frame)
+            written = os.write(self.fd, frame)
         except BlockingIOError:
             written = 0
         except OSError:
-            self._carrier.drop(self)
+            self._backend.drop(self)
             return False
-        return self._carrier.wrote(self, frame, written)
+        return self._backend.wrote(self, frame, written)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake; what is queued goes out before the close frame.
+        """Start the closing handshake; queued frames are sent before the close frame.
 
-        Ends with the peer's close frame or after the poller's ``close_timeout_s``. Nothing is
+        It ends with the peer's close frame, or after the poller's ``close_timeout_s``. Nothing is
         delivered meanwhile. Does nothing on a connection that is not open.
         """
-        self._carrier.begin_close(self, code, reason)
+        self._backend.begin_close(self, code, reason)
 
     def pause_reading(self) -> None:
-        """Deliver nothing more until ``resume_reading``, so that the peer is slowed down by TCP.
+        """Deliver nothing until ``resume_reading``, so that TCP slows the peer down.
 
         Up to one read (``read_bytes``) stays parsed in memory. While paused, pings are not answered
-        and ``last_heard`` stands still.
+        and ``last_heard`` does not change.
         """
-        self._carrier.pause(self, True)
+        self._backend.pause(self, True)
 
     def resume_reading(self) -> None:
-        """Deliver again, in the loop's next turn, beginning with what was left."""
-        self._carrier.pause(self, False)
+        """Deliver again, in the loop's next turn, beginning with the backlog."""
+        self._backend.pause(self, False)

@@ -1,9 +1,9 @@
-"""Sends the same bytes to many sockets with one system call: io_uring (Linux), through ctypes.
+"""io_uring (Linux) through ctypes: sends the same bytes to many sockets with one system call.
 
 The layout of the shared memory is that of ``linux/io_uring.h``; see also io_uring_setup(2) and
-io_uring_enter(2). Very little is needed here. No send may block (``MSG_DONTWAIT``), so each is
-either done or refused when the call returns, and nothing is under way between two calls. The kernel
-thus looks at the shared memory only within a call of this thread: no barriers are needed.
+io_uring_enter(2). No send may block (``MSG_DONTWAIT``), so each is either done or refused when the
+call returns, and none is in progress between two calls. The kernel accesses the shared memory only
+within a call of this thread: no memory barriers are needed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 ENTRIES: Final = 1024
-"""Sends in one system call; a power of two. They take about 100 KB of memory."""
+"""Maximum of sends in one system call; a power of two. They take about 100 KB of memory."""
 
 _SETUP: Final = 425
 _ENTER: Final = 426
-"""Numbers of the system calls: the same wherever Python runs on Linux."""
+"""Numbers of the system calls: the same on all architectures of Linux with Python."""
 
 _RINGS_OFFSET: Final = 0
 _SUBMISSIONS_OFFSET: Final = 0x10000000
-"""What to map: both rings, or the array of submissions."""
+"""Offsets to map: both rings, and the array of submissions."""
 
 _FEATURES: Final = 1 << 0 | 1 << 11
 """Both rings in one mapping (5.4); sends that succeed need not be reported (5.17)."""
@@ -37,24 +37,23 @@ _SUBMISSION: Final = struct.Struct("=BBHiQQIIQ24x")
 """opcode, flags, priority, descriptor, offset, address, size, flags of the send, user data."""
 _SEND: Final = 26
 _SKIP_SUCCESS: Final = 1 << 6
-"""Report only what has to be looked at."""
+"""Report only sends that did not succeed."""
 _SEND_FLAGS: Final = 0x40 | 0x100 | 0x4000
-"""MSG_DONTWAIT, MSG_WAITALL, MSG_NOSIGNAL. With the second one a short send is no success."""
+"""MSG_DONTWAIT, MSG_WAITALL, MSG_NOSIGNAL. With the second one a short send is not a success."""
 _COMPLETION_BYTES: Final = 16
 """user data (8), result (4), flags (4)"""
 
 _U32: Final = 0xFFFFFFFF
 
 Results = list[tuple[int, int]]
-"""``(index, result)``: how many bytes were taken, or an error's number below 0, as the kernel tells
-it."""
+"""``(index, result)``: bytes accepted, or a negative error number, as the kernel reports it."""
 
 
 class Ring:
     """The two rings, for sending only.
 
-    Raises ``OSError`` where the system has no io_uring, does not let us use it, or lacks what is
-    needed. For the process that made it, and one thread at a time.
+    Raises ``OSError`` where io_uring is missing, forbidden, or lacks a needed feature. For the
+    process that made it, and one thread at a time.
     """
 
     def __init__(self, entries: int = ENTRIES) -> None:
@@ -75,9 +74,9 @@ class Ring:
             raise
 
     def send_all(self, fds: Sequence[int], data: bytes) -> Results:
-        """Send to each socket, without waiting for any; return those that did not take everything.
+        """Send to each socket without blocking; return those that did not accept everything.
 
-        No descriptor may be there twice: what is refused does not hold up the next one.
+        The descriptors must be distinct: a refused send does not hold up a later one.
         """
         address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
         results: Results = []
@@ -94,7 +93,7 @@ class Ring:
             self._enter(_ENTER, self._fd, count, 0, 0, None, 0)
             head = self._ring[self._sq_head]
             submitted = (head - tail) & _U32
-            if submitted < count:  # the kernel is short of memory: taken back, for a later try
+            if submitted < count:  # the kernel is short of memory: withdrawn, for a later try
                 self._ring[self._sq_tail] = head
                 results += [(done + index, -errno.EAGAIN) for index in range(submitted, count)]
             if self._ring[self._cq_head] != self._ring[self._cq_tail]:
@@ -103,19 +102,19 @@ class Ring:
         return results
 
     def close(self) -> None:
-        """Give the memory and the descriptors back; once is enough."""
+        """Release memory and descriptors; idempotent."""
         for view in self._views:
             view.release()
         for mapped in self._maps:
-            mapped.close()  # each has a descriptor of its own
+            mapped.close()  # each has duplicated the descriptor
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _lay_out(self, entries: int, completions: int, sq: list[int], cq: list[int]) -> None:
-        """Map the shared memory, and fill in what is the same in all submissions.
+        """Map the shared memory, and fill in the constant fields of all submissions.
 
-        ``sq``, ``cq``: the places of head, tail and so on in the rings, in bytes.
+        ``sq``, ``cq``: offsets of head, tail and so on in the rings, in bytes.
         """
         order_at, completions_at = sq[6], cq[5]
         completions_end = completions_at + _COMPLETION_BYTES * completions
@@ -149,7 +148,7 @@ class Ring:
         return view
 
     def _reported(self) -> Results:
-        """Take what the kernel reported: slots and their results."""
+        """Consume the completions: slots and their results."""
         head, tail = self._ring[self._cq_head], self._ring[self._cq_tail]
         first = head & (self._completions - 1)
         count = (tail - head) & _U32
@@ -159,19 +158,19 @@ class Ring:
 
 
 def open_ring(entries: int = ENTRIES) -> Ring:
-    """Make a ring, and see that it does what is expected; raises ``OSError`` otherwise."""
+    """Make a ring and test it; raises ``OSError`` if it does not work as expected."""
     ring = Ring(entries)
     try:
-        if not _keeps_account(ring):
-            raise OSError(errno.ENOTSUP, "the kernel's io_uring reports something else")
+        if not _is_exact(ring):
+            raise OSError(errno.ENOTSUP, "the kernel's io_uring reports short sends differently")
     except BaseException:
         ring.close()
         raise
     return ring
 
 
-def _keeps_account(ring: Ring) -> bool:
-    """Try what kernels have done differently: a send that is short, one refused, one broken."""
+def _is_exact(ring: Ring) -> bool:
+    """Test what differs between kernels: a short send, a refused one, a broken one."""
     near, far = socket.socketpair()
     broken, gone = socket.socketpair()
     with near, far, broken:

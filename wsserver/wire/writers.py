@@ -1,4 +1,4 @@
-"""Ways to write the same bytes to many sockets; which one is best depends on the system."""
+"""Writers of the same bytes to many sockets: io_uring, or one system call for each socket."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Final, Protocol
 from wsserver.wire.uring import Ring, open_ring
 
 BROKEN: Final = -1
-"""In place of a number of bytes: the connection is broken."""
+"""Instead of a number of bytes: the connection is broken."""
 
 FEW: Final = 8
-"""To so few sockets one write after the other takes no longer than all at once."""
+"""Up to so many sockets single writes are as fast as io_uring."""
 
 _WOULD_BLOCK: Final = (-errno.EAGAIN, -errno.EINTR)
 
 Shortfalls = list[tuple[int, int]]
-"""``(index, written)`` of each socket that did not take everything: how many bytes, or ``BROKEN``.
+"""``(index, written)`` of each socket that did not accept everything: bytes, or ``BROKEN``.
 In no particular order."""
 
 
@@ -26,19 +26,19 @@ class Writer(Protocol):
     """Writes to many non-blocking sockets. Not thread-safe."""
 
     how: str
-    """In a few words, for the log."""
+    """Description for the log."""
 
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
-        """Write to each, without waiting for any; no descriptor may be there twice."""
+        """Write to each without blocking; the descriptors must be distinct."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds; nothing is written afterwards."""
+        """Release its resources; nothing may be written afterwards."""
         ...
 
 
 class SingleWriter:
-    """A system call for each socket: works everywhere. ``why``: why there is nothing better."""
+    """One system call for each socket, on every system. ``why`` it is used, for the log."""
 
     def __init__(self, why: str = "as configured") -> None:
         self.how = f"one socket at a time ({why})"
@@ -60,11 +60,11 @@ class SingleWriter:
         return shortfalls
 
     def close(self) -> None:
-        """See ``Writer``; it holds nothing."""
+        """See ``Writer``; it has no resources."""
 
 
 class RingWriter:
-    """A system call for up to a thousand sockets: Linux, where it lets us."""
+    """One system call for up to 1,024 sockets (io_uring, Linux)."""
 
     def __init__(self, ring: Ring) -> None:
         self.how = "many sockets at a time (io_uring)"
@@ -86,9 +86,9 @@ class RingWriter:
 
 
 def best_writer() -> Writer:
-    """Choose io_uring where it can be used.
+    """Choose io_uring where it is available.
 
-    That is not everywhere: containers commonly forbid it, as does ``kernel.io_uring_disabled``.
+    Most containers forbid it, as does ``kernel.io_uring_disabled``.
     """
     try:
         ring = open_ring()

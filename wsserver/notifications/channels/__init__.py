@@ -1,1 +1,1 @@
-"""The ways out of a notification, each in a module of its own behind one interface."""
+"""Notification channels: WebSocket inbox, e-mail, SMS, Web Push, behind ``base.Channel``."""

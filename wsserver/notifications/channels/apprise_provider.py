@@ -1,4 +1,4 @@
-"""Providers that apprise knows: SMS services, chat groups. Each send runs in a thread."""
+"""Providers of the apprise library: SMS services, chat groups. Sending runs in threads."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ PLACE = "{to}"
 
 
 class AppriseThreads:
-    """A few threads for all apprise providers, and what apprise says while it works in them.
+    """Thread pool of all apprise providers, with the messages that apprise logs in it.
 
-    Apprise answers only yes or no; the reason is in its log, which this catches by thread.
+    Apprise returns only a boolean; the reason is in its log, which is captured by thread.
     """
 
     def __init__(self) -> None:
         self.apprise: Any = load_apprise()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="apprise")
         self._free = asyncio.Semaphore(THREADS)
-        self._said = _Said()
+        self._said = _LatestMessages()
         logging.getLogger("apprise").addHandler(self._said)
 
     async def notify(self, url: str, title: str, text: str, kind: str) -> tuple[bool, str]:
-        """Send by one URL; did it work, and what was said about it.
+        """Send by a URL; returns whether it was sent, and the latest logged message.
 
-        Waits for a free thread. Cancelled, the thread goes on until apprise's own time limits end
-        it, and is not free before.
+        Waits for a free thread. After a cancellation the thread continues, and is not free, until
+        the timeouts of apprise end it.
         """
         await self._free.acquire()
         work = partial(self._notify, url, title, text, kind)
@@ -44,18 +44,18 @@ class AppriseThreads:
         return await asyncio.shield(running)
 
     def close(self) -> None:
-        """Let the threads end; a hanging one is not waited for."""
+        """End the threads, without waiting for running ones."""
         logging.getLogger("apprise").removeHandler(self._said)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, running: asyncio.Future[tuple[bool, str]]) -> None:
         self._free.release()
         if not running.cancelled():
-            running.exception()  # seen, should nobody wait any more
+            running.exception()  # retrieved, also after a cancellation
 
     def _notify(self, url: str, title: str, text: str, kind: str) -> tuple[bool, str]:
         self._said.begin()
-        # A new one each time: one instance holds each of its messages up for seconds.
+        # A new one each time: an instance delays consecutive messages by seconds.
         provider = self.apprise.Apprise.instantiate(url)
         if provider is None:
             return False, "not a URL that apprise can use"
@@ -64,7 +64,7 @@ class AppriseThreads:
 
 
 class AppriseProvider:
-    """One of ``apprise_urls``; ``{to}`` in it is the number."""
+    """A provider of ``apprise_urls``; ``{to}`` in the URL is the phone number."""
 
     def __init__(self, url: str, threads: AppriseThreads, *, redact: Redact) -> None:
         self._url = url
@@ -74,11 +74,11 @@ class AppriseProvider:
 
     @property
     def needs_phone(self) -> bool:
-        """Is the number part of the URL?"""
+        """Whether the URL contains the phone number."""
         return PLACE in self._url
 
     async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
-        """Ask once. Apprise does not tell passing faults from others: all may pass."""
+        """Make one attempt. Apprise does not classify failures: all are retried."""
         url = self._url.replace(PLACE, quote(phone or "", safe=""))
         title, _, body = text.partition("\n")
         if not body:
@@ -92,25 +92,25 @@ class AppriseProvider:
         return retry(f"{self._scheme}: {excerpt(said, self._redact)}")
 
     async def close(self) -> None:
-        """Let the threads end; they are shared, and ended once."""
+        """End the threads, which all providers share."""
         self._threads.close()
 
 
-class _Said(logging.Handler):
-    """Remembers the latest complaint of each thread."""
+class _LatestMessages(logging.Handler):
+    """Keeps the latest log message of each thread."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._of_thread = threading.local()
 
     def begin(self) -> None:
-        """Forget what was said before in this thread."""
+        """Clear the message of this thread."""
         self._of_thread.text = ""
 
     def latest(self) -> str:
-        """What was said last in this thread."""
+        """The latest message of this thread."""
         return str(getattr(self._of_thread, "text", ""))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Remember it."""
+        """Keep a message."""
         self._of_thread.text = record.getMessage()

@@ -1,4 +1,4 @@
-"""What a channel is: it is given one job at a time, and says what came of it."""
+"""Interface of notification channels: jobs, outcomes, limits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wsserver.protocol.notifications import ChannelName, Contact, Locale, Notifi
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One delivery that is due: one notification, to one user, by one channel.
+    """A delivery to send: one notification, to one user, by one channel.
 
-    The text is rendered in the user's language. At least once: after a crash the same job comes
-    again with the same ``delivery_id``, which a provider may take as its key against doubles.
+    The text is rendered in the user's language. At least once: after a crash the same job is sent
+    again with the same ``delivery_id``, which providers may use as an idempotency key.
     """
 
     delivery_id: str
@@ -26,97 +26,96 @@ class Job(Struct, frozen=True, kw_only=True):
     title: str
     """One line, without control characters."""
     message: str
-    """May have several lines; where several notifications go as one, it lists them."""
+    """May have several lines; in a digest, it lists the notifications."""
     type: NotificationType
     action_url: str | None
-    """Absolute, or a path of the frontend's."""
+    """Absolute URL, or a path of the frontend."""
     auto_close: bool
     created_at: float
     """When the notification was accepted, seconds since the epoch."""
     expires_at: float
-    """Seconds since the epoch; the job is not tried after it."""
+    """Seconds since the epoch; the job is not sent after it."""
     locale: Locale
     contact: Contact
-    """As it stands now. ``Channel.has_address`` said yes to it just before."""
+    """The current contact; ``Channel.has_address`` is true for it."""
 
 
 Result = Literal["sent", "retry", "failed"]
 
 
 class Outcome(NamedTuple):
-    """What came of an attempt. ``detail`` is kept and shown: the provider's answer, no secrets."""
+    """Outcome of an attempt. ``detail`` is stored and shown: the provider's answer, no secrets."""
 
     result: Result
-    """``sent``: the provider took it. ``retry``: a fault that may pass. ``failed``: it never will.
-    """
+    """``sent``: accepted by the provider. ``retry``: temporary failure. ``failed``: permanent."""
     detail: str
     retry_after_s: float | None = None
-    """With ``retry``: not before this, as the provider asked (``Retry-After``)."""
+    """With ``retry``: the shortest delay, as the provider asked (``Retry-After``)."""
 
 
 def sent(detail: str = "") -> Outcome:
-    """The provider took it."""
+    """The provider accepted it."""
     return Outcome("sent", detail)
 
 
 def retry(detail: str, after_s: float | None = None) -> Outcome:
-    """It failed in a way that may pass; tried again after the backoff, or ``after_s`` if later."""
+    """Temporary failure; retried after the backoff, or after ``after_s`` if that is longer."""
     return Outcome("retry", detail, after_s)
 
 
 def failed(detail: str) -> Outcome:
-    """It failed for good, as with a recipient that is unknown: no further attempt."""
+    """Permanent failure, such as an unknown recipient: no further attempt."""
     return Outcome("failed", detail)
 
 
 class Limits(NamedTuple):
-    """How much of a channel may go on at once."""
+    """Limits of the attempts of a channel."""
 
     concurrency: int
-    """Attempts under way."""
+    """Attempts running at the same time."""
     rate_per_s: float
-    """Attempts begun in a second, on average; as many may come in one burst."""
+    """Attempts begun per second, on average; also the largest burst."""
     timeout_s: float
-    """An attempt is broken off after this, and counts as ``retry``."""
+    """An attempt that takes longer is cancelled, and counts as ``retry``."""
 
 
 class Channel(Protocol):
-    """A way out. One object a channel for the whole server; ``send`` runs many times at once."""
+    """A notification channel, one object for the whole server; ``send`` runs concurrently."""
 
     @property
     def name(self) -> ChannelName:
-        """Which it is."""
+        """Name of the channel."""
         ...
 
     @property
     def limits(self) -> Limits:
-        """How much of it may go on at once."""
+        """Limits of its attempts."""
         ...
 
     @property
     def is_configured(self) -> bool:
-        """False: deliveries by it are ``not_configured``, and never tried."""
+        """False: deliveries by it are ``not_configured``, and never sent."""
         ...
 
     def has_address(self, contact: Contact) -> bool:
-        """False: there is nowhere to send to; the delivery is ``no_address``, and never tried."""
+        """False: the contact has no address of the channel; the delivery is ``no_address``."""
         ...
 
     async def send(self, job: Job) -> Outcome:
-        """Try once.
+        """Make one attempt.
 
-        An exception is logged and counts as ``retry``; a cancellation, at the end of the server or
-        past the time limit, must leave nothing open behind.
+        An exception is logged and counts as ``retry``. Cancellation, when the server stops or the
+        time limit is exceeded, must close connections.
         """
         ...
 
     async def close(self) -> None:
-        """Give back connections to providers; nothing is sent any more."""
+        """Close connections to providers; nothing is sent afterwards."""
         ...
 
 
 class PushSubscriptions(Protocol):
-    """How the push channel lets go of a browser that is gone (``storage.contacts``)."""
+    """Store of push subscriptions, for deleting expired ones (``ContactStore``)."""
 
     async def forget_subscription(self, user_id: str, endpoint: str) -> bool:
         """Delete one of a user's subscriptions; False: it was not there.

@@ -1,4 +1,4 @@
-"""E-mail, by SMTP."""
+"""E-mail channel, by SMTP."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wsserver.protocol.notifications import ChannelName, Contact
 
 LIMITS = Limits(concurrency=4, rate_per_s=10.0, timeout_s=40.0)
 STEP_TIMEOUT_S = 10.0
-"""For the connection, and for each answer of the server."""
+"""Timeout of connecting, and of each answer of the server."""
 
 
 class EmailChannel:
-    """Hands mails to one server. Every attempt has a connection of its own.
+    """Sends mails by one SMTP server, with a new connection for each attempt.
 
-    ``server`` None: not configured. ``tls``: None is the system's trust. With a server, the package
-    of the extra ``email`` must be there (``ImportError``); settings were checked for it.
+    ``server`` None: not configured. ``tls`` None: the trust store of the system. A server requires
+    the package of the extra ``email`` (``ImportError``), which the check of the settings reports.
     """
 
     name: ChannelName = "email"
@@ -53,17 +53,17 @@ class EmailChannel:
 
     @property
     def is_configured(self) -> bool:
-        """Is there a server, and somebody whom mails come from?"""
+        """Whether server and sender are configured."""
         return self._server is not None and self._sender is not None
 
     def has_address(self, contact: Contact) -> bool:
-        """Has the user an e-mail address?"""
+        """Whether the user has an e-mail address."""
         return bool(contact.email)
 
     async def send(self, job: Job) -> Outcome:
-        """Hand one mail in.
+        """Send one mail.
 
-        Refused with 5xx it failed for good; 4xx, no connection or no answer may pass.
+        5xx is a permanent failure; 4xx, no connection or no answer a temporary one.
         """
         if self._server is None or self._sender is None:
             return failed("not configured")
@@ -92,7 +92,7 @@ class EmailChannel:
             client.close()
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Nothing to close."""
 
     def _client(self, server: MailServer) -> Any:
         return self._smtp.SMTP(
@@ -107,14 +107,14 @@ class EmailChannel:
         )
 
     async def _hand_in(self, client: Any, message: EmailMessage, sender: str, to: str) -> str:
-        """The whole conversation; answers what the server said at its end."""
+        """The SMTP conversation; returns the final answer of the server."""
         await client.connect()
         _, answer = await client.send_message(message, sender=sender, recipients=[to])
         await self._say_goodbye(client)
         return str(answer)
 
     async def _say_goodbye(self, client: Any) -> None:
-        """The mail is accepted: what goes wrong from here on is nobody's loss."""
+        """Quit; errors are ignored, as the mail has been accepted."""
         try:
             await client.quit()
         except (self._smtp.SMTPException, OSError):
@@ -131,4 +131,4 @@ async def _end(conversation: asyncio.Future[str]) -> None:
         conversation.cancel()
         await asyncio.wait({conversation}, timeout=0.05)
     if not conversation.cancelled():
-        conversation.exception()  # seen
+        conversation.exception()  # retrieved

@@ -1,4 +1,4 @@
-"""A notification as a mail: a text, the same in HTML, and headers that nobody can add to."""
+"""MIME message of a notification: text and HTML, headers safe against injection."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _LONGEST_WORD = 60
 
 
 class _Title:
-    """A header whose text stands as it is, whatever it looks like.
+    """Unstructured header whose value is never decoded.
 
-    The standard library's decodes what looks like an encoded word (RFC 2047) when it is set, and
-    then writes what came out, line breaks included: ``=?utf-8?q?=0D=0ABcc:?=`` would add headers.
+    The standard library's decodes values that look like an encoded word (RFC 2047) when they are
+    set, and then writes the result, line breaks included: ``=?utf-8?q?=0D=0ABcc:?=`` would add a
+    header.
     """
 
     name: str
@@ -38,12 +39,12 @@ class _Title:
 
     @classmethod
     def parse(cls, value: str, kwds: dict[str, Any]) -> None:
-        """Take the value as it is (``email.headerregistry``)."""
+        """Set the value unchanged (interface of ``email.headerregistry``)."""
         kwds["parse_tree"] = None
         kwds["decoded"] = value
 
     def fold(self, *, policy: EmailPolicy) -> str:
-        """The header's lines; what is not plain ASCII, or looks encoded, is encoded."""
+        """The header's lines; non-ASCII text, or text that looks encoded, is encoded."""
         text = str(self)
         is_plain = text.isascii() and "=?" not in text
         # A line is broken between words only, unless it is encoded.
@@ -63,9 +64,9 @@ _POLICY = _policy()
 
 
 def compose(job: Job, to: str, sender: Sender, frontend_url: str | None) -> EmailMessage:
-    """Make the mail of a job; ``to`` has been parsed as one bare address.
+    """Compose the mail of a job; ``to``: one bare address, already parsed.
 
-    The ``Message-ID`` is the delivery's: a mail that goes out twice can be told from two.
+    The ``Message-ID`` contains the delivery id, so that a mail that is sent twice is recognized.
     """
     message = EmailMessage(policy=_POLICY)
     local, _, domain = sender.address.rpartition("@")
@@ -81,7 +82,7 @@ def compose(job: Job, to: str, sender: Sender, frontend_url: str | None) -> Emai
         message["Importance"] = "high"
         message["X-Priority"] = "1"
     link = link_of(job.action_url, frontend_url)
-    # Base 64 throughout: no relay on the way has to understand eight bits.
+    # Base 64 throughout: relays need not support 8BITMIME.
     message.set_content(_text(job, link), charset="utf-8", cte="base64")
     message.add_alternative(_html(job, link), subtype="html", charset="utf-8", cte="base64")
     return message

@@ -1,4 +1,4 @@
-"""Web Push: to every browser of the user, encrypted for it, signed with the server's key."""
+"""Web Push channel: encrypted for each browser of the user, signed with VAPID."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ log = logging.getLogger(__name__)
 
 LIMITS = Limits(concurrency=20, rate_per_s=100.0, timeout_s=30.0)
 GONE = frozenset({404, 410})
-"""What a push service says of a subscription that is no more (RFC 8030 §7.3)."""
+"""Statuses of expired subscriptions (RFC 8030 §7.3)."""
 TOKEN_LIFETIME_S = 12 * 3600
 """Push services refuse tokens for more than a day (RFC 8292 §2)."""
 
 
 class PushChannel:
-    """Sends to all subscriptions of a user at once; one that is gone is deleted.
+    """Sends to all subscriptions of a user concurrently; expired ones are deleted.
 
-    ``key`` None: not configured. ``http`` must reach no more than ``reach`` says. With a key, the
-    packages of the extra ``push`` must be there (``ImportError``); settings were checked for it.
+    ``key`` None: not configured. ``http`` must be limited to ``reach``. A key requires the packages
+    of the extra ``push`` (``ImportError``), which the check of the settings reports.
     """
 
     name: ChannelName = "push"
@@ -73,18 +73,18 @@ class PushChannel:
 
     @property
     def is_configured(self) -> bool:
-        """Is there a key, and somebody whom push services may write to?"""
+        """Whether the VAPID key and the subject (a contact for push services) are configured."""
         return self._vapid is not None and self._subject is not None
 
     def has_address(self, contact: Contact) -> bool:
-        """Has the user a browser that takes pushes?"""
+        """Whether the user has a push subscription."""
         return bool(contact.push)
 
     async def send(self, job: Job) -> Outcome:
-        """Send to each browser; one that takes it is enough.
+        """Send to each browser; sent if one of them accepts it.
 
-        More attempts would come to the others' browsers twice. Where none takes it now, it may be
-        tried again unless every one has refused for good.
+        Another attempt would reach that browser twice. If none accepts it, it is retried unless
+        all failures are permanent.
         """
         if not job.contact.push:
             return failed("no browser")
@@ -92,7 +92,7 @@ class PushChannel:
         return _together(outcomes)
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Nothing to close."""
 
     async def _send_to(self, job: Job, subscription: PushSubscription) -> Outcome:
         try:
@@ -125,8 +125,8 @@ class PushChannel:
             "Content-Encoding": "aes128gcm",
             "TTL": str(ttl_s(job, now)),
             "Urgency": URGENCY[job.type],
-            # Replaces an earlier attempt that still waits for a browser that is away; RFC 8030
-            # §5.4 takes 32 characters.
+            # Replaces an earlier attempt that waits for an offline browser; at most 32
+            # characters (RFC 8030 §5.4).
             "Topic": job.notification_id[-32:],
         }
         return HttpRequest("POST", subscription.endpoint, headers, body)
@@ -134,14 +134,14 @@ class PushChannel:
     async def _forget(self, user_id: str, subscription: PushSubscription, status: int) -> str:
         try:
             await self._subscriptions.forget_subscription(user_id, subscription.endpoint)
-        except WsServerError as error:  # the next attempt finds it gone again
+        except WsServerError as error:  # the next attempt tries again
             log.warning("gone push subscription not deleted user_id=%s error=%s", user_id, error)
             return f"{status}: gone, not deleted yet"
         return f"{status}: gone, subscription deleted"
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:
-    """What has come of all browsers of one user, as one outcome."""
+    """The outcomes of all browsers of a user as one."""
     details = "; ".join(dict.fromkeys(each.detail for each in outcomes if each.result != "sent"))
     taken = sum(each.result == "sent" for each in outcomes)
     detail = f"{taken} of {len(outcomes)} browsers" + (f"; {details}" if details else "")

@@ -1,4 +1,4 @@
-"""A notification as a service worker gets it, and how urgent it is to the push service."""
+"""Payload, TTL and urgency of a Web Push message."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from wsserver.notifications.channels.base import Job
 from wsserver.protocol.notifications import NotificationType
 
 PAYLOAD_LIMIT_BYTES = 3800
-"""Push services take 4096 with what encryption adds (RFC 8030 §7.2); this leaves room."""
+"""Push services accept 4096 bytes including the encryption overhead (RFC 8030 §7.2)."""
 LONGEST_TTL_S = 28 * 86_400
-"""What push services take at most."""
+"""Longest TTL that push services accept."""
 
 URGENCY: dict[NotificationType, str] = {
     "info": "low",
@@ -22,11 +22,11 @@ URGENCY: dict[NotificationType, str] = {
     "error": "high",
     "urgent": "high",
 }
-"""RFC 8030 §5.3: whether a battery that runs low is reason enough to wait."""
+"""Urgency by type (RFC 8030 §5.3): devices low on battery delay the lower ones."""
 
 
 def payload_of(job: Job) -> bytes:
-    """The notification in the members of the WebSocket push; a long message is cut to fit."""
+    """The notification with the members of the WebSocket push; a long message is truncated."""
     notification: dict[str, Any] = {
         "id": job.notification_id,
         "title": job.title,
@@ -39,7 +39,7 @@ def payload_of(job: Job) -> bytes:
     encoded = msgspec.json.encode(notification)
     if len(encoded) <= PAYLOAD_LIMIT_BYTES:
         return encoded
-    for member in ("message", "action_url", "title"):  # what can be done without, first
+    for member in ("message", "action_url", "title"):  # the least important first
         notification[member] = _cut(notification, member)
         encoded = msgspec.json.encode(notification)
         if len(encoded) <= PAYLOAD_LIMIT_BYTES:
@@ -48,12 +48,12 @@ def payload_of(job: Job) -> bytes:
 
 
 def ttl_s(job: Job, now: float) -> int:
-    """Seconds that the push service keeps it for a browser that is away."""
+    """Seconds that the push service keeps the message for an offline browser."""
     return max(0, min(int(job.expires_at - now), LONGEST_TTL_S))
 
 
 def _cut(notification: dict[str, Any], member: str) -> str | None:
-    """As much of a member as there is room for; of a link, which is whole or useless, nothing."""
+    """A member truncated to fit; None for a link, which is useless when truncated."""
     if member == "action_url":
         return None
     text: str = notification[member]

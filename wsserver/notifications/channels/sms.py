@@ -1,4 +1,4 @@
-"""Short messages: by the first of several providers that takes one."""
+"""SMS channel: the first provider that accepts a message sends it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ LIMITS = Limits(concurrency=4, rate_per_s=5.0, timeout_s=60.0)
 
 
 class SmsProvider(Protocol):
-    """Somebody who passes short messages on."""
+    """Provider of short messages."""
 
     @property
     def needs_phone(self) -> bool:
-        """False: it goes to a place of its own, such as a chat group."""
+        """Whether it sends to a phone number; False: to a fixed target, such as a chat group."""
         ...
 
     async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
-        """Try once; ``phone`` in E.164 form, None only where none is needed."""
+        """Make one attempt; ``phone`` in E.164 form, None only if ``needs_phone`` is False."""
         ...
 
     async def close(self) -> None:
-        """Give back what it holds."""
+        """Release resources."""
         ...
 
 
 class SmsChannel:
-    """Asks the providers in their order, until one takes the message."""
+    """Tries the providers in their order, until one accepts the message."""
 
     name: ChannelName = "sms"
 
@@ -48,17 +48,17 @@ class SmsChannel:
 
     @property
     def is_configured(self) -> bool:
-        """Is there any provider?"""
+        """Whether there is a provider."""
         return bool(self._providers)
 
     def has_address(self, contact: Contact) -> bool:
-        """Has the user a number, or is there a provider that needs none?"""
+        """Whether the user has a phone number, or a provider needs none."""
         return bool(contact.phone) or any(not each.needs_phone for each in self._providers)
 
     async def send(self, job: Job) -> Outcome:
-        """Ask one after the other.
+        """Try the providers one after the other.
 
-        When all have refused, it may be tried again if one of them might take it then.
+        If all refuse, it is retried unless all failures are permanent.
         """
         try:
             phone = parse_phone(job.contact.phone) if job.contact.phone else None
@@ -83,6 +83,6 @@ class SmsChannel:
         return retry(detail, min(waits) or None)
 
     async def close(self) -> None:
-        """Give back what the providers hold."""
+        """Close the providers."""
         for provider in self._providers:
             await provider.close()

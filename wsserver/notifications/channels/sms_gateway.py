@@ -1,4 +1,4 @@
-"""Any provider of SMS with an HTTP API, by templates of the configuration."""
+"""SMS gateway: an HTTP API, called with the request templates of the configuration."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from wsserver.notifications.http import (
 
 
 class SmsGateway:
-    """Sends the request that the templates make.
+    """SMS provider that sends the request of the templates.
 
-    ``success``: a regular expression that the first 2 KiB of the answer must contain, for gateways
-    that answer 200 to what they refuse; what does not may pass. It is looked for in the text, in
-    whatever charset that comes, as it stands and with JSON's ``\\uXXXX`` read.
+    ``success``: a regular expression that the first 2 KiB of the answer must match, for gateways
+    that answer 200 to messages they refuse; if it does not, the message is retried. It is applied
+    to the decoded text, with and without JSON's ``\\uXXXX`` replaced.
     """
 
     needs_phone = True
@@ -45,7 +45,7 @@ class SmsGateway:
         self._success = re.compile(success) if success is not None else None
 
     async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
-        """Ask the gateway once."""
+        """Make one attempt."""
         request = self._gateway.render(to=phone or "", text=text, id=job.delivery_id)
         try:
             answer = await self._http(HttpRequest(*request))
@@ -61,4 +61,4 @@ class SmsGateway:
         return outcome
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""Push subscriptions as browsers make them: are they what they should be?"""
+"""Validation of Web Push subscriptions: endpoint and keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AUTH_BYTES = 16
 
 
 def check_subscription(subscription: PushSubscription, reach: Reach) -> None:
-    """Raise ``UrlForbidden`` for the endpoint, ``ValueError`` for keys nothing can be sent with."""
+    """Raise ``UrlForbidden`` for the endpoint, ``ValueError`` for invalid keys."""
     check_url(subscription.endpoint, reach)
     public_key(subscription.keys.p256dh)
     auth_secret(subscription.keys.auth)

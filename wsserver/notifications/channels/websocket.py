@@ -1,4 +1,4 @@
-"""The inbox as a channel: it is there for everybody, and waits for who is not connected."""
+"""WebSocket channel: the inbox of the user, also while the user is offline."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from wsserver.protocol.types import JsonObject
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message
 
-# Stored in groups: many at once are one transaction.
+# High, since concurrent appends are one transaction.
 LIMITS = Limits(concurrency=500, rate_per_s=100_000.0, timeout_s=30.0)
 
 
 class WebSocketChannel:
-    """Pushes ``notification`` into the user's inbox; acknowledgements tell what became of it.
+    """Stores ``notification`` in the user's inbox, where it is acknowledged.
 
-    The delivery's id is the message's: stored twice it is still one message.
+    The delivery id is the message id, so that a second attempt stores no second message.
     """
 
     name: ChannelName = "websocket"
@@ -30,11 +30,11 @@ class WebSocketChannel:
         self._clock = clock
 
     def has_address(self, contact: Contact) -> bool:
-        """Everybody has an inbox."""
+        """True: every user has an inbox."""
         return True
 
     async def send(self, job: Job) -> Outcome:
-        """Store the push in the inbox, and give it to whoever is connected."""
+        """Store the push in the inbox, and send it to the user's connections."""
         message = Message(
             "notification",
             {"notification": notification_of(job)},
@@ -51,11 +51,11 @@ class WebSocketChannel:
         return sent(f"in the inbox at offset {outcome.offset}; connections: {online}")
 
     async def close(self) -> None:
-        """Nothing is open here."""
+        """Nothing to close."""
 
 
 def notification_of(job: Job) -> JsonObject:
-    """``notification`` of the push, as frontends know it."""
+    """The member ``notification`` of the push."""
     return {
         "id": job.notification_id,
         "title": job.title,

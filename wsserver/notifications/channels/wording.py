@@ -1,4 +1,4 @@
-"""The text of a notification, as mails and short messages have it."""
+"""Texts and links of notifications in mails and short messages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from wsserver.notifications.channels.base import Job
 from wsserver.notifications.templates import clean, one_line
 
 SMS_LIMIT = 500
-"""Characters; providers charge for each part of some 70."""
+"""Characters of a short message; providers charge for each part of about 70."""
 
 
 def link_of(action_url: str | None, frontend_url: str | None) -> str | None:
-    """The address behind a notification, absolute; None: there is none to be followed from afar.
+    """Absolute URL of a notification's link; None: no link, or not usable outside the frontend.
 
-    Only ``http`` and ``https``: a mail is no place for ``javascript:``.
+    Only ``http`` and ``https``, never ``javascript:``.
     """
     if action_url is None or not action_url.isprintable() or " " in action_url:
         return None
@@ -28,18 +28,18 @@ def link_of(action_url: str | None, frontend_url: str | None) -> str | None:
 
 
 def one_line_title(job: Job) -> str:
-    """The title, whatever it was made of, on one line."""
+    """The title on one line, without control characters."""
     return " ".join(one_line(job.title).split())
 
 
 def short_text(job: Job, frontend_url: str | None) -> str:
     """Title, message and link, one below the other, at most ``SMS_LIMIT`` characters.
 
-    What is too long is cut in the message; the link stays whole if there is room for it.
+    A long message is truncated; the link is kept whole if it fits.
     """
     link = link_of(job.action_url, frontend_url)
     tail = f"\n{link}" if link and len(link) < SMS_LIMIT // 2 else ""
-    # A control character is nothing that a phone can show, or an XML body may hold.
+    # Phones cannot show control characters, and XML bodies must not contain them.
     text = f"{one_line_title(job)}\n{clean(job.message)}".strip()
     room = SMS_LIMIT - len(tail)
     return (text if len(text) <= room else text[: room - 1] + "…") + tail

@@ -15,7 +15,7 @@ from wsserver.realtime.connections.hub import SELECT, Hub
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
-from wsserver.wire.encodings import forms_of
+from wsserver.wire.fanout import encode_for
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Transport
@@ -65,7 +65,7 @@ class ConnectionWriter:
                 return NO_RECIPIENTS
         started = self._clock.monotonic()
         if self._poller.deflates(len(text)):
-            sent = self._write_forms(transports, text)
+            sent = self._write_encoded(transports, text)
         else:
             frame = build_frame(text)
             if len(transports) <= FEW:
@@ -76,12 +76,12 @@ class ConnectionWriter:
         self._statistics.delivered(sent, failed, self._clock.monotonic() - started)
         return PublishResult(len(transports), sent, failed)
 
-    def _write_forms(self, transports: list[Transport], text: bytes) -> int:
+    def _write_encoded(self, transports: list[Transport], text: bytes) -> int:
         """Write to each transport in the encoding that was negotiated with it."""
-        forms = forms_of(text, transports)
+        encodings = encode_for(text, transports)
         if len(transports) > FEW:
-            return self._poller.send_forms(forms)
-        return sum([transport.send(frame) for group, frame in forms for transport in group])
+            return self._poller.send_encoded(encodings)
+        return sum([transport.send(frame) for group, frame in encodings for transport in group])
 
 
 class KeptDeliveries(Protocol):

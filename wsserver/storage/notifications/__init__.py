@@ -1,6 +1,6 @@
-"""Tables of notifications: deliveries with attempts, receipts, contacts, known users.
+"""Tables of notifications: deliveries with attempts, acknowledgements, contacts, known users.
 
-Deliveries are leased by the queue that works them off.
+``deliveries`` is a leased work queue (``engine.leases``).
 
 May import: ``storage.engine``.
 """

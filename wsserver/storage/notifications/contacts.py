@@ -1,4 +1,4 @@
-"""Where users can be reached, as they or their managers have said."""
+"""Contacts of users: addresses, push subscriptions, quiet hours."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from wsserver.storage.engine.database import Database
 
 
 class OwnedContact(NamedTuple):
-    """A contact, and the organization whose manager has entered it.
+    """A contact, and the organization whose manager entered it.
 
-    None: a service or an administrator has, who may do so for everybody.
+    None: entered by a service or an administrator, for users of any organization.
     """
 
     contact: Contact
@@ -29,7 +29,7 @@ class ContactStore:
         self._database = database
 
     async def find(self, user_ids: Sequence[str]) -> dict[str, OwnedContact]:
-        """The contacts that were entered for these users."""
+        """The stored contacts of these users."""
         ids = msgspec.json.encode(user_ids).decode()
         rows = await self._database.read(
             lambda db: db.conn.execute(
@@ -44,9 +44,9 @@ class ContactStore:
         }
 
     async def put(self, contact: Contact, organization_id: str | None, at: float) -> None:
-        """Enter a contact in the place of what there was; ``at``: seconds since the epoch.
+        """Replace a contact; ``at``: seconds since the epoch.
 
-        ``organization_id``: that of the manager who enters it, as in ``OwnedContact``.
+        ``organization_id``: of the manager who enters it, as in ``OwnedContact``.
         """
         values = [contact.user_id, organization_id, _written(contact), at]
 
@@ -60,7 +60,7 @@ class ContactStore:
         await self._database.run(store)
 
     async def forget_subscription(self, user_id: str, endpoint: str) -> bool:
-        """Delete one of a user's push subscriptions; False: it was not there."""
+        """Delete one of a user's push subscriptions; False: not found."""
 
         def forget(db: sqlite_utils.Database) -> bool:
             found = _get(db, user_id)
@@ -79,7 +79,7 @@ class ContactStore:
 
 
 def contact_of(user_id: str, stored: str | None) -> Contact:
-    """A contact as it stands in a row; without a row, one without addresses."""
+    """Decode a stored contact; None: an empty one."""
     if stored is None:
         return Contact(user_id=user_id)
     return msgspec.json.decode(stored, type=Contact)

@@ -1,26 +1,25 @@
-"""The queue of deliveries: what is due is leased, tried, and its outcome recorded."""
+"""Deliveries of notifications as a queue: leased when due, attempted, their results recorded."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlite_utils
 
 from wsserver.protocol.notifications import Contact
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease, LeasedTable, Result, scalar
 from wsserver.storage.notifications.contacts import contact_of
 
 INTERRUPTED = "interrupted"
-"""Outcome of an attempt that a crash has cut off: it may have gone out."""
+"""Outcome of an attempt that a crash cut off: the notification may have been sent."""
 COMPANIONS_LIMIT = 500
-"""Of deliveries that go as one."""
+"""Deliveries that one digest takes along."""
 DETAIL_LIMIT = 1000
 
 HeldUntil = Callable[[Sequence[float], float], float | None]
-"""``DigestRule.held_until``: from the times of those sent lately and now."""
+"""``DigestRule.held_until``: from the times of the recently sent ones, and now."""
 
 _COLUMNS = (
     "d.id, d.delivery_id, n.notification_id, d.user_id, d.number, d.forgiven, d.expires_at,"
@@ -49,16 +48,8 @@ _SELECT_RECENT = (
     " WHERE user_id = ? AND channel = ? AND digest = ?"
     " AND (state = 'sending' OR sent_at IS NOT NULL) ORDER BY id DESC LIMIT 1000"
 )
-_BRING_FORWARD = """
-    UPDATE deliveries SET due_at = due_at - ?1 WHERE state = 'pending' AND NOT EXISTS (
-        SELECT 1 FROM notifications n
-        WHERE n.id = notification AND n.at >= ?2 AND n.at <= ?3
-    )
-"""
-_LEFT = (
-    "state = 'sending' AND (owner != ?1"
-    " OR lease_until <= ?2 AND id NOT IN (SELECT value FROM json_each(?3)))"
-)
+_EXPIRING = "state IN ('pending', 'sent') AND (state = 'pending' OR channel = 'websocket')"
+_FIRST_EXPIRY = f"SELECT min(expires_at) FROM deliveries WHERE {_EXPIRING}"  # noqa: S608
 _LEASE = "UPDATE deliveries SET state = 'sending', owner = ?, lease_until = ? WHERE id = ?"
 _RECORD = """
     UPDATE deliveries SET
@@ -68,14 +59,15 @@ _RECORD = """
             ELSE ?1
         END,
         due_at = CASE WHEN state = 'sending' AND NOT stops THEN ?2 END,
-        sent_at = ?3, number = number + 1, is_held = CASE ?1 WHEN 'pending' THEN is_held ELSE 0 END,
+        sent_at = ?3, number = number + ?7,
+        is_held = CASE ?1 WHEN 'pending' THEN is_held ELSE 0 END,
         owner = NULL, lease_until = NULL
-    WHERE id = ?4 AND owner = ?5 RETURNING number, state
+    WHERE id = ?4 AND owner = ?5 AND lease_until = ?6 RETURNING number, state
 """
 
 
 class Claimed(NamedTuple):
-    """A delivery that is leased to be tried; times in epoch seconds."""
+    """A delivery that is leased for an attempt; times in seconds since the epoch."""
 
     id: int
     delivery_id: str
@@ -84,7 +76,7 @@ class Claimed(NamedTuple):
     number: int
     """Attempts before this one."""
     forgiven: int
-    """Those of them that do not count any more."""
+    """Attempts before the latest retry by hand, which no longer count."""
     expires_at: float
     at: float
     """When the notification was accepted."""
@@ -92,150 +84,88 @@ class Claimed(NamedTuple):
     template: str | None
     content: str
     organization_id: str | None
-    """Of the notification: the one that it was for, or confined to."""
+    """Organization that the notification was addressed or confined to."""
     digest: str | None
     is_held: int
     contact_owner: str | None
-    """The organization whose manager has entered the contact; None: none has."""
+    """Organization whose manager entered the contact; None: no manager did."""
     contact: Contact
     companions: Sequence[Claimed] = ()
-    """Others of the same kind for the same user that go together with it, oldest first."""
+    """Others of the same kind for the same user that are sent with it, oldest first."""
 
     @property
     def attempt(self) -> int:
-        """Which attempt this is, from 1, since it was accepted or retried by hand."""
+        """Number of this attempt, from 1, since it was accepted or retried by hand."""
         return self.number - self.forgiven + 1
 
     @property
     def ids(self) -> list[int]:
-        """All that the attempt is for."""
+        """All deliveries that the attempt is for."""
         return [self.id, *[each.id for each in self.companions]]
 
 
-class Result(NamedTuple):
-    """What came of an attempt, or why there was none."""
-
-    ids: Sequence[int]
-    state: str
-    due_at: float | None
-    """With ``pending``: when it is tried again."""
-    at: float
-    outcome: str | None
-    """None: it was not tried, and no attempt is counted."""
-    detail: str = ""
-
-
 class Ended(NamedTuple):
-    """A delivery whose time has run out."""
+    """A delivery that has expired."""
 
     delivery_id: str
     notification_id: str
     user_id: str
     channel: str
     is_pending: int
-    """1: it was never sent; 0: it was, into the inbox, but nobody came for it."""
+    """1: it was never sent; 0: it was stored in the inbox and not acknowledged."""
 
 
-class DeliveryStore:
-    """The table ``deliveries``, as a queue, with ``attempts``.
+class DeliveryStore(LeasedTable[Claimed]):
+    """The tables ``deliveries``, a lane for each channel, and ``attempts``."""
 
-    All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
-    nothing of the call is stored.
-    """
+    TABLE = "deliveries"
+    LANE = "channel"
+    WAITING = "state = 'pending' AND expires_at > :now"
+    LEASED = "state = 'sending'"
+    ACCEPTED_AT = "(SELECT n.at FROM notifications n WHERE n.id = notification)"
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(
+        self, database: Database, held_until: HeldUntil = lambda sent_at, now: None
+    ) -> None:
+        super().__init__(database)
+        self._held_until = held_until
 
-    async def claim(
-        self,
-        channel: str,
-        now: float,
-        limit: int,
-        *,
-        owner: str,
-        lease_until: float,
-        held_until: HeldUntil,
-    ) -> list[Claimed]:
-        """Lease what is due by a channel, the longest due first.
+    async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[Claimed]:
+        """Lease deliveries of a channel that are due, the longest due first.
 
-        What ``held_until`` puts off is put off in the same transaction; when its time has come, all
-        that wait with it go along as ``companions``.
+        What ``held_until`` postpones is postponed in the same transaction; when its time comes, all
+        that wait with it are its ``companions``.
         """
         return await self._database.run(
-            partial(
-                _claim,
-                channel=channel,
-                now=now,
-                limit=limit,
-                lease=(owner, lease_until),
-                held_until=held_until,
-            )
+            lambda db: _claim(db, lane, now, limit, lease, self._held_until)
         )
 
-    async def record(self, owner: str, results: Sequence[Result]) -> dict[int, str]:
-        """Record outcomes and give the leases back; answers the states by id.
+    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
+        """Record a result and end the lease; returns the states by id.
 
-        What has been acknowledged meanwhile keeps that state; what was called off meanwhile is
-        ``cancelled`` instead of waiting to be tried again; what is not leased is left alone.
+        What was acknowledged meanwhile keeps that state; what was cancelled meanwhile is
+        ``cancelled`` instead of due again; rows that another claim holds are left alone.
         """
-        return await self._database.run(partial(_record, owner=owner, results=results))
-
-    async def release(self, owner: str, now: float, busy: Iterable[int] = ()) -> int:
-        """Make everything due again that another run has left behind, or that was held too long.
-
-        ``busy``: what this run is at, however old its lease looks on a wall clock that was set.
-        The attempts are recorded as interrupted. Answers how many there were. Writes only where
-        there is something to write.
-        """
-        values = [owner, now, json.dumps(sorted(busy))]
-        if not await self._database.read(partial(_is_left, values=values)):
-            return 0
-        return await self._database.run(partial(_release, values=values))
-
-    async def bring_forward(self, by_s: float, since: float, now: float) -> int:
-        """Make everything that waits due so much earlier; answers how many there were.
-
-        Not what was accepted from ``since`` to ``now``: that was planned by the new time.
-        """
-        values = [by_s, since, now]
-        return await self._database.run(lambda db: db.conn.execute(_BRING_FORWARD, values).rowcount)
-
-    async def next_due(self, channel: str, now: float) -> float | None:
-        """When the next delivery by a channel is due; None: none is waiting."""
-        return await self._database.read(
-            lambda db: _scalar(
-                db,
-                "SELECT min(due_at) FROM deliveries WHERE channel = ? AND state = 'pending'"
-                " AND expires_at > ?",
-                [channel, now],
-            )
-        )
-
-    async def next_expiry(self) -> float | None:
-        """When the time of the next delivery runs out that is not settled."""
-        return await self._database.read(
-            lambda db: _scalar(
-                db,
-                "SELECT min(expires_at) FROM deliveries WHERE state IN ('pending', 'sent')"
-                " AND (state = 'pending' OR channel = 'websocket')",
-                [],
-            )
-        )
+        return await self._database.run(lambda db: _record(db, lease, result))
 
     async def expire(self, now: float, limit: int = 300) -> list[Ended]:
-        """End deliveries whose time has run out, at most so many."""
-        return await self._database.run(partial(_expire, now=now, limit=limit))
+        """Expire deliveries whose time is over, ``limit`` at most; without any, only reads."""
+        first = await self._database.read(lambda db: scalar(db, _FIRST_EXPIRY, {}))
+        if first is None or first > now:
+            return []
+        return await self._database.run(lambda db: _expire(db, now, limit))
 
-    async def waiting(self) -> dict[str, int]:
-        """How many deliveries wait, by channel."""
-        return await self._database.read(
-            lambda db: dict(
-                db.conn.execute(
-                    "SELECT channel, count(*) FROM deliveries WHERE state = 'pending'"
-                    " GROUP BY channel"
-                ).fetchall()
-            )
-        )
+    def _end_leases(self, db: sqlite_utils.Database, where: str, values: Mapping[str, Any]) -> int:
+        ended = db.conn.execute(
+            "UPDATE deliveries SET state = CASE WHEN stops THEN 'cancelled' ELSE 'pending' END,"  # noqa: S608 - constants only
+            " due_at = CASE WHEN stops THEN NULL ELSE :now END, number = number + 1,"
+            f" owner = NULL, lease_until = NULL WHERE {where} RETURNING id, number",
+            values,
+        ).fetchall()
+        for id_, number in ended:
+            detail = "the server stopped before the outcome was known"
+            _note_attempt(db, id_, number, values["now"], INTERRUPTED, detail)
+        return len(ended)
 
 
 def _claim(
@@ -243,14 +173,14 @@ def _claim(
     channel: str,
     now: float,
     limit: int,
-    lease: tuple[str, float],
+    lease: Lease,
     held_until: HeldUntil,
 ) -> list[Claimed]:
     claimed = []
     leased: set[int] = set()
     for row in db.conn.execute(_SELECT_DUE, [channel, now, now, limit]).fetchall():
         due = _claimed(row)
-        if due.id in leased:  # it goes along with an earlier one
+        if due.id in leased:  # a companion of an earlier one
             continue
         if due.digest is not None:
             kind = [due.user_id, channel, due.digest]
@@ -259,7 +189,7 @@ def _claim(
                 due = due._replace(companions=[_claimed(each) for each in rows.fetchall()])
             else:
                 (until,) = db.conn.execute(_SELECT_HELD_UNTIL, kind).fetchone()
-                if until is None:  # nothing waits yet with which it could go
+                if until is None:  # none is held yet that it could join
                     recent = [at for (at,) in db.conn.execute(_SELECT_RECENT, [now, *kind])]
                     until = held_until(recent, now)
                 if until is not None and until < due.expires_at:
@@ -278,25 +208,19 @@ def _claimed(row: tuple[Any, ...]) -> Claimed:
     return Claimed._make([*row[:-1], contact_of(row[3], row[-1]), ()])
 
 
-def _record(db: sqlite_utils.Database, owner: str, results: Sequence[Result]) -> dict[int, str]:
+def _record(db: sqlite_utils.Database, lease: Lease, result: Result) -> dict[int, str]:
     states = {}
-    for result in results:
-        sent_at = result.at if result.state == "sent" else None
-        for id_ in result.ids:
-            if result.outcome is None:
-                row = db.conn.execute(
-                    _RECORD.replace("number = number + 1", "number = number"),
-                    [result.state, result.due_at, sent_at, id_, owner],
-                ).fetchone()
-            else:
-                row = db.conn.execute(
-                    _RECORD, [result.state, result.due_at, sent_at, id_, owner]
-                ).fetchone()
-            if row is None:
-                continue
-            number, states[id_] = row
-            if result.outcome is not None:
-                _note_attempt(db, id_, number, result.at, result.outcome, result.detail)
+    sent_at = result.at if result.state == "sent" else None
+    is_counted = result.outcome is not None
+    for id_ in result.ids:
+        row = db.conn.execute(
+            _RECORD, [result.state, result.due_at, sent_at, id_, *lease, is_counted]
+        ).fetchone()
+        if row is None:
+            continue
+        number, states[id_] = row
+        if result.outcome is not None:
+            _note_attempt(db, id_, number, result.at, result.outcome, result.detail)
     return states
 
 
@@ -310,33 +234,11 @@ def _note_attempt(
     )
 
 
-def _is_left(db: sqlite_utils.Database, values: list[Any]) -> bool:
-    sql = f"SELECT 1 FROM deliveries WHERE {_LEFT} LIMIT 1"  # noqa: S608 - constants only
-    return db.conn.execute(sql, values).fetchone() is not None
-
-
-def _release(db: sqlite_utils.Database, values: list[Any]) -> int:
-    now = values[1]
-    left = db.conn.execute(
-        "UPDATE deliveries SET state = CASE WHEN stops THEN 'cancelled' ELSE 'pending' END,"  # noqa: S608 - constants only
-        " due_at = CASE WHEN stops THEN NULL ELSE ?2 END,"
-        f" number = number + 1, owner = NULL, lease_until = NULL WHERE {_LEFT}"
-        " RETURNING id, number",
-        values,
-    ).fetchall()
-    for id_, number in left:
-        detail = "the server stopped before the outcome was known"
-        _note_attempt(db, id_, number, now, INTERRUPTED, detail)
-    return len(left)
-
-
 def _expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Ended]:
     ended = db.conn.execute(
-        "SELECT d.id, d.delivery_id, n.notification_id, d.user_id, d.channel,"
-        " d.state = 'pending' FROM deliveries d JOIN notifications n ON n.id = d.notification"
-        " WHERE d.state IN ('pending', 'sent')"
-        " AND (d.state = 'pending' OR d.channel = 'websocket')"
-        " AND d.expires_at <= ? ORDER BY d.expires_at LIMIT ?",
+        "SELECT d.id, delivery_id, notification_id, user_id, channel, state = 'pending'"  # noqa: S608
+        " FROM deliveries d JOIN notifications n ON n.id = d.notification"
+        f" WHERE {_EXPIRING} AND d.expires_at <= ? ORDER BY d.expires_at LIMIT ?",
         [now, limit],
     ).fetchall()
     db.conn.executemany(
@@ -344,8 +246,3 @@ def _expire(db: sqlite_utils.Database, now: float, limit: int) -> list[Ended]:
         [(id_,) for id_, *_ in ended],
     )
     return [Ended(*rest) for _, *rest in ended]
-
-
-def _scalar(db: sqlite_utils.Database, sql: str, values: list[Any]) -> float | None:
-    value: float | None = db.conn.execute(sql, values).fetchone()[0]
-    return value

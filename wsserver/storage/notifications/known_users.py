@@ -1,4 +1,4 @@
-"""Who has ever connected: to whom notifications for a whole organization or role go, too."""
+"""Known users: who has connected, for notifications to organizations and roles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlite_utils
 from wsserver.storage.engine.database import Database
 
 KEPT_S = 90 * 86_400
-"""Whoever has not come for so long is forgotten."""
+"""Retention of users who do not connect."""
 
 _BATCH_ROWS = 300
 _STORE = (
@@ -36,13 +36,13 @@ _FIND_OF_ORGANIZATION = """
 
 
 class KnownUser(NamedTuple):
-    """A user as the latest token said."""
+    """A user, with the organization and role of the latest token."""
 
     user_id: str
     organization_id: str | None
     role: str
     seen_at: float
-    """Seconds since the epoch; right to the hour."""
+    """Seconds since the epoch, with a precision of an hour."""
 
 
 class KnownUserStore:
@@ -52,17 +52,17 @@ class KnownUserStore:
         self._database = database
 
     async def note(self, users: Sequence[KnownUser]) -> None:
-        """Store that users were here; raises ``StorageFull`` too."""
+        """Store users who have connected; raises ``StorageFull`` too."""
         rows = msgspec.json.encode(users).decode()
-        await self._database.run(lambda db: _discard(db.conn.execute(_STORE, [rows])))
+        await self._database.run(lambda db: db.conn.execute(_STORE, [rows]).rowcount)
 
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
     ) -> list[str]:
         """User ids, ascending, at most ``limit``: of all, an organization, a role, or both.
 
-        Of an organization are those who were entered as such, whether they have come or not, and
-        those whose latest token said so, unless another one was entered for them.
+        Users of an organization are those assigned to it, whether they have connected or not, and
+        those of whose latest token it is, unless they are assigned to another one.
         """
         sql = _FIND if organization_id is None else _FIND_OF_ORGANIZATION
         values = {"organization_id": organization_id, "role": role, "limit": limit}
@@ -71,7 +71,7 @@ class KnownUserStore:
         )
 
     async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
-        """The organization of the latest token of each of the users that are known."""
+        """The organization of the latest token of each known user."""
         ids = msgspec.json.encode(user_ids).decode()
         return await self._database.read(
             lambda db: dict(
@@ -84,9 +84,9 @@ class KnownUserStore:
         )
 
     async def prune(self, now: float) -> int:
-        """Forget who has not come for 90 days; answers how many. Raises ``StorageFull`` too.
+        """Delete users who have not connected for 90 days; returns the count.
 
-        Not those for whom a manager has entered contacts.
+        Except those with contacts entered by a manager. Raises ``StorageFull`` too.
         """
         deleted = 0
         while batch := await self._database.run(partial(_prune_batch, before=now - KEPT_S)):
@@ -98,12 +98,8 @@ def _prune_batch(db: sqlite_utils.Database, before: float) -> int:
     return db.conn.execute(
         "DELETE FROM known_users WHERE user_id IN"
         " (SELECT user_id FROM known_users k WHERE seen_at < ?"
-        # What a manager has entered is used only while its user is known to be of its organization.
+        # Contacts entered by a manager are used only while their user is known to belong there.
         " AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.user_id = k.user_id"
         " AND c.organization_id IS NOT NULL) ORDER BY seen_at LIMIT ?)",
         [before, _BATCH_ROWS],
     ).rowcount
-
-
-def _discard(_: object) -> None:
-    """A cursor belongs to its thread."""

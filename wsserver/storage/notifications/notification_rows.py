@@ -1,4 +1,4 @@
-"""Notifications as they stand: with their deliveries, and the attempts at these."""
+"""Row types and queries of notifications with their deliveries and attempts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ _SELECT_DELIVERIES = (
 )
 
 ATTEMPTS_LISTED = 50
-"""Of one delivery, the latest ones: more are made only where it is retried by hand again and
-again."""
+"""Latest attempts listed of a delivery; more are made only by repeated retries by hand."""
 _ARRIVED = ("sent", "delivered", "read")
 _ENDED = ("failed", "cancelled", "expired", "not_configured", "no_address")
 _STATES = {
-    # Written out, as only so the planner sees that a partial index applies.
+    # Literal, so that the planner recognizes the partial indexes.
     **{state: f"d.state = '{state}'" for state in ("pending", "sending", *_ARRIVED)},
     **{state: f"d.state = '{state}' AND d.state IN {_ENDED}" for state in _ENDED},
 }
 
 
 class Attempt(NamedTuple):
-    """One try at a delivery."""
+    """An attempt at a delivery."""
 
     number: int
     at: float
@@ -41,7 +40,7 @@ class Attempt(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """A delivery as it stands."""
+    """A delivery with its state."""
 
     id: int
     delivery_id: str
@@ -57,7 +56,7 @@ class Delivery(NamedTuple):
 
 
 class Notification(NamedTuple):
-    """A notification as it stands."""
+    """A notification with its deliveries."""
 
     id: int
     notification_id: str
@@ -70,13 +69,13 @@ class Notification(NamedTuple):
     sender: str | None
     organization_id: str | None
     deliveries: Sequence[Delivery] = ()
-    """By user; at most 1000, and 4 MiB."""
+    """Ordered by user; at most 1000, and 4 MiB."""
     states: Mapping[str, int] = {}
-    """How many deliveries are in which state."""
+    """Count of deliveries by state."""
 
 
 class Filters(NamedTuple):
-    """Which notifications; None: whichever. Those after ``type`` have to fit one delivery."""
+    """Filters of notifications; None: any. The last three must match the same delivery."""
 
     organization_id: str | None = None
     since: float | None = None
@@ -91,7 +90,7 @@ class Filters(NamedTuple):
 def read_one(
     db: sqlite_utils.Database, notification_id: str, organization_id: str | None, limit: int
 ) -> Notification | None:
-    """One notification, if it is shown to that organization (None: to whomever)."""
+    """A notification, if it is of that organization (None: of any)."""
     row = db.conn.execute(
         f"SELECT {_COLUMNS} FROM notifications n WHERE n.notification_id = ?1"  # noqa: S608
         " AND (?2 IS NULL OR n.organization_id = ?2)",
@@ -103,7 +102,7 @@ def read_one(
 def read_page(
     db: sqlite_utils.Database, limit: int, below: int, filters: Filters, deliveries: int
 ) -> tuple[list[Notification], bool, int]:
-    """Those with a lower key, newest first; whether there are more; how many there are in all."""
+    """Page of notifications with a lower key, newest first; whether there are more; total."""
     where, values = _conditions(filters)
     source = f"FROM notifications n WHERE {where}"
     rows = db.conn.execute(
@@ -137,7 +136,7 @@ def _conditions(filters: Filters) -> tuple[str, list[Any]]:
 
 
 def _has_delivery(wanted: str, filters: Filters) -> str:
-    """Where few fit, from the deliveries to their notifications; else the other way round."""
+    """Condition by deliveries: start from these if few match, else from the notifications."""
     is_rare = filters.user_id is not None or filters.state not in (None, *_ARRIVED)
     if is_rare:
         return f"n.id IN (SELECT d.notification FROM deliveries d WHERE {wanted})"  # noqa: S608

@@ -19,14 +19,14 @@ from wsserver.storage.notifications.notification_rows import (
 )
 
 ONCE_S = 86_400
-"""For so long the same key is the same notification."""
+"""Lifetime of an idempotency key."""
 MARKS_KEPT_S = 400 * 86_400
 _BATCH_ROWS = 300
 _INSERT = (
     "INSERT INTO notifications (notification_id, at, expires_at, type, template, content,"
     " recipients, sender, organization_id, once) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-# All rows in one statement: one for each would hand the interpreter's lock to and fro each time.
+# All rows in one statement: with one for each, the GIL would change hands every time.
 _INSERT_DELIVERIES = """
     INSERT INTO deliveries (
         notification, delivery_id, user_id, channel, state, due_at, expires_at,
@@ -49,23 +49,23 @@ class NewDelivery(NamedTuple):
     channel: str
     state: str
     due_at: float | None
-    """When it is to be tried; None: never, as there is nothing to try."""
+    """Time of the first attempt; None: not pending."""
     expires_at: float
     unless_acknowledged: int
-    """1: called off once the user has acknowledged the notification."""
+    """1: cancelled once the user has acknowledged the notification."""
     digest: str | None = None
-    """The template, where many of one kind go as one."""
+    """Key of the digest, where many of one kind are sent as one."""
 
 
 class Marks(NamedTuple):
-    """What is to be told once only: kept for a year, whatever becomes of the notification."""
+    """Marks of once-per-period warnings, kept for 400 days."""
 
     kind: str
     period: str
     thresholds: Sequence[int]
-    """Those reached, ascending; told of is the last one, and none of the others later on."""
+    """Reached thresholds, ascending: the last one is sent, the others are marked too."""
     scopes: Mapping[str, str]
-    """By user id: on whose account the user is told."""
+    """Scope of the marks by user id (``Recipients.account_of``)."""
 
 
 class NewNotification(NamedTuple):
@@ -79,24 +79,24 @@ class NewNotification(NamedTuple):
     content: str
     """JSON: the parameters of the template, or the texts themselves."""
     recipients: str
-    """JSON: for whom it is, as it was asked for."""
+    """JSON: the recipients as requested."""
     sender: str | None
     organization_id: str | None
-    """To whose managers it is shown."""
+    """Its managers may see the notification."""
     deliveries: Sequence[NewDelivery]
     once: tuple[str, str] | None = None
-    """Scope and key: the same ones within 24 h are the same notification."""
+    """Idempotency scope and key: equal ones within 24 h are the same notification."""
     marks: Marks | None = None
 
 
 class NotificationCursor(NamedTuple):
-    """Where a page ended."""
+    """Cursor: the last row of a page."""
 
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
 
 
 class NotificationStore:
-    """The tables ``notifications``, ``deliveries``, ``attempts`` and ``quota_marks``, as a record.
+    """The tables ``notifications``, ``deliveries``, ``attempts`` and ``quota_marks``.
 
     All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
     nothing of the call is stored.
@@ -106,10 +106,10 @@ class NotificationStore:
         self._database = database
 
     async def accept(self, new: NewNotification) -> str | None:
-        """Store a notification with all its deliveries; answers its id.
+        """Store a notification with all its deliveries; returns its id.
 
-        That of the first one where it is asked for a second time (``once``). None: it has marks,
-        and everybody concerned has been told already; nothing is stored then.
+        With the same ``once`` again, the id of the first one. None: all its marks were set before;
+        nothing is stored then.
         """
         rows = msgspec.json.encode(new.deliveries).decode() if new.marks is None else ""
         return await self._database.run(partial(_accept, new=new, rows=rows))
@@ -117,9 +117,9 @@ class NotificationStore:
     async def get(
         self, notification_id: str, organization_id: str | None = None, limit: int = 1000
     ) -> Notification | None:
-        """A notification, with at most ``limit`` deliveries; None: there is none.
+        """A notification, with at most ``limit`` deliveries; None: not found.
 
-        ``organization_id``: only one that is shown to its managers.
+        ``organization_id``: only if its managers may see it.
         """
         return await self._database.read(
             partial(
@@ -133,10 +133,10 @@ class NotificationStore:
     async def page(
         self, limit: int, cursor: str | None, filters: Filters, deliveries: int = 100
     ) -> Page[Notification]:
-        """Notifications that pass all filters, newest first, with so many deliveries each. A page
-        also ends at 4 MiB.
+        """Notifications that match all filters, newest first; ``deliveries``: limit of each.
 
-        With ``user_id``, only that user's deliveries. Raises ``BadRequest`` for a bad cursor.
+        A page also ends at 4 MiB. With ``user_id``, only that user's deliveries. Raises
+        ``BadRequest`` for a bad cursor.
         """
         below = LARGEST_INT if cursor is None else decode_cursor(cursor, NotificationCursor).id
         found, more, total = await self._database.read(
@@ -146,23 +146,23 @@ class NotificationStore:
         return Page(found, total, next_cursor)
 
     async def retry(self, notification_id: str, now: float) -> int:
-        """Make dead letters, and what had no way out, due again; answers how many there were.
+        """Make dead letters and deliveries without channel or address due again; returns the count.
 
-        What has run out of time meanwhile gets as much time again as the notification had.
+        Expired ones get the lifetime of the notification again.
         """
         return await self._database.run(partial(_retry, notification_id=notification_id, now=now))
 
     async def cancel(self, notification_id: str) -> int:
-        """Call off what has not been sent; answers how many deliveries that were.
+        """Cancel deliveries that were not sent; returns the count.
 
-        One that is just being tried is not tried again; whether it went is seen in its state.
+        A running attempt may finish, but is not followed by another.
         """
         return await self._database.run(partial(_cancel, notification_id=notification_id))
 
     async def prune(self, now: float, kept_s: float) -> int:
-        """Delete notifications older than ``kept_s``, but none that is still on its way.
+        """Delete notifications older than ``kept_s``, except pending ones.
 
-        In small batches between other writes; answers how many deliveries went.
+        In small batches between other writes; returns the count of deliveries.
         """
         run = self._database.run
         deleted = 0
@@ -185,11 +185,11 @@ def _accept(db: sqlite_utils.Database, new: NewNotification, rows: str) -> str |
             return str(row[0])
         conn.execute("UPDATE notifications SET once = NULL WHERE once = ?", [once])
     if new.marks is not None:
-        untold = _mark(db, new.marks, new.at)
-        if not untold:
+        new_scopes = _mark(db, new.marks, new.at)
+        if not new_scopes:
             return None
         rows = msgspec.json.encode(
-            [each for each in new.deliveries if new.marks.scopes[each.user_id] in untold]
+            [each for each in new.deliveries if new.marks.scopes[each.user_id] in new_scopes]
         ).decode()
     values = [getattr(new, name) for name in new._fields[:9]]
     key = conn.execute(_INSERT, [*values, once]).lastrowid
@@ -198,8 +198,8 @@ def _accept(db: sqlite_utils.Database, new: NewNotification, rows: str) -> str |
 
 
 def _mark(db: sqlite_utils.Database, marks: Marks, at: float) -> set[str]:
-    """Note what is told now; answers the scopes to which it is new."""
-    untold = set()
+    """Set marks; returns the scopes in which the highest threshold is new."""
+    new_scopes = set()
     for scope in sorted(set(marks.scopes.values())):
         for threshold in marks.thresholds:
             is_new = db.conn.execute(
@@ -208,8 +208,8 @@ def _mark(db: sqlite_utils.Database, marks: Marks, at: float) -> set[str]:
                 [scope, marks.kind, marks.period, threshold, at],
             ).rowcount
             if is_new and threshold == marks.thresholds[-1]:
-                untold.add(scope)
-    return untold
+                new_scopes.add(scope)
+    return new_scopes
 
 
 def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
@@ -225,7 +225,7 @@ def _retry(db: sqlite_utils.Database, notification_id: str, now: float) -> int:
         " expires_at = CASE WHEN expires_at <= ?1 THEN ?2 ELSE expires_at END"
         " WHERE notification = ?3"
         " AND state IN ('failed', 'not_configured', 'no_address')"
-        # Who has acknowledged it meanwhile needs no escalation any more.
+        # An acknowledged notification is not escalated.
         " AND NOT (unless_acknowledged AND EXISTS (SELECT 1 FROM deliveries d"
         " WHERE d.notification = ?3 AND d.user_id = deliveries.user_id"
         " AND d.acknowledged_at IS NOT NULL))",
@@ -247,7 +247,7 @@ def _cancel(db: sqlite_utils.Database, notification_id: str) -> int:
 
 
 def _prune_deliveries(db: sqlite_utils.Database, before: float) -> int:
-    """Delete a batch, with the notifications that have none left: the next one begins there."""
+    """Delete a batch, with the notifications that have no deliveries left."""
     rows = db.conn.execute(
         "SELECT d.id, n.id FROM notifications n JOIN deliveries d ON d.notification = n.id"
         " WHERE n.at < ? AND d.state NOT IN ('pending', 'sending') ORDER BY n.at LIMIT ?",

@@ -1,20 +1,21 @@
-"""Events on their way to webhooks: stored before they are posted, deleted once they are taken."""
+"""Outbox of webhooks: events are stored before they are posted and deleted once accepted."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, NamedTuple
+from operator import attrgetter
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import sqlite_utils
 
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
-from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease, LeasedTable, Result
 
 DEAD_KEPT_S = 7 * 86_400
-"""How long what was given up can be looked at."""
+"""Retention of postings that were given up."""
 
 _BATCH_ROWS = 300
 _COLUMNS = "id, posting_id, url, event, at, attempts, due_at, detail"
@@ -27,6 +28,18 @@ _COUNT = (
     "SELECT count(*) FROM webhook_outbox"
     " WHERE (?1 IS NULL OR (due_at IS NULL) = ?1) AND (?2 IS NULL OR event = ?2)"
 )
+_CLAIM = """
+    UPDATE webhook_outbox SET owner = :owner, lease_until = :until WHERE id IN (
+        SELECT id FROM webhook_outbox
+        WHERE url = :url AND due_at <= :now AND owner IS NULL ORDER BY due_at, id LIMIT :limit
+    ) RETURNING id, posting_id, event, body, attempts, due_at
+"""
+_FENCE = "WHERE id = :id AND owner = :owner AND lease_until = :until RETURNING id"
+_DELETE = f"DELETE FROM webhook_outbox {_FENCE}"  # noqa: S608 - constants only
+_RESCHEDULE = f"""
+    UPDATE webhook_outbox SET attempts = attempts + 1, due_at = :due_at, detail = :detail,
+        owner = NULL, lease_until = NULL {_FENCE}
+"""  # noqa: S608 - constants only
 _RETRY = """
     UPDATE webhook_outbox SET due_at = ?1, attempts = 0 WHERE id IN (
         SELECT id FROM webhook_outbox
@@ -38,7 +51,7 @@ _RETRY = """
 
 
 class Posting(NamedTuple):
-    """One event for one URL."""
+    """An event to be posted to a URL."""
 
     posting_id: str
     """``hook_…``: the same at every attempt."""
@@ -50,30 +63,31 @@ class Posting(NamedTuple):
     """Seconds since the epoch."""
 
 
-class DuePosting(NamedTuple):
-    """One that is due."""
+class ClaimedPosting(NamedTuple):
+    """A posting that is leased for an attempt."""
 
     id: int
-    posting_id: str
+    delivery_id: str
+    """``Posting.posting_id``."""
     event: str
     body: bytes
     attempts: int
     """Before this one."""
+    due_at: float
 
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1, since the event or since it was retried by hand."""
+        return self.attempts + 1
 
-class Posted(NamedTuple):
-    """What came of an attempt."""
-
-    id: int
-    due_at: float | None
-    """When it is tried again; None: it is given up."""
-    detail: str
-    is_taken: bool = False
-    """It is on the other side, and forgotten here."""
+    @property
+    def ids(self) -> list[int]:
+        """The one row that the attempt is for."""
+        return [self.id]
 
 
 class StoredPosting(NamedTuple):
-    """One as it stands, without its body."""
+    """A row of the outbox, without its body."""
 
     id: int
     posting_id: str
@@ -83,77 +97,67 @@ class StoredPosting(NamedTuple):
     attempts: int
     """Since the event, or since it was retried by hand."""
     due_at: float | None
-    """When it is tried again; None: it was given up."""
+    """Time of the next attempt; None: it was given up."""
     detail: str
-    """What came of the latest attempt."""
+    """Result of the latest attempt."""
 
 
 class PostingCursor(NamedTuple):
-    """Where a page ended."""
+    """Cursor: the last row of a page."""
 
     id: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_INT)]
 
 
-class WebhookOutbox:
-    """The table ``webhook_outbox``. ``due_at`` NULL: given up.
+class WebhookOutbox(LeasedTable[ClaimedPosting]):
+    """The table ``webhook_outbox``, a lane for each URL. ``due_at`` NULL: given up."""
 
-    All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
-    nothing of the call is stored.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    TABLE = "webhook_outbox"
+    LANE = "url"
+    WAITING = "due_at IS NOT NULL AND owner IS NULL"
+    LEASED = "owner IS NOT NULL"
+    ACCEPTED_AT = "at"
 
     async def add(self, postings: Sequence[Posting]) -> None:
-        """Store postings, due at once."""
+        """Store postings, due immediately."""
         rows = [(*posting, posting.at) for posting in postings]
-
-        def insert(db: sqlite_utils.Database) -> None:
-            db.conn.executemany(
-                "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-
-        await self._database.run(insert)
-
-    async def due(self, url: str, now: float, limit: int) -> list[DuePosting]:
-        """What is due for a URL, the longest due first."""
-        return await self._database.read(
-            lambda db: [
-                DuePosting(*row)
-                for row in db.conn.execute(
-                    "SELECT id, posting_id, event, body, attempts FROM webhook_outbox"
-                    " WHERE url = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?",
-                    [url, now, limit],
-                )
-            ]
+        sql = (
+            "INSERT INTO webhook_outbox (posting_id, url, event, body, at, due_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
         )
+        await self._database.run(lambda db: db.conn.executemany(sql, rows).rowcount)
 
-    async def next_due(self, url: str) -> float | None:
-        """When the next one for a URL is due; None: none is waiting."""
+    async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[ClaimedPosting]:
+        """Lease postings to a URL that are due, the longest due first."""
+        values = {"url": lane, "now": now, "limit": limit, **lease._asdict()}
+        rows = await self._database.run(lambda db: db.conn.execute(_CLAIM, values).fetchall())
+        return sorted(map(ClaimedPosting._make, rows), key=attrgetter("due_at", "id"))
 
-        def first(db: sqlite_utils.Database) -> float | None:
-            row = db.conn.execute(
-                "SELECT min(due_at) FROM webhook_outbox WHERE url = ? AND due_at IS NOT NULL",
-                [url],
-            ).fetchone()
-            due_at: float | None = row[0]
-            return due_at
+    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
+        """Delete what was accepted, note the attempt at everything else; returns states by id.
 
-        return await self._database.read(first)
+        Rows that another claim holds are left alone.
+        """
+        sql = _DELETE if result.state == "sent" else _RESCHEDULE
+        values = {"due_at": result.due_at, "detail": result.detail, **lease._asdict()}
 
-    async def bring_forward(self, by_s: float) -> None:
-        """Make everything that waits due so much earlier."""
-        sql = "UPDATE webhook_outbox SET due_at = due_at - ? WHERE due_at IS NOT NULL"
-        await self._database.run(lambda db: _discard(db.conn.execute(sql, [by_s])))
+        def record(db: sqlite_utils.Database) -> dict[int, str]:
+            return {
+                recorded: result.state
+                for id_ in result.ids
+                for (recorded,) in db.conn.execute(sql, {**values, "id": id_}).fetchall()
+            }
 
-    async def record(self, outcomes: Sequence[Posted]) -> None:
-        """Delete what was taken, note the attempt at everything else."""
-        await self._database.run(partial(_record, outcomes=outcomes))
+        return await self._database.run(record)
+
+    def _end_leases(self, db: sqlite_utils.Database, where: str, values: Mapping[str, Any]) -> int:
+        return db.conn.execute(
+            "UPDATE webhook_outbox SET due_at = min(due_at, :now), owner = NULL,"  # noqa: S608
+            f" lease_until = NULL WHERE {where}",
+            values,
+        ).rowcount
 
     async def waiting(self) -> list[tuple[str, int, int]]:
-        """How many wait, and the bytes of their bodies, by URL."""
+        """URL, count and total size of the bodies (bytes) of the postings that wait."""
         return await self._database.read(
             lambda db: db.conn.execute(
                 "SELECT url, count(*), sum(length(body)) FROM webhook_outbox"
@@ -164,7 +168,7 @@ class WebhookOutbox:
     async def page(
         self, limit: int, cursor: str | None, is_given_up: bool | None, event: str | None
     ) -> Page[StoredPosting]:
-        """What waits and what was given up, newest first; None: whichever.
+        """Postings that wait or were given up, newest first; None: no filter.
 
         Raises ``BadRequest`` for a bad cursor.
         """
@@ -180,7 +184,7 @@ class WebhookOutbox:
         return Page(found, total, encode_cursor(PostingCursor(found[-1].id)) if more else None)
 
     async def get(self, posting_id: str) -> tuple[StoredPosting, bytes] | None:
-        """One with its body; None: there is none, or it was taken."""
+        """A posting with its body; None: unknown, or accepted already."""
 
         def select(db: sqlite_utils.Database) -> tuple[StoredPosting, bytes] | None:
             row = db.conn.execute(
@@ -194,16 +198,16 @@ class WebhookOutbox:
     async def retry(
         self, now: float, urls: Sequence[str], posting_id: str | None
     ) -> list[tuple[str, int]]:
-        """Make due again what was given up for these URLs, or only one; from the first attempt.
+        """Make postings to these URLs due again that were given up; attempts start over.
 
-        Answers the URL and the bytes of each, of some hundred at most: call again until there are
-        none.
+        ``posting_id``: only this one. Returns URL and body size of each, of 300 at most: call again
+        until the list is empty.
         """
         values = [now, posting_id, json.dumps(list(urls)), _BATCH_ROWS]
         return await self._database.run(lambda db: db.conn.execute(_RETRY, values).fetchall())
 
     async def drop_others(self, urls: Sequence[str]) -> int:
-        """Delete what waits for other URLs than these; answers how many. Else writes nothing."""
+        """Delete what waits for other URLs; returns the count. Writes nothing if there is none."""
         others = "due_at IS NOT NULL AND url NOT IN (SELECT value FROM json_each(?))"
         values = [json.dumps(list(urls))]
         look = f"SELECT 1 FROM webhook_outbox WHERE {others} LIMIT 1"  # noqa: S608 - constants only
@@ -213,22 +217,11 @@ class WebhookOutbox:
         return await self._database.run(lambda db: db.conn.execute(delete, values).rowcount)
 
     async def prune(self, now: float) -> int:
-        """Delete what was given up a week ago, in small batches; answers how many."""
+        """Delete what was given up and is a week old, in small batches; returns the count."""
         deleted = 0
         while batch := await self._database.run(partial(_prune_batch, until=now - DEAD_KEPT_S)):
             deleted += batch
         return deleted
-
-
-def _record(db: sqlite_utils.Database, outcomes: Sequence[Posted]) -> None:
-    db.conn.executemany(
-        "DELETE FROM webhook_outbox WHERE id = ?",
-        [(each.id,) for each in outcomes if each.is_taken],
-    )
-    db.conn.executemany(
-        "UPDATE webhook_outbox SET attempts = attempts + 1, due_at = ?, detail = ? WHERE id = ?",
-        [(each.due_at, each.detail, each.id) for each in outcomes if not each.is_taken],
-    )
 
 
 def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
@@ -237,7 +230,3 @@ def _prune_batch(db: sqlite_utils.Database, until: float) -> int:
         " WHERE due_at IS NULL AND at <= ? ORDER BY at LIMIT ?)",
         [until, _BATCH_ROWS],
     ).rowcount
-
-
-def _discard(_: object) -> None:
-    """A cursor belongs to its thread."""

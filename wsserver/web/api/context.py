@@ -26,7 +26,8 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
-from wsserver.web.http.proxies import Headers, Proxies, is_local
+from wsserver.web.http.headers import Headers
+from wsserver.web.http.proxies import Proxies, is_local
 from wsserver.web.http.traffic import Traffic
 from wsserver.web.http.unsent import HeldBytes
 from wsserver.wire.poller import Poller

@@ -32,8 +32,7 @@ from wsserver.web.api.problems import (
     problem_reply,
 )
 from wsserver.web.http import cors
-from wsserver.web.http.replies import Reply
-from wsserver.web.http.responses import COMMON_HEADERS
+from wsserver.web.http.replies import COMMON_HEADERS, Reply
 from wsserver.web.http.unsent import patience_s
 
 BODY_LIMIT_BYTES = 1024 * 1024

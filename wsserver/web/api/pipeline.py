@@ -1,6 +1,6 @@
 """Request pipeline of an endpoint: token, permission, path, query, body, idempotency, reply.
 
-Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_http``).
+Shared by Tornado's handlers (``api.handlers``) and the fast path (``server.fast_path``).
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ from wsserver.web.api.idempotency import Claimed, claim, fingerprint
 from wsserver.web.api.queries import parse_pairs, read_query
 from wsserver.web.http.headers import Headers
 from wsserver.web.http.proxies import is_local
-from wsserver.web.http.replies import Reply, json_reply
-from wsserver.web.http.responses import PAGE_POLICY
+from wsserver.web.http.replies import PAGE_POLICY, Reply, json_reply
 
 log = logging.getLogger(__name__)
 

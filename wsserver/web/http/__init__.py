@@ -1,4 +1,4 @@
-"""HTTP without the application: heads, replies, CORS, proxies, descriptors.
+"""HTTP without the application: request heads, replies, CORS, proxies, counters.
 
 Pure functions over bytes and headers wherever possible.
 

@@ -1,4 +1,4 @@
-"""Letting pages of allowed origins call the API from a browser (CORS; WHATWG Fetch §3.2)."""
+"""CORS headers, for browser pages of allowed origins (WHATWG Fetch §3.2)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PREFLIGHT_AGE_S = 600
 def answer_headers(
     origins: Sequence[str], is_allowed: Callable[[], bool]
 ) -> Iterator[tuple[str, str]]:
-    """The headers that let a page read an answer; none for a page that may not.
+    """Headers that allow a page to read a response; none for a page of another origin.
 
-    Credentials are never allowed: the API knows no cookies.
+    Credentials are never allowed: the API has no cookies.
     """
     if len(origins) == 1 and is_allowed():
         yield "Access-Control-Allow-Origin", origins[0]
@@ -22,7 +22,7 @@ def answer_headers(
 
 
 def preflight_headers(methods: Sequence[str]) -> dict[str, str]:
-    """What a browser asks for before it sends a request with a token."""
+    """Headers of a preflight response, which browsers need before a request with a token."""
     return {
         "Access-Control-Allow-Methods": ", ".join(methods),
         "Access-Control-Allow-Headers": REQUEST_HEADERS,

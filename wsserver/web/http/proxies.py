@@ -1,50 +1,45 @@
-"""Who is really asking, when there are proxies in front."""
+"""Client address and scheme behind reverse proxies (``X-Forwarded-For``, ``X-Forwarded-Proto``)."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 from wsserver.identity.origins import is_loopback
+from wsserver.web.http.headers import Headers
 
 Proxy = Literal["none", "trusted", "untrusted"]
-"""Whether a request has come through a proxy, and whether its word counts."""
+"""Whether a request came through a proxy, and whether its forwarding headers count."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 FORWARDING_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
-"""Each shows that a request came through a proxy, whoever wrote it."""
-
-
-class Headers(Protocol):
-    """Tells which headers a request has, by names in any case."""
-
-    def __contains__(self, name: str, /) -> bool: ...
+"""Any of them shows that a request came through a proxy."""
 
 
 class Proxies:
-    """The proxies whose word counts, as networks in CIDR form (``trusted_proxies``)."""
+    """The proxies whose headers count, as networks in CIDR form (``trusted_proxies``)."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self._networks = tuple(map(ipaddress.ip_network, trusted))
 
     def trusts(self, peer: str) -> bool:
-        """Is this address one of the trusted proxies'?"""
+        """Whether this address is one of a trusted proxy."""
         address = parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
 
     def proxy_of(self, peer: str, forwarding: Sequence[str]) -> Proxy:
-        """What stands in front; ``forwarding``: which of ``FORWARDING_HEADERS`` came along."""
+        """The kind of proxy in front; ``forwarding``: the ``FORWARDING_HEADERS`` of the request."""
         if not forwarding:
             return "none"
         return "trusted" if self.trusts(peer) else "untrusted"
 
     def client_address(self, peer: str, forwarded_for: Sequence[str]) -> str:
-        """The client's address: the rightmost one in ``X-Forwarded-For`` that is no proxy of ours.
+        """The client's address: the rightmost in ``X-Forwarded-For`` that is not a trusted proxy.
 
         ``peer`` is the address of the socket's other end, ``forwarded_for`` the values of the
-        header in their order. Whatever stands further left, the client may have written itself.
-        An entry that is no address ends the search at the proxy that vouched for it.
+        header in their order. Addresses further left may be forged by the client. An entry that
+        is not an address ends the search at the proxy that sent it.
         """
         client = peer
         entries = [entry for value in forwarded_for for entry in value.split(",")]
@@ -58,14 +53,14 @@ class Proxies:
     def scheme(self, peer: str, protocol: str, forwarded_proto: Sequence[str]) -> str:
         """``http`` or ``https``, as the client sees it; ``X-Forwarded-Proto`` of trusted peers."""
         if len(forwarded_proto) == 1 and self.trusts(peer):
-            told = forwarded_proto[0].split(",")[-1].strip().lower()
-            if told in ("http", "https"):
-                return told
+            scheme = forwarded_proto[0].split(",")[-1].strip().lower()
+            if scheme in ("http", "https"):
+                return scheme
         return protocol
 
 
 def is_local(peer: str, headers: Headers) -> bool:
-    """Does a request come from this machine itself, and not through a proxy on it?"""
+    """Whether a request comes from this machine, and not through a proxy on it."""
     return is_loopback(peer) and not any(name in headers for name in FORWARDING_HEADERS)
 
 

@@ -1,4 +1,4 @@
-"""The requests under way, and counts of those answered."""
+"""Counters of HTTP requests: under way, answered, refused, and their durations."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import asyncio
 from collections import Counter
 
 BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
-"""Upper bounds of the durations counted apart; longer ones are in no bucket but the total."""
+"""Upper bounds of the histogram; longer durations are in the total only."""
 
 
 class Traffic:
-    """What the HTTP side has done since the start, and is doing."""
+    """Counts of requests and refused handshakes since the start, and the requests under way."""
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, str, int]] = Counter()
         """By method, path template and status."""
         self.refused: Counter[str] = Counter()
-        """Handshakes that were refused, by code."""
+        """Refused handshakes, by error code."""
         self.durations: Counter[float] = Counter()
-        """By bucket: requests that took at most that long, and longer than the bucket before."""
+        """Requests by bucket: not longer than its bound, and longer than the one before."""
         self.seconds = 0.0
-        """All durations together."""
+        """Sum of all durations."""
         self._under_way: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -31,12 +31,12 @@ class Traffic:
         return len(self._under_way)
 
     def begin(self, request: object) -> None:
-        """A request has come in."""
+        """Count a request as under way."""
         self._under_way.add(id(request))
         self._idle.clear()
 
     def end(self, request: object) -> None:
-        """It was answered, given up, or became a WebSocket; harmless when repeated."""
+        """A request was answered, aborted, or became a WebSocket; idempotent."""
         self._under_way.discard(id(request))
         if not self._under_way:
             self._idle.set()
@@ -51,7 +51,7 @@ class Traffic:
                 break
 
     async def wait_idle(self, timeout_s: float) -> bool:
-        """Wait until no request is under way; False: after ``timeout_s`` some still are."""
+        """Wait until no request is under way; False if some are after ``timeout_s``."""
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Bytes held for slow clients, answers not fetched and bodies not complete: a limit for all."""
+"""Limit on the bytes held for slow clients: unsent responses, and incomplete bodies."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 LIMIT_BYTES = 64 * 1024 * 1024
-"""Of all answers together, and of all bodies; past it connections are closed."""
+"""Of all responses together, and of all bodies; above it connections are closed."""
 SLOW_READER_S = 30.0
-"""How long a client may take to fetch a short answer."""
+"""Time that a client has to read a short response."""
 SLOWEST_BYTES_PER_S = 64 * 1024
-"""How fast it has to fetch what is longer."""
+"""Rate at which it has to read a longer one."""
 
 
 def patience_s(size: int) -> float:
-    """How long a client may take to fetch so many bytes."""
+    """Seconds that a client has to read so many bytes."""
     return SLOW_READER_S + size / SLOWEST_BYTES_PER_S
 
 
@@ -26,35 +26,35 @@ class _Held(NamedTuple):
 
 
 class HeldBytes:
-    """Answers that did not fit into their sockets at once, or bodies not complete, by connection.
+    """Responses that did not fit into their sockets, or incomplete bodies, by connection.
 
-    Where they are too many bytes, the connections of the address with the most of them are closed,
-    the one that has waited longest first: so whoever asks for much and fetches nothing loses it,
-    and nobody else does. What has only just been added, or has grown, stays, whatever its size.
+    Above the limit, connections of the client address with the most bytes are closed, the one that
+    has waited longest first: a client that requests much and reads nothing affects no other one.
+    The one that was just added, or has grown, is kept, whatever its size.
     """
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._held: dict[Hashable, _Held] = {}
-        """The one that has waited longest first."""
+        """In the order of their waiting, the longest first."""
         self._by_source: Counter[str] = Counter()
         """Bytes by address."""
         self.closed = 0
-        """Connections that had to go, since the start."""
+        """Connections closed, since the start."""
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
     def bytes(self) -> int:
-        """Of all together; an answer counts whole until it is fetched."""
+        """Total; a response counts in full until it is sent."""
         return self._by_source.total()
 
     def add(self, connection: Hashable, size: int, source: str, close: Callable[[], None]) -> None:
-        """A client has not fetched all of an answer, or not sent all of a body.
+        """Add a client that has not read all of a response, or not sent all of a body.
 
-        ``source``: its address; ``size``: bytes held by now;
-        ``close``: closes the connection; it has been removed here by then.
+        ``source``: its address; ``size``: bytes held so far; ``close`` closes the connection, which
+        has been removed here before.
         """
         self.remove(connection)
         self._held[connection] = _Held(size, source, close)
@@ -66,7 +66,7 @@ class HeldBytes:
             close()
 
     def remove(self, connection: Hashable) -> None:
-        """It has fetched or sent everything, or has gone. Harmless for one that is not here."""
+        """Remove a client that is done, or gone; no effect on an unknown one."""
         held = self._held.pop(connection, None)
         if held is not None:
             self._by_source[held.source] -= held.size
@@ -74,7 +74,7 @@ class HeldBytes:
                 del self._by_source[held.source]
 
     def _victim(self, newest: Hashable) -> Hashable | None:
-        """Whose connection is closed; None: there is only the one that was just added."""
+        """The connection to close; None: there is only the one that was just added."""
         for source, _ in self._by_source.most_common():
             for connection, held in self._held.items():
                 if held.source == source and connection is not newest:

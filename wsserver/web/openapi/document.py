@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from wsserver import __version__
 from wsserver.errors import MEANINGS
 from wsserver.protocol.types import Id, UserId
+from wsserver.version import __version__
 from wsserver.web.api.answers import Problem
 from wsserver.web.api.context import Documents
 from wsserver.web.api.endpoint import PATH_PARAMETER, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from wsserver import __version__
 from wsserver.clock import rfc3339
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable
@@ -15,6 +14,7 @@ from wsserver.event_loop import name_of
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.protocol.notifications import CHANNELS
 from wsserver.storage.maintenance.storage_statistics import ChannelBacklog, StorageCounts
+from wsserver.version import __version__
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Call, Endpoint

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from wsserver.notifications.addresses import contact_faults
-from wsserver.notifications.request_rules import notify_faults
+from wsserver.notifications.contacts import contact_faults
+from wsserver.notifications.notification_api import notify_faults
 from wsserver.protocol.notifications import (
     ChannelName,
     ContactsRequest,

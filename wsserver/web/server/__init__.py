@@ -1,6 +1,4 @@
-"""The listener: fast paths for handshakes and plain requests, Tornado for everything else.
-
-``WebServer`` accepts, ``fast_handshake`` and ``fast_http`` answer the common cases.
+"""The listener: a fast path for common handshakes and API requests, Tornado for everything else.
 
 May import: every other package of ``web``.
 """

@@ -1,4 +1,4 @@
-"""Puts the routes together into what Tornado serves."""
+"""Tornado application: all routes of the API, the WebSockets and the static files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def make_application(context: WebContext) -> Application:
         rules() + asset_rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
-        # Origins are checked in BaseHandler. Tornado's own check, on by default from 6.7 on,
-        # would refuse those that ``allowed_origins`` names.
+        # BaseHandler checks origins. Tornado's check, on by default from 6.7 on, would refuse
+        # those in ``allowed_origins``.
         cross_origin_protection=False,
         context=context,
     )

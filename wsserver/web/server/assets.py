@@ -1,4 +1,4 @@
-"""The files that browsers load: the console and ``client.js``."""
+"""Static files for browsers: the console and ``client.js``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tornado.web import RequestHandler
 from wsserver.errors import MethodNotAllowed
 from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import PathNotFound
-from wsserver.web.http.responses import PAGE_POLICY
+from wsserver.web.http.replies import PAGE_POLICY
 
 STATIC = Path(__file__).parents[2] / "static"
 TYPES = {
@@ -19,27 +19,27 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""Media types by suffix; of other files none is served."""
+"""Media types by suffix; files with other suffixes are not served."""
 ASSETS = {str(path.relative_to(STATIC)): path for path in STATIC.rglob("*") if path.suffix in TYPES}
-"""All there is, by name: what is asked for never becomes part of a path."""
+"""All files by name: a requested name is looked up, and never becomes part of a path."""
 CONSOLE = "console/index.html"
 
 
 class AssetHandler(BaseHandler):
-    """Serves one file; browsers keep it, and ask each time whether it has changed."""
+    """Serves one file; browsers cache it, and revalidate it each time (ETag)."""
 
     def initialize(self, route: str, name: str = "") -> None:
-        """Take the file's name, unless the path has it (Tornado's hook)."""
+        """Set the file's name, unless it is in the path (Tornado's hook)."""
         self.route = route
         self._name = name
 
     async def check(self) -> None:
-        """Only reading."""
+        """Refuse all methods but reading ones."""
         if self.request.method not in self.allowed_methods:
             raise MethodNotAllowed(f"{self.request.method} is not served here")
 
     async def respond(self) -> None:
-        """Send the file. It is read anew each time: it is small, and may be under development."""
+        """Send the file, read each time: it is small, and may change during development."""
         if self.request.method == "OPTIONS":
             self.set_status(204)
             self.set_header("Allow", ", ".join(self.allowed_methods))
@@ -53,7 +53,7 @@ class AssetHandler(BaseHandler):
         self.write(path.read_bytes())
 
     def compute_etag(self) -> str | None:
-        """A digest of the answer, unlike elsewhere (Tornado's hook)."""
+        """A digest of the response, which only static files have (Tornado's hook)."""
         return RequestHandler.compute_etag(self) if self.get_status() == 200 else None
 
 

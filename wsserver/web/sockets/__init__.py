@@ -1,6 +1,6 @@
-"""WebSocket endpoints up to the handshake, and admission of connections.
+"""WebSocket endpoints: admission and the opening handshake.
 
-After the 101 the socket belongs to ``wire``.
+After the 101 response the socket belongs to ``wire``.
 
 May import: ``web.api``, realtime, wire.
 """

@@ -1,4 +1,4 @@
-"""Who may open a WebSocket: one decision, made before the handshake is answered."""
+"""Admission: decides whether a client may open a WebSocket, before the handshake is answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARAMETERS = ("ticket", "token")
 
 @dataclass(frozen=True, slots=True)
 class HandshakeRequest:
-    """What a client says when it wants to come in."""
+    """The part of a handshake that admission depends on."""
 
     endpoint: str
     session_id: str | None
@@ -30,11 +30,11 @@ class HandshakeRequest:
     """Values of ``Sec-WebSocket-Protocol``."""
 
     def __repr__(self) -> str:
-        return f"<Knock {self.endpoint}>"
+        return f"<HandshakeRequest {self.endpoint}>"
 
 
 class Admission:
-    """Decides, in the contract's order; Host and Origin have been checked before."""
+    """Checks a handshake in the order of the contract; its caller has checked Host and Origin."""
 
     def __init__(self, context: WebContext) -> None:
         self._verifier = context.verifier
@@ -44,50 +44,49 @@ class Admission:
         self._room = context.manager.room
         self._allow_query_token = context.settings.allow_query_token
 
-    async def decide(self, knock: HandshakeRequest, *, is_probe: bool) -> Claims:
-        """The claims of somebody who may come in; raises what stands against it.
+    async def decide(self, request: HandshakeRequest, *, is_probe: bool) -> Claims:
+        """Return the client's claims, or raise the reason of a refusal.
 
-        A probe (a plain GET) leaves a ticket unused. Where the user has as many connections as are
-        allowed, this waits until the silent ones have been asked for a sign of life. After the last
-        ``await`` nothing is left but to come in: what ``admit`` said is still true when this
-        returns.
+        A probe (a GET without an upgrade) leaves a ticket unused. For a user with the maximum
+        number of connections this waits until the silent ones have been pinged. There is no
+        ``await`` behind ``admit``, so its result still holds when this returns.
         """
         if self._manager.is_starting:
-            raise Starting  # which tokens are revoked is not known yet
-        credential = self._read(knock)
-        claims = await self._identify(knock, credential)
+            raise Starting  # revoked tokens are not loaded yet
+        credential = self._read(request)
+        claims = await self._identify(request, credential)
         if self._room.is_full(claims.sub):
             await self._room.check_liveness(claims.sub)
-            claims = await self._identify(knock, credential)  # it may have changed meanwhile
+            claims = await self._identify(request, credential)  # it may have changed meanwhile
         self._manager.admit(claims)
         if credential.kind == "ticket" and not is_probe:
             self._tickets.redeem(credential.value)
         return claims
 
-    async def _identify(self, knock: HandshakeRequest, credential: Credential) -> Claims:
+    async def _identify(self, request: HandshakeRequest, credential: Credential) -> Claims:
         if credential.kind == "ticket":
             claims = self._tickets.peek(credential.value)
         else:
             claims = await self._verifier.verify(credential.value)
-        if knock.endpoint == MONITOR and not self._access.allows_monitoring(claims):
-            raise Forbidden("this needs the permission monitor and a role of no one organization")
-        if knock.session_id is not None:
-            await self._access.prepare(claims, knock.session_id)
-            self._access.require(claims, knock.session_id)
+        if request.endpoint == MONITOR and not self._access.allows_monitoring(claims):
+            raise Forbidden("needs the permission monitor and a role of all organizations")
+        if request.session_id is not None:
+            await self._access.prepare(claims, request.session_id)
+            self._access.require(claims, request.session_id)
         return claims
 
-    def _read(self, knock: HandshakeRequest) -> Credential:
-        if knock.session_id is not None and not is_id(knock.session_id):
+    def _read(self, request: HandshakeRequest) -> Credential:
+        if request.session_id is not None and not is_id(request.session_id):
             raise BadRequest("session_id: malformed", field="session_id")
-        given: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
-        for name, value in parse_pairs(knock.query):
-            if name not in given:
+        parameters: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
+        for name, value in parse_pairs(request.query):
+            if name not in parameters:
                 raise BadRequest("unknown query parameter")
-            given[name].append(value)
+            parameters[name].append(value)
         return extract_credential(
-            knock.authorization,
-            knock.subprotocols,
-            given["ticket"],
-            given["token"],
+            request.authorization,
+            request.subprotocols,
+            parameters["ticket"],
+            parameters["token"],
             self._allow_query_token,
         )

@@ -1,11 +1,12 @@
-"""The WebSocket endpoints up to the handshake; from then on the connection is the wire's."""
+"""WebSocket endpoints and their opening handshakes, as Tornado request handlers.
+
+After the handshake the socket belongs to ``wire``.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from wsserver.config import Settings
 from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
@@ -16,18 +17,19 @@ from wsserver.realtime.manager import ConnectRequest
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import InternalError
+from wsserver.web.http.headers import Headers
 from wsserver.web.sockets.admission import Admission, HandshakeRequest
-from wsserver.wire.detach import take_socket
-from wsserver.wire.extensions import Agreement, negotiate
 from wsserver.wire.handshake import (
+    Agreement,
     HandshakeError,
-    Headers,
     accept_key,
     check_upgrade,
     list_items,
+    negotiate,
     response_bytes,
 )
 from wsserver.wire.poller import Poller
+from wsserver.wire.sockets import take_socket
 from wsserver.wire.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True)
-class Socket:
+class SocketEndpoint:
     """One WebSocket endpoint."""
 
     path: str
@@ -47,14 +49,14 @@ class Socket:
 
 
 SOCKETS = (
-    Socket("/ws/chat", CHAT, "any valid token", "Join and leave any number of sessions"),
-    Socket(
+    SocketEndpoint("/ws/chat", CHAT, "any valid token", "Join and leave any number of sessions"),
+    SocketEndpoint(
         "/ws/chat/session/{session_id}",
         SESSION,
         "a token with access to the session",
         "Bound to one session, joined from the start",
     ),
-    Socket(
+    SocketEndpoint(
         "/ws/admin/monitor",
         MONITOR,
         "monitor",
@@ -64,36 +66,37 @@ SOCKETS = (
 
 
 class RefusedOwner:
-    """Owns the socket of a client that was let in only to be told why not."""
+    """Owner of a connection that is opened only to close it with the reason of a refusal."""
 
     __slots__ = ()
 
     def on_text(self, transport: Transport, payload: bytes) -> None:
-        """Nothing is listened to."""
+        """Ignored."""
 
     def on_binary(self, transport: Transport, payload: bytes) -> None:
-        """Nothing is listened to."""
+        """Ignored."""
 
     def on_ping(self, transport: Transport, payload: bytes) -> None:
-        """The wire has answered."""
+        """Ignored: ``wire`` has answered."""
 
     def on_pong(self, transport: Transport, payload: bytes) -> None:
-        """Nothing was asked."""
+        """Ignored."""
 
     def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
-        """It has been told."""
+        """Ignored: the refusal was logged already."""
 
 
-_REFUSED = RefusedOwner()  # stateless: one for all
+_REFUSED = RefusedOwner()
+"""Stateless, so one for all connections."""
 
 
 class SocketHandler(BaseHandler):
-    """Decides on a handshake, then hands the socket over and is done."""
+    """Handles one handshake: refuses it, or detaches the socket and opens the connection."""
 
     allowed_methods = METHODS
-    checks_start = True  # a client that reads close codes gets one
+    checks_start = True  # v1 clients get a close code instead of 503
 
-    def initialize(self, socket: Socket) -> None:
+    def initialize(self, socket: SocketEndpoint) -> None:
         """Take the endpoint's description (Tornado's hook)."""
         self._socket = socket
         self.route = socket.path
@@ -113,27 +116,27 @@ class SocketHandler(BaseHandler):
         is_v1 = V1 in offered_subprotocols(self.request.headers)
         try:
             admission = Admission(self.context)
-            claims = await admission.decide(self._knock(), is_probe=key is None)
+            claims = await admission.decide(self._handshake_request(), is_probe=key is None)
         except WsServerError as refusal:
             self._note(refusal)
             if key is None or not is_v1:
                 raise
-            self._let_in_and_close(key, refusal)
+            self._open_and_close(key, refusal)
             return
         except Exception as error:
             if key is None or not is_v1:
                 raise
             self.log_exception(type(error), error, error.__traceback__)
-            self._let_in_and_close(key, InternalError())
+            self._open_and_close(key, InternalError())
             return
         if fault is not None:
             self._refuse_fault(fault)
         if key is None:
-            raise UpgradeRequired("this is a WebSocket; you would be let in")
-        await self._hand_over(key, claims, V1 if is_v1 else PLAIN, agreement)
+            raise UpgradeRequired("this is a WebSocket endpoint; the credentials are valid")
+        await self._open(key, claims, V1 if is_v1 else PLAIN, agreement)
 
     def _read_upgrade(self) -> tuple[str | None, Agreement | None, HandshakeError | None]:
-        """The key of an upgrade, what is agreed on with it, and what is wrong with it."""
+        """The client's key and the extension agreed on, or why the upgrade is invalid."""
         request = self.request
         try:
             key = check_upgrade(request.method or "", request.headers)
@@ -149,12 +152,12 @@ class SocketHandler(BaseHandler):
             raise UpgradeRequired(fault.reason)
         raise BadRequest(fault.reason)
 
-    def _knock(self) -> HandshakeRequest:
+    def _handshake_request(self) -> HandshakeRequest:
         request = self.request
         session_id = self.path_kwargs.get("session_id")
-        return knock_of(self._socket, session_id, request.query, request.headers)
+        return handshake_request(self._socket, session_id, request.query, request.headers)
 
-    async def _hand_over(
+    async def _open(
         self, key: str, claims: Claims, protocol: str, agreement: Agreement | None
     ) -> None:
         bits = agreement.window_bits if agreement is not None else 0
@@ -172,12 +175,12 @@ class SocketHandler(BaseHandler):
             return
         fd, received = taken
         response = switch_protocols(key, protocol, self.request_id, agreement)
-        await take_in(self.context, fd, newcomer, self.request_id, response, received)
+        await open_connection(self.context, fd, newcomer, self.request_id, response, received)
 
     def _note(self, refusal: WsServerError) -> None:
         note_refusal(self.context, refusal, self._socket.endpoint, self.remote_ip, self.request_id)
 
-    def _let_in_and_close(self, key: str, refusal: WsServerError) -> None:
+    def _open_and_close(self, key: str, refusal: WsServerError) -> None:
         taken = self._take_socket()
         if taken is None:
             return
@@ -186,7 +189,7 @@ class SocketHandler(BaseHandler):
         _close_with(self.context.poller, fd, response, received, refusal)
 
     def _take_socket(self) -> tuple[int, bytes] | None:
-        """Take the socket out of HTTP's hands; None if the client has gone."""
+        """Detach the socket from Tornado: descriptor, bytes received; None if it is closed."""
         self.set_status(101)
         stream = self.detach()
         self._end()
@@ -199,11 +202,7 @@ class SocketHandler(BaseHandler):
             return None
 
 
-class _Headers(Protocol):
-    def get_list(self, name: str) -> Sequence[str]: ...
-
-
-async def take_in(
+async def open_connection(
     context: WebContext,
     fd: int,
     newcomer: ConnectRequest,
@@ -211,10 +210,10 @@ async def take_in(
     response: bytes,
     received: bytes = b"",
 ) -> None:
-    """Make a connection of a socket whose handshake was good; the socket is ours from here on.
+    """Open a connection on the socket of a valid handshake; owns the descriptor from here on.
 
-    ``response`` answers the handshake. HTTP is over with it: only a close code can tell why
-    somebody has to leave again at once.
+    ``response`` is the 101, ``received`` the bytes behind the handshake. A refusal at this point is
+    a close code, as the response goes out before it.
     """
     try:
         await context.manager.connect(fd, newcomer, response=response, received=received)
@@ -228,7 +227,7 @@ async def take_in(
 def note_refusal(
     context: WebContext, refusal: WsServerError, endpoint: str, remote_ip: str, request_id: str
 ) -> None:
-    """Count and log somebody who was not let in."""
+    """Count and log a refused handshake."""
     context.traffic.refused[refusal.code] += 1
     log.info(
         "handshake refused endpoint=%s code=%s remote_ip=%s request_id=%s",
@@ -239,10 +238,10 @@ def note_refusal(
     )
 
 
-def knock_of(
-    socket: Socket, session_id: str | None, query: str, headers: _Headers
+def handshake_request(
+    socket: SocketEndpoint, session_id: str | None, query: str, headers: Headers
 ) -> HandshakeRequest:
-    """What a client says when it wants to come in; ``query`` is raw."""
+    """The part of a request that admission needs; ``query`` is raw."""
     return HandshakeRequest(
         endpoint=socket.endpoint,
         session_id=session_id,
@@ -252,15 +251,15 @@ def knock_of(
     )
 
 
-def offered_subprotocols(headers: _Headers) -> list[str]:
-    """The subprotocols that a client would speak."""
+def offered_subprotocols(headers: Headers) -> list[str]:
+    """The subprotocols that a client offers."""
     return list_items(",".join(headers.get_list("Sec-WebSocket-Protocol")))
 
 
 def agree(headers: Headers, settings: Settings) -> Agreement | None:
-    """What extension a client and this server use, if any.
+    """Negotiate compression, if it is configured.
 
-    Raises ``HandshakeError`` for a malformed offer, which is looked at only where it matters.
+    Raises ``HandshakeError`` for a malformed offer.
     """
     return negotiate(headers.get("Sec-WebSocket-Extensions", "")) if settings.compression else None
 
@@ -268,7 +267,7 @@ def agree(headers: Headers, settings: Settings) -> Agreement | None:
 def switch_protocols(
     key: str, protocol: str, request_id: str, agreement: Agreement | None
 ) -> bytes:
-    """The answer to a good handshake."""
+    """The 101 response to a valid handshake."""
     extra = [("X-Request-ID", request_id)]
     if agreement is not None:
         extra.append(("Sec-WebSocket-Extensions", agreement.answer))
@@ -283,7 +282,7 @@ def _close_with(
     refusal: WsServerError,
     deflate_bits: int = 0,
 ) -> None:
-    """Answer a handshake and close at once, so that a script in a browser learns the reason."""
+    """Answer a handshake with 101 and close: scripts in a browser can read close codes only."""
     meaning = refusal.meaning
     code = meaning.close
     if code is None:

@@ -261,3 +261,13 @@ def m0035_idempotency_quotas(db: sqlite_utils.Database) -> None:
         """,  # noqa: S608 - constants only
     ):
         db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0040_webhook_leases(db: sqlite_utils.Database) -> None:
+    """Leases of postings that are being attempted, as ``deliveries`` has them."""
+    db.execute("ALTER TABLE webhook_outbox ADD COLUMN owner TEXT")
+    db.execute("ALTER TABLE webhook_outbox ADD COLUMN lease_until REAL")
+    db.execute(
+        "CREATE INDEX webhook_outbox_leased ON webhook_outbox (lease_until) WHERE owner IS NOT NULL"
+    )

@@ -1,4 +1,4 @@
-"""Taking the socket out of Tornado's stream."""
+"""Detaching the socket of a Tornado stream (``take_socket``)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tornado.netutil import bind_sockets
 from tests.support.frames import client_frame
 from tests.support.wire_peers import Peer, Recorder
 from wsserver.clock import Clock
-from wsserver.wire.detach import take_socket
 from wsserver.wire.frames import build_frame
 from wsserver.wire.poller import Poller
+from wsserver.wire.sockets import take_socket
 
 
 @pytest.mark.gen_test

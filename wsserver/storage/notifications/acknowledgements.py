@@ -1,4 +1,4 @@
-"""What users have got and read of notifications, and what is called off by it."""
+"""Acknowledgements of notifications: states of deliveries, cancelled escalations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ State = Literal["delivered", "read"]
 
 _AMONG = "IN (SELECT value FROM json_each(?))"
 _EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "delivered")}
-"""From which states a delivery comes to one."""
+"""States from which a delivery changes to the acknowledged one."""
 _UNSETTLED = (
-    # Each as the index deliveries_open or deliveries_leased has it.
+    # Conditions of the partial indexes deliveries_open and deliveries_leased.
     "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
     "d.state = 'sending'",
 )
@@ -38,7 +38,7 @@ _SELECT_UNNOTED = " UNION ALL ".join(
 
 
 class Acknowledgement(NamedTuple):
-    """Messages of a user's inbox, or with ``by_notification`` notifications, got or read."""
+    """Messages of a user's inbox that were delivered or read; or notifications."""
 
     user_id: str
     ids: Sequence[str]
@@ -46,6 +46,7 @@ class Acknowledgement(NamedTuple):
     at: float
     """Seconds since the epoch."""
     by_notification: bool = False
+    """Whether ``ids`` are of notifications."""
 
 
 class Acknowledged(NamedTuple):
@@ -53,13 +54,13 @@ class Acknowledged(NamedTuple):
 
     delivery_id: str
     after_s: float | None
-    """Since it was sent; since it was accepted, where who got it was quicker than the record of
-    that. None: it was acknowledged before.
+    """Seconds since it was sent; since it was accepted, if the sending is not recorded yet.
+    None: it was acknowledged before.
     """
 
 
-class NotificationReceipts:
-    """Acknowledgements in the table ``deliveries``.
+class AcknowledgementStore:
+    """Stores acknowledgements in the table ``deliveries``.
 
     All methods raise ``StorageUnavailable``, and ``StorageFull``; nothing is stored then.
     """
@@ -68,7 +69,7 @@ class NotificationReceipts:
         self._database = database
 
     async def acknowledge(self, batch: Sequence[Acknowledgement]) -> list[Acknowledged]:
-        """Note what users have got or read, and call off what was to follow if they had not.
+        """Mark deliveries as delivered or read, and cancel their escalations.
 
         Unknown ids, and those of other users' notifications, are skipped.
         """
@@ -89,10 +90,9 @@ class NotificationReceipts:
         )
 
     async def reconcile(self) -> int:
-        """Note acknowledgements of the inbox that a crash has kept from being noted here.
+        """Apply acknowledgements of the inbox that a crash prevented; returns their count.
 
-        For the start, before anything is sent. Answers how many there were. Writes only where
-        there is something to write.
+        For the start, before anything is sent. Writes nothing if there are none.
         """
         if not await self._database.read(lambda db: db.conn.execute(_SELECT_UNNOTED).fetchone()):
             return 0
@@ -103,7 +103,7 @@ def _acknowledge(db: sqlite_utils.Database, one: Acknowledgement) -> list[Acknow
     changed = []
     for id_, delivery_id, channel, state, is_later, sent_at, known_at in _concerned(db, one):
         if is_later and state in ("pending", "sending"):
-            # What is just being tried is let finish, but not tried again.
+            # A running attempt may finish, but is not followed by another.
             db.conn.execute(
                 "UPDATE deliveries SET stops = 1,"
                 " state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,"
@@ -129,7 +129,7 @@ _Row = tuple[int, str, str, str, int, float, float | None]
 
 
 def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
-    """The user's deliveries of the notifications that an acknowledgement is about."""
+    """The user's deliveries of the acknowledged notifications."""
     ids = msgspec.json.encode(one.ids).decode()
     if one.by_notification:
         which, values = f"id FROM notifications WHERE notification_id {_AMONG}", [ids]
@@ -149,7 +149,7 @@ def _concerned(db: sqlite_utils.Database, one: Acknowledgement) -> list[_Row]:
 def _reconcile(db: sqlite_utils.Database) -> int:
     found = db.conn.execute(_SELECT_UNNOTED).fetchall()
     for user_id, delivery_id, is_read, at in found:
-        # A run that has gone records no outcome any more: it was sent, as it turns out.
+        # The run that sent it has ended and will not record that.
         db.conn.execute(
             "UPDATE deliveries SET state = 'sent', sent_at = ?, due_at = NULL, owner = NULL,"
             " lease_until = NULL WHERE delivery_id = ? AND state IN ('pending', 'sending')",

@@ -1,23 +1,25 @@
-"""Where a user can be reached, checked strictly: what is stored here is sent to."""
+"""Contacts of users: validation of what is entered, and which of them may be used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from wsserver.addresses.contact import parse_mail_address, parse_phone
 from wsserver.addresses.reach import Reach, check_url
 from wsserver.errors import UrlForbidden, ValidationFailed
 from wsserver.notifications.channels.subscriptions import auth_secret, public_key
-from wsserver.notifications.rules import zone
+from wsserver.notifications.delivery_policy import zone
 from wsserver.protocol.notifications import Contact, ContactsRequest
 from wsserver.protocol.validation import Fault
+from wsserver.realtime.access.tenancy import Tenancy
+from wsserver.storage.notifications.contacts import ContactStore
 
 
 def contact_of(user_id: str, request: ContactsRequest, reach: Reach) -> Contact:
-    """A contact as it is to be stored; ``reach``: where push endpoints may be.
+    """The contact of a request, validated; ``reach``: where push endpoints may be.
 
-    Raises ``ValidationFailed`` naming all that is wrong, and ``UrlForbidden`` where nothing is but
-    an endpoint that leads where nothing is sent to.
+    Raises ``ValidationFailed`` naming all faults, or ``UrlForbidden`` if the only fault is an
+    endpoint that may not be reached.
     """
     faults = contact_faults(request)
     forbidden: list[UrlForbidden] = []
@@ -43,7 +45,7 @@ def contact_of(user_id: str, request: ContactsRequest, reach: Reach) -> Contact:
 
 
 def contact_faults(request: ContactsRequest, _: Collection[str] = ()) -> list[Fault]:
-    """What is wrong with addresses, keys and the time zone; not where endpoints lead."""
+    """Faults of addresses, keys and the time zone; endpoints are not checked here."""
     faults: list[Fault] = []
 
     def attempt(field: str, check: Callable[[str], object], value: str | None) -> None:
@@ -61,3 +63,42 @@ def contact_faults(request: ContactsRequest, _: Collection[str] = ()) -> list[Fa
         attempt(f"push[{index}].keys.p256dh", public_key, subscription.keys.p256dh)
         attempt(f"push[{index}].keys.auth", auth_secret, subscription.keys.auth)
     return faults
+
+
+class TenantContacts:
+    """Contacts as they may be shown and used, by organization.
+
+    What a manager entered counts only for users of the manager's organization: it is ignored for a
+    user who has turned out to belong elsewhere.
+    """
+
+    def __init__(self, store: ContactStore, tenancy: Tenancy) -> None:
+        self._store = store
+        self._tenancy = tenancy
+
+    async def find(self, user_ids: Sequence[str]) -> dict[str, Contact]:
+        """The contacts of these users; users without one are left out.
+
+        Raises ``StorageUnavailable``.
+        """
+        found = await self._store.find(user_ids)
+        owned = [id_ for id_, each in found.items() if each.organization_id is not None]
+        belongs_to = await self._tenancy.organizations_of(owned)
+        return {
+            user_id: each.contact
+            for user_id, each in found.items()
+            if each.organization_id in (None, belongs_to.get(user_id))
+        }
+
+    async def get(self, user_id: str) -> Contact:
+        """A user's contact, empty if none is stored. Raises ``StorageUnavailable``."""
+        found = await self.find([user_id])
+        return found.get(user_id) or Contact(user_id=user_id)
+
+    async def put(self, contact: Contact, organization_id: str | None, at: float) -> None:
+        """Replace a contact; ``at``: seconds since the epoch.
+
+        ``organization_id``: of the manager who enters it; None: it counts wherever the user
+        belongs. Raises ``StorageUnavailable``, ``StorageFull``.
+        """
+        await self._store.put(contact, organization_id, at)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import pytest
 
 from tests.support.message_rows import message
-from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, states
+from tests.support.notification_rows import (
+    NOW,
+    claim,
+    delivery,
+    notification,
+    outcome,
+    record,
+    states,
+)
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.leases import Lease
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.notifications.deliveries import DeliveryStore
-from wsserver.storage.notifications.notification_receipts import (
+from wsserver.storage.notifications.acknowledgements import (
     Acknowledged,
     Acknowledgement,
-    NotificationReceipts,
+    AcknowledgementStore,
 )
+from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
 
@@ -29,8 +38,8 @@ def queue(database: Database) -> DeliveryStore:
 
 
 @pytest.fixture
-def receipts(database: Database) -> NotificationReceipts:
-    return NotificationReceipts(database)
+def receipts(database: Database) -> AcknowledgementStore:
+    return AcknowledgementStore(database)
 
 
 async def accept(store: NotificationStore, name: str = "n1", user: str = "u1") -> None:
@@ -46,7 +55,7 @@ async def accept(store: NotificationStore, name: str = "n1", user: str = "u1") -
 
 
 async def send(queue: DeliveryStore) -> None:
-    await queue.record("me", [outcome(e, "sent") for e in await claim(queue, channel="websocket")])
+    await record(queue, *[outcome(e, "sent") for e in await claim(queue, channel="websocket")])
 
 
 def ack(*ids: str, user: str = "u1", read: bool = False, at: float = 7) -> Acknowledgement:
@@ -55,7 +64,7 @@ def ack(*ids: str, user: str = "u1", read: bool = False, at: float = 7) -> Ackno
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_calls_off_the_escalation_and_nothing_else(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await send(queue)
@@ -75,7 +84,7 @@ async def test_an_acknowledgement_calls_off_the_escalation_and_nothing_else(
 
 @pytest.mark.gen_test
 async def test_the_acknowledgement_of_another_user_changes_nothing(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await send(queue)
@@ -87,7 +96,7 @@ async def test_the_acknowledgement_of_another_user_changes_nothing(
 
 @pytest.mark.gen_test
 async def test_a_notification_may_be_named_itself_also_before_it_is_sent(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await accept(store, "n2")
@@ -104,12 +113,12 @@ async def test_a_notification_may_be_named_itself_also_before_it_is_sent(
 
 @pytest.mark.gen_test
 async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     (sending,) = await claim(queue, channel="websocket")
     assert await receipts.acknowledge([ack("n1_msg")]) == [Acknowledged("n1_msg", 7)]
-    await queue.record("me", [outcome(sending, "sent")])
+    await record(queue, outcome(sending, "sent"))
     found = await store.get("n1")
     assert found is not None
     assert found.deliveries[0].state == "delivered"
@@ -118,7 +127,7 @@ async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
 
 @pytest.mark.gen_test
 async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     steps = [
         each
@@ -131,7 +140,7 @@ async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged
     await store.accept(notification("n1", *steps))
     await send(queue)
     for each in await claim(queue, channel="sms"):
-        await queue.record("me", [outcome(each, "failed")])
+        await record(queue, outcome(each, "failed"))
     await receipts.acknowledge([ack("u1_msg")])
     assert await store.retry("n1", NOW + 9) == 1
     found = await states(store, "n1")
@@ -140,13 +149,13 @@ async def test_a_retry_by_hand_escalates_only_to_those_who_have_not_acknowledged
 
 @pytest.mark.gen_test
 async def test_an_escalation_that_is_being_sent_is_not_tried_again(
-    store: NotificationStore, queue: DeliveryStore, receipts: NotificationReceipts
+    store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)
     await send(queue)
     (sms,) = await claim(queue, NOW + 60, "sms")
     await receipts.acknowledge([ack("n1_msg", at=61)])
-    recorded = await queue.record("me", [outcome(sms, "pending", due_at=NOW + 70)])
+    recorded = await record(queue, outcome(sms, "pending", due_at=NOW + 70))
     assert recorded == {sms.id: "cancelled"}
     assert await queue.next_due("sms", NOW) is None
 
@@ -155,12 +164,12 @@ async def test_an_escalation_that_is_being_sent_is_not_tried_again(
 async def test_what_was_acknowledged_before_a_crash_is_noted_at_the_start(
     store: NotificationStore,
     queue: DeliveryStore,
-    receipts: NotificationReceipts,
+    receipts: AcknowledgementStore,
     database: Database,
 ) -> None:
     for name, user in (("n1", "u1"), ("n2", "u1"), ("n3", "u3"), ("n4", "u4")):
         await accept(store, name, user)
-    await claim(queue, channel="websocket", limit=1, owner="the run before")
+    await claim(queue, channel="websocket", limit=1, lease=Lease("the run before", NOW + 60))
     await send(queue)
     streams, inboxes = StreamStore(database), ReceiptStore(database)
     await streams.append(

@@ -1,9 +1,10 @@
-"""Serves plain API requests straight from their sockets; all else is the full HTTP server's."""
+"""Fast path for new connections: common handshakes and API requests; Tornado serves the others."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,95 +15,124 @@ from tornado.ioloop import IOLoop
 
 from wsserver.errors import WsServerError
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Paths
-from wsserver.web.api.pipeline import Exchange, note_failure
+from wsserver.web.api.endpoint import Endpoint, Paths
+from wsserver.web.api.pipeline import Exchange, RequestInfo, identify, note_failure
 from wsserver.web.api.problems import InternalError, RequestTimeout, problem_reply
-from wsserver.web.http.replies import Reply
-from wsserver.web.http.responses import response_bytes
+from wsserver.web.http.headers import RequestHead, parse_head
+from wsserver.web.http.replies import Reply, response_bytes
 from wsserver.web.http.unsent import patience_s
-from wsserver.web.server.fast_requests import Request, RequestReader
+from wsserver.web.sockets.fast_handshake import FastHandshake
 from wsserver.wire.readiness import READ, WRITE, best_readiness
 from wsserver.wire.sockets import set_nodelay
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
+BODY_LIMIT_BYTES = 64 * 1024
+"""Larger bodies are left to Tornado, which can refuse them while they are being sent."""
 SWEEPS_PER_TIMEOUT = 4
-REQUESTS_PER_TURN = 32
-"""Requests begun, or given up, before everybody else has a turn."""
+CLIENTS_PER_TURN = 32
+"""Clients read from, or closed, in one turn of the event loop; a handshake takes about 0.2 ms."""
 
+_LENGTH = re.compile(r"[0-9]{1,8}")
+_COMMON_CONNECTION = frozenset({"", "keep-alive", "close"})
 
 Serve = Callable[[socket.socket, tuple[Any, ...], bytes], None]
 
 
+@dataclass(slots=True)
+class Request:
+    """A request whose head has been parsed."""
+
+    endpoint: Endpoint
+    asked: RequestInfo
+    body_at: int
+    """Offset of its body in what has been received."""
+    end: int
+    """Offset behind its body."""
+    started: float
+    """Monotonic seconds."""
+    is_last: bool
+    """Whether the client wants the connection closed after the response."""
+
+
 @dataclass(slots=True, eq=False)
 class Client:
-    """A connection that has sent nothing but plain requests so far."""
+    """A connection that has sent nothing, or nothing but common requests so far."""
 
     socket: socket.socket
     fd: int
     address: tuple[Any, ...]
     interest: int = 0
-    """What it is watched for; 0 while it is not."""
+    """Events it is watched for; 0: it is not watched."""
     deadline: float | None = None
-    """When its patience or ours ends; None while it waits for us."""
+    """When a wait for the client ends (monotonic seconds); None while it waits for a response."""
     request: Request | None = None
-    """The one under way, from its head to its answer."""
+    """The one under way, from its head to its response."""
     received: bytearray = field(default_factory=bytearray)
-    """What has come of that request, and of those behind it."""
+    """Received bytes of that request and of those behind it."""
     body: asyncio.Future[None] | None = None
-    """Done when the request's body is complete, where that is waited for."""
+    """Done when the request's body is complete, while that is waited for."""
     unsent: bytes | memoryview = b""
-    """What the client has not fetched of the answer."""
+    """The part of the response that the socket has not accepted."""
     remote_ip: str = ""
-    """Of the latest request, as trusted proxies tell it."""
+    """Client address of the latest request, forwarding headers of trusted proxies included."""
     is_last: bool = False
-    """Is the connection to be closed behind it?"""
+    """Whether the connection is closed after the response."""
+    is_new: bool = True
+    """Whether nothing has been received."""
 
 
-class FastHttp:
-    """The connections of API clients that send one plain HTTP/1.1 request after the other.
+class FastPath:
+    """Connections from their acceptance until they are WebSockets, Tornado's, or closed.
 
-    Plain is what programs send: a path and method of the route table, a Host that names us, a body
-    of known, moderate size, nothing that a browser or an upgrade adds. What becomes of it is
-    decided where it always is (``Exchange``); only Tornado's way there and back is saved, which
-    costs more than the rest together. At the first request that is not plain, the connection goes
-    to the full HTTP server (``serve``) with what was read of it, and stays there.
+    The first bytes decide. A valid handshake becomes a connection (``FastHandshake``). A common
+    API request is answered here: one with a known path and method, an allowed Host, a body of
+    declared, moderate size, and no header of a browser or an upgrade. What it does is decided by
+    ``Exchange`` as for every request; skipped is the work of Tornado around it, which costs more
+    than the rest together. Everything else, refused handshakes and incomplete heads included, goes
+    to Tornado (``serve``) with the bytes received, and the connection stays there.
 
-    A connection without a request is closed after ``keepalive_timeout_s``, one whose body does not
-    come after ``handshake_timeout_s``; either up to a quarter of the shorter one later. Before it
-    is closed, its socket is read a last time: a request that has come by then is answered.
+    A connection is closed after ``handshake_timeout_s`` without its first byte, or with an
+    incomplete body, and after ``keepalive_timeout_s`` without a further request; up to a quarter
+    of the shorter one later. Its socket is read a last time before: a request in it is answered.
     """
 
     def __init__(self, context: WebContext, paths: Paths, serve: Serve) -> None:
         self._context = context
-        self._reader = RequestReader(context, paths)
+        self._paths = paths
         self._serve = serve
+        self._handshakes = FastHandshake(context)
         self._clients: dict[int, Client] = {}
-        self._readiness = best_readiness(IOLoop.current(), self._on_ready, REQUESTS_PER_TURN)
+        self._readiness = best_readiness(IOLoop.current(), self._on_ready, CLIENTS_PER_TURN)
         self._timer: object | None = None
         self._is_closed = False
         self._is_cut = False
 
     def receive(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        """Take a non-blocking socket that has something to read."""
+        """Take over an accepted, non-blocking socket."""
         client = Client(connection, connection.fileno(), address)
         self._clients[client.fd] = client
-        set_nodelay(client.fd)
         if self._timer is None:
             self._arm()
-        self._await(client, READ, self._context.settings.handshake_timeout_s)
-        self._read(client)
+        try:
+            data = connection.recv(READ_BYTES)
+        except BlockingIOError:
+            self._await(client, READ, self._context.settings.handshake_timeout_s)
+            return
+        except OSError:
+            data = b""
+        self._take(client, data)
 
     def close(self) -> None:
-        """Close the connections without a request under way; the others follow their answers."""
+        """Close the connections without a request; the others are closed after their responses."""
         self._is_closed = True
         for client in tuple(self._clients.values()):
             if client.request is None and not client.unsent:
                 self._drop_if_silent(client)
 
     def cut(self) -> None:
-        """Close the connections that are left, and stop watching."""
+        """Close all connections, and stop watching."""
         for client in tuple(self._clients.values()):
             self._drop(client)
         if self._timer is not None:
@@ -119,7 +149,7 @@ class FastHttp:
             client = self._clients.get(fd)
             if client is None:
                 continue
-            if client.deadline is None:  # it has gone, or does not wait for its answer
+            if client.deadline is None:  # it has gone, or sends more before its response
                 self._readiness.forget(fd)
                 client.interest = 0
             elif client.unsent:
@@ -137,10 +167,10 @@ class FastHttp:
         self._take(client, data)
 
     def _drop_if_silent(self, client: Client) -> None:
-        """Close a connection without a request, unless one has come that was not read yet.
+        """Close a connection without a request, unless its socket holds one.
 
-        Closed over it, the socket would be reset, and a proxy that sent the request would answer
-        502: it cannot know whether it was carried out.
+        Closing would reset it, and a proxy that sent the request would answer 502, because it
+        cannot know whether the request was carried out.
         """
         try:
             data = client.socket.recv(READ_BYTES)
@@ -149,7 +179,7 @@ class FastHttp:
         self._take(client, data)
 
     def _take(self, client: Client, data: bytes) -> None:
-        """Go on with what was read; nothing: the connection has ended, or is to."""
+        """Process received bytes; none: the connection has ended, or is to be closed."""
         if not data:
             self._drop(client)
             return
@@ -162,28 +192,70 @@ class FastHttp:
             client.body = None
 
     def _begin(self, client: Client) -> None:
-        """Begin with what has been received."""
-        request = self._reader.read(client.received, client.address[0])
+        """Start what ``received`` begins with: a handshake, a request, or Tornado's work."""
+        head = parse_head(client.received)
+        if head is not None and "Upgrade" in head:
+            accepted = self._handshakes.decide(head, client.address[0])
+            if accepted is not None:
+                self._forget(client)
+                self._handshakes.open(accepted, client.socket, bytes(client.received[head.size :]))
+                return
+            head = None
+        if client.is_new:
+            client.is_new = False
+            set_nodelay(client.fd)
+        request = self._request(head, client.address[0]) if head is not None else None
         if request is None:
-            self._hand_over(client)
+            self._forget(client)
+            self._serve(client.socket, client.address, bytes(client.received))
             return
         client.request = request
         client.deadline = None
         self._context.traffic.begin(request)
         self._context.tasks.spawn(self._answer(client, request), name="request")
 
-    def _hand_over(self, client: Client) -> None:
-        """Let the full server begin again with the request, and keep the connection."""
-        self._forget(client)
-        self._serve(client.socket, client.address, bytes(client.received))
+    def _request(self, head: RequestHead, peer: str) -> Request | None:
+        """The request with this head, None if it is Tornado's."""
+        found = self._paths.find(head.method, head.path)
+        size = _body_bytes(head)
+        if found is None or size is None or not self._is_common(head, peer):
+            return None
+        request_id, remote_ip = identify(self._context, head, peer)
+        asked = RequestInfo(
+            method=head.method,
+            path=head.path,
+            query=head.query,
+            headers=head,
+            peer=peer,
+            request_id=request_id,
+            remote_ip=remote_ip,
+            parts=found.parts,
+        )
+        return Request(
+            endpoint=found.endpoint,
+            asked=asked,
+            body_at=head.size,
+            end=head.size + size,
+            started=self._context.clock.monotonic(),
+            is_last=head.get("Connection").lower() == "close",
+        )
 
-    # Answering
+    def _is_common(self, head: RequestHead, peer: str) -> bool:
+        """Whether nothing in a head has to be checked before the endpoint is called."""
+        return (
+            "%" not in head.path
+            and "Origin" not in head
+            and head.get("Connection").lower() in _COMMON_CONNECTION
+            and self._context.allows_host(head.get("Host"), peer, head)
+        )
+
+    # Responding
 
     async def _answer(self, client: Client, request: Request) -> None:
         try:
             self._finish(client, request, await self._reply(client, request))
         finally:
-            if client.request is request:  # cancelled: it has gone, or the server stops
+            if client.request is request:  # cancelled: the client has gone, or the server stops
                 client.request = None
                 self._drop(client)
             self._context.traffic.end(request)
@@ -199,7 +271,7 @@ class FastHttp:
             return await exchange.respond(body)
         except WsServerError as error:
             return problem_reply(error, asked.request_id)
-        except Exception as error:  # noqa: BLE001 - the edge; it is logged
+        except Exception as error:  # noqa: BLE001 - becomes a 500, and is logged
             note_failure(self._context, asked.method, asked.path, asked.request_id, error)
             return problem_reply(InternalError(), asked.request_id)
 
@@ -212,7 +284,7 @@ class FastHttp:
         return bytes(client.received[request.body_at : request.end])
 
     def _finish(self, client: Client, request: Request, reply: Reply) -> None:
-        """Answer, and count it."""
+        """Send the response, log and count it."""
         context, asked = self._context, request.asked
         is_whole = len(client.received) >= request.end
         client.is_last = request.is_last or self._is_closed or not is_whole
@@ -263,7 +335,7 @@ class FastHttp:
     # Waiting
 
     def _await(self, client: Client, interest: int, patience_s: float | None) -> None:
-        """Wait for a client, at most this long; None: until the deadline that it has."""
+        """Wait for a client, at most this long; None: until its present deadline."""
         if patience_s is not None:
             client.deadline = self._context.clock.monotonic() + patience_s
         if client.interest == interest:
@@ -287,20 +359,20 @@ class FastHttp:
         self._timer = IOLoop.current().call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
-        """Part with those who have had their time."""
+        """Close the connections, and end the waits for bodies, whose deadline has passed."""
         self._timer = None
         now = self._context.clock.monotonic()
         late = [c for c in self._clients.values() if c.deadline is not None and now >= c.deadline]
-        for client in late[:REQUESTS_PER_TURN]:
+        for client in late[:CLIENTS_PER_TURN]:
             if client.body is None and client.unsent:
-                self._drop(client)  # it does not fetch its answer
+                self._drop(client)  # it does not read its response
             elif client.body is None:
                 self._drop_if_silent(client)
             else:
                 client.deadline = None
                 client.body.set_exception(RequestTimeout("the body did not arrive in time"))
                 client.body = None
-        if len(late) > REQUESTS_PER_TURN:
+        if len(late) > CLIENTS_PER_TURN:
             self._arm(0)
         elif self._clients:
             self._arm()
@@ -322,9 +394,18 @@ class FastHttp:
 
 
 async def _refusal(exchange: Exchange) -> WsServerError | None:
-    """What stands against a request, before its body is looked at."""
+    """The refusal of a request, decided before its body is read; None if it is accepted."""
     try:
         await exchange.check()
     except WsServerError as error:
         return error
     return None
+
+
+def _body_bytes(head: RequestHead) -> int | None:
+    """The declared size of a body; None if it is too large or malformed."""
+    declared = head.get("Content-Length", "0")
+    if _LENGTH.fullmatch(declared) is None:
+        return None
+    size = int(declared)
+    return size if size <= BODY_LIMIT_BYTES else None

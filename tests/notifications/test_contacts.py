@@ -1,4 +1,4 @@
-"""Addresses are what they say they are, or are refused by name."""
+"""Validation of contacts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.support.push_service import PushSubscriber
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden, ValidationFailed
-from wsserver.notifications.addresses import contact_of
+from wsserver.notifications.contacts import contact_of
 from wsserver.protocol.notifications import Contact, ContactsRequest, QuietHours
 from wsserver.protocol.requests import read_request
 

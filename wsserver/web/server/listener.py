@@ -1,4 +1,4 @@
-"""Listens: accepts connections, bounds how long they may be silent, stops in order."""
+"""Listener: accepts connections while there are descriptors, and stops in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
@@ -17,47 +16,29 @@ from wsserver.config import Settings
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Paths
-from wsserver.web.http.prefilled_stream import BegunStream
 from wsserver.web.resources.routes import ENDPOINTS
-from wsserver.web.server.fast_handshake import FastHandshake
-from wsserver.web.server.fast_http import FastHttp
+from wsserver.web.server.fast_path import FastPath
+from wsserver.web.server.tornado_server import (
+    MAX_BUFFER_BYTES,
+    PrefilledStream,
+    make_http_server,
+)
 
 log = logging.getLogger(__name__)
 
-MAX_HEADER_BYTES = 16 * 1024
-MAX_BUFFER_BYTES = 1024 * 1024
 ACCEPTS_PER_TURN = 32
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 LOG_INTERVAL_S = 1.0
-BODY_GRACE_S = 5.0
-IDLE_GRACE_S = 60.0
 
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-def make_http_server(application: Application, settings: Settings) -> HTTPServer:
-    """Tornado's server with bounds on everything that a client can draw out or blow up.
-
-    The time limits between requests and for a head are the stream's (``BegunStream``). The body's
-    own time limit is the handler's, which can answer 408; this one stands behind it.
-    """
-    return HTTPServer(
-        application,
-        max_header_size=MAX_HEADER_BYTES,
-        max_buffer_size=MAX_BUFFER_BYTES,
-        body_timeout=settings.handshake_timeout_s + BODY_GRACE_S,
-        idle_connection_timeout=(
-            settings.keepalive_timeout_s + settings.handshake_timeout_s + IDLE_GRACE_S
-        ),
-    )
 
 
 class Listener:
     """Accepts connections for an application, and stops accepting while descriptors run out.
 
-    Tornado's own accept loop would spin on a full process and log a traceback each time round.
-    Connections wait in the kernel's queue meanwhile, and existing ones notice nothing.
+    Tornado's own accept loop would then spin, with a traceback in the log each time. Meanwhile
+    connections wait in the kernel's queue, and existing ones are served as usual.
     """
 
     def __init__(
@@ -68,8 +49,7 @@ class Listener:
     ) -> None:
         self._context: WebContext = application.settings["context"]
         self._server = make_http_server(application, settings)
-        self._plain_http = FastHttp(self._context, Paths(ENDPOINTS), self._serve_http)
-        self._doorway = FastHandshake(self._context, self._plain_http.receive)
+        self._fast_path = FastPath(self._context, Paths(ENDPOINTS), self._serve_by_tornado)
         self._is_stopped = False
         self._limit = limit
         self._head_timeout_s = settings.handshake_timeout_s
@@ -86,7 +66,7 @@ class Listener:
         self._watch()
 
     async def stop(self, grace_s: float) -> None:
-        """Accept no more, give requests under way ``grace_s`` seconds, cut all connections."""
+        """Stop accepting, wait up to ``grace_s`` for requests under way, close all connections."""
         self._unwatch()
         if self._resume is not None:
             IOLoop.current().remove_timeout(self._resume)
@@ -96,11 +76,10 @@ class Listener:
         self._sockets.clear()
         if not self._is_stopped:
             self._is_stopped = True
-            self._doorway.close()
-            self._plain_http.close()
+            self._fast_path.close()
         if not await self._context.traffic.wait_idle(grace_s):
             log.warning("requests cut off count=%d", self._context.traffic.under_way)
-        self._plain_http.cut()
+        self._fast_path.cut()
         await self._server.close_all_connections()
 
     def _watch(self) -> None:
@@ -142,15 +121,15 @@ class Listener:
     def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         connection.setblocking(False)
         try:
-            self._doorway.receive(connection, address)
+            self._fast_path.receive(connection, address)
         except Exception:
             log.exception("connection not served")
             connection.close()
 
-    def _serve_http(
+    def _serve_by_tornado(
         self, connection: socket.socket, address: tuple[Any, ...], received: bytes
     ) -> None:
-        stream = BegunStream(
+        stream = PrefilledStream(
             connection,
             received,
             MAX_BUFFER_BYTES,

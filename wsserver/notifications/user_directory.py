@@ -1,4 +1,4 @@
-"""Who there is, connected or not: noted when users connect."""
+"""Directory of known users, connected or not, by organization and role."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore
 
 NOTED = 1 << 14
-"""Places for what need not be noted again: 128 KiB, however many come and go. Two users with the
-same place are stored again at each change between them, which costs less than more memory would."""
+"""Slots of the cache of stored users: 128 KiB, however many connect. Users who share a slot are
+stored again whenever they alternate, which costs less than a larger cache."""
 AGAIN_S = 3600.0
 WAITING_LIMIT = 100_000
 STORED_AT_ONCE = 250
 
 
-class Directory:
-    """The users of organizations and roles: those who are connected, and those who have been.
+class UserDirectory:
+    """Users of organizations and roles: connected ones, and those of the last 90 days.
 
-    What a user's latest token said is noted; storing it is put off a little, so that a crowd that
-    comes at once is one transaction. Users who are connected are known without it. ``entered``:
-    the organization that was entered for a user, which counts before the token's.
+    Organization and role of a user's latest token are stored with a delay, so that many users who
+    connect together are one transaction. ``entered``: the organization that was assigned to a
+    user, which has priority over the token's.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class Directory:
         self._entered = entered
         self._clock = clock
         self._noted = array("q", bytes(8 * NOTED))
-        """What was noted since ``_noted_from``: the hash of each, at the place of its user."""
+        """Hashes of what was noted since ``_noted_from``, in the slot of the user."""
         self._noted_from = clock.wall()
         self._waiting: dict[str, KnownUser] = {}
         self._being_stored: dict[str, KnownUser] = {}
 
     def note(self, claims: Claims) -> None:
-        """A user has connected, or has a newer token."""
+        """Record a user who has connected, or has a newer token."""
         now = self._clock.wall()
         if not 0 <= now - self._noted_from < AGAIN_S:
             self._noted = array("q", bytes(8 * NOTED))
@@ -60,7 +60,7 @@ class Directory:
             self._waiting[claims.sub] = KnownUser(claims.sub, organization_id, claims.role, now)
 
     async def flush(self) -> None:
-        """Store what was noted; periodic work. Raises ``StorageUnavailable``, ``StorageFull``."""
+        """Store recorded users; periodic work. Raises ``StorageUnavailable``, ``StorageFull``."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, {}
@@ -78,7 +78,7 @@ class Directory:
     async def find(
         self, limit: int, *, organization_id: str | None = None, role: str | None = None
     ) -> list[str]:
-        """User ids of all, an organization, a role or both; at most ``limit``, and one more.
+        """User ids of all, an organization, a role or both; at most ``limit + 1``.
 
         Raises ``StorageUnavailable``.
         """
@@ -97,7 +97,7 @@ class Directory:
         return list(dict.fromkeys(found))[: limit + 1]
 
     async def organizations(self, user_ids: Sequence[str]) -> dict[str, str | None]:
-        """The organization of the token that each user came with last; the unknown are left out.
+        """The organization of each user's latest token; unknown users are left out.
 
         Raises ``StorageUnavailable``.
         """
@@ -112,11 +112,11 @@ class Directory:
         return known | await self._store.organizations(asked) if asked else known
 
     def _latest(self, user_id: str) -> KnownUser | None:
-        """What was noted of a user and is not stored yet."""
+        """Record of a user that is not stored yet."""
         return self._waiting.get(user_id) or self._being_stored.get(user_id)
 
     def _is_of_one(self, user_id: str) -> bool:
-        """Do all connections of a user say the same? If not, what was noted last counts."""
+        """Whether all connections of a user agree. If not, the latest record counts."""
         if self._hub.user_connections.count(user_id) == 1:
             return True
         return len({c.claims.organization_id for c in self._hub.of_user(user_id)}) == 1

@@ -1,4 +1,4 @@
-"""Plain requests are answered as Tornado would answer them, and all others by it."""
+"""The fast path answers common requests as Tornado does, and leaves all others to it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.handlers import ApiHandler
 from wsserver.web.http.replies import Reply
-from wsserver.web.server.fast_handshake import FastHandshake
-from wsserver.web.server.fast_http import Client, FastHttp
-from wsserver.web.server.fast_requests import BODY_LIMIT_BYTES
+from wsserver.web.server.fast_path import BODY_LIMIT_BYTES, Client, FastPath
 from wsserver.wire.readiness import EpollReadiness
 
 NEWS = b'{"type":"news","data":{"id":1}}'
@@ -51,7 +49,7 @@ def request(
 
 
 def kept(server: Server) -> list[Client]:
-    return list(server.listener._plain_http._clients.values())
+    return list(server.listener._fast_path._clients.values())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def kept(server: Server) -> list[Client]:
     ],
 )
 @pytest.mark.gen_test
-async def test_both_ways_answer_alike(
+async def test_the_fast_path_and_tornado_answer_alike(
     server: Server, by_tornado: list[str], method: str, path: str, body: bytes | None, status: int
 ) -> None:
     plain = await server.raw(request(method, path, body))
@@ -97,7 +95,9 @@ async def test_both_ways_answer_alike(
 
 @pytest.mark.parametrize("bearer", ["", "nonsense", token("u1", "user"), token(exp=1)])
 @pytest.mark.gen_test
-async def test_both_ways_refuse_alike(server: Server, by_tornado: list[str], bearer: str) -> None:
+async def test_the_fast_path_and_tornado_refuse_alike(
+    server: Server, by_tornado: list[str], bearer: str
+) -> None:
     plain = await server.raw(request("POST", "/broadcast", NEWS, bearer))
     other = await server.raw(request("POST", "/broadcast", NEWS, bearer, X="1", Upgrade="h2c"))
     assert (plain.status, plain.code) == (other.status, other.code)
@@ -127,7 +127,7 @@ async def test_both_ways_refuse_alike(server: Server, by_tornado: list[str], bea
     ids=lambda raw: repr(raw[:40]),
 )  # fmt: skip
 @pytest.mark.gen_test
-async def test_the_unusual_is_the_full_servers(
+async def test_uncommon_requests_are_left_to_tornado(
     server: Server, by_tornado: list[str], raw: bytes
 ) -> None:
     answer = await server.raw(raw, raw.partition(b" ")[0].decode())
@@ -136,7 +136,7 @@ async def test_the_unusual_is_the_full_servers(
 
 
 @pytest.mark.gen_test
-async def test_a_connection_goes_on_and_the_full_server_takes_it_over(
+async def test_a_kept_connection_is_handed_to_tornado_by_an_uncommon_request(
     server: Server, by_tornado: list[str]
 ) -> None:
     reader, writer = await server.open()
@@ -211,7 +211,7 @@ async def test_a_connection_goes_on_after_a_late_body(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_whoever_leaves_within_a_body_leaves_nothing(server: Server) -> None:
+async def test_a_client_that_disconnects_within_a_body_is_forgotten(server: Server) -> None:
     _, writer = await server.open()
     writer.write(request("POST", "/broadcast", NEWS)[:-1])
     async with asyncio.timeout(5):
@@ -227,8 +227,8 @@ async def test_whoever_leaves_within_a_body_leaves_nothing(server: Server) -> No
 async def test_a_large_answer_is_sent_as_it_is_fetched(
     server: Server, by_tornado: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: dict[str, Any] = {"text": "x" * 20_000_000}
-    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: told)
+    stats: dict[str, Any] = {"text": "x" * 20_000_000}
+    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: stats)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     async with asyncio.timeout(5):
@@ -236,7 +236,7 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
             await asyncio.sleep(0)
     assert server.context.traffic.under_way == 0
     assert len((await read_response(reader)).body) > 20_000_000
-    told.clear()
+    stats.clear()
     writer.write(request("GET", "/stats"))
     assert (await read_response(reader)).json() == {}
     assert by_tornado == []
@@ -244,11 +244,11 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
 
 
 @pytest.mark.gen_test
-async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
+async def test_silent_clients_and_slow_readers_are_closed(
     start_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = await start_server(keepalive_timeout_s=0.2)
-    monkeypatch.setattr("wsserver.web.server.fast_http.patience_s", lambda size: 0.2)
+    monkeypatch.setattr("wsserver.web.server.fast_path.patience_s", lambda size: 0.2)
     reader, writer = await server.open()
     writer.write(request("GET", "/health"))
     assert (await read_response(reader)).status == 200
@@ -269,13 +269,13 @@ async def test_the_silent_and_those_who_do_not_fetch_are_shown_out(
     ("beginning", "end", "counted"),
     [
         (b"", b"", (EpollReadiness, "forget")),
-        (b"GET /ws/chat", b"", (FastHandshake, "_look")),
-        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (FastHttp, "_finish")),
+        (b"GET /ws/chat", b"", (FastPath, "_take")),
+        (request("POST", "/broadcast", NEWS)[:-1], b"HTTP/1.1 408", (FastPath, "_finish")),
     ],
     ids=["nothing", "half a head", "half a body"],
 )
 @pytest.mark.gen_test
-async def test_very_many_at_once_leave_everybody_else_a_turn(
+async def test_a_burst_of_clients_is_processed_in_several_turns(
     start_server: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     io_loop: IOLoop,
@@ -284,9 +284,7 @@ async def test_very_many_at_once_leave_everybody_else_a_turn(
     counted: tuple[type, str],
 ) -> None:
     """Those who speak at once, and those whose time is over at once."""
-    monkeypatch.setattr("wsserver.web.server.fast_handshake.LOOKS_PER_TURN", 4)
-    monkeypatch.setattr("wsserver.web.server.fast_handshake.CLOSED_PER_TURN", 4)
-    monkeypatch.setattr("wsserver.web.server.fast_http.REQUESTS_PER_TURN", 4)
+    monkeypatch.setattr("wsserver.web.server.fast_path.CLIENTS_PER_TURN", 4)
     server = await start_server(handshake_timeout_s=0.5)
     turn, done = 0, Counter[int]()
 
@@ -306,7 +304,7 @@ async def test_very_many_at_once_leave_everybody_else_a_turn(
     with monkeypatch.context() as together:
         together.setattr(Clock, "monotonic", lambda clock: came_at)
         clients = [await server.open() for _ in range(10)]
-        while len(server.listener._doorway._waiting) < 10:
+        while len(kept(server)) < 10:
             await asyncio.sleep(0)
     monkeypatch.setattr(owner, name, counting)
     tick()
@@ -320,7 +318,7 @@ async def test_very_many_at_once_leave_everybody_else_a_turn(
 
 
 @pytest.mark.gen_test
-async def test_stopping_closes_those_who_wait_and_answers_the_others(server: Server) -> None:
+async def test_stopping_closes_idle_clients_and_answers_requests(server: Server) -> None:
     socket = await server.connect("u1")
     idle_reader, idle = await server.open()
     idle.write(request("GET", "/health"))
@@ -340,7 +338,7 @@ async def test_stopping_closes_those_who_wait_and_answers_the_others(server: Ser
 
 
 @pytest.mark.gen_test
-async def test_whoever_leaves_before_the_answer_does_not_keep_the_loop_busy(server: Server) -> None:
+async def test_a_client_that_disconnects_before_its_response_is_not_watched(server: Server) -> None:
     socket = await server.connect("u1")
     _, writer = await server.open()
     writer.write(request("POST", "/ping/u1", json.dumps({"timeout_s": 20}).encode()))

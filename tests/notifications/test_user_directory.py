@@ -1,4 +1,4 @@
-"""Who has been here is noted once an hour, in memory that does not grow with them."""
+"""Directory of known users: stored once an hour, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageFull
 from wsserver.identity.claims import Claims
-from wsserver.notifications.directory import AGAIN_S, NOTED, STORED_AT_ONCE, Directory
+from wsserver.notifications.user_directory import AGAIN_S, NOTED, STORED_AT_ONCE, UserDirectory
 from wsserver.storage.notifications.known_users import KnownUser
 
 
@@ -32,8 +32,8 @@ def store() -> Store:
 
 
 @pytest.fixture
-def directory(store: Store, clock: FakeClock) -> Directory:
-    return Directory(store, (), clock, {}.get)  # type: ignore[arg-type]
+def directory(store: Store, clock: FakeClock) -> UserDirectory:
+    return UserDirectory(store, (), clock, {}.get)  # type: ignore[arg-type]
 
 
 def claims(sub: str, **fields: str) -> Claims:
@@ -42,7 +42,7 @@ def claims(sub: str, **fields: str) -> Claims:
 
 @pytest.mark.gen_test
 async def test_a_user_is_stored_once_an_hour_or_when_something_has_changed(
-    directory: Directory, store: Store, clock: FakeClock
+    directory: UserDirectory, store: Store, clock: FakeClock
 ) -> None:
     for moment in (claims("u1"), claims("u1"), claims("u1", role="manager"), None, claims("u1")):
         if moment is None:
@@ -55,7 +55,7 @@ async def test_a_user_is_stored_once_an_hour_or_when_something_has_changed(
 
 @pytest.mark.gen_test
 async def test_nobody_is_left_out_however_many_there_are(
-    directory: Directory, store: Store
+    directory: UserDirectory, store: Store
 ) -> None:
     everybody = [f"u{number}" for number in range(2 * NOTED)]
     for user_id in everybody:
@@ -67,7 +67,7 @@ async def test_nobody_is_left_out_however_many_there_are(
 
 @pytest.mark.gen_test
 async def test_what_could_not_be_stored_waits_for_the_next_time(
-    directory: Directory, store: Store
+    directory: UserDirectory, store: Store
 ) -> None:
     for number in range(STORED_AT_ONCE + 1):
         directory.note(claims(f"u{number}"))
@@ -82,7 +82,7 @@ async def test_what_could_not_be_stored_waits_for_the_next_time(
 
 @pytest.mark.gen_test
 async def test_a_user_between_two_organizations_is_noted_each_time(
-    directory: Directory, store: Store
+    directory: UserDirectory, store: Store
 ) -> None:
     for organization_id in ("o1", "o2", "o1"):
         directory.note(claims("u1", organization_id=organization_id))
@@ -95,9 +95,9 @@ async def test_a_user_between_two_organizations_is_noted_each_time(
 
 @pytest.mark.gen_test
 async def test_what_found_no_room_is_noted_the_next_time(
-    directory: Directory, store: Store, monkeypatch: pytest.MonkeyPatch
+    directory: UserDirectory, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsserver.notifications.directory.WAITING_LIMIT", 1)
+    monkeypatch.setattr("wsserver.notifications.user_directory.WAITING_LIMIT", 1)
     for user in ("u1", "u2"):
         directory.note(claims(user))
     await directory.flush()
@@ -108,7 +108,7 @@ async def test_what_found_no_room_is_noted_the_next_time(
 
 @pytest.mark.gen_test
 async def test_the_tokens_own_organization_is_noted_where_another_was_entered(
-    directory: Directory,
+    directory: UserDirectory,
 ) -> None:
     directory.note(claims("u1", organization_id="o1").belonging_to("o2"))
     assert await directory.organizations(["u1"]) == {"u1": "o1"}

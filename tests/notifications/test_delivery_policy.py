@@ -1,4 +1,4 @@
-"""What is decided about notifications."""
+"""Policy of deliveries: channels, retries, digests, quiet hours, pace."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from wsserver.notifications.channels.base import failed, retry, sent
-from wsserver.notifications.rules import (
+from wsserver.notifications.delivery_policy import (
     DigestRule,
     Next,
     Pace,
     Retries,
+    Sending,
     Step,
     after,
     plan,
@@ -34,15 +35,17 @@ NOW = 1_700_000_000.0
     ],
 )
 def test_the_channels_follow_from_the_type(type_: Any, steps: list[Step]) -> None:
-    assert plan(type_, None, None) == steps
+    assert plan(type_) == steps
 
 
 def test_named_channels_replace_the_defaults_and_their_escalation() -> None:
-    assert plan("warning", ["sms", "sms"], None) == [Step("sms")]
+    assert plan("warning", Sending(channels=["sms", "sms"])) == [Step("sms")]
     later = Step("sms", 60, True)
-    assert plan("warning", None, [later]) == [Step("websocket"), later]
-    assert plan("warning", None, []) == [Step("websocket")]
-    assert plan("info", ["email"], [later]) == [Step("email"), later]
+    sending = Sending(escalate=[(60, "sms")])
+    assert plan("warning", sending) == [Step("websocket"), later]
+    assert plan("warning", Sending(escalate=[])) == [Step("websocket")]
+    sending = Sending(channels=["email"], escalate=[(60, "sms")])
+    assert plan("info", sending) == [Step("email"), later]
 
 
 def test_the_backoff_doubles_up_to_five_minutes() -> None:

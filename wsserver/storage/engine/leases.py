@@ -1,0 +1,141 @@
+"""Leases of rows: a table as a durable work queue that several processes may share.
+
+A process claims rows that are due for a limited time, works on them and records the result. The
+lease is a fence: a result counts only while the row still has the owner and the end of the lease
+that it was claimed with, so a process that lost a row cannot overwrite what another one recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import sqlite_utils
+
+from wsserver.storage.engine.database import Database
+
+
+class Lease(NamedTuple):
+    """A claim: who holds the rows, and until when (seconds since the epoch)."""
+
+    owner: str
+    until: float
+
+
+class Result(NamedTuple):
+    """Result of an attempt, or the reason why none was made."""
+
+    ids: Sequence[int]
+    """Of the rows that the attempt was for."""
+    state: str
+    """``sent``; ``pending``: due again at ``due_at``; anything else ends the delivery."""
+    due_at: float | None
+    at: float
+    """Seconds since the epoch, as ``due_at``."""
+    outcome: str | None
+    """None: nothing was sent, and no attempt is counted."""
+    detail: str = ""
+
+
+class Claim(Protocol):
+    """A row that is leased for an attempt."""
+
+    @property
+    def delivery_id(self) -> str:
+        """Public id, for the log."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Keys of the rows that the attempt is for."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Number of the attempt, from 1."""
+        ...
+
+
+C = TypeVar("C", bound=Claim)
+
+
+class LeasedTable(ABC, Generic[C]):
+    """A table with the columns ``due_at``, ``owner`` and ``lease_until``, read lane by lane.
+
+    All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
+    nothing of the call is stored.
+    """
+
+    TABLE: str
+    LANE: str
+    """Column: rows with the same value are one lane."""
+    WAITING: str
+    """SQL condition of rows that wait until they are due; may use ``:now``."""
+    LEASED: str
+    """SQL condition of rows that are leased."""
+    ACCEPTED_AT: str
+    """SQL expression: when a row was accepted, in seconds since the epoch."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def next_due(self, lane: str, now: float) -> float | None:
+        """When the next row of a lane is due; None: none is waiting."""
+        sql = f"SELECT min(due_at) FROM {self.TABLE} WHERE {self.LANE} = :lane AND {self.WAITING}"  # noqa: S608 - constants only
+        values = {"lane": lane, "now": now}
+        return await self._database.read(lambda db: scalar(db, sql, values))
+
+    @abstractmethod
+    async def claim(self, lane: str, now: float, limit: int, lease: Lease) -> list[C]:
+        """Lease rows of a lane that are due, the longest due first."""
+
+    @abstractmethod
+    async def record(self, lease: Lease, result: Result) -> dict[int, str]:
+        """Record a result and end the lease; returns the states by id.
+
+        Rows that the lease no longer holds are left alone, and missing from the answer.
+        """
+
+    async def bring_forward(self, by_s: float, since: float, now: float) -> int:
+        """Make waiting rows due earlier, after the wall clock was set back; returns their count.
+
+        Except those accepted from ``since`` to ``now``, whose times are by the new clock.
+        """
+        sql = (
+            f"UPDATE {self.TABLE} SET due_at = due_at - :by_s WHERE {self.WAITING}"  # noqa: S608
+            f" AND NOT coalesce({self.ACCEPTED_AT} BETWEEN :since AND :now, 0)"
+        )
+        values = {"by_s": by_s, "since": since, "now": now}
+        return await self._database.run(lambda db: db.conn.execute(sql, values).rowcount)
+
+    async def release(
+        self, now: float, busy: Iterable[int] = (), *, ending_by: float | None = None
+    ) -> int:
+        """End the leases of any owner that have expired; returns their count.
+
+        ``busy``: rows that this process is working on. Their leases only look expired, on a wall
+        clock that was set. ``ending_by``: other than ``now``; infinite at the start of a process
+        that has the database for itself, as all leases are of earlier runs.
+        """
+        where = (
+            f"{self.LEASED} AND lease_until <= :until"  # noqa: S608 - constants only
+            " AND id NOT IN (SELECT value FROM json_each(:busy))"
+        )
+        until = now if ending_by is None else ending_by
+        values = {"now": now, "until": until, "busy": json.dumps(sorted(busy))}
+        look = f"SELECT 1 FROM {self.TABLE} WHERE {where} LIMIT 1"  # noqa: S608 - constants only
+        if not await self._database.read(lambda db: db.conn.execute(look, values).fetchone()):
+            return 0  # without a write
+        return await self._database.run(lambda db: self._end_leases(db, where, values))
+
+    @abstractmethod
+    def _end_leases(self, db: sqlite_utils.Database, where: str, values: Mapping[str, Any]) -> int:
+        """Make rows due at ``:now`` at the latest, without a lease; returns their count."""
+
+
+def scalar(db: sqlite_utils.Database, sql: str, values: Mapping[str, Any]) -> float | None:
+    """The one value that a query selects."""
+    value: float | None = db.conn.execute(sql, values).fetchone()[0]
+    return value
