@@ -24,7 +24,7 @@ def publication(id_: str, target: object = EVERYONE) -> Publication:
     return Publication(id_, "x", target, b"{}")  # type: ignore[arg-type]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_every_node_gets_every_publication_in_order_and_the_results_add_up(
     cluster: Cluster,
 ) -> None:
@@ -40,7 +40,7 @@ async def test_every_node_gets_every_publication_in_order_and_the_results_add_up
             assert node.broker.health()["ok"] is True
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_the_own_node_gets_a_publication_before_post_returns(cluster: Cluster) -> None:
     async with cluster.nodes(1) as (node,):
         node.broker.post(publication("m1"))
@@ -49,7 +49,7 @@ async def test_the_own_node_gets_a_publication_before_post_returns(cluster: Clus
         assert node.receiver.signals == [Push((user("u1"),), b"{}")]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_other_nodes_get_publications_for_what_they_follow(cluster: Cluster) -> None:
     async with cluster.nodes(3) as nodes:
         sender, follower, other = nodes[0], nodes[-1], nodes[len(nodes) // 2]
@@ -75,7 +75,7 @@ async def eventually_unmatched(nodes: list) -> None:  # type: ignore[type-arg]
     raise AssertionError("an unfollowed session is still delivered")
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_signals_reach_the_nodes_that_follow_one_of_their_targets_once(
     cluster: Cluster,
 ) -> None:
@@ -95,7 +95,7 @@ async def test_signals_reach_the_nodes_that_follow_one_of_their_targets_once(
         assert receiver.receiver.signals == signals
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_after_stopping_nothing_is_delivered() -> None:
     broker, receiver = MemoryBroker(), Receiver(PublishResult(1, 1, 0))
     broker.subscribe(receiver)

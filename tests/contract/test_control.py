@@ -36,7 +36,7 @@ def greet(name: str, request: Greet) -> list[Item]:
     return [Item(f"{request.who}@{name}")]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_every_node_answers(cluster: Cluster) -> None:
     async with cluster.nodes(3) as nodes:
         for node in nodes:
@@ -47,7 +47,7 @@ async def test_every_node_answers(cluster: Cluster) -> None:
         assert answers.unreachable == ()
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_one_node_answers(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
 
@@ -63,7 +63,7 @@ async def test_one_node_answers(cluster: Cluster) -> None:
         assert (answers.by_node, answers.unreachable) == ({}, ("nowhere",))
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_a_node_that_answers_too_late_or_fails_is_named(cluster: Cluster) -> None:
     async with cluster.nodes(3) as nodes:
 
@@ -83,7 +83,7 @@ async def test_a_node_that_answers_too_late_or_fails_is_named(cluster: Cluster) 
         assert answers.unreachable == tuple(node.name for node in nodes[1:])
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_the_own_handler_s_error_propagates(cluster: Cluster) -> None:
     async with cluster.nodes(1) as (node,):
 
@@ -95,7 +95,7 @@ async def test_the_own_handler_s_error_propagates(cluster: Cluster) -> None:
             await node.control.ask_all(Unheard())
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_notices_reach_every_node_in_order_and_the_own_one_at_once(
     cluster: Cluster,
 ) -> None:

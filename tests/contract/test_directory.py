@@ -10,7 +10,7 @@ from tests.support.cluster_nodes import Cluster, eventually
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, organization, session, user
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_connections_of_all_nodes_are_counted_and_listed(cluster: Cluster) -> None:
     async with cluster.nodes(3) as nodes:
         for number, node in enumerate(nodes):
@@ -40,7 +40,7 @@ async def test_connections_of_all_nodes_are_counted_and_listed(cluster: Cluster)
         assert list(counts) == sorted(node.name for node in nodes)
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_changes_of_a_user_are_numbered(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
         first = await nodes[0].open("c1", "u1")
@@ -54,7 +54,7 @@ async def test_changes_of_a_user_are_numbered(cluster: Cluster) -> None:
         assert numbers == sorted(set(numbers))
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_the_limit_of_a_user_holds_for_all_nodes_together(cluster: Cluster) -> None:
     async with cluster.nodes(4) as nodes:
         opened = 0
@@ -74,7 +74,7 @@ async def test_the_limit_of_a_user_holds_for_all_nodes_together(cluster: Cluster
         assert await nodes[0].directory.reserve("u2", 5) is not None
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_a_cancelled_reservation_makes_room(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
         reservation = await nodes[0].directory.reserve("u1", 1)
@@ -88,7 +88,7 @@ async def test_a_cancelled_reservation_makes_room(cluster: Cluster) -> None:
         assert await nodes[0].directory.reserve("u1", 1) is not None
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_an_updated_connection_is_found_by_its_new_sessions(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
         await nodes[0].open("c1", "u1", sessions=("s1",))

@@ -181,7 +181,7 @@ async def test_a_server_that_is_away_at_the_start(valkey: ValkeyProcess) -> None
         assert [c.connection_id for c in await node.directory.connections(user("u1"))] == ["c1"]
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=30)
 async def test_settings_of_the_server_that_cannot_work(valkey: ValkeyProcess) -> None:
     link = RedisLink(valkey.url)
     await link.check()

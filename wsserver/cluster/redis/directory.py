@@ -180,6 +180,7 @@ class RedisDirectory:
         At the limit the owners of the counted connections have to confirm them within
         ``OWNERS_S``; those that are not confirmed do not count.
         """
+        await asyncio.sleep(0)  # callers that must not wait give up here, before a command is sent
         token = secrets.token_hex(8)
         args: list[str | int] = [limit, token, int(RESERVATION_S * 1000), *self._registry.lost]
         local = Reservation(user_id, "") if self._local_count(user_id) < limit else None
