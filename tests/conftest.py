@@ -19,6 +19,7 @@ SLOW = (
     "acceptance/",
     "browser/",
     "contract/test_redis_faults.py",
+    "contract/test_two_nodes.py",
     "operators/",
     "test_bench.py",
     "test_checks.py",

@@ -13,6 +13,9 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from wsserver.cluster.broker import Broker
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.identity.claims import Claims
@@ -62,9 +65,10 @@ class Live:
         queue_limit_bytes: int = 1024 * 1024,
         roles: dict[str, list[str]] | None = None,
         with_notifications: bool = False,
+        seams: Any = None,
         **settings: Any,
     ) -> None:
-        """``settings``: of ``LiveSettings``."""
+        """``seams``: those of a node of a cluster; ``settings``: of ``LiveSettings``."""
         self.clock = clock
         self.tasks = Tasks()
         self.permissions = Permissions(roles)
@@ -80,13 +84,22 @@ class Live:
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
         self.connection_log = ConnectionLog(clock)
-        self.hub = Hub(self.connection_log, resolve)
+        self.broker: Broker = MemoryBroker() if seams is None else seams.broker
+        self.hub = Hub(
+            self.connection_log,
+            resolve,
+            follow=self.broker.follow,
+            unfollow=self.broker.unfollow,
+        )
         self.directory = UserDirectory(
             KnownUserStore(self.database), self.hub, clock, self.organizations.get
         )
-        self.broker = MemoryBroker()
-        self.control = LocalControl("node-1")
-        self.connections = LocalDirectory(HubRecords(self.hub, "node-1"), "node-1", "", 0.0)
+        self.control: Control = LocalControl("node-1") if seams is None else seams.control
+        self.connections: ConnectionDirectory = (
+            LocalDirectory(HubRecords(self.hub, "node-1"), "node-1", "", 0.0)
+            if seams is None
+            else seams.directory
+        )
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
