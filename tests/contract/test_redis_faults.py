@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -199,6 +199,27 @@ async def test_settings_of_the_server_that_cannot_work(valkey: ValkeyProcess) ->
         await wrong.check()
     assert "secret" not in str(caught.value)
     await wrong.close()
+
+
+@pytest.mark.parametrize(
+    ("info", "fault"),
+    [
+        ({"redis_version": "6.2.14"}, "Redis 6.2.14 is too old; 7 is the oldest"),
+        ({"redis_version": "7.2.4", "valkey_version": "7.2.5"}, "Valkey 7.2.5 is too old"),
+        ({"redis_version": "7.0.0"}, ""),
+        ({"redis_version": "7.2.4", "valkey_version": "8.0.1"}, ""),
+    ],
+)
+@pytest.mark.gen_test
+async def test_versions(info: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer() -> dict[str, str]:
+        return info
+
+    link = RedisLink("redis://127.0.0.1:1")
+    monkeypatch.setattr(link.commands, "info", answer)
+    with pytest.raises(RedisUnusable, match=fault) if fault else nullcontext():
+        await link.check()
+    await link.close()
 
 
 @pytest.mark.parametrize("url", ["http://x", "redis+sentinel://h:1", "redis+sentinel://h:x/name"])

