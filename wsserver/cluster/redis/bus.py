@@ -17,6 +17,7 @@ from wsserver.cluster.redis.link import RedisLink
 log = logging.getLogger(__name__)
 
 PROBE_S = 1.0
+PROBE_DOWN_S = 0.1
 DEAF_S = 3.0
 """Without an own probe for this long the subscription counts as dead, as sockets may hide it."""
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -69,6 +70,8 @@ class Bus:
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = 0.0
         self._was_up = False
+        self._is_reported = False
+        """Whether it is logged that the server is away."""
         self._next_id = 0
         self.dropped = 0
         """Datagrams dropped because too many were waiting to be sent."""
@@ -232,6 +235,7 @@ class Bus:
         self._changes.clear()
         await pubsub.subscribe(*self._wanted)
         self._pubsub = pubsub
+        self._has_changes.set()  # of the meantime
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         while True:
@@ -290,13 +294,14 @@ class Bus:
     async def _probe(self) -> None:
         while True:
             self._enqueue(self._own, "probe", b"", 0, None)
-            await asyncio.sleep(PROBE_S if self.is_up else 0.05)
+            await asyncio.sleep(PROBE_S if self.is_up else PROBE_DOWN_S)
 
     def _probed(self, datagram: Datagram) -> None:
         self._heard_at = asyncio.get_running_loop().time()
         if self.is_up:
             return
         self.is_up = True
+        self._is_reported = False
         self._has_risen.set()
         if self._was_up:
             log.info("redis is back")
@@ -305,8 +310,9 @@ class Bus:
         self._was_up = True
 
     def _fall(self, reason: str) -> None:
-        if self.is_up or not self._was_up:
+        if not self._is_reported:
             log.warning("redis is away reason=%s", reason)
+        self._is_reported = True
         self.is_up = False
         self._fail_outgoing()
         self._confirm_all()

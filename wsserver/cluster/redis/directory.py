@@ -126,7 +126,8 @@ class RedisDirectory:
         self._is_reachable = True
         self._is_behind = False
         """Whether Redis may lack changes of this node's connections."""
-        self._local_number = 0
+        self._latest_number = 0
+        """Of all changes that this node has made; goes on from there while Redis is away."""
         self._task: asyncio.Task[None] | None = None
         register = link.commands.register_script
         self._reserve, self._change, self._count = map(register, (RESERVE, CHANGE, COUNT))
@@ -276,7 +277,9 @@ class RedisDirectory:
             keys=[self._user_key(user_id)],
             args=[connection_id, node, token, EMPTY_S, *self._registry.lost],
         )
-        return Change(int(count), int(number))
+        change = Change(int(count), int(number))
+        self._latest_number = max(self._latest_number, change.number)
+        return change
 
     # Reading
 
@@ -451,8 +454,8 @@ class RedisDirectory:
         return len(self._by_user.get(user_id, ()))
 
     def _local_change(self, user_id: str) -> Change:
-        self._local_number += 1
-        return Change(self._local_count(user_id), self._local_number)
+        self._latest_number += 1
+        return Change(self._local_count(user_id), self._latest_number)
 
     def _user_key(self, user_id: str) -> str:
         return self._link.key(f"user:{user_id}", "connections")
