@@ -369,7 +369,7 @@ class RedisDirectory:
             try:
                 await self._advance()
             except NodeNameTaken:
-                log.critical("node %s: another node has taken its name", self._node)
+                log.critical("node name taken by another node node=%s", self._node)
             except UNREACHABLE as error:
                 self._away(error)
             except RedisError:
