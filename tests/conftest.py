@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tornado.ioloop import IOLoop
 
@@ -52,12 +53,7 @@ SLOW = (
 """Folders and files that are not ``quick``: they start many processes, browsers or servers, run
 thousands of generated cases, or wait for timeouts in real time."""
 
-QUICK = {
-    "acceptance/test_commands.py",
-    "acceptance/test_history.py",
-    "acceptance/test_presence.py",
-    "acceptance/test_rest_reads.py",
-}
+QUICK = {"acceptance/test_commands.py", "acceptance/test_rest_reads.py"}
 """Files of these folders that are quick all the same: one server process, no waiting."""
 
 
@@ -65,6 +61,13 @@ def is_slow(path: Path) -> bool:
     """Whether a test file is listed as slow."""
     name = path.relative_to(TESTS).as_posix()
     return name.startswith(SLOW) and name not in QUICK
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Generated cases have no time limit, as the machine may be busy; ``-m quick`` makes fewer."""
+    hypothesis.settings.register_profile("all", deadline=None)
+    hypothesis.settings.register_profile("quick", deadline=None, max_examples=15)
+    hypothesis.settings.load_profile("quick" if config.option.markexpr == "quick" else "all")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -157,13 +157,11 @@ def _is_arrow_to_a_later_package(inside: str, imported: str) -> bool:
 def assignments_of(source: str) -> Iterator[str]:
     """Assignments to an attribute of another object: ``x.y = …`` where x is not ``self``."""
     for node in ast.walk(ast.parse(source)):
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, ast.AnnAssign | ast.AugAssign)
-            else []
-        )
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign | ast.AugAssign):
+            targets = [node.target]
         for target in targets:
             for each in ast.walk(target):
                 if (
@@ -171,7 +169,7 @@ def assignments_of(source: str) -> Iterator[str]:
                     and isinstance(each.ctx, ast.Store)
                     and ast.unparse(each.value) != "self"
                 ):
-                    yield f"{node.lineno}: {ast.unparse(each)}"
+                    yield f"{each.lineno}: {ast.unparse(each)}"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "setattr":
             yield f"{node.lineno}: {ast.unparse(node)}"
 

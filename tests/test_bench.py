@@ -106,7 +106,7 @@ class TestReport:
         from scripts.benchmark.report import table
 
         workload = next(each for each in WORKLOADS if each.name == "W1a")
-        rounds = {
+        rounds: dict[str, list[dict[str, float | None]]] = {
             "wsserver": [{"per_cpu_s": value, "other_cpu": 0.5} for value in (400.0, 900.0, 500.0)],
             "tornado": [{"per_cpu_s": 50.0}, {"per_cpu_s": None}],
         }
@@ -134,7 +134,7 @@ class TestReport:
         )
         assert descriptors_lacking(workload, workload.full, 20_000) == ""
 
-    def test_churn_needs_descriptors_for_those_that_are_there_at_once_only(self) -> None:
+    def test_churn_needs_descriptors_for_concurrent_connections_only(self) -> None:
         from scripts.benchmark.__main__ import descriptors_lacking
         from scripts.benchmark.catalogue import WORKLOADS
 
@@ -173,7 +173,7 @@ class TestReport:
         (tmp_path / "tasks").write_text("7\n12\n9\n")
         assert latest(tmp_path) == 9
 
-    def test_pauses_are_told_apart_by_time_and_cause(self, tmp_path: Path) -> None:
+    def test_pauses_are_distinguished_by_time_and_cause(self, tmp_path: Path) -> None:
         from scripts.benchmark.pauses import longest_ms, read
 
         (tmp_path / "pauses").write_text("1.5 loop 0.02\n2.5 gc0 0.004\n2.6 loop 0.01\n")

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.test_packaging import (
+from tests.support.script_machine import (
     FAKE_PYTHON,
-    machine,  # noqa: F401, a fixture
+    make_machine,
     program,
+    run_script,
     setup_arguments,
-    start,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +34,12 @@ def read_yaml(path: str) -> Any:
 
 
 @pytest.fixture
-def tools(machine: Path) -> Path:  # noqa: F811
+def machine(tmp_path: Path) -> Path:
+    return make_machine(tmp_path)
+
+
+@pytest.fixture
+def tools(machine: Path) -> Path:
     """A machine with the tools of the checks; ``broken`` in the root names the one that fails."""
     shutil.copytree(ROOT / ".ci", machine / ".ci")
     for tool in ("bash", "env", "grep"):
@@ -61,7 +66,7 @@ def results(output: str) -> dict[str, str]:
 
 
 def test_every_check_is_run_the_quick_ones_first(tools: Path) -> None:
-    done = start(tools, "check")
+    done = run_script(tools, "check")
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^== (\w+)$", done.stdout, re.M) == CHECKS
     assert results(done.stdout) == dict.fromkeys(CHECKS, "passed")
@@ -71,7 +76,7 @@ def test_every_check_is_run_the_quick_ones_first(tools: Path) -> None:
 
 
 def test_those_named_are_run_alone(tools: Path) -> None:
-    done = start(tools, "check", "types", "lint")
+    done = run_script(tools, "check", "types", "lint")
     assert results(done.stdout) == {"types": "passed", "lint": "passed"}
 
 
@@ -83,20 +88,20 @@ def test_the_check_that_fails_is_named_and_the_others_are_run(
     tools: Path, broken: str, check: str
 ) -> None:
     (tools / "broken").write_text(f"{broken}\n")
-    done = start(tools, "check")
+    done = run_script(tools, "check")
     assert done.returncode == 1
     assert results(done.stdout) == dict.fromkeys(CHECKS, "passed") | {check: "FAILED"}
 
 
 def test_a_check_that_cannot_be_made_is_named_and_fails_nothing(tools: Path) -> None:
     (tools / "offline").touch()
-    done = start(tools, "check")
+    done = run_script(tools, "check")
     assert done.returncode == 0
     assert results(done.stdout) == dict.fromkeys(CHECKS, "passed") | {"audit": "skipped"}
 
 
 def test_an_unknown_check_is_refused_before_anything_is_installed(tools: Path) -> None:
-    done = start(tools, "check", "lint", "typos")
+    done = run_script(tools, "check", "lint", "typos")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no check typos; there are: lint format types docs tests audit" in done.stderr
     assert not (tools / ".venv").exists()
@@ -119,14 +124,14 @@ def test_continuous_integration_runs_the_checks(tools: Path, broken: str) -> Non
 
 
 def test_the_documentation_needs_only_its_own_packages(tools: Path) -> None:
-    first = start(tools, "docs")
+    first = run_script(tools, "docs")
     assert first.returncode == 0
     assert "--editable .[docs]" in first.stderr
     assert "build/docs/index.html" in first.stderr
     for script in ("docs", "serve"):
-        assert "installed: " not in start(tools, script).stderr
-    assert "--editable .[test]" in start(tools, "test").stderr
-    assert "installed: " not in start(tools, "docs").stderr
+        assert "installed: " not in run_script(tools, script).stderr
+    assert "--editable .[test]" in run_script(tools, "test").stderr
+    assert "installed: " not in run_script(tools, "docs").stderr
 
 
 @pytest.mark.parametrize("script", ["scripts/check", "scripts/docs"])

@@ -17,14 +17,13 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.support.wsserver_cli import SECRET, invoke, run
 from wsserver import __version__
 from wsserver.cli import ExitStatus, main
 from wsserver.config import ConfigFaults, Fault, Settings
 
 ROOT = Path(__file__).parents[1]
-SECRET = "canary-" + "s" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -35,24 +34,9 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             monkeypatch.delenv(name)
 
 
-def invoke(*args: str, **env: str) -> Result:
-    return CliRunner().invoke(main, args, env=env)
-
-
-def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("WSSERVER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "wsserver", *args],
-        env=clean | {"PYTHONPATH": str(ROOT)} | env,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Settings, bool]]]:
-    """Stand in for the server; returns what it was started with."""
+    """Replace the server by one that records its settings."""
     calls: list[tuple[Settings, bool]] = []
 
     def start(settings: Settings, *, dev: bool) -> int:
@@ -75,6 +59,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Settings, boo
 # Real processes
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_environment_is_78_with_one_line_each() -> None:
     done = run("serve", WSSERVER_PORT="70000", WSSERVER_JWT_SECRET="canary-short")
     assert done.returncode == 78
@@ -88,6 +73,7 @@ def test_a_fault_in_the_environment_is_78_with_one_line_each() -> None:
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_fault_in_the_file_is_78() -> None:
     Path("c.toml").write_text("prot = 1\njwt_secret = ''")
     done = run("config", "check", "--config", "c.toml")
@@ -96,11 +82,13 @@ def test_a_fault_in_the_file_is_78() -> None:
     assert "jwt_secret (file c.toml): must be a string that is not empty" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_bad_flag_is_2() -> None:
     assert run("serve", "--dev", "--port", "70000").returncode == 2
     assert run("serve", "--dev", "--host", "0.0.0.0").returncode == 2
 
 
+@pytest.mark.slow
 def test_all_is_well_is_0() -> None:
     done = run("config", "check", WSSERVER_JWT_SECRET=SECRET)
     assert (done.returncode, done.stdout) == (0, "configuration: all is well\n")

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.test_check import add_newer_migration
+from tests.support.database_files import add_newer_migration
 from tests.support.fake_clock import FakeClock
 from tests.support.server_process import environment
-from tests.test_cli import SECRET, invoke, run
+from tests.support.wsserver_cli import SECRET, invoke, run
 from wsserver.cli import ExitStatus
 from wsserver.cli.reports import _age, _time, size
 from wsserver.clock import Clock
@@ -145,7 +145,7 @@ def test_faults_of_the_settings_are_78_and_of_the_flags_2() -> None:
 # backup
 
 
-def test_backup_prints_size_and_time_and_replaces_only_when_told() -> None:
+def test_backup_prints_size_and_time_and_replaces_only_with_force() -> None:
     result = invoke("db", "backup", "copy.sqlite3")
     assert result.exit_code == 0
     assert result.stdout.startswith("copy.sqlite3: ")

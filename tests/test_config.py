@@ -65,7 +65,8 @@ def key_faults(environ: Mapping[str, str]) -> list[str]:
 
 
 def public_pem(key: Any) -> bytes:
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    pem: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem
 
 
 # Precedence
@@ -136,7 +137,7 @@ def test_words_for_true(text: str) -> None:
 # Faults
 
 
-def test_every_fault_is_found_at_once_with_its_source() -> None:
+def test_all_faults_are_reported_together_with_their_sources() -> None:
     faults = faults_of(
         "prot = 1\nport = 70000\nheartbeat_timeout_s = nan\nallowed_hosts = ['a b', 'c/d']",
         {"WSSERVER_JWT_SECRET": "short", "WSSERVER_MESSAGE_BURTS": "1"},
@@ -536,7 +537,7 @@ def test_masked_shows_sources_and_no_secrets() -> None:
     )
 
 
-def test_a_repr_still_tells_settings_apart() -> None:
+def test_settings_with_different_secrets_have_different_reprs() -> None:
     assert "port=1" in repr(Settings(port=1))
 
 

@@ -241,7 +241,8 @@ def test_a_header_may_have_the_id() -> None:
 
 
 def pem(key: Any) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    content: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return content
 
 
 def test_forms_of_the_key() -> None:

@@ -12,6 +12,7 @@ import pytest
 from docutils import nodes
 
 from tests.support.rst_blocks import ROOT, block, blocks, parse
+from tests.support.script_machine import setup_arguments
 from wsserver import __version__
 
 PAGES = ["CONTRIBUTING.rst", "docs/releasing.rst"]
@@ -161,7 +162,5 @@ def test_the_pages_of_the_site_s_root_files_include_them() -> None:
 
 
 def test_the_extra_test_has_the_tools_of_the_extra_docs() -> None:
-    from tests.test_packaging import setup_arguments
-
     extras = setup_arguments()["extras_require"]
     assert set(extras["docs"]) <= set(extras["test"])

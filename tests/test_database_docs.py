@@ -94,6 +94,6 @@ def test_check_and_backup_beside_a_server_then_restore(folder: Path) -> None:
 
 def test_the_statuses_of_the_faults_are_those_of_their_codes() -> None:
     answers = [row[1].split() for row in table(DOCUMENT, "faults")]
-    told = {(int(answer[0]), answer[1]) for answer in answers if answer[0].isdigit()}
+    shown = {(int(answer[0]), answer[1]) for answer in answers if answer[0].isdigit()}
     expected = {(MEANINGS[c].status, c) for c in ("storage_unavailable", "storage_full")}
-    assert told == expected
+    assert shown == expected

@@ -20,8 +20,9 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support.rst_blocks import block, table
-from tests.support.server_process import PATIENCE_S, ServerProcess, refused
+from tests.support.server_process import ServerProcess, refused
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
 from wsserver.config import load_settings
 from wsserver.fd_limits import KEPT_BACK
 from wsserver.identity import sign_hmac
@@ -185,7 +186,7 @@ def test_a_chat_through_nginx(tmp_path: Path) -> None:
                     },
                 ) as client,
             ):
-                assert json.loads(client.recv(timeout=5))["user_id"] == "user"
+                assert json.loads(client.recv(timeout=PATIENCE_S))["user_id"] == "user"
                 request = Request(
                     f"http://{proxy}/api/v1/websocket/connections",
                     headers={"Authorization": f"Bearer {admin}", "Host": "chat.example.com"},

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from tests.support.server_process import ServerProcess, environment, shell
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
 from wsserver import Server, Settings, development
 from wsserver.config import ConfigFaults
 from wsserver.development import SERVER_FILE, TOKEN_FILE, _command, _write_private
@@ -111,7 +112,7 @@ async def test_the_token_of_a_later_server_is_not_renewed(monkeypatch: pytest.Mo
         written.set()
 
     renewing = asyncio.ensure_future(development._renew(write, lambda: next(are_ours, False)))
-    await asyncio.wait_for(written.wait(), 3)
+    await asyncio.wait_for(written.wait(), PATIENCE_S)
     renewing.cancel()
 
 
@@ -124,7 +125,7 @@ def test_the_console_s_ticket_lets_one_administrator_in(tmp_path: Path) -> None:
         assert found[1] == server.url
         address = f"{server.url.replace('http', 'ws')}/ws/admin/monitor?ticket={found[2]}"
         with connect(address) as client:
-            assert json.loads(client.recv(timeout=5))["user_id"] == "dev-admin"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["user_id"] == "dev-admin"
         with pytest.raises(Exception, match="401"), connect(address):
             pass
 
@@ -169,7 +170,7 @@ def test_the_secret_stays_from_one_start_to_the_next(tmp_path: Path) -> None:
         ServerProcess(tmp_path, "--dev") as server,
         connect(server.websocket("/ws/chat", token)) as client,
     ):
-        assert json.loads(client.recv(timeout=5))["user_id"] == "u1"
+        assert json.loads(client.recv(timeout=PATIENCE_S))["user_id"] == "u1"
 
 
 def test_a_secret_of_one_s_own_signs_the_tokens(tmp_path: Path) -> None:

@@ -6,16 +6,11 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
-import stat
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,115 +20,21 @@ from docutils import nodes
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.example_shell import ExampleShell, make_example_shell, serve
 from tests.support.rst_blocks import ROOT, block, blocks, outline, parse, table
+from tests.support.waiting import PATIENCE_S
 from wsserver.identity.permissions import ALL_PERMISSIONS, DEFAULT_ROLES
 
 README, CHINESE = "README.rst", "README.zh.rst"
 FILES = [README, CHINESE, "CHANGELOG.rst", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.rst"))]
-USUAL_URL = "http://127.0.0.1:8765"
 ROLES = ("admin", "service", "manager", "user")
-PATIENCE_S = 20.0
-
-
-@dataclass
-class Newcomer:
-    """A folder with a server running in it, and what a shell needs to work there."""
-
-    folder: Path
-    environ: dict[str, str]
-    url: str = ""
-
-    def here(self, text: str) -> str:
-        """An example with this server's address in place of the usual one."""
-        for scheme in ("http", "ws"):
-            usual = USUAL_URL.replace("http", scheme)
-            text = text.replace(usual, self.url.replace("http", scheme))
-        return text
-
-    def start(self, script: str, **more: Any) -> subprocess.Popen[str]:
-        """Run a shell command beside the test."""
-        return subprocess.Popen(
-            ["sh", "-ec", f"exec {self.here(script)}"],
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            **more,
-        )
-
-    def run(self, script: str) -> str:
-        """Run a shell script to its end; returns its output."""
-        done = subprocess.run(
-            ["sh", "-ec", self.here(script)],
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-
-def make_newcomer(folder: Path) -> Newcomer:
-    """A folder that looks like a fresh clone after ``scripts/serve`` has installed everything."""
-    tools = folder / ".venv" / "bin"
-    tools.mkdir(parents=True)
-    python = shlex.quote(sys.executable)
-    for name in ("wsctl", "wsserver"):
-        _script(tools / name, f'exec {python} -m {name} "$@"\n')
-    _script(tools / "python", f'exec {python} "$@"\n')
-    (tools / "activate").write_text(f"PATH={shlex.quote(str(tools))}:$PATH\n")
-    (folder / "scripts").mkdir()
-    # As scripts/serve does once .venv is ready, on a port that is free.
-    _script(folder / "scripts" / "serve", f"exec {python} -m wsserver serve --dev --port 0\n")
-    environ = {name: value for name, value in os.environ.items() if name[:2] not in ("WS", "XD")}
-    environ |= {
-        "PATH": f"{tools}:{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT}:{folder}",
-        "XDG_CONFIG_HOME": str(folder / "config"),
-        "COLUMNS": "120",
-    }
-    return Newcomer(folder, environ)
-
-
-def _script(path: Path, text: str) -> None:
-    path.write_text(f"#!/bin/sh\n{text}")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-def serve(newcomer: Newcomer, command: str) -> Iterator[Newcomer]:
-    """Run a server until the test has ended; it must then stop with status 0."""
-    server = newcomer.start(command, stderr=subprocess.PIPE)
-    assert server.stderr is not None
-    too_late = threading.Timer(PATIENCE_S, server.kill)
-    too_late.start()
-    said = ""
-    try:
-        while (ready := re.search(r"^listening on (http://\S+)$", said, re.MULTILINE)) is None:
-            line = server.stderr.readline()
-            assert line, said
-            said += line
-        too_late.cancel()
-        newcomer.url = ready[1]
-        yield newcomer
-        server.send_signal(signal.SIGTERM)
-        said += server.communicate(timeout=PATIENCE_S)[1]
-        assert server.returncode == 0, said
-        assert "Traceback" not in said, said
-    finally:
-        too_late.cancel()
-        server.kill()
-        server.communicate()
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+def shell(tmp_path: Path) -> Iterator[ExampleShell]:
     """A folder with a server, started by the README's first command."""
     (command,) = block(README, "serve").commands
-    yield from serve(make_newcomer(tmp_path), command)
+    yield from serve(make_example_shell(tmp_path), command)
 
 
 # What the files look like
@@ -177,20 +78,20 @@ def test_every_python_example_compiles() -> None:
 # The first five minutes
 
 
-def test_the_first_five_minutes(newcomer: Newcomer) -> None:
+def test_the_first_five_minutes(shell: ExampleShell) -> None:
     """Serve, token, a client in Python, wsctl: literally as the README has it."""
-    newcomer.run("\n".join(block(README, "token").commands))
-    program = newcomer.here(block(README, "hello.py").text)
-    (newcomer.folder / "hello.py").write_text(program, encoding="utf-8")
+    shell.run("\n".join(block(README, "token").commands))
+    program = shell.here(block(README, "hello.py").text)
+    (shell.folder / "hello.py").write_text(program, encoding="utf-8")
     (command,) = block(README, "hello").commands
-    with newcomer.start(command) as client:
+    with shell.start(command) as client:
         assert client.stdout is not None
         shown = [client.stdout.readline().strip() for _ in range(4)]
-        said = newcomer.run("\n".join(block(README, "answer").commands))
+        said = shell.run("\n".join(block(README, "answer").commands))
         rest = client.stdout.read()
         assert client.wait(PATIENCE_S) == 0
-        kept = newcomer.run("\n".join(block(README, "kept").commands))
-    _publish_from_a_backend(newcomer)
+        kept = shell.run("\n".join(block(README, "kept").commands))
+    _publish_from_a_backend(shell)
     assert "\n".join(shown) in [example.text for example in blocks(README)]
     assert "new_message Welcome, Alice\n" in rest
     assert rest.endswith("new_message bye\n")
@@ -200,19 +101,19 @@ def test_the_first_five_minutes(newcomer: Newcomer) -> None:
         assert shown_by_wsctl in said
 
 
-def _publish_from_a_backend(newcomer: Newcomer) -> None:
+def _publish_from_a_backend(shell: ExampleShell) -> None:
     """Sign a token in five lines and publish with curl."""
-    (newcomer.folder / "sign.py").write_text(block(README, "sign.py").text, encoding="utf-8")
+    (shell.folder / "sign.py").write_text(block(README, "sign.py").text, encoding="utf-8")
     sign, *requests = block(README, "publish").commands
-    newcomer.run(sign)
+    shell.run(sign)
     if shutil.which("curl") is None:
         return
-    published, notified = (json.loads(newcomer.run(f"{each} --fail")) for each in requests)
+    published, notified = (json.loads(shell.run(f"{each} --fail")) for each in requests)
     shown = json.loads(block(README, "published").text)
     assert is_like(shown, published)
     assert published["matched"] == shown["matched"]
     assert notified["notification_id"].startswith("notify_")
-    assert "Your parcel is on its way" in newcomer.run("wsctl history s1")
+    assert "Your parcel is on its way" in shell.run("wsctl history s1")
 
 
 def test_a_clone_is_made_as_shown(tmp_path: Path) -> None:
@@ -228,7 +129,7 @@ def test_the_default_locale_is_changed_as_shown(tmp_path: Path) -> None:
     titles = []
     for name, start in (("usual", block(README, "serve").commands[0]), ("english", command)):
         (tmp_path / name).mkdir()
-        for running in serve(make_newcomer(tmp_path / name), start):
+        for running in serve(make_example_shell(tmp_path / name), start):
             params = "--param summary=Charts --param version=2"
             sent = f"wsctl notify u1 --template feature_update {params} -o json"
             notification_id = json.loads(running.run(sent))["notification_id"]
@@ -263,10 +164,10 @@ def test_its_picture_is_there_and_small(path: str) -> None:
 
 
 @pytest.mark.parametrize("command", block(README, "watch").commands)
-def test_watching_shows_something_at_once_and_ends_with_ctrl_c(
-    newcomer: Newcomer, command: str
+def test_watching_shows_something_immediately_and_ends_with_ctrl_c(
+    shell: ExampleShell, command: str
 ) -> None:
-    with newcomer.start(command) as watcher:
+    with shell.start(command) as watcher:
         assert watcher.stdout is not None
         assert watcher.stdout.readline() != ""
         watcher.send_signal(signal.SIGINT)
@@ -277,18 +178,18 @@ def test_watching_shows_something_at_once_and_ends_with_ctrl_c(
 # The REST page
 
 
-def test_every_rest_example_is_answered_as_shown(newcomer: Newcomer) -> None:
+def test_every_rest_example_is_answered_as_shown(shell: ExampleShell) -> None:
     """Run each curl command; the answer must have the members of the one that is printed."""
     if shutil.which("curl") is None:
         pytest.skip("no curl on PATH, which the examples use")
-    customer = Customer(newcomer)
+    customer = Customer(shell)
     try:
-        _run_rest_examples(newcomer, customer)
+        _run_rest_examples(shell, customer)
     finally:
         customer.leave()
 
 
-def _run_rest_examples(newcomer: Newcomer, customer: Customer) -> None:
+def _run_rest_examples(shell: ExampleShell, customer: Customer) -> None:
     listing = blocks("docs/rest.rst")
     variables = "\n".join(block("docs/rest.rst", "rest-variables").commands)
     ran = 0
@@ -297,7 +198,7 @@ def _run_rest_examples(newcomer: Newcomer, customer: Customer) -> None:
             continue
         customer.come()
         (command,) = example.commands
-        output = newcomer.run(f"{variables}\n{command} --fail-with-body")
+        output = shell.run(f"{variables}\n{command} --fail-with-body")
         following = listing[place + 1] if place + 1 < len(listing) else None
         if following is not None and following.language == "json":
             shown, real = json.loads(following.text), json.loads(output)
@@ -309,12 +210,12 @@ def _run_rest_examples(newcomer: Newcomer, customer: Customer) -> None:
 class Customer:
     """The user that the examples speak of; comes back whenever an example has put them out."""
 
-    def __init__(self, newcomer: Newcomer) -> None:
-        token = newcomer.run(
+    def __init__(self, shell: ExampleShell) -> None:
+        token = shell.run(
             "wsctl token create --user user_67890 --username sales_manager --role manager"
             " --organization org_123 --sessions session_abc123"
         ).strip()
-        self._url = newcomer.url.replace("http", "ws") + "/ws/chat/session/session_abc123"
+        self._url = shell.url.replace("http", "ws") + "/ws/chat/session/session_abc123"
         self._protocols: Any = ["wsserver.v1", f"bearer.{token}"]
         self._socket: ClientConnection | None = None
         self._open = contextlib.ExitStack()
@@ -415,15 +316,15 @@ def test_the_checks_of_the_doctor_are_all_there() -> None:
     assert [row[0] for row in table("docs/doctor.rst", "checks")] == list(CHECKS)
 
 
-def test_the_doctor_and_the_bench_run_as_shown(newcomer: Newcomer) -> None:
+def test_the_doctor_and_the_bench_run_as_shown(shell: ExampleShell) -> None:
     for command in block("docs/doctor.rst", "doctor-commands").commands:
-        said = newcomer.run(command)
+        said = shell.run(command)
     shown = json.loads(block("docs/doctor.rst", "doctor-json").text)
     real = json.loads(said)
     (delivery,) = [check for check in real["checks"] if check["id"] == "socket.delivery"]
     assert is_like(shown, {**real, "checks": [delivery]})
     for command in block("docs/doctor.rst", "bench-commands").commands:
-        assert newcomer.run(command) != ""
+        assert shell.run(command) != ""
 
 
 # Webhooks
@@ -473,11 +374,11 @@ def test_so_does_the_one_in_javascript(tmp_path: Path) -> None:
 
 
 def test_the_plugin_example_welcomes(tmp_path: Path) -> None:
-    newcomer = make_newcomer(tmp_path)
+    shell = make_example_shell(tmp_path)
     plugin = block("docs/embedding.rst", "audit_plugin.py").text
     (tmp_path / "audit_plugin.py").write_text(plugin, encoding="utf-8")
     (command,) = block("docs/embedding.rst", "plugin-serve").commands
-    for running in serve(newcomer, f"{command} --port 0"):
+    for running in serve(shell, f"{command} --port 0"):
         token = running.run("wsctl token create --user alice").strip()
         url = running.url.replace("http", "ws") + "/ws/chat"
         with connect(url, subprotocols=["wsserver.v1", f"bearer.{token}"]) as socket:  # type: ignore[list-item]
@@ -498,11 +399,11 @@ def write_example(folder: Path, name: str, **replaced: int) -> None:
 
 
 def test_the_first_embedding_example_greets(tmp_path: Path) -> None:
-    newcomer = make_newcomer(tmp_path)
+    shell = make_example_shell(tmp_path)
     (port,) = free_ports(1)
     write_example(tmp_path, "hello_server.py", port_8765=port)
     (command,) = block(EMBEDDING, "hello-server").commands
-    with newcomer.start(command, stderr=subprocess.PIPE) as program:
+    with shell.start(command, stderr=subprocess.PIPE) as program:
         assert program.stdout is not None
         url = program.stdout.readline().strip()
         with connect(url) as client:
@@ -518,14 +419,14 @@ def test_the_first_embedding_example_greets(tmp_path: Path) -> None:
 
 
 def test_the_embedding_example_serves_a_shop(tmp_path: Path) -> None:
-    newcomer = make_newcomer(tmp_path)
+    shell = make_example_shell(tmp_path)
     socket_port, shop_port = free_ports(2)
     write_example(tmp_path, "shop.py", port_8765=socket_port, port_8080=shop_port)
     secret = re.search(r'jwt_secret="(.+)"', block(EMBEDDING, "shop.py").text)
     assert secret is not None
-    newcomer.environ["WSSERVER_JWT_SECRET"] = secret[1]
-    token = newcomer.run("wsctl token create --user alice").strip()
-    with newcomer.start("python shop.py", stderr=subprocess.PIPE) as shop:
+    shell.environ["WSSERVER_JWT_SECRET"] = secret[1]
+    token = shell.run("wsctl token create --user alice").strip()
+    with shell.start("python shop.py", stderr=subprocess.PIPE) as shop:
         assert shop.stdout is not None
         assert shop.stdout.readline() == "ready\n"
         url = f"ws://127.0.0.1:{socket_port}/ws/chat"
@@ -541,10 +442,10 @@ def test_the_embedding_example_serves_a_shop(tmp_path: Path) -> None:
 
 
 def test_the_example_of_a_test_passes(tmp_path: Path) -> None:
-    newcomer = make_newcomer(tmp_path)
+    shell = make_example_shell(tmp_path)
     for name in ("orders.py", "conftest.py", "test_orders.py"):
         write_example(tmp_path, name)
-    said = newcomer.run("python -m pytest -q -p no:cacheprovider")
+    said = shell.run("python -m pytest -q -p no:cacheprovider")
     assert "1 passed" in said
 
 

@@ -35,6 +35,7 @@ def test_the_smaller_of_50000_and_what_the_hard_limit_allows(
     assert KEPT_BACK + SPARE == 500, "the rule of docs/deployment.rst"
 
 
+@pytest.mark.slow
 def test_the_setting_follows_the_limit_unless_it_is_set(tmp_path: Path) -> None:
     def shown(**env: str) -> str:
         code = (

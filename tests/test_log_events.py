@@ -44,8 +44,8 @@ def templates_of(source: str) -> Iterator[tuple[int, str | None]]:
             and node.func.attr in LEVELS | {"log"}
         ):
             message = node.args[1 if node.func.attr == "log" else 0]
-            is_text = isinstance(message, ast.Constant) and isinstance(message.value, str)
-            yield node.lineno, message.value if is_text else None
+            text = message.value if isinstance(message, ast.Constant) else None
+            yield node.lineno, text if isinstance(text, str) else None
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)

@@ -13,6 +13,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.http_provider import HttpProvider
 from tests.support.mail_sink import SilentServer
+from tests.support.waiting import PATIENCE_S
 from wsserver.addresses.reach import Reach
 from wsserver.errors import UrlForbidden
 from wsserver.http_client import HttpClient, fetch_document
@@ -49,7 +50,7 @@ async def test_redirects_are_not_followed(provider: HttpProvider) -> None:
     "host", ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "[::ffff:127.0.0.1]", "localhost"]
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_nobody_is_connected_to_who_may_not_be_reached(
+async def test_no_connection_is_made_to_a_forbidden_address(
     provider: HttpProvider, host: str, scheme: str
 ) -> None:
     with pytest.raises(UrlForbidden):
@@ -61,7 +62,7 @@ async def test_nobody_is_connected_to_who_may_not_be_reached(
 async def test_a_name_that_leads_to_this_machine(
     provider: HttpProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The far side here is the DNS, whose answer an attacker chooses."""
+    """An attacker chooses the answer of the DNS."""
     asked_for: list[str] = []
 
     def answer(host: str, port: int, *args: object, **options: object) -> list[object]:
@@ -192,7 +193,7 @@ async def test_a_document_that_does_not_come_is_given_up_without_a_word(
     with caplog.at_level(logging.INFO), pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await fetch_document(f"http://127.0.0.1:{port}/")
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), PATIENCE_S)
     server.close()
     gc.collect()
     await asyncio.sleep(0)

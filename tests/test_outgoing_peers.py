@@ -73,10 +73,10 @@ async def test_a_head_without_end_is_one_line_about_the_peer(
     parts: tuple[bytes, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with peer(*parts, is_endless=True) as url:
-        told = await reason(f"{url}secret?token=secret")
-    assert told == f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
+        shown = await reason(f"{url}secret?token=secret")
+    assert shown == f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
     host = url.removeprefix("http://").rstrip("/")
-    assert warnings(caplog) == [f"answer not usable host={host} error={told}"]
+    assert warnings(caplog) == [f"answer not usable host={host} error={shown}"]
 
 
 @pytest.mark.gen_test
@@ -103,12 +103,12 @@ async def test_a_head_without_end_is_one_line_about_the_peer(
 )
 async def test_what_is_no_answer(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with peer(said) as url:
-        told = await reason(url)
-    assert told in (
+        shown = await reason(url)
+    assert shown in (
         "the answer is not HTTP",
         "the connection was closed without an answer",
     )
-    assert len(warnings(caplog)) == (told == "the answer is not HTTP")
+    assert len(warnings(caplog)) == (shown == "the answer is not HTTP")
 
 
 @pytest.mark.gen_test

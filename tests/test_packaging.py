@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -18,39 +17,20 @@ import pytest
 from packaging.requirements import Requirement
 
 from scripts.advisories import judge
+from tests.support.script_machine import (
+    FAKE_PYTHON,
+    make_machine,
+    program,
+    run_script,
+    setup_arguments,
+    start_script,
+)
 from wsserver import __version__
 
 ROOT = Path(__file__).parents[1]
 
 
-def setup_arguments() -> dict[str, Any]:
-    """The arguments of ``setup()`` that are literals or made of constants of the file."""
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    constants = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id.startswith("UVLOOP")
-    }
-    call = next(
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "setup"
-    )
-    arguments = {}
-    for keyword in call.keywords:
-        source = ast.unparse(keyword.value)
-        try:
-            arguments[keyword.arg or ""] = eval(source, {"__builtins__": {}}, constants)
-        except NameError:
-            continue
-    return arguments
-
-
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_is_defined_once() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
     assert "version" not in setup_arguments(), "computed, not written again"
     shown = subprocess.run(
@@ -112,61 +92,13 @@ def test_scripts_are_executable_and_parse(script: str) -> None:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A copy of the scripts in a path with a blank, and an empty folder ``bin`` for a PATH."""
-    root = tmp_path / "a folder"
-    shutil.copytree(ROOT / "scripts", root / "scripts")
-    for name in ("setup.py", "pyproject.toml", "wsserver/__init__.py"):
-        (root / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
-    (root / "bin").mkdir()
-    for tool in ("sh", "cat", "cksum", "dirname", "rm", "id", "mkdir", "chmod"):
-        found = shutil.which(tool)
-        assert found is not None
-        (root / "bin" / tool).symlink_to(found)
-    return root
-
-
-def program(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-
-
-def begin(root: Path, script: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [str(root / "scripts" / script)],
-        cwd="/",
-        env={"PATH": str(root / "bin")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def start(root: Path, script: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(root / "scripts" / script), *args],
-        cwd="/",
-        env={"PATH": str(root / "bin")},
-        capture_output=True,
-        text=True,
-    )
-
-
-# An interpreter that makes an environment of its own kind, and tells what it was asked to do.
-FAKE_PYTHON = """
-case "$*" in
-    *"-m venv"*) mkdir -p .venv/bin; cat "$0" >.venv/bin/python; chmod +x .venv/bin/python ;;
-    *"pip install"*) echo "installed: $*" ;;
-    *"-m wsserver"*|*"-m pytest"*|*"-m scripts."*) echo "in $PWD: $*" ;;
-esac
-"""
+    return make_machine(tmp_path)
 
 
 def test_no_python_is_said_clearly(machine: Path) -> None:
     for shim in ("python3.13", "python3.11"):  # shims that are there and cannot start
         program(machine / "bin" / shim, "exit 127")
-    done = start(machine, "serve")
+    done = run_script(machine, "serve")
     assert done.returncode == 1
     assert "needs Python 3.11 or newer, and found none" in done.stderr
 
@@ -174,7 +106,7 @@ def test_no_python_is_said_clearly(machine: Path) -> None:
 def test_a_python_without_ensurepip_says_what_to_install(machine: Path) -> None:
     text = 'case "$*" in *ensurepip*) exit 1 ;; *print*) echo 3.11 ;; esac'
     program(machine / "bin" / "python3", text)
-    done = start(machine, "serve")
+    done = run_script(machine, "serve")
     assert done.returncode == 1
     assert "apt-get install python3.11-venv" in done.stderr
 
@@ -197,14 +129,14 @@ def test_root_on_debian_gets_ensurepip_installed(machine: Path) -> None:
     program(machine / "bin" / "test", "[ -e installed-venv ]")
     program(machine / "bin" / "python3", FAKE_BARE_PYTHON)
     program(machine / "bin" / "apt-get", 'echo "$@" >>asked; : >installed-venv')
-    done = start(machine, "serve")
+    done = run_script(machine, "serve")
     assert (done.returncode, done.stdout) == (0, "served\n"), done.stderr
     asked = (machine / "asked").read_text().splitlines()
     assert asked == ["install -qq --no-install-recommends python3.11-venv"]
 
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock")
-def test_two_that_start_at_once_install_once(machine: Path) -> None:
+def test_two_concurrent_starts_install_once(machine: Path) -> None:
     flock = shutil.which("flock")
     assert flock is not None
     (machine / "bin" / "flock").symlink_to(flock)
@@ -213,14 +145,15 @@ def test_two_that_start_at_once_install_once(machine: Path) -> None:
         machine / "bin" / "python3.12",
         'case "$*" in *"pip install"*) cat gate ;; esac' + FAKE_PYTHON,
     )
-    with begin(machine, "serve") as first:
+    with start_script(machine, "serve") as first:
         assert first.stderr is not None
         while "installing into .venv" not in first.stderr.readline():
             assert first.poll() is None
-        with begin(machine, "serve") as second:
+        with start_script(machine, "serve") as second:
             assert second.stderr is not None
-            assert "waiting for another installation" in second.stderr.readline()
-            (machine / "gate").write_text("")
+            waiting = second.stderr.readline()
+            (machine / "gate").write_text("")  # also where the assertion fails: nothing is left
+            assert "waiting for another installation" in waiting
             said = [first.stderr.read(), second.stderr.read()]
     assert (first.returncode, second.returncode) == (0, 0)
     assert sum(text.count("installed: ") for text in said) == 1
@@ -228,42 +161,42 @@ def test_two_that_start_at_once_install_once(machine: Path) -> None:
 
 def test_serve_installs_once_and_starts_in_the_root(machine: Path) -> None:
     program(machine / "bin" / "python3.12", FAKE_PYTHON)
-    first = start(machine, "serve", "--port", "9000")
+    first = run_script(machine, "serve", "--port", "9000")
     assert first.stdout.splitlines() == [f"in {machine}: -m wsserver serve --dev --port 9000"]
     assert "installed: " in first.stderr
-    again = start(machine, "serve")
+    again = run_script(machine, "serve")
     assert (again.stdout, again.stderr) == (f"in {machine}: -m wsserver serve --dev\n", "")
     with (machine / "setup.py").open("a") as file:
         file.write("# changed\n")
-    assert "installed: " in start(machine, "serve").stderr
+    assert "installed: " in run_script(machine, "serve").stderr
 
 
 def test_the_packages_of_the_tests_are_enough_to_serve(machine: Path) -> None:
     program(machine / "bin" / "python3.12", FAKE_PYTHON)
     program(machine / "bin" / "chromium", "")
-    first = start(machine, "test", "-k", "a b")
+    first = run_script(machine, "test", "-k", "a b")
     assert first.stdout.splitlines() == [f"in {machine}: -m pytest -n 3 --dist loadfile -k a b"]
     assert "--editable .[test]" in first.stderr
-    assert start(machine, "test").stderr == ""
-    assert start(machine, "serve").stderr == ""
+    assert run_script(machine, "test").stderr == ""
+    assert run_script(machine, "serve").stderr == ""
 
 
 def test_the_benchmark_adds_its_packages_to_those_of_the_tests(machine: Path) -> None:
     program(machine / "bin" / "python3.12", FAKE_PYTHON)
     program(machine / "bin" / "chromium", "")
-    start(machine, "test")
-    first = start(machine, "bench", "--quick")
+    run_script(machine, "test")
+    first = run_script(machine, "bench", "--quick")
     assert first.stdout.splitlines() == [f"in {machine}: -m scripts.benchmark --quick"]
     assert "--editable .[bench]" in first.stderr
     for script in ("bench", "test", "memory", "torture", "serve"):
-        assert start(machine, script).stderr == ""
+        assert run_script(machine, script).stderr == ""
 
 
 def test_without_chromium_the_tests_say_so(machine: Path) -> None:
     program(machine / ".venv" / "bin" / "python", FAKE_PYTHON)
     (machine / "bin" / "id").unlink()
     program(machine / "bin" / "id", "echo 1000")
-    done = start(machine, "test")
+    done = run_script(machine, "test")
     assert done.returncode == 0
     assert "no chromium on PATH: the browser test will be skipped" in done.stderr
 
@@ -286,12 +219,12 @@ def test_root_gets_chromium_installed_once(machine: Path) -> None:
     program(machine / "bin" / "id", "echo 0")
     program(machine / "bin" / "python3.12", FAKE_PYTHON)
     program(machine / "bin" / "apt-get", FAKE_APT)
-    first = start(machine, "test")
+    first = run_script(machine, "test")
     assert first.returncode == 0
     assert "no chromium" not in first.stderr
     asked = (machine / "asked").read_text().splitlines()
     assert asked == ["install", "update", "install"]
-    assert start(machine, "test").stderr == ""
+    assert run_script(machine, "test").stderr == ""
     assert (machine / "asked").read_text().splitlines() == asked
 
 

@@ -11,7 +11,6 @@ import signal
 import socket
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,8 +21,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.support.server_process import LOOPS, ServerProcess, files, refused, silent_client
+from tests.support.server_process import LOOPS, ServerProcess, files, refused
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S, poll
+from tests.support.websocket_clients import silent_client
 from wsserver.config import ConfigFaults
 from wsserver.event_loop import fastest_loop
 from wsserver.plugins import load_plugins
@@ -34,7 +35,7 @@ FAULT = "wsserver: config: "
 
 @pytest.fixture
 def occupied() -> Iterator[int]:
-    """A port that somebody else listens on."""
+    """A port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
@@ -66,7 +67,7 @@ def test_a_port_in_use_is_78(tmp_path: Path, occupied: int) -> None:
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nobody.invalid"])
-def test_a_host_of_somebody_else_is_78(tmp_path: Path, host: str) -> None:
+def test_a_host_of_another_machine_exits_with_78(tmp_path: Path, host: str) -> None:
     env = {"WSSERVER_JWT_SECRET": SECRET, "WSSERVER_HOST": host}
     done = refused("serve", "--port", "0", folder=tmp_path, **env)
     assert done.returncode == CONFIG
@@ -165,7 +166,7 @@ def test_a_database_that_is_locked_may_be_free_the_next_time(tmp_path: Path) -> 
     assert "Traceback" not in done.stderr
 
 
-def test_everything_that_is_wrong_is_named_at_once(tmp_path: Path, occupied: int) -> None:
+def test_all_wrong_settings_are_reported_together(tmp_path: Path, occupied: int) -> None:
     (tmp_path / "c.toml").write_text(
         'prot = 1\njwt_secret = "canary"\nheartbeat_interval_s = 0\nmax_connections = "many"\n'
     )
@@ -241,7 +242,7 @@ def test_plugins_of_the_working_folder_are_called_with_the_manager(tmp_path: Pat
     with ServerProcess(tmp_path, "--dev", *flags) as server:
         server.wait_for("awaited WebSocketManager")
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
-            client.recv(timeout=5)
+            client.recv(timeout=PATIENCE_S)
             server.wait_for("greeted")
         assert server.stop() == 0
 
@@ -287,13 +288,13 @@ def test_it_serves_and_ends_with_0_on_either_loop(tmp_path: Path, loop: str) -> 
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         assert health(server.url) == (200, "ok")
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
-            assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "connection_established"
             client.send('{"type": "ping", "ref": 1}')
-            assert json.loads(client.recv(timeout=5))["type"] == "pong"
-            server.kill(signal.SIGTERM)
-            assert json.loads(client.recv(timeout=5))["type"] == "server_draining"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "pong"
+            server.send_signal(signal.SIGTERM)
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "server_draining"
             with pytest.raises(ConnectionClosed) as closed:
-                client.recv(timeout=5)
+                client.recv(timeout=PATIENCE_S)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
         assert server.wait() == 0
@@ -319,19 +320,20 @@ def test_sigint_is_as_good_as_sigterm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_health_tells_of_draining_and_a_second_signal_ends_it(tmp_path: Path, loop: str) -> None:
-    with ServerProcess(tmp_path, "--dev", loop=loop) as server, silent_client(server):
-        server.kill(signal.SIGTERM)
+def test_health_reports_draining_and_a_second_signal_ends_it(tmp_path: Path, loop: str) -> None:
+    env = {"WSSERVER_DRAIN_TIMEOUT_S": "300"}
+    with ServerProcess(tmp_path, "--dev", loop=loop, env=env) as server, silent_client(server):
+        server.send_signal(signal.SIGTERM)
         server.wait_for("stopping")
         assert health(server.url) == (503, "draining")
-        server.kill(signal.SIGTERM)
-        assert server.wait(5) == 1, "draining alone would take 8 s"
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 1
     assert any("second signal" in line for line in server.lines)
     assert "Traceback" not in "\n".join(server.lines)
     assert not (tmp_path / "var/dev-server.json").exists()
 
 
-def test_an_ipv6_address_stands_in_brackets(tmp_path: Path) -> None:
+def test_an_ipv6_address_is_printed_in_brackets(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev", "--host", "::1") as server:
         assert server.url.startswith("http://[::1]:")
         assert health(server.url) == (200, "ok")
@@ -340,8 +342,8 @@ def test_an_ipv6_address_stands_in_brackets(tmp_path: Path) -> None:
 def test_all_addresses_without_allowed_hosts_is_warned_of(tmp_path: Path) -> None:
     env = {"WSSERVER_JWT_SECRET": SECRET}
     with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env) as server:
-        server.wait_for("allowed_hosts")
-        assert json.loads(server.lines[-1])["level"] == "warning"
+        line = server.wait_for("allowed_hosts").string
+        assert json.loads(line)["level"] == "warning"
         assert server.stop() == 0
     env["WSSERVER_ALLOWED_HOSTS"] = "chat.example.com"
     with ServerProcess(tmp_path, "--host", "0.0.0.0", env=env) as server:
@@ -392,9 +394,7 @@ def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
     env = {"WSSERVER_SNAPSHOT_INTERVAL_S": "0.05"}
     with ServerProcess(tmp_path, "--dev", env=env) as server:
         database = tmp_path / "var/wsserver.sqlite3"
-        deadline = time.monotonic() + 5
-        while not snapshots(database) and time.monotonic() < deadline:
-            health(server.url)
+        poll(lambda: snapshots(database), bool)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
     kept = snapshots(shutil.copytree(tmp_path / "var", tmp_path / "copy") / "wsserver.sqlite3")
     assert kept

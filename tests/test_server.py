@@ -22,6 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from tests.support.waiting import PATIENCE_S, until
 from wsserver import (
     ConfigFaults,
     NotFound,
@@ -58,14 +59,14 @@ class Client:
 
     async def push(self, type_: str) -> Any:
         """The next push, which must be of this type."""
-        push = json.loads(await asyncio.wait_for(self._socket.recv(), 5))
+        push = json.loads(await asyncio.wait_for(self._socket.recv(), PATIENCE_S))
         assert push["type"] == type_, push
         return push
 
     async def close_code(self) -> int:
         with contextlib.suppress(ConnectionClosed):
             while True:
-                await asyncio.wait_for(self._socket.recv(), 5)
+                await asyncio.wait_for(self._socket.recv(), PATIENCE_S)
         return int(self._socket.close_code or 0)
 
 
@@ -88,12 +89,6 @@ def open_things() -> tuple[int, int]:
 
 def storage_threads() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name.startswith("storage")]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # Start and stop
@@ -224,7 +219,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(make: Make, shop: Module
     await asyncio.sleep(0)
     before = open_things()
     starting = asyncio.ensure_future(server.start())
-    await asyncio.wait_for(shop.called.wait(), 5)
+    await asyncio.wait_for(shop.called.wait(), PATIENCE_S)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
@@ -234,7 +229,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(make: Make, shop: Module
 async def test_a_stop_that_is_cancelled_waits_for_no_client(make: Make) -> None:
     await asyncio.sleep(0)
     before = open_things()
-    server = make(drain_timeout_s=30.0)
+    server = make(drain_timeout_s=300.0)
     await server.start()
     deaf = socket.create_connection(("127.0.0.1", server.port))
     ticket = server.ticket("u1")

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.lifecycle import run
 from tests.support.live_server import Client, settle, socket_pair
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
 from wsserver.app import build
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
@@ -53,7 +55,7 @@ def make_service(io_loop: IOLoop, clock: Any, tmp_path: Path) -> Iterator[MakeSe
 
 @pytest.fixture
 def service(io_loop: IOLoop, make_service: MakeService) -> Service:
-    return io_loop.run_sync(make_service)
+    return run(io_loop, make_service)
 
 
 async def snapshots_of(service: Service) -> list[dict[str, Any]]:
@@ -136,7 +138,7 @@ async def test_snapshots_are_taken_by_themselves(
             taken.set()
 
     monkeypatch.setattr(service._parts.snapshots, "add", note)
-    await asyncio.wait_for(taken.wait(), 3)
+    await asyncio.wait_for(taken.wait(), PATIENCE_S)
     assert sequences == sorted(set(sequences))
 
 
@@ -156,7 +158,7 @@ async def test_periodic_work_that_fails_is_tried_again(
 
     with caplog.at_level(logging.WARNING):
         task = asyncio.ensure_future(service._repeat("test", 0.001, work))
-        await asyncio.wait_for(done.wait(), 3)
+        await asyncio.wait_for(done.wait(), PATIENCE_S)
         await asyncio.gather(task, return_exceptions=True)
     records = [r for r in caplog.records if "name=test" in r.getMessage()]
     assert [(r.levelname, r.exc_info is not None) for r in records] == [
@@ -251,7 +253,7 @@ def test_a_lag_s_peak_fades() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_loop_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_blocked_event_loop_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     time = loop.time
     lag = LoopLag()
@@ -265,9 +267,10 @@ async def test_a_loop_that_stands_still_is_noticed(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.gen_test
-async def test_draining_says_so_and_ends_when_everybody_has_gone(
-    service: Service, clock: Any, connect: Connect
+async def test_draining_says_so_and_ends_when_all_clients_have_closed(
+    make_service: MakeService, clock: Any, connect: Connect
 ) -> None:
+    service = await make_service(drain_timeout_s=300.0)
     client = await connect(service)
     draining = asyncio.ensure_future(service.drain())
     await settle()
@@ -276,17 +279,17 @@ async def test_draining_says_so_and_ends_when_everybody_has_gone(
     assert not draining.done()
     client.send_frame(8, (1012).to_bytes(2, "big"))
     client.socket.close()
-    await asyncio.wait_for(draining, 2)
+    await asyncio.wait_for(draining, PATIENCE_S)
     assert service.poller.connections == 0
 
 
 @pytest.mark.gen_test
-async def test_draining_waits_for_nobody_longer_than_it_was_told(
+async def test_draining_ends_after_its_timeout(
     make_service: MakeService, clock: Any, connect: Connect
 ) -> None:
     service = await make_service(drain_timeout_s=0.05)
     await connect(service)
-    await asyncio.wait_for(service.drain(), 2)
+    await asyncio.wait_for(service.drain(), PATIENCE_S)
     assert service.poller.connections == 1
     await service.stop()
     assert service.poller.connections == 0

@@ -23,13 +23,13 @@ from websockets.sync.client import connect
 from tests.support.rst_blocks import table
 from tests.support.server_process import (
     LOOPS,
-    PATIENCE_S,
     ServerProcess,
     command,
     environment,
-    silent_client,
 )
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S
+from tests.support.websocket_clients import silent_client
 from wsserver.identity import sign_hmac
 from wsserver.process import STOPPING, WITHOUT_EFFECT
 
@@ -41,11 +41,11 @@ TOKEN = sign_hmac(SECRET.encode(), {"sub": "u1", "role": "admin", "exp": 2**33})
 def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
-            assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
-            server.kill(getattr(signal, name))
-            assert json.loads(client.recv(timeout=5))["type"] == "server_draining"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "connection_established"
+            server.send_signal(getattr(signal, name))
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "server_draining"
             with pytest.raises(ConnectionClosed) as closed:
-                client.recv(timeout=5)
+                client.recv(timeout=PATIENCE_S)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
         assert server.wait() == 0
@@ -55,16 +55,16 @@ def test_a_closed_terminal_drains(tmp_path: Path, loop: str, name: str) -> None:
 def test_several_hangups_for_one_terminal_do_not_cut_the_drain_short(tmp_path: Path) -> None:
     env = {"WSSERVER_DRAIN_TIMEOUT_S": "0.5"}
     with ServerProcess(tmp_path, "--dev", env=env) as server, silent_client(server):
-        server.kill(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         server.wait_for("stopping")
-        server.kill(signal.SIGHUP)
+        server.send_signal(signal.SIGHUP)
         assert server.wait() == 0
 
 
 def test_a_hangup_that_nohup_has_switched_off_stays_without_effect(tmp_path: Path) -> None:
     with ignoring(signal.SIGHUP), ServerProcess(tmp_path, "--dev") as server:
-        server.kill(signal.SIGHUP)
-        server.kill(signal.SIGUSR1)
+        server.send_signal(signal.SIGHUP)
+        server.send_signal(signal.SIGUSR1)
         server.wait_for("has no effect.*SIGUSR1")
         assert server.stop() == 0
 
@@ -73,16 +73,16 @@ def test_a_hangup_that_nohup_has_switched_off_stays_without_effect(tmp_path: Pat
 def test_other_signals_do_nothing(tmp_path: Path, loop: str) -> None:
     with ServerProcess(tmp_path, "--dev", loop=loop) as server:
         with connect(server.websocket("/ws/chat", server.token("u1", "user"))) as client:
-            client.recv(timeout=5)
+            client.recv(timeout=PATIENCE_S)
             for name in WITHOUT_EFFECT:
-                server.kill(getattr(signal, name))
+                server.send_signal(getattr(signal, name))
                 server.wait_for(f"has no effect.*{name}")
             for number in (signal.SIGPIPE, signal.SIGWINCH, signal.SIGURG, signal.SIGXFSZ):
-                server.kill(number)
-            server.kill(signal.SIGTSTP)
-            server.kill(signal.SIGCONT)
+                server.send_signal(number)
+            server.send_signal(signal.SIGTSTP)
+            server.send_signal(signal.SIGCONT)
             client.send('{"type": "ping", "ref": 1}')
-            assert json.loads(client.recv(timeout=5))["type"] == "pong"
+            assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "pong"
         assert server.stop() == 0
     assert "Traceback" not in "\n".join(server.lines)
 
@@ -168,7 +168,7 @@ def test_everything_is_answered_with_starting_until_it_is_ready(starting: Starti
     address = f"ws://127.0.0.1:{starting.port}/ws/chat?token={TOKEN}"
     with connect(address, subprotocols=["wsserver.v1"]) as client:  # type: ignore[list-item]
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(timeout=5)
+            client.recv(timeout=PATIENCE_S)
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
             1013,
@@ -185,7 +185,7 @@ def test_everything_is_answered_with_starting_until_it_is_ready(starting: Starti
     assert starting.ask("/api/v1/websocket/health")[0] == 200
     assert starting.ask("/api/v1/websocket/stats")[0] == 200
     with connect(address) as client:
-        assert json.loads(client.recv(timeout=5))["type"] == "connection_established"
+        assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "connection_established"
     starting.process.terminate()
     assert starting.end()[0] == 0
 
@@ -202,7 +202,7 @@ def test_a_signal_during_the_start_ends_it(starting: Starting, number: int) -> N
 
 
 def test_a_database_that_does_not_answer_does_not_hold_up_the_stop(tmp_path: Path) -> None:
-    """The thread that opens it waits for another program's lock; nobody waits for the thread."""
+    """The thread that opens it waits for another program's lock, and is not joined."""
     with ServerProcess(tmp_path, "--dev") as server:
         assert server.stop() == 0
     path = tmp_path / "var/wsserver.sqlite3"

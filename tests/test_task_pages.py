@@ -15,8 +15,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.example_shell import ExampleShell, make_example_shell, serve
 from tests.support.rst_blocks import blocks
-from tests.test_docs import PATIENCE_S, Newcomer, make_newcomer, serve
+from tests.support.waiting import PATIENCE_S
 
 PAGES = ["checking", "tracing", "stopping", "auditing", "servers"]
 
@@ -24,7 +25,7 @@ _ID = re.compile(r"\b(msg|conn|notify|req|epoch|jti)_[0-9a-z]+\b")
 _UNIT = r"(?: ?(?:ms|min|s|h|d|B|KiB|MiB))?\b"
 _NUMBER = re.compile(rf"(?<![\w.])\d[\d,.]*{_UNIT}(?: \d+ (?:min|s|h|d)\b)?")
 _FOLD = re.compile(r"\n {16,}(?=\S)")
-"""A cell that goes on in the next line, which depends on what stands in it."""
+"""A table cell that continues in the next line, depending on its content."""
 _VARYING = [
     (re.compile(r"last commit [\d.]+ ms, "), ""),  # once there was one
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "<time>"),
@@ -41,9 +42,9 @@ _VARYING = [
 class Client:
     """A user who has joined s1: answers pings; acknowledges messages, if asked to."""
 
-    def __init__(self, newcomer: Newcomer, user: str, name: str, *, acknowledges: bool) -> None:
-        token = newcomer.run(f"wsctl token create --user {user} --username {name} --sessions s1")
-        url = f"{newcomer.url.replace('http', 'ws')}/ws/chat/session/s1"
+    def __init__(self, shell: ExampleShell, user: str, name: str, *, acknowledges: bool) -> None:
+        token = shell.run(f"wsctl token create --user {user} --username {name} --sessions s1")
+        url = f"{shell.url.replace('http', 'ws')}/ws/chat/session/s1"
         protocols: Any = ["wsserver.v1", f"bearer.{token.strip()}"]
         self._whole = ExitStack()
         self._socket: ClientConnection = self._whole.enter_context(
@@ -101,23 +102,25 @@ class Client:
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
+def shell(tmp_path: Path) -> Iterator[ExampleShell]:
     """A folder with a development server running in it."""
-    yield from serve(make_newcomer(tmp_path), "./scripts/serve")
+    yield from serve(make_example_shell(tmp_path), "./scripts/serve")
 
 
-def outputs(newcomer: Newcomer, text: str, known: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+def outputs(
+    shell: ExampleShell, text: str, known: dict[str, str]
+) -> Iterator[tuple[str, str, str]]:
     """Each command of a console block with what is printed and what it really says.
 
-    ``known``: ids on the page → real ones; grows by those that stand at the same place.
+    ``known``: ids on the page → real ones; those at the same position are added.
     """
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, shown = part.partition("\n")
         real_command = _ID.sub(lambda match: known.get(match[0], match[0]), command)
         done = subprocess.run(
-            ["sh", "-c", newcomer.here(real_command)],
-            cwd=newcomer.folder,
-            env=newcomer.environ,
+            ["sh", "-c", shell.here(real_command)],
+            cwd=shell.folder,
+            env=shell.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -126,7 +129,7 @@ def outputs(newcomer: Newcomer, text: str, known: dict[str, str]) -> Iterator[tu
         )
         ids = zip(_ID.finditer(shown), _ID.finditer(done.stdout), strict=False)
         known.update({page[0]: real[0] for page, real in ids})
-        yield command, shown, done.stdout.replace(str(newcomer.folder), "…")
+        yield command, shown, done.stdout.replace(str(shell.folder), "…")
 
 
 def without_what_varies(text: str) -> list[str]:
@@ -139,28 +142,28 @@ def without_what_varies(text: str) -> list[str]:
     return lines
 
 
-def work_through(newcomer: Newcomer, page: str) -> Iterator[tuple[str, str, str]]:
+def work_through(shell: ExampleShell, page: str) -> Iterator[tuple[str, str, str]]:
     """Every command of a page in turn, while alice and bob are there."""
     known: dict[str, str] = {}
     with ExitStack() as stack:
         clients = []
         for user, name in (("alice", "张三"), ("bob", "Bob")):
-            client = Client(newcomer, user, name, acknowledges=user == "alice")
+            client = Client(shell, user, name, acknowledges=user == "alice")
             stack.callback(client.leave)
             clients.append(client)
         for example in blocks(f"docs/{page}.rst"):
             if example.language != "console":
                 continue
-            for each in outputs(newcomer, example.text, known):
+            for each in outputs(shell, example.text, known):
                 yield each
                 for client in clients:
                     client.settle()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_its_commands_say_what_is_printed(newcomer: Newcomer, page: str) -> None:
+def test_its_commands_say_what_is_printed(shell: ExampleShell, page: str) -> None:
     ran = 0
-    for command, shown, real in work_through(newcomer, page):
+    for command, shown, real in work_through(shell, page):
         assert without_what_varies(shown) == without_what_varies(real), f"{command}\n{real}"
         ran += 1
     assert ran >= 4

@@ -90,7 +90,7 @@ class TestJournal:
         ]
         answers = await StreamStore(database).append(batch)
         await database.close()
-        return [tuple(answer[:4]) for answer in answers]
+        return [(a.message_id, a.stream, a.epoch, a.offset) for a in answers]
 
     @pytest.mark.gen_test
     async def test_a_whole_file_is_found_to_be_whole(

@@ -11,6 +11,7 @@ from tests.acceptance.conftest import Connect, OpenRaw
 from tests.support.http_response import Response
 from tests.support.running_server import RunningServer, Start
 from tests.support.tokens import token
+from tests.support.waiting import poll
 from tests.support.websocket_clients import V1, open_client
 
 SETTINGS = {"max_connections_per_user": 3}
@@ -225,9 +226,7 @@ def test_one_connection_too_many_is_rejected(server: RunningServer, connect: Con
         assert client.call("ping")["type"] == "pong"
     connect("somebody-else")
     held[0].close()
-    server.until(
-        lambda: server.get("/users/busy/connections").ok["total"], lambda total: total == 2
-    )
+    poll(lambda: server.get("/users/busy/connections").ok["total"], lambda total: total == 2)
     connect("busy")
 
 
@@ -254,5 +253,5 @@ def test_a_full_server_says_when_to_come_again(start: Start, connect: Connect) -
     assert health["checks"]["connections"] == {"ok": False, "open": 2, "limit": 2}
     assert held[0].call("ping")["type"] == "pong"
     held[0].close()
-    server.until(lambda: server.health()["status"], lambda status: status == "ok")
+    poll(lambda: server.health()["status"], lambda status: status == "ok")
     connect("u3", to=server)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CLOSE, TEXT
 from tests.support.running_server import RunningServer, Start
 from tests.support.tokens import token
-from tests.support.websocket_clients import CLOSE, TEXT, V1, RawClient, together
+from tests.support.websocket_clients import V1, RawClient, together
 
 SETTINGS = {"max_connections_per_user": 3}
 CROWD = 12
@@ -70,7 +71,7 @@ def test_one_client_message_id_is_one_message(connect: Connect) -> None:
     assert [push["type"] for push in reader.rest()].count("new_message") == 1
 
 
-def test_everybody_hears_everybody_in_one_order(connect: Connect) -> None:
+def test_all_members_receive_all_messages_in_the_same_order(connect: Connect) -> None:
     speakers = [connect(f"speaker{number}", sessions=["s2"]) for number in range(4)]
     for speaker in speakers:
         speaker.join("s2")

@@ -21,6 +21,7 @@ from tests.support.jwks_server import JwksServer
 from tests.support.provider_thread import ProviderThread
 from tests.support.running_server import API, RunningServer, Start
 from tests.support.tokens import SECRET, token
+from tests.support.waiting import poll
 from tests.support.websocket_clients import V1, open_client
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -203,7 +204,7 @@ def test_a_ticket_does_not_outlive_its_token(start: Start) -> None:
     server = start(jwt_leeway_s=0)
     ticket = server.post("/tickets", bearer=token("u1", exp_in=1)).ok["ticket"]
     path = f"/ws/chat?ticket={ticket}"
-    status = server.until(lambda: server.request("GET", path).status, lambda is_: is_ != 426)
+    status = poll(lambda: server.request("GET", path).status, lambda is_: is_ != 426)
     assert status == 401
     assert open_client(server, path).closed()[0] == 4500
 
@@ -271,5 +272,10 @@ def test_only_the_configured_algorithm(server: RunningServer, algorithm: str) ->
 def test_issuer_and_audience_where_configured(start: Start, connect: Connect) -> None:
     server = start(jwt_issuer="https://id.example", jwt_audience="chat")
     connect(to=server, iss="https://id.example", aud=["other", "chat"])
-    for claims in ({}, {"iss": "https://id.example"}, {"iss": "https://evil", "aud": "chat"}):
+    wrong: list[dict[str, Any]] = [
+        {},
+        {"iss": "https://id.example"},
+        {"iss": "https://evil", "aud": "chat"},
+    ]
+    for claims in wrong:
         assert open_client(server, bearer=token("u1", **claims)).closed()[0] == 4500

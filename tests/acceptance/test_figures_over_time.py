@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from tests.acceptance.conftest import Connect
 from tests.support.running_server import RunningServer, Start
+from tests.support.waiting import poll
 from tests.support.websocket_clients import Client
 
 TEN = {
@@ -28,8 +30,8 @@ def unix(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def history(server: RunningServer, query: str = "") -> list[dict[str, object]]:
-    snapshots: list[dict[str, object]] = server.get(f"/stats/history{query}").ok["snapshots"]
+def history(server: RunningServer, query: str = "") -> list[dict[str, Any]]:
+    snapshots: list[dict[str, Any]] = server.get(f"/stats/history{query}").ok["snapshots"]
     return snapshots
 
 
@@ -37,7 +39,7 @@ def test_snapshots_are_taken_asked_for_and_kept(start: Start, connect: Connect) 
     server = start(snapshot_interval_s=0.1, node="node-a")
     client = connect("u1", to=server, sessions="*")
     client.join("h1")
-    taken = server.until(
+    taken: list[dict[str, Any]] = poll(
         lambda: history(server),
         lambda rows: any(row["active_sessions"] == 1 for row in rows) and len(rows) >= 6,
     )

@@ -11,17 +11,11 @@ import time
 from collections.abc import Callable
 
 from tests.acceptance.conftest import Connect, OpenRaw
-from tests.support.running_server import ROOT, RunningServer, Start
+from tests.support.frames import CLOSE, CONTINUATION, PING, PONG, TEXT
+from tests.support.running_server import RunningServer, Start
+from tests.support.server_process import ROOT
 from tests.support.tokens import token
-from tests.support.websocket_clients import (
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    TEXT,
-    RawClient,
-    together,
-)
+from tests.support.websocket_clients import RawClient, together
 
 SETTINGS = {"heartbeat_interval_s": 0.1, "heartbeat_timeout_s": 0.7}
 
@@ -110,11 +104,11 @@ def test_a_server_that_was_suspended_closes_no_connection_for_it(
     connect: Connect, server: RunningServer
 ) -> None:
     clients = [connect(f"u{number}") for number in range(10)]
-    server.signal(signal.SIGSTOP)
+    server.send_signal(signal.SIGSTOP)
     try:
         time.sleep(3)  # suspended
     finally:
-        server.signal(signal.SIGCONT)
+        server.send_signal(signal.SIGCONT)
     for client in clients:
         assert client.call("ping")["type"] == "pong"
     assert server.get("/stats").ok["total_connections"] == 10
@@ -125,7 +119,7 @@ def test_a_server_that_was_suspended_closes_no_connection_for_it(
 def test_a_client_that_is_suspended_is_closed(server: RunningServer, connect: Connect) -> None:
     friend = connect("friend", sessions=["still"])
     friend.join("still")
-    address = f"{server.url}/ws/chat/session/still?token={token('frozen', sessions=['still'])}"
+    address = server.websocket("/ws/chat/session/still", token("frozen", sessions=["still"]))
     frozen = subprocess.Popen(
         [sys.executable, "-c", SILENT_CLIENT, address],
         cwd=ROOT,

@@ -11,8 +11,9 @@ import pytest
 
 from tests.acceptance.conftest import Connect
 from tests.support.running_server import RunningServer
+from tests.support.waiting import poll
 
-QUICK = {"ack_timeout_s": 0.5, "ack_retries": 2}
+QUICK: dict[str, Any] = {"ack_timeout_s": 0.5, "ack_retries": 2}
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_a_plain_client_has_a_message_once_it_is_written(
         client.close()
         return int(client.established["inbox"]["pending"])
 
-    server.until(pending, lambda count: count == 0)
+    poll(pending, lambda count: count == 0)
 
 
 def test_what_has_run_out_is_not_given(server: RunningServer, connect: Connect, user: str) -> None:

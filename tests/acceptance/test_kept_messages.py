@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.acceptance.conftest import Connect
 from tests.support.kill_after_append import MARK
 from tests.support.running_server import RunningServer, Start
+from tests.support.waiting import poll
 from tests.support.websocket_clients import Client
 
 SETTINGS = {"message_rate": 100_000, "message_burst": 100_000}
@@ -146,7 +147,7 @@ def test_what_cannot_be_kept_is_named(server: RunningServer, body: Json, field: 
     assert stored(server) == before
 
 
-def test_eight_publishers_make_one_order_for_everybody(
+def test_messages_of_eight_publishers_arrive_in_the_same_order_everywhere(
     server: RunningServer, connect: Connect
 ) -> None:
     readers = [in_room(connect, f"reader{n}", "busy", v1=n % 2 == 0) for n in range(4)]
@@ -219,7 +220,7 @@ def test_a_ttl_runs_out(server: RunningServer, connect: Connect) -> None:
         messages = server.get("/sessions/ttl/history").ok["messages"]
         return [message["offset"] for message in messages]
 
-    server.until(history, lambda offsets: offsets == [2])
+    poll(history, lambda offsets: offsets == [2])
     reader = connect("u1", sessions="*")
     since = {"epoch": lasting["epoch"], "offset": 0}
     joined = reader.call("join_session", session_id="ttl", since=since)
@@ -255,7 +256,7 @@ def test_a_repetition_after_a_restart_adds_nothing(
     message = {"session_id": "room", "content": "a", "client_message_id": "c-1"}
     first = in_room(connect, "u1", to=server).call("send_message", **message)
     posted = server.post("/sessions/room/messages", body, headers=key).ok
-    server.signal(number)
+    server.send_signal(number)
     server.wait()
 
     again = start(folder=server.folder)

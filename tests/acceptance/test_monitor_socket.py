@@ -24,7 +24,7 @@ TEN = {
 }
 
 
-def test_statistics_come_at_once_and_then_at_the_interval(monitor: Connect) -> None:
+def test_statistics_arrive_immediately_and_then_at_the_interval(monitor: Connect) -> None:
     client = monitor()
     stats = client.push("stats_update")["stats"]
     assert set(stats) > TEN | {"uptime_s", "rates", "node"}

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Connect
-from tests.support.running_server import ROOT, RunningServer, Start
+from tests.support.running_server import RunningServer, Start
+from tests.support.server_process import ROOT
+from tests.support.waiting import poll
 
 MAIL_FILE = ROOT / "tests" / "support" / "mail_file.py"
 SETTINGS = {"delivery_backoff_s": 0.05}
@@ -40,7 +42,7 @@ def notify(server: RunningServer, *users: str, **body: Any) -> str:
 
 
 def until(server: RunningServer, name: str, **states: int) -> Any:
-    return server.until(
+    return poll(
         lambda: server.get(f"/notifications/{name}").ok, lambda shown: shown["states"] == states
     )
 
@@ -51,7 +53,7 @@ def reach(server: RunningServer, *users: str) -> None:
 
 
 def kill(server: RunningServer) -> None:
-    server.signal(signal.SIGKILL)
+    server.send_signal(signal.SIGKILL)
     assert server.wait() == -signal.SIGKILL
 
 
@@ -95,14 +97,14 @@ def test_everything_accepted_before_a_kill_arrives_after_it(
         client.close()
 
 
-def test_a_provider_that_is_down_is_waited_for_and_the_story_is_told(
+def test_a_delivery_waits_for_a_provider_that_is_down_and_lists_its_attempts(
     start: Start, letters: Path
 ) -> None:
     server = with_letters(start, letters)
     reach(server, "u1")
     (letters / "down").touch()
     name = notify(server, "u1", type="error")
-    shown = server.until(
+    shown = poll(
         lambda: server.get(f"/notifications/{name}").ok,
         lambda shown: len(shown["deliveries"][1]["attempts"]) >= 2,
     )

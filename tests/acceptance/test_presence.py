@@ -13,7 +13,7 @@ def pushes_of(client: Client, type_: str) -> list[dict[str, Any]]:
     return [push for push in client.rest() if push["type"] == type_]
 
 
-def test_joining_and_leaving_is_told_once_a_user(connect: Connect) -> None:
+def test_joining_and_leaving_is_reported_once_per_user(connect: Connect) -> None:
     alice = connect("alice", sessions="*")
     alice.join("p1")
     bob, bob_phone = connect("bob", sessions="*"), connect("bob", sessions="*")
@@ -41,7 +41,7 @@ def test_joining_again_is_the_same_answer_and_no_news(connect: Connect) -> None:
     assert len(pushes_of(alice, "session_joined")) == 1
 
 
-def test_a_bound_clients_coming_and_going_is_told(connect: Connect) -> None:
+def test_connect_and_disconnect_of_a_bound_client_are_reported(connect: Connect) -> None:
     alice = connect("alice", sessions="*")
     alice.join("p3")
     bob = connect("bob", "/ws/chat/session/p3", sessions=["p3"])

@@ -7,6 +7,7 @@ import pytest
 from tests.acceptance.conftest import Connect, OpenRaw
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
+from tests.support.waiting import poll
 
 
 def test_disconnecting_a_user_all_or_one(server: RunningServer, connect: Connect) -> None:
@@ -87,9 +88,7 @@ def test_every_action_leaves_its_entry(server: RunningServer, connect: Connect) 
     server.post("/tokens/revoke", {"jti": "some-jti"})
     server.delete(f"/connections/{client.id}")
     server.post("/users/disconnect", {"user_id": "u1", "reason": "why"})
-    page = server.until(
-        lambda: server.get("/audit?limit=5").ok, lambda page: page["total"] == before + 5
-    )
+    page = poll(lambda: server.get("/audit?limit=5").ok, lambda page: page["total"] == before + 5)
     entries = page["entries"]
     assert [(entry["action"], entry["target"]) for entry in entries] == [
         ("disconnect", "user:u1"),

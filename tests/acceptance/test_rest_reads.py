@@ -9,6 +9,7 @@ import pytest
 from tests.acceptance.conftest import Connect
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
+from tests.support.waiting import poll
 
 TEN = [
     "total_connections",
@@ -70,7 +71,7 @@ def test_statistics_count_what_happened(server: RunningServer, connect: Connect)
     }
     assert set(after["deliver_ms"]) >= {"p50", "p95", "p99", "max"}
     three.close()
-    server.until(lambda: server.get("/stats").ok["total_connections"], lambda count: count == 2)
+    poll(lambda: server.get("/stats").ok["total_connections"], lambda count: count == 2)
     assert server.get("/stats").ok["disconnections"] == after["disconnections"] + 1
 
 

@@ -22,7 +22,7 @@ def test_what_was_answered_is_still_true_after_a_restart(
     first = server.post("/broadcast", {"type": "news", "data": 1}, headers=key)
     entries = server.get("/audit").ok["entries"]
     assert [entry["action"] for entry in entries] == ["broadcast", "revoke", "members", "members"]
-    server.signal(number)
+    server.send_signal(number)
     assert server.wait() == (0 if number == signal.SIGTERM else -number)
 
     again = start(folder=server.folder)

@@ -187,7 +187,7 @@ def test_a_position_outlives_a_restart(start: Start, connect: Connect, number: i
     position = since(client.join("room"))
     publish(server, "room", 30)
     live = [client.await_push("new_message") for _ in range(30)]
-    server.signal(number)
+    server.send_signal(number)
     server.wait()
 
     again = start(folder=server.folder, **SETTINGS)
@@ -259,7 +259,7 @@ def test_an_organizations_people_and_no_others_get_what_it_missed(
     assert [(each["stream"], each["offset"]) for each in answers] == [
         (stream, n) for n in (1, 2, 3)
     ]
-    server.signal(signal.SIGKILL)
+    server.send_signal(signal.SIGKILL)
     server.wait()
     server = start(folder=server.folder, **SETTINGS)
     back = connect("u1", to=server, organization_id="acme")

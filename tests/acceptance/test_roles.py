@@ -70,7 +70,7 @@ def test_each_role_may_do_what_the_table_says(
     assert "Bearer" in bad.headers["www-authenticate"]
 
 
-class World:
+class Tenants:
     """Two organizations, and a manager of one of them."""
 
     def __init__(self, server: RunningServer, connect: Connect) -> None:
@@ -90,21 +90,21 @@ class World:
 
 
 @pytest.fixture
-def world(server: RunningServer, connect: Connect) -> World:
-    return World(server, connect)
+def tenants(server: RunningServer, connect: Connect) -> Tenants:
+    return Tenants(server, connect)
 
 
-def test_a_managers_lists_show_its_organization_alone(world: World) -> None:
-    assert world.users("/connections", "connections") == {"mine"}
+def test_a_managers_lists_show_its_organization_alone(tenants: Tenants) -> None:
+    assert tenants.users("/connections", "connections") == {"mine"}
     for query in ("organization_id=other", "user_id=theirs", "session_id=foreign"):
-        answer = world.server.get(f"/connections?{query}", world.manager)
+        answer = tenants.server.get(f"/connections?{query}", tenants.manager)
         assert answer.problem == (403, "forbidden")
-    assert world.users("/online-users", "users") == {"mine"}
-    assert world.users("/sessions/ours/connections", "connections") == {"mine"}
-    sessions = world.server.get("/sessions", world.manager).ok
+    assert tenants.users("/online-users", "users") == {"mine"}
+    assert tenants.users("/sessions/ours/connections", "connections") == {"mine"}
+    sessions = tenants.server.get("/sessions", tenants.manager).ok
     assert [each["session_id"] for each in sessions["sessions"]] == ["ours"]
     assert sessions["total"] == 1
-    stats = world.server.get("/stats", world.manager).ok
+    stats = tenants.server.get("/stats", tenants.manager).ok
     assert (stats["total_connections"], stats["active_users"], stats["active_sessions"]) == (
         1,
         1,
@@ -112,22 +112,22 @@ def test_a_managers_lists_show_its_organization_alone(world: World) -> None:
     )
 
 
-def test_a_session_is_its_organizations_and_its_customers(world: World) -> None:
-    world.theirs.join("ours")
-    for client in (world.mine, world.theirs, world.nobodys):
+def test_a_session_is_its_organizations_and_its_customers(tenants: Tenants) -> None:
+    tenants.theirs.join("ours")
+    for client in (tenants.mine, tenants.theirs, tenants.nobodys):
         client.rest()
-    assert world.users("/sessions/ours/connections", "connections") == {"mine"}
-    assert world.users("/sessions/ours", "users") == {"mine", "nobodys"}
-    assert world.server.get("/sessions/ours", world.manager).ok["connections"] == 2
-    explained = world.server.post(
-        "/messages/explain", {**NEWS, "target": {"type": "session", "id": "ours"}}, world.manager
+    assert tenants.users("/sessions/ours/connections", "connections") == {"mine"}
+    assert tenants.users("/sessions/ours", "users") == {"mine", "nobodys"}
+    assert tenants.server.get("/sessions/ours", tenants.manager).ok["connections"] == 2
+    explained = tenants.server.post(
+        "/messages/explain", {**NEWS, "target": {"type": "session", "id": "ours"}}, tenants.manager
     ).ok
     assert "theirs" not in str(explained)
-    assert world.server.post("/sessions/ours/messages", NEWS, world.manager).ok["matched"] == 2
-    assert heard(world.mine)
-    assert heard(world.nobodys)
-    assert not heard(world.theirs)
-    assert world.server.post("/sessions/ours/messages", NEWS).ok["matched"] == 3
+    assert tenants.server.post("/sessions/ours/messages", NEWS, tenants.manager).ok["matched"] == 2
+    assert heard(tenants.mine)
+    assert heard(tenants.nobodys)
+    assert not heard(tenants.theirs)
+    assert tenants.server.post("/sessions/ours/messages", NEWS).ok["matched"] == 3
 
 
 @pytest.mark.parametrize(
@@ -139,28 +139,28 @@ def test_a_session_is_its_organizations_and_its_customers(world: World) -> None:
         "/connections/{theirs}",
     ],
 )
-def test_what_is_outside_is_not_there(world: World, path: str) -> None:
-    path = path.replace("{theirs}", world.theirs.id)
-    assert world.server.get(path, world.manager).problem == (404, "not_found")
-    assert world.server.get(path).status == 200  # it is, for an administrator
+def test_what_is_outside_is_not_there(tenants: Tenants, path: str) -> None:
+    path = path.replace("{theirs}", tenants.theirs.id)
+    assert tenants.server.get(path, tenants.manager).problem == (404, "not_found")
+    assert tenants.server.get(path).status == 200  # it is, for an administrator
 
 
-def test_pinging_outside(world: World) -> None:
-    assert world.server.post("/ping/theirs", {}, world.manager).problem == (404, "not_found")
-    assert world.server.post("/ping/mine", {}, world.manager).ok["online"] is True
+def test_pinging_outside(tenants: Tenants) -> None:
+    assert tenants.server.post("/ping/theirs", {}, tenants.manager).problem == (404, "not_found")
+    assert tenants.server.post("/ping/mine", {}, tenants.manager).ok["online"] is True
 
 
 def heard(client: Client) -> bool:
     return "news" in {push["type"] for push in client.rest()}
 
 
-def test_an_untargeted_broadcast_stays_inside(world: World) -> None:
-    assert world.server.post("/broadcast", NEWS, world.manager).ok["matched"] == 1
+def test_an_untargeted_broadcast_stays_inside(tenants: Tenants) -> None:
+    assert tenants.server.post("/broadcast", NEWS, tenants.manager).ok["matched"] == 1
     target = {**NEWS, "target": {"type": "broadcast"}}
-    assert world.server.post("/messages", target, world.manager).ok["matched"] == 1
-    assert heard(world.mine)
-    assert not heard(world.theirs)
-    assert not heard(world.nobodys)
+    assert tenants.server.post("/messages", target, tenants.manager).ok["matched"] == 1
+    assert heard(tenants.mine)
+    assert not heard(tenants.theirs)
+    assert not heard(tenants.nobodys)
 
 
 @pytest.mark.parametrize(
@@ -178,25 +178,25 @@ def test_an_untargeted_broadcast_stays_inside(world: World) -> None:
     ],
 )
 def test_naming_what_is_outside_is_forbidden(
-    world: World, path: str, body: dict[str, dict[str, str]]
+    tenants: Tenants, path: str, body: dict[str, dict[str, str]]
 ) -> None:
     if body.get("target", {}).get("type") == "connection":
-        body = {"target": {"type": "connection", "id": world.theirs.id}}
-    answer = world.server.post(path, {**NEWS, **body}, world.manager)
+        body = {"target": {"type": "connection", "id": tenants.theirs.id}}
+    answer = tenants.server.post(path, {**NEWS, **body}, tenants.manager)
     assert answer.problem == (403, "forbidden")
-    assert not heard(world.theirs)
+    assert not heard(tenants.theirs)
 
 
-def test_inside_it_may_publish_to_everything(world: World) -> None:
+def test_inside_it_may_publish_to_everything(tenants: Tenants) -> None:
     for target, matched in (
         ({"type": "user", "id": "mine"}, 1),
         ({"type": "organization", "id": "acme"}, 1),
         ({"type": "session", "id": "ours"}, 2),  # the customer of no organization included
         ({"type": "role", "id": "user"}, 1),
-        ({"type": "connection", "id": world.mine.id}, 1),
+        ({"type": "connection", "id": tenants.mine.id}, 1),
     ):
         body = {**NEWS, "target": target}
-        assert world.server.post("/messages", body, world.manager).ok["matched"] == matched
+        assert tenants.server.post("/messages", body, tenants.manager).ok["matched"] == matched
 
 
 def test_the_table_can_be_configured(start: Start) -> None:

@@ -23,7 +23,7 @@ CANARY = "canary7f3a"
 
 
 def canary(sub: str = "u1", **claims: Any) -> str:
-    """A token whose signature stands for the whole: its last part is looked for as well."""
+    """A token; its signature alone is searched for as well."""
     return token(sub, jti=f"{CANARY}-{sub}", **claims)
 
 

@@ -11,9 +11,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CLOSE, TEXT
 from tests.support.running_server import API, RunningServer, Start
 from tests.support.tokens import token
-from tests.support.websocket_clients import CLOSE, TEXT, V1, RawClient, open_client
+from tests.support.waiting import poll
+from tests.support.websocket_clients import V1, RawClient, open_client
 
 
 def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[RawClient]:
@@ -25,11 +27,11 @@ def crowd(server: RunningServer, raw: OpenRaw, count: int, path: str) -> list[Ra
     return clients
 
 
-def test_two_hundred_clients_are_told_when_to_come_back(start: Start, raw: OpenRaw) -> None:
+def test_two_hundred_clients_get_different_reconnect_delays(start: Start, raw: OpenRaw) -> None:
     server = start()
     clients = crowd(server, raw, 200, "/ws/chat/session/s1")
     started = time.monotonic()
-    server.signal(signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
     delays = []
     for client in clients:
         while (notice := client.message())["type"] in ("session_joined", "user_status_update"):
@@ -54,8 +56,8 @@ def test_a_draining_server_refuses_connections_and_says_so(start: Start, raw: Op
     bearer = token("latecomer")
     (holder,) = crowd(server, raw, 1, "/ws/chat")  # does not answer the close frame
     started = time.monotonic()
-    server.signal(signal.SIGTERM)
-    server.until(lambda: server.health()["status"], lambda status: status == "draining")
+    server.send_signal(signal.SIGTERM)
+    poll(lambda: server.health()["status"], lambda status: status == "draining")
     health = server.request("GET", f"{API}/health")
     assert health.status == 503
     with pytest.raises(InvalidStatus) as refusal:
@@ -84,7 +86,7 @@ def test_clients_that_never_read_or_never_stop_do_not_hold_it(start: Start, raw:
     while server.get("/stats").ok["queued_bytes"] == 0:  # the kernel takes the first megabytes
         assert server.post("/broadcast", text).ok["matched"] == 5
     started = time.monotonic()
-    server.signal(signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
     with pytest.raises(OSError, match=r"reset|pipe"):
         _talk_for_ever(talker)
     assert server.wait() == 0
@@ -102,8 +104,8 @@ def test_what_is_queued_is_flushed_first(start: Start, raw: OpenRaw) -> None:
     client.open(token("reader"))
     for number in range(3):
         server.post("/broadcast", {"type": "filler", "data": [number, "x" * 250_000]})
-    server.signal(signal.SIGTERM)
-    server.wait_for_line("stopping")
+    server.send_signal(signal.SIGTERM)
+    server.wait_for("stopping")
     received = [client.message()["type"] for _ in range(4)]
     assert received == ["filler", "filler", "filler", "server_draining"]
     assert client.closed()[0] == 1012
@@ -113,10 +115,10 @@ def test_what_is_queued_is_flushed_first(start: Start, raw: OpenRaw) -> None:
 def test_a_second_signal_stops_it_immediately(start: Start, raw: OpenRaw) -> None:
     server = start()
     crowd(server, raw, 3, "/ws/chat")  # none of which answers
-    server.signal(signal.SIGTERM)
-    server.wait_for_line("stopping")
+    server.send_signal(signal.SIGTERM)
+    server.wait_for("stopping")
     started = time.monotonic()
-    server.signal(signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
     server.wait()
     assert time.monotonic() - started < 1
 
@@ -128,7 +130,7 @@ def test_clients_of_a_library_see_1012(start: Start, connect: Connect) -> None:
         connect("u2", to=server, v1=False),
         connect("u3", "/ws/admin/monitor", to=server, role="admin"),
     ]
-    server.signal(signal.SIGINT)
+    server.send_signal(signal.SIGINT)
     for client in clients:
         code, reason = client.closed()
         assert code == 1012
@@ -149,7 +151,7 @@ def test_requests_under_way_are_finished(start: Start, raw: OpenRaw) -> None:
     )
     holder = raw(to=server)
     holder.open(token())
-    server.signal(signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
     holder.message("server_draining")
     client.socket.sendall(body)
     assert client.response().ok["matched"] == 0

@@ -30,7 +30,7 @@ def test_who_sends_no_whole_header_is_cut_off(
     assert neighbour.call("ping")["type"] == "pong"
 
 
-def test_a_slow_body_is_told_so(raw: OpenRaw) -> None:
+def test_a_slow_body_is_answered_with_a_timeout(raw: OpenRaw) -> None:
     client = raw()
     bearer = token("admin", role="admin")
     client.socket.sendall(

@@ -17,15 +17,21 @@ from tests.acceptance.conftest import Connect
 from tests.support.http_response import Response
 from tests.support.running_server import API, RunningServer, Start
 from tests.support.storage_faults import BrokenDisk, FullDisk, Locked, NoPages, StorageFault
+from tests.support.waiting import poll
 
-FAULTS = {"locked": Locked, "I/O error": BrokenDisk, "no pages": NoPages, "full disk": FullDisk}
+FAULTS: dict[str, Callable[[], StorageFault]] = {
+    "locked": Locked,
+    "I/O error": BrokenDisk,
+    "no pages": NoPages,
+    "full disk": FullDisk,
+}
 MANY = [f"member-{n:05}-{'x' * 90}" for n in range(2000)]
 """More than fits into pages that are there already."""
 KEPT = {"type": "new_message", "content": "z" * 20_000}
 NEWS = {"type": "news", "data": {"text": "y" * 20_000}}
 
 
-@pytest.fixture(params=FAULTS.values(), ids=FAULTS)
+@pytest.fixture(params=list(FAULTS.values()), ids=list(FAULTS))
 def fault(request: pytest.FixtureRequest) -> StorageFault:
     made: StorageFault = request.param()
     return made
@@ -89,7 +95,7 @@ def test_a_fault_refuses_what_needs_storage_and_nothing_else_and_passes(
     assert database_of(server)["ok"] is False
 
     fault.end(server)
-    server.until(lambda: server.health()["status"], lambda status: status == "ok")
+    poll(lambda: server.health()["status"], lambda status: status == "ok")
     bob.rest()
     for done in what_needs_storage(server):
         assert done.ok
@@ -122,9 +128,9 @@ def test_what_was_acknowledged_around_a_fault_is_there_after_a_crash(
     refused = server.put("/sessions/during/members", {"user_ids": MANY})
     assert refused.problem == fault.refusal
     fault.end(server)
-    server.until(lambda: database_of(server)["ok"], bool)
+    poll(lambda: database_of(server)["ok"], bool)
     assert server.put("/sessions/after/members", {"user_ids": MANY}).ok
-    server.signal(signal.SIGKILL)
+    server.send_signal(signal.SIGKILL)
     server.wait()
 
     with closing(sqlite3.connect(f"{server.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -153,7 +159,7 @@ def test_damage_found_under_way_stops_all_writing_and_is_not_hidden(
             os.pwrite(file.fileno(), b"\xff" * 4096, place)
 
     assert server.get("/audit").problem == (503, "storage_unavailable")
-    server.wait_for_line("is damaged")
+    server.wait_for("is damaged")
     for refused in what_needs_storage(server):
         assert refused.problem == (503, "storage_unavailable")
     assert "damaged" in database_of(server)["last_error"]

@@ -18,7 +18,7 @@ def unix(text: str) -> float:
 
 
 @pytest.mark.parametrize("v1", [True, False], ids=["v1", "plain"])
-def test_the_warning_comes_at_once_when_less_than_a_minute_is_left(
+def test_the_warning_comes_immediately_when_less_than_a_minute_is_left(
     connect: Connect, v1: bool
 ) -> None:
     ends = time.time() + 30

@@ -7,6 +7,7 @@ from typing import Any
 from tests.acceptance.conftest import Connect, OpenRaw
 from tests.support.running_server import RunningServer, Start
 from tests.support.tokens import token
+from tests.support.waiting import poll
 
 FIELDS = {
     *("message_id", "type", "class", "target", "accepted_at", "accepted_from"),
@@ -33,7 +34,7 @@ def online(server: RunningServer) -> int:
 
 
 def until_online(server: RunningServer, number: int) -> None:
-    server.until(lambda: online(server), lambda count: count == number)
+    poll(lambda: online(server), lambda count: count == number)
 
 
 def states(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
@@ -192,7 +193,7 @@ def test_what_is_too_old_or_unknown_is_not_found(start: Start) -> None:
     server = start(trace_retention_s=0.3)
     sent = server.post("/broadcast", {"type": "news"}).ok
     path = f"/messages/{sent['message_id']}"
-    server.until(lambda: server.get(path).status, lambda status: status == 404)
+    poll(lambda: server.get(path).status, lambda status: status == 404)
     answer = server.get(path)
     assert answer.problem == (404, "not_found")
     assert "0.3 s" in answer.json()["detail"]

@@ -16,6 +16,7 @@ from tests.support.http_provider import HttpProvider
 from tests.support.provider_thread import ProviderThread
 from tests.support.push_service import PushSubscriber, base64url
 from tests.support.running_server import ADMIN, RunningServer, Start
+from tests.support.waiting import poll
 from wsserver.config.vapid import vapid_key
 
 CANARY = "canary-7d1f0c"
@@ -24,16 +25,16 @@ HOOK_SECRET = f"hook-{CANARY}"
 
 
 @pytest.fixture
-def world() -> Iterator[ProviderThread[HttpProvider]]:
+def providers() -> Iterator[ProviderThread[HttpProvider]]:
     providers = ProviderThread(HttpProvider)
     yield providers
     providers.close()
 
 
-def settings(world: ProviderThread[HttpProvider]) -> dict[str, Any]:
-    url = world.provider.url
+def settings(providers: ProviderThread[HttpProvider]) -> dict[str, Any]:
+    url = providers.provider.url
     return {
-        "smtp_url": f"smtp://127.0.0.1:{world.mail.port}",
+        "smtp_url": f"smtp://127.0.0.1:{providers.mail.port}",
         "mail_from": "客服 <notify@shop.example>",
         "frontend_url": "https://app.example.com",
         "sms_url": url("/sms"),
@@ -58,17 +59,17 @@ def notify(server: RunningServer, **body: Any) -> str:
 
 
 def until(server: RunningServer, name: str, **states: int) -> Any:
-    return server.until(
+    return poll(
         lambda: server.get(f"/notifications/{name}").ok, lambda shown: shown["states"] == states
     )
 
 
 def test_an_urgent_notification_goes_every_way(
-    start: Start, world: ProviderThread[HttpProvider], connect: Connect
+    start: Start, providers: ProviderThread[HttpProvider], connect: Connect
 ) -> None:
-    world.run(world.mail.start())
-    server = start(**settings(world))
-    browser = PushSubscriber(world.provider.url("/push"))
+    providers.run(providers.mail.start())
+    server = start(**settings(providers))
+    browser = PushSubscriber(providers.provider.url("/push"))
     contact = {
         "email": "li@example.com",
         "phone": "+8613800138000",
@@ -85,8 +86,8 @@ def test_an_urgent_notification_goes_every_way(
     assert server.put("/users/u1/contacts", contact).ok
     name = notify(server, type="urgent", action_url="/fire")
     until(server, name, sent=4)
-    assert world.box.mails[0]["Subject"] == "着火了"
-    asked = {each.path: each for each in world.provider.requests}
+    assert providers.sink.mails[0]["Subject"] == "着火了"
+    asked = {each.path: each for each in providers.provider.requests}
     assert json.loads(asked["/sms"].body) == {
         "to": "+8613800138000",
         "content": "着火了\n快跑\nhttps://app.example.com/fire",
@@ -94,8 +95,8 @@ def test_an_urgent_notification_goes_every_way(
     assert browser.read(asked["/push"])["id"] == name
     connect("u2", to=server)
     hooks = f"/hooks/{CANARY}"
-    world.until(lambda: sum(each.path == hooks for each in world.provider.requests) == 5)
-    for hook in (each for each in world.provider.requests if each.path == hooks):
+    providers.until(lambda: sum(each.path == hooks for each in providers.provider.requests) == 5)
+    for hook in (each for each in providers.provider.requests if each.path == hooks):
         given = dict(part.split("=", 1) for part in hook.headers["X-Wsserver-Signature"].split(","))
         signed = given["t"].encode() + b"." + hook.body
         assert given["v1"] == hmac.new(HOOK_SECRET.encode(), signed, hashlib.sha256).hexdigest()
@@ -108,24 +109,24 @@ def test_an_urgent_notification_goes_every_way(
 
 
 def test_the_mail_server_is_down_and_the_server_is_killed(
-    start: Start, world: ProviderThread[HttpProvider]
+    start: Start, providers: ProviderThread[HttpProvider]
 ) -> None:
-    world.run(world.mail.start())
-    chosen = settings(world)
-    world.run(world.mail.stop())
+    providers.run(providers.mail.start())
+    chosen = settings(providers)
+    providers.run(providers.mail.stop())
     first = start(**chosen)
     assert first.put("/users/u1/contacts", {"email": "li@example.com"}).ok
     name = notify(first, channels=["email"])
-    first.until(
+    poll(
         lambda: first.get(f"/notifications/{name}").ok["deliveries"][0]["attempts"],
         lambda attempts: len(attempts) >= 2,
     )
-    first.signal(signal.SIGKILL)
+    first.send_signal(signal.SIGKILL)
     first.wait()
     second = start(folder=first.folder, **chosen)
-    world.run(world.mail.start())
+    providers.run(providers.mail.start())
     shown = until(second, name, sent=1)
-    assert len(world.box.mails) == 1
+    assert len(providers.sink.mails) == 1
     attempts = shown["deliveries"][0]["attempts"]
     assert "Error connecting" in attempts[0]["detail"]
     assert attempts[-1]["outcome"] == "sent"

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from tests.acceptance.conftest import Connect, OpenRaw
+from tests.support.frames import CONTINUATION, PING, PONG, TEXT
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
-from tests.support.websocket_clients import CONTINUATION, PING, PONG, TEXT
 
 SETTINGS = {"message_rate": 20, "message_burst": 10}
 LIMIT = 65536
@@ -90,7 +90,7 @@ def test_binary_frames_of_v1_clients_too(connect: Connect) -> None:
     assert client.closed()[0] == 1003
 
 
-def test_who_talks_too_fast_is_told_when_to_go_on(raw: OpenRaw) -> None:
+def test_the_rate_limit_error_says_when_to_retry(raw: OpenRaw) -> None:
     client = raw()
     client.open(token())
     for number in range(15):
@@ -121,7 +121,7 @@ def test_who_never_stops_is_closed(raw: OpenRaw, server: RunningServer) -> None:
     assert reason
     neighbour.send("ping")
     assert neighbour.message()["type"] == "pong"
-    line = server.wait_for_line('"code": 4029')
+    line = server.wait_for('"code": 4029').string
     assert json.loads(line)["level"] == "info"
 
 
@@ -144,7 +144,7 @@ def test_who_reads_too_little_is_let_go(raw: OpenRaw, server: RunningServer) -> 
     while answers[-1]["matched"]:
         assert len(answers) < 40
         answers.append(server.post("/messages", text).ok)
-    server.wait_for_line('"code": 4002')
+    server.wait_for('"code": 4002')
     assert server.get("/stats").ok["failed_sends"] >= 1
     neighbour.send("ping")
     assert neighbour.message()["type"] == "pong"

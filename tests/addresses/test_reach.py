@@ -98,7 +98,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.parametrize("url", FORBIDDEN)
-def test_places_that_nobody_may_name(url: str) -> None:
+def test_addresses_that_must_not_be_requested(url: str) -> None:
     with pytest.raises(UrlForbidden) as caught:
         check_url(url, PUBLIC)
     assert caught.value.meaning.status == 422

@@ -22,12 +22,11 @@ from tests.support.browser_pages import (
     use_ticket,
 )
 from tests.support.rst_blocks import block
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer, server, start_server
+from tests.support.waiting import PATIENCE_S
+from tests.support.web_server import Server, StartServer, token
 from wsserver.config.vapid import public_half, vapid_key
 from wsserver.protocol.close_codes import CloseCode
 
-__all__ = ["server", "start_server"]
 pytestmark = NEEDS_CHROMIUM
 
 
@@ -35,7 +34,7 @@ pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.mark.parametrize("more", ["", "&endpoint=monitor"])
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: str) -> None:
     async with page_of(server) as page, program(server, "s1") as socket:
         await use_ticket(page, server, more)
@@ -69,7 +68,7 @@ async def test_a_page_and_a_program_talk_in_one_session(server: Server, more: st
             await expect(line).to_contain_text('"type":"price","class":"live"')
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_shows_notices_and_statistics(server: Server) -> None:
     async with page_of(server) as page:
         await page.select_option("#endpoint", "monitor")
@@ -85,7 +84,7 @@ async def test_the_console_shows_notices_and_statistics(server: Server) -> None:
         await expect(page.locator("#lines")).to_contain_text('order.placed {"total":42}')
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_speaks_chinese(server: Server) -> None:
     async with page_of(server, locale="zh-CN") as page:
         await expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
@@ -93,7 +92,7 @@ async def test_the_console_speaks_chinese(server: Server) -> None:
         await expect(page.get_by_label("令牌")).to_be_visible()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
     async with page_of(server) as page:
         await use_ticket(page, server)
@@ -108,7 +107,7 @@ async def test_the_console_says_why_it_was_put_out(server: Server) -> None:
         await expect(page.locator(".toast")).to_have_count(0)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_asks_for_a_token_once_its_ticket_is_used(server: Server) -> None:
     async with page_of(server) as page:
         await use_ticket(page, server)
@@ -122,7 +121,7 @@ async def test_the_console_asks_for_a_token_once_its_ticket_is_used(server: Serv
         await expect(page.locator("#who")).to_have_text("ops")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_counts_down_to_the_next_try_and_says_why(server: Server) -> None:
     async with page_of(server) as page:
         await page.fill("#token", token("ops", "admin"))
@@ -142,16 +141,16 @@ async def test_the_console_counts_down_to_the_next_try_and_says_why(server: Serv
 # client.js
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_readmes_page_talks(server: Server) -> None:
     async with page_of(server) as page:
         lines: list[str] = []
-        told = asyncio.Event()
+        shown = asyncio.Event()
 
         def on_line(message: Any) -> None:
             lines.append(message.text)
             if message.text == "u1: Hello from the browser":
-                told.set()
+                shown.set()
 
         page.on("console", on_line)
         script = block("README.rst", "chat.js").text
@@ -162,11 +161,11 @@ async def test_the_readmes_page_talks(server: Server) -> None:
         bearer = token("u1", "user", sessions=["s1"])
         await page.route("**/my/token", lambda route: route.fulfill(body=bearer))
         await page.evaluate("import('/chat.js')")
-        await asyncio.wait_for(told.wait(), 15)
+        await asyncio.wait_for(shown.wait(), PATIENCE_S)
         assert lines[:2] == ["state: connecting", "state: open"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_restart_brings_the_client_back_into_its_sessions(server: Server) -> None:
     async with page_of(server) as page:
         tokens = [token("u1", "user", sessions=["s1"])] * 2
@@ -186,7 +185,7 @@ async def test_a_restart_brings_the_client_back_into_its_sessions(server: Server
         assert list(second.sessions or ()) == ["s1"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_client_disconnected_by_an_administrator_stays_away(server: Server) -> None:
     async with page_of(server) as page:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")] * 2, "session": None})
@@ -199,7 +198,7 @@ async def test_a_client_disconnected_by_an_administrator_stays_away(server: Serv
         assert len(server.system.manager.hub) == 0
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_refused_client_learns_why(server: Server) -> None:
     async with page_of(server) as page:
         opened = page.evaluate(OPEN_CLIENT, {"tokens": ["a.b.c"], "session": None})
@@ -209,7 +208,7 @@ async def test_a_refused_client_learns_why(server: Server) -> None:
         assert (closed["code"], closed["willReconnect"]) == (4500, False)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_token_about_to_expire_is_renewed(server: Server) -> None:
     async with page_of(server) as page:
         now = server.context.clock.wall()
@@ -221,7 +220,7 @@ async def test_a_token_about_to_expire_is_renewed(server: Server) -> None:
         assert [e for e in await page.evaluate("seen") if e[0] == "ws:error"] == []
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_error_reply_rejects_with_its_code(server: Server) -> None:
     async with page_of(server) as page:
         await page.evaluate(OPEN_CLIENT, {"tokens": [token("u1", "user")], "session": None})
@@ -260,24 +259,24 @@ SUBSCRIBE = """
 """
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_browser_subscribes_to_pushes(start_server: StartServer) -> None:
     private = base64.urlsafe_b64encode(bytes(range(1, 33))).decode()
     server = await start_server(vapid_private_key=private, vapid_subject="mailto:ops@example.com")
     async with page_of(server) as page:
-        told = await page.evaluate(SUBSCRIBE)
+        shown = await page.evaluate(SUBSCRIBE)
     public = base64.urlsafe_b64decode(public_half(vapid_key(private)) + "=")
-    assert bytes(told["key"]) == public
+    assert bytes(shown["key"]) == public
     # Once, and again when the old one turns out to be of another key.
-    assert [bytes(key) for key in told["made"]] == [public, public]
+    assert [bytes(key) for key in shown["made"]] == [public, public]
     first, again, anew = (f"https://push.example/{number}" for number in (1, 1, 2))
-    assert told["endpoints"] == [first, again, anew]
+    assert shown["endpoints"] == [first, again, anew]
     without = await start_server()
     async with page_of(without) as page:
         assert (await page.evaluate(SUBSCRIBE))["endpoints"] == [None, None, None]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_heartbeat_is_answered(start_server: StartServer) -> None:
     server = await start_server(heartbeat_interval_s=0.05, heartbeat_timeout_s=30)
     async with page_of(server) as page:
@@ -289,7 +288,7 @@ async def test_the_heartbeat_is_answered(start_server: StartServer) -> None:
         assert only_connection(server, "u1").rtt_ms is not None
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_server_that_falls_silent_is_left(server: Server) -> None:
     async with page_of(server) as page:
         greeting = {"type": "connection_established", "user_id": "u1", "heartbeat_interval": 0.01}
@@ -299,7 +298,7 @@ async def test_a_server_that_falls_silent_is_left(server: Server) -> None:
         assert (closed["code"], closed["willReconnect"]) == (4001, True)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_close_codes_that_allow_coming_back(server: Server) -> None:
     async with page_of(server) as page:
         allowed = await page.evaluate(

@@ -16,11 +16,9 @@ from tests.support.browser_pages import (
     program,
     use_ticket,
 )
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer, server, start_server
+from tests.support.web_server import Server, StartServer, token
 from wsserver.protocol.close_codes import CloseCode
 
-__all__ = ["server", "start_server"]
 pytestmark = NEEDS_CHROMIUM
 
 # A client that gets no token, and so stays away, while the gate is closed. `said` holds what was
@@ -80,8 +78,8 @@ async def hold_on(page: Page, condition: str) -> None:
     await page.evaluate(f"new Promise((resolve) => {{ {look} look(); }})")
 
 
-@pytest.mark.gen_test(timeout=60)
-async def test_what_was_missed_comes_in_order_and_once_or_is_told(
+@pytest.mark.gen_test
+async def test_missed_messages_come_in_order_and_once_or_are_reported_lost(
     start_server: StartServer,
 ) -> None:
     server = await start_server(stream_limit=10)
@@ -120,7 +118,7 @@ async def test_what_was_missed_comes_in_order_and_once_or_is_told(
         assert (await page.evaluate("said"))[6:] == ["next"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_sent_in_an_outage_arrives_once(server: Server) -> None:
     async with page_of(server) as page:
         swallowed: list[str] = []
@@ -162,7 +160,7 @@ async def test_what_is_sent_in_an_outage_arrives_once(server: Server) -> None:
         assert await page.evaluate("[said, client.unsent]") == [contents, 0]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_inbox_waits_for_its_user_and_is_acknowledged(server: Server) -> None:
     async with page_of(server) as page, program(server, "s1", sub="admin1", role="admin") as sender:
         kept = await tell(server, "bob", "your report")
@@ -189,7 +187,7 @@ async def test_the_inbox_waits_for_its_user_and_is_acknowledged(server: Server) 
         assert (await page.evaluate(OPEN, silent))["inbox"]["pending"] >= 1
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
     server: Server,
 ) -> None:
@@ -223,7 +221,7 @@ async def test_what_an_organization_missed_comes_once_and_nothing_from_before(
         assert await page.evaluate("said") == ["four"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_history_comes_in_pages_and_positions_outlive_the_page(server: Server) -> None:
     async with page_of(server) as page:
         who = {
@@ -251,7 +249,7 @@ async def test_history_comes_in_pages_and_positions_outlive_the_page(server: Ser
         assert await page.evaluate("said") == ["four"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_live_messages_that_overtake_the_answer_wait_for_what_was_missed(
     server: Server,
 ) -> None:
@@ -317,7 +315,7 @@ async def test_live_messages_that_overtake_the_answer_wait_for_what_was_missed(
         assert resumed[1]["user:u1"] == {"epoch": "e1", "offset": 2}
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_shows_ticks_older_messages_and_what_waits(server: Server) -> None:
     for number in range(60):
         await say(server, f"old {number}")

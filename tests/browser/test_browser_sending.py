@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_browser_recovery import staged
 from tests.support.browser_pages import NEEDS_CHROMIUM, page_of
-from tests.support.scripted_server import START, error
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer, server, start_server
+from tests.support.scripted_server import START, error, staged
+from tests.support.web_server import Server, StartServer, token
 
-__all__ = ["server", "start_server"]
 pytestmark = NEEDS_CHROMIUM
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_can_never_be_sent_is_refused_alone(start_server: StartServer) -> None:
     server = await start_server(max_message_bytes=2000)
     async with page_of(server) as page:
@@ -47,7 +44,7 @@ async def test_what_can_never_be_sent_is_refused_alone(start_server: StartServer
     ]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
     server: Server,
 ) -> None:
@@ -74,7 +71,7 @@ async def test_a_message_is_sent_as_it_was_and_again_after_temporary_errors(
     assert len({command["client_message_id"] for command in commands}) == 1
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_message_that_breaks_every_connection_is_given_up(server: Server) -> None:
     async with staged(server) as (page, scripted):
         broken = scripted.replies["send_message"]
@@ -93,7 +90,7 @@ async def test_a_message_that_breaks_every_connection_is_given_up(server: Server
         assert len(scripted.sockets) == 11
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(server: Server) -> None:
     async with staged(server) as (page, scripted):
         scripted.replies["read"] = lambda command: (
@@ -114,7 +111,7 @@ async def test_one_bad_id_does_not_spoil_the_receipts_of_the_others(server: Serv
     assert len(scripted.of("read")) < 10
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_one_user_has_written_is_not_said_by_another(server: Server) -> None:
     async with staged(server) as (page, scripted):
         scripted.replies["send_message"] = lambda _: None
@@ -128,7 +125,7 @@ async def test_what_one_user_has_written_is_not_said_by_another(server: Server) 
         assert len(scripted.of("send_message")) == 1
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("count", [1, 20])
 async def test_a_long_backlog_keeps_to_the_rate(start_server: StartServer, count: int) -> None:
     """Written without a connection, then sent at once: the server must not close for rate."""

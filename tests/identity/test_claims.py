@@ -12,36 +12,28 @@ from wsserver.identity.claims import ROLES, Claims, parse_claims
 
 GOOD: dict[str, Any] = {"sub": "u1", "exp": 2_000_000_000}
 
+WRONG_VALUES: dict[str, list[Any]] = {
+    "sub": ["", 1, None, True, ["u1"], {}, "a b", "x" * 129, "١٢", "u\n"],
+    "exp": [
+        None, "99999999999", "", True, False, 10**400, -(10**400), -1, 2**63,
+        float("inf"), float("nan"), float("-inf"), 1e300, [1], {},
+    ],
+    "nbf": [None, "1", True, 10**400, float("nan"), [], -1],
+    "iat": [None, "1", True, 10**400, float("inf"), {}, -1],
+    "role": ["ADMIN", "admin ", " admin", "root", "", None, 1, True, ["admin"], {"a": 1}],
+    "username": [None, 1, True, ["a"], {}, "\ud800"],
+    "organization_id": [None, 1, "", "a b", "*", "x" * 129, ["o"]],
+    "sessions": [
+        None, 1, True, "", "s1", "**", {"s1": 1}, [1], [None], ["*"], ["a b"], [""], [["s"]]
+    ],
+    "permissions": [None, 1, "monitor", "*", {"a": 1}, [1], [None], [["a"]]],
+    "jti": [None, 1, True, ["j"], {}],
+    "iss": [None, 1, ["me"], {}, True],
+    "aud": [None, 1, {}, [1], ["a", None], True],
+}  # fmt: skip
 WRONG: list[dict[str, Any]] = [
-    *({"sub": value} for value in ("", 1, None, True, ["u1"], {}, "a b", "x" * 129, "١٢", "u\n")),
-    *(
-        {"exp": value}
-        for value in (
-            None, "99999999999", "", True, False, 10**400, -(10**400), -1, 2**63,
-            float("inf"), float("nan"), float("-inf"), 1e300, [1], {},
-        )
-    ),
-    *({"nbf": value} for value in (None, "1", True, 10**400, float("nan"), [], -1)),
-    *({"iat": value} for value in (None, "1", True, 10**400, float("inf"), {}, -1)),
-    *(
-        {"role": value}
-        for value in ("ADMIN", "admin ", " admin", "root", "", None, 1, True, ["admin"], {"a": 1})
-    ),
-    *({"username": value} for value in (None, 1, True, ["a"], {}, "\ud800")),
-    *({"organization_id": value} for value in (None, 1, "", "a b", "*", "x" * 129, ["o"])),
-    *(
-        {"sessions": value}
-        for value in (None, 1, True, "", "s1", "**", {"s1": 1}, [1],
-                      [None], ["*"], ["a b"], [""], [["s"]])
-    ),
-    *(
-        {"permissions": value}
-        for value in (None, 1, "monitor", "*", {"a": 1}, [1], [None], [["a"]])
-    ),
-    *({"jti": value} for value in (None, 1, True, ["j"], {})),
-    *({"iss": value} for value in (None, 1, ["me"], {}, True)),
-    *({"aud": value} for value in (None, 1, {}, [1], ["a", None], True)),
-]  # fmt: skip
+    {name: value} for name, values in WRONG_VALUES.items() for value in values
+]
 
 
 @pytest.mark.parametrize(

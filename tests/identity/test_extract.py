@@ -10,7 +10,7 @@ from wsserver.errors import AuthAmbiguous, TokenInvalid, TokenMissing
 from wsserver.identity.extract import Credential, extract_credential
 
 
-def extract(allow_query_token: bool = True, **given: list[str]) -> Credential:
+def extract(allow_query_token: bool = True, /, **given: list[str]) -> Credential:
     places: dict[str, list[str]] = {
         "authorization": [], "subprotocols": [], "ticket": [], "token": [], **given
     }  # fmt: skip
@@ -94,10 +94,10 @@ def test_malformed_or_empty(given: dict[str, Any]) -> None:
 
 def test_query_token_switched_off() -> None:
     with pytest.raises(TokenMissing):
-        extract(allow_query_token=False, token=["t"])
-    found = extract(allow_query_token=False, token=["t"], authorization=["Bearer a"])
+        extract(False, token=["t"])
+    found = extract(False, token=["t"], authorization=["Bearer a"])
     assert found == Credential("token", "a")
-    assert extract(allow_query_token=False, ticket=["t"]).kind == "ticket"
+    assert extract(False, ticket=["t"]).kind == "ticket"
 
 
 def test_repr_hides_the_value() -> None:

@@ -16,6 +16,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tests.support.jwks_server import JwksServer
 from tests.support.tokens import Signer
 from wsserver.errors import KeysUnavailable, TokenInvalid
+from wsserver.identity.claims import Claims
 from wsserver.identity.jwks import JwksKeys, parse_jwks
 from wsserver.identity.tokens import TokenVerifier
 
@@ -161,7 +162,8 @@ async def test_all_who_wait_share_one_fetch(clock: FakeClock, signer: Signer) ->
         publisher.gate.set()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert isinstance(results.pop(3), asyncio.CancelledError)
-        assert [result.sub for result in results] == [f"u{i}" for i in (0, 1, 2, 4, 5, 6, 7, 8, 0)]
+        claims = [result for result in results if isinstance(result, Claims)]
+        assert [each.sub for each in claims] == [f"u{i}" for i in (0, 1, 2, 4, 5, 6, 7, 8, 0)]
         assert results[0] is results[-1]
         assert publisher.fetched == 1
 
@@ -259,7 +261,7 @@ def test_usable_key(
 ) -> None:
     document = msgspec.json.encode({"keys": [signer.jwk(algorithm, "k", **members)]})
     (key,) = parse_jwks(document).values()
-    assert (key.kid, key.algorithms) == ("k", serves)
+    assert (key.kid, set(key.algorithms)) == ("k", serves)
     assert key.own_algorithm in serves
 
 
@@ -285,7 +287,7 @@ def test_unusable_key_is_left_out(signer: Signer, members: dict[str, Any]) -> No
 
 
 def test_symmetric_and_short_keys_are_left_out(signer: Signer) -> None:
-    odd = [
+    odd: list[Any] = [
         {"kty": "oct", "k": "A" * 64, "kid": "k", "alg": "HS256"},
         {"kty": "RSA", "n": "A" * 43, "e": "AQAB", "kid": "k"},
         {"kty": "RSA", "n": "_" * 171, "e": "AQAB", "kid": "k"},

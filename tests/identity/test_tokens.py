@@ -130,7 +130,11 @@ def test_odd_headers(clock: FakeClock, signer: Signer, headers: dict[str, Any]) 
     "kid", ["", "../../etc/passwd", "' OR 1=1", "http://evil.example/k", "x" * 5000, "\x00", "张"]
 )
 def test_kid_reaches_nothing_but_the_key_held(clock: FakeClock, signer: Signer, kid: str) -> None:
-    more = {"jku": "http://evil.example/", "x5u": "file:///etc/passwd", "jwk": {"kty": "oct"}}
+    more: dict[str, Any] = {
+        "jku": "http://evil.example/",
+        "x5u": "file:///etc/passwd",
+        "jwk": {"kty": "oct"},
+    }
     assert verify(verifier(clock), signer.sign(GOOD, kid=kid, **more)).sub == "u1"
     refuse(verifier(clock), signer.sign(GOOD, key=b"y" * 32, kid=kid, **more))
 

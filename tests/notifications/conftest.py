@@ -10,7 +10,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
-from tests.support.lifecycle import starter
+from tests.support.lifecycle import run, starter
 from tests.support.live_notifications import LiveNotifications
 
 MakeLiveNotifications = Callable[..., Awaitable[LiveNotifications]]
@@ -27,4 +27,4 @@ def make_notified(
 
 @pytest.fixture
 def notified(io_loop: IOLoop, make_notified: MakeLiveNotifications) -> LiveNotifications:
-    return io_loop.run_sync(make_notified)
+    return run(io_loop, make_notified)

@@ -13,6 +13,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
 from tests.support.queue_stores import Stored, StoredDeliveries, StoredPostings
+from tests.support.waiting import until
 from wsserver.errors import StorageUnavailable
 from wsserver.notifications import delivery_queue
 from wsserver.notifications.channels.base import Limits, Outcome, failed, retry, sent
@@ -324,10 +325,10 @@ async def test_a_full_lane_begins_no_attempt_and_delays_no_other_lane(
     await queue.start()
     await queue.idle()
     await stored.add("d", at=clock.wall(), lane=stored.other_lane)
-    await queue.idle()
+    await until(lambda: "d" in queue.tried)
     assert queue.tried == ["a", "b", "d"]
     queue.gate.set()
-    await queue.idle()
+    await until(lambda: "c" in queue.tried)
     assert queue.tried == ["a", "b", "d", "c"]
     await queue.stop()
 
@@ -338,7 +339,7 @@ async def test_an_attempt_that_takes_too_long_is_retried(stored: Stored, clock: 
     queue.gate.clear()
     await stored.add("d1", at=clock.wall())
     await queue.start()
-    await queue.idle()
+    await until(lambda: queue.reported and not queue.held)
     assert (queue.reported, queue.held) == ([("d1", ["pending"])], 0)
     await queue.stop()
 

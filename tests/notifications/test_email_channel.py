@@ -22,13 +22,13 @@ TO = Contact(user_id="u1", email="li@example.com")
 
 
 @pytest.fixture
-def box() -> MailSink:
+def sink() -> MailSink:
     return MailSink()
 
 
 @pytest.fixture
-def smtp(io_loop: IOLoop, box: MailSink) -> Iterator[SmtpServer]:
-    server = SmtpServer(box)
+def smtp(io_loop: IOLoop, sink: MailSink) -> Iterator[SmtpServer]:
+    server = SmtpServer(sink)
     yield server
     io_loop.run_sync(server.stop)
 
@@ -51,12 +51,12 @@ def channel(url: str, **options: Any) -> EmailChannel:
 
 
 @pytest.mark.gen_test
-async def test_a_mail_arrives_as_text_and_html(smtp: SmtpServer, box: MailSink) -> None:
+async def test_a_mail_arrives_as_text_and_html(smtp: SmtpServer, sink: MailSink) -> None:
     await smtp.start()
     outcome = await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome == ("sent", "2.0.0 queued as 4711", None)
-    (mail,) = box.mails
-    assert box.envelopes == [("notify@shop.example", ["li@example.com"])]
+    (mail,) = sink.mails
+    assert sink.envelopes == [("notify@shop.example", ["li@example.com"])]
     assert mail["Subject"] == "设备状态变化"
     assert mail["From"].addresses[0].display_name == "客服中心"
     assert mail["From"].addresses[0].addr_spec == "notify@shop.example"
@@ -67,11 +67,11 @@ async def test_a_mail_arrives_as_text_and_html(smtp: SmtpServer, box: MailSink) 
         "设备 张三的微信 状态从 在线 变更为 离线\n\nhttps://app.example.com/devices/7\n"
     )
     assert '<a href="https://app.example.com/devices/7">打开</a>' in content_of(mail, "html")
-    assert box.raw[0].isascii()
+    assert sink.raw[0].isascii()
 
 
 @pytest.mark.gen_test
-async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailSink) -> None:
+async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, sink: MailSink) -> None:
     await smtp.start()
     nasty = job(
         TO,
@@ -82,11 +82,11 @@ async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailSin
         locale="en",
     )
     assert (await channel(f"smtp://127.0.0.1:{smtp.port}").send(nasty)).result == "sent"
-    (mail,) = box.mails
+    (mail,) = sink.mails
     assert mail["Bcc"] is None
     assert mail["Subject"] == "a Bcc: evil@example.com <b>"
     assert mail["Importance"] == "high"
-    assert box.envelopes[0][1] == ["li@example.com"]
+    assert sink.envelopes[0][1] == ["li@example.com"]
     content = content_of(mail, "html")
     assert "<script" not in content
     assert "<b>" not in content
@@ -108,27 +108,27 @@ async def test_texts_cannot_add_headers_or_markup(smtp: SmtpServer, box: MailSin
     ],
 )
 async def test_a_subject_is_the_title_whatever_it_looks_like(
-    smtp: SmtpServer, box: MailSink, title: str
+    smtp: SmtpServer, sink: MailSink, title: str
 ) -> None:
     await smtp.start()
     ordinary, odd = job(TO, title="Backup"), job(TO, title=title)
     for each in (ordinary, odd):
         assert (await channel(f"smtp://127.0.0.1:{smtp.port}").send(each)).result == "sent"
-    first, second = box.mails
+    first, second = sink.mails
     assert second["Subject"] == title.strip()
     assert second.keys() == first.keys()
-    assert box.raw[0].count(b"\r\nSubject: Backup\r\n") == 1
-    assert max(len(line) for line in box.raw[1].splitlines()) <= 78
+    assert sink.raw[0].count(b"\r\nSubject: Backup\r\n") == 1
+    assert max(len(line) for line in sink.raw[1].splitlines()) <= 78
 
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("address", ["a@b\r\nBcc:x", "a@b, c@d", "A <a@b>", "", None])
-async def test_one_recipient_or_none(smtp: SmtpServer, box: MailSink, address: str | None) -> None:
+async def test_one_recipient_or_none(smtp: SmtpServer, sink: MailSink, address: str | None) -> None:
     await smtp.start()
     contact = Contact(user_id="u1", email=address)
     outcome = await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(contact))
     assert outcome.result == "failed"
-    assert box.mails == []
+    assert sink.mails == []
 
 
 @pytest.mark.gen_test
@@ -143,9 +143,9 @@ async def test_one_recipient_or_none(smtp: SmtpServer, box: MailSink, address: s
     ],
 )
 async def test_refusals_for_good_and_for_now(
-    smtp: SmtpServer, box: MailSink, rcpt: str, data: str, result: str
+    smtp: SmtpServer, sink: MailSink, rcpt: str, data: str, result: str
 ) -> None:
-    box.answer_rcpt, box.answer_data = rcpt, data
+    sink.answer_rcpt, sink.answer_data = rcpt, data
     await smtp.start()
     outcome = await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome == (result, rcpt or data, None)
@@ -153,9 +153,9 @@ async def test_refusals_for_good_and_for_now(
 
 @pytest.mark.gen_test
 async def test_what_the_provider_says_is_shown_short_and_without_secrets(
-    smtp: SmtpServer, box: MailSink
+    smtp: SmtpServer, sink: MailSink
 ) -> None:
-    box.answer_rcpt = f"550 {CANARY} \x1b[2J" + "x" * 300
+    sink.answer_rcpt = f"550 {CANARY} \x1b[2J" + "x" * 300
     await smtp.start()
     outcome = await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome.detail.startswith("550 [redacted] \\x1b[2Jxxx")
@@ -163,7 +163,7 @@ async def test_what_the_provider_says_is_shown_short_and_without_secrets(
 
 
 @pytest.mark.gen_test
-async def test_down_and_back_again(smtp: SmtpServer, box: MailSink) -> None:
+async def test_down_and_back_again(smtp: SmtpServer, sink: MailSink) -> None:
     await smtp.start()
     email = channel(f"smtp://127.0.0.1:{smtp.port}")
     await smtp.stop()
@@ -172,7 +172,7 @@ async def test_down_and_back_again(smtp: SmtpServer, box: MailSink) -> None:
     assert "Error connecting to 127.0.0.1" in outcome.detail
     await smtp.start()
     assert (await email.send(job(TO))).result == "sent"
-    assert len(box.mails) == 1
+    assert len(sink.mails) == 1
 
 
 @pytest.mark.gen_test
@@ -205,21 +205,21 @@ async def test_a_cancellation_leaves_no_connection(greeting: bytes) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
 async def test_tls_with_a_login(
-    smtp: SmtpServer, box: MailSink, scheme: str, tmp_path: Path
+    smtp: SmtpServer, sink: MailSink, scheme: str, tmp_path: Path
 ) -> None:
-    box.login = ("shop", f"{CANARY}/ü")
+    sink.login = ("shop", f"{CANARY}/ü")
     authority = Authority(tmp_path)
     contexts = {"smtps": "tls", "smtp+starttls": "starttls"}
     await smtp.start(**{contexts[scheme]: authority.server(["localhost", "127.0.0.1"])})
     url = f"{scheme}://shop:{CANARY}%2F%C3%BC@localhost:{smtp.port}"
     outcome = await channel(url, tls=authority.client).send(job(TO))
     assert outcome.result == "sent", outcome.detail
-    assert box.encrypted == [True]
+    assert sink.encrypted == [True]
 
 
 @pytest.mark.gen_test
-async def test_a_wrong_password_is_not_shown(smtp: SmtpServer, box: MailSink) -> None:
-    box.login = ("shop", "right")
+async def test_a_wrong_password_is_not_shown(smtp: SmtpServer, sink: MailSink) -> None:
+    sink.login = ("shop", "right")
     await smtp.start()
     outcome = await channel(f"smtp://shop:{CANARY}@127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome.result == "failed"
@@ -230,7 +230,7 @@ async def test_a_wrong_password_is_not_shown(smtp: SmtpServer, box: MailSink) ->
 @pytest.mark.gen_test
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
 async def test_a_certificate_that_is_not_trusted(
-    smtp: SmtpServer, box: MailSink, scheme: str, tmp_path: Path
+    smtp: SmtpServer, sink: MailSink, scheme: str, tmp_path: Path
 ) -> None:
     authority = Authority(tmp_path)
     contexts = {"smtps": "tls", "smtp+starttls": "starttls"}
@@ -238,23 +238,23 @@ async def test_a_certificate_that_is_not_trusted(
     outcome = await channel(f"{scheme}://localhost:{smtp.port}").send(job(TO))
     assert outcome.result == "retry"
     assert "certificate" in outcome.detail.lower()
-    assert box.mails == []
+    assert sink.mails == []
 
 
 @pytest.mark.gen_test
-async def test_starttls_is_never_done_without(smtp: SmtpServer, box: MailSink) -> None:
+async def test_starttls_is_never_done_without(smtp: SmtpServer, sink: MailSink) -> None:
     await smtp.start()
     outcome = await channel(f"smtp+starttls://127.0.0.1:{smtp.port}").send(job(TO))
     assert outcome.result == "retry"
     assert "STARTTLS" in outcome.detail
-    assert box.mails == []
+    assert sink.mails == []
 
 
 @pytest.mark.gen_test
-async def test_plain_stays_plain(smtp: SmtpServer, box: MailSink, tmp_path: Path) -> None:
+async def test_plain_stays_plain(smtp: SmtpServer, sink: MailSink, tmp_path: Path) -> None:
     await smtp.start(starttls=Authority(tmp_path).server(["localhost", "127.0.0.1"]))
     assert (await channel(f"smtp://127.0.0.1:{smtp.port}").send(job(TO))).result == "sent"
-    assert box.encrypted == [False]
+    assert sink.encrypted == [False]
 
 
 def test_without_settings_it_says_so() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from operator import eq
 from typing import Any
 
 import pytest
@@ -103,9 +105,7 @@ async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(
     notified.played["email"].outcomes = [retry("down")] * 3
     name = await send(notified, "email")
     for number in range(1, 4):
-        await notified.until_true(
-            lambda n, number=number: n == number, lambda: count(notified.played["email"])
-        )
+        await notified.until_true(partial(eq, number), lambda: count(notified.played["email"]))
         await notified.idle()
         await notified.pass_time(10)
     await notified.until(name, email="failed")
@@ -120,7 +120,7 @@ async def test_after_its_last_attempt_a_delivery_is_a_dead_letter(
 
 
 @pytest.mark.gen_test
-async def test_a_fault_that_never_passes_is_a_dead_letter_at_once(
+async def test_a_permanent_failure_is_a_dead_letter_immediately(
     notified: LiveNotifications,
 ) -> None:
     await notified.reach("u1")
@@ -318,7 +318,7 @@ async def test_quiet_hours_hold_up_all_but_the_inbox_and_the_urgent(
 
 
 @pytest.mark.gen_test
-async def test_what_runs_out_of_time_is_given_up_and_told_of(notified: LiveNotifications) -> None:
+async def test_an_expired_delivery_is_given_up_and_reported(notified: LiveNotifications) -> None:
     await notified.reach("u1")
     events = notified.live.watch("notification_failed")
     notified.played["email"].outcomes = [retry("down", 100)]
@@ -434,7 +434,7 @@ async def test_a_user_who_has_moved_is_reached_by_nothing_that_waited(
         for user, confined_to in (("u1", "acme"), ("u2", "acme"), ("u1", None))
     ]
     for name in names:
-        await notified.until_true(lambda n: n == 1, lambda name=name: tried(notified, name))
+        await notified.until_true(partial(eq, 1), partial(tried, notified, name))
     await live.tenancy.assign("u1", "else", "boss", notified.clock.wall())
     notified.clock.advance(120.0)
     notified.queue.kick()

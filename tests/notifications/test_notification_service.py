@@ -13,7 +13,7 @@ from wsserver.notifications.recipients import Recipients, users
 from wsserver.notifications.service import NotificationService, Sending
 from wsserver.storage.notifications.notification_rows import Filters
 
-DEVICE = {
+DEVICE: dict[str, Any] = {
     "device_id": "device_123",
     "device_name": "张三的微信",
     "old_status": "online",
@@ -331,7 +331,9 @@ async def test_what_one_organization_was_warned_of_another_was_not(
 
 
 @pytest.mark.gen_test
-async def test_over_budget_is_told_once_and_only_if_it_is_so(notified: LiveNotifications) -> None:
+async def test_over_budget_is_notified_once_and_only_if_exceeded(
+    notified: LiveNotifications,
+) -> None:
     async def tell(used: float) -> Any:
         return await notified.service.send_budget_exceeded_notification(
             users("u1"), used=used, budget=10, period="p", currency="CNY"
@@ -353,7 +355,7 @@ async def test_the_same_key_is_the_same_notification(notified: LiveNotifications
 
 
 @pytest.mark.gen_test
-async def test_administrators_are_told_of_an_alert(notified: LiveNotifications) -> None:
+async def test_administrators_are_notified_of_an_alert(notified: LiveNotifications) -> None:
     admin = await notified.live.connect("boss", role="admin")
     user = await notified.live.connect("u1")
     await notified.parts.send_alert(0.125, 0.05)
@@ -397,7 +399,9 @@ async def test_recipients_are_those_who_are_here_and_those_who_were(
 
 
 @pytest.mark.gen_test
-async def test_a_manager_reaches_nobody_outside(notified: LiveNotifications) -> None:
+async def test_a_manager_cannot_notify_users_of_other_organizations(
+    notified: LiveNotifications,
+) -> None:
     live = notified.live
     await live.connect("mine", organization_id="acme", role="manager")
     await live.connect("theirs", organization_id="else", role="manager")
@@ -424,7 +428,7 @@ async def test_a_manager_reaches_nobody_outside(notified: LiveNotifications) -> 
 
 
 @pytest.mark.gen_test
-async def test_more_users_than_can_be_told_are_refused(
+async def test_too_many_recipients_are_refused(
     notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsserver.notifications.recipients.RECIPIENTS_LIMIT", 2)

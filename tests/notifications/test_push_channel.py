@@ -90,7 +90,9 @@ async def test_the_browser_can_read_it_and_knows_who_sent_it(
 
 
 @pytest.mark.gen_test
-async def test_nobody_else_can_read_it(provider: HttpProvider, clock: FakeClock) -> None:
+async def test_only_the_subscriber_can_decrypt_a_push(
+    provider: HttpProvider, clock: FakeClock
+) -> None:
     browser = PushSubscriber(provider.url())
     await channel(clock).send(job(contact(browser)))
     with pytest.raises(http_ece.ECEException):
@@ -235,9 +237,9 @@ def test_without_settings_it_says_so(clock: FakeClock) -> None:
 def test_what_is_too_long_is_cut(changes: dict[str, Any]) -> None:
     encoded = payload_of(job(**changes))
     assert len(encoded) <= PAYLOAD_LIMIT_BYTES
-    told = msgspec.json.decode(encoded)
-    assert told["id"] == "notify_01"
-    assert told["title"]
+    shown = msgspec.json.decode(encoded)
+    assert shown["id"] == "notify_01"
+    assert shown["title"]
     if "action_url" not in changes:
         assert len(encoded) > PAYLOAD_LIMIT_BYTES - 60
 

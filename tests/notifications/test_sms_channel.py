@@ -170,10 +170,10 @@ async def test_apprise_with_a_number(provider: HttpProvider, threads: AppriseThr
     assert await sms.send(job(TO, type="urgent")) == ("sent", "json: taken", None)
     (asked,) = provider.requests
     assert asked.path in (f"/{CANARY}/+8613800138000", f"/{CANARY}/%2B8613800138000")
-    told = json.loads(asked.body)
-    assert told["title"] == "设备状态变化"
-    assert told["type"] == "failure"
-    assert "https://app.example.com/devices/7" in told["message"]
+    shown = json.loads(asked.body)
+    assert shown["title"] == "设备状态变化"
+    assert shown["type"] == "failure"
+    assert "https://app.example.com/devices/7" in shown["message"]
 
 
 @pytest.mark.gen_test

@@ -54,7 +54,7 @@ def faults(template: str, params: dict[str, Any]) -> dict[str, str]:
     return {error["field"]: error["message"] for error in refused.value.details["errors"]}
 
 
-def test_a_device_that_goes_offline_is_told_of_in_the_words_of_the_contract() -> None:
+def test_the_text_of_an_offline_device_is_that_of_the_contract() -> None:
     assert TEMPLATES.render("device_status", DEVICE, "zh-CN") == Rendered(
         title="设备状态变化",
         message="设备 张三的微信 状态从 在线 变更为 离线",
@@ -93,7 +93,7 @@ def test_the_templates_and_their_parameters_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("template", CONTRACT)
 @pytest.mark.parametrize("locale", LOCALES)
-def test_every_template_shows_what_it_was_told(template: str, locale: Any) -> None:
+def test_every_template_shows_its_parameters(template: str, locale: Any) -> None:
     full = TEMPLATES.render(template, values(template, optional=True), locale)
     short = TEMPLATES.render(template, values(template, optional=False), locale)
     for rendered in (full, short):

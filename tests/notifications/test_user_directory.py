@@ -54,9 +54,7 @@ async def test_a_user_is_stored_once_an_hour_or_when_something_has_changed(
 
 
 @pytest.mark.gen_test
-async def test_nobody_is_left_out_however_many_there_are(
-    directory: UserDirectory, store: Store
-) -> None:
+async def test_no_user_is_left_out_of_a_long_list(directory: UserDirectory, store: Store) -> None:
     everybody = [f"u{number}" for number in range(2 * NOTED)]
     for user_id in everybody:
         directory.note(claims(user_id))

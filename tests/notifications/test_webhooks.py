@@ -162,7 +162,7 @@ async def test_at_last_it_is_given_up_and_stays_to_be_seen(
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("status", [410, 302])
-async def test_gone_or_elsewhere_is_given_up_at_once(
+async def test_gone_and_redirected_webhooks_are_given_up_immediately(
     provider: HttpProvider, tmp_path: Path, status: int
 ) -> None:
     provider.answer_with(status, Location=provider.url("/inside"))
@@ -237,7 +237,7 @@ async def test_no_event_is_too_odd(provider: HttpProvider, tmp_path: Path) -> No
 
 
 @pytest.mark.gen_test
-async def test_too_many_are_dropped_aloud(
+async def test_events_over_the_limit_are_dropped_and_logged(
     provider: HttpProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.hang()

@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
 from tests.support.faulty_proxy import FaultyProxy, without_upgrade
-from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
 from tests.support.terminal import Terminal
+from tests.support.waiting import PATIENCE_S
 
 QUICK = ("bench", "--messages", "10", "--duration", "500ms")
 
@@ -50,9 +51,7 @@ def test_kept_messages_are_stored_first(ctl: Run) -> None:
     assert (done.exit_code, result_of(done.stdout)["deliveries"]["lost"]) == (0, 0)
 
 
-def test_it_leaves_nobody_behind_and_no_line_in_the_audit_trail(
-    ctl: Run, server: ServerProcess
-) -> None:
+def test_it_leaves_no_connection_and_no_audit_entry(ctl: Run, server: ServerProcess) -> None:
     before = published(server)
     assert ctl(*QUICK).exit_code == 0
     assert json.loads(ctl("online", "-o", "json").stdout) == []
@@ -134,7 +133,7 @@ def test_users_are_made_up_with_the_secret(run: Run, server: ServerProcess, tmp_
     assert "publisher: closed with 4500" in error
 
 
-def test_too_much_is_refused_where_nobody_can_be_asked(ctl: Run) -> None:
+def test_a_large_run_without_a_terminal_to_confirm_is_refused(ctl: Run) -> None:
     done = ctl("bench", "--rate", "50", "--duration", "200ms")
     assert done.exit_code == 1
     assert "message_rate" in done.stderr
@@ -178,7 +177,7 @@ def test_a_server_that_ends_meanwhile(tmp_path: Path) -> None:
         bench(server, "--duration", "1h", "--connections", "1") as process,
     ):
         server.wait_for('"path": "/ws/chat/session/.*"status": 101')
-        server.kill(signal.SIGKILL)
+        server.send_signal(signal.SIGKILL)
         output, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert [error for error in result_of(output)["errors"] if error.endswith(": connection lost")]

@@ -27,7 +27,8 @@ from tests.support.faulty_proxy import (
     without_subprotocol,
     without_upgrade,
 )
-from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
+from tests.support.waiting import PATIENCE_S
 from wsctl.doctor.checks import CHECKS
 
 WSCTL = [sys.executable, "-m", "wsctl"]
@@ -57,7 +58,7 @@ class Report:
 
 @pytest.fixture
 def doctor(run: Run, server: ServerProcess) -> Doctor:
-    """Examine the server, or whatever stands in front of it, with a token of an administrator."""
+    """Examine the server, or the proxy in front of it, with an administrator's token."""
 
     def examine(*args: str, url: str = "", token: str | None = None) -> Report:
         file = server.folder / "token"
@@ -123,8 +124,8 @@ def test_quiet_says_only_what_is_not_well(server: ServerProcess, ctl: Run, run: 
 
 
 def test_no_server_at_all(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     report = Report(run("--url", f"http://127.0.0.1:{port}", "doctor", "-o", "json"))
     assert report.exit_code == 3
     assert "refused" in report.says("network.tcp")
@@ -137,7 +138,7 @@ def test_a_name_that_leads_nowhere(run: Run) -> None:
     assert report.state("network.dns") == "failed"
 
 
-def test_somebody_else_answers(run: Run) -> None:
+def test_a_server_of_another_kind_answers(run: Run) -> None:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
     from threading import Thread
 
@@ -298,7 +299,7 @@ def test_a_wrong_clock_in_a_token(
         assert report.state("socket.handshake") == "skipped"
 
 
-def test_a_token_of_somebody_elses(doctor: Doctor) -> None:
+def test_a_token_signed_by_another_issuer(doctor: Doctor) -> None:
     import jwt
 
     claims = {"sub": "ops", "role": "admin", "exp": time.time() + 999}
@@ -314,7 +315,7 @@ def test_a_token_without_the_permissions(doctor: Doctor, server: ServerProcess) 
         assert report.state(check) == "skipped"
     assert "stats:read" in report.says("database.disk")
     assert "messages:publish" in report.says("socket.delivery")
-    assert report.state("database.health") == "ok"  # /health is everybody's
+    assert report.state("database.health") == "ok"  # /health needs no permission
 
 
 def test_a_token_that_may_enter_no_session_sends_to_itself(
@@ -357,7 +358,7 @@ def test_no_secret_is_said(server: ServerProcess, run: Run, format_: str, where:
 @contextlib.contextmanager
 def limited(server: ServerProcess, kind: int, soft: int) -> Iterator[None]:
     """A resource limit of the server's process for a while."""
-    pid = server._process.pid
+    pid = server.process.pid
     before = resource.prlimit(pid, kind)
     resource.prlimit(pid, kind, (soft, before[1]))
     try:
@@ -400,7 +401,7 @@ def test_a_dead_database(tmp_path: Path, run: Run) -> None:
     assert report.state("socket.handshake") == "ok"
 
 
-def test_ctrl_c_ends_a_long_wait_at_once(server: ServerProcess) -> None:
+def test_ctrl_c_ends_a_long_wait_immediately(server: ServerProcess) -> None:
     import signal
 
     process = subprocess.Popen(

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.export_database import add_entries, add_snapshots, make_database, rows_in
-from tests.support.server_process import PATIENCE_S, ServerProcess, environment
+from tests.support.server_process import ServerProcess, environment
+from tests.support.waiting import PATIENCE_S
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 
@@ -70,8 +71,8 @@ def test_a_run_that_is_ended_half_way_has_exported_nothing_and_frees_its_lock(
     stuck: str, tmp_path: Path, number: int, code: int
 ) -> None:
     (tmp_path / "audit.csv").write_text("old")
-    args = ("--url", stuck, "--token", "t", "export", "audit", "--since-last", "state")
-    args += ("--out", "audit.csv")
+    args = ["--url", stuck, "--token", "t", "export", "audit", "--since-last", "state"]
+    args += ["--out", "audit.csv"]
     process = subprocess.Popen(
         [*WSCTL, *args], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
     )
@@ -94,7 +95,7 @@ def test_a_run_that_is_ended_half_way_has_exported_nothing_and_frees_its_lock(
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
 
 
-def test_many_runs_at_once_have_each_row_once(tmp_path: Path) -> None:
+def test_concurrent_runs_export_each_row_once(tmp_path: Path) -> None:
     with ServerProcess(tmp_path, "--dev") as server:
         database = tmp_path / "var/wsserver.sqlite3"
         target = ("--url", server.url, "--token", server.token())

@@ -1,4 +1,4 @@
-"""The crontab, the units and the page on exports: what they say is run as it stands."""
+"""The crontab, the units and the page on exports are run as they are written."""
 
 from __future__ import annotations
 

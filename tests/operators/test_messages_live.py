@@ -9,7 +9,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.operators.conftest import Run
-from tests.support.server_process import PATIENCE_S, ServerProcess
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_S
 
 
 def send(ctl: Run, *args: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def test_the_story_of_a_message_from_waiting_to_read(ctl: Run, server: ServerPro
     assert document["summary"]["read"] == 1
 
 
-def test_a_message_that_nobody_knows_of(ctl: Run) -> None:
+def test_an_unknown_message(ctl: Run) -> None:
     result = ctl("trace", "msg_never")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "not_found" in result.stderr
@@ -97,8 +98,8 @@ def test_what_is_kept_for_an_organization_is_said_and_traced(ctl: Run) -> None:
     kept = ("--organization", "acme", "--keep", "Moved to gate 7")
     would = ctl("broadcast", "--dry-run", *kept)
     assert "it would be kept in organization:acme" in would.stderr
-    told = ctl("broadcast", *kept)
-    assert "kept in organization:acme as 1" in told.stdout
-    story = ctl("trace", told.stdout.split()[0]).stdout
+    shown = ctl("broadcast", *kept)
+    assert "kept in organization:acme as 1" in shown.stdout
+    story = ctl("trace", shown.stdout.split()[0]).stdout
     assert "kept in   organization:acme, offset 1 of epoch_" in story
     assert "(kept) to all users of organization acme\n" in story

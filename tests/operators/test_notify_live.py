@@ -12,7 +12,8 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.operators.conftest import Run
-from tests.support.server_process import PATIENCE_S, ServerProcess
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_S
 
 
 def notified(ctl: Run, *args: str) -> dict[str, Any]:

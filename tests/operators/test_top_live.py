@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
@@ -29,7 +30,7 @@ def clients(server: ServerProcess) -> Iterator[dict[str, ClientConnection]]:
             session = f"s{number % 2}"
             token = server.token(user, "user", sessions=[session], username=name)
             address = server.websocket(f"/ws/chat/session/{session}", token)
-            # Nobody reads what these are sent, and with a full queue closing would have to wait.
+            # These clients do not read, and with a full queue closing would have to wait.
             found[user] = stack.enter_context(connect(address, max_queue=None))
         yield found
 
@@ -71,7 +72,7 @@ def test_a_live_server_fills_the_screen(
         terminal.until("deliver p50/p95/p99/max", "queued to clients", "loop lag", "u1", "q quit")
         assert terminal.screen.display[0].startswith(" wsctl top  http://127.0.0.1:")
         shown = [line for line in terminal.screen.display if any(u in line for u in NAMES)]
-        # Wide characters take two cells of the screen; what stands behind them stays in its column.
+        # Wide characters take two cells of the screen; text after them stays in its column.
         rules = {line.index("│") + wide for line in shown if "│" in line
                  for wide in [sum(ord(c) > 0x2FFF for c in line[: line.index("│")])]}  # fmt: skip
         assert len(rules) == 1, terminal.text
@@ -195,7 +196,8 @@ def test_it_outlives_a_restart_and_says_so(tmp_path: Path) -> None:
 
 def test_no_colour_where_none_is_wanted(server: ServerProcess) -> None:
     colour = re.compile(rb"[\[;](3[0-7]|4[0-7]|9[0-7])[;m]")
-    for env, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
+    environments: list[tuple[dict[str, Any], bool]] = [({}, True), ({"NO_COLOR": "1"}, False)]
+    for env, wanted in environments:
         with on_top(server, **env) as terminal:
             terminal.until("live", "· ok", "connections")
             assert bool(colour.search(terminal.raw)) == wanted
@@ -222,7 +224,7 @@ def test_without_a_screen_it_names_what_works_there(server: ServerProcess) -> No
     ],
     ids=["nobody", "forbidden"],
 )
-def test_what_cannot_be_watched_is_told_on_the_usual_screen(
+def test_a_monitor_error_is_shown_on_the_normal_screen(
     server: ServerProcess, args: Callable[[ServerProcess], list[str]], status: int, words: str
 ) -> None:
     with Terminal(*args(server), "top", cwd=server.folder) as terminal:

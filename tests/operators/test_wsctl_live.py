@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,12 +20,12 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.operators.conftest import Run
 from tests.support.server_process import (
-    PATIENCE_S,
     ServerProcess,
     environment,
-    silent_client,
 )
 from tests.support.tokens import SECRET
+from tests.support.waiting import PATIENCE_S, poll
+from tests.support.websocket_clients import silent_client
 from wsctl.output.stats_fields import TEN
 
 MODULE = [sys.executable, "-m", "wsctl"]
@@ -180,7 +179,7 @@ def test_sessions_in_every_format(ctl: Run, clients: dict[str, ClientConnection]
 # Saying
 
 
-def test_broadcast_reaches_everybody(ctl: Run, clients: dict[str, ClientConnection]) -> None:
+def test_broadcast_reaches_all_users(ctl: Run, clients: dict[str, ClientConnection]) -> None:
     said = ctl("broadcast", "今晚 22 点维护")
     assert (said.exit_code, said.stdout.strip().endswith("2 matched, 2 sent, 0 failed")) == (
         0,
@@ -216,7 +215,7 @@ def test_ping_measures_round_trips(ctl: Run, clients: dict[str, ClientConnection
         assert float(rows(ctl("ping", "u1", "-c", "1", "-o", "csv").stdout)[0]["rtt_ms"]) > 0
 
 
-def test_ping_of_somebody_who_is_not_there_is_1(ctl: Run) -> None:
+def test_ping_of_a_user_who_is_offline_exits_with_1(ctl: Run) -> None:
     result = ctl("ping", "nobody", "-c", "1")
     assert (result.exit_code, "nobody is not online" in result.stdout) == (1, True)
 
@@ -350,13 +349,12 @@ def test_a_monitor_comes_back_after_a_restart(tmp_path: Path) -> None:
 
 def after_snapshots(ctl: Run, count: int) -> list[dict[str, Any]]:
     """The history once it has at least so many snapshots."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        done = ctl("export", "stats", "--format", "json")
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        if len(found) >= count:
-            return found
-    raise AssertionError(f"no {count} snapshots")
+
+    def snapshots() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(ctl("export", "stats", "--format", "json").stdout)
+        return found
+
+    return poll(snapshots, lambda found: len(found) >= count)
 
 
 def test_export_gives_the_same_from_the_server_and_from_its_file(
@@ -499,7 +497,7 @@ def test_health_of_a_server_that_drains_is_1_and_of_one_that_is_gone_3(
 ) -> None:
     with ServerProcess(tmp_path, "--dev") as server, silent_client(server):
         assert run("--url", server.url, "health").exit_code == 0
-        server.kill(signal.SIGTERM)
+        server.send_signal(signal.SIGTERM)
         server.wait_for("stopping")
         draining = run("--url", server.url, "health")
         assert (draining.exit_code, "draining" in draining.stdout) == (1, True)

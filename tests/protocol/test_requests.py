@@ -50,13 +50,16 @@ def test_a_body_of_the_contract_is_taken(kind: Any, body: dict[str, Any]) -> Non
     read_request(body, kind)
 
 
+NO_BODIES: list[Any] = [[], None, "x", 1]
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "field"),
     [
         *(
             (kind, wrong, "body")
             for kind in (BroadcastRequest, TicketRequest)
-            for wrong in ([], None, "x", 1)
+            for wrong in NO_BODIES
         ),
         (Request, {"x": 1}, "x"),
         (BroadcastRequest, {}, "type"),

@@ -67,7 +67,7 @@ def test_a_complaint_names_the_field(
         assert complaint.message == message
 
 
-def test_patterns_are_told_in_words() -> None:
+def test_patterns_are_described_in_words() -> None:
     assert complaint_of({"user_id": "a b"}) == Complaint(
         "user_id", "1-128 characters of A-Z a-z 0-9 . _ : @ -", False
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support.lifecycle import starter
+from tests.support.lifecycle import run, starter
 from tests.support.live_server import Live, MakeLive
 from wsserver.clock import Clock
 
@@ -23,4 +23,4 @@ def make_live(io_loop: IOLoop, clock: Clock, tmp_path: Path) -> Iterator[MakeLiv
 
 @pytest.fixture
 def live(io_loop: IOLoop, make_live: MakeLive) -> Live:
-    return io_loop.run_sync(make_live)
+    return run(io_loop, make_live)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.live_server import PONG, Live, MakeLive, settle
+from tests.support.frames import PONG
+from tests.support.live_server import Live, MakeLive, settle
 from wsserver.errors import Forbidden, NotFound, TokenInvalid, TokenRevoked, ValidationFailed
 from wsserver.protocol.requests import (
     DisconnectRequest,
@@ -157,7 +158,7 @@ async def test_a_ping_of_an_offline_user_returns_immediately(live: Live) -> None
 
 
 @pytest.mark.gen_test
-async def test_being_listed_opens_a_session_and_being_removed_puts_out_at_once(
+async def test_a_listed_member_may_join_and_a_removed_one_leaves_immediately(
     live: Live,
 ) -> None:
     client, bound = await live.connect("u1"), None
@@ -175,9 +176,9 @@ async def test_being_listed_opens_a_session_and_being_removed_puts_out_at_once(
     await replace(live.actor(), "s1", members("u2"))
     assert (await bound.closing())[0] == 4503
     assert [(p["type"], p["session_id"]) for p in await client.rest()] == [("session_left", "s1")]
-    assert not client.info.sessions
+    assert not client.sessions
     assert [p["type"] for p in await stays.rest()] == ["session_left"]
-    assert claimed.info.sessions.keys() == {"s1"}
+    assert claimed.sessions == {"s1"}
     (latest, _) = await live.audited()
     assert (latest.action, latest.target) == ("members", "session:s1")
     assert latest.detail == {"members": 1, "removed": ["u1"]}
@@ -189,7 +190,7 @@ async def test_a_member_who_has_another_way_in_stays(live: Live) -> None:
     client = await live.in_session("u1", sessions=["s1"])
     await live.admin_actions.replace_members(live.actor(), "s1", members())
     assert await client.rest() == []
-    assert client.info.sessions.keys() == {"s1"}
+    assert client.sessions == {"s1"}
 
 
 @pytest.mark.gen_test
@@ -234,7 +235,7 @@ async def test_exactly_one_thing_is_revoked(live: Live, body: dict[str, str]) ->
 
 
 @pytest.mark.gen_test
-async def test_a_ticket_stands_for_its_owner_once(live: Live) -> None:
+async def test_a_ticket_authenticates_its_owner_once(live: Live) -> None:
     actor = live.actor("user", "u1")
     answer = live.admin_actions.ticket(actor)
     assert answer["expires_at"] == "2023-11-14T22:13:50.000Z"

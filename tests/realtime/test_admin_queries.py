@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from tests.support.lifecycle import run
 from tests.support.live_server import Client, Live
 from wsserver import paging
 from wsserver.errors import Forbidden, NotFound
@@ -21,7 +22,7 @@ ALL = Window()
 
 @pytest.fixture
 def people(live: Live, io_loop: IOLoop) -> dict[str, Client]:
-    """Two devices of mine (o1), one of other (o2), one of nobody's, in four sessions."""
+    """Clients in four sessions: two of mine (o1), one of other (o2), one without organization."""
 
     async def connect() -> dict[str, Client]:
         people = {}
@@ -39,7 +40,7 @@ def people(live: Live, io_loop: IOLoop) -> dict[str, Client]:
                 await client.call("join_session", session_id=session_id)
         return people
 
-    return io_loop.run_sync(connect)
+    return run(io_loop, connect)
 
 
 def names(people: dict[str, Client], answer: dict[str, Any]) -> str:

@@ -99,7 +99,7 @@ async def test_what_is_published_meanwhile_comes_behind_it(live: Live) -> None:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("who", ["writer", "other", "plain"])
 @pytest.mark.parametrize("how", ["closed", "cut", "removed"])
-async def test_whoever_ends_meanwhile_keeps_nothing_from_the_others(
+async def test_a_connection_that_ends_meanwhile_does_not_affect_the_others(
     live: Live, who: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     people = dict(zip(("writer", "other", "plain"), await three(live), strict=True))
@@ -131,7 +131,7 @@ async def test_whoever_ends_meanwhile_keeps_nothing_from_the_others(
 
 
 @pytest.mark.gen_test
-async def test_a_listener_that_fails_harms_nobody(live: Live) -> None:
+async def test_a_failing_listener_does_not_affect_others(live: Live) -> None:
     writer, other, _ = await three(live)
 
     def fail() -> None:

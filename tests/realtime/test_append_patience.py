@@ -12,11 +12,11 @@ from wsserver.cluster.broker import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft
-from wsserver.storage.messages.streams import Append, Appended
+from wsserver.storage.messages.streams import Append, Appended, StreamStore
 from wsserver.tasks import Tasks
 
 
-class LockedStore:
+class LockedStore(StreamStore):
     """A store whose every try waits for a lock, and in vain."""
 
     def __init__(self, clock: FakeClock, wait_s: float) -> None:
@@ -36,7 +36,7 @@ async def announce(draft: Draft, place: Appended) -> PublishResult:
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(("wait_s", "tries"), [(0.0, 4), (2.0, 2), (10.0, 1)])
-async def test_it_tries_again_but_tells_before_the_caller_gives_up(
+async def test_it_retries_but_fails_before_the_caller_times_out(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, wait_s: float, tries: int
 ) -> None:
     monkeypatch.setattr(append_queue, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))

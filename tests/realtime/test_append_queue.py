@@ -141,7 +141,7 @@ async def test_a_locked_database_is_tried_again_in_order(line: Line) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_database_that_stays_locked_is_said_to_everybody_concerned(line: Line) -> None:
+async def test_a_database_that_stays_locked_fails_every_waiting_append(line: Line) -> None:
     line.store.failures.extend([StorageUnavailable("locked")] * 4)
     gate = line.store.hold("append")
     failing = [line.queue.append(drafts(1)), line.queue.append(drafts(1, "user:u1"))]
@@ -166,7 +166,7 @@ async def test_a_full_disk_is_not_tried_again_and_harms_only_its_group(line: Lin
 
 
 @pytest.mark.gen_test
-async def test_what_nobody_expected_is_logged_and_told(
+async def test_an_unexpected_error_is_logged_and_raised(
     line: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
     line.store.failures.append(ZeroDivisionError("a fault in the program"))
@@ -209,7 +209,9 @@ async def test_both_of_a_kind_in_one_transaction_are_one(line: Line) -> None:
 
 
 @pytest.mark.gen_test
-async def test_one_too_many_is_refused_at_once(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_append_over_the_limit_is_refused_immediately(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(append_queue, "WAITING_LIMIT", 3)
     gate = line.store.hold("append")
     accepted = [line.queue.append(drafts(1))]
@@ -257,14 +259,14 @@ async def test_the_loop_gets_its_turn_while_much_is_announced(line: Line) -> Non
 
 
 @pytest.mark.gen_test
-async def test_who_does_not_wait_any_more_harms_nobody(line: Line) -> None:
+async def test_a_cancelled_append_does_not_affect_others(line: Line) -> None:
     first, second = line.queue.append(drafts(1)), line.queue.append(drafts(1))
     waiting = asyncio.ensure_future(asyncio.wait_for(first, None))
     await asyncio.sleep(0)
     waiting.cancel()
     assert [sent.offset for sent in await second] == [2]
     line.store.failures.append(StorageFull("full"))
-    line.queue.append(drafts(1))  # and nobody asks what came of it
+    line.queue.append(drafts(1))  # and the result is not awaited
     await line.queue.finish()
     assert line.announced == [("session:s1", 1), ("session:s1", 2)]
 

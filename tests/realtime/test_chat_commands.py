@@ -33,7 +33,7 @@ async def test_pong_is_not_answered_even_with_a_ref(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_joining_answers_with_the_position_and_everybody_there(live: Live) -> None:
+async def test_joining_answers_with_the_position_and_all_members_online(live: Live) -> None:
     await live.in_session("u2", username="李四")
     client = await live.connect(sessions=["s1"], username="张三")
     joined = await client.call("join_session", session_id="s1")
@@ -130,7 +130,7 @@ async def test_a_bound_connection_stays_in_its_session_alone(live: Live) -> None
     assert await client.error("leave_session", session_id="s1") == "session_bound"
     again = await client.call("join_session", session_id="s1")
     assert again["type"] == "session_joined"
-    assert client.info.sessions.keys() == {"s1"}
+    assert client.sessions == {"s1"}
 
 
 @pytest.mark.gen_test
@@ -152,7 +152,7 @@ async def test_one_must_have_joined_to_take_part(
 
 
 @pytest.mark.gen_test
-async def test_a_client_may_be_in_many_sessions_at_once(live: Live) -> None:
+async def test_a_client_may_be_in_many_sessions(live: Live) -> None:
     client = await live.connect(sessions="*")
     other = await live.in_session("u2", "s2")
     for session_id in ("s1", "s2", "s3"):
@@ -259,7 +259,7 @@ async def test_a_repeat_beside_the_first_gets_its_answer(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_what_could_not_be_stored_is_refused_and_nobody_gets_it(
+async def test_a_message_that_cannot_be_stored_is_refused_and_not_delivered(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phone, other = await live.in_session("u1"), await live.in_session("u2")
@@ -280,7 +280,7 @@ async def test_what_could_not_be_stored_is_refused_and_nobody_gets_it(
 
 
 @pytest.mark.gen_test
-async def test_typing_is_told_to_the_others_and_never_echoed(live: Live) -> None:
+async def test_typing_is_sent_to_the_others_and_never_echoed(live: Live) -> None:
     typist = await live.in_session("u1", username="张三")
     device = await live.in_session("u1")
     other = await live.in_session("u2")
@@ -324,7 +324,7 @@ async def test_a_newer_token_is_taken_over(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_bad_token_is_an_error_and_the_old_expiry_stands(live: Live) -> None:
+async def test_a_bad_token_is_an_error_and_the_expiry_is_unchanged(live: Live) -> None:
     client = await live.connect(exp=live.clock.wall() + 100)
     live.revocations.revoke_jti("j1")
     for token, code in (
@@ -358,7 +358,7 @@ async def test_a_token_that_opens_less_ends_what_it_no_longer_allows(live: Live)
     answer = await client.call("refresh_token", token=live.token(sessions=["s2"]))
     assert answer["type"] == "token_refreshed"
     assert [(p["type"], p["session_id"]) for p in await client.rest()] == [("session_left", "s1")]
-    assert client.info.sessions.keys() == {"s2"}
+    assert client.sessions == {"s2"}
     bound = await live.connect("u3", endpoint="session", session_id="s1", sessions=["s1"])
     bound.send("refresh_token", ref=1, token=live.token("u3"))
     assert (await bound.closing())[0] == 4503

@@ -7,7 +7,9 @@ import asyncio
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support.live_server import PONG, Client, Live, MakeLive, settle
+from tests.support.frames import PONG
+from tests.support.lifecycle import run
+from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.errors import ConnectionLimit
 from wsserver.realtime.connections import connection_limit
 from wsserver.realtime.connections.connection import Backlog
@@ -19,7 +21,7 @@ def live(io_loop: IOLoop, make_live: MakeLive, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(connection_limit, "SLICE_S", 0.01)
     monkeypatch.setattr(connection_limit, "ANSWER_S", 0.03)
     monkeypatch.setattr(connection_limit, "ANSWER_LIMIT_S", 0.2)
-    return io_loop.run_sync(lambda: make_live(limits=ConnectionLimits(per_user=3)))
+    return run(io_loop, lambda: make_live(limits=ConnectionLimits(per_user=3)))
 
 
 async def three(live: Live) -> list[Client]:

@@ -67,7 +67,7 @@ def test_joining_again_does_not_begin_a_stay_anew(place: Place) -> None:
     [
         (False, 4002, 990.0),  # the wire has ended it
         (False, 1006, 990.0),
-        (True, 4001, 990.0),  # nobody is there to take what waits
+        (True, 4001, 990.0),  # no connection to receive pending messages
         (True, 4502, None),  # it still goes out, before the close frame
         (True, 1012, None),
     ],
@@ -104,7 +104,7 @@ def test_claims_that_are_the_same_but_for_their_time_change_nothing(place: Place
     assert connection.since_tick == 0
 
 
-def test_what_nobody_can_ask_for_any_more_is_forgotten(place: Place) -> None:
+def test_entries_older_than_any_query_are_forgotten(place: Place) -> None:
     for _ in range(3):
         connection = place.come()
         place.deliver()

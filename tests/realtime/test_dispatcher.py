@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_connections import fake_connection
-from tests.support.live_server import PING, PONG, Client, Live, MakeLive, settle
+from tests.support.frames import PING, PONG
+from tests.support.lifecycle import run
+from tests.support.live_server import Client, Live, MakeLive, settle
 from wsserver.clock import Clock
 from wsserver.realtime.connections import connection
 from wsserver.realtime.connections.rate_limit import MessageRate
@@ -93,21 +95,20 @@ def test_arbitrary_text_is_answered_with_one_error_each(texts: list[bytes | str]
 @pytest.mark.gen_test
 async def test_every_command_gets_exactly_one_reply_with_its_ref(live: Live) -> None:
     client = await live.connect(sessions="*")
-    for n, (type_, fields) in enumerate(
-        [
-            ("ping", {}),
-            ("join_session", {"session_id": "s1"}),
-            ("send_message", {"session_id": "s1", "content": "x"}),
-            ("typing", {"session_id": "s1", "is_typing": False}),
-            ("presence", {"session_id": "s1"}),
-            ("refresh_token", {"token": live.token(sessions="*")}),
-            ("leave_session", {"session_id": "s1"}),
-            ("nonsense", {}),
-        ]
-    ):
+    commands: list[tuple[str, dict[str, Any]]] = [
+        ("ping", {}),
+        ("join_session", {"session_id": "s1"}),
+        ("send_message", {"session_id": "s1", "content": "x"}),
+        ("typing", {"session_id": "s1", "is_typing": False}),
+        ("presence", {"session_id": "s1"}),
+        ("refresh_token", {"token": live.token(sessions="*")}),
+        ("leave_session", {"session_id": "s1"}),
+        ("nonsense", {}),
+    ]
+    for n, (type_, fields) in enumerate(commands):
         client.send(type_, ref=f"r{n}", **fields)
     client.send("ping", ref="last")
-    replies = []
+    replies: list[dict[str, Any]] = []
     while len(replies) < 9:
         message = await client.message()
         if "ref" in message:
@@ -144,7 +145,7 @@ async def test_answers_come_in_the_order_of_the_commands_behind_a_slow_one(
 
 
 @pytest.mark.gen_test
-async def test_a_slow_command_holds_up_nobody_else(live: Live, gate: Gate) -> None:
+async def test_a_slow_command_does_not_delay_other_connections(live: Live, gate: Gate) -> None:
     slow, quick = await live.connect("slow"), await live.connect("quick")
     slow.send("presence", ref=1, session_id="s1")
     await settle()
@@ -169,7 +170,7 @@ async def test_a_long_backlog_pauses_reading_until_there_is_room(
         client.send("ping", ref=n)
     for _ in range(10):
         await settle()
-    assert len(client.info.backlog) == few
+    assert len(client.info.backlog or ()) == few
     assert live.statistics.messages_received == few + 1
     await gate.open()
     refs = [(await client.message())["ref"] for _ in range(total + 1)]
@@ -187,7 +188,7 @@ async def test_one_slow_command_after_another_keeps_the_bound_and_the_order(
     for n in range(total):
         for _ in range(4):
             await settle()
-        assert len(client.info.backlog) <= few
+        assert len(client.info.backlog or ()) <= few
         await gate.open()
         assert (await client.message())["ref"] == n
     assert (await client.call("ping"))["type"] == "pong"
@@ -205,7 +206,7 @@ async def test_a_backlog_of_many_bytes_pauses_reading_too(
         client.send("ping", ref=n, data=large)
     for _ in range(10):
         await settle()
-    assert len(client.info.backlog) == 5
+    assert len(client.info.backlog or ()) == 5
     await gate.open()
     assert [(await client.message())["ref"] for _ in range(21)] == ["slow", *range(20)]
 
@@ -220,7 +221,7 @@ async def test_a_pong_overtakes_what_waits(live: Live, gate: Gate) -> None:
     client.send("pong", id=client.pings[0]["id"])
     await settle()
     assert client.info.rtt_ms is not None
-    assert len(client.info.backlog) == 1
+    assert len(client.info.backlog or ()) == 1
 
 
 @pytest.mark.gen_test
@@ -287,7 +288,7 @@ async def test_an_answer_that_cannot_be_encoded_is_an_internal_error_too(
 
 @pytest.fixture
 def limited(io_loop: IOLoop, make_live: MakeLive) -> Live:
-    return io_loop.run_sync(lambda: make_live(rate=MessageRate(40, 5)))
+    return run(io_loop, lambda: make_live(rate=MessageRate(40, 5)))
 
 
 async def flood(client: Client, count: int, **members: Any) -> None:

@@ -7,7 +7,7 @@ from tests.support.live_server import Live, MakeLive
 
 
 @pytest.mark.gen_test
-async def test_the_sender_of_what_expires_unseen_is_told(live: Live) -> None:
+async def test_the_sender_of_a_message_that_expires_unseen_is_notified(live: Live) -> None:
     boss, watcher = await live.connect("boss"), await live.monitor()
     gone = await send_to_user(live, "a", ttl_s=5.0)
     seen = await send_to_user(live, "b", "u2", ttl_s=5.0)

@@ -41,7 +41,7 @@ def test_what_is_expired_at_first_sight_is_not_warned(expiry: TokenExpiry) -> No
     assert expiry.due(EXP + 1000) == ([], [connection])
 
 
-def test_a_wall_clock_that_jumps_forward_is_noticed_at_once(expiry: TokenExpiry) -> None:
+def test_a_wall_clock_that_jumps_forward_is_noticed_immediately(expiry: TokenExpiry) -> None:
     connections = [fake_connection(exp=EXP + n * 600) for n in range(12)]
     for connection in connections:
         expiry.add(connection)
@@ -51,7 +51,7 @@ def test_a_wall_clock_that_jumps_forward_is_noticed_at_once(expiry: TokenExpiry)
     assert warn == connections[6:7]
 
 
-def test_a_wall_clock_that_jumps_back_expires_nobody(expiry: TokenExpiry) -> None:
+def test_a_wall_clock_that_jumps_back_expires_no_connection(expiry: TokenExpiry) -> None:
     connection = fake_connection(exp=EXP)
     expiry.add(connection)
     assert expiry.due(EXP - 30) == ([connection], [])

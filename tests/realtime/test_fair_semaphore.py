@@ -8,6 +8,7 @@ import random
 import pytest
 
 from tests.support.live_server import settle
+from tests.support.waiting import PATIENCE_S
 from wsserver.realtime.streams.concurrency import FairSemaphore
 
 
@@ -75,7 +76,7 @@ async def test_no_turn_is_lost_by_cancelling() -> None:
             work.tasks[name].cancel()
         else:
             work._ends[name].set()
-    await asyncio.wait_for(asyncio.gather(*work.tasks.values(), return_exceptions=True), 5)
+    await asyncio.wait_for(asyncio.gather(*work.tasks.values(), return_exceptions=True), PATIENCE_S)
     assert len(work.turns) == 0
     work.ask("x1", "y1", "z1")
     await settle()

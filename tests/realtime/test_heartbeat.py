@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_connections import fake_connection
-from tests.support.live_server import PONG, Live, settle
+from tests.support.frames import PONG
+from tests.support.live_server import Live, settle
+from wsserver.clock import Clock
 from wsserver.realtime.connections.heartbeat import TIDY_FROM, Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 
 
-class StepClock:
+class StepClock(Clock):
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
 
@@ -29,7 +31,7 @@ class Bench:
     """A heartbeat over connections without sockets; closing one takes it out of the hub."""
 
     def __init__(self, interval_s: float, timeout_s: float, count: int = 1) -> None:
-        self.clock: Any = StepClock()
+        self.clock = StepClock()
         self.hub = Hub()
         self.settings = HeartbeatSettings(interval_s, timeout_s)
         self.closed: dict[str, tuple[float, int]] = {}
@@ -131,7 +133,7 @@ def test_one_whose_frames_wait_behind_a_slow_command_is_silent_but_not_dead() ->
     st.lists(st.floats(0, 1), min_size=1, max_size=20),
     st.floats(1e-3, 1e6),
 )
-def test_nobody_is_closed_early_or_twice_and_every_look_ends(
+def test_no_connection_is_closed_early_or_twice_and_every_round_ends(
     timeout_s: float, fractions: list[float], start: float
 ) -> None:
     bench = Bench(1e9, timeout_s)

@@ -41,7 +41,7 @@ async def test_an_inbox_too_large_for_the_queue_comes_as_the_client_takes_it(
     live_one = await send_to_user(live, [count])
     assert live_one.receipt.matched == live_one.receipt.sent == 1
     await client.receive("connection_established")
-    seen = []
+    seen: list[Any] = []
     while len(seen) < count + 1:
         await live.inboxes.advance()
         seen += [data[0] for data in notes(await client.rest())]

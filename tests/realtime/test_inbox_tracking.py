@@ -57,7 +57,7 @@ async def test_what_left_late_for_a_plain_client_is_delivered_then(live: Live) -
 
 
 @pytest.mark.gen_test
-async def test_who_goes_away_with_what_came_at_once_is_not_given_it_again(live: Live) -> None:
+async def test_messages_delivered_before_a_disconnect_are_not_delivered_again(live: Live) -> None:
     plain = await live.connect("u1", protocol="plain")
     await send_batch_to_user(live, "a", "b", "c")
     assert await received(plain, 3) == ["a", "b", "c"]

@@ -363,7 +363,7 @@ class KeptMessages(RuleBasedStateMachine):
         assert all(message["stream"] == stream for message in answer["messages"])
         if answer["recovered"]:
             assert not is_old
-            assert since <= kept.head
+            assert kept.head - LIMIT <= since <= kept.head
             expected = kept.after(since, name, self.clock.wall())
             assert offsets == [each.offset for each in expected]
             return
@@ -372,6 +372,8 @@ class KeptMessages(RuleBasedStateMachine):
             assert answer["reason"] == "epoch_changed"
         elif since > kept.head:
             assert answer["reason"] == "offset_ahead"
+        elif kept.head - since > LIMIT:
+            assert answer["reason"] == "too_far_behind"
         else:
             assert answer["reason"] == "expired"
             assert since + 1 < kept.first

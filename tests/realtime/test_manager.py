@@ -109,7 +109,9 @@ async def test_five_is_the_limit_unless_configured(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_full_server_lets_nobody_in_and_keeps_who_is_there(make_live: MakeLive) -> None:
+async def test_a_full_server_refuses_new_connections_and_keeps_the_open_ones(
+    make_live: MakeLive,
+) -> None:
     live = await make_live(limits=ConnectionLimits(total=1, policy="evict_oldest"))
     client = await live.connect("u1")
     with pytest.raises(ServerFull) as caught:
@@ -122,7 +124,7 @@ async def test_a_full_server_lets_nobody_in_and_keeps_who_is_there(make_live: Ma
 
 
 @pytest.mark.gen_test
-async def test_coming_and_going_is_told_to_monitors_and_to_people_of_the_users_sessions(
+async def test_connect_and_disconnect_are_sent_to_monitors_and_session_members(
     live: Live,
 ) -> None:
     await live.members.replace("listed", ["u1"], "admin", 0.0)
@@ -160,7 +162,7 @@ async def test_coming_and_going_is_told_to_monitors_and_to_people_of_the_users_s
 
 
 @pytest.mark.gen_test
-async def test_a_monitor_that_has_joined_the_session_is_told_once_too(live: Live) -> None:
+async def test_a_monitor_that_has_joined_the_session_is_notified_once(live: Live) -> None:
     monitor = await live.monitor()
     await monitor.call("join_session", session_id="s1")
     await live.connect("u1", sessions=["s1"])
@@ -256,7 +258,7 @@ async def test_a_client_that_does_not_read_is_closed_and_the_others_never_notice
 
 
 @pytest.mark.gen_test
-async def test_draining_tells_each_client_another_time_and_closes_with_1012(live: Live) -> None:
+async def test_draining_gives_each_client_another_delay_and_closes_with_1012(live: Live) -> None:
     clients = [await live.in_session(f"u{n}") for n in range(6)]
     for client in clients:
         await client.rest()
@@ -277,7 +279,7 @@ async def test_draining_tells_each_client_another_time_and_closes_with_1012(live
 
 
 @pytest.mark.gen_test
-async def test_draining_nobody_is_fine(live: Live) -> None:
+async def test_draining_without_connections_ends(live: Live) -> None:
     live.manager.drain()
     assert live.manager.is_draining
 
@@ -302,7 +304,7 @@ async def test_a_warning_comes_60_s_before_the_token_ends_and_4010_at_its_end(li
 
 
 @pytest.mark.gen_test
-async def test_the_warning_comes_at_once_when_less_is_left(live: Live) -> None:
+async def test_the_warning_comes_immediately_when_less_is_left(live: Live) -> None:
     other = await live.connect("other", exp=live.clock.wall() + 59)
     assert (await other.receive("token_expiring"))["expires_at"]
     client = await live.connect("u1", exp=live.clock.wall() + 59)
@@ -333,7 +335,7 @@ async def test_the_wall_clock_may_jump_an_hour_without_a_heartbeat_noticing(live
 
 
 @pytest.mark.gen_test
-async def test_a_program_pushes_to_users_sessions_and_everybody(live: Live) -> None:
+async def test_a_program_pushes_to_users_sessions_and_all(live: Live) -> None:
     u1, u2 = await live.in_session("u1", "s1"), await live.in_session("u2", "s2")
     manager = live.manager
     for send, expected in (
@@ -393,7 +395,7 @@ async def test_many_comings_and_goings_leave_nothing(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_people_who_all_leave_at_once_are_no_failed_sends(live: Live) -> None:
+async def test_users_who_all_leave_together_count_as_no_failed_sends(live: Live) -> None:
     crowd = [await live.in_session(f"u{n}") for n in range(20)]
     stays = await live.in_session("stays")
     for client in crowd:

@@ -9,7 +9,7 @@ from wsserver.realtime.messages.message import Message
 
 
 @pytest.mark.gen_test
-async def test_the_sender_and_the_monitors_are_told_how_far_it_has_come(live: Live) -> None:
+async def test_the_sender_and_the_monitors_are_notified_of_the_status(live: Live) -> None:
     boss, watcher = await live.connect("boss"), await live.monitor("boss")
     waiting = await send_to_user(live, "a")
     first = await live.connect("u1")

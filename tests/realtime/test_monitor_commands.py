@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.live_server import PONG, Live, MakeLive
+from tests.support.frames import PONG
+from tests.support.live_server import Live, MakeLive
+from tests.support.waiting import PATIENCE_S
 from wsserver.storage.tables.snapshots import FIELDS
 
 READS_ONLY = frozenset({"monitor"})
@@ -101,7 +103,7 @@ async def test_a_monitor_can_ping_even_itself(live: Live) -> None:
     live.clock.advance(0.005)
     if b'"ping"' in push:
         monitor.send_frame(PONG, ping_id)
-    answer = await asyncio.wait_for(monitor.reply("p"), 2)
+    answer = await asyncio.wait_for(monitor.reply("p"), PATIENCE_S)
     assert answer["result"]["connections"] == [
         {"connection_id": monitor.id, "alive": True, "rtt_ms": 5.0}
     ]

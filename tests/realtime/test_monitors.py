@@ -16,7 +16,7 @@ async def subscribe(client: Client, **args: object) -> None:
 
 
 @pytest.mark.gen_test
-async def test_statistics_come_at_once_and_then_every_five_seconds(live: Live) -> None:
+async def test_statistics_come_immediately_and_then_every_five_seconds(live: Live) -> None:
     client = await live.monitor()
     live.manager.monitors.advance()
     (push,) = await client.rest()
@@ -164,7 +164,7 @@ async def test_only_who_may_read_messages_sees_what_they_say(live: Live) -> None
 
 @pytest.mark.gen_test
 async def test_no_push_to_a_monitor_says_what_messages_say(live: Live) -> None:
-    """Whatever a conversation makes the server tell: typing, receipts, status, publishes."""
+    """What a conversation makes the server push: typing, receipts, status, publishes."""
     watcher = await live.monitor("watcher", role="service", permissions=frozenset({"monitor"}))
     await subscribe(watcher, events=["*"], interval_s=0.1)
     speaker, hearer = await live.in_session("u1"), await live.in_session("u2")

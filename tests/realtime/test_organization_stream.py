@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.realtime.test_publishing import broadcast, publish
+from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Client, Live
+from tests.support.publish_requests import broadcast, publish
 from wsserver.errors import Forbidden, NotFound
 from wsserver.protocol.requests import BatchRequest
 from wsserver.protocol.targets import Target, TargetType
@@ -16,11 +17,6 @@ from wsserver.storage.messages.streams import Append
 
 ORGANIZATION = "organization:o1"
 Json = dict[str, Any]
-
-
-def forget(live: Live) -> None:
-    """Let storage be asked again for everything."""
-    live.streams.forget_all(live.streams._index.epoch)
 
 
 async def resumed(client: Client, *names: str, offset: int = 0) -> Json:
@@ -55,7 +51,7 @@ async def test_whatever_is_kept_for_an_organization_is_resumed_by_its_people(
         assert (place["stream"], place["offset"]) == (ORGANIZATION, offset)
         assert place["epoch"]
     if is_cold:
-        forget(live)
+        live.forget_streams()
     client = await live.connect("u1", organization_id="o1")
     assert client.established["organization_id"] == "o1"
     assert client.established["organization"] == {"epoch": places[0]["epoch"], "offset": 6}
@@ -68,7 +64,7 @@ async def test_whatever_is_kept_for_an_organization_is_resumed_by_its_people(
 
 
 @pytest.mark.gen_test
-async def test_where_an_organization_stands_is_told_at_once_and_live_messages_go_on(
+async def test_the_position_of_an_organization_stream_comes_first_and_live_messages_follow(
     live: Live,
 ) -> None:
     client = await live.connect("u1", organization_id="o1")
@@ -131,8 +127,7 @@ async def test_others_get_nothing_of_it(live: Live, claims: Json) -> None:
     stranger = live.actor("manager", organization_id="o2")
     for is_forgotten in (False, True):
         if is_forgotten:
-            live.traces._entries.clear()
-            live.traces._index.clear()
+            live.forget_traces()
         with pytest.raises(NotFound):
             await live.tracing.trace(stranger, sent["message_id"])
 
@@ -191,8 +186,7 @@ async def test_a_trace_says_for_whom_it_was_and_who_has_it(live: Live, is_forgot
     assert reply["acknowledged"] == 1
     assert (await client.call("read", ids=[direct["message_id"]]))["acknowledged"] == 1
     if is_forgotten:
-        live.traces._entries.clear()
-        live.traces._index.clear()
+        live.forget_traces()
     for sent, target, state in (
         (within, {"type": "broadcast"}, "delivered"),
         (direct, {"type": "organization", "id": "o1"}, "read"),
@@ -232,7 +226,7 @@ async def test_broadcasts_kept_by_an_earlier_version_stay_where_they_are(live: L
         ]
     )  # fmt: skip
     await live.streams.load()
-    forget(live)
+    live.forget_streams()
     new = await live.publishing.broadcast(
         live.actor(), broadcast(data=3, keep=True, organization_id="o1")
     )
@@ -254,20 +248,20 @@ async def test_broadcasts_kept_by_an_earlier_version_stay_where_they_are(live: L
 
 
 @pytest.mark.gen_test
-async def test_receipts_are_told_in_organizations_that_are_small(live: Live) -> None:
-    receipts = live.receipts
-    await live.connect("u1", organization_id="o1")
-    assert not receipts._is_crowded(ORGANIZATION)
+async def test_receipts_are_sent_in_small_organizations(live: Live) -> None:
+    sender = await live.connect("boss", role="manager", organization_id="o1")
+    client = await live.connect("u1", organization_id="o1")
+    boss = live.actor("manager", "boss", organization_id="o1")
+    sent = [
+        await live.publishing.publish(boss, publish("organization", "o1", keep=True))
+        for _ in range(2)
+    ]
+    await client.call("ack", ids=[sent[0]["message_id"]])
+    assert [push["type"] for push in await sender.rest()] == ["x", "x", "message_status_update"]
     for number in range(101):
-        live.hub.organization_connections.add("o1", _User(f"v{number}"))
-    assert receipts._is_crowded(ORGANIZATION)
-
-
-class _User:
-    """A connection as the indexes see it."""
-
-    def __init__(self, user_id: str) -> None:
-        self.user_id = self.connection_id = user_id
+        live.hub.organization_connections.add("o1", fake_connection(f"v{number}"))
+    await client.call("ack", ids=[sent[1]["message_id"]])
+    assert await sender.rest() == []
 
 
 def test_an_organization_is_a_target_with_a_name() -> None:

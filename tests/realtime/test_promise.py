@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -55,18 +57,22 @@ async def test_one_who_stops_waiting_takes_nothing_away_from_the_others() -> Non
     assert await waiting[1] == 5
 
 
-def test_everybody_is_called_at_once_in_the_order_of_asking() -> None:
+def test_callbacks_are_called_immediately_in_order_of_registration() -> None:
     heard: list[tuple[str, int]] = []
     promise: Promise[int] = Promise()
+
+    def note(name: str, done: Promise[int]) -> None:
+        heard.append((name, done.result()))
+
     for name in "abc":
-        promise.when_done(lambda done, name=name: heard.append((name, done.result())))
+        promise.when_done(partial(note, name))
     promise.resolve(7)
     assert heard == [("a", 7), ("b", 7), ("c", 7)]
-    promise.when_done(lambda done: heard.append(("late", done.result())))
+    promise.when_done(partial(note, "late"))
     assert heard[-1] == ("late", 7)
 
 
-def test_the_story_of_an_exception_does_not_grow_with_those_who_are_told() -> None:
+def test_the_traceback_does_not_grow_with_the_number_of_callbacks() -> None:
     def story(error: Exception) -> int:
         return len(list(traceback.walk_tb(error.__traceback__)))
 
@@ -76,7 +82,8 @@ def test_the_story_of_an_exception_does_not_grow_with_those_who_are_told() -> No
         fail(None)
     except ZeroDivisionError as error:
         promise.reject(error)
-    for each in [promise, promise.then(str), promise, promise.then(str)]:
+    promises: list[Promise[Any]] = [promise, promise.then(str), promise, promise.then(str)]
+    for each in promises:
         with pytest.raises(ZeroDivisionError) as caught:
             each.result()
         lengths.append(story(caught.value))

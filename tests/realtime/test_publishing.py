@@ -1,31 +1,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from msgspec import to_builtins
 
 from tests.support.live_server import Client, Live
+from tests.support.publish_requests import broadcast, publish
 from wsserver.errors import Forbidden, ValidationFailed
 from wsserver.protocol.requests import (
     BatchRequest,
-    BroadcastRequest,
     PublishRequest,
     TargetedBody,
     read_request,
 )
 from wsserver.protocol.targets import session
 from wsserver.realtime.access.actor import Actor
-
-
-def publish(target: str, id_: str | None = None, type_: str = "x", **body: Any) -> PublishRequest:
-    to = {"type": target} if id_ is None else {"type": target, "id": id_}
-    return read_request({"type": type_, "target": to, **body}, PublishRequest)
-
-
-def broadcast(**body: Any) -> BroadcastRequest:
-    return read_request({"type": "x", **body}, BroadcastRequest)
 
 
 @pytest.fixture
@@ -63,14 +55,15 @@ async def test_publishing_needs_its_permission(live: Live, role: str, may: bool)
     narrowed = live.actor(role, organization_id="o1", permissions=frozenset({"stats:read"}))
     request = publish("broadcast")
     for each, allowed in ((actor, may), (narrowed, False)):
-        for call in (
+        calls: tuple[Callable[[Actor], Awaitable[Any]], ...] = (
             lambda who: live.publishing.broadcast(who, broadcast()),
             lambda who: live.publishing.publish(who, request),
             lambda who: live.publishing.publish_to(
                 who, session("s1"), read_request({"type": "x"}, TargetedBody)
             ),
             lambda who: live.publishing.batch(who, read_request({"messages": [{}]}, BatchRequest)),
-        ):
+        )
+        for call in calls:
             if allowed:
                 await call(each)
             else:

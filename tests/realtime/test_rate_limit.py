@@ -28,7 +28,7 @@ def test_a_silence_refills_no_more_than_the_burst() -> None:
     st.integers(1, 50),
     st.lists(st.floats(0, 2), max_size=60),
 )
-def test_no_more_than_rate_and_burst_allow_and_the_wait_told_is_enough(
+def test_no_more_than_rate_and_burst_allow_and_the_reported_wait_is_enough(
     rate: float, burst: int, gaps: list[float]
 ) -> None:
     limit = MessageRate(rate, burst)

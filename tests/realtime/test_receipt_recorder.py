@@ -23,7 +23,7 @@ from wsserver.realtime.messages.message import Message
 
 
 @pytest.mark.gen_test
-async def test_the_other_devices_the_sender_and_the_monitors_are_told_once(live: Live) -> None:
+async def test_the_other_devices_the_sender_and_the_monitors_are_notified_once(live: Live) -> None:
     boss, watcher = await live.connect("boss"), await live.monitor()
     first, second = await live.connect("u1"), await live.connect("u1")
     sent = await send_to_user(live, "a")
@@ -60,7 +60,7 @@ async def test_what_is_read_is_received_too(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_everything_up_to_an_offset_is_acknowledged_at_once(live: Live) -> None:
+async def test_an_offset_acknowledges_everything_up_to_it(live: Live) -> None:
     boss, client, other = [await live.connect(u) for u in ("boss", "u1", "u1")]
     sent = [await send_to_user(live, number) for number in range(3)]
     for each in (boss, other):
@@ -86,7 +86,7 @@ async def test_an_offset_past_the_end_acknowledges_nothing(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_nobody_acknowledges_for_somebody_else(live: Live) -> None:
+async def test_a_user_cannot_acknowledge_for_another(live: Live) -> None:
     boss, thief = await live.connect("boss"), await live.connect("u2")
     mine, secret = await send_to_user(live, "a"), await send_to_session(live, "b")
     await boss.rest()
@@ -184,7 +184,7 @@ async def test_an_event_alone_is_reason_enough_to_look(live: Live) -> None:
 
 
 @pytest.mark.gen_test
-async def test_in_a_crowd_nobody_is_told_individually(
+async def test_in_a_large_audience_receipts_are_not_sent_individually(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receipt_recorder, "INDIVIDUALLY", 2)
@@ -204,7 +204,7 @@ async def test_in_a_crowd_nobody_is_told_individually(
 
 
 @pytest.mark.gen_test
-async def test_a_message_to_oneself_is_told_to_the_other_devices(live: Live) -> None:
+async def test_a_receipt_of_a_message_to_oneself_is_sent_to_the_other_devices(live: Live) -> None:
     first, second = await live.connect("u1"), await live.connect("u1")
     watcher = await live.monitor()
     sent = await send_to_user(live, "a", sender="u1")
@@ -217,7 +217,7 @@ async def test_a_message_to_oneself_is_told_to_the_other_devices(live: Live) -> 
 
 
 @pytest.mark.gen_test
-async def test_an_event_tells_of_each_delivery(live: Live) -> None:
+async def test_an_event_is_emitted_for_each_delivery(live: Live) -> None:
     ann = await live.in_session("ann")
     seen = live.watch("message_delivered")
     sent, whispered = await send_to_session(live, "a"), await send_to_user(live, "b", "ann")

@@ -105,19 +105,21 @@ async def test_nothing_comes_again_while_the_client_has_not_taken_the_first(live
 
 
 @pytest.mark.gen_test
-async def test_what_is_held_back_for_a_moment_puts_nothing_off(live: Live) -> None:
+async def test_what_is_held_back_for_a_moment_puts_nothing_off(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = await live.connect("u1")
     await send_batch_to_user(live, "a", "b")
     await received(client, 2)
     live.clock.advance(10 - TICK_S)
     find = live.store.find
 
-    async def while_others_are_told(ids: Sequence[str], now: float, budget: int) -> Any:
-        found = await find(ids, now, budget)
+    async def find_during_another_write(message_ids: Sequence[str], now: float, budget: int) -> Any:
+        found = await find(message_ids, now, budget)
         live.poller.cork()
         return found
 
-    live.store.find = while_others_are_told  # type: ignore[method-assign]
+    monkeypatch.setattr(live.store, "find", find_during_another_write)
     await pass_time(live, TICK_S)
     assert notes(await client.rest()) == ["a", "b"]
 

@@ -9,6 +9,7 @@ from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Live
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
@@ -45,7 +46,8 @@ class NoMembers:
 class Bench:
     def __init__(self, clock: Any) -> None:
         self.hub = Hub()
-        self.poller: Any = FakePoller()
+        poller: Any = FakePoller
+        self.poller = poller()
         self.statistics = Statistics(clock, "n")
         self.traces = TraceBuffer(self.hub.connection_log, clock)
         unused: Any = None  # nothing is kept here
@@ -136,17 +138,19 @@ def test_one_connection_can_be_a_target(bench: Bench) -> None:
 async def test_a_message_is_encoded_once_and_its_counts_add_up(
     bench: Bench, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encodings = []
-    from wsserver.realtime.delivery import router as module
+    encodings: list[str] = []
 
-    push = module.push
-    monkeypatch.setattr(module, "push", lambda *a, **k: encodings.append(a) or push(*a, **k))
+    def counted(type_: str, *args: Any, **fields: Any) -> bytes:
+        encodings.append(type_)
+        return push(type_, *args, **fields)
+
+    monkeypatch.setattr("wsserver.realtime.delivery.router.push", counted)
     bench.connection("b1").websocket.is_open = False
     sent = await bench.router.send(Message("x", {"data": 1}))
     assert sent.receipt == PublishResult(matched=5, sent=4, failed=1)
     assert sent.answer() == {"message_id": sent.message_id, "matched": 5, "sent": 4, "failed": 1}
     assert len(encodings) == 1
-    assert len({id(c.websocket.sent[0]) for c in bench.hub}) == 1
+    assert len({id(bench.connection(name).websocket.sent[0]) for name in bench.names.values()}) == 1
     stats = bench.statistics
     assert (stats.messages_sent, stats.failed_sends, stats.errors) == (4, 1, 1)
     frame = bench.connection("a1").websocket.sent[0]
@@ -165,14 +169,14 @@ async def test_an_id_given_is_the_messages_own(bench: Bench) -> None:
     assert json.loads(bench.connection("a1").websocket.sent[0][2:])["id"] == "msg_mine"
 
 
-def test_a_signal_carries_no_id_and_nobody_waits_for_it(bench: Bench) -> None:
+def test_a_signal_carries_no_id_and_is_not_awaited(bench: Bench) -> None:
     bench.router.post(Message("typing", {}, user("a"), is_addressed=False))
     assert "id" not in json.loads(bench.connection("a1").websocket.sent[0][2:])
     assert bench.connection("b1").websocket.sent == []
 
 
 @pytest.mark.gen_test
-async def test_a_message_for_nobody_costs_nothing(bench: Bench) -> None:
+async def test_a_message_without_recipients_is_not_encoded(bench: Bench) -> None:
     sent = await bench.router.send(Message("x", {}, user("nobody")))
     assert sent.receipt == PublishResult()
     assert bench.poller.calls == []

@@ -69,14 +69,14 @@ async def test_the_call_goes_on_when_who_asked_first_gives_up() -> None:
     calls.gate.open()
     assert await second == 1
     third = calls.ask("a")
-    calls.error = ZeroDivisionError("nobody wants to know")
+    calls.error = ZeroDivisionError("not awaited")
     third.cancel()
     await settle()
     assert len(calls.tasks) == 0
 
 
 @pytest.mark.gen_test
-async def test_at_the_end_nobody_waits_for_ever() -> None:
+async def test_at_the_end_no_caller_waits_for_ever() -> None:
     calls = Calls()
     asked = calls.ask("a")
     await calls.gate.reached()

@@ -28,7 +28,7 @@ def test_the_gauges_count_connections_users_sessions_and_pairs(
 ) -> None:
     now = clock.monotonic()
     hub = Hub()
-    joins = {"u1": [["s1", "s2"], ["s1"]], "u2": [["s1"]], "u3": [[]]}
+    joins: dict[str, list[list[str]]] = {"u1": [["s1", "s2"], ["s1"]], "u2": [["s1"]], "u3": [[]]}
     for user, connections in joins.items():
         for sessions in connections:
             connection = fake_connection(
@@ -73,7 +73,7 @@ GAUGES = ("total_connections", "active_users", "active_sessions", "total_session
 
 
 @pytest.mark.parametrize("organization_id", [None, "o1"])
-def test_a_crowd_is_looked_at_once_a_second(
+def test_a_large_number_of_connections_is_scanned_once_a_second(
     statistics: Statistics, clock: Any, organization_id: str | None
 ) -> None:
     hub = Hub()

@@ -99,7 +99,9 @@ def test_there_is_no_room_for_more_than_the_tail_may_have() -> None:
         ("", 0, "epoch_changed"),
     ],
 )
-def test_why_nobody_can_be_brought_up_to_date(epoch: str, offset: int, reason: str | None) -> None:
+def test_reasons_why_a_stream_cannot_be_recovered(
+    epoch: str, offset: int, reason: str | None
+) -> None:
     assert stream(head=20).refusal(Position(epoch, offset), 10) == reason
 
 

@@ -116,7 +116,7 @@ async def test_a_page_that_ends_with_its_last_byte_has_more_only_if_there_is_mor
     assert (len(page.messages), page.has_more) == (3, False)
     page = await live.streams.history(S1, None, after=0, budget=sum(sizes[:2]))
     assert (len(page.messages), page.has_more) == (2, True)
-    await keep(live, 500, audience=FOR_ADMINS)  # for somebody else: no more for me
+    await keep(live, 500, audience=FOR_ADMINS)  # for another user
     page = await live.streams.history(S1, ME, after=0, budget=sum(sizes))
     assert (len(page.messages), page.has_more) == (3, False)
     page = await live.streams.history(S1, ME, after=0, budget=-5)

@@ -35,15 +35,10 @@ def hold(live: Live, name: str) -> Gate:
     return gate
 
 
-def forget(live: Live) -> None:
-    """Let storage be asked again for everything."""
-    live.streams.forget_all(live.streams._index.epoch)
-
-
 async def used_before(live: Live) -> None:
     """A stored message, with an empty cache."""
     await keep(live)
-    forget(live)
+    live.forget_streams()
 
 
 def offsets(messages: list[Json]) -> list[int]:
@@ -71,7 +66,7 @@ async def test_joining_with_a_position_gives_what_was_missed(live: Live, is_cold
     sent = await client.rest()
     position = {"epoch": sent[1]["epoch"], "offset": sent[1]["offset"]}
     if is_cold:
-        forget(live)
+        live.forget_streams()
     answer = await comes_back(live, since=position)
     assert (answer["recovered"], answer["offset"]) == (True, 5)
     assert answer["messages"] == sent[2:]
@@ -79,7 +74,7 @@ async def test_joining_with_a_position_gives_what_was_missed(live: Live, is_cold
 
 
 @pytest.mark.gen_test
-async def test_joining_without_one_tells_where_the_stream_is(live: Live) -> None:
+async def test_joining_without_a_position_returns_that_of_the_stream(live: Live) -> None:
     first = await comes_back(live)
     assert (first["recovered"], first["offset"], first["messages"]) == (False, 0, [])
     await keep(live, 2)
@@ -156,7 +151,7 @@ async def test_resumes_that_are_none(live: Live, members: Json) -> None:
 async def test_live_messages_go_on_exactly_where_the_answer_ends(live: Live) -> None:
     first = await comes_back(live)
     await keep(live, 3)
-    forget(live)
+    live.forget_streams()
     gate = hold(live, "read")
     client = await live.connect("late", sessions="*")
     client.send("join_session", ref=1, session_id="s1", since=since(first))
@@ -183,10 +178,10 @@ async def test_what_waits_behind_a_slow_join_is_done_after_it(live: Live) -> Non
 
 
 @pytest.mark.gen_test
-async def test_access_that_goes_during_the_reading_lets_nobody_in(live: Live) -> None:
+async def test_access_revoked_during_the_read_refuses_the_join(live: Live) -> None:
     await live.members.replace("s1", ["u1"], "admin", 1.0)
     await keep(live, 2)
-    forget(live)
+    live.forget_streams()
     client = await live.connect("u1")
     gate = hold(live, "head")
     client.send("join_session", ref=1, session_id="s1")
@@ -283,9 +278,9 @@ async def test_many_streams_are_resumed_and_joined(live: Live) -> None:
     positions["broadcast"] = positions["user:u1"]
     await keep(live, 2, user("u1"))
     await keep(live, 1, EVERYONE)
-    forget(live)
+    live.forget_streams()
     again = await live.connect("u1", sessions="*")
-    assert offsets(await again.rest()) == [1, 2]  # of the inbox, where nobody acknowledged them
+    assert offsets(await again.rest()) == [1, 2]  # of the inbox, unacknowledged
     answer = await again.call("resume", streams=positions)
     assert answer["type"] == "resumed"
     assert list(answer["streams"]) == list(positions)
@@ -346,7 +341,7 @@ async def test_access_that_goes_during_a_resume_is_gone(live: Live) -> None:
     await keep(live, 2)
     await keep(live, 2, session("s2"))
     epoch = (await live.streams.open("session:s1")).epoch
-    forget(live)
+    live.forget_streams()
     client = await live.connect("u1")
     gate = hold(live, "read")
     start = {"epoch": epoch, "offset": 0}
@@ -401,7 +396,7 @@ async def test_a_connection_is_in_so_many_sessions_and_no_more(live: Live) -> No
     await client.call("leave_session", session_id="s0")
     resumed = await client.call("resume", streams=streams)
     assert len(resumed["streams"]) == SESSION_LIMIT
-    assert client.info.sessions.keys() == {name.removeprefix("session:") for name in streams}
+    assert client.sessions == {name.removeprefix("session:") for name in streams}
 
 
 @pytest.mark.gen_test

@@ -186,7 +186,7 @@ async def test_a_session_without_owner_belongs_to_the_organization_of_a_user_who
 async def test_who_has_written_for_one_organization_alone_does_not_take_a_session(
     live: Live,
 ) -> None:
-    """As managers of earlier versions could, into any session that nobody was in."""
+    """As managers of earlier versions could, into any empty session."""
     await came(live, "theirs", "o2")
     for session_id in ("s1", "s2"):
         message = Message("x", {}, session(session_id), keep=True, sender="boss")

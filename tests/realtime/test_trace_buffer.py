@@ -120,7 +120,7 @@ def test_progress_is_noted_once_and_with_its_first_time(clock: FakeClock) -> Non
     desk.traces.marked("unknown", "u1", "c1", "delivered")
     for state in ("delivered", "delivered", "read"):
         clock.advance(1)
-        desk.traces.marked("a", "u1", "c1", state)  # type: ignore[arg-type]
+        desk.traces.marked("a", "u1", "c1", state)
     entry = desk.traces.find("a")
     assert entry is not None
     now = clock.wall()

@@ -23,6 +23,7 @@ class Note(NamedTuple):
     user_id: str
     delivered_at: float | None
     read_at: float | None
+    is_by_offset: bool = False
 
 
 def entry(stream: str = "", **fields: Any) -> TraceEntry:

@@ -386,7 +386,7 @@ async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
         name: await live.in_session(name, organization_id=organization_id)
         for name, organization_id in (("u1", "o1"), ("u2", "o2"))
     }
-    kept = {"keep": True, "sender": "boss"}
+    kept: dict[str, Any] = {"keep": True, "sender": "boss"}
     for_o1 = await send(live, organization_id="o1", **kept)
     not_u2 = await send(live, session("s1"), exclude_users=frozenset({"u2"}), **kept)
     for_all = await send(live, session("s1"), **kept)
@@ -398,7 +398,7 @@ async def test_acknowledging_a_stream_is_no_receipt_for_what_was_for_others(
         await client.call("ack", stream="broadcast", offset=1)
         await client.call("ack", stream="session:s1", offset=2)
     if is_restarted:
-        live.traces._entries.clear()
+        live.forget_traces()
     assert states(await trace(live, for_o1)) == {"u1": "delivered"}
     assert states(await trace(live, not_u2_either)) == {"u1": "delivered", "u2": "excluded"}
     traced = await trace(live, not_u2)
@@ -418,7 +418,7 @@ def boss(live: Live) -> Any:
     return live.actor("manager", "boss", organization_id="o1")
 
 
-async def world(live: Live) -> dict[str, Client]:
+async def connect_people(live: Live) -> dict[str, Client]:
     people = {
         name: await live.connect(name, sessions="*", organization_id=organization_id)
         for name, organization_id in (("mine", "o1"), ("theirs", "o2"), ("free", None))
@@ -461,7 +461,7 @@ SEEN = [
 async def test_a_manager_sees_recipients_of_its_organization_only(
     live: Live, boss: Any, target: Target, filters: dict[str, Any], seen: str | None
 ) -> None:
-    people = await world(live)
+    people = await connect_people(live)
     if target == EVERYONE and filters.get("role") == "admin":
         await live.connect("admin", role="admin", organization_id="o1")
         seen = "admin"
@@ -485,7 +485,7 @@ async def test_a_manager_sees_recipients_of_its_organization_only(
 async def test_what_the_unconfined_write_to_others_is_unknown_to_managers_of_their_organization(
     live: Live, boss: Any, role: str, target: str
 ) -> None:
-    await world(live)
+    await connect_people(live)
     message = Message("x", {}, user(target) if target == "theirs" else session(target))
     message.origin = Origin("svc", role, "o1")
     message_id = (await live.router.send(message)).message_id
@@ -498,11 +498,12 @@ async def test_what_others_said_where_none_of_mine_was_is_unknown_to_a_manager(
     live: Live, boss: Any
 ) -> None:
     """Also to a customer, or in a session that has been left since, or before a restart."""
-    people = await world(live)
+    people = await connect_people(live)
     await people["free"].call("join_session", session_id="foreign")
     sent = await people["theirs"].call("send_message", session_id="foreign", content="hi")
-    for forget in (lambda: None, live.traces._entries.clear):
-        forget()
+    for is_forgotten in (False, True):
+        if is_forgotten:
+            live.forget_traces()
         with pytest.raises(NotFound):
             await live.tracing.trace(boss, sent["message_id"])
         await live.tracing.trace(live.actor(), sent["message_id"])
@@ -510,7 +511,7 @@ async def test_what_others_said_where_none_of_mine_was_is_unknown_to_a_manager(
 
 @pytest.mark.gen_test
 async def test_a_publisher_from_elsewhere_is_not_named(live: Live, boss: Any) -> None:
-    people = await world(live)
+    people = await connect_people(live)
     for name, shown in (("mine", "mine"), ("free", "free"), ("theirs", None)):
         sent = await people[name].call("send_message", session_id="mixed", content="hi")
         source = (await live.tracing.trace(boss, sent["message_id"]))["accepted_from"]
@@ -521,7 +522,7 @@ async def test_a_publisher_from_elsewhere_is_not_named(live: Live, boss: Any) ->
 
 @pytest.mark.gen_test
 async def test_a_manager_can_trace_messages_sent_by_its_organization(live: Live, boss: Any) -> None:
-    await world(live)
+    await connect_people(live)
     origin = Origin("mine", "manager", "o1", "rest", "req_1")
     message_id = await send(live, user("theirs"), origin=origin)
     answer = await live.tracing.trace(boss, message_id)

@@ -130,7 +130,7 @@ def test_a_plain_client_gets_nothing_again(bench: Bench) -> None:
     assert bench.ledger.items("u1", ["m1"])
 
 
-def test_the_first_sending_to_a_client_that_acknowledges_is_told_apart(bench: Bench) -> None:
+def test_the_first_send_to_a_client_that_acknowledges_is_distinguished(bench: Bench) -> None:
     plain, first, second = bench.feed("c0", plain=True), bench.feed("c1"), bench.feed("c2")
     assert [bench.send(feed, 1) for feed in (plain, first, second)] == [False, True, False]
 

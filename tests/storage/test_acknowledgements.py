@@ -112,7 +112,7 @@ async def test_a_notification_may_be_named_itself_also_before_it_is_sent(
 
 
 @pytest.mark.gen_test
-async def test_an_acknowledgement_that_overtakes_the_outcome_stands(
+async def test_an_acknowledgement_before_the_outcome_is_kept(
     store: NotificationStore, queue: DeliveryStore, receipts: AcknowledgementStore
 ) -> None:
     await accept(store)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from wsserver.errors import BadRequest, StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.tables import audit as audit_module
@@ -128,7 +129,7 @@ async def test_recording_does_not_wait_and_closing_stores_what_waits(
     assert recorded == [True] * 100
     audit.close()
     assert not audit.record(entry(101))
-    await asyncio.wait_for(database.close(), 10)
+    await asyncio.wait_for(database.close(), PATIENCE_S)
     again = make_database()
     await again.open()
     assert (await AuditLog(again).page(1)).total == 100
@@ -159,7 +160,7 @@ async def test_entries_are_stored_by_themselves_soon(
 
     monkeypatch.setattr(database, "submit", note)
     audit.record(entry(1))
-    await asyncio.wait_for(stored.wait(), 10)
+    await asyncio.wait_for(stored.wait(), PATIENCE_S)
 
 
 @pytest.mark.gen_test

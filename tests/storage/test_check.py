@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -12,18 +11,10 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.database_files import add_newer_migration, hashes, make_file
 from wsserver.storage.engine.check import CHECK_LIMIT_S, check_file, open_untouched, wal_of
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable
-
-
-def hashes(path: Path) -> dict[str, str]:
-    """The bytes of the database and its write-ahead log."""
-    return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in path.parent.iterdir()
-        if not file.name.endswith("-shm")  # rebuilt by whoever opens, holds no data
-    }
 
 
 async def refuse(make_database: Callable[..., Database], path: Path, text: str) -> None:
@@ -34,19 +25,6 @@ async def refuse(make_database: Callable[..., Database], path: Path, text: str) 
     assert str(path) in str(caught.value)
     assert "nothing was changed; " in str(caught.value)
     assert hashes(path) == before
-
-
-async def make_file(make_database: Callable[..., Database]) -> None:
-    database = make_database()
-    await database.open()
-    await database.close()
-
-
-def add_newer_migration(connection: sqlite3.Connection) -> None:
-    connection.execute(
-        "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
-        " VALUES ('wsserver', 'm9999_later', '2040-01-01')"
-    )
 
 
 @pytest.mark.gen_test

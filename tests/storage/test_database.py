@@ -195,7 +195,7 @@ async def test_a_cancelled_caller_affects_no_other(database: Database) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_full_queue_refuses_at_once(
+async def test_a_full_queue_refuses_immediately(
     make_database: Callable[..., Database], caplog: pytest.LogCaptureFixture
 ) -> None:
     database = make_database(queue_limit=3)

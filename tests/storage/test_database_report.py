@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.test_check import add_newer_migration, hashes, make_file
+from tests.support.database_files import add_newer_migration, hashes, make_file
 from tests.support.fake_clock import FakeClock
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.database import Database

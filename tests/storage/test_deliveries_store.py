@@ -165,7 +165,7 @@ async def test_what_was_cancelled_while_it_was_sent_does_not_come_back_after_a_c
 
 
 @pytest.mark.gen_test
-async def test_time_runs_out_for_what_waits_and_for_what_nobody_came_for(
+async def test_waiting_deliveries_and_those_never_claimed_expire(
     store: NotificationStore, queue: DeliveryStore
 ) -> None:
     await store.accept(
@@ -229,7 +229,7 @@ async def test_one_too_many_of_a_kind_waits_and_they_go_as_one(
 
 
 @pytest.mark.gen_test
-async def test_what_would_run_out_while_it_waits_goes_at_once(
+async def test_a_delivery_that_would_expire_while_waiting_is_due_immediately(
     store: NotificationStore, database: Database
 ) -> None:
     await store.accept(notification("n1", delivery("d1", digest="t", expires_at=NOW + 100)))

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlite_utils
 
-from tests.storage.test_snapshots import snapshot
 from tests.support.fake_clock import FakeClock
 from tests.support.notification_rows import (
     DAY_S,
@@ -22,6 +21,7 @@ from tests.support.notification_rows import (
     outcome,
     record,
 )
+from tests.support.snapshot_rows import snapshot
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.maintenance.backup import back_up

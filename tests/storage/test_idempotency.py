@@ -55,7 +55,7 @@ async def test_keys_of_different_scopes_never_meet(store: IdempotencyStore, cloc
 
 
 @pytest.mark.gen_test
-async def test_of_many_at_once_one_goes_ahead(store: IdempotencyStore, clock: Any) -> None:
+async def test_of_concurrent_requests_one_proceeds(store: IdempotencyStore, clock: Any) -> None:
     outcomes = await asyncio.gather(
         *(store.claim("u1", "k", "f", clock.wall(), QUOTA) for _ in range(20)),
         return_exceptions=True,
@@ -106,7 +106,7 @@ async def test_a_released_key_is_free_and_an_answered_one_is_not_released(
 
 
 @pytest.mark.gen_test
-async def test_the_first_answer_stands_and_a_latecomer_stores_nothing(
+async def test_the_first_answer_is_kept_and_later_ones_are_not_stored(
     store: IdempotencyStore, clock: Any
 ) -> None:
     await store.claim("u1", "k", "f", clock.wall(), QUOTA)

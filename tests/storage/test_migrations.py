@@ -92,7 +92,7 @@ async def test_organizations_of_contacts_are_not_migrated_to_assigned_organizati
     marks = await database.read(
         lambda db: [row[0] for row in db.conn.execute("SELECT scope FROM quota_marks ORDER BY 1")]
     )
-    # What u2 was told in this period is not told again by a manager of its organization.
+    # A threshold that u2 was notified of in this period is not notified again by a manager.
     assert marks == [
         *("organization:acme", "user:u2", "user:u2 of organization:acme", "user:u3", "user:u4"),
     ]

@@ -48,10 +48,9 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     outbox, lease = WebhookOutbox(database), Lease("me", NOW + 60)
     await outbox.add([Posting(name, "https://a.example/", "e", b"{}", NOW) for name in "ab"])
     await outbox.next_due("https://a.example/", NOW)
-    for state, each in zip(
-        ("sent", "failed"), await outbox.claim("https://a.example/", NOW, 9, lease), strict=True
-    ):
-        await outbox.record(lease, Result(each.ids, state, None, NOW, state))
+    postings = await outbox.claim("https://a.example/", NOW, 9, lease)
+    for state, posting in zip(("sent", "failed"), postings, strict=True):
+        await outbox.record(lease, Result(posting.ids, state, None, NOW, state))
     for table in (queue, outbox):
         await table.release(NOW)
         await table.bring_forward(1.0, NOW, NOW)

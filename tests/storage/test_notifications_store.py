@@ -89,20 +89,22 @@ def warning(name: str, *thresholds: int, users: str = "u1", period: str = "2024-
 
 
 @pytest.mark.gen_test
-async def test_each_threshold_is_told_once_to_each_and_period(store: NotificationStore) -> None:
+async def test_each_threshold_is_notified_once_per_user_and_period(
+    store: NotificationStore,
+) -> None:
     assert await store.accept(warning("n1", 80)) == "n1"
     assert await store.accept(warning("n2", 80)) is None
     assert await store.get("n2") is None
     assert await store.accept(warning("n3", 80, 95)) == "n3"
     assert await store.accept(warning("n4", 80)) is None
     assert await store.accept(warning("n5", 80, period="2024-02")) == "n5"
-    # Of two users only the one who has not been told is told.
+    # Of two users only the one not notified yet is notified.
     assert await store.accept(warning("n6", 80, users="u1 u2")) == "n6"
     assert await states(store, "n6") == {"n6_u2": "pending"}
 
 
 @pytest.mark.gen_test
-async def test_a_threshold_that_was_skipped_is_not_told_of_afterwards(
+async def test_a_skipped_threshold_is_not_notified_afterwards(
     store: NotificationStore,
 ) -> None:
     assert await store.accept(warning("n1", 80, 95, 100)) == "n1"

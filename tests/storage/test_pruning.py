@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.test_check import make_file
+from tests.support.database_files import make_file
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets, several
 from wsserver.errors import StorageFull
@@ -122,7 +122,7 @@ async def test_a_server_that_starts_between_the_two_steps_keeps_its_file(
 
 
 class Untaken(Database):
-    """A database whose file somebody else takes as soon as it is closed."""
+    """A database whose file is removed as soon as it is closed."""
 
     async def open(self) -> None:
         await self._writer.start()

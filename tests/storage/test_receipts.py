@@ -60,7 +60,7 @@ async def test_reading_implies_delivery_and_is_one_piece_of_news(
 
 
 @pytest.mark.gen_test
-async def test_a_cursor_covers_everything_up_to_it_and_tells_what_is_new(
+async def test_a_cursor_covers_everything_up_to_it_and_returns_what_is_new(
     streams: StreamStore, receipts: ReceiptStore
 ) -> None:
     await streams.append(several("session:s1", *"abcd", sender="author"))
@@ -136,7 +136,9 @@ async def test_what_has_expired_is_no_longer_pending_even_before_it_is_deleted(
 
 
 @pytest.mark.gen_test
-async def test_an_inbox_is_told_in_one_read(streams: StreamStore, receipts: ReceiptStore) -> None:
+async def test_an_inbox_is_counted_in_one_read(
+    streams: StreamStore, receipts: ReceiptStore
+) -> None:
     epoch = (await streams.head("user:u1")).epoch
     assert await receipts.inbox("u1", NOW) == Inbox(epoch, 0, 0)
     await streams.append(several("user:u1", "a", "b", "c"))

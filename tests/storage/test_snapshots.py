@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.snapshot_rows import snapshot
 from wsserver.errors import BadRequest, StorageUnavailable
 from wsserver.storage.engine.database import Database
 from wsserver.storage.tables.snapshots import DAY_S, FIELDS, PrunedSnapshots, Snapshots
 
 START = 1_700_000_000 // 3600 * 3600.0
-
-
-def snapshot(at: float, value: int = 0, node: str = "n1", **extra: Any) -> dict[str, Any]:
-    numbers = {name: value + n for n, name in enumerate(FIELDS)}
-    return {"timestamp": at, "node": node, "sequence": value, **numbers, **extra}
 
 
 @pytest.fixture
@@ -132,7 +128,7 @@ async def test_an_interrupted_run_is_continued_exactly(
     now = START + 40 * DAY_S
 
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        # After the first batch, somebody else takes the file away.
+        # After the first batch, the file is removed.
         real_run, rounds = database.run, 0
 
         async def run(fn: Callable[..., Any]) -> Any:

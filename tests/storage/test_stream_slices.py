@@ -46,7 +46,7 @@ def offsets(part: Slice) -> list[int]:
 
 
 def sent_bytes(messages: Sequence[Kept], epoch: str) -> int:
-    """Bytes of the messages as they stand in an answer, with a comma each."""
+    """Bytes of the messages in an answer, each with a comma."""
     return sum(len(positioned(each.payload, S1, epoch, each.offset)) + 1 for each in messages)
 
 

@@ -64,7 +64,7 @@ async def test_a_message_comes_back_as_it_was_given(streams: StreamStore) -> Non
 
 
 @pytest.mark.gen_test
-async def test_the_writers_of_streams_are_told_once_each(streams: StreamStore) -> None:
+async def test_the_writers_of_streams_are_listed_once_each(streams: StreamStore) -> None:
     def written(
         message_id: str, sender: str | None, by: str | None, only_for: str | None = None
     ) -> Append:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlite_utils
 
 from tests.support.fake_clock import FakeClock
 from wsserver.storage import Database
@@ -16,14 +18,17 @@ from wsserver.storage.engine.wal import HEADER_BYTES, Log, is_cut_off, lost_comm
 FRAME = 24 + 4096
 
 
+def insert(db: sqlite_utils.Database, text: str) -> None:
+    db.execute("INSERT INTO kept VALUES (?)", [text])
+
+
 async def left_by_a_crash(folder: Path, clock: FakeClock) -> Path:
     """A database with a log of about 20 transactions, as it is on the disk at ``kill -9``."""
     database = Database(folder / "live", clock=clock)
     await database.open()
     await database.run(lambda db: db.execute("CREATE TABLE kept (text TEXT)") and None)
     for number in range(20):
-        text = str(number) * 3000
-        await database.run(lambda db, text=text: db["kept"].insert({"text": text}) and None)
+        await database.run(partial(insert, text=str(number) * 3000))
     path = folder / "left"
     shutil.copy(folder / "live", path)
     shutil.copy(folder / "live-wal", f"{path}-wal")

@@ -6,7 +6,7 @@ from wsserver.clock import Clock
 
 
 class FakeClock(Clock):
-    """A clock that stands still until a test moves it."""
+    """A clock that only a test moves."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now_monotonic = 1000.0

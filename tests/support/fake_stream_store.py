@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.support.waiting import PATIENCE_S
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
@@ -15,7 +16,15 @@ from wsserver.protocol.targets import EVERYONE
 from wsserver.realtime.messages.audience import write_audience
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.append_queue import Draft
-from wsserver.storage.messages.streams import Append, Appended, Head, Kept, Slice, Wanted
+from wsserver.storage.messages.streams import (
+    Append,
+    Appended,
+    Head,
+    Kept,
+    Slice,
+    StreamStore,
+    Wanted,
+)
 
 NOW = 1_700_000_000.0
 DAY_S = 86_400.0
@@ -24,7 +33,7 @@ ME = Claims(sub="me", exp=2e9)
 
 
 class Gate:
-    """Where calls stop until a test lets them go on."""
+    """Holds calls until a test opens it."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -32,8 +41,8 @@ class Gate:
         self._open = asyncio.Event()
 
     async def reached(self) -> None:
-        """Wait until a call stands here."""
-        await asyncio.wait_for(self._arrived.wait(), 3)
+        """Wait until a call waits here."""
+        await asyncio.wait_for(self._arrived.wait(), PATIENCE_S)
 
     def open(self) -> None:
         self._open.set()
@@ -44,7 +53,7 @@ class Gate:
         await self._open.wait()
 
 
-class FakeStore:
+class FakeStore(StreamStore):
     """Does what ``StreamStore`` promises; nothing is committed by a call that fails."""
 
     def __init__(self) -> None:

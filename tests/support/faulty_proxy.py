@@ -25,7 +25,7 @@ def without_subprotocol(head: bytes) -> bytes:
 
 
 def forwarded(head: bytes) -> bytes:
-    """Tells where the request is from."""
+    """Adds the address of the client."""
     return head.replace(b"\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n", 1)
 
 

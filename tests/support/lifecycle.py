@@ -18,6 +18,13 @@ class Startable(Protocol):
 
 
 T = TypeVar("T", bound=Startable)
+R = TypeVar("R")
+
+
+def run(io_loop: IOLoop, work: Callable[[], Awaitable[R]]) -> R:
+    """Run a coroutine function on a loop; its result."""
+    result: R = io_loop.run_sync(work)
+    return result
 
 
 @contextmanager

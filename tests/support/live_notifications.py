@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.fake_clock import FakeClock
 from tests.support.live_server import Live
+from tests.support.waiting import PATIENCE_S
 from wsserver.notifications.channels.base import Job, Limits, Outcome, sent
 from wsserver.notifications.channels.websocket import WebSocketChannel
 from wsserver.notifications.delivery_policy import DigestRule, Retries
@@ -18,7 +19,6 @@ from wsserver.protocol.notifications import ChannelName, Contact
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.notifications import NotificationStore
 
-PATIENCE_S = 10.0
 LIMITS = Limits(10, 1000.0, 30.0)
 RETRIES = Retries(2.0, 3)
 DIGEST = DigestRule(3, 300.0)

@@ -1,4 +1,4 @@
-"""The live side as ``build_live`` makes it, and clients at the far end of its sockets."""
+"""The live side as ``build_live`` makes it, and WebSocket clients over socket pairs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from tests.support.frames import CLOSE, PING, TEXT, client_frame, read_close
+from tests.support.wire_peers import Peer
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
@@ -44,11 +45,6 @@ from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-PATIENCE_S = 3.0
-"""How long a client waits for what must come; a test that gets there has failed."""
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-
 
 SESSION_LIMIT = 8
 """Sessions that a connection may be in."""
@@ -187,7 +183,7 @@ class Live:
         received: bytes = b"",
         **claims: Any,
     ) -> Client:
-        """A client that is connected and, unless told otherwise, has read its greeting."""
+        """A connected client, which has read its greeting unless ``greeted`` is False."""
         fd, client = socket_pair()
         self.clients.append(client)
         request = ConnectRequest(
@@ -222,6 +218,15 @@ class Live:
         self.events.add_event_handler(glob, self.seen.append)
         return self.seen
 
+    def forget_streams(self) -> None:
+        """Forget what is in memory of all streams, so that it is read from storage."""
+        self.streams.forget_all(self.streams._index.epoch)
+
+    def forget_traces(self) -> None:
+        """Forget the traces of live messages, as after a restart."""
+        self.traces._entries.clear()
+        self.traces._index.clear()
+
     async def audited(self) -> list[AuditEntry]:
         return list((await self.audit.page(100)).items)
 
@@ -235,33 +240,32 @@ class Live:
 
 
 class Client:
-    """The far end of a socket: masked frames out, frames in."""
+    """A WebSocket client over a socket pair."""
 
     info: ConnectionInfo
     established: dict[str, Any]
     joined: dict[str, Any]
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
         self.socket = sock
+        self._peer = Peer(sock)
         self.pushes: list[dict[str, Any]] = []
         """Pushes that came while ``call`` waited for its reply, pings excepted."""
         self.pings: list[dict[str, Any]] = []
         self.wire_pings: list[bytes] = []
-        self._buffer = b""
         self._ref = 0
 
     @property
     def id(self) -> str:
         return self.info.connection_id
 
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions that the server has it in."""
+        return set(self.info.sessions or ())
+
     def send_frame(self, opcode: int, payload: bytes) -> None:
-        size = len(payload)
-        if size < 126:
-            head = struct.pack("!BB", 0x80 | opcode, 0x80 | size)
-        else:
-            head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size)
-        self.socket.sendall(head + b"\0\0\0\0" + payload)  # masked with zeros
+        self.socket.sendall(client_frame(payload, opcode))
 
     def send(self, type_: str | bytes, **members: Any) -> None:
         if isinstance(type_, bytes):
@@ -320,32 +324,16 @@ class Client:
         while True:
             opcode, payload = await self.frame()
             if opcode == CLOSE:
-                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+                return read_close(payload)
             if opcode == TEXT:
                 self.pushes.append(json.loads(payload))
 
     async def frame(self) -> tuple[int, bytes]:
-        head = await self._take(2)
-        size = head[1]
-        if size == 126:
-            size = int.from_bytes(await self._take(2), "big")
-        elif size == 127:
-            size = int.from_bytes(await self._take(8), "big")
-        return head[0] & 15, await self._take(size)
-
-    async def _take(self, count: int) -> bytes:
-        loop = asyncio.get_running_loop()
-        while len(self._buffer) < count:
-            data = await asyncio.wait_for(loop.sock_recv(self.socket, 65536), PATIENCE_S)
-            if not data:
-                raise EOFError("the server closed the socket")
-            self._buffer += data
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return taken
+        return await self._peer.frame()
 
 
 def socket_pair() -> tuple[int, Client]:
-    """A descriptor for a poller to own, and the client at its far end."""
+    """A descriptor for a poller to own, and the client at its other end."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     return ours.detach(), Client(theirs)

@@ -57,8 +57,8 @@ class MailSink:
 class SmtpServer:
     """Listens on 127.0.0.1; can be taken down, and come back on the same port."""
 
-    def __init__(self, box: MailSink) -> None:
-        self.box = box
+    def __init__(self, sink: MailSink) -> None:
+        self.sink = sink
         self.port = 0
         self._listening: asyncio.Server | None = None
 
@@ -69,11 +69,11 @@ class SmtpServer:
 
         def protocol() -> SMTP:
             return SMTP(
-                self.box,
+                self.sink,
                 hostname="mail.test",
                 tls_context=starttls,
                 auth_require_tls=False,
-                authenticator=self.box.authenticate,
+                authenticator=self.sink.authenticate,
                 loop=loop,
             )
 

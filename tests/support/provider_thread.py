@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from tests.support.http_provider import HttpProvider
 from tests.support.mail_sink import MailSink, SmtpServer
-from tests.support.running_server import PATIENCE_S
+from tests.support.waiting import PATIENCE_S
 
 P = TypeVar("P", bound=HttpProvider)
 
@@ -21,8 +21,8 @@ class ProviderThread(Generic[P]):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.box = MailSink()
-        self.mail = SmtpServer(self.box)
+        self.sink = MailSink()
+        self.mail = SmtpServer(self.sink)
         self.provider: P = self.run(self._start(make_provider))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -60,7 +60,7 @@ def block(path: str, name: str) -> Block:
 
 
 def outline(path: str) -> list[tuple[int, str]]:
-    """What a file consists of, by depth: sections, and the kinds of what stands in them."""
+    """The outline of a file, by depth: sections, and the kinds of elements in them."""
     shape: list[tuple[int, str]] = []
 
     def walk(node: nodes.Node, depth: int) -> None:

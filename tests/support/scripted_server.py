@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from playwright.async_api import Page, WebSocketRoute
+
+from tests.support.browser_pages import page_of
+from tests.support.waiting import PATIENCE_S
+from tests.support.web_server import Server
 
 Command = dict[str, Any]
 Reply = Callable[[Command], dict[str, Any] | None]
@@ -93,7 +98,7 @@ class ScriptedServer:
         """The so-manieth command of a type, once it is there."""
         while len(self.of(type_)) < count:
             self._arrived.clear()
-            await asyncio.wait_for(self._arrived.wait(), 15)
+            await asyncio.wait_for(self._arrived.wait(), PATIENCE_S)
         return self.of(type_)[count - 1]
 
     def _take_in(self, socket: WebSocketRoute) -> None:
@@ -106,6 +111,18 @@ class ScriptedServer:
     def _hear(self, socket: WebSocketRoute, command: Command) -> None:
         self.commands.append(command)
         self._arrived.set()
-        reply = self.replies.get(command["type"], lambda _: None)(command)
+        make_reply = self.replies.get(command["type"])
+        reply = make_reply(command) if make_reply is not None else None
         if reply is not None:
             socket.send(json.dumps({**reply, "ref": command["ref"]}))
+
+
+@contextlib.asynccontextmanager
+async def staged(server: Server, **options: Any) -> AsyncIterator[tuple[Page, ScriptedServer]]:
+    """A client in a page, connected to a server that the test plays."""
+    scripted = ScriptedServer()
+    async with page_of(server) as page:
+        await scripted.attend(page)
+        await page.evaluate(START, options)
+        await page.evaluate("until(() => client.state === 'open')")
+        yield page, scripted

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.support import tokens
+from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 15.0
-"""For what takes a moment; a test that waits as long has failed."""
 
 LOOPS = {
     "asyncio": "import sys; sys.modules['uvloop'] = None",
     "uvloop": "import uvloop",
 }
-"""Whichever loop is installed, both are tested: a line that runs before the command."""
+"""A line of Python that runs before the command and selects the event loop."""
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment without settings of anybody's, with the source tree importable."""
+    """The environment without settings of wsserver and wsctl, with the source tree importable."""
     ours = ("WSSERVER_", "WSCTL_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return clean | {"PYTHONPATH": str(ROOT)} | more
 
 
 def command(loop: str | None = None) -> list[str]:
-    """How to call ``wsserver``, on a loop of ``LOOPS`` or on the one it chooses."""
+    """The command ``wsserver``, on a loop of ``LOOPS`` or on the one it chooses."""
     if loop is None:
         return [sys.executable, "-m", "wsserver"]
     code = f"{LOOPS[loop]}; from wsserver.cli import main; main(prog_name='wsserver')"
@@ -45,7 +41,7 @@ def command(loop: str | None = None) -> list[str]:
 
 
 def refused(*args: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run ``wsserver`` with what makes it end by itself."""
+    """Run ``wsserver`` with arguments that make it end by itself."""
     return subprocess.run(
         [*command(), *args],
         cwd=folder,
@@ -57,7 +53,10 @@ def refused(*args: str, folder: Path, **env: str) -> subprocess.CompletedProcess
 
 
 class ServerProcess:
-    """A running server. ``with ServerProcess(folder, "--dev") as server:``."""
+    """A running server. ``with ServerProcess(folder, "--dev") as server:``.
+
+    ``prefix``: a command that executes the server's command, which follows it.
+    """
 
     def __init__(
         self,
@@ -65,16 +64,18 @@ class ServerProcess:
         *args: str,
         loop: str | None = None,
         env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
         stderr: int = subprocess.PIPE,
         terminal: int | None = None,
     ) -> None:
         self.folder = folder
         self.url = ""
         self.lines: list[str] = []
-        """What it has said on stderr, as far as it was waited for."""
-        self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._process = subprocess.Popen(
-            [*command(loop), "serve", "--port", "0", *args],
+        """What it has written to stderr so far; all of it after ``wait``."""
+        self._changed = threading.Condition()
+        self._is_at_end = False
+        self.process = subprocess.Popen(
+            [*prefix, *command(loop), "serve", "--port", "0", *args],
             cwd=folder,
             env=environment(**(env or {})),
             stdin=subprocess.DEVNULL,
@@ -82,56 +83,72 @@ class ServerProcess:
             stderr=stderr,
         )
         # A terminal's other end, or the end of the pipe.
-        self._stream = self._process.stderr if terminal is None else os.fdopen(terminal, "rb")
+        self._stream = self.process.stderr if terminal is None else os.fdopen(terminal, "rb")
         self._reader = threading.Thread(target=self._read, daemon=True)
 
-    def __enter__(self) -> ServerProcess:
+    def start(self) -> None:
+        """Wait until it listens."""
         self._reader.start()
         try:
             self.url = self.wait_for(r"^listening on (http://\S+)$")[1]
         except BaseException:
-            self._end()
+            self.kill()
             raise
+
+    def __enter__(self) -> Self:
+        self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self._end()
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws{self.url.removeprefix('http')}"
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait for a line on stderr that matches; it may have come already."""
-        seen = 0
-        while True:
-            for line in self.lines[seen:]:
-                if found := re.search(pattern, line):
-                    return found
-            seen = len(self.lines)
-            line_or_end = self._said.get(timeout=PATIENCE_S)
-            assert line_or_end is not None, "\n".join(self.lines)
-            self.lines.append(line_or_end)
+        """The first match in a line of stderr; waits for it."""
 
-    def kill(self, number: int) -> None:
-        self._process.send_signal(number)
+        def find() -> re.Match[str] | None:
+            return next((m for line in self.lines if (m := re.search(pattern, line))), None)
+
+        with self._changed:
+            self._changed.wait_for(lambda: find() or self._is_at_end, PATIENCE_S)
+            found = find()
+        assert found is not None, "\n".join([f"no line with {pattern!r}:", *self.lines[-20:]])
+        return found
+
+    def send_signal(self, number: int) -> None:
+        self.process.send_signal(number)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit status; ``lines`` is complete then."""
-        status = self._process.wait(timeout_s)
-        while (line := self._said.get(timeout=PATIENCE_S)) is not None:
-            self.lines.append(line)
+        status = self.process.wait(timeout_s)
+        self._reader.join(PATIENCE_S)
         return status
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to end; its exit status."""
-        self.kill(number)
+        """Send a signal that ends it; its exit status."""
+        self.send_signal(number)
         return self.wait()
 
+    def kill(self) -> None:
+        """Leave no process behind, also after a failed test."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.wait()
+
     def websocket(self, path: str, token: str) -> str:
-        """The address of a socket that brings its token along."""
-        return f"ws{self.url.removeprefix('http')}{path}?token={token}"
+        """The URL of a WebSocket with a token in its query."""
+        return f"{self.ws_url}{path}?token={token}"
 
     def token(self, user: str = "ops", role: str = "admin", **claims: Any) -> str:
-        """A token of its development secret."""
+        """A token signed with its development secret."""
         secret = (self.folder / "var" / "dev-jwt-secret").read_bytes()
         return tokens.token(
             user, key=secret, **{"role": role, "exp": 2**33, "exp_in": None, **claims}
@@ -139,36 +156,19 @@ class ServerProcess:
 
     def _read(self) -> None:
         assert self._stream is not None
-        # A terminal ends with an error once nobody writes to it any more.
+        # Reading a terminal fails once the process that wrote to it has ended.
         with self._stream as stream, contextlib.suppress(OSError):
             for line in stream:
-                self._said.put(line.decode().rstrip("\r\n"))
-        self._said.put(None)
-
-    def _end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._reader.join()
-
-
-@contextlib.contextmanager
-def silent_client(server: ServerProcess) -> Iterator[socket.socket]:
-    """A client that never answers: one such keeps a server draining for a while."""
-    host, _, port = server.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
-        client.sendall(
-            f"GET /ws/chat?token={server.token('silent', 'user')} HTTP/1.1\r\n"
-            f"Host: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        assert client.recv(4096).startswith(b"HTTP/1.1 101")
-        yield client
+                with self._changed:
+                    self.lines.append(line.decode().rstrip("\r\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._is_at_end = True
+            self._changed.notify_all()
 
 
 def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line as somebody would who pastes it."""
+    """Run a command line in a shell."""
     return subprocess.run(
         ["sh", "-c", script],
         cwd=folder,
@@ -181,5 +181,5 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def files(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The content of files, to see that nobody has changed them."""
+    """The content of files, to see that they are unchanged."""
     return {name: (folder / name).read_bytes() for name in names}

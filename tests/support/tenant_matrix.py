@@ -140,7 +140,7 @@ CASES: tuple[Case, ...] = (
     case("notification", 404, "POST /notifications/X/cancel"),
     case("connection", 404, "GET /connections/X"),
     *_everywhere("connection"),
-    # These change the world, so they come last.
+    # These change the tenants, so they come last.
     case("session", 404, "PUT /sessions/X/members", {"user_ids": ["mine"]}),
     case("connection", 404, "DELETE /connections/X"),
     case("token", 403, "POST /tokens/revoke", {"jti": "X"}),
@@ -163,7 +163,7 @@ LISTS = (
 """Requests without an object, whose answers must not show a manager anything outside."""
 
 
-class World(NamedTuple):
+class Tenants(NamedTuple):
     """A server with something of each kind in each place."""
 
     server: Server
@@ -173,7 +173,7 @@ class World(NamedTuple):
     """A message that people of each place were in the session of."""
 
 
-async def make_world(server: Server) -> World:
+async def make_tenants(server: Server) -> Tenants:
     """Users who are there, who were, and who never came; and what belongs to them."""
     people = {
         "mine": "o1",
@@ -192,7 +192,7 @@ async def make_world(server: Server) -> World:
         sockets[user].send(type="send_message", session_id=f"s_{user}", content="hi", ref=2)
         await sockets[user].push("ack")
     await server.connect("mine", organization_id="o1", jti="jti_second")
-    connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}  # type: ignore[attr-defined]
+    connections = {user: socket.greeting["connection_id"] for user, socket in sockets.items()}
     messages, notifications = {}, {}
     for user, organization_id in people.items():
         sent = await server.post(f"/users/{user}/messages", **{**NOTE, "keep": True})
@@ -206,7 +206,7 @@ async def make_world(server: Server) -> World:
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
     sent = await server.post("/sessions/s_mine/messages", **NOTE)
     by_place = dict(zip(PLACES, (*list(people)[:4], "unknown", "customer"), strict=True))
-    return World(
+    return Tenants(
         server,
         {
             "user": by_place,
@@ -226,14 +226,14 @@ async def make_world(server: Server) -> World:
     )
 
 
-async def ask(world: World, case: Case, role: str, place: str) -> tuple[Response, str]:
+async def ask(tenants: Tenants, case: Case, role: str, place: str) -> tuple[Response, str]:
     """The answer, and its text with X for the id and without what is each request's own."""
-    id_ = world.ids[case.kind][place]
+    id_ = tenants.ids[case.kind][place]
     path, body = case.ask(id_)
-    path = f"{API}{path.replace('{ours}', world.ours)}"
+    path = f"{API}{path.replace('{ours}', tenants.ours)}"
     bearer = token(f"asking_{role}", role, organization_id="o1")
     raw = b"" if body is None and case.method == "POST" else None
-    answer = await world.server.request(case.method, path, raw, bearer=bearer, **(body or {}))
+    answer = await tenants.server.request(case.method, path, raw, bearer=bearer, **(body or {}))
     text = answer.body.decode().replace(id_, "X")
     return answer, text.replace(answer.headers["x-request-id"], "REQUEST")
 
@@ -245,11 +245,11 @@ def status_of(answer: Response) -> int:
     return answer.status
 
 
-async def row_of(world: World, case: Case, role: str) -> list[tuple[int, str]]:
+async def row_of(tenants: Tenants, case: Case, role: str) -> list[tuple[int, str]]:
     """Status and text for each place."""
     row = []
     for place in PLACES:
-        answer, text = await ask(world, case, role, place)
+        answer, text = await ask(tenants, case, role, place)
         row.append((status_of(answer), text))
     return row
 
@@ -270,9 +270,9 @@ async def _show() -> None:
     for role in ROLES:
         with tempfile.TemporaryDirectory() as folder:
             server = await start(Path(folder), permissions=PERMISSIONS)
-            world = await make_world(server)
+            tenants = await make_tenants(server)
             for each in CASES:
-                row = await row_of(world, each, role)
+                row = await row_of(tenants, each, role)
                 rows.append((role, each.name, [status for status, _ in row]))
             await server.stop()
     print(printed(rows))

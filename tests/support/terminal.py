@@ -20,12 +20,11 @@ import pyte
 from rich.cells import cell_len
 
 from tests.support.fake_server import ADMIN, FakeServer
+from tests.support.waiting import PATIENCE_S
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 ROOT = Path(__file__).resolve().parents[2]
 USUAL = {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "NO_COLOR": ""}
-PATIENCE_S = 15.0
-"""For what takes a moment; a test that waits as long has failed."""
 
 
 class Terminal:
@@ -67,7 +66,7 @@ class Terminal:
         os.close(self._side)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Give the terminal another size; the program is told by a signal."""
+        """Resize the terminal; the program gets SIGWINCH."""
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self._main, termios.TIOCSWINSZ, size)
         if self.screen.columns != columns or self.screen.lines != lines:
@@ -175,7 +174,7 @@ def on_terminal(
             process.send_signal(signal_number)
             until = None
     os.close(main)
-    return process.wait(5), shown
+    return process.wait(PATIENCE_S), shown
 
 
 def on_terminal_of(server: FakeServer, *args: str, typed: bytes = b"") -> tuple[int, str]:

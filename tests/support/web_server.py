@@ -6,14 +6,16 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tornado.ioloop import IOLoop
 from tornado.netutil import bind_sockets
 
 from tests.support import tokens
-from tests.support.frames import client_frame
+from tests.support.frames import client_frame, read_close, read_frame
 from tests.support.http_response import Response
 from tests.support.tokens import SECRET
 from wsserver.app import System, build
@@ -53,15 +55,11 @@ class Socket:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response
     ) -> None:
         self.reader, self.writer, self.response = reader, writer, response
+        self.greeting: dict[str, Any] = {}
 
     async def frame(self) -> tuple[int, bytes]:
-        first, second = await self.reader.readexactly(2)
-        size = second & 127
-        if size == 126:
-            size = int.from_bytes(await self.reader.readexactly(2), "big")
-        elif size == 127:
-            size = int.from_bytes(await self.reader.readexactly(8), "big")
-        return first & 15, await self.reader.readexactly(size)
+        first, payload = await read_frame(self.reader.readexactly)
+        return first & 15, payload
 
     async def push(self, type_: str | None = None) -> dict[str, Any]:
         """The next JSON message, or the next one of a type."""
@@ -80,7 +78,7 @@ class Socket:
             opcode, payload = await self.frame()
             if opcode == 8:
                 self.send_frame(8, payload[:2])
-                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+                return read_close(payload)
 
     def send_frame(self, opcode: int, payload: bytes) -> None:
         self.writer.write(client_frame(payload, opcode))
@@ -146,7 +144,7 @@ class Server:
         options.setdefault("bearer", token())
         return await self.request("GET", f"{API}{path}", **options)
 
-    async def post(self, path: str, body: bytes | None = None, **options: Any) -> Response:
+    async def post(self, path: str, body: bytes | None = None, /, **options: Any) -> Response:
         options.setdefault("bearer", token())
         return await self.request("POST", f"{API}{path}", body, **options)
 
@@ -183,7 +181,7 @@ class Server:
         """A chat connection, past its greeting."""
         socket = await self.upgrade(bearer=token(sub, role, **claims))
         assert socket.response.status == 101, socket.response
-        socket.greeting = await socket.push("connection_established")  # type: ignore[attr-defined]
+        socket.greeting = await socket.push("connection_established")
         return socket
 
     async def stop(self) -> None:
@@ -213,3 +211,21 @@ async def start(folder: Path, **settings: Any) -> Server:
     port = sockets[0].getsockname()[1]
     listener.start(sockets)
     return Server(system, listener, port)
+
+
+StartServer = Callable[..., Awaitable[Server]]
+"""Starts a server with settings, as ``start`` does."""
+
+
+@contextmanager
+def starting(io_loop: IOLoop, folder: Path) -> Iterator[StartServer]:
+    """Starts servers, each in a folder of its own; all are stopped at the end."""
+    started: list[Server] = []
+
+    async def make(**settings: Any) -> Server:
+        started.append(await start(folder / str(len(started)), **settings))
+        return started[-1]
+
+    yield make
+    for server in started:
+        io_loop.run_sync(server.stop)

@@ -7,8 +7,8 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -16,12 +16,13 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 from websockets.typing import Subprotocol
 
-from tests.support.frames import client_frame
+from tests.support.frames import CLOSE, TEXT, client_frame, read_close
 from tests.support.http_response import Response
-from tests.support.running_server import PATIENCE_S, RunningServer
+from tests.support.running_server import RunningServer
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import PATIENCE_S
 
 V1 = "wsserver.v1"
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 class Client:
@@ -144,7 +145,7 @@ def open_client(
     if bearer is not None:
         fields["Authorization"] = f"Bearer {bearer}"
     connection = open_socket(
-        server.url + path,
+        server.ws_url + path,
         additional_headers=fields,
         subprotocols=[Subprotocol(offer) for offer in offers] or None,
         origin=origin,  # type: ignore[arg-type]
@@ -178,7 +179,7 @@ def together(work: Callable[[int], Any], count: int) -> list[Any]:
 class RawClient:
     """A TCP socket with hand-made RFC 6455 frames."""
 
-    def __init__(self, server: RunningServer, receive_buffer: int | None = None) -> None:
+    def __init__(self, server: ServerProcess, receive_buffer: int | None = None) -> None:
         self._server = server
         self.socket = socket.socket()
         if receive_buffer is not None:
@@ -251,7 +252,7 @@ class RawClient:
             if opcode == CLOSE:
                 self.send_frame(CLOSE, payload[:2])
                 self.close()
-                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+                return read_close(payload)
 
     def close(self) -> None:
         self._stream.close()
@@ -262,3 +263,14 @@ class RawClient:
         if len(data) < count:
             raise EOFError("the server closed the socket")
         return data
+
+
+@contextmanager
+def silent_client(server: ServerProcess) -> Iterator[RawClient]:
+    """A client of a development server that never answers, which keeps it draining."""
+    client = RawClient(server)
+    try:
+        client.open(server.token("silent", "user"))
+        yield client
+    finally:
+        client.close()

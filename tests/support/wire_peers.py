@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,8 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.fake_clock import FakeClock
+from tests.support.frames import CLOSE, read_close, read_frame
+from tests.support.waiting import PATIENCE_S
 from wsserver.wire.poller import Poller
 from wsserver.wire.transport import Owner, Transport
 from wsserver.wire.uring import ENTRIES, Ring, open_ring
@@ -78,16 +79,16 @@ class Recorder(Owner):
         """Wait until so many things were heard."""
         while len(self.heard) < count:
             self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 5)
+            await asyncio.wait_for(self._changed.wait(), PATIENCE_S)
         return self.heard
 
     async def end(self) -> tuple[int, str, bool]:
         """Wait until the connection has ended."""
-        return await asyncio.wait_for(asyncio.shield(self.closed), 5)
+        return await asyncio.wait_for(asyncio.shield(self.closed), PATIENCE_S)
 
 
 class Peer:
-    """A client's socket."""
+    """The client's end of a socket pair, for raw bytes and frames."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -100,12 +101,13 @@ class Peer:
     async def recv(self, size: int = 65536) -> bytes:
         """What comes in one read; empty at the end of the stream."""
         read = asyncio.get_running_loop().sock_recv(self.sock, size)
-        return await asyncio.wait_for(read, 5)
+        return await asyncio.wait_for(read, PATIENCE_S)
 
     async def exactly(self, size: int) -> bytes:
         while len(self._rest) < size:
             data = await self.recv()
-            assert data, f"stream ended after {self._rest!r}"
+            if not data:
+                raise EOFError(f"the stream ended after {self._rest!r}")
             self._rest += data
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
@@ -118,18 +120,13 @@ class Peer:
 
     async def any_frame(self) -> tuple[int, bytes]:
         """The next frame, compressed or not: its first byte and its payload."""
-        first, size = await self.exactly(2)
-        if size == 126:
-            (size,) = struct.unpack("!H", await self.exactly(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", await self.exactly(8))
-        return first, await self.exactly(size)
+        return await read_frame(self.exactly)
 
     async def close_frame(self) -> tuple[int, str]:
         """The next frame, which is a close frame: code and reason."""
         opcode, payload = await self.frame()
-        assert opcode == 8
-        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+        assert opcode == CLOSE
+        return read_close(payload)
 
     async def end(self) -> bytes:
         """All that comes until the server has closed its side."""
@@ -166,3 +163,9 @@ def rooms(
         poller.close()
     for peer in peers:
         peer.sock.close()
+
+
+Connect = Callable[..., tuple[Transport, Peer, Recorder]]
+"""Opens a connection to a poller, with a client and an owner."""
+MakePoller = Callable[..., Poller]
+"""Makes pollers with settings."""

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support.web_server import Server, start
-
-StartServer = Callable[..., Awaitable[Server]]
+from tests.support.lifecycle import run
+from tests.support.web_server import Server, StartServer, starting
 
 
 @pytest.fixture
 def start_server(io_loop: IOLoop, tmp_path: Path) -> Iterator[StartServer]:
-    """Starts servers with settings of one's own."""
-    started: list[Server] = []
-
-    async def make(**settings: Any) -> Server:
-        started.append(await start(tmp_path / str(len(started)), **settings))
-        return started[-1]
-
-    yield make
-    for server in started:
-        io_loop.run_sync(server.stop)
+    """Starts servers with settings."""
+    with starting(io_loop, tmp_path) as start:
+        yield start
 
 
 @pytest.fixture
 def server(io_loop: IOLoop, start_server: StartServer) -> Server:
     """A server with the default settings."""
-    return io_loop.run_sync(start_server)
+    return run(io_loop, start_server)

@@ -82,10 +82,11 @@ async def test_words_of_an_answer_are_logged_at_debug_only(
         assert (await server.post(path, **body, **bearer)).status == 200
         assert logged() == [(logging.DEBUG, "200")]
     assert (await server.post("/sessions/s1/messages", **{**word, "delta": 5})).status == 422
-    for path, body in (
+    others: list[tuple[str, dict[str, Any]]] = [
         ("/sessions/s1/messages", news),
         ("/messages/batch", {"messages": [{**word, **target}, {**news, **target}]}),
         ("/messages/batch", {"messages": [{"type": ["typing"]}]}),
-    ):
+    ]
+    for path, body in others:
         assert (await server.post(path, **body, **bearer)).status == 200
     assert [level for level, _ in logged()] == [logging.INFO] * 4

@@ -19,12 +19,12 @@ OPEN_ENDED = ("checks", "snapshots", "detail")
 """Members whose objects may have further fields."""
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_every_json_answer_fits_its_type(server: Server) -> None:
     user = await server.connect("u1", sessions=["s1"], username="U", organization_id="o1")
     user.send(type="join_session", session_id="s1", ref=1)
     await user.push("session_joined")
-    connection = user.greeting["connection_id"]  # type: ignore[attr-defined]
+    connection = user.greeting["connection_id"]
     await server.context.snapshots.add(
         {
             **flatten(server.system.manager.stats()),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.web_server import API, Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import API, Server, StartServer, token
 
 
 @pytest.mark.gen_test

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from tests.support.web_server import KEY, Server, token
-from tests.web.conftest import StartServer
+from tests.support.waiting import PATIENCE_S
+from tests.support.web_server import KEY, Server, StartServer, token
 from wsserver.wire import deflate
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
@@ -34,7 +34,7 @@ async def client(server: Server, user: str = "u1", **options: Any) -> ClientConn
 
 async def until(socket: ClientConnection, type_: str) -> dict[str, Any]:
     while True:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             message = json.loads(await socket.recv())
         if message["type"] == type_:
             return dict(message)
@@ -123,7 +123,7 @@ async def test_a_malformed_offer_is_a_bad_request(start_server: StartServer) -> 
 
 
 @pytest.mark.gen_test
-async def test_who_is_let_in_to_be_told_why_not_gets_no_compression(
+async def test_a_handshake_accepted_to_be_closed_gets_no_compression(
     start_server: StartServer,
 ) -> None:
     server = await start_server(compression=True)
@@ -184,7 +184,7 @@ async def test_a_bomb_closes_its_connection_and_no_other(start_server: StartServ
     async with await client(server) as socket, await client(server, "u2") as other:
         assert socket.protocol.extensions
         await socket.send(" " * 10_000_000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await socket.wait_closed()
         assert socket.close_code == 1009
         await other.send(json.dumps({"type": "ping", "pad": " " * 1000}))

@@ -12,7 +12,7 @@ from wsserver.fd_limits import KEPT_BACK, descriptor_limit
 
 
 @pytest.mark.gen_test
-async def test_whoami_tells_what_is_in_force(server: Server) -> None:
+async def test_whoami_shows_what_is_in_force(server: Server) -> None:
     bearer = token("m", "manager", permissions=["stats:read", "audit:read"], organization_id="o1")
     body = (await server.get("/whoami", bearer=bearer)).json()
     assert (body["user_id"], body["role"], body["organization_id"]) == ("m", "manager", "o1")
@@ -32,7 +32,7 @@ async def test_whoami_tells_what_is_in_force(server: Server) -> None:
     ],
 )
 @pytest.mark.gen_test
-async def test_whoami_tells_whether_every_session_is_open(
+async def test_whoami_shows_whether_every_session_is_open(
     server: Server, role: str, claims: dict[str, object], opens_all: bool
 ) -> None:
     body = (await server.get("/whoami", bearer=token("u", role, **claims))).json()
@@ -49,7 +49,7 @@ async def test_whoami_counts_ones_own_connections(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_whoami_tells_of_a_proxy_and_whether_it_is_believed(tmp_path: Path) -> None:
+async def test_whoami_shows_a_proxy_and_whether_it_is_trusted(tmp_path: Path) -> None:
     forwarded = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
     trusting = await start(tmp_path, trusted_proxies=("127.0.0.1",))
     try:

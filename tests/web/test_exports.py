@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import Server, StartServer, token
 from tests.web.test_notify import TEXT, notify, settled
 
 

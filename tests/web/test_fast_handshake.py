@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S, until
 from tests.support.web_server import KEY, Server, Socket, token
 from wsserver.web.sockets.fast_handshake import WouldWaitError, run_without_waiting
 from wsserver.web.sockets.sockets import SocketHandler
@@ -128,9 +129,7 @@ async def test_a_handshake_in_two_pieces_is_left_to_tornado(
     ).encode()
     writer.write(head[:40])
     await writer.drain()
-    async with asyncio.timeout(5):
-        while not server.listener._server._connections:
-            await asyncio.sleep(0.01)
+    await until(lambda: server.listener._server._connections)
     writer.write(head[40:])
     assert b"101 Switching Protocols" in await reader.readuntil(b"\r\n\r\n")
     assert by_tornado == ["/ws/chat"]
@@ -152,7 +151,7 @@ async def test_silent_clients_are_closed(start_server: Callable[..., Any]) -> No
     silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
     await server.connect("u1")
     for reader, writer in silent:
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
         writer.close()
     assert not server.listener._fast_path._clients
 
@@ -161,11 +160,9 @@ async def test_silent_clients_are_closed(start_server: Callable[..., Any]) -> No
 async def test_stopping_closes_silent_clients(start_server: Callable[..., Any]) -> None:
     server = await start_server()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    async with asyncio.timeout(5):
-        while not server.listener._fast_path._clients:
-            await asyncio.sleep(0.01)
+    await until(lambda: server.listener._fast_path._clients)
     await server.listener.stop(1.0)
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 

@@ -12,6 +12,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from tests.support.http_response import Response
+from tests.support.waiting import PATIENCE_S, until
 from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.handlers import ApiHandler
@@ -154,7 +155,7 @@ async def test_a_kept_connection_is_handed_to_tornado_by_an_uncommon_request(
 
 
 @pytest.mark.gen_test
-async def test_requests_sent_at_once_are_answered_in_their_order(
+async def test_pipelined_requests_are_answered_in_order(
     server: Server, by_tornado: list[str]
 ) -> None:
     reader, writer = await server.open()
@@ -176,7 +177,7 @@ async def in_pieces(server: Server, raw: bytes, *places: int) -> Response:
     for place in places:
         writer.write(raw[begin:place])
         begin = place
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not any(len(each.received) == place for each in kept(server)):
                 await asyncio.sleep(0)
     writer.write(raw[begin:])
@@ -214,9 +215,7 @@ async def test_a_connection_goes_on_after_a_late_body(server: Server) -> None:
 async def test_a_client_that_disconnects_within_a_body_is_forgotten(server: Server) -> None:
     _, writer = await server.open()
     writer.write(request("POST", "/broadcast", NEWS)[:-1])
-    async with asyncio.timeout(5):
-        while not (kept(server) and kept(server)[0].body):
-            await asyncio.sleep(0)
+    await until(lambda: kept(server) and kept(server)[0].body)
     assert server.context.traffic.under_way == 1
     writer.close()
     assert await server.context.traffic.wait_idle(5)
@@ -231,9 +230,7 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: stats)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
-    async with asyncio.timeout(5):
-        while not (kept(server) and kept(server)[0].unsent):
-            await asyncio.sleep(0)
+    await until(lambda: kept(server) and kept(server)[0].unsent)
     assert server.context.traffic.under_way == 0
     assert len((await read_response(reader)).body) > 20_000_000
     stats.clear()
@@ -252,12 +249,12 @@ async def test_silent_clients_and_slow_readers_are_closed(
     reader, writer = await server.open()
     writer.write(request("GET", "/health"))
     assert (await read_response(reader)).status == 200
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not kept(server):
             await asyncio.sleep(0)
         while kept(server):
@@ -311,7 +308,7 @@ async def test_a_burst_of_clients_is_processed_in_several_turns(
     for _, writer in clients:
         writer.write(beginning)
     for reader, writer in clients:
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
         assert answer[:12] == end
         writer.close()
     assert max(done.values()) == 4
@@ -327,11 +324,11 @@ async def test_stopping_closes_idle_clients_and_answers_requests(server: Server)
     busy.write(request("POST", "/ping/u1", json.dumps({"timeout_s": 20}).encode()))
     ping = await socket.push("ping")
     stopping = asyncio.ensure_future(server.listener.stop(5.0))
-    assert await asyncio.wait_for(idle_reader.read(), 5) == b""
+    assert await asyncio.wait_for(idle_reader.read(), PATIENCE_S) == b""
     socket.send(type="pong", id=ping["id"])
     answer = await read_response(busy_reader)
     assert (answer.status, answer.headers["connection"]) == (200, "close")
-    assert await asyncio.wait_for(busy_reader.read(), 5) == b""
+    assert await asyncio.wait_for(busy_reader.read(), PATIENCE_S) == b""
     await stopping
     idle.close()
     busy.close()
@@ -344,14 +341,12 @@ async def test_a_client_that_disconnects_before_its_response_is_not_watched(serv
     writer.write(request("POST", "/ping/u1", json.dumps({"timeout_s": 20}).encode()))
     ping = await socket.push("ping")
     writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while kept(server)[0].interest:  # it is looked at no more
             await asyncio.sleep(0)
     socket.send(type="pong", id=ping["id"])
     assert await server.context.traffic.wait_idle(5)
-    async with asyncio.timeout(5):
-        while kept(server):
-            await asyncio.sleep(0)
+    await until(lambda: not kept(server))
 
 
 @pytest.mark.gen_test
@@ -362,7 +357,7 @@ async def test_an_answer_that_cannot_be_sent_ends_the_connection(
     monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: split)
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     assert await server.context.traffic.wait_idle(5)
     assert "line break in header" in caplog.text
     writer.close()
@@ -383,5 +378,5 @@ async def test_an_upgrade_on_a_kept_connection_keeps_every_byte(server: Server) 
     )
     writer.write(head.encode() + frame)
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    assert b'"pong"' in await asyncio.wait_for(reader.readuntil(b'"ref":7'), 5)
+    assert b'"pong"' in await asyncio.wait_for(reader.readuntil(b'"ref":7'), PATIENCE_S)
     writer.close()

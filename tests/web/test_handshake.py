@@ -13,7 +13,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.support.web_server import API, KEY, Server, Socket, token
+from tests.support.waiting import PATIENCE_S
+from tests.support.web_server import API, KEY, Server, Socket, StartServer, token
 from wsserver.errors import MEANINGS
 from wsserver.realtime.connections import connection_limit
 from wsserver.web.sockets.sockets import SocketHandler
@@ -195,7 +196,7 @@ async def test_the_sixth_connection_is_refused(
 @pytest.mark.parametrize("policy", ["reject", "evict_oldest"])
 @pytest.mark.gen_test
 async def test_a_connection_that_does_not_answer_gives_way_to_the_sixth(
-    start_server, monkeypatch: pytest.MonkeyPatch, policy: str
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     monkeypatch.setattr(connection_limit, "ANSWER_S", 0.0)  # ask even who was heard of just now
     monkeypatch.setattr(connection_limit, "SLICE_S", 0.3)
@@ -214,14 +215,16 @@ async def test_a_connection_that_does_not_answer_gives_way_to_the_sixth(
 
 
 @pytest.mark.gen_test
-async def test_the_oldest_is_evicted_under_the_other_policy(start_server) -> None:
+async def test_the_oldest_is_evicted_under_the_other_policy(start_server: StartServer) -> None:
     server = await start_server(connection_limit_policy="evict_oldest", max_connections_per_user=2)
     sockets = [await server.connect("u1") for _ in range(3)]
     assert (await sockets[0].closed())[0] == 4504
 
 
 @pytest.mark.gen_test
-async def test_a_full_and_a_draining_server_say_when_to_come_back(start_server) -> None:
+async def test_a_full_and_a_draining_server_say_when_to_come_back(
+    start_server: StartServer,
+) -> None:
     server = await start_server(max_connections=1)
     await server.connect("u1")
     await refuse_both_ways(server, "server_full", bearer=token("u2", "user"))
@@ -245,7 +248,9 @@ async def test_a_full_and_a_draining_server_say_when_to_come_back(start_server) 
     ["null", "https://app.example.com.evil", "http://app.example.com", "https://evil.example"],
 )
 @pytest.mark.gen_test
-async def test_a_foreign_page_gets_403_whatever_it_offers(start_server, origin: str) -> None:
+async def test_a_foreign_page_gets_403_whatever_it_offers(
+    start_server: StartServer, origin: str
+) -> None:
     server = await start_server(allowed_origins=("https://app.example.com",))
     for extra in ({}, {"Sec-Fetch-Site": "same-origin"}):
         socket = await server.upgrade(
@@ -272,7 +277,7 @@ async def test_our_own_page_comes_in(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_the_query_token_can_be_switched_off(start_server) -> None:
+async def test_the_query_token_can_be_switched_off(start_server: StartServer) -> None:
     server = await start_server(allow_query_token=False)
     good = token("u1", "user")
     await refuse_both_ways(server, "token_missing", f"/ws/chat?token={good}")
@@ -389,7 +394,7 @@ def _open_sockets() -> int:
     return count
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_handshakes_and_refusals_leave_no_descriptor(server: Server) -> None:
     before = _open_sockets()
     for number in range(30):
@@ -401,12 +406,12 @@ async def test_handshakes_and_refusals_leave_no_descriptor(server: Server) -> No
             socket = await server.upgrade(**options)  # type: ignore[arg-type]
             await socket.close()
             server.sockets.remove(socket)
-    assert await server.context.poller.wait_closed(5)
+    assert await server.context.poller.wait_closed(PATIENCE_S)
     await _settle(lambda: _open_sockets() <= before)
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_leaves_at_once_is_no_error(
+async def test_a_client_that_disconnects_immediately_is_no_error(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(20):
@@ -444,6 +449,6 @@ async def test_a_limit_reached_during_the_handshake_closes_with_its_code(
 
 
 async def _settle(condition: object) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)

@@ -218,7 +218,7 @@ async def outcomes(server: Server) -> dict[str, Outcome]:
     return dict(zip(heads, found, strict=True))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_fast_path_changes_no_outcome(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

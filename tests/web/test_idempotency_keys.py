@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.support.web_server import API, Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import API, Server, StartServer, token
 from wsserver.errors import StorageUnavailable
 from wsserver.web.api import pipeline as exchange
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import API, Server, read_response, token
 from wsserver.web.server.tornado_server import PrefilledStream
 
@@ -27,11 +28,12 @@ def request(extra: dict[str, str], path: str = "/stats") -> bytes:
 
 
 async def ended(reader: asyncio.StreamReader) -> bool:
-    return await asyncio.wait_for(reader.read(), 5) == b""
+    return await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
 
 
 def streams(server: Server) -> list[PrefilledStream]:
-    return [each.stream for each in server.listener._server._connections]
+    connections = server.listener._server._connections
+    return [each.stream for each in connections if isinstance(each.stream, PrefilledStream)]
 
 
 @pytest.mark.parametrize("extra", [PLAIN, FULL], ids=["plain", "full"])
@@ -39,7 +41,7 @@ def streams(server: Server) -> list[PrefilledStream]:
 async def test_an_idle_connection_is_kept_for_keepalive_timeout_s(
     start_server: Callable[..., Any], extra: dict[str, str]
 ) -> None:
-    server = await start_server(handshake_timeout_s=0.1, keepalive_timeout_s=30.0)
+    server = await start_server(handshake_timeout_s=0.1, keepalive_timeout_s=300.0)
     reader, writer = await server.open()
     for _ in range(2):
         writer.write(request(extra))
@@ -47,7 +49,7 @@ async def test_an_idle_connection_is_kept_for_keepalive_timeout_s(
         with pytest.raises(TimeoutError):  # longer than a head may take
             await asyncio.wait_for(reader.read(1), 0.4)
     writer.close()
-    server = await start_server(handshake_timeout_s=30.0, keepalive_timeout_s=0.1)
+    server = await start_server(handshake_timeout_s=300.0, keepalive_timeout_s=0.1)
     reader, writer = await server.open()
     writer.write(request(extra))
     assert (await read_response(reader)).status == 200
@@ -60,7 +62,7 @@ async def test_an_idle_connection_is_kept_for_keepalive_timeout_s(
 async def test_a_head_that_has_begun_has_handshake_timeout_s(
     start_server: Callable[..., Any], extra: dict[str, str]
 ) -> None:
-    server = await start_server(handshake_timeout_s=0.2, keepalive_timeout_s=30.0)
+    server = await start_server(handshake_timeout_s=0.2, keepalive_timeout_s=300.0)
     for before in (0, 1):
         reader, writer = await server.open()
         for _ in range(before):

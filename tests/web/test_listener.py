@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.netutil import bind_sockets
 
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import API, Server, token
 from wsserver.fd_limits import KEPT_BACK
 from wsserver.web.server.listener import Listener
@@ -24,7 +26,7 @@ async def second_listener(server: Server, limit: int) -> tuple[Listener, int, li
     return listener, sockets[0].getsockname()[1], limits
 
 
-@pytest.mark.gen_test(timeout=15)
+@pytest.mark.gen_test
 async def test_accepting_pauses_while_descriptors_run_out(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -40,14 +42,14 @@ async def test_accepting_pauses_while_descriptors_run_out(
     assert (await existing.push("pong"))["ref"] == 1
     limits[0] = 2**20
     for reader, writer in clients:  # all are served
-        assert (await asyncio.wait_for(reader.read(12), 5)) == b"HTTP/1.1 200"
+        assert (await asyncio.wait_for(reader.read(12), PATIENCE_S)) == b"HTTP/1.1 200"
         writer.close()
     await listener.stop(1.0)
     lines = [record for record in caplog.records if "accepting no connections" in record.message]
     assert len(lines) == 1
 
 
-@pytest.mark.gen_test(timeout=15)
+@pytest.mark.gen_test
 async def test_the_process_out_of_descriptors_neither_spins_nor_floods_the_log(
     server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +69,8 @@ async def test_the_process_out_of_descriptors_neither_spins_nor_floods_the_log(
             return getattr(door, name)
 
     accept = listener._accept
-    monkeypatch.setattr(listener, "_accept", lambda sock, events: accept(Exhausted(), events))
+    exhausted: Any = Exhausted()
+    monkeypatch.setattr(listener, "_accept", lambda sock, events: accept(exhausted, events))
     listener._unwatch()
     listener._watch()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -65,9 +65,7 @@ async def test_unknown_paths_and_methods_make_no_new_series(server: Server) -> N
     "header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Host"]
 )
 @pytest.mark.gen_test
-async def test_whoever_comes_through_a_proxy_needs_the_permission(
-    server: Server, header: str
-) -> None:
+async def test_a_request_through_a_proxy_needs_the_permission(server: Server, header: str) -> None:
     headers = {header: "127.0.0.1"}
     refused = await server.request("GET", "/metrics", headers=headers)
     assert (refused.status, refused.code) == (401, "token_missing")

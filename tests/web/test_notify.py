@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_response import Response
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import Server, StartServer, token
 from wsserver.notifications.notification_api import notification_view
 
 TEXT = {"title": "T", "message": "M"}
@@ -132,7 +131,7 @@ async def test_what_is_wrong_is_named_and_nothing_is_accepted(server: Server) ->
 
 @pytest.mark.gen_test
 async def test_a_warning_that_is_not_new_has_no_deliveries(server: Server) -> None:
-    body = {
+    body: dict[str, Any] = {
         "user_ids": ["u1"],
         "template": "cost_warning",
         "params": {"used": 81, "quota": 100, "period": "2024-01"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.web_server import Server, token
+from tests.support.web_server import Server, StartServer, token
 from wsserver.web.http.proxies import Proxies, parse_address
 
 TRUSTED = Proxies(["10.0.0.0/8", "::1/128"])
@@ -65,7 +65,7 @@ async def test_a_spoofed_header_changes_nothing(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_trusted_proxy_is_believed(start_server) -> None:
+async def test_a_trusted_proxy_is_believed(start_server: StartServer) -> None:
     server = await start_server(trusted_proxies=("127.0.0.1/32",))
     headers = {"X-Forwarded-For": "6.6.6.6, 192.0.2.9"}
     await server.upgrade(bearer=token("u1", "user"), headers=headers)

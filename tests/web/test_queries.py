@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_clock import FakeClock
 from tests.support.web_server import Server
 from wsserver.errors import BadRequest
 from wsserver.web.api.queries import PageQuery, moment_of, parse_pairs, read_query, step_of
@@ -156,7 +157,7 @@ FIELDS = (
 )
 
 
-def test_moments(clock) -> None:
+def test_moments(clock: FakeClock) -> None:
     assert moment_of("24h", "since", clock) == clock.wall() - 86400
     assert moment_of("2023-11-14t22:13:20z", "since", clock) == 1_700_000_000
     assert moment_of("2023-11-14T23:13:20.5+01:00", "since", clock) == 1_700_000_000.5
@@ -184,7 +185,7 @@ def test_no_moment_is_an_internal_error(text: str) -> None:
         pass
 
 
-def test_a_negative_number_is_told_where_numbers_begin() -> None:
+def test_a_negative_number_is_refused_with_the_minimum() -> None:
     with pytest.raises(BadRequest) as refused:
         read_query((("limit", "-1"),), PageQuery)
     assert "limit: not an integer from 0" in str(refused.value)

@@ -10,7 +10,8 @@ import struct
 
 import pytest
 
-from tests.support.web_server import API, Server, read_response, token
+from tests.support.waiting import PATIENCE_S
+from tests.support.web_server import API, Server, StartServer, read_response, token
 from wsserver.web.resources.routes import by_path
 
 BROADCAST = {"type": "hint", "data": 1}
@@ -172,7 +173,7 @@ async def test_a_foreign_origin_is_refused(server: Server, origin: str) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_page_of_an_allowed_origin_may_fetch_a_ticket(start_server) -> None:
+async def test_a_page_of_an_allowed_origin_may_fetch_a_ticket(start_server: StartServer) -> None:
     server = await start_server(allowed_origins=("https://app.example.com",))
     origin = {"Origin": "https://app.example.com"}
     asked = {
@@ -368,7 +369,7 @@ async def test_a_chunked_body_is_taken_and_bounded(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_client_that_asks_first_is_told_before_it_sends(server: Server) -> None:
+async def test_expect_100_continue_is_answered_before_the_body(server: Server) -> None:
     head = (
         f"POST {API}/broadcast HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
         "Content-Type: application/json\r\nContent-Length: 5000000\r\n"
@@ -416,19 +417,19 @@ async def test_a_connection_goes_on_after_a_refusal(server: Server) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_silent_connection_is_closed(start_server) -> None:
+async def test_a_silent_connection_is_closed(start_server: StartServer) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     reader, writer = await server.open()
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     reader, writer = await server.open()
     writer.write(b"GET / HTTP/1.1\r\nHost: 127")
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 
 @pytest.mark.gen_test
-async def test_a_slow_body_is_answered_with_408(start_server) -> None:
+async def test_a_slow_body_is_answered_with_408(start_server: StartServer) -> None:
     server = await start_server(handshake_timeout_s=0.2)
     reader, writer = await server.open()
     head = (
@@ -436,15 +437,17 @@ async def test_a_slow_body_is_answered_with_408(start_server) -> None:
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
     writer.write(head.encode())
-    answer = await asyncio.wait_for(read_response(reader), 3)
+    answer = await asyncio.wait_for(read_response(reader), PATIENCE_S)
     assert (answer.status, answer.code) == (408, "request_timeout")
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     assert server.context.traffic.under_way == 0
 
 
 @pytest.mark.gen_test
-async def test_whoever_dribbles_on_after_a_refusal_is_cut(start_server) -> None:
+async def test_a_client_that_keeps_sending_slowly_after_a_refusal_is_cut_off(
+    start_server: StartServer,
+) -> None:
     server = await start_server(handshake_timeout_s=0.3)
     reader, writer = await server.open()
     head = (
@@ -454,7 +457,7 @@ async def test_whoever_dribbles_on_after_a_refusal_is_cut(start_server) -> None:
     writer.write(head.encode())
     assert (await read_response(reader)).code == "body_too_large"
     writer.write(b" ")
-    assert await asyncio.wait_for(reader.read(), 3) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     assert await server.context.traffic.wait_idle(3)
 
@@ -506,7 +509,7 @@ async def test_what_is_no_http_ends_the_connection(
     if writer.can_write_eof():
         writer.write_eof()
     try:
-        answer = await asyncio.wait_for(reader.read(), 3)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     except ConnectionResetError:
         answer = b""
     writer.close()

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -17,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.support.waiting import PATIENCE_S
 from tests.support.web_server import Server, start, token
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, TAGS
@@ -43,10 +45,10 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE_S)
     yield str(state["url"])
     state["loop"].call_soon_threadsafe(state["stop"].set)  # type: ignore[attr-defined]
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
 
 @schema.parametrize()
@@ -56,8 +58,8 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_no_request_is_an_internal_error(case: schemathesis.Case, base_url: str) -> None:
-    if "timeout_s" in (case.body if isinstance(case.body, dict) else {}):
+def test_no_request_is_an_internal_error(case: schemathesis.Case[Any], base_url: str) -> None:
+    if isinstance(case.body, dict) and "timeout_s" in case.body:
         case.body["timeout_s"] = 0.01
     headers = {"Authorization": f"Bearer {token()}"}
     response = case.call(base_url=base_url, headers=headers, timeout=10)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.web_server import API, Server, token
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_canary_is_found_nowhere(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     good = token("canary", "admin")

@@ -15,12 +15,11 @@ from tests.support.tenant_matrix import (
     PLACES,
     ROLES,
     ask,
-    make_world,
+    make_tenants,
     printed,
     row_of,
 )
-from tests.support.web_server import API, Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import API, Server, StartServer, token
 from wsserver.web.resources.routes import ENDPOINTS
 
 MUST_EXIST = {"session", "message", "notification", "connection"}
@@ -28,13 +27,13 @@ MUST_EXIST = {"session", "message", "notification", "connection"}
 NOT_FOR_A_SERVICE = ("DELETE /connections", "POST /users/disconnect", "POST /tokens/revoke")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("role", ROLES)
 async def test_the_matrix_of_tenants(start_server: StartServer, role: str) -> None:
-    world = await make_world(await start_server(permissions=PERMISSIONS))
+    tenants = await make_tenants(await start_server(permissions=PERMISSIONS))
     rows = []
     for each in CASES:
-        row = await row_of(world, each, role)
+        row = await row_of(tenants, each, role)
         statuses = [status for status, _ in row]
         rows.append((role, each.name, statuses))
         cell = printed(rows[-1:])
@@ -57,19 +56,19 @@ async def test_the_matrix_of_tenants(start_server: StartServer, role: str) -> No
     assert {name for _, name, _ in rows} == {each.name for each in CASES}
 
 
-@pytest.mark.gen_test(timeout=60)
-async def test_no_answer_changes_as_somebody_outside_comes_and_goes(
+@pytest.mark.gen_test
+async def test_no_answer_changes_as_a_user_of_another_organization_comes_and_goes(
     start_server: StartServer,
 ) -> None:
     """The same id: never seen, online and in a session, a member of it, gone, stored."""
     server = await start_server(permissions=PERMISSIONS)
-    world = await make_world(server)
+    tenants = await make_tenants(server)
     for kind, id_ in (("user", "late"), ("session", "s_late"), ("token", "jti_late")):
-        world.ids[kind]["unknown"] = id_
+        tenants.ids[kind]["unknown"] = id_
     cases = [each for each in CASES if each.kind in ("user", "session", "token")]
 
     async def answers() -> list[str]:
-        return [(await ask(world, each, "manager", "unknown"))[1] for each in cases]
+        return [(await ask(tenants, each, "manager", "unknown"))[1] for each in cases]
 
     never_seen = await answers()
     for organization_id in ("o2", None):
@@ -84,29 +83,31 @@ async def test_no_answer_changes_as_somebody_outside_comes_and_goes(
         members = f"{API}/sessions/s_late/members"
         await server.request("PUT", members, bearer=token(), user_ids=["late"])
         assert await answers() == never_seen
-        id_ = socket.greeting["connection_id"]  # type: ignore[attr-defined]
+        id_ = socket.greeting["connection_id"]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
         assert await answers() == never_seen
         await server.system.service._parts.notifications.directory.flush()
         assert await answers() == never_seen
 
 
-@pytest.mark.gen_test(timeout=30)
-async def test_no_list_tells_a_manager_of_anybody_outside(start_server: StartServer) -> None:
-    world = await make_world(await start_server(permissions=PERMISSIONS))
+@pytest.mark.gen_test
+async def test_no_list_shows_a_manager_users_of_other_organizations(
+    start_server: StartServer,
+) -> None:
+    tenants = await make_tenants(await start_server(permissions=PERMISSIONS))
     manager = token("asking", "manager", organization_id="o1")
-    outside = {world.ids[kind][place] for kind in world.ids for place in OUTSIDE}
+    outside = {tenants.ids[kind][place] for kind in tenants.ids for place in OUTSIDE}
     outside -= {"unknown", "o8", "o9"}
     for path in LISTS:
-        answer = await world.server.get(path, bearer=manager)
+        answer = await tenants.server.get(path, bearer=manager)
         assert answer.status == 200, path
         found = [id_ for id_ in outside if f'"{id_}"' in answer.body.decode()]
         assert found == [], path
-    sessions = (await world.server.get("/sessions", bearer=manager)).json()
+    sessions = (await tenants.server.get("/sessions", bearer=manager)).json()
     assert ([s["session_id"] for s in sessions["sessions"]], sessions["total"]) == (["s_mine"], 1)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     "path", ["/audit", "/export/audit", "/webhooks/deliveries", "/webhooks/deliveries/x1"]
 )
@@ -185,11 +186,11 @@ async def test_a_manager_is_bound_to_sessions_of_its_organization_alone(
     start_server: StartServer,
 ) -> None:
     """With ``sessions:any``, also without connections, so that storage is read."""
-    world = await make_world(await start_server(permissions=PERMISSIONS))
-    sessions, manager = world.ids["session"], token("m", "manager", organization_id="o1")
+    tenants = await make_tenants(await start_server(permissions=PERMISSIONS))
+    sessions, manager = tenants.ids["session"], token("m", "manager", organization_id="o1")
     for place in PLACES:
         path = f"/ws/chat/session/{sessions[place]}"
-        socket = await world.server.upgrade(path, bearer=manager)
+        socket = await tenants.server.upgrade(path, bearer=manager)
         if place in OWN:
             assert (await socket.push("session_joined"))["session_id"] == sessions[place]
         else:

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from tests.support.web_server import API, Server, token
-from tests.web.conftest import StartServer
+from tests.support.waiting import PATIENCE_S, until
+from tests.support.web_server import API, Server, StartServer, token
 from wsserver.web.http.unsent import HeldBytes, patience_s
 
 
@@ -76,7 +76,7 @@ async def test_clients_that_do_not_read_pin_a_limited_number_of_bytes(
         reader, writer = await server.open()
         writer.write(head.encode())
         clients.append((reader, writer))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(context.unsent) + context.unsent.closed <= number:
                 await asyncio.sleep(0.001)
     assert 40_000_000 <= context.unsent.bytes <= 50_000_000
@@ -84,16 +84,14 @@ async def test_clients_that_do_not_read_pin_a_limited_number_of_bytes(
     for number, (reader, writer) in enumerate(clients):
         count = 0
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while count < 20_000_000 and (data := await reader.read(1 << 20)):
                     count += len(data)
         except ConnectionError:
             pass
         assert (count >= 20_000_000) == (number >= 3)  # those who fetch it now get it whole
         writer.close()
-    async with asyncio.timeout(5):
-        while len(context.unsent):
-            await asyncio.sleep(0.001)
+    await until(lambda: not len(context.unsent))
     assert context.unsent.bytes == 0
 
 
@@ -108,7 +106,7 @@ async def test_a_client_that_goes_away_pins_nothing(
     _, writer = await server.open()
     head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     writer.write((head + (f"Origin: {origin}\r\n\r\n" if origin else "\r\n")).encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not len(unsent):
             await asyncio.sleep(0.001)
         writer.transport.abort()
@@ -131,13 +129,13 @@ async def test_bodies_that_do_not_come_whole_pin_a_limited_number_of_bytes(
         reader, writer = await server.open()
         writer.write(head.encode() + b"{" + b" " * (size - 2))
         clients.append((reader, writer))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while incoming.bytes < min(number + 1, 2) * (size - 1):
                 await asyncio.sleep(0.001)
             while number >= 2 and incoming.closed < number - 1:
                 await asyncio.sleep(0.001)
     for number, (reader, writer) in enumerate(clients):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 writer.write(b"}")
                 answer = await reader.readuntil(b"\r\n")

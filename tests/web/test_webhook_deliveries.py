@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_provider import HttpProvider
-from tests.support.web_server import Server, token
-from tests.web.conftest import StartServer
+from tests.support.web_server import Server, StartServer, token
 
 CANARY = "canary-7d1f0c"
 

@@ -135,7 +135,7 @@ async def run(
 
 @pytest.mark.parametrize("compression", [False, True])
 @pytest.mark.parametrize("readiness", [EpollReadiness, LoopReadiness])
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_every_case_passes(io_loop: IOLoop, readiness: type, compression: bool) -> None:
     results = await run(io_loop, readiness, compression=compression, exclude_cases=EXCLUDED)
     assert len(results) > 200

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -104,7 +105,7 @@ async def test_a_reply_does_not_wait_for_a_broadcasts_window(room: Callable[...,
 
 
 @pytest.mark.gen_test
-async def test_what_is_too_much_is_written_at_once(room: Callable[..., Room]) -> None:
+async def test_data_over_the_limit_is_written_immediately(room: Callable[..., Room]) -> None:
     poller, (transport,), (peer,) = room(1)
     poller.cork()
     frame = build_frame(b"x" * (CORK_LIMIT_BYTES // 4))
@@ -128,7 +129,9 @@ async def test_a_close_goes_after_what_is_held(room: Callable[..., Room]) -> Non
 
 
 @pytest.mark.gen_test
-async def test_a_connection_that_breaks_meanwhile_harms_nobody(room: Callable[..., Room]) -> None:
+async def test_a_connection_that_breaks_meanwhile_does_not_affect_others(
+    room: Callable[..., Room],
+) -> None:
     poller, transports, peers = room(3)
     poller.cork()
     for transport in transports:
@@ -165,7 +168,7 @@ class Crowd:
         for index, transport in enumerate(self.transports):
             owner = transport.owner
             assert isinstance(owner, Echo)
-            owner.answer = lambda text, index=index: self.send(index, text)  # type: ignore[misc]
+            owner.answer = partial(self.send, index)
 
     def send(self, index: int, text: bytes) -> None:
         if self.transports[index].send(build_frame(text)):
@@ -204,7 +207,7 @@ class Crowd:
                 else:
                     self.cut.add(index)
                     cut(self.transports[index])
-            case 10:  # somebody reads
+            case 10:  # a client reads
                 for each in self.chance.sample(range(len(self.peers)), 8):
                     self.read(each)
             case _:
@@ -239,7 +242,7 @@ def texts_of(data: bytes) -> list[bytes]:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("coalesce_s", [0.005, 0])
-async def test_everybody_gets_everything_once_and_in_order_whatever_happens(
+async def test_every_connection_gets_every_message_once_and_in_order(
     room: Callable[..., Room], clock: FakeClock, seed: int, coalesce_s: float
 ) -> None:
     crowd = Crowd(room(20, coalesce_s=coalesce_s, queue_limit_bytes=150_000), seed)

@@ -126,6 +126,6 @@ def test_the_answer_pleases_another_implementation(
     assert agreement is not None
     ((_, answered),) = parse_extension(agreement.answer)
     theirs = factory.process_response_params(answered, [])
-    assert theirs.remote_no_context_takeover  # type: ignore[attr-defined]
-    assert theirs.local_no_context_takeover  # type: ignore[attr-defined]
-    assert theirs.remote_max_window_bits == agreement.window_bits  # type: ignore[attr-defined]
+    assert theirs.remote_no_context_takeover
+    assert theirs.local_no_context_takeover
+    assert theirs.remote_max_window_bits == agreement.window_bits

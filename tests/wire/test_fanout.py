@@ -50,7 +50,7 @@ async def received(peer: Peer, *frames: bytes) -> bool:
 
 
 @pytest.mark.gen_test
-async def test_when_it_is_quiet_a_frame_leaves_at_once(
+async def test_when_idle_a_frame_is_sent_immediately(
     room: Callable[..., Room], clock: FakeClock
 ) -> None:
     poller, transports, peers = room(3)
@@ -141,7 +141,7 @@ async def test_a_large_audience_of_several_encodings_is_written_to_in_turns(
 
 
 @pytest.mark.gen_test
-async def test_without_a_window_everything_leaves_at_once(room: Callable[..., Room]) -> None:
+async def test_without_a_window_every_frame_is_sent_immediately(room: Callable[..., Room]) -> None:
     poller, transports, peers = room(2, coalesce_s=0)
     for frame in (A, B, C):
         poller.send_many(transports, frame)

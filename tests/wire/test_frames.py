@@ -21,7 +21,8 @@ def parse_as_client(data: bytes) -> Frame:
             next(steps)
     except StopIteration as done:
         assert len(reader.buffer) == 0
-        return done.value
+        frame: Frame = done.value
+        return frame
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])

@@ -90,6 +90,7 @@ def test_links_join_what_came_before_once() -> None:
     assert last.join() is last.join()
 
 
+@pytest.mark.slow
 def test_a_very_long_chain() -> None:
     link = Link(None, b"0")
     for _ in range(200_000):

@@ -48,7 +48,7 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_everybody_gets_the_same(ring: Ring, pairs: list[Pair]) -> None:
+def test_every_socket_gets_the_same_bytes(ring: Ring, pairs: list[Pair]) -> None:
     for number in range(10):
         assert ring.send_all(near_ends(pairs[: number % 8]), b"%d" % number) == []
     assert [read_all(far) for _, far in pairs] == [
@@ -57,7 +57,7 @@ def test_everybody_gets_the_same(ring: Ring, pairs: list[Pair]) -> None:
     ]
 
 
-def test_what_was_not_taken_is_told_of_each(ring: Ring, pairs: list[Pair]) -> None:
+def test_unsent_bytes_are_reported_for_each_socket(ring: Ring, pairs: list[Pair]) -> None:
     full, gone = pairs[1], pairs[5]
     assert 0 < full[0].send(LARGE) < len(LARGE)
     gone[1].close()

@@ -42,7 +42,7 @@ def test_short_full_and_broken(writer: Writer, size: int) -> None:
             assert read_all(pairs[index][1]) == LARGE[:written]
 
 
-def test_nobody_to_write_to(writer: Writer) -> None:
+def test_an_empty_list_of_sockets(writer: Writer) -> None:
     assert writer.write_all([], b"x") == []
 
 

@@ -44,7 +44,7 @@ def changes(server: FakeServer) -> list[tuple[str, Any]]:
 # A user
 
 
-def test_a_user_is_told_of_as_far_as_the_token_reaches(ctl: Run, server: FakeServer) -> None:
+def test_a_user_is_shown_as_far_as_the_token_permits(ctl: Run, server: FakeServer) -> None:
     mine = [{**each, "user_id": "u1", "sessions": ["s1", "s2"]} for each in server.connections]
     server.answers["GET", "/users/u1/connections"] = (200, {"connections": mine})
     note = {"notification_id": "notify_1", "type": "info", "title": "余额", "states": {"read": 1}}
@@ -65,7 +65,7 @@ def test_a_user_is_told_of_as_far_as_the_token_reaches(ctl: Run, server: FakeSer
     assert "contacts:" not in result.stdout
 
 
-def test_a_user_who_is_away_is_told_of_too(ctl: Run, server: FakeServer) -> None:
+def test_a_user_who_is_offline_is_shown_too(ctl: Run, server: FakeServer) -> None:
     server.answers["GET", "/users/u1/connections"] = (200, {"connections": []})
     server.answers["GET", "/notifications"] = (200, page("notifications", [], {}))
     assert ctl("user", "u1").stdout.splitlines()[0] == "u1  organization o1  offline"
@@ -223,7 +223,7 @@ def test_a_ticket_is_printed_alone(ctl: Run, server: FakeServer) -> None:
     assert json.loads(ctl("token", "ticket", "-o", "json").stdout)["ticket"] == "T"
 
 
-def test_what_is_no_token_or_has_no_id_is_told_without_showing_it(
+def test_an_invalid_token_or_one_without_id_is_reported_without_showing_it(
     ctl: Run, server: FakeServer
 ) -> None:
     import jwt

@@ -37,7 +37,7 @@ def endless() -> Iterator[bytes]:
 
 
 def announced() -> Iterator[bytes]:
-    """A length that nobody could read."""
+    """A length beyond every limit."""
     yield HEAD + b"Content-Length: 99999999999999\r\n\r\n"
 
 
@@ -51,7 +51,7 @@ def trickling(head: bytes, part: bytes) -> Iterator[bytes]:
     """A byte now and then, each in time."""
     yield head
     while True:
-        time.sleep(0.01)  # the far side's pace
+        time.sleep(0.01)  # the server's pace
         yield part
 
 
@@ -150,7 +150,7 @@ def test_bytes_that_trickle_end_at_the_deadline(serve: Serve, head: bytes, part:
     assert raised.value.exit_code == 3
 
 
-def test_a_server_that_says_nothing_is_told_from_one_that_trickles() -> None:
+def test_a_silent_server_is_distinguished_from_a_slow_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(Unreachable, match="no answer in time"):

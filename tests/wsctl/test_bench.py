@@ -33,7 +33,7 @@ LIMITS = Limits(
 )
 
 
-def test_the_limits_are_those_that_the_server_has_told() -> None:
+def test_the_limits_are_those_of_the_server() -> None:
     whoami = {
         "connections": 2,
         "limits": {"connections": 5, "messages_per_s": 40.0, "message_bytes": 65536},
@@ -158,7 +158,7 @@ def test_what_is_lost_and_what_comes_twice() -> None:
     for message in (0, 0, 1):
         found.received(0, message, 2.0)
     found.received(1, 0, 2.0)
-    found.received(1, 77, 2.0)  # nobody's
+    found.received(1, 77, 2.0)  # of an unknown connection
     result = {**found.result(), "stopped": None}
     deliveries = result["deliveries"]
     assert (deliveries["lost"], deliveries["duplicated"], deliveries["received"]) == (1, 1, 3)

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run
+from tests.support.waiting import PATIENCE_S
 from wsctl.config.target import Target
 from wsctl.errors import Unreachable
 from wsctl.http.client import Client
 
-PATIENCE_S = 5.0
-"""For who never calls; such a test has failed already."""
 UNKNOWN = "the request may have been carried out"
 Ask = Callable[[Client], object]
 

@@ -41,7 +41,9 @@ def test_stats_as_json_and_csv_before_and_after_the_command(ctl: Run) -> None:
     assert row["deliver_ms.p99"] == "3.25"
 
 
-def test_health_needs_no_token_and_its_exit_code_tells(run: Run, server: FakeServer) -> None:
+def test_health_needs_no_token_and_its_exit_code_is_the_status(
+    run: Run, server: FakeServer
+) -> None:
     good = run("--url", server.url, "health")
     assert (good.exit_code, "database" in good.stdout) == (0, True)
     assert server.asked[0].token is None
@@ -255,7 +257,7 @@ def test_no_token_at_all_is_4(run: Run, server: FakeServer) -> None:
     assert (result.exit_code, "no token" in result.stderr) == (4, True)
 
 
-def test_nobody_there_is_3_in_one_line(run: Run) -> None:
+def test_an_unreachable_server_exits_with_3_and_one_line(run: Run) -> None:
     result = run("--url", "http://127.0.0.1:9", "--token", ADMIN, "stats")
     assert result.exit_code == 3
     assert result.stderr == "wsctl: cannot reach http://127.0.0.1:9: Connection refused\n"

@@ -19,12 +19,12 @@ import click
 import pytest
 
 from tests.support.fake_server import ADMIN, FakeServer, Run, connection, page
+from tests.support.waiting import PATIENCE_S
 from wsctl.cli import completion
 from wsctl.cli.click_base import COMPLETE_VAR
 from wsctl.cli.root import wsctl
 from wsctl.cli.shell_completion import Bash, Fish, Zsh
 
-PATIENCE_S = 20.0
 USERS = ["zhangsan", "lisi@example.com", "dept:sales:1", "dept:sales:2", "wang.wu"]
 SESSIONS = ["s:1001", "s:1002", "support-7"]
 
@@ -52,7 +52,7 @@ def server(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
 
 
 class Typist:
-    """Somebody at an interactive bash. Ctrl-T prints the line, Ctrl-O the possible completions."""
+    """An interactive bash. Ctrl-T prints the line, Ctrl-O the possible completions."""
 
     def __init__(self, folder: Path) -> None:
         self._main, side = pty.openpty()
@@ -94,7 +94,7 @@ class Typist:
     def leave(self) -> None:
         """Hang up."""
         os.close(self._main)
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
     def _send(self, text: str) -> None:
         os.write(self._main, text.encode())
@@ -172,7 +172,7 @@ def test_zsh_and_fish_get_whole_words_with_a_help(server: FakeServer, kind: type
     assert values(["ping"], "dept:sales:1", kind) == ["dept:sales:1"]
 
 
-def test_what_zsh_and_fish_are_told_survives_its_signs(
+def test_completions_for_zsh_and_fish_are_escaped(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMP_WORDS", "wsctl ping dept:sales:1")
@@ -259,13 +259,17 @@ def test_a_crowd_is_cut_short_and_strange_ids_are_left_out(server: FakeServer) -
     server.asked.clear()
     assert values(["disconnect", "u1", "--connection"], "conn_8999") == []
     assert len(server.asked) == 5, "pages of a thousand"
-    rows = [{"session_id": name, "users": []} for name in ("a b", "$(id)", "s\n1", "ok", "ok")]
+    rows: list[dict[str, Any]] = [
+        {"session_id": name, "users": []} for name in ("a b", "$(id)", "s\n1", "ok", "ok")
+    ]
     server.answers["GET", "/sessions"] = (200, page("sessions", rows, {}))
     assert values(["history"]) == ["ok"]
 
 
 def test_a_help_cannot_steer_the_terminal(server: FakeServer) -> None:
-    rows = [{"session_id": "s1", "users": [{"username": "a\x1b[2J\nb" + "c" * 200}]}]
+    rows: list[dict[str, Any]] = [
+        {"session_id": "s1", "users": [{"username": "a\x1b[2J\nb" + "c" * 200}]}
+    ]
     server.answers["GET", "/sessions"] = (200, page("sessions", rows, {}))
     (item,) = asked(["history"], "")
     assert item.help.startswith("a\\x1b[2J b")
@@ -282,7 +286,7 @@ def test_the_lists_that_are_known_are_the_servers() -> None:
     assert set(completion.ACTIONS) == {each.action for each in ENDPOINTS if each.action}
 
 
-def test_bash_without_quotes_replaces_what_stands_after_the_last_break(
+def test_bash_without_quotes_replaces_what_follows_the_last_word_break(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMP_BREAKS", " \t\n\"'@><=;|&(:")

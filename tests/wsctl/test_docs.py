@@ -8,39 +8,19 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import click
 import pytest
 from rich.cells import cell_len
 
 from tests.support.fake_server import Run
+from tests.support.wsctl_commands import ALL, EVERYTHING, GROUPS, resolve
 from wsctl.cli.click_base import LazyGroup
 from wsctl.cli.root import wsctl
 
 TESTS = Path(__file__).resolve().parents[1]
 DOCS = TESTS.parent / "docs" / "wsctl.rst"
-
-
-def tree(
-    group: click.Group, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command and group below ``group``, with the words that call it."""
-    ctx = click.Context(group)
-    for name in group.list_commands(ctx):
-        found = group.get_command(ctx, name)
-        assert found is not None
-        yield (*path, name), found
-        if isinstance(found, click.Group):
-            yield from tree(found, (*path, name))
-
-
-EVERYTHING = dict(tree(wsctl))
-ALL = sorted(path for path, found in EVERYTHING.items() if not isinstance(found, click.Group))
-GROUPS = sorted(path for path, found in EVERYTHING.items() if isinstance(found, click.Group))
-
-
-def resolve(path: tuple[str, ...]) -> click.Command:
-    return EVERYTHING[path]
 
 
 def calls(epilog: str) -> Iterator[list[str]]:
@@ -122,13 +102,17 @@ def test_it_is_documented_with_an_example(path: tuple[str, ...]) -> None:
     assert re.search(rf"^        (echo 'source <\()?{name}\b", text, re.MULTILINE)
 
 
+def is_text(words: tuple[object, ...]) -> TypeGuard[tuple[str, ...]]:
+    return all(isinstance(word, str) for word in words)
+
+
 @cache
 def called_in_tests() -> frozenset[tuple[str, ...]]:
     """What the tests of wsctl call: strings that follow each other in a call, list or tuple.
 
     Options before the command are skipped, so ``ctl("-o", "json", "stats")`` is a call of stats.
     """
-    found = set()
+    found: set[tuple[str, ...]] = set()
     this = Path(__file__).name
     paths = [*TESTS.glob("wsctl/test_*.py"), *TESTS.glob("operators/test_*.py")]
     for path in (path for path in paths if path.name != this):
@@ -139,11 +123,14 @@ def called_in_tests() -> frozenset[tuple[str, ...]]:
             # What is completed at the TAB key is not called by that.
             elif isinstance(node, ast.List | ast.Tuple) and path.name != "test_completion.py":
                 items = node.elts
-            words = [item.value if isinstance(item, ast.Constant) else None for item in items]
+            texts = [item.value if isinstance(item, ast.Constant) else None for item in items]
             found |= {
-                tuple(words[start : start + n]) for start in range(len(words)) for n in (1, 2)
+                words
+                for start in range(len(texts))
+                for n in (1, 2)
+                if is_text(words := tuple(texts[start : start + n]))
             }
-    return frozenset(words for words in found if all(isinstance(word, str) for word in words))
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

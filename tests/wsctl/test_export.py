@@ -132,7 +132,9 @@ def test_since_is_inclusive_until_exclusive_and_steps_keep_the_last(
 
 
 @pytest.mark.parametrize(("name", "why"), [("", "not a file"), ("gone", "no such file")])
-def test_what_is_no_file_is_told(run: Run, tmp_path: Path, name: str, why: str) -> None:
+def test_a_target_that_is_not_a_file_is_an_error(
+    run: Run, tmp_path: Path, name: str, why: str
+) -> None:
     result = run("export", "stats", "--database", str(tmp_path / name))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.rstrip().endswith(f": {why}")

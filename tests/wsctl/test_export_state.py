@@ -152,7 +152,7 @@ def test_an_older_copy_of_the_database_is_noticed(run: Run, database: Path) -> N
     assert targets(Path("audit.csv")) == [1, 2]
 
 
-def test_a_second_run_ends_at_once_with_75(run: Run, database: Path) -> None:
+def test_a_second_run_ends_immediately_with_75(run: Run, database: Path) -> None:
     add_entries(database, 1)
     with Path("audit.state.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from tests.support.fake_server import ADMIN, NOBODY, FakeServer, Run
-from tests.wsctl.test_docs import ALL, EVERYTHING, GROUPS, resolve
+from tests.support.wsctl_commands import ALL, EVERYTHING, GROUPS, resolve
 from wsctl.cli import completion
 from wsctl.cli.global_options import GlobalOption, global_options
 from wsctl.cli.root import wsctl
@@ -40,7 +40,9 @@ def test_the_last_one_counts(run: Run, server: FakeServer) -> None:
     assert json.loads(result.stdout)[0]["user_id"] == "u1"
 
 
-def test_what_stands_before_counts_where_nothing_follows(run: Run, server: FakeServer) -> None:
+def test_an_option_before_the_command_counts_unless_repeated_after_it(
+    run: Run, server: FakeServer
+) -> None:
     result = run("--url", server.url, "-o", "json", "stats", "--token", ADMIN)
     assert json.loads(result.stdout)["node"] == "n1"
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from scripts.manual_page import PAGE, main, page
-from tests.wsctl.test_docs import ALL, resolve
+from tests.support.wsctl_commands import ALL, resolve
 
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "EXIT STATUS",
             "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO"]  # fmt: skip
@@ -20,7 +20,7 @@ def test_the_committed_page_is_what_the_commands_say(capsys: pytest.CaptureFixtu
     assert main(["--check"]) == 0
 
 
-def test_a_page_that_is_out_of_date_is_told(
+def test_an_outdated_manual_page_is_reported(
     tmp_path: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

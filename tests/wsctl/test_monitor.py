@@ -1,4 +1,4 @@
-"""The monitor: subscribing, answering pings, coming back, giving up where told to."""
+"""The monitor: subscribing, answering pings, reconnecting, giving up."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_it_comes_back_when_the_server_asked_for_it(monitor_server: Callable[...
     ("code", "failure"),
     [(4500, NotPermitted), (4503, NotPermitted), (4505, NotPermitted), (4502, Failed)],
 )
-def test_it_does_not_come_back_where_told_so(
+def test_it_does_not_reconnect_with_that_option(
     monitor_server: Callable[..., str], code: int, failure: type[Failed]
 ) -> None:
     feed, _, waits = feed_of(monitor_server(refuse(code)))
@@ -121,7 +121,7 @@ def test_a_refused_subscription_ends_it(monitor_server: Callable[..., str]) -> N
         next(feed.pushes())
 
 
-def test_nobody_there_at_the_start_is_unreachable() -> None:
+def test_an_unreachable_server_at_the_start_is_an_error() -> None:
     feed, _, _ = feed_of("http://127.0.0.1:9")
     with pytest.raises(Unreachable):
         next(feed.pushes())
@@ -258,7 +258,7 @@ def test_a_token_file_that_was_never_there_is_the_end(home: Any) -> None:
         next(feed.pushes())
 
 
-def test_what_is_no_http_at_all_is_told_in_words() -> None:
+def test_an_answer_that_is_not_http_is_explained() -> None:
     # It speaks first: how far the handshake has come by then is chance.
     for _ in range(10):
         _meet_something_else()

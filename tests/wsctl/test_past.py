@@ -101,7 +101,7 @@ def test_several_nodes_have_to_be_chosen_from() -> None:
     assert one_node(found, "a") == [found[0], found[2]]
 
 
-def test_a_comparison_tells_growth_and_rate() -> None:
+def test_a_comparison_shows_growth_and_rate() -> None:
     found = compare(
         snapshot(0, messages_sent=100, total_connections=9, deliver_ms_p99=None),
         snapshot(60, messages_sent=400, total_connections=5, deliver_ms_p99=2.5),
@@ -139,7 +139,7 @@ def test_a_step_fits_the_columns(seconds: float, columns: int, step: int) -> Non
     assert step_for(seconds, columns) == step
 
 
-def test_a_point_stands_for_the_time_since_the_one_before_but_a_gap_stays() -> None:
+def test_a_point_covers_the_time_since_the_previous_one_but_a_gap_remains() -> None:
     points = [(60.0, 1.0), (120.0, 2.0), (180.0, 3.0), (600.0, 4.0)]
     columns = chart_columns(points, 0.0, 30.0, 22)
     assert columns[:7] == [1.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]

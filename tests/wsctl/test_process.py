@@ -15,6 +15,7 @@ from websockets.sync.server import ServerConnection
 
 from tests.support.fake_server import ADMIN, FakeServer, connection
 from tests.support.terminal import Terminal, on_terminal
+from tests.support.waiting import PATIENCE_S
 
 WSCTL = [sys.executable, "-m", "wsctl"]
 
@@ -62,7 +63,7 @@ def test_a_watch_ends_with_its_reader(server: FakeServer) -> None:
     assert process.stdout is not None
     assert "total_connections=12" in process.stdout.readline()
     process.stdout.close()
-    assert process.wait(5) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
@@ -73,7 +74,7 @@ def test_ctrl_c_is_130_without_a_traceback(server: FakeServer) -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=5)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, "Traceback" in errors) == (130, False)
 
 
@@ -93,7 +94,7 @@ def test_ctrl_c_ends_ping_with_its_summary(
     while len(server.asked) < 3:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    shown, errors = process.communicate(timeout=5)
+    shown, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors.strip()) == (130, "")
     assert words in shown
 
@@ -177,7 +178,7 @@ def test_a_silent_monitor_ends_with_its_reader(monitor_server: Callable[..., str
     assert process.stdout is not None
     assert json.loads(process.stdout.readline())["type"] == "event"
     process.stdout.close()
-    assert process.wait(5) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
     process.stderr.close()
@@ -197,7 +198,7 @@ def test_ctrl_c_ends_a_monitor_with_130(monitor_server: Callable[..., str]) -> N
     [(("ping", "u1"), "n=1"), (("stats", "--watch"), "uptime")],
     ids=["ping", "watch"],
 )
-def test_after_ctrl_c_the_prompt_stands_on_a_line_of_its_own(
+def test_after_ctrl_c_the_prompt_is_on_a_new_line(
     server: FakeServer, args: tuple[str, ...], seen: str
 ) -> None:
     with Terminal("--url", server.url, "--token", ADMIN, *args) as terminal:

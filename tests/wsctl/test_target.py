@@ -188,7 +188,7 @@ def test_a_contexts_file_open_to_others_is_shut(run: Run, home: Path, mode: int)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_contexts_added_at_once_are_all_kept(home: Path) -> None:
+def test_contexts_added_concurrently_are_all_kept(home: Path) -> None:
     adding = [
         subprocess.Popen(
             [sys.executable, "-m", "wsctl", "context", "add", f"c{number}", "--url", "http://h:1"],
@@ -220,9 +220,7 @@ def test_a_change_is_made_to_what_the_file_holds_by_then(home: Path) -> None:
         '{"contexts": {}, "current": ["a"]}',
     ],
 )
-def test_a_contexts_file_that_somebody_has_edited_wrongly_is_named(
-    run: Run, home: Path, text: str
-) -> None:
+def test_an_invalid_contexts_file_is_named(run: Run, home: Path, text: str) -> None:
     contexts_file().parent.mkdir(parents=True)
     contexts_file().write_text(text)
     result = run("stats")

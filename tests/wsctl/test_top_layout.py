@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wsctl.test_top_model import state_with, update
+from tests.support.top_states import state_with, update
 from wsctl.top.layout import Moment, frame
 from wsctl.top.model import State
 from wsctl.top.view import View
@@ -125,7 +125,7 @@ def test_when_it_is_tried_again_is_within_80_columns(state: State) -> None:
     assert " ! no connection for 10 s: Connection refused; next attempt in 12.9 s" in lines
 
 
-def test_errors_are_told_however_large_the_other_figures(state: State) -> None:
+def test_errors_are_shown_however_large_the_other_figures(state: State) -> None:
     found = state_with(
         update(
             1, total_connections=50_000, active_connections=50_000, active_users=50_000,
@@ -136,7 +136,7 @@ def test_errors_are_told_however_large_the_other_figures(state: State) -> None:
     assert "errors 123,456" in lines_of(found, View(), 80, 24)[1]
 
 
-def test_a_filter_tells_how_much_it_has_searched(state: State) -> None:
+def test_a_filter_shows_how_much_it_has_searched(state: State) -> None:
     found = state_with(update(1, active_users=5001, active_sessions=1))
     found.take_link(True, "watching", 0.0, "t")
     found.take_lists([{"session_id": "s1"}], [{"user_id": f"u{n}"} for n in range(200)])
@@ -149,7 +149,7 @@ def test_a_filter_tells_how_much_it_has_searched(state: State) -> None:
     assert any(line.startswith(" none ") for line in lines)  # of the sessions all are known
 
 
-def test_pause_sort_filter_and_zoom_are_told(state: State) -> None:
+def test_pause_sort_filter_and_zoom_are_shown(state: State) -> None:
     paused = "\n".join(lines_of(state, View(frozen=state), 80, 24))
     assert "PAUSED" in paused
     assert "p resume" in paused

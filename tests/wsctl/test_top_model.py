@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.fake_server import STATS
+from tests.support.top_states import state_with, update
 from wsctl.output.monitor_pushes import name_of
 from wsctl.top.model import Row, State
-
-
-def update(uptime_s: float, busiest: Any = None, **changes: Any) -> dict[str, Any]:
-    return {"type": "stats_update", "timestamp": "2024-01-15T14:30:00Z", "busiest": busiest,
-            "stats": STATS | {"uptime_s": uptime_s} | changes}  # fmt: skip
-
-
-def state_with(*updates: dict[str, Any]) -> State:
-    state = State("http://server", 0.0)
-    for number, push in enumerate(updates):
-        state.take(push, float(number))
-    return state
 
 
 def test_rates_are_the_growth_of_counters_by_the_servers_own_clock() -> None:
@@ -32,7 +20,7 @@ def test_rates_are_the_growth_of_counters_by_the_servers_own_clock() -> None:
     assert [value for _, value in state.trends["connections"].points] == [12, 12]
 
 
-def test_a_restart_makes_no_negative_rate_and_is_told() -> None:
+def test_a_restart_makes_no_negative_rate_and_is_shown() -> None:
     state = state_with(update(100, messages_sent=1000), update(3, messages_sent=5))
     assert state.trends["delivered"].latest is None
     assert [name_of(push) for push in state.events] == ["server_restarted"]
@@ -61,7 +49,7 @@ def test_the_same_server_after_a_lost_connection_has_not_restarted() -> None:
     assert state.trends["delivered"].latest == 25
 
 
-def test_a_lost_connection_is_told_and_so_is_its_end() -> None:
+def test_a_lost_connection_and_its_recovery_are_shown() -> None:
     state = state_with(update(10))
     state.take_link(True, "watching http://server", 0.0, "t")
     assert (state.link.is_live, len(state.events)) == (True, 0)
@@ -93,7 +81,7 @@ def test_the_busiest_are_joined_with_what_the_lists_know() -> None:
     assert state.sessions == [Row("s1", "张三, u2", 3, 6.5), Row("s2", "", 1, 0.0)]
 
 
-def test_figures_that_are_none_harm_nobody() -> None:
+def test_missing_figures_are_no_error() -> None:
     odd = {"errors": None, "uptime_s": "long"}
     busiest = {"users": [7, {}], "sessions": "x"}
     state = state_with(

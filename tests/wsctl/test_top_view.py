@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.wsctl.test_top_model import state_with, update
+from tests.support.top_states import state_with, update
 from wsctl.top.keys import Keys
 from wsctl.top.model import State
 from wsctl.top.view import View, events_of, rows_of

@@ -52,12 +52,15 @@ class Owner(Protocol):
 
     def on_binary(self, transport: Transport, payload: bytes) -> None:
         """A binary message; only called by a poller with ``accept_binary``."""
+        return
 
     def on_ping(self, transport: Transport, payload: bytes) -> None:
         """A ping, which has been answered."""
+        return
 
     def on_pong(self, transport: Transport, payload: bytes) -> None:
         """A pong: the answer to a ping, or unsolicited."""
+        return
 
 
 class Corked(Protocol):

@@ -194,7 +194,7 @@ async def _get_metrics(context: WebContext, call: Call) -> Reply:
     registry.register(ServerCollector(context))
     headers = {"Vary": "Origin, Accept"}
     if wants_openmetrics(call.headers.get("Accept", "")):
-        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        text: bytes = openmetrics.generate_latest(registry)
         return Reply(text, OPENMETRICS_TYPE, headers=headers)
     return Reply(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4, headers=headers)
 

@@ -20,7 +20,12 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 """Media types by suffix; files with other suffixes are not served."""
-ASSETS = {str(path.relative_to(STATIC)): path for path in STATIC.rglob("*") if path.suffix in TYPES}
+# In a checkout `client` is a link to the sources of the npm package, which rglob does not follow.
+ASSETS = {
+    str(path.relative_to(STATIC)): path
+    for path in (*STATIC.rglob("*"), *STATIC.glob("client/*"))
+    if path.suffix in TYPES
+}
 """All files by name: a requested name is looked up, and never becomes part of a path."""
 CONSOLE = "console/index.html"
 

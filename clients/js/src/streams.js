@@ -8,14 +8,14 @@
 const INBOX = "user:";
 const HELD_LIMIT = 2000; // messages that may wait for the answer about one stream
 const SEEN_LIMIT = 4000; // remembered offsets of the inbox, which holds 1000 messages
-const STORED_LIMIT = 100; // streams and offsets that outlive the page
+const STORED_LIMIT = 1000; // of them outlive the page
 
 export class Streams {
   // name -> {epoch, offset, isNew, held, seen}. isNew: nothing was ever said about where it
   // stands. held: null, or the pushes that wait. seen: null, or offsets (inbox only).
   #streams = new Map();
-  /** Has a position moved since this was last set to false? */
-  isChanged = false;
+  /** Names of the streams whose position has moved since this was last cleared. */
+  changed = new Set();
 
   /** The position to come back with, or null. */
   position(name) {
@@ -37,7 +37,7 @@ export class Streams {
   adopt(name, { epoch, offset }) {
     if (this.#streams.has(name)) return;
     Object.assign(this.#add(name), { epoch, offset, isNew: false });
-    this.isChanged = true;
+    this.changed.add(name);
   }
 
   /** From now until `settle` or `release` let what arrives in this stream wait. */
@@ -67,7 +67,7 @@ export class Streams {
     if (stream.seen ? stream.seen.has(push.offset) : push.offset <= stream.offset) return "known";
     stream.offset = Math.max(stream.offset, push.offset);
     remember(stream.seen, push.offset);
-    this.isChanged = true;
+    this.changed.add(push.stream);
     return "new";
   }
 
@@ -84,7 +84,7 @@ export class Streams {
     if (gap) skipTo(stream, epoch, offset);
     stream.isNew = false;
     stream.held = null;
-    this.isChanged = true;
+    this.changed.add(name);
     return { ...this.#inOrder([...messages, ...held]), gap };
   }
 
@@ -108,20 +108,19 @@ export class Streams {
   }
 
   forget(name) {
-    this.isChanged = this.#streams.delete(name) || this.isChanged;
+    if (this.#streams.delete(name)) this.changed.add(name);
   }
 
   clear() {
     this.#streams.clear();
+    this.changed.clear();
   }
 
-  /** What to keep across page loads; `load` takes it. */
-  save() {
-    const known = [...this.#streams].filter(([, stream]) => !stream.isNew).slice(-STORED_LIMIT);
-    return known.map(([name, { epoch, offset, seen }]) => [
-      name,
-      { epoch, offset, ...(seen ? { seen: [...seen].slice(-STORED_LIMIT) } : {}) },
-    ]);
+  /** What to keep of a stream across page loads, which `load` takes; or null. */
+  saved(name) {
+    const position = this.position(name);
+    const seen = this.#streams.get(name)?.seen;
+    return position && seen ? { ...position, seen: [...seen].slice(-STORED_LIMIT) } : position;
   }
 
   load(saved) {

@@ -1,16 +1,20 @@
 /** Keeps one WebSocket: opens it, notices its end, and opens the next one when that may help. */
 
 import {
+  BAD_REQUEST,
+  CONNECTION_LIMIT,
   backoffMs,
   hintOf,
+  isEvicted,
   isPatient,
-  isTemporaryOnceIn,
   limited,
   mayReconnect,
 } from "./closing.js";
 import { Credentials } from "./credentials.js";
 import { WsError } from "./errors.js";
 import { Liveness } from "./liveness.js";
+import { Places } from "./places.js";
+import { Tab, canShare, shareName } from "./tabs.js";
 import { onWakeup } from "./wakeups.js";
 
 /** The reason of the end when a provider has given null. */
@@ -20,7 +24,9 @@ const NO_WEBSOCKET =
 const ABNORMAL = 1006;
 const HEARTBEAT_TIMEOUT = 4001;
 const TOKEN_INVALID = 4500;
-const BAD_REQUEST = 4501;
+const INTERNAL_ERROR = 1011;
+const SHARED_ENDPOINT = "/ws/chat"; // others are bound to one session, or subscribe to something
+const ROOM_MS = 250; // until the server has noticed that a connection is gone
 const OPEN = 1; // WebSocket.readyState
 const REFUSALS = 5; // credentials of a provider, refused one after the other
 const HEARTBEAT_S = 30; // of a server that does not tell
@@ -45,8 +51,12 @@ export class Connector {
   #refusals = 0; // credentials refused since the last connection
   #run = 0; // counts attempts; whatever belongs to an earlier one is stale
   #hintMs = null; // when the server said to come back
+  #isRefused = false; // the user has too many connections
   #isPatient = false; // the server asked for the wait: no wake-up shortens it
   #timer = 0;
+  /** @type {Tab | null} */
+  #tab = null; // this client among those of other tabs, where they share a connection
+  #places; // tells clients that were refused that there is room
   #stopListening = () => {};
 
   constructor(options, owner) {
@@ -73,15 +83,23 @@ export class Connector {
     this.#attempt = 0;
     this.#refusals = 0;
     this.#wasIn = false;
-    this.#stopListening = onWakeup(() => this.#wake());
+    const stopWaking = onWakeup(() => this.#wake());
+    this.#places = new Places(this.#address(), () => this.#freed());
+    this.#stopListening = () => {
+      stopWaking();
+      this.#places.close();
+    };
     this.#open();
   }
 
   /** Close for good; `closed` and `ended` are told before the socket is. */
   stop(code, reason) {
     const socket = this.#socket;
+    const tab = this.#tab;
+    this.#tab = null;
     this.#end(code, reason);
-    socket?.close(code, reason);
+    if (tab) tab.leave(code, reason);
+    else socket?.close(code, reason);
   }
 
   send(text) {
@@ -136,14 +154,42 @@ export class Connector {
       return;
     }
     const address = this.#address();
+    const connect = () =>
+      new this.#options.WebSocket(address + credential.query, credential.protocols);
+    const tab = await this.#among(address, credential);
+    if (run !== this.#run) return;
     try {
-      this.#listen(new this.#options.WebSocket(address + credential.query, credential.protocols));
+      this.#listen(tab ? tab.open(connect) : connect());
     } catch (error) {
       // Not the browser's own text: it quotes what it does not like, be it the ticket.
       this.#end(BAD_REQUEST, `no WebSocket to ${address}: ${error.name}`, "bad_url");
       return;
     }
     this.#liveness.start(this.#options.connectTimeoutMs, false);
+  }
+
+  /** This client among the tabs with which it shares a connection; null: it has one of its own. */
+  async #among(address, { token }) {
+    const { shareTabs, sessionId, endpoint } = this.#options;
+    const user = typeof shareTabs === "string" ? shareTabs : null;
+    const isWanted = shareTabs && !sessionId && endpoint === SHARED_ENDPOINT && canShare();
+    if (!isWanted || (token === null && user === null)) {
+      this.#leaveTabs();
+      return null;
+    }
+    const run = this.#run;
+    const name = await shareName(address, token, user);
+    if (run !== this.#run) return null;
+    if (this.#tab?.name !== name || this.#tab.hasLeft) {
+      this.#leaveTabs();
+      if (name !== null) this.#tab = new Tab(name, () => this.#wake());
+    }
+    return this.#tab;
+  }
+
+  #leaveTabs() {
+    this.#tab?.leave();
+    this.#tab = null;
   }
 
   #address() {
@@ -176,6 +222,13 @@ export class Connector {
     }
   }
 
+  /** Another connection has gone: there may be room for this one. */
+  #freed() {
+    if (this.#state !== "waiting" || !this.#isRefused) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#open(), ROOM_MS * (1 + Math.random()));
+  }
+
   #age() {
     return performance.now() - this.#attemptedAt;
   }
@@ -189,35 +242,38 @@ export class Connector {
 
   /** The connection has gone: come back if the code allows it. */
   #lost(code, reason) {
-    if (!this.#mayReturn(code, reason)) {
+    if (!this.#mayReturn(code)) {
       this.#end(code, reason);
       return;
     }
     if (this.#isIn && performance.now() - this.#openedAt > STABLE_MS) this.#attempt = 0;
     const hintMs = this.#hintMs ?? hintOf(reason);
-    const delayMs = hintMs ?? backoffMs(code, this.#attempt, this.#options);
-    this.#isPatient = hintMs !== null || isPatient(code);
+    const isOut = isEvicted(code, reason);
+    const delayMs = isOut ? null : (hintMs ?? backoffMs(code, this.#attempt, this.#options));
+    this.#isPatient = !isOut && (hintMs !== null || isPatient(code));
+    this.#isRefused = code === CONNECTION_LIMIT;
     this.#attempt += 1;
     this.#drop();
-    this.#timer = setTimeout(() => this.#open(), delayMs);
+    if (delayMs !== null) this.#timer = setTimeout(() => this.#open(), delayMs);
     this.#setState("waiting");
     this.#owner.closed({ code, reason, willReconnect: true, delayMs });
   }
 
-  #mayReturn(code, reason) {
-    if (mayReconnect(code)) return true;
+  #mayReturn(code) {
+    if (mayReconnect(code) || code === CONNECTION_LIMIT) return true;
     if (!this.#wasIn) return false;
     if (code === TOKEN_INVALID && !this.#isIn && this.#credentials.isRenewable) {
       // From a cache, say, and expired while the machine slept: the next one may be better.
       this.#refusals += 1;
       return this.#refusals <= REFUSALS;
     }
-    return isTemporaryOnceIn(code, reason);
+    return code === INTERNAL_ERROR; // which passes
   }
 
   #end(code, reason, problem = `closed_${code}`) {
     this.#drop();
     this.#stopListening();
+    this.#leaveTabs();
     const error = new WsError({ code: problem, message: reason || `closed: ${code}` });
     this.#owner.ended(error, () => {
       this.#setState("closed");
@@ -229,6 +285,7 @@ export class Connector {
   #drop() {
     this.#run += 1;
     this.#socket = null;
+    if (this.#isIn) this.#places.left();
     this.#isIn = false;
     this.#hintMs = null;
     this.#liveness.stop();

@@ -3,6 +3,9 @@
 import { DISCONNECTED, TIMEOUT } from "./errors.js";
 
 const ANSWER_MS = 4000;
+/** After sleep, when the connection is probably gone and somebody looks at the page. */
+const ANSWER_AFTER_SLEEP_MS = 1500;
+const TICK_MS = 1000;
 const UNANSWERED = new Set([DISCONNECTED, TIMEOUT]);
 /** What comes sooner than this after the question may have been under way before it. */
 const FRESH_MS = 500;
@@ -33,7 +36,7 @@ export class Liveness {
     this.#canAsk = canAsk;
     this.heard();
     this.#noteTick();
-    this.#ticker = setInterval(() => this.#tick(), limitMs / 4);
+    this.#ticker = setInterval(() => this.#tick(), Math.min(limitMs / 4, TICK_MS));
   }
 
   stop() {
@@ -49,7 +52,7 @@ export class Liveness {
   }
 
   /** The network may have changed, or time stood still: ask the server instead of waiting. */
-  check() {
+  check(answerMs = this.#hasSlept() ? ANSWER_AFTER_SLEEP_MS : ANSWER_MS) {
     if (!this.#canAsk || this.#timer !== 0) return;
     if (!this.#isOpen()) {
       this.#dead("the socket was closed while the page slept");
@@ -59,7 +62,7 @@ export class Liveness {
     const timer = setTimeout(() => {
       this.#timer = 0;
       if (this.#heardAt - askedAt < FRESH_MS) this.#dead("no answer to a ping");
-    }, ANSWER_MS);
+    }, answerMs);
     const answered = () => {
       clearTimeout(timer);
       if (this.#timer === timer) this.#timer = 0;
@@ -71,13 +74,18 @@ export class Liveness {
   }
 
   #tick() {
-    const pausedMs = Math.max(performance.now() - this.#tickedAt, Date.now() - this.#tickedOn);
-    const hasSlept = pausedMs > this.#limitMs / 2 + SLEPT_MS;
+    const hasSlept = this.#hasSlept();
     this.#noteTick();
-    if (hasSlept && this.#canAsk) this.check(); // what was sent meanwhile may be waiting unread
+    // What was sent meanwhile may be waiting unread.
+    if (hasSlept && this.#canAsk) this.check(ANSWER_AFTER_SLEEP_MS);
     else if (performance.now() - this.#heardAt >= this.#limitMs) {
       this.#dead("nothing heard from the server");
     }
+  }
+
+  #hasSlept() {
+    const pausedMs = Math.max(performance.now() - this.#tickedAt, Date.now() - this.#tickedOn);
+    return pausedMs > this.#limitMs / 2 + SLEPT_MS;
   }
 
   #noteTick() {

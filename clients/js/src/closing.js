@@ -9,8 +9,12 @@ const RECONNECTING = new Set([
   1014, // bad gateway
   1015, // TLS failed, as behind a captive portal
 ]);
-const TEMPORARY_ONCE_IN = new Set([1011, 4504]);
-const PATIENT = new Set([1011, 1013, 4029, 4504]);
+export const RESTART = 1012;
+export const BAD_REQUEST = 4501;
+export const CONNECTION_LIMIT = 4504;
+/** The reason for which a tab loses a connection that another tab has had, or has now. */
+export const HANDED_OVER = "another tab takes over; reconnect_after_ms=0";
+const PATIENT = new Set([1011, 1013, 4029, CONNECTION_LIMIT]);
 const PATIENT_ATTEMPT = 3;
 const LONGEST_HINT_MS = 600_000;
 const REASON_BYTES = 123; // RFC 6455 §5.5.1
@@ -22,12 +26,11 @@ export function mayReconnect(code) {
 }
 
 /**
- * Does a code that forbids coming back forbid it only to newcomers? What was let in before will be
- * again: the limit is reached because of connections that are dead, the error passes. Not if a
- * newer connection of the same user has taken this one's place: two would evict each other for ever.
+ * Was the connection closed because a newer one of the same user needed its place? Then coming back
+ * at once would close another one: it waits for a change.
  */
-export function isTemporaryOnceIn(code, reason) {
-  return TEMPORARY_ONCE_IN.has(code) && !reason.startsWith(EVICTED);
+export function isEvicted(code, reason) {
+  return code === CONNECTION_LIMIT && reason.startsWith(EVICTED);
 }
 
 /** Does the code ask for more patience than a broken network? */

@@ -2,6 +2,7 @@
 
 import { DISCONNECTED, WsError, pauseAfter } from "./errors.js";
 import { Receipts } from "./receipts.js";
+import { Saved } from "./saved.js";
 import { Streams } from "./streams.js";
 
 const BROADCAST = "broadcast";
@@ -18,6 +19,7 @@ export class Kept {
   #options;
   #client; // {command, dispatch, emit, lost}
   #streams = new Streams();
+  #saved; // null: positions end with the page
   #userId = null; // whose positions these are
   #crowded = new Set(); // sessions with many users
   #missed = new Set(); // streams to resume on this connection
@@ -26,7 +28,8 @@ export class Kept {
   constructor(options, client) {
     this.#options = options;
     this.#client = client;
-    const { receiptDelayMs } = options;
+    const { receiptDelayMs, storage, url } = options;
+    this.#saved = storage ? new Saved(storage, url) : null;
     const told = (type) => (ids) => client.command(type, { ids });
     const refused = (error) => client.emit("ws:error", { error });
     this.received = new Receipts(told("ack"), refused, receiptDelayMs);
@@ -232,28 +235,24 @@ export class Kept {
 
   // Positions that outlive the page
 
-  get #storageKey() {
-    return `wsserver:${this.#options.url}`;
-  }
-
   #load() {
     try {
-      const saved = JSON.parse(this.#options.storage?.getItem(this.#storageKey) ?? "null");
-      if (saved?.user_id === this.#userId) this.#streams.load(saved.streams);
+      this.#streams.load(this.#saved?.load(this.#userId) ?? []);
     } catch (error) {
       this.#client.emit("ws:error", { error });
     }
   }
 
   #save() {
-    if (!this.#options.storage || !this.#streams.isChanged) return;
-    this.#streams.isChanged = false;
-    const saved = { user_id: this.#userId, streams: this.#streams.save() };
-    try {
-      this.#options.storage.setItem(this.#storageKey, JSON.stringify(saved));
-    } catch (error) {
-      this.#client.emit("ws:error", { error }); // full or forbidden: they end with the page
+    const { changed } = this.#streams;
+    if (this.#saved) {
+      try {
+        for (const name of changed) this.#saved.set(name, this.#streams.saved(name));
+      } catch (error) {
+        this.#client.emit("ws:error", { error }); // full or forbidden: they end with the page
+      }
     }
+    changed.clear();
   }
 }
 

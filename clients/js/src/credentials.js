@@ -7,7 +7,7 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/; // what a subprotocol may hold (R
 const TEXT_LIMIT = 200;
 
 /** The WebSocket's query and subprotocols that prove who connects.
- * @typedef {{query: string, protocols: string[]}} Credential */
+ * @typedef {{query: string, protocols: string[], token: string | null}} Credential */
 
 export class Credentials {
   #token;
@@ -42,10 +42,10 @@ export class Credentials {
     if (this.#ticketProvider) {
       const ticket = await this.#ask("ticketProvider", this.#ticketProvider);
       const query = `?ticket=${encodeURIComponent(ticket)}`;
-      return ticket === null ? null : { query, protocols: [PROTOCOL] };
+      return ticket === null ? null : { query, protocols: [PROTOCOL], token: null };
     }
     const token = this.#tokenProvider ? await this.token() : this.#fixed();
-    return token === null ? null : { query: "", protocols: [PROTOCOL, `bearer.${token}`] };
+    return token === null ? null : { query: "", protocols: [PROTOCOL, `bearer.${token}`], token };
   }
 
   /** A token of the provider; null: there is none any more. */

@@ -1,0 +1,233 @@
+/** Client of wsserver. */
+
+import type {
+  ChatMessage,
+  Commands,
+  ConnectionEstablished,
+  CustomPush,
+  HistoryReply,
+  MessageAck,
+  PresenceReply,
+  Pushes,
+  ServerErrorCode,
+  SessionJoined,
+  SessionLeft,
+  StreamPosition,
+} from "./protocol.js";
+
+export type * from "./protocol.js";
+
+/** The reason of the end when a provider has given null. */
+export const NO_CREDENTIAL: "no credential";
+
+/** Do the rules of the close codes allow coming back after this one? */
+export function mayReconnect(code: number): boolean;
+
+/** Is this push of this type? Narrows what `ws:push`, `history` and `join` give. */
+export function isPush<T extends keyof Pushes>(push: { type: string }, type: T): push is Pushes[T];
+
+/** `idle` before `connect`; `waiting` to reconnect; `closed` for good. */
+export type State = "idle" | "connecting" | "open" | "waiting" | "closed";
+
+/** The codes of errors that the client makes itself. */
+export type ClientErrorCode =
+  | "disconnected"
+  | "timeout"
+  | "message_too_big"
+  | "bad_content"
+  | "bad_push"
+  | "outbox_full"
+  | "user_changed"
+  | "no_credential"
+  | "no_websocket"
+  | "bad_url"
+  | `closed_${number}`;
+
+/** Codes that this version names, and those of a newer server. */
+export type ErrorCode = ServerErrorCode | ClientErrorCode | (string & {});
+
+/** An `error` reply, or a command that got no reply or was never sent. */
+export class WsError extends Error {
+  constructor(error: {
+    code: ErrorCode;
+    message: string;
+    temporary?: boolean;
+    [detail: string]: unknown;
+  });
+  name: "WsError";
+  code: ErrorCode;
+  /** Can trying again help? */
+  temporary: boolean;
+  /** More members of the error. */
+  details: {
+    /** The culprit. */
+    field?: string;
+    /** All faults of a command. */
+    errors?: { field: string; message: string }[];
+    /** When to try again. */
+    retry_after_ms?: number;
+    /** Of `message_too_big`: the most bytes that the server takes. */
+    limit?: number;
+    [detail: string]: unknown;
+  };
+}
+
+/** What a provider gives: a token or ticket; null when there is none any more, as after signing out. */
+export type Provider = () => string | null | Promise<string | null>;
+
+/** What the client needs of `WebSocket`; the browser's, and the package `ws`, have it. */
+export interface WebSocketLike {
+  readonly readyState: number;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(text: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** A class of WebSockets. */
+export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocketLike;
+
+export interface WsClientOptions {
+  /** The server, as http(s) or ws(s); default: where the page is from. */
+  url?: string;
+  /** Default `/ws/chat`. */
+  endpoint?: string;
+  /** Connect to this one session, bound to it. */
+  sessionId?: string;
+  /** A token that does not change. */
+  token?: string | null;
+  /** Asked at every connect, and when the token in use is about to expire. */
+  tokenProvider?: Provider;
+  /** The same with one-use tickets, for pages that must not see a token. */
+  ticketProvider?: Provider;
+  /**
+   * Share one connection with the other tabs of the same user: true (default) where the browser has
+   * Web Locks; false: a connection of its own. With `ticketProvider`, which does not show who the
+   * user is, a text that names them, as `shareTabs: userId`.
+   */
+  shareTabs?: boolean | string;
+  /** The shortest limit of the time between reconnects: 500. */
+  minDelayMs?: number;
+  /** The longest: 30,000. */
+  maxDelayMs?: number;
+  /** How long to wait for a reply: 10,000. */
+  commandTimeoutMs?: number;
+  /** How long to wait for a provider, and then for a connection: 15,000. */
+  connectTimeoutMs?: number;
+  /** How long receipts wait for others: 250. */
+  receiptDelayMs?: number;
+  /** What is acknowledged once its handlers have run: default `all`. */
+  acknowledge?: "all" | "inbox" | "none";
+  /** Such as `sessionStorage`: keeps the positions across page loads. */
+  storage?: Pick<Storage, "getItem" | "setItem" | "removeItem">;
+  /** For runtimes without one, as Node before 22. */
+  WebSocket?: WebSocketClass;
+}
+
+/** `detail` of the client's own events. */
+export interface ClientEvents {
+  "ws:state": { state: State };
+  "ws:open": ConnectionEstablished;
+  "ws:close": {
+    code: number;
+    reason: string;
+    willReconnect: boolean;
+    /** Until the next try; null: none, or not before something changes. */
+    delayMs: number | null;
+  };
+  "ws:push": Pushes[keyof Pushes] | CustomPush;
+  "ws:rejoined": {
+    session_id: string;
+    recovered: boolean;
+    epoch: string;
+    offset: number;
+    missed: number;
+  };
+  "ws:lost": { session_id: string; error: WsError };
+  "ws:gap": { stream: string; session_id: string | null; reason: string };
+  "ws:error": { error: Error };
+}
+
+/** `detail` of every event: pushes by their type, and the client's own. */
+export interface EventDetails extends Pushes, ClientEvents {}
+
+/** `detail` of an event by its name; a name of your own is a push with `data`. */
+export type DetailOf<T extends string> = T extends keyof EventDetails ? EventDetails[T] : CustomPush;
+
+/** A handler of an event. */
+export type Listener<T extends string> =
+  | ((event: CustomEvent<DetailOf<T>>) => void)
+  | { handleEvent(event: CustomEvent<DetailOf<T>>): void };
+
+/** Names that complete in an editor, and any other. */
+export type EventName = keyof EventDetails | (string & {});
+
+type Fields<T extends keyof Commands> = {} extends Commands[T]["fields"]
+  ? [fields?: Commands[T]["fields"]]
+  : [fields: Commands[T]["fields"]];
+
+export class WsClient extends EventTarget {
+  constructor(options?: WsClientOptions);
+
+  readonly state: State;
+  /** The push `connection_established` of the connection there is, or null. */
+  readonly connection: ConnectionEstablished | null;
+  /** Ids of the sessions that this client has joined by `join`. */
+  readonly sessions: string[];
+  /** Where each stream of kept messages was left, by the stream's name. */
+  readonly positions: Record<string, StreamPosition>;
+  /** How many messages of `sendMessage` are not acknowledged yet. */
+  readonly unsent: number;
+
+
+  /** Connect and stay connected. Resolves at the first success, rejects if there is no hope. */
+  connect(): Promise<ConnectionEstablished>;
+  /**
+   * Close for good. `connect` starts anew.
+   *
+   * @throws RangeError for another code than 1000 and 3000 to 4999
+   */
+  close(code?: number, reason?: string): void;
+
+  /** Send a command; resolves with its reply, rejects with a `WsError`. */
+  command<T extends keyof Commands>(type: T, ...fields: Fields<T>): Promise<Commands[T]["reply"]>;
+
+  /** Join a session, now and after every reconnect. */
+  join(sessionId: string): Promise<SessionJoined>;
+  /** Leave a session, whatever is under way for it. */
+  leave(sessionId: string): Promise<SessionLeft>;
+  /** Say something in a joined session; waits for a connection, and for the `ack`. */
+  sendMessage(
+    sessionId: string,
+    content: ChatMessage["content"],
+    options?: { contentType?: string; clientMessageId?: string },
+  ): Promise<MessageAck>;
+  /** Kept messages of a session: the last ones, those before an offset, or those after one. */
+  history(
+    sessionId: string,
+    page?: { before?: number; after?: number; limit?: number },
+  ): Promise<HistoryReply>;
+  /** Acknowledge messages by id, where the client does not do so by itself. */
+  acknowledge(ids: string | string[]): void;
+  /** Say that the user has seen these messages; told soon, many together. */
+  markRead(ids: string | string[]): void;
+  typing(sessionId: string, isTyping?: boolean): Promise<Commands["typing"]["reply"]>;
+  presence(sessionId: string): Promise<PresenceReply>;
+
+  /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */
+  pushKey(): Promise<(Uint8Array & { readonly buffer: ArrayBuffer }) | null>;
+  /** Subscribe this browser to Web Push; null: the server has no Web Push. */
+  subscribeToPush(registration: ServiceWorkerRegistration): Promise<PushSubscriptionJSON | null>;
+
+  addEventListener<T extends EventName>(
+    type: T,
+    listener: Listener<T> | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void;
+  removeEventListener<T extends EventName>(
+    type: T,
+    listener: Listener<T> | null,
+    options?: EventListenerOptions | boolean,
+  ): void;
+}

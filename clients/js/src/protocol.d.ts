@@ -1,0 +1,773 @@
+// Made by scripts/client-types from the server's own types. Do not edit.
+
+/** A JSON object whose members are not the server's business. */
+export type JsonObject = Record<string, any>;
+
+/** A push that is kept: it has its place in a stream. */
+export type Kept<P> = P & { stream: string; epoch: string; offset: number };
+
+/** The reply to a command of a monitor. */
+export interface Result<R> {
+  type: "result";
+  result: R;
+}
+
+/** A kept push, as in `messages` of `history`, `session_joined` and `resumed`. */
+export type KeptPush = Kept<NewMessagePush | NotificationPush | CustomPush>;
+
+/** The first push of every connection. */
+export interface ConnectionEstablished {
+  type: "connection_established";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  connection_id: string;
+  user_id: string;
+  /** the connection is bound to it */
+  session_id: string | null;
+  /** seconds */
+  heartbeat_interval: number;
+  /** seconds */
+  heartbeat_timeout: number;
+  /** RFC 3339, UTC */
+  server_time: string;
+  inbox: InboxPosition;
+  organization_id: string | null;
+  organization: StreamPosition | null;
+  protocol: "plain" | "wsserver.v1";
+  max_message_bytes: number;
+}
+
+/** Where the inbox is, and how many messages wait in it. */
+export interface InboxPosition {
+  epoch: string;
+  offset: number;
+  pending: number;
+}
+
+/** Where a stream is. */
+export interface StreamPosition {
+  epoch: string;
+  offset: number;
+}
+
+/** The server's ping; the client answers it with `pong`. */
+export interface Heartbeat {
+  type: "ping";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id: string;
+}
+
+/**
+ * A user has joined a session.
+ *
+ * A connection that is bound to its session is told of itself, with `epoch` and what follows.
+ */
+export interface SessionJoinedPush {
+  type: "session_joined";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  session_id: string;
+  user_id: string;
+  epoch?: string;
+  offset?: number;
+  recovered?: boolean;
+  reason?: string;
+  messages?: KeptPush[];
+  users?: Present[];
+}
+
+/** A user who has joined a session. */
+export interface Present {
+  user_id: string;
+  username: string | null;
+  connections: number;
+}
+
+/** A user has left a session; about oneself: the server has put the connection out of it. */
+export interface SessionLeftPush {
+  type: "session_left";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  session_id: string;
+  user_id: string;
+}
+
+/** A message in a session. */
+export interface NewMessagePush {
+  type: "new_message";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  session_id: string;
+  message: ChatMessage;
+}
+
+/** A message in a session. */
+export interface ChatMessage {
+  id: string;
+  session_id: string;
+  sender: MessageSender;
+  content: string | JsonObject;
+  content_type: string;
+  /** RFC 3339, UTC */
+  created_at: string;
+  client_message_id?: string;
+}
+
+/** The author of a message. */
+export interface MessageSender {
+  user_id: string;
+  username: string | null;
+  role: string | null;
+}
+
+/** A user types, or has stopped. */
+export interface TypingPush {
+  type: "typing";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  session_id: string;
+  user_id: string;
+  username: string | null;
+  is_typing: boolean;
+}
+
+/** How far a message of this user has come. */
+export interface MessageStatusPush {
+  type: "message_status_update";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  message_id: string;
+  session_id: string | null;
+  status: "delivered" | "expired" | "failed" | "queued" | "read" | "sent";
+  /** the recipient */
+  user_id: string;
+  reason?: string;
+}
+
+/** How far the AI's answer has come. */
+export interface AiProcessingPush {
+  type: "ai_processing_status";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  session_id: string;
+  status: "completed" | "failed" | "processing" | "queued" | "streaming";
+  /** 0 to 1 */
+  progress?: number;
+  detail?: string;
+  message_id?: string;
+  delta?: string;
+}
+
+/** A user's first connection came, or the last one went. */
+export interface UserStatusPush {
+  type: "user_status_update";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  id?: string;
+  user_id: string;
+  status: "offline" | "online";
+  connections: number;
+}
+
+/** A notification. */
+export interface NotificationPush {
+  type: "notification";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  notification: NotificationContent;
+}
+
+/** A notification as users see it. */
+export interface NotificationContent {
+  /** `notify_…`; `ack` and `read` take it, too */
+  id: string;
+  title: string;
+  message: string;
+  type: "error" | "info" | "success" | "urgent" | "warning";
+  action_url: string | null;
+  auto_close: boolean;
+  /** RFC 3339, UTC */
+  timestamp: string;
+}
+
+/** Statistics, for monitors. */
+export interface StatsPush {
+  type: "stats_update";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  stats: Stats;
+  busiest: Busiest;
+}
+
+/** Current statistics; counters are since the start. */
+export interface Stats {
+  /** registered now */
+  total_connections: number;
+  /** heard from within the heartbeat timeout */
+  active_connections: number;
+  messages_sent: number;
+  messages_received: number;
+  disconnections: number;
+  /** refused commands, failed sends and internal errors */
+  errors: number;
+  active_users: number;
+  active_sessions: number;
+  /** connections, summed over users */
+  total_user_connections: number;
+  /** connections, summed over sessions */
+  total_session_connections: number;
+  uptime_s: number;
+  connects: number;
+  refused_commands: number;
+  failed_sends: number;
+  internal_errors: number;
+  handler_failures: number;
+  queued_bytes: number;
+  rates: Rates;
+  deliver_ms: Percentiles;
+  rtt_ms: Percentiles;
+  node: string;
+  /** by channel, of the whole server */
+  notifications: Record<string, ChannelFigures>;
+}
+
+/** Rates per second, over the last ten seconds. */
+export interface Rates {
+  messages_sent_per_s: number;
+  messages_received_per_s: number;
+  connects_per_s: number;
+}
+
+/** Percentiles in milliseconds; null without values. */
+export interface Percentiles {
+  p50: number | null;
+  p95: number | null;
+  p99: number | null;
+  max: number | null;
+}
+
+/** Deliveries of notifications by one channel, since the start. */
+export interface ChannelFigures {
+  /** accepted by the provider, or stored in the inbox */
+  sent: number;
+  /** failed for good */
+  failed: number;
+  /** attempts that were followed by another one */
+  retried: number;
+  expired: number;
+  acknowledged: number;
+  /** from sending to acknowledgement */
+  acknowledged_ms: Percentiles;
+}
+
+/** Users and sessions with the most messages from clients, the busiest first. */
+export interface Busiest {
+  users: BusyUser[];
+  sessions: BusySession[];
+}
+
+/** A user, and how many messages a second they send. */
+export interface BusyUser {
+  user_id: string;
+  username: string | null;
+  messages_per_s: number;
+}
+
+/** A session, and how many messages a second are sent in it. */
+export interface BusySession {
+  session_id: string;
+  messages_per_s: number;
+}
+
+/** An event, for monitors that subscribed to it. */
+export interface EventPush {
+  type: "event";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  event: ServerEvent;
+}
+
+/** An event of the server; its other fields depend on its name. */
+export interface ServerEvent {
+  name: string;
+  /** RFC 3339, UTC */
+  timestamp: string;
+}
+
+/** The token expires within a minute. */
+export interface TokenExpiringPush {
+  type: "token_expiring";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** RFC 3339, UTC */
+  expires_at: string;
+}
+
+/** The server is about to restart. */
+export interface ServerDrainingPush {
+  type: "server_draining";
+  /** RFC 3339, UTC */
+  timestamp: string;
+  reconnect_after_ms: number;
+}
+
+/** A push of another type, sent through the REST API. */
+export interface CustomPush {
+  type: string;
+  /** RFC 3339, UTC */
+  timestamp: string;
+  /** what `ack` and `read` take */
+  id: string;
+  stream?: string;
+  epoch?: string;
+  offset?: number;
+  /** sent before, not acknowledged */
+  redelivered?: boolean;
+  data?: unknown;
+}
+
+/** Answered by `pong` with the same `data`. */
+export interface PingCommand {
+  data?: unknown;
+}
+
+/** The answer to `ping`. */
+export interface PongReply {
+  type: "pong";
+  /** RFC 3339, UTC */
+  server_time: string;
+  data?: unknown;
+}
+
+/** Receive what is sent to a session from now on. */
+export interface JoinSessionCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  since?: Position;
+}
+
+/** A place in a stream; offsets start at 1, 0 is before the first message. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
+/** The session was joined; with `since`, what was missed is in `messages`. */
+export interface SessionJoined {
+  type: "session_joined";
+  session_id: string;
+  user_id: string;
+  epoch: string;
+  offset: number;
+  recovered: boolean;
+  reason?: string;
+  messages: KeptPush[];
+  /** the first 1000 */
+  users: Present[];
+}
+
+/** Stop receiving what is sent to a session. */
+export interface LeaveSessionCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+}
+
+/** The session was left. */
+export interface SessionLeft {
+  type: "session_left";
+  session_id: string;
+  user_id: string;
+}
+
+/** Send a message to a session. */
+export interface SendMessageCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  content: string | JsonObject;
+  content_type?: string;
+  client_message_id?: string;
+}
+
+/** The message is stored. */
+export interface MessageAck {
+  type: "ack";
+  message_id: string;
+  stream: string;
+  epoch: string;
+  offset: number;
+}
+
+/** Notify the others in a session that this user types, or has stopped. */
+export interface TypingCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  is_typing: boolean;
+}
+
+/** Done. */
+export interface Ack {
+  type: "ack";
+}
+
+/** Acknowledge messages: those with these ids, or all of a stream up to an offset. */
+export interface AckCommand {
+  ids?: string[];
+  /** broadcast, session:ID, user:ID or organization:ID */
+  stream?: string;
+  offset?: number;
+}
+
+/** The receipts are stored. */
+export interface ReceiptAck {
+  type: "ack";
+  /** for how many messages it was new */
+  acknowledged: number;
+}
+
+/** Mark messages as read by the user. */
+export interface ReadCommand {
+  ids: string[];
+}
+
+/** List the users in a session. */
+export interface PresenceCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+}
+
+/** Who is in a session. */
+export interface PresenceReply {
+  type: "presence";
+  session_id: string;
+  /** the first 1000 */
+  users: Present[];
+}
+
+/** Read history: the last messages of a session, those before an offset or after one. */
+export interface HistoryCommand {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id: string;
+  before?: number;
+  after?: number;
+  limit?: number;
+}
+
+/** Kept messages of a session, ascending by offset. */
+export interface HistoryReply {
+  type: "history";
+  session_id: string;
+  messages: KeptPush[];
+  epoch: string;
+  has_more: boolean;
+}
+
+/** Catch up with streams from the client's last positions; sessions are joined again. */
+export interface ResumeCommand {
+  streams: Record<string, Position>;
+}
+
+/** What was missed, by stream. */
+export interface Resumed {
+  type: "resumed";
+  streams: Record<string, Recovered>;
+}
+
+/** What was missed of one stream, ascending by offset; `forbidden` has a reason alone. */
+export interface Recovered {
+  recovered: boolean;
+  epoch?: string;
+  offset?: number;
+  messages?: KeptPush[];
+  reason?: "epoch_changed" | "expired" | "forbidden" | "offset_ahead" | "too_far_behind";
+}
+
+/** Replace the token of the connection by a newer one of the same user. */
+export interface RefreshTokenCommand {
+  token: string;
+}
+
+/** The newer token counts. */
+export interface TokenRefreshed {
+  type: "token_refreshed";
+  /** RFC 3339, UTC */
+  expires_at: string;
+}
+
+/** The events that a monitor gets, and the interval of statistics. */
+export interface SubscribeRequest {
+  events?: string[];
+  interval_s?: number;
+}
+
+/** What the monitor gets from now on. */
+export interface Subscribed {
+  events: string[];
+  interval_s: number;
+}
+
+/** A message for everyone, or for one organization or role. */
+export interface BroadcastRequest {
+  type: string;
+  data?: unknown;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  user_id?: string;
+  username?: string;
+  is_typing?: boolean;
+  content?: string | JsonObject;
+  content_type?: string;
+  sender?: Sender;
+  message_id?: string;
+  status?: string;
+  reason?: string;
+  progress?: number;
+  detail?: string;
+  delta?: string;
+  connections?: number;
+  exclude_users?: string[];
+  keep?: boolean;
+  ttl_s?: number;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  organization_id?: string;
+  role?: "admin" | "manager" | "service" | "user";
+}
+
+/** The sender of a message. */
+export interface Sender {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  user_id: string;
+  username?: string | null;
+  role?: string | null;
+}
+
+/** Counts of connections matched, sent to and failed; position if the message is kept. */
+export interface Published {
+  message_id: string;
+  matched: number;
+  sent: number;
+  failed: number;
+  stream?: string | null;
+  epoch?: string | null;
+  offset?: number | null;
+}
+
+/** A message for a target. */
+export interface PublishRequest {
+  type: string;
+  data?: unknown;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  session_id?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  user_id?: string;
+  username?: string;
+  is_typing?: boolean;
+  content?: string | JsonObject;
+  content_type?: string;
+  sender?: Sender;
+  message_id?: string;
+  status?: string;
+  reason?: string;
+  progress?: number;
+  detail?: string;
+  delta?: string;
+  connections?: number;
+  exclude_users?: string[];
+  keep?: boolean;
+  ttl_s?: number;
+  target: TargetRequest;
+}
+
+/** The target of a message; `id` is required for all but a broadcast. */
+export interface TargetRequest {
+  type: "broadcast" | "user" | "session" | "organization" | "role" | "connection";
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  id?: string;
+}
+
+/** Close a user's connections, or one of them. */
+export interface DisconnectRequest {
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  user_id: string;
+  reason?: string;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ - */
+  connection_id?: string;
+}
+
+/** How many connections were closed. */
+export interface Disconnected {
+  disconnected: number;
+}
+
+/** `PingRequest` with the user, for the monitor's socket, where there is no path. */
+export interface PingUserRequest {
+  timeout_s?: number;
+  /** 1-128 characters of A-Z a-z 0-9 . _ : @ | + - */
+  user_id: string;
+}
+
+/** Round-trip times of a user's connections. */
+export interface PingResult {
+  user_id: string;
+  online: boolean;
+  connections: Pinged[];
+}
+
+/** Round-trip time of one connection; null without an answer in time. */
+export interface Pinged {
+  connection_id: string;
+  alive: boolean;
+  rtt_ms: number | null;
+}
+
+/** Every push that the server names, by its type. */
+export interface Pushes {
+  connection_established: ConnectionEstablished;
+  ping: Heartbeat;
+  session_joined: SessionJoinedPush;
+  session_left: SessionLeftPush;
+  new_message: NewMessagePush;
+  typing: TypingPush;
+  message_status_update: MessageStatusPush;
+  ai_processing_status: AiProcessingPush;
+  user_status_update: UserStatusPush;
+  notification: NotificationPush;
+  stats_update: StatsPush;
+  event: EventPush;
+  token_expiring: TokenExpiringPush;
+  server_draining: ServerDrainingPush;
+}
+
+/** Every command of the server, by its type: its fields and its reply. */
+export interface Commands {
+  /** Answered by `pong` with the same `data`. */
+  ping: { fields: PingCommand; reply: PongReply };
+  /** Receive what is sent to a session from now on. */
+  join_session: { fields: JoinSessionCommand; reply: SessionJoined };
+  /** Stop receiving what is sent to a session. */
+  leave_session: { fields: LeaveSessionCommand; reply: SessionLeft };
+  /** Send a message to a session. */
+  send_message: { fields: SendMessageCommand; reply: MessageAck };
+  /** Notify the others in a session that this user types, or has stopped. */
+  typing: { fields: TypingCommand; reply: Ack };
+  /** Acknowledge messages: those with these ids, or all of a stream up to an offset. */
+  ack: { fields: AckCommand; reply: ReceiptAck };
+  /** Mark messages as read by the user. */
+  read: { fields: ReadCommand; reply: ReceiptAck };
+  /** List the users in a session. */
+  presence: { fields: PresenceCommand; reply: PresenceReply };
+  /** Read history: the last messages of a session, those before an offset or after one. */
+  history: { fields: HistoryCommand; reply: HistoryReply };
+  /** Catch up with streams from the client's last positions; sessions are joined again. */
+  resume: { fields: ResumeCommand; reply: Resumed };
+  /** Replace the token of the connection by a newer one of the same user. */
+  refresh_token: { fields: RefreshTokenCommand; reply: TokenRefreshed };
+  /** The statistics, as `GET /stats`. */
+  get_stats: { fields: { args?: {} }; reply: Result<Stats> };
+  /** Choose which events and how frequent statistics this monitor gets. */
+  subscribe: { fields: { args: SubscribeRequest }; reply: Result<Subscribed> };
+  /** As `POST /broadcast`. */
+  broadcast: { fields: { args: BroadcastRequest }; reply: Result<Published> };
+  /** As `POST /messages`. */
+  publish: { fields: { args: PublishRequest }; reply: Result<Published> };
+  /** As `POST /users/disconnect`. */
+  disconnect_user: { fields: { args: DisconnectRequest }; reply: Result<Disconnected> };
+  /** As `POST /ping/{user_id}`, with `user_id` in `args`. */
+  ping_user: { fields: { args: PingUserRequest }; reply: Result<PingResult> };
+}
+
+/** The codes of the server's errors. */
+export type ServerErrorCode =
+  | "auth_ambiguous"
+  | "bad_request"
+  | "bad_json"
+  | "bad_unicode"
+  | "too_deep"
+  | "unknown_type"
+  | "unknown_field"
+  | "not_joined"
+  | "session_bound"
+  | "token_missing"
+  | "token_invalid"
+  | "token_expired"
+  | "token_revoked"
+  | "forbidden"
+  | "origin_forbidden"
+  | "host_forbidden"
+  | "not_found"
+  | "method_not_allowed"
+  | "request_timeout"
+  | "idempotency_conflict"
+  | "idempotency_pending"
+  | "body_too_large"
+  | "unsupported_media_type"
+  | "validation_failed"
+  | "url_forbidden"
+  | "upgrade_required"
+  | "idempotency_limit"
+  | "rate_limited"
+  | "connection_limit"
+  | "session_limit"
+  | "internal_error"
+  | "server_full"
+  | "starting"
+  | "draining"
+  | "keys_unavailable"
+  | "storage_unavailable"
+  | "storage_full";
+
+/** Those where trying again can help. */
+export type TemporaryErrorCode =
+  | "request_timeout"
+  | "idempotency_pending"
+  | "idempotency_limit"
+  | "rate_limited"
+  | "internal_error"
+  | "server_full"
+  | "starting"
+  | "draining"
+  | "keys_unavailable"
+  | "storage_unavailable"
+  | "storage_full";
+
+/** The close codes of the server. */
+export type CloseCode =
+  | 1000
+  | 1001
+  | 1002
+  | 1003
+  | 1007
+  | 1008
+  | 1009
+  | 1011
+  | 1012
+  | 1013
+  | 4001
+  | 4002
+  | 4003
+  | 4010
+  | 4029
+  | 4500
+  | 4501
+  | 4502
+  | 4503
+  | 4504
+  | 4505;

@@ -1,0 +1,82 @@
+/** A server in memory for unit tests. */
+
+import type {
+  ChatMessage,
+  Commands,
+  CustomPush,
+  ErrorCode,
+  Kept,
+  NewMessagePush,
+  NotificationContent,
+  NotificationPush,
+  Pushes,
+  WebSocketClass,
+  WsClient,
+  WsClientOptions,
+} from "../src/index.js";
+
+/** A command as it came, without its `ref`. */
+export type ReceivedCommand = {
+  [T in keyof Commands]: { user_id: string; type: T } & Commands[T]["fields"];
+}[keyof Commands];
+
+export class FakeServer {
+  constructor(options?: {
+    /** The clock; default: the machine's. */
+    now?: () => Date;
+  });
+
+  /** Every command that has come, in order. */
+  commands: ReceivedCommand[];
+  /** A class for the option `WebSocket` of a client, whose token is its user's id. */
+  readonly WebSocket: WebSocketClass;
+  /** Ids of the users who are connected. */
+  readonly users: string[];
+
+  /** A client of a user, which reconnects and acknowledges without waiting. */
+  client(userId: string, options?: WsClientOptions): WsClient;
+  /** Wait until everything that is under way has arrived. */
+  idle(): Promise<void>;
+
+  /** A message in a session. */
+  say(
+    sessionId: string,
+    content: ChatMessage["content"],
+    options?: { from?: string; username?: string; role?: string; contentType?: string },
+  ): Kept<NewMessagePush>;
+  /** A notification in a user's inbox. */
+  notify(userId: string, content?: Partial<NotificationContent>): Kept<NotificationPush>;
+  /** Any live push: to all, to a user or to a session. */
+  push<T extends keyof Pushes>(
+    type: T,
+    fields: Omit<Pushes[T], "type" | "timestamp">,
+    target?: { user?: string; session?: string },
+  ): Pushes[T];
+  push(
+    type: string,
+    fields?: Omit<CustomPush, "type" | "timestamp">,
+    target?: { user?: string; session?: string },
+  ): CustomPush;
+
+  /** Close the connections of a user, or all of them: 1006, as if the network had gone. */
+  disconnect(code?: number, reason?: string, userId?: string): void;
+  /** The network is gone; `start` brings it back. What is kept stays. */
+  stop(): void;
+  start(): void;
+  /** Refuse who connects from now on, with this close code; null: let them in again. */
+  refuseConnections(code: number | null, reason?: string): void;
+  /** Forget the numbering of a session: clients that come back see `ws:gap`. */
+  forget(sessionId: string): void;
+
+  /** Answer a command in another way; undefined: not at all; null: as before. */
+  answer<T extends keyof Commands>(
+    type: T,
+    answer: ((command: { type: T } & Commands[T]["fields"]) => object | undefined) | null,
+  ): void;
+  /** Refuse a command. */
+  refuse<T extends keyof Commands>(
+    type: T,
+    code: ErrorCode,
+    details?: { temporary?: boolean; retry_after_ms?: number; [detail: string]: unknown },
+  ): void;
+}

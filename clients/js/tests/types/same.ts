@@ -1,0 +1,46 @@
+/** The types that are written are those of the code: names, options, parameters. */
+
+import * as written from "@wsserver/client";
+import * as writtenTesting from "@wsserver/client/testing";
+import * as writtenVue from "@wsserver/client/vue";
+import * as made from "../../build/src/index.js";
+import * as madeTesting from "../../build/testing/index.js";
+import * as madeVue from "../../build/vue/index.js";
+
+type Equal<A, B> = [A] extends [B] ? ([B] extends [A] ? true : [A, "is not", B]) : [A, "is not", B];
+const same = <A, B>(_: Equal<A, B>) => {};
+
+/** Names of members, with the number of parameters of methods. */
+type Members<T> = {
+  [K in Exclude<keyof T, keyof EventTarget | "command" | "cause">]: 0 extends 1 & T[K] // any
+    ? "property"
+    : T[K] extends (...parameters: infer P) => unknown
+      ? Required<P>["length"]
+      : "property";
+};
+
+same<keyof typeof made, keyof typeof written>(true);
+same<Members<made.WsClient>, Members<written.WsClient>>(true);
+same<Members<made.WsError>, Members<written.WsError>>(true);
+same<
+  keyof NonNullable<ConstructorParameters<typeof made.WsClient>[0]>,
+  keyof NonNullable<ConstructorParameters<typeof written.WsClient>[0]>
+>(true);
+same<made.WsClient["state"], written.State>(true);
+
+same<keyof typeof madeTesting, keyof typeof writtenTesting>(true);
+same<Members<madeTesting.FakeServer>, Members<writtenTesting.FakeServer>>(true);
+
+same<keyof typeof madeVue, keyof typeof writtenVue>(true);
+same<
+  keyof ReturnType<typeof madeVue.useSession>,
+  keyof ReturnType<typeof writtenVue.useSession>
+>(true);
+same<
+  keyof ReturnType<typeof madeVue.useNotifications>,
+  keyof ReturnType<typeof writtenVue.useNotifications>
+>(true);
+same<
+  keyof ReturnType<typeof madeVue.useConnection>,
+  keyof ReturnType<typeof writtenVue.useConnection>
+>(true);

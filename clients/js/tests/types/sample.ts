@@ -1,0 +1,136 @@
+/** What an application may write in strict mode, and what it may not. */
+
+import {
+  WsClient,
+  WsError,
+  isPush,
+  type CloseCode,
+  type ErrorCode,
+  type KeptPush,
+  type NewMessagePush,
+  type WsClientOptions,
+} from "@wsserver/client";
+import { FakeServer } from "@wsserver/client/testing";
+import { useConnection, useNotifications, useSession, useWsClient } from "@wsserver/client/vue";
+import { ref } from "vue";
+
+const options: WsClientOptions = {
+  url: "https://chat.example.com",
+  tokenProvider: async () => (await fetch("/token")).text(),
+  storage: sessionStorage,
+  shareTabs: false,
+};
+const client = new WsClient(options);
+
+client.addEventListener("new_message", ({ detail }) => {
+  const content: string | Record<string, any> = detail.message.content;
+  const name: string = detail.message.sender.username ?? detail.message.sender.user_id;
+  void [content, name];
+  // @ts-expect-error: not a member of a message
+  void detail.message.text;
+});
+client.addEventListener("ws:close", ({ detail: { code, willReconnect, delayMs } }) => {
+  const delay: number | null = delayMs;
+  void [code, willReconnect, delay];
+  // @ts-expect-error: it may be null
+  void delayMs.toFixed();
+});
+client.addEventListener("ws:push", ({ detail }) => {
+  if (isPush(detail, "typing")) void detail.is_typing;
+  // @ts-expect-error: only of some pushes
+  void detail.is_typing;
+});
+client.addEventListener("order.shipped", ({ detail }) => {
+  const data: unknown = detail.data;
+  void data;
+});
+client.addEventListener("ai_processing_status", ({ detail }) => {
+  // @ts-expect-error: there is no such status
+  return detail.status === "done";
+});
+const handler = ({ detail }: CustomEvent<NewMessagePush>) => void detail.id;
+client.addEventListener("new_message", handler, { once: true });
+client.removeEventListener("new_message", handler);
+// @ts-expect-error: a handler of another push
+client.addEventListener("typing", handler);
+
+interface Card {
+  title: string;
+}
+
+export async function talk(card: Card): Promise<void> {
+  const established = await client.connect();
+  const pending: number = established.inbox.pending;
+  const joined = await client.join("s1");
+  for (const { user_id: userId, connections } of joined.users) void [userId, connections, pending];
+  const ack = await client.sendMessage("s1", card, { contentType: "application/json" });
+  const offset: number = ack.offset;
+  const page = await client.history("s1", { before: offset, limit: 20 });
+  const messages: KeptPush[] = page.messages;
+  for (const push of messages) {
+    if (isPush(push, "new_message")) void push.message.created_at;
+    void push.offset.toFixed();
+  }
+  const { acknowledged } = await client.command("ack", { ids: ["msg_1"] });
+  const { server_time: time } = await client.command("ping");
+  const { result } = await client.command("subscribe", { args: { events: ["user_*"] } });
+  void [acknowledged.toFixed(), time.length, result.interval_s];
+
+  // @ts-expect-error: a session is required
+  await client.command("typing", { is_typing: true });
+  // @ts-expect-error: an unknown field
+  await client.command("presence", { session_id: "s1", all: true });
+  // @ts-expect-error: no such command
+  await client.command("join", { session_id: "s1" });
+  // @ts-expect-error: the fields are required
+  await client.command("join_session");
+  // @ts-expect-error: a number is no content
+  await client.sendMessage("s1", 7);
+  // @ts-expect-error: no such option
+  new WsClient({ tokens: [] });
+  // @ts-expect-error: no such policy
+  new WsClient({ acknowledge: "some" });
+  // @ts-expect-error: the client's to set
+  client.state = "open";
+}
+
+export function explain(error: unknown): ErrorCode | null {
+  if (!(error instanceof WsError)) return null;
+  if (error.code === "rate_limited") return `${error.details.retry_after_ms ?? 0}`;
+  return error.temporary ? "again" : error.code;
+}
+
+const limit: CloseCode = 4504;
+// @ts-expect-error: no such close code
+const other: CloseCode = 4999;
+void [limit, other];
+
+export async function test(): Promise<void> {
+  const server = new FakeServer();
+  const alice: WsClient = server.client("alice", { minDelayMs: 1 });
+  await alice.connect();
+  const push: NewMessagePush = server.say("s1", "Hello", { from: "bob" });
+  server.answer("typing", () => ({ type: "ack" }));
+  server.refuse("send_message", "forbidden");
+  void push.message.content;
+  // @ts-expect-error: no such command
+  server.refuse("send", "forbidden");
+}
+
+export function setup(): void {
+  useWsClient({ tokenProvider: () => null });
+  const { state, lastClose } = useConnection();
+  const session = useSession(ref("s1"), { pageSize: 20 });
+  for (const entry of session.messages.value) {
+    if (entry.status === "failed") void session.retry(entry);
+    // @ts-expect-error: there is no such status
+    if (entry.status === "lost") continue;
+  }
+  const { popups, dismiss } = useNotifications();
+  for (const popup of popups.value) dismiss(popup);
+  void [state.value, lastClose.value?.code, useSession(() => null)];
+  // @ts-expect-error: the composable's to set
+  session.messages.value = [];
+  // @ts-expect-error: a number is no content
+  void session.send(7);
+}

@@ -1,0 +1,247 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createRenderer, createSSRApp, defineComponent, h, nextTick, ref } from "vue";
+import { renderToString } from "vue/server-renderer";
+
+import { FakeServer } from "../../testing/index.js";
+import { useConnection, useNotifications, useSession, useWsClient, wsClient } from "../../vue/index.js";
+
+const nothing = () => {};
+const node = () => ({ children: [] });
+const { createApp } = createRenderer({
+  createElement: node,
+  createText: node,
+  createComment: node,
+  insert: nothing,
+  remove: nothing,
+  patchProp: nothing,
+  setText: nothing,
+  setElementText: nothing,
+  parentNode: () => null,
+  nextSibling: () => null,
+});
+
+/** Mount a component below one that has the client; returns what its setup gave. */
+function mount(client, setup) {
+  let made;
+  const Inner = defineComponent(() => {
+    made = setup();
+    return () => h("p");
+  });
+  const Outer = defineComponent(() => {
+    useWsClient(client);
+    return () => h(Inner);
+  });
+  const app = createApp(Outer);
+  app.mount(node());
+  return { ...made, unmount: () => app.unmount() };
+}
+
+const soon = (ms = 20) => new Promise((resolve) => setTimeout(resolve, ms));
+const contents = (session) => session.messages.value.map(({ message }) => message.content);
+
+/** A session of alice, with bob in it, too. */
+async function talk(options) {
+  const server = new FakeServer();
+  for (let n = 1; n <= 5; n++) server.say("s1", `old ${n}`, { from: "bob" });
+  const alice = server.client("alice");
+  const bob = server.client("bob");
+  await bob.connect();
+  await bob.join("s1");
+  const session = mount(alice, () => ({
+    ...useSession("s1", options),
+    connection: useConnection(),
+  }));
+  await soon();
+  const end = () => {
+    session.unmount();
+    alice.close();
+    bob.close();
+  };
+  return { server, alice, bob, session, end };
+}
+
+test("a session shows its history, loads older messages, and what is said", async () => {
+  const { bob, session, end } = await talk({ pageSize: 2 });
+  assert.equal(session.connection.state.value, "open");
+  assert.equal(session.connection.userId.value, "alice");
+  assert.deepEqual(contents(session), ["old 4", "old 5"]);
+  assert.equal(session.hasOlder.value, true);
+  await session.loadOlder();
+  await session.loadOlder();
+  assert.equal(session.hasOlder.value, false);
+  await bob.sendMessage("s1", "new");
+  await soon();
+  assert.deepEqual(contents(session), ["old 1", "old 2", "old 3", "old 4", "old 5", "new"]);
+  assert.equal(session.unread.value, 1);
+  end();
+});
+
+test("a message is shown while it is sent, once, under the same key", async () => {
+  const { session, bob, end } = await talk();
+  const sending = session.send("mine");
+  const [entry] = session.messages.value.slice(-1);
+  assert.deepEqual([entry.status, entry.message.content], ["sending", "mine"]);
+  await sending;
+  await soon();
+  assert.equal(session.messages.value.at(-1), entry);
+  assert.equal(contents(session).filter((text) => text === "mine").length, 1);
+  assert.deepEqual([entry.status, entry.deliveredTo, entry.offset], ["delivered", ["bob"], 6]);
+  bob.markRead(entry.id);
+  await soon();
+  assert.deepEqual([entry.status, entry.readBy], ["read", ["bob"]]);
+  end();
+});
+
+test("a message that fails can be sent again or taken off", async () => {
+  const { server, session, end } = await talk();
+  server.refuse("send_message", "forbidden");
+  const entry = await session.send("x");
+  assert.deepEqual([entry.status, entry.error.code], ["failed", "forbidden"]);
+  const other = await session.send("y");
+  session.discard(other);
+  server.answer("send_message", null);
+  await session.retry(entry);
+  await soon();
+  assert.notEqual(entry.status, "failed");
+  assert.equal(entry.error, null);
+  assert.deepEqual(contents(session).slice(-1), ["x"]);
+  end();
+});
+
+test("what is written and said while the network is away is there once, in order", async () => {
+  const { server, session, end } = await talk();
+  server.stop();
+  await soon();
+  assert.notEqual(session.connection.state.value, "open");
+  const sending = session.send("mine");
+  server.say("s1", "theirs", { from: "bob" });
+  server.start();
+  await sending;
+  await soon();
+  assert.deepEqual(contents(session).slice(-2), ["theirs", "mine"]);
+  end();
+});
+
+test("a gap loads the history anew", async () => {
+  const { server, session, end } = await talk();
+  server.forget("s1");
+  server.disconnect();
+  server.say("s1", "after", { from: "bob" });
+  await soon(50);
+  assert.deepEqual(contents(session), ["after"]);
+  end();
+});
+
+test("typing is told once in a while, and ends", async () => {
+  const { server, session, bob, end } = await talk();
+  await bob.typing("s1", true);
+  await soon();
+  assert.deepEqual(session.typing.value, [{ user_id: "bob", username: null }]);
+  await bob.sendMessage("s1", "done");
+  await soon();
+  assert.deepEqual(session.typing.value, []);
+  for (let key = 0; key < 5; key++) session.startTyping();
+  await session.send("hello");
+  const told = server.commands.filter(
+    ({ type, user_id: userId }) => type === "typing" && userId === "alice",
+  );
+  assert.deepEqual(told.map((each) => each.is_typing), [true, false]);
+  end();
+});
+
+test("reading settles what is unread, and the server learns of it", async () => {
+  const { server, bob, session, end } = await talk();
+  const { message_id: id } = await bob.sendMessage("s1", "look");
+  await soon();
+  session.markRead();
+  session.markRead();
+  await soon();
+  assert.equal(session.unread.value, 0);
+  const read = server.commands.filter(({ type }) => type === "read");
+  assert.deepEqual(read.map(({ ids }) => ids), [[id]]);
+  end();
+});
+
+test("a session is left with the last component, and another one entered", async () => {
+  const server = new FakeServer();
+  const client = server.client("alice");
+  const id = ref("s1");
+  const first = mount(client, () => useSession(id));
+  const second = mount(client, () => useSession("s1"));
+  await soon();
+  id.value = "s2";
+  await nextTick();
+  await soon();
+  assert.deepEqual(client.sessions.sort(), ["s1", "s2"]);
+  second.unmount();
+  await soon();
+  assert.deepEqual(client.sessions, ["s2"]);
+  id.value = null;
+  await nextTick();
+  await soon();
+  assert.deepEqual([client.sessions, first.messages.value], [[], []]);
+  first.unmount();
+  client.close();
+});
+
+test("a session that may not be joined says why", async () => {
+  const server = new FakeServer();
+  server.refuse("join_session", "forbidden");
+  const client = server.client("alice");
+  const session = mount(client, () => useSession("s1"));
+  await soon();
+  assert.deepEqual([session.error.value.code, session.isJoined.value], ["forbidden", false]);
+  session.unmount();
+  client.close();
+});
+
+test("notifications pop up, close by themselves or stay, and are read", async () => {
+  const server = new FakeServer();
+  const client = server.client("alice");
+  const shown = mount(client, () => useNotifications({ popupMs: 30, limit: 2 }));
+  await soon();
+  server.notify("alice", { title: "gone", auto_close: true });
+  server.notify("alice", { title: "stays", auto_close: false, action_url: "javascript:alert(1)" });
+  server.notify("alice", { title: "link", auto_close: false, action_url: "/devices/1" });
+  await soon(10);
+  assert.deepEqual(shown.popups.value.map(({ title }) => title), ["gone", "stays", "link"]);
+  await soon(50);
+  const [link, stays] = shown.notifications.value;
+  assert.deepEqual(shown.popups.value, [stays, link]);
+  assert.deepEqual([link.action_url, stays.action_url], ["/devices/1", null]);
+  shown.dismiss(stays);
+  assert.equal(shown.unread.value, 2);
+  shown.markRead(link);
+  assert.equal(shown.unread.value, 1);
+  shown.markRead();
+  await soon();
+  assert.equal(shown.unread.value, 0);
+  const read = server.commands.filter(({ type }) => type === "read").flatMap(({ ids }) => ids);
+  assert.deepEqual(read.sort(), [link.id, stays.id].sort());
+  shown.unmount();
+  client.close();
+});
+
+test("a thousand messages at once are shown at once", async () => {
+  const { server, session, end } = await talk();
+  for (let n = 0; n < 1000; n++) server.say("s1", n, { from: "bob" });
+  await soon(200);
+  assert.equal(session.messages.value.length, 1005);
+  end();
+});
+
+test("on a server it renders, connects to nothing, and misses a client clearly", async () => {
+  const server = new FakeServer();
+  const Page = defineComponent(() => {
+    const { state } = useConnection();
+    const { messages } = useSession("s1");
+    return () => h("p", `${state.value} ${messages.value.length}`);
+  });
+  const app = createSSRApp(Page);
+  app.use(wsClient, server.client("alice"));
+  assert.equal(await renderToString(app), "<p>idle 0</p>");
+  await server.idle();
+  assert.deepEqual(server.users, []);
+  await assert.rejects(renderToString(createSSRApp(Page)), /no client: call useWsClient/);
+});

@@ -1,0 +1,122 @@
+/** Composables for Vue 3. */
+
+import type { App, ComputedRef, MaybeRefOrGetter, ShallowRef, Ref } from "vue";
+
+import type {
+  ChatMessage,
+  ClientEvents,
+  NotificationContent,
+  Present,
+  State,
+  WsClient,
+  WsClientOptions,
+  WsError,
+} from "../src/index.js";
+
+/** For `app.use(wsClient, client)`: every component has it. */
+export const wsClient: { install(app: App, client: WsClient): void };
+
+/**
+ * The client of this component and those below it: made of options, or given. It is connected when
+ * the component is mounted, and closed with it if it was made here. Without an argument: the client
+ * of a component above.
+ */
+export function useWsClient(given?: WsClient | WsClientOptions): WsClient;
+
+export interface Connection {
+  state: Readonly<Ref<State>>;
+  isOpen: ComputedRef<boolean>;
+  /** Who is signed in; null before the first connection. */
+  userId: Readonly<Ref<string | null>>;
+  /** Why there is no connection; null while there is one. */
+  lastClose: Readonly<ShallowRef<ClientEvents["ws:close"] | null>>;
+}
+
+/** The state of the connection. */
+export function useConnection(client?: WsClient): Connection;
+
+/** A message in a list; reactive. */
+export interface MessageEntry {
+  /** For `:key`; it does not change when a message that was sent comes back. */
+  readonly key: string;
+  /** The server's id; null until it has one. */
+  readonly id: string | null;
+  readonly message: ChatMessage;
+  /** Its place in the session; null while it is being sent. */
+  readonly offset: number | null;
+  readonly status: "sending" | "sent" | "delivered" | "read" | "failed";
+  /** Why it failed. */
+  readonly error: WsError | null;
+  readonly isOwn: boolean;
+  /** It came while this was shown, from somebody else, and `markRead` was not called since. */
+  readonly isUnread: boolean;
+  /** Ids of users. */
+  readonly deliveredTo: readonly string[];
+  readonly readBy: readonly string[];
+}
+
+export interface SessionOptions {
+  /** How many messages are loaded at once: 50. */
+  pageSize?: number;
+  client?: WsClient;
+}
+
+export interface Session {
+  /** In the order of the session, and after them those that are being sent. */
+  messages: Readonly<ShallowRef<readonly MessageEntry[]>>;
+  unread: ComputedRef<number>;
+  /** Who is there. */
+  users: Readonly<ShallowRef<readonly Present[]>>;
+  /** Who types. */
+  typing: Readonly<ShallowRef<readonly { user_id: string; username: string | null }[]>>;
+  isJoined: Readonly<Ref<boolean>>;
+  isLoading: Readonly<Ref<boolean>>;
+  hasOlder: Readonly<Ref<boolean>>;
+  /** Why the session cannot be joined. */
+  error: Readonly<ShallowRef<WsError | null>>;
+  /** Say something; it is in `messages` at once. Resolves with its entry, sent or failed. */
+  send(content: ChatMessage["content"], options?: { contentType?: string }): Promise<MessageEntry>;
+  /** Send a failed message again; it arrives once. */
+  retry(entry: MessageEntry): Promise<MessageEntry>;
+  /** Take a failed message off the list. */
+  discard(entry: MessageEntry): void;
+  /** The page before the first message; for scrolling up. */
+  loadOlder(): Promise<void>;
+  /** The user has seen what is shown. */
+  markRead(): void;
+  /** To be called at every key. */
+  startTyping(): void;
+  stopTyping(): void;
+}
+
+/** A session, joined as long as a component uses it; null: none. */
+export function useSession(
+  sessionId: MaybeRefOrGetter<string | null | undefined>,
+  options?: SessionOptions,
+): Session;
+
+/** A notification in a list; reactive. */
+export interface NotificationEntry extends Readonly<NotificationContent> {
+  readonly isRead: boolean;
+}
+
+export interface Notifications {
+  /** Newest first. */
+  notifications: Readonly<ShallowRef<readonly NotificationEntry[]>>;
+  /** Those that pop up now, oldest first. */
+  popups: Readonly<ShallowRef<readonly NotificationEntry[]>>;
+  unread: ComputedRef<number>;
+  /** Take one off the pop-ups. */
+  dismiss(entry: NotificationEntry): void;
+  /** The user has seen these, or all of them; on all devices. */
+  markRead(...entries: NotificationEntry[]): void;
+}
+
+/** Notifications, from when the component was made. */
+export function useNotifications(options?: {
+  /** How many are remembered: 100. */
+  limit?: number;
+  /** How long those pop up that close by themselves: 6000. */
+  popupMs?: number;
+  client?: WsClient;
+}): Notifications;

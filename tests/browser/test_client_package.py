@@ -1,0 +1,178 @@
+"""The npm package: its own tests, its types, and a fresh Vite project that uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support.browser_pages import NEEDS_CHROMIUM, browser
+from tests.support.rst_blocks import block
+from tests.support.web_server import StartServer, token
+from wsserver import __version__
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "clients" / "js"
+LARGEST = 12 * 1024
+"""Bytes of the client as a bundler makes it, gzipped."""
+NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH")
+needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on PATH")
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command; its output if it fails."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    return done.stdout
+
+
+def install(folder: Path, *arguments: str) -> None:
+    """Install packages, or skip the test where there is no network."""
+    command = ["npm", *arguments, "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    if done.returncode != 0 and any(word in done.stderr for word in NO_NETWORK):
+        pytest.skip("no npm registry can be reached")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package, in which something may be installed."""
+    ignored = shutil.ignore_patterns("node_modules", "build")
+    return shutil.copytree(PACKAGE, tmp_path / "clients" / "js", ignore=ignored)
+
+
+@needs_npm
+def test_its_own_tests_pass(package: Path) -> None:
+    install(package, "ci")
+    run(package, "npm", "test")
+
+
+@needs_npm
+def test_the_types_are_those_of_the_code_and_say_what_an_application_may_write(
+    package: Path,
+) -> None:
+    install(package, "ci")
+    run(package, "npm", "run", "types")
+    # It must find what is not there.
+    types = package / "src" / "index.d.ts"
+    types.write_text(types.read_text().replace("readonly unsent", "readonly unsaid"))
+    done = subprocess.run(["npm", "run", "types"], cwd=package, capture_output=True, text=True)
+    assert "same.ts" in done.stdout
+
+
+def test_the_package_has_the_version_and_the_license_of_the_server() -> None:
+    described = json.loads((PACKAGE / "package.json").read_text())
+    assert described["version"] == __version__
+    assert "dependencies" not in described
+    assert (PACKAGE / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    for conditions in described["exports"].values():
+        for path in [conditions] if isinstance(conditions, str) else conditions.values():
+            assert (PACKAGE / path).is_file(), path
+
+
+@needs_node
+def test_the_modules_load_without_a_browser_and_without_a_websocket() -> None:
+    script = """
+        delete globalThis.WebSocket;
+        const { WsClient } = await import("./src/index.js");
+        await import("./testing/index.js");
+        const client = new WsClient({ url: "http://127.0.0.1:1", token: "t" });
+        const failed = await client.connect().catch((error) => error);
+        console.log(JSON.stringify([failed.code, failed.message]));
+    """
+    code, message = json.loads(run(PACKAGE, "node", "--input-type=module", "-e", script))
+    assert code == "no_websocket"
+    assert "pass a class as the option WebSocket, or use Node 22" in message
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder's files."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.server_port}"
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@needs_npm
+def test_the_examples_of_the_documentation_do_what_they_say(package: Path, tmp_path: Path) -> None:
+    project = tmp_path / "a project"
+    project.mkdir()
+    (project / "package.json").write_text('{"type": "module"}')
+    script = block("docs/browser.rst", "npm-install").text.replace("$ ", "")
+    script = script.replace("npm install", "npm install --no-audit --no-fund --offline")
+    environ = {**os.environ, "PROJECT": str(project)}
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environ, check=True, timeout=60)
+    (project / "chat.test.js").write_text(block("docs/browser.rst", "chat.test.js").text)
+    run(project, "node", "--test", "chat.test.js")
+    for name in ("typed.ts", "setup.ts"):
+        example = block("docs/browser.rst", name).text
+        (package / "tests" / "types" / f"documented_{name}").write_text(example)
+    install(package, "ci")
+    run(package, "npm", "run", "types")
+
+
+def test_the_documentation_has_every_option_and_call() -> None:
+    types = (PACKAGE / "src" / "index.d.ts").read_text()
+    options = re.search(r"interface WsClientOptions {\n(.*?)\n}", types, re.DOTALL)
+    assert options is not None
+    page = (ROOT / "docs" / "browser.rst").read_text()
+    for name in re.findall(r"^  (\w+)\?:", options[1], re.MULTILINE):
+        assert f"``{name}``" in page, name
+    fake = (PACKAGE / "testing" / "index.d.ts").read_text().partition("class FakeServer")[2]
+    for name in re.findall(r"^  (?:readonly )?(\w+)[(<:]", fake, re.MULTILINE):
+        assert name == "constructor" or re.search(rf"``{name}\b", page), name
+
+
+@needs_npm
+@NEEDS_CHROMIUM[0]
+@NEEDS_CHROMIUM[1]
+@pytest.mark.gen_test(timeout=300)
+async def test_a_fresh_vite_project_builds_with_it_and_talks(
+    start_server: StartServer, package: Path, tmp_path: Path
+) -> None:
+    (packed,) = json.loads(run(package, "npm", "pack", "--json", "--pack-destination", "../.."))
+    names = {file["path"].partition("/")[0] for file in packed["files"]}
+    assert names == {"LICENSE", "README.md", "package.json", "src", "testing", "vue"}
+    project = shutil.copytree(package / "tests" / "project", tmp_path / "project")
+    install(project, "install", str(tmp_path / packed["filename"]))
+    run(project, "npm", "run", "build")
+    render = "import('./ssr/render.js').then(({ render }) => render()).then(console.log)"
+    assert '<p id="state">idle</p>' in run(project, "node", "-e", render)
+    entry = "node_modules/@wsserver/client/src/index.js"
+    run(project, "npx", "rolldown", entry, "--minify", "--format", "esm", "-o", "client.js")
+    assert len(gzip.compress((project / "client.js").read_bytes())) <= LARGEST
+    with served(project / "dist") as url:
+        server = await start_server(allowed_origins=[url])
+        bearer = token("u1", "user", sessions=["s1"])
+        async with browser() as chromium:
+            page = await chromium.new_page()
+            await page.goto(f"{url}/#url=http://127.0.0.1:{server.port}&token={bearer}")
+            await expect(page.locator("li")).to_have_text("Hello from Vite")
+            await expect(page.locator("#state")).to_have_text("open")

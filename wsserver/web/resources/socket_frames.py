@@ -1,0 +1,398 @@
+"""Pushes and replies of the WebSocket protocol, as types; the client's types are made from them.
+
+``scripts/client-types`` writes ``clients/js/src/protocol.d.ts`` from these tables and those of
+``wsserver.protocol.commands``. A test checks what a server really sends against them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from wsserver.protocol.notifications import NotificationType
+from wsserver.protocol.requests import (
+    BroadcastRequest,
+    DisconnectRequest,
+    PingUserRequest,
+    PublishRequest,
+    Request,
+    SubscribeRequest,
+)
+from wsserver.protocol.types import Content
+from wsserver.web.api.answers import Time
+from wsserver.web.resources.connections import Disconnected
+from wsserver.web.resources.messages import Published
+from wsserver.web.resources.sessions import Present
+from wsserver.web.resources.stats import Stats
+from wsserver.web.resources.users import PingResult
+
+
+class Wire(Struct, kw_only=True):
+    """The root of the pushes, the replies and their parts; more fields may be added to them."""
+
+
+class Push(Wire, kw_only=True):
+    """What every push has besides its ``type``."""
+
+    timestamp: Time
+
+
+class Placed(Push, kw_only=True):
+    """A push with an id; one that is kept has its place in a stream, too."""
+
+    id: Annotated[str, Meta(description="what ``ack`` and ``read`` take")]
+    stream: str | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    redelivered: Annotated[bool, Meta(description="sent before, not acknowledged")] | UnsetType = (
+        UNSET
+    )
+
+
+class Signal(Push, kw_only=True):
+    """A push about the moment, which is never kept; one that a backend sent has an id."""
+
+    id: str | UnsetType = UNSET
+
+
+class InboxPosition(Wire, kw_only=True):
+    """Where the inbox is, and how many messages wait in it."""
+
+    epoch: str
+    offset: int
+    pending: int
+
+
+class StreamPosition(Wire, kw_only=True):
+    """Where a stream is."""
+
+    epoch: str
+    offset: int
+
+
+class ConnectionEstablished(Push, kw_only=True):
+    """The first push of every connection."""
+
+    connection_id: str
+    user_id: str
+    session_id: Annotated[str, Meta(description="the connection is bound to it")] | None
+    heartbeat_interval: Annotated[float, Meta(description="seconds")]
+    heartbeat_timeout: Annotated[float, Meta(description="seconds")]
+    server_time: Time
+    inbox: InboxPosition
+    organization_id: str | None
+    organization: StreamPosition | None
+    protocol: Literal["wsserver.v1", "plain"]
+    max_message_bytes: int
+
+
+class Heartbeat(Push, kw_only=True):
+    """The server's ping; the client answers it with ``pong``."""
+
+    id: str
+
+
+class SessionJoinedPush(Push, kw_only=True):
+    """A user has joined a session.
+
+    A connection that is bound to its session is told of itself, with ``epoch`` and what follows.
+    """
+
+    session_id: str
+    user_id: str
+    epoch: str | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    recovered: bool | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    messages: list[AnyPush] | UnsetType = UNSET
+    users: list[Present] | UnsetType = UNSET
+
+
+class SessionLeftPush(Push, kw_only=True):
+    """A user has left a session; about oneself: the server has put the connection out of it."""
+
+    session_id: str
+    user_id: str
+
+
+class MessageSender(Wire, kw_only=True):
+    """The author of a message."""
+
+    user_id: str
+    username: str | None
+    role: str | None
+
+
+class ChatMessage(Wire, kw_only=True):
+    """A message in a session."""
+
+    id: str
+    session_id: str
+    sender: MessageSender
+    content: Content
+    content_type: str
+    created_at: Time
+    client_message_id: str | UnsetType = UNSET
+
+
+class NewMessagePush(Placed, kw_only=True):
+    """A message in a session."""
+
+    session_id: str
+    message: ChatMessage
+
+
+class TypingPush(Signal, kw_only=True):
+    """A user types, or has stopped."""
+
+    session_id: str
+    user_id: str
+    username: str | None
+    is_typing: bool
+
+
+class MessageStatusPush(Signal, kw_only=True):
+    """How far a message of this user has come."""
+
+    message_id: str
+    session_id: str | None
+    status: Literal["queued", "sent", "delivered", "read", "failed", "expired"]
+    user_id: Annotated[str, Meta(description="the recipient")]
+    reason: str | UnsetType = UNSET
+
+
+class AiProcessingPush(Signal, kw_only=True):
+    """How far the AI's answer has come."""
+
+    session_id: str
+    status: Literal["queued", "processing", "streaming", "completed", "failed"]
+    progress: Annotated[float, Meta(description="0 to 1")] | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+    message_id: str | UnsetType = UNSET
+    delta: str | UnsetType = UNSET
+
+
+class UserStatusPush(Signal, kw_only=True):
+    """A user's first connection came, or the last one went."""
+
+    user_id: str
+    status: Literal["online", "offline"]
+    connections: int
+
+
+class NotificationContent(Wire, kw_only=True):
+    """A notification as users see it."""
+
+    id: Annotated[str, Meta(description="``notify_…``; ``ack`` and ``read`` take it, too")]
+    title: str
+    message: str
+    type: NotificationType
+    action_url: str | None
+    auto_close: bool
+    timestamp: Time
+
+
+class NotificationPush(Placed, kw_only=True):
+    """A notification."""
+
+    notification: NotificationContent
+
+
+class BusyUser(Wire, kw_only=True):
+    """A user, and how many messages a second they send."""
+
+    user_id: str
+    username: str | None
+    messages_per_s: float
+
+
+class BusySession(Wire, kw_only=True):
+    """A session, and how many messages a second are sent in it."""
+
+    session_id: str
+    messages_per_s: float
+
+
+class Busiest(Wire, kw_only=True):
+    """Users and sessions with the most messages from clients, the busiest first."""
+
+    users: list[BusyUser]
+    sessions: list[BusySession]
+
+
+class StatsPush(Push, kw_only=True):
+    """Statistics, for monitors."""
+
+    stats: Stats
+    busiest: Busiest
+
+
+class ServerEvent(Wire, kw_only=True):
+    """An event of the server; its other fields depend on its name."""
+
+    name: str
+    timestamp: Time
+
+
+class EventPush(Push, kw_only=True):
+    """An event, for monitors that subscribed to it."""
+
+    event: ServerEvent
+
+
+class TokenExpiringPush(Push, kw_only=True):
+    """The token expires within a minute."""
+
+    expires_at: Time
+
+
+class ServerDrainingPush(Push, kw_only=True):
+    """The server is about to restart."""
+
+    reconnect_after_ms: float
+
+
+class AnyPush(Placed, kw_only=True):
+    """A push of another type, sent through the REST API."""
+
+    data: Any = UNSET
+
+
+PUSHES: dict[str, type[Push]] = {
+    "connection_established": ConnectionEstablished,
+    "ping": Heartbeat,
+    "session_joined": SessionJoinedPush,
+    "session_left": SessionLeftPush,
+    "new_message": NewMessagePush,
+    "typing": TypingPush,
+    "message_status_update": MessageStatusPush,
+    "ai_processing_status": AiProcessingPush,
+    "user_status_update": UserStatusPush,
+    "notification": NotificationPush,
+    "stats_update": StatsPush,
+    "event": EventPush,
+    "token_expiring": TokenExpiringPush,
+    "server_draining": ServerDrainingPush,
+}
+"""The pushes that the server names; any other one is an ``AnyPush``."""
+
+
+class PongReply(Wire, kw_only=True):
+    """The answer to ``ping``."""
+
+    server_time: Time
+    data: Any = UNSET
+
+
+class SessionJoined(Wire, kw_only=True):
+    """The session was joined; with ``since``, what was missed is in ``messages``."""
+
+    session_id: str
+    user_id: str
+    epoch: str
+    offset: int
+    recovered: bool
+    reason: str | UnsetType = UNSET
+    messages: list[AnyPush]
+    users: Annotated[list[Present], Meta(description="the first 1000")]
+
+
+class SessionLeft(Wire, kw_only=True):
+    """The session was left."""
+
+    session_id: str
+    user_id: str
+
+
+class MessageAck(Wire, kw_only=True):
+    """The message is stored."""
+
+    message_id: str
+    stream: str
+    epoch: str
+    offset: int
+
+
+class Ack(Wire, kw_only=True):
+    """Done."""
+
+
+class ReceiptAck(Wire, kw_only=True):
+    """The receipts are stored."""
+
+    acknowledged: Annotated[int, Meta(description="for how many messages it was new")]
+
+
+class HistoryReply(Wire, kw_only=True):
+    """Kept messages of a session, ascending by offset."""
+
+    session_id: str
+    messages: list[AnyPush]
+    epoch: str
+    has_more: bool
+
+
+class Recovered(Wire, kw_only=True):
+    """What was missed of one stream, ascending by offset; ``forbidden`` has a reason alone."""
+
+    recovered: bool
+    epoch: str | UnsetType = UNSET
+    offset: int | UnsetType = UNSET
+    messages: list[AnyPush] | UnsetType = UNSET
+    reason: (
+        Literal["epoch_changed", "expired", "too_far_behind", "offset_ahead", "forbidden"]
+        | UnsetType
+    ) = UNSET
+
+
+class Resumed(Wire, kw_only=True):
+    """What was missed, by stream."""
+
+    streams: dict[str, Recovered]
+
+
+class PresenceReply(Wire, kw_only=True):
+    """Who is in a session."""
+
+    session_id: str
+    users: Annotated[list[Present], Meta(description="the first 1000")]
+
+
+class TokenRefreshed(Wire, kw_only=True):
+    """The newer token counts."""
+
+    expires_at: Time
+
+
+class Subscribed(Wire, kw_only=True):
+    """What the monitor gets from now on."""
+
+    events: list[str]
+    interval_s: float
+
+
+REPLIES: dict[str, tuple[str, type[Struct]]] = {
+    "ping": ("pong", PongReply),
+    "join_session": ("session_joined", SessionJoined),
+    "leave_session": ("session_left", SessionLeft),
+    "send_message": ("ack", MessageAck),
+    "typing": ("ack", Ack),
+    "ack": ("ack", ReceiptAck),
+    "read": ("ack", ReceiptAck),
+    "history": ("history", HistoryReply),
+    "resume": ("resumed", Resumed),
+    "presence": ("presence", PresenceReply),
+    "refresh_token": ("token_refreshed", TokenRefreshed),
+}
+"""Type and shape of each chat command's reply; ``pong`` has none."""
+
+RESULTS: dict[str, tuple[type[Request] | None, type[Struct]]] = {
+    "get_stats": (None, Stats),
+    "subscribe": (SubscribeRequest, Subscribed),
+    "broadcast": (BroadcastRequest, Published),
+    "publish": (PublishRequest, Published),
+    "disconnect_user": (DisconnectRequest, Disconnected),
+    "ping_user": (PingUserRequest, PingResult),
+}
+"""``args`` of each command of a monitor, and the ``result`` of its reply."""
