@@ -64,7 +64,8 @@ class Bus:
         self._has_changes = asyncio.Event()
         self._has_risen = asyncio.Event()
         self._changes: list[tuple[str, bool]] = []
-        self._receivers: dict[str, Receive] = {"probe": self._probed}
+        self._receivers: dict[str, Receive] = {"probe": self._probed, "echo": self._echoed}
+        self._echoes: dict[int, asyncio.Future[None]] = {}
         self._gap_listeners: list[Callable[[], None]] = []
         self._pubsub: PubSub | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -205,6 +206,27 @@ class Bus:
             if future is not None and not future.done():
                 future.set_result(0)
         self._has_outgoing.clear()
+
+    async def echo(self, timeout_s: float) -> bool:
+        """Send a datagram to this node itself; False if it is not back in time.
+
+        Once it is back, the server has passed on all that was sent before it.
+        """
+        if not self.is_up:
+            return False
+        id_ = self.new_id()
+        future = self._echoes[id_] = asyncio.get_running_loop().create_future()
+        self.send(self._own, "echo", b"", id_)
+        try:
+            await asyncio.wait({future}, timeout=timeout_s)
+            return future.done()
+        finally:
+            del self._echoes[id_]
+
+    def _echoed(self, datagram: Datagram) -> None:
+        future = self._echoes.get(datagram.id)
+        if future is not None and not future.done():
+            future.set_result(None)
 
     # Receiving
 

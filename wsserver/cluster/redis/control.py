@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+ECHO_S = 2.0
+"""Time for an own datagram to come back; without it nothing is known about other nodes."""
+SLICE_S = 0.1
+
 
 class _Call(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A request or notice on the wire."""
@@ -103,6 +107,27 @@ class RedisControl:
         """Ask one node."""
         is_own = node == self.node
         return await self._ask(request, [] if is_own else [node], timeout_s, with_own=is_own)
+
+    async def ask_patiently(
+        self, node: str, request: Request[R], timeout_s: float
+    ) -> Answers[R] | None:
+        """Ask one node; the time runs from when the server has passed the request on.
+
+        It is counted in slices, so that a standstill of this process costs one slice only. None if
+        the server is too slow to say anything about the node.
+        """
+        asked = asyncio.create_task(self.ask(node, request, ECHO_S + timeout_s + SLICE_S))
+        try:
+            await asyncio.sleep(0)  # the request is sent before the echo
+            if node != self.node and not await self._bus.echo(ECHO_S):
+                return None
+            for _ in range(round(timeout_s / SLICE_S)):
+                await asyncio.wait({asked}, timeout=SLICE_S)
+                if asked.done():
+                    return await asked
+            return Answers({}, (node,))
+        finally:
+            asked.cancel()
 
     def notify(self, notice: Notice) -> None:
         """Notify every node, this one first."""

@@ -212,11 +212,12 @@ class RedisDirectory:
             by_node.setdefault(node.decode(), set()).add(id_.decode())
         asked = ConfirmConnections(user_id)
         answers = await asyncio.gather(
-            *(self._control.ask(node, asked, OWNERS_S) for node in by_node)
+            *(self._control.ask_patiently(node, asked, OWNERS_S) for node in by_node)
         )
         gone: list[str] = []
         for (owner, ids), answer in zip(by_node.items(), answers, strict=True):
-            gone += ids - set(answer.by_node.get(owner, ()))
+            if answer is not None:
+                gone += ids - set(answer.by_node.get(owner, ()))
         if gone:
             await self._link.commands.hdel(self._user_key(user_id), *[f"c:{id_}" for id_ in gone])
         return bool(gone)
