@@ -65,7 +65,7 @@ def test_the_paths_that_it_names_are_there(page: str) -> None:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("wsserver/web/resources/routes.py", "ENDPOINTS"),
+        ("wsserver/web/resources/routes.py", "_RESOURCES"),
         ("tests/web/test_roles.py", "ALLOWED"),
         ("wsserver/protocol/commands.py", "CHAT_COMMANDS"),
         ("wsserver/protocol/commands.py", "MONITOR_COMMANDS"),

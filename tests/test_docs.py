@@ -412,7 +412,8 @@ def test_the_first_embedding_example_greets(tmp_path: Path) -> None:
             assert json.loads(client.recv(timeout=PATIENCE_S))["type"] == "server_draining"
             with pytest.raises(ConnectionClosed):
                 client.recv(timeout=PATIENCE_S)
-        program.wait(PATIENCE_S)
+        _, errors = program.communicate(timeout=PATIENCE_S)
+    assert (program.returncode, errors) == (0, ""), "Ctrl-C shows no traceback"
     assert [push["type"] for push in pushes] == ["connection_established", "note", "notification"]
     assert pushes[1]["data"] == {"text": "Hello, alice!"}
     assert pushes[2]["notification"]["message"] == "You are connected."
@@ -438,7 +439,8 @@ def test_the_embedding_example_serves_a_shop(tmp_path: Path) -> None:
             shop.send_signal(signal.SIGINT)
             while json.loads(socket.recv(timeout=PATIENCE_S))["type"] != "server_draining":
                 pass
-        shop.wait(PATIENCE_S)
+        _, errors = shop.communicate(timeout=PATIENCE_S)
+    assert (shop.returncode, errors) == (0, ""), "Ctrl-C shows no traceback"
 
 
 def test_the_example_of_a_test_passes(tmp_path: Path) -> None:

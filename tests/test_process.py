@@ -402,3 +402,28 @@ def test_a_server_that_was_killed_starts_again(tmp_path: Path) -> None:
         assert health(server.url) == (200, "ok")
         assert server.stop() == 0
     assert snapshots(database) == kept + 1
+
+
+def test_a_task_of_a_plugin_that_ignores_its_end_does_not_keep_the_process(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    with ServerProcess(tmp_path, "--dev", "--plugin", "stubborn:setup") as server:
+        assert server.stop() == 0
+    said = "\n".join(server.lines)
+    assert "tasks ignore their cancellation" in said
+    assert '"stopped"' in said
+    assert "Traceback" not in said
+
+
+STUBBORN = """
+import asyncio
+
+async def stay():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+def setup(server):
+    server.spawn(stay(), name="stay")
+"""

@@ -47,7 +47,7 @@ print(*{name.partition(".")[0] for name in sys.modules} & {"tornado", "sqlite_ut
 def test_the_import_is_light_and_adds_no_name_by_accident() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     ours, names, foreign = done.stdout.splitlines()
-    assert ours.split() == ["wsserver", "wsserver.version"]
+    assert set(ours.split()) == {"wsserver", "wsserver.version"}
     assert set(names.split()) == {"annotations", "TYPE_CHECKING", "version"}
     assert "tornado" not in foreign
     assert "sqlite_utils" not in foreign

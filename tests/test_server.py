@@ -27,11 +27,13 @@ from wsserver import (
     ConfigFaults,
     NotFound,
     Recipients,
+    Sending,
     Server,
     Settings,
     StorageUnavailable,
     ValidationFailed,
     load_settings,
+    tasks,
     users,
 )
 
@@ -250,6 +252,43 @@ async def test_a_stop_that_is_cancelled_waits_for_no_client(make: Make) -> None:
     assert open_things() == before
 
 
+async def test_a_handler_may_stop_the_server(make: Make) -> None:
+    await asyncio.sleep(0)
+    before = open_things()
+    stopped: list[bool] = []
+
+    async with make() as server:
+
+        async def stop(event: dict[str, Any]) -> None:
+            await server.stop()
+            stopped.append(server.is_running)
+
+        server.on("enough", stop)
+        await server.send_to_user("u1", "note", keep=True, data=1)
+        server.emit("enough")
+        await until(lambda: stopped)
+        assert stopped == [False]
+    await asyncio.sleep(0)
+    assert open_things() == before
+
+
+async def test_a_second_stop_waits_for_the_first(make: Make) -> None:
+    server = make()
+    await server.start()
+    for _ in range(2):
+        first = asyncio.ensure_future(server.stop())
+        second = asyncio.ensure_future(server.stop())
+        await first
+        await server.start()
+        await second
+        assert server.is_running, "the second one stops nothing that was started later"
+    stopping = asyncio.ensure_future(server.stop())
+    await asyncio.sleep(0)
+    await server.stop()
+    assert not server.is_running
+    await stopping
+
+
 async def test_clients_are_notified_of_a_stop(make: Make) -> None:
     server = make()
     await server.start()
@@ -301,7 +340,7 @@ async def test_handlers_of_before_the_start_are_there_at_every_start(make: Make)
         assert set(rest) == {("user_disconnected", user_id), ("of this run", "")}
         seen.clear()
     server.off("user_*", note)
-    with pytest.raises(ValueError, match="not in list"):
+    with pytest.raises(ValueError, match="no such handler"):
         server.off("user_*", note)
     async with server:
         server.emit("user_invented", user_id="u3")
@@ -596,3 +635,130 @@ async def test_the_errors_are_those_of_the_rest_api(make: Make) -> None:
             await server.replace_members("s1", ["a b"])
         assert caught.value.code == "validation_failed"
         assert NotFound.code == "not_found"
+
+
+# What programs do wrong
+
+
+@pytest.mark.parametrize("recipients", [users(), Recipients(), Recipients(user_ids=(), role="")])
+async def test_a_notification_to_no_recipients_is_not_one_to_all(
+    make: Make, recipients: Recipients
+) -> None:
+    async with make() as server:
+        await server.replace_contacts("u1", email="u1@example.com")
+        with pytest.raises(ValidationFailed, match="exactly one of user_ids"):
+            await server.notifications.send_notification(recipients, title="t", message="m")
+
+
+async def test_notifications_name_arguments_that_are_wrong(make: Make) -> None:
+    async with make() as server:
+        send = server.notifications.send_notification
+        with pytest.raises(TypeError, match="not str"):
+            await send("u1", title="t", message="m")  # type: ignore[arg-type]
+        with pytest.raises(ValidationFailed, match="title: must be a string, not 5"):
+            await send(users("u1"), title=5, message="m")  # type: ignore[arg-type]
+        sending = Sending(channels="email")  # type: ignore[arg-type]
+        with pytest.raises(ValidationFailed, match="channels: 'e' is not one of websocket, push"):
+            await send(users("u1"), title="t", message="m", sending=sending)
+
+
+async def test_one_string_is_not_a_list_of_users(make: Make) -> None:
+    async with make() as server:
+        await server.replace_members("s1", ["alice"])
+        with pytest.raises(ValidationFailed, match="user_ids: Expected array, got str"):
+            await server.replace_members("s1", "bob")
+        assert await server.members("s1") == ["alice"]
+        with pytest.raises(ValidationFailed, match="exclude_users: Expected array, got str"):
+            await server.broadcast("news", data=1, exclude_users="bob")
+        assert (await server.broadcast("news", data=1, exclude_users={"bob"})).matched == 0
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("value", [object(), "\ud800", {(1, 2): 3}])
+async def test_data_that_json_does_not_have_are_a_fault_of_the_field(
+    make: Make, value: object, keep: bool
+) -> None:
+    async with make() as server:
+        with pytest.raises(ValidationFailed, match="data: is no JSON"):
+            await server.send_to_user("u1", "news", data=value, keep=keep)
+
+
+async def test_other_wrong_arguments_are_named(make: Make) -> None:
+    with pytest.raises(TypeError, match="not Server\\(dict\\)"):
+        Server({"port": 0})  # type: ignore[arg-type]
+    async with make() as server:
+        for key in (17, "", "a" * 256, "a\n"):
+            with pytest.raises(ValidationFailed, match="idempotency_key: 1 to 255 printable"):
+                await server.send_to_user(
+                    "u1",
+                    "news",
+                    data=1,
+                    keep=True,
+                    idempotency_key=key,  # type: ignore[arg-type]
+                )
+        with pytest.raises(ValidationFailed, match="target: unknown field"):
+            await server.send_to_user("u1", "news", data=1, target=2)  # type: ignore[call-arg]
+        for limit in (0, -1, 1001):
+            with pytest.raises(ValueError, match="limit: 1 to 1000"):
+                await server.history("user:u1", limit=limit)
+        with pytest.raises(ValueError, match="ttl_s"):
+            server.ticket("u1", ttl_s=float("nan"))
+        with pytest.raises(ValueError, match="begins with /"):
+            server.websocket_url("ws/chat")
+        with pytest.raises(TypeError, match="name of an event"):
+            server.on(None, print)  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="no such handler of 'x' was added"):
+            server.off("x", print)
+
+
+async def test_a_call_from_another_event_loop_raises(make: Make) -> None:
+    async with make() as server:
+        with pytest.raises(RuntimeError, match="run_coroutine_threadsafe"):
+            await asyncio.to_thread(lambda: asyncio.run(server.send_to_user("u1", "news", data=1)))
+
+
+async def test_a_handler_that_ignores_its_end_is_left_behind(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_PATIENCE_S", 0.05)
+    server = make()
+    over = asyncio.Event()
+
+    @server.on("begin")
+    async def hang(event: dict[str, Any]) -> None:
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over.wait()
+
+    async with server:
+        server.emit("begin")
+        await asyncio.sleep(0)
+    assert not server.is_running
+    assert "tasks ignore their cancellation count=1 names=event begin" in caplog.text
+    over.set()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_program_that_goes_on_sending_cannot_delay_the_stop(
+    make: Make, is_cancelled: bool
+) -> None:
+    server = make()
+    await server.start()
+    count = 0
+
+    async def send() -> None:
+        nonlocal count
+        while True:
+            await server.send_to_session("s1", "new_message", content="x")
+            count += 1
+
+    senders = [asyncio.ensure_future(send()) for _ in range(3)]
+    await until(lambda: count > 10)
+    stopping = asyncio.ensure_future(server.stop())
+    if is_cancelled:
+        await asyncio.sleep(0)
+        stopping.cancel()
+    await asyncio.wait([stopping, *senders], timeout=10)
+    assert {type(each.exception()) for each in senders} <= {StorageUnavailable, RuntimeError}
+    assert not server.is_running

@@ -59,7 +59,7 @@ def service(io_loop: IOLoop, make_service: MakeService) -> Service:
 
 
 async def snapshots_of(service: Service) -> list[dict[str, Any]]:
-    return list((await service._parts.snapshots.history(0, 9e9)).items)
+    return list((await service.snapshots.history(0, 9e9)).items)
 
 
 @pytest.fixture
@@ -90,19 +90,19 @@ async def test_what_outlived_the_last_run_is_in_force_after_the_start(
     make_service: MakeService, clock: Any
 ) -> None:
     first = await make_service()
-    database = first._parts.database
+    database = first.database
     now = clock.wall()
     await RevocationStore(database).add("jti", "j1", now)
     await RevocationStore(database).add("user", "u1", now)
     await MemberStore(database).replace("s1", ["u2"], "admin", now)
     await first.stop()
     second = await make_service()
-    check = second._parts.revocations.check
+    check = second.revocations.check
     for claims in (claims_of(clock, "u9", jti="j1"), claims_of(clock, "u1", iat=now - 1)):
         with pytest.raises(TokenRevoked):
             check(claims)
     check(claims_of(clock, "u1", iat=now + 1))
-    assert second._parts.members.of_session("s1") == ["u2"]
+    assert second.members.of_session("s1") == ["u2"]
 
 
 @pytest.mark.gen_test
@@ -128,7 +128,7 @@ async def test_snapshots_are_taken_by_themselves(
 ) -> None:
     service = await make_service(snapshot_interval_s=0.01)
     taken = asyncio.Event()
-    add = service._parts.snapshots.add
+    add = service.snapshots.add
     sequences: list[int] = []
 
     async def note(snapshot: Any) -> None:
@@ -137,7 +137,7 @@ async def test_snapshots_are_taken_by_themselves(
         if len(sequences) == 3:
             taken.set()
 
-    monkeypatch.setattr(service._parts.snapshots, "add", note)
+    monkeypatch.setattr(service.snapshots, "add", note)
     await asyncio.wait_for(taken.wait(), PATIENCE_S)
     assert sequences == sorted(set(sequences))
 
@@ -308,12 +308,12 @@ async def test_a_stop_closes_the_database_even_when_it_takes_no_snapshot_any_mor
     async def refuse(snapshot: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(service._parts.snapshots, "add", refuse)
+    monkeypatch.setattr(service.snapshots, "add", refuse)
     with caplog.at_level(logging.WARNING):
         await service.stop()
     assert "last snapshot not" in caplog.text
     with pytest.raises(StorageUnavailable):
-        await service._parts.database.read(lambda db: None)
+        await service.database.read(lambda db: None)
 
 
 @pytest.mark.gen_test
@@ -322,10 +322,10 @@ async def test_the_audit_trail_is_stored_at_the_stop_and_pruned_in_time(
 ) -> None:
     first = await make_service()
     for at in (clock.wall() - 367 * 86_400, clock.wall()):
-        first._parts.audit.record(AuditEntry(at=at, actor="a", role="admin", action="x"))
+        first.audit.record(AuditEntry(at=at, actor="a", role="admin", action="x"))
     await first.stop()
     second = await make_service()
-    assert (await second._parts.audit.page(10)).total == 2
+    assert (await second.audit.page(10)).total == 2
     await second._prune()
-    (left,) = (await second._parts.audit.page(10)).items
+    (left,) = (await second.audit.page(10)).items
     assert left.at == clock.wall()

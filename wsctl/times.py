@@ -185,7 +185,7 @@ class _Seconds(_SecondsType):
 class Duration(_Seconds):
     """An option such as ``5m``; its value is seconds."""
 
-    name = "duration"
+    name = "age"
 
     @staticmethod
     def read(text: str) -> float:

@@ -42,7 +42,7 @@ from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
-from wsserver.service import Parts, Service
+from wsserver.service import Service
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.maintenance.storage_statistics import StorageStatistics
@@ -220,28 +220,26 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
 
     # Start, periodic work, stop
     service = Service(
-        Parts(
-            settings=settings,
-            clock=clock,
-            tasks=tasks,
-            database=database,
-            broker=broker,
-            control=control,
-            connections=connections,
-            leases=leases,
-            poller=poller,
-            live=live,
-            notifications=notifications,
-            webhooks=webhooks,
-            members=members,
-            organizations=organizations,
-            revocations=revocations,
-            revocation_store=revocation_store,
-            snapshots=snapshots,
-            audit=audit,
-            retention_job=retention_job,
-            keys=keys,
-        )
+        settings=settings,
+        clock=clock,
+        tasks=tasks,
+        database=database,
+        broker=broker,
+        control=control,
+        connections=connections,
+        leases=leases,
+        poller=poller,
+        live=live,
+        notifications=notifications,
+        webhooks=webhooks,
+        members=members,
+        organizations=organizations,
+        revocations=revocations,
+        revocation_store=revocation_store,
+        snapshots=snapshots,
+        audit=audit,
+        retention_job=retention_job,
+        keys=keys,
     )
 
     # HTTP
@@ -261,7 +259,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         publishing=live.publishing,
         admin_actions=live.admin_actions,
         tracing=live.tracing,
-        desk=notifications.api,
+        notifications=notifications.api,
         webhooks=WebhookApi(webhooks, outbox, permissions, audit, clock),
         push_key=push_key_of(settings),
         snapshots=snapshots,

@@ -1,4 +1,4 @@
-"""Factory of the notification channels and of the webhooks, from the settings."""
+"""Factory of the notification channels (e-mail, SMS, push) and of the webhooks, from settings."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Domain code raises these; the web layer turns them into problem documents, the d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -66,9 +67,18 @@ MEANINGS: dict[str, Meaning] = {
 
 
 class WsServerError(Exception):
-    """The root of all errors, each with a code of ``MEANINGS``; no message has a secret in it."""
+    """Base class of all errors, each with a code of ``MEANINGS``; messages contain no secrets.
+
+    The code follows from the name of the class: ``bad_request`` of ``BadRequest``. A class whose
+    name is not that of a code has the code of its base.
+    """
 
     code: ClassVar[str] = "internal_error"
+
+    def __init_subclass__(cls) -> None:
+        code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        if code in MEANINGS:
+            cls.code = code
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message or MEANINGS[self.code].title)
@@ -103,45 +113,31 @@ def summary_of(faults: Sequence[Mapping[str, str]]) -> str:
 
 
 class BadRequest(WsServerError):
-    """A malformed request; ``details["field"]`` names the culprit where there is one."""
-
-    code = "bad_request"
+    """A malformed request; ``details["field"]`` is the field at fault, if it is one."""
 
 
 class BadJson(WsServerError):
     """Text that is not JSON: syntax, NaN, a number out of range, duplicate keys."""
 
-    code = "bad_json"
-
 
 class BadUnicode(WsServerError):
     """A lone surrogate or broken UTF-8 inside JSON text."""
-
-    code = "bad_unicode"
 
 
 class TooDeep(WsServerError):
     """JSON nested deeper than the contract allows."""
 
-    code = "too_deep"
-
 
 class UnknownType(WsServerError):
     """A command of an unknown type."""
-
-    code = "unknown_type"
 
 
 class UnknownField(WsServerError):
     """A command with a field that its type does not have."""
 
-    code = "unknown_field"
-
 
 class NotJoined(WsServerError):
     """An action in a session that the connection has not joined."""
-
-    code = "not_joined"
 
     def __init__(self, session_id: str) -> None:
         super().__init__(f"not joined to session {session_id}")
@@ -150,79 +146,55 @@ class NotJoined(WsServerError):
 class SessionBound(WsServerError):
     """A connection of one session asked for another."""
 
-    code = "session_bound"
-
     def __init__(self, session_id: str) -> None:
         super().__init__(f"this connection is bound to session {session_id}")
 
 
 class SessionLimit(WsServerError):
-    """One session too many for this connection."""
-
-    code = "session_limit"
+    """The connection has joined its maximum number of sessions."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"this connection is in {limit} sessions already; leave one first")
 
 
 class AuthAmbiguous(WsServerError):
-    """Tokens in more than one place."""
-
-    code = "auth_ambiguous"
+    """A request with credentials in more than one place."""
 
 
 class TokenMissing(WsServerError):
-    """No token where one is needed."""
-
-    code = "token_missing"
+    """A request without the token that it needs."""
 
 
 class TokenInvalid(WsServerError):
     """A token that cannot be trusted; the message says why without quoting it."""
 
-    code = "token_invalid"
-
 
 class TokenExpired(WsServerError):
     """A token past its ``exp``."""
-
-    code = "token_expired"
 
 
 class TokenRevoked(WsServerError):
     """A token on the deny list, by ``jti`` or by user."""
 
-    code = "token_revoked"
-
 
 class KeysUnavailable(WsServerError):
-    """Tokens cannot be verified: the keys were never fetched. Not the client's fault."""
-
-    code = "keys_unavailable"
+    """Verification keys that could not be fetched yet: no token can be verified."""
 
 
 class Forbidden(WsServerError):
-    """Known, but not permitted."""
-
-    code = "forbidden"
+    """A requester with a valid token, but without the permission."""
 
 
 class OriginForbidden(WsServerError):
     """A browser page from an origin that is not allowed."""
 
-    code = "origin_forbidden"
-
 
 class HostForbidden(WsServerError):
     """A Host header that does not name this server (DNS rebinding)."""
 
-    code = "host_forbidden"
-
 
 class NotFound(WsServerError):
     """There is no object of this kind with this id."""
-
-    code = "not_found"
 
     def __init__(self, kind: str, id: str, hint: str = "") -> None:
         super().__init__(f"no {kind} {id}" + (f"; {hint}" if hint else ""))
@@ -233,25 +205,17 @@ class NotFound(WsServerError):
 class MethodNotAllowed(WsServerError):
     """The path exists, the method does not; the web layer adds ``Allow``."""
 
-    code = "method_not_allowed"
-
 
 class IdempotencyConflict(WsServerError):
     """An idempotency key that was used with another body."""
-
-    code = "idempotency_conflict"
 
 
 class IdempotencyPending(WsServerError):
     """An idempotency key whose first request has not been answered yet."""
 
-    code = "idempotency_pending"
-
 
 class IdempotencyLimit(WsServerError):
-    """One idempotency key too many; says when the oldest one is forgotten."""
-
-    code = "idempotency_limit"
+    """Too many idempotency keys; ``retry_after_s`` until the oldest one is deleted."""
 
     def __init__(self, what: str, retry_after_s: int) -> None:
         super().__init__(
@@ -263,19 +227,13 @@ class IdempotencyLimit(WsServerError):
 class BodyTooLarge(WsServerError):
     """A request body over the limit."""
 
-    code = "body_too_large"
-
 
 class UnsupportedMediaType(WsServerError):
-    """A body that says it is not JSON."""
-
-    code = "unsupported_media_type"
+    """A request body whose ``Content-Type`` is not JSON in UTF-8."""
 
 
 class ValidationFailed(WsServerError):
     """JSON of the wrong shape: ``errors`` is a list of ``{"field", "message"}``."""
-
-    code = "validation_failed"
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         super().__init__(summary_of(errors), errors=errors)
@@ -284,19 +242,13 @@ class ValidationFailed(WsServerError):
 class UrlForbidden(WsServerError):
     """A URL to an address that may not be reached; the message does not quote it."""
 
-    code = "url_forbidden"
-
 
 class UpgradeRequired(WsServerError):
-    """A plain request to a WebSocket URL that would have been accepted."""
-
-    code = "upgrade_required"
+    """A request without an upgrade to a WebSocket endpoint; its credentials are valid."""
 
 
 class RateLimited(WsServerError):
     """Too many messages on one connection; ``retry_after_ms`` until the next one."""
-
-    code = "rate_limited"
 
     def __init__(self, retry_after_ms: int) -> None:
         super().__init__("too many messages", retry_after_ms=retry_after_ms)
@@ -305,19 +257,13 @@ class RateLimited(WsServerError):
 class ConnectionLimit(WsServerError):
     """One connection too many for this user."""
 
-    code = "connection_limit"
-
 
 class ServerFull(WsServerError):
     """No room for another connection on this server."""
 
-    code = "server_full"
-
 
 class Starting(WsServerError):
     """The server listens already, but its storage is not ready yet."""
-
-    code = "starting"
 
     def __init__(self) -> None:
         super().__init__("the server is starting", retry_after_s=2)
@@ -326,16 +272,10 @@ class Starting(WsServerError):
 class Draining(WsServerError):
     """The server is stopping and accepts no connections."""
 
-    code = "draining"
-
 
 class StorageUnavailable(WsServerError):
     """The database cannot be written or read now: locked, busy, or an I/O error."""
 
-    code = "storage_unavailable"
-
 
 class StorageFull(WsServerError):
     """The disk is full."""
-
-    code = "storage_full"

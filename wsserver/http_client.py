@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import sys
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ DOCUMENT_TIMEOUT_S = 10.0
 """Longer than a caller's own limit, which cancels the fetch."""
 
 
+@dataclass(eq=False, repr=False)
 class HttpClient:
     """Implements ``HttpSend`` on Tornado's client, with a new connection for each request.
 
@@ -42,26 +44,17 @@ class HttpClient:
     system. ``kept_bytes``: of an answer's body; the rest is not read.
     """
 
-    def __init__(
-        self,
-        reach: Reach | None,
-        *,
-        timeout_s: float = 10.0,
-        tls: ssl.SSLContext | None = None,
-        kept_bytes: int = KEPT_BYTES,
-    ) -> None:
-        self._reach = reach
-        self._kept_bytes = kept_bytes
-        self._timeout_s = timeout_s
-        self._tls = tls
+    reach: Reach | None
+    _: KW_ONLY
+    timeout_s: float = 10.0
+    tls: ssl.SSLContext | None = None
+    kept_bytes: int = KEPT_BYTES
 
     async def __call__(self, request: HttpRequest) -> HttpAnswer:
         """Send a request; raises ``NoAnswer``, and ``UrlForbidden`` before connecting."""
         resolver = None
-        if self._reach is not None:
-            resolver = _CheckedResolver(
-                place=check_url(request.url, self._reach), reach=self._reach
-            )
+        if self.reach is not None:
+            resolver = _CheckedResolver(place=check_url(request.url, self.reach), reach=self.reach)
         client = SimpleAsyncHTTPClient(
             force_instance=True,
             resolver=resolver,
@@ -70,7 +63,7 @@ class HttpClient:
             max_header_size=HEAD_LIMIT_BYTES,
         )
         client.tcp_client = connection = _ClosableClient(client.resolver)
-        answer = _PartialAnswer(self._kept_bytes)
+        answer = _PartialAnswer(self.kept_bytes)
         # Not awaited itself: cancelled, it would keep the connection and log errors.
         fetching = client.fetch(self._tornado_request(request, answer), raise_error=False)
         fetching.add_done_callback(lambda done: done.exception())
@@ -82,7 +75,7 @@ class HttpClient:
                     fetching.result()
                 raise HTTPInputError
         except HTTPTimeoutError:
-            raise NoAnswer(f"no answer within {self._timeout_s:g} s") from None
+            raise NoAnswer(f"no answer within {self.timeout_s:g} s") from None
         except UnsatisfiableReadError:
             raise _unusable(
                 request.url, f"the head of the answer is larger than {HEAD_LIMIT_BYTES} bytes"
@@ -107,9 +100,9 @@ class HttpClient:
             user_agent=f"wsserver/{__version__}",
             follow_redirects=False,
             decompress_response=False,
-            connect_timeout=min(CONNECT_TIMEOUT_S, self._timeout_s),
-            request_timeout=self._timeout_s,
-            ssl_options=self._tls,
+            connect_timeout=min(CONNECT_TIMEOUT_S, self.timeout_s),
+            request_timeout=self.timeout_s,
+            ssl_options=self.tls,
             allow_nonstandard_methods=True,  # GET with a body, POST without
         )
 

@@ -36,7 +36,7 @@ class Page(NamedTuple, Generic[T]):
 
 
 class Window(NamedTuple):
-    """The page of a list that a request asks for."""
+    """Limit and cursor of a requested page of a list."""
 
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None

@@ -35,7 +35,6 @@ class Host(Protocol):
     @property
     def manager(self) -> WebSocketManager:
         """The argument of plugins whose parameter is named ``manager``."""
-        ...
 
 
 def load_plugins(names: Iterable[str]) -> list[Plugin]:

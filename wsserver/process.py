@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,7 @@ from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.lifecycle import Lifecycle
 from wsserver.plugins import call_plugins
 from wsserver.server import Server
+from wsserver.tasks import CANCEL_PATIENCE_S
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,22 @@ def run(settings: Settings, *, dev: bool = False) -> int:
     raise_descriptor_limit()
     widen_time()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-        return runner.run(serve(settings, dev=dev))
+        status = runner.run(serve(settings, dev=dev))
+        if runner.run(_tasks_remain()):
+            # All is stored. To close the loop would wait for them, forever perhaps.
+            logging.shutdown()
+            os._exit(status)
+        return status
+
+
+async def _tasks_remain() -> bool:
+    """Cancel the tasks that are left, as those of plugins; whether some do not end by that."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, left = await asyncio.wait(left, timeout=CANCEL_PATIENCE_S)
+    return bool(left)
 
 
 async def serve(settings: Settings, *, dev: bool = False) -> int:

@@ -12,16 +12,14 @@ _CREDENTIALS: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("?",), re.compile(r"\?(?=\S*=)\S*"), "?" + REMOVED),
     (
         ("authorization",),
-        re.compile(
-            r"""(?i)(authorization["']?\s*[:=,]\s*)(b?"[^"\n]*"|b?'[^'\n]*'|[^\n]+)""",
-        ),
+        re.compile(r"""(?i)(authorization["']?\s*[:=,]\s*)(b?"[^"\n]*"|b?'[^'\n]*'|[^\n]+)"""),
         r"\1" + REMOVED,
     ),
     (("bearer",), re.compile(r"""(?i)\b(bearer(?:\s+|[.=:]|%20))[^\s"',;]+"""), r"\1" + REMOVED),
     (
         ("token", "ticket", "secret", "password"),
         re.compile(
-            r"""(?i)((?:token|ticket|secret|password)["']?\s*[=:]\s*["']?)[^\s&"',;()\[\]]+""",
+            r"""(?i)((?:token|ticket|secret|password)["']?\s*[=:]\s*["']?)[^\s&"',;()\[\]]+"""
         ),
         r"\1" + REMOVED,
     ),

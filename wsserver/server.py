@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import secrets
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 import msgspec
@@ -20,6 +21,7 @@ from wsserver.identity.permissions import PROGRAM
 from wsserver.identity.tokens import sign_hmac
 from wsserver.lifecycle import Lifecycle
 from wsserver.notifications.service import NotificationService
+from wsserver.paging import MAX_LIMIT
 from wsserver.plugins import call_plugins
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.notifications import ContactsRequest
@@ -35,7 +37,7 @@ from wsserver.protocol.targets import EVERYONE, Target, TargetType
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.manager import WebSocketManager
-from wsserver.realtime.observability.events import Handler, Wanted
+from wsserver.realtime.observability.events import Handler, Wanted, check_handler
 from wsserver.realtime.operations.publishing import publish_faults
 from wsserver.realtime.streams.retention_policy import (
     BROADCAST,
@@ -50,6 +52,9 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Handler)
 
 ACTOR = Actor(PROGRAM, via="server")
+
+_KEY = re.compile(r"[ -~]{1,255}")
+"""An idempotency key, as in the header of the REST API."""
 
 
 class Push(TypedDict, total=False):
@@ -105,10 +110,14 @@ class Server:
     """
 
     def __init__(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            raise TypeError(f"Server(Settings(…)), not Server({type(settings).__name__})")
         self.settings = settings
         """From the start on as checked: with ``database``, ``jwt_algorithm`` filled in."""
         self._handlers: list[tuple[Wanted, Handler]] = []
         self._run: Lifecycle | None = None
+        self._stopping = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_owner = True
 
     @classmethod
@@ -130,7 +139,9 @@ class Server:
             raise RuntimeError("the server runs already")
         settings = check_settings(self.settings)
         make_folders(settings)
+        self._loop = asyncio.get_running_loop()
         run = self._run = Lifecycle.prepare(settings)
+        self._stopping = asyncio.Lock()  # a new one, as a lock belongs to one event loop
         self.settings = settings
         try:
             for name, handler in self._handlers:
@@ -146,17 +157,21 @@ class Server:
         """Close all connections, finish what is under way, close the database.
 
         Takes ``drain_timeout_s`` at most for clients that do not answer. When cancelled, it
-        closes everything without waiting for them.
+        closes everything without waiting for them. May be called from an event handler or a
+        spawned task, and while another call is under way, whose end it then waits for.
         """
         run = self._running
         if not self._is_owner:
             raise RuntimeError("this server is stopped by the process that runs it")
-        try:
-            await run.stop()
-        except BaseException:
-            await self._abandon(run)
-            raise
-        self._run = None
+        async with self._stopping:
+            if self._run is not run:
+                return
+            try:
+                await run.stop()
+            except BaseException:
+                await self._abandon(run)
+                raise
+            self._run = None
 
     async def _abandon(self, run: Lifecycle) -> None:
         try:
@@ -168,13 +183,9 @@ class Server:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    async def __aexit__(self, *_: object) -> None:
+        if self._run is not None:  # else it was stopped within the block
+            await self.stop()
 
     @property
     def is_running(self) -> bool:
@@ -193,6 +204,8 @@ class Server:
 
     def websocket_url(self, path: str = "/ws/chat", *, ticket: str | None = None) -> str:
         """The address of a WebSocket endpoint: ``ws://127.0.0.1:8765/ws/chat?ticket=…``."""
+        if not path.startswith("/"):
+            raise ValueError(f"a path begins with /, not {path!r}")
         query = "" if ticket is None else f"?ticket={ticket}"
         return f"{self.url.replace('http', 'ws', 1)}{path}{query}"
 
@@ -217,8 +230,7 @@ class Server:
 
     def _on(self, name: Wanted, handler: H) -> H:
         if self._run is None:
-            if not callable(handler):
-                raise TypeError(f"an event handler is callable, not {type(handler).__name__}")
+            check_handler(name, handler)
             self._handlers.append((name, handler))
         else:
             self.manager.add_event_handler(name, handler)
@@ -226,10 +238,13 @@ class Server:
 
     def off(self, name: Wanted, handler: Handler) -> None:
         """Undo ``on``; raises ``ValueError`` for a handler that was not added."""
-        if self._run is not None:
-            self.manager.events.remove_event_handler(name, handler)
-        if self._run is None or (name, handler) in self._handlers:
-            self._handlers.remove((name, handler))
+        try:
+            if self._run is not None:
+                self.manager.events.remove_event_handler(name, handler)
+            if self._run is None or (name, handler) in self._handlers:
+                self._handlers.remove((name, handler))
+        except ValueError:
+            raise ValueError(f"no such handler of {name!r} was added: {handler!r}") from None
 
     def emit(self, name: str, **fields: Any) -> None:
         """Raise an event of your own, for handlers, monitors and webhooks."""
@@ -280,30 +295,27 @@ class Server:
         actor, body = _request(EVERYONE, type, push)
         body |= _given(organization_id=organization_id, role=role)
         request = read_request(body, BroadcastRequest, publish_faults)
-        answer = await self._context.publishing.broadcast(actor, request)
+        answer = await _checked(self._context.publishing.broadcast(actor, request), body)
         return msgspec.convert(answer, Published)
 
     async def _publish(self, target: Target, type: str, push: Push) -> Published:
         actor, body = _request(target, type, push)
         body["target"] = target.view()
         request = read_request(body, PublishRequest, publish_faults)
-        answer = await self._context.publishing.publish(actor, request)
+        answer = await _checked(self._context.publishing.publish(actor, request), body)
         return msgspec.convert(answer, Published)
 
     async def history(
-        self,
-        stream: str,
-        *,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int = 50,
+        self, stream: str, *, before: int | None = None, after: int | None = None, limit: int = 50
     ) -> dict[str, Any]:
         """A page of kept messages: the last ``limit``, those before an offset, or those after one.
 
         ``stream``: ``session:ID``, ``user:ID``, ``organization:ID`` or ``broadcast``. Returns
         ``messages`` (ascending, as clients get them), ``epoch`` and ``has_more``. Raises
-        ``ValueError`` for another name, ``StorageUnavailable``.
+        ``ValueError`` for another name or limit, ``StorageUnavailable``.
         """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise ValueError(f"limit: 1 to {MAX_LIMIT}, not {limit}")
         kind, _, id_ = stream.partition(":")
         if stream != BROADCAST and not (id_ and f"{kind}:" in (SESSION, INBOX, ORGANIZATION)):
             raise ValueError(f"a stream is session:ID, user:ID, … or broadcast, not {stream!r}")
@@ -366,18 +378,18 @@ class Server:
 
     async def replace_members(self, session_id: str, user_ids: Sequence[str]) -> list[str]:
         """Replace a session's member list; connections that lose access by it leave the session."""
-        request = read_request({"user_ids": list(user_ids)}, MembersRequest)
+        request = read_request({"user_ids": _listed(user_ids)}, MembersRequest)
         answer = await self._context.admin_actions.replace_members(ACTOR, session_id, request)
         return list(answer["user_ids"])
 
     async def contacts(self, user_id: str) -> dict[str, Any]:
         """Where notifications reach a user: e-mail address, phone number, push subscriptions."""
-        return await self._context.desk.contacts(ACTOR, user_id)
+        return await self._context.notifications.contacts(ACTOR, user_id)
 
     async def replace_contacts(self, user_id: str, **fields: Any) -> dict[str, Any]:
         """Replace them, with the fields of ``PUT /users/{id}/contacts``; ``ValidationFailed``."""
         request = read_request(fields, ContactsRequest)
-        return await self._context.desk.replace_contacts(ACTOR, user_id, request)
+        return await self._context.notifications.replace_contacts(ACTOR, user_id, request)
 
     # State
 
@@ -420,6 +432,8 @@ class Server:
 
         ``claims`` as those of ``token``; connections made with it last an hour.
         """
+        if not math.isfinite(ttl_s):
+            raise ValueError(f"ttl_s: a number of seconds, not {ttl_s}")
         parsed = parse_claims(self._payload(user_id, role, 3600.0, claims))
         return self._system.tickets.issue(parsed, ttl_s)[0]
 
@@ -444,6 +458,11 @@ class Server:
     def _running(self) -> Lifecycle:
         if self._run is None:
             raise RuntimeError("the server does not run; use it inside of `async with server`")
+        if self._loop is not None and asyncio._get_running_loop() not in (None, self._loop):
+            raise RuntimeError(
+                "the server runs on another event loop; from there use"
+                " asyncio.run_coroutine_threadsafe(server.…, loop)"
+            )
         return self._run
 
     @property
@@ -457,16 +476,45 @@ class Server:
 
 def _request(target: Target, type_: str, push: Push) -> tuple[Actor, dict[str, Any]]:
     """The requester, with the idempotency key, and the body of the request."""
+    faults = [
+        {"field": name, "message": "unknown field"} for name in ("type", "target") if name in push
+    ]
+    if faults:
+        raise ValidationFailed(faults)
     body: dict[str, Any] = {"type": type_, **push}
     if "exclude_users" in body:
-        body["exclude_users"] = list(body["exclude_users"])
+        body["exclude_users"] = _listed(body["exclude_users"])
     key = body.pop("idempotency_key", None)
     if key is None:
         return ACTOR, body
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        message = "1 to 255 printable ASCII characters"
+        raise ValidationFailed([{"field": "idempotency_key", "message": message}])
     if not body.get("keep", is_kept_by_default(type_, target)):
         message = "only for messages that are kept"
         raise ValidationFailed([{"field": "idempotency_key", "message": message}])
     return replace(ACTOR, once=(PROGRAM.sub, key)), body
+
+
+async def _checked(publishing: Awaitable[T], body: Mapping[str, Any]) -> T:
+    """Await ``publishing``; raises ``ValidationFailed`` for values that JSON does not have."""
+    try:
+        return await publishing
+    except (TypeError, ValueError, RecursionError) as error:
+        for name, value in body.items():
+            try:
+                msgspec.json.encode(value)
+            except (TypeError, ValueError, RecursionError):
+                message = f"is no JSON: {error}"
+                raise ValidationFailed([{"field": name, "message": message}]) from None
+        raise
+
+
+def _listed(user_ids: Any) -> Any:
+    """Several ids as a list. A string stays as it is, and is refused: it is not its characters."""
+    if isinstance(user_ids, Collection) and not isinstance(user_ids, str | bytes | Mapping):
+        return list(user_ids)
+    return user_ids
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from wsserver.notifications.webhooks import Webhooks
 from wsserver.notifications.wiring import NotificationSubsystem
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.inbox.unacked import TICK_S
+from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
@@ -43,32 +44,6 @@ LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 SHORTEST_GRACE_S = 0.5
 SNAPSHOT = "snapshot"
-
-
-@dataclass
-class Parts:
-    """The objects that the service starts and stops; made by ``app.build``."""
-
-    settings: Settings
-    clock: Clock
-    tasks: Tasks
-    database: Database
-    broker: Broker
-    control: Control
-    connections: ConnectionDirectory
-    leases: Leases
-    poller: Poller
-    live: LiveSide
-    notifications: NotificationSubsystem
-    webhooks: Webhooks
-    members: Members
-    organizations: AssignedOrganizations
-    revocations: Revocations
-    revocation_store: RevocationStore
-    snapshots: Snapshots
-    audit: AuditLog
-    retention_job: RetentionJob
-    keys: KeySource
 
 
 class LoopLag:
@@ -95,21 +70,41 @@ class LoopLag:
             self.note(loop.time() - due)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Service:
-    """The whole server except for its HTTP side."""
+    """The whole server except for its HTTP side: the objects that it starts and stops."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self.settings = parts.settings
-        self.manager = parts.live.manager
-        self.poller = parts.poller
-        self.tasks = parts.tasks
-        self._clock = parts.clock
+    settings: Settings
+    clock: Clock
+    tasks: Tasks
+    database: Database
+    broker: Broker
+    control: Control
+    connections: ConnectionDirectory
+    leases: Leases
+    poller: Poller
+    live: LiveSide
+    notifications: NotificationSubsystem
+    webhooks: Webhooks
+    members: Members
+    organizations: AssignedOrganizations
+    revocations: Revocations
+    revocation_store: RevocationStore
+    snapshots: Snapshots
+    audit: AuditLog
+    retention_job: RetentionJob
+    keys: KeySource
+
+    def __post_init__(self) -> None:
         self._sequence = 0
         self._draining_since: float | None = None
         self.lag = LoopLag()
-        settings = parts.settings
-        self._alert = ErrorRateAlert(settings.alert_error_rate, settings.alert_window_s)
+        self._alert = ErrorRateAlert(self.settings.alert_error_rate, self.settings.alert_window_s)
+
+    @property
+    def manager(self) -> WebSocketManager:
+        """The ``WebSocketManager``."""
+        return self.live.manager
 
     @property
     def is_running(self) -> bool:
@@ -122,52 +117,51 @@ class Service:
         Until it is done, requests are refused with ``starting``. Raises ``DatabaseUnusable`` for an
         unusable file, ``StorageUnavailable`` for a temporary fault; nothing stays open then.
         """
-        await self._parts.database.open()
+        await self.database.open()
         try:
             await self._load()
         except BaseException:
-            await self._parts.database.close()
+            await self.database.close()
             raise
         self._begin()
         self.manager.started()
 
     async def _load(self) -> None:
-        parts = self._parts
-        stored = await parts.revocation_store.all()
-        parts.revocations.load(
+        stored = await self.revocation_store.all()
+        self.revocations.load(
             [value for kind, value, _ in stored if kind == "jti"],
             [(value, at) for kind, value, at in stored if kind == "user"],
         )
-        await parts.members.load()
-        await parts.organizations.load()
-        await parts.live.streams.load()
-        await parts.connections.start()
-        await parts.broker.start()
-        await parts.control.start()
-        await parts.leases.start()
-        await parts.notifications.start()
-        await parts.webhooks.start()
+        await self.members.load()
+        await self.organizations.load()
+        await self.live.streams.load()
+        await self.connections.start()
+        await self.broker.start()
+        await self.control.start()
+        await self.leases.start()
+        await self.notifications.start()
+        await self.webhooks.start()
 
     def _begin(self) -> None:
-        live = self._parts.live
+        live = self.live
         log.info("broadcast writer how=%s", self.poller.how_it_writes)
         for name, period_s, work in (
             ("heartbeat", self.manager.heartbeat.settings.tick_s, self.manager.heartbeat.advance),
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("inboxes", TICK_S, live.inboxes.advance),
-            ("known users", 1.0, self._parts.notifications.directory.flush),
-            ("leases", LEASE_PERIOD_S, self._parts.notifications.queue.release),
-            ("webhook leases", LEASE_PERIOD_S, self._parts.webhooks.release),
+            ("known users", 1.0, self.notifications.directory.flush),
+            ("leases", LEASE_PERIOD_S, self.notifications.queue.release),
+            ("webhook leases", LEASE_PERIOD_S, self.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
-            ("database", PROBE_INTERVAL_S, self._parts.database.probe),
+            ("database", PROBE_INTERVAL_S, self.database.probe),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
         for name, period_s, work in (
             ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
-            ("expiry", 1.0, self._parts.notifications.queue.expire),
+            ("expiry", 1.0, self.notifications.queue.expire),
             (SNAPSHOT, self.settings.snapshot_interval_s, self._take_snapshot),
             ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
@@ -186,42 +180,41 @@ class Service:
     async def stop(self) -> None:
         """Stop the periodic work, store the last snapshot, close the database."""
         self.poller.close()
-        await self._parts.notifications.stop(self._grace_s())
-        await self._parts.live.streams.finish()
-        await self._parts.live.receipts.settle()
+        await self.notifications.stop(self._grace_s())
+        await self.live.streams.finish()
+        await self.live.receipts.settle()
         try:
-            await self._parts.notifications.settle()
+            await self.notifications.settle()
         except WsServerError as error:
             log.warning("last acknowledgements and known users not stored error=%s", error)
         await self.tasks.cancel()
-        await self._parts.webhooks.stop()
-        await self._parts.keys.close()
+        await self.webhooks.stop()
+        await self.keys.close()
         try:
-            if self._parts.leases.holds(SNAPSHOT):
+            if self.leases.holds(SNAPSHOT):
                 await self._take_snapshot()
         except WsServerError as error:
             log.warning("last snapshot not stored error=%s", error)
         except Exception:  # the database has to be closed in any case
             log.exception("last snapshot not taken")
         await self._leave_cluster()
-        self._parts.audit.close()
-        await self._parts.database.close()
+        self.audit.close()
+        await self.database.close()
 
     async def _leave_cluster(self) -> None:
         """Disconnect from the other nodes; harmless twice."""
-        parts = self._parts
-        for seam in (parts.leases, parts.control, parts.broker, parts.connections):
+        for seam in (self.leases, self.control, self.broker, self.connections):
             await seam.stop()
 
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
         self.poller.close()
         await self.tasks.cancel()
-        await self._parts.webhooks.stop()
+        await self.webhooks.stop()
         await self._leave_cluster()
-        await self._parts.keys.close()
-        self._parts.audit.close()
-        await self._parts.database.close()
+        await self.keys.close()
+        self.audit.close()
+        await self.database.close()
 
     def _grace_s(self) -> float:
         """The rest of ``drain_timeout_s``, for running deliveries of notifications."""
@@ -236,11 +229,11 @@ class Service:
         ``status`` is ``ok``, ``degraded`` (a check failed; the server still serves, unless the
         check ``connections`` failed), ``starting`` or ``draining``.
         """
-        manager, parts = self.manager, self._parts
+        manager = self.manager
         connections, limit = len(manager.hub), manager.limits.total
         checks: dict[str, dict[str, Any]] = {
-            "database": parts.database.health(),
-            "broker": parts.broker.health(),
+            "database": self.database.health(),
+            "broker": self.broker.health(),
             "connections": {"ok": connections < limit, "open": connections, "limit": limit},
             "loop": {"ok": not self.lag.is_high, "lag_ms": round(self.lag.seconds * 1000, 1)},
             "errors": {
@@ -250,7 +243,7 @@ class Service:
             },
         }
         if self.settings.webhook_urls:
-            checks["webhooks"] = parts.webhooks.health()
+            checks["webhooks"] = self.webhooks.health()
         status = "ok" if all(check["ok"] for check in checks.values()) else "degraded"
         if manager.is_starting:
             status = "starting"
@@ -264,7 +257,7 @@ class Service:
         self, name: str, work: Callable[[], Awaitable[None] | None]
     ) -> Callable[[], Awaitable[None] | None]:
         """Work that one node does for all: skipped unless this node holds the lease ``name``."""
-        leases = self._parts.leases
+        leases = self.leases
         leases.holds(name)  # a candidate from the start
         return lambda: work() if leases.holds(name) else None
 
@@ -294,7 +287,7 @@ class Service:
     def _watch_errors(self) -> None:
         statistics = self.manager.statistics
         verdict = self._alert.observe(
-            self._clock.monotonic(), statistics.errors, statistics.operations
+            self.clock.monotonic(), statistics.errors, statistics.operations
         )
         if verdict.has_changed:
             name = events.ALERT_RAISED if verdict.is_raised else events.ALERT_CLEARED
@@ -309,19 +302,19 @@ class Service:
                 window_s=self._alert.window_s,
             )
             if verdict.is_raised:
-                notice = self._parts.notifications.send_alert(verdict.rate, self._alert.threshold)
+                notice = self.notifications.send_alert(verdict.rate, self._alert.threshold)
                 self.tasks.spawn(notice, name="alert notification")
 
     async def _take_snapshot(self) -> None:
         self._sequence += 1
         stats = flatten(self.manager.stats())
-        await self._parts.snapshots.add(
-            {**stats, "timestamp": self._clock.wall(), "sequence": self._sequence}
+        await self.snapshots.add(
+            {**stats, "timestamp": self.clock.wall(), "sequence": self._sequence}
         )
 
     async def _prune(self) -> None:
-        now = self._clock.wall()
-        await self._parts.retention_job.run(now)
-        pruned = await self._parts.live.store.prune(now)
+        now = self.clock.wall()
+        await self.retention_job.run(now)
+        pruned = await self.live.store.prune(now)
         if pruned.epoch is not None:
-            self._parts.live.streams.forget_all(pruned.epoch)
+            self.live.streams.forget_all(pruned.epoch)

@@ -9,6 +9,9 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+CANCEL_PATIENCE_S = 5.0
+"""Longest wait for tasks that were cancelled."""
+
 
 class Tasks:
     """The background tasks of one owner."""
@@ -27,11 +30,21 @@ class Tasks:
         return task
 
     async def cancel(self) -> None:
-        """Cancel all running tasks, and wait until they have ended."""
-        running = list(self._running)
+        """Cancel all running tasks, and wait until they have ended.
+
+        Except the calling one, which may be one of them: it cannot wait for its own end. A task
+        that ignores its cancellation, as a handler of a plugin may, is waited for
+        ``CANCEL_PATIENCE_S`` and then left behind, with an error in the log.
+        """
+        running = self._running - {asyncio.current_task()}
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if not running:
+            return
+        _, left = await asyncio.wait(running, timeout=CANCEL_PATIENCE_S)
+        if left:
+            names = ", ".join(sorted({task.get_name() for task in left}))
+            log.error("tasks ignore their cancellation count=%d names=%s", len(left), names)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

@@ -245,7 +245,27 @@ async def test_events_over_the_limit_are_dropped_and_logged(
         for _ in range(10_005):  # without a pause, in which some could be stored
             here.events.emit("a")
         assert here.webhooks.metrics.dropped == 5
+        assert here.webhooks.health()["waiting"] == 10_000
     assert "dropped total=1" in caplog.text
+
+
+@pytest.mark.gen_test
+async def test_a_batch_that_cannot_be_stored_does_not_end_the_storing(
+    provider: HttpProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, everything(provider)) as here:
+        with monkeypatch.context() as patched:
+
+            async def broken(postings: object) -> None:
+                raise RuntimeError("a bug")
+
+            patched.setattr(here.outbox, "add", broken)
+            here.events.emit("first")
+            await until(lambda: here.webhooks.metrics.dropped == 1)
+        assert here.webhooks.health()["waiting"] == 0
+        here.events.emit("second")
+        await until(lambda: here.webhooks.metrics.sent == 1)
+    assert provider.requests[0].headers["X-Wsserver-Event"] == "second"
 
 
 @pytest.mark.parametrize(

@@ -314,3 +314,31 @@ async def test_storage_gets_everything_that_it_is_to_know(line: Line) -> None:
     assert item.payload == keyed.payload
     assert (item.sender, item.origin, item.dedup) == ("u2", '{"a":1}', ("s", "k"))
     assert (item.has_ttl, item.expires_at, item.at, item.audience) == (True, 5.0, keyed.at, None)
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_accepted_after_the_finish(line: Line) -> None:
+    gate = line.store.hold("append")
+    sent = line.queue.append(drafts(1))
+    await gate.reached()
+    finishing = asyncio.ensure_future(line.queue.finish())
+    await settle()
+    with pytest.raises(StorageUnavailable, match="stopping"):
+        line.queue.append(drafts(1))
+    line.store.release("append")
+    await finishing
+    assert len(await sent) == 1
+
+
+@pytest.mark.gen_test
+async def test_publishers_do_not_wait_for_a_queue_that_is_cancelled(line: Line) -> None:
+    gate = line.store.hold("append")
+    sent = [line.queue.append(drafts(1))]
+    await gate.reached()
+    sent.append(line.queue.append(drafts(1)))
+    await line.tasks.cancel()
+    for each in sent:
+        with pytest.raises(StorageUnavailable, match="stopped"):
+            await each
+    assert len(line.queue) == 0
+    assert not line.queue.has("session:s1")

@@ -83,13 +83,13 @@ async def test_what_is_being_stored_is_not_forgotten_meanwhile(
     await came(live, "u1", "o1")
     await live.directory.flush()
     await came(live, "u1", "o2")
-    store, seen = live.directory._store.note, []
+    store, seen = live.directory.store.note, []
 
     async def note(users: Any) -> None:
         seen.append(await has(live, "u1", organization_id="o2"))
         await store(users)
 
-    monkeypatch.setattr(live.directory._store, "note", note)
+    monkeypatch.setattr(live.directory.store, "note", note)
     await live.directory.flush()
     assert seen == ["u1"]
 

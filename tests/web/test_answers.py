@@ -34,7 +34,7 @@ async def test_every_json_answer_fits_its_type(server: Server) -> None:
     )
     hint = await server.request("POST", f"{API}/broadcast", bearer=token(), type="hint", data=1)
     sent = await server.request("POST", f"{API}/notify", bearer=token(), **NOTIFY)
-    outbox = WebhookOutbox(server.context.webhooks._outbox._database)
+    outbox = WebhookOutbox(server.context.webhooks.outbox._database)
     await outbox.add([Posting("hook_1", "https://a.example/x", "alert_raised", b"{}", 1e9)])
     ids = {
         "delivery_id": "hook_1",

@@ -16,6 +16,7 @@ from tests.support.waiting import PATIENCE_S, until
 from tests.support.web_server import API, Server, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.handlers import ApiHandler
+from wsserver.web.api.pipeline import Exchange
 from wsserver.web.http.replies import Reply
 from wsserver.web.server.fast_path import BODY_LIMIT_BYTES, Client, FastPath
 from wsserver.wire.readiness import EpollReadiness
@@ -220,6 +221,54 @@ async def test_a_client_that_disconnects_within_a_body_is_forgotten(server: Serv
     writer.close()
     assert await server.context.traffic.wait_idle(5)
     assert not kept(server)
+    assert len(server.context.incoming) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_body_that_cannot_be_waited_for_ends_the_connection(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await server.open()
+    async with asyncio.timeout(5):
+        while not kept(server):
+            await asyncio.sleep(0)
+
+    def refused(self: EpollReadiness, fd: int, interest: int) -> None:
+        raise OSError("no space left for watches")
+
+    monkeypatch.setattr(EpollReadiness, "watch", refused)
+    monkeypatch.setattr(EpollReadiness, "change", refused)
+    client = kept(server)[0]
+    client.interest = 0  # as if it had sent more before
+    server.listener._fast_path._readiness.forget(client.fd)
+    server.listener._fast_path._take(client, request("POST", "/broadcast", NEWS)[:-1])
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await server.context.traffic.wait_idle(5)
+    assert "connection not watched" in caplog.text
+    assert "Traceback" not in caplog.text
+    writer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_stop_while_a_request_is_checked_is_no_internal_error(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    checking, checked = asyncio.Event(), asyncio.Event()
+
+    async def check(self: Exchange) -> None:
+        checking.set()
+        await checked.wait()
+
+    monkeypatch.setattr(Exchange, "check", check)
+    reader, writer = await server.open()
+    writer.write(request("POST", "/broadcast", NEWS)[:-1])
+    await asyncio.wait_for(checking.wait(), 5)
+    await server.listener.stop(0)
+    checked.set()
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await server.context.traffic.wait_idle(5)
+    assert "Traceback" not in caplog.text
+    writer.close()
 
 
 @pytest.mark.gen_test

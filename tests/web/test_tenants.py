@@ -86,7 +86,7 @@ async def test_no_answer_changes_as_a_user_of_another_organization_comes_and_goe
         id_ = socket.greeting["connection_id"]
         await server.request("DELETE", f"{API}/connections/{id_}", bearer=token())
         assert await answers() == never_seen
-        await server.system.service._parts.notifications.directory.flush()
+        await server.system.service.notifications.directory.flush()
         assert await answers() == never_seen
 
 

@@ -103,7 +103,7 @@ async def test_what_belongs_to_no_url_any_more_is_shown_and_left(
     server = await hooked(start_server, provider)
     emit(server, "order.a")
     await until(server, "/webhooks/deliveries?state=failed", lambda found: found["total"] == 1)
-    await server.context.webhooks._outbox._database.run(
+    await server.context.webhooks.outbox._database.run(
         lambda db: db.execute("UPDATE webhook_outbox SET url = 'https://old.example/x'").rowcount
     )
     (left,) = (await server.get("/webhooks/deliveries")).json()["deliveries"]

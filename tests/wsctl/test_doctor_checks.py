@@ -242,7 +242,7 @@ def test_all_is_well_where_all_is_well() -> None:
 def test_a_fault_is_found_and_what_to_do_is_said(
     check: str, changes: dict[str, Any], state: str, words: str
 ) -> None:
-    finding = CHECKS[check](replace(well(), **changes))
+    finding = judge(replace(well(), **changes))[check]
     assert finding.state == state, finding
     assert words in f"{finding.what} {finding.do}", finding
     if finding.state in (State.WARNING, State.FAILED):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -46,11 +47,6 @@ def write_examples(epilog: str | None, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
             for example in epilog.strip().splitlines():
                 formatter.write(" " * formatter.current_indent + example.strip() + "\n")
-
-
-def command(examples: str, **kwargs: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command with ``examples``, one a line."""
-    return click.command(cls=Command, epilog=examples, **kwargs)
 
 
 class LazyGroup(click.Group):
@@ -103,6 +99,29 @@ class LazyGroup(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples, one a line."""
         write_examples(self.epilog, formatter)
+
+
+Decorated = TypeVar("Decorated", bound=click.Command)
+
+
+def command(**attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command, with help and examples from its docstring."""
+    return _documented(Command, attributes)
+
+
+def group(**attributes: Any) -> Callable[[Callable[..., Any]], LazyGroup]:
+    """Make a function a group of commands, with help and examples from its docstring."""
+    return _documented(LazyGroup, attributes)
+
+
+def _documented(
+    kind: type[Decorated], attributes: dict[str, Any]
+) -> Callable[[Callable[..., Any]], Decorated]:
+    def decorate(function: Callable[..., Any]) -> Decorated:
+        text, _, examples = inspect.cleandoc(function.__doc__ or "").partition("\n\nExamples:\n")
+        return click.command(cls=kind, help=text, epilog=examples, **attributes)(function)
+
+    return decorate
 
 
 class RootGroup(LazyGroup):

@@ -58,10 +58,7 @@ def global_options(*, is_local: bool = False) -> list[GlobalOption]:
             help="Output format. Default: table.",
         ),
         GlobalOption(
-            ["-q", "--quiet"],
-            _put_quiet,
-            is_flag=True,
-            help="Print only results and errors.",
+            ["-q", "--quiet"], _put_quiet, is_flag=True, help="Print only results and errors."
         ),
         GlobalOption(
             ["--url"],

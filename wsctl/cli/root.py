@@ -10,9 +10,9 @@ from wsctl.cli.environment import Environment
 COMMANDS = {
     "stats": "wsctl.commands.stats:stats",
     "health": "wsctl.commands.health:health",
-    "online": "wsctl.commands.lists:online",
-    "connections": "wsctl.commands.lists:connections",
-    "sessions": "wsctl.commands.lists:sessions",
+    "online": "wsctl.commands.connections:online",
+    "connections": "wsctl.commands.connections:connections",
+    "sessions": "wsctl.commands.connections:sessions",
     "user": "wsctl.commands.user:user",
     "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",

@@ -24,14 +24,7 @@ _SHOWN_DETAILS = 5
 """Names and values in a line; -o json has all."""
 
 
-@command(
-    """
-    wsctl audit
-    wsctl audit --actor dev-admin --since 24h
-    wsctl audit --action disconnect --since 2024-01-15 --until 2024-01-16 -o csv
-    wsctl audit --follow -o json
-    """
-)
+@command()
 @click.option(
     "--actor", metavar="U", help="Only actions of this user.", shell_complete=completion.actors
 )
@@ -42,12 +35,9 @@ _SHOWN_DETAILS = 5
     shell_complete=completion.actions,
 )
 @click.option(
-    "--since",
-    type=Moment(),
-    metavar="TIME",
-    help="Start (inclusive): RFC 3339, a date, or an age such as 24h.",
+    "--since", type=Moment(), help="Start (inclusive): RFC 3339, a date, or an age such as 24h."
 )
-@click.option("--until", type=Moment(), metavar="TIME", help="End (exclusive).")
+@click.option("--until", type=Moment(), help="End (exclusive).")
 @limit_option(50)
 @click.option("--follow", "-f", is_flag=True, help="Keep printing new entries.")
 @click.option(
@@ -55,7 +45,6 @@ _SHOWN_DETAILS = 5
     type=Duration(),
     default="2s",
     show_default=True,
-    metavar="AGE",
     help="With --follow: time between queries.",
 )
 @pass_environment
@@ -74,6 +63,12 @@ def audit(
     Every action of administrators and backends, including refused attempts: the last --limit
     entries, oldest first. With --follow it continues until Ctrl-C; -o json then prints one
     object per line.
+
+    Examples:
+    wsctl audit
+    wsctl audit --actor dev-admin --since 24h
+    wsctl audit --action disconnect --since 2024-01-15 --until 2024-01-16 -o csv
+    wsctl audit --follow -o json
     """
     if follow and until is not None:
         raise click.UsageError("--until cannot be combined with --follow.")

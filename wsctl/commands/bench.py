@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 1000
 
 
-@command(
-    """
-    wsctl bench
-    wsctl bench --connections 200 --rate 10 --duration 30s
-    wsctl bench --messages 100 --size 1000 --keep -o json
-    """
-)
+@command()
 @click.option(
     "--connections",
     type=click.IntRange(1, MOST_CONNECTIONS),
@@ -49,12 +43,7 @@ MOST_CONNECTIONS = 1000
     help="Messages per second. Default: 20, or --messages divided by --duration.",
 )
 @click.option(
-    "--duration",
-    type=Duration(),
-    default="10s",
-    show_default=True,
-    metavar="AGE",
-    help="Longest time to publish.",
+    "--duration", type=Duration(), default="10s", show_default=True, help="Longest time to publish."
 )
 @click.option(
     "--size",
@@ -105,6 +94,11 @@ def bench(
 
     Exit code 0 when every message was delivered exactly once, 1 otherwise. Ctrl-C prints the
     result so far.
+
+    Examples:
+    wsctl bench
+    wsctl bench --connections 200 --rate 10 --duration 30s
+    wsctl bench --messages 100 --size 1000 --keep -o json
     """
     from wsctl.bench import plan as plans
     from wsctl.bench.credentials import USERS, created_users, one_for_all

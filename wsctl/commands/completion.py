@@ -8,15 +8,7 @@ from wsctl.cli.click_base import COMPLETE_VAR, PROGRAM, command
 from wsctl.cli.environment import Environment, pass_environment
 
 
-@command(
-    """
-    source <(wsctl completion bash)
-    echo 'source <(wsctl completion bash)' >> ~/.bashrc
-    wsctl completion zsh > "${fpath[1]}/_wsctl"
-    wsctl completion fish > ~/.config/fish/completions/wsctl.fish
-    """,
-    is_local=True,
-)
+@command(is_local=True)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_environment
 def completion(environment: Environment, shell: str) -> None:
@@ -27,6 +19,12 @@ def completion(environment: Environment, shell: str) -> None:
     The TAB key then completes commands, options, choices, files and names of contexts; and from
     the server, if it answers within a second: users, sessions, connections, organizations,
     notifications, messages. Server and token are those of the line being typed.
+
+    Examples:
+    source <(wsctl completion bash)
+    echo 'source <(wsctl completion bash)' >> ~/.bashrc
+    wsctl completion zsh > "${fpath[1]}/_wsctl"
+    wsctl completion fish > ~/.config/fish/completions/wsctl.fish
     """
     from wsctl.cli.shell_completion import script
 

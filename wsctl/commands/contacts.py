@@ -33,15 +33,7 @@ def _quiet_hours(
     return {"start": start, "end": end, "time_zone": zone or "UTC"}
 
 
-@command(
-    """
-    wsctl contacts u1
-    wsctl contacts u1 --email zhang@example.com --phone +8613800138000
-    wsctl contacts u1 --quiet-hours 22:00-08:00@Asia/Shanghai --locale zh-CN
-    wsctl contacts u1 --phone none
-    wsctl contacts u1 --organization org_1
-    """
-)
+@command()
 @click.argument("user", shell_complete=completion.users)
 @click.option("--email", metavar="ADDRESS", help="E-mail address.")
 @click.option("--phone", metavar="NUMBER", help="Number for SMS, such as +8613800138000.")
@@ -69,6 +61,13 @@ def contacts(
 
     Addresses for notifications, and the organization that the user belongs to. Options that
     are not given leave a value unchanged; `none` removes it.
+
+    Examples:
+    wsctl contacts u1
+    wsctl contacts u1 --email zhang@example.com --phone +8613800138000
+    wsctl contacts u1 --quiet-hours 22:00-08:00@Asia/Shanghai --locale zh-CN
+    wsctl contacts u1 --phone none
+    wsctl contacts u1 --organization org_1
     """
     from wsctl.http.client import path_part
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wsctl.cli import completion
-from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.click_base import command, group
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.output.writer import Column
 
@@ -19,28 +19,20 @@ _COLUMNS = [
 ]
 
 
-@click.group(
-    cls=LazyGroup,
-    is_local=True,
-    epilog="""
-    wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
-    wsctl context use prod
-    """,
-)
+@group(is_local=True)
 def context() -> None:
     """Save servers by name and choose the current one.
 
     They are saved in the user's configuration folder, readable by that user only. Tokens are not
     saved, only the paths of their files.
-    """
 
-
-@command(
-    """
+    Examples:
     wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
-    """,
-    is_local=True,
-)
+    wsctl context use prod
+    """
+
+
+@command(is_local=True)
 @click.argument("name", shell_complete=completion.contexts)
 @click.option("--url", required=True, metavar="U", help="Address of the server.")
 @click.option(
@@ -54,6 +46,9 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     """Save a server as NAME, replacing one of that name.
 
     The first one saved becomes the current one.
+
+    Examples:
+    wsctl context add prod --url https://ws.example.com --token-file ~/.ws-token
     """
     from wsctl.config.contexts import Contexts, Server
     from wsctl.config.target import check_url
@@ -65,32 +60,30 @@ def add(environment: Environment, name: str, url: str, token_file: Path | None) 
     environment.output.note(f"context {name} saved{is_current}")
 
 
-@command(
-    """
-    wsctl context use prod
-    """,
-    is_local=True,
-)
+@command(is_local=True)
 @click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def use(environment: Environment, name: str) -> None:
-    """Make NAME the current context."""
+    """Make NAME the current context.
+
+    Examples:
+    wsctl context use prod
+    """
     from wsctl.config.contexts import Contexts
 
     Contexts().use(name)
     environment.output.note(f"context {name} is now current")
 
 
-@command(
-    """
-    wsctl context list
-    wsctl context list -o json
-    """,
-    is_local=True,
-)
+@command(is_local=True)
 @pass_environment
 def list_(environment: Environment) -> None:
-    """List the saved servers; a star marks the current one."""
+    """List the saved servers; a star marks the current one.
+
+    Examples:
+    wsctl context list
+    wsctl context list -o json
+    """
     from wsctl.config.contexts import Contexts
 
     contexts = Contexts()
@@ -106,16 +99,15 @@ def list_(environment: Environment) -> None:
     environment.output.rows(_COLUMNS, rows, empty="no contexts saved")
 
 
-@command(
-    """
-    wsctl context remove prod
-    """,
-    is_local=True,
-)
+@command(is_local=True)
 @click.argument("name", shell_complete=completion.contexts)
 @pass_environment
 def remove(environment: Environment, name: str) -> None:
-    """Remove the server saved as NAME; its token file stays."""
+    """Remove the server saved as NAME; its token file stays.
+
+    Examples:
+    wsctl context remove prod
+    """
     from wsctl.config.contexts import Contexts
 
     Contexts().remove(name)

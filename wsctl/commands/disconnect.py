@@ -15,14 +15,7 @@ from wsctl.errors import Failed
 from wsctl.formatting import plural
 
 
-@command(
-    """
-    wsctl disconnect u1 --dry-run
-    wsctl disconnect u1
-    wsctl disconnect u1 --reason "password changed" --yes
-    wsctl disconnect --connection conn_01hk153x00h9v3t7n2c4d
-    """
-)
+@command()
 @click.argument("user", required=False, shell_complete=completion.users)
 @click.option(
     "--connection",
@@ -47,8 +40,14 @@ def disconnect(
     Clients get close code 4502 and do not reconnect by themselves, but their tokens stay valid:
     wsctl token revoke ends those. Asks first on a terminal; elsewhere, as in cron, it does not
     ask.
+
+    Examples:
+    wsctl disconnect u1 --dry-run
+    wsctl disconnect u1
+    wsctl disconnect u1 --reason "password changed" --yes
+    wsctl disconnect --connection conn_01hk153x00h9v3t7n2c4d
     """
-    from wsctl.commands.lists import show_connections
+    from wsctl.commands.connections import show_connections
 
     if user is None:
         if connection is None:

@@ -13,18 +13,10 @@ from wsctl.errors import ExitStatus
 from wsctl.times import Duration, readable
 
 
-@command(
-    """
-    wsctl doctor
-    wsctl --url https://chat.example.com doctor --idle 35s
-    wsctl doctor -q || echo "see to the server"
-    wsctl doctor -o json --fail-on failed
-    """
-)
+@command()
 @click.option(
     "--idle",
     type=Duration(),
-    metavar="AGE",
     help="Keep a connection idle for this long, to see whether a proxy closes it. Default: not"
     " tested. Use more than the heartbeat interval (30s).",
 )
@@ -33,7 +25,6 @@ from wsctl.times import Duration, readable
     type=Duration(),
     default="4500ms",
     show_default=True,
-    metavar="AGE",
     help="How long to wait for each answer.",
 )
 @click.option(
@@ -46,11 +37,7 @@ from wsctl.times import Duration, readable
 @pass_environment
 @click.pass_context
 def doctor(
-    ctx: click.Context,
-    environment: Environment,
-    idle: float | None,
-    timeout: float,
-    fail_on: str,
+    ctx: click.Context, environment: Environment, idle: float | None, timeout: float, fail_on: str
 ) -> None:
     """Find out what is wrong and what to do about it.
 
@@ -61,6 +48,12 @@ def doctor(
 
     Exit code 0 when all is well (skipped checks do not count), 1 when not, 3 when no server
     answers, 4 when the server refuses the token.
+
+    Examples:
+    wsctl doctor
+    wsctl --url https://chat.example.com doctor --idle 35s
+    wsctl doctor -q || echo "see to the server"
+    wsctl doctor -o json --fail-on failed
     """
     from wsctl.doctor import report
     from wsctl.doctor.checks import judge

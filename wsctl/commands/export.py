@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.click_base import command, group
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.times import Duration, Moment
 
@@ -22,15 +22,14 @@ TIME_MARK = "{time}"
 """Placeholder in a file name: the start of the export, UTC."""
 
 
-@click.group(
-    cls=LazyGroup,
-    epilog="""
+@group()
+def export() -> None:
+    """Export stored data to files, complete or not at all.
+
+    Examples:
     wsctl export stats --since 7d --step 1h --out week.csv
     wsctl export audit --since-last audit.state --out 'audit-{time}.csv.gz'
-    """,
-)
-def export() -> None:
-    """Export stored data to files, complete or not at all."""
+    """
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,10 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--since",
                 type=Moment(),
-                metavar="TIME",
                 help="Start (inclusive): RFC 3339, a date (UTC), or an age. Default: 24h; with"
                 " --since-last everything, and it applies to the first run only.",
             ),
-            click.option(
-                "--until", type=Moment(), metavar="TIME", help="End (exclusive). Default: now."
-            ),
+            click.option("--until", type=Moment(), help="End (exclusive). Default: now."),
             click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: csv."),
             click.option(
                 "--out",
@@ -84,22 +80,9 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@command(
-    """
-    wsctl export stats --since 24h --out stats.csv
-    wsctl export stats --since 2024-01-15T00:00:00+08:00 --until 12h
-    wsctl export stats --since 30d --step 1h --format ndjson
-    wsctl export stats --since-last stats.state --out 'stats-{time}.csv'
-    wsctl export stats --database var/wsserver.sqlite3 --out stats.csv
-    """
-)
+@command()
 @_options
-@click.option(
-    "--step",
-    type=Duration(),
-    metavar="AGE",
-    help="Only the last snapshot of each step (5m).",
-)
+@click.option("--step", type=Duration(), help="Only the last snapshot of each step (5m).")
 @pass_environment
 def stats(
     environment: Environment, /, step: float | None, format_: str | None, **options: Any
@@ -110,6 +93,13 @@ def stats(
 
     Columns: timestamp, node, the ten fields, then all other stored fields. In CSV, cells that a
     spreadsheet would read as a formula get a leading apostrophe.
+
+    Examples:
+    wsctl export stats --since 24h --out stats.csv
+    wsctl export stats --since 2024-01-15T00:00:00+08:00 --until 12h
+    wsctl export stats --since 30d --step 1h --format ndjson
+    wsctl export stats --since-last stats.state --out 'stats-{time}.csv'
+    wsctl export stats --database var/wsserver.sqlite3 --out stats.csv
     """
     if step is not None and not step.is_integer():
         raise click.UsageError("--step must be whole seconds, such as 30s or 5m.")
@@ -117,13 +107,7 @@ def stats(
     _export(environment, "stats", _Options(format=format_, **options), step_s)
 
 
-@command(
-    """
-    wsctl export audit --since 7d --out audit.csv
-    wsctl export audit --since-last audit.state --out 'audit-{time}.csv.gz'
-    wsctl export audit --database var/wsserver.sqlite3 --since 2024-01-15
-    """
-)
+@command()
 @_options
 @pass_environment
 def audit(environment: Environment, /, format_: str | None, **options: Any) -> None:
@@ -132,17 +116,16 @@ def audit(environment: Environment, /, format_: str | None, **options: Any) -> N
     Oldest first.
 
     Columns: id, at, actor, role, action, target, outcome, detail (JSON), request_id, remote_ip.
+
+    Examples:
+    wsctl export audit --since 7d --out audit.csv
+    wsctl export audit --since-last audit.state --out 'audit-{time}.csv.gz'
+    wsctl export audit --database var/wsserver.sqlite3 --since 2024-01-15
     """
     _export(environment, "audit", _Options(format=format_, **options))
 
 
-@command(
-    """
-    wsctl export notifications --since 24h --out notifications.csv
-    wsctl export notifications --since-last sent.state --out 'sent-{time}.csv'
-    wsctl export notifications --database var/wsserver.sqlite3 --format ndjson
-    """
-)
+@command()
 @_options
 @pass_environment
 def notifications(environment: Environment, /, format_: str | None, **options: Any) -> None:
@@ -152,6 +135,11 @@ def notifications(environment: Environment, /, format_: str | None, **options: A
 
     Attempts and the parameters of templates are JSON in one cell. --since and --until refer to
     when a notification was accepted. --since-last exports only deliveries that are final.
+
+    Examples:
+    wsctl export notifications --since 24h --out notifications.csv
+    wsctl export notifications --since-last sent.state --out 'sent-{time}.csv'
+    wsctl export notifications --database var/wsserver.sqlite3 --format ndjson
     """
     _export(environment, "notifications", _Options(format=format_, **options))
 

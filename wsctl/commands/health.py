@@ -52,13 +52,7 @@ def _checks(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: check for name, check in found.items() if isinstance(check, dict)}
 
 
-@command(
-    """
-    wsctl health
-    wsctl health -q || echo "look at the server"
-    wsctl health -o json
-    """
-)
+@command()
 @pass_environment
 @click.pass_context
 def health(ctx: click.Context, environment: Environment) -> None:
@@ -66,6 +60,11 @@ def health(ctx: click.Context, environment: Environment) -> None:
 
     Exit code 0 when the status is ok, 1 when it is degraded, starting or draining, 3 when no
     server answers. With -q it prints nothing.
+
+    Examples:
+    wsctl health
+    wsctl health -q || echo "look at the server"
+    wsctl health -o json
     """
     from wsctl.http.client import member
 

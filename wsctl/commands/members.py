@@ -36,14 +36,7 @@ def _users_option(name: str, help_text: str) -> Callable[[Callable[..., Any]], C
     )
 
 
-@command(
-    """
-    wsctl members s1
-    wsctl members s1 --add u1 --add u2
-    wsctl members s1 --remove u3 --dry-run
-    wsctl members s1 --set u1,u2 --yes
-    """
-)
+@command()
 @click.argument("session", shell_complete=completion.sessions)
 @_users_option("--add", "Add this user; repeatable.")
 @_users_option("--remove", "Remove this user; repeatable.")
@@ -68,6 +61,12 @@ def members(
     Members may join without a token that names the session. A removed member leaves the session
     immediately, unless a token lets them in; on a terminal this needs confirmation. Of two
     changes to one list at the same time, the later one wins.
+
+    Examples:
+    wsctl members s1
+    wsctl members s1 --add u1 --add u2
+    wsctl members s1 --remove u3 --dry-run
+    wsctl members s1 --set u1,u2 --yes
     """
     wanted, added, removed = _ids(others["set"]), _ids(add), _ids(remove)
     if sum(map(bool, (wanted, added or removed, clear))) > 1:

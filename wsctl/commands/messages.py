@@ -47,12 +47,7 @@ _HISTORY = [
 ]
 
 
-@command(
-    """
-    wsctl trace msg_01hk153x00h9v3t7n2c4d
-    wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
-    """
-)
+@command()
 @click.argument("message_id", shell_complete=completion.messages)
 @pass_environment
 def trace(environment: Environment, message_id: str) -> None:
@@ -60,6 +55,10 @@ def trace(environment: Environment, message_id: str) -> None:
 
     Traces of live messages are available for some minutes (trace_retention_s), of kept messages
     for as long as they are kept.
+
+    Examples:
+    wsctl trace msg_01hk153x00h9v3t7n2c4d
+    wsctl trace msg_01hk153x00h9v3t7n2c4d -o json
     """
     document = environment.client.get(f"/messages/{path_part(message_id)}")
     output = environment.output
@@ -137,14 +136,7 @@ def _summary(document: Mapping[str, Any]) -> str:
     )
 
 
-@command(
-    """
-    wsctl explain --user u1
-    wsctl explain --session s1 --type new_message
-    wsctl explain --broadcast --exclude u2
-    wsctl explain --organization org_123 -o json
-    """
-)
+@command()
 @user_option("A message to this user.")
 @session_option("A message to this session.")
 @organization_option("A message to this organization.")
@@ -171,6 +163,12 @@ def explain(
     """Show who would receive a message, without sending it.
 
     Also who of the target would not, and why.
+
+    Examples:
+    wsctl explain --user u1
+    wsctl explain --session s1 --type new_message
+    wsctl explain --broadcast --exclude u2
+    wsctl explain --organization org_123 -o json
     """
     named: dict[str, str | None] = {kind: id_ for kind, id_ in targets.items() if id_ is not None}
     if broadcast:
@@ -209,13 +207,7 @@ def show_explanation(environment: Environment, answer: Mapping[str, Any]) -> Non
         output.note(f"{plural(answer['matched'], 'connection')} would receive it{kept}{more}")
 
 
-@command(
-    """
-    wsctl history s1
-    wsctl history s1 --limit 20 --before 400
-    wsctl history s1 --after 17 -o json
-    """
-)
+@command()
 @click.argument("session", shell_complete=completion.sessions)
 @click.option("--before", type=click.IntRange(min=0), metavar="N", help="Only offsets below N.")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="Only offsets above N.")
@@ -227,6 +219,11 @@ def history(
     """Show the kept messages of a session.
 
     The last messages, oldest first; or those before or after an offset.
+
+    Examples:
+    wsctl history s1
+    wsctl history s1 --limit 20 --before 400
+    wsctl history s1 --after 17 -o json
     """
     messages = _pages(environment, session, before, after, limit)
     output = environment.output

@@ -16,14 +16,7 @@ from wsctl.output.writer import Output, to_json
 from wsctl.times import Duration, clock_time
 
 
-@command(
-    """
-    wsctl monitor
-    wsctl monitor --events 'user_*' --events event
-    wsctl monitor --events stats_update --interval 5s
-    wsctl monitor -o json | jq -c 'select(.type == "event").event'
-    """
-)
+@command()
 @click.option(
     "--events",
     multiple=True,
@@ -31,7 +24,7 @@ from wsctl.times import Duration, clock_time
     help="Only events of these names and pushes of these types; repeatable.",
     shell_complete=completion.events,
 )
-@click.option("--interval", type=Duration(), metavar="AGE", help="Interval of the statistics.")
+@click.option("--interval", type=Duration(), help="Interval of the statistics.")
 @pass_environment
 @click.pass_context
 def monitor(
@@ -43,6 +36,12 @@ def monitor(
 
     Text lines on a terminal, one JSON object per line (NDJSON) in a pipe. Reconnects by itself
     when the server restarts.
+
+    Examples:
+    wsctl monitor
+    wsctl monitor --events 'user_*' --events event
+    wsctl monitor --events stats_update --interval 5s
+    wsctl monitor -o json | jq -c 'select(.type == "event").event'
     """
     from wsctl.websocket.monitor_feed import MonitorFeed
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wsctl.cli import completion
-from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.click_base import command, group
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import (
     limit_option,
@@ -62,14 +62,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value  # the server reports the error
 
 
-@command(
-    """
-    wsctl notify u1 u2 --title Maintenance --message "Tonight at 22:00"
-    wsctl notify u1 --type urgent --title Budget --message "Used up"
-    wsctl notify u1 --template feature_update --param summary="New plots"
-    wsctl notify --organization org_123 --title Hello --message Welcome
-    """
-)
+@command()
 @click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completion.users)
 @session_option("All users of this session.")
 @organization_option("All users of this organization.")
@@ -99,9 +92,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     metavar="NAME",
     help="websocket, email, sms or push, instead of the default channels; repeatable.",
 )
-@click.option(
-    "--expires", type=Duration(), metavar="AGE", help="Deliver only within this time, as 2h."
-)
+@click.option("--expires", type=Duration(), help="Deliver only within this time, as 2h.")
 @yes_option
 @pass_environment
 def notify(
@@ -123,6 +114,12 @@ def notify(
 
     It is accepted once it is stored; wsctl notifications show ID shows its deliveries. Asks first
     on a terminal when it goes to an organization, a role or all users.
+
+    Examples:
+    wsctl notify u1 u2 --title Maintenance --message "Tonight at 22:00"
+    wsctl notify u1 --type urgent --title Budget --message "Used up"
+    wsctl notify u1 --template feature_update --param summary="New plots"
+    wsctl notify --organization org_123 --title Hello --message Welcome
     """
     recipients: dict[str, Any] = {
         "user_ids": list(users) or None,
@@ -188,29 +185,24 @@ def _show_deliveries(environment: Environment, document: dict[str, Any]) -> None
     environment.output.rows(_DELIVERIES, rows, empty="no deliveries")
 
 
-@click.group(
-    cls=LazyGroup,
+@group(
     table={
         "list": "wsctl.commands.notify:listing",
         "show": "wsctl.commands.notify:show",
         "retry": "wsctl.commands.notify:retry",
         "cancel": "wsctl.commands.notify:cancel",
-    },
-    epilog="""
-    wsctl notifications list --state failed
-    wsctl notifications show notify_01hk153x00h9v3t7n2c4c
-    """,
+    }
 )
 def notifications() -> None:
-    """Show, retry and cancel notifications."""
+    """Show, retry and cancel notifications.
+
+    Examples:
+    wsctl notifications list --state failed
+    wsctl notifications show notify_01hk153x00h9v3t7n2c4c
+    """
 
 
-@command(
-    """
-    wsctl notifications list
-    wsctl notifications list --state failed -o json
-    """
-)
+@command()
 @user_option("Only those for this user.")
 @click.option(
     "--state",
@@ -221,7 +213,12 @@ def notifications() -> None:
 @limit_option(20)
 @pass_environment
 def listing(environment: Environment, user: str | None, state: str | None, limit: int) -> None:
-    """List notifications, newest first."""
+    """List notifications, newest first.
+
+    Examples:
+    wsctl notifications list
+    wsctl notifications list --state failed -o json
+    """
     query = {"user_id": user, "state": state}
     found = list(environment.client.pages("/notifications", "notifications", query, limit))
     show_notifications(environment, found)
@@ -239,11 +236,15 @@ def _states(notification: dict[str, Any]) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.items() if count)
 
 
-@command("wsctl notifications show notify_01hk153x00h9v3t7n2c4c")
+@command()
 @click.argument("notification_id", shell_complete=completion.notifications())
 @pass_environment
 def show(environment: Environment, notification_id: str) -> None:
-    """Show one notification with each delivery and attempt."""
+    """Show one notification with each delivery and attempt.
+
+    Examples:
+    wsctl notifications show notify_01hk153x00h9v3t7n2c4c
+    """
     document = environment.client.get(f"/notifications/{path_part(notification_id)}")
     output = environment.output
     if not output.is_table:
@@ -263,16 +264,20 @@ def show(environment: Environment, notification_id: str) -> None:
             )
 
 
-@command("wsctl notifications retry notify_01hk153x00h9v3t7n2c4c")
+@command()
 @click.argument("notification_id", shell_complete=completion.notifications("failed"))
 @pass_environment
 def retry(environment: Environment, notification_id: str) -> None:
-    """Retry the failed deliveries of a notification."""
+    """Retry the failed deliveries of a notification.
+
+    Examples:
+    wsctl notifications retry notify_01hk153x00h9v3t7n2c4c
+    """
     answer = environment.client.post(f"/notifications/{path_part(notification_id)}/retry", {})
     environment.output.document(answer, f"{_deliveries(answer['retried'])} retried")
 
 
-@command("wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c")
+@command()
 @click.argument("notification_id", shell_complete=completion.notifications("pending"))
 @yes_option
 @pass_environment
@@ -280,6 +285,9 @@ def cancel(environment: Environment, notification_id: str, yes: bool) -> None:
     """Cancel the pending deliveries of a notification.
 
     Asks first on a terminal, as it cannot be undone.
+
+    Examples:
+    wsctl notifications cancel notify_01hk153x00h9v3t7n2c4c
     """
     confirm(f"Cancel the pending deliveries of {notification_id}?", yes=yes,
             otherwise="nothing was cancelled")  # fmt: skip

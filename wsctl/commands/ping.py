@@ -53,13 +53,7 @@ class Summary:
         return found
 
 
-@command(
-    """
-    wsctl ping u1
-    wsctl ping u1 -c 1 -q && echo "u1 is there"
-    wsctl ping u1 -c 0 --interval 5s
-    """
-)
+@command()
 @click.argument("user", shell_complete=completion.users)
 @click.option(
     "-c",
@@ -76,11 +70,10 @@ class Summary:
     type=Duration(),
     default="1s",
     show_default=True,
-    metavar="AGE",
     help="Time between the starts of two rounds.",
 )
 @click.option(
-    "-W", "--timeout", type=Duration(), default="5s", show_default=True, metavar="AGE",
+    "-W", "--timeout", type=Duration(), default="5s", show_default=True,
     help="How long to wait for each answer.",
 )  # fmt: skip
 @pass_environment
@@ -101,6 +94,11 @@ def ping(
     -o json prints one object at the end, or with -c 0 one per line and the summary last.
 
     Exit code 1 when nothing answered.
+
+    Examples:
+    wsctl ping u1
+    wsctl ping u1 -c 1 -q && echo "u1 is there"
+    wsctl ping u1 -c 0 --interval 5s
     """
     output = environment.output
     summary, trips = Summary(), []
@@ -197,10 +195,7 @@ def _line(user: str, trip: dict[str, Any]) -> str:
 
 
 def _conclude(
-    environment: Environment,
-    user: str,
-    summary: Summary,
-    trips: list[dict[str, Any]] | None,
+    environment: Environment, user: str, summary: Summary, trips: list[dict[str, Any]] | None
 ) -> None:
     """The summary, for people or for programs; ``trips`` is None where they have been written."""
     numbers, output = summary.as_dict(), environment.output

@@ -25,7 +25,7 @@ from wsctl.text import without_bom
 from wsctl.times import Duration
 
 ANNOUNCEMENT = "announcement"
-# Types of the protocol that may be pushed through the API; their fields stand at the top of the
+# Types of the protocol that may be pushed through the API; their fields are at the top of the
 # body, those of all other types under ``data``.
 _BUILT_IN = frozenset(
     {"new_message", "typing", "message_status_update", "ai_processing_status", "user_status_update"}
@@ -50,12 +50,7 @@ def content_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="Data instead of TEXT; - reads it from standard input.",
             ),
             click.option("--keep", is_flag=True, help="Store it for clients that connect later."),
-            click.option(
-                "--ttl",
-                type=Duration(),
-                metavar="AGE",
-                help="With --keep: for how long, as 1h.",
-            ),
+            click.option("--ttl", type=Duration(), help="With --keep: for how long, as 1h."),
             dry_run_option("who would receive it"),
         )
     ):
@@ -145,16 +140,7 @@ def explained(
             "excluded": [*found["excluded"], *missed]}  # fmt: skip
 
 
-@command(
-    """
-    wsctl broadcast --dry-run "Maintenance at 22:00"
-    wsctl broadcast "Maintenance at 22:00"
-    wsctl broadcast --role manager "Please log in again"
-    wsctl broadcast --organization org_123 --keep "Moved to gate 7"
-    wsctl broadcast --type price_changed --data '{"sku": 7}'
-    echo '{"sku": 7}' | wsctl broadcast --type price_changed --data -
-    """
-)
+@command()
 @content_options
 @exclude_option("Exclude this user; repeatable.")
 @organization_option("Only this organization.")
@@ -175,6 +161,14 @@ def broadcast(
 
     TEXT is sent as an `announcement` with `data: {"text": TEXT}`. Asks first on a terminal, with
     the number of connections that would receive it; elsewhere, as in cron, it does not ask.
+
+    Examples:
+    wsctl broadcast --dry-run "Maintenance at 22:00"
+    wsctl broadcast "Maintenance at 22:00"
+    wsctl broadcast --role manager "Please log in again"
+    wsctl broadcast --organization org_123 --keep "Moved to gate 7"
+    wsctl broadcast --type price_changed --data '{"sku": 7}'
+    echo '{"sku": 7}' | wsctl broadcast --type price_changed --data -
     """
     body = body_of(**content)
     if exclude:
@@ -199,13 +193,7 @@ def _target(chosen: dict[str, str]) -> dict[str, Any]:
     return {"type": "broadcast"}
 
 
-@command(
-    """
-    wsctl send --user u1 "Your report is ready"
-    wsctl send --session s1 --type new_message "A colleague takes over now"
-    wsctl send --user u1 --keep --ttl 24h "Call me back"
-    """
-)
+@command()
 @content_options
 @user_option("To all connections of this user.")
 @session_option("To all users in this session.")
@@ -222,6 +210,11 @@ def send(
 
     TEXT is sent as an `announcement` with `data: {"text": TEXT}`; with --type new_message it
     is a chat message.
+
+    Examples:
+    wsctl send --user u1 "Your report is ready"
+    wsctl send --session s1 --type new_message "A colleague takes over now"
+    wsctl send --user u1 --keep --ttl 24h "Call me back"
     """
     from wsctl.http.client import path_part
 

@@ -35,37 +35,20 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     return stats
 
 
-@command(
-    """
-    wsctl stats
-    wsctl stats --watch --interval 1s
-    wsctl stats --at 14:05
-    wsctl stats --at 14:05 --diff 14:20
-    wsctl stats --at 6h --step 30m
-    wsctl stats --at 24h --plot messages_received --plot total_connections
-    wsctl stats --at 03:00 --database var/wsserver.sqlite3
-    """
-)
+@command()
 @click.option("--watch", "-w", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option(
-    "--interval",
-    type=Duration(),
-    default="2s",
-    show_default=True,
-    metavar="AGE",
-    help="With --watch: interval.",
+    "--interval", type=Duration(), default="2s", show_default=True, help="With --watch: interval."
 )
 @click.option(
     "--at",
     type=Moment(),
-    metavar="TIME",
     help="Show them as of this time: 14:05 (local), RFC 3339, or an age such as 2h.",
 )
-@click.option("--diff", type=Moment(), metavar="TIME", help="Compare --at (or now) with this time.")
+@click.option("--diff", type=Moment(), help="Compare --at (or now) with this time.")
 @click.option(
     "--step",
     type=Duration(),
-    metavar="AGE",
     help="One row per step from --at (default: 1h ago) to --diff (default: now).",
 )
 @click.option(
@@ -100,6 +83,15 @@ def stats(
     object per line. It goes on after an outage of the server.
 
     Past statistics come from stored snapshots: one a minute, hourly means for old ones.
+
+    Examples:
+    wsctl stats
+    wsctl stats --watch --interval 1s
+    wsctl stats --at 14:05
+    wsctl stats --at 14:05 --diff 14:20
+    wsctl stats --at 6h --step 30m
+    wsctl stats --at 24h --plot messages_received --plot total_connections
+    wsctl stats --at 03:00 --database var/wsserver.sqlite3
     """
     is_past = bool(at is not None or diff is not None or step is not None or plot)
     if is_past:

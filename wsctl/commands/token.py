@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from wsctl.cli import completion
-from wsctl.cli.click_base import LazyGroup, command, read_stdin
+from wsctl.cli.click_base import command, group, read_stdin
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import organization_option, user_option, yes_option
 from wsctl.cli.prompts import confirm
@@ -25,16 +25,15 @@ _USER_ID = re.compile(r"[A-Za-z0-9._:@|+-]{1,128}")
 _MOMENTS = ("exp", "iat", "nbf")
 
 
-@click.group(
-    cls=LazyGroup,
-    epilog="""
+@group()
+def token() -> None:
+    """Create, inspect and revoke tokens; get tickets.
+
+    Examples:
     wsctl token create --user u1 --sessions s1
     wsctl token inspect -
     wsctl token revoke --user u1
-    """,
-)
-def token() -> None:
-    """Create, inspect and revoke tokens; get tickets."""
+    """
 
 
 def _id(option: str, text: str) -> str:
@@ -58,14 +57,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-@command(
-    """
-    wsctl token create --user u1 --sessions s1,s2
-    wsctl token create --user ops --role admin --ttl 5m
-    wsctl token create --user u1 --sessions '*' --secret-file /etc/wsserver/secret
-    """,
-    is_local=True,
-)
+@command(is_local=True)
 @user_option("The user id.", required=True)
 @click.option(
     "--user-claim",
@@ -86,9 +78,7 @@ def _names(text: str) -> list[str]:
 @organization_option("The organization id.")
 @click.option("--username", metavar="N", help="The name shown to others.")
 @click.option("--permissions", metavar="a,b", help="Limit the role's permissions to these.")
-@click.option(
-    "--ttl", type=Duration(), default="1h", show_default=True, metavar="AGE", help="Lifetime."
-)
+@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="Lifetime.")
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path),
@@ -111,6 +101,11 @@ def create(
     """Create a token and print it.
 
     It is signed with the server's secret (HS256).
+
+    Examples:
+    wsctl token create --user u1 --sessions s1,s2
+    wsctl token create --user ops --role admin --ttl 5m
+    wsctl token create --user u1 --sessions '*' --secret-file /etc/wsserver/secret
     """
     from wsctl.config.tokens import sign
 
@@ -150,19 +145,17 @@ def _secret(secret_file: Path | None) -> bytes:
 _COLUMNS = [Column("PART", "part"), Column("NAME", "name"), Column("VALUE", "value")]
 
 
-@command(
-    """
-    wsctl token create --user u1 | wsctl token inspect -
-    wsctl token inspect - -o json < token.txt
-    """,
-    is_local=True,
-)
+@command(is_local=True)
 @click.argument("token", metavar="TOKEN|-")
 @pass_environment
 def inspect(environment: Environment, token: str) -> None:
     """Show a token's header and claims; - reads it from standard input.
 
     The signature is NOT checked: the content may be forged.
+
+    Examples:
+    wsctl token create --user u1 | wsctl token inspect -
+    wsctl token inspect - -o json < token.txt
     """
     text = read_stdin() if token == "-" else token  # noqa: S105
     header, claims = _parts(text.strip().removeprefix("Bearer "))
@@ -191,14 +184,7 @@ def inspect(environment: Environment, token: str) -> None:
     output.rows(_COLUMNS, rows, empty="")
 
 
-@command(
-    """
-    wsctl token revoke --user u1
-    wsctl token revoke --file leaked.txt --yes
-    wsctl token revoke - < leaked.txt
-    wsctl token revoke --jti 5f1c9e0b7a3d2468
-    """
-)
+@command()
 @click.argument("token", metavar="[TOKEN|-]", required=False)
 @click.option("--file", type=click.Path(path_type=Path), metavar="F", help="File with the token.")
 @click.option("--jti", metavar="ID", help="The token's id (claim jti), as inspect shows it.")
@@ -218,6 +204,12 @@ def revoke(
     Connections that were opened with it are closed (code 4505). This cannot be undone: the user
     needs a new token. Prefer --file or - to TOKEN: other users of this machine can see the
     arguments of a process. Asks first on a terminal; elsewhere, as in cron, it does not ask.
+
+    Examples:
+    wsctl token revoke --user u1
+    wsctl token revoke --file leaked.txt --yes
+    wsctl token revoke - < leaked.txt
+    wsctl token revoke --jti 5f1c9e0b7a3d2468
     """
     given = [value for value in (token, file, jti, user) if value is not None]
     if len(given) != 1:
@@ -232,18 +224,17 @@ def revoke(
     environment.output.document(answer, f"revoked {what}; {closed} closed")
 
 
-@command(
-    """
-    wsctl token ticket
-    xdg-open "$WSCTL_URL/console#ticket=$(wsctl token ticket)&endpoint=monitor"
-    """
-)
+@command()
 @pass_environment
 def ticket(environment: Environment) -> None:
     """Get a one-time ticket for the token.
 
     It is valid for one WebSocket handshake (?ticket=) or one sign-in at the console within 30
     seconds. Unlike the token itself, it may be part of a URL.
+
+    Examples:
+    wsctl token ticket
+    xdg-open "$WSCTL_URL/console#ticket=$(wsctl token ticket)&endpoint=monitor"
     """
     from wsctl.http.client import member
 

@@ -15,19 +15,12 @@ QUIET_EVENTS = ("user_*", "session_*", "message_published", "notification_*", "a
 _SHORTEST_S, _LONGEST_S = 0.25, 60.0
 
 
-@command(
-    """
-    wsctl top
-    wsctl top --interval 250ms
-    wsctl top --events 'alert_*' --events 'order.*'
-    """
-)
+@command()
 @click.option(
     "--interval",
     type=Duration(),
     default="1s",
     show_default=True,
-    metavar="AGE",
     help="Update interval, 250ms to 60s.",
 )
 @click.option(
@@ -47,6 +40,11 @@ def top(environment: Environment, interval: float, events: tuple[str, ...]) -> N
     ? help. It reconnects by itself when the server restarts.
 
     Needs the permission monitor; the lists also connections:read.
+
+    Examples:
+    wsctl top
+    wsctl top --interval 250ms
+    wsctl top --events 'alert_*' --events 'order.*'
     """
     from wsctl.top.run import has_terminal, run
 

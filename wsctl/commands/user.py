@@ -18,18 +18,17 @@ _LATEST = 5
 """Number of notifications shown."""
 
 
-@command(
-    """
-    wsctl user u1
-    wsctl user u1 -o json
-    """
-)
+@command()
 @click.argument("user", shell_complete=completion.users)
 @pass_environment
 def user(environment: Environment, user: str) -> None:
     """Show a user with connections, sessions and contacts.
 
     Also the latest notifications. Parts that the token may not read are left out, with a note.
+
+    Examples:
+    wsctl user u1
+    wsctl user u1 -o json
     """
     from wsctl.http.client import member, path_part
 
@@ -60,12 +59,13 @@ def _allowed(environment: Environment, path: str, query: Mapping[str, Any]) -> A
 
 
 def _show(environment: Environment, found: Mapping[str, Any]) -> None:
-    from wsctl.commands import contacts, lists, notify
+    from wsctl.commands import contacts, notify
+    from wsctl.commands.connections import show_connections
 
     output, connections = environment.output, found["connections"]
     output.line(_headline(found["user_id"], connections, found["contacts"]), bold=True)
     if connections:
-        lists.show_connections(environment, connections, empty="")
+        show_connections(environment, connections, empty="")
     sessions = dict.fromkeys(name for each in connections for name in each.get("sessions") or ())
     if sessions:
         output.line(f"sessions: {', '.join(sessions)}", indent=10)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wsctl.cli import completion
-from wsctl.cli.click_base import LazyGroup, command
+from wsctl.cli.click_base import command, group
 from wsctl.cli.environment import Environment, pass_environment
 from wsctl.cli.options import limit_option
 from wsctl.formatting import plural
@@ -26,28 +26,23 @@ _DELIVERIES = [
 ]
 
 
-@click.group(
-    cls=LazyGroup,
+@group(
     table={
         "list": "wsctl.commands.webhooks:listing",
         "show": "wsctl.commands.webhooks:show",
         "retry": "wsctl.commands.webhooks:retry",
-    },
-    epilog="""
-    wsctl webhooks list --state failed
-    wsctl webhooks retry --all
-    """,
+    }
 )
 def webhooks() -> None:
-    """Show and retry undelivered webhook events."""
+    """Show and retry undelivered webhook events.
+
+    Examples:
+    wsctl webhooks list --state failed
+    wsctl webhooks retry --all
+    """
 
 
-@command(
-    """
-    wsctl webhooks list
-    wsctl webhooks list --state failed -o json
-    """
-)
+@command()
 @click.option(
     "--state",
     type=click.Choice(["pending", "failed"]),
@@ -63,17 +58,26 @@ def webhooks() -> None:
 @limit_option(20)
 @pass_environment
 def listing(environment: Environment, state: str | None, event: str | None, limit: int) -> None:
-    """List the undelivered events, newest first."""
+    """List the undelivered events, newest first.
+
+    Examples:
+    wsctl webhooks list
+    wsctl webhooks list --state failed -o json
+    """
     query = {"state": state, "event": event}
     found = list(environment.client.pages("/webhooks/deliveries", "deliveries", query, limit))
     environment.output.rows(_DELIVERIES, found, empty="no undelivered events")
 
 
-@command("wsctl webhooks show hook_01hk153x00h9v3t7n2c4d")
+@command()
 @click.argument("delivery_id", shell_complete=completion.webhook_deliveries())
 @pass_environment
 def show(environment: Environment, delivery_id: str) -> None:
-    """Show one event and its latest attempt."""
+    """Show one event and its latest attempt.
+
+    Examples:
+    wsctl webhooks show hook_01hk153x00h9v3t7n2c4d
+    """
     document = environment.client.get(f"/webhooks/deliveries/{path_part(delivery_id)}")
     output = environment.output
     if not output.is_table:
@@ -92,12 +96,7 @@ def _next(document: dict[str, Any]) -> str:
     return f", next try {clock_time(at)}" if at else ""
 
 
-@command(
-    """
-    wsctl webhooks retry hook_01hk153x00h9v3t7n2c4d
-    wsctl webhooks retry --all
-    """
-)
+@command()
 @click.argument(
     "delivery_ids",
     nargs=-1,
@@ -107,7 +106,12 @@ def _next(document: dict[str, Any]) -> str:
 @click.option("--all", "is_all", is_flag=True, help="All failed events.")
 @pass_environment
 def retry(environment: Environment, delivery_ids: tuple[str, ...], is_all: bool) -> None:
-    """Retry failed events."""
+    """Retry failed events.
+
+    Examples:
+    wsctl webhooks retry hook_01hk153x00h9v3t7n2c4d
+    wsctl webhooks retry --all
+    """
     if is_all == bool(delivery_ids):
         raise click.UsageError("Give ids, or --all.")
     paths = [f"/{path_part(each)}" for each in delivery_ids] or [""]

@@ -1,1 +1,1 @@
-"""Which server and which token: contexts, options' precedence, tokens; may import ``output``."""
+"""Configuration: saved contexts, choice of server and token; may import ``output``."""

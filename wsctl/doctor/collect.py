@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from importlib import metadata
 from typing import Any
 
@@ -34,31 +35,27 @@ _NO_CONNECTION = Missing("there is no connection to the server")
 _NO_TOKEN = Missing("there is no token")
 
 
+@dataclass(eq=False, repr=False)
 class Collector:
     """Collects the facts of one server.
 
     ``timeout_s`` bounds each step; ``idle_s``: duration of the idle test; None: no test.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        timeout_s: float = PATIENCE_S,
-        idle_s: float | None = None,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
-        self._target = target
-        self._timeout_s = timeout_s
-        self._idle_s = idle_s
-        self._wall = wall
-        self._http = HttpProbe(target.url, timeout_s)
+    target: Target
+    _: KW_ONLY
+    timeout_s: float = PATIENCE_S
+    idle_s: float | None = None
+    wall: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self._http = HttpProbe(self.target.url, self.timeout_s)
         self._token: str | None = None
 
     def run(self) -> Facts:
         """All facts; those that cannot be collected have a reason."""
         began = time.monotonic()
-        facts = Facts(self._configuration(), checked_at=self._wall(), own_version=_version())
+        facts = Facts(self._configuration(), checked_at=self.wall(), own_version=_version())
         facts.claims = _claims(self._token) if self._token is not None else _NO_TOKEN
         unreached = self._reach(facts)
         if unreached is None:
@@ -70,7 +67,7 @@ class Collector:
         return facts
 
     def _configuration(self) -> Configuration:
-        target, fault = self._target, ""
+        target, fault = self.target, ""
         if target.token_from:
             try:
                 self._token = target.token()
@@ -87,8 +84,8 @@ class Collector:
     def _reach(self, facts: Facts) -> Missing | None:
         """Name, addresses, certificate; returns why no request can be sent, or None."""
         http = self._http
-        deadline = time.monotonic() + self._timeout_s
-        facts.name = network.resolve(http.host, http.port, self._timeout_s)
+        deadline = time.monotonic() + self.timeout_s
+        facts.name = network.resolve(http.host, http.port, self.timeout_s)
         if isinstance(facts.name, Missing):
             facts.endpoints = Missing("the host name does not resolve")
             facts.tls = _NO_CONNECTION
@@ -99,7 +96,7 @@ class Collector:
             facts.tls = _NO_CONNECTION
             return _NO_CONNECTION
         if http.is_tls:
-            facts.tls = network.handshake(http.host, http.port, self._timeout_s)
+            facts.tls = network.handshake(http.host, http.port, self.timeout_s)
             if facts.tls.fault:
                 return Missing("the certificate is not trusted, so nothing is sent")
         return None
@@ -128,13 +125,13 @@ class Collector:
         return self._http.ask("GET", path, token=self._token)
 
     def _idle(self, whoami: Maybe[Document]) -> Maybe[Any]:
-        if self._idle_s is None:
+        if self.idle_s is None:
             return Missing("not tested")
         stopped = self._blocked(whoami, 2)
         if stopped is not None or self._token is None:
             return stopped or _NO_TOKEN
-        url, token = self._target.url, self._token
-        return idle_test(url, token, self._idle_s, self._timeout_s)
+        url, token = self.target.url, self._token
+        return idle_test(url, token, self.idle_s, self.timeout_s)
 
     def _blocked(self, whoami: Maybe[Document], wanted: int) -> Missing | None:
         """Why this user should not open ``wanted`` connections; None: nothing speaks against it."""
@@ -156,7 +153,7 @@ class Collector:
         whoami = answered(facts.whoami)
         stopped = self._blocked(whoami, 1)
         token = self._token if stopped is None else None
-        url, timeout_s = self._target.url, self._timeout_s
+        url, timeout_s = self.target.url, self.timeout_s
         with open_session(url, token, timeout_s) as (facts.upgrade, session):
             if session is None:
                 facts.greeting = facts.delivery = Missing("there is no WebSocket")

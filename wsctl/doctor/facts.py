@@ -178,6 +178,21 @@ class Facts:
     took_s: float = field(default=0.0)
 
 
+class SkipCheck(Exception):
+    """Ends a check for which a fact is missing: ``why``, and what to ``do`` about it."""
+
+    def __init__(self, why: str, do: str) -> None:
+        super().__init__(why)
+        self.why, self.do = why, do
+
+
+def needed(fact: Maybe[T], do: str = "") -> T:
+    """The fact; raises ``SkipCheck`` if it is missing."""
+    if isinstance(fact, Missing):
+        raise SkipCheck(fact.why, do)
+    return fact
+
+
 def answered(fact: Maybe[Reply]) -> Maybe[Document]:
     """The document of a 200 reply; else the reason."""
     if isinstance(fact, Missing):

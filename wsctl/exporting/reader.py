@@ -24,7 +24,7 @@ LISTS = {"stats": "snapshots", "audit": "entries", "notifications": "deliveries"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows: those after a position, within times (seconds since the epoch)."""
+    """Range of rows: those after a position, within times (seconds since the epoch)."""
 
     kind: str
     after: int = 0
@@ -47,7 +47,6 @@ class Reader(Protocol):
 
     def rows(self) -> Iterator[Numbered]:
         """The rows, ordered by position."""
-        ...
 
 
 class ApiReader:

@@ -152,7 +152,7 @@ def _read(response: http.client.HTTPResponse, limit_bytes: int) -> bytes:
 
 
 class Address(NamedTuple):
-    """Where a server's URL leads."""
+    """Host and port of a server's URL."""
 
     host: str
     port: int

@@ -70,11 +70,7 @@ def nice_top(values: Iterable[float | None]) -> float:
 
 
 def chart(
-    values: Sequence[float | None],
-    *,
-    height: int,
-    labels: Sequence[str],
-    times: tuple[str, str],
+    values: Sequence[float | None], *, height: int, labels: Sequence[str], times: tuple[str, str]
 ) -> list[str]:
     """Bars with axes: ``labels`` for top, middle and zero; ``times`` are at the two ends below.
 

@@ -81,7 +81,7 @@ def in_order(stats: Mapping[str, Any]) -> dict[str, Any]:
 def people_rows(stats: Mapping[str, Any]) -> list[dict[str, str]]:
     """Rows of ``field``, ``value`` and ``rate`` for people: few enough for a terminal's 24 lines.
 
-    A rate stands beside its counter, percentiles share a row.
+    A rate is printed beside its counter, percentiles share a row.
     """
     rates = dict(stats.get("rates") or {})
     rows = [

@@ -39,7 +39,7 @@ OnTotal = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Range:
-    """Which snapshots: ``since`` <= timestamp < ``until``, seconds since the epoch.
+    """Time range of snapshots: ``since`` <= timestamp < ``until``, seconds since the epoch.
 
     ``step_s``: only the last snapshot of each step and node; steps are counted from the epoch.
     """

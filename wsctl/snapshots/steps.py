@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
+@dataclass(eq=False, repr=False)
 class LastPerStep(Generic[T]):
     """Yields the last row of each step and group; steps start at the epoch.
 
@@ -15,18 +17,13 @@ class LastPerStep(Generic[T]):
     incomplete step at the end is held back for the next run if ``keeps_open``.
     """
 
-    def __init__(
-        self,
-        step_s: int,
-        moment: Callable[[T], float],
-        group: Callable[[T], Any],
-        *,
-        keeps_open: bool,
-    ) -> None:
-        self._step_s = step_s
-        self._moment = moment
-        self._group = group
-        self._keeps_open = keeps_open
+    step_s: int
+    moment: Callable[[T], float]
+    group: Callable[[T], Any]
+    _: KW_ONLY
+    keeps_open: bool
+
+    def __post_init__(self) -> None:
         self.held: list[T] = []
         """The rows of the incomplete step, in order."""
 
@@ -35,13 +32,13 @@ class LastPerStep(Generic[T]):
         step: float | None = None
         last: dict[Any, tuple[int, T]] = {}
         for number, row in enumerate(rows):
-            its = self._moment(row) // self._step_s
+            its = self.moment(row) // self.step_s
             if step is not None and its != step:
                 yield from _in_order(last)
                 last = {}
             step = its
-            last[self._group(row)] = number, row
-        if self._keeps_open:
+            last[self.group(row)] = number, row
+        if self.keeps_open:
             self.held = [*_in_order(last)]
         else:
             yield from _in_order(last)

@@ -57,11 +57,7 @@ class Link:
     since: float
 
 
-RATES = {
-    "received": "messages_received",
-    "delivered": "messages_sent",
-    "errors": "errors",
-}
+RATES = {"received": "messages_received", "delivered": "messages_sent", "errors": "errors"}
 """Trend → the counter whose growth a second it shows."""
 
 

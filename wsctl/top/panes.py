@@ -20,6 +20,8 @@ _LONG = ("connection_id", "message_id")
 
 @dataclass(frozen=True)
 class _Column:
+    """A column of a pane."""
+
     title: str
     value: Callable[[Row], str]
     width: int

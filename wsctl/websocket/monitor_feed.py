@@ -7,14 +7,10 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-)
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from wsctl.config.target import Target
@@ -31,6 +27,7 @@ _NO_RECONNECT = range(4500, 5000)
 _NOT_PERMITTED = (4500, 4503, 4505)
 
 
+@dataclass(eq=False, repr=False)
 class MonitorFeed:
     """Subscribes to the monitor and yields what it pushes.
 
@@ -38,22 +35,16 @@ class MonitorFeed:
     default. ``say`` is called with a line when the connection is made or lost. ``wait`` sleeps.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        events: Sequence[str],
-        interval_s: float | None,
-        say: Callable[[str], None],
-        tick_s: float = 1.0,
-        wait: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._target = target
-        self._events = list(events)
-        self._interval_s = interval_s
-        self._say = say
-        self._tick_s = tick_s
-        self._wait = wait
+    target: Target
+    _: KW_ONLY
+    events: Sequence[str]
+    interval_s: float | None
+    say: Callable[[str], None]
+    tick_s: float = 1.0
+    wait: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self._events = list(self.events)
         self._has_connected = False
         self._lost_at: float | None = None
         self._failures = 0
@@ -89,7 +80,7 @@ class MonitorFeed:
         self._token = self._token_now()
         deadline = time.monotonic() + PATIENCE_S
         try:
-            return open_websocket(self._target.url, PATH, self._token, deadline)
+            return open_websocket(self.target.url, PATH, self._token, deadline)
         except (ConnectionClosed, AssertionError):
             # A server that speaks before it is asked, as SSH does, may end the handshake before it
             # has begun, or in the middle of it: websockets then raises one of these, by chance.
@@ -101,7 +92,7 @@ class MonitorFeed:
         A development server removes its token file when it stops and writes a new one.
         """
         try:
-            return self._target.token()
+            return self.target.token()
         except Failed:
             if not self._has_connected:
                 raise
@@ -109,12 +100,12 @@ class MonitorFeed:
 
     def _receive(self, connection: ClientConnection) -> Iterator[dict[str, Any] | None]:
         args: dict[str, Any] = {"events": self._events}
-        if self._interval_s is not None:
-            args["interval_s"] = self._interval_s
+        if self.interval_s is not None:
+            args["interval_s"] = self.interval_s
         _send(connection, {"type": "subscribe", "ref": _SUBSCRIBE, "args": args})
         while True:
             try:
-                text = connection.recv(timeout=self._tick_s)
+                text = connection.recv(timeout=self.tick_s)
             except TimeoutError:
                 yield None
                 continue
@@ -142,17 +133,17 @@ class MonitorFeed:
             (error.get("code"), error.get("message")) if isinstance(error, dict) else ("", "")
         )
         if message["ref"] == _REFRESH:
-            self._say(f"the server refused the new token: {text} ({code})")
+            self.say(f"the server refused the new token: {text} ({code})")
             return
         raise (NotPermitted if code == "forbidden" else Failed)(f"{text} ({code})")
 
     def _watching(self) -> None:
         self._failures, self.is_connected = 0, True
-        text = f"watching {self._target.url}"
+        text = f"watching {self.target.url}"
         if self._lost_at is not None:
             gap = readable(time.monotonic() - self._lost_at)
             text += f" again; the events of {gap} in between are missing"
-        self._say(text)
+        self.say(text)
 
     def _refresh(self, connection: ClientConnection) -> None:
         """Send the newer token, if there is one (a development token, a rotated file)."""
@@ -173,7 +164,7 @@ class MonitorFeed:
         return text
 
     def _refused(self, status: int) -> str:
-        text = f"{self._target.url} answered {status}"
+        text = f"{self.target.url} answered {status}"
         if status in (401, 403):
             raise NotPermitted(text)
         if status < 500:
@@ -182,7 +173,7 @@ class MonitorFeed:
 
     def _lost(self, error: Exception) -> str:
         why = "no HTTP answer" if isinstance(error, InvalidMessage) else reason_of(error)
-        text = f"cannot reach {self._target.url}: {why}"
+        text = f"cannot reach {self.target.url}: {why}"
         if not self._has_connected:
             raise Unreachable(text) from None
         return text
@@ -197,10 +188,10 @@ class MonitorFeed:
         if self._hint_s is not None:
             pause_s, self._hint_s = self._hint_s, None
         self._failures += 1
-        self._say(f"{reason}; next attempt in {pause_s:.1f} s")
+        self.say(f"{reason}; next attempt in {pause_s:.1f} s")
         while pause_s > 0:
-            self._wait(min(pause_s, self._tick_s))
-            pause_s -= self._tick_s
+            self.wait(min(pause_s, self.tick_s))
+            pause_s -= self.tick_s
             yield None
 
 

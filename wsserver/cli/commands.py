@@ -70,8 +70,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, is_wanted: bool) 
 
 
 @click.group(
-    cls=Group,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option(
     "--version",

@@ -140,7 +140,5 @@ config_flag = click.option(
     help="Read settings from this file.",
 )
 database_flag = click.option(
-    "--database",
-    metavar="FILE",
-    help="SQLite file  [default: var/wsserver.sqlite3]",
+    "--database", metavar="FILE", help="SQLite file  [default: var/wsserver.sqlite3]"
 )

@@ -10,7 +10,7 @@ from wsserver.redaction import one_line
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing wrong with one key."""
+    """A fault of one key: its source, and what is wrong."""
 
     key: str
     """A key of the settings, or the unknown name as it was written."""

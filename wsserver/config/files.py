@@ -1,4 +1,4 @@
-"""Files and folders that settings name: reading, checks, and those that are created here."""
+"""Files and folders named in settings: reading, checking, creating."""
 
 from __future__ import annotations
 

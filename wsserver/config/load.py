@@ -47,22 +47,11 @@ def load_settings(
 
 
 def read_settings(
-    config_file: Path | None,
-    environ: Mapping[str, str],
-    flags: Mapping[str, Any],
-    dev: bool,
+    config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any], dev: bool
 ) -> Loaded:
     """Read settings with their sources, like ``load_settings``, without creating a secret."""
-    layers = Layers()
-    if config_file is not None:
-        layers.add_file(config_file)
-    layers.add_environment(environ)
-    layers.add_flags(flags)
-    check = _Check(layers, dev)
-    settings = check.run()
-    if check.faults:
-        raise ConfigFaults(check.faults)
-    return Loaded(settings, check.sources)
+    check = _Check(_layers(config_file, environ, flags), dev)
+    return Loaded(check.passed(check.run()), check.sources)
 
 
 def read_storage_settings(
@@ -72,16 +61,19 @@ def read_storage_settings(
 
     Paths are not checked. Raises ``ConfigFaults`` for a file or an environment with faults.
     """
+    check = _Check(_layers(config_file, environ, flags), dev=False)
+    return check.passed(check.values())
+
+
+def _layers(
+    config_file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
+) -> Layers:
     layers = Layers()
     if config_file is not None:
         layers.add_file(config_file)
     layers.add_environment(environ)
     layers.add_flags(flags)
-    check = _Check(layers, dev=False)
-    settings = check.values()
-    if check.faults:
-        raise ConfigFaults(check.faults)
-    return settings
+    return layers
 
 
 def check_settings(settings: Settings) -> Settings:
@@ -94,10 +86,7 @@ def check_settings(settings: Settings) -> Settings:
     layers = Layers()
     layers.add_settings(settings)
     check = _Check(layers, dev=False)
-    checked = check.run()
-    if check.faults:
-        raise ConfigFaults(check.faults)
-    return checked
+    return check.passed(check.run())
 
 
 class _Check:
@@ -108,6 +97,12 @@ class _Check:
         self.sources = {key: given.source for key, given in layers.given.items()}
         self._given = layers.given
         self._dev = dev
+
+    def passed(self, settings: Settings) -> Settings:
+        """The settings, if there is no fault; raises ``ConfigFaults``."""
+        if self.faults:
+            raise ConfigFaults(self.faults)
+        return settings
 
     def run(self) -> Settings:
         """The settings of a server, with files and keys checked."""

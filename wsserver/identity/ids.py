@@ -1,4 +1,4 @@
-"""The form of user, session and organization ids."""
+"""Syntax of user, session and organization ids."""
 
 from __future__ import annotations
 

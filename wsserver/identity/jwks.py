@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jwt
@@ -32,6 +33,7 @@ _PUBLIC_MEMBERS = {
 _READERS = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
 
 
+@dataclass(eq=False, repr=False)
 class JwksKeys:
     """The keys that ``url`` publishes.
 
@@ -42,26 +44,18 @@ class JwksKeys:
     ``retry_s``, and until one succeeds no token that the old keys verify waits for it.
     """
 
-    def __init__(
-        self,
-        url: str,
-        fetch: Callable[[str], Awaitable[bytes]],
-        clock: Clock,
-        ttl_s: float = 300,
-        unknown_kid_s: float = 30,
-        retry_s: float = 30,
-        fetch_timeout_s: float = 5,
-    ) -> None:
-        self._url = url
-        self._fetch = fetch
-        self._clock = clock
-        self._ttl_s = ttl_s
-        self._unknown_kid_s = unknown_kid_s
-        self._retry_s = retry_s
-        self._fetch_timeout_s = fetch_timeout_s
+    url: str
+    fetch: Callable[[str], Awaitable[bytes]]
+    clock: Clock
+    ttl_s: float = 300
+    unknown_kid_s: float = 30
+    retry_s: float = 30
+    fetch_timeout_s: float = 5
+
+    def __post_init__(self) -> None:
         self._keys: dict[bytes, VerifyKey] = {}
-        self._due = clock.monotonic()
-        self._unknown_kid_due = clock.monotonic()
+        self._due = self.clock.monotonic()
+        self._unknown_kid_due = self.clock.monotonic()
         self._failing = False
         self._tasks = Tasks()
         self._flight: asyncio.Task[None] | None = None
@@ -77,7 +71,7 @@ class JwksKeys:
 
     def is_fresh(self) -> bool:
         """Whether no fetch is due: the last one was within ``ttl_s``, or has just failed."""
-        return self._clock.monotonic() < self._due
+        return self.clock.monotonic() < self._due
 
     async def refresh(self) -> None:
         """Fetch the keys if they are due; never raises.
@@ -99,8 +93,8 @@ class JwksKeys:
         """
         await self.refresh()
         key = self._held(kid, algorithm)
-        if key is None and self._keys and self._clock.monotonic() >= self._unknown_kid_due:
-            self._unknown_kid_due = self._clock.monotonic() + self._unknown_kid_s
+        if key is None and self._keys and self.clock.monotonic() >= self._unknown_kid_due:
+            self._unknown_kid_due = self.clock.monotonic() + self.unknown_kid_s
             self._start()
         if key is None and self._flight is not None:
             await asyncio.shield(self._flight)
@@ -128,11 +122,11 @@ class JwksKeys:
 
     async def _load(self) -> None:
         try:
-            async with asyncio.timeout(self._fetch_timeout_s):
-                document = await self._fetch(self._url)
+            async with asyncio.timeout(self.fetch_timeout_s):
+                document = await self.fetch(self.url)
             fetched = parse_jwks(document)
         except TimeoutError:
-            self._failed(TimeoutError(f"no answer within {self._fetch_timeout_s:g} s"))
+            self._failed(TimeoutError(f"no answer within {self.fetch_timeout_s:g} s"))
         except Exception as error:  # noqa: BLE001 - an injected fetch; old keys outlive any failure
             self._failed(error)
         else:
@@ -142,8 +136,8 @@ class JwksKeys:
 
     def _failed(self, error: Exception) -> None:
         self._failing = True
-        wait_s = self._retry_s if self._keys else _RETRY_WITHOUT_KEYS_S
-        self._due = self._clock.monotonic() + wait_s
+        wait_s = self.retry_s if self._keys else _RETRY_WITHOUT_KEYS_S
+        self._due = self.clock.monotonic() + wait_s
         log.warning(
             "could not fetch the JWKS keys=%d retry_in_s=%g error=%s detail=%.200r",
             len(self._keys), wait_s, type(error).__name__, str(error),
@@ -151,7 +145,7 @@ class JwksKeys:
 
     def _replace(self, fetched: dict[bytes, VerifyKey]) -> None:
         self._failing = False
-        self._due = self._clock.monotonic() + self._ttl_s
+        self._due = self.clock.monotonic() + self.ttl_s
         for identity, key in self._keys.items():
             if identity not in fetched:
                 key.is_retired = True

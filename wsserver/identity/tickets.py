@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from wsserver.clock import Clock
@@ -22,6 +23,7 @@ class _Issued(NamedTuple):
     ends_monotonic: float
 
 
+@dataclass(eq=False, repr=False)
 class Tickets:
     """Issued tickets, at most ``capacity``, each valid for ``ttl_s``.
 
@@ -32,21 +34,14 @@ class Tickets:
     ``resolve`` puts the user's organization as it is now into the claims.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        ttl_s: float = 30,
-        capacity: int = 10_000,
-        revocations: Revocations | None = None,
-        leeway_s: float = 0.0,
-        resolve: Callable[[Claims], Claims] = as_signed,
-    ) -> None:
-        self._clock = clock
-        self._ttl_s = ttl_s
-        self._capacity = capacity
-        self._revocations = revocations
-        self._leeway_s = leeway_s
-        self._resolve = resolve
+    clock: Clock
+    ttl_s: float = 30
+    capacity: int = 10_000
+    revocations: Revocations | None = None
+    leeway_s: float = 0.0
+    resolve: Callable[[Claims], Claims] = as_signed
+
+    def __post_init__(self) -> None:
         self._issued: dict[bytes, _Issued] = {}
         self._by_owner: dict[_Owner, dict[bytes, None]] = {}
         """The digests of each user's tickets, the oldest first; never empty."""
@@ -59,14 +54,14 @@ class Tickets:
 
         It never outlives the token. Raises ``TokenExpired`` if that has expired.
         """
-        wall = self._clock.wall()
-        lasts_s = min(self._ttl_s if ttl_s is None else ttl_s, claims.exp + self._leeway_s - wall)
+        wall = self.clock.wall()
+        lasts_s = min(self.ttl_s if ttl_s is None else ttl_s, claims.exp + self.leeway_s - wall)
         if lasts_s <= 0:
             raise TokenExpired
         self._make_room()
         ticket = secrets.token_urlsafe(_BYTES)
         digest = _digest(ticket)
-        self._issued[digest] = _Issued(claims, self._clock.monotonic() + lasts_s)
+        self._issued[digest] = _Issued(claims, self.clock.monotonic() + lasts_s)
         self._by_owner.setdefault(_owner(claims), {})[digest] = None
         return ticket, wall + lasts_s
 
@@ -86,21 +81,21 @@ class Tickets:
         issued = self._issued.get(_digest(ticket)) if is_possible else None
         if (
             issued is None
-            or issued.ends_monotonic <= self._clock.monotonic()
-            or issued.claims.exp + self._leeway_s <= self._clock.wall()
+            or issued.ends_monotonic <= self.clock.monotonic()
+            or issued.claims.exp + self.leeway_s <= self.clock.wall()
         ):
             raise TokenInvalid("the ticket is unknown, used or expired")
-        if self._revocations is not None:
-            self._revocations.check(issued.claims)
-        return self._resolve(issued.claims)
+        if self.revocations is not None:
+            self.revocations.check(issued.claims)
+        return self.resolve(issued.claims)
 
     def _make_room(self) -> None:
-        if len(self._issued) < self._capacity:
+        if len(self._issued) < self.capacity:
             return
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         for digest in [d for d, issued in self._issued.items() if issued.ends_monotonic <= now]:
             self._forget(digest)
-        while len(self._issued) >= self._capacity:
+        while len(self._issued) >= self.capacity:
             most = max(self._by_owner.values(), key=len)
             self._forget(next(iter(most)))  # a dict keeps its order: the oldest
 

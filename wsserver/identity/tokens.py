@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jwt
@@ -43,6 +44,7 @@ class _Verified(NamedTuple):
     key: VerifyKey
 
 
+@dataclass(eq=False, repr=False)
 class TokenVerifier:
     """Verifies tokens and returns their claims.
 
@@ -57,29 +59,19 @@ class TokenVerifier:
     Raises ``ValueError`` as ``algorithms_for`` does.
     """
 
-    def __init__(
-        self,
-        keys: KeySource,
-        algorithms: Sequence[str],
-        clock: Clock,
-        issuer: str | None = None,
-        audience: str | None = None,
-        revocations: Revocations | None = None,
-        resolve: Callable[[Claims], Claims] = as_signed,
-        leeway_s: float = 0,
-        cache_size: int = 1_000,
-        user_claim: str = "sub",
-    ) -> None:
-        self._keys = keys
-        self._algorithms = algorithms_for(keys, algorithms)
-        self._clock = clock
-        self._issuer = issuer
-        self._audience = audience
-        self._revocations = revocations
-        self._resolve = resolve
-        self._leeway_s = leeway_s
-        self._cache_size = cache_size
-        self._user_claim = user_claim
+    keys: KeySource
+    algorithms: Sequence[str]
+    clock: Clock
+    issuer: str | None = None
+    audience: str | None = None
+    revocations: Revocations | None = None
+    resolve: Callable[[Claims], Claims] = as_signed
+    leeway_s: float = 0
+    cache_size: int = 1_000
+    user_claim: str = "sub"
+
+    def __post_init__(self) -> None:
+        self._algorithms = algorithms_for(self.keys, self.algorithms)
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
 
     async def verify(self, token: str) -> Claims:
@@ -88,20 +80,20 @@ class TokenVerifier:
         Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked``, none of which quotes it, and
         ``KeysUnavailable`` while the keys could not be fetched yet.
         """
-        if not self._keys.is_fresh():
-            await self._keys.refresh()
+        if not self.keys.is_fresh():
+            await self.keys.refresh()
         claims = self._recall(token)
         if claims is None:
             claims = await self._verify_anew(token)
-        return self._resolve(claims)
+        return self.resolve(claims)
 
     def verify_cached(self, token: str) -> Claims | None:
         """The claims of a token that was verified before; None if ``verify`` has to be awaited.
 
         Raises ``TokenInvalid``, ``TokenExpired`` or ``TokenRevoked`` if it is not valid any more.
         """
-        claims = self._recall(token) if self._keys.is_fresh() else None
-        return None if claims is None else self._resolve(claims)
+        claims = self._recall(token) if self.keys.is_fresh() else None
+        return None if claims is None else self.resolve(claims)
 
     def _recall(self, token: str) -> Claims | None:
         if len(token) > LONGEST_TOKEN or not token.isascii():
@@ -119,34 +111,34 @@ class TokenVerifier:
 
     async def _verify_anew(self, token: str) -> Claims:
         parsed = _parse(token)
-        allowed = self._algorithms or self._keys.algorithms
+        allowed = self._algorithms or self.keys.algorithms
         if parsed.algorithm not in allowed:  # before a made-up one can cause a fetch
             raise TokenInvalid("the token's algorithm is not allowed")
-        key = await self._keys.find(parsed.kid, parsed.algorithm)
+        key = await self.keys.find(parsed.kid, parsed.algorithm)
         if self._algorithms is None and parsed.algorithm != key.own_algorithm:
             raise TokenInvalid("the token's algorithm is not allowed")
         if not key.verifies(parsed.algorithm, parsed.signed, parsed.signature):
             raise TokenInvalid("the token's signature is wrong")
         payload = _json_object(parsed.payload, "payload")
-        claims = parse_claims(payload, self._user_claim)
+        claims = parse_claims(payload, self.user_claim)
         self._check_parties(payload)
         self._check_moment(claims)
         return self._remember(token, claims, key)
 
     def _check_parties(self, payload: Mapping[str, Any]) -> None:
-        if self._issuer is not None and payload.get("iss") != self._issuer:
+        if self.issuer is not None and payload.get("iss") != self.issuer:
             raise TokenInvalid("the token is from another issuer")
-        if self._audience is not None and self._audience not in audiences(payload):
+        if self.audience is not None and self.audience not in audiences(payload):
             raise TokenInvalid("the token is for another audience")
 
     def _check_moment(self, claims: Claims) -> None:
-        now = self._clock.wall()
-        if now >= claims.exp + self._leeway_s:
+        now = self.clock.wall()
+        if now >= claims.exp + self.leeway_s:
             raise TokenExpired
-        if claims.nbf is not None and now < claims.nbf - self._leeway_s:
+        if claims.nbf is not None and now < claims.nbf - self.leeway_s:
             raise TokenInvalid("the token is not valid yet")
-        if self._revocations is not None:
-            self._revocations.check(claims)
+        if self.revocations is not None:
+            self.revocations.check(claims)
 
     def _remember(self, token: str, claims: Claims, key: VerifyKey) -> Claims:
         digest = _digest(token)
@@ -154,7 +146,7 @@ class TokenVerifier:
         if known is not None and known.key is key:  # verified by another task meanwhile: share
             return known.claims
         self._cache[digest] = _Verified(claims, key)
-        if len(self._cache) > self._cache_size:
+        if len(self._cache) > self.cache_size:
             self._cache.popitem(last=False)
         return claims
 

@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
 
 DEFAULT_ESCALATION: dict[NotificationType, tuple[Step, ...]] = {
-    "warning": (Step("email", ESCALATE_WARNING_S, True),),
+    "warning": (Step("email", ESCALATE_WARNING_S, True),)
 }
 
 

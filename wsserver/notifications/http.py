@@ -56,7 +56,6 @@ class HttpSend(Protocol):
         Raises ``NoAnswer``, and ``UrlForbidden`` where URLs are restricted. When cancelled, it
         leaves no connection behind.
         """
-        ...
 
 
 def judge(answer: HttpAnswer, redact: Redact, now: float) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -38,35 +39,24 @@ LISTED_DELIVERIES = 100
 _TEXT = ("title", "message", "type", "action_url", "auto_close")
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class NotificationApi:
     """Operations of ``/notify``, ``/notifications`` and ``/users/{user_id}/contacts``."""
 
-    def __init__(
-        self,
-        *,
-        service: NotificationService,
-        store: NotificationStore,
-        contacts: TenantContacts,
-        tenancy: Tenancy,
-        manager: WebSocketManager,
-        renderer: Renderer,
-        queue: NotificationQueue,
-        permissions: Permissions,
-        audit: Audit,
-        clock: Clock,
-        reach: Reach,
-    ) -> None:
-        self._service = service
-        self._store = store
-        self._contacts = contacts
-        self._tenancy = tenancy
-        self._manager = manager
-        self._renderer = renderer
-        self._queue = queue
-        self._permissions = permissions
-        self._trail = AuditRecorder(audit, clock)
-        self._clock = clock
-        self._reach = reach
+    service: NotificationService
+    store: NotificationStore
+    contact_book: TenantContacts
+    tenancy: Tenancy
+    manager: WebSocketManager
+    renderer: Renderer
+    queue: NotificationQueue
+    permissions: Permissions
+    audit: Audit
+    clock: Clock
+    reach: Reach
+
+    def __post_init__(self) -> None:
+        self._trail = AuditRecorder(self.audit, self.clock)
 
     async def notify(self, actor: Actor, request: NotifyRequest) -> dict[str, Any]:
         """Accept a notification; ``notification_id`` None: no new threshold, nothing sent."""
@@ -75,14 +65,14 @@ class NotificationApi:
             raise ValidationFailed(faults)
         recipients = recipients_of(request)
         with self._trail.denials(actor, "notify", str(recipients)):
-            self._permissions.require(actor.claims, SEND)
+            self.permissions.require(actor.claims, SEND)
             sending = self._sending(actor, request)
             if request.template is not None:
-                accepted = await self._service.send_template(
+                accepted = await self.service.send_template(
                     recipients, request.template, request.params or {}, sending
                 )
             else:
-                accepted = await self._service.send_notification(
+                accepted = await self.service.send_notification(
                     recipients,
                     request.title or "",
                     request.message or "",
@@ -103,7 +93,7 @@ class NotificationApi:
                 template=accepted.template,
                 deliveries=sum(accepted.states.values()),
             )
-        return notification_view(self._renderer, accepted)
+        return notification_view(self.renderer, accepted)
 
     async def listing(self, actor: Actor, window: Window, filters: Filters) -> dict[str, Any]:
         """Notifications that pass all filters, newest first.
@@ -113,7 +103,7 @@ class NotificationApi:
         scope = self._scope(actor, READ)
         if filters.user_id is not None:
             await scope.require_users([filters.user_id])
-        page = await self._store.page(
+        page = await self.store.page(
             window.limit,
             window.cursor,
             filters._replace(organization_id=scope.organization_id),
@@ -121,30 +111,26 @@ class NotificationApi:
         )
         views = []
         for each in page.items:  # up to a hundred thousand deliveries: not all in one go
-            views.append(notification_view(self._renderer, each))
+            views.append(notification_view(self.renderer, each))
             await asyncio.sleep(0)
-        return {
-            "notifications": views,
-            "total": page.total,
-            "next_cursor": page.next_cursor,
-        }
+        return {"notifications": views, "total": page.total, "next_cursor": page.next_cursor}
 
     async def one(self, actor: Actor, notification_id: str) -> dict[str, Any]:
         """One notification; raises ``NotFound``."""
         found = await self._found(actor, READ, notification_id)
-        return notification_view(self._renderer, found)
+        return notification_view(self.renderer, found)
 
     async def retry(self, actor: Actor, notification_id: str) -> dict[str, Any]:
         """Retry dead letters and deliveries without channel or address; counted in ``retried``."""
         await self._found(actor, SEND, notification_id)
-        retried = await self._store.retry(notification_id, self._clock.wall())
-        self._queue.kick()
+        retried = await self.store.retry(notification_id, self.clock.wall())
+        self.queue.kick()
         return await self._changed(actor, "retry_notification", notification_id, retried=retried)
 
     async def cancel(self, actor: Actor, notification_id: str) -> dict[str, Any]:
         """Cancel deliveries that were not sent; ``cancelled``: their count."""
         await self._found(actor, SEND, notification_id)
-        cancelled = await self._store.cancel(notification_id)
+        cancelled = await self.store.cancel(notification_id)
         return await self._changed(
             actor, "cancel_notification", notification_id, cancelled=cancelled
         )
@@ -174,25 +160,25 @@ class NotificationApi:
             if isinstance(entered, str):
                 scope.require_organization(entered)
         await scope.find_user(user_id)
-        contact = contact_of(user_id, request, self._reach)
-        now = self._clock.wall()
+        contact = contact_of(user_id, request, self.reach)
+        now = self.clock.wall()
         detail: dict[str, Any] = {}
         if entered is not UNSET and scope.organization_id is None:
             await self._enter(actor, user_id, entered, now)
             detail["organization_id"] = entered
-        await self._contacts.put(contact, scope.organization_id, now)
+        await self.contact_book.put(contact, scope.organization_id, now)
         given = sorted(name for name in request.__struct_fields__ if getattr(request, name))
         self._trail.record(actor, "contacts", target, fields=given, **detail)
         return await self._contact_view(user_id)
 
     async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
         """Assign a user to an organization, None: the token's; applies to open connections."""
-        for connection in await self._tenancy.assign(user_id, entered, actor.claims.sub, now):
-            self._manager.sessions.enforce_access(connection)
+        for connection in await self.tenancy.assign(user_id, entered, actor.claims.sub, now):
+            self.manager.sessions.enforce_access(connection)
 
     async def _contact_view(self, user_id: str) -> dict[str, Any]:
-        belongs_to = await self._tenancy.organizations_of([user_id])
-        return contact_view(await self._contacts.get(user_id), belongs_to.get(user_id))
+        belongs_to = await self.tenancy.organizations_of([user_id])
+        return contact_view(await self.contact_book.get(user_id), belongs_to.get(user_id))
 
     def _sending(self, actor: Actor, request: NotifyRequest) -> Sending:
         escalate = request.escalate
@@ -201,17 +187,17 @@ class NotificationApi:
             escalate=None if escalate is None else [(e.after_s, e.channel) for e in escalate],
             expires_in_s=request.expires_in_s,
             sender=actor.claims.sub,
-            confined_to=self._permissions.confined_to(actor.claims),
+            confined_to=self.permissions.confined_to(actor.claims),
             once=actor.once,
         )
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
-        self._permissions.require(actor.claims, permission)
-        return self._tenancy.scope(self._permissions.confined_to(actor.claims))
+        self.permissions.require(actor.claims, permission)
+        return self.tenancy.scope(self.permissions.confined_to(actor.claims))
 
     async def _found(self, actor: Actor, permission: str, notification_id: str) -> Notification:
         scope = self._scope(actor, permission)
-        found = await self._store.get(notification_id, scope.organization_id)
+        found = await self.store.get(notification_id, scope.organization_id)
         if found is None:
             raise NotFound("notification", notification_id)
         return found
@@ -220,10 +206,10 @@ class NotificationApi:
         self, actor: Actor, action: str, notification_id: str, **counted: Any
     ) -> dict[str, Any]:
         self._trail.record(actor, action, f"notification:{notification_id}", **counted)
-        found = await self._store.get(notification_id)
+        found = await self.store.get(notification_id)
         if found is None:  # its retention has just ended
             raise NotFound("notification", notification_id)
-        return {**notification_view(self._renderer, found), **counted}
+        return {**notification_view(self.renderer, found), **counted}
 
 
 def notify_faults(request: NotifyRequest, bad: Collection[str] = ()) -> list[Fault]:

@@ -1,13 +1,11 @@
 """Parameters of the templates: names and types, validation, derived values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypedDict, get_args
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError
+from msgspec import Meta, ValidationError
 
 from wsserver.errors import ValidationFailed
 from wsserver.protocol.types import JsonObject
@@ -21,11 +19,7 @@ THRESHOLDS = (80, 95, 100)
 """Percent of a quota at which there is a warning."""
 
 
-class Parameters(Struct, forbid_unknown_fields=True):
-    """Base class; a field with a default is optional."""
-
-
-class DeviceStatus(Parameters):
+class DeviceStatus(TypedDict):
     """The status of a device has changed."""
 
     device_id: Text
@@ -34,15 +28,15 @@ class DeviceStatus(Parameters):
     new_status: Text
 
 
-class DeviceReconnect(Parameters):
+class DeviceReconnect(TypedDict):
     """A device tries to reconnect."""
 
     device_id: Text
     device_name: Text
-    attempt: Annotated[int, Meta(ge=1, le=10**9)] | UnsetType = UNSET
+    attempt: NotRequired[Annotated[int, Meta(ge=1, le=10**9)]]
 
 
-class RiskAlert(Parameters):
+class RiskAlert(TypedDict):
     """The platform's risk control has flagged a device."""
 
     device_id: Text
@@ -50,15 +44,15 @@ class RiskAlert(Parameters):
     reason: Text
 
 
-class AiStatus(Parameters):
+class AiStatus(TypedDict):
     """Status of the AI in a session."""
 
     session_id: Text
     status: Text
-    detail: Text | UnsetType = UNSET
+    detail: NotRequired[Text]
 
 
-class MessageStatus(Parameters):
+class MessageStatus(TypedDict):
     """Status of a message."""
 
     session_id: Text
@@ -66,65 +60,65 @@ class MessageStatus(Parameters):
     status: Text
 
 
-class HumanTakeover(Parameters):
+class HumanTakeover(TypedDict):
     """A customer asks for a human agent."""
 
     session_id: Text
     customer_name: Text
-    reason: Text | UnsetType = UNSET
+    reason: NotRequired[Text]
 
 
-class CostWarning(Parameters):
+class CostWarning(TypedDict):
     """A threshold of a quota is reached."""
 
     used: Amount
     quota: Limit
     period: Text
-    unit: Text | UnsetType = UNSET
+    unit: NotRequired[Text]
 
 
-class BudgetExceeded(Parameters):
+class BudgetExceeded(TypedDict):
     """A budget is exceeded."""
 
     used: Amount
     budget: Amount
     period: Text
-    currency: Text | UnsetType = UNSET
+    currency: NotRequired[Text]
 
 
-class UsageReport(Parameters):
+class UsageReport(TypedDict):
     """Usage in a period."""
 
     period: Text
     used: Amount
     quota: Amount
-    unit: Text | UnsetType = UNSET
+    unit: NotRequired[Text]
 
 
-class Maintenance(Parameters):
+class Maintenance(TypedDict):
     """Time of a maintenance."""
 
     starts_at: Text
     ends_at: Text
-    detail: Text | UnsetType = UNSET
+    detail: NotRequired[Text]
 
 
-class FeatureUpdate(Parameters):
+class FeatureUpdate(TypedDict):
     """New features."""
 
     summary: Text
-    version: Text | UnsetType = UNSET
+    version: NotRequired[Text]
 
 
-class SecurityAlert(Parameters):
+class SecurityAlert(TypedDict):
     """A security event of an account."""
 
     event: Text
-    detail: Text | UnsetType = UNSET
-    ip: Text | UnsetType = UNSET
+    detail: NotRequired[Text]
+    ip: NotRequired[Text]
 
 
-PARAMETERS: dict[str, type[Parameters]] = {
+PARAMETERS: dict[str, type] = {
     "device_status": DeviceStatus,
     "device_reconnect": DeviceReconnect,
     "risk_alert": RiskAlert,
@@ -149,12 +143,13 @@ DERIVED: dict[str, tuple[str, ...]] = {
 
 def required(template: str) -> frozenset[str]:
     """Required parameters of a template."""
-    return frozenset(field.name for field in _fields(template) if field.required)
+    names: frozenset[str] = PARAMETERS[template].__required_keys__  # type: ignore[attr-defined]
+    return names
 
 
 def known(template: str) -> frozenset[str]:
     """All parameters of a template."""
-    return frozenset(field.name for field in _fields(template))
+    return frozenset(PARAMETERS[template].__annotations__)
 
 
 def check(template: str, given: Mapping[str, Any]) -> JsonObject:
@@ -203,12 +198,10 @@ def reached(used: float, quota: float) -> int:
     return max((each for each in THRESHOLDS if used * 100 >= quota * each), default=0)
 
 
-def _fields(template: str) -> tuple[msgspec.structs.FieldInfo, ...]:
-    return msgspec.structs.fields(PARAMETERS[template])
-
-
 @cache
-def _alone(kind: type[Parameters], name: str) -> Any:
+def _alone(kind: type, name: str) -> Any:
     """A struct of one parameter, so that each is validated separately."""
-    (type_,) = [field.type for field in msgspec.structs.fields(kind) if field.name == name]
+    type_: Any = kind.__annotations__[name]
+    if name in kind.__optional_keys__:  # type: ignore[attr-defined]
+        (type_,) = get_args(type_)
     return msgspec.defstruct("Parameter", [(name, type_)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Struct
@@ -83,24 +84,26 @@ def kind_faults(given: Sequence[str]) -> list[Fault]:
     return [{"field": name, "message": message} for name in given[1:] or ("user_ids",)]
 
 
+@dataclass(eq=False, repr=False)
 class RecipientFinder:
     """Resolves recipients to user ids, connected or not."""
 
-    def __init__(
-        self, hub: Hub, members: Members, directory: UserDirectory, tenancy: Tenancy
-    ) -> None:
-        self._hub = hub
-        self._members = members
-        self._directory = directory
-        self._tenancy = tenancy
+    hub: Hub
+    members: Members
+    directory: UserDirectory
+    tenancy: Tenancy
 
     async def find(self, recipients: Recipients, confined_to: str | None = None) -> list[str]:
         """The user ids, each once.
 
         ``confined_to``: only users of this organization. Raises ``Forbidden`` for recipients
-        outside of it, ``ValidationFailed`` for more than 50,000 users, ``StorageUnavailable``.
+        outside of it, ``ValidationFailed`` for more than 50,000 users and unless exactly one kind
+        of recipients is set, ``StorageUnavailable``.
         """
-        scope = self._tenancy.scope(confined_to)
+        faults = kind_faults([kind for kind in KINDS if getattr(recipients, kind)])
+        if faults:  # no recipients at all, as ``users(*[])``, must not become all users
+            raise ValidationFailed(faults)
+        scope = self.tenancy.scope(confined_to)
         if recipients.user_ids:
             await scope.require_users(recipients.user_ids)
             found = list(recipients.user_ids)
@@ -110,7 +113,7 @@ class RecipientFinder:
             organization_id = recipients.organization_id
             if organization_id is not None:
                 scope.require_organization(organization_id)
-            found = await self._directory.find(
+            found = await self.directory.find(
                 RECIPIENTS_LIMIT,
                 organization_id=organization_id or confined_to,
                 role=recipients.role,
@@ -125,6 +128,6 @@ class RecipientFinder:
         """Members and joined users of a session; for a confined role, those that it may see."""
         await scope.require_session(session_id)
         joined = [connection.user_id for connection in scope.of_session(session_id)]
-        members = self._members.of_session(session_id)
+        members = self.members.of_session(session_id)
         await scope.learn(members)
         return list(dict.fromkeys([*filter(scope.is_shown_in_session, members), *joined]))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from wsserver.clock import Clock
+from wsserver.errors import ValidationFailed
 from wsserver.notifications.channels.base import Channel
 from wsserver.notifications.contacts import TenantContacts
 from wsserver.notifications.delivery_policy import AS_USUAL, DIGESTED, Step, plan
@@ -19,7 +20,8 @@ from wsserver.notifications.recipients import RecipientFinder, Recipients
 from wsserver.notifications.template_methods import TemplateMethods
 from wsserver.notifications.templates import Renderer, Text
 from wsserver.protocol.ids import new_id
-from wsserver.protocol.notifications import ChannelName, Contact, NotificationType
+from wsserver.protocol.notifications import CHANNELS, ChannelName, Contact, NotificationType
+from wsserver.protocol.validation import Fault
 from wsserver.storage.notifications.notification_rows import Notification
 from wsserver.storage.notifications.notifications import (
     Marks,
@@ -92,6 +94,13 @@ class NotificationService(TemplateMethods):
         sending: Sending = AS_USUAL,
     ) -> Notification | None:
         """Send a notification with a given text."""
+        faults: list[Fault] = [
+            {"field": name, "message": f"must be a string, not {value!r}"}
+            for name, value in (("title", title), ("message", message))
+            if not isinstance(value, str)
+        ]
+        if faults:
+            raise ValidationFailed(faults)
         text = Text(title=title, message=message, action_url=action_url, auto_close=auto_close)
         said = _Said(type, msgspec.json.encode(text).decode())
         return await self._send(recipients, said, sending)
@@ -130,6 +139,13 @@ class NotificationService(TemplateMethods):
     async def _send(
         self, recipients: Recipients, said: _Said, sending: Sending
     ) -> Notification | None:
+        if not isinstance(recipients, Recipients):
+            given = type(recipients).__name__
+            raise TypeError(f"recipients: Recipients, such as users('u1', 'u2'), not {given}")
+        unknown = [each for each in sending.channels or () if each not in CHANNELS]
+        if unknown:
+            message = f"{unknown[0]!r} is not one of {', '.join(CHANNELS)}"
+            raise ValidationFailed([{"field": "channels", "message": message}])
         tiers = _tiers(said)
         if tiers is not None and not tiers:
             return None

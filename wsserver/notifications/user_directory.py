@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 
 from wsserver.clock import Clock
@@ -19,6 +20,7 @@ WAITING_LIMIT = 100_000
 STORED_AT_ONCE = 250
 
 
+@dataclass(eq=False, repr=False)
 class UserDirectory:
     """Users of organizations and roles: connected ones, and those of the last 90 days.
 
@@ -27,26 +29,21 @@ class UserDirectory:
     user, which has priority over the token's.
     """
 
-    def __init__(
-        self,
-        store: KnownUserStore,
-        hub: Hub,
-        clock: Clock,
-        entered: Callable[[str], str | None],
-    ) -> None:
-        self._store = store
-        self._hub = hub
-        self._entered = entered
-        self._clock = clock
+    store: KnownUserStore
+    hub: Hub
+    clock: Clock
+    entered: Callable[[str], str | None]
+
+    def __post_init__(self) -> None:
         self._noted = array("q", bytes(8 * NOTED))
         """Hashes of what was noted since ``_noted_from``, in the slot of the user."""
-        self._noted_from = clock.wall()
+        self._noted_from = self.clock.wall()
         self._waiting: dict[str, KnownUser] = {}
         self._being_stored: dict[str, KnownUser] = {}
 
     def note(self, claims: Claims) -> None:
         """Record a user who has connected, or has a newer token."""
-        now = self._clock.wall()
+        now = self.clock.wall()
         if not 0 <= now - self._noted_from < AGAIN_S:
             self._noted = array("q", bytes(8 * NOTED))
             self._noted_from = now
@@ -68,7 +65,7 @@ class UserDirectory:
         each = iter(waiting.values())
         try:
             while some := list(islice(each, STORED_AT_ONCE)):
-                await self._store.note(some)
+                await self.store.note(some)
         except BaseException:
             self._waiting = {**waiting, **self._waiting}
             raise
@@ -82,14 +79,14 @@ class UserDirectory:
 
         Raises ``StorageUnavailable``.
         """
-        found = await self._store.find(limit + 1, organization_id=organization_id, role=role)
+        found = await self.store.find(limit + 1, organization_id=organization_id, role=role)
         found = [user_id for user_id in found if self._latest(user_id) is None]
         for each in chain(self._being_stored.values(), self._waiting.values()):
-            owner = self._entered(each.user_id) or each.organization_id
+            owner = self.entered(each.user_id) or each.organization_id
             is_latest = self._latest(each.user_id) is each
             if is_latest and organization_id in (None, owner) and role in (None, each.role):
                 found.append(each.user_id)
-        for connection in self._hub:
+        for connection in self.hub:
             claims = connection.claims
             if organization_id in (None, claims.organization_id) and role in (None, claims.role):
                 if organization_id is None or self._is_of_one(claims.sub):
@@ -109,7 +106,7 @@ class UserDirectory:
                 asked.append(user_id)
             else:
                 known[user_id] = latest.organization_id
-        return known | await self._store.organizations(asked) if asked else known
+        return known | await self.store.organizations(asked) if asked else known
 
     def _latest(self, user_id: str) -> KnownUser | None:
         """Record of a user that is not stored yet."""
@@ -117,6 +114,6 @@ class UserDirectory:
 
     def _is_of_one(self, user_id: str) -> bool:
         """Whether all connections of a user agree. If not, the latest record counts."""
-        if self._hub.user_connections.count(user_id) == 1:
+        if self.hub.user_connections.count(user_id) == 1:
             return True
-        return len({c.claims.organization_id for c in self._hub.of_user(user_id)}) == 1
+        return len({c.claims.organization_id for c in self.hub.of_user(user_id)}) == 1

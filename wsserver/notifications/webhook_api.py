@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,21 +24,18 @@ State = Literal["pending", "failed"]
 RETRY = "retry_webhooks"
 
 
+@dataclass(eq=False, repr=False)
 class WebhookApi:
     """Operations of ``/webhooks/deliveries``; forbidden to roles confined to an organization."""
 
-    def __init__(
-        self,
-        webhooks: Webhooks,
-        outbox: WebhookOutbox,
-        permissions: Permissions,
-        audit: Audit,
-        clock: Clock,
-    ) -> None:
-        self._webhooks = webhooks
-        self._outbox = outbox
-        self._permissions = permissions
-        self._trail = AuditRecorder(audit, clock)
+    webhooks: Webhooks
+    outbox: WebhookOutbox
+    permissions: Permissions
+    audit: Audit
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self._trail = AuditRecorder(self.audit, self.clock)
 
     async def listing(
         self, actor: Actor, window: Window, state: State | None, event: str | None
@@ -45,7 +43,7 @@ class WebhookApi:
         """Deliveries that were not accepted yet, newest first, by state and event."""
         self._require(actor)
         is_given_up = None if state is None else state == "failed"
-        page = await self._outbox.page(window.limit, window.cursor, is_given_up, event)
+        page = await self.outbox.page(window.limit, window.cursor, is_given_up, event)
         return {
             "deliveries": [self._view(each) for each in page.items],
             "total": page.total,
@@ -58,11 +56,11 @@ class WebhookApi:
         Contents of messages are included if the requester may read messages.
         """
         self._require(actor)
-        found = await self._outbox.get(delivery_id)
+        found = await self.outbox.get(delivery_id)
         if found is None:
             raise NotFound("webhook delivery", delivery_id)
         stored, body = found
-        if not self._permissions.allows(actor.claims, CONTENT_PERMISSION):
+        if not self.permissions.allows(actor.claims, CONTENT_PERMISSION):
             event = msgspec.json.decode(body)
             body = msgspec.json.encode(without_content(event))
         return {**self._view(stored), "body": msgspec.Raw(body)}
@@ -72,7 +70,7 @@ class WebhookApi:
         with self._trail.denials(actor, RETRY, f"delivery:{delivery_id}"):
             self._require(actor)
         await self.one(actor, delivery_id)
-        retried = await self._webhooks.retry(delivery_id)
+        retried = await self.webhooks.retry(delivery_id)
         self._trail.record(actor, RETRY, f"delivery:{delivery_id}", retried=retried)
         return {"retried": retried}
 
@@ -80,19 +78,19 @@ class WebhookApi:
         """Retry all deliveries that were given up; ``retried``: their count."""
         with self._trail.denials(actor, RETRY, ""):
             self._require(actor)
-        retried = await self._webhooks.retry()
+        retried = await self.webhooks.retry()
         self._trail.record(actor, RETRY, "", retried=retried)
         return {"retried": retried}
 
     def _require(self, actor: Actor) -> None:
-        self._permissions.require(actor.claims, PERMISSION)
-        if self._permissions.confined_to(actor.claims) is not None:
+        self.permissions.require(actor.claims, PERMISSION)
+        if self.permissions.confined_to(actor.claims) is not None:
             raise Forbidden("webhooks carry events of all organizations")
 
     def _view(self, posting: StoredPosting) -> dict[str, Any]:
         view: dict[str, Any] = {
             "delivery_id": posting.posting_id,
-            "webhook": self._webhooks.number_of(posting.url),
+            "webhook": self.webhooks.number_of(posting.url),
             "host": urlsplit(posting.url).netloc,
             "event": posting.event,
             "state": "failed" if posting.due_at is None else "pending",

@@ -105,6 +105,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         self._has_unstored = asyncio.Event()
         self._unstored_bytes = 0
         self._waiting = dict.fromkeys(self._urls, 0)
+        """Events that are not posted yet, by URL; those that are not stored yet included."""
         self._waiting_bytes = dict.fromkeys(self._urls, 0)
         self.metrics = WebhookMetrics()
 
@@ -153,7 +154,7 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
         """The check ``webhooks`` of ``/health``: whether there is room, and the counters."""
         return {
             "ok": all(map(self._has_room, self._urls)),
-            "waiting": sum(self._waiting.values()) + len(self._unstored),
+            "waiting": sum(self._waiting.values()),
             **asdict(self.metrics),
         }
 
@@ -236,6 +237,13 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
             self._unstored.extendleft(reversed(batch))
             self._unstored_bytes += size
             await asyncio.sleep(STORAGE_PAUSE_S)
+            return
+        except Exception:  # a bug that concerns one batch must not end the storing of later ones
+            log.exception("webhook events not stored count=%d", len(batch))
+            for posting in batch:
+                self._waiting[posting.url] -= 1
+                self._waiting_bytes[posting.url] -= len(posting.body)
+            self._drop(len(batch), "internal error")
             return
         for url in {posting.url for posting in batch}:
             self.kick(url)

@@ -102,7 +102,7 @@ class NotificationSubsystem:
         self.api = NotificationApi(
             service=self.service,
             store=store,
-            contacts=tenant_contacts,
+            contact_book=tenant_contacts,
             tenancy=tenancy,
             manager=manager,
             renderer=renderer,

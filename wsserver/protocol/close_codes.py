@@ -1,4 +1,9 @@
-"""WebSocket close codes; the range of a private code says whether to reconnect."""
+"""WebSocket close codes; the range of a private code says whether to reconnect.
+
+The reason of a close is passed where the connection is closed (``git grep CloseCode.NAME``); for
+``SLOW_CONSUMER`` and protocol violations that is in ``wsserver.wire``, which has its own constants
+of these codes in ``wire.frames``.
+"""
 
 from __future__ import annotations
 

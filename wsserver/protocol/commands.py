@@ -23,7 +23,7 @@ MessageIds = Annotated[list[Id], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class Command(Struct, forbid_unknown_fields=True):
-    """The root of all commands; ``type`` and ``ref`` are removed before decoding."""
+    """Base class of all commands; ``type`` and ``ref`` are removed before decoding."""
 
 
 class Ping(Command):

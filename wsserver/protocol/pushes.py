@@ -45,7 +45,7 @@ RESERVED_TYPES = frozenset(
 
 
 class PublishableFields(Struct, forbid_unknown_fields=True):
-    """The root of the body fields of a push type."""
+    """Base class for the body fields of a push type."""
 
 
 class NewMessage(PublishableFields):
@@ -88,7 +88,7 @@ class AiProcessingStatus(PublishableFields):
 
 
 class UserStatusUpdate(PublishableFields):
-    """A user came or went."""
+    """A user went online or offline."""
 
     user_id: UserId
     status: Literal["online", "offline"]
@@ -208,11 +208,7 @@ def message_of(
     message: JsonObject = {
         "id": message_id,
         "session_id": fields.session_id,
-        "sender": {
-            "user_id": sender.user_id,
-            "username": sender.username,
-            "role": sender.role,
-        },
+        "sender": {"user_id": sender.user_id, "username": sender.username, "role": sender.role},
         "content": fields.content,
         "content_type": fields.content_type,
         "created_at": created_at,

@@ -9,16 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert, fi
 
 from wsserver.errors import MAX_FAULTS, ValidationFailed
 from wsserver.protocol.targets import TargetType
-from wsserver.protocol.types import (
-    Content,
-    Id,
-    JsonObject,
-    PushType,
-    Reason,
-    Role,
-    Text,
-    UserId,
-)
+from wsserver.protocol.types import Content, Id, JsonObject, PushType, Reason, Role, Text, UserId
 from wsserver.protocol.validation import Fault, faults_of, members_of, without
 
 MAX_BATCH = 1000
@@ -56,7 +47,7 @@ def read_request(body: Any, kind: type[S], rules: Rules | None = None) -> S:
 
 
 class Request(Struct, forbid_unknown_fields=True):
-    """The root of all bodies."""
+    """Base class of request bodies."""
 
 
 class Sender(Request):

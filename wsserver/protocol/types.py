@@ -64,7 +64,7 @@ Content = str | JsonObject
 
 
 class Position(Struct, forbid_unknown_fields=True):
-    """A place in a stream; offsets start at 1, 0 is before the first message."""
+    """Position in a stream; offsets start at 1, 0 is before the first message."""
 
     epoch: Annotated[str, Meta(max_length=128)]
     offset: Offset

@@ -1,7 +1,7 @@
 """WebSocket protocol (RFC 6455, RFC 7692): frames, parser, handshake, and the poller of sockets.
 
-Frames, parser, deflate and handshake are free of I/O. Knows neither HTTP servers nor messages of
-the application. May import: clock.
+Frames, parser, deflate and handshake are free of I/O. Independent of HTTP servers and of the
+application's messages. May import: clock.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from wsserver.wire.transport import Transport
 
 
 class Cork:
-    """While it ``is_in``, ``Transport.send`` collects frames; the loop's next turn pulls it out.
+    """While it ``is_in``, ``Transport.send`` collects frames; the loop's next turn writes them.
 
     At most ``limit_bytes`` are held for one connection.
     """

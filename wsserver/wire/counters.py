@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Counters:
-    """Totals that only grow."""
+    """Totals since the start of a poller."""
 
     __slots__ = ("adopted", "bytes_in", "bytes_out", "frames_in", "slow_consumers", "writes")
 

@@ -39,7 +39,6 @@ class Headers(Protocol):
 
     def get(self, name: str, default: str, /) -> str:
         """Return a header's value, or ``default``."""
-        ...
 
 
 class HandshakeError(Exception):

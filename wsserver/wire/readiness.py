@@ -18,31 +18,25 @@ OnReady = Callable[[list[tuple[int, int]]], None]
 
 
 class Loop(Protocol):
-    """The needed methods of an event loop; ``tornado.ioloop.IOLoop`` has them."""
+    """Event loop interface; ``tornado.ioloop.IOLoop`` implements it."""
 
     def add_handler(self, fd: int, handler: Callable[[int, int], None], events: int) -> None:
         """Call ``handler(fd, events)`` whenever the descriptor is ready."""
-        ...
 
     def update_handler(self, fd: int, events: int) -> None:
         """Change what a descriptor is watched for."""
-        ...
 
     def remove_handler(self, fd: int) -> None:
         """Stop watching a descriptor."""
-        ...
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> object:
         """Call back once after ``delay`` seconds; returns a handle."""
-        ...
 
     def remove_timeout(self, timeout: Any) -> None:
         """Cancel a handle of ``call_later``."""
-        ...
 
     def add_callback(self, callback: Callable[..., Any], *args: Any) -> None:
         """Call back in the loop's next turn."""
-        ...
 
 
 class Readiness(Protocol):
@@ -50,19 +44,15 @@ class Readiness(Protocol):
 
     def watch(self, fd: int, interest: int) -> None:
         """Start watching; raises ``OSError`` if the system refuses."""
-        ...
 
     def change(self, fd: int, interest: int) -> None:
         """Replace what the descriptor is watched for; 0: errors and hang-up only."""
-        ...
 
     def forget(self, fd: int) -> None:
         """Stop watching; must come before the descriptor is closed."""
-        ...
 
     def close(self) -> None:
         """Stop watching everything."""
-        ...
 
 
 class EpollReadiness:

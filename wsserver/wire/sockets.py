@@ -29,25 +29,21 @@ def shutdown_writing(fd: int) -> None:
 
 
 class Stream(Protocol):
-    """The needed methods of ``tornado.iostream.IOStream``."""
+    """Stream interface; ``tornado.iostream.IOStream`` implements it."""
 
     max_buffer_size: int
 
     def closed(self) -> bool:
         """Whether the stream was closed."""
-        ...
 
     def fileno(self) -> Any:
         """Return the descriptor, or the socket that has it."""
-        ...
 
     def close(self) -> None:
         """Close the stream's descriptor, without shutting the connection down."""
-        ...
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         """Read up to ``num_bytes``."""
-        ...
 
 
 def take_socket(stream: Stream) -> tuple[int, bytes]:

@@ -39,7 +39,6 @@ class Owner(Protocol):
 
     def on_text(self, transport: Transport, payload: bytes) -> None:
         """A text message: valid UTF-8, at most the poller's ``max_message_bytes``."""
-        ...
 
     def on_close(self, transport: Transport, code: int, reason: str, clean: bool) -> None:
         """The connection has ended. Called exactly once, never from inside a call of the owner.
@@ -48,7 +47,6 @@ class Owner(Protocol):
         those passed to ``close``, 4002 for a slow consumer, those of a violation, or 1006 for a
         lost connection. ``clean``: both close frames were exchanged.
         """
-        ...
 
     def on_binary(self, transport: Transport, payload: bytes) -> None:
         """A binary message; only called by a poller with ``accept_binary``."""
@@ -69,36 +67,29 @@ class Corked(Protocol):
     @property
     def is_in(self) -> bool:
         """Whether frames are held back until the loop's next turn."""
-        ...
 
 
 class Backend(Protocol):
-    """What a transport needs of the poller that made it; ``Carrier`` implements it."""
+    """Interface of a transport's poller; ``Carrier`` implements it."""
 
     @property
     def cork(self) -> Corked:
         """The poller's cork."""
-        ...
 
     def enqueue(self, transport: Transport, frame: bytes) -> bool:
         """Send after what is queued already; False as for ``Transport.send``."""
-        ...
 
     def wrote(self, transport: Transport, frame: bytes, written: int) -> bool:
         """Account for a direct write, and queue what the socket did not accept."""
-        ...
 
     def drop(self, transport: Transport) -> None:
         """Close the socket of a broken connection."""
-        ...
 
     def begin_close(self, transport: Transport, code: int, reason: str) -> None:
         """Start the closing handshake."""
-        ...
 
     def pause(self, transport: Transport, paused: bool) -> None:
         """Stop or resume delivering."""
-        ...
 
 
 class Transport:

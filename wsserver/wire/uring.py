@@ -209,10 +209,7 @@ def _system_calls() -> tuple[Callable[..., int], Callable[..., int]]:
         prototype = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *types, use_errno=True)
         return prototype(("syscall", library))
 
-    return (
-        system_call(u32, pointer),
-        system_call(u32, u32, u32, u32, pointer, ctypes.c_size_t),
-    )
+    return (system_call(u32, pointer), system_call(u32, u32, u32, u32, pointer, ctypes.c_size_t))
 
 
 def _last_error() -> OSError:

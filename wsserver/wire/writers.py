@@ -30,11 +30,9 @@ class Writer(Protocol):
 
     def write_all(self, fds: Sequence[int], data: bytes) -> Shortfalls:
         """Write to each without blocking; the descriptors must be distinct."""
-        ...
 
     def close(self) -> None:
         """Release its resources; nothing may be written afterwards."""
-        ...
 
 
 class SingleWriter:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from wsctl.doctor.checks import network, server, storage, token, websocket
-from wsctl.doctor.facts import Facts
-from wsctl.doctor.findings import Finding
+from wsctl.doctor.facts import Facts, SkipCheck
+from wsctl.doctor.findings import Finding, skipped
 
 Check = Callable[[Facts], Finding]
 
@@ -46,4 +46,11 @@ CHECKS: Mapping[str, Check] = {
 
 def judge(facts: Facts) -> dict[str, Finding]:
     """The finding of every check, by id."""
-    return {name: check(facts) for name, check in CHECKS.items()}
+    return {name: _finding(check, facts) for name, check in CHECKS.items()}
+
+
+def _finding(check: Check, facts: Facts) -> Finding:
+    try:
+        return check(facts)
+    except SkipCheck as skip:
+        return skipped(skip.why, skip.do)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from wsctl.doctor.facts import Certificate, Facts, Missing, Reply, answered
+from wsctl.doctor.facts import Certificate, Facts, Missing, Reply, answered, needed
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.formatting import ms
 from wsctl.times import readable, rfc3339
@@ -38,14 +38,11 @@ def dns(facts: Facts) -> Finding:
 
 def tcp(facts: Facts) -> Finding:
     """Whether the server's addresses accept connections."""
-    if isinstance(facts.endpoints, Missing):
-        return skipped(facts.endpoints.why)
-    closed = [endpoint for endpoint in facts.endpoints if endpoint.fault]
-    data = {
-        "addresses": {endpoint.address: endpoint.fault or "open" for endpoint in facts.endpoints}
-    }
+    endpoints = needed(facts.endpoints)
+    closed = [endpoint for endpoint in endpoints if endpoint.fault]
+    data = {"addresses": {endpoint.address: endpoint.fault or "open" for endpoint in endpoints}}
     faults = "; ".join(f"{endpoint.address}: {endpoint.fault}" for endpoint in closed)
-    if len(closed) == len(facts.endpoints):
+    if len(closed) == len(endpoints):
         return failed(
             faults,
             "Start the server, or open the port in the firewall between here and it.",
@@ -58,7 +55,7 @@ def tcp(facts: Facts) -> Finding:
             " or remove the address from the name server's entry.",
             **data,
         )
-    quickest = min(endpoint.seconds for endpoint in facts.endpoints)
+    quickest = min(endpoint.seconds for endpoint in endpoints)
     return ok(f"connected in {ms(quickest)}", seconds=quickest, **data)
 
 
@@ -66,15 +63,13 @@ def tls(facts: Facts) -> Finding:
     """Whether the certificate is trusted and valid for this name, and for how long."""
     if not facts.configuration.url.startswith("https:"):
         return _without_tls(facts)
-    if isinstance(facts.tls, Missing):
-        return skipped(facts.tls.why)
-    found, certificate = facts.tls, facts.tls.certificate
+    found = needed(facts.tls)
+    certificate = found.certificate
     if certificate is None:
         if not found.fault:
             return ok(f"{found.version} in {ms(found.seconds)}")
         return failed(
-            f"no TLS: {found.fault}",
-            "Use http:// if the server has no TLS, else fix the proxy.",
+            f"no TLS: {found.fault}", "Use http:// if the server has no TLS, else fix the proxy."
         )
     left_s = certificate.not_after - facts.checked_at
     data = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsctl.doctor.checks.network import is_wsserver
-from wsctl.doctor.facts import Document, Facts, Missing, answered, number
+from wsctl.doctor.facts import Document, Facts, Missing, answered, needed, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 
 _NEARLY = 0.9
@@ -15,9 +15,7 @@ _NO_ACCESS = "Use a token with stats:read."
 
 def connections(facts: Facts) -> Finding:
     """Whether more clients can connect."""
-    found = of_health(facts, "connections")
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(of_health(facts, "connections"))
     opened, limit = number(found, "open") or 0, number(found, "limit") or 0
     what = f"{opened:,.0f} of {limit:,.0f}"
     data = {"open": int(opened), "limit": int(limit)}
@@ -29,9 +27,7 @@ def connections(facts: Facts) -> Finding:
 
 def descriptors(facts: Facts) -> Finding:
     """Whether the descriptor limit allows ``max_connections``."""
-    diagnostics = answered(facts.diagnostics)
-    if isinstance(diagnostics, Missing):
-        return skipped(diagnostics.why, hint(facts))
+    diagnostics = needed(answered(facts.diagnostics), hint(facts))
     opened, limit, kept_back = (
         number(diagnostics, "descriptors", name) for name in ("open", "limit", "kept_back")
     )
@@ -61,9 +57,7 @@ def descriptors(facts: Facts) -> Finding:
 
 def loop(facts: Facts) -> Finding:
     """Whether the event loop lags."""
-    found = of_health(facts, "loop")
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(of_health(facts, "loop"))
     lag = number(found, "lag_ms") or 0.0
     if found.get("ok") is not True:
         do = "Check what keeps the processor busy: plugins, many joins at once, another process."
@@ -73,9 +67,7 @@ def loop(facts: Facts) -> Finding:
 
 def errors(facts: Facts) -> Finding:
     """Whether the error-rate alert is raised."""
-    found = of_health(facts, "errors")
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(of_health(facts, "errors"))
     threshold, window = number(found, "threshold") or 0.0, number(found, "window_s") or 0.0
     limit = f"{threshold:.1%} of operations failed in the last {window:.0f} s"
     data = {"threshold": threshold, "window_s": window}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wsctl.doctor.checks.server import NOT_REPORTED, hint, of_health
-from wsctl.doctor.facts import Document, Facts, Missing, answered, member, number
+from wsctl.doctor.facts import Document, Facts, Missing, answered, member, needed, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.formatting import byte_size, plural
 from wsctl.times import age, epoch
@@ -21,9 +21,7 @@ _CHANNEL_SETTINGS = {
 
 def database(facts: Facts) -> Finding:
     """Whether the database works."""
-    found = of_health(facts, "database")
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(of_health(facts, "database"))
     queued, lost = number(found, "queued") or 0, number(found, "lost_writes") or 0
     bytes_, commit_ms = number(found, "file_bytes") or 0, number(found, "last_commit_ms")
     data = {
@@ -52,9 +50,7 @@ def database(facts: Facts) -> Finding:
 
 def disk(facts: Facts) -> Finding:
     """Whether the disk has room for the database."""
-    diagnostics = answered(facts.diagnostics)
-    if isinstance(diagnostics, Missing):
-        return skipped(diagnostics.why, hint(facts))
+    diagnostics = needed(answered(facts.diagnostics), hint(facts))
     free, total = (number(diagnostics, "database", name) for name in ("free_bytes", "total_bytes"))
     if free is None or total is None:
         return skipped("not available while the server cannot read its database")
@@ -70,9 +66,7 @@ def disk(facts: Facts) -> Finding:
 
 def streams(facts: Facts) -> Finding:
     """How many messages are kept, and whether they are pruned in time."""
-    diagnostics = answered(facts.diagnostics)
-    if isinstance(diagnostics, Missing):
-        return skipped(diagnostics.why, hint(facts))
+    diagnostics = needed(answered(facts.diagnostics), hint(facts))
     if not member(diagnostics, "streams"):
         return skipped("not available while the server cannot read its database")
     streams_, messages, late = (
@@ -91,9 +85,7 @@ def streams(facts: Facts) -> Finding:
 
 def broker(facts: Facts) -> Finding:
     """Whether the broker connects the nodes."""
-    found = of_health(facts, "broker")
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(of_health(facts, "broker"))
     kind = str(found.get("kind", "unknown"))
     nodes = number(found, "nodes") or 0
     data = {"kind": kind, "nodes": int(nodes)}
@@ -123,9 +115,7 @@ def channel(name: str) -> Callable[[Facts], Finding]:
     """The check of one notification channel."""
 
     def check(facts: Facts) -> Finding:
-        diagnostics = answered(facts.diagnostics)
-        if isinstance(diagnostics, Missing):
-            return skipped(diagnostics.why, hint(facts))
+        diagnostics = needed(answered(facts.diagnostics), hint(facts))
         found = member(diagnostics, "channels", name)
         if not found:
             return skipped("not available while the server cannot read its database")

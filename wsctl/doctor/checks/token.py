@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsctl.doctor.facts import Document, Facts, Maybe, Missing, answered, number
+from wsctl.doctor.facts import Document, Facts, Maybe, Missing, answered, needed, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.times import epoch, readable, rfc3339
 
@@ -125,9 +125,7 @@ def _unread(facts: Facts, why: Missing) -> Finding:
 
 def accepted(facts: Facts) -> Finding:
     """Whether the server accepts the token."""
-    reply = facts.whoami
-    if isinstance(reply, Missing):
-        return skipped(reply.why)
+    reply = needed(facts.whoami)
     who = answered(reply)
     if not isinstance(who, Missing):
         role, user, organization = who.get("role"), who.get("user_id"), who.get("organization_id")
@@ -148,9 +146,7 @@ def accepted(facts: Facts) -> Finding:
 
 def permissions(facts: Facts) -> Finding:
     """Whether the token has the permissions that wsctl needs."""
-    held = held_permissions(answered(facts.whoami))
-    if isinstance(held, Missing):
-        return skipped(held.why)
+    held = needed(held_permissions(answered(facts.whoami)))
     missing = [name for name in NEEDED if name not in held]
     if not missing:
         return ok(f"all {len(NEEDED)}", missing=[])

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from wsctl.doctor.facts import Document, Facts, IdleTest, Missing, Reply, Upgrade, answered, number
+from wsctl.doctor.facts import (
+    Document,
+    Facts,
+    IdleTest,
+    Missing,
+    Reply,
+    Upgrade,
+    answered,
+    needed,
+    number,
+)
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 from wsctl.formatting import ms, plural
 from wsctl.times import readable
@@ -18,9 +28,7 @@ _AUTHORITY = ("host_forbidden", "origin_forbidden")
 
 def upgrade(facts: Facts) -> Finding:
     """Whether WebSockets pass the proxies."""
-    found = facts.upgrade
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(facts.upgrade)
     if not found.is_through:
         return _stopped(facts, found)
     if found.subprotocol != SUBPROTOCOL:
@@ -115,10 +123,7 @@ def delivery(facts: Facts) -> Finding:
 
 def heartbeat(facts: Facts) -> Finding:
     """Whether heartbeat interval and time-out fit."""
-    found = _heartbeat(facts)
-    if isinstance(found, Missing):
-        return skipped(found.why)
-    interval, timeout = found
+    interval, timeout = needed(_heartbeat(facts))
     what = f"the server pings every {readable(interval)}, gives up after {readable(timeout)}"
     data = {"interval_s": interval, "timeout_s": timeout}
     if timeout <= interval:
@@ -193,9 +198,7 @@ def _cut(found: IdleTest, interval: float | None, data: Document) -> Finding:
 
 def proxy(facts: Facts) -> Finding:
     """Whether the server sees the address and scheme of its clients."""
-    found = answered(facts.whoami)
-    if isinstance(found, Missing):
-        return skipped(found.why)
+    found = needed(answered(facts.whoami))
     kind, ip, scheme = found.get("proxy"), found.get("remote_ip"), found.get("scheme")
     is_tls = facts.configuration.url.startswith("https:")
     data = {"proxy": kind, "remote_ip": ip, "scheme": scheme, "via": _via(facts)}

@@ -85,21 +85,17 @@ class Channel(Protocol):
     @property
     def name(self) -> ChannelName:
         """Name of the channel."""
-        ...
 
     @property
     def limits(self) -> Limits:
         """Limits of its attempts."""
-        ...
 
     @property
     def is_configured(self) -> bool:
         """False: deliveries by it are ``not_configured``, and never sent."""
-        ...
 
     def has_address(self, contact: Contact) -> bool:
         """False: the contact has no address of the channel; the delivery is ``no_address``."""
-        ...
 
     async def send(self, job: Job) -> Outcome:
         """Make one attempt.
@@ -107,11 +103,9 @@ class Channel(Protocol):
         An exception is logged and counts as ``retry``. Cancellation, when the server stops or the
         time limit is exceeded, must close connections.
         """
-        ...
 
     async def close(self) -> None:
         """Close connections to providers; nothing is sent afterwards."""
-        ...
 
 
 class PushSubscriptions(Protocol):
@@ -122,4 +116,3 @@ class PushSubscriptions(Protocol):
 
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
-        ...

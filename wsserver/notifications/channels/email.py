@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import KW_ONLY, dataclass
 from email.message import EmailMessage
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from wsserver.addresses.contact import MailServer, Sender, parse_mail_address
 from wsserver.notifications.channels.base import Job, Limits, Outcome, failed, retry, sent
@@ -19,6 +20,7 @@ STEP_TIMEOUT_S = 10.0
 """Timeout of connecting, and of each answer of the server."""
 
 
+@dataclass(eq=False, repr=False)
 class EmailChannel:
     """Sends mails by one SMTP server, with a new connection for each attempt.
 
@@ -26,35 +28,27 @@ class EmailChannel:
     the package of the extra ``email`` (``ImportError``), which the check of the settings reports.
     """
 
-    name: ChannelName = "email"
+    server: MailServer | None
+    sender: Sender | None
+    _: KW_ONLY
+    frontend_url: str | None
+    redact: Redact
+    tls: ssl.SSLContext | None = None
+    step_timeout_s: float = STEP_TIMEOUT_S
+    limits: Limits = LIMITS
 
-    def __init__(
-        self,
-        server: MailServer | None,
-        sender: Sender | None,
-        *,
-        frontend_url: str | None,
-        redact: Redact,
-        tls: ssl.SSLContext | None = None,
-        step_timeout_s: float = STEP_TIMEOUT_S,
-        limits: Limits = LIMITS,
-    ) -> None:
-        self.limits = limits
-        self._server = server
-        self._sender = sender
-        self._frontend_url = frontend_url
-        self._redact = redact
-        self._step_timeout_s = step_timeout_s
-        if server is not None:
+    name: ClassVar[ChannelName] = "email"
+
+    def __post_init__(self) -> None:
+        if self.server is not None:
             self._smtp: Any = import_module("aiosmtplib")
-            if tls is None and server.security != "plain":
-                tls = ssl.create_default_context()
-        self._tls = tls
+            if self.tls is None and self.server.security != "plain":
+                self.tls = ssl.create_default_context()
 
     @property
     def is_configured(self) -> bool:
         """Whether server and sender are configured."""
-        return self._server is not None and self._sender is not None
+        return self.server is not None and self.sender is not None
 
     def has_address(self, contact: Contact) -> bool:
         """Whether the user has an e-mail address."""
@@ -65,20 +59,20 @@ class EmailChannel:
 
         5xx is a permanent failure; 4xx, no connection or no answer a temporary one.
         """
-        if self._server is None or self._sender is None:
+        if self.server is None or self.sender is None:
             return failed("not configured")
         try:
             to = parse_mail_address(job.contact.email or "")
         except ValueError as error:
             return failed(f"the address {error}")
-        message = compose(job, to, self._sender, self._frontend_url)
-        client = self._client(self._server)
+        message = compose(job, to, self.sender, self.frontend_url)
+        client = self._client(self.server)
         conversation = asyncio.ensure_future(
-            self._hand_in(client, message, self._sender.address, to)
+            self._hand_in(client, message, self.sender.address, to)
         )
         try:
             await asyncio.wait({conversation})
-            return sent(excerpt(conversation.result(), self._redact))
+            return sent(excerpt(conversation.result(), self.redact))
         except asyncio.CancelledError:
             await _end(conversation)
             raise
@@ -87,7 +81,7 @@ class EmailChannel:
         except self._smtp.SMTPResponseException as error:
             return self._refused(error)
         except (self._smtp.SMTPException, OSError) as error:
-            return retry(excerpt(str(error), self._redact))
+            return retry(excerpt(str(error), self.redact))
         finally:
             client.close()
 
@@ -102,8 +96,8 @@ class EmailChannel:
             password=server.password,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",
-            tls_context=self._tls,
-            timeout=self._step_timeout_s,
+            tls_context=self.tls,
+            timeout=self.step_timeout_s,
         )
 
     async def _hand_in(self, client: Any, message: EmailMessage, sender: str, to: str) -> str:
@@ -121,7 +115,7 @@ class EmailChannel:
             pass
 
     def _refused(self, error: Any) -> Outcome:
-        detail = excerpt(f"{error.code} {error.message}", self._redact)
+        detail = excerpt(f"{error.code} {error.message}", self.redact)
         return failed(detail) if error.code >= 500 else retry(detail)
 
 

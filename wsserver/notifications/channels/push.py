@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -36,6 +37,7 @@ TOKEN_LIFETIME_S = 12 * 3600
 """Push services refuse tokens for more than a day (RFC 8292 §2)."""
 
 
+@dataclass(eq=False, repr=False)
 class PushChannel:
     """Sends to all subscriptions of a user concurrently; expired ones are deleted.
 
@@ -43,38 +45,30 @@ class PushChannel:
     of the extra ``push`` (``ImportError``), which the check of the settings reports.
     """
 
-    name: ChannelName = "push"
+    key: ec.EllipticCurvePrivateKey | None
+    subject: str | None
+    http: HttpSend
+    subscriptions: PushSubscriptions
+    clock: Clock
+    _: KW_ONLY
+    reach: Reach
+    redact: Redact
+    limits: Limits = LIMITS
 
-    def __init__(
-        self,
-        key: ec.EllipticCurvePrivateKey | None,
-        subject: str | None,
-        http: HttpSend,
-        subscriptions: PushSubscriptions,
-        clock: Clock,
-        *,
-        reach: Reach,
-        redact: Redact,
-        limits: Limits = LIMITS,
-    ) -> None:
-        self.limits = limits
-        self._subject = subject
-        self._http = http
-        self._subscriptions = subscriptions
-        self._clock = clock
-        self._reach = reach
-        self._redact = redact
+    name: ClassVar[ChannelName] = "push"
+
+    def __post_init__(self) -> None:
         self._vapid: Any = None
-        if key is not None:
+        if self.key is not None:
             self._pusher: Any = import_module("pywebpush").WebPusher
             vapid = import_module("py_vapid")
-            self._vapid = vapid.Vapid02(key)
+            self._vapid = vapid.Vapid02(self.key)
             self._vapid_error: Any = vapid.VapidException
 
     @property
     def is_configured(self) -> bool:
         """Whether the VAPID key and the subject (a contact for push services) are configured."""
-        return self._vapid is not None and self._subject is not None
+        return self._vapid is not None and self.subject is not None
 
     def has_address(self, contact: Contact) -> bool:
         """Whether the user has a push subscription."""
@@ -97,27 +91,27 @@ class PushChannel:
     async def _send_to(self, job: Job, subscription: PushSubscription) -> Outcome:
         try:
             request = await asyncio.to_thread(self._request, job, subscription)
-            answer = await self._http(request)
+            answer = await self.http(request)
         except (UrlForbidden, ValueError, self._vapid_error) as error:
             return failed(str(error))
         except NoAnswer as error:
             return retry(str(error))
         if answer.status in GONE:
             return failed(await self._forget(job.user_id, subscription, answer.status))
-        return judge(answer, self._redact, self._clock.wall())
+        return judge(answer, self.redact, self.clock.wall())
 
     def _request(self, job: Job, subscription: PushSubscription) -> HttpRequest:
         """Encrypt and sign: a millisecond of arithmetic, in a thread."""
-        check_subscription(subscription, self._reach)
+        check_subscription(subscription, self.reach)
         keys = {"p256dh": subscription.keys.p256dh, "auth": subscription.keys.auth}
         pusher = self._pusher({"endpoint": subscription.endpoint, "keys": keys})
         body: bytes = pusher.encode(payload_of(job), "aes128gcm")["body"]
-        now = self._clock.wall()
+        now = self.clock.wall()
         scheme, _, rest = subscription.endpoint.partition("://")
         claims = {
             "aud": f"{scheme}://{rest.partition('/')[0].partition('?')[0]}",
             "exp": int(now) + TOKEN_LIFETIME_S,
-            "sub": self._subject,
+            "sub": self.subject,
         }
         headers: dict[str, str] = dict(self._vapid.sign(claims))
         headers |= {
@@ -133,7 +127,7 @@ class PushChannel:
 
     async def _forget(self, user_id: str, subscription: PushSubscription, status: int) -> str:
         try:
-            await self._subscriptions.forget_subscription(user_id, subscription.endpoint)
+            await self.subscriptions.forget_subscription(user_id, subscription.endpoint)
         except WsServerError as error:  # the next attempt tries again
             log.warning("gone push subscription not deleted user_id=%s error=%s", user_id, error)
             return f"{status}: gone, not deleted yet"

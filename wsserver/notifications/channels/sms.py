@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar, Protocol
 
 from wsserver.addresses.contact import parse_phone
 from wsserver.notifications.channels.base import Job, Limits, Outcome, failed, retry, sent
@@ -19,41 +20,33 @@ class SmsProvider(Protocol):
     @property
     def needs_phone(self) -> bool:
         """Whether it sends to a phone number; False: to a fixed target, such as a chat group."""
-        ...
 
     async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
         """Make one attempt; ``phone`` in E.164 form, None only if ``needs_phone`` is False."""
-        ...
 
     async def close(self) -> None:
         """Release resources."""
-        ...
 
 
+@dataclass(eq=False, repr=False)
 class SmsChannel:
     """Tries the providers in their order, until one accepts the message."""
 
-    name: ChannelName = "sms"
+    providers: Sequence[SmsProvider]
+    _: KW_ONLY
+    frontend_url: str | None
+    limits: Limits = LIMITS
 
-    def __init__(
-        self,
-        providers: Sequence[SmsProvider],
-        *,
-        frontend_url: str | None,
-        limits: Limits = LIMITS,
-    ) -> None:
-        self.limits = limits
-        self._providers = providers
-        self._frontend_url = frontend_url
+    name: ClassVar[ChannelName] = "sms"
 
     @property
     def is_configured(self) -> bool:
         """Whether there is a provider."""
-        return bool(self._providers)
+        return bool(self.providers)
 
     def has_address(self, contact: Contact) -> bool:
         """Whether the user has a phone number, or a provider needs none."""
-        return bool(contact.phone) or any(not each.needs_phone for each in self._providers)
+        return bool(contact.phone) or any(not each.needs_phone for each in self.providers)
 
     async def send(self, job: Job) -> Outcome:
         """Try the providers one after the other.
@@ -64,9 +57,9 @@ class SmsChannel:
             phone = parse_phone(job.contact.phone) if job.contact.phone else None
         except ValueError as error:
             return failed(f"the number {error}")
-        text = short_text(job, self._frontend_url)
+        text = short_text(job, self.frontend_url)
         refusals: list[Outcome] = []
-        for provider in self._providers:
+        for provider in self.providers:
             if phone is None and provider.needs_phone:
                 continue
             outcome = await provider.send(job, phone, text)
@@ -84,5 +77,5 @@ class SmsChannel:
 
     async def close(self) -> None:
         """Close the providers."""
-        for provider in self._providers:
+        for provider in self.providers:
             await provider.close()

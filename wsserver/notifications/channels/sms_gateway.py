@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import KW_ONLY, dataclass
 
 from wsserver.clock import Clock
 from wsserver.config.gateway import Gateway
 from wsserver.errors import UrlForbidden
 from wsserver.notifications.answer_text import text_of, unescaped
 from wsserver.notifications.channels.base import Job, Outcome, failed, retry
-from wsserver.notifications.http import (
-    HttpRequest,
-    HttpSend,
-    NoAnswer,
-    Redact,
-    describe,
-    judge,
-)
+from wsserver.notifications.http import HttpRequest, HttpSend, NoAnswer, Redact, describe, judge
 
 
+@dataclass(eq=False, repr=False)
 class SmsGateway:
     """SMS provider that sends the request of the templates.
 
@@ -27,37 +22,32 @@ class SmsGateway:
     to the decoded text, with and without JSON's ``\\uXXXX`` replaced.
     """
 
+    gateway: Gateway
+    http: HttpSend
+    clock: Clock
+    _: KW_ONLY
+    redact: Redact
+    success: str | None = None
+
     needs_phone = True
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        http: HttpSend,
-        clock: Clock,
-        *,
-        redact: Redact,
-        success: str | None = None,
-    ) -> None:
-        self._gateway = gateway
-        self._http = http
-        self._clock = clock
-        self._redact = redact
-        self._success = re.compile(success) if success is not None else None
+    def __post_init__(self) -> None:
+        self._success = re.compile(self.success) if self.success is not None else None
 
     async def send(self, job: Job, phone: str | None, text: str) -> Outcome:
         """Make one attempt."""
-        request = self._gateway.render(to=phone or "", text=text, id=job.delivery_id)
+        request = self.gateway.render(to=phone or "", text=text, id=job.delivery_id)
         try:
-            answer = await self._http(HttpRequest(*request))
+            answer = await self.http(HttpRequest(*request))
         except NoAnswer as error:
             return retry(str(error))
         except UrlForbidden as error:
             return failed(str(error))
-        outcome = judge(answer, self._redact, self._clock.wall())
+        outcome = judge(answer, self.redact, self.clock.wall())
         if outcome.result == "sent" and self._success is not None:
             text = text_of(answer.headers, answer.body)
             if not any(map(self._success.search, (text, unescaped(text)))):
-                return retry(f"not taken: {describe(answer, self._redact)}")
+                return retry(f"not taken: {describe(answer, self.redact)}")
         return outcome
 
     async def close(self) -> None:

@@ -76,7 +76,7 @@ class Backlog:
 
 @dataclass(slots=True)
 class Subscription:
-    """What a monitor connection has subscribed to."""
+    """Subscription of a monitor connection: events, and the interval of statistics."""
 
     events: tuple[str, ...]
     interval_s: float

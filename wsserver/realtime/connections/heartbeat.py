@@ -27,7 +27,7 @@ _GOLDEN = 0.618033988749895
 
 @dataclass(frozen=True)
 class HeartbeatSettings:
-    """Both in seconds, any positive numbers, independent of each other."""
+    """Ping interval and timeout: any positive numbers of seconds, independent of each other."""
 
     interval_s: float = 30.0
     timeout_s: float = 60.0

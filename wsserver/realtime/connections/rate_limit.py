@@ -10,7 +10,7 @@ REFUSAL_WINDOW_S = 10.0
 
 
 class MessageRate(NamedTuple):
-    """The limit of one connection."""
+    """Message rate limit of one connection."""
 
     rate: float
     """Messages a second, sustained."""

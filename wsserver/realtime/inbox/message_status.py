@@ -64,7 +64,7 @@ class MessageStatuses:
     def push(self, update: StatusUpdate, sender: str | None) -> None:
         """Push to all connections of the sender and to the monitors, each connection once."""
         members = _members(update)
-        self._monitors.tell("message_status_update", **members)
+        self._monitors.notify("message_status_update", **members)
         if sender is not None and self._connections.may_be_online(sender):
             self._push(sender, members)
 

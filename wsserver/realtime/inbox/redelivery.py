@@ -1,4 +1,7 @@
-"""``Redelivery``: resends inbox messages that a client has not acknowledged in time."""
+"""``Redelivery``: resends inbox messages that a client has not acknowledged in time.
+
+``UnackedIndex`` decides when: ``ack_timeout_s`` after each attempt, ``ack_retries`` times.
+"""
 
 from __future__ import annotations
 

@@ -40,6 +40,15 @@ MAX_RUNNING = 1000
 """Running calls of async handlers; beyond it their events are dropped, with a warning."""
 
 
+def check_handler(name: Wanted, handler: Handler) -> None:
+    """Raise ``TypeError`` for what cannot be the name or the handler of an event."""
+    if not isinstance(name, str) and not callable(name):
+        given = type(name).__name__
+        raise TypeError(f"the name of an event is a string or a function, not {given}")
+    if not callable(handler):
+        raise TypeError(f"an event handler is callable, not {type(handler).__name__}")
+
+
 class EventBus:
     """Calls handlers by the name of the event; names may be globs such as ``session_*``.
 
@@ -67,8 +76,7 @@ class EventBus:
 
         The result of a predicate is cached until handlers are added or removed.
         """
-        if not callable(handler):
-            raise TypeError(f"an event handler is callable, not {type(handler).__name__}")
+        check_handler(name, handler)
         self._handlers.append((name, handler))
         self._by_name.clear()
 

@@ -130,7 +130,7 @@ class Monitors:
                 )
             connection.websocket.send(frame)
 
-    def tell(self, type_: str, *, except_user: str = "", **members: Any) -> None:
+    def notify(self, type_: str, *, except_user: str = "", **members: Any) -> None:
         """Push to all monitors except those of one user."""
         if self.has_any:
             text = push(type_, rfc3339(self._clock.wall()), **members)

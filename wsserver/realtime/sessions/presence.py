@@ -176,7 +176,7 @@ class Presence:
         self._notify_sessions(user_id, "online", sessions)
 
     def _notify_monitors(self, user_id: str, status: str) -> None:
-        self._monitors.tell(
+        self._monitors.notify(
             "user_status_update", except_user=user_id, **self._status(user_id, status)
         )
 

@@ -78,6 +78,7 @@ class AppendQueue:
         self._in_flight: Counter[str] = Counter()
         self._runner: asyncio.Task[Any] | None = None
         self._round: asyncio.Future[None] | None = None
+        self._is_finished = False
 
     def __len__(self) -> int:
         return self._waiting_count
@@ -90,9 +91,11 @@ class AppendQueue:
         """Store drafts together, in their order, then announce them.
 
         The promise resolves to one outcome each. It is rejected with ``StorageFull`` or
-        ``StorageUnavailable`` if none of them was stored; a full queue raises
-        ``StorageUnavailable`` here.
+        ``StorageUnavailable`` if none of them was stored; a full queue, or one that is finished,
+        raises ``StorageUnavailable`` here.
         """
+        if self._is_finished:
+            raise StorageUnavailable("the server is stopping")
         size = sum([len(draft.payload) for draft in drafts])
         if (
             self._waiting_count + len(drafts) > WAITING_LIMIT
@@ -109,12 +112,17 @@ class AppendQueue:
         return outcomes
 
     async def finish(self) -> None:
-        """Wait until all accepted drafts are stored and announced, or have failed."""
+        """Refuse further drafts; wait until all accepted ones are announced, or have failed.
+
+        Otherwise a program that goes on sending would keep the server from ever stopping.
+        """
+        self._is_finished = True
         while self._runner is not None:
             await asyncio.wait([self._runner])
 
     async def _run(self) -> None:
         """Store group after group; while one is being stored, announce the one before it."""
+        groups: list[_Group] = []
         stored: tuple[list[_Group], list[Appended]] | None = None
         try:
             while self._waiting or stored is not None:
@@ -126,8 +134,20 @@ class AppendQueue:
                 if storing is not None:
                     appended = await storing
                     stored = (groups, appended) if appended is not None else None
+        except asyncio.CancelledError:  # the promises have to end, or publishers wait forever
+            self._is_finished = True
+            self._abandon([*(stored[0] if stored is not None else ()), *groups])
+            raise
         finally:
             self._runner = None
+
+    def _abandon(self, groups: list[_Group]) -> None:
+        """Reject what is not answered of ``groups``, and all that waits."""
+        while self._waiting:
+            groups += self._take()
+        for group in groups:
+            if not group[1].done():
+                self._fail([group], StorageUnavailable("the server was stopped"))
 
     def _take(self) -> list[_Group]:
         groups: list[_Group] = []

@@ -30,7 +30,7 @@ byId("access").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = byId("token");
   const token = field.value.trim();
-  field.value = ""; // it stays in this page's memory alone
+  field.value = ""; // the token is kept only in the memory of this page
   connect({ token });
 });
 byId("endpoint").addEventListener("change", showBound);
@@ -43,7 +43,7 @@ useTicket();
 function useTicket() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   let ticket = fragment.get("ticket");
-  // Before anything else: the address is seen over shoulders, and kept in the history.
+  // Before anything else: the URL is visible on the screen, and kept in the browser's history.
   history.replaceState(null, "", location.pathname + location.search);
   if (!ticket) return;
   if (["chat", "monitor"].includes(fragment.get("endpoint"))) {
@@ -70,7 +70,7 @@ function connect(credential) {
   inbox.clear();
   listen(client);
   talk.attach(client);
-  client.connect().catch(() => {}); // ws:close tells
+  client.connect().catch(() => {}); // ws:close reports it
 }
 
 function listen(mine) {

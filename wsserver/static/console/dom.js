@@ -1,4 +1,4 @@
-/** The little that is missing from the DOM. */
+/** DOM helpers. */
 
 export const byId = (id) => document.getElementById(id);
 
@@ -13,12 +13,12 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Does one see the end of a list that scrolls? */
+/** Whether a scrolling list is scrolled to its end. */
 export function isAtEnd(list) {
   return list.scrollHeight - list.scrollTop - list.clientHeight < 40;
 }
 
-/** Add to a list that scrolls, staying at its end if that is what one sees. */
+/** Append to a scrolling list; one scrolled to its end stays there. */
 export function addLine(list, line, limit) {
   const wasAtEnd = isAtEnd(list);
   list.append(line);

@@ -1,4 +1,4 @@
-/** The user's inbox: what came for this user alone, also while nobody was here. */
+/** The user's inbox: kept messages for this user, also those sent while offline. */
 
 import { addLine, byId, h } from "./dom.js";
 import { contentOf, nameOf, timeOf } from "./lines.js";
@@ -9,13 +9,13 @@ const LIMIT = 100;
 export class Inbox {
   #list = byId("inbox-messages");
 
-  /** Of another user, or of the same one anew. */
+  /** Empty the list, for another user or a new connection. */
   clear() {
     this.#list.replaceChildren();
     byId("inbox").hidden = true;
   }
 
-  /** After every connect: how many messages wait, where the stream stands. */
+  /** After every connect: number of pending messages, offset of the stream. */
   greet({ inbox }) {
     byId("inbox").hidden = false;
     byId("inbox-state").textContent = text("inbox_state", { n: inbox.pending, offset: inbox.offset });

@@ -1,8 +1,8 @@
-/** What each push says, in one line for people. */
+/** One-line summaries of pushes. */
 
 import { text } from "./texts.js";
 
-/** Pushes that come by the clock; hidden unless asked for. */
+/** Periodic pushes; hidden by default. */
 export const BEATS = new Set(["ping", "stats_update"]);
 
 const LINES = {
@@ -36,7 +36,7 @@ const LINES = {
   server_draining: (push) => ({ s: (push.reconnect_after_ms / 1000).toFixed(1) }),
 };
 
-/** The line of a push; of types that are not ours, its data. */
+/** The summary of a push; for other types, its data. */
 export function lineOf(push) {
   if (push.type === "typing") {
     const user = push.username ?? push.user_id;

@@ -30,7 +30,7 @@ export class Live {
       h("span", {}, lineOf(push)),
     );
     const details = h("details", {}, summary);
-    // Written out only when somebody looks.
+    // Formatted only when it is opened.
     details.addEventListener(
       "toggle",
       () => details.append(h("pre", {}, JSON.stringify(push, null, 2))),

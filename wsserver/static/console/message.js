@@ -1,4 +1,4 @@
-/** One message of a conversation: what it says, where it is kept, how far it has come. */
+/** One message of a session: its content, its offset, its delivery status. */
 
 import { h } from "./dom.js";
 import { contentOf, nameOf, timeOf } from "./lines.js";
@@ -9,14 +9,14 @@ const TICKS = { sent: "✓", delivered: "✓✓", read: "✓✓" };
 
 export class Message {
   #ticks = null;
-  #users = new Map(); // user id -> the furthest it has come there
+  #users = new Map(); // user id -> latest delivery status
 
-  /** From a push `new_message`; `me` is who looks at it. */
+  /** From a push `new_message`; `me` is the signed-in user. */
   constructor(push, me) {
     const { message, stream = "" } = push;
     const isMine = message.sender.user_id === me;
     this.id = push.id;
-    /** Its place in the session; undefined for one that was live, or came to the inbox. */
+    /** Offset in the session's stream; undefined for live and for inbox messages. */
     this.offset = stream.startsWith("session:") ? push.offset : undefined;
     this.isUnread = !isMine && stream !== "";
     if (isMine && stream !== "") this.#ticks = h("span", { className: "ticks" });

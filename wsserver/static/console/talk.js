@@ -1,4 +1,4 @@
-/** Sessions, the people in them and what they say. */
+/** Chat view: the joined sessions, their users and messages. */
 
 import { addLine, byId, h, isAtEnd } from "./dom.js";
 import { Message } from "./message.js";
@@ -6,8 +6,8 @@ import { text } from "./texts.js";
 import { toast } from "./toasts.js";
 
 const MESSAGES_LIMIT = 500;
-const PAGE = 50; // messages of history at once
-const TYPING_LASTS_MS = 6000; // somebody whose browser went away would type for ever
+const PAGE = 50; // messages of one page of history
+const TYPING_LASTS_MS = 6000; // without a timeout, a disconnected user would type for ever
 const TYPING_REPEATS_MS = 3000;
 
 export class Talk {
@@ -36,7 +36,7 @@ export class Talk {
     });
   }
 
-  /** Talk over this client from now on. */
+  /** Use this client from now on. */
   attach(client) {
     this.#client = client;
     this.#sessions.clear();
@@ -114,7 +114,7 @@ export class Talk {
     this.#render();
   }
 
-  /** Somebody came or went: ask who is there, as the push does not say how often they are. */
+  /** Refresh the user list after a join or leave: the push lacks the number of connections. */
   async #count({ session_id: id }) {
     try {
       const { users } = await this.#client.presence(id);
@@ -134,7 +134,7 @@ export class Talk {
     this.#markRead();
   }
 
-  // Looking back
+  // History
 
   /** Fetch the page of history before the first message that is shown, or the last one. */
   async #loadOlder(id) {
@@ -163,7 +163,7 @@ export class Talk {
     }
   }
 
-  /** Not all that was missed could be given: what is kept is in the history. */
+  /** Some missed messages were lost: reload the history, which has those that are kept. */
   #onGap(where, reason) {
     toast(text("gap", { stream: where, reason }), { kind: "warning", stays: true });
     const session = this.#sessions.get(where);
@@ -172,7 +172,7 @@ export class Talk {
     this.#loadOlder(where);
   }
 
-  // Saying
+  // Sending
 
   async #onSend(event) {
     event.preventDefault();
@@ -214,12 +214,12 @@ export class Talk {
     this.#client.typing(this.#current, false).catch(() => {});
   }
 
-  // Hearing
+  // Receiving
 
   #show(push) {
     const { message } = push;
     const session = this.#sessions.get(message.session_id);
-    // The first page of history may have brought it already.
+    // The first page of history may contain it already.
     if (!session || session.messages.some(({ id }) => id === push.id)) return;
     const line = this.#make(push);
     session.messages.push(line);
@@ -248,7 +248,7 @@ export class Talk {
       ?.note(status, user);
   }
 
-  /** The messages of this session stand before somebody's eyes. */
+  /** Mark the messages of the current session as read, if the page is visible. */
   #markRead() {
     if (document.hidden || this.#current === null) return;
     const messages = this.#sessions.get(this.#current).messages;
@@ -272,7 +272,7 @@ export class Talk {
     this.#renderTyping();
   }
 
-  // Drawing
+  // Rendering
 
   #render() {
     this.#renderSessions();

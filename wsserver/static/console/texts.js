@@ -1,4 +1,4 @@
-/** The console's words, in English and Chinese. `{name}` is filled in. */
+/** Texts of the console, in English and Chinese. `{name}` is filled in. */
 
 const EN = {
   console: "console",

@@ -35,7 +35,7 @@ export function notify({ notification }) {
   });
 }
 
-/** Only addresses of the web: a `javascript:` one must not become a link. */
+/** Allow http and https only: a `javascript:` URL must not become a link. */
 function safeLink(address) {
   if (!address) return null;
   const url = new URL(address, location.href);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 
 from wsserver.web.http.traffic import Traffic
 
@@ -15,6 +16,7 @@ QUIET_ROUTES = ("/api/v1/websocket/health", "/metrics")
 """Polled every few seconds by load balancers and Prometheus."""
 
 
+@dataclass(eq=False, repr=False)
 class AccessLog:
     """Logs and counts answers; the query is left out, as it may have a token.
 
@@ -23,18 +25,11 @@ class AccessLog:
     messages that a backend sends word by word (``Reply.is_routine``).
     """
 
-    def __init__(
-        self,
-        traffic: Traffic,
-        *,
-        is_on: bool = True,
-        sample: float = 1.0,
-        draw: Callable[[], float] = random.random,
-    ) -> None:
-        self._traffic = traffic
-        self._is_on = is_on
-        self._sample = sample
-        self._draw = draw
+    traffic: Traffic
+    _: KW_ONLY
+    is_on: bool = True
+    sample: float = 1.0
+    draw: Callable[[], float] = random.random
 
     def answered(
         self,
@@ -49,7 +44,7 @@ class AccessLog:
         is_routine: bool = False,
     ) -> None:
         """Log and count an answer."""
-        self._traffic.answer(method, route, status, seconds)
+        self.traffic.answer(method, route, status, seconds)
         is_quiet = status < 500 and (is_routine or route in QUIET_ROUTES)
         level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level) and self._is_wanted(status):
@@ -60,6 +55,6 @@ class AccessLog:
     def _is_wanted(self, status: int) -> bool:
         if status >= 500:
             return True
-        if not self._is_on:
+        if not self.is_on:
             return False
-        return status >= 400 or self._sample >= 1.0 or self._draw() < self._sample
+        return status >= 400 or self.sample >= 1.0 or self.draw() < self.sample

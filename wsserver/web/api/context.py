@@ -27,9 +27,9 @@ from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
 from wsserver.web.http.headers import Headers
+from wsserver.web.http.held_bytes import HeldBytes
 from wsserver.web.http.proxies import Proxies, is_local
 from wsserver.web.http.traffic import Traffic
-from wsserver.web.http.unsent import HeldBytes
 from wsserver.wire.poller import Poller
 
 
@@ -63,7 +63,7 @@ class WebContext:
     publishing: Publishing
     admin_actions: AdminActions
     tracing: Tracing
-    desk: NotificationApi
+    notifications: NotificationApi
     webhooks: WebhookApi
     push_key: str | None
     """Public VAPID key for Web Push subscriptions; None without ``vapid_private_key``."""
@@ -89,9 +89,7 @@ class WebContext:
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trusted_proxies)
         self.access_log = AccessLog(
-            self.traffic,
-            is_on=self.settings.access_log,
-            sample=self.settings.access_log_sample,
+            self.traffic, is_on=self.settings.access_log, sample=self.settings.access_log_sample
         )
 
     def allows_host(self, host: str | None, peer: str, headers: Headers) -> bool:

@@ -107,6 +107,42 @@ class Endpoint:
         return "_".join([self.method.lower(), *words]) or self.method.lower()
 
 
+class Resource:
+    """Endpoints of one resource, in the order in which their handlers are defined."""
+
+    def __init__(self, tag: str, prefix: str = PREFIX) -> None:
+        self.endpoints: list[Endpoint] = []
+        self._tag = tag
+        self._prefix = prefix
+
+    def endpoint(
+        self, route: str, access: str, answer: Any, **details: Any
+    ) -> Callable[[Handle], Handle]:
+        """Decorator that makes a handler an endpoint; the handler's docstring is the summary.
+
+        ``route`` is the method and the path, as ``GET /users``; ``details`` are the other fields
+        of ``Endpoint``.
+        """
+        method, _, path = route.partition(" ")
+
+        def register(handle: Handle) -> Handle:
+            details.setdefault("tag", self._tag)
+            self.endpoints.append(
+                Endpoint(
+                    method=method,
+                    path=self._prefix + path,
+                    access=access,
+                    handle=handle,
+                    answer=answer,
+                    summary=(handle.__doc__ or "").removesuffix("."),
+                    **details,
+                )
+            )
+            return handle
+
+        return register
+
+
 class Found(NamedTuple):
     """An endpoint, and the path parameters."""
 

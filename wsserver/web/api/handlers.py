@@ -32,8 +32,8 @@ from wsserver.web.api.problems import (
     problem_reply,
 )
 from wsserver.web.http import cors
+from wsserver.web.http.held_bytes import patience_s
 from wsserver.web.http.replies import COMMON_HEADERS, Reply
-from wsserver.web.http.unsent import patience_s
 
 BODY_LIMIT_BYTES = 1024 * 1024
 DISCARD_LIMIT_BYTES = 16 * 1024 * 1024
@@ -245,10 +245,7 @@ class BaseHandler(RequestHandler):
         self.write_reply(problem_reply(error, self.request_id))
 
     def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Log unexpected exceptions; refusals are in the access log (Tornado hook).
 

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -49,12 +48,7 @@ class Claimed:
     async def __aenter__(self) -> Claimed:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._is_finished:
             return
         try:
@@ -64,12 +58,7 @@ class Claimed:
 
 
 async def claim(
-    store: IdempotencyStore,
-    keys: Sequence[str],
-    scope: str,
-    digest: str,
-    now: float,
-    quota: Quota,
+    store: IdempotencyStore, keys: Sequence[str], scope: str, digest: str, now: float, quota: Quota
 ) -> Claimed | Reply:
     """Claim the key of a request, or return the answer of the first request with it.
 

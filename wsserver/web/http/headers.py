@@ -1,4 +1,4 @@
-"""Request headers: what every parser offers, and the parser of common HTTP/1.1 heads (httptools).
+"""Request headers: the interface of all parsers, and one of common HTTP/1.1 heads (httptools).
 
 Tornado parses all other heads.
 """
@@ -27,11 +27,9 @@ class Headers(Protocol):
 
     def get(self, name: str, default: str, /) -> str:
         """Return the values joined with commas, or ``default``."""
-        ...
 
     def get_list(self, name: str) -> Sequence[str]:
         """Return the values in their order."""
-        ...
 
     def __contains__(self, name: str, /) -> bool: ...
 

@@ -198,10 +198,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     }
     for status, codes in sorted(_errors(endpoint).items()):
         if endpoint.tag == "Server" and status == 503 and "draining" in endpoint.errors:
-            responses["503"] = {
-                **answer,
-                "description": "Starting, draining or full",
-            }
+            responses["503"] = {**answer, "description": "Starting, draining or full"}
             continue
         responses[str(status)] = {
             "description": ", ".join(f"`{code}`" for code in codes),

@@ -12,8 +12,10 @@ from wsserver.errors import Forbidden
 from wsserver.protocol.types import UserId
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Moment, PageQuery, time_range
+
+RESOURCE = Resource("Server")
 
 
 class AuditEntry(Answer):
@@ -52,34 +54,17 @@ def require_unconfined(context: WebContext, call: Call) -> None:
         raise Forbidden("the audit trail covers all organizations; your role is confined to one")
 
 
+@RESOURCE.endpoint("GET /audit", "audit:read", AuditTrail, query=AuditQuery)
 async def _list_entries(context: WebContext, call: Call) -> dict[str, Any]:
+    """List the audit trail, newest first."""
     require_unconfined(context, call)
     query = call.query
     since, until = time_range(query, context.clock)
     page = await context.audit.page(
-        query.limit,
-        query.cursor,
-        actor=query.actor,
-        action=query.action,
-        since=since,
-        until=until,
+        query.limit, query.cursor, actor=query.actor, action=query.action, since=since, until=until
     )
     return {
         "entries": [{**asdict(entry), "at": rfc3339(entry.at)} for entry in page.items],
         "total": page.total,
         "next_cursor": page.next_cursor,
     }
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/audit",
-        access="audit:read",
-        handle=_list_entries,
-        query=AuditQuery,
-        answer=AuditTrail,
-        summary="The audit trail: who did what, newest first",
-        tag="Server",
-    ),
-)

@@ -7,8 +7,10 @@ from typing import Any, Literal
 from wsserver.protocol.types import Id, UserId
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import PageQuery
+
+RESOURCE = Resource("Connections")
 
 
 class Metadata(Answer):
@@ -60,28 +62,6 @@ class ConnectionsQuery(PageQuery, kw_only=True):
     endpoint: Literal["chat", "session", "monitor"] | None = None
 
 
-async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
-    query = call.query
-    return await context.admin_queries.connections(
-        call.caller,
-        query.window,
-        user_id=query.user_id,
-        session_id=query.session_id,
-        organization_id=query.organization_id,
-        endpoint=query.endpoint,
-    )
-
-
-async def _get_connection(context: WebContext, call: Call) -> dict[str, Any]:
-    return context.admin_queries.connection(call.caller, call.path["connection_id"])
-
-
-async def _close_connection(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.admin_actions.disconnect_connection(
-        call.caller, call.path["connection_id"]
-    )
-
-
 _CONNECTION = {
     "connection_id": "conn_12345",
     "user_id": "user_67890",
@@ -103,39 +83,48 @@ CONNECTIONS_EXAMPLE = {"connections": [_CONNECTION], "total": 1, "next_cursor": 
 DISCONNECTED_EXAMPLE = {"disconnected": 1}
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/connections",
-        access="connections:read",
-        handle=_list_connections,
-        query=ConnectionsQuery,
-        answer=Connections,
-        answer_example=CONNECTIONS_EXAMPLE,
-        summary="List connections that match all filters",
-        tag="Connections",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/connections/{{connection_id}}",
-        access="connections:read",
-        handle=_get_connection,
-        answer=Connection,
-        answer_example=_CONNECTION,
-        summary="Get a connection",
-        tag="Connections",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="DELETE",
-        path=f"{PREFIX}/connections/{{connection_id}}",
-        access="connections:disconnect",
-        handle=_close_connection,
-        action="disconnect",
-        answer=Disconnected,
-        answer_example=DISCONNECTED_EXAMPLE,
-        summary="Close a connection (4502)",
-        tag="Connections",
-        errors=("not_found",),
-    ),
+@RESOURCE.endpoint(
+    "GET /connections",
+    "connections:read",
+    Connections,
+    query=ConnectionsQuery,
+    answer_example=CONNECTIONS_EXAMPLE,
 )
+async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
+    """List connections that match all filters."""
+    query = call.query
+    return await context.admin_queries.connections(
+        call.caller,
+        query.window,
+        user_id=query.user_id,
+        session_id=query.session_id,
+        organization_id=query.organization_id,
+        endpoint=query.endpoint,
+    )
+
+
+@RESOURCE.endpoint(
+    "GET /connections/{connection_id}",
+    "connections:read",
+    Connection,
+    answer_example=_CONNECTION,
+    errors=("not_found",),
+)
+async def _get_connection(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get a connection."""
+    return context.admin_queries.connection(call.caller, call.path["connection_id"])
+
+
+@RESOURCE.endpoint(
+    "DELETE /connections/{connection_id}",
+    "connections:disconnect",
+    Disconnected,
+    action="disconnect",
+    answer_example=DISCONNECTED_EXAMPLE,
+    errors=("not_found",),
+)
+async def _close_connection(context: WebContext, call: Call) -> dict[str, Any]:
+    """Close a connection (4502)."""
+    return await context.admin_actions.disconnect_connection(
+        call.caller, call.path["connection_id"]
+    )

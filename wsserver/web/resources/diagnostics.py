@@ -17,8 +17,10 @@ from wsserver.storage.maintenance.storage_statistics import ChannelBacklog, Stor
 from wsserver.version import __version__
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, SIGNED_IN, Call, Endpoint
+from wsserver.web.api.endpoint import SIGNED_IN, Call, Resource
 from wsserver.web.http.proxies import FORWARDING_HEADERS
+
+RESOURCE = Resource("Server")
 
 
 class Heartbeat(Answer):
@@ -56,10 +58,7 @@ class Identity(Answer):
         Literal["none", "trusted", "untrusted"],
         Meta(description="whether the request has proxy headers, and whether they are trusted"),
     ]
-    scheme: Annotated[
-        Literal["http", "https"],
-        Meta(description="of the client's URL"),
-    ]
+    scheme: Annotated[Literal["http", "https"], Meta(description="of the client's URL")]
     version: str
     server_time: Time
 
@@ -113,65 +112,8 @@ class Diagnostics(Answer):
     database: Disk
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     channels: Annotated[
-        dict[str, ChannelState] | None,
-        Meta(description="by name; null: database unreadable"),
+        dict[str, ChannelState] | None, Meta(description="by name; null: database unreadable")
     ]
-
-
-async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
-    claims, peer, headers = call.caller.claims, call.peer, call.headers
-    permissions = context.permissions.of(claims)
-    forwarding = [name for name in FORWARDING_HEADERS if name in headers]
-    return {
-        "user_id": claims.sub,
-        "username": claims.username,
-        "role": claims.role,
-        "organization_id": claims.organization_id,
-        "permissions": sorted(permissions),
-        "all_sessions": claims.sessions == "*" or "sessions:any" in permissions,
-        "expires_at": rfc3339(claims.exp),
-        "connections": len(context.manager.hub.of_user(claims.sub)),
-        "limits": _allowance(context.settings),
-        "heartbeat": _heartbeat(context.settings),
-        "remote_ip": call.caller.remote_ip,
-        "proxy": context.proxies.proxy_of(peer, forwarding),
-        "scheme": context.proxies.scheme(peer, "http", headers.get_list("X-Forwarded-Proto")),
-        "version": __version__,
-        "server_time": rfc3339(context.clock.wall()),
-    }
-
-
-async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
-    settings = context.settings
-    try:
-        stored: StorageCounts | None = await context.storage_statistics.read(context.clock.wall())
-    except StorageUnavailable:
-        stored = None  # /health reports the reason
-    stats = context.manager.stats()
-    return {
-        "version": __version__,
-        "node": settings.node,
-        "uptime_s": stats["uptime_s"],
-        "connections": stats["total_connections"],
-        "max_connections": settings.max_connections,
-        "event_loop": name_of(asyncio.get_running_loop()),
-        "limits": _allowance(settings),
-        "heartbeat": _heartbeat(settings),
-        "descriptors": {
-            "open": min(lowest_free(), descriptor_limit()),
-            "limit": descriptor_limit(),
-            "kept_back": KEPT_BACK,
-        },
-        "database": {
-            "file_bytes": context.health()["checks"]["database"]["file_bytes"],
-            "free_bytes": stored and stored.disk_free_bytes,
-            "total_bytes": stored and stored.disk_total_bytes,
-        },
-        "streams": stored
-        and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
-        "channels": stored and _channels(context, stored),
-    }
 
 
 def _allowance(settings: Settings) -> dict[str, Any]:
@@ -202,23 +144,61 @@ def _channels(context: WebContext, stored: StorageCounts) -> dict[str, Any]:
     return channels
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/whoami",
-        access=SIGNED_IN,
-        handle=_get_identity,
-        answer=Identity,
-        summary="The caller's identity, permissions and limits",
-        tag="Tokens",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/diagnostics",
-        access="stats:read",
-        handle=_get_diagnostics,
-        answer=Diagnostics,
-        summary="Internal state of the server: descriptors, disk, kept streams, channels",
-        tag="Server",
-    ),
-)
+@RESOURCE.endpoint("GET /whoami", SIGNED_IN, Identity, tag="Tokens")
+async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
+    """The caller's identity, permissions and limits."""
+    claims, peer, headers = call.caller.claims, call.peer, call.headers
+    permissions = context.permissions.of(claims)
+    forwarding = [name for name in FORWARDING_HEADERS if name in headers]
+    return {
+        "user_id": claims.sub,
+        "username": claims.username,
+        "role": claims.role,
+        "organization_id": claims.organization_id,
+        "permissions": sorted(permissions),
+        "all_sessions": claims.sessions == "*" or "sessions:any" in permissions,
+        "expires_at": rfc3339(claims.exp),
+        "connections": len(context.manager.hub.of_user(claims.sub)),
+        "limits": _allowance(context.settings),
+        "heartbeat": _heartbeat(context.settings),
+        "remote_ip": call.caller.remote_ip,
+        "proxy": context.proxies.proxy_of(peer, forwarding),
+        "scheme": context.proxies.scheme(peer, "http", headers.get_list("X-Forwarded-Proto")),
+        "version": __version__,
+        "server_time": rfc3339(context.clock.wall()),
+    }
+
+
+@RESOURCE.endpoint("GET /diagnostics", "stats:read", Diagnostics)
+async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
+    """Internal state of the server: descriptors, disk, kept streams, channels."""
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
+    settings = context.settings
+    try:
+        stored: StorageCounts | None = await context.storage_statistics.read(context.clock.wall())
+    except StorageUnavailable:
+        stored = None  # /health reports the reason
+    stats = context.manager.stats()
+    return {
+        "version": __version__,
+        "node": settings.node,
+        "uptime_s": stats["uptime_s"],
+        "connections": stats["total_connections"],
+        "max_connections": settings.max_connections,
+        "event_loop": name_of(asyncio.get_running_loop()),
+        "limits": _allowance(settings),
+        "heartbeat": _heartbeat(settings),
+        "descriptors": {
+            "open": min(lowest_free(), descriptor_limit()),
+            "limit": descriptor_limit(),
+            "kept_back": KEPT_BACK,
+        },
+        "database": {
+            "file_bytes": context.health()["checks"]["database"]["file_bytes"],
+            "free_bytes": stored and stored.disk_free_bytes,
+            "total_bytes": stored and stored.disk_total_bytes,
+        },
+        "streams": stored
+        and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
+        "channels": stored and _channels(context, stored),
+    }

@@ -12,11 +12,13 @@ from wsserver.protocol.notifications import ChannelName, DeliveryState, Notifica
 from wsserver.storage.tables.exports import ExportBatch, ExportRange
 from wsserver.web.api.answers import Answer, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, Moment, time_range
 from wsserver.web.resources.audit import AuditEntry, require_unconfined
 from wsserver.web.resources.notifications import DeliveryAttempt
 from wsserver.web.resources.stats import Snapshot
+
+RESOURCE = Resource("Exports")
 
 Position = Annotated[int, Meta(ge=0, description="of the row, in commit order")]
 
@@ -26,8 +28,7 @@ class Exported(Answer):
 
     position: Annotated[int, Meta(ge=0, description="``after`` of the next request")]
     end: Annotated[
-        int,
-        Meta(ge=0, description="position of the last committed row, where the export ends"),
+        int, Meta(ge=0, description="position of the last committed row, where the export ends")
     ]
     epoch: Annotated[str, Meta(description="of the positions; start again from 0 when it changes")]
 
@@ -117,25 +118,6 @@ _TIMES = (
 )
 
 
-async def _export_stats(context: WebContext, call: Call) -> dict[str, Any]:
-    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
-    return _answer("snapshots", await context.exports.snapshots(_part(context, call.query)))
-
-
-async def _export_audit(context: WebContext, call: Call) -> dict[str, Any]:
-    require_unconfined(context, call)
-    context.audit.flush()
-    return _answer("entries", await context.exports.audit(_part(context, call.query)))
-
-
-async def _export_notifications(context: WebContext, call: Call) -> dict[str, Any]:
-    scope = context.permissions.confined_to(call.caller.claims)
-    part = _part(context, call.query)
-    if call.query.order == "settled":
-        return _answer("deliveries", await context.exports.outcomes(part, scope))
-    return _answer("deliveries", await context.exports.deliveries(part, scope))
-
-
 def _part(context: WebContext, query: ExportQuery) -> ExportRange:
     since, until = time_range(query, context.clock)
     return ExportRange(query.after, query.limit, since, until)
@@ -160,35 +142,28 @@ def _with_texts(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/export/stats",
-        access="stats:read",
-        handle=_export_stats,
-        query=ExportQuery,
-        answer=ExportedSnapshots,
-        summary="Export snapshots of statistics in commit order, after a position",
-        tag="Exports",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/export/audit",
-        access="audit:read",
-        handle=_export_audit,
-        query=ExportQuery,
-        answer=ExportedAudit,
-        summary="Export the audit trail in commit order, after a position",
-        tag="Exports",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/export/notifications",
-        access="notifications:read",
-        handle=_export_notifications,
-        query=OutcomesQuery,
-        answer=ExportedDeliveries,
-        summary="Export notification deliveries with their attempts, after a position",
-        tag="Exports",
-    ),
+@RESOURCE.endpoint("GET /export/stats", "stats:read", ExportedSnapshots, query=ExportQuery)
+async def _export_stats(context: WebContext, call: Call) -> dict[str, Any]:
+    """Export snapshots of statistics in commit order, after a position."""
+    context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
+    return _answer("snapshots", await context.exports.snapshots(_part(context, call.query)))
+
+
+@RESOURCE.endpoint("GET /export/audit", "audit:read", ExportedAudit, query=ExportQuery)
+async def _export_audit(context: WebContext, call: Call) -> dict[str, Any]:
+    """Export the audit trail in commit order, after a position."""
+    require_unconfined(context, call)
+    context.audit.flush()
+    return _answer("entries", await context.exports.audit(_part(context, call.query)))
+
+
+@RESOURCE.endpoint(
+    "GET /export/notifications", "notifications:read", ExportedDeliveries, query=OutcomesQuery
 )
+async def _export_notifications(context: WebContext, call: Call) -> dict[str, Any]:
+    """Export notification deliveries with their attempts, after a position."""
+    scope = context.permissions.confined_to(call.caller.claims)
+    part = _part(context, call.query)
+    if call.query.order == "settled":
+        return _answer("deliveries", await context.exports.outcomes(part, scope))
+    return _answer("deliveries", await context.exports.deliveries(part, scope))

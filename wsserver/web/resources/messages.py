@@ -15,8 +15,10 @@ from wsserver.realtime.operations.publishing import publish_faults
 from wsserver.realtime.tracing.trace_recipients import State
 from wsserver.web.api.answers import Answer, FieldError, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.http.replies import Reply, json_reply
+
+RESOURCE = Resource("Messages")
 
 ROUTINE_TYPES = frozenset({"ai_processing_status", "typing"})
 """Types that backends send for each word or key press; publishes of these are not logged."""
@@ -156,37 +158,6 @@ class TraceQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     ) = None
 
 
-async def _broadcast(context: WebContext, call: Call) -> Reply:
-    return _reply(call, await context.publishing.broadcast(call.caller, call.body))
-
-
-async def _publish(context: WebContext, call: Call) -> Reply:
-    return _reply(call, await context.publishing.publish(call.caller, call.body))
-
-
-async def _publish_to_user(context: WebContext, call: Call) -> Reply:
-    target = user(call.path["user_id"])
-    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
-
-
-async def _publish_to_session(context: WebContext, call: Call) -> Reply:
-    target = session(call.path["session_id"])
-    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
-
-
-async def _publish_batch(context: WebContext, call: Call) -> Reply:
-    answer = await context.publishing.batch(call.caller, call.body)
-    return json_reply(answer, is_routine=all(map(_is_routine, call.body.messages)))
-
-
-async def _trace(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.tracing.trace(call.caller, call.path["message_id"], call.query.user_id)
-
-
-async def _explain(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.publishing.explain(call.caller, call.body)
-
-
 def _reply(call: Call, answer: dict[str, Any]) -> Reply:
     return json_reply(answer, is_routine=call.body.type in ROUTINE_TYPES)
 
@@ -201,11 +172,7 @@ _PUBLISH = {
     "type": "order.shipped",
     "data": {"order_id": "o-1"},
 }
-_TARGETED = {
-    "type": "new_message",
-    "session_id": "session_abc123",
-    "content": "您好",
-}
+_TARGETED = {"type": "new_message", "session_id": "session_abc123", "content": "您好"}
 _BATCH = {
     "messages": [
         {
@@ -223,12 +190,7 @@ _TRACE = {
     "class": "live",
     "target": {"type": "session", "id": "session_abc123"},
     "accepted_at": "2024-01-15T14:30:00.000Z",
-    "accepted_from": {
-        "user_id": "user_67890",
-        "role": "user",
-        "via": "socket",
-        "id": "conn_12345",
-    },
+    "accepted_from": {"user_id": "user_67890", "role": "user", "via": "socket", "id": "conn_12345"},
     "recipients": [
         {
             "user_id": "user_13579",
@@ -250,97 +212,103 @@ _TRACE = {
 }
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/broadcast",
-        access="messages:publish",
-        handle=_broadcast,
-        action="broadcast",
-        request=BroadcastRequest,
-        request_example={"type": "announcement", "data": {"text": "Maintenance at 22:00"}},
-        rules=publish_faults,
-        answer=Published,
-        answer_example=_PUBLISHED,
-        summary="Publish to all users, to one organization or to one role",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/messages",
-        access="messages:publish",
-        handle=_publish,
-        action="publish",
-        request=PublishRequest,
-        request_example=_PUBLISH,
-        rules=publish_faults,
-        answer=Published,
-        answer_example=_PUBLISHED,
-        summary="Publish to a target",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/users/{{user_id}}/messages",
-        access="messages:publish",
-        handle=_publish_to_user,
-        action="publish",
-        request=TargetedBody,
-        request_example=_TARGETED,
-        rules=publish_faults,
-        answer=Published,
-        answer_example=_PUBLISHED,
-        summary="Publish to all connections of a user",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/sessions/{{session_id}}/messages",
-        access="messages:publish",
-        handle=_publish_to_session,
-        action="publish",
-        request=TargetedBody,
-        request_example=_TARGETED,
-        rules=publish_faults,
-        answer=Published,
-        answer_example=_PUBLISHED,
-        summary="Publish to all connections in a session",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/messages/batch",
-        access="messages:publish",
-        handle=_publish_batch,
-        action="batch",
-        request=BatchRequest,
-        request_example=_BATCH,
-        answer=Batch,
-        summary="Publish several messages; each has its own result",
-        tag="Messages",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/messages/{{message_id}}",
-        access="messages:read",
-        handle=_trace,
-        query=TraceQuery,
-        answer=Trace,
-        answer_example=_TRACE,
-        summary="Trace a message: its recipients with state and time, and reasons for failures",
-        tag="Messages",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/messages/explain",
-        access="messages:publish",
-        handle=_explain,
-        request=PublishRequest,
-        request_example=_PUBLISH,
-        rules=publish_faults,
-        answer=Explanation,
-        summary="Explain who would get a message and who would not, without sending it",
-        tag="Messages",
-    ),
+@RESOURCE.endpoint(
+    "POST /broadcast",
+    "messages:publish",
+    Published,
+    action="broadcast",
+    request=BroadcastRequest,
+    request_example={"type": "announcement", "data": {"text": "Maintenance at 22:00"}},
+    rules=publish_faults,
+    answer_example=_PUBLISHED,
 )
+async def _broadcast(context: WebContext, call: Call) -> Reply:
+    """Publish to all users, to one organization or to one role."""
+    return _reply(call, await context.publishing.broadcast(call.caller, call.body))
+
+
+@RESOURCE.endpoint(
+    "POST /messages",
+    "messages:publish",
+    Published,
+    action="publish",
+    request=PublishRequest,
+    request_example=_PUBLISH,
+    rules=publish_faults,
+    answer_example=_PUBLISHED,
+)
+async def _publish(context: WebContext, call: Call) -> Reply:
+    """Publish to a target."""
+    return _reply(call, await context.publishing.publish(call.caller, call.body))
+
+
+@RESOURCE.endpoint(
+    "POST /users/{user_id}/messages",
+    "messages:publish",
+    Published,
+    action="publish",
+    request=TargetedBody,
+    request_example=_TARGETED,
+    rules=publish_faults,
+    answer_example=_PUBLISHED,
+)
+async def _publish_to_user(context: WebContext, call: Call) -> Reply:
+    """Publish to all connections of a user."""
+    target = user(call.path["user_id"])
+    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
+
+
+@RESOURCE.endpoint(
+    "POST /sessions/{session_id}/messages",
+    "messages:publish",
+    Published,
+    action="publish",
+    request=TargetedBody,
+    request_example=_TARGETED,
+    rules=publish_faults,
+    answer_example=_PUBLISHED,
+)
+async def _publish_to_session(context: WebContext, call: Call) -> Reply:
+    """Publish to all connections in a session."""
+    target = session(call.path["session_id"])
+    return _reply(call, await context.publishing.publish_to(call.caller, target, call.body))
+
+
+@RESOURCE.endpoint(
+    "POST /messages/batch",
+    "messages:publish",
+    Batch,
+    action="batch",
+    request=BatchRequest,
+    request_example=_BATCH,
+)
+async def _publish_batch(context: WebContext, call: Call) -> Reply:
+    """Publish several messages; each has its own result."""
+    answer = await context.publishing.batch(call.caller, call.body)
+    return json_reply(answer, is_routine=all(map(_is_routine, call.body.messages)))
+
+
+@RESOURCE.endpoint(
+    "GET /messages/{message_id}",
+    "messages:read",
+    Trace,
+    query=TraceQuery,
+    answer_example=_TRACE,
+    errors=("not_found",),
+)
+async def _trace(context: WebContext, call: Call) -> dict[str, Any]:
+    """Trace a message: its recipients with state and time, and reasons for failures."""
+    return await context.tracing.trace(call.caller, call.path["message_id"], call.query.user_id)
+
+
+@RESOURCE.endpoint(
+    "POST /messages/explain",
+    "messages:publish",
+    Explanation,
+    request=PublishRequest,
+    request_example=_PUBLISH,
+    rules=publish_faults,
+)
+async def _explain(context: WebContext, call: Call) -> dict[str, Any]:
+    """Explain who would get a message and who would not, without sending it."""
+    return await context.publishing.explain(call.caller, call.body)

@@ -19,9 +19,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.http.replies import Reply
 from wsserver.web.http.traffic import BUCKETS_S, Traffic
+
+RESOURCE = Resource("Server", prefix="")
 
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
@@ -189,16 +191,6 @@ def _quantiles(name: str, text: str, values: Values, labels: tuple[str, ...]) ->
     return family
 
 
-async def _get_metrics(context: WebContext, call: Call) -> Reply:
-    registry = CollectorRegistry()
-    registry.register(ServerCollector(context))
-    headers = {"Vary": "Origin, Accept"}
-    if wants_openmetrics(call.headers.get("Accept", "")):
-        text: bytes = openmetrics.generate_latest(registry)
-        return Reply(text, OPENMETRICS_TYPE, headers=headers)
-    return Reply(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4, headers=headers)
-
-
 def wants_openmetrics(accept: str) -> bool:
     """Whether ``Accept`` (RFC 9110 §12.5.1) prefers OpenMetrics 1.0 to the text format 0.0.4.
 
@@ -231,16 +223,19 @@ def _quality(text: str) -> float:
     return float(text) if _QUALITY.fullmatch(text) else 0.0
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/metrics",
-        access="stats:read",
-        handle=_get_metrics,
-        answer="text/plain, application/openmetrics-text",
-        summary="Metrics for Prometheus; no token needed from loopback",
-        tag="Server",
-        is_open_to_loopback=True,
-        takes_any_host=True,
-    ),
+@RESOURCE.endpoint(
+    "GET /metrics",
+    "stats:read",
+    "text/plain, application/openmetrics-text",
+    is_open_to_loopback=True,
+    takes_any_host=True,
 )
+async def _get_metrics(context: WebContext, call: Call) -> Reply:
+    """Metrics for Prometheus; no token needed from loopback."""
+    registry = CollectorRegistry()
+    registry.register(ServerCollector(context))
+    headers = {"Vary": "Origin, Accept"}
+    if wants_openmetrics(call.headers.get("Accept", "")):
+        text: bytes = openmetrics.generate_latest(registry)
+        return Reply(text, OPENMETRICS_TYPE, headers=headers)
+    return Reply(generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4, headers=headers)

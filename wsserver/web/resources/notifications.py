@@ -23,9 +23,11 @@ from wsserver.protocol.types import UserId
 from wsserver.storage.notifications.notification_rows import Filters
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, PUBLIC, Call, Endpoint
+from wsserver.web.api.endpoint import PUBLIC, Call, Resource
 from wsserver.web.api.queries import Moment, PageQuery, time_range
 from wsserver.web.http.replies import Reply, json_reply
+
+RESOURCE = Resource("Notifications")
 
 
 class DeliveryAttempt(Answer):
@@ -143,50 +145,6 @@ class NotificationsQuery(PageQuery, kw_only=True):
     until: Moment | None = None
 
 
-async def _notify(context: WebContext, call: Call) -> Reply:
-    answer = await context.desk.notify(call.caller, call.body)
-    return json_reply(answer, 200 if answer["notification_id"] is None else 202)
-
-
-async def _list_notifications(context: WebContext, call: Call) -> dict[str, Any]:
-    query = call.query
-    since, until = time_range(query, context.clock)
-    filters = Filters(
-        since=since,
-        until=until,
-        type=query.type,
-        template=query.template,
-        user_id=query.user_id,
-        channel=query.channel,
-        state=query.state,
-    )
-    return await context.desk.listing(call.caller, query.window, filters)
-
-
-async def _get_notification(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.one(call.caller, call.path["notification_id"])
-
-
-async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.retry(call.caller, call.path["notification_id"])
-
-
-async def _cancel(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.cancel(call.caller, call.path["notification_id"])
-
-
-async def _get_contacts(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.contacts(call.caller, call.path["user_id"])
-
-
-async def _replace_contacts(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.desk.replace_contacts(call.caller, call.path["user_id"], call.body)
-
-
-async def _get_push_key(context: WebContext, call: Call) -> dict[str, Any]:
-    return {"public_key": context.push_key}
-
-
 _NOTIFY = {
     "user_ids": ["user_67890"],
     "template": "device_status",
@@ -206,97 +164,105 @@ _CONTACTS = {
 }
 
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/notify",
-        access="notifications:send",
-        handle=_notify,
-        action="notify",
-        request=NotifyRequest,
-        request_example=_NOTIFY,
-        rules=notify_faults,
-        answer=Accepted,
-        statuses={
-            202: "Accepted: stored, delivery has begun",
-            200: "Nothing sent: no new threshold of the quota is reached",
-        },
-        summary="Send a notification by several channels; accepted once it is stored",
-        tag="Notifications",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/notifications",
-        access="notifications:read",
-        handle=_list_notifications,
-        query=NotificationsQuery,
-        answer=Notifications,
-        summary="List notifications with their deliveries and attempts, newest first",
-        tag="Notifications",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/notifications/{{notification_id}}",
-        access="notifications:read",
-        handle=_get_notification,
-        answer=Notification,
-        summary="Get a notification with its deliveries and attempts",
-        tag="Notifications",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/notifications/{{notification_id}}/retry",
-        access="notifications:send",
-        handle=_retry,
-        action="retry_notification",
-        answer=RetriedNotification,
-        summary="Retry deliveries that failed, had no address or no settings",
-        tag="Notifications",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/notifications/{{notification_id}}/cancel",
-        access="notifications:send",
-        handle=_cancel,
-        action="cancel_notification",
-        answer=CancelledNotification,
-        summary="Cancel deliveries that were not sent yet",
-        tag="Notifications",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/users/{{user_id}}/contacts",
-        access="notifications:send",
-        handle=_get_contacts,
-        answer=Contacts,
-        summary="Get the contact addresses of a user",
-        tag="Notifications",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="PUT",
-        path=f"{PREFIX}/users/{{user_id}}/contacts",
-        access="notifications:send",
-        handle=_replace_contacts,
-        action="contacts",
-        request=ContactsRequest,
-        request_example=_CONTACTS,
-        rules=contact_faults,
-        answer=Contacts,
-        summary="Replace the contact addresses of a user",
-        tag="Notifications",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/push-key",
-        access=PUBLIC,
-        handle=_get_push_key,
-        answer=PushKey,
-        summary="Get the public VAPID key for Web Push subscriptions",
-        tag="Notifications",
-    ),
+@RESOURCE.endpoint(
+    "POST /notify",
+    "notifications:send",
+    Accepted,
+    action="notify",
+    request=NotifyRequest,
+    request_example=_NOTIFY,
+    rules=notify_faults,
+    statuses={
+        202: "Accepted: stored, delivery has begun",
+        200: "Nothing sent: no new threshold of the quota is reached",
+    },
 )
+async def _notify(context: WebContext, call: Call) -> Reply:
+    """Send a notification by several channels; accepted once it is stored."""
+    answer = await context.notifications.notify(call.caller, call.body)
+    return json_reply(answer, 200 if answer["notification_id"] is None else 202)
+
+
+@RESOURCE.endpoint(
+    "GET /notifications", "notifications:read", Notifications, query=NotificationsQuery
+)
+async def _list_notifications(context: WebContext, call: Call) -> dict[str, Any]:
+    """List notifications with their deliveries and attempts, newest first."""
+    query = call.query
+    since, until = time_range(query, context.clock)
+    filters = Filters(
+        since=since,
+        until=until,
+        type=query.type,
+        template=query.template,
+        user_id=query.user_id,
+        channel=query.channel,
+        state=query.state,
+    )
+    return await context.notifications.listing(call.caller, query.window, filters)
+
+
+@RESOURCE.endpoint(
+    "GET /notifications/{notification_id}",
+    "notifications:read",
+    Notification,
+    errors=("not_found",),
+)
+async def _get_notification(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get a notification with its deliveries and attempts."""
+    return await context.notifications.one(call.caller, call.path["notification_id"])
+
+
+@RESOURCE.endpoint(
+    "POST /notifications/{notification_id}/retry",
+    "notifications:send",
+    RetriedNotification,
+    action="retry_notification",
+    errors=("not_found",),
+)
+async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
+    """Retry deliveries that failed, had no address or no settings."""
+    return await context.notifications.retry(call.caller, call.path["notification_id"])
+
+
+@RESOURCE.endpoint(
+    "POST /notifications/{notification_id}/cancel",
+    "notifications:send",
+    CancelledNotification,
+    action="cancel_notification",
+    errors=("not_found",),
+)
+async def _cancel(context: WebContext, call: Call) -> dict[str, Any]:
+    """Cancel deliveries that were not sent yet."""
+    return await context.notifications.cancel(call.caller, call.path["notification_id"])
+
+
+@RESOURCE.endpoint(
+    "GET /users/{user_id}/contacts", "notifications:send", Contacts, errors=("not_found",)
+)
+async def _get_contacts(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get the contact addresses of a user."""
+    return await context.notifications.contacts(call.caller, call.path["user_id"])
+
+
+@RESOURCE.endpoint(
+    "PUT /users/{user_id}/contacts",
+    "notifications:send",
+    Contacts,
+    action="contacts",
+    request=ContactsRequest,
+    request_example=_CONTACTS,
+    rules=contact_faults,
+    errors=("not_found",),
+)
+async def _replace_contacts(context: WebContext, call: Call) -> dict[str, Any]:
+    """Replace the contact addresses of a user."""
+    return await context.notifications.replace_contacts(
+        call.caller, call.path["user_id"], call.body
+    )
+
+
+@RESOURCE.endpoint("GET /push-key", PUBLIC, PushKey)
+async def _get_push_key(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get the public VAPID key for Web Push subscriptions."""
+    return {"public_key": context.push_key}

@@ -49,7 +49,7 @@ _RESOURCES: tuple[ModuleType, ...] = (
 """In the order of the API description."""
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
-    endpoint for resource in _RESOURCES for endpoint in resource.ENDPOINTS
+    endpoint for module in _RESOURCES for endpoint in module.RESOURCE.endpoints
 )
 """All endpoints; other paths are answered with 404."""
 

@@ -11,13 +11,15 @@ from wsserver.protocol.requests import MembersRequest
 from wsserver.protocol.types import Offset
 from wsserver.web.api.answers import Answer, Listing
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Limit, PageQuery
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
+RESOURCE = Resource("Sessions")
+
 
 class Present(Answer):
-    """A user who has joined a session."""
+    """A user in a session, with the number of connections."""
 
     user_id: str
     username: str | None
@@ -65,102 +67,67 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     limit: Limit = DEFAULT_LIMIT
 
 
+@RESOURCE.endpoint("GET /sessions", "connections:read", Sessions, query=PageQuery)
 async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
+    """List active sessions: those with at least one connection."""
     return await context.admin_queries.sessions(call.caller, call.query.window)
 
 
+@RESOURCE.endpoint("GET /sessions/{session_id}", "connections:read", Session, errors=("not_found",))
 async def _get_session(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get a session; 404 if it was never used."""
     return await context.admin_queries.session(call.caller, call.path["session_id"])
 
 
+@RESOURCE.endpoint(
+    "GET /sessions/{session_id}/connections",
+    "connections:read",
+    Connections,
+    query=PageQuery,
+    answer_example=CONNECTIONS_EXAMPLE,
+    errors=("not_found",),
+)
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
+    """List the connections that have joined a session."""
     return await context.admin_queries.session_connections(
         call.caller, call.path["session_id"], call.query.window
     )
 
 
+@RESOURCE.endpoint(
+    "GET /sessions/{session_id}/history",
+    "messages:read",
+    SessionHistory,
+    query=MessagesQuery,
+    errors=("not_found",),
+)
 async def _list_messages(context: WebContext, call: Call) -> dict[str, Any]:
+    """List the kept messages of a session, in pages backward or forward."""
     query = call.query
     return await context.admin_queries.history(
         call.caller, call.path["session_id"], query.before, query.after, query.limit
     )
 
 
+@RESOURCE.endpoint(
+    "GET /sessions/{session_id}/members", "sessions:manage", SessionMembers, errors=("not_found",)
+)
 async def _get_members(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get the member list: users who may join without a session claim in their token."""
     return await context.admin_actions.members(call.caller, call.path["session_id"])
 
 
+@RESOURCE.endpoint(
+    "PUT /sessions/{session_id}/members",
+    "sessions:manage",
+    SessionMembers,
+    action="members",
+    request=MembersRequest,
+    request_example={"user_ids": ["user_67890", "user_13579"]},
+    errors=("not_found",),
+)
 async def _replace_members(context: WebContext, call: Call) -> dict[str, Any]:
+    """Replace the member list; removed users leave the session immediately."""
     return await context.admin_actions.replace_members(
         call.caller, call.path["session_id"], call.body
     )
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/sessions",
-        access="connections:read",
-        handle=_list_sessions,
-        query=PageQuery,
-        answer=Sessions,
-        summary="List active sessions: those with at least one connection",
-        tag="Sessions",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/sessions/{{session_id}}",
-        access="connections:read",
-        handle=_get_session,
-        answer=Session,
-        summary="Get a session; 404 if it was never used",
-        tag="Sessions",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/sessions/{{session_id}}/connections",
-        access="connections:read",
-        handle=_list_connections,
-        query=PageQuery,
-        answer=Connections,
-        answer_example=CONNECTIONS_EXAMPLE,
-        summary="List the connections that have joined a session",
-        tag="Sessions",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/sessions/{{session_id}}/history",
-        access="messages:read",
-        handle=_list_messages,
-        query=MessagesQuery,
-        answer=SessionHistory,
-        summary="List the kept messages of a session, in pages backward or forward",
-        tag="Sessions",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/sessions/{{session_id}}/members",
-        access="sessions:manage",
-        handle=_get_members,
-        answer=SessionMembers,
-        summary="Get the member list: users who may join without a session claim in their token",
-        tag="Sessions",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="PUT",
-        path=f"{PREFIX}/sessions/{{session_id}}/members",
-        access="sessions:manage",
-        handle=_replace_members,
-        action="members",
-        request=MembersRequest,
-        request_example={"user_ids": ["user_67890", "user_13579"]},
-        answer=SessionMembers,
-        summary="Replace the member list; removed users leave the session immediately",
-        tag="Sessions",
-        errors=("not_found",),
-    ),
-)

@@ -10,8 +10,10 @@ from wsserver.clock import rfc3339
 from wsserver.errors import BadRequest
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import Moment, PageQuery, Step, moment_of, step_of
+
+RESOURCE = Resource("Statistics")
 
 
 class Percentiles(Answer):
@@ -104,11 +106,51 @@ class HistoryQuery(PageQuery, kw_only=True):
     step: Step | None = None
 
 
+_PERCENTILES = {"p50": 0.2, "p95": 0.9, "p99": 1.4, "max": 3.0}
+_STATS = {
+    "total_connections": 156,
+    "active_connections": 142,
+    "messages_sent": 15420,
+    "messages_received": 8930,
+    "disconnections": 45,
+    "errors": 12,
+    "active_users": 89,
+    "active_sessions": 67,
+    "total_user_connections": 156,
+    "total_session_connections": 134,
+    "uptime_s": 86400.0,
+    "connects": 201,
+    "refused_commands": 9,
+    "failed_sends": 3,
+    "internal_errors": 0,
+    "handler_failures": 0,
+    "queued_bytes": 0,
+    "rates": {"messages_sent_per_s": 12.0, "messages_received_per_s": 4.5, "connects_per_s": 0.1},
+    "deliver_ms": _PERCENTILES,
+    "rtt_ms": _PERCENTILES,
+    "node": "node-1",
+    "notifications": {
+        "email": {
+            "sent": 12,
+            "failed": 1,
+            "retried": 3,
+            "expired": 0,
+            "acknowledged": 0,
+            "acknowledged_ms": {"p50": None, "p95": None, "p99": None, "max": None},
+        }
+    },
+}
+
+
+@RESOURCE.endpoint("GET /stats", "stats:read", Stats, answer_example=_STATS)
 async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get current statistics."""
     return context.admin_queries.stats(call.caller)
 
 
+@RESOURCE.endpoint("GET /stats/history", "stats:read", Snapshots, query=HistoryQuery)
 async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:
+    """List snapshots of statistics in a time range, oldest first."""
     context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
     query = call.query
     since = moment_of(query.since, "since", context.clock)
@@ -129,67 +171,3 @@ async def _list_snapshots(context: WebContext, call: Call) -> dict[str, Any]:
         "total": page.total,
         "next_cursor": page.next_cursor,
     }
-
-
-_PERCENTILES = {"p50": 0.2, "p95": 0.9, "p99": 1.4, "max": 3.0}
-_STATS = {
-    "total_connections": 156,
-    "active_connections": 142,
-    "messages_sent": 15420,
-    "messages_received": 8930,
-    "disconnections": 45,
-    "errors": 12,
-    "active_users": 89,
-    "active_sessions": 67,
-    "total_user_connections": 156,
-    "total_session_connections": 134,
-    "uptime_s": 86400.0,
-    "connects": 201,
-    "refused_commands": 9,
-    "failed_sends": 3,
-    "internal_errors": 0,
-    "handler_failures": 0,
-    "queued_bytes": 0,
-    "rates": {
-        "messages_sent_per_s": 12.0,
-        "messages_received_per_s": 4.5,
-        "connects_per_s": 0.1,
-    },
-    "deliver_ms": _PERCENTILES,
-    "rtt_ms": _PERCENTILES,
-    "node": "node-1",
-    "notifications": {
-        "email": {
-            "sent": 12,
-            "failed": 1,
-            "retried": 3,
-            "expired": 0,
-            "acknowledged": 0,
-            "acknowledged_ms": {"p50": None, "p95": None, "p99": None, "max": None},
-        }
-    },
-}
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/stats",
-        access="stats:read",
-        handle=_get_stats,
-        answer=Stats,
-        answer_example=_STATS,
-        summary="Get current statistics",
-        tag="Statistics",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/stats/history",
-        access="stats:read",
-        handle=_list_snapshots,
-        query=HistoryQuery,
-        answer=Snapshots,
-        summary="List snapshots of statistics in a time range, oldest first",
-        tag="Statistics",
-    ),
-)

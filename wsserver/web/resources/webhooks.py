@@ -9,8 +9,10 @@ from msgspec import Meta
 from wsserver.notifications.webhook_api import PERMISSION, RETRY, State
 from wsserver.web.api.answers import Answer, Listing, Time
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PREFIX, Call, Endpoint
+from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.api.queries import PageQuery
+
+RESOURCE = Resource("Webhooks")
 
 
 class WebhookDelivery(Answer):
@@ -54,63 +56,37 @@ class WebhooksQuery(PageQuery, kw_only=True):
     event: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
 
+@RESOURCE.endpoint("GET /webhooks/deliveries", PERMISSION, WebhookDeliveries, query=WebhooksQuery)
 async def _list_deliveries(context: WebContext, call: Call) -> dict[str, Any]:
+    """List pending and failed webhook deliveries, newest first."""
     query = call.query
     return await context.webhooks.listing(call.caller, query.window, query.state, query.event)
 
 
+@RESOURCE.endpoint("POST /webhooks/deliveries/retry", PERMISSION, RetriedWebhooks, action=RETRY)
 async def _retry_all(context: WebContext, call: Call) -> dict[str, Any]:
+    """Retry all failed webhook deliveries."""
     return await context.webhooks.retry_all(call.caller)
 
 
+@RESOURCE.endpoint(
+    "GET /webhooks/deliveries/{delivery_id}",
+    PERMISSION,
+    WholeWebhookDelivery,
+    errors=("not_found",),
+)
 async def _get_delivery(context: WebContext, call: Call) -> dict[str, Any]:
+    """Get a webhook delivery with the posted body."""
     return await context.webhooks.one(call.caller, call.path["delivery_id"])
 
 
-async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
-    return await context.webhooks.retry(call.caller, call.path["delivery_id"])
-
-
-ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/webhooks/deliveries",
-        access=PERMISSION,
-        handle=_list_deliveries,
-        query=WebhooksQuery,
-        answer=WebhookDeliveries,
-        summary="List pending and failed webhook deliveries, newest first",
-        tag="Webhooks",
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/webhooks/deliveries/retry",
-        access=PERMISSION,
-        handle=_retry_all,
-        action=RETRY,
-        answer=RetriedWebhooks,
-        summary="Retry all failed webhook deliveries",
-        tag="Webhooks",
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{PREFIX}/webhooks/deliveries/{{delivery_id}}",
-        access=PERMISSION,
-        handle=_get_delivery,
-        answer=WholeWebhookDelivery,
-        summary="Get a webhook delivery with the posted body",
-        tag="Webhooks",
-        errors=("not_found",),
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{PREFIX}/webhooks/deliveries/{{delivery_id}}/retry",
-        access=PERMISSION,
-        handle=_retry,
-        action=RETRY,
-        answer=RetriedWebhooks,
-        summary="Retry a failed webhook delivery",
-        tag="Webhooks",
-        errors=("not_found",),
-    ),
+@RESOURCE.endpoint(
+    "POST /webhooks/deliveries/{delivery_id}/retry",
+    PERMISSION,
+    RetriedWebhooks,
+    action=RETRY,
+    errors=("not_found",),
 )
+async def _retry(context: WebContext, call: Call) -> dict[str, Any]:
+    """Retry a failed webhook delivery."""
+    return await context.webhooks.retry(call.caller, call.path["delivery_id"])

@@ -19,8 +19,8 @@ from wsserver.web.api.endpoint import Endpoint, Paths
 from wsserver.web.api.pipeline import Exchange, RequestInfo, identify, note_failure
 from wsserver.web.api.problems import InternalError, RequestTimeout, problem_reply
 from wsserver.web.http.headers import RequestHead, parse_head
+from wsserver.web.http.held_bytes import patience_s
 from wsserver.web.http.replies import Reply, response_bytes
-from wsserver.web.http.unsent import patience_s
 from wsserver.web.sockets.fast_handshake import FastHandshake
 from wsserver.wire.readiness import READ, WRITE, best_readiness
 from wsserver.wire.sockets import set_nodelay
@@ -45,7 +45,7 @@ class Request:
     """A request whose head has been parsed."""
 
     endpoint: Endpoint
-    asked: RequestInfo
+    info: RequestInfo
     body_at: int
     """Offset of its body in what has been received."""
     end: int
@@ -186,10 +186,14 @@ class FastPath:
         client.received += data
         if client.request is None:
             self._begin(client)
-        elif client.body is not None and len(client.received) >= client.request.end:
+        elif client.body is not None:
+            if len(client.received) < client.request.end:
+                self._hold_body(client, client.request)
+                return
             client.deadline = None
-            client.body.set_result(None)
-            client.body = None
+            body = self._release_body(client)
+            if body is not None and not body.done():  # else its request was cancelled just now
+                body.set_result(None)
 
     def _begin(self, client: Client) -> None:
         """Start what ``received`` begins with: a handshake, a request, or Tornado's work."""
@@ -221,7 +225,7 @@ class FastPath:
         if found is None or size is None or not self._is_common(head, peer):
             return None
         request_id, remote_ip = identify(self._context, head, peer)
-        asked = RequestInfo(
+        info = RequestInfo(
             method=head.method,
             path=head.path,
             query=head.query,
@@ -233,7 +237,7 @@ class FastPath:
         )
         return Request(
             endpoint=found.endpoint,
-            asked=asked,
+            info=info,
             body_at=head.size,
             end=head.size + size,
             started=self._context.clock.monotonic(),
@@ -261,8 +265,8 @@ class FastPath:
             self._context.traffic.end(request)
 
     async def _reply(self, client: Client, request: Request) -> Reply:
-        asked = request.asked
-        exchange = Exchange(self._context, request.endpoint, asked)
+        info = request.info
+        exchange = Exchange(self._context, request.endpoint, info)
         try:
             refusal = await _refusal(exchange)
             body = await self._body(client, request)
@@ -270,39 +274,56 @@ class FastPath:
                 raise refusal
             return await exchange.respond(body)
         except WsServerError as error:
-            return problem_reply(error, asked.request_id)
+            return problem_reply(error, info.request_id)
         except Exception as error:  # noqa: BLE001 - becomes a 500, and is logged
-            note_failure(self._context, asked.method, asked.path, asked.request_id, error)
-            return problem_reply(InternalError(), asked.request_id)
+            note_failure(self._context, info.method, info.path, info.request_id, error)
+            return problem_reply(InternalError(), info.request_id)
 
     async def _body(self, client: Client, request: Request) -> bytes:
-        """The whole body; raises ``RequestTimeout``."""
+        """The whole body; raises ``RequestTimeout``; cancelled if the client is dropped."""
         if len(client.received) < request.end:
-            client.body = asyncio.get_running_loop().create_future()
-            self._await(client, READ, self._context.settings.handshake_timeout_s)
-            await client.body
+            body = client.body = asyncio.get_running_loop().create_future()
+            if self._clients.get(client.fd) is client:
+                self._await(client, READ, self._context.settings.handshake_timeout_s)
+                self._hold_body(client, request)
+            else:  # dropped while the request was checked
+                body.cancel()
+            await body
         return bytes(client.received[request.body_at : request.end])
+
+    def _hold_body(self, client: Client, request: Request) -> None:
+        """Count an incomplete body against the limit on the bytes of all of them."""
+        if client.body is not None:
+            self._context.incoming.add(
+                client, len(client.received), request.info.remote_ip, partial(self._drop, client)
+            )
+
+    def _release_body(self, client: Client) -> asyncio.Future[None] | None:
+        """End the wait for a body; returns the future of that wait, if there was one."""
+        self._context.incoming.remove(client)
+        body, client.body = client.body, None
+        return body
 
     def _finish(self, client: Client, request: Request, reply: Reply) -> None:
         """Send the response, log and count it."""
-        context, asked = self._context, request.asked
+        context, info = self._context, request.info
         is_whole = len(client.received) >= request.end
         client.is_last = request.is_last or self._is_closed or not is_whole
         wall = context.clock.wall()
-        data = response_bytes(reply, asked.request_id, wall, is_last=client.is_last)
+        data = response_bytes(reply, info.request_id, wall, is_last=client.is_last)
         client.request = None
-        client.remote_ip = asked.remote_ip
+        client.remote_ip = info.remote_ip
         del client.received[: request.end]
         if self._clients.get(client.fd) is client:
             self._send(client, data)
         context.access_log.answered(
-            asked.method,
+            info.method,
             request.endpoint.path,
-            asked.path,
+            info.path,
             reply.status,
             context.clock.monotonic() - request.started,
-            asked.remote_ip,
-            asked.request_id,
+            info.remote_ip,
+            info.request_id,
             is_routine=reply.is_routine,
         )
 
@@ -370,8 +391,9 @@ class FastPath:
                 self._drop_if_silent(client)
             else:
                 client.deadline = None
-                client.body.set_exception(RequestTimeout("the body did not arrive in time"))
-                client.body = None
+                body = self._release_body(client)
+                if body is not None and not body.done():
+                    body.set_exception(RequestTimeout("the body did not arrive in time"))
         if len(late) > CLIENTS_PER_TURN:
             self._arm(0)
         elif self._clients:
@@ -381,9 +403,9 @@ class FastPath:
         self._forget(client)
         self._context.unsent.remove(client)
         client.socket.close()
-        if client.body is not None:
-            client.body.cancel()
-            client.body = None
+        body = self._release_body(client)
+        if body is not None:
+            body.cancel()
 
     def _forget(self, client: Client) -> None:
         if self._clients.get(client.fd) is client:

@@ -18,11 +18,7 @@ from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Paths
 from wsserver.web.resources.routes import ENDPOINTS
 from wsserver.web.server.fast_path import FastPath
-from wsserver.web.server.tornado_server import (
-    MAX_BUFFER_BYTES,
-    PrefilledStream,
-    make_http_server,
-)
+from wsserver.web.server.tornado_server import MAX_BUFFER_BYTES, PrefilledStream, make_http_server
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +62,10 @@ class Listener:
         self._watch()
 
     async def stop(self, grace_s: float) -> None:
-        """Stop accepting, wait up to ``grace_s`` for requests under way, close all connections."""
+        """Stop accepting, wait for requests and responses under way, close all connections.
+
+        ``grace_s``: the time for both together; what takes longer is cut off.
+        """
         self._unwatch()
         if self._resume is not None:
             IOLoop.current().remove_timeout(self._resume)
@@ -77,8 +76,11 @@ class Listener:
         if not self._is_stopped:
             self._is_stopped = True
             self._fast_path.close()
+        deadline = time.monotonic() + grace_s
         if not await self._context.traffic.wait_idle(grace_s):
             log.warning("requests cut off count=%d", self._context.traffic.under_way)
+        elif not await self._context.unsent.wait_empty(deadline - time.monotonic()):
+            log.warning("responses cut off count=%d", len(self._context.unsent))
         self._fast_path.cut()
         await self._server.close_all_connections()
 

@@ -37,7 +37,7 @@ class AcceptedHandshake(NamedTuple):
 
     endpoint: SocketEndpoint
     path: str
-    newcomer: ConnectRequest
+    connect_request: ConnectRequest
     request_id: str
     response: bytes
     started: float
@@ -81,7 +81,7 @@ class FastHandshake:
             return None
         protocol = V1 if V1 in offered else PLAIN
         request_id = new_id("req", context.clock.wall())
-        newcomer = ConnectRequest(
+        connect_request = ConnectRequest(
             claims=claims,
             endpoint=endpoint.endpoint,
             session_id=session_id,
@@ -91,14 +91,23 @@ class FastHandshake:
             deflate_bits=agreement.window_bits if agreement is not None else 0,
         )
         response = switch_protocols(key, protocol, request_id, agreement)
-        return AcceptedHandshake(endpoint, head.path, newcomer, request_id, response, started)
+        return AcceptedHandshake(
+            endpoint, head.path, connect_request, request_id, response, started
+        )
 
     def open(self, accepted: AcceptedHandshake, connection: socket.socket, rest: bytes) -> None:
         """Answer, and turn the socket into a connection; ``rest`` was received behind the head."""
-        context, newcomer = self._context, accepted.newcomer
-        can_connect_now = context.manager.can_connect_now(newcomer)
+        context, connect_request = self._context, accepted.connect_request
+        can_connect_now = context.manager.can_connect_now(connect_request)
         opening = open_connection(
-            *(context, connection.detach(), newcomer, accepted.request_id, accepted.response, rest)
+            *(
+                context,
+                connection.detach(),
+                connect_request,
+                accepted.request_id,
+                accepted.response,
+                rest,
+            )
         )
         if can_connect_now:
             run_without_waiting(opening)
@@ -110,7 +119,7 @@ class FastHandshake:
             accepted.path,
             101,
             context.clock.monotonic() - accepted.started,
-            newcomer.remote_ip,
+            connect_request.remote_ip,
             accepted.request_id,
         )
 

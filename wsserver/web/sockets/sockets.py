@@ -161,7 +161,7 @@ class SocketHandler(BaseHandler):
         self, key: str, claims: Claims, protocol: str, agreement: Agreement | None
     ) -> None:
         bits = agreement.window_bits if agreement is not None else 0
-        newcomer = ConnectRequest(
+        connect_request = ConnectRequest(
             claims=claims,
             endpoint=self._socket.endpoint,
             session_id=self.path_kwargs.get("session_id"),
@@ -175,7 +175,9 @@ class SocketHandler(BaseHandler):
             return
         fd, received = taken
         response = switch_protocols(key, protocol, self.request_id, agreement)
-        await open_connection(self.context, fd, newcomer, self.request_id, response, received)
+        await open_connection(
+            self.context, fd, connect_request, self.request_id, response, received
+        )
 
     def _note(self, refusal: WsServerError) -> None:
         note_refusal(self.context, refusal, self._socket.endpoint, self.remote_ip, self.request_id)
@@ -205,7 +207,7 @@ class SocketHandler(BaseHandler):
 async def open_connection(
     context: WebContext,
     fd: int,
-    newcomer: ConnectRequest,
+    connect_request: ConnectRequest,
     request_id: str,
     response: bytes,
     received: bytes = b"",
@@ -216,10 +218,12 @@ async def open_connection(
     a close code, as the response goes out before it.
     """
     try:
-        await context.manager.connect(fd, newcomer, response=response, received=received)
+        await context.manager.connect(fd, connect_request, response=response, received=received)
     except WsServerError as refusal:
-        note_refusal(context, refusal, newcomer.endpoint, newcomer.remote_ip, request_id)
-        _close_with(context.poller, fd, response, received, refusal, newcomer.deflate_bits)
+        note_refusal(
+            context, refusal, connect_request.endpoint, connect_request.remote_ip, request_id
+        )
+        _close_with(context.poller, fd, response, received, refusal, connect_request.deflate_bits)
     except OSError as error:
         log.warning("connection lost at the handshake error=%s", error)
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.web_server import API, Server, StartServer, token
-from wsserver.web.http.unsent import HeldBytes, patience_s
+from wsserver.web.http.held_bytes import HeldBytes, patience_s
 
 
 class Clients:
@@ -115,13 +115,35 @@ async def test_a_client_that_goes_away_pins_nothing(
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("origin", ["", "http://127.0.0.1"], ids=["plain", "full server"])
+async def test_a_response_that_is_being_read_is_sent_whole_at_a_stop(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
+    unsent = server.context.unsent
+    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
+    reader, writer = await server.open()
+    head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
+    writer.write((head + (f"Origin: {origin}\r\n\r\n" if origin else "\r\n")).encode())
+    async with asyncio.timeout(10):
+        while not len(unsent):
+            await asyncio.sleep(0.001)
+        stopping = asyncio.ensure_future(server.listener.stop(5.0))
+        await asyncio.sleep(0.05)
+        assert len(await reader.read()) > 20_000_000
+        await stopping
+    assert not len(unsent)
+    writer.close()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("size", [40_000, 1_000_000], ids=["plain", "full server"])
 async def test_bodies_that_do_not_come_whole_pin_a_limited_number_of_bytes(
-    start_server: StartServer,
+    start_server: StartServer, size: int
 ) -> None:
     server: Server = await start_server()
     incoming = server.context.incoming
-    incoming._limit_bytes = 2_500_000
-    size = 1_000_000
+    incoming._limit_bytes = size * 5 // 2
     head = f"POST {API}/tickets HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     clients = []

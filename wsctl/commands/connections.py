@@ -1,4 +1,4 @@
-"""``wsctl online``, ``connections`` and ``sessions``: lists of what is connected."""
+"""``wsctl connections``, ``sessions`` and ``online``: lists of connections, sessions and users."""
 
 from __future__ import annotations
 
@@ -50,28 +50,21 @@ _SESSIONS = [
 ]
 
 
-@command(
-    """
-    wsctl online
-    wsctl online --limit 20 -o csv
-    """
-)
+@command()
 @limit_option()
 @pass_environment
 def online(environment: Environment, limit: int | None) -> None:
-    """List the users who are online."""
+    """List the users who are online.
+
+    Examples:
+    wsctl online
+    wsctl online --limit 20 -o csv
+    """
     rows = list(environment.client.pages("/online-users", "users", {}, limit))
     environment.output.rows(_ONLINE, rows, empty="no users online")
 
 
-@command(
-    """
-    wsctl connections
-    wsctl connections --user u1
-    wsctl connections --session s1 -o json
-    wsctl connections --endpoint monitor
-    """
-)
+@command()
 @user_option("Only this user's.")
 @session_option("Only those in this session.")
 @organization_option("Only this organization's.")
@@ -88,7 +81,14 @@ def connections(
     endpoint: str | None,
     limit: int | None,
 ) -> None:
-    """List open connections; filters can be combined."""
+    """List open connections; filters can be combined.
+
+    Examples:
+    wsctl connections
+    wsctl connections --user u1
+    wsctl connections --session s1 -o json
+    wsctl connections --endpoint monitor
+    """
     query = {
         "user_id": user,
         "session_id": session,
@@ -104,16 +104,16 @@ def show_connections(environment: Environment, rows: list[dict[str, Any]], *, em
     environment.output.rows(_CONNECTIONS, rows, empty=empty)
 
 
-@command(
-    """
-    wsctl sessions
-    wsctl sessions -o json
-    """
-)
+@command()
 @limit_option()
 @pass_environment
 def sessions(environment: Environment, limit: int | None) -> None:
-    """List the active sessions with their users."""
+    """List the active sessions with their users.
+
+    Examples:
+    wsctl sessions
+    wsctl sessions -o json
+    """
     rows = list(environment.client.pages("/sessions", "sessions", {}, limit))
     if environment.output.is_table:
         rows = [{**row, "names": _names(row.get("users"))} for row in rows]

@@ -1,7 +1,8 @@
-"""Limit on the bytes held for slow clients: unsent responses, and incomplete bodies."""
+"""Limit on the bytes held in memory for slow clients: unsent responses, incomplete bodies."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
@@ -39,6 +40,8 @@ class HeldBytes:
         """In the order of their waiting, the longest first."""
         self._by_source: Counter[str] = Counter()
         """Bytes by address."""
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
         self.closed = 0
         """Connections closed, since the start."""
 
@@ -59,6 +62,7 @@ class HeldBytes:
         self.remove(connection)
         self._held[connection] = _Held(size, source, close)
         self._by_source[source] += size
+        self._is_empty.clear()
         while self.bytes > self._limit_bytes and (victim := self._victim(connection)) is not None:
             close = self._held[victim].close
             self.remove(victim)
@@ -72,6 +76,17 @@ class HeldBytes:
             self._by_source[held.source] -= held.size
             if not self._by_source[held.source]:
                 del self._by_source[held.source]
+        if not self._held:
+            self._is_empty.set()
+
+    async def wait_empty(self, timeout_s: float) -> bool:
+        """Wait until no bytes are held; False if some are after ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_empty.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _victim(self, newest: Hashable) -> Hashable | None:
         """The connection to close; None: there is only the one that was just added."""
