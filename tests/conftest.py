@@ -20,6 +20,8 @@ TESTS = Path(__file__).parent
 SLOW = (
     "acceptance/",
     "browser/",
+    "contract/test_redis_faults.py",
+    "contract/test_two_nodes.py",
     "operators/",
     "test_bench.py",
     "test_checks.py",

@@ -18,7 +18,7 @@ LEAVES = (
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("protocol", "wire"),
-    ("storage", "brokers"),
+    ("storage", "cluster"),
     ("realtime",),
     ("notifications",),
     ("web",),
@@ -84,7 +84,7 @@ WSCTL_RANK = {name: rank for rank, names in enumerate(WSCTL_PACKAGES) for name i
 CONFINED = {
     # foreign package: parts of wsserver that may import it
     "tornado": {"web", "app", "http_client", "lifecycle"},
-    "redis": {"brokers"},
+    "redis": {"cluster"},
     "sqlite_utils": {"storage"},
     "psycopg": {"storage"},
     "httptools": {"web"},
@@ -259,8 +259,8 @@ def test_no_file_is_longer_than_a_reader_can_bear() -> None:
         ("wsserver.protocol.x", "from wsserver.realtime.connections.hub import Hub"),
         ("wsserver.protocol.x", "import wsserver.wire.frames"),
         ("wsserver.wire.x", "from wsserver.protocol import pushes"),
-        ("wsserver.storage.x", "from wsserver.brokers.base import Broker"),
-        ("wsserver.brokers.x", "from wsserver.realtime.connections.hub import Hub"),
+        ("wsserver.storage.x", "from wsserver.cluster.broker import Broker"),
+        ("wsserver.cluster.x", "from wsserver.realtime.connections.hub import Hub"),
         ("wsserver.realtime.x", "from wsserver.web.api.handlers import Handler"),
         ("wsserver.realtime.x", "from wsserver import web"),
         ("wsserver.realtime.x", "from wsserver.notifications.service import X"),
@@ -312,7 +312,7 @@ def test_the_checker_sees_an_arrow_against_the_rule(module: str, source: str) ->
         ("wsserver.wire.x", "from wsserver.clock import Clock"),
         ("wsserver.web.x", "from tornado.web import RequestHandler"),
         ("wsserver.app", "from wsserver.service import Service\nimport tornado.ioloop"),
-        ("wsserver.brokers.redis", "import redis"),
+        ("wsserver.cluster.redis", "import redis"),
         ("wsserver.storage.x", "import sqlite_utils"),
         ("wsserver.config.x", "from wsserver.identity.keys import SecretKeys"),
         ("wsserver.cli", "from wsserver.version import __version__"),

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from tornado.ioloop import IOLoop
 from tornado.web import Application
 
-from wsserver.brokers.memory import MemoryBroker
 from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
+from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
+from wsserver.cluster.memory import MemoryBroker
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
 from wsserver.config.files import read_key_file
@@ -36,7 +37,7 @@ from wsserver.protocol.notifications import ChannelName
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.heartbeat import HeartbeatSettings
-from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
 from wsserver.realtime.streams.retention_policy import Retention
@@ -56,6 +57,7 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
+from wsserver.version import __version__
 from wsserver.web.api.context import WebContext
 from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
@@ -91,6 +93,11 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     clock = clock or Clock()
     tasks = Tasks()
     database = database_of(settings, clock)
+
+    # The seams to other processes: there are none
+    broker = MemoryBroker()
+    control = LocalControl(settings.node)
+    leases = LocalLeases()
 
     # Authentication, organizations, permissions
     permissions = Permissions(settings.permissions)
@@ -135,9 +142,16 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     )
 
     # The live side: connections, streams, delivery (``realtime.wiring`` has its diagram)
-    hub = Hub(ConnectionLog(clock), organizations.resolve)
+    hub = Hub(
+        ConnectionLog(clock),
+        organizations.resolve,
+        follow=broker.follow,
+        unfollow=broker.unfollow,
+    )
+    connections = LocalDirectory(
+        HubRecords(hub, settings.node), settings.node, __version__, clock.wall()
+    )
     directory = UserDirectory(known_users, hub, clock, organizations.get)
-    broker = MemoryBroker()
     poller = Poller(
         IOLoop.current(),
         clock,
@@ -155,6 +169,8 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tasks=tasks,
         database=database,
         broker=broker,
+        control=control,
+        connections=connections,
         poller=poller,
         hub=hub,
         directory=directory,
@@ -209,6 +225,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tasks=tasks,
         database=database,
         broker=broker,
+        control=control,
+        connections=connections,
+        leases=leases,
         poller=poller,
         live=live,
         notifications=notifications,

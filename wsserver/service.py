@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wsserver.brokers.base import Broker
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Broker
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.leases import Leases
 from wsserver.config import Settings
 from wsserver.errors import WsServerError
 from wsserver.identity.keys import KeySource
@@ -40,6 +43,7 @@ PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 SHORTEST_GRACE_S = 0.5
+SNAPSHOT = "snapshot"
 
 
 class LoopLag:
@@ -75,6 +79,9 @@ class Service:
     tasks: Tasks
     database: Database
     broker: Broker
+    control: Control
+    connections: ConnectionDirectory
+    leases: Leases
     poller: Poller
     live: LiveSide
     notifications: NotificationSubsystem
@@ -128,7 +135,10 @@ class Service:
         await self.members.load()
         await self.organizations.load()
         await self.live.streams.load()
+        await self.connections.start()
         await self.broker.start()
+        await self.control.start()
+        await self.leases.start()
         await self.notifications.start()
         await self.webhooks.start()
 
@@ -140,19 +150,22 @@ class Service:
             ("monitors", 0.1, self.manager.monitors.advance),
             ("token expiry", 0.5, self.manager.expire_tokens),
             ("inboxes", TICK_S, live.inboxes.advance),
-            ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
             ("known users", 1.0, self.notifications.directory.flush),
-            ("expiry", 1.0, self.notifications.queue.expire),
             ("leases", LEASE_PERIOD_S, self.notifications.queue.release),
             ("webhook leases", LEASE_PERIOD_S, self.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
             ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
-            ("snapshot", self.settings.snapshot_interval_s, self._take_snapshot),
             ("database", PROBE_INTERVAL_S, self.database.probe),
-            ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, work), name=name)
+        for name, period_s, work in (
+            ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
+            ("expiry", 1.0, self.notifications.queue.expire),
+            (SNAPSHOT, self.settings.snapshot_interval_s, self._take_snapshot),
+            ("prune", PRUNE_INTERVAL_S, self._prune),
+        ):
+            self.tasks.spawn(self._repeat(name, period_s, self._for_all(name, work)), name=name)
         self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:
@@ -176,23 +189,29 @@ class Service:
             log.warning("last acknowledgements and known users not stored error=%s", error)
         await self.tasks.cancel()
         await self.webhooks.stop()
-        await self.broker.stop()
         await self.keys.close()
         try:
-            await self._take_snapshot()
+            if self.leases.holds(SNAPSHOT):
+                await self._take_snapshot()
         except WsServerError as error:
             log.warning("last snapshot not stored error=%s", error)
         except Exception:  # the database has to be closed in any case
             log.exception("last snapshot not taken")
+        await self._leave_cluster()
         self.audit.close()
         await self.database.close()
+
+    async def _leave_cluster(self) -> None:
+        """Disconnect from the other nodes; harmless twice."""
+        for seam in (self.leases, self.control, self.broker, self.connections):
+            await seam.stop()
 
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""
         self.poller.close()
         await self.tasks.cancel()
         await self.webhooks.stop()
-        await self.broker.stop()
+        await self._leave_cluster()
         await self.keys.close()
         self.audit.close()
         await self.database.close()
@@ -233,6 +252,14 @@ class Service:
         return {"status": status, "checks": checks}
 
     # Periodic work
+
+    def _for_all(
+        self, name: str, work: Callable[[], Awaitable[None] | None]
+    ) -> Callable[[], Awaitable[None] | None]:
+        """Work that one node does for all: skipped unless this node holds the lease ``name``."""
+        leases = self.leases
+        leases.holds(name)  # a candidate from the start
+        return lambda: work() if leases.holds(name) else None
 
     async def _repeat(
         self, name: str, period_s: float, work: Callable[[], Awaitable[None] | None]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_stream_store import draft
-from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft

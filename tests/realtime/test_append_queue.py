@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_stream_store import FakeStore, draft, drafts
 from tests.support.live_server import settle
-from wsserver.brokers.base import PublishResult
+from wsserver.cluster.broker import PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.realtime.streams import append_queue
 from wsserver.realtime.streams.append_queue import AppendQueue, Draft

@@ -8,12 +8,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_connections import fake_connection
-from wsserver.brokers.base import Publication
+from wsserver.cluster.broker import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, connection, session, user
 from wsserver.realtime.connections.connection_log import ConnectionLog
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.local_delivery import SELECT
+from wsserver.realtime.connections.hub import SELECT, Hub
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.tracing.audience_at import PastAudience
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.fake_connections import fake_connection
 from tests.support.live_server import Live
-from wsserver.brokers.base import Publication, PublishResult
-from wsserver.brokers.memory import MemoryBroker
+from wsserver.cluster.broker import Publication, PublishResult
+from wsserver.cluster.memory import MemoryBroker
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, user
 from wsserver.realtime.access.tenancy import Scope
@@ -52,9 +52,9 @@ class Bench:
         self.traces = TraceBuffer(self.hub.connection_log, clock)
         unused: Any = None  # nothing is kept here
         self.writer = ConnectionWriter(self.poller, self.statistics, clock)
-        self.delivery = LocalDelivery(self.hub, self.writer, unused, self.traces)
+        self.delivery = LocalDelivery(self.hub, self.writer, unused, self.traces, unused)
         broker = MemoryBroker()
-        broker.subscribe(self.delivery.deliver)
+        broker.subscribe(self.delivery)
         self.router = Router(broker, unused, clock, Retention())
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (

@@ -19,7 +19,7 @@ from tests.support.fake_stream_store import (
 )
 from tests.support.live_server import settle
 from tests.support.stream_node import S1, START, Node
-from wsserver.brokers.base import PublishResult
+from wsserver.cluster.broker import PublishResult
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.realtime.streams import append_queue, stream_cache
 from wsserver.realtime.streams.stream import Recovery

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_connections import fake_connection
-from wsserver.brokers.base import Publication
+from wsserver.cluster.broker import Publication
 from wsserver.protocol.targets import EVERYONE, session
 from wsserver.realtime.connections.connection_log import ConnectionLog
 from wsserver.realtime.connections.hub import Hub

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.waiting import PATIENCE_S
-from wsserver.brokers.base import Publication, PublishResult
+from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import positioned
 from wsserver.protocol.targets import EVERYONE

@@ -14,7 +14,11 @@ from tornado.ioloop import IOLoop
 
 from tests.support.frames import CLOSE, PING, TEXT, client_frame, read_close
 from tests.support.wire_peers import Peer
-from wsserver.brokers.memory import MemoryBroker
+from wsserver.cluster.broker import Broker
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.local import LocalControl, LocalDirectory
+from wsserver.cluster.memory import MemoryBroker
 from wsserver.identity.claims import Claims
 from wsserver.identity.keys import SecretKeys
 from wsserver.identity.permissions import Permissions
@@ -28,7 +32,7 @@ from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
-from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectRequest
 from wsserver.realtime.wiring import LiveSettings, build_live
@@ -57,9 +61,10 @@ class Live:
         queue_limit_bytes: int = 1024 * 1024,
         roles: dict[str, list[str]] | None = None,
         with_notifications: bool = False,
+        seams: Any = None,
         **settings: Any,
     ) -> None:
-        """``settings``: of ``LiveSettings``."""
+        """``seams``: those of a node of a cluster; ``settings``: of ``LiveSettings``."""
         self.clock = clock
         self.tasks = Tasks()
         self.permissions = Permissions(roles)
@@ -75,11 +80,22 @@ class Live:
         self.revocation_store = RevocationStore(self.database)
         self.members = Members(MemberStore(self.database))
         self.connection_log = ConnectionLog(clock)
-        self.hub = Hub(self.connection_log, resolve)
+        self.broker: Broker = MemoryBroker() if seams is None else seams.broker
+        self.hub = Hub(
+            self.connection_log,
+            resolve,
+            follow=self.broker.follow,
+            unfollow=self.broker.unfollow,
+        )
         self.directory = UserDirectory(
             KnownUserStore(self.database), self.hub, clock, self.organizations.get
         )
-        self.broker = MemoryBroker()
+        self.control: Control = LocalControl("node-1") if seams is None else seams.control
+        self.connections: ConnectionDirectory = (
+            LocalDirectory(HubRecords(self.hub, "node-1"), "node-1", "", 0.0)
+            if seams is None
+            else seams.directory
+        )
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0
         )
@@ -101,6 +117,8 @@ class Live:
             tasks=self.tasks,
             database=self.database,
             broker=self.broker,
+            control=self.control,
+            connections=self.connections,
             poller=self.poller,
             hub=self.hub,
             directory=self.directory,

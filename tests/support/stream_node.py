@@ -11,7 +11,7 @@ from tests.support.fake_stream_store import (
     drafts,
     offsets,
 )
-from wsserver.brokers.base import Publication
+from wsserver.cluster.broker import Publication
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.stream import Recovery

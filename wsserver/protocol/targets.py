@@ -45,6 +45,11 @@ def session(session_id: str) -> Target:
     return Target(TargetType.SESSION, session_id)
 
 
+def organization(organization_id: str) -> Target:
+    """All connections of one organization."""
+    return Target(TargetType.ORGANIZATION, organization_id)
+
+
 def connection(connection_id: str) -> Target:
     """One connection."""
     return Target(TargetType.CONNECTION, connection_id)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from wsserver.brokers.base import Broker
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Broker
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
@@ -42,10 +44,11 @@ from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex
 from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.events import EventBus
-from wsserver.realtime.observability.monitors import Monitors
+from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
+from wsserver.realtime.operations.node_actions import NodeActions
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
@@ -121,6 +124,8 @@ def build_live(
     tasks: Tasks,
     database: Database,
     broker: Broker,
+    control: Control,
+    connections: ConnectionDirectory,
     poller: Poller,
     hub: Hub,
     directory: UserDirectory,
@@ -146,17 +151,19 @@ def build_live(
     traces = TraceBuffer(hub.connection_log, clock, settings.trace_retention_s)
 
     # Access
-    tenancy = Tenancy(hub, members, organizations, directory, store.writers)
+    tenancy = Tenancy(hub, control, members, organizations, directory, store.writers)
     access = SessionAccess(permissions, members.is_member, tenancy)
-    monitors = Monitors(events, stats, clock, access.shows_contents)
+    monitors = Monitors(events, broker, control, stats, clock, access.shows_contents)
+    control.add_listener(MonitorInterest, monitors.interested)
 
     # Writing to connections, and tracking what they have received
     writer = ConnectionWriter(poller, statistics, clock)
-    statuses = MessageStatuses(hub, writer, monitors)
+    statuses = MessageStatuses(broker, connections, monitors, clock)
     unacked = UnackedIndex(settings.ack_timeout_s, settings.ack_retries, settings.stream_limit)
     receipts = ReceiptRecorder(
         messages=store,
         store=receipt_store,
+        control=control,
         unacked=unacked,
         statuses=statuses,
         notifications=notification_receipts,
@@ -185,8 +192,8 @@ def build_live(
         statuses=statuses,
         clock=clock,
     )
-    delivery = LocalDelivery(hub, writer, inboxes, traces)
-    broker.subscribe(delivery.deliver)
+    delivery = LocalDelivery(hub, writer, inboxes, traces, monitors)
+    broker.subscribe(delivery)
     statuses.add_listener(traces.marked)
 
     # Sending: live through the broker, kept through the streams
@@ -203,7 +210,7 @@ def build_live(
     router = Router(broker, streams, clock, settings.retention)
 
     # Connections
-    presence = Presence(hub, writer, monitors, members, access)
+    presence = Presence(hub, broker, connections, monitors, members, access, clock)
     sessions = Sessions(hub, router, writer, events, access, members, streams, presence)
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
     manager = WebSocketManager(
@@ -230,8 +237,9 @@ def build_live(
     # Operations, and the commands of clients and monitors
     admin_queries = AdminQueries(manager, permissions, tenancy, streams)
     admin_actions = AdminActions(
-        manager, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
+        control, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
     )
+    NodeActions(manager, tenancy, members, organizations, revocations).register(control)
     publishing = Publishing(hub, router, permissions, members, tenancy, audit, events, clock)
     tracing = Tracing(
         traces, hub, members, access, permissions, tenancy, store, receipt_store, clock

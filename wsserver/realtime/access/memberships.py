@@ -46,6 +46,10 @@ class Members:
         ``StorageUnavailable``, ``StorageFull``; the list is unchanged then.
         """
         await self._store.replace(session_id, user_ids, by, at)
+        return self.apply(session_id, user_ids)
+
+    def apply(self, session_id: str, user_ids: Sequence[str]) -> set[str]:
+        """Apply a list that is stored already; returns the removed users."""
         removed = self._by_session.get(session_id, set()) - set(user_ids)
         for user_id in removed:
             self._by_session[session_id].discard(user_id)
@@ -99,6 +103,10 @@ class AssignedOrganizations:
         ``StorageUnavailable``, ``StorageFull``; the assignment is unchanged then.
         """
         await self._store.put(user_id, organization_id, by, at)
+        self.apply(user_id, organization_id)
+
+    def apply(self, user_id: str, organization_id: str | None) -> None:
+        """Apply an assignment that is stored already."""
         if organization_id is None:
             self._by_user.pop(user_id, None)
         else:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from wsserver.cluster.control import Control, Notice
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
@@ -19,6 +20,13 @@ SESSIONS_AT_ONCE = 100
 """Sessions whose writers are read by one query."""
 
 Writers = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[Writer]]]]
+
+
+class OrganizationAssigned(Notice, frozen=True):
+    """A user's organization was assigned in the database; None: that of the token counts again."""
+
+    user_id: str
+    organization_id: str | None
 
 
 class KnownUsers(Protocol):
@@ -39,12 +47,14 @@ class Tenancy:
     def __init__(
         self,
         hub: Hub,
+        control: Control,
         members: Members,
         assigned: AssignedOrganizations,
         known: KnownUsers,
         writers: Writers,
     ) -> None:
         self._hub = hub
+        self._control = control
         self._members = members
         self._assigned = assigned
         self._known = known
@@ -150,12 +160,18 @@ class Tenancy:
     async def assign(
         self, user_id: str, organization_id: str | None, by: str, at: float
     ) -> list[ConnectionInfo]:
-        """Assign a user's organization; returns the open connections that it changes.
+        """Assign a user's organization; returns this node's connections that it changes.
 
-        Messages are routed to them by the new organization from now on. Raises
-        ``StorageUnavailable``, ``StorageFull``.
+        Messages are routed to them by the new organization from now on. Other nodes are notified.
+        Raises ``StorageUnavailable``, ``StorageFull``.
         """
         await self._assigned.assign(user_id, organization_id, by, at)
+        moved = self.reclaim(user_id)
+        self._control.notify(OrganizationAssigned(user_id, organization_id))
+        return moved
+
+    def reclaim(self, user_id: str) -> list[ConnectionInfo]:
+        """Apply a user's assigned organization to this node's connections; returns the changed."""
         moved = []
         for connection in self._hub.of_user(user_id):
             claims = self._assigned.resolve(connection.claims)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from wsserver.clock import Clock
+from wsserver.cluster.directory import ConnectionRecord
 from wsserver.identity.claims import Claims, as_signed
+from wsserver.protocol.targets import Target, TargetType, organization, session, user
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
 
@@ -99,13 +101,20 @@ class Hub:
 
     Closing connections are removed immediately, so all in it can be written to. ``resolve`` sets
     the organization of the claims: an administrator may have assigned another one meanwhile.
+    ``follow`` is called for the first connection of a user, session or organization, ``unfollow``
+    after the last one.
     """
 
     def __init__(
         self,
         connection_log: ConnectionLog | None = None,
         resolve: Callable[[Claims], Claims] = as_signed,
+        *,
+        follow: Callable[[Target], None] | None = None,
+        unfollow: Callable[[Target], None] | None = None,
     ) -> None:
+        self._follow = follow or _ignore
+        self._unfollow = unfollow or _ignore
         self._resolve = resolve
         self.connection_log = ConnectionLog(Clock()) if connection_log is None else connection_log
         self.connections: dict[str, ConnectionInfo] = {}
@@ -127,8 +136,11 @@ class Hub:
         connection.claims = self._resolve(connection.claims)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
-            self.organization_connections.add(organization_id, connection)
-        return self.user_connections.add(connection.user_id, connection)
+            self._enter(organization_id, connection)
+        is_first = self.user_connections.add(connection.user_id, connection)
+        if is_first:
+            self._follow(user(connection.user_id))
+        return is_first
 
     def remove(self, connection: ConnectionInfo, code: int = 0, reason: str = "") -> bool:
         """Remove a connection that has left all sessions; True if it was its user's last.
@@ -140,8 +152,11 @@ class Hub:
         self.connection_log.ended(connection, code, reason)
         organization_id = connection.claims.organization_id
         if organization_id is not None:
-            self.organization_connections.discard(organization_id, connection)
-        return self.user_connections.discard(connection.user_id, connection)
+            self._exit(organization_id, connection)
+        is_last = self.user_connections.discard(connection.user_id, connection)
+        if is_last:
+            self._unfollow(user(connection.user_id))
+        return is_last
 
     def reclaim(self, connection: ConnectionInfo, claims: Claims) -> None:
         """Replace the claims of a connection by newer ones of the same user."""
@@ -151,9 +166,17 @@ class Hub:
         connection.claims = claims
         if old != new:
             if old is not None:
-                self.organization_connections.discard(old, connection)
+                self._exit(old, connection)
             if new is not None:
-                self.organization_connections.add(new, connection)
+                self._enter(new, connection)
+
+    def _enter(self, organization_id: str, connection: ConnectionInfo) -> None:
+        if self.organization_connections.add(organization_id, connection):
+            self._follow(organization(organization_id))
+
+    def _exit(self, organization_id: str, connection: ConnectionInfo) -> None:
+        if self.organization_connections.discard(organization_id, connection):
+            self._unfollow(organization(organization_id))
 
     def join(self, connection: ConnectionInfo, session_id: str) -> bool:
         """Add a connection to a session; True if its user was not in it yet."""
@@ -161,7 +184,8 @@ class Hub:
         if connection.sessions is None:
             connection.sessions = {}
         connection.sessions.setdefault(session_id, self.connection_log.tick)
-        self.session_connections.add(session_id, connection)
+        if self.session_connections.add(session_id, connection):
+            self._follow(session(session_id))
         self.known_sessions[session_id] = None
         self.known_sessions.move_to_end(session_id)
         if len(self.known_sessions) > KNOWN_SESSIONS_LIMIT:
@@ -173,7 +197,8 @@ class Hub:
         if connection.sessions is None or session_id not in connection.sessions:
             return False
         self.connection_log.left(connection, session_id, connection.sessions.pop(session_id))
-        self.session_connections.discard(session_id, connection)
+        if self.session_connections.discard(session_id, connection):
+            self._unfollow(session(session_id))
         return not self.is_user_in_session(connection.user_id, session_id)
 
     # Looking up
@@ -207,6 +232,73 @@ class Hub:
 
     def __iter__(self) -> Iterator[ConnectionInfo]:
         return iter(self.connections.values())
+
+
+Select = Callable[[Hub, str], Iterable[ConnectionInfo]]
+
+SELECT: dict[TargetType, Select] = {
+    TargetType.BROADCAST: lambda hub, _: hub.connections.values(),
+    TargetType.USER: lambda hub, id_: hub.of_user(id_),
+    TargetType.SESSION: lambda hub, id_: hub.of_session(id_),
+    TargetType.ORGANIZATION: lambda hub, id_: hub.of_organization(id_),
+    TargetType.ROLE: lambda hub, id_: hub.of_role(id_),
+    TargetType.CONNECTION: lambda hub, id_: (
+        [hub.connections[id_]] if id_ in hub.connections else []
+    ),
+}
+"""The connections that a target matches, by its type and id."""
+
+
+class HubRecords:
+    """The connections of a hub as records, for the directory of a single process."""
+
+    def __init__(self, hub: Hub, node: str) -> None:
+        self._hub = hub
+        self._node = node
+
+    def __len__(self) -> int:
+        return len(self._hub)
+
+    def count_of(self, user_id: str) -> int:
+        """Number of a user's connections."""
+        return self._hub.user_connections.count(user_id)
+
+    def has_others(self, session_id: str, user_id: str) -> bool:
+        """Whether other users than this one have joined a session, without monitors."""
+        for connection in self._hub.of_session(session_id):
+            if connection.user_id != user_id and not connection.is_monitor:
+                return True
+        return False
+
+    def records(self, target: Target) -> Iterable[ConnectionRecord]:
+        """The connections that a target matches."""
+        for connection in list(SELECT[target.type](self._hub, target.id)):
+            yield record_of(connection, self._node)
+
+    def counts(self) -> Mapping[str, int]:
+        """The connected users, each with the number of connections."""
+        users = self._hub.user_connections
+        return {user_id: users.count(user_id) for user_id in users}
+
+
+def record_of(connection: ConnectionInfo, node: str) -> ConnectionRecord:
+    """A connection as the directory enters it."""
+    claims = connection.claims
+    return ConnectionRecord(
+        connection.connection_id,
+        claims.sub,
+        node,
+        username=claims.username,
+        role=claims.role,
+        organization_id=claims.organization_id,
+        endpoint=connection.endpoint,
+        connected_at=connection.connected_at,
+        sessions=tuple(connection.sessions or ()),
+    )
+
+
+def _ignore(_: Target) -> None:
+    """Follow nothing: the default of a hub without a broker."""
 
 
 def users_of(connections: Iterable[ConnectionInfo]) -> list[dict[str, Any]]:

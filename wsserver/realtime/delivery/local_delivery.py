@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult, Push, Signal
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.hub import SELECT, Hub
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
+from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.wire.fanout import encode_for
 from wsserver.wire.frames import build_frame
@@ -23,19 +24,6 @@ _websocket = attrgetter("websocket")
 
 FEW = 16
 """Up to so many recipients are written to one by one; batching pays off only for more."""
-
-Select = Callable[[Hub, str], Iterable[ConnectionInfo]]
-
-SELECT: dict[TargetType, Select] = {
-    TargetType.BROADCAST: lambda hub, _: hub.connections.values(),
-    TargetType.USER: lambda hub, id_: hub.of_user(id_),
-    TargetType.SESSION: lambda hub, id_: hub.of_session(id_),
-    TargetType.ORGANIZATION: lambda hub, id_: hub.of_organization(id_),
-    TargetType.ROLE: lambda hub, id_: hub.of_role(id_),
-    TargetType.CONNECTION: lambda hub, id_: (
-        [hub.connections[id_]] if id_ in hub.connections else []
-    ),
-}
 
 
 class ConnectionWriter:
@@ -111,15 +99,39 @@ class KeptDeliveries(Protocol):
 
 
 class LocalDelivery:
-    """The broker's callback on this node: ``deliver`` writes a publication to its connections."""
+    """Receiving side of the broker on this node: writes to its connections and monitors."""
 
     def __init__(
-        self, hub: Hub, writer: ConnectionWriter, kept: KeptDeliveries, traces: TraceBuffer
+        self,
+        hub: Hub,
+        writer: ConnectionWriter,
+        kept: KeptDeliveries,
+        traces: TraceBuffer,
+        monitors: Monitors,
     ) -> None:
         self._hub = hub
         self._writer = writer
         self._kept = kept
         self._traces = traces
+        self._monitors = monitors
+
+    def signal(self, signal: Signal) -> None:
+        """Write a signal to the connections or monitors that it matches."""
+        if not isinstance(signal, Push):
+            self._monitors.show(signal)
+            return
+        selected: dict[str, Transport] = {}
+        for target in signal.targets:
+            for connection in SELECT[target.type](self._hub, target.id):
+                if (
+                    connection.is_alive
+                    and not connection.is_monitor
+                    and connection.claims.sub != signal.exclude_user
+                    and connection.connection_id != signal.exclude_connection
+                ):
+                    selected[connection.connection_id] = connection.websocket
+        if selected:
+            self._writer.write(list(selected.values()), signal.payload)
 
     def deliver(self, publication: Publication) -> PublishResult:
         """Write a publication to this node's connections."""

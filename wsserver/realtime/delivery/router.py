@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsserver.brokers.base import Broker, Publication
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.broker import Broker, Publication
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.realtime.messages.message import Message, Sent

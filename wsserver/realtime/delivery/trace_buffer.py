@@ -9,8 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Publication
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import Target
 from wsserver.realtime.connections.connection_log import ConnectionLog

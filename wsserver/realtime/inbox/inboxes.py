@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Publication
 from wsserver.protocol.pushes import session_of
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -210,7 +210,7 @@ class Inboxes:
                 id_ = each.message_id
                 item = self._unacked.items(user_id, [id_]).get(id_)
                 session_id = item.session_id if item is not None else None
-                self._unacked.settled(user_id, [id_])
+                self._receipts.settled(user_id, [id_])
                 update = StatusUpdate(id_, session_id, status, user_id, reason)
                 self._statuses.push(update, each.sender)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.broker import Broker, Push
+from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.protocol.pushes import push
+from wsserver.protocol.targets import user
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.observability.monitors import Monitors
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "expired"]
@@ -28,12 +31,15 @@ class StatusUpdate(NamedTuple):
 
 
 class MessageStatuses:
-    """Pushes ``message_status_update`` to live connections; it is not stored."""
+    """Pushes ``message_status_update`` to live connections of all nodes; it is not stored."""
 
-    def __init__(self, hub: Hub, writer: ConnectionWriter, monitors: Monitors) -> None:
-        self._hub = hub
-        self._writer = writer
+    def __init__(
+        self, broker: Broker, connections: ConnectionDirectory, monitors: Monitors, clock: Clock
+    ) -> None:
+        self._broker = broker
+        self._connections = connections
         self._monitors = monitors
+        self._clock = clock
         self._listeners: list[Listener] = []
 
     def add_listener(self, listener: Listener) -> None:
@@ -50,27 +56,30 @@ class MessageStatuses:
             listener(message_id, user_id, connection_id, progress)
 
     def has_receivers(self, sender: str | None) -> bool:
-        """Whether ``push`` would write to any connection."""
-        return len(self._monitors) > 0 or sender in self._hub.user_connections
+        """Whether ``push`` may write to any connection."""
+        if self._monitors.has_any:
+            return True
+        return sender is not None and self._connections.may_be_online(sender)
 
     def push(self, update: StatusUpdate, sender: str | None) -> None:
         """Push to all connections of the sender and to the monitors, each connection once."""
         members = _members(update)
         self._monitors.notify("message_status_update", **members)
-        if sender is not None:
-            self._write(self._hub.of_user(sender), members)
+        if sender is not None and self._connections.may_be_online(sender):
+            self._push(sender, members)
 
     def push_to_devices(self, update: StatusUpdate, except_for: ConnectionInfo) -> None:
         """Push to the recipient's own connections, except for the one that it comes from.
 
         Not to monitors: ``push`` writes to them.
         """
-        others = [c for c in self._hub.of_user(update.user_id) if c is not except_for]
-        self._write(others, _members(update))
+        excluded = except_for.connection_id
+        if self._connections.may_be_online(update.user_id, besides=excluded):
+            self._push(update.user_id, _members(update), excluded)
 
-    def _write(self, connections: list[ConnectionInfo], members: dict[str, Any]) -> None:
-        listening = [c for c in connections if not c.is_monitor]
-        self._writer.push_many(listening, "message_status_update", **members)
+    def _push(self, user_id: str, members: dict[str, Any], excluded: str = "") -> None:
+        text = push("message_status_update", rfc3339(self._clock.wall()), **members)
+        self._broker.signal(Push((user(user_id),), text, exclude_connection=excluded))
 
 
 def _members(update: StatusUpdate) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from wsserver.brokers.base import Publication
 from wsserver.clock import Clock
+from wsserver.cluster.broker import Publication
+from wsserver.cluster.control import Control, Notice
 from wsserver.errors import BadRequest, Forbidden, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import TargetType
@@ -55,6 +56,13 @@ class NotificationReceipts(Protocol):
         ...
 
 
+class InboxSettled(Notice, frozen=True):
+    """Receipts of messages in a user's inbox are committed."""
+
+    user_id: str
+    message_ids: Sequence[str]
+
+
 class ReceiptRecorder:
     """Records receipts; pushes each to the sender, the monitors and the user's other connections.
 
@@ -68,6 +76,7 @@ class ReceiptRecorder:
         *,
         messages: StreamStore,
         store: ReceiptStore,
+        control: Control,
         unacked: UnackedIndex,
         statuses: MessageStatuses,
         notifications: NotificationReceipts | None,
@@ -79,6 +88,7 @@ class ReceiptRecorder:
     ) -> None:
         self._messages = messages
         self._store = store
+        self._control = control
         self._unacked = unacked
         self._statuses = statuses
         self._notifications = notifications
@@ -87,6 +97,7 @@ class ReceiptRecorder:
         self._events = events
         self._clock = clock
         self._tasks = tasks
+        control.add_listener(InboxSettled, self._on_settled)
         self._written: dict[ConnectionInfo, list[UnackedMessage]] = {}
         self._written_count = 0
         self._recorder: asyncio.Task[Any] | None = None
@@ -117,7 +128,7 @@ class ReceiptRecorder:
         else:
             changes = []
         # Also those recorded before: they may have been read from storage for a replay meanwhile.
-        self._unacked.settled(user_id, kept)
+        self.settled(user_id, kept)
         sessions = {item.message_id: item.session_id for item in waiting.values()}
         self._announce(connection, changes, sessions | _sessions_of(seen))
         for message_id in set(others).difference([each.message_id for each in found]):
@@ -148,7 +159,7 @@ class ReceiptRecorder:
         changes = await self._store.advance(user_id, stream, offset, at)
         if stream.startswith("user:"):
             items = self._unacked.covered(user_id, offset)
-            self._unacked.settled(user_id, [item.message_id for item in items])
+            self.settled(user_id, [item.message_id for item in items])
             sessions = {item.message_id: item.session_id for item in items}
         else:  # without messages whose audience excludes the user
             found = await self._messages.locate([change.message_id for change in changes], at)
@@ -243,9 +254,16 @@ class ReceiptRecorder:
             for item in items:
                 self.written(connection, item)
             return False
-        self._unacked.settled(connection.user_id, ids)
+        self.settled(connection.user_id, ids)
         self._announce(connection, changes, {item.message_id: item.session_id for item in items})
         return True
+
+    def settled(self, user_id: str, message_ids: Sequence[str]) -> None:
+        """Messages of an inbox need not be resent, to no device of the user on any node."""
+        self._control.notify(InboxSettled(user_id, message_ids))
+
+    def _on_settled(self, notice: InboxSettled) -> None:
+        self._unacked.settled(notice.user_id, notice.message_ids)
 
     # Status updates
 

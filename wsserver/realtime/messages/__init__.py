@@ -2,5 +2,5 @@
 
 Values only: no sockets, no storage.
 
-May import: protocol, brokers.
+May import: protocol, cluster.
 """

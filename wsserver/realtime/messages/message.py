@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.protocol.origin import Origin
 from wsserver.protocol.targets import EVERYONE, Target
 

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.broker import Broker, MonitorEvent, MonitorPush
+from wsserver.cluster.control import Control, Notice
 from wsserver.identity.claims import Claims
 from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
@@ -27,9 +29,23 @@ DEFAULT_INTERVAL_S = 5.0
 PUBLISHED_RATE = MessageRate(100.0, 1000.0)
 """Rate and burst (one whole batch) of ``message_published``; events beyond it are only counted."""
 
+INTEREST_S = 2.0
+"""Period at which a node with monitors notifies the others of what they have subscribed to."""
+FORGOTTEN_S = 6.0
+"""Without such a notice for this long, a node has no monitors any more."""
+
+
+class MonitorInterest(Notice, frozen=True):
+    """A node has monitors, subscribed to these globs; None: it has no monitors any more."""
+
+    node: str
+    globs: tuple[str, ...] | None
+
 
 class Monitors:
-    """Pushes statistics, user status and events to monitors.
+    """Pushes statistics, user status and events to the monitors of all nodes.
+
+    ``tell`` and events go through the broker; ``show`` writes them to this node's monitors.
 
     ``shows_contents``: whether claims allow reading contents of messages; other monitors get
     events without it.
@@ -38,24 +54,36 @@ class Monitors:
     def __init__(
         self,
         events: EventBus,
+        broker: Broker,
+        control: Control,
         statistics: Callable[[], dict[str, Any]],
         clock: Clock,
         shows_contents: Callable[[Claims], bool],
     ) -> None:
         self._events = events
+        self._broker = broker
+        self._control = control
         self._statistics = statistics
         self._clock = clock
         self._top_talkers = TopTalkers(clock)
         self._shows_contents = shows_contents
         self._connections: set[ConnectionInfo] = set()
         self._globs: frozenset[str] = frozenset()
-        """Subscribed by any monitor."""
+        """Subscribed by any monitor, of any node."""
+        self._elsewhere: dict[str, tuple[frozenset[str], float]] = {}
+        """By other node with monitors: their globs, and the monotonic time of its last notice."""
+        self._interest_due = 0.0
         self._published = TokenBucket(PUBLISHED_RATE, clock.monotonic())
         self._skipped = 0
         """Number of ``message_published`` held back since the last one that was sent."""
 
     def __len__(self) -> int:
         return len(self._connections)
+
+    @property
+    def has_any(self) -> bool:
+        """Whether any node has a monitor."""
+        return bool(self._connections or self._elsewhere)
 
     def add(self, connection: ConnectionInfo) -> None:
         """Add a monitor; it gets statistics only, until it subscribes to events."""
@@ -65,12 +93,14 @@ class Monitors:
             self._top_talkers.start()
             self._events.add_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
         self._connections.add(connection)
+        self._interest_due = now
 
     def remove(self, connection: ConnectionInfo) -> None:
         """Remove a monitor."""
         self._connections.remove(connection)
         if not self._connections:
             self._events.remove_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
+            self._control.notify(MonitorInterest(self._control.node, None))
         self._update_listening()
 
     def subscribe(self, connection: ConnectionInfo, request: SubscribeRequest) -> dict[str, Any]:
@@ -81,11 +111,13 @@ class Monitors:
         now = self._clock.monotonic()
         connection.subscription = Subscription(tuple(request.events), request.interval_s, now)
         self._update_listening()
+        self._control.notify(MonitorInterest(self._control.node, tuple(self._own_globs())))
         return {"events": request.events, "interval_s": request.interval_s}
 
     def advance(self) -> None:
         """Send statistics to the monitors whose interval has passed."""
         now = self._clock.monotonic()
+        self._share_interest(now)
         frame = b""
         for connection in list(self._connections):
             subscription = connection.subscription
@@ -100,21 +132,53 @@ class Monitors:
 
     def notify(self, type_: str, *, except_user: str = "", **members: Any) -> None:
         """Push to all monitors except those of one user."""
-        if not self._connections:
+        if self.has_any:
+            text = push(type_, rfc3339(self._clock.wall()), **members)
+            self._broker.signal(MonitorPush(text, except_user))
+
+    def show(self, signal: MonitorPush | MonitorEvent) -> None:
+        """Write a push or event, of this node or another one, to the monitors of this node."""
+        if isinstance(signal, MonitorEvent):
+            self._show_event(signal.event)
             return
-        frame = self._frame(type_, **members)
+        frame = build_frame(signal.payload)
         for connection in list(self._connections):
-            if connection.user_id != except_user:
+            if connection.user_id != signal.exclude_user:
                 connection.websocket.send(frame)
 
+    def interested(self, notice: MonitorInterest) -> None:
+        """Another node has monitors, or has none any more."""
+        if notice.node == self._control.node:
+            return
+        if notice.globs is None:
+            self._elsewhere.pop(notice.node, None)
+        else:
+            self._elsewhere[notice.node] = frozenset(notice.globs), self._clock.monotonic()
+        self._update_listening()
+
+    def _share_interest(self, now: float) -> None:
+        """Repeat this node's interest, and forget that of nodes which have stopped doing so."""
+        if now < self._interest_due:
+            return
+        self._interest_due = now + INTEREST_S
+        if self._connections:
+            self._control.notify(MonitorInterest(self._control.node, tuple(self._own_globs())))
+        old = [node for node, (_, at) in self._elsewhere.items() if now - at > FORGOTTEN_S]
+        for node in old:
+            del self._elsewhere[node]
+        if old:
+            self._update_listening()
+
     def _on_event(self, event: Event) -> None:
+        if event["name"] != MESSAGE_PUBLISHED or self._has_room_for(event):
+            self._broker.signal(MonitorEvent(event))
+
+    def _show_event(self, event: Event) -> None:
         """Push to the monitors with a matching glob; ``event``, the push type, matches all events.
 
         ``wsctl monitor`` filters by push types alone, and no event has that name.
         """
         name = event["name"]
-        if name == MESSAGE_PUBLISHED and not self._has_room_for(event):
-            return
         is_open = not has_content(event)
         frames: dict[bool, bytes] = {}
         for connection in list(self._connections):
@@ -142,9 +206,7 @@ class Monitors:
 
     def _update_listening(self) -> None:
         """Register for the subscribed events only: building others would cost time."""
-        globs = frozenset(
-            glob for connection in self._connections for glob in connection.subscription.events
-        )
+        globs = self._own_globs().union(*[globs for globs, _ in self._elsewhere.values()])
         if globs == self._globs:
             return
         if self._globs:
@@ -152,6 +214,11 @@ class Monitors:
         self._globs = globs
         if globs:
             self._events.add_event_handler(self._wants, self._on_event)
+
+    def _own_globs(self) -> frozenset[str]:
+        return frozenset(
+            glob for connection in self._connections for glob in connection.subscription.events
+        )
 
     def _frame(self, type_: str, **members: Any) -> bytes:
         return build_frame(push(type_, rfc3339(self._clock.wall()), **members))

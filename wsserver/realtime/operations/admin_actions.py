@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from typing import Any
 
 from msgspec import UNSET
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.errors import Forbidden, ValidationFailed
+from wsserver.cluster.control import Answers, Control
+from wsserver.errors import Forbidden, NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
 from wsserver.identity.tickets import Tickets
-from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.requests import DisconnectRequest, MembersRequest, RevokeRequest
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
-from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.operations.node_actions import (
+    CloseConnections,
+    Closed,
+    MembersReplaced,
+    PingUser,
+    RevokeTokens,
+    TokenUsers,
+)
 from wsserver.storage.tables.access_lists import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
+ANSWER_S = 0.3
+"""Time for the answers of other nodes, in addition to the timeout of a ping."""
 
 
 class AdminActions:
-    """Admin actions, each with a check of permission and scope, and an audit entry."""
+    """Admin actions on all nodes, each with a check of permission and scope, and an audit entry.
+
+    Answers name the nodes that did not act in time as ``unreachable``.
+    """
 
     def __init__(
         self,
-        manager: WebSocketManager,
+        control: Control,
         permissions: Permissions,
         members: Members,
         tenancy: Tenancy,
@@ -41,8 +51,7 @@ class AdminActions:
         audit: Audit,
         clock: Clock,
     ) -> None:
-        self._manager = manager
-        self._hub = manager.hub
+        self._control = control
         self._permissions = permissions
         self._members = members
         self._tenancy = tenancy
@@ -59,13 +68,16 @@ class AdminActions:
             scope = self._scope(actor, "connections:disconnect")
             await scope.require_users([request.user_id])
         wanted = request.connection_id
-        found = [
-            connection
-            for connection in scope.filter(self._hub.of_user(request.user_id))
-            if wanted is UNSET or connection.connection_id == wanted
-        ]
         reason = request.reason if request.reason is not UNSET else ""
-        self._disconnect(found, reason)
+        answers = await self._control.ask_all(
+            CloseConnections(
+                reason or DISCONNECTED_REASON,
+                user_id=request.user_id,
+                connection_id=wanted if wanted is not UNSET else None,
+                organization_id=scope.organization_id,
+            )
+        )
+        found = _joined(answers)
         self._audit.record(
             actor,
             "disconnect",
@@ -73,37 +85,46 @@ class AdminActions:
             connections=[c.connection_id for c in found[:100]],
             reason=reason,
         )
-        return {"disconnected": len(found)}
+        return {"disconnected": len(found), **_unreachable(answers)}
 
     async def disconnect_connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
         """Close one connection with 4502; raises ``NotFound``."""
         target = f"connection:{connection_id}"
         with self._audit.denials(actor, "disconnect", target):
             scope = self._scope(actor, "connections:disconnect")
-        connection = scope.find_connection(connection_id)
-        self._disconnect([connection], "")
-        self._audit.record(actor, "disconnect", target, user_id=connection.user_id)
-        return {"disconnected": 1}
+        answers = await self._control.ask_all(
+            CloseConnections(
+                DISCONNECTED_REASON,
+                connection_id=connection_id,
+                organization_id=scope.organization_id,
+            )
+        )
+        closed = _joined(answers)
+        if not closed:
+            raise NotFound("connection", connection_id)
+        self._audit.record(actor, "disconnect", target, user_id=closed[0].user_id)
+        return {"disconnected": 1, **_unreachable(answers)}
 
     async def ping_user(self, actor: Actor, user_id: str, timeout_s: float) -> dict[str, Any]:
         """Ping all connections of a user, and wait for the pongs."""
         scope = self._scope(actor, "connections:read")
         await scope.find_user(user_id)
-        connections = scope.filter(self._hub.of_user(user_id))
-        trips = await asyncio.gather(
-            *(self._manager.heartbeat.measure(c, timeout_s) for c in connections)
+        answers = await self._control.ask_all(
+            PingUser(user_id, timeout_s, scope.organization_id), timeout_s + ANSWER_S
         )
+        pongs = [pong for each in answers.by_node.values() for pong in each]
         return {
             "user_id": user_id,
-            "online": bool(connections),
+            "online": bool(pongs),
             "connections": [
                 {
-                    "connection_id": connection.connection_id,
-                    "alive": rtt_ms is not None,
-                    "rtt_ms": rtt_ms,
+                    "connection_id": pong.connection_id,
+                    "alive": pong.rtt_ms is not None,
+                    "rtt_ms": pong.rtt_ms,
                 }
-                for connection, rtt_ms in zip(connections, trips, strict=True)
+                for pong in pongs
             ],
+            **_unreachable(answers),
         }
 
     async def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
@@ -134,10 +155,10 @@ class AdminActions:
         removed = await self._members.replace(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
-        self._manager.presence.listed(session_id, set(user_ids) - set(present), removed)
-        for user_id in removed:
-            for connection in self._hub.of_user(user_id):
-                self._manager.sessions.enforce_access(connection)
+        new = set(user_ids) - set(present)
+        self._control.notify(
+            MembersReplaced(session_id, tuple(user_ids), tuple(sorted(new)), tuple(sorted(removed)))
+        )
         self._audit.record(
             actor,
             "members",
@@ -158,27 +179,23 @@ class AdminActions:
         now = self._clock.wall()
         if request.jti is not UNSET:
             await self._revocation_store.add("jti", request.jti, now)
-            self._revocations.revoke_jti(request.jti)
+            revoked = RevokeTokens(jti=request.jti)
             answer = {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
             at = self._revocations.revoke_user(request.user_id, now)
             await self._revocation_store.add("user", request.user_id, at)
+            revoked = RevokeTokens(user_id=request.user_id, issued_until=at)
             answer = {"user_id": request.user_id}
-        revoked = [c for c in self._hub if self._revocations.is_revoked(c.claims)]
-        for connection in revoked:
-            self._manager.close(connection, CloseCode.TOKEN_REVOKED, "token revoked")
-        self._audit.record(actor, "revoke", _revoked(request), disconnected=len(revoked))
-        return {**answer, "disconnected": len(revoked)}
+        answers = await self._control.ask_all(revoked)
+        count = sum(answers.by_node.values())
+        self._audit.record(actor, "revoke", _revoked(request), disconnected=count)
+        return {**answer, "disconnected": count, **_unreachable(answers)}
 
     def ticket(self, actor: Actor) -> dict[str, Any]:
         """A ticket that replaces the actor's token once, within 30 seconds."""
         ticket, expires_at = self._tickets.issue(actor.claims)
         return {"ticket": ticket, "expires_at": rfc3339(expires_at)}
-
-    def _disconnect(self, connections: list[ConnectionInfo], reason: str) -> None:
-        for connection in connections:
-            self._manager.close(connection, CloseCode.DISCONNECTED, reason or DISCONNECTED_REASON)
 
     def _scope(self, actor: Actor, permission: str) -> Scope:
         self._permissions.require(actor.claims, permission)
@@ -207,10 +224,19 @@ class AdminActions:
             await scope.require_users([request.user_id])
         if request.jti is UNSET or scope.organization_id is None:
             return
-        using = [c for c in self._hub if c.claims.jti == request.jti]
+        answers = await self._control.ask_all(TokenUsers(request.jti))
+        using = [each for found in answers.by_node.values() for each in found]
         is_own = bool(using) or actor.claims.jti == request.jti
-        if not is_own or not all(map(scope.sees, using)):
+        if not is_own or set(using) - {scope.organization_id}:
             raise Forbidden(f"token {request.jti} is outside of your organization")
+
+
+def _joined(answers: Answers[list[Closed]]) -> list[Closed]:
+    return [closed for each in answers.by_node.values() for closed in each]
+
+
+def _unreachable(answers: Answers[Any]) -> dict[str, list[str]]:
+    return {"unreachable": sorted(answers.unreachable)} if answers.unreachable else {}
 
 
 def revoke_faults(request: RevokeRequest, bad: Collection[str] = ()) -> list[Fault]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.broker import Broker, Push
+from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.identity.claims import Claims
+from wsserver.protocol.pushes import push
+from wsserver.protocol.targets import session
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.observability.monitors import Monitors
 
 SESSIONS_LIMIT = 1000
@@ -30,13 +34,17 @@ class Presence:
     def __init__(
         self,
         hub: Hub,
-        writer: ConnectionWriter,
+        broker: Broker,
+        connections: ConnectionDirectory,
         monitors: Monitors,
         members: Members,
         access: SessionAccess,
+        clock: Clock,
     ) -> None:
         self._hub = hub
-        self._writer = writer
+        self._broker = broker
+        self._connections = connections
+        self._clock = clock
         self._monitors = monitors
         self._members = members
         self._access = access
@@ -175,18 +183,14 @@ class Presence:
     def _notify_sessions(self, user_id: str, status: str, sessions: Iterable[str]) -> set[str]:
         """Push to all connections in the sessions except for the user's, to each once.
 
-        Returns the sessions that have such a connection.
+        Returns the sessions that may have such a connection.
         """
-        heard = set()
-        concerned = {}
-        for session_id in sessions:
-            for other in self._hub.of_session(session_id):
-                if other.user_id != user_id and not other.is_monitor:
-                    concerned[other.connection_id] = other
-                    heard.add(session_id)
-        if concerned:
+        heard = {each for each in sessions if self._connections.may_have_others(each, user_id)}
+        if heard:
             members = self._status(user_id, status)
-            self._writer.push_many(concerned.values(), "user_status_update", **members)
+            text = push("user_status_update", rfc3339(self._clock.wall()), **members)
+            targets = tuple([session(each) for each in sorted(heard)])
+            self._broker.signal(Push(targets, text, exclude_user=user_id))
         return heard
 
     def _status(self, user_id: str, status: str) -> dict[str, str | int]:

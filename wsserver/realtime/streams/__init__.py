@@ -2,5 +2,5 @@
 
 ``Streams`` is the entry; ``AppendQueue`` commits many messages at a time.
 
-May import: storage, brokers, ``realtime.messages``, ``realtime.connections``.
+May import: storage, cluster, ``realtime.messages``, ``realtime.connections``.
 """

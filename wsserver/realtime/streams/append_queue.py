@@ -8,8 +8,8 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from wsserver.brokers.base import NO_RECIPIENTS, PublishResult
 from wsserver.clock import Clock
+from wsserver.cluster.broker import NO_RECIPIENTS, PublishResult
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message, Sent

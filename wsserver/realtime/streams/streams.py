@@ -6,8 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
-from wsserver.brokers.base import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.clock import Clock
+from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.paging import PAGE_BYTES

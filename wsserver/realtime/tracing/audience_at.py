@@ -8,8 +8,7 @@ from itertools import chain
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionInterval, interval_of
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.local_delivery import SELECT
+from wsserver.realtime.connections.hub import SELECT, Hub
 
 BELONGS: dict[TargetType, Callable[[ConnectionInterval, str], bool]] = {
     TargetType.BROADCAST: lambda interval, _: True,

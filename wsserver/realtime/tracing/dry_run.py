@@ -8,8 +8,7 @@ from typing import Any
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope
-from wsserver.realtime.connections.hub import Hub
-from wsserver.realtime.delivery.local_delivery import SELECT
+from wsserver.realtime.connections.hub import SELECT, Hub
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.retention_policy import stream_of

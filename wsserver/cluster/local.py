@@ -1,0 +1,176 @@
+"""``LocalControl``, ``LocalDirectory`` and ``LocalLeases``: the seams of a single process."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from wsserver.cluster.control import Answers, Notice, Request
+from wsserver.cluster.directory import Change, ConnectionRecord, NodeRecord, Reservation
+from wsserver.protocol.targets import Target
+
+R = TypeVar("R")
+
+
+class LocalControl:
+    """Calls the handlers of this process directly."""
+
+    def __init__(self, node: str) -> None:
+        self.node = node
+        self._handlers: dict[type[Request[Any]], Callable[[Any], Any]] = {}
+        self._listeners: dict[type[Notice], list[Callable[[Any], None]]] = {}
+
+    def add_handler(
+        self, kind: type[Request[R]], handler: Callable[[Any], R | Awaitable[R]]
+    ) -> None:
+        """Register the handler of a kind of request."""
+        self._handlers[kind] = handler
+
+    def add_listener(self, kind: type[Notice], listener: Callable[[Any], None]) -> None:
+        """Register the listener of a kind of notice."""
+        self._listeners.setdefault(kind, []).append(listener)
+
+    async def start(self) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def stop(self) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def ask_all(self, request: Request[R], timeout_s: float = 1.0) -> Answers[R]:
+        """Call the handler."""
+        return Answers({self.node: await self._call(request)})
+
+    async def ask(self, node: str, request: Request[R], timeout_s: float = 1.0) -> Answers[R]:
+        """Call the handler if ``node`` is this one."""
+        if node != self.node:
+            return Answers({}, (node,))
+        return Answers({self.node: await self._call(request)})
+
+    def notify(self, notice: Notice) -> None:
+        """Call the listeners."""
+        for listener in self._listeners.get(type(notice), ()):
+            listener(notice)
+
+    async def _call(self, request: Request[R]) -> R:
+        answer = self._handlers[type(request)](request)
+        found: R = await answer if inspect.isawaitable(answer) else answer
+        return found
+
+
+class Connected(Protocol):
+    """The connections of this process: a view of the hub."""
+
+    def count_of(self, user_id: str) -> int:
+        """Number of a user's connections."""
+        ...
+
+    def has_others(self, session_id: str, user_id: str) -> bool:
+        """Whether other users than this one have joined a session."""
+        ...
+
+    def records(self, target: Target) -> Iterable[ConnectionRecord]:
+        """The connections that a target matches, in the order of connecting."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """The connected users, each with the number of connections."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class LocalDirectory:
+    """The directory of a single process: its connections, as they are."""
+
+    def __init__(self, connected: Connected, node: str, version: str, since: float) -> None:
+        self._connected = connected
+        self._node = node
+        self._version = version
+        self._since = since
+        self._changes = 0
+
+    async def start(self) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def stop(self) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def reserve(self, user_id: str, limit: int) -> Reservation | None:
+        """Compare the number of connections; nothing can come between this and ``opened``."""
+        return Reservation(user_id, "") if self._connected.count_of(user_id) < limit else None
+
+    async def cancel(self, reservation: Reservation) -> None:
+        """Do nothing: reservations are not counted."""
+
+    async def opened(
+        self, connection: ConnectionRecord, reservation: Reservation | None = None
+    ) -> Change:
+        """The connection is in the process's own index already."""
+        return self._changed(connection.user_id)
+
+    async def closed(self, connection_id: str, user_id: str) -> Change:
+        """The connection is out of the process's own index already."""
+        return self._changed(user_id)
+
+    async def updated(self, connection: ConnectionRecord) -> None:
+        """Do nothing: the process's own index is up to date."""
+
+    def add_lost_listener(self, listener: Callable[[ConnectionRecord], None]) -> None:
+        """Do nothing: no other node can be lost."""
+
+    def may_be_online(self, user_id: str, besides: str = "") -> bool:
+        """Whether a user has a connection, other than ``besides``."""
+        return self._connected.count_of(user_id) > (1 if besides else 0)
+
+    def may_have_others(self, session_id: str, user_id: str) -> bool:
+        """Whether other users than this one have joined a session."""
+        return self._connected.has_others(session_id, user_id)
+
+    async def count(self, user_id: str) -> int:
+        """Number of a user's connections."""
+        return self._connected.count_of(user_id)
+
+    async def connections(
+        self, target: Target, *, node: str | None = None
+    ) -> Sequence[ConnectionRecord]:
+        """The connections that match a target, oldest first."""
+        if node not in (None, self._node):
+            return []
+        found = self._connected.records(target)
+        return sorted(found, key=lambda each: (each.connected_at, each.connection_id))
+
+    async def users(self, *, node: str | None = None) -> Mapping[str, int]:
+        """The connected users, each with the number of connections."""
+        return self._connected.counts() if node in (None, self._node) else {}
+
+    async def nodes(self) -> Sequence[NodeRecord]:
+        """This process."""
+        count = len(self._connected)
+        return [NodeRecord(self._node, self._since, count, self._version, "up")]
+
+    def health(self) -> dict[str, Any]:
+        """Always ok."""
+        return {"ok": True, "kind": "local"}
+
+    def _changed(self, user_id: str) -> Change:
+        self._changes += 1
+        return Change(self._connected.count_of(user_id), self._changes)
+
+
+class LocalLeases:
+    """Every lease is held: there is no other node."""
+
+    async def start(self) -> None:
+        """Do nothing: there are no other nodes."""
+
+    async def stop(self) -> None:
+        """Do nothing: there are no other nodes."""
+
+    def holds(self, name: str) -> bool:
+        """Always True."""
+        return True
+
+    def fence(self, name: str) -> int:
+        """Always 1: the holder never changes."""
+        return 1

@@ -1,0 +1,160 @@
+"""``NodeRegistry``: the nodes of a cluster, each with a lease that it renews."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from redis.exceptions import RedisError
+
+from wsserver.cluster.directory import NodeNameTaken, NodeRecord, NodeState
+from wsserver.cluster.redis.link import RedisLink
+
+LEASE_S = 6.0
+RENEW_S = 2.0
+REMEMBERED_S = 60.0
+"""Time that a lost node is listed."""
+REAP_S = 10.0
+"""Time to remove the connections of a lost node, before another node tries."""
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+# KEYS: info, leases, reaped. ARGV: node, instance, info, lease in ms
+RENEW = (
+    _NOW
+    + """
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
+local mine = known and string.sub(known, 1, #ARGV[2]) == ARGV[2]
+if known and not mine and ends > now then return 'taken' end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ARGV[3])
+redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
+local reaped = redis.call('HDEL', KEYS[3], ARGV[1])
+if mine and ends > 0 and reaped == 0 then return 'renewed' end
+return 'new'
+"""
+)
+LIST = (
+    _NOW
+    + """
+return {string.format('%d', now), redis.call('HGETALL', KEYS[1]),
+        redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}
+"""
+)
+# ARGV: node, time for reaping in ms
+REAP = (
+    _NOW
+    + """
+local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
+if ends > now then return 0 end
+local claim = tonumber(redis.call('HGET', KEYS[3], ARGV[1]) or '0')
+if claim < 0 or claim > now then return 0 end
+redis.call('HSET', KEYS[3], ARGV[1], string.format('%d', now + ARGV[2]))
+return 1
+"""
+)
+# ARGV: node, instance
+REMOVE = """
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if known and string.sub(known, 1, #ARGV[2]) == ARGV[2] then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  redis.call('HDEL', KEYS[3], ARGV[1])
+end
+return 0
+"""
+INSTANCE_CHARS = 16
+
+
+class NodeInfo(msgspec.Struct, frozen=True):
+    """What a node writes about itself."""
+
+    since: float
+    version: str
+    state: NodeState = "up"
+
+
+class KnownNode(NamedTuple):
+    """A node of the registry."""
+
+    name: str
+    info: NodeInfo
+    is_living: bool
+    lost_s: float
+    """Seconds since its lease has ended; 0 while it lives."""
+
+
+class NodeRegistry:
+    """Registers this node, and lists all. Times are those of Redis: clocks of nodes may differ.
+
+    ``instance``: 16 characters, unique for this run of the node.
+    """
+
+    def __init__(self, link: RedisLink, node: str, instance: str, info: NodeInfo) -> None:
+        if len(instance) != INSTANCE_CHARS:
+            raise ValueError(f"instance: {INSTANCE_CHARS} characters")
+        self.node = node
+        self.info = info
+        self.known: list[KnownNode] = []
+        """The nodes as last read, sorted by name."""
+        self._instance = instance
+        self._keys = [link.key("nodes", part) for part in ("info", "leases", "reaped")]
+        scripts = [link.commands.register_script(text) for text in (RENEW, LIST, REAP, REMOVE)]
+        self._renew, self._list, self._reap, self._remove = scripts
+
+    async def renew(self) -> bool:
+        """Renew the lease; True if Redis did not have it: all about this node is to be entered.
+
+        Raises ``NodeNameTaken``.
+        """
+        info = msgspec.json.encode(self.info)
+        args: list[str | bytes | int] = [self.node, self._instance, info, int(LEASE_S * 1000)]
+        outcome = await self._renew(keys=self._keys, args=args)
+        if outcome == b"taken":
+            raise NodeNameTaken(self.node)
+        return bool(outcome == b"new")
+
+    async def leave(self) -> None:
+        """Remove this node."""
+        await self._remove(keys=self._keys, args=[self.node, self._instance])
+
+    @property
+    def lost(self) -> list[str]:
+        """Names of the nodes whose lease has ended, as last read."""
+        return [node.name for node in self.known if not node.is_living]
+
+    async def living(self) -> list[str]:
+        """Names of the living nodes; as last read, if Redis is away."""
+        try:
+            await self.refresh()
+        except (RedisError, OSError):
+            pass
+        return [node.name for node in self.known if node.is_living]
+
+    async def refresh(self) -> None:
+        """Read the nodes."""
+        now_text, flat, leases = await self._list(keys=self._keys)
+        now = int(now_text)
+        ends = {leases[i]: float(leases[i + 1]) for i in range(0, len(leases), 2)}
+        nodes = []
+        for name, data in sorted(zip(flat[::2], flat[1::2], strict=True)):
+            info = msgspec.json.decode(data[INSTANCE_CHARS:], type=NodeInfo)
+            lost_s = max(0.0, (now - ends.get(name, 0.0)) / 1000)
+            nodes.append(KnownNode(name.decode(), info, lost_s == 0.0, lost_s))
+        self.known = nodes
+
+    async def claim_reaping(self, node: str) -> bool:
+        """Whether this node is to remove the connections of a lost one."""
+        return bool(await self._reap(keys=self._keys, args=[node, int(REAP_S * 1000)]))
+
+    async def forget(self, node: KnownNode) -> None:
+        """Remove a node that is lost for long."""
+        await self._remove(keys=self._keys, args=[node.name, ""])
+
+
+def record_of(node: KnownNode, connections: int) -> NodeRecord:
+    """A node as the directory lists it."""
+    state: NodeState = node.info.state if node.is_living else "lost"
+    return NodeRecord(node.name, node.info.since, connections, node.info.version, state)
