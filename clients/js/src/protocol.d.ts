@@ -77,7 +77,7 @@ export interface SessionJoinedPush {
   users?: Present[];
 }
 
-/** A user who has joined a session. */
+/** A user in a session, with the number of connections. */
 export interface Present {
   user_id: string;
   username: string | null;
@@ -364,7 +364,7 @@ export interface JoinSessionCommand {
   since?: Position;
 }
 
-/** A place in a stream; offsets start at 1, 0 is before the first message. */
+/** Position in a stream; offsets start at 1, 0 is before the first message. */
 export interface Position {
   epoch: string;
   offset: number;
