@@ -98,9 +98,9 @@ class StorageHealth:
     The threads write it and the loop reads it: single references, replaced as a whole.
     """
 
-    def __init__(self, where: str) -> None:
-        self._where = where
-        """For the log, as ``path=…``."""
+    def __init__(self, location: str) -> None:
+        self._location = location
+        """Path of the file, or server and database without the password; for the log."""
         self.corruption: str | None = None
         """SQLite's message about a corrupt page, or that another program changed the file."""
         self.errors: dict[Side, str | None] = {"write": None, "read": None}
@@ -146,8 +146,8 @@ class StorageHealth:
             log.critical(
                 "database is damaged and nothing is written to it any more, stop the server, move"
                 " the file with its -wal and -shm away and restore the file from a backup"
-                " %s error=%s",
-                self._where,
+                " database=%s error=%s",
+                self._location,
                 error,
             )
             self.corruption = f"the database is damaged: {error}"

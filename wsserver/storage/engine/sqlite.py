@@ -38,7 +38,7 @@ class SqliteDatabase(Database):
     ) -> None:
         self.path = path
         self._lock = ServerLock(path)
-        health = StorageHealth(f"path={path}")
+        health = StorageHealth(str(path))
         self._writer = Writer(
             path,
             synchronous=synchronous,

@@ -43,7 +43,7 @@ class PostgresDatabase(Database):
         queue_limit: int = 10_000,
     ) -> None:
         self._server = Server(url, password_file)
-        health = StorageHealth(f"database={self._server.location}")
+        health = StorageHealth(self._server.location)
         self._writer = PostgresWriter(
             self._server,
             clock=clock,
