@@ -25,6 +25,7 @@ from tests.support.snapshot_rows import snapshot
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
+from wsserver.storage.engine.sqlite_connection import SqliteConnection
 from wsserver.storage.maintenance.backup import back_up
 from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
@@ -298,6 +299,7 @@ async def test_no_page_is_sorted_or_counted(
 
     async def read(fn: Callable[[Connection], Any]) -> Any:
         def traced(db: Connection) -> Any:
+            assert isinstance(db, SqliteConnection)
             statements: list[str] = []
             db.set_trace_callback(statements.append)
             try:

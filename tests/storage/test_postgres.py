@@ -222,12 +222,21 @@ async def test_an_outcome_that_cannot_be_found_out_in_time_is_not_acknowledged(
         postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         taken_back: list[Exception] = []
         started, blocker = threading.Event(), threading.Event()
-        database.submit(lambda db: (started.set(), blocker.wait(5)))
+
+        def hold(_: Connection) -> None:
+            started.set()
+            blocker.wait(5)
+
+        def take_back(error: Exception) -> bool:
+            taken_back.append(error)
+            return True
+
+        database.submit(hold)
         while not started.is_set():
             await asyncio.sleep(0.01)
         job = asyncio.ensure_future(streams.append(several("session:s1", "b")))
         await asyncio.sleep(0)
-        database.submit(insert, take_back=lambda error: bool(taken_back.append(error)) or True)
+        database.submit(insert, take_back=take_back)
         lose_at_commit(monkeypatch, is_committed=is_committed, after=1)
         blocker.set()  # both are in the next round
         while not job.done():

@@ -30,7 +30,7 @@ def install(manager: Any) -> None:
                 job.fn = _with_a_new_page(job.fn)
         return work(self, db, jobs)
 
-    Writer._work = with_limited_pages  # type: ignore[method-assign]
+    Writer._work = with_limited_pages  # type: ignore[method-assign, assignment]
 
 
 def _with_a_new_page(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -135,7 +135,7 @@ class PostgresServer:
     def execute(self, sql: str, database: str = "postgres") -> list[Any]:
         """Run a statement as the owner of the server; returns its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
-            cursor = connection.execute(sql)  # type: ignore[arg-type]
+            cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self, *, is_empty: bool = False) -> str:
