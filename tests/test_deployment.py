@@ -74,7 +74,9 @@ def test_the_unit_starts_what_there_is_and_outlasts_the_draining(tmp_path: Path)
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     path = tmp_path / "wsserver.service"
     text = block(DOCUMENT, "wsserver.service").text
-    path.write_text(text.replace("/opt/wsserver/bin/wsserver", sys.executable))
+    program = tmp_path / "program"  # the path of this checkout may have quotes in it
+    program.symlink_to(sys.executable)
+    path.write_text(text.replace("/opt/wsserver/bin/wsserver", str(program)))
     done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True)
     assert str(path) not in done.stderr
 

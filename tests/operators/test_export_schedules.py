@@ -164,12 +164,14 @@ def test_the_units_belong_together() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd")
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    program = tmp_path / "program"  # the path of this checkout may have quotes in it
+    program.symlink_to(sys.executable)
+    units = []
     for path in (SERVICE, TIMER):
-        text = path.read_text().replace("/opt/wsserver/bin/wsctl", sys.executable)
-        (tmp_path / path.name.replace("@", "@audit")).write_text(text)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())], capture_output=True, text=True
-    )
+        text = path.read_text().replace("/opt/wsserver/bin/wsctl", str(program))
+        units.append(tmp_path / path.name.replace("@", "@audit"))
+        units[-1].write_text(text)
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
     assert str(tmp_path) not in done.stderr
     when = unit(TIMER)["Timer"]["OnCalendar"]
     subprocess.run(["systemd-analyze", "calendar", when], check=True, capture_output=True)
