@@ -48,14 +48,15 @@ def tools(machine: Path) -> Path:
         (machine / "bin" / tool).symlink_to(found)
     says = 'echo "${0##*/} $*"; ! grep -qx "${0##*/} $1" broken 2>/dev/null'
     program(machine / "bin" / "chromium", "")
-    python = FAKE_PYTHON + 'case "$*" in "-m sphinx"*) ' + says.replace("$1", "$2") + " ;;"
+    python = (
+        FAKE_PYTHON + 'case "$*" in "-m sphinx"*|"-m mypy"*) ' + says.replace("$1", "$2") + " ;;"
+    )
     python += ' "-m scripts.advisories") [ ! -e offline ] || exit 75 ;; esac'
     program(machine / "bin" / "python3.12", python)
-    for tool in ("ruff", "mypy"):
-        program(machine / "kept" / tool, says)
-    # They come with the packages.
-    copies = 'case "$*" in *"pip install"*) cat kept/ruff >.venv/bin/ruff; cat kept/mypy'
-    copies += " >.venv/bin/mypy; chmod +x .venv/bin/ruff .venv/bin/mypy ;; esac\n"
+    program(machine / "kept" / "ruff", says)
+    # It comes with the packages.
+    copies = 'case "$*" in *"pip install"*) cat kept/ruff >.venv/bin/ruff; chmod +x .venv/bin/ruff'
+    copies += " ;; esac\n"
     program(machine / "bin" / "python3.12", copies + python)
     return machine
 
@@ -71,7 +72,13 @@ def test_every_check_is_run_the_quick_ones_first(tools: Path) -> None:
     assert re.findall(r"^== (\w+)$", done.stdout, re.M) == CHECKS
     assert results(done.stdout) == dict.fromkeys(CHECKS, "passed")
     assert "--editable .[test]" in done.stderr
-    for said in ("ruff check", "ruff format --check", "mypy", "python -m sphinx", "-m pytest"):
+    for said in (
+        "ruff check",
+        "ruff format --check",
+        "python -m mypy",
+        "python -m sphinx",
+        "-m pytest",
+    ):
         assert said in done.stdout
 
 
@@ -82,7 +89,12 @@ def test_those_named_are_run_alone(tools: Path) -> None:
 
 @pytest.mark.parametrize(
     ("broken", "check"),
-    [("ruff check", "lint"), ("ruff format", "format"), ("python sphinx", "docs")],
+    [
+        ("ruff check", "lint"),
+        ("ruff format", "format"),
+        ("python mypy", "types"),
+        ("python sphinx", "docs"),
+    ],
 )
 def test_the_check_that_fails_is_named_and_the_others_are_run(
     tools: Path, broken: str, check: str
