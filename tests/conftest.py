@@ -20,6 +20,7 @@ TESTS = Path(__file__).parent
 SLOW = (
     "acceptance/",
     "browser/",
+    "cluster/",
     "contract/test_redis_faults.py",
     "contract/test_two_nodes.py",
     "operators/",

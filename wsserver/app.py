@@ -9,8 +9,7 @@ from tornado.web import Application
 
 from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
-from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
-from wsserver.cluster.memory import MemoryBroker
+from wsserver.cluster_factory import seams_of
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
 from wsserver.config.files import read_key_file
@@ -94,10 +93,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     tasks = Tasks()
     database = database_of(settings, clock)
 
-    # The seams to other processes: there are none
-    broker = MemoryBroker()
-    control = LocalControl(settings.node)
-    leases = LocalLeases()
+    # The seams to other processes
+    seams = seams_of(settings, __version__, clock.wall())
+    broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions
     permissions = Permissions(settings.permissions)
@@ -148,9 +146,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         follow=broker.follow,
         unfollow=broker.unfollow,
     )
-    connections = LocalDirectory(
-        HubRecords(hub, settings.node), settings.node, __version__, clock.wall()
-    )
+    connections = seams.directory_of(HubRecords(hub, settings.node))
     directory = UserDirectory(known_users, hub, clock, organizations.get)
     poller = Poller(
         IOLoop.current(),
@@ -228,6 +224,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         control=control,
         connections=connections,
         leases=leases,
+        close_seams=seams.close,
         poller=poller,
         live=live,
         notifications=notifications,

@@ -16,5 +16,8 @@ def database_of(settings: Settings, clock: Clock) -> Database:
     from wsserver.storage.engine.postgres.database import PostgresDatabase
 
     return PostgresDatabase(
-        settings.database_url, password_file=settings.database_password_file, clock=clock
+        settings.database_url,
+        password_file=settings.database_password_file,
+        clock=clock,
+        is_shared=settings.redis_url is not None,
     )

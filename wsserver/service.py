@@ -82,6 +82,7 @@ class Service:
     control: Control
     connections: ConnectionDirectory
     leases: Leases
+    close_seams: Callable[[], Awaitable[None]]
     poller: Poller
     live: LiveSide
     notifications: NotificationSubsystem
@@ -205,6 +206,7 @@ class Service:
         """Disconnect from the other nodes; harmless twice."""
         for seam in (self.leases, self.control, self.broker, self.connections):
             await seam.stop()
+        await self.close_seams()
 
     async def abandon(self) -> None:
         """Release everything after a ``start`` or ``stop`` that was cut short; harmless twice."""

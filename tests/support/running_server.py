@@ -30,7 +30,9 @@ class RunningServer(ServerProcess):
         environment = {
             f"WSSERVER_{k.upper()}": _text(v) for k, v in chosen.items() if v is not None
         }
-        super().__init__(folder, "--database", str(self.database), env=environment, prefix=prefix)
+        has_file = settings.get("database_url") is None
+        arguments = ["--database", str(self.database)] if has_file else []
+        super().__init__(folder, *arguments, env=environment, prefix=prefix)
         self.start()
 
     def check_log(self) -> None:

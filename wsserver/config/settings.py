@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str | None = None
     """PostgreSQL instead of the SQLite file."""
     database_password_file: Path | None = None
+    redis_url: str | None = None
+    """Redis or Valkey, which carries what passes between several processes."""
     synchronous: Literal["normal", "full"] = "normal"
 
     jwt_secret: str | None = None
@@ -175,7 +177,7 @@ SECRETS = frozenset({"jwt_secret", "sms_body", "vapid_private_key", "webhook_sec
 """Keys whose value is never shown."""
 
 URLS = frozenset(
-    {"database_url", "jwks_url", "smtp_url", "sms_url", "apprise_urls", "webhook_urls"}
+    {"database_url", "redis_url", "jwks_url", "smtp_url", "sms_url", "apprise_urls", "webhook_urls"}
 )
 """Keys whose value is shown without the parts that may be secret."""
 

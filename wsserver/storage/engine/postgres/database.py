@@ -29,6 +29,7 @@ class PostgresDatabase(Database):
 
     ``url``: ``postgresql://user:password@host:port/name?parameter=…`` with libpq's parameters.
     ``password_file``: a file with the password, read at each connection.
+    ``is_shared``: other servers, with the same setting, may use it at the same time.
     ``queue_limit``: functions that may be queued for writing, and as many for reading.
     """
 
@@ -41,7 +42,9 @@ class PostgresDatabase(Database):
         password_file: Path | None = None,
         clock: Clock,
         queue_limit: int = 10_000,
+        is_shared: bool = False,
     ) -> None:
+        self.is_shared = is_shared
         self._server = Server(url, password_file)
         health = StorageHealth(self._server.location)
         self._writer = PostgresWriter(
@@ -50,6 +53,7 @@ class PostgresDatabase(Database):
             health=health,
             queue_limit=queue_limit,
             on_lost=self._count_lost,
+            is_shared=is_shared,
         )
         readers = Readers(
             lambda: PostgresReader(self._server), health=health, queue_limit=queue_limit

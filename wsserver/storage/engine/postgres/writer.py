@@ -43,6 +43,8 @@ _RELOCK_WAIT_S = 1.0
 _ATTEMPTS = 3
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('wsserver'), hashtext(current_schema()))"
 
+_LOCK_SHARED = _LOCK.replace("advisory_lock(", "advisory_lock_shared(")
+
 
 class _Undecided(NamedTuple):
     """A round whose COMMIT was sent but not answered."""
@@ -65,9 +67,11 @@ class PostgresWriter(Worker[None]):
         health: StorageHealth,
         queue_limit: int,
         on_lost: Callable[[int, Exception], None],
+        is_shared: bool = False,
     ) -> None:
         super().__init__("storage-writer", queue_limit=queue_limit, on_lost=on_lost)
         self._server = server
+        self._is_shared = is_shared
         self._clock = clock
         self._health = health
         self._owner = f"run_{secrets.token_hex(16)}"
@@ -90,10 +94,11 @@ class PostgresWriter(Worker[None]):
         db = self._server.connect()
         try:
             check_server(self._server, db)
-            lock_database(self._server, db, _LOCK_WAIT_S)
+            lock_database(self._server, db, _LOCK_WAIT_S, is_shared=self._is_shared)
             migrate(self._server, db)
             with db.raw.transaction():
-                db.execute("UPDATE writers SET is_current = 0")
+                if not self._is_shared:
+                    db.execute("UPDATE writers SET is_current = 0")
                 now = self._clock.wall()
                 db.execute("DELETE FROM writers WHERE since < ?", [now - 86_400])
                 db.execute("INSERT INTO writers VALUES (?, 0, 1, ?)", [self._owner, now])
@@ -247,7 +252,7 @@ class PostgresWriter(Worker[None]):
                 " WHERE pid = ? AND backend_start = ? AND pid <> pg_backend_pid()",
                 self._backend,
             ).fetchall()
-        lock_database(self._server, db, _RELOCK_WAIT_S)
+        lock_database(self._server, db, _RELOCK_WAIT_S, is_shared=self._is_shared)
 
     def _decide_later(self, jobs: Sequence[Job], outcomes: list[Any], error: Exception) -> None:
         translated = translate(error)
@@ -314,10 +319,15 @@ class PostgresWriter(Worker[None]):
             self._db.close()
 
 
-def lock_database(server: Server, db: PostgresConnection, wait_s: float) -> None:
-    """Lock a database for as long as a connection lasts; raises ``DatabaseInUse``."""
+def lock_database(
+    server: Server, db: PostgresConnection, wait_s: float, *, is_shared: bool = False
+) -> None:
+    """Lock a database for as long as a connection lasts; raises ``DatabaseInUse``.
+
+    ``is_shared``: others may lock it in the same way, but nobody alone.
+    """
     until = time.monotonic() + wait_s
-    while not db.execute(_LOCK).fetchone()[0]:
+    while not db.execute(_LOCK_SHARED if is_shared else _LOCK).fetchone()[0]:
         if time.monotonic() >= until:
             raise server.in_use()
         time.sleep(0.1)

@@ -1,0 +1,1 @@
+"""Tests of several nodes: real processes on one PostgreSQL database and one Valkey server."""
