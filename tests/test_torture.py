@@ -96,15 +96,15 @@ class TestJournal:
     async def test_a_whole_file_is_found_to_be_whole(
         self, tmp_path: Path, clock: FakeClock
     ) -> None:
-        from scripts.reliability.journal import Journal, Position
+        from scripts.reliability.journal import Journal, Position, SqliteRows
 
         path = tmp_path / "wsserver.sqlite3"
         journal = Journal()
         for key, position in zip("ab", await self.fill(path, clock, "a", "b"), strict=True):
             journal.acknowledge(journal.begin(key, "session:s1"), Position(*position))
         journal.begin("c", "session:s1")  # on its way when the server was killed, and not stored
-        journal.check(path)
-        journal.check(path)
+        journal.check(SqliteRows(path))
+        journal.check(SqliteRows(path))
         assert journal.findings.all == []
         assert (journal.rows, journal.acknowledged, len(journal.unknown())) == (2, 2, 1)
 
@@ -124,7 +124,7 @@ class TestJournal:
     async def test_what_is_missing_is_found_to_be_missing(
         self, tmp_path: Path, clock: FakeClock, damage: str, kind: str
     ) -> None:
-        from scripts.reliability.journal import Journal, Position
+        from scripts.reliability.journal import Journal, Position, SqliteRows
 
         path = tmp_path / "wsserver.sqlite3"
         journal = Journal()
@@ -132,7 +132,7 @@ class TestJournal:
             journal.acknowledge(journal.begin(key, "session:s1"), Position(*position))
         with closing(sqlite3.connect(path)) as db:
             db.executescript(damage)
-        journal.check(path)
+        journal.check(SqliteRows(path))
         findings = journal.findings
         found = {"lost": findings.lost, "doubled": findings.doubled, "other": findings.other}
         assert {name for name, faults in found.items() if faults} == set(kind.split())

@@ -17,11 +17,15 @@ from pathlib import Path
 import uvloop
 
 from scripts.benchmark.procfs import raise_descriptor_limit, split_cores
-from scripts.reliability import jitter, kill, reads, resume
+from scripts.reliability import cluster, jitter, kill, reads, resume
+from scripts.reliability.cluster_faults import FAULTS
+from scripts.reliability.cluster_nodes import Cluster
 from scripts.reliability.report import Verdict
 from scripts.reliability.server import Server
 
 PROFILES = ("kill", "jitter", "resume", "reads")
+"""Those that run by default."""
+CLUSTER = "cluster"
 
 
 def main() -> int:
@@ -48,13 +52,37 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/torture",
-        description="Kill, cut off and crowd a server of its own, and count what was lost.",
+        description="Kill, cut off and crowd a server of its own, and count what was lost;"
+        " or kill, pause and cut off the parts of a cluster.",
         epilog="kill: SIGKILL at random moments under load, restart, compare with what was"
         " acknowledged. jitter: every client is cut off again and again. resume: everybody comes"
-        " back at once. reads: the largest reads, their memory, and whom they delay.",
+        " back at once. reads: the largest reads, their memory, and whom they delay."
+        f" cluster: nodes on PostgreSQL and Valkey under load, and {', '.join(FAULTS)}.",
     )
-    parser.add_argument("--rounds", type=_positive, default=100, metavar="N", help="kills (100)")
+    parser.add_argument(
+        "profile",
+        nargs="*",
+        choices=[*PROFILES, CLUSTER, []],
+        metavar="|".join([*PROFILES, CLUSTER]),
+        help="what to run; all but cluster by default",
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, metavar="N", help="kills (100), or faults of a cluster (200)"
+    )
     parser.add_argument("--only", choices=PROFILES, action="append", metavar="|".join(PROFILES))
+    parser.add_argument("--nodes", type=_positive, default=3, metavar="N", help="of a cluster (3)")
+    parser.add_argument(
+        "--sentinel",
+        action="store_true",
+        help="cluster: a second Valkey and three Sentinels, which fail over",
+    )
+    parser.add_argument(
+        "--fault",
+        choices=FAULTS,
+        action="append",
+        metavar="NAME",
+        help="cluster: this fault only; may be repeated",
+    )
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -62,8 +90,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, metavar="N", help="the same random moments again")
     arguments = parser.parse_args(words)
-    if arguments.quick and "--rounds" not in words:
-        arguments.rounds = 5
+    arguments.only = [*arguments.profile, *(arguments.only or ())] or list(PROFILES)
     return arguments
 
 
@@ -83,8 +110,13 @@ async def run(arguments: argparse.Namespace) -> int:
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     say(f"--seed {seed}")
     is_good = True
-    for name in PROFILES:
-        if name in (arguments.only or PROFILES):
+    for name in (*PROFILES, CLUSTER):
+        if name in arguments.only:
+            if name == CLUSTER:
+                verdict = await on_cluster(cores[0], arguments, random.Random(seed))  # noqa: S311
+                print(verdict.text(), end="\n\n", flush=True)
+                is_good = is_good and verdict.is_good
+                continue
             environment = kill.ENVIRONMENT if name == "kill" else {}
             torment = profile(name, arguments, random.Random(seed))  # noqa: S311 - no secret
             verdict = await in_new_folder(
@@ -101,7 +133,9 @@ def profile(
     """What is to be done to a server."""
     is_quick = arguments.quick
     if name == "kill":
-        kills = kill.KillSettings(arguments.rounds, 2 if is_quick else 4)
+        kills = kill.KillSettings(
+            arguments.rounds or (5 if is_quick else 100), 2 if is_quick else 4
+        )
         return lambda server: kill.torment(server, kills, chance, say)
     if name == "jitter":
         bad = jitter.JitterSettings()
@@ -113,6 +147,31 @@ def profile(
         return lambda server: reads.torment(server, much, say)
     crowd = resume.ResumeSettings(50, 200) if is_quick else resume.ResumeSettings()
     return lambda server: resume.torment(server, crowd, say)
+
+
+async def on_cluster(
+    cores: set[int], arguments: argparse.Namespace, chance: random.Random
+) -> Verdict:
+    """Torment a new cluster; the folder of one that failed is left, and named."""
+    settings = cluster.ClusterSettings(
+        arguments.rounds or (6 if arguments.quick else 200),
+        nodes=arguments.nodes,
+        with_sentinels=arguments.sentinel,
+        faults=tuple(arguments.fault or FAULTS),
+    )
+    folder = Path(tempfile.mkdtemp(prefix="wsserver-torture-"))
+    servers = Cluster(
+        folder, cores, settings.nodes, with_sentinels=arguments.sentinel, **cluster.ENVIRONMENT
+    )
+    try:
+        verdict = await cluster.torment(servers, settings, chance, say)
+    finally:
+        await servers.stop()
+    if verdict.is_good:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        verdict.notes.append(f"the nodes' folders are in {folder}")
+    return verdict
 
 
 async def in_new_folder(

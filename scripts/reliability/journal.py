@@ -3,19 +3,97 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 _OFFSET_BITS = 38
 _SELECT = (
-    f"SELECT s.name, s.epoch, m.key & {(1 << _OFFSET_BITS) - 1}, m.message_id, m.payload, m.key"  # noqa: S608 - constants only
+    f"SELECT s.name, s.epoch, m.key & {(1 << _OFFSET_BITS) - 1}, m.message_id, m.payload"  # noqa: S608 - constants only
     f" FROM messages m JOIN streams s ON s.id = m.key >> {_OFFSET_BITS}"
-    " WHERE s.name = ? AND m.key > (s.id << ?) + ? ORDER BY m.key"
+    f" WHERE s.name = ? AND m.key > (s.id << {_OFFSET_BITS}) + ? ORDER BY m.key"
 )
+_STREAMS = "SELECT name FROM streams ORDER BY id"
+
+Message = tuple[str, str, int, str, bytes]
+"""Stream, epoch, offset, message id, payload."""
+
+
+class Rows(Protocol):
+    """The stored messages, as they are in the database."""
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Connect; all calls see the same state."""
+
+    def damage(self) -> str:
+        """What is wrong with the database itself; empty: nothing."""
+
+    def streams(self) -> list[str]:
+        """The names of all streams."""
+
+    def messages(self, stream: str, after: int) -> Iterable[Message]:
+        """The messages of a stream after an offset, ascending."""
+
+
+class SqliteRows:
+    """Those of a SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open the file, to be read only."""
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as self._db:
+            yield
+
+    def damage(self) -> str:
+        """The result of SQLite's own check."""
+        (verdict,) = self._db.execute("PRAGMA integrity_check").fetchone()
+        return "" if verdict == "ok" else f"integrity_check: {verdict}"
+
+    def streams(self) -> list[str]:
+        """The names of all streams."""
+        return [name for (name,) in self._db.execute(_STREAMS)]
+
+    def messages(self, stream: str, after: int) -> Iterable[Message]:
+        """The messages of a stream after an offset, ascending."""
+        return self._db.execute(_SELECT, [stream, after])
+
+
+class PostgresRows:
+    """Those of a PostgreSQL database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._db: Any
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Connect; one snapshot."""
+        import psycopg  # only where a cluster is tormented
+
+        with psycopg.connect(self._url) as self._db:
+            self._db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            yield
+
+    def damage(self) -> str:
+        """Nothing: PostgreSQL checks what it reads."""
+        return ""
+
+    def streams(self) -> list[str]:
+        """The names of all streams."""
+        return [name for (name,) in self._db.execute(_STREAMS)]
+
+    def messages(self, stream: str, after: int) -> Iterable[Message]:
+        """The messages of a stream after an offset, ascending."""
+        rows: Iterable[Message] = self._db.execute(_SELECT.replace("?", "%s"), [stream, after])
+        return rows
 
 
 class Position(NamedTuple):
@@ -89,29 +167,32 @@ class Journal:
         """Those that were never acknowledged."""
         return [entry for entry in self.entries.values() if entry.position is None]
 
-    def check(self, database: Path) -> None:
-        """Compare with the file: integrity, no gap, acknowledged messages once, at their position.
+    @property
+    def ends(self) -> dict[str, int]:
+        """The last offset of each stream that was checked."""
+        return dict(self._checked)
+
+    def check(self, rows: Rows) -> None:
+        """Compare with the database: no gap, acknowledged messages once, at their position.
 
         To be called while nothing is published; each call reads the messages since the last one.
         """
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
-            (verdict,) = db.execute("PRAGMA integrity_check").fetchone()
-            if verdict != "ok":
-                self.findings.other.append(f"integrity_check: {verdict}")
-            names = [name for (name,) in db.execute("SELECT name FROM streams ORDER BY id")]
-            for name in names:
-                self._read(db, name)
+        with rows.opened():
+            if damage := rows.damage():
+                self.findings.other.append(damage)
+            for name in rows.streams():
+                self._read(rows, name)
         for entry in self.entries.values():
             found = self.found.get(entry.key)
             if entry.position is not None and found != entry.position:
-                self.findings.lost.append(f"{entry.key}: {entry.position}, the file has {found}")
+                self.findings.lost.append(
+                    f"{entry.key}: {entry.position}, the database has {found}"
+                )
 
-    def _read(self, db: sqlite3.Connection, name: str) -> None:
+    def _read(self, rows: Rows, name: str) -> None:
         """Read what is new in a stream."""
         expected = self._checked.get(name, 0) + 1
-        for stream, epoch, offset, message_id, payload, _ in db.execute(
-            _SELECT, [name, _OFFSET_BITS, expected - 1]
-        ):
+        for stream, epoch, offset, message_id, payload in rows.messages(name, expected - 1):
             if offset != expected:
                 self.findings.other.append(f"{stream}: {expected} is missing before {offset}")
             if self._epochs.setdefault(stream, epoch) != epoch:

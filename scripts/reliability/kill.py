@@ -15,7 +15,7 @@ import msgspec
 from scripts.benchmark.http_client import HttpClient, RequestError
 from scripts.benchmark.tokens import make_token
 from scripts.reliability.client import Connection, Gone
-from scripts.reliability.journal import Journal, JournalEntry, Position, position_of
+from scripts.reliability.journal import Journal, JournalEntry, Position, SqliteRows, position_of
 from scripts.reliability.report import Verdict, percentile
 from scripts.reliability.server import API, Server
 
@@ -238,7 +238,7 @@ async def torment(
             await _live(server, load, listener, chance.uniform(0.0, LONGEST_LIFE_S))
             await server.start()
             unknown += len(journal.unknown())
-            journal.check(server.database)
+            journal.check(SqliteRows(server.database))
             listener.check()
             await server.kill()
             if number % 10 == 0 or journal.findings.all:
@@ -248,7 +248,7 @@ async def torment(
         await server.start()
         await load.run(is_endless=False)
         rows = journal.rows
-        journal.check(server.database)
+        journal.check(SqliteRows(server.database))
         added = journal.rows - rows
         left = len(journal.unknown())
         status = await server.stop()

@@ -39,13 +39,14 @@ class Server:
             "PYTHONPATH": str(ROOT),
             "WSSERVER_JWT_SECRET": SECRET,
             "WSSERVER_DATA_DIR": str(folder),
-            "WSSERVER_DATABASE": str(self.database),
             "WSSERVER_LOG_FORMAT": "text",
             # The load is to be limited by the server, not by its rules.
             "WSSERVER_MESSAGE_RATE": "1000000",
             "WSSERVER_MESSAGE_BURST": "1000000",
             **environment,
         }
+        if "WSSERVER_DATABASE_URL" not in environment:
+            self._environment["WSSERVER_DATABASE"] = str(self.database)
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -89,6 +90,12 @@ class Server:
                 return self.ready_s[-1]
             await asyncio.sleep(0.01)
         raise StartError(f"the server did not get ready:\n{self.log[said:][-2000:]}")
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; harmless once it has ended."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     async def kill(self) -> None:
         """SIGKILL, and wait until nothing is left of it."""

@@ -37,6 +37,10 @@ class ValkeyProcess:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         arguments = [*self._first, "--port", str(self.port), "--bind", "127.0.0.1"]
         if not self._first:

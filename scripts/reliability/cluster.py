@@ -1,0 +1,122 @@
+"""Faults of a cluster under load: is all that was acknowledged kept, in order, once?"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from scripts.reliability.cluster_clients import Publisher, Subscriber
+from scripts.reliability.cluster_faults import FAULTS
+from scripts.reliability.cluster_nodes import HEALTHY_S, Cluster, until
+from scripts.reliability.journal import Journal, PostgresRows
+from scripts.reliability.report import Verdict
+
+ENVIRONMENT = {
+    # Nothing may go for its number: everything acknowledged is looked for.
+    "WSSERVER_STREAM_LIMIT": "1000000",
+    "WSSERVER_QUEUE_LIMIT_BYTES": str(64 * 1024 * 1024),
+    "WSSERVER_DRAIN_TIMEOUT_S": "2",
+    "WSSERVER_MAX_CONNECTIONS_PER_USER": "5",
+}
+CATCH_UP_S = 15.0
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How long the torment lasts."""
+
+    rounds: int = 200
+    nodes: int = 3
+    publishers: int = 6
+    subscribers: int = 6
+    faults: tuple[str, ...] = tuple(FAULTS)
+    with_sentinels: bool = False
+
+
+async def torment(
+    cluster: Cluster, settings: ClusterSettings, chance: random.Random, say: Callable[[str], None]
+) -> Verdict:
+    """Run all rounds: one fault each, then everything has to be well again."""
+    journal = Journal()
+    names = ["reader", *(f"listener{number}" for number in range(1, settings.subscribers))]
+
+    def own() -> random.Random:
+        return random.Random(chance.random())  # noqa: S311 - no secret
+
+    publishers = [
+        Publisher(f"publisher{number}", cluster, journal, own())
+        for number in range(settings.publishers)
+    ]
+    subscribers = [Subscriber(name, cluster, journal, own()) for name in names]
+    done: Counter[str] = Counter()
+    await cluster.start()
+    publishing = [asyncio.ensure_future(each.run()) for each in publishers]
+    following = [asyncio.ensure_future(each.run()) for each in subscribers]
+    try:
+        for number in range(1, settings.rounds + 1):
+            name = chance.choice(settings.faults)
+            await asyncio.sleep(chance.uniform(0.1, 0.6))
+            await FAULTS[name](cluster, chance)
+            done[name] += 1
+            if unhealthy := await cluster.until_healthy():
+                journal.findings.other.append(
+                    f"round {number}, {name}: not well after {HEALTHY_S:.0f} s: {unhealthy}"
+                )
+            _raise_failures([*publishing, *following])
+            if number % 10 == 0 or journal.findings.all:
+                say(
+                    f"round {number} ({name}): {journal.acknowledged:,} acknowledged,"
+                    f" {len(journal.findings.all)} faults"
+                )
+            if journal.findings.all:
+                break
+        for publisher in publishers:
+            publisher.ends = True
+        await asyncio.wait(publishing, timeout=60)
+        _raise_failures([*publishing, *following])
+        rows = PostgresRows(cluster.database_url)
+        await asyncio.to_thread(journal.check, rows)
+        ends = journal.ends
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_S):
+                await until(lambda: all(each.is_at(ends) for each in subscribers))
+        late = sum(not each.is_at(ends) for each in subscribers)
+        for subscriber in subscribers:
+            subscriber.check()
+    finally:
+        for task in (*publishing, *following):
+            task.cancel()
+        await asyncio.gather(*publishing, *following, return_exceptions=True)
+    statuses = [await cluster.stop_node(index) for index in sorted(cluster.running)]
+    findings = journal.findings
+    kind = "with Sentinels" if settings.with_sentinels else "one Valkey"
+    verdict = Verdict(f"cluster: {settings.nodes} nodes, {kind}, {done.total()} faults under load")
+    for name, times in sorted(done.items()):
+        verdict.figure(f"fault {name}", times)
+    verdict.figure("messages acknowledged", journal.acknowledged)
+    verdict.figure("in the database", journal.rows)
+    verdict.figure("sent again with the same key", sum(each.retried for each in publishers))
+    verdict.figure("connects of subscribers", sum(each.connects for each in subscribers))
+    verdict.figure(
+        "seen by subscribers", sum(len(seen) for each in subscribers for seen in each.seen.values())
+    )
+    verdict.limit("acknowledged and lost", len(findings.lost), 0)
+    verdict.limit("stored twice, or answered in two ways", len(findings.doubled), 0)
+    verdict.limit("never acknowledged in the end", len(journal.unknown()), 0)
+    verdict.limit("subscribers that were not brought up to date", late, 0)
+    verdict.limit("gaps, repetitions and other faults", len(findings.other), 0)
+    verdict.limit("nodes that did not stop in order", sum(each != 0 for each in statuses), 0)
+    verdict.limit("tracebacks in logs", sum("Traceback" in node.log for node in cluster.nodes), 0)
+    verdict.notes = findings.all[:10]
+    return verdict
+
+
+def _raise_failures(tasks: list[asyncio.Future[None]]) -> None:
+    """A client that has failed otherwise than by the cluster's faults ends the run."""
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error

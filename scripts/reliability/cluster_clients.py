@@ -1,0 +1,197 @@
+"""Publishers and subscribers of a cluster: they move on to another node when theirs is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from scripts.benchmark.http_client import HttpClient, RequestError
+from scripts.benchmark.tokens import make_token
+from scripts.reliability.client import Connection, Gone
+from scripts.reliability.cluster_nodes import Cluster
+from scripts.reliability.journal import Journal, JournalEntry, Position, position_of
+from scripts.reliability.server import API
+
+SESSIONS = ("s1", "s2", "s3")
+PAUSE_S = 0.02
+"""Between two messages of one publisher."""
+ANSWER_S = 20.0
+"""Without an answer for so long, a client tries another node."""
+SILENT_S = 3.0
+FAULTS = (OSError, EOFError, Gone, TimeoutError, RequestError)
+
+
+class Publisher:
+    """Publishes one message after the other, each until it is acknowledged, on whatever node."""
+
+    def __init__(self, name: str, cluster: Cluster, journal: Journal, chance: random.Random):
+        self._name = name
+        self._cluster = cluster
+        self._journal = journal
+        self._chance = chance
+        self._numbers = count()
+        self.retried = 0
+        self.ends = False
+        """Set to end it after the message that it is publishing."""
+
+    async def run(self) -> None:
+        """Publish until ``ends``."""
+        entry: JournalEntry | None = None
+        while not (self.ends and entry is None):
+            node = self._cluster.any_node(self._chance)
+            if node is None:
+                await asyncio.sleep(PAUSE_S)
+                continue
+            with suppress(*FAULTS):
+                async with (
+                    asyncio.timeout(ANSWER_S),
+                    HttpClient(node.port, make_token(self._name, "service")) as http,
+                ):
+                    for _ in range(20):  # then another node
+                        if entry is None:
+                            if self.ends:
+                                return
+                            entry = self._begin()
+                        await self._publish(http, entry)
+                        entry = None
+                        await asyncio.sleep(PAUSE_S)
+            if entry is not None:
+                self.retried += 1
+                await asyncio.sleep(PAUSE_S)
+
+    def _begin(self) -> JournalEntry:
+        stream = self._chance.choice([*(f"session:{each}" for each in SESSIONS), "user:reader"])
+        return self._journal.begin(f"{self._name}-{next(self._numbers)}", stream)
+
+    async def _publish(self, http: HttpClient, entry: JournalEntry) -> None:
+        kind, _, id_ = entry.stream.partition(":")
+        if kind == "session":
+            path = f"/sessions/{id_}/messages"
+            body: dict[str, Any] = {"type": "new_message", "content": entry.key}
+        else:
+            path = f"/users/{id_}/messages"
+            body = {"type": "torture.note", "keep": True, "data": entry.key}
+        answer = await http.post(API + path, msgspec.json.encode(body), entry.key)
+        self._journal.acknowledge(entry, position_of(answer))
+
+
+class Subscriber:
+    """Follows all streams, through every end of its connection, from the positions it has seen.
+
+    On one connection each offset has to be the one after the last: no gap, nothing twice.
+    """
+
+    def __init__(self, name: str, cluster: Cluster, journal: Journal, chance: random.Random):
+        self._user = name
+        self._cluster = cluster
+        self._journal = journal
+        self._chance = chance
+        self.seen: dict[str, list[Position]] = {f"session:{each}": [] for each in SESSIONS}
+        if name == "reader":
+            self.seen["user:reader"] = []
+        self.connects = 0
+        self._connection: Connection | None = None
+        self._is_strict = False
+        """False between a join and the end of the resume behind it, which may bring the same."""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            node = self._cluster.any_node(self._chance)
+            if node is not None:
+                with suppress(*FAULTS):
+                    await self._follow(node.socket_url)
+            await asyncio.sleep(self._chance.uniform(0.01, 0.2))
+
+    async def _follow(self, url: str) -> None:
+        async with asyncio.timeout(ANSWER_S):
+            connection = await Connection.open(url, self._user, self._take)
+        self._connection = connection
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                self._is_strict = False
+                with connection.holding():
+                    await self._resume(connection)
+                self._is_strict = True
+            self.connects += 1
+            while not connection.ended.is_set():
+                # A node that is stopped, or cut off from the network, says nothing at all.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(connection.ended.wait(), SILENT_S)
+                if not connection.ended.is_set():
+                    await asyncio.wait_for(connection.ask("ping"), SILENT_S)
+        finally:
+            connection.cut()
+
+    async def _resume(self, connection: Connection) -> None:
+        wanted = {}
+        for name, seen in self.seen.items():
+            kind, _, id_ = name.partition(":")
+            position = {"epoch": seen[-1].epoch, "offset": seen[-1].offset} if seen else None
+            if kind == "session" and position is None:
+                joined = await connection.call("join_session", session_id=id_)
+                if "epoch" not in joined:
+                    raise Gone(str(joined))
+                position = {"epoch": joined["epoch"], "offset": 0}
+            if position is not None:
+                wanted[name if kind == "session" else "inbox"] = position
+        answer = await connection.call("resume", streams=wanted)
+        if "streams" not in answer:
+            raise Gone(str(answer))
+        for name, part in answer["streams"].items():
+            if not part["recovered"]:
+                self._fault(f"{name} not recovered: {part['reason']}")
+            for push in part["messages"]:
+                self._note(push)
+
+    def _take(self, payload: bytes) -> None:
+        push = msgspec.json.decode(payload)
+        if "offset" in push and push["type"] != "ack":
+            self._note(push)
+            if push.get("stream") == "user:reader" and self._connection is not None:
+                with suppress(Gone):
+                    self._connection.ask("ack", ids=[push["id"]])
+
+    def _note(self, push: dict[str, Any]) -> None:
+        seen = self.seen.get(push.get("stream", ""))
+        if seen is None:
+            return
+        position = Position(push["id"], push["stream"], push["epoch"], push["offset"])
+        if position.stream.startswith("user:"):
+            # Redelivered until acknowledged: twice is no fault there, a gap is none of order.
+            if not seen or position.offset > seen[-1].offset:
+                seen.append(position)
+            return
+        expected = seen[-1].offset + 1 if seen else 1
+        if position.offset == expected:
+            seen.append(position)
+        elif position.offset < expected:
+            if self._is_strict:
+                self._fault(f"{position.stream}: {position.offset} twice")
+        else:
+            self._fault(f"{position.stream}: {position.offset} where {expected} was due")
+            seen.append(position)
+
+    def _fault(self, text: str) -> None:
+        self._journal.findings.other.append(f"{self._user}: {text}")
+
+    def is_at(self, ends: dict[str, int]) -> bool:
+        """Whether it has seen the streams up to these offsets."""
+        return all(
+            (seen[-1].offset if seen else 0) >= ends.get(name, 0)
+            for name, seen in self.seen.items()
+            if name.startswith("session:")
+        )
+
+    def check(self) -> None:
+        """Compare what was seen with what is stored."""
+        stored = {(each.stream, each.offset): each for each in self._journal.found.values()}
+        for seen in self.seen.values():
+            for position in seen:
+                if stored.get((position.stream, position.offset)) != position:
+                    self._fault(f"seen, but not stored: {position}")
