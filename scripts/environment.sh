@@ -61,24 +61,27 @@ fingerprint() {
     } | cksum
 }
 
-# has_stamp serve|test|bench|docs FINGERPRINT: whether the current state was installed
+# has_stamp serve|test|bench|docs|cluster FINGERPRINT: whether the current state was installed
 has_stamp() {
     [ "$(cat ".venv/installed-$1" 2>/dev/null)" = "$2" ]
 }
 
-# is_installed serve|test|bench|docs FINGERPRINT: whether .venv has the packages
+# is_installed serve|test|bench|docs|cluster FINGERPRINT: whether .venv has the packages
 is_installed() {
     is_new_enough .venv/bin/python || return 1
     has_stamp "$1" "$2" && return
     # The others' packages include the server's, and the tests' those of the documentation.
     case $1 in
-        serve) has_stamp test "$2" || has_stamp bench "$2" || has_stamp docs "$2" ;;
-        docs) has_stamp test "$2" ;;
+        serve)
+            has_stamp test "$2" || has_stamp bench "$2" || has_stamp docs "$2" ||
+                has_stamp cluster "$2"
+            ;;
+        docs | cluster) has_stamp test "$2" ;;
         *) return 1 ;;
     esac
 }
 
-# ensure_installed serve|test|bench|docs: installs what is missing; true if it had to.
+# ensure_installed serve|test|bench|docs|cluster: installs what is missing; true if it had to.
 ensure_installed() {
     wanted=$(fingerprint)
     if is_installed "$1" "$wanted"; then
@@ -99,7 +102,7 @@ ensure_installed() {
     return $status
 }
 
-# install_packages serve|test|bench|docs FINGERPRINT
+# install_packages serve|test|bench|docs|cluster FINGERPRINT
 install_packages() {
     if ! is_new_enough .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         find_python
@@ -107,12 +110,12 @@ install_packages() {
         "$python" -m venv --clear .venv || die "$0: could not make .venv"
     fi
     # Packages are only added.
-    for kind in serve test bench docs; do
+    for kind in serve test bench docs cluster; do
         has_stamp "$kind" "$2" || rm -f ".venv/installed-$kind"
     done
     say "$0: installing into .venv; the first time takes about a minute"
     case $1 in
-        test | bench | docs) packages=".[$1]" ;;
+        test | bench | docs | cluster) packages=".[$1]" ;;
         *) packages='.' ;;
     esac
     # Editable, so that a changed source needs no new installation.

@@ -1,0 +1,1 @@
+"""A cluster on this machine to try out: nodes, PostgreSQL, Valkey and a load balancer."""
