@@ -103,22 +103,17 @@ async def serve(count: int, port: int) -> None:
 
 def _text(nodes: Sequence[Node], url: str) -> str:
     """What to try; each node has printed a ticket for the console."""
-    wsctl = [
-        ".venv/bin/wsctl",
-        "--url",
-        url,
-        "--token-file",
-        str(nodes[0].folder / "dev-admin-token"),
-    ]
+    token_file = shlex.quote(str(nodes[0].folder / "dev-admin-token"))
     lines = [
         "",
         f"{len(nodes)} nodes behind {url}; try, each in a terminal or browser of its own:",
         "",
-        *(f"  console     {url}/console#{_console_ticket(node)}" for node in nodes),
-        f"  nodes       {shlex.join([*wsctl, 'nodes'])}",
-        f"  live        {shlex.join([*wsctl, 'top'])}",
-        f"  a message   {shlex.join([*wsctl, 'broadcast', '你好'])}",
-        f"  lose a node kill -9 {nodes[0].pid}   (its browser is back on another one, with all)",
+        *(f"  console      {url}/console#{_console_ticket(node)}" for node in nodes),
+        f"  wsctl        export WSCTL_URL={url} WSCTL_TOKEN_FILE={token_file}",
+        "               .venv/bin/wsctl nodes",
+        "               .venv/bin/wsctl top",
+        "               .venv/bin/wsctl broadcast '你好'",
+        f"  lose a node  kill -9 {nodes[0].pid}",
         "",
         *(
             f"  {node.name}  pid {node.pid}  http://127.0.0.1:{node.port}  log {node.log}"
