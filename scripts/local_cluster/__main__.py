@@ -109,7 +109,7 @@ def _text(nodes: Sequence[Node], url: str) -> str:
         f"{len(nodes)} nodes behind {url}; try, each in a terminal or browser of its own:",
         "",
         *(f"  console      {url}/console#{_console_ticket(node)}" for node in nodes),
-        f"  wsctl        export WSCTL_URL={url} WSCTL_TOKEN_FILE={token_file}",
+        f'  wsctl        export WSCTL_URL={url} WSCTL_TOKEN="$(cat {token_file})"',
         "               .venv/bin/wsctl nodes",
         "               .venv/bin/wsctl top",
         "               .venv/bin/wsctl broadcast '你好'",
