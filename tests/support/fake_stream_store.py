@@ -196,7 +196,7 @@ class FakeBroker:
         self.failures: deque[Exception] = deque()
         self.result = PublishResult(1, 1, 0)
 
-    async def publish(self, publication: Publication) -> PublishResult:
+    def begin(self, publication: Publication) -> PublishResult:
         if self.failures:
             raise self.failures.popleft()
         self.published.append(publication)

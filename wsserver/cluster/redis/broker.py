@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     Node,
+    Outcome,
     Publication,
     PublishResult,
     Push,
@@ -30,38 +32,57 @@ _signal = msgspec.msgpack.Decoder(Signal)
 _result = msgspec.msgpack.Decoder(PublishResult)
 
 
-@dataclass(slots=True)
 class _Pending:
     """A publication whose results are awaited."""
 
-    result: PublishResult
-    done: asyncio.Future[None]
-    received: int = 0
-    expected: int | None = None
-    """Number of nodes that follow the channel, this one included; None: not known yet."""
+    __slots__ = ("answered", "expected", "future", "is_own_known", "received", "result")
 
-    def add(self, result: PublishResult) -> None:
+    def __init__(self, future: asyncio.Future[PublishResult]) -> None:
+        self.result = NO_RECIPIENTS
+        self.future = future
+        self.is_own_known = False
+        """Whether this node has delivered it."""
+        self.received = 0
+        self.answered: list[str] = []
+        """Other nodes that have answered."""
+        self.expected: int | None = None
+        """Number of nodes that follow the channel, this one included; None: not known yet."""
+
+    def add(self, result: PublishResult, node: str) -> None:
+        """Add the result of another node."""
         self.result = self.result + result
         self.received += 1
+        self.answered.append(node)
         self.settle()
 
     def settle(self) -> None:
-        if self.expected is not None and self.received >= self.expected and not self.done.done():
-            self.done.set_result(None)
+        """Resolve the future if all results are known."""
+        if self.expected is not None and self.is_own_known and self.received >= self.expected:
+            self.finish(())
+
+    def finish(self, unreachable: tuple[str, ...]) -> None:
+        """Resolve the future with what is known."""
+        if not self.future.done():
+            self.future.set_result(self.result + PublishResult(unreachable=unreachable))
 
 
 class RedisBroker:
     """Delivers on this node directly, and to other nodes by pub/sub.
 
     ``PUBLISH`` answers how many nodes follow the channel, so it is known how many results to wait
-    for. While Redis is away only this node's connections are reached.
+    for. While Redis is away only this node's connections are reached. ``living``: names of the
+    living nodes, as last read.
     """
 
-    def __init__(self, bus: Bus, link: RedisLink) -> None:
+    def __init__(self, bus: Bus, link: RedisLink, living: Callable[[], Iterable[str]]) -> None:
         self._bus = bus
         self._link = link
+        self._living = living
         self._nodes: list[Node] = []
         self._pending: dict[int, _Pending] = {}
+        """The oldest first."""
+        self._deadlines: deque[tuple[float, int]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         bus.on("publish", self._published)
         bus.on("signal", self._signalled)
         bus.on("result", self._resulted)
@@ -78,6 +99,13 @@ class RedisBroker:
         """Disconnect."""
         await self._bus.stop()
         self._nodes.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadlines.clear()
+        for pending in self._pending.values():
+            pending.finish(())
+        self._pending.clear()
 
     def follow(self, target: Target) -> None:
         """Subscribe to the channel of a target."""
@@ -110,42 +138,96 @@ class RedisBroker:
             channel = self._channel_of(signal.targets[0])
         self._bus.send(channel, "signal", msgspec.msgpack.encode(signal))
 
+    def begin(self, publication: Publication) -> Outcome:
+        """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
+        own = self._deliver(publication)
+        if not self._bus.is_up and isinstance(own, PublishResult):
+            return own
+        loop = asyncio.get_running_loop()
+        id_ = self._bus.new_id()
+        pending = self._pending[id_] = _Pending(loop.create_future())
+        pending.future.add_done_callback(lambda _: self._pending.pop(id_, None))
+        self._deadlines.append((loop.time() + RESULTS_S, id_))
+        if self._timer is None:
+            self._timer = loop.call_later(RESULTS_S, self._expire)
+        body = msgspec.msgpack.encode(publication)
+        channel = self._channel_of(publication.target)
+        self._bus.send_counted(channel, "publish", body, id_, partial(_counted, pending))
+        self._own(pending, own)
+        return pending.future
+
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
-        result = self._deliver(publication)
-        if not self._bus.is_up:
-            return result
-        id_ = self._bus.new_id()
-        loop = asyncio.get_running_loop()
-        pending = self._pending[id_] = _Pending(result, loop.create_future())
-        try:
-            channel = self._channel_of(publication.target)
-            body = msgspec.msgpack.encode(publication)
-            pending.expected = await self._bus.send_counted(channel, "publish", body, id_)
-            pending.settle()
-            if not pending.done.done():
-                await asyncio.wait({pending.done}, timeout=RESULTS_S)
-            return pending.result
-        finally:
-            del self._pending[id_]
+        outcome = self.begin(publication)
+        return outcome if isinstance(outcome, PublishResult) else await outcome
 
     def health(self) -> dict[str, object]:
         """Whether own messages come back."""
         return {"ok": self._bus.is_up, "kind": "redis"}
 
-    def _deliver(self, publication: Publication) -> PublishResult:
-        results = [node.deliver(publication) for node in self._nodes]
-        return results[0] if len(results) == 1 else sum(results, NO_RECIPIENTS)
+    def _deliver(self, publication: Publication) -> Outcome:
+        if not self._nodes:
+            return NO_RECIPIENTS
+        return self._nodes[0].deliver(publication)
+
+    def _own(self, pending: _Pending, own: Outcome) -> None:
+        """Note the result of this node, now or once it is known."""
+        if not isinstance(own, PublishResult):
+            own.add_done_callback(lambda done: self._own(pending, done.result()))
+            return
+        pending.result = pending.result + own
+        pending.is_own_known = True
+        pending.settle()
 
     def _published(self, datagram: Datagram) -> None:
         if datagram.node == self._bus.node:  # delivered before it was sent
-            if datagram.id in self._pending:
-                self._pending[datagram.id].add(NO_RECIPIENTS)
+            pending = self._pending.get(datagram.id)
+            if pending is not None:
+                pending.received += 1
+                pending.settle()
             return
-        result = self._deliver(_publication.decode(datagram.body))
-        if datagram.id:
-            channel = self._bus.channel_of(datagram.node)
-            self._bus.send(channel, "result", msgspec.msgpack.encode(result), datagram.id)
+        outcome = self._deliver(_publication.decode(datagram.body))
+        if not datagram.id:
+            return
+        if isinstance(outcome, PublishResult):
+            self._answer(datagram, outcome)
+        else:
+            outcome.add_done_callback(lambda done: self._answer(datagram, done.result()))
+
+    def _answer(self, datagram: Datagram, result: PublishResult) -> None:
+        channel = self._bus.channel_of(datagram.node)
+        self._bus.send(channel, "result", msgspec.msgpack.encode(result), datagram.id)
+
+    def _expire(self) -> None:
+        """End the waiting for results that are due."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, id_ = self._deadlines.popleft()
+            pending = self._pending.get(id_)
+            if pending is not None:
+                pending.finish(self._unreachable(pending))
+        while self._deadlines and self._deadlines[0][1] not in self._pending:
+            self._deadlines.popleft()
+        self._timer = None
+        if self._deadlines:
+            self._timer = loop.call_at(self._deadlines[0][0], self._expire)
+
+    def _unreachable(self, pending: _Pending) -> tuple[str, ...]:
+        """Names of the nodes whose results are missing.
+
+        ``PUBLISH`` answers how many nodes got a message, not which. Those that were silent for the
+        longest time are named, as many as results are missing.
+        """
+        own = self._bus.node
+        names = () if pending.is_own_known else (own,)
+        others = (pending.expected or 0) - pending.received
+        if others <= 0:
+            return names
+        heard = self._bus.heard
+        silent = [name for name in self._living() if name != own and name not in pending.answered]
+        silent.sort(key=lambda name: heard.get(name, 0.0))
+        return names + tuple(silent[:others])
 
     def _signalled(self, datagram: Datagram) -> None:
         if datagram.node != self._bus.node:
@@ -156,9 +238,15 @@ class RedisBroker:
     def _resulted(self, datagram: Datagram) -> None:
         pending = self._pending.get(datagram.id)
         if pending is not None:
-            pending.add(_result.decode(datagram.body))
+            pending.add(_result.decode(datagram.body), datagram.node)
 
     def _channel_of(self, target: Target) -> str:
         if target.type not in FOLLOWED:
             return self._bus.all_nodes
         return self._link.key(str(target))
+
+
+def _counted(pending: _Pending, count: int) -> None:
+    """Note how many nodes follow the channel; 0: it was not sent."""
+    pending.expected = count
+    pending.settle()
