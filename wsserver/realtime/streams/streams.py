@@ -50,10 +50,10 @@ class Streams:
     """Entry to all streams: append and publish, positions, recovery, history.
 
     ``publish`` is the broker's ``begin``, ``cork`` the poller's; ``on_unreached`` is called with
-    every published message that matched no connection. Messages are stored in groups and published after
-    the commit, one after the other: readers see a stream in the order of its offsets, and never a
-    message that is not stored. This process is the only one that writes: ``SharedStreams`` is for
-    several.
+    every published message that matched no connection. Messages are stored in groups and published
+    after the commit, one after the other: readers see a stream in the order of its offsets, and
+    never a message that is not stored. This process is the only one that writes: ``SharedStreams``
+    is for several.
     """
 
     is_exact = True
