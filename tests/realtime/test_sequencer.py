@@ -82,12 +82,34 @@ class StreamMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.on_the_way)
     @rule(data=st.data(), is_doubled=st.booleans())
     def arrive(self, data: st.DataObject, is_doubled: bool) -> None:
-        index = data.draw(st.integers(0, len(self.on_the_way) - 1))
-        sent = self.on_the_way[index] if is_doubled else self.on_the_way.pop(index)
+        sent = data.draw(st.sampled_from(self.on_the_way))
+        if not is_doubled:
+            self.on_the_way.remove(sent)
+        self.receive(sent)
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(of=NODES)
+    def overtake(self, of: int) -> None:
+        """The last message that was sent to a node arrives first."""
+        sent = [each for each in self.on_the_way if each.node == of]
+        if sent:
+            self.on_the_way.remove(sent[-1])
+            self.receive(sent[-1])
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(of=NODES)
+    def follow(self, of: int) -> None:
+        """The first message on the way to a node arrives."""
+        sent = [each for each in self.on_the_way if each.node == of]
+        if sent:
+            self.on_the_way.remove(sent[0])
+            self.receive(sent[0])
+
+    def receive(self, sent: Sent) -> None:
         node = self.nodes[sent.node]
         node.got(node.sequence.received(sent.epoch, sent.offset, sent.offset, SIZE))
 
-    @precondition(lambda self: self.on_the_way)
+    @precondition(lambda self: len(self.on_the_way) > 6)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
         self.on_the_way.pop(data.draw(st.integers(0, len(self.on_the_way) - 1)))
@@ -98,6 +120,7 @@ class StreamMachine(RuleBasedStateMachine):
         if not self.nodes[of].sequence.has(*end):
             self.nodes[of].sequence.expect(*end)
 
+    @precondition(lambda self: any(node.sequence.is_behind for node in self.nodes))
     @rule(of=NODES)
     def read(self, of: int) -> None:
         """Read a page, which is passed on later."""
@@ -110,6 +133,7 @@ class StreamMachine(RuleBasedStateMachine):
             items = [(offset, offset) for offset in found[:PAGE]]
             node.page = Page(self.epoch, until, self.head, items)
 
+    @precondition(lambda self: any(node.page is not None for node in self.nodes))
     @rule(of=NODES)
     def pass_on(self, of: int) -> None:
         node = self.nodes[of]
@@ -127,13 +151,16 @@ class StreamMachine(RuleBasedStateMachine):
         self.stored.remove(offset)
         self.kept.remove((self.epoch, offset))
 
-    @rule()
-    def prune(self) -> None:
+    @precondition(lambda self: self.head >= 6)
+    @rule(is_noticed=st.booleans())
+    def prune(self, is_noticed: bool) -> None:
         """The stream is empty for a month, and begins anew; late messages are still on the way."""
         self.catch_up()
         self.epoch = f"e{int(self.epoch[1:]) + 1}"
         self.head, self.stored = 0, []
         self.ends.append((self.epoch, 0))
+        if is_noticed:
+            self.catch_up()
 
     @invariant()
     def in_order_and_once(self) -> None:
@@ -153,7 +180,9 @@ class StreamMachine(RuleBasedStateMachine):
         for index, node in enumerate(self.nodes):
             self.pass_on(index)
             node.sequence.expect(self.epoch, self.head)
-            for _ in range(100):
+            for _ in range(50):
+                if not node.sequence.is_behind:
+                    break
                 self.read(index)
                 self.pass_on(index)
             assert not node.sequence.is_behind
