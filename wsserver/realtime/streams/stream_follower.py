@@ -41,9 +41,10 @@ GAP_PATIENCE_S = 0.01
 """A missing message that is only late arrives within this time; then the database is read."""
 FOLLOW_PATIENCE_S = 0.5
 """Longest wait for the confirmation of a subscription; comparing heads repairs what is missed."""
-PAGE = 500
-PAGE_BYTES = 1024 * 1024
-"""Limits of one reading of a gap."""
+PAGE = 200
+PAGE_BYTES = 256 * 1024
+"""Limits of one reading of a gap: it is written to each connection in one go, which must neither
+fill its queue nor stop the event loop for long."""
 REPAIRS_AT_ONCE = 8
 HELD_LIMIT_BYTES = 32 * 1024 * 1024
 """Received messages of all streams together that wait for older ones."""
@@ -58,6 +59,7 @@ class Place:
         "holds",
         "is_local",
         "is_repairing",
+        "is_subscribed",
         "name",
         "results",
         "sequence",
@@ -75,6 +77,8 @@ class Place:
         """Whether connections of this node match the stream."""
         self.holds = 0
         """Readers that need an exact position: connections that are about to match."""
+        self.is_subscribed = False
+        """Whether the broker has confirmed once that its messages arrive."""
         self.is_repairing = False
         self.timer: asyncio.TimerHandle | None = None
         self.results: dict[int, asyncio.Future[PublishResult]] = {}
@@ -205,11 +209,16 @@ class StreamFollower:
 
     async def subscribed(self, places: Sequence[Place]) -> None:
         """Wait until messages of these streams arrive; then their heads can be read."""
-        for place in places:
-            try:
-                await asyncio.wait_for(self._broker.followed(place.target), FOLLOW_PATIENCE_S)
-            except TimeoutError:
-                return
+        new = [place for place in places if not place.is_subscribed]
+        if not new:
+            return  # a reconnect may have ended it meanwhile: then all heads are compared
+        try:
+            async with asyncio.timeout(FOLLOW_PATIENCE_S):
+                for place in new:
+                    await self._broker.followed(place.target)
+                    place.is_subscribed = True
+        except TimeoutError:
+            log.info("subscription not confirmed in time streams=%d", len(new))
 
     async def reach(self, place: Place, head: Head) -> None:
         """Wait until a stream is delivered up to a head that was read from the database.
@@ -331,8 +340,10 @@ class StreamFollower:
         for publication in ready:
             outcome = self._pass_on(place, publication)
             self.repaired += 1
-            if isinstance(outcome, PublishResult) and len(place.unclaimed) < UNCLAIMED_LIMIT:
+            if isinstance(outcome, PublishResult):
                 place.unclaimed[publication.offset] = outcome
+                if len(place.unclaimed) > UNCLAIMED_LIMIT:
+                    del place.unclaimed[next(iter(place.unclaimed))]
         self._settle(place)
         if (sequence.epoch, sequence.delivered) != (epoch, after):
             return True
