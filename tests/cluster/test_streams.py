@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -110,8 +111,11 @@ def test_publishers_on_both_nodes_make_one_order_for_all(nodes: Nodes, kind: str
 
 def test_results_are_the_sum_of_both_nodes(nodes: Nodes) -> None:
     clients = [joined(nodes[i % 2], f"sum{i}", "sum") for i in range(3)]
-    answer = say(nodes[0], in_session("sum"), "hello")
-    assert (answer["matched"], answer["sent"], answer["failed"]) == (3, 3, 0)
+    answer = poll(
+        lambda: say(nodes[0], in_session("sum"), "hello"),  # a busy machine may take over 150 ms
+        lambda answer: bool(answer["matched"] == 3),
+    )
+    assert (answer["sent"], answer["failed"]) == (3, 0)
     assert "unreachable" not in answer
     for client in clients:
         client.close()
@@ -223,10 +227,8 @@ def test_a_client_of_a_killed_node_resumes_on_the_other(
 
 
 def test_a_node_that_does_not_answer_is_named(servers: ClusterServers, nodes: Nodes) -> None:
-    import signal
-
     clients = [joined(node, f"stuck{i}", "stuck") for i, node in enumerate(nodes)]
-    assert say(nodes[0], in_session("stuck"), "1")["matched"] == 2
+    poll(lambda: say(nodes[0], in_session("stuck"), "1")["matched"], lambda count: bool(count == 2))
     nodes[1].process.send_signal(signal.SIGSTOP)
     try:
         answer = say(nodes[0], in_session("stuck"), "2")

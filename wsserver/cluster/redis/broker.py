@@ -29,17 +29,21 @@ FOLLOWED = {TargetType.USER, TargetType.SESSION, TargetType.ORGANIZATION}
 
 _publication = msgspec.msgpack.Decoder(Publication)
 _signal = msgspec.msgpack.Decoder(Signal)
-_result = msgspec.msgpack.Decoder(PublishResult)
+_Answer = tuple[int, PublishResult]
+"""Id of a publication, and the result of one node."""
+_answers = msgspec.msgpack.Decoder(list[_Answer])
 
 
 class _Pending:
     """A publication whose results are awaited."""
 
-    __slots__ = ("answered", "expected", "future", "is_own_known", "received", "result")
+    __slots__ = ("answered", "due", "expected", "future", "is_own_known", "received", "result")
 
     def __init__(self, future: asyncio.Future[PublishResult]) -> None:
         self.result = NO_RECIPIENTS
         self.future = future
+        self.due = 0.0
+        """When it ends without them, on the clock of the event loop."""
         self.is_own_known = False
         """Whether this node has delivered it."""
         self.received = 0
@@ -85,7 +89,9 @@ class RedisBroker:
         self._timer: asyncio.TimerHandle | None = None
         bus.on("publish", self._published)
         bus.on("signal", self._signalled)
-        bus.on("result", self._resulted)
+        self._answers: dict[str, list[_Answer]] = {}
+        """Results of this node that are sent at the end of this iteration of the event loop."""
+        bus.on("results", self._resulted)
 
     def subscribe(self, node: Node) -> None:
         """Register the receiving side of this node."""
@@ -147,12 +153,10 @@ class RedisBroker:
         id_ = self._bus.new_id()
         pending = self._pending[id_] = _Pending(loop.create_future())
         pending.future.add_done_callback(lambda _: self._pending.pop(id_, None))
-        self._deadlines.append((loop.time() + RESULTS_S, id_))
-        if self._timer is None:
-            self._timer = loop.call_later(RESULTS_S, self._expire)
+        self._expect_by(loop.time() + RESULTS_S, id_)
         body = msgspec.msgpack.encode(publication)
         channel = self._channel_of(publication.target)
-        self._bus.send_counted(channel, "publish", body, id_, partial(_counted, pending))
+        self._bus.send_counted(channel, "publish", body, id_, partial(self._counted, id_))
         self._own(pending, own)
         return pending.future
 
@@ -195,17 +199,46 @@ class RedisBroker:
             outcome.add_done_callback(lambda done: self._answer(datagram, done.result()))
 
     def _answer(self, datagram: Datagram, result: PublishResult) -> None:
-        channel = self._bus.channel_of(datagram.node)
-        self._bus.send(channel, "result", msgspec.msgpack.encode(result), datagram.id)
+        """Send a result, those of one iteration of the event loop together."""
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._send_answers)
+        self._answers.setdefault(datagram.node, []).append((datagram.id, result))
+
+    def _send_answers(self) -> None:
+        answers, self._answers = self._answers, {}
+        for node, each in answers.items():
+            self._bus.send(self._bus.channel_of(node), "results", msgspec.msgpack.encode(each))
+
+    def _expect_by(self, due: float, id_: int) -> None:
+        self._pending[id_].due = due
+        self._deadlines.append((due, id_))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(due, self._expire)
+
+    def _counted(self, id_: int, count: int) -> None:
+        """Note how many nodes follow the channel; 0: it was not sent.
+
+        They have their time from now on: before, the publication waited in this node's queue.
+        """
+        pending = self._pending.get(id_)
+        if pending is not None:
+            pending.expected = count
+            pending.settle()
+            if not pending.future.done():
+                self._expect_by(asyncio.get_running_loop().time() + RESULTS_S, id_)
 
     def _expire(self) -> None:
         """End the waiting for results that are due."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, id_ = self._deadlines.popleft()
+            due, id_ = self._deadlines.popleft()
             pending = self._pending.get(id_)
-            if pending is not None:
+            if pending is None or pending.due > due:
+                continue
+            if pending.expected is None and now - self._bus.replied_at < RESULTS_S:
+                self._expect_by(now + RESULTS_S, id_)  # it still waits behind others of this node
+            else:
                 pending.finish(self._unreachable(pending))
         while self._deadlines and self._deadlines[0][1] not in self._pending:
             self._deadlines.popleft()
@@ -221,7 +254,11 @@ class RedisBroker:
         """
         own = self._bus.node
         names = () if pending.is_own_known else (own,)
-        others = (pending.expected or 0) - pending.received
+        if pending.expected is None:  # Redis has not answered: it is not known who got it
+            return names + tuple(
+                name for name in self._living() if name != own and name not in pending.answered
+            )
+        others = pending.expected - pending.received
         if others <= 0:
             return names
         heard = self._bus.heard
@@ -236,17 +273,12 @@ class RedisBroker:
                 node.signal(signal)
 
     def _resulted(self, datagram: Datagram) -> None:
-        pending = self._pending.get(datagram.id)
-        if pending is not None:
-            pending.add(_result.decode(datagram.body), datagram.node)
+        for id_, result in _answers.decode(datagram.body):
+            pending = self._pending.get(id_)
+            if pending is not None:
+                pending.add(result, datagram.node)
 
     def _channel_of(self, target: Target) -> str:
         if target.type not in FOLLOWED:
             return self._bus.all_nodes
         return self._link.key(str(target))
-
-
-def _counted(pending: _Pending, count: int) -> None:
-    """Note how many nodes follow the channel; 0: it was not sent."""
-    pending.expected = count
-    pending.settle()

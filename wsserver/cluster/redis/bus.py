@@ -84,6 +84,8 @@ class Bus:
         self._outgoing_bytes = 0
         self.heard: dict[str, float] = {}
         """When each node was last heard of, on the clock of the event loop."""
+        self.replied_at = 0.0
+        """When datagrams were last taken by the server, on the clock of the event loop."""
         self.dropped = 0
         """Datagrams dropped because too many were waiting to be sent."""
 
@@ -214,6 +216,7 @@ class Bus:
                 for channel, data, _ in batch:
                     pipeline.publish(channel, data)
                 counts = await pipeline.execute(raise_on_error=False)
+                self.replied_at = asyncio.get_running_loop().time()
             except (RedisError, OSError) as error:
                 self._fall(f"sending failed: {error!r}")
             except asyncio.CancelledError:
