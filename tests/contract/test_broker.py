@@ -17,6 +17,7 @@ from wsserver.cluster.broker import (
     Signal,
 )
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.cluster.redis import broker as redis_broker
 from wsserver.protocol.targets import EVERYONE, session, user
 
 
@@ -38,6 +39,33 @@ async def test_every_node_gets_every_publication_in_order_and_the_results_add_up
         for node in nodes:
             await eventually(partial(getattr, node.receiver, "ids"), ["m1", "m2", "m3"])
             assert node.broker.health()["ok"] is True
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_many_are_published_before_the_first_result_is_awaited(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_broker, "RESULTS_S", 10.0)  # three nodes share this event loop
+    async with cluster.nodes(3) as nodes:
+        for node in nodes:
+            node.receiver.result = PublishResult(1, 1, 0)
+        begun = [nodes[0].broker.begin(publication(f"m{number}")) for number in range(100)]
+        ids = [f"m{number}" for number in range(100)]
+        assert nodes[0].receiver.ids == ids
+        results = [each if isinstance(each, PublishResult) else await each for each in begun]
+        assert set(results) == {PublishResult(len(nodes), len(nodes), 0)}
+        for node in nodes:
+            assert node.receiver.ids == ids
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_large_publication_arrives(cluster: Cluster) -> None:
+    async with cluster.nodes(2) as nodes:
+        large = Publication("m1", "x", EVERYONE, b"x" * (1024 * 1024 - 100))
+        for _ in range(5):
+            nodes[0].broker.post(large)
+        await eventually(lambda: [len(node.receiver.ids) for node in nodes], [5] * len(nodes))
+        assert nodes[-1].receiver.publications[-1] == large
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -15,6 +15,7 @@ from tests.support.cluster_nodes import ClusterNode, RedisCluster, eventually
 from tests.support.valkey_process import ValkeyProcess
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.directory import NodeNameTaken
+from wsserver.cluster.redis import bus
 from wsserver.cluster.redis.link import RedisLink, RedisUnusable
 from wsserver.protocol.targets import EVERYONE, session, user
 
@@ -102,6 +103,65 @@ async def test_subscriptions_that_are_killed_come_back(valkey: ValkeyProcess) ->
         message = Publication("m1", "x", session("s1"), b"{}")
         await eventually(lambda: one.broker.health()["ok"], within=8)
         assert (await one.broker.publish(message)).matched == 2
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_result_that_comes_later_is_counted_and_a_missing_one_named(
+    valkey: ValkeyProcess,
+) -> None:
+    async with two_nodes(valkey) as (one, two):
+        held: list[asyncio.Future[PublishResult]] = []
+
+        def hold(publication: Publication) -> asyncio.Future[PublishResult]:
+            held.append(asyncio.get_running_loop().create_future())
+            return held[-1]
+
+        two.receiver.deliver = hold  # type: ignore[assignment, method-assign]
+        begun = one.broker.begin(Publication("m1", "x", EVERYONE, b"{}"))
+        assert isinstance(begun, asyncio.Future)
+        await eventually(lambda: len(held), 1)
+        held[0].set_result(PublishResult(2, 1, 1))
+        assert await begun == PublishResult(3, 2, 1)
+        result = await one.broker.publish(Publication("m2", "x", EVERYONE, b"{}"))
+        assert result == PublishResult(1, 1, 0, ("n2",))
+        held[1].set_result(PublishResult(2, 1, 1))  # too late
+        one.receiver.deliver = hold  # type: ignore[assignment, method-assign]
+        result = await one.broker.publish(Publication("m3", "x", EVERYONE, b"{}"))
+        assert result == PublishResult(0, 0, 0, ("n1", "n2"))
+        assert one.broker._pending == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.gen_test(timeout=40)
+async def test_a_slow_subscriber_that_is_cut_off_comes_back_and_learns_of_the_gap(
+    valkey: ValkeyProcess,
+) -> None:
+    valkey.run("CONFIG", "SET", "client-output-buffer-limit", "'pubsub 1mb 1mb 1'")
+    async with two_nodes(valkey) as (one, two):
+        gaps: list[int] = []
+        two.broker.add_gap_listener(lambda: gaps.append(1))
+        burst = Publication("m", "x", EVERYONE, b"x" * 1_000_000)
+        for _ in range(40):
+            one.broker.post(burst)
+        await eventually(lambda: len(gaps) > 0, within=15)
+        await eventually(lambda: one.broker.health()["ok"] and two.broker.health()["ok"], within=8)
+        await eventually(lambda: publish(one, "after"), 2)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_exceeds_the_queue_is_dropped_and_answered(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "WAITING_LIMIT_BYTES", 1000)
+    async with two_nodes(valkey) as (one, two):
+        begun = [
+            one.broker.begin(Publication(f"m{number}", "x", EVERYONE, b"x" * 100))
+            for number in range(20)
+        ]
+        results = [each if isinstance(each, PublishResult) else await each for each in begun]
+        matched = [each.matched for each in results]
+        assert set(matched) == {1, 2}
+        assert len(two.receiver.ids) == matched.count(2)
+        assert one.receiver.ids == [f"m{number}" for number in range(20)]
 
 
 @pytest.mark.gen_test(timeout=30)

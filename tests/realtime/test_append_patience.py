@@ -30,7 +30,7 @@ class LockedStore(StreamStore):
         raise StorageUnavailable("database is locked")
 
 
-async def announce(draft: Draft, place: Appended) -> PublishResult:
+def announce(draft: Draft, place: Appended) -> PublishResult:
     return NO_RECIPIENTS
 
 

@@ -33,7 +33,7 @@ class Line:
         self.takes_s = 0.0
         """So long each announcement takes, by the clock."""
 
-    async def announce(self, draft: Draft, place: Appended) -> PublishResult:
+    def announce(self, draft: Draft, place: Appended) -> PublishResult:
         assert draft.stream == place.stream
         self.announced.append((place.stream, place.offset))
         self.clock.advance(self.takes_s)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -50,7 +51,9 @@ async def test_a_message_read_before_it_is_published_comes_once(
         clients.append(await live.connect("u1"))
         return await publish(publication)
 
-    monkeypatch.setattr(live.streams, "_publish", connected_before)
+    monkeypatch.setattr(
+        live.streams, "_publish", lambda each: asyncio.ensure_future(connected_before(each))
+    )
     await send_to_user(live, "b")
     (client,) = clients
     assert notes([await client.receive("note"), *await client.rest()]) == ["a", "b"]

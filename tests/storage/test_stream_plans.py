@@ -34,6 +34,8 @@ async def test_every_statement_finds_its_rows_by_an_index(database: Database) ->
     await receipts.inbox("u1", NOW)
     await receipts.of_message("a")
     await streams.head("session:s1")
+    await streams.heads(["session:s1", "user:u1", "user:u2"])
+    await streams.gap("session:s1", "", 2, NOW, 2, 9999)
     await streams.read(wanted("session:s1"))
     await streams.read_back(wanted("session:s1"))
     await streams.find(["a", "t"], NOW, 9999)

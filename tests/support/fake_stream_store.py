@@ -19,6 +19,8 @@ from wsserver.realtime.streams.append_queue import Draft
 from wsserver.storage.messages.streams import (
     Append,
     Appended,
+    Found,
+    Gap,
     Head,
     Kept,
     Slice,
@@ -135,6 +137,31 @@ class FakeStore(StreamStore):
         await self._pass("headed")
         return head
 
+    async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        self.calls.append(("heads", *streams))
+        await self._pass("heads")
+        if self.read_failures:
+            raise self.read_failures.popleft()
+        found = {
+            name: Head(self.epoch(name), self.last.get(name, 0), self.first.get(name, 1))
+            for name in streams
+        }
+        await self._pass("headed")
+        return found
+
+    async def gap(
+        self, stream: str, epoch: str, after: int, now: float, limit: int, budget: int
+    ) -> Gap:
+        self.calls.append(("gap", stream, after))
+        await self._pass("gap")
+        if self.read_failures:
+            raise self.read_failures.popleft()
+        head = Head(self.epoch(stream), self.last.get(stream, 0), self.first.get(stream, 1))
+        start = after if epoch == head.epoch else 0
+        kept = [each for each in self._readable(stream, now) if each.offset > start]
+        found = [Found(*each, stream, head.epoch, "{}") for each in kept[:limit]]
+        return Gap(head, found, found[-1].offset if len(kept) > limit else head.offset)
+
     async def read(self, wanted: Wanted) -> Slice:
         self.calls.append(("read", wanted.stream, wanted.after, wanted.until))
         await self._pass("read")
@@ -196,7 +223,7 @@ class FakeBroker:
         self.failures: deque[Exception] = deque()
         self.result = PublishResult(1, 1, 0)
 
-    async def publish(self, publication: Publication) -> PublishResult:
+    def begin(self, publication: Publication) -> PublishResult:
         if self.failures:
             raise self.failures.popleft()
         self.published.append(publication)

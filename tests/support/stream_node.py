@@ -38,7 +38,7 @@ class Node:
     def restart(self) -> None:
         self.streams = Streams(
             self.store,
-            self.broker.publish,
+            self.broker.begin,
             self.clock,
             self.tasks,
             on_unreached=lambda publication: self.on_unreached(publication),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -40,6 +41,8 @@ class Publication(Struct, frozen=True, gc=False):
     """User id that gets its status updates; None: no user."""
     expires_at: float = 0.0
     """Of a kept message; seconds since the epoch."""
+    has_ttl: bool = False
+    """Whether a kept message expires before the retention time of its stream."""
 
 
 class PublishResult(Struct, frozen=True, gc=False):
@@ -48,15 +51,24 @@ class PublishResult(Struct, frozen=True, gc=False):
     matched: int = 0
     sent: int = 0
     failed: int = 0
+    unreachable: tuple[str, ...] = ()
+    """Nodes that did not answer in time: their connections are not counted."""
 
     def __add__(self, other: PublishResult) -> PublishResult:
         return PublishResult(
-            self.matched + other.matched, self.sent + other.sent, self.failed + other.failed
+            self.matched + other.matched,
+            self.sent + other.sent,
+            self.failed + other.failed,
+            self.unreachable + other.unreachable,
         )
 
 
 NO_RECIPIENTS = PublishResult()
 """No connection matched."""
+
+Outcome = PublishResult | asyncio.Future[PublishResult]
+"""A result, or a future one: of other nodes, or of a message that has to wait for older ones. The
+future never fails; that of a broker is done after ``RESULTS_S`` at the latest."""
 
 
 class Push(Struct, frozen=True, gc=False, tag=True):
@@ -91,8 +103,11 @@ Signal = Push | MonitorPush | MonitorEvent
 class Node(Protocol):
     """Receiving side of a broker: writes to the node's connections; neither waits nor raises."""
 
-    def deliver(self, publication: Publication) -> PublishResult:
-        """Write a publication to the connections that it matches."""
+    def deliver(self, publication: Publication) -> Outcome:
+        """Write a publication to the connections that it matches.
+
+        A future that is dropped unresolved counts as no answer.
+        """
         ...
 
     def signal(self, signal: Signal) -> None:
@@ -102,8 +117,9 @@ class Node(Protocol):
 class Broker(Protocol):
     """Publishes to every node.
 
-    The publishing node gets its own publications by the same callbacks, before ``post``, ``signal``
-    and the first suspension of ``publish`` return: the path is the same for one node and for many.
+    The publishing node gets its own publications by the same callbacks, before ``post``,
+    ``signal``, ``begin`` and the first suspension of ``publish`` return: the path is the same for
+    one node and for many.
     Publications of one node for one target arrive at each node in the order of publishing.
     """
 
@@ -136,6 +152,13 @@ class Broker(Protocol):
 
     def signal(self, signal: Signal) -> None:
         """Publish a signal."""
+
+    def begin(self, publication: Publication) -> Outcome:
+        """Publish; returns the sum of the nodes' results, now or in the future.
+
+        Many can be published before the first result is awaited.
+        """
+        ...
 
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the nodes' results."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wsserver.cluster.broker import NO_RECIPIENTS, Node, Publication, PublishResult, Signal
+from wsserver.cluster.broker import (
+    NO_RECIPIENTS,
+    Node,
+    Outcome,
+    Publication,
+    PublishResult,
+    Signal,
+)
 from wsserver.protocol.targets import Target
 
 
@@ -47,10 +54,21 @@ class MemoryBroker:
         for node in self._nodes:
             node.signal(signal)
 
+    def begin(self, publication: Publication) -> Outcome:
+        """Publish; returns the result of the node."""
+        if len(self._nodes) == 1:
+            return self._nodes[0].deliver(publication)
+        result = NO_RECIPIENTS
+        for node in self._nodes:
+            outcome = node.deliver(publication)
+            if isinstance(outcome, PublishResult):  # nobody is waited for within one process
+                result += outcome
+        return result
+
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the nodes' results."""
-        results = [node.deliver(publication) for node in self._nodes]
-        return results[0] if len(results) == 1 else sum(results, NO_RECIPIENTS)
+        outcome = self.begin(publication)
+        return outcome if isinstance(outcome, PublishResult) else await outcome
 
     def health(self) -> dict[str, object]:
         """Always ok."""

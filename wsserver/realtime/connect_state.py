@@ -47,6 +47,8 @@ class ConnectStateLoader:
 
     def is_in_memory(self, claims: Claims, session_id: str | None) -> bool:
         """Whether ``load`` needs no storage."""
+        if not self._streams.is_exact:
+            return False
         return self._known(claims, session_id, InboxState(claims.sub)) is not None
 
     @asynccontextmanager
@@ -59,15 +61,24 @@ class ConnectStateLoader:
         ``admit`` raise, ``Forbidden``, ``StorageUnavailable``.
         """
         waiting = InboxState(claims.sub)
+        names = [name for name in _streams_of(claims, session_id) if name is not None]
+        hold = unsettled = self._streams.hold(names)
         try:
-            while (state := self._known(claims, session_id, waiting)) is None:
-                if self._positions(claims, session_id) is None:
-                    for name in _streams_of(claims, session_id):
-                        if name is not None:
-                            await self._streams.open(name)
+            while (
+                unsettled is not None or (state := self._known(claims, session_id, waiting)) is None
+            ):
+                if unsettled is not None:
+                    await unsettled.settle()
+                    unsettled = None
+                elif self._positions(claims, session_id) is None:
+                    for name in names:
+                        await self._streams.open(name)
                 else:
                     with reading_for(claims.sub):
                         waiting = await self._inboxes.open(claims.sub)
+                    if hold is not None:
+                        # What was stored meanwhile may be in it, and is delivered once.
+                        await hold.reach(names[0], waiting.epoch, waiting.offset)
                 self._check(claims)
                 admit(claims)
                 if session_id is not None:
@@ -75,6 +86,8 @@ class ConnectStateLoader:
             yield state
         finally:
             self._inboxes.close(waiting)
+            if hold is not None:
+                hold.release()
 
     def _known(
         self, claims: Claims, session_id: str | None, waiting: InboxState
@@ -96,7 +109,7 @@ class ConnectStateLoader:
         for name in _streams_of(claims, session_id):
             position = None
             if name is not None:
-                position = self._streams.recover_now(name, None, claims, 0)
+                position = self._streams.position_now(name)
                 if position is None:
                     return None
             positions.append(position)

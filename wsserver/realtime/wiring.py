@@ -53,6 +53,7 @@ from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
+from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.tracing.tracing import Tracing
@@ -193,13 +194,15 @@ def build_live(
         clock=clock,
     )
     delivery = LocalDelivery(hub, writer, inboxes, traces, monitors)
-    broker.subscribe(delivery)
     statuses.add_listener(traces.marked)
 
     # Sending: live through the broker, kept through the streams
-    streams = Streams(
+    make_streams = _shared_streams if database.is_shared else _own_streams
+    streams = make_streams(
         store,
-        broker.publish,
+        broker,
+        delivery,
+        hub,
         clock,
         tasks,
         on_unreached=inboxes.queued,
@@ -274,6 +277,36 @@ def build_live(
         publishing=publishing,
         tracing=tracing,
     )
+
+
+def _own_streams(
+    store: StreamStore,
+    broker: Broker,
+    delivery: LocalDelivery,
+    hub: Hub,
+    clock: Clock,
+    tasks: Tasks,
+    **options: Any,
+) -> Streams:
+    """Streams that only this process writes to."""
+    broker.subscribe(delivery)
+    return Streams(store, broker.begin, clock, tasks, **options)
+
+
+def _shared_streams(
+    store: StreamStore,
+    broker: Broker,
+    delivery: LocalDelivery,
+    hub: Hub,
+    clock: Clock,
+    tasks: Tasks,
+    **options: Any,
+) -> Streams:
+    """Streams that other nodes write to, too: what is received is put in order first."""
+    streams = SharedStreams(store, broker, delivery, clock, tasks, **options)
+    broker.subscribe(streams.follower)
+    hub.report_to(streams.follower.follow, streams.follower.unfollow)
+    return streams
 
 
 def _stats(

@@ -568,6 +568,8 @@ export interface Published {
   stream?: string | null;
   epoch?: string | null;
   offset?: number | null;
+  /** nodes that did not answer in time and are not counted */
+  unreachable?: string[] | null;
 }
 
 /** A message for a target. */

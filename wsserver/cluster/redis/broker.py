@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     Node,
+    Outcome,
     Publication,
     PublishResult,
     Push,
@@ -27,44 +29,69 @@ FOLLOWED = {TargetType.USER, TargetType.SESSION, TargetType.ORGANIZATION}
 
 _publication = msgspec.msgpack.Decoder(Publication)
 _signal = msgspec.msgpack.Decoder(Signal)
-_result = msgspec.msgpack.Decoder(PublishResult)
+_Answer = tuple[int, PublishResult]
+"""Id of a publication, and the result of one node."""
+_answers = msgspec.msgpack.Decoder(list[_Answer])
 
 
-@dataclass(slots=True)
 class _Pending:
     """A publication whose results are awaited."""
 
-    result: PublishResult
-    done: asyncio.Future[None]
-    received: int = 0
-    expected: int | None = None
-    """Number of nodes that follow the channel, this one included; None: not known yet."""
+    __slots__ = ("answered", "due", "expected", "future", "is_own_known", "received", "result")
 
-    def add(self, result: PublishResult) -> None:
+    def __init__(self, future: asyncio.Future[PublishResult]) -> None:
+        self.result = NO_RECIPIENTS
+        self.future = future
+        self.due = 0.0
+        """When it ends without them, on the clock of the event loop."""
+        self.is_own_known = False
+        """Whether this node has delivered it."""
+        self.received = 0
+        self.answered: list[str] = []
+        """Other nodes that have answered."""
+        self.expected: int | None = None
+        """Number of nodes that follow the channel, this one included; None: not known yet."""
+
+    def add(self, result: PublishResult, node: str) -> None:
+        """Add the result of another node."""
         self.result = self.result + result
         self.received += 1
+        self.answered.append(node)
         self.settle()
 
     def settle(self) -> None:
-        if self.expected is not None and self.received >= self.expected and not self.done.done():
-            self.done.set_result(None)
+        """Resolve the future if all results are known."""
+        if self.expected is not None and self.is_own_known and self.received >= self.expected:
+            self.finish(())
+
+    def finish(self, unreachable: tuple[str, ...]) -> None:
+        """Resolve the future with what is known."""
+        if not self.future.done():
+            self.future.set_result(self.result + PublishResult(unreachable=unreachable))
 
 
 class RedisBroker:
     """Delivers on this node directly, and to other nodes by pub/sub.
 
     ``PUBLISH`` answers how many nodes follow the channel, so it is known how many results to wait
-    for. While Redis is away only this node's connections are reached.
+    for. While Redis is away only this node's connections are reached. ``living``: names of the
+    living nodes, as last read.
     """
 
-    def __init__(self, bus: Bus, link: RedisLink) -> None:
+    def __init__(self, bus: Bus, link: RedisLink, living: Callable[[], Iterable[str]]) -> None:
         self._bus = bus
         self._link = link
+        self._living = living
         self._nodes: list[Node] = []
         self._pending: dict[int, _Pending] = {}
+        """The oldest first."""
+        self._deadlines: deque[tuple[float, int]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         bus.on("publish", self._published)
         bus.on("signal", self._signalled)
-        bus.on("result", self._resulted)
+        self._answers: dict[str, list[_Answer]] = {}
+        """Results of this node that are sent at the end of this iteration of the event loop."""
+        bus.on("results", self._resulted)
 
     def subscribe(self, node: Node) -> None:
         """Register the receiving side of this node."""
@@ -78,6 +105,13 @@ class RedisBroker:
         """Disconnect."""
         await self._bus.stop()
         self._nodes.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadlines.clear()
+        for pending in self._pending.values():
+            pending.finish(())
+        self._pending.clear()
 
     def follow(self, target: Target) -> None:
         """Subscribe to the channel of a target."""
@@ -110,42 +144,127 @@ class RedisBroker:
             channel = self._channel_of(signal.targets[0])
         self._bus.send(channel, "signal", msgspec.msgpack.encode(signal))
 
+    def begin(self, publication: Publication) -> Outcome:
+        """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
+        own = self._deliver(publication)
+        if not self._bus.is_up and isinstance(own, PublishResult):
+            return own
+        loop = asyncio.get_running_loop()
+        id_ = self._bus.new_id()
+        pending = self._pending[id_] = _Pending(loop.create_future())
+        pending.future.add_done_callback(lambda _: self._pending.pop(id_, None))
+        self._expect_by(loop.time() + RESULTS_S, id_)
+        body = msgspec.msgpack.encode(publication)
+        channel = self._channel_of(publication.target)
+        self._bus.send_counted(channel, "publish", body, id_, partial(self._counted, id_))
+        self._own(pending, own)
+        return pending.future
+
     async def publish(self, publication: Publication) -> PublishResult:
         """Publish; returns the sum of the results that arrive within ``RESULTS_S``."""
-        result = self._deliver(publication)
-        if not self._bus.is_up:
-            return result
-        id_ = self._bus.new_id()
-        loop = asyncio.get_running_loop()
-        pending = self._pending[id_] = _Pending(result, loop.create_future())
-        try:
-            channel = self._channel_of(publication.target)
-            body = msgspec.msgpack.encode(publication)
-            pending.expected = await self._bus.send_counted(channel, "publish", body, id_)
-            pending.settle()
-            if not pending.done.done():
-                await asyncio.wait({pending.done}, timeout=RESULTS_S)
-            return pending.result
-        finally:
-            del self._pending[id_]
+        outcome = self.begin(publication)
+        return outcome if isinstance(outcome, PublishResult) else await outcome
 
     def health(self) -> dict[str, object]:
         """Whether own messages come back."""
         return {"ok": self._bus.is_up, "kind": "redis"}
 
-    def _deliver(self, publication: Publication) -> PublishResult:
-        results = [node.deliver(publication) for node in self._nodes]
-        return results[0] if len(results) == 1 else sum(results, NO_RECIPIENTS)
+    def _deliver(self, publication: Publication) -> Outcome:
+        if not self._nodes:
+            return NO_RECIPIENTS
+        return self._nodes[0].deliver(publication)
+
+    def _own(self, pending: _Pending, own: Outcome) -> None:
+        """Note the result of this node, now or once it is known."""
+        if not isinstance(own, PublishResult):
+            own.add_done_callback(lambda done: self._own(pending, done.result()))
+            return
+        pending.result = pending.result + own
+        pending.is_own_known = True
+        pending.settle()
 
     def _published(self, datagram: Datagram) -> None:
         if datagram.node == self._bus.node:  # delivered before it was sent
-            if datagram.id in self._pending:
-                self._pending[datagram.id].add(NO_RECIPIENTS)
+            pending = self._pending.get(datagram.id)
+            if pending is not None:
+                pending.received += 1
+                pending.settle()
             return
-        result = self._deliver(_publication.decode(datagram.body))
-        if datagram.id:
-            channel = self._bus.channel_of(datagram.node)
-            self._bus.send(channel, "result", msgspec.msgpack.encode(result), datagram.id)
+        outcome = self._deliver(_publication.decode(datagram.body))
+        if not datagram.id:
+            return
+        if isinstance(outcome, PublishResult):
+            self._answer(datagram, outcome)
+        else:
+            outcome.add_done_callback(lambda done: self._answer(datagram, done.result()))
+
+    def _answer(self, datagram: Datagram, result: PublishResult) -> None:
+        """Send a result, those of one iteration of the event loop together."""
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._send_answers)
+        self._answers.setdefault(datagram.node, []).append((datagram.id, result))
+
+    def _send_answers(self) -> None:
+        answers, self._answers = self._answers, {}
+        for node, each in answers.items():
+            self._bus.send(self._bus.channel_of(node), "results", msgspec.msgpack.encode(each))
+
+    def _expect_by(self, due: float, id_: int) -> None:
+        self._pending[id_].due = due
+        self._deadlines.append((due, id_))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(due, self._expire)
+
+    def _counted(self, id_: int, count: int) -> None:
+        """Note how many nodes follow the channel; 0: it was not sent.
+
+        They have their time from now on: before, the publication waited in this node's queue.
+        """
+        pending = self._pending.get(id_)
+        if pending is not None:
+            pending.expected = count
+            pending.settle()
+            if not pending.future.done():
+                self._expect_by(asyncio.get_running_loop().time() + RESULTS_S, id_)
+
+    def _expire(self) -> None:
+        """End the waiting for results that are due."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due, id_ = self._deadlines.popleft()
+            pending = self._pending.get(id_)
+            if pending is None or pending.due > due:
+                continue
+            if pending.expected is None and now - self._bus.replied_at < RESULTS_S:
+                self._expect_by(now + RESULTS_S, id_)  # it still waits behind others of this node
+            else:
+                pending.finish(self._unreachable(pending))
+        while self._deadlines and self._deadlines[0][1] not in self._pending:
+            self._deadlines.popleft()
+        self._timer = None
+        if self._deadlines:
+            self._timer = loop.call_at(self._deadlines[0][0], self._expire)
+
+    def _unreachable(self, pending: _Pending) -> tuple[str, ...]:
+        """Names of the nodes whose results are missing.
+
+        ``PUBLISH`` answers how many nodes got a message, not which. Those that were silent for the
+        longest time are named, as many as results are missing.
+        """
+        own = self._bus.node
+        names = () if pending.is_own_known else (own,)
+        if pending.expected is None:  # Redis has not answered: it is not known who got it
+            return names + tuple(
+                name for name in self._living() if name != own and name not in pending.answered
+            )
+        others = pending.expected - pending.received
+        if others <= 0:
+            return names
+        heard = self._bus.heard
+        silent = [name for name in self._living() if name != own and name not in pending.answered]
+        silent.sort(key=lambda name: heard.get(name, 0.0))
+        return names + tuple(silent[:others])
 
     def _signalled(self, datagram: Datagram) -> None:
         if datagram.node != self._bus.node:
@@ -154,9 +273,10 @@ class RedisBroker:
                 node.signal(signal)
 
     def _resulted(self, datagram: Datagram) -> None:
-        pending = self._pending.get(datagram.id)
-        if pending is not None:
-            pending.add(_result.decode(datagram.body))
+        for id_, result in _answers.decode(datagram.body):
+            pending = self._pending.get(id_)
+            if pending is not None:
+                pending.add(result, datagram.node)
 
     def _channel_of(self, target: Target) -> str:
         if target.type not in FOLLOWED:

@@ -23,9 +23,14 @@ DEAF_S = 3.0
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 START_S = 2.0
 AT_ONCE = 200
-"""Datagrams in one pipeline."""
+AT_ONCE_BYTES = 1024 * 1024
+"""Datagrams in one pipeline; one at least."""
 WAITING_LIMIT = 100_000
+WAITING_LIMIT_BYTES = 64 * 1024 * 1024
 """Datagrams that may wait to be sent; further ones are dropped."""
+
+HEARD_LIMIT = 1000
+"""Names of nodes that are remembered."""
 
 
 class Datagram(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -40,6 +45,8 @@ class Datagram(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 Receive = Callable[[Datagram], None]
+Counted = Callable[[int], None]
+"""Called with the number of nodes that follow a channel; 0: nothing was sent."""
 
 
 class Bus:
@@ -59,7 +66,7 @@ class Bus:
         self._wanted: set[str] = {self._own, self.all_nodes}
         self._confirmed: set[str] = set()
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._outgoing: deque[tuple[str, bytes, asyncio.Future[int] | None]] = deque()
+        self._outgoing: deque[tuple[str, bytes, Counted | None]] = deque()
         self._has_outgoing = asyncio.Event()
         self._has_changes = asyncio.Event()
         self._has_risen = asyncio.Event()
@@ -74,6 +81,11 @@ class Bus:
         self._is_reported = False
         """Whether it is logged that the server is away."""
         self._next_id = 0
+        self._outgoing_bytes = 0
+        self.heard: dict[str, float] = {}
+        """When each node was last heard of, on the clock of the event loop."""
+        self.replied_at = 0.0
+        """When datagrams were last taken by the server, on the clock of the event loop."""
         self.dropped = 0
         """Datagrams dropped because too many were waiting to be sent."""
 
@@ -158,30 +170,44 @@ class Bus:
         if self.is_up:
             self._enqueue(channel, kind, body, id_, None)
 
-    async def send_counted(self, channel: str, kind: str, body: bytes, id_: int) -> int:
-        """Send; returns the number of nodes that follow the channel, 0 if the server is away."""
-        if not self.is_up:
-            return 0
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._enqueue(channel, kind, body, id_, future)
-        return await future
+    def send_counted(
+        self, channel: str, kind: str, body: bytes, id_: int, counted: Counted
+    ) -> None:
+        """Send; ``counted`` is called with the number of nodes that follow the channel."""
+        if self.is_up:
+            self._enqueue(channel, kind, body, id_, counted)
+        else:
+            counted(0)
 
     def _enqueue(
-        self, channel: str, kind: str, body: bytes, id_: int, future: asyncio.Future[int] | None
+        self, channel: str, kind: str, body: bytes, id_: int, counted: Counted | None
     ) -> None:
-        if len(self._outgoing) >= WAITING_LIMIT:
-            self.dropped += 1
-            if future is not None:
-                future.set_result(0)
-            return
         data = msgspec.msgpack.encode(Datagram(kind, self.node, id_, body))
-        self._outgoing.append((channel, data, future))
+        if (
+            len(self._outgoing) >= WAITING_LIMIT
+            or self._outgoing_bytes + len(data) > WAITING_LIMIT_BYTES
+        ):
+            self.dropped += 1
+            if counted is not None:
+                counted(0)
+            return
+        self._outgoing.append((channel, data, counted))
+        self._outgoing_bytes += len(data)
         self._has_outgoing.set()
+
+    def _next_batch(self) -> list[tuple[str, bytes, Counted | None]]:
+        batch: list[tuple[str, bytes, Counted | None]] = []
+        size = 0
+        while self._outgoing and len(batch) < AT_ONCE and size < AT_ONCE_BYTES:
+            batch.append(self._outgoing.popleft())
+            size += len(batch[-1][1])
+        self._outgoing_bytes -= size
+        return batch
 
     async def _write(self) -> None:
         while True:
             await self._has_outgoing.wait()
-            batch = [self._outgoing.popleft() for _ in range(min(AT_ONCE, len(self._outgoing)))]
+            batch = self._next_batch()
             if not self._outgoing:
                 self._has_outgoing.clear()
             counts: list[Any] = []
@@ -190,21 +216,23 @@ class Bus:
                 for channel, data, _ in batch:
                     pipeline.publish(channel, data)
                 counts = await pipeline.execute(raise_on_error=False)
+                self.replied_at = asyncio.get_running_loop().time()
             except (RedisError, OSError) as error:
                 self._fall(f"sending failed: {error!r}")
             except asyncio.CancelledError:
-                self._outgoing.extendleft(reversed(batch))  # their futures are resolved by ``stop``
+                self._outgoing.extendleft(reversed(batch))  # ``stop`` answers them
                 raise
-            for index, (_, _, future) in enumerate(batch):
-                if future is not None and not future.done():
+            for index, (_, _, counted) in enumerate(batch):
+                if counted is not None:
                     count = counts[index] if index < len(counts) else 0
-                    future.set_result(count if isinstance(count, int) else 0)
+                    counted(count if isinstance(count, int) else 0)
 
     def _fail_outgoing(self) -> None:
         while self._outgoing:
-            _, _, future = self._outgoing.popleft()
-            if future is not None and not future.done():
-                future.set_result(0)
+            _, _, counted = self._outgoing.popleft()
+            if counted is not None:
+                counted(0)
+        self._outgoing_bytes = 0
         self._has_outgoing.clear()
 
     async def echo(self, timeout_s: float) -> bool:
@@ -280,11 +308,17 @@ class Bus:
         elif message["type"] == "message":
             try:
                 datagram = msgspec.msgpack.decode(message["data"], type=Datagram)
+                self._note_sender(datagram.node)
                 receive = self._receivers.get(datagram.kind)
                 if receive is not None:
                     receive(datagram)
             except Exception:  # one bad datagram must not end the subscription
                 log.exception("datagram not handled channel=%s", message["channel"])
+
+    def _note_sender(self, node: str) -> None:
+        if node not in self.heard and len(self.heard) >= HEARD_LIMIT:
+            self.heard.clear()
+        self.heard[node] = asyncio.get_running_loop().time()
 
     async def _subscribe(self) -> None:
         """Send the changes of subscriptions, many in one command."""

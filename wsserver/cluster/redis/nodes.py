@@ -125,13 +125,18 @@ class NodeRegistry:
         """Names of the nodes whose lease has ended, as last read."""
         return [node.name for node in self.known if not node.is_living]
 
+    @property
+    def last_living(self) -> list[str]:
+        """Names of the living nodes, as last read."""
+        return [node.name for node in self.known if node.is_living]
+
     async def living(self) -> list[str]:
         """Names of the living nodes; as last read, if Redis is away."""
         try:
             await self.refresh()
         except (RedisError, OSError):
             pass
-        return [node.name for node in self.known if node.is_living]
+        return self.last_living
 
     async def refresh(self) -> None:
         """Read the nodes."""

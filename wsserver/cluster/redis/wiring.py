@@ -37,6 +37,6 @@ def build_redis(url: str, node: str, version: str, since: float) -> RedisSeams:
     registry = NodeRegistry(link, node, instance, NodeInfo(since, version))
     control = RedisControl(bus, registry.living)
     directory = RedisDirectory(link, registry, control)
-    return RedisSeams(
-        link, directory, RedisBroker(bus, link), control, RedisLeases(link, f"{node}/{instance}")
-    )
+    broker = RedisBroker(bus, link, lambda: registry.last_living)
+    leases = RedisLeases(link, f"{node}/{instance}")
+    return RedisSeams(link, directory, broker, control, leases)

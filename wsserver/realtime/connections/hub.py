@@ -127,6 +127,12 @@ class Hub:
     def __len__(self) -> int:
         return len(self.connections)
 
+    def report_to(
+        self, follow: Callable[[Target], None], unfollow: Callable[[Target], None]
+    ) -> None:
+        """Call these instead of the constructor's ``follow`` and ``unfollow``."""
+        self._follow, self._unfollow = follow, unfollow
+
     # Changes
 
     def add(self, connection: ConnectionInfo) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.cluster.broker import Broker, Publication
+from wsserver.cluster.broker import Broker, Outcome, Publication
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
 from wsserver.realtime.messages.message import Message, Sent
@@ -35,6 +35,11 @@ class Router:
             return (await self.keep([message]))[0]
         publication = self._publication(message)
         return Sent(publication.message_id, await self._broker.publish(publication))
+
+    def begin(self, message: Message) -> tuple[str, Outcome]:
+        """Send a live message; its id, and the result now or in the future."""
+        publication = self._publication(message)
+        return publication.message_id, self._broker.begin(publication)
 
     def keep(self, messages: Sequence[Message]) -> Outcomes:
         """Store messages together, then publish them; their order is settled when this returns.

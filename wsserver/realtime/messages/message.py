@@ -48,6 +48,7 @@ class Message(Struct, gc=False):
         epoch: str = "",
         offset: int = 0,
         expires_at: float = 0.0,
+        has_ttl: bool = False,
     ) -> Publication:
         """The message as it is published to the nodes, with its position if it is kept."""
         return Publication(
@@ -66,6 +67,7 @@ class Message(Struct, gc=False):
             offset,
             self.sender,
             expires_at,
+            has_ttl,
         )
 
 
@@ -89,6 +91,12 @@ class Sent(Struct, frozen=True, gc=False):
             return {}
         return {"stream": self.stream, "epoch": self.epoch, "offset": self.offset}
 
+    @property
+    def unreachable(self) -> dict[str, list[str]]:
+        """The nodes that did not answer in time; empty if all did."""
+        names = self.receipt.unreachable
+        return {"unreachable": sorted(names)} if names else {}
+
     def answer(self) -> dict[str, Any]:
         """The outcome as the REST API returns it."""
         return {
@@ -97,4 +105,5 @@ class Sent(Struct, frozen=True, gc=False):
             "sent": self.receipt.sent,
             "failed": self.receipt.failed,
             **self.position,
+            **self.unreachable,
         }

@@ -9,6 +9,7 @@ from typing import Any, cast
 from msgspec import UNSET, to_builtins
 
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.broker import PublishResult
 from wsserver.errors import Forbidden, ValidationFailed, WsServerError
 from wsserver.identity.claims import ROLES
 from wsserver.identity.ids import is_id
@@ -164,7 +165,8 @@ class Publishing:
                 refused=len(results) - accepted,
                 matched=matched,
             )
-        return {"results": results}
+        unreachable = sorted({name for each in sent for name in each.receipt.unreachable})
+        return {"results": results, **({"unreachable": unreachable} if unreachable else {})}
 
     async def explain(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
         """Dry run: the recipients that a message would have, and who is excluded and why.
@@ -226,7 +228,12 @@ class Publishing:
         self, messages: list[Message], *, keep: bool
     ) -> Sequence[Sent | WsServerError]:
         if not keep:
-            return [await self._router.send(message) for message in messages]
+            # All are published before the first result of another node is awaited.
+            begun = [self._router.begin(message) for message in messages]
+            return [
+                Sent(id_, each if isinstance(each, PublishResult) else await each)
+                for id_, each in begun
+            ]
         try:
             return await self._router.keep(messages)
         except WsServerError as error:

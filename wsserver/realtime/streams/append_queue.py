@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import NO_RECIPIENTS, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, PublishResult
 from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.messages.message import Message, Sent
@@ -29,6 +29,8 @@ RETRY_DELAYS_S = (0.05, 0.25, 1.0)
 """Delays between attempts to write to a locked database."""
 RETRY_WITHIN_S = 3.0
 """No attempt begins later: each may itself wait for a lock, and publishers have timeouts."""
+OPEN_LIMIT = 20_000
+"""Announced messages whose results are not known yet; announcing waits at that number."""
 SLICE_S = 0.002
 """Time after which announcing yields to the event loop."""
 
@@ -48,15 +50,16 @@ Outcomes = Promise[list[Sent]]
 """One outcome for each draft, in their order."""
 
 
-Announce = Callable[[Draft, Appended], Awaitable[PublishResult]]
+Announce = Callable[[Draft, Appended], Outcome]
 
 
 class AppendQueue:
     """Stores drafts in groups, then announces them in their order.
 
-    ``announce`` publishes a stored message; it does not raise. Drafts that arrive while a
-    transaction runs go into the next one. ``cork`` is called before several are announced: writes
-    to the same connection are then merged until the next iteration of the event loop.
+    ``announce`` publishes a stored message; it does not raise. Results of other nodes are awaited
+    concurrently. Drafts that arrive while a transaction runs go into the next one. ``cork`` is
+    called before several are announced: writes to the same connection are then merged until the
+    next iteration of the event loop.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class AppendQueue:
         self._in_flight: Counter[str] = Counter()
         self._runner: asyncio.Task[Any] | None = None
         self._round: asyncio.Future[None] | None = None
+        self._open: set[_OpenGroup] = set()
+        self._open_count = 0
         self._is_finished = False
 
     def __len__(self) -> int:
@@ -119,6 +124,8 @@ class AppendQueue:
         self._is_finished = True
         while self._runner is not None:
             await asyncio.wait([self._runner])
+        while self._open:
+            await self.progress()
 
     async def _run(self) -> None:
         """Store group after group; while one is being stored, announce the one before it."""
@@ -145,9 +152,13 @@ class AppendQueue:
         """Reject what is not answered of ``groups``, and all that waits."""
         while self._waiting:
             groups += self._take()
+        error = StorageUnavailable("the server was stopped")
         for group in groups:
-            if not group[1].done():
-                self._fail([group], StorageUnavailable("the server was stopped"))
+            if not group[1].done() and not any(each.outcomes is group[1] for each in self._open):
+                self._fail([group], error)
+        for each in list(self._open):
+            each.outcomes.reject(error)
+        self._open.clear()
 
     def _take(self) -> list[_Group]:
         groups: list[_Group] = []
@@ -193,17 +204,41 @@ class AppendQueue:
             self._cork()
         slice_ends = self._clock.monotonic() + SLICE_S
         for drafts, outcomes in groups:
-            results = []
+            results: list[Sent] = []
+            later: _OpenGroup | None = None
             for draft in drafts:
                 place = next(each)
-                result = await self._announce(draft, place) if place.is_new else NO_RECIPIENTS
+                result = self._announce(draft, place) if place.is_new else NO_RECIPIENTS
+                if not isinstance(result, PublishResult):
+                    if later is None:
+                        later = _OpenGroup(results, outcomes)
+                    later.add(len(results), place, result, self._arrived)
+                    result = NO_RECIPIENTS
                 results.append(_sent(place, result))
                 if self._clock.monotonic() > slice_ends:
                     await asyncio.sleep(0)
                     self._cork()
                     slice_ends = self._clock.monotonic() + SLICE_S
+            if later is not None:
+                self._open.add(later)
+                self._open_count += len(results)
+                later.is_whole = True
             self._landed(drafts)
-            outcomes.resolve(results)
+            if later is None:
+                outcomes.resolve(results)
+            else:
+                self._arrived(later)
+                while self._open_count > OPEN_LIMIT:
+                    await self.progress()
+
+    def _arrived(self, group: _OpenGroup) -> None:
+        """Answer a group if the results of all its messages are known."""
+        if group.left or not group.is_whole or group not in self._open:
+            return
+        self._open.discard(group)
+        self._open_count -= len(group.results)
+        group.outcomes.resolve(group.results)
+        self._wake()
 
     def _landed(self, drafts: Sequence[Draft]) -> None:
         """Note that drafts are announced or have failed; wakes the callers of ``progress``."""
@@ -213,18 +248,52 @@ class AppendQueue:
                 self._in_flight[draft.stream] = left
             else:
                 del self._in_flight[draft.stream]
+        self._wake()
+
+    def _wake(self) -> None:
         if self._round is not None:
             self._round.set_result(None)
             self._round = None
 
     async def progress(self) -> None:
-        """Wait until an accepted group is announced or has failed."""
+        """Wait until an accepted group is announced, is answered or has failed."""
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._round)
 
 
 _Group = tuple[Sequence[Draft], Outcomes]
+
+
+class _OpenGroup:
+    """An announced group, some of whose results are still to come."""
+
+    __slots__ = ("__weakref__", "is_whole", "left", "outcomes", "results")
+
+    def __init__(self, results: list[Sent], outcomes: Outcomes) -> None:
+        self.results = results
+        self.outcomes = outcomes
+        self.left = 0
+        self.is_whole = False
+        """Whether all of it is announced."""
+
+    def add(
+        self,
+        index: int,
+        place: Appended,
+        result: asyncio.Future[PublishResult],
+        arrived: Callable[[_OpenGroup], None],
+    ) -> None:
+        """Await one result; calls ``arrived`` then."""
+        self.left += 1
+
+        def done(future: asyncio.Future[PublishResult]) -> None:
+            if not future.cancelled():
+                self.results[index] = _sent(place, future.result())
+            self.left -= 1
+            arrived(self)
+
+        result.add_done_callback(done)
 
 
 def _own(batch: Sequence[Append], appended: Iterable[Appended]) -> list[Appended]:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wsserver.cluster.broker import Publication
 from wsserver.identity.claims import Claims
-from wsserver.protocol.origin import write_origin
+from wsserver.protocol.origin import read_origin, write_origin
 from wsserver.protocol.targets import EVERYONE, Target, TargetType
-from wsserver.realtime.messages.audience import Audience, write_audience
+from wsserver.realtime.messages.audience import (
+    EVERYBODY,
+    Audience,
+    read_audience,
+    write_audience,
+)
 from wsserver.realtime.messages.message import Message
 from wsserver.realtime.streams.append_queue import Draft
+from wsserver.storage.messages.streams import Found
 
 SESSION = "session:"
 INBOX = "user:"
@@ -63,6 +70,47 @@ def target_of_kept(stream: str, audience: Audience | None) -> Target:
     return Target(TargetType(kind), id_)
 
 
+def target_of(stream: str) -> Target:
+    """The target whose channel carries a stream, besides broadcasts within an organization."""
+    kind, _, id_ = stream.partition(":")
+    return EVERYONE if kind == BROADCAST else Target(TargetType(kind), id_)
+
+
+def publication_of(found: Found, payload: bytes) -> Publication:
+    """A stored message as it was published; ``payload``: its push with its position."""
+    audience = read_audience(found.audience)
+    filters = audience or EVERYBODY
+    return Publication(
+        found.message_id,
+        found.type,
+        target_of_kept(found.stream, audience),
+        payload,
+        filters.organization_id,
+        filters.with_unaffiliated,
+        filters.role,
+        filters.exclude_users,
+        read_origin(found.origin),
+        found.at,
+        found.stream,
+        found.epoch,
+        found.offset,
+        found.sender,
+        found.expires_at,
+        bool(found.has_ttl),
+    )
+
+
+def readers_of(publication: Publication) -> Audience | None:
+    """The filter of a kept message's readers; None: all readers of its stream."""
+    return _audience(
+        publication.target,
+        publication.organization_id,
+        publication.with_unaffiliated,
+        publication.role,
+        publication.exclude_users,
+    )
+
+
 def organization_stream_of(claims: Claims) -> str | None:
     """The stream of the user's organization; None for a user without one."""
     organization_id = claims.organization_id
@@ -104,11 +152,26 @@ def draft_of(
 
 
 def _audience_of(message: Message) -> Audience | None:
-    organization_id, role, excluded = message.organization_id, message.role, message.exclude_users
-    if message.target.type is TargetType.ORGANIZATION:
+    return _audience(
+        message.target,
+        message.organization_id,
+        message.with_unaffiliated,
+        message.role,
+        message.exclude_users,
+    )
+
+
+def _audience(
+    target: Target,
+    organization_id: str | None,
+    with_unaffiliated: bool,
+    role: str | None,
+    excluded: frozenset[str],
+) -> Audience | None:
+    if target.type is TargetType.ORGANIZATION:
         organization_id = None  # distinguishes them from broadcasts within the organization
     if organization_id is None and role is None and not excluded:
         return None
     # Without an organization, ``with_unaffiliated`` has no effect.
-    widens = message.with_unaffiliated and organization_id is not None
+    widens = with_unaffiliated and organization_id is not None
     return Audience(organization_id, widens, role, excluded)

@@ -152,6 +152,13 @@ class Stream:
         self.floor = after
         self.tail_bytes += size
 
+    def trim(self, first_offset: int) -> None:
+        """Remove the messages before an offset, which retention has deleted."""
+        tail = self._tail
+        while tail and tail[0].offset < first_offset:
+            self.tail_bytes -= len(tail.popleft().payload)
+        self.floor = max(self.floor, min(first_offset - 1, self.head))
+
     def drop_tail(self) -> None:
         """Remove all messages and keep the position."""
         self._tail = None

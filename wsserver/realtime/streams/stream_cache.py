@@ -89,6 +89,12 @@ class StreamCache:
             stream.prepend(older, after, until)
             self._grown(stream, before)
 
+    def trim(self, stream: Stream, first_offset: int) -> None:
+        """Remove the messages of a cached stream that retention has deleted."""
+        before = stream.tail_bytes
+        stream.trim(first_offset)
+        self.tail_bytes += stream.tail_bytes - before
+
     def _grown(self, stream: Stream, before: int) -> None:
         """Update the byte count and evict messages; those of the last used stream always stay."""
         name = stream.name

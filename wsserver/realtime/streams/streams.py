@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult
+from wsserver.cluster.broker import NO_RECIPIENTS, Outcome, Publication, PublishResult
 from wsserver.errors import WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.paging import PAGE_BYTES
@@ -31,19 +33,36 @@ PAGES_AT_ONCE = 4
 user's pages are read one at a time, so that other users are served in between."""
 
 
+class Hold(Protocol):
+    """Streams whose positions are exact from ``settle`` on, until ``release``."""
+
+    async def settle(self) -> None:
+        """Deliver all that was stored before this call; raises ``StorageUnavailable``."""
+
+    async def reach(self, name: str, epoch: str, offset: int) -> None:
+        """Deliver a held stream up to a position that was read from the database."""
+
+    def release(self) -> None:
+        """Let go of the streams at the end of this iteration of the event loop."""
+
+
 class Streams:
     """Entry to all streams: append and publish, positions, recovery, history.
 
-    ``publish`` is the broker's, ``cork`` the poller's; ``on_unreached`` is called with every
-    published message that matched no connection. Messages are stored in groups and published after
-    the commit, one after the other: readers see a stream in the order of its offsets, and never a
-    message that is not stored.
+    ``publish`` is the broker's ``begin``, ``cork`` the poller's; ``on_unreached`` is called with
+    every published message that matched no connection. Messages are stored in groups and published
+    after the commit, one after the other: readers see a stream in the order of its offsets, and
+    never a message that is not stored. This process is the only one that writes: ``SharedStreams``
+    is for several.
     """
+
+    is_exact = True
+    """Whether positions in memory are exact."""
 
     def __init__(
         self,
         store: StreamStore,
-        publish: Callable[[Publication], Awaitable[PublishResult]],
+        publish: Callable[[Publication], Outcome],
         clock: Clock,
         tasks: Tasks,
         *,
@@ -59,7 +78,9 @@ class Streams:
         self._index = StreamIndex()
         self._queue = AppendQueue(store, self._announce, clock, tasks, cork)
         self._heads: SingleFlight[None] = SingleFlight(tasks)
-        self._recovery = StreamRecovery(store, self._cache, self.open, clock, tasks, replay_limit)
+        self._recovery = StreamRecovery(
+            store, self._cache, self._reopen, clock, tasks, replay_limit
+        )
         self._paging = FairSemaphore(PAGES_AT_ONCE)
         self._asked: dict[str, object] = {}
         """Streams whose heads are being read; removed when the cached stream changes meanwhile."""
@@ -81,23 +102,27 @@ class Streams:
         """Wait until all accepted drafts are stored and published, or have failed."""
         await self._queue.finish()
 
-    async def _announce(self, draft: Draft, place: Appended) -> PublishResult:
+    def _announce(self, draft: Draft, place: Appended) -> Outcome:
         """Publish a message that was stored."""
         stream_name, epoch, offset = place.stream, place.epoch, place.offset
         payload = positioned(draft.payload, stream_name, epoch, offset)
         publication = draft.message.publication(
-            draft.message_id, payload, draft.at, stream_name, epoch, offset, draft.expires_at
+            draft.message_id,
+            payload,
+            draft.at,
+            stream_name,
+            epoch,
+            offset,
+            draft.expires_at,
+            draft.has_ttl,
         )
-        stream = self._cache.peek(stream_name)
-        if stream is None or (stream.epoch, stream.head) != (epoch, offset - 1):
-            # A gap between the cached head and this message: the cached tail would not be whole.
-            stream = self._cache.remember(stream_name, epoch, offset - 1)
-        message = CachedMessage(offset, payload, draft.expires_at, draft.has_ttl, draft.readers)
-        self._cache.published(stream, message)
+        self._enter(publication, draft)
         self.kept += 1
         try:
-            result = await self._publish(publication)
-            if not result.matched:
+            outcome = self._publish(publication)
+            if not isinstance(outcome, PublishResult):
+                outcome.add_done_callback(partial(self._resulted, publication))
+            elif not outcome.matched:
                 self._on_unreached(publication)
         except WsServerError as error:
             # It is stored: clients get it when they resume.
@@ -105,14 +130,50 @@ class Streams:
         except Exception:  # the next messages have to be announced all the same
             log.exception("stored but not published message_id=%s", place.message_id)
         else:
-            return result
+            return outcome
         return NO_RECIPIENTS
+
+    def _resulted(self, publication: Publication, result: asyncio.Future[PublishResult]) -> None:
+        if not result.cancelled() and not result.result().matched:
+            self._on_unreached(publication)
+
+    def _enter(self, publication: Publication, draft: Draft) -> None:
+        """Cache a message that is about to be published."""
+        self._cached(
+            publication.stream,
+            publication.epoch,
+            CachedMessage(
+                publication.offset,
+                publication.payload,
+                draft.expires_at,
+                draft.has_ttl,
+                draft.readers,
+            ),
+        )
+
+    def _cached(self, name: str, epoch: str, message: CachedMessage) -> None:
+        stream = self._cache.peek(name)
+        if stream is None or (stream.epoch, stream.head) != (epoch, message.offset - 1):
+            # A gap between the cached head and this message: the cached tail would not be whole.
+            stream = self._cache.remember(name, epoch, message.offset - 1)
+        self._cache.published(stream, message)
 
     # Positions
 
     def peek(self, name: str) -> Stream | None:
         """A stream, if it is cached."""
         return self._cache.peek(name)
+
+    def position_now(self, name: str) -> Recovery | None:
+        """The position of a stream, without messages; None if storage has to be read."""
+        if self._cache.peek(name) is None and self._index.lacks(name):
+            return Recovery(self._index.epoch, 0, [], None)
+        stream = self._cache.use(name)
+        return None if stream is None else Recovery(stream.epoch, stream.head, [], None)
+
+    def hold(self, names: Sequence[str]) -> Hold | None:
+        """Keep the positions of streams exact; None: those in memory always are."""
+        return None
 
     async def open(self, name: str) -> Stream:
         """A stream whose position is exact when this returns.
@@ -130,6 +191,10 @@ class Streams:
                 await self._queue.progress()
             else:
                 await self._heads.do(name, partial(self._read_head, name))
+
+    async def _reopen(self, name: str) -> Stream:
+        """The same for a stream that is being recovered."""
+        return await self.open(name)
 
     async def _read_head(self, name: str) -> None:
         """Cache the end of a stream, unless it has changed while it was read."""

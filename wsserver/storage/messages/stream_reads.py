@@ -148,6 +148,11 @@ def _read(db: Connection, wanted: Wanted, outline: str, start: int) -> Slice:
     return choose_and_read(db, rows, wanted, start, row.epoch)
 
 
+def outline_of(db: Connection, wanted: Wanted, after: int, until: int) -> Iterable[Outline]:
+    """The messages between two keys in short, ascending; as many as may be looked at."""
+    return db.execute(_OUTLINE_FORWARD, [after, until, wanted.now, wanted.rows])
+
+
 def choose_and_read(
     db: Connection, outline: Iterable[Outline], wanted: Wanted, start: int, epoch: str
 ) -> Slice:
@@ -155,13 +160,13 @@ def choose_and_read(
 
     ``outline``: of each message, in the direction of reading; ``start``: the offset before them.
     """
-    chosen, end = _choose(outline, wanted, start, position_bytes(wanted.stream, epoch))
+    chosen, end = choose_keys(outline, wanted, start, position_bytes(wanted.stream, epoch))
     if wanted.is_whole and end.rest is not None:
         return end
     return end._replace(messages=_by_keys(db, chosen))
 
 
-def _choose(
+def choose_keys(
     outline: Iterable[Outline], wanted: Wanted, start: int, position: int
 ) -> tuple[list[int], Slice]:
     """The keys to be read, and a slice without messages for where they end."""
@@ -211,8 +216,12 @@ def find(
             left.append(message_id)
         else:
             chosen.append(key)
-    found = sorted(map(Found._make, db.execute(_FIND, [db.listed(chosen)])), key=_place)
-    return found, left
+    return found_by_keys(db, chosen), left
+
+
+def found_by_keys(db: Connection, keys: Sequence[int]) -> list[Found]:
+    """Messages by their keys, by stream and offset."""
+    return sorted(map(Found._make, db.execute(_FIND, [db.listed(keys)])), key=_place)
 
 
 def _place(found: Found) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.messages import retention, stream_appends, stream_reads
+from wsserver.storage.messages import retention, stream_appends, stream_gaps, stream_reads
 from wsserver.storage.messages.message_rows import (
     Append,
     Appended,
@@ -17,6 +17,7 @@ from wsserver.storage.messages.message_rows import (
     Slice,
 )
 from wsserver.storage.messages.retention import BATCH_ROWS, Expired, Pruned
+from wsserver.storage.messages.stream_gaps import Gap
 from wsserver.storage.messages.stream_reads import Admits, Counts, Wanted, Writer
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Counts",
     "Expired",
     "Found",
+    "Gap",
     "Head",
     "Kept",
     "Located",
@@ -68,6 +70,19 @@ class StreamStore:
     async def head(self, stream: str) -> Head:
         """The end of a stream, and the first offset that retention has not deleted."""
         return await self._database.read(partial(stream_reads.head, stream=stream))
+
+    async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        """The ends of many streams, in one query."""
+        epoch, found = await self._database.read(partial(stream_gaps.heads, names=streams))
+        missing = Head(epoch, 0, 1)
+        return {name: found.get(name, missing) for name in streams}
+
+    async def gap(
+        self, stream: str, epoch: str, after: int, now: float, limit: int, budget: int
+    ) -> Gap:
+        """What follows a position, in one snapshot with the end; see ``stream_gaps.gap``."""
+        read = partial(stream_gaps.gap, stream=stream, epoch=epoch, after=after, now=now)
+        return await self._database.read(partial(read, limit=limit, budget=budget))
 
     async def read(self, wanted: Wanted) -> Slice:
         """The first messages of a range, up to limit and budget.

@@ -34,6 +34,9 @@ class Published(Answer):
     stream: str | None = None
     epoch: str | None = None
     offset: int | None = None
+    unreachable: Annotated[
+        list[str] | None, Meta(description="nodes that did not answer in time and are not counted")
+    ] = None
 
 
 class BatchResult(Answer):
@@ -47,6 +50,9 @@ class BatchResult(Answer):
     stream: str | None = None
     epoch: str | None = None
     offset: int | None = None
+    unreachable: Annotated[
+        list[str] | None, Meta(description="nodes that did not answer in time and are not counted")
+    ] = None
     code: str | None = None
     detail: str | None = None
     field: str | None = None
@@ -57,6 +63,9 @@ class Batch(Answer):
     """Results of a batch, one for each message, in order."""
 
     results: list[BatchResult]
+    unreachable: Annotated[
+        list[str] | None, Meta(description="nodes that did not answer in time and are not counted")
+    ] = None
 
 
 class Recipient(Answer):

@@ -1,0 +1,302 @@
+"""Streams of two nodes over one store: the position of each, gaps, what readers see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_stream_store import EPOCH, ME, FakeStore, draft, drafts, offsets
+from tests.support.stream_node import PLENTY
+from tests.support.waiting import until
+from wsserver.cluster.broker import Outcome, Publication, PublishResult, Signal
+from wsserver.errors import StorageUnavailable
+from wsserver.protocol.targets import Target, user
+from wsserver.protocol.types import Position
+from wsserver.realtime.streams import sequencer, stream_follower
+from wsserver.realtime.streams.append_queue import Draft
+from wsserver.realtime.streams.shared_streams import SharedStreams
+from wsserver.tasks import Tasks
+
+INBOX = "user:u1"
+U1 = user("u1")
+ONE = PublishResult(1, 1, 0)
+
+
+class Network:
+    """Between two nodes; ``losing`` drops what is sent to the other one, ``late`` keeps it."""
+
+    def __init__(self) -> None:
+        self.nodes: list[SharedNode] = []
+        self.is_losing = False
+        self.late: list[Callable[[], object]] | None = None
+
+    def send(self, sender: SharedNode, publication: Publication) -> None:
+        for node in self.nodes:
+            if node is sender or self.is_losing or publication.target not in node.followed_targets:
+                continue
+            if self.late is None:
+                node.streams.follower.deliver(publication)
+            else:
+                self.late.append(lambda node=node: node.streams.follower.deliver(publication))  # type: ignore[misc]
+
+
+class SharedNode:
+    """One node; it is the broker and the connections, too."""
+
+    def __init__(self, network: Network, store: FakeStore, clock: FakeClock) -> None:
+        self.network = network
+        self.followed_targets: set[Target] = set()
+        self.got: list[tuple[str, int]] = []
+        self.outcomes: list[Outcome] = []
+        self.gap_listeners: list[Callable[[], None]] = []
+        self.tasks = Tasks()
+        self.streams = SharedStreams(
+            store,
+            self,  # type: ignore[arg-type]
+            self,
+            clock,
+            self.tasks,
+            on_unreached=lambda _: None,
+            cork=lambda: None,
+            replay_limit=50,
+        )
+        network.nodes.append(self)
+
+    @property
+    def offsets(self) -> list[int]:
+        return [offset for _, offset in self.got]
+
+    # As the broker
+
+    def begin(self, publication: Publication) -> Outcome:
+        outcome = self.streams.follower.deliver(publication)
+        self.outcomes.append(outcome)
+        self.network.send(self, publication)
+        return ONE
+
+    def follow(self, target: Target) -> None:
+        self.followed_targets.add(target)
+
+    def unfollow(self, target: Target) -> None:
+        self.followed_targets.discard(target)
+
+    async def followed(self, target: Target) -> None:
+        await asyncio.sleep(0)
+
+    def add_gap_listener(self, listener: Callable[[], None]) -> None:
+        self.gap_listeners.append(listener)
+
+    # As the connections
+
+    def deliver(self, publication: Publication) -> PublishResult:
+        self.got.append((publication.epoch, publication.offset))
+        return ONE
+
+    def signal(self, signal: Signal) -> None:
+        raise AssertionError(signal)
+
+    async def joins(self) -> int:
+        """A connection of u1; returns the position that it is given."""
+        recovery = (await self.streams.recover({INBOX: None}, ME, 0))[INBOX]
+        self.streams.follower.follow(U1)
+        return recovery.offset
+
+    async def keep(self, count: int = 1) -> None:
+        for _ in range(count):
+            await self.streams.append([draft_for_u1()])
+
+    async def resumes(self, offset: int) -> list[int]:
+        wanted = {INBOX: Position(EPOCH, offset)}
+        recovery = (await self.streams.recover(wanted, ME, PLENTY))[INBOX]
+        assert recovery.reason is None, recovery
+        return offsets(recovery.messages)
+
+
+def draft_for_u1() -> Draft:
+    made = draft(INBOX)
+    made.message.target = U1
+    return made
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def pair(
+    io_loop: IOLoop, network: Network, store: FakeStore, clock: FakeClock
+) -> tuple[SharedNode, SharedNode]:
+    return SharedNode(network, store, clock), SharedNode(network, store, clock)
+
+
+Pair = tuple[SharedNode, SharedNode]
+
+
+@pytest.mark.gen_test
+async def test_an_own_message_waits_for_the_one_before_it(pair: Pair, network: Network) -> None:
+    one, two = pair
+    assert await two.joins() == 0
+    network.late = []
+    await one.keep()
+    await two.keep()
+    assert two.offsets == []
+    (outcome,) = two.outcomes
+    assert isinstance(outcome, asyncio.Future)
+    network.late[0]()
+    assert two.offsets == [1, 2]
+    assert outcome.result() == ONE
+
+
+@pytest.mark.gen_test
+async def test_what_is_lost_is_read_from_the_database(pair: Pair, network: Network) -> None:
+    one, two = pair
+    await two.joins()
+    network.is_losing = True
+    await one.keep(3)
+    network.is_losing = False
+    await one.keep()
+    await until(lambda: two.offsets == [1, 2, 3, 4])
+    network.is_losing = True
+    await one.keep(2)
+    await two.streams.follower.compare()
+    await until(lambda: two.offsets == [1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.gen_test
+async def test_a_long_gap_is_read_in_pages(
+    pair: Pair, network: Network, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_follower, "PAGE", 300)
+    monkeypatch.setattr(sequencer, "HELD_LIMIT", 5)
+    one, two = pair
+    await two.joins()
+    network.is_losing = True
+    await one.streams.append(drafts(1000, INBOX))
+    network.is_losing = False
+    await one.keep(10)
+    place = two.streams.follower._places[INBOX]
+    assert len(place.sequence._held or {}) == 5
+    await until(lambda: two.offsets == list(range(1, 1011)))
+    assert two.streams.follower._room.left == stream_follower.HELD_LIMIT_BYTES
+    assert place.results == {}
+    assert len([call for call in store.calls if call[0] == "gap"]) >= 4
+
+
+@pytest.mark.gen_test
+async def test_a_reader_sees_all_that_was_answered_before(pair: Pair, network: Network) -> None:
+    one, two = pair
+    assert await two.joins() == 0
+    network.is_losing = True
+    await one.keep(3)
+    assert await two.resumes(0) == [1, 2, 3]
+    assert two.offsets == [1, 2, 3]  # its connections have got them by then
+    assert (await two.streams.open(INBOX)).head == 3
+    await one.keep()
+    assert (await two.streams.open(INBOX)).head == 4
+    two.streams.follower.unfollow(U1)
+    await asyncio.sleep(0)
+    assert two.followed_targets == set()
+    await one.keep()
+    assert (await two.streams.open(INBOX)).head == 5
+    assert await two.joins() == 5
+
+
+@pytest.mark.gen_test
+async def test_messages_between_the_head_and_the_subscription_are_not_lost(
+    pair: Pair, store: FakeStore
+) -> None:
+    one, two = pair
+    gate = store.hold("headed")
+    joining = asyncio.ensure_future(two.joins())
+    await gate.reached()
+    await one.keep(2)
+    store.release("headed")
+    assert await joining == 2
+    await one.keep()
+    assert two.offsets[-1] == 3
+
+
+@pytest.mark.gen_test
+async def test_deleted_messages_are_not_served_from_memory(pair: Pair, store: FakeStore) -> None:
+    one, two = pair
+    await two.joins()
+    await one.keep(4)
+    assert await two.resumes(0) == [1, 2, 3, 4]
+    store.retain(INBOX, 3)
+    wanted = {INBOX: Position(EPOCH, 0)}
+    assert (await two.streams.recover(wanted, ME, PLENTY))[INBOX].reason == "expired"
+    assert await two.resumes(2) == [3, 4]
+
+
+@pytest.mark.gen_test
+async def test_a_stream_that_was_pruned_begins_anew(pair: Pair, store: FakeStore) -> None:
+    one, two = pair
+    await two.joins()
+    await one.keep(2)
+    store.epochs[INBOX] = "epoch_2"
+    store.last[INBOX] = 0
+    store.messages[INBOX] = []
+    await one.keep()
+    await until(lambda: two.got == [(EPOCH, 1), (EPOCH, 2), ("epoch_2", 1)])
+    assert (await two.streams.open(INBOX)).epoch == "epoch_2"
+
+
+@pytest.mark.gen_test
+async def test_a_database_that_is_away_delays_a_repair(
+    pair: Pair, network: Network, store: FakeStore
+) -> None:
+    one, two = pair
+    await two.joins()
+    network.is_losing = True
+    await one.keep()
+    network.is_losing = False
+    store.read_failures.extend([StorageUnavailable("away")] * 2)
+    await one.keep()
+    await until(lambda: len(store.read_failures) == 1)
+    with pytest.raises(StorageUnavailable):
+        await two.resumes(0)
+    assert two.offsets == []
+    await two.streams.follower.compare()
+    await until(lambda: two.offsets == [1, 2])
+
+
+@pytest.mark.gen_test
+async def test_a_connection_that_comes_without_joining_gets_what_follows(
+    pair: Pair, network: Network
+) -> None:
+    """Such as one whose organization was assigned while it was connected."""
+    one, two = pair
+    await one.keep(2)
+    two.streams.follower.follow(U1)
+    await until(lambda: two.streams.follower.position(INBOX) == (EPOCH, 2))
+    network.is_losing = True
+    await one.keep()
+    await two.streams.follower.compare()
+    await until(lambda: two.offsets == [3])
+
+
+@pytest.mark.gen_test
+async def test_many_readers_share_a_query_that_begins_after_they_asked(
+    pair: Pair, store: FakeStore
+) -> None:
+    one, two = pair
+    gate = store.hold("headed")
+    first = asyncio.ensure_future(two.streams.open(INBOX))
+    await gate.reached()
+    await one.keep()
+    others = [asyncio.ensure_future(two.streams.open(INBOX)) for _ in range(20)]
+    await asyncio.sleep(0)
+    store.release("headed")
+    assert (await first).name == INBOX
+    assert [(await each).head for each in others] == [1] * 20
+    assert len([call for call in store.calls if call[0] == "heads"]) == 2
