@@ -20,7 +20,8 @@ ENVIRONMENT = {
     "WSSERVER_STREAM_LIMIT": "1000000",
     "WSSERVER_QUEUE_LIMIT_BYTES": str(64 * 1024 * 1024),
     "WSSERVER_DRAIN_TIMEOUT_S": "2",
-    "WSSERVER_MAX_CONNECTIONS_PER_USER": "5",
+    # Faults are made on purpose; the check of the error rate would look back a minute.
+    "WSSERVER_ALERT_ERROR_RATE": "1",
 }
 CATCH_UP_S = 15.0
 
