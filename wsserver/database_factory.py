@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from wsserver.clock import Clock
 from wsserver.config import Settings
 from wsserver.storage.engine.database import Database
@@ -11,7 +13,12 @@ from wsserver.storage.engine.sqlite import SqliteDatabase
 def database_of(settings: Settings, clock: Clock) -> Database:
     """The database, not opened yet."""
     if settings.database_url is None:
-        return SqliteDatabase(settings.database, synchronous=settings.synchronous, clock=clock)
+        return SqliteDatabase(
+            settings.database,
+            synchronous=settings.synchronous,
+            clock=clock,
+            cluster=None if settings.redis_url is None else _place_of(settings.redis_url),
+        )
     # The driver is an extra, and takes 0.1 s to import.
     from wsserver.storage.engine.postgres.database import PostgresDatabase
 
@@ -21,3 +28,9 @@ def database_of(settings: Settings, clock: Clock) -> Database:
         clock=clock,
         is_shared=settings.redis_url is not None,
     )
+
+
+def _place_of(redis_url: str) -> str:
+    """A URL of Redis without user, password and parameters."""
+    parts = urlsplit(redis_url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

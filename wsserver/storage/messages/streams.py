@@ -51,6 +51,7 @@ class StreamStore:
         self._database = database
         self._ends: dict[str, int] = {}
         self._is_surveyed = False
+        self._survey_from = 0.0
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """Store messages in their order, all or none; returns the position of each.
@@ -68,6 +69,13 @@ class StreamStore:
     async def head(self, stream: str) -> Head:
         """The end of a stream, and the first offset that retention has not deleted."""
         return await self._database.read(partial(stream_reads.head, stream=stream))
+
+    async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        """The heads of many streams in one query, of one snapshot.
+
+        A stream without a row has the default epoch and offset 0, as of ``head``.
+        """
+        return await self._database.read(partial(stream_reads.heads, streams=streams))
 
     async def read(self, wanted: Wanted) -> Slice:
         """The first messages of a range, up to limit and budget.
@@ -129,8 +137,11 @@ class StreamStore:
         those that were appended to since. Returns the deleted messages; empty when done.
         """
         if not self._is_surveyed:
-            found = await self._database.read(partial(retention.ends_beyond, limit=limit))
-            self._ends = {**found, **self._ends}
+            found = await self._database.read(
+                partial(retention.ends_beyond, limit=limit, since=self._survey_from)
+            )
+            self._ends = {**found.ends, **self._ends}
+            self._survey_from = found.since
             self._is_surveyed = True
         self._ends = {name: end for name, end in self._ends.items() if end > limit}
         while self._ends:
@@ -148,6 +159,8 @@ class StreamStore:
                 self._ends.setdefault(name, looked_at[name])
             if trimmed.deleted:
                 return trimmed.deleted
+        # Other processes append too: the next round begins with a survey.
+        self._is_surveyed = not self._database.is_shared
         return []
 
     async def prune(self, now: float) -> Pruned:
