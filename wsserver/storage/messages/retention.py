@@ -102,8 +102,8 @@ class Survey(NamedTuple):
 def ends_beyond(db: Connection, limit: int, since: float) -> Survey:
     """Survey the streams that may hold more than ``limit`` messages.
 
-    ``since``: 0 or that of the survey before. The times are those of the messages, which the servers
-    have given them; a message may be committed long after, which the margin allows for.
+    ``since``: 0 or that of the survey before. The times are those of the messages, given to them by
+    the servers; a message may be committed long after, which the margin allows for.
     """
     (latest,) = db.execute("SELECT max(touched_at) FROM streams").fetchone()
     sql = "SELECT name, last_offset FROM streams WHERE last_offset > ? AND touched_at >= ?"
