@@ -10,7 +10,6 @@ import secrets
 import sqlite_utils
 
 from wsserver.storage.engine.connection import Executor
-from wsserver.storage.engine.identity import IDENTITY_KEY, new_identity
 
 EXPORT_EPOCH_KEY = "export_epoch"
 """In ``meta``: the epoch of the numbers of exported rows."""
@@ -39,7 +38,7 @@ def renew_default_epoch(db: Executor) -> str:
 
 
 def fork_epochs(db: sqlite_utils.Database) -> None:
-    """Replace all epochs, and the identity, in a copy of a database file.
+    """Replace all epochs in a copy of a database file.
 
     The original goes on assigning offsets that the copy does not have. If the copy later replaced
     it with the same epochs, clients would take its new messages for ones that they have received.
@@ -57,5 +56,3 @@ def fork_epochs(db: sqlite_utils.Database) -> None:
         db.conn.execute("UPDATE dedup SET epoch = ?", [epoch])
         # An export must not resume from a restored copy as if it were the original.
         db.conn.execute("UPDATE meta SET value = ? WHERE key = ?", [new_epoch(), EXPORT_EPOCH_KEY])
-        # It is another database from now on, which servers of the original must not share.
-        db.conn.execute("UPDATE meta SET value = ? WHERE key = ?", [new_identity(), IDENTITY_KEY])

@@ -1,10 +1,9 @@
 """Identity of a database: servers that are to share one compare theirs.
 
 ``DATABASE/PLACE``: a random id that is kept in the table ``meta``, and a digest of where the
-database is. The id is made with the database. ``wsserver db copy``, which moves one, keeps it; a
-backup gets a new one. A file or server that was copied by other means has the same id at another
-place. So the whole is equal for two servers that use one database, and the id alone goes on after
-a move.
+database is. The id is made with the database and goes on when it is moved (``wsserver db copy``) or
+restored from a backup; the place differs in each copy. So the whole is equal for servers that use
+one database at the same time, while the id alone may be remembered elsewhere for longer.
 """
 
 from __future__ import annotations
