@@ -122,7 +122,7 @@ def check_server(server: Server, db: PostgresConnection, *, for_reading: bool = 
     if version < OLDEST_VERSION * 10_000:
         raise server.unusable(
             f"is PostgreSQL {version // 10_000}",
-            f"version {OLDEST_VERSION} is the oldest supported",
+            f"version {OLDEST_VERSION} is the oldest supported: name another in 'database_url'",
         )
     encoding, is_replica, read_only, schema = db.execute(
         "SELECT current_setting('server_encoding'), pg_is_in_recovery(),"
@@ -130,7 +130,8 @@ def check_server(server: Server, db: PostgresConnection, *, for_reading: bool = 
     ).fetchone()
     if encoding != "UTF8":
         raise server.unusable(
-            f"its encoding is {encoding}", "create the database with ENCODING 'UTF8'"
+            f"its encoding is {encoding}",
+            "create the database with ENCODING 'UTF8', or name another in 'database_url'",
         )
     if is_replica:
         raise server.unusable(
@@ -146,5 +147,5 @@ def check_server(server: Server, db: PostgresConnection, *, for_reading: bool = 
     if schema is None:
         raise server.unusable(
             "no schema of its search_path exists",
-            "create the schema, or set search_path for the user",
+            "create the schema, or set search_path for the user or in 'database_url'",
         )
