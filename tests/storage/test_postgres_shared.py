@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
+from tests.storage.test_postgres import lose_at_commit
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
 from tests.support.postgres_server import PostgresServer
@@ -208,3 +209,21 @@ async def test_a_migration_waits_until_the_transaction_of_a_server_has_ended(
     await opening
     await database.close()
     postgres.drop_database(url)
+
+
+@pytest.mark.gen_test
+async def test_another_server_stores_between_a_lost_commit_and_its_repetition(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent again after a lost connection gets the next offset, or is found."""
+    async with opened(url, clock) as first, opened(url, clock) as second:
+        mine, theirs = StreamStore(first), StreamStore(second)
+        left = lose_at_commit(monkeypatch, is_committed=False)
+        with pytest.raises(StorageUnavailable, match="lost before the commit"):
+            await mine.append(several("session:s1", "a"))
+        assert not left
+        await theirs.append(several("session:s1", "b"))
+        (again,) = await mine.append(several("session:s1", "a"))
+        assert (again.offset, again.is_new) == (2, True)
+        (found,) = await theirs.append(several("session:s1", "a"))
+        assert (found.offset, found.is_new) == (2, False)
