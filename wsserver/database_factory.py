@@ -17,7 +17,7 @@ def database_of(settings: Settings, clock: Clock) -> Database:
             settings.database,
             synchronous=settings.synchronous,
             clock=clock,
-            cluster=None if settings.redis_url is None else _place_of(settings.redis_url),
+            cluster=cluster_of(settings),
         )
     # The driver is an extra, and takes 0.1 s to import.
     from wsserver.storage.engine.postgres.database import PostgresDatabase
@@ -30,7 +30,12 @@ def database_of(settings: Settings, clock: Clock) -> Database:
     )
 
 
-def _place_of(redis_url: str) -> str:
-    """A URL of Redis without user, password and parameters."""
-    parts = urlsplit(redis_url)
+def cluster_of(settings: Settings) -> str | None:
+    """What the processes that share a file have in common: their Redis, without secrets.
+
+    None: the file is used alone.
+    """
+    if settings.redis_url is None:
+        return None
+    parts = urlsplit(settings.redis_url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

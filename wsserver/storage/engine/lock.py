@@ -188,10 +188,10 @@ class ServerLock:
             self._fd = None
 
 
-def check_unlocked(database: Path) -> None:
-    """Raise ``DatabaseInUse`` while a server uses the database."""
-    lock = ServerLock(database)
-    lock.acquire()
+def check_unlocked(database: Path, cluster: str | None = None) -> None:
+    """Raise ``DatabaseInUse`` while a server uses the database that is not of this cluster."""
+    lock = ServerLock(database, cluster)
+    lock.try_acquire()
     lock.release()
 
 
