@@ -44,7 +44,7 @@ ALTER TABLE writers ADD COLUMN is_shared SMALLINT NOT NULL DEFAULT 0;
 """
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
-    Migration("p0002_identity_and_shared_writers", _IDENTITY),
+    Migration("p0041_identity_and_shared_writers", _IDENTITY),
 )
 
 
