@@ -16,6 +16,7 @@ from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build, templates_of
 from wsserver.config import ConfigFaults, Fault, Settings
+from wsserver.database_factory import cluster_of
 from wsserver.errors import WsServerError
 from wsserver.plugins import Plugin, load_plugins
 from wsserver.storage.engine.check import check_file
@@ -109,7 +110,7 @@ def _check(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
     in_use: list[Fault] = []
     if settings.database_url is None:
         with _collecting(in_use), _database_faults(settings):
-            check_unlocked(settings.database)
+            check_unlocked(settings.database, cluster_of(settings))
     if not in_use:  # else nothing may seem to listen here, not even for a moment
         with _collecting(faults):
             sockets = _bind(settings)

@@ -41,8 +41,10 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, clock: FakeClock) -> AsyncIterator[PostgresDatabase]:
-    database = PostgresDatabase(url, clock=clock)
+async def opened(
+    url: str, clock: FakeClock, *, is_shared: bool = False
+) -> AsyncIterator[PostgresDatabase]:
+    database = PostgresDatabase(url, clock=clock, is_shared=is_shared)
     await database.open()
     try:
         yield database
@@ -176,11 +178,16 @@ def lose_at_commit(
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("is_shared", [False, True])
 @pytest.mark.parametrize("is_committed", [True, False])
 async def test_the_outcome_of_an_interrupted_commit_is_found_out(
-    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+    url: str,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    is_committed: bool,
+    is_shared: bool,
 ) -> None:
-    async with opened(url, clock) as database:
+    async with opened(url, clock, is_shared=is_shared) as database:
         streams = StreamStore(database)
         await streams.append(several("session:s1", "a"))
         assert not await interrupted(monkeypatch, streams, is_committed)

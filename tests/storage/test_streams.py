@@ -314,3 +314,14 @@ async def test_offsets_end_before_they_could_reach_into_the_next_stream(
     latest = wanted("session:s1", limit=1)
     assert [each.offset for each in (await streams.read_back(latest)).messages] == [last]
     assert await offsets(streams, "session:s2") == {1: "b"}
+
+
+@pytest.mark.gen_test
+async def test_heads_of_many_streams_are_those_of_each(database: Database) -> None:
+    streams = StreamStore(database)
+    await streams.append([*several("session:s1", "a", "b"), *several("user:u1", "c")])
+    names = ["session:s1", "user:u1", "session:none"]
+    heads = await streams.heads(names)
+    assert heads == {name: await streams.head(name) for name in names}
+    assert heads["session:s1"].offset == 2
+    assert await streams.heads([]) == {}

@@ -79,6 +79,15 @@ class PostgresServer:
             **self._account,
         )
 
+    def give_file(self, name: str, content: bytes) -> Path:
+        """Put a file that only the server can read into its folder; returns its path."""
+        path = self.folder / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        if self._account:
+            shutil.chown(path, self._account["user"], self._account["group"])
+        return path
+
     def start(self, **settings: object) -> None:
         """Start, and wait until it accepts connections."""
         options = {

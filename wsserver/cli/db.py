@@ -153,7 +153,7 @@ def prune(config_file: Path | None, database: str | None, output: str, vacuum: b
             settings.database_url, password_file=settings.database_password_file, clock=Clock()
         )
         work = prune_server(database_, Clock(), limits, vacuum=vacuum)
-    with _faults_said():
+    with _faults_said(is_pruning=True):
         done = asyncio.run(work)
     _print(output, reports.of_pruning(done), lambda: reports.pruning_text(done))
 
@@ -218,18 +218,21 @@ def _settings(config_file: Path | None, database: str | None) -> Settings:
 
 
 @contextmanager
-def _faults_said() -> Iterator[None]:
+def _faults_said(*, is_pruning: bool = False) -> Iterator[None]:
     """Exit with one line on stderr: 78 for a file that cannot be used, 1 for a temporary error."""
     from wsserver.errors import WsServerError
-    from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
+    from wsserver.storage.engine.errors import HELD_BY_CLUSTER, DatabaseInUse, DatabaseUnusable
 
     try:
         yield
     except DatabaseInUse as fault:
-        _say(
-            f"database {fault.path}: a server is running on it and prunes it every 10"
-            " minutes; nothing was done"
-        )
+        if is_pruning:
+            who = "a server is running on it and prunes it"
+            if fault.problem == HELD_BY_CLUSTER[0]:
+                who = "servers of a cluster are running on it and prune it"
+            _say(f"database {fault.path}: {who} every 10 minutes; nothing was done")
+        else:
+            _say(f"{fault}; nothing was done")
         sys.exit(ExitStatus.FAILED)
     except DatabaseUnusable as fault:
         _say(str(fault))

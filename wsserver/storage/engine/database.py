@@ -53,7 +53,8 @@ class Database(ABC):
     is_shared = False
     """Whether other processes may write while this one does. Claims and leases of others then
     count until they expire. Without: they are of earlier runs, and end with the start of this one.
-    Both kinds are locked by one process, and what lost its lock cannot write any more."""
+    Jobs of all processes run one after another: see ``run``. Both kinds are locked by one process,
+    or by those of one cluster, and what lost its lock cannot write any more."""
 
     def __init__(self, health: StorageHealth, writer: JobWriter, readers: Readers) -> None:
         self._health = health
@@ -66,6 +67,14 @@ class Database(ABC):
     @abstractmethod
     def location(self) -> str:
         """Where it is, without secrets: a path or a URL."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """``DATABASE/PLACE``, equal for all processes that use this database; set by ``open``.
+
+        ``DATABASE``, a random id, goes on when the database is moved: see ``engine.identity``.
+        """
 
     @property
     def file(self) -> Path | None:
@@ -93,7 +102,11 @@ class Database(ABC):
 
         All queued jobs run in one transaction, each in a savepoint: if ``fn`` raises, its own
         changes are rolled back and the exception is raised here. ``fn`` returns plain values (not
-        a cursor), and neither commits nor rolls back. Raises ``StorageUnavailable`` (locked, I/O
+        a cursor), and neither commits nor rolls back. It may run more than once (a transaction that
+        ended a deadlock is repeated), so it changes nothing but the database.
+
+        No other transaction of this program, of whichever process, runs meanwhile: what ``fn`` has
+        read cannot change until it is committed. Raises ``StorageUnavailable`` (locked, I/O
         error; immediately if the queue is full) and ``StorageFull``; nothing is stored then. After
         a cancellation the outcome is unknown.
         """

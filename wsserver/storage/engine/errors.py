@@ -48,9 +48,24 @@ class DatabaseInUse(DatabaseUnusable):
     """The database of a running server."""
 
     def __init__(
-        self, path: Path | str, remedy: str = "stop that one first, or name another file"
+        self,
+        path: Path | str,
+        remedy: str = "stop that one first, or name another file",
+        problem: str = "another server is using it",
     ) -> None:
-        super().__init__(path, "another server is using it", remedy)
+        super().__init__(path, problem, remedy)
+
+
+HELD_ALONE = (
+    "another server is using it alone, without 'redis_url'",
+    "stop that one first; servers that share a database have the same 'redis_url'",
+)
+"""Problem and remedy for a server of a cluster."""
+HELD_BY_CLUSTER = (
+    "another server is using it, one of a cluster (with 'redis_url')",
+    "stop those servers first, or join them with the same 'redis_url'",
+)
+"""Problem and remedy for a server that uses a database alone."""
 
 
 class DatabaseOverwritten(StorageUnavailable):

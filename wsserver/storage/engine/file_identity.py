@@ -17,11 +17,15 @@ class FileIdentity:
     SQLite goes on using an open file that was deleted: what is committed into it is lost. A check
     costs one ``stat`` a file (about 2 µs each) and opens none: closing a descriptor would release
     the locks that SQLite has on the file. For the writing thread alone: the file does not change
-    between two of its transactions, which include checkpoints.
+    between two of its transactions, which include checkpoints, unless other processes share it;
+    then a changed content is not detected.
     """
 
-    def __init__(self, path: Path, header: Callable[[], bytes | None]) -> None:
+    def __init__(
+        self, path: Path, header: Callable[[], bytes | None], *, is_shared: bool = False
+    ) -> None:
         """``header``: reads the first bytes of the open file; None if it cannot."""
+        self._is_shared = is_shared
         self._path = path
         self._read_header = header
         self._database = self._wal = self._shm = ""
@@ -81,7 +85,7 @@ class FileIdentity:
 
     def _check_content(self, found: os.stat_result) -> None:
         written = _version(found)
-        if self._written is None or written == self._written:
+        if self._written is None or written == self._written or self._is_shared:
             return
         if written[1] == self._written[1] and self._read_header() == self._header:
             self._written = written  # new time, same content

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from pathlib import Path
 from typing import Any, Literal
 
 from wsserver.clock import Clock
-from wsserver.errors import WsServerError
+from wsserver.errors import StorageUnavailable, WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import StorageHealth
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.reader import SqliteReader
 from wsserver.storage.engine.readers import Readers
+from wsserver.storage.engine.write_turn import OnlyWriter, SharedTurn
 from wsserver.storage.engine.writer import Writer, check_files
+
+_OPENING_S = 60.0
 
 
 class SqliteDatabase(Database):
@@ -22,7 +27,8 @@ class SqliteDatabase(Database):
 
     ``synchronous``: "normal" survives a crash of the process, "full" also power loss.
     ``queue_limit``: functions that may be queued for writing, and as many for reading.
-    ``busy_timeout_s``: how long a transaction waits for the lock of another process.
+    ``busy_timeout_s``: how long a transaction waits for the lock of another program.
+    ``cluster``: name of the cluster whose processes, all on this machine, share the file.
     """
 
     KIND = "sqlite"
@@ -35,9 +41,11 @@ class SqliteDatabase(Database):
         clock: Clock,
         queue_limit: int = 10_000,
         busy_timeout_s: float = 2.0,
+        cluster: str | None = None,
     ) -> None:
         self.path = path
-        self._lock = ServerLock(path)
+        self.is_shared = cluster is not None
+        self._lock = ServerLock(path, cluster)
         health = StorageHealth(str(path))
         self._writer = Writer(
             path,
@@ -45,6 +53,8 @@ class SqliteDatabase(Database):
             clock=clock,
             health=health,
             lock=self._lock,
+            turn=SharedTurn(self._lock) if self.is_shared else OnlyWriter(),
+            is_shared=self.is_shared,
             busy_timeout_s=busy_timeout_s,
             queue_limit=queue_limit,
             on_lost=self._count_lost,
@@ -60,6 +70,11 @@ class SqliteDatabase(Database):
         return str(self.path)
 
     @property
+    def identity(self) -> str:
+        """The id of the database, and a digest of machine, device and inode of the file."""
+        return self._writer.identity
+
+    @property
     def file(self) -> Path:
         """The path."""
         return self.path
@@ -70,13 +85,22 @@ class SqliteDatabase(Database):
         Raises ``DatabaseUnusable`` for a file that cannot be used, without changing it, and
         ``StorageUnavailable`` while another process has it locked.
         """
-        self._lock.acquire()
+        await self._acquire()
         try:
             await self._writer.start()
             await self._readers.start()
+            self._lock.share()
         except BaseException:
             await self.close()
             raise
+
+    async def _acquire(self) -> None:
+        """Lock the file; waits while another process of the cluster applies migrations."""
+        until = time.monotonic() + _OPENING_S
+        while not self._lock.try_acquire():
+            if time.monotonic() >= until:
+                raise StorageUnavailable(f"another process has been opening {self.path} for long")
+            await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """Finish the queued jobs, checkpoint the write-ahead log, close. Idempotent.

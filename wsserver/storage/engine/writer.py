@@ -22,16 +22,21 @@ from wsserver.storage.engine.errors import (
     translate,
 )
 from wsserver.storage.engine.file_identity import FileIdentity
+from wsserver.storage.engine.identity import IDENTITY_KEY, file_place, identity_of
 from wsserver.storage.engine.lock import ServerLock
 from wsserver.storage.engine.migrations import MIGRATIONS
 from wsserver.storage.engine.sqlite_connection import SqliteConnection
 from wsserver.storage.engine.wal import Log, is_cut_off, lost_commits, read_log
 from wsserver.storage.engine.worker import Failure, Job, Worker
+from wsserver.storage.engine.write_turn import WriteTurn
 
 log = logging.getLogger(__name__)
 
 _SHORT_TIMEOUT_S = 0.1
 """Busy timeout after a first transaction has waited for a lock in vain."""
+_TURN_S = 10.0
+_SHORT_TURN_S = 1.0
+"""Waiting for other processes of the cluster, which may have large batches or checkpoints."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
 """16 MiB instead of SQLite's default of 4: each checkpoint waits for the disk twice."""
@@ -41,8 +46,8 @@ _REMEDY = "free the disk, grant access to the file and its folder, or name anoth
 class Writer(Worker[SqliteConnection]):
     """Executes all queued jobs in one transaction, so that commits keep up with requests.
 
-    No other connection may write: SQLite before 3.51.3 can corrupt a file that two connections
-    checkpoint.
+    No other connection may write at the same time (``turn``): SQLite before 3.51.3 can corrupt a
+    file that two connections checkpoint.
     """
 
     def __init__(
@@ -53,9 +58,11 @@ class Writer(Worker[SqliteConnection]):
         clock: Clock,
         health: StorageHealth,
         lock: ServerLock,
+        turn: WriteTurn,
         busy_timeout_s: float,
         queue_limit: int,
         on_lost: Callable[[int, Exception], None],
+        is_shared: bool = False,
     ) -> None:
         super().__init__("storage-writer", queue_limit=queue_limit, on_lost=on_lost)
         self._path = path
@@ -63,7 +70,9 @@ class Writer(Worker[SqliteConnection]):
         self._clock = clock
         self._health = health
         self._lock = lock
-        self._files = FileIdentity(path, lock.header)
+        self._turn = turn
+        self._is_shared = is_shared
+        self._files = FileIdentity(path, lock.header, is_shared=is_shared)
         self._job_error: Exception | None = None
         self._busy_timeout_s = busy_timeout_s
         self._has_short_timeout = False
@@ -71,13 +80,20 @@ class Writer(Worker[SqliteConnection]):
         self.commits = 0
         self.last_commit_ms: float | None = None
         self.file_bytes = 0
+        self.identity = ""
+        """Of the database; set when it is opened."""
 
     def _open(self) -> SqliteConnection:
-        path = self._path
-        found_log = read_log(path)
-        if not check_file(path):
-            _create(path)
+        # Not while others write, whose log would seem to be longer than what is recovered of it.
+        found_log = read_log(self._path) if self._lock.is_first else None
+        if not check_file(self._path):
+            _create(self._path)
             self._lock.acquire_file()
+        with self._turn.taken(_TURN_S):
+            return self._open_file(found_log)
+
+    def _open_file(self, found_log: Log | None) -> SqliteConnection:
+        path = self._path
         connection: SqliteConnection | None = None
         try:
             connection = sqlite3.connect(
@@ -96,6 +112,7 @@ class Writer(Worker[SqliteConnection]):
             # The rollback data of savepoints stays in memory, instead of in a file for each commit.
             connection.execute("PRAGMA temp_store = MEMORY")
             MIGRATIONS.apply(sqlite_utils.Database(connection, execute_plugins=False))
+            self.identity = read_identity(connection, path)
         except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
@@ -141,12 +158,9 @@ class Writer(Worker[SqliteConnection]):
         self._job_error = None
         rollback(connection)
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(connection, job) for job in jobs]
-            self._files.check()
-            connection.execute("COMMIT")
+            with self._turn.taken(_SHORT_TURN_S if self._has_short_timeout else _TURN_S):
+                outcomes = self._attempt_all(connection, jobs)
         except Exception as error:  # noqa: BLE001 - the edge: every waiting future gets it
-            rollback(connection)
             translated = translate(error)
             self._health.note("write", translated)
             self._set_timeout(connection, isinstance(error, sqlite3.Error) and is_locked(error))
@@ -155,6 +169,17 @@ class Writer(Worker[SqliteConnection]):
         self._set_timeout(connection, False)
         self.last_commit_ms = (self._clock.monotonic() - began) * 1000
         self.commits += 1
+        return outcomes
+
+    def _attempt_all(self, connection: SqliteConnection, jobs: Sequence[Job]) -> list[Any]:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(connection, job) for job in jobs]
+            self._files.check()
+            connection.execute("COMMIT")
+        except BaseException:
+            rollback(connection)
+            raise
         self.file_bytes = self._files.note_written()
         return outcomes
 
@@ -197,15 +222,25 @@ class Writer(Worker[SqliteConnection]):
         if self._health.corruption is not None:
             connection.close()
             return
+        # Other processes go on: nobody waits for their readers.
+        mode = "PASSIVE" if self._is_shared else "TRUNCATE"
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+            with self._turn.taken(_TURN_S):
+                connection.execute(f"PRAGMA wal_checkpoint({mode})")
+                connection.close()
+        except (sqlite3.Error, StorageUnavailable) as error:
             log.warning("checkpoint failed, the next start catches up reason=%s", error)
-        connection.close()
+            connection.close()
 
 
 def check_files(db: Connection) -> None:
     """A job without a transaction: compare the open files with their paths."""
+
+
+def read_identity(db: sqlite3.Connection, path: Path) -> str:
+    """Read ``Database.identity``: the id in the table ``meta``, and the place of the file."""
+    (database,) = db.execute("SELECT value FROM meta WHERE key = ?", [IDENTITY_KEY]).fetchone()
+    return identity_of(database, *file_place(path))
 
 
 def _create(path: Path) -> None:

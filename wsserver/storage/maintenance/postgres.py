@@ -33,7 +33,7 @@ def inspect_server(server: Server, clock: Clock) -> DatabaseReport:
         db = server.connect()
         try:
             db.run_script("SET statement_timeout = 0; SET default_transaction_read_only = on")
-            check_server(server, db)
+            check_server(server, db, for_reading=True)
             _read(server, db, found)
         finally:
             db.close()

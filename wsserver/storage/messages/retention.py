@@ -16,6 +16,7 @@ from wsserver.storage.messages.message_rows import (
 )
 from wsserver.storage.messages.stream_appends import DEDUP_KEPT_S
 
+_SURVEY_MARGIN_S = 3600.0
 STREAM_KEPT_S = 30 * 86_400
 """Time after the last append until the row of an empty stream is deleted."""
 BATCH_ROWS = 300
@@ -90,10 +91,24 @@ def expire(db: Connection, now: float, limit: int) -> list[Expired]:
     return _delete(db, db.execute(_SELECT_EXPIRED, [now, limit]).fetchall())
 
 
-def ends_beyond(db: Connection, limit: int) -> dict[str, int]:
-    """The last offsets of the streams that may hold more than ``limit`` messages."""
-    sql = "SELECT name, last_offset FROM streams WHERE last_offset > ?"
-    return dict(db.execute(sql, [limit]))
+class Survey(NamedTuple):
+    """The last offsets of the streams that may exceed the limit, appended to since a time."""
+
+    ends: dict[str, int]
+    since: float
+    """For the next survey; seconds since the epoch."""
+
+
+def ends_beyond(db: Connection, limit: int, since: float) -> Survey:
+    """Survey the streams that may hold more than ``limit`` messages.
+
+    ``since``: 0 or that of the survey before. The times are those of the messages, given to them by
+    the servers; a message may be committed long after, which the margin allows for.
+    """
+    (latest,) = db.execute("SELECT max(touched_at) FROM streams").fetchone()
+    sql = "SELECT name, last_offset FROM streams WHERE last_offset > ? AND touched_at >= ?"
+    ends = dict(db.execute(sql, [limit, since]))
+    return Survey(ends, max(since, (latest or 0.0) - _SURVEY_MARGIN_S))
 
 
 def trim(db: Connection, streams: Iterable[str], limit: int, batch: int) -> Trimmed:

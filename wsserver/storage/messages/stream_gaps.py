@@ -1,8 +1,7 @@
-"""Queries of followed streams: the ends of many, and what follows a position in one."""
+"""What follows a position in a stream, for nodes that have missed messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from wsserver.storage.engine.connection import Connection
@@ -17,11 +16,6 @@ from wsserver.storage.messages.message_rows import (
 )
 from wsserver.storage.messages.stream_reads import Wanted, choose_keys, found_by_keys, outline_of
 
-_HEADS = (
-    "SELECT name, epoch, last_offset, first_offset FROM streams"
-    " WHERE name IN (SELECT value FROM json_each(?))"
-)
-
 
 class Gap(NamedTuple):
     """Messages of a stream after a position, read in one snapshot with its end."""
@@ -31,13 +25,6 @@ class Gap(NamedTuple):
     """Ascending; without those whose own ttl has expired."""
     until: int
     """All up to this offset are in ``messages``, or deleted, or expired."""
-
-
-def heads(db: Connection, names: Sequence[str]) -> tuple[str, dict[str, Head]]:
-    """The epoch of streams that do not exist, and the ends of those that do."""
-    rows = db.execute(_HEADS, [db.listed(names)])
-    found = {name: Head(epoch, last, first) for name, epoch, last, first in rows}
-    return default_epoch(db), found
 
 
 def gap(

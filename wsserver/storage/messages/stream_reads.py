@@ -27,6 +27,10 @@ KEPT_COLUMNS = (
 )
 """The columns of ``Kept``, of the table ``messages`` as ``m``."""
 
+_HEADS = (
+    "SELECT name, epoch, last_offset, first_offset FROM streams"
+    " WHERE name IN (SELECT value FROM json_each(?))"
+)
 # The + keeps SQLite from using the index on expires_at.
 _READABLE = "(m.has_ttl = 0 OR +m.expires_at > ?)"
 # The length of a value is in its row's head: the pages with the payload are not read for it.
@@ -101,6 +105,14 @@ def head(db: Connection, stream: str) -> Head:
     if row is None:
         return Head(default_epoch(db), 0, 1)
     return Head(row.epoch, row.last_offset, row.first_offset)
+
+
+def heads(db: Connection, streams: Sequence[str]) -> dict[str, Head]:
+    """The ends of streams; without a row they are empty and have the default epoch."""
+    found = dict.fromkeys(streams, Head(default_epoch(db), 0, 1))
+    for name, *place in db.execute(_HEADS, [db.listed(list(found))]):
+        found[name] = Head(*place)
+    return found
 
 
 class Wanted(NamedTuple):

@@ -53,6 +53,7 @@ class StreamStore:
         self._database = database
         self._ends: dict[str, int] = {}
         self._is_surveyed = False
+        self._survey_from = 0.0
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """Store messages in their order, all or none; returns the position of each.
@@ -72,10 +73,11 @@ class StreamStore:
         return await self._database.read(partial(stream_reads.head, stream=stream))
 
     async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
-        """The ends of many streams, in one query."""
-        epoch, found = await self._database.read(partial(stream_gaps.heads, names=streams))
-        missing = Head(epoch, 0, 1)
-        return {name: found.get(name, missing) for name in streams}
+        """The heads of many streams in one query, of one snapshot.
+
+        A stream without a row has the default epoch and offset 0, as of ``head``.
+        """
+        return await self._database.read(partial(stream_reads.heads, streams=streams))
 
     async def gap(
         self, stream: str, epoch: str, after: int, now: float, limit: int, budget: int
@@ -144,8 +146,11 @@ class StreamStore:
         those that were appended to since. Returns the deleted messages; empty when done.
         """
         if not self._is_surveyed:
-            found = await self._database.read(partial(retention.ends_beyond, limit=limit))
-            self._ends = {**found, **self._ends}
+            found = await self._database.read(
+                partial(retention.ends_beyond, limit=limit, since=self._survey_from)
+            )
+            self._ends = {**found.ends, **self._ends}
+            self._survey_from = found.since
             self._is_surveyed = True
         self._ends = {name: end for name, end in self._ends.items() if end > limit}
         while self._ends:
@@ -163,6 +168,8 @@ class StreamStore:
                 self._ends.setdefault(name, looked_at[name])
             if trimmed.deleted:
                 return trimmed.deleted
+        # Other processes append too: the next round begins with a survey.
+        self._is_surveyed = not self._database.is_shared
         return []
 
     async def prune(self, now: float) -> Pruned:

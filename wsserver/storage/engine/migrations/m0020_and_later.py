@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite_utils
 
 from wsserver.storage.engine.epochs import EXPORT_EPOCH_KEY, new_epoch
+from wsserver.storage.engine.identity import IDENTITY_KEY, new_identity
 from wsserver.storage.engine.migrations.m0001_to_m0009 import MIGRATIONS
 
 __all__ = ["MIGRATIONS"]
@@ -270,4 +271,12 @@ def m0040_webhook_leases(db: sqlite_utils.Database) -> None:
     db.execute("ALTER TABLE webhook_outbox ADD COLUMN lease_until REAL")
     db.execute(
         "CREATE INDEX webhook_outbox_leased ON webhook_outbox (lease_until) WHERE owner IS NOT NULL"
+    )
+
+
+@MIGRATIONS()
+def m0041_identity(db: sqlite_utils.Database) -> None:
+    """The id of the database, by which servers that share it recognise it."""
+    db.execute(
+        "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", [IDENTITY_KEY, new_identity()]
     )

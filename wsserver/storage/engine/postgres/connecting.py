@@ -77,8 +77,13 @@ class Server:
         self.failed_at = float("-inf")
         return PostgresConnection(raw)
 
-    def in_use(self) -> DatabaseInUse:
-        """The exception for a database that another server has locked."""
+    def in_use(self, held: tuple[str, str] | None = None) -> DatabaseInUse:
+        """The exception for a database that another server has locked.
+
+        ``held``: problem and remedy, if they are known.
+        """
+        if held is not None:
+            return DatabaseInUse(self.location, held[1], held[0])
         return DatabaseInUse(self.location, "stop that one first, or name another database")
 
     def unusable(self, problem: str, remedy: str = _REMEDY) -> DatabaseUnusable:
@@ -111,20 +116,22 @@ class Server:
         return text.replace(password, "********") if password else text
 
 
-def check_server(server: Server, db: PostgresConnection) -> None:
+def check_server(server: Server, db: PostgresConnection, *, for_reading: bool = False) -> None:
     """Raise ``DatabaseUnusable`` for a server or a database that this program cannot use."""
     version = db.raw.info.server_version
     if version < OLDEST_VERSION * 10_000:
         raise server.unusable(
             f"is PostgreSQL {version // 10_000}",
-            f"version {OLDEST_VERSION} is the oldest supported",
+            f"version {OLDEST_VERSION} is the oldest supported: name another in 'database_url'",
         )
-    encoding, is_replica, schema = db.execute(
-        "SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_schema()"
+    encoding, is_replica, read_only, schema = db.execute(
+        "SELECT current_setting('server_encoding'), pg_is_in_recovery(),"
+        " current_setting('default_transaction_read_only'), current_schema()"
     ).fetchone()
     if encoding != "UTF8":
         raise server.unusable(
-            f"its encoding is {encoding}", "create the database with ENCODING 'UTF8'"
+            f"its encoding is {encoding}",
+            "create the database with ENCODING 'UTF8', or name another in 'database_url'",
         )
     if is_replica:
         raise server.unusable(
@@ -132,8 +139,13 @@ def check_server(server: Server, db: PostgresConnection) -> None:
             "name the primary in 'database_url', or several hosts and"
             " target_session_attrs=read-write",
         )
+    if read_only == "on" and not for_reading:
+        raise server.unusable(
+            "is read-only (default_transaction_read_only is on)",
+            "name the primary in 'database_url', or reset that parameter for the user or database",
+        )
     if schema is None:
         raise server.unusable(
             "no schema of its search_path exists",
-            "create the schema, or set search_path for the user",
+            "create the schema, or set search_path for the user or in 'database_url'",
         )

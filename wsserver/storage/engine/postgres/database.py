@@ -67,6 +67,11 @@ class PostgresDatabase(Database):
         """The URL without user, password and parameters."""
         return self._server.location
 
+    @property
+    def identity(self) -> str:
+        """The id of the database, and a digest of server, database and schema."""
+        return self._writer.identity
+
     async def open(self) -> None:
         """Connect, lock the database for this server, apply migrations.
 

@@ -2,6 +2,9 @@
 
 A released migration is never edited; a new one goes to the end of ``MIGRATIONS``. All texts have
 the collation "C", so that they are ordered as in SQLite: by their bytes.
+
+A migration only adds (tables, columns with a default, indexes): in a rolling upgrade servers of the
+version before go on working with the new schema until they are restarted. Its start refuses them.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ import psycopg
 from wsserver.storage.engine.epochs import EXPORT_EPOCH_KEY, new_epoch
 from wsserver.storage.engine.postgres.connecting import Server
 from wsserver.storage.engine.postgres.connection import PostgresConnection
-from wsserver.storage.engine.postgres.errors import one_line
+from wsserver.storage.engine.postgres.errors import is_conflict, one_line
 from wsserver.storage.engine.postgres.schema_1 import SCHEMA_1
 
 TABLE = "wsserver_migrations"
+_WAIT = "10min"
+_ATTEMPTS = 3
+TURN = "SELECT pg_advisory_xact_lock(hashtext('wsserver writing'), hashtext(current_schema()))"
+"""Held by each writing transaction of several servers until it has ended: they take turns."""
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('wsserver migrations'), hashtext(current_schema()))"
 
 
@@ -29,7 +36,16 @@ class Migration(NamedTuple):
     statements: str
 
 
-MIGRATIONS = (Migration("p0001_schema", SCHEMA_1),)
+_IDENTITY = """
+INSERT INTO meta (key, value)
+VALUES ('identity', 'database_' || replace(gen_random_uuid()::text, '-', ''))
+ON CONFLICT (key) DO NOTHING;
+ALTER TABLE writers ADD COLUMN is_shared SMALLINT NOT NULL DEFAULT 0;
+"""
+MIGRATIONS = (
+    Migration("p0001_schema", SCHEMA_1),
+    Migration("p0041_identity_and_shared_writers", _IDENTITY),
+)
 
 
 class Schema(NamedTuple):
@@ -85,12 +101,29 @@ def migrate(server: Server, db: PostgresConnection) -> None:
 
     Raises ``DatabaseUnusable`` for a schema that cannot be used or rights that are missing.
     """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _migrate(server, db)
+        except psycopg.Error as error:
+            # Against a reader of a server that is running.
+            if is_conflict(error) and attempt < _ATTEMPTS and not db.is_lost:
+                continue
+            raise
+        else:
+            return
+
+
+def _migrate(server: Server, db: PostgresConnection) -> None:
     try:
         with db.raw.transaction():
+            # Another server may be migrating many rows.
+            db.run_script(f"SET LOCAL lock_timeout = '{_WAIT}'; SET LOCAL statement_timeout = 0")
             db.execute(_LOCK)
             schema = read_schema(db)
             check_schema(server, schema)
             if schema.missing:
+                # Servers that are running are between two transactions then: no deadlock with them.
+                db.execute(TURN)
                 _apply(db, schema.missing)
     except psycopg.errors.InsufficientPrivilege as error:
         raise server.unusable(

@@ -4,6 +4,12 @@ Each transaction sets the number of the round in this run's row of the table ``w
 connection is lost while the answer to COMMIT is awaited, that row says after reconnecting whether
 the round was committed; until then its jobs are neither done nor failed. The same row is a fence:
 a run whose row is no longer current, as another server has taken over, stores nothing.
+
+Servers that share the database take turns: each transaction holds one lock (``TURN``) until it has
+ended. So they do not deadlock, offsets and numbers appear in their order, and a job that reads
+before it writes sees what the job before it stored, of whichever server. The price is that only one
+commit is under way; those who wait gather larger batches meanwhile. The server gives the lock to
+those who wait in their order.
 """
 
 from __future__ import annotations
@@ -20,7 +26,8 @@ import psycopg
 from wsserver.clock import Clock
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.errors import StorageHealth
+from wsserver.storage.engine.errors import HELD_ALONE, HELD_BY_CLUSTER, StorageHealth
+from wsserver.storage.engine.identity import identity_of
 from wsserver.storage.engine.postgres.connecting import (
     RECONNECT_TIMEOUT_S,
     Server,
@@ -28,7 +35,7 @@ from wsserver.storage.engine.postgres.connecting import (
 )
 from wsserver.storage.engine.postgres.connection import PostgresConnection
 from wsserver.storage.engine.postgres.errors import is_conflict, translate
-from wsserver.storage.engine.postgres.migrations import migrate
+from wsserver.storage.engine.postgres.migrations import TURN, migrate
 from wsserver.storage.engine.worker import Failure, Job, Worker
 
 log = logging.getLogger(__name__)
@@ -41,9 +48,29 @@ _LOCK_WAIT_S = 5.0
 """At start: the server lets go of the lock of a killed process only once it has noticed."""
 _RELOCK_WAIT_S = 1.0
 _ATTEMPTS = 3
+_ROWS_KEPT_S = 7 * 86_400
+"""Time until the row of a run that has ended, or has lost its connection, is deleted."""
+_TOUCH_S = 3600.0
+"""Without transactions a run shows in its row after this time that it goes on."""
+_SHARED_SESSION = "SET idle_in_transaction_session_timeout = '5s'"
+"""A server that stands still in the middle of a transaction keeps the others waiting."""
+_NOW = "extract(epoch FROM clock_timestamp())"
+"""The clock of the database: those of servers may differ."""
+_DELETE_ENDED = f"DELETE FROM writers WHERE since < {_NOW} - ?"  # noqa: S608 - a constant
+_INSERT_RUN = (
+    "INSERT INTO writers (owner, round, is_current, since, is_shared)"  # noqa: S608 - as above
+    f" VALUES (?, 0, 1, {_NOW}, ?)"
+)
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('wsserver'), hashtext(current_schema()))"
 
 _LOCK_SHARED = _LOCK.replace("advisory_lock(", "advisory_lock_shared(")
+_IS_HELD_SHARED = (
+    "SELECT mode = 'ShareLock' FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND classid::bigint = (hashtext('wsserver')::bigint & 4294967295)"
+    " AND objid::bigint = (hashtext(current_schema())::bigint & 4294967295)"
+    " AND objsubid = 2 LIMIT 1"
+)
 
 
 class _Undecided(NamedTuple):
@@ -85,6 +112,10 @@ class PostgresWriter(Worker[None]):
         self._reason = "the connection to the database was lost"
         """Why the latest attempt to connect failed."""
         self._is_replaced = False
+        self._shown_at = time.monotonic()
+        """When this run's row was last written (monotonic)."""
+        self.identity = ""
+        """Of the database; set when it is opened."""
         self._job_error: Exception | None = None
         # Written by the thread, read by the loop: single references.
         self.commits = 0
@@ -97,11 +128,14 @@ class PostgresWriter(Worker[None]):
             lock_database(self._server, db, _LOCK_WAIT_S, is_shared=self._is_shared)
             migrate(self._server, db)
             with db.raw.transaction():
-                if not self._is_shared:
-                    db.execute("UPDATE writers SET is_current = 0")
-                now = self._clock.wall()
-                db.execute("DELETE FROM writers WHERE since < ?", [now - 86_400])
-                db.execute("INSERT INTO writers VALUES (?, 0, 1, ?)", [self._owner, now])
+                # Of earlier runs only those go on that share it too, as does this one.
+                is_shared = int(self._is_shared)
+                db.execute(
+                    "UPDATE writers SET is_current = 0 WHERE is_shared = 0 OR ? = 0", [is_shared]
+                )
+                db.execute(_DELETE_ENDED, [_ROWS_KEPT_S])
+                db.execute(_INSERT_RUN, [self._owner, is_shared])
+            self.identity = read_identity(db)
             self._use(db)
         except psycopg.Error as error:
             db.close()
@@ -117,6 +151,8 @@ class PostgresWriter(Worker[None]):
         self._backend = db.execute(
             "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         ).fetchone()
+        if self._is_shared:
+            db.run_script(_SHARED_SESSION)
         self._db = db
         self._backoff_s = _BACKOFF_S[0]
 
@@ -124,7 +160,8 @@ class PostgresWriter(Worker[None]):
         """One transaction for all; of a job that raises only its own changes are rolled back."""
         try:
             db = self._connected()
-            if all(job.fn is check_connection for job in jobs):
+            is_due = time.monotonic() - self._shown_at >= _TOUCH_S
+            if not is_due and all(job.fn is check_connection for job in jobs):
                 db.execute("SELECT 1").fetchone()
                 self._health.note("write", None)
                 return [None] * len(jobs)
@@ -149,14 +186,16 @@ class PostgresWriter(Worker[None]):
             self._health.note("write", self._job_error)
             self.last_commit_ms = (self._clock.monotonic() - began) * 1000
             self.commits += 1
+            self._shown_at = time.monotonic()
             return outcomes
         raise AssertionError
 
     def _attempt_all(self, db: PostgresConnection, jobs: Sequence[Job]) -> list[Any]:
         self._round += 1
+        turn = f"{TURN};" if self._is_shared else ""
         begin = (
-            "BEGIN ISOLATION LEVEL READ COMMITTED;"  # noqa: S608 - no text of others
-            f"UPDATE writers SET round = {self._round}"
+            f"BEGIN ISOLATION LEVEL READ COMMITTED;{turn}"  # noqa: S608 - no text of others
+            f"UPDATE writers SET round = {self._round}, since = {_NOW}"
             f" WHERE owner = '{self._owner}' AND is_current = 1"
         )
         if db.run_script(begin) != 1:
@@ -329,8 +368,32 @@ def lock_database(
     until = time.monotonic() + wait_s
     while not db.execute(_LOCK_SHARED if is_shared else _LOCK).fetchone()[0]:
         if time.monotonic() >= until:
-            raise server.in_use()
+            raise server.in_use(_held(db, is_shared))
         time.sleep(0.1)
+
+
+def _held(db: PostgresConnection, is_shared: bool) -> tuple[str, str] | None:
+    """Why a lock cannot be had; None: as two servers use the database alone, or it is not known."""
+    row = db.execute(_IS_HELD_SHARED).fetchone()
+    if row is None:
+        return None
+    if row[0]:
+        return None if is_shared else HELD_BY_CLUSTER
+    return HELD_ALONE if is_shared else None
+
+
+def read_identity(db: PostgresConnection) -> str:
+    """Read ``Database.identity``: the id in the table ``meta``, and the place in a server."""
+    (database,) = db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+    try:
+        with db.raw.transaction():
+            (server,) = db.execute("SELECT system_identifier FROM pg_control_system()").fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        server = None
+    place = db.execute(
+        "SELECT oid::bigint, current_schema() FROM pg_database WHERE datname = current_database()"
+    ).fetchone()
+    return identity_of(database, server, *place)
 
 
 def check_connection(db: Connection) -> None:

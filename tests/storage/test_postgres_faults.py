@@ -1,0 +1,238 @@
+"""PostgreSQL: TLS, read-only servers, a slow statement, a full disk, a changed password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.fake_clock import FakeClock
+from tests.support.message_rows import offsets, several
+from tests.support.postgres_server import PASSWORD, PostgresServer
+from wsserver.errors import StorageFull, StorageUnavailable
+from wsserver.storage.engine.connection import Connection
+from wsserver.storage.engine.errors import DatabaseUnusable
+from wsserver.storage.engine.postgres import connecting
+from wsserver.storage.engine.postgres import writer as writing
+from wsserver.storage.engine.postgres.connecting import Server, check_server
+from wsserver.storage.engine.postgres.database import PostgresDatabase
+from wsserver.storage.maintenance.postgres import inspect_server
+from wsserver.storage.messages.streams import StreamStore
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    made = postgres.create_database()
+    yield made
+    postgres.drop_database(made)
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr(writing, "_BACKOFF_S", (0.01, 0.05))
+
+
+async def refused(url: str, clock: FakeClock, text: str, **options: Any) -> None:
+    database = PostgresDatabase(url, clock=clock, **options)
+    with pytest.raises(DatabaseUnusable, match=text) as found:
+        await database.open()
+    await database.close()
+    assert "'database_url'" in str(found.value)
+    assert PASSWORD not in repr(found.value)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def tls(authority: Authority) -> Iterator[PostgresServer]:
+    """A server whose certificate is for ``localhost``, and not for 127.0.0.1."""
+    server = PostgresServer()
+    try:
+        authority.server(["localhost"])
+        pem = server.give_file("server.pem", (authority.file.parent / "server.pem").read_bytes())
+        server.start(ssl="on", ssl_cert_file=pem, ssl_key_file=pem)
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.mark.gen_test
+async def test_tls_is_verified_as_the_url_says(
+    tls: PostgresServer, authority: Authority, tmp_path: Path, clock: FakeClock
+) -> None:
+    url = tls.create_database()
+    verified = url.replace("127.0.0.1", "localhost")
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    other = Authority(stranger)
+    for accepted in (
+        f"{url}?sslmode=require",
+        f"{url}?sslmode=verify-ca&sslrootcert={authority.file}",
+        f"{verified}?sslmode=verify-full&sslrootcert={authority.file}",
+    ):
+        database = PostgresDatabase(accepted, clock=clock)
+        await database.open()
+        assert await database.run(_uses_tls)
+        await database.close()
+    await refused(
+        f"{url}?sslmode=verify-full&sslrootcert={authority.file}", clock, "does not match host"
+    )
+    await refused(
+        f"{verified}?sslmode=verify-full&sslrootcert={other.file}", clock, "certificate verify"
+    )
+    await refused(
+        f"{verified}?sslmode=verify-full&sslrootcert={tmp_path}/none.pem", clock, "none.pem"
+    )
+
+
+def _uses_tls(db: Connection) -> bool:
+    sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    return bool(db.execute(sql).fetchone()[0])
+
+
+@pytest.mark.gen_test
+async def test_tls_that_the_server_does_not_offer_cannot_pass(url: str, clock: FakeClock) -> None:
+    await refused(f"{url}?sslmode=require", clock, "server does not support SSL")
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+@pytest.mark.gen_test
+async def test_a_read_only_database_cannot_pass(
+    postgres: PostgresServer, url: str, clock: FakeClock, is_shared: bool
+) -> None:
+    name = url.rpartition("/")[2]
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await refused(url, clock, "is read-only", is_shared=is_shared)
+    assert inspect_server(Server(url), clock).ok
+
+
+@pytest.mark.gen_test
+async def test_a_standby_cannot_pass_and_is_named(
+    tmp_path_factory: pytest.TempPathFactory, clock: FakeClock
+) -> None:
+    """It is made from a copy of the stopped primary's files."""
+    server = PostgresServer()
+    try:
+        server.start()
+        url = server.create_database()
+        server.stop()
+        server.give_file("data/standby.signal", b"")
+        server.start(hot_standby="on")
+        await refused(url, clock, "is a read-only replica")
+    finally:
+        server.remove()
+
+
+@pytest.mark.gen_test
+async def test_a_slow_statement_is_ended_and_the_server_goes_on(
+    url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        connecting, "_SESSION", connecting._SESSION.replace("timeout = '30s'", "timeout = '200ms'")
+    )
+    database = PostgresDatabase(url, clock=clock, is_shared=True)
+    await database.open()
+
+    def sleep(db: Connection) -> None:
+        db.execute("SELECT pg_sleep(20)").fetchall()
+
+    for slow in (database.run, database.read):
+        with pytest.raises(StorageUnavailable, match="statement timeout"):
+            await slow(sleep)
+    await StreamStore(database).append(several("session:s1", "a"))
+    assert await offsets(StreamStore(database), "session:s1") == {1: "a"}
+    assert database.health()["ok"]
+    await database.close()
+
+
+@pytest.mark.gen_test
+async def test_a_changed_password_is_read_at_the_next_connection(
+    postgres: PostgresServer, clock: FakeClock, tmp_path: Path
+) -> None:
+    postgres.execute("CREATE ROLE changing LOGIN PASSWORD 'first-one'")
+    postgres.execute("CREATE DATABASE changing OWNER changing")
+    file = tmp_path / "password"
+    file.write_text("first-one\n")
+    url = postgres.url("changing", user="changing").replace(f":{PASSWORD}", "")
+    database = PostgresDatabase(url, password_file=file, clock=clock, is_shared=True)
+    await database.open()
+    store = StreamStore(database)
+    try:
+        postgres.execute("ALTER ROLE changing PASSWORD 'second-one'")
+        await store.append(several("session:s1", "a"))  # the connections stay
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'changing'"
+        )
+        with pytest.raises(StorageUnavailable):
+            await store.append(several("session:s1", "b"))
+        with pytest.raises(StorageUnavailable, match="password authentication failed") as found:
+            await _later(store, "b")
+        assert "first-one" not in str(found.value)
+        file.write_text("second-one\n")
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await _later(store, "b")
+                except StorageUnavailable:
+                    continue
+                break
+        assert await offsets(store, "session:s1") == {1: "a", 2: "b"}
+    finally:
+        await database.close()
+        postgres.execute("DROP DATABASE changing WITH (FORCE)")
+        postgres.execute("DROP ROLE changing")
+
+
+async def _later(store: StreamStore, message_id: str) -> None:
+    await asyncio.sleep(0.06)  # the longest pause between two attempts to connect
+    await store.append(several("session:s1", message_id))
+
+
+@pytest.mark.gen_test
+async def test_a_full_disk_is_told_from_an_outage(url: str, clock: FakeClock) -> None:
+    """A trigger raises what a full disk raises."""
+    database = PostgresDatabase(url, clock=clock)
+    await database.open()
+    await database.run(
+        lambda db: (
+            db.execute(
+                "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
+            ).rowcount
+        )
+    )
+    await database.run(
+        lambda db: (
+            db.execute(
+                "CREATE TRIGGER fills BEFORE INSERT ON messages EXECUTE FUNCTION fill()"
+            ).rowcount
+        )
+    )
+    store = StreamStore(database)
+    with pytest.raises(StorageFull):
+        await store.append(several("session:s1", "a"))
+    assert not database.health()["ok"]
+    await database.run(lambda db: db.execute("DROP TRIGGER fills ON messages").rowcount)
+    assert [each.offset for each in await store.append(several("session:s1", "a"))] == [1]
+    assert database.health()["ok"]
+    await database.close()
+
+
+@pytest.mark.parametrize("number", [12, 13])
+def test_an_old_version_cannot_pass(number: int) -> None:
+    db: Any = SimpleNamespace(
+        raw=SimpleNamespace(info=SimpleNamespace(server_version=number * 10_000 + 9))
+    )
+    with pytest.raises(DatabaseUnusable, match=f"is PostgreSQL {number}; version 14 is the oldest"):
+        check_server(Server("postgresql://db.example/x"), db)
