@@ -124,16 +124,18 @@ async def test_the_last_snapshot_is_taken_at_the_stop_and_kept(
 
 @pytest.mark.gen_test
 async def test_snapshots_are_taken_by_themselves(
-    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+    make_service: MakeService, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = await make_service(snapshot_interval_s=0.01)
     taken = asyncio.Event()
     add = service.snapshots.add
     sequences: list[int] = []
 
-    async def note(snapshot: Any) -> None:
-        await add(snapshot)
-        sequences.append(snapshot["sequence"])
+    async def note(*args: Any, **options: Any) -> None:
+        number = await add(*args, **options)
+        clock.advance(1)
+        if number is not None:
+            sequences.append(number)
         if len(sequences) == 3:
             taken.set()
 

@@ -94,7 +94,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     database = database_of(settings, clock)
 
     # The seams to other processes
-    seams = seams_of(settings, __version__, clock.wall())
+    seams = seams_of(settings, database, __version__, clock.wall())
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions
@@ -147,7 +147,9 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         unfollow=broker.unfollow,
     )
     connections = seams.directory_of(HubRecords(hub, settings.node))
-    directory = UserDirectory(known_users, hub, clock, organizations.get)
+    directory = UserDirectory(
+        known_users, hub, clock, organizations.get, is_alone=not database.is_shared
+    )
     poller = Poller(
         IOLoop.current(),
         clock,
@@ -201,6 +203,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         acknowledgements=acknowledgements,
         metrics=metrics,
         manager=live.manager,
+        connections=connections,
         members=members,
         directory=directory,
         tenancy=live.tenancy,

@@ -1,4 +1,4 @@
-"""The seams to other processes that the settings name: none, or over Redis."""
+"""The seams to other processes that the settings name: none, or over Redis and the database."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.config import Settings
+from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sql_leases import SqlLeases
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Seams:
     """To be called after all of them have stopped."""
 
 
-def seams_of(settings: Settings, version: str, since: float) -> Seams:
+def seams_of(settings: Settings, database: Database, version: str, since: float) -> Seams:
     """The seams of this node; ``since``: when it started, in seconds since the epoch."""
     if settings.redis_url is None:
         return Seams(
@@ -40,7 +42,8 @@ def seams_of(settings: Settings, version: str, since: float) -> Seams:
     from wsserver.cluster.redis.wiring import build_redis
 
     made = build_redis(settings.redis_url, settings.node, version, since)
-    return Seams(made.broker, made.control, made.leases, lambda _: made.directory, made.close)
+    leases = SqlLeases(database)
+    return Seams(made.broker, made.control, leases, lambda _: made.directory, made.close)
 
 
 async def _nothing() -> None:

@@ -28,6 +28,7 @@ from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
 from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sql_leases import Fence, LeaseLost
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
@@ -44,6 +45,7 @@ LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
 SHORTEST_GRACE_S = 0.5
 SNAPSHOT = "snapshot"
+PRUNE = "prune"
 
 
 class LoopLag:
@@ -97,7 +99,6 @@ class Service:
     keys: KeySource
 
     def __post_init__(self) -> None:
-        self._sequence = 0
         self._draining_since: float | None = None
         self.lag = LoopLag()
         self._alert = ErrorRateAlert(self.settings.alert_error_rate, self.settings.alert_window_s)
@@ -124,6 +125,7 @@ class Service:
         except BaseException:
             await self.database.close()
             raise
+        self.leases.add_lost_listener(self._take_over)
         self._begin()
         self.manager.started()
 
@@ -163,8 +165,8 @@ class Service:
         for name, period_s, work in (
             ("message expiry", EXPIRE_INTERVAL_S, live.expirer.run),
             ("expiry", 1.0, self.notifications.queue.expire),
-            (SNAPSHOT, self.settings.snapshot_interval_s, self._take_snapshot),
-            ("prune", PRUNE_INTERVAL_S, self._prune),
+            (SNAPSHOT, self.settings.snapshot_interval_s, self._take_next_snapshot),
+            (PRUNE, PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, self._for_all(name, work)), name=name)
         self.tasks.spawn(self.lag.watch(), name="loop lag")
@@ -194,7 +196,7 @@ class Service:
         try:
             if self.leases.holds(SNAPSHOT):
                 await self._take_snapshot()
-        except WsServerError as error:
+        except (WsServerError, LeaseLost) as error:
             log.warning("last snapshot not stored error=%s", error)
         except Exception:  # the database has to be closed in any case
             log.exception("last snapshot not taken")
@@ -255,13 +257,38 @@ class Service:
 
     # Periodic work
 
+    def _take_over(self) -> None:
+        """Go on with what another node was doing, without waiting for the next period."""
+        for name, work in (
+            ("deliveries", self.notifications.resume),
+            ("webhooks", self.webhooks.release),
+        ):
+            self.tasks.spawn(self._once(name, work), name=f"take over {name}")
+
+    async def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except WsServerError as error:  # periodic work will do it
+            log.warning("not taken over yet name=%s code=%s error=%s", name, error.code, error)
+
     def _for_all(
         self, name: str, work: Callable[[], Awaitable[None] | None]
     ) -> Callable[[], Awaitable[None] | None]:
         """Work that one node does for all: skipped unless this node holds the lease ``name``."""
         leases = self.leases
         leases.holds(name)  # a candidate from the start
-        return lambda: work() if leases.holds(name) else None
+
+        async def attempt(begun: Awaitable[None]) -> None:
+            try:
+                await begun
+            except LeaseLost as error:
+                log.info("periodic work left to another process name=%s error=%s", name, error)
+
+        def work_for_all() -> Awaitable[None] | None:
+            outcome = work() if leases.holds(name) else None
+            return None if outcome is None else attempt(outcome)
+
+        return work_for_all
 
     async def _repeat(
         self, name: str, period_s: float, work: Callable[[], Awaitable[None] | None]
@@ -307,16 +334,20 @@ class Service:
                 notice = self.notifications.send_alert(verdict.rate, self._alert.threshold)
                 self.tasks.spawn(notice, name="alert notification")
 
-    async def _take_snapshot(self) -> None:
-        self._sequence += 1
-        stats = flatten(self.manager.stats())
-        await self.snapshots.add(
-            {**stats, "timestamp": self.clock.wall(), "sequence": self._sequence}
-        )
+    def _fence(self, name: str) -> Fence:
+        return Fence(name, self.leases.fence(name))
+
+    async def _take_next_snapshot(self) -> None:
+        """Unless another node, which held the lease before, has taken one in this period."""
+        await self._take_snapshot(self.settings.snapshot_interval_s / 2)
+
+    async def _take_snapshot(self, not_within_s: float = 0.0) -> None:
+        stats = {**flatten(self.manager.stats()), "timestamp": self.clock.wall()}
+        await self.snapshots.add(stats, self._fence(SNAPSHOT), not_within_s=not_within_s)
 
     async def _prune(self) -> None:
         now = self.clock.wall()
-        await self.retention_job.run(now)
+        await self.retention_job.run(now, self._fence(PRUNE))
         pruned = await self.live.store.prune(now)
         if pruned.epoch is not None:
             self.live.streams.forget_all(pruned.epoch)

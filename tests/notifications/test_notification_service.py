@@ -8,9 +8,11 @@ import pytest
 
 from tests.notifications.conftest import MakeLiveNotifications
 from tests.support.live_notifications import LiveNotifications
+from wsserver.cluster.directory import ConnectionRecord
 from wsserver.errors import Forbidden, StorageUnavailable, ValidationFailed
 from wsserver.notifications.recipients import Recipients, users
 from wsserver.notifications.service import NotificationService, Sending
+from wsserver.protocol.targets import Target, session
 from wsserver.storage.notifications.notification_rows import Filters
 
 DEVICE: dict[str, Any] = {
@@ -396,6 +398,27 @@ async def test_recipients_are_those_who_are_here_and_those_who_were(
     everybody = ["customer", "gone", "here", "never", "other"]
     assert await found(notified, session_id="s1") == everybody
     assert await found(notified, session_id="nobody") == []
+
+
+@pytest.mark.gen_test
+async def test_who_has_joined_a_session_on_another_node_is_a_recipient(
+    notified: LiveNotifications, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await notified.live.in_session("here", "s1")
+    elsewhere = [
+        ConnectionRecord("c1", "here", "n2"),
+        ConnectionRecord("c2", "acme", "n2", organization_id="acme"),
+        ConnectionRecord("c3", "else", "n2", organization_id="else"),
+    ]
+
+    async def connections(target: Target) -> list[ConnectionRecord]:
+        return elsewhere if target == session("s1") else []
+
+    monkeypatch.setattr(notified.live.connections, "connections", connections)
+    assert await found(notified, session_id="s1") == ["acme", "else", "here"]
+    await notified.live.members.replace("s1", ["of-acme"], "boss", 1.0)
+    await notified.live.organizations.assign("of-acme", "acme", "boss", 1.0)
+    assert "else" not in await found(notified, "acme", session_id="s1")
 
 
 @pytest.mark.gen_test

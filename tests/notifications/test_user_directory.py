@@ -54,6 +54,17 @@ async def test_a_user_is_stored_once_an_hour_or_when_something_has_changed(
 
 
 @pytest.mark.gen_test
+async def test_what_another_process_may_have_changed_is_stored_again(
+    store: Store, clock: FakeClock
+) -> None:
+    shared = UserDirectory(store, (), clock, {}.get, is_alone=False)  # type: ignore[arg-type]
+    for _ in range(2):
+        shared.note(claims("u1"))
+        await shared.flush()
+    assert store.batches == [["u1"]] * 2
+
+
+@pytest.mark.gen_test
 async def test_no_user_is_left_out_of_a_long_list(directory: UserDirectory, store: Store) -> None:
     everybody = [f"u{number}" for number in range(2 * NOTED)]
     for user_id in everybody:

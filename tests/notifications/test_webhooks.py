@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 
 from tests.support.channel_jobs import CANARY, REDACT
+from tests.support.database_processes import enter_process, remove_process
 from tests.support.http_provider import Answer, HttpProvider, ReceivedRequest
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
 from wsserver.http_client import HttpClient
 from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.http import HttpAnswer
-from wsserver.notifications.webhooks import Target, Webhooks, judge_webhook, sign
+from wsserver.notifications.webhooks import OTHERS_KEPT_S, Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
+from wsserver.storage.engine.leases import Lease, Result
 from wsserver.storage.engine.sqlite import SqliteDatabase
-from wsserver.storage.tables.webhooks import WebhookOutbox
+from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 from wsserver.tasks import Tasks
 
 SECRET = "hook-secret"
@@ -113,6 +115,53 @@ async def test_an_event_is_posted_and_signed(provider: HttpProvider, tmp_path: P
         assert provider.requests[0].headers["X-Wsserver-Delivery"].startswith("hook_")
         assert await here.rows() == []
         assert here.webhooks.health()["waiting"] == 0
+
+
+@pytest.mark.gen_test
+async def test_what_other_processes_post_counts_in_the_database(
+    provider: HttpProvider, tmp_path: Path
+) -> None:
+    target = everything(provider)
+    async with running(tmp_path, target) as here:
+        here.database.is_shared = True
+        await enter_process(here.database, "other")
+        postings = [Posting(f"hook_{name}", target.url, "e", b"{}", 1.0) for name in "ab"]
+        await here.outbox.add(postings)
+        claimed = await here.outbox.claim(target.url, 1.0, 2, Lease("other", 2.0))
+        assert len(claimed) == 2
+        await here.webhooks.release()
+        assert here.webhooks.health()["waiting"] == 2
+        assert provider.requests == []
+        await here.outbox.record(
+            Lease("other", 2.0), Result(claimed[0].ids, "sent", None, 1.0, "sent")
+        )
+        await here.webhooks.release()
+        assert here.webhooks.health()["waiting"] == 1
+        await remove_process(here.database, "other")
+        await here.webhooks.release()
+        await until(lambda: here.webhooks.metrics.sent == 1)
+        assert here.webhooks.health()["waiting"] == 0
+
+
+@pytest.mark.gen_test
+async def test_an_event_for_a_url_that_other_processes_have_is_kept_for_a_day(
+    provider: HttpProvider, tmp_path: Path
+) -> None:
+    made = Running(tmp_path, [everything(provider)], Reach(loopback=True), QUICK)
+    made.database.is_shared = True
+    await made.database.open()
+    now = Clock().wall()
+    await made.outbox.add(
+        [
+            Posting(f"hook_{number}", "https://other.example/", "e", b"{}", at)
+            for number, at in enumerate((now, now - OTHERS_KEPT_S - 1))
+        ]
+    )
+    await made.webhooks.start()
+    assert [url for url, *_ in await made.outbox.waiting()] == ["https://other.example/"]
+    assert len(await made.rows()) == 1
+    await made.webhooks.stop()
+    await made.database.close()
 
 
 @pytest.mark.gen_test

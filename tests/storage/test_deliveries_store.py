@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.support.database_processes import enter_process, remove_process
 from tests.support.notification_rows import (
     DAY_S,
     NOW,
@@ -133,9 +134,6 @@ async def test_what_another_run_was_sending_is_due_again_and_says_so(
     await store.accept(notification("n1", delivery("d1"), delivery("d2", "u2")))
     await claim(queue, limit=1, lease=Lease("the run before", NOW + 60))
     now = NOW + 5
-    database.is_shared = True  # then it may still be running
-    assert await queue.release(now, ending_by=math.inf) == 0
-    database.is_shared = False
     assert await queue.release(now, ending_by=math.inf) == 1
     assert await states(store, "n1") == {"d1": "pending", "d2": "pending"}
     other, again = await claim(queue, now)
@@ -155,6 +153,22 @@ async def test_a_lease_of_this_run_that_ran_out_is_given_back(
     assert await queue.release(NOW + 59) == 0
     assert await queue.release(NOW + 60, leased.ids) == 0  # this run is still at it
     assert await queue.release(NOW + 60) == 1
+
+
+@pytest.mark.gen_test
+async def test_what_another_process_is_sending_is_due_again_once_that_is_lost(
+    database: Database, store: NotificationStore, queue: DeliveryStore
+) -> None:
+    await store.accept(notification("n1", delivery("d1")))
+    await claim(queue, lease=Lease("other", NOW + 60))
+    database.is_shared = True
+    await enter_process(database, "other")
+    now = NOW + 5
+    assert await queue.release(now, ending_by=math.inf) == 0
+    assert await queue.release(NOW + 3600) == 0  # this clock may be fast
+    await remove_process(database, "other")
+    assert await queue.release(now) == 1
+    assert await states(store, "n1") == {"d1": "pending"}
 
 
 @pytest.mark.gen_test

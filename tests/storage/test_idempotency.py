@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlite_utils
 
+from tests.support.database_processes import enter_process, remove_process
 from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
@@ -96,15 +97,23 @@ async def test_a_claim_dies_with_the_process_and_an_answer_does_not(
 
 
 @pytest.mark.gen_test
-async def test_a_claim_of_another_living_process_counts_for_a_minute(
+async def test_a_claim_of_another_process_ends_after_a_minute_or_with_it(
     store: IdempotencyStore, database: Database, clock: Any
 ) -> None:
     database.is_shared = True
+    this, database.process = database.process, "other"
     other = IdempotencyStore(database)
-    await other.claim("u1", "k", "f", clock.wall(), QUOTA)
+    database.process = this
+    await enter_process(database, "other")
+    for key in ("k", "lost"):
+        await other.claim("u1", key, "f", clock.wall(), QUOTA)
     with pytest.raises(IdempotencyPending):
         await store.claim("u1", "k", "f", clock.wall() + 59, QUOTA)
     assert await store.claim("u1", "k", "f", clock.wall() + 60, QUOTA) is None
+    with pytest.raises(IdempotencyPending):
+        await store.claim("u1", "lost", "f", clock.wall() + 1, QUOTA)
+    await remove_process(database, "other")
+    assert await store.claim("u1", "lost", "f", clock.wall() + 1, QUOTA) is None
 
 
 @pytest.mark.gen_test

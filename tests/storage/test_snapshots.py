@@ -13,6 +13,7 @@ import pytest
 from tests.support.snapshot_rows import snapshot
 from wsserver.errors import BadRequest, StorageUnavailable
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sql_leases import Fence, LeaseLost
 from wsserver.storage.tables.snapshots import DAY_S, FIELDS, PrunedSnapshots, Snapshots
 
 START = 1_700_000_000 // 3600 * 3600.0
@@ -39,6 +40,37 @@ async def test_a_retry_adds_nothing(snapshots: Snapshots) -> None:
     await snapshots.add(snapshot(START, 1))
     await snapshots.add(snapshot(START, 1))
     assert len(await everything(snapshots)) == 1
+
+
+@pytest.mark.gen_test
+async def test_numbers_go_on_and_one_is_taken_in_a_period(snapshots: Snapshots) -> None:
+    def taken(at: float) -> dict[str, Any]:
+        return {name: value for name, value in snapshot(at).items() if name != "sequence"}
+
+    assert await snapshots.add(taken(START), not_within_s=30) == 1
+    assert await snapshots.add(taken(START + 29), not_within_s=30) is None
+    assert await snapshots.add(taken(START + 29)) == 2
+    assert await snapshots.add(taken(START + 59), not_within_s=30) == 3
+    assert await snapshots.add(taken(START - 100), not_within_s=30) == 4  # the clock was set back
+    assert sorted(item["sequence"] for item in await everything(snapshots)) == [1, 2, 3, 4]
+
+
+@pytest.mark.gen_test
+async def test_a_process_that_lost_its_lease_neither_adds_nor_averages(
+    database: Database, snapshots: Snapshots
+) -> None:
+    await snapshots.add(snapshot(START, 1))
+    await database.run(
+        lambda db: db.execute("INSERT INTO leases VALUES ('snapshot', 'other', 8)").rowcount
+    )
+    late = Fence("snapshot", 7)
+    with pytest.raises(LeaseLost):
+        await snapshots.add(snapshot(START + 60, 2), late)
+    with pytest.raises(LeaseLost):
+        await snapshots.prune(START + 31 * DAY_S, 30, late)
+    assert [item["sequence"] for item in await everything(snapshots)] == [1]
+    await snapshots.add(snapshot(START + 60, 2), late._replace(number=8))
+    assert len(await everything(snapshots)) == 2
 
 
 @pytest.mark.gen_test

@@ -13,8 +13,7 @@ from tests.support.fake_connections import fake_connection
 from wsserver.cluster.broker import NO_RECIPIENTS, Broker, Publication, PublishResult, Signal
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
-from wsserver.cluster.leases import Leases
-from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
+from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.redis.wiring import RedisSeams, build_redis
 from wsserver.realtime.connections.hub import Hub, HubRecords, record_of
@@ -48,7 +47,6 @@ class ClusterNode:
     broker: Broker
     control: Control
     directory: ConnectionDirectory
-    leases: Leases
     receiver: Receiver = field(default_factory=Receiver)
     hub: Hub = field(default_factory=Hub)
 
@@ -109,11 +107,10 @@ class LocalCluster:
             MemoryBroker(),
             LocalControl("n1"),
             LocalDirectory(HubRecords(hub, "n1"), "n1", "1.0", 0.0),
-            LocalLeases(),
             hub=hub,
         )
         node.broker.subscribe(node.receiver)
-        seams = (node.directory, node.broker, node.control, node.leases)
+        seams = (node.directory, node.broker, node.control)
         for seam in seams:
             await seam.start()
         yield [node]
@@ -142,9 +139,9 @@ class RedisCluster:
     @asynccontextmanager
     async def node(self, name: str) -> AsyncIterator[ClusterNode]:
         seams = build_redis(self.url, name, "1.0", 0.0)
-        node = ClusterNode(name, seams.broker, seams.control, seams.directory, seams.leases)
+        node = ClusterNode(name, seams.broker, seams.control, seams.directory)
         node.broker.subscribe(node.receiver)
-        ordered = (seams.directory, seams.broker, seams.control, seams.leases)
+        ordered = (seams.directory, seams.broker, seams.control)
         try:
             for seam in ordered:
                 await seam.start()
@@ -158,8 +155,8 @@ class RedisCluster:
     async def vanishing(self, name: str) -> AsyncIterator[ClusterNode]:
         """A node that ends like by ``kill -9``: it stops sending, and takes nothing out."""
         seams = build_redis(self.url, name, "1.0", 0.0)
-        node = ClusterNode(name, seams.broker, seams.control, seams.directory, seams.leases)
-        for seam in (seams.directory, seams.broker, seams.control, seams.leases):
+        node = ClusterNode(name, seams.broker, seams.control, seams.directory)
+        for seam in (seams.directory, seams.broker, seams.control):
             await seam.start()
         yield node
         for task in asyncio.all_tasks():
@@ -171,7 +168,7 @@ class RedisCluster:
 
 def node_tasks(seams: RedisSeams) -> list[Any]:
     """The background tasks of a node."""
-    return [*seams.broker._bus._tasks, seams.directory._task, seams.leases._task]
+    return [*seams.broker._bus._tasks, seams.directory._task]
 
 
 async def eventually(

@@ -90,6 +90,7 @@ class LiveNotifications:
             settings=NotificationSettings(retries=retries, digest=digest),
             acknowledgements=live.acknowledgements,
             metrics=live.metrics,
+            connections=live.connections,
             manager=live.manager,
             members=live.members,
             directory=live.directory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -14,7 +15,7 @@ class Leases(Protocol):
     """
 
     async def start(self) -> None:
-        """Begin to acquire and renew."""
+        """Begin to acquire and renew. Raises ``StorageUnavailable`` if that is not possible."""
 
     async def stop(self) -> None:
         """Release all, so that another node need not wait for their end."""
@@ -29,3 +30,6 @@ class Leases(Protocol):
     def fence(self, name: str) -> int:
         """The fencing number of a held lease, grows with each change of the holder; 0: not held."""
         ...
+
+    def add_lost_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener``, on all others, when a node has left or is lost: its work can go on."""

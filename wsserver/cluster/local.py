@@ -12,6 +12,9 @@ from wsserver.protocol.targets import Target
 
 R = TypeVar("R")
 
+UNCONTESTED = 2**62
+"""Fencing number of a single process, whatever was granted while several shared the database."""
+
 
 class LocalControl:
     """Calls the handlers of this process directly."""
@@ -172,5 +175,8 @@ class LocalLeases:
         return True
 
     def fence(self, name: str) -> int:
-        """Always 1: the holder never changes."""
-        return 1
+        """The highest number: no other node has ever held a later one."""
+        return UNCONTESTED
+
+    def add_lost_listener(self, listener: Callable[[], None]) -> None:
+        """Do nothing: no other node can be lost."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import partial
@@ -87,7 +86,7 @@ class DeliveryQueue(ABC, Generic[C]):
         self._retries = retries
         self._clock = clock
         self._tasks = tasks
-        self._owner = uuid.uuid4().hex
+        self._owner = store.owner
         now = clock.monotonic()
         self._lanes = {name: Lane(name, limits, now) for name, limits in lanes.items()}
         self._runners: list[asyncio.Task[Any]] = []
@@ -238,8 +237,11 @@ class DeliveryQueue(ABC, Generic[C]):
         self.recorded(lane.name, claimed, result, states)
 
     async def _follow_clock(self) -> None:
-        """Where the wall clock was set back, move what waits by as much."""
-        if not self._setbacks.seconds():
+        """Where the wall clock was set back, move what waits by as much.
+
+        Except what other processes work off, too: by their clocks it is due as it was.
+        """
+        if not self._setbacks.seconds() or self._store.is_shared:
             self._setbacks_checked_at = self._clock.monotonic()
             return
         async with self._moving:  # by one lane, once

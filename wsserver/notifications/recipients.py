@@ -8,13 +8,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.errors import ValidationFailed
 from wsserver.notifications.user_directory import UserDirectory
 from wsserver.protocol.notifications import NotifyRequest
+from wsserver.protocol.targets import session
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
-from wsserver.realtime.connections.hub import Hub
 
 RECIPIENTS_LIMIT = 50_000
 """Users of one notification; more are refused."""
@@ -88,7 +89,7 @@ def kind_faults(given: Sequence[str]) -> list[Fault]:
 class RecipientFinder:
     """Resolves recipients to user ids, connected or not."""
 
-    hub: Hub
+    connections: ConnectionDirectory
     members: Members
     directory: UserDirectory
     tenancy: Tenancy
@@ -128,6 +129,11 @@ class RecipientFinder:
         """Members and joined users of a session; for a confined role, those that it may see."""
         await scope.require_session(session_id)
         joined = [connection.user_id for connection in scope.of_session(session_id)]
+        joined += [  # on other nodes, too; of this one the directory may not have the latest yet
+            each.user_id
+            for each in await self.connections.connections(session(session_id))
+            if scope.shows_in_session(each.organization_id)
+        ]
         members = self.members.of_session(session_id)
         await scope.learn(members)
         return list(dict.fromkeys([*filter(scope.is_shown_in_session, members), *joined]))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -50,6 +51,8 @@ UNSTORED_LIMIT_BYTES = 64 * 1024 * 1024
 WAITING_LIMIT = 100_000
 WAITING_LIMIT_BYTES = 512 * 1024 * 1024
 """Events that may wait for one URL, and the bytes of their bodies; more are dropped and logged."""
+OTHERS_KEPT_S = 86_400.0
+"""How long events wait for a URL that only other nodes have."""
 BODY_LIMIT = 256 * 1024
 BATCH = 500
 STORAGE_PAUSE_S = 1.0
@@ -116,10 +119,14 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
 
     async def start(self) -> None:
         """Resume what the last run left. Raises ``StorageUnavailable``, ``StorageFull``."""
-        dropped = await self._outbox.drop_others(self._urls)
+        # Of other nodes, which may not have restarted with the same URLs yet, old ones only.
+        before = self._clock.wall() - OTHERS_KEPT_S if self._outbox.is_shared else math.inf
+        dropped = await self._outbox.drop_others(self._urls, before)
         if dropped:
             log.warning("webhook events dropped as their URLs are not configured count=%d", dropped)
         for url, count, size in await self._outbox.waiting():
+            if url not in self._waiting:
+                continue
             self._waiting[url] += count
             self._waiting_bytes[url] += size
         if not self._targets:
@@ -134,6 +141,19 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
                 )
         self._tasks.spawn(self._store_all(), name="webhook outbox")
         await super().start()
+
+    async def release(self) -> None:
+        """Release as ``DeliveryQueue`` does; count what waits, which other nodes post, too."""
+        await super().release()
+        if not self._outbox.is_shared:
+            return
+        unstored = [(each.url, 1, len(each.body)) for each in self._unstored]
+        waiting, waiting_bytes = dict.fromkeys(self._urls, 0), dict.fromkeys(self._urls, 0)
+        for url, count, size in [*await self._outbox.waiting(), *unstored]:
+            if url in waiting:
+                waiting[url] += count
+                waiting_bytes[url] += size
+        self._waiting, self._waiting_bytes = waiting, waiting_bytes
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Cancel posts that take longer than ``grace_s``, store the latest events; never raises.
@@ -272,8 +292,8 @@ class Webhooks(DeliveryQueue[ClaimedPosting]):
                 self.number_of(lane), claimed.event, claimed.delivery_id, claimed.attempt,
                 result.detail,
             )  # fmt: skip
-        self._waiting[lane] -= 1
-        self._waiting_bytes[lane] -= len(claimed.body)
+        self._waiting[lane] = max(0, self._waiting[lane] - 1)
+        self._waiting_bytes[lane] = max(0, self._waiting_bytes[lane] - len(claimed.body))
 
     async def _post(self, url: str, posting: ClaimedPosting) -> Outcome:
         headers = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from wsserver.addresses.reach import Reach
 from wsserver.clock import Clock
+from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.errors import WsServerError
 from wsserver.identity.permissions import Permissions
 from wsserver.notifications.acknowledgements import Acknowledgements
@@ -61,6 +62,7 @@ class NotificationSubsystem:
         acknowledgements: Acknowledgements,
         metrics: NotificationMetrics,
         manager: WebSocketManager,
+        connections: ConnectionDirectory,
         members: Members,
         directory: UserDirectory,
         tenancy: Tenancy,
@@ -87,7 +89,7 @@ class NotificationSubsystem:
             tasks=tasks,
         )
         self.directory = directory
-        self.finder = RecipientFinder(manager.hub, members, directory, tenancy)
+        self.finder = RecipientFinder(connections, members, directory, tenancy)
         self.service = NotificationService(
             store=store,
             contacts=tenant_contacts,
@@ -117,6 +119,11 @@ class NotificationSubsystem:
         """Resume what an earlier run left, and begin. Raises ``StorageUnavailable``."""
         await self.acknowledgements.start()
         await self.queue.start()
+
+    async def resume(self) -> None:
+        """Go on with what a lost process left. Raises ``StorageUnavailable``."""
+        await self.acknowledgements.start()
+        await self.queue.release()
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Stop delivering; acknowledgements are still accepted, until ``settle``."""

@@ -9,7 +9,6 @@ from wsserver.cluster.redis.broker import RedisBroker
 from wsserver.cluster.redis.bus import Bus
 from wsserver.cluster.redis.control import RedisControl
 from wsserver.cluster.redis.directory import RedisDirectory
-from wsserver.cluster.redis.leases import RedisLeases
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
 
@@ -22,7 +21,6 @@ class RedisSeams:
     directory: RedisDirectory
     broker: RedisBroker
     control: RedisControl
-    leases: RedisLeases
 
     async def close(self) -> None:
         """Close the connections, after all seams have stopped."""
@@ -38,5 +36,4 @@ def build_redis(url: str, node: str, version: str, since: float) -> RedisSeams:
     control = RedisControl(bus, registry.living)
     directory = RedisDirectory(link, registry, control)
     broker = RedisBroker(bus, link, lambda: registry.last_living)
-    leases = RedisLeases(link, f"{node}/{instance}")
-    return RedisSeams(link, directory, broker, control, leases)
+    return RedisSeams(link, directory, broker, control)

@@ -209,8 +209,12 @@ class Scope:
         True for users without an organization (customers), who belong to the session; False for
         users of other organizations.
         """
+        return self.shows_in_session(connection.claims.organization_id)
+
+    def shows_in_session(self, organization_id: str | None) -> bool:
+        """Whether a connection of an organization is shown in a session of the scope's one."""
         mine = self.organization_id
-        return mine is None or connection.claims.organization_id in (None, mine)
+        return mine is None or organization_id in (None, mine)
 
     def of_session(self, session_id: str) -> list[ConnectionInfo]:
         """The connections in a session for which ``sees_in_session`` is true."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,8 @@ class Database(ABC):
     """``sqlite`` or ``postgresql``."""
     is_shared = False
     """Whether other processes may write while this one does. Claims and leases of others then
-    count until they expire. Without: they are of earlier runs, and end with the start of this one.
+    count until they expire, or until their process is lost (``SqlLeases``). Without: they are of
+    earlier runs, and end with the start of this one.
     Jobs of all processes run one after another: see ``run``. Both kinds are locked by one process,
     or by those of one cluster, and what lost its lock cannot write any more."""
 
@@ -60,6 +62,8 @@ class Database(ABC):
         self._health = health
         self._jobs = writer
         self._readers = readers
+        self.process = uuid.uuid4().hex
+        """Id of this use of the database: the owner of what is claimed in it."""
         self._lost = 0
         self._refusing = False
 

@@ -58,6 +58,9 @@ class Claim(Protocol):
 
 C = TypeVar("C", bound=Claim)
 
+_OVER = "(owner = :owner AND lease_until <= :until OR owner NOT IN (SELECT id FROM processes))"
+"""SQL condition of leases that have ended, in a database of several processes."""
+
 
 class LeasedTable(ABC, Generic[C]):
     """A table with the columns ``due_at``, ``owner`` and ``lease_until``, read lane by lane.
@@ -78,6 +81,16 @@ class LeasedTable(ABC, Generic[C]):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may work off the table, too."""
+        return self._database.is_shared
+
+    @property
+    def owner(self) -> str:
+        """The owner of leases of this process."""
+        return self._database.process
 
     async def next_due(self, lane: str, now: float) -> float | None:
         """When the next row of a lane is due; None: none is waiting."""
@@ -115,18 +128,22 @@ class LeasedTable(ABC, Generic[C]):
 
         ``busy``: rows that this process is working on. Their leases only look expired, on a wall
         clock that was set. ``ending_by``: other than ``now``; infinite at the start of a process,
-        as all leases are of earlier runs. Not in a database that other processes may use, too:
-        their leases count until they expire.
+        as all leases are of earlier runs. In a database that other processes may use, too, it is
+        ignored. The leases of another one end when that has left or is lost (``SqlLeases``), and
+        not before: its clock may be slow.
         """
+        is_shared = self._database.is_shared
+        is_over = _OVER if is_shared else "lease_until <= :until"
         where = (
-            f"{self.LEASED} AND lease_until <= :until"  # noqa: S608 - constants only
+            f"{self.LEASED} AND {is_over}"  # noqa: S608 - constants only
             " AND id NOT IN (SELECT value FROM json_each(:busy))"
         )
-        until = now if ending_by is None or self._database.is_shared else ending_by
+        until = now if ending_by is None or is_shared else ending_by
         ids = sorted(busy)
 
         def values(db: Connection) -> dict[str, Any]:
-            return {"now": now, "until": until, "busy": db.listed(ids)}
+            found = {"now": now, "until": until, "busy": db.listed(ids)}
+            return {**found, "owner": self.owner} if is_shared else found
 
         look = f"SELECT 1 FROM {self.TABLE} WHERE {where} LIMIT 1"  # noqa: S608 - constants only
         if not await self._database.read(lambda db: db.execute(look, values(db)).fetchone()):

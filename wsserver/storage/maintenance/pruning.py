@@ -13,6 +13,7 @@ from wsserver.storage.engine.check import check_file, file_size, wal_of
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.errors import DatabaseUnusable, translate
 from wsserver.storage.engine.lock import ServerLock
+from wsserver.storage.engine.sql_leases import Fence
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.maintenance.database_report import free_bytes
 from wsserver.storage.messages.streams import StreamStore
@@ -50,13 +51,14 @@ class RetentionJob:
         self._snapshot_retention_days = snapshot_retention_days
         self._notifications_kept_s = notification_retention_days * DAY_S
 
-    async def run(self, now: float) -> dict[str, int]:
+    async def run(self, now: float, fence: Fence | None = None) -> dict[str, int]:
         """Apply every limit; returns the number of deleted rows by table.
 
-        ``now``: seconds since the epoch. Raises ``StorageUnavailable``, ``StorageFull``; the next
-        run continues where this one ended.
+        ``now``: seconds since the epoch. ``fence``: of the process that prunes for all. Raises
+        ``LeaseLost``, ``StorageUnavailable``, ``StorageFull``; the next run continues where this
+        one ended.
         """
-        snapshots = await self._snapshots.prune(now, self._snapshot_retention_days)
+        snapshots = await self._snapshots.prune(now, self._snapshot_retention_days, fence)
         return {
             "snapshots": snapshots.averaged,
             "snapshot_hours": snapshots.dropped,

@@ -17,7 +17,8 @@ _EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "deliv
 _UNSETTLED = (
     # Conditions of the partial indexes deliveries_open and deliveries_leased.
     "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
-    "d.state = 'sending'",
+    # What another process is sending just now, that one will settle (``SqlLeases``).
+    "d.state = 'sending' AND d.owner NOT IN (SELECT id FROM processes)",
 )
 _SELECT_UNNOTED = " UNION ALL ".join(
     f"""
@@ -92,7 +93,8 @@ class AcknowledgementStore:
     async def reconcile(self) -> int:
         """Apply acknowledgements of the inbox that a crash prevented; returns their count.
 
-        For the start, before anything is sent. Writes nothing if there are none.
+        For the start, before anything is sent, and when another process is lost. Writes nothing
+        if there are none.
         """
         if not await self._database.read(lambda db: db.execute(_SELECT_UNNOTED).fetchone()):
             return 0

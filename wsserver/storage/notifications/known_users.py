@@ -17,6 +17,10 @@ _STORE = (
     "INSERT INTO known_users (user_id, organization_id, role, seen_at) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (user_id) DO UPDATE SET organization_id = excluded.organization_id,"
     " role = excluded.role, seen_at = excluded.seen_at"
+    # Of several processes each stores whoever connects to it: mostly what is stored already.
+    " WHERE coalesce(known_users.organization_id, '') <> coalesce(excluded.organization_id, '')"
+    " OR known_users.role <> excluded.role"
+    " OR excluded.seen_at NOT BETWEEN known_users.seen_at AND known_users.seen_at + 1800"
 )
 _FIND = """
     SELECT user_id FROM known_users WHERE CAST(:role AS TEXT) IS NULL OR role = :role

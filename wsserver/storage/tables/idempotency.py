@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import uuid
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -45,13 +44,13 @@ class StoredAnswer(NamedTuple):
 class IdempotencyStore:
     """The table ``idempotency``.
 
-    One instance is one run of the server. Its unanswered claims end after 60 s, or, where no other
-    process can write to the database, with the run.
+    Unanswered claims end after 60 s, or with their process: where no other one can write to the
+    database, with the run of the server; else when it has left or is lost (``SqlLeases``).
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._process = uuid.uuid4().hex
+        self._process = database.process
 
     async def claim(
         self, key_scope: str, key: str, fingerprint: str, now: float, quota: Quota
@@ -75,8 +74,7 @@ class IdempotencyStore:
                 known, process, claimed_at, status, headers, body = row
                 age_s = now - claimed_at
                 answered = status is not None and age_s < KEPT_S
-                is_alive = process == self._process or self._database.is_shared
-                running = status is None and is_alive and age_s < PENDING_S
+                running = status is None and age_s < PENDING_S and self._is_alive(db, process)
                 if (answered or running) and known != fingerprint:
                     raise IdempotencyConflict
                 if running:
@@ -98,6 +96,12 @@ class IdempotencyStore:
 
         return await self._database.run(take)
 
+    def _is_alive(self, db: Connection, process: str) -> bool:
+        if process == self._process or not self._database.is_shared:
+            return process == self._process
+        row = db.execute("SELECT 1 FROM processes WHERE id = ?", [process]).fetchone()
+        return row is not None
+
     async def finish(
         self,
         key_scope: str,
@@ -109,15 +113,19 @@ class IdempotencyStore:
     ) -> None:
         """Store the answer of a claimed request, unless it has one.
 
-        Without a claim of this fingerprint (it expired and the key was claimed by another request)
-        nothing is stored. Raises ``StorageUnavailable``, ``StorageFull``.
+        Without a claim of this fingerprint by this process (it expired, and the key was claimed by
+        another request) nothing is stored. Raises ``StorageUnavailable``, ``StorageFull``.
         """
 
         def store(db: Connection) -> None:
             db.execute(
                 "UPDATE idempotency SET status = ?, headers = ?, body = ?"
-                " WHERE scope = ? AND key = ? AND fingerprint = ? AND status IS NULL",
-                [status, json.dumps(dict(headers)), body, key_scope, key, fingerprint],
+                " WHERE scope = ? AND key = ? AND fingerprint = ? AND process = ?"
+                " AND status IS NULL",
+                [
+                    *(status, json.dumps(dict(headers)), body),
+                    *(key_scope, key, fingerprint, self._process),
+                ],
             )
 
         await self._database.run(store)
@@ -131,8 +139,9 @@ class IdempotencyStore:
         def delete(db: Connection) -> None:
             db.execute(
                 "DELETE FROM idempotency"
-                " WHERE scope = ? AND key = ? AND fingerprint = ? AND status IS NULL",
-                [key_scope, key, fingerprint],
+                " WHERE scope = ? AND key = ? AND fingerprint = ? AND process = ?"
+                " AND status IS NULL",
+                [key_scope, key, fingerprint, self._process],
             )
 
         await self._database.run(delete)

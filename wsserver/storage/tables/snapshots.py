@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
@@ -19,6 +19,7 @@ import msgspec
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+from wsserver.storage.engine.sql_leases import Fence
 
 FIELDS = (
     "total_connections",
@@ -45,6 +46,7 @@ _INSERT = (
     f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?)"
     " ON CONFLICT (at, node, sequence) DO NOTHING"
 )
+_LAST = "SELECT at, sequence FROM snapshots ORDER BY id DESC LIMIT 1"
 _INSERT_HOUR = (
     f"INSERT INTO snapshot_hours (hour, node, samples, {_COLUMNS}, extra, last_id)"  # noqa: S608
     f" VALUES (?, ?, ?, {', '.join('?' * len(FIELDS))}, ?, ?)"
@@ -138,31 +140,40 @@ class Snapshots:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, snapshot: Mapping[str, Any]) -> None:
-        """Store a snapshot.
+    async def add(
+        self, snapshot: Mapping[str, Any], fence: Fence | None = None, *, not_within_s: float = 0.0
+    ) -> int | None:
+        """Store a snapshot; returns its sequence number, or None for one that was left out.
 
-        A flat mapping: ``timestamp`` (seconds since the epoch), ``node``, ``sequence`` (≥ 0), the
-        ten ``FIELDS`` (integers), and any further entries that can be JSON. One with a stored
-        (timestamp, node, sequence) is ignored, so that a retry adds nothing. Raises
-        ``StorageUnavailable``, ``StorageFull``, ``KeyError`` for a missing field.
+        A flat mapping: ``timestamp`` (seconds since the epoch), ``node``, ``sequence`` (≥ 0; by
+        default the one after the latest), the ten ``FIELDS`` (integers), and any further entries
+        that can be JSON. One with a stored (timestamp, node, sequence) is ignored, so that a retry
+        adds nothing; so is one less than ``not_within_s`` after the latest, which another process
+        has taken. Raises ``LeaseLost``, ``StorageUnavailable``, ``StorageFull``, ``KeyError`` for
+        a missing field.
         """
         extra = {
             name: _finite(value)
             for name, value in snapshot.items()
             if name not in FIELDS and name not in _KEY
         }
+        at, node = snapshot["timestamp"], snapshot["node"]
         values = (
-            snapshot["timestamp"],
-            snapshot["node"],
-            snapshot["sequence"],
             *(snapshot[name] for name in FIELDS),
             json.dumps(extra, ensure_ascii=False, allow_nan=False),
         )
 
-        def insert(db: Connection) -> None:
-            db.execute(_INSERT, values)
+        def insert(db: Connection) -> int | None:
+            if fence is not None:
+                fence.require(db)
+            last_at, last = db.execute(_LAST).fetchone() or (-math.inf, 0)
+            if last_at <= at < last_at + not_within_s:
+                return None
+            number: int = snapshot.get("sequence", last + 1)
+            db.execute(_INSERT, [at, node, number, *values])
+            return number
 
-        await self._database.run(insert)
+        return await self._database.run(insert)
 
     async def history(
         self,
@@ -199,19 +210,31 @@ class Snapshots:
             next_cursor = encode_cursor(SnapshotCursor(at, node, sequence, total))
         return Page([_as_snapshot(row) for row in rows], total, next_cursor)
 
-    async def prune(self, now: float, retention_days: float) -> PrunedSnapshots:
+    async def prune(
+        self, now: float, retention_days: float, fence: Fence | None = None
+    ) -> PrunedSnapshots:
         """Average raw snapshots older than the retention by hour, drop means over a year old.
 
         Whole hours only. In batches of 300 rows, each its own job, so that other writes run in
         between; a batch adds its rows to the sums and deletes them in one transaction, so that the
-        next run continues an interrupted one. Raises ``StorageUnavailable``, ``StorageFull``.
+        next run continues an interrupted one. Raises ``LeaseLost``, ``StorageUnavailable``,
+        ``StorageFull``.
         """
+
+        def fenced(batch: Callable[[Connection, int], int], before: int) -> Awaitable[int]:
+            def job(db: Connection) -> int:
+                if fence is not None:
+                    fence.require(db)
+                return batch(db, before)
+
+            return self._database.run(job)
+
         oldest_raw = hour_of(now - retention_days * DAY_S)
         oldest_mean = hour_of(now - MEANS_KEPT_DAYS * DAY_S)
         averaged = dropped = 0
-        while batch := await self._database.run(lambda db: _average_batch(db, oldest_raw)):
+        while batch := await fenced(_average_batch, oldest_raw):
             averaged += batch
-        while batch := await self._database.run(lambda db: _drop_batch(db, oldest_mean)):
+        while batch := await fenced(_drop_batch, oldest_mean):
             dropped += batch
         return PrunedSnapshots(averaged, dropped)
 

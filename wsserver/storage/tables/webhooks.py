@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter
@@ -211,14 +212,21 @@ class WebhookOutbox(LeasedTable[ClaimedPosting]):
             ).fetchall()
         )
 
-    async def drop_others(self, urls: Sequence[str]) -> int:
-        """Delete what waits for other URLs; returns the count. Writes nothing if there is none."""
-        others = "due_at IS NOT NULL AND url NOT IN (SELECT value FROM json_each(?))"
+    async def drop_others(self, urls: Sequence[str], before: float = math.inf) -> int:
+        """Delete events from before a time that wait for other URLs; returns their count.
+
+        Writes nothing if there is none.
+        """
+        others = "due_at IS NOT NULL AND url NOT IN (SELECT value FROM json_each(?)) AND at < ?"
         look = f"SELECT 1 FROM webhook_outbox WHERE {others} LIMIT 1"  # noqa: S608 - constants only
-        if not await self._database.read(lambda db: db.execute(look, [db.listed(urls)]).fetchone()):
+
+        def values(db: Connection) -> list[Any]:
+            return [db.listed(urls), before]
+
+        if not await self._database.read(lambda db: db.execute(look, values(db)).fetchone()):
             return 0
         delete = f"DELETE FROM webhook_outbox WHERE {others}"  # noqa: S608 - constants only
-        return await self._database.run(lambda db: db.execute(delete, [db.listed(urls)]).rowcount)
+        return await self._database.run(lambda db: db.execute(delete, values(db)).rowcount)
 
     async def prune(self, now: float) -> int:
         """Delete what was given up and is a week old, in small batches; returns the count."""

@@ -280,3 +280,15 @@ def m0041_identity(db: sqlite_utils.Database) -> None:
     db.execute(
         "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", [IDENTITY_KEY, new_identity()]
     )
+
+
+@MIGRATIONS()
+def m0043_leases(db: sqlite_utils.Database) -> None:
+    """The processes that share the database, and the leases of periodic work (``SqlLeases``)."""
+    db.execute(
+        "CREATE TABLE processes (id TEXT PRIMARY KEY, beat INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence INTEGER NOT NULL)"
+        " STRICT, WITHOUT ROWID"
+    )

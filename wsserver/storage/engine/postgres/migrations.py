@@ -42,9 +42,14 @@ VALUES ('identity', 'database_' || replace(gen_random_uuid()::text, '-', ''))
 ON CONFLICT (key) DO NOTHING;
 ALTER TABLE writers ADD COLUMN is_shared SMALLINT NOT NULL DEFAULT 0;
 """
+_LEASES = """
+CREATE TABLE processes (id TEXT PRIMARY KEY, beat BIGINT NOT NULL) WITH (fillfactor = 70);
+CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence BIGINT NOT NULL);
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
+    Migration("p0043_leases", _LEASES),
 )
 
 
