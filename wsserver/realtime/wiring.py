@@ -14,6 +14,7 @@ from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.nodes import Nodes
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
@@ -43,12 +44,14 @@ from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, Recei
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.node_actions import NodeActions
+from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
@@ -97,6 +100,7 @@ class LiveSide:
     """What ``build_live`` returns: the objects that the rest of the program uses."""
 
     statistics: Statistics
+    cluster_statistics: ClusterStatistics
     events: EventBus
     traces: TraceBuffer
     tenancy: Tenancy
@@ -153,7 +157,9 @@ def build_live(
     # Access
     tenancy = Tenancy(hub, control, members, organizations, directory, store.writers)
     access = SessionAccess(permissions, members.is_member, tenancy)
-    monitors = Monitors(events, broker, control, stats, clock, access.shows_contents)
+    nodes = Nodes(control, connections)
+    cluster_statistics = ClusterStatistics(control, nodes, hub, stats, clock, tasks)
+    monitors = Monitors(events, broker, control, cluster_statistics, clock, access.shows_contents)
     control.add_listener(MonitorInterest, monitors.interested)
 
     # Writing to connections, and tracking what they have received
@@ -235,9 +241,19 @@ def build_live(
     )
 
     # Operations, and the commands of clients and monitors
-    admin_queries = AdminQueries(manager, permissions, tenancy, streams)
+    NodeQueries(manager, tenancy, settings.node).register(control)
+    admin_queries = AdminQueries(nodes, cluster_statistics, manager, permissions, tenancy, streams)
     admin_actions = AdminActions(
-        control, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
+        control,
+        permissions,
+        members,
+        tenancy,
+        revocations,
+        revocation_store,
+        tickets,
+        audit,
+        clock,
+        nodes,
     )
     NodeActions(manager, tenancy, members, organizations, revocations).register(control)
     publishing = Publishing(hub, router, permissions, members, tenancy, audit, events, clock)
@@ -255,6 +271,7 @@ def build_live(
     )
     return LiveSide(
         statistics=statistics,
+        cluster_statistics=cluster_statistics,
         events=events,
         traces=traces,
         tenancy=tenancy,

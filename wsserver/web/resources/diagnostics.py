@@ -161,7 +161,7 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
         "permissions": sorted(permissions),
         "all_sessions": claims.sessions == "*" or "sessions:any" in permissions,
         "expires_at": rfc3339(claims.exp),
-        "connections": len(context.manager.hub.of_user(claims.sub)),
+        "connections": await context.admin_queries.count_connections(claims.sub),
         "limits": _allowance(context.settings),
         "heartbeat": _heartbeat(context.settings),
         "remote_ip": call.caller.remote_ip,
