@@ -34,6 +34,7 @@ class People:
         ):
             bearer = token(user, organization_id=organization, sessions=["s_both", *sessions])
             client = self.clients[name] = open_client(node, bearer=bearer)
+            client.established = client.push("connection_established")
             for session_id in sessions:
                 client.call("join_session", session_id=session_id)
 

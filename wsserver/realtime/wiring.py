@@ -99,6 +99,7 @@ class UserDirectory(KnownUsers, Protocol):
 class LiveSide:
     """What ``build_live`` returns: the objects that the rest of the program uses."""
 
+    nodes: Nodes
     statistics: Statistics
     cluster_statistics: ClusterStatistics
     events: EventBus
@@ -270,6 +271,7 @@ def build_live(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
     )
     return LiveSide(
+        nodes=nodes,
         statistics=statistics,
         cluster_statistics=cluster_statistics,
         events=events,
