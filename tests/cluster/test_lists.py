@@ -227,3 +227,56 @@ def test_a_monitor_gets_the_statistics_of_all_nodes(people: People) -> None:
             lambda node=node: listed(node, "/connections?endpoint=monitor")["total"],  # type: ignore[misc]
             lambda total: total == 0,
         )
+
+
+def traced(node: RunningServer, message_id: str, bearer: str | None = None) -> dict[str, Any]:
+    found = listed(node, f"/messages/{message_id}", bearer)
+    assert found["truncated"] is False
+    return found
+
+
+@pytest.mark.parametrize("type_", ["hint", "new_message"])
+def test_a_trace_has_the_recipients_of_all_nodes(people: People, type_: str) -> None:
+    content = {"data": 1} if type_ == "hint" else {"session_id": "s_both", "content": "hi"}
+    body = {"target": {"type": "session", "id": "s_both"}, "type": type_, **content}
+    sent = people.n1.post("/messages", body).json()
+    assert sent["matched"] == 3
+    for node in people.nodes:
+        found = traced(node, sent["message_id"])
+        assert found["summary"]["total"] == 3
+        recipients = {r["connection_id"]: r["node"] for r in found["recipients"]}
+        assert recipients == {people.clients[name].id: f"n{name[-1]}" for name in
+                              ("ann1", "ann2", "cat2")}  # fmt: skip
+        assert {r["state"] for r in found["recipients"]} == {"sent"}
+        mine = traced(node, sent["message_id"], MANAGER)
+        assert {r["user_id"] for r in mine["recipients"]} == {"ann"}
+        one = listed(node, f"/messages/{sent['message_id']}?user_id=cat")
+        assert [r["connection_id"] for r in one["recipients"]] == people.ids("cat2")
+        bob = listed(node, f"/messages/{sent['message_id']}?user_id=bob")
+        assert [(r["state"], r["reason"]) for r in bob["recipients"]] == [("dropped", "not_joined")]
+
+
+def test_a_message_of_one_node_is_traced_by_the_other(people: People) -> None:
+    body = {"target": {"type": "user", "id": "dan"}, "type": "hint", "data": 1}
+    message_id = people.n2.post("/messages", body).json()["message_id"]
+    for node in people.nodes:
+        found = traced(node, message_id)
+        assert [(r["user_id"], r["node"], r["state"]) for r in found["recipients"]] == [
+            ("dan", "n1", "sent")
+        ]
+
+
+def test_a_dry_run_names_the_recipients_of_all_nodes(people: People) -> None:
+    body = {
+        "target": {"type": "session", "id": "s_both"},
+        "type": "hint",
+        "data": 1,
+        "exclude_users": ["cat"],
+    }
+    for node in people.nodes:
+        found = node.post("/messages/explain", body).json()
+        assert found["matched"] == 2
+        assert sorted(r["connection_id"] for r in found["recipients"]) == people.ids("ann1", "ann2")
+        assert [(e["user_id"], e["reason"]) for e in found["excluded"]] == [("cat", "excluded")]
+        to_bob = {"target": {"type": "user", "id": "bob"}, "type": "hint", "data": 1}
+        assert node.post("/messages/explain", to_bob).json()["excluded"] == []

@@ -10,9 +10,6 @@ import pytest
 from tests.support.fake_server import STATS, FakeServer, Run, page
 from tests.support.terminal import on_terminal_of
 from tests.support.top_states import state_with, update
-from wsctl.doctor.checks import judge
-from wsctl.doctor.facts import Configuration, Facts, Missing, Reply
-from wsctl.doctor.findings import State
 
 
 def row(node: str, state: str = "up", version: str = "1.0", connections: int = 3) -> dict[str, Any]:
@@ -94,35 +91,3 @@ def test_top_has_no_rate_where_a_node_is_missing() -> None:
     state.take(update(3.0, messages_sent=0, unreachable=["n2"]), 2.0)
     state.take(update(4.0, messages_sent=34572), 3.0)
     assert state.trends["delivered"].latest == 5
-
-
-@pytest.mark.parametrize(
-    ("document", "state", "words"),
-    [
-        ({"nodes": [row("n1"), row("n2")]}, State.OK, "n1, n2"),
-        ({"nodes": [row("n1"), row("n2", "draining")]}, State.OK, "draining: n2"),
-        ({"nodes": [row("n1"), row("n2", "lost", "0.9")]}, State.WARNING, "lost: n2"),
-        ({"nodes": [row("n1"), row("n2", version="1.1")]}, State.WARNING, "1.0, 1.1"),
-        (
-            {"nodes": [row("n1"), row("n2")], "unreachable": ["n2"]},
-            State.FAILED,
-            "no answer from n2",
-        ),
-    ],
-)
-def test_doctor_judges_the_nodes(document: dict[str, Any], state: State, words: str) -> None:
-    facts = Facts(Configuration("http://server", "--url", ""))
-    facts.nodes = Reply(200, {}, document, 0.1, 0.0)
-    finding = judge(facts)["server.nodes"]
-    assert finding.state is state
-    assert words in finding.what
-
-
-def test_doctor_needs_a_permission_for_the_nodes() -> None:
-    facts = Facts(Configuration("http://server", "--url", ""))
-    facts.nodes = Reply(403, {}, {"code": "forbidden"}, 0.1, 0.0)
-    finding = judge(facts)["server.nodes"]
-    assert finding.state is State.SKIPPED
-    assert "connections:read" in finding.do
-    facts.nodes = Missing("there is no token")
-    assert judge(facts)["server.nodes"].state is State.SKIPPED

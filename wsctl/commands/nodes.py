@@ -55,9 +55,9 @@ def nodes(ctx: click.Context, environment: Environment) -> None:
 @yes_option
 @pass_environment
 def drain(environment: Environment, node: str, dry_run: bool, yes: bool) -> None:
-    """Drain a node as SIGTERM does: its clients reconnect elsewhere, its process ends.
+    """Drain a node, as SIGTERM does.
 
-    A supervisor such as systemd, or that of --workers, starts it again. Asks first on a terminal;
+    Its clients reconnect elsewhere, and its process ends. A supervisor such as systemd, or that of --workers, starts it again. Asks first on a terminal;
     elsewhere, as in cron, it does not ask.
 
     Examples:

@@ -58,6 +58,7 @@ from wsserver.realtime.sessions.sessions import Sessions
 from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retention
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -257,9 +258,20 @@ def build_live(
         nodes,
     )
     NodeActions(manager, tenancy, members, organizations, revocations).register(control)
-    publishing = Publishing(hub, router, permissions, members, tenancy, audit, events, clock)
+    dry_runs = DryRuns(control, nodes, hub, members, tenancy)
+    publishing = Publishing(router, permissions, members, tenancy, audit, events, clock, dry_runs)
     tracing = Tracing(
-        traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
+        traces,
+        hub,
+        members,
+        access,
+        permissions,
+        tenancy,
+        store,
+        receipt_store,
+        clock,
+        control,
+        nodes,
     )
     stream_commands = StreamCommands(
         sessions, streams, settings.replay_budget_bytes, settings.sessions_per_connection
