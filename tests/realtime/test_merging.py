@@ -142,10 +142,10 @@ def test_a_node_of_another_version_may_lack_a_figure() -> None:
 
 
 def test_the_busiest_of_all_nodes() -> None:
-    one = {"users": [{"user_id": "a", "username": None, "messages_per_s": 1.0},
+    one: Any = {"users": [{"user_id": "a", "username": None, "messages_per_s": 1.0},
                      {"user_id": "b", "username": "B", "messages_per_s": 0.5}],
            "sessions": [{"session_id": "s", "messages_per_s": 1.5}]}  # fmt: skip
-    two = {"users": [{"user_id": "b", "username": "B", "messages_per_s": 0.75},
+    two: Any = {"users": [{"user_id": "b", "username": "B", "messages_per_s": 0.75},
                      {"user_id": "a", "username": "A", "messages_per_s": 0.2}],
            "sessions": []}  # fmt: skip
     merged = merge_busiest([one, two, {}], 50)

@@ -57,8 +57,8 @@ def nodes(ctx: click.Context, environment: Environment) -> None:
 def drain(environment: Environment, node: str, dry_run: bool, yes: bool) -> None:
     """Drain a node, as SIGTERM does.
 
-    Its clients reconnect elsewhere, and its process ends. A supervisor such as systemd, or that of --workers, starts it again. Asks first on a terminal;
-    elsewhere, as in cron, it does not ask.
+    Its clients reconnect elsewhere, and its process ends. A supervisor, such as systemd or that of
+    --workers, starts it again. Asks first on a terminal; elsewhere, as in cron, it does not ask.
 
     Examples:
     wsctl nodes drain n2 --dry-run
