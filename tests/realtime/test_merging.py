@@ -53,14 +53,21 @@ def pages_of(nodes: list[list[dict[str, Any]]], limit: int, combine: Any) -> lis
         after = page[-1]["id"]
 
 
-@given(st.lists(IDS, min_size=1, max_size=4), st.integers(1, 7), st.integers(0, 400))
+@given(st.lists(IDS, min_size=1, max_size=4), st.integers(1, 7), st.integers(0, 40))
 def test_pages_of_parts_are_the_pages_of_the_whole(
-    nodes: list[set[str]], limit: int, size: int
+    nodes: list[set[str]], limit: int, unit: int
 ) -> None:
     """Items that may be on several nodes, and pages that end at a number of bytes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paging, "PAGE_BYTES", 2000)
-        lists = [[{"id": id_, "n": 1, "pad": "x" * size} for id_ in sorted(ids)] for ids in nodes]
+
+        def pad(id_: str, node: int) -> str:
+            return "x" * (int(id_[1:]) * (node + 7) * unit % 1500)
+
+        lists = [
+            [{"id": id_, "n": 1, "pad": pad(id_, node)} for id_ in sorted(ids)]
+            for node, ids in enumerate(nodes)
+        ]
 
         def combine(items: Any) -> dict[str, Any]:
             return {**items[0], "n": sum(item["n"] for item in items)}
