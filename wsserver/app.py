@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from tornado.ioloop import IOLoop
 from tornado.web import Application
@@ -58,6 +59,7 @@ from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.version import __version__
 from wsserver.web.api.context import WebContext
+from wsserver.web.resources.diagnostics import ReadDiagnostics, diagnostics_of
 from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
@@ -253,6 +255,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         tickets=tickets,
         origins=Origins(settings.allowed_origins or None, hosts),
         hosts=hosts,
+        nodes=live.nodes,
         manager=live.manager,
         poller=poller,
         admin_queries=live.admin_queries,
@@ -271,6 +274,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         documents=api_documents(),
         health=service.health,
     )
+    control.add_handler(ReadDiagnostics, partial(diagnostics_of, context))
     return System(
         service=service,
         application=make_application(context),

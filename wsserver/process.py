@@ -88,6 +88,7 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
         log.info("stopped before it was ready")
         return EXIT_FAILED if hurry.is_set() else EXIT_OK
     _freeze_garbage_collector()
+    run.system.service.on_drain = stop.set
     with contextlib.ExitStack() as at_end:
         # Before the ready line: wsctl finds the server by the files that this leaves.
         text = at_end.enter_context(first_steps(server)) if dev else ""

@@ -26,6 +26,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
+from wsserver.realtime.operations.node_queries import DrainNode
 from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.sql_leases import Fence, LeaseLost
@@ -100,6 +101,9 @@ class Service:
 
     def __post_init__(self) -> None:
         self._draining_since: float | None = None
+        self.on_drain: Callable[[], None] = self._drain_alone
+        """What another process's request to drain this node causes: the end of the process."""
+        self.control.add_handler(DrainNode, self._drain_asked)
         self.lag = LoopLag()
         self._alert = ErrorRateAlert(self.settings.alert_error_rate, self.settings.alert_window_s)
 
@@ -179,6 +183,16 @@ class Service:
         self._draining_since = asyncio.get_running_loop().time()
         self.manager.drain()
         await self.poller.wait_closed(self.settings.drain_timeout_s)
+
+    def _drain_asked(self, _: DrainNode) -> bool:
+        if self._draining_since is None:
+            log.warning("draining on request")
+            self.on_drain()
+        return True
+
+    def _drain_alone(self) -> None:
+        """Drain inside another program, which may stop the server then."""
+        self.tasks.spawn(self.drain(), name="drain")
 
     async def stop(self) -> None:
         """Stop the periodic work, store the last snapshot, close the database."""
@@ -342,7 +356,9 @@ class Service:
         await self._take_snapshot(self.settings.snapshot_interval_s / 2)
 
     async def _take_snapshot(self, not_within_s: float = 0.0) -> None:
-        stats = {**flatten(self.manager.stats()), "timestamp": self.clock.wall()}
+        stats = flatten(await self.live.cluster_statistics.read())
+        stats.pop("unreachable", None)
+        stats["timestamp"] = self.clock.wall()
         await self.snapshots.add(stats, self._fence(SNAPSHOT), not_within_s=not_within_s)
 
     async def _prune(self) -> None:

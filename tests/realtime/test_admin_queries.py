@@ -87,10 +87,11 @@ async def test_every_read_needs_its_permission(live: Live, call: Any, permission
         await finished(call(live, live.actor("manager")))
 
 
-def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Client]) -> None:
-    everything = live.admin_queries.stats(live.actor())
+@pytest.mark.gen_test
+async def test_the_statistics_are_those_of_the_scope(live: Live, people: dict[str, Client]) -> None:
+    everything = await live.admin_queries.stats(live.actor())
     assert list(everything)[:10] == list(FIELDS)
-    mine = live.admin_queries.stats(live.actor("manager", organization_id="o1"))
+    mine = await live.admin_queries.stats(live.actor("manager", organization_id="o1"))
     gauges = ("total_connections", "active_users", "active_sessions", "total_session_connections")
     assert [everything[g] for g in gauges] == [4, 3, 4, 5]
     assert [mine[g] for g in gauges] == [2, 1, 2, 2]
@@ -139,8 +140,8 @@ async def test_lists_come_in_pages_that_join_up(live: Live, people: dict[str, Cl
         cursor = answer["next_cursor"]
     assert cursor is None
     assert seen == [client.id for client in people.values()]
-    first = live.admin_queries.online_users(actor, Window(2))
-    rest = live.admin_queries.online_users(actor, Window(2, first["next_cursor"]))
+    first = await live.admin_queries.online_users(actor, Window(2))
+    rest = await live.admin_queries.online_users(actor, Window(2, first["next_cursor"]))
     assert [u["user_id"] for u in first["users"] + rest["users"]] == ["free", "mine", "other"]
     assert (first["total"], rest["next_cursor"]) == (3, None)
     first = await live.admin_queries.sessions(actor, Window(3))
@@ -176,15 +177,19 @@ async def test_lists_of_what_is_live_end_at_a_number_of_bytes(
     assert [len(found) > 1, len(users) > 1, len(sessions) > 1] == [True] * 3
 
 
-def test_one_connection_is_found_only_in_the_scope(live: Live, people: dict[str, Client]) -> None:
+@pytest.mark.gen_test
+async def test_one_connection_is_found_only_in_the_scope(
+    live: Live, people: dict[str, Client]
+) -> None:
     for client in people.values():
-        view = live.admin_queries.connection(live.actor(), client.id)
-        assert view == client.info.view()
+        view = await live.admin_queries.connection(live.actor(), client.id)
+        assert view == {**client.info.view(), "node": "node-1"}
     manager = live.actor("manager", organization_id="o1")
-    assert live.admin_queries.connection(manager, people["mine1"].id)["user_id"] == "mine"
+    view = await live.admin_queries.connection(manager, people["mine1"].id)
+    assert view["user_id"] == "mine"
     for id_ in (people["other"].id, people["free"].id, "conn_none"):
         with pytest.raises(NotFound):
-            live.admin_queries.connection(manager, id_)
+            await live.admin_queries.connection(manager, id_)
 
 
 @pytest.mark.gen_test
@@ -203,10 +208,11 @@ async def test_a_users_connections_are_empty_when_offline(
             await read(manager, outside, ALL)
 
 
-def test_online_users_are_counted_since_their_first_connection(
+@pytest.mark.gen_test
+async def test_online_users_are_counted_since_their_first_connection(
     live: Live, people: dict[str, Client]
 ) -> None:
-    answer = live.admin_queries.online_users(live.actor("manager", organization_id="o1"), ALL)
+    answer = await live.admin_queries.online_users(live.actor("manager", organization_id="o1"), ALL)
     assert answer == {
         "users": [
             {

@@ -18,28 +18,28 @@ async def subscribe(client: Client, **args: object) -> None:
 @pytest.mark.gen_test
 async def test_statistics_come_immediately_and_then_every_five_seconds(live: Live) -> None:
     client = await live.monitor()
-    live.manager.monitors.advance()
+    await live.manager.monitors.advance()
     (push,) = await client.rest()
     assert push["type"] == "stats_update"
     assert list(push["stats"])[:10] == list(FIELDS)
     assert push["timestamp"]
     for seconds, due in ((4.9, 0), (0.1, 1), (0.0, 0), (12.0, 1), (4.9, 0), (0.1, 1)):
         live.clock.advance(seconds)
-        live.manager.monitors.advance()
+        await live.manager.monitors.advance()
         assert len(await client.rest()) == due
 
 
 @pytest.mark.gen_test
 async def test_a_subscription_chooses_the_interval(live: Live) -> None:
     client, other = await live.monitor("a"), await live.monitor("b")
-    live.manager.monitors.advance()
+    await live.manager.monitors.advance()
     await subscribe(client, interval_s=0.5)
     for each in (client, other):
         await each.rest()
     counts = {"client": 0, "other": 0}
     for _ in range(40):
         live.clock.advance(0.125)
-        live.manager.monitors.advance()
+        await live.manager.monitors.advance()
     counts = {"client": len(await client.rest()), "other": len(await other.rest())}
     assert counts == {"client": 10, "other": 1}
 
@@ -91,7 +91,7 @@ async def test_events_are_handled_only_while_a_monitor_subscribes_to_them(live: 
         live.manager.close(each.info, 1000, "")
         assert len(live.events._handlers) == left
     assert len(live.manager.monitors) == 0
-    live.manager.monitors.advance()
+    await live.manager.monitors.advance()
 
 
 @pytest.mark.gen_test
@@ -117,7 +117,7 @@ async def test_statistics_include_top_talkers_while_a_monitor_is_connected(live:
     live.clock.advance(2.0)
     for text in ("a", "b", "c", "d"):
         await speaker.call("send_message", session_id="s1", content=text)
-    live.manager.monitors.advance()
+    await live.manager.monitors.advance()
     (push,) = [p for p in await client.rest() if p["type"] == "stats_update"]
     busiest = push["busiest"]
     assert [(row["user_id"], row["messages_per_s"]) for row in busiest["users"]] == [("u1", 2.0)]
@@ -174,7 +174,7 @@ async def test_no_push_to_a_monitor_says_what_messages_say(live: Live) -> None:
     publish = {"type": "x", "data": "SECRET", "keep": True, "target": {"type": "user", "id": "u1"}}
     await live.publishing.publish(live.actor(), read_request(publish, PublishRequest))
     live.clock.advance(1)
-    live.manager.monitors.advance()
+    await live.manager.monitors.advance()
     pushes = await watcher.rest()
     names = {push["event"]["name"] for push in pushes if push["type"] == "event"}
     assert names >= {

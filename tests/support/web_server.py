@@ -229,3 +229,12 @@ def starting(io_loop: IOLoop, folder: Path) -> Iterator[StartServer]:
     yield make
     for server in started:
         io_loop.run_sync(server.stop)
+
+
+def always(answer: Any) -> Callable[..., Awaitable[Any]]:
+    """A query that has one answer."""
+
+    async def query(*_: object) -> Any:
+        return answer
+
+    return query

@@ -13,7 +13,7 @@ from tornado.ioloop import IOLoop
 
 from tests.support.http_response import Response
 from tests.support.waiting import PATIENCE_S, until
-from tests.support.web_server import API, Server, read_response, token
+from tests.support.web_server import API, Server, always, read_response, token
 from wsserver.clock import Clock
 from wsserver.web.api.handlers import ApiHandler
 from wsserver.web.api.pipeline import Exchange
@@ -276,7 +276,7 @@ async def test_a_large_answer_is_sent_as_it_is_fetched(
     server: Server, by_tornado: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stats: dict[str, Any] = {"text": "x" * 20_000_000}
-    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: stats)
+    monkeypatch.setattr(server.context.admin_queries, "stats", always(stats))
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     await until(lambda: kept(server) and kept(server)[0].unsent)
@@ -300,7 +300,7 @@ async def test_silent_clients_and_slow_readers_are_closed(
     assert (await read_response(reader)).status == 200
     assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
-    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(server.context.admin_queries, "stats", always("x" * 20_000_000))
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     async with asyncio.timeout(PATIENCE_S):
@@ -403,7 +403,7 @@ async def test_an_answer_that_cannot_be_sent_ends_the_connection(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     split = Reply(b"{}", headers={"X-Note": "a\r\nSet-Cookie: b"})
-    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: split)
+    monkeypatch.setattr(server.context.admin_queries, "stats", always(split))
     reader, writer = await server.open()
     writer.write(request("GET", "/stats"))
     assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.support.waiting import PATIENCE_S, until
-from tests.support.web_server import API, Server, StartServer, token
+from tests.support.web_server import API, Server, StartServer, always, token
 from wsserver.web.http.held_bytes import HeldBytes, patience_s
 
 
@@ -68,7 +68,7 @@ async def test_clients_that_do_not_read_pin_a_limited_number_of_bytes(
     server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
     context = server.context
     context.unsent._limit_bytes = 50_000_000
-    monkeypatch.setattr(context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(context.admin_queries, "stats", always("x" * 20_000_000))
     head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     head += f"Origin: {origin}\r\n\r\n" if origin else "\r\n"
     clients = []
@@ -102,7 +102,7 @@ async def test_a_client_that_goes_away_pins_nothing(
 ) -> None:
     server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
     unsent = server.context.unsent
-    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(server.context.admin_queries, "stats", always("x" * 20_000_000))
     _, writer = await server.open()
     head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     writer.write((head + (f"Origin: {origin}\r\n\r\n" if origin else "\r\n")).encode())
@@ -121,7 +121,7 @@ async def test_a_response_that_is_being_read_is_sent_whole_at_a_stop(
 ) -> None:
     server: Server = await start_server(allowed_origins=["http://127.0.0.1"])
     unsent = server.context.unsent
-    monkeypatch.setattr(server.context.admin_queries, "stats", lambda *_: "x" * 20_000_000)
+    monkeypatch.setattr(server.context.admin_queries, "stats", always("x" * 20_000_000))
     reader, writer = await server.open()
     head = f"GET {API}/stats HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token()}\r\n"
     writer.write((head + (f"Origin: {origin}\r\n\r\n" if origin else "\r\n")).encode())

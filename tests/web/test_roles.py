@@ -47,6 +47,8 @@ ALLOWED = {
     f"PUT {API}/users/{{user_id}}/contacts": "admin service manager",
     f"GET {API}/whoami": "admin service manager user",
     f"GET {API}/diagnostics": "admin service manager",
+    f"GET {API}/nodes": "admin service manager",
+    f"POST {API}/nodes/{{node}}/drain": "admin",
     f"GET {API}/push-key": "admin service manager user nobody",
     f"GET {API}/webhooks/deliveries": "admin service",
     f"POST {API}/webhooks/deliveries/retry": "admin service",
@@ -67,6 +69,7 @@ ALLOWED = {
 ABSENT = {
     "connections/{connection_id}",
     "messages/{message_id}",
+    "nodes/{node}/drain",
     "notifications/{notification_id}",
     "notifications/{notification_id}/retry",
     "notifications/{notification_id}/cancel",
@@ -224,7 +227,7 @@ async def test_every_action_that_is_denied_leaves_one_line_in_the_audit_trail(
         [
             *("disconnect connection:x1", "disconnect ", "members session:x1", "revoke "),
             *("broadcast ", "publish ", "publish user:x1", "publish session:x1", "batch "),
-            *("notify ", "contacts user:x-user"),
+            *("notify ", "contacts user:x-user", "drain node:x1"),
             *("retry_notification notification:x1", "cancel_notification notification:x1"),
             *("retry_webhooks ", "retry_webhooks delivery:x1"),
         ]

@@ -46,7 +46,10 @@ def parse(args: list[str]) -> tuple[str, ...]:
     ctx: click.Context = wsctl.make_context("wsctl", list(args))
     path: tuple[str, ...] = ()
     while isinstance(ctx.command, click.Group):
-        name, command, rest = ctx.command.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+        words = [*ctx._protected_args, *ctx.args]
+        if not words and ctx.command.invoke_without_command:
+            break
+        name, command, rest = ctx.command.resolve_command(ctx, words)
         assert command is not None
         assert name is not None
         path = (*path, name)

@@ -79,6 +79,7 @@ def well() -> Facts:
         health=reply(HEALTH),
         whoami=reply(WHOAMI),
         diagnostics=reply(DIAGNOSTICS),
+        nodes=reply({"nodes": [node("n1"), node("n2")]}),
         upgrade=Upgrade(0.01, subprotocol="wsserver.v1"),
         greeting={"heartbeat_interval": 30, "heartbeat_timeout": 60, "inbox": {"pending": 0}},
         greeting_s=0.02,
@@ -96,6 +97,10 @@ def health(name: str, **changes: Any) -> Reply:
 
 def whoami(**changes: Any) -> Reply:
     return reply({**WHOAMI, **changes})
+
+
+def node(name: str, state: str = "up", version: str = "1.0") -> dict[str, Any]:
+    return {"node": name, "state": state, "version": version}
 
 
 def diagnostics(name: str, **changes: Any) -> Reply:
@@ -212,6 +217,15 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
      "skipped", "stats:read"),
     ("server.loop", {"health": health("loop", ok=False, lag_ms=1500.0)}, "failed", "1,500.0 ms"),
     ("server.errors", {"health": health("errors", ok=False)}, "failed", "5.0%"),
+    ("server.nodes", {"nodes": reply({"nodes": [node("n1"), node("n2", "draining")]})},
+     "ok", "draining: n2"),
+    ("server.nodes", {"nodes": reply({"nodes": [node("n1"), node("n2", "lost", "0.9")]})},
+     "warning", "lost: n2"),
+    ("server.nodes", {"nodes": reply({"nodes": [node("n1"), node("n2", version="1.1")]})},
+     "warning", "1.0, 1.1"),
+    ("server.nodes", {"nodes": reply({"nodes": [node("n1")], "unreachable": ["n2"]})},
+     "failed", "no answer from n2"),
+    ("server.nodes", {"nodes": reply({"code": "forbidden"}, 403)}, "skipped", "connections:read"),
     ("database.health", {"health": health("database", ok=False, last_error="disk I/O error")},
      "failed", "disk I/O error"),
     ("database.health", {"health": health("database", lost_writes=1)}, "warning", "1 write lost"),

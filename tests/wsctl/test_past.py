@@ -261,7 +261,6 @@ def test_a_chart_fills_the_terminal(past: FakeServer, columns: int, lines: int) 
     "args",
     [
         ["--watch", "--at", "1h"],
-        ["--node", "n1"],
         ["--database", "x"],
         ["--step", "1.5s"],
         ["--at", "1h", "--diff", "1h", "--step", "5m"],

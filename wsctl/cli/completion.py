@@ -38,8 +38,8 @@ TEMPLATES = (
     *("feature_update", "security_alert"),
 )
 ACTIONS = (
-    *("broadcast", "publish", "batch", "disconnect", "members", "revoke", "contacts"),
-    *("notify", "retry_notification", "cancel_notification", "retry_webhooks"),
+    *("broadcast", "publish", "batch", "disconnect", "drain", "members", "revoke"),
+    *("contacts", "notify", "retry_notification", "cancel_notification", "retry_webhooks"),
 )
 PUSH_TYPES = (
     *("announcement", "new_message", "typing", "message_status_update"),
@@ -181,6 +181,11 @@ def _organizations(server: Server, _: click.Context) -> Iterator[Offer]:
             yield organization, None
 
 
+def _nodes(server: Server, _: click.Context) -> Iterator[Offer]:
+    for row in server.get("/nodes")["nodes"]:
+        yield row["node"], row["state"]
+
+
 def _actors(server: Server, _: click.Context) -> Iterator[Offer]:
     for entry in server.get("/audit", limit=_PAGE)["entries"]:
         yield entry["actor"], entry["role"]
@@ -219,6 +224,7 @@ users = from_server(_users)
 sessions = from_server(_sessions)
 connections = from_server(_connections)
 organizations = from_server(_organizations)
+nodes = from_server(_nodes)
 actors = from_server(_actors)
 messages = from_server(_messages)
 roles = one_of(*ROLES)

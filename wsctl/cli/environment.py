@@ -46,8 +46,16 @@ class Environment:
         from wsctl.http.client import Client
 
         client = Client(self.target)
-        click.get_current_context().find_root().call_on_close(client.close)
+        at_end = click.get_current_context().find_root().call_on_close
+        at_end(client.close)
+        at_end(lambda: self._note_silent(client))
         return client
+
+    def _note_silent(self, client: Client) -> None:
+        """Warn that what was shown lacks the part of some nodes."""
+        if client.silent_nodes:
+            names = ", ".join(sorted(client.silent_nodes))
+            self.output.note(f"wsctl: no answer from {names}: what is shown lacks their part")
 
 
 pass_environment = click.make_pass_decorator(Environment, ensure=True)

@@ -52,6 +52,11 @@ def exclude_option(help_text: str) -> Decorator:
     )
 
 
+node_option = click.option(
+    "--node", metavar="NODE", help="Only this node. Default: all.", shell_complete=completion.nodes
+)
+
+
 def limit_option(default: int | None = None) -> Decorator:
     """``--limit N``; ``default`` None: all rows."""
     usual = "all" if default is None else default

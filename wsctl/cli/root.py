@@ -13,6 +13,7 @@ COMMANDS = {
     "online": "wsctl.commands.connections:online",
     "connections": "wsctl.commands.connections:connections",
     "sessions": "wsctl.commands.connections:sessions",
+    "nodes": "wsctl.commands.nodes:nodes",
     "user": "wsctl.commands.user:user",
     "top": "wsctl.commands.top:top",
     "monitor": "wsctl.commands.monitor:monitor",

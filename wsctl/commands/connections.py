@@ -9,7 +9,13 @@ import click
 
 from wsctl.cli.click_base import command
 from wsctl.cli.environment import Environment, pass_environment
-from wsctl.cli.options import limit_option, organization_option, session_option, user_option
+from wsctl.cli.options import (
+    limit_option,
+    node_option,
+    organization_option,
+    session_option,
+    user_option,
+)
 from wsctl.formatting import plain
 from wsctl.output.writer import Column
 from wsctl.times import age
@@ -41,6 +47,7 @@ _CONNECTIONS = [
     Column("RTT", "rtt_ms", _rtt, right=True, is_detail=True),
     Column("QUEUED", "queued_bytes", right=True, is_detail=True),
     Column("FROM", "remote_ip", is_detail=True),
+    Column("NODE", "node", is_detail=True),
 ]
 _SESSIONS = [
     Column("SESSION", "session_id", is_id=True),
@@ -51,16 +58,17 @@ _SESSIONS = [
 
 
 @command()
+@node_option
 @limit_option()
 @pass_environment
-def online(environment: Environment, limit: int | None) -> None:
+def online(environment: Environment, node: str | None, limit: int | None) -> None:
     """List the users who are online.
 
     Examples:
     wsctl online
     wsctl online --limit 20 -o csv
     """
-    rows = list(environment.client.pages("/online-users", "users", {}, limit))
+    rows = list(environment.client.pages("/online-users", "users", {"node": node}, limit))
     environment.output.rows(_ONLINE, rows, empty="no users online")
 
 
@@ -71,6 +79,7 @@ def online(environment: Environment, limit: int | None) -> None:
 @click.option(
     "--endpoint", type=click.Choice(["chat", "session", "monitor"]), help="Only of this endpoint."
 )
+@node_option
 @limit_option()
 @pass_environment
 def connections(
@@ -79,6 +88,7 @@ def connections(
     session: str | None,
     organization: str | None,
     endpoint: str | None,
+    node: str | None,
     limit: int | None,
 ) -> None:
     """List open connections; filters can be combined.
@@ -88,12 +98,14 @@ def connections(
     wsctl connections --user u1
     wsctl connections --session s1 -o json
     wsctl connections --endpoint monitor
+    wsctl connections --node n2
     """
     query = {
         "user_id": user,
         "session_id": session,
         "organization_id": organization,
         "endpoint": endpoint,
+        "node": node,
     }
     rows = list(environment.client.pages("/connections", "connections", query, limit))
     show_connections(environment, rows, empty="no connections")
@@ -105,16 +117,17 @@ def show_connections(environment: Environment, rows: list[dict[str, Any]], *, em
 
 
 @command()
+@node_option
 @limit_option()
 @pass_environment
-def sessions(environment: Environment, limit: int | None) -> None:
+def sessions(environment: Environment, node: str | None, limit: int | None) -> None:
     """List the active sessions with their users.
 
     Examples:
     wsctl sessions
     wsctl sessions -o json
     """
-    rows = list(environment.client.pages("/sessions", "sessions", {}, limit))
+    rows = list(environment.client.pages("/sessions", "sessions", {"node": node}, limit))
     if environment.output.is_table:
         rows = [{**row, "names": _names(row.get("users"))} for row in rows]
     environment.output.rows(_SESSIONS, rows, empty="no active sessions")

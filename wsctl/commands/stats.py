@@ -20,6 +20,8 @@ from wsctl.text import one_line
 from wsctl.times import Duration, Moment, clock_time
 
 _HOUR_S = 3600.0
+ALL_NODES = "*"
+"""What the server has for ``node`` in statistics of several nodes together."""
 _COLUMNS = [
     Column("FIELD", "field"),
     Column("VALUE", "value", right=True),
@@ -58,7 +60,13 @@ def check(stats: dict[str, Any]) -> dict[str, Any]:
     help="Chart a field over the same range; repeatable.",
     shell_complete=completion.one_of(*TEN, "deliver_ms_p99", "rtt_ms_p99", "queued_bytes"),
 )
-@click.option("--node", metavar="NAME", help="Only snapshots of this node.")
+@click.option(
+    "--node",
+    metavar="NAME",
+    help="Only this node, current or in snapshots; those of several nodes together have the name *."
+    " Default: all.",
+    shell_complete=completion.nodes,
+)
 @click.option(
     "--database",
     type=click.Path(path_type=Path),
@@ -87,6 +95,7 @@ def stats(
     Examples:
     wsctl stats
     wsctl stats --watch --interval 1s
+    wsctl stats --node n2
     wsctl stats --at 14:05
     wsctl stats --at 14:05 --diff 14:20
     wsctl stats --at 6h --step 30m
@@ -101,10 +110,11 @@ def stats(
             )
         _past(environment, at, diff, step, plot, node, database)
         return
-    if node is not None or database is not None:
-        raise click.UsageError("--node and --database go with --at, --diff, --step or --plot.")
+    if database is not None:
+        raise click.UsageError("--database goes with --at, --diff, --step or --plot.")
     output, client = environment.output, environment.client
-    first = check(client.get("/stats"))
+    query = {"node": None if node == ALL_NODES else node}
+    first = check(client.get("/stats", query))
     if not watch:
         if output.is_table:
             output.data(output.table(_COLUMNS, people_rows(first)))
@@ -114,7 +124,7 @@ def stats(
     url = environment.target.url
     samples = (
         outage(url, sample, interval) if isinstance(sample, str) else sample
-        for sample in watched(first, lambda: check(client.get("/stats")), interval)
+        for sample in watched(first, lambda: check(client.get("/stats", query)), interval)
     )
     if output.is_live:
         _live(environment, samples)
@@ -160,13 +170,14 @@ def _past(
         return
     if at is None:
         is_live = database is None
-        found.append(_now_as_stored(environment) if is_live else
+        found.append(_now_as_stored(environment, node) if is_live else
                      analysis.snapshot_at(source, now, node))  # fmt: skip
     views.show_difference(output, analysis.compare(*found))
 
 
-def _now_as_stored(environment: Environment) -> dict[str, Any]:
-    return {"timestamp": _now(), **as_stored(check(environment.client.get("/stats")))}
+def _now_as_stored(environment: Environment, node: str | None) -> dict[str, Any]:
+    query = {"node": None if node == ALL_NODES else node}
+    return {"timestamp": _now(), **as_stored(check(environment.client.get("/stats", query)))}
 
 
 def watched(

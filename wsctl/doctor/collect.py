@@ -61,7 +61,7 @@ class Collector:
         if unreached is None:
             self._ask(facts)
         else:
-            facts.health = facts.whoami = facts.diagnostics = unreached
+            facts.health = facts.whoami = facts.diagnostics = facts.nodes = unreached
             facts.upgrade = facts.greeting = facts.delivery = facts.idle = unreached
         facts.took_s = time.monotonic() - began
         return facts
@@ -106,12 +106,13 @@ class Collector:
         health = BackgroundCall(lambda: self._http.ask("GET", "/health"))
         whoami = BackgroundCall(lambda: self._asked("/whoami"))
         diagnostics = BackgroundCall(lambda: self._asked("/diagnostics"))
+        nodes = BackgroundCall(lambda: self._asked("/nodes"))
         facts.health, facts.whoami = health.result(), whoami.result()
-        facts.diagnostics = diagnostics.result()
+        facts.diagnostics, facts.nodes = diagnostics.result(), nodes.result()
         if isinstance(facts.health, Missing) or not is_wsserver(facts.health):
             why = Missing("no wsserver answers")
             facts.upgrade = facts.greeting = facts.delivery = facts.idle = why
-            for name in ("whoami", "diagnostics"):
+            for name in ("whoami", "diagnostics", "nodes"):
                 if self._token is not None and not isinstance(facts.health, Missing):
                     setattr(facts, name, why)
             return

@@ -163,6 +163,7 @@ class Facts:
     health: Maybe[Reply] = UNKNOWN
     whoami: Maybe[Reply] = UNKNOWN
     diagnostics: Maybe[Reply] = UNKNOWN
+    nodes: Maybe[Reply] = UNKNOWN
     upgrade: Maybe[Upgrade] = UNKNOWN
     greeting: Maybe[Document] = UNKNOWN
     """The first push of the WebSocket."""

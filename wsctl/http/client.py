@@ -52,6 +52,8 @@ class Client:
         self._prefix = urlsplit(target.url).path
         self._connection: Connection | None = None
         self._was_sent = False
+        self.silent_nodes: set[str] = set()
+        """Nodes of the server that did not take part in its answers."""
 
     def get(self, path: str, query: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
         """GET under the API's root; ``query`` values of None are left out."""
@@ -169,6 +171,9 @@ class Client:
             answer = None
         is_problem = response.status >= 400 and isinstance(answer, dict) and "code" in answer
         if response.status in accept and isinstance(answer, dict) and not is_problem:
+            silent = answer.get("unreachable")
+            if isinstance(silent, list):
+                self.silent_nodes.update(name for name in silent if isinstance(name, str))
             return answer
         raise _refusal(response, answer, self._target.url)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from wsctl.text import printable
 from wsctl.times import readable
 from wsctl.top.figures import figure_lines, trend_lines
 from wsctl.top.model import State
@@ -73,9 +74,8 @@ def _header(state: State, shown: State, view: View, width: int, moment: Moment) 
     left = Text()
     left.append(" wsctl top ", style="bold reverse")
     left.append(f" {shown.url}")
-    node = shown.stats.get("node")
-    if node:
-        left.append(f" · {node}")
+    if shown.node:
+        left.append(f" · {printable(shown.node)}")
     uptime = shown.stats.get("uptime_s")
     if isinstance(uptime, int | float):
         left.append(f" · up {readable(uptime)}")

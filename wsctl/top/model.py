@@ -84,6 +84,8 @@ class State:
         self._users: list[Row] = []
         self.refusal = ""
         """Why the server refused the lists; empty: it did not."""
+        self.nodes: list[tuple[str, str]] = []
+        """Names and states of the nodes, if the token may read them."""
 
     # Updates
 
@@ -129,6 +131,14 @@ class State:
         self._users = [_user(row) for row in users if isinstance(row, dict)]
         self.refusal = refusal
 
+    def take_nodes(self, nodes: list[Any]) -> None:
+        """Take in the list of nodes."""
+        self.nodes = [
+            (_text(row.get("node")), _text(row.get("state")))
+            for row in nodes
+            if isinstance(row, dict)
+        ]
+
     def _take_stats(self, stats: dict[str, Any], now: float, timestamp: str) -> None:
         old, self.stats = self.stats, stats
         self.trends["connections"].points.append((now, _number(stats, "total_connections")))
@@ -139,7 +149,8 @@ class State:
         self._was_lost = False
         if old and (elapsed < 0 or has_moved):
             self._note("server_restarted", timestamp)
-        elif old and elapsed > 0:
+        elif old and elapsed > 0 and stats.get("unreachable") == old.get("unreachable"):
+            # Else the counters lack the part of a node, or have it again.
             self._grow(stats, old, elapsed, now)
 
     def _grow(self, stats: dict[str, Any], old: dict[str, Any], elapsed: float, at: float) -> None:
@@ -152,6 +163,20 @@ class State:
         self.events.append({"type": "event", "timestamp": timestamp, "event": event})
 
     # Queries
+
+    @property
+    def node(self) -> str:
+        """The node, or all of them; with the state of those that are not up."""
+        if len(self.nodes) < 2:
+            return _text(self.stats.get("node"))
+        silent = self.stats.get("unreachable")
+        silent = silent if isinstance(silent, list) else []
+        return ", ".join(
+            f"{name} {'no answer' if name in silent else state}"
+            if name in silent or state != "up"
+            else name
+            for name, state in self.nodes
+        )
 
     @property
     def sessions(self) -> list[Row]:

@@ -122,6 +122,8 @@ class Sources:
             health = _answer(client, "/health", anonymous=True, accept=(200, 503))
             self._put(lambda state, _, health=health: state.take_health(health))  # type: ignore[misc]
             self._put(_lists(client))
+            nodes = _answer(client, "/nodes").get("nodes")
+            self._put(lambda state, _, nodes=nodes: state.take_nodes(nodes or []))  # type: ignore[misc]
             self._ended.wait(POLL_INTERVAL_S)
         client.close()
 

@@ -43,6 +43,9 @@ class Control(Protocol):
 
     node: str
     """Name of this node."""
+    all_nodes: str
+    """What stands for the node's name in sums over all nodes: ``*``, or the name of this node if
+    there can be no others."""
 
     def add_handler(
         self, kind: type[Request[R]], handler: Callable[[Any], R | Awaitable[R]]

@@ -20,7 +20,7 @@ class LocalControl:
     """Calls the handlers of this process directly."""
 
     def __init__(self, node: str) -> None:
-        self.node = node
+        self.node = self.all_nodes = node
         self._handlers: dict[type[Request[Any]], Callable[[Any], Any]] = {}
         self._listeners: dict[type[Notice], list[Callable[[Any], None]]] = {}
 

@@ -13,6 +13,7 @@ STREAM_PATTERN = (
     r"^(broadcast|(session|organization):[A-Za-z0-9._:@-]{1,128}"
     r"|user:[A-Za-z0-9._:@|+-]{1,128})(?!\n)$"
 )
+NODE_PATTERN = r"^[A-Za-z0-9._:@-]{1,128}(/[0-9]{1,5})?(?!\n)$"
 PUSH_TYPE_PATTERN = r"^[a-z][a-z0-9_.]{0,63}(?!\n)$"
 # No scheme that a click would execute, no blanks, no control characters. A path that begins with
 # two slashes is an address on another host to browsers, which take a backslash for a slash and
@@ -51,6 +52,14 @@ StreamName = Annotated[
         pattern=STREAM_PATTERN,
         description="broadcast, session:ID, user:ID or organization:ID",
         examples=["session:session_11111"],
+    ),
+]
+NodeName = Annotated[
+    str,
+    Meta(
+        pattern=NODE_PATTERN,
+        description="name of a node; that of a worker ends with / and its number",
+        examples=["node-1"],
     ),
 ]
 PushType = Annotated[str, Meta(pattern=PUSH_TYPE_PATTERN, examples=["order.shipped"])]

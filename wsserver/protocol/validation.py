@@ -17,6 +17,7 @@ from wsserver.errors import MAX_FAULTS, ValidationFailed
 from wsserver.protocol.types import (
     ACTION_URL_PATTERN,
     ID_PATTERN,
+    NODE_PATTERN,
     PHONE_PATTERN,
     PUSH_TYPE_PATTERN,
     STREAM_PATTERN,
@@ -27,6 +28,7 @@ from wsserver.protocol.types import (
 ID_FORM = "1-128 characters of A-Z a-z 0-9 . _ : @ -"
 _PATTERNS = {
     ID_PATTERN: ID_FORM,
+    NODE_PATTERN: "a node's name: 1-128 characters of A-Z a-z 0-9 . _ : @ -, and /N for a worker",
     USER_ID_PATTERN: "1-128 characters of A-Z a-z 0-9 . _ : @ | + -",
     PUSH_TYPE_PATTERN: "a-z first, then at most 63 of a-z 0-9 _ .",
     STREAM_PATTERN: "broadcast, session:ID, user:ID or organization:ID",

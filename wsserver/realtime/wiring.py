@@ -14,6 +14,7 @@ from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.nodes import Nodes
 from wsserver.identity.claims import Claims
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
@@ -43,12 +44,14 @@ from wsserver.realtime.inbox.receipt_recorder import NotificationReceipts, Recei
 from wsserver.realtime.inbox.redelivery import Redelivery
 from wsserver.realtime.inbox.unacked import UnackedIndex
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.node_actions import NodeActions
+from wsserver.realtime.operations.node_queries import NodeQueries
 from wsserver.realtime.operations.publishing import Publishing
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
@@ -56,6 +59,7 @@ from wsserver.realtime.streams.retention_policy import DEFAULT_RETENTION, Retent
 from wsserver.realtime.streams.shared_streams import SharedStreams
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES
 from wsserver.realtime.streams.streams import Streams
+from wsserver.realtime.tracing.dry_run import DryRuns
 from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
@@ -97,7 +101,9 @@ class UserDirectory(KnownUsers, Protocol):
 class LiveSide:
     """What ``build_live`` returns: the objects that the rest of the program uses."""
 
+    nodes: Nodes
     statistics: Statistics
+    cluster_statistics: ClusterStatistics
     events: EventBus
     traces: TraceBuffer
     tenancy: Tenancy
@@ -154,7 +160,9 @@ def build_live(
     # Access
     tenancy = Tenancy(hub, control, members, organizations, directory, store.writers)
     access = SessionAccess(permissions, members.is_member, tenancy)
-    monitors = Monitors(events, broker, control, stats, clock, access.shows_contents)
+    nodes = Nodes(control, connections)
+    cluster_statistics = ClusterStatistics(control, nodes, hub, stats, clock, tasks)
+    monitors = Monitors(events, broker, control, cluster_statistics, clock, access.shows_contents)
     control.add_listener(MonitorInterest, monitors.interested)
 
     # Writing to connections, and tracking what they have received
@@ -238,14 +246,35 @@ def build_live(
     )
 
     # Operations, and the commands of clients and monitors
-    admin_queries = AdminQueries(manager, permissions, tenancy, streams)
+    NodeQueries(manager, tenancy, settings.node).register(control)
+    admin_queries = AdminQueries(nodes, cluster_statistics, manager, permissions, tenancy, streams)
     admin_actions = AdminActions(
-        control, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
+        control,
+        permissions,
+        members,
+        tenancy,
+        revocations,
+        revocation_store,
+        tickets,
+        audit,
+        clock,
+        nodes,
     )
     NodeActions(manager, tenancy, members, organizations, revocations).register(control)
-    publishing = Publishing(hub, router, permissions, members, tenancy, audit, events, clock)
+    dry_runs = DryRuns(control, nodes, hub, members, tenancy)
+    publishing = Publishing(router, permissions, members, tenancy, audit, events, clock, dry_runs)
     tracing = Tracing(
-        traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
+        traces,
+        hub,
+        members,
+        access,
+        permissions,
+        tenancy,
+        store,
+        receipt_store,
+        clock,
+        control,
+        nodes,
     )
     stream_commands = StreamCommands(
         sessions, streams, settings.replay_budget_bytes, settings.sessions_per_connection
@@ -257,7 +286,9 @@ def build_live(
         MonitorCommands(monitors, admin_queries, publishing, admin_actions).table()
     )
     return LiveSide(
+        nodes=nodes,
         statistics=statistics,
+        cluster_statistics=cluster_statistics,
         events=events,
         traces=traces,
         tenancy=tenancy,

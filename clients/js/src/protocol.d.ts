@@ -217,7 +217,11 @@ export interface StatsPush {
   busiest: Busiest;
 }
 
-/** Current statistics; counters are since the start. */
+/**
+ * Current statistics of all nodes together, or of one; counters are since the start.
+ *
+ * Percentiles are those of the node where they are largest.
+ */
 export interface Stats {
   /** registered now */
   total_connections: number;
@@ -234,6 +238,7 @@ export interface Stats {
   total_user_connections: number;
   /** connections, summed over sessions */
   total_session_connections: number;
+  /** of the node that runs the longest */
   uptime_s: number;
   connects: number;
   refused_commands: number;
@@ -244,9 +249,12 @@ export interface Stats {
   rates: Rates;
   deliver_ms: Percentiles;
   rtt_ms: Percentiles;
+  /** `*`: all nodes together */
   node: string;
   /** by channel, of the whole server */
   notifications: Record<string, ChannelFigures>;
+  /** nodes that did not answer in time; only if there are any */
+  unreachable?: string[];
 }
 
 /** Rates per second, over the last ten seconds. */
@@ -617,6 +625,8 @@ export interface DisconnectRequest {
 /** How many connections were closed. */
 export interface Disconnected {
   disconnected: number;
+  /** nodes that did not answer in time; only if there are any */
+  unreachable?: string[];
 }
 
 /** `PingRequest` with the user, for the monitor's socket, where there is no path. */
@@ -631,6 +641,8 @@ export interface PingResult {
   user_id: string;
   online: boolean;
   connections: Pinged[];
+  /** nodes that did not answer in time; only if there are any */
+  unreachable?: string[];
 }
 
 /** Round-trip time of one connection; null without an answer in time. */

@@ -31,6 +31,7 @@ CHECKS: Mapping[str, Check] = {
     "server.descriptors": server.descriptors,
     "server.loop": server.loop,
     "server.errors": server.errors,
+    "server.nodes": server.nodes,
     "database.health": storage.database,
     "database.disk": storage.disk,
     "database.streams": storage.streams,

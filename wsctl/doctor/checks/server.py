@@ -77,6 +77,40 @@ def errors(facts: Facts) -> Finding:
     return ok(f"less than {limit}", **data)
 
 
+def nodes(facts: Facts) -> Finding:
+    """Whether all nodes are up, answer, and have the same version."""
+    reply = facts.nodes
+    is_refused = not isinstance(reply, Missing) and reply.status == 403
+    found = needed(answered(reply), "Use a token with connections:read." if is_refused else "")
+    listed = found.get("nodes")
+    rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+    silent = found.get("unreachable")
+    silent = sorted(map(str, silent)) if isinstance(silent, list) else []
+    lost = [str(row.get("node")) for row in rows if row.get("state") == "lost"]
+    draining = [str(row.get("node")) for row in rows if row.get("state") == "draining"]
+    versions = sorted({str(row.get("version")) for row in rows if row.get("state") != "lost"})
+    data = {"nodes": rows, "unreachable": silent}
+    if silent:
+        return failed(
+            f"no answer from {', '.join(silent)}",
+            "See whether its process hangs (its log, its processor), and restart it.",
+            **data,
+        )
+    if lost:
+        return warning(
+            f"lost: {', '.join(lost)}",
+            "It has stopped without draining: see its log, and start it again.",
+            **data,
+        )
+    if len(versions) > 1:
+        return warning(
+            f"different versions: {', '.join(versions)}", "Finish the upgrade of all nodes.", **data
+        )
+    also = f", draining: {', '.join(draining)}" if draining else ""
+    names = ", ".join(str(row.get("node")) for row in rows)
+    return ok(f"{names}{also}", **data)
+
+
 NOT_REPORTED = "not reported by the server"
 
 

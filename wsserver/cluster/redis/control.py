@@ -12,6 +12,7 @@ import msgspec
 
 from wsserver.cluster.control import Answers, Notice, Request
 from wsserver.cluster.redis.bus import Bus, Datagram
+from wsserver.errors import WsServerError
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class RedisControl:
 
     def __init__(self, bus: Bus, living: Callable[[], Awaitable[Collection[str]]]) -> None:
         self.node = bus.node
+        self.all_nodes = "*"
         self._bus = bus
         self._living = living
         self._tasks = Tasks()
@@ -176,6 +178,14 @@ class RedisControl:
                 kind = self._handlers[call.name][0]
                 value = await self._run(call.name, msgspec.msgpack.decode(call.fields, type=kind))
                 answer = _Answer(True, msgspec.Raw(msgspec.msgpack.encode(value)))
+        except WsServerError as error:  # as when the database is away
+            log.warning(
+                "request of another node failed name=%s node=%s code=%s error=%s",
+                call.name,
+                datagram.node,
+                error.code,
+                error,
+            )
         except Exception:  # reported to the asking node as a failure of this one
             log.exception(
                 "request of another node failed name=%s node=%s", call.name, datagram.node

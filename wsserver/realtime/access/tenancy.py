@@ -6,7 +6,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from wsserver.cluster.control import Control, Notice
+from msgspec import Struct
+
+from wsserver.cluster.control import Control, Notice, Request
+from wsserver.cluster.nodes import ANSWER_S
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import UNCONFINED_ROLES
 from wsserver.realtime.access.memberships import AssignedOrganizations, Members
@@ -27,6 +30,20 @@ class OrganizationAssigned(Notice, frozen=True):
 
     user_id: str
     organization_id: str | None
+
+
+class Joined(Struct, frozen=True):
+    """The organizations of the connections in a session; None: of users without one."""
+
+    named: list[str | None]
+    """Of users who have access by token or member list."""
+    all: list[str | None]
+
+
+class JoinedOrganizations(Request[dict[str, Joined]], frozen=True):
+    """The organizations of the connections in sessions; sessions without any are left out."""
+
+    session_ids: list[str]
 
 
 class KnownUsers(Protocol):
@@ -61,6 +78,7 @@ class Tenancy:
         self._writers = writers
         self._grants: OrderedDict[tuple[str, str], None] = OrderedDict()
         """LRU cache of (organization, session) pairs for which ``owns`` returned True."""
+        control.add_handler(JoinedOrganizations, self._joined_here)
 
     def scope(self, organization_id: str | None) -> Scope:
         """The scope of an organization; None: everything."""
@@ -108,22 +126,33 @@ class Tenancy:
         users = {user_id for each in members.values() for user_id in each}
         users |= {w.user_id for each in written.values() for w in each if w.user_id is not None}
         known = await self.organizations_of(users)
+        answers = await self._control.ask_all(JoinedOrganizations(list(session_ids)), ANSWER_S)
         owners: dict[str, set[str]] = {}
         for session_id in session_ids:
             writers = written.get(SESSION + session_id, ())
-            joined = self._hub.of_session(session_id)
+            joined = [each[session_id] for each in answers.by_node.values() if session_id in each]
             found = {known.get(user_id) for user_id in members[session_id]}
             found |= {
                 _organization_of(each, known) for each in writers if _shows_owner(each, known)
             }
-            found |= {c.claims.organization_id for c in joined if self.is_named(c, session_id)}
+            found.update(*(each.named for each in joined))
             found.discard(None)
             if not found:
                 # A message for one organization alone may have been written from outside of it.
                 found = {each.only_for or _organization_of(each, known) for each in writers}
-                found |= {c.claims.organization_id for c in joined}
+                found.update(*(each.all for each in joined))
             owners[session_id] = {each for each in found if each is not None}
         return owners
+
+    def _joined_here(self, request: JoinedOrganizations) -> dict[str, Joined]:
+        found = {}
+        for session_id in request.session_ids:
+            joined = self._hub.of_session(session_id)
+            if joined:
+                named = {c.claims.organization_id for c in joined if self.is_named(c, session_id)}
+                everyone = {c.claims.organization_id for c in joined}
+                found[session_id] = Joined(list(named), list(everyone))
+        return found
 
     def is_named(self, connection: ConnectionInfo, session_id: str) -> bool:
         """Whether a user has access to the session by token or member list.

@@ -51,10 +51,10 @@ class MonitorCommands:
             "ping_user": self.ping_user,
         }
 
-    def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
-        """Reply with the statistics."""
+    async def get_stats(self, connection: ConnectionInfo, command: commands.GetStats) -> Answer:
+        """Reply with the statistics of all nodes."""
         read_request(command.args or {}, Request)
-        return _result(self._admin_queries.stats(_actor(connection)))
+        return _result(await self._admin_queries.stats(_actor(connection)))
 
     def subscribe(self, connection: ConnectionInfo, command: commands.Subscribe) -> Answer:
         """Choose events and the interval of the statistics."""

@@ -14,6 +14,7 @@ from wsserver.protocol.pushes import push
 from wsserver.protocol.requests import SubscribeRequest
 from wsserver.realtime.connections.connection import ConnectionInfo, Subscription
 from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
+from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import (
     MESSAGE_PUBLISHED,
     MESSAGE_RECEIVED,
@@ -56,7 +57,7 @@ class Monitors:
         events: EventBus,
         broker: Broker,
         control: Control,
-        statistics: Callable[[], dict[str, Any]],
+        statistics: ClusterStatistics,
         clock: Clock,
         shows_contents: Callable[[Claims], bool],
     ) -> None:
@@ -66,6 +67,9 @@ class Monitors:
         self._statistics = statistics
         self._clock = clock
         self._top_talkers = TopTalkers(clock)
+        self._is_counting = False
+        """Whether the messages of clients are counted, as some node has a monitor."""
+        statistics.add_busiest(self._top_talkers.view)
         self._shows_contents = shows_contents
         self._connections: set[ConnectionInfo] = set()
         self._globs: frozenset[str] = frozenset()
@@ -89,18 +93,16 @@ class Monitors:
         """Add a monitor; it gets statistics only, until it subscribes to events."""
         now = self._clock.monotonic()
         connection.subscription = Subscription((), DEFAULT_INTERVAL_S, now)
-        if not self._connections:
-            self._top_talkers.start()
-            self._events.add_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
         self._connections.add(connection)
+        self._update_counting()
         self._interest_due = now
 
     def remove(self, connection: ConnectionInfo) -> None:
         """Remove a monitor."""
         self._connections.remove(connection)
         if not self._connections:
-            self._events.remove_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
             self._control.notify(MonitorInterest(self._control.node, None))
+        self._update_counting()
         self._update_listening()
 
     def subscribe(self, connection: ConnectionInfo, request: SubscribeRequest) -> dict[str, Any]:
@@ -114,21 +116,20 @@ class Monitors:
         self._control.notify(MonitorInterest(self._control.node, tuple(self._own_globs())))
         return {"events": request.events, "interval_s": request.interval_s}
 
-    def advance(self) -> None:
-        """Send statistics to the monitors whose interval has passed."""
+    async def advance(self) -> None:
+        """Send the statistics of all nodes to the monitors whose interval has passed."""
         now = self._clock.monotonic()
         self._share_interest(now)
-        frame = b""
-        for connection in list(self._connections):
-            subscription = connection.subscription
-            if now < subscription.next_stats_at:
-                continue
-            subscription.next_stats_at = now + subscription.interval_s
-            if not frame:  # one frame for all that are due
-                frame = self._frame(
-                    "stats_update", stats=self._statistics(), busiest=self._top_talkers.view()
-                )
-            connection.websocket.send(frame)
+        due = [each for each in self._connections if now >= each.subscription.next_stats_at]
+        if not due:
+            return
+        for connection in due:
+            connection.subscription.next_stats_at = now + connection.subscription.interval_s
+        stats, busiest = await self._statistics.read_with_busiest()
+        frame = self._frame("stats_update", stats=stats, busiest=busiest)
+        for connection in due:  # one frame for all
+            if connection in self._connections:  # it may have ended meanwhile
+                connection.websocket.send(frame)
 
     def notify(self, type_: str, *, except_user: str = "", **members: Any) -> None:
         """Push to all monitors except those of one user."""
@@ -154,6 +155,7 @@ class Monitors:
             self._elsewhere.pop(notice.node, None)
         else:
             self._elsewhere[notice.node] = frozenset(notice.globs), self._clock.monotonic()
+        self._update_counting()
         self._update_listening()
 
     def _share_interest(self, now: float) -> None:
@@ -167,6 +169,7 @@ class Monitors:
         for node in old:
             del self._elsewhere[node]
         if old:
+            self._update_counting()
             self._update_listening()
 
     def _on_event(self, event: Event) -> None:
@@ -203,6 +206,17 @@ class Monitors:
 
     def _wants(self, name: str) -> bool:
         return _matches(name, self._globs)
+
+    def _update_counting(self) -> None:
+        """Count the messages of clients while any node has a monitor."""
+        if self.has_any == self._is_counting:
+            return
+        self._is_counting = self.has_any
+        if self._is_counting:
+            self._top_talkers.start()
+            self._events.add_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
+        else:
+            self._events.remove_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
 
     def _update_listening(self) -> None:
         """Register for the subscribed events only: building others would cost time."""

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from wsserver.clock import Clock, rfc3339
 from wsserver.cluster.control import Answers, Control
+from wsserver.cluster.nodes import Nodes
 from wsserver.errors import Forbidden, NotFound, ValidationFailed
 from wsserver.identity.permissions import Permissions
 from wsserver.identity.revocations import Revocations
@@ -26,6 +27,7 @@ from wsserver.realtime.operations.node_actions import (
     RevokeTokens,
     TokenUsers,
 )
+from wsserver.realtime.operations.node_queries import DrainNode
 from wsserver.storage.tables.access_lists import RevocationStore
 
 DISCONNECTED_REASON = "disconnected by an administrator"
@@ -50,8 +52,10 @@ class AdminActions:
         tickets: Tickets,
         audit: Audit,
         clock: Clock,
+        nodes: Nodes,
     ) -> None:
         self._control = control
+        self._nodes = nodes
         self._permissions = permissions
         self._members = members
         self._tenancy = tenancy
@@ -126,6 +130,20 @@ class AdminActions:
             ],
             **_unreachable(answers),
         }
+
+    async def drain_node(self, actor: Actor, node: str) -> dict[str, Any]:
+        """Drain a node as SIGTERM does. Raises ``NotFound``.
+
+        ``Forbidden`` for a role confined to an organization: nodes serve all organizations.
+        """
+        target = f"node:{node}"
+        with self._audit.denials(actor, "drain", target):
+            if self._scope(actor, "connections:disconnect").organization_id is not None:
+                raise Forbidden(f"node {node} serves other organizations, too")
+        answers = await self._nodes.ask(DrainNode(), node)
+        is_draining = any(answers.by_node.values())
+        self._audit.record(actor, "drain", target, draining=is_draining)
+        return {"node": node, "draining": is_draining, **_unreachable(answers)}
 
     async def members(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """A session's member list, may be empty.

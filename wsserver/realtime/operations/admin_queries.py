@@ -3,44 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from typing import Any
 
 from wsserver.clock import rfc3339
+from wsserver.cluster.nodes import Nodes, unreachable_in
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
-from wsserver.paging import PageBuilder, Window, encode_cursor, items_after, page_of
+from wsserver.paging import PageBuilder, Window, decode_cursor, encode_cursor
 from wsserver.realtime.access.actor import Actor
 from wsserver.realtime.access.tenancy import Scope, Tenancy
-from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
+from wsserver.realtime.operations.merging import (
+    distinct_total,
+    merge_parts,
+    merge_session,
+    merge_user,
+    only,
+    total_of,
+)
+from wsserver.realtime.operations.node_queries import (
+    SLICE,
+    DescribeNode,
+    FindConnection,
+    FindSession,
+    ListConnections,
+    ListUsers,
+    ReadSessions,
+    SessionIds,
+)
 from wsserver.realtime.streams.retention_policy import SESSION
 from wsserver.realtime.streams.streams import Streams
 
-SLICE = 20
-"""Sessions read before other tasks get their turn."""
-
 
 class AdminQueries:
-    """Admin queries, each with a check of permission, limited to the actor's scope."""
+    """Admin queries, each with a check of permission, limited to the actor's scope.
+
+    They read all nodes, or the one that is named; answers name those that did not answer in time
+    as ``unreachable``.
+    """
 
     def __init__(
         self,
+        nodes: Nodes,
+        statistics: ClusterStatistics,
         manager: WebSocketManager,
         permissions: Permissions,
         tenancy: Tenancy,
         streams: Streams,
     ) -> None:
+        self._nodes = nodes
+        self._statistics = statistics
         self._manager = manager
         self._tenancy = tenancy
         self._streams = streams
         self._hub: Hub = manager.hub
         self._permissions = permissions
 
-    def stats(self, actor: Actor) -> dict[str, Any]:
-        """The statistics; for a confined role with the gauges of its organization."""
+    async def stats(self, actor: Actor, node: str | None = None) -> dict[str, Any]:
+        """The statistics of all nodes, or of one.
+
+        For a confined role with the gauges of its organization. Raises ``NotFound`` for an unknown
+        node.
+        """
         scope = self._scope(actor, "stats:read")
-        return self._manager.stats(scope.organization_id)
+        return await self._statistics.read(scope.organization_id, node)
 
     async def connections(
         self,
@@ -51,10 +80,11 @@ class AdminQueries:
         session_id: str | None = None,
         organization_id: str | None = None,
         endpoint: str | None = None,
+        node: str | None = None,
     ) -> dict[str, Any]:
-        """The connections that match all filters, oldest first.
+        """The connections that match all filters, by id.
 
-        Raises ``Forbidden`` for a filter outside of the scope,
+        Raises ``Forbidden`` for a filter outside of the scope, ``NotFound`` for an unknown node,
         ``StorageUnavailable``.
         """
         scope = self._scope(actor, "connections:read")
@@ -64,66 +94,95 @@ class AdminQueries:
             await scope.require_session(session_id)
         if organization_id is not None:
             scope.require_organization(organization_id)
-        found: list[ConnectionInfo]
-        if user_id is not None:
-            found = self._hub.of_user(user_id)
-        elif session_id is not None:
-            found = self._hub.of_session(session_id)
-        elif organization_id is not None:
-            found = self._hub.of_organization(organization_id)
-        else:
-            found = list(self._hub)
-        selected = [
-            connection
-            for connection in scope.filter(found)
-            if (session_id is None or session_id in (connection.sessions or ()))
-            and organization_id in (None, connection.claims.organization_id)
-            and endpoint in (None, connection.endpoint)
-        ]
-        return _connection_page(selected, window)
+        return await self._connections(
+            scope,
+            window,
+            node,
+            user_id=user_id,
+            session_id=session_id,
+            of_organization=organization_id,
+            endpoint=endpoint,
+        )
 
-    def connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
-        """One connection; raises ``NotFound``, also for one outside of the scope."""
-        return self._scope(actor, "connections:read").find_connection(connection_id).view()
+    async def connection(self, actor: Actor, connection_id: str) -> dict[str, Any]:
+        """One connection of any node; raises ``NotFound``, also for one outside of the scope."""
+        scope = self._scope(actor, "connections:read")
+        request = FindConnection(scope.organization_id, connection_id)
+        node = self._nodes.own if connection_id in self._hub.connections else None
+        answers = await self._nodes.ask(request, node)
+        for found in answers.by_node.values():
+            if found is not None:
+                return found
+        silent = f"no answer from {', '.join(answers.unreachable)}" if answers.unreachable else ""
+        raise NotFound("connection", connection_id, silent)
 
-    async def user_connections(self, actor: Actor, user_id: str, window: Window) -> dict[str, Any]:
+    async def user_connections(
+        self, actor: Actor, user_id: str, window: Window, node: str | None = None
+    ) -> dict[str, Any]:
         """A user's connections; empty when offline. Raises ``NotFound`` outside of the scope."""
         scope = self._scope(actor, "connections:read")
         await scope.find_user(user_id)
-        return _connection_page(scope.filter(self._hub.of_user(user_id)), window)
+        return await self._connections(scope, window, node, user_id=user_id)
 
-    def online_users(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """The connected users, by id."""
+    async def online_users(
+        self, actor: Actor, window: Window, node: str | None = None
+    ) -> dict[str, Any]:
+        """The connected users, by id; each once, whatever nodes they are connected to."""
         scope = self._scope(actor, "connections:read")
-        ids = self._hub.user_connections
-        users = sorted(u for u in ids if any(map(scope.sees, self._hub.of_user(u))))
-        page = page_of(users, str, window, lambda user_id: self._user(user_id, scope))
-        return {"users": page.items, "total": page.total, "next_cursor": page.next_cursor}
+        request = ListUsers(scope.organization_id, window.limit, after_of(window))
+        answers = await self._nodes.ask(request, node)
+        parts = answers.by_node.values()
+        items, has_more = merge_parts(parts, "user_id", window.limit, merge_user)
+        return {
+            "users": items,
+            "total": distinct_total(parts),
+            "next_cursor": encode_cursor(items[-1]["user_id"]) if has_more else None,
+            **unreachable_in(answers),
+        }
 
-    async def sessions(self, actor: Actor, window: Window) -> dict[str, Any]:
-        """The sessions of the scope with joined connections, by id."""
+    async def sessions(
+        self, actor: Actor, window: Window, node: str | None = None
+    ) -> dict[str, Any]:
+        """The sessions of the scope with joined connections, by id; each once."""
         scope = self._scope(actor, "connections:read")
-        ids = await scope.sessions(sorted(self._hub.session_connections))
+        after = after_of(window)
+        found = await self._nodes.ask(SessionIds(), node)
+        ids = await scope.sessions(sorted(set().union(*found.by_node.values())))
+        start = 0 if after is None else bisect_right(ids, after)
+        wanted = ids[start : start + window.limit + 1]
+        read = await self._nodes.ask(ReadSessions(scope.organization_id, wanted), node)
+        parts = read.by_node.values()
+        items, has_more = merge_parts(parts, "session_id", len(wanted), merge_session)
+        has_more = has_more or len(wanted) > window.limit  # some may have ended meanwhile
         page = PageBuilder[dict[str, Any]](window.limit)
-        next_cursor = None
-        for number, id_ in enumerate(items_after(ids, str, window), 1):
-            if not page.add(await self._manager.sessions.view(id_, scope)):
-                next_cursor = encode_cursor(page.items[-1]["session_id"])
+        for number, item in enumerate(items, 1):
+            if not page.add(await self._session(item, scope)):
+                has_more = True
                 break
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-        return {"sessions": page.items, "total": len(ids), "next_cursor": next_cursor}
+        last = page.items[-1]["session_id"] if page.items else "".join(wanted[-1:])
+        silent = {*found.unreachable, *read.unreachable}
+        return {
+            "sessions": page.items,
+            "total": len(ids),
+            "next_cursor": encode_cursor(last) if has_more else None,
+            **({"unreachable": sorted(silent)} if silent else {}),
+        }
 
     async def session(self, actor: Actor, session_id: str) -> dict[str, Any]:
         """One session; raises ``NotFound`` for one never used or outside of the scope."""
         scope = self._scope(actor, "connections:read")
         await scope.find_session(session_id)
-        if not await self._manager.sessions.is_known(session_id):
+        answers = await self._nodes.ask(FindSession(scope.organization_id, session_id))
+        found = [each for each in answers.by_node.values() if each is not None]
+        if not found and not await self._manager.sessions.is_known(session_id):
             raise NotFound("session", session_id)
-        return await self._manager.sessions.view(session_id, scope)
+        item = merge_session(found or [{"session_id": session_id, "users": [], "connections": 0}])
+        return {**await self._session(item, scope), **unreachable_in(answers)}
 
     async def session_connections(
-        self, actor: Actor, session_id: str, window: Window
+        self, actor: Actor, session_id: str, window: Window, node: str | None = None
     ) -> dict[str, Any]:
         """The connections that have joined a session, may be empty.
 
@@ -131,7 +190,34 @@ class AdminQueries:
         """
         scope = self._scope(actor, "connections:read")
         await scope.find_session(session_id)
-        return _connection_page(scope.filter(self._hub.of_session(session_id)), window)
+        return await self._connections(scope, window, node, session_id=session_id)
+
+    async def count_connections(self, user_id: str) -> int:
+        """Number of a user's connections on all nodes; for the user, so without a permission."""
+        return await self._nodes.connections_of(user_id)
+
+    async def nodes(self, actor: Actor) -> dict[str, Any]:
+        """The nodes, sorted by name; for a confined role with the connections of its organization.
+
+        A node that answers is shown as it is now, others as the directory has them.
+        """
+        scope = self._scope(actor, "connections:read")
+        records = await self._nodes.records()
+        answers = await self._nodes.ask(DescribeNode(scope.organization_id))
+        shown = []
+        for record in records:
+            now = answers.by_node.get(record.node)
+            is_hidden = now is None and scope.organization_id is not None
+            shown.append(
+                {
+                    "node": record.node,
+                    "since": rfc3339(record.since),
+                    "connections": 0 if is_hidden else (now or record).connections,
+                    "version": record.version,
+                    "state": (now or record).state,
+                }
+            )
+        return {"nodes": shown, **unreachable_in(answers)}
 
     async def history(
         self, actor: Actor, session_id: str, before: int | None, after: int | None, limit: int
@@ -153,21 +239,34 @@ class AdminQueries:
         self._permissions.require(actor.claims, permission)
         return self._tenancy.scope(self._permissions.confined_to(actor.claims))
 
-    def _user(self, user_id: str, scope: Scope) -> dict[str, Any]:
-        connections = scope.filter(self._hub.of_user(user_id))
+    async def _connections(
+        self, scope: Scope, window: Window, node: str | None, **filters: str | None
+    ) -> dict[str, Any]:
+        after = after_of(window)
+        request = ListConnections(scope.organization_id, window.limit, after, **filters)
+        answers = await self._nodes.ask(request, node)
+        parts = answers.by_node.values()
+        items, has_more = merge_parts(parts, "connection_id", window.limit, only)
         return {
-            "user_id": user_id,
-            "connections": len(connections),
-            "online_since": rfc3339(min(c.connected_at for c in connections)),
-            "metadata": connections[0].metadata,
+            "connections": items,
+            "total": total_of(parts),
+            "next_cursor": encode_cursor(items[-1]["connection_id"]) if has_more else None,
+            **unreachable_in(answers),
+        }
+
+    async def _session(self, item: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """A session as the REST API shows it: with its members and the position of its stream."""
+        stored = await self._manager.sessions.stored(item["session_id"], scope)
+        return {
+            "session_id": item["session_id"],
+            "users": item["users"],
+            "members": stored["members"],
+            "connections": item["connections"],
+            "epoch": stored["epoch"],
+            "offset": stored["offset"],
         }
 
 
-def _connection_page(connections: list[ConnectionInfo], window: Window) -> dict[str, Any]:
-    ordered = sorted(connections, key=_id)
-    page = page_of(ordered, _id, window, ConnectionInfo.view)
-    return {"connections": page.items, "total": page.total, "next_cursor": page.next_cursor}
-
-
-def _id(connection: ConnectionInfo) -> str:
-    return connection.connection_id
+def after_of(window: Window) -> str | None:
+    """The key after which a page begins; raises ``BadRequest`` for an invalid cursor."""
+    return None if window.cursor is None else decode_cursor(window.cursor, str)

@@ -38,12 +38,11 @@ from wsserver.protocol.validation import ID_FORM, Fault, gather, one_of
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
-from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
-from wsserver.realtime.tracing.dry_run import explain, users_of
+from wsserver.realtime.tracing.dry_run import DryRuns, users_of
 
 PUBLISH = "messages:publish"
 NO_ONE: frozenset[str] = frozenset()
@@ -57,7 +56,6 @@ class Publishing:
 
     def __init__(
         self,
-        hub: Hub,
         router: Router,
         permissions: Permissions,
         members: Members,
@@ -65,9 +63,10 @@ class Publishing:
         audit: Audit,
         events: EventBus,
         clock: Clock,
+        dry_runs: DryRuns,
     ) -> None:
         self._events = events
-        self._hub = hub
+        self._dry_runs = dry_runs
         self._router = router
         self._permissions = permissions
         self._members = members
@@ -177,7 +176,7 @@ class Publishing:
         scope = self._scope(actor)
         await _require_inside(scope, actor, message, request)
         await scope.learn(users_of(message, self._members))
-        return explain(message, self._hub, self._members, scope)
+        return await self._dry_runs.explain(message, scope)
 
     def _read(
         self, actor: Actor, index: int, body: PublishRequest | WsServerError

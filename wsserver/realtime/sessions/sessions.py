@@ -11,7 +11,7 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.hub import Hub, users_of
+from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message
@@ -112,17 +112,13 @@ class Sessions:
             return True
         return (await self._streams.open(SESSION + session_id)).head > 0
 
-    async def view(self, session_id: str, scope: Scope) -> dict[str, Any]:
-        """A session as the REST API shows it to a requester with this scope."""
+    async def stored(self, session_id: str, scope: Scope) -> dict[str, Any]:
+        """Members of a session, and the position of its stream, for a requester with a scope."""
         stream = await self._streams.open(SESSION + session_id)
-        connections = scope.of_session(session_id)
         members = self._members.of_session(session_id)
         await scope.learn(members)
         return {
-            "session_id": session_id,
-            "users": users_of(connections),
             "members": list(filter(scope.is_shown_in_session, members)),
-            "connections": len(connections),
             "epoch": stream.epoch,
             "offset": stream.head,
         }

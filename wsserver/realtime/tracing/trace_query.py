@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from wsserver.identity.permissions import UNCONFINED_ROLES
@@ -14,6 +14,20 @@ from wsserver.realtime.delivery.trace_buffer import TraceEntry
 from wsserver.realtime.messages.audience import Audience
 from wsserver.realtime.tracing.audience_at import BELONGS, PastAudience
 from wsserver.realtime.tracing.trace_recipients import StoredReceipt
+
+
+@dataclass
+class Elsewhere:
+    """What other nodes have of a message."""
+
+    connected: set[str] = field(default_factory=set)
+    """Users named by the query with a connection there, at the time of the delivery."""
+    shown: set[str] = field(default_factory=set)
+    """Of the excluded users those that the requester may see, as they were connected."""
+    unseen: set[str] = field(default_factory=set)
+    """Of the connected ones those that the requester may not see."""
+    reasons: list[str] = field(default_factory=list)
+    """Why connections of the one user were filtered out."""
 
 
 @dataclass
@@ -29,6 +43,7 @@ class TraceQuery:
     scope: Scope
     user_id: str | None
     """None: all recipients."""
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
     @cached_property
     def audience(self) -> Audience:
@@ -103,8 +118,10 @@ class TraceQuery:
         scope = self.scope
         if self.entry.target.type is not TargetType.SESSION:
             return scope.is_own(user_id)
+        if not scope.is_shown_in_session(user_id) or user_id in self.elsewhere.unseen:
+            return False
         there = list(self.past.of_user(user_id))
-        return scope.is_shown_in_session(user_id) and (not there or any(map(self.sees, there)))
+        return not there or any(map(self.sees, there))
 
     def includes_excluded(self, user_id: str) -> bool:
         """Whether the query includes a user whom the message excludes.
@@ -113,7 +130,22 @@ class TraceQuery:
         organization, or were connected to the target.
         """
         is_shown = self.scope.is_own(user_id) or user_id in self._shown_users
+        is_shown = is_shown or user_id in self.elsewhere.shown
         return is_shown and self.user_id in (None, user_id)
+
+    def had(self, user_id: str) -> bool:
+        """Whether a user was connected, to whatever node."""
+        return self.past.had(user_id) or user_id in self.elsewhere.connected
+
+    def part_elsewhere(self, user_ids: Iterable[str]) -> Elsewhere:
+        """The ``Elsewhere`` of this node, for the one that was asked; of some users."""
+        connected = {each for each in user_ids if self.past.had(each)}
+        return Elsewhere(
+            connected,
+            set(self.entry.exclude_users) & self._shown_users,
+            {each for each in connected if not any(map(self.sees, self.past.of_user(each)))},
+            [] if self.user_id is None else list(self.exclusions(self.user_id)),
+        )
 
     def shows(self, interval: ConnectionInterval) -> bool:
         """Whether the query includes a connection, and the requester may see it."""

@@ -53,6 +53,8 @@ class TraceRecipient(Struct):
     state: State
     reason: str | None = None
     history: list[tuple[State, float]] = []
+    node: str = ""
+    """The node that has the connection; empty: there is only one, or there is no connection."""
 
     def advance(self, state: State, at: float, reason: str | None = None) -> None:
         """Record a state; an earlier one that is learned late goes into the history only."""
@@ -73,11 +75,25 @@ class TraceRecipient(Struct):
         shown: dict[str, Any] = {"user_id": self.user_id}
         if self.connection_id:
             shown["connection_id"] = self.connection_id
+        if self.node:
+            shown["node"] = self.node
         shown["state"] = self.state
         if self.reason:
             shown["reason"] = self.reason
         shown["history"] = [{"state": state, "at": rfc3339(at)} for state, at in self.history]
         return shown
+
+
+class RecipientsPart(Struct, frozen=True):
+    """The recipients that a node has; of the lists at most ``RECIPIENTS_LIMIT`` each."""
+
+    counts: dict[State, int] = {}
+    lost: list[TraceRecipient] = []
+    others: list[TraceRecipient] = []
+    users: list[str] = []
+    """Of all recipients."""
+    reached: list[str] = []
+    """Users to whom the message was at least sent."""
 
 
 class TraceRecipients:
@@ -106,6 +122,28 @@ class TraceRecipients:
         listed = self._lost if is_lost else self._others
         if len(listed) < self._limit:
             listed.append(recipient)
+
+    def part(self) -> RecipientsPart:
+        """The recipients, for another node."""
+        counts = dict(self._counts)
+        return RecipientsPart(
+            counts, self._lost, self._others, list(self.users), list(self.reached)
+        )
+
+    def add_part(self, part: RecipientsPart, node: str) -> None:
+        """Add the recipients of another node."""
+        self._counts.update(part.counts)
+        self.users.update(part.users)
+        self.reached.update(part.reached)
+        for listed, more in ((self._lost, part.lost), (self._others, part.others)):
+            for recipient in more[: self._limit - len(listed)]:
+                recipient.node = node if recipient.connection_id else ""
+                listed.append(recipient)
+
+    def name_node(self, node: str) -> None:
+        """Note the node of the connections so far."""
+        for recipient in (*self._lost, *self._others):
+            recipient.node = node if recipient.connection_id else ""
 
     @property
     def is_truncated(self) -> bool:

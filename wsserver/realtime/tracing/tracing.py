@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
+import msgspec
+from msgspec import Struct
+
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.control import Control, Request
+from wsserver.cluster.nodes import Nodes, unreachable_in
 from wsserver.errors import NotFound
 from wsserver.identity.permissions import Permissions
 from wsserver.protocol.origin import Origin, read_origin
@@ -20,8 +26,9 @@ from wsserver.realtime.delivery.trace_buffer import TraceBuffer, TraceEntry
 from wsserver.realtime.messages.audience import EVERYBODY, read_audience
 from wsserver.realtime.streams.retention_policy import target_of_kept
 from wsserver.realtime.tracing.audience_at import PastAudience
-from wsserver.realtime.tracing.trace_query import TraceQuery
+from wsserver.realtime.tracing.trace_query import Elsewhere, TraceQuery
 from wsserver.realtime.tracing.trace_recipients import (
+    RecipientsPart,
     StoredReceipt,
     TraceRecipients,
     add_receipt,
@@ -58,6 +65,32 @@ class ReceiptStore(Protocol):
         ...
 
 
+class TracePart(Struct, frozen=True):
+    """What another node has of a message."""
+
+    entry: TraceEntry | None = None
+    """Without failures and marks; None: not delivered there, or forgotten."""
+    is_visible: bool = False
+    """Whether the requester may see the message, by those who were connected there."""
+    is_whole: bool = True
+    recipients: RecipientsPart = RecipientsPart()
+    receipts: list[str] = []
+    """Users whose stored receipts are in the recipients."""
+    elsewhere: Elsewhere = msgspec.field(default_factory=Elsewhere)
+
+
+NOTHING = TracePart()
+
+
+class TraceElsewhere(Request[TracePart], frozen=True):
+    """The part of a node in a trace; the asking node has its own already."""
+
+    asking: str
+    message_id: str
+    organization_id: str | None
+    user_id: str | None
+
+
 class Tracing:
     """Message traces, for ``GET /messages/{message_id}``.
 
@@ -76,7 +109,11 @@ class Tracing:
         messages: MessageStore,
         receipts: ReceiptStore,
         clock: Clock,
+        control: Control,
+        nodes: Nodes,
     ) -> None:
+        self._nodes = nodes
+        control.add_handler(TraceElsewhere, self._part)
         self._traces = traces
         self._hub = hub
         self._members = members
@@ -99,7 +136,13 @@ class Tracing:
         self._permissions.require(actor.claims, "messages:read")
         scope = self._tenancy.scope(self._permissions.confined_to(actor.claims))
         query = await self._query(message_id, scope, user_id)
-        if query is None or not await query.is_visible():
+        answers = await self._nodes.ask(
+            TraceElsewhere(self._nodes.own, message_id, scope.organization_id, user_id)
+        )
+        parts = {node: part for node, part in answers.by_node.items() if part.entry is not None}
+        query = self._with_parts(query, scope, user_id, list(parts.values()))
+        is_visible = any(part.is_visible for part in parts.values())
+        if query is None or not (is_visible or await query.is_visible()):
             raise NotFound(
                 "message",
                 message_id,
@@ -107,17 +150,67 @@ class Tracing:
                 " are kept",
             )
         await scope.learn(self._users(query))
-        recipients = await self._recipients(query)
+        recipients = await self._recipients(query, parts)
         if user_id is not None and not len(recipients):
             await scope.require_users([user_id])
         entry = query.entry
         is_whole = query.past.is_complete and (entry.is_whole or bool(entry.stream))
+        is_whole = is_whole and all(part.is_whole for part in parts.values())
         return {
             **_head(entry, scope),
             "recipients": recipients.listing(),
             "truncated": recipients.is_truncated or not is_whole,
             "summary": recipients.summary(),
+            **unreachable_in(answers),
         }
+
+    async def _part(self, request: TraceElsewhere) -> TracePart:
+        """What this node has of a message, for another one. Raises ``StorageUnavailable``."""
+        if request.asking == self._nodes.own or self._traces.find(request.message_id) is None:
+            return NOTHING
+        scope = self._tenancy.scope(request.organization_id)
+        query = await self._query(request.message_id, scope, request.user_id)
+        if query is None:
+            return NOTHING
+        entry = query.entry
+        await scope.learn(self._users(query))
+        is_visible = await query.is_visible()
+        named = self._users(query)
+        before = set(query.receipts)
+        recipients = TraceRecipients()
+        await self._add_present(query, recipients)
+        return TracePart(
+            msgspec.structs.replace(entry, failed=frozenset(), marks=None),
+            is_visible,
+            query.past.is_complete and (entry.is_whole or bool(entry.stream)),
+            recipients.part(),
+            list(before.difference(query.receipts)),
+            query.part_elsewhere(named),
+        )
+
+    def _with_parts(
+        self,
+        query: TraceQuery | None,
+        scope: Scope,
+        user_id: str | None,
+        parts: Sequence[TracePart],
+    ) -> TraceQuery | None:
+        """The query with what other nodes have; None if no node has the message."""
+        delivered = next((part.entry for part in parts if part.entry is not None), None)
+        if delivered is None:
+            return query
+        if query is None:
+            expired_at = min(delivered.expires_at, self._clock.wall()) if delivered.stream else None
+            past = PastAudience(self._hub, 0)
+            query = TraceQuery(delivered, {}, expired_at, past, scope, user_id)
+        elif not query.entry.tick:
+            query.entry = delivered  # it was not delivered on this node
+        for part in parts:
+            query.elsewhere.connected |= part.elsewhere.connected
+            query.elsewhere.shown |= part.elsewhere.shown
+            query.elsewhere.unseen |= part.elsewhere.unseen
+            query.elsewhere.reasons += part.elsewhere.reasons
+        return query
 
     async def _query(self, message_id: str, scope: Scope, user_id: str | None) -> TraceQuery | None:
         entry = self._traces.find(message_id)
@@ -142,9 +235,17 @@ class Tracing:
         }
         return query
 
-    async def _recipients(self, query: TraceQuery) -> TraceRecipients:
+    async def _recipients(
+        self, query: TraceQuery, parts: Mapping[str, TracePart]
+    ) -> TraceRecipients:
         recipients = TraceRecipients()
         await self._add_present(query, recipients)
+        if parts:
+            recipients.name_node(self._nodes.own)
+        for node, part in parts.items():
+            recipients.add_part(part.recipients, node)
+            for user_id in part.receipts:
+                query.receipts.pop(user_id, None)
         entry = query.entry
         for user_id in sorted(filter(query.includes_excluded, entry.exclude_users)):
             recipients.add(excluded_recipient(entry, user_id, "excluded"))
@@ -192,7 +293,7 @@ class Tracing:
         for number, user_id in enumerate(self._named(entry), 1):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
-            was_connected = query.past.had(user_id)
+            was_connected = query.had(user_id)
             if (
                 user_id in recipients.reached
                 or user_id in entry.exclude_users
@@ -232,14 +333,14 @@ class Tracing:
 
     async def _why_not(self, query: TraceQuery, user_id: str) -> str | None:
         """The reason why a user was not a recipient; None: not of the target, or unknown."""
-        entry, past = query.entry, query.past
+        entry = query.entry
         if (
             not entry.tick
             or entry.target.type in (TargetType.USER, TargetType.CONNECTION)
             or not query.scope.is_own(user_id)
         ):
             return None
-        if not past.had(user_id):
+        if not query.had(user_id):
             return "offline"
         match entry.target.type:
             case TargetType.SESSION:
@@ -254,7 +355,7 @@ class Tracing:
             case TargetType.ROLE:
                 return "other_role"
             case _:
-                return next(query.exclusions(user_id), None)
+                return next(chain(query.exclusions(user_id), query.elsewhere.reasons), None)
 
 
 def _head(entry: TraceEntry, scope: Scope) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2024-01-15T14:30:00.000Z"])]
 Cursor = Annotated[str, Meta(description="of the next page; null on the last page")]
@@ -19,6 +19,23 @@ class Listing(Answer):
 
     total: int
     next_cursor: Cursor | None
+
+
+Unreachable = Annotated[
+    list[str], Meta(description="nodes that did not answer in time; only if there are any")
+]
+
+
+class ClusterAnswer(Answer, kw_only=True):
+    """Base of answers that several nodes give together."""
+
+    unreachable: Unreachable | UnsetType = UNSET
+
+
+class ClusterListing(Listing, kw_only=True):
+    """Common fields of lists that several nodes give together."""
+
+    unreachable: Unreachable | UnsetType = UNSET
 
 
 class FieldError(Answer):

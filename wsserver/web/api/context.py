@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsserver.clock import Clock
+from wsserver.cluster.nodes import Nodes
 from wsserver.config import Settings
 from wsserver.identity.origins import Hosts, Origins, is_loopback_host
 from wsserver.identity.permissions import Permissions
@@ -56,6 +57,7 @@ class WebContext:
     tickets: Tickets
     origins: Origins
     hosts: Hosts
+    nodes: Nodes
     manager: WebSocketManager
     poller: Poller
     """Also serves the sockets of clients that are refused with a close code."""

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from wsserver.protocol.requests import Rules
+from wsserver.protocol.types import NodeName, UserId
 from wsserver.realtime.access.actor import Actor
 from wsserver.web.api.context import WebContext
 from wsserver.web.http.headers import Headers
@@ -20,6 +21,8 @@ PUBLIC: Final = "public"
 SIGNED_IN: Final = "signed in"
 """Access with any valid token."""
 PATH_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
+PART_TYPES: Final[Mapping[str, Any]] = {"user_id": UserId, "node": NodeName}
+"""Types of path parameters other than ``Id``, by name."""
 REQUEST_ID: Final = r"[!#-&(-<>-~]{1,128}"
 """Request ids that are echoed: visible ASCII without ``=`` and quotes, as logs have ``id=…``."""
 

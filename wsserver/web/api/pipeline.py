@@ -30,13 +30,21 @@ from wsserver.identity.ids import is_id, is_user_id
 from wsserver.protocol import strict_json
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.requests import BODY, read_request
-from wsserver.protocol.types import Id, UserId
+from wsserver.protocol.types import Id, NodeName
 from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.tables.idempotency import Quota
 from wsserver.web.api.context import WebContext
-from wsserver.web.api.endpoint import PUBLIC, REQUEST_ID, SIGNED_IN, Call, Endpoint, NoBody
+from wsserver.web.api.endpoint import (
+    PART_TYPES,
+    PUBLIC,
+    REQUEST_ID,
+    SIGNED_IN,
+    Call,
+    Endpoint,
+    NoBody,
+)
 from wsserver.web.api.idempotency import Claimed, claim, fingerprint
 from wsserver.web.api.queries import parse_pairs, read_query
 from wsserver.web.http.headers import Headers
@@ -45,7 +53,6 @@ from wsserver.web.http.replies import PAGE_POLICY, Reply, json_reply
 
 log = logging.getLogger(__name__)
 
-USER_PART = "user_id"
 """Path parameter whose ids may also have ``|`` and ``+``."""
 OPEN_ENDPOINT_KEYS = 1000
 """Stored idempotency keys per user of an endpoint that needs no permission."""
@@ -104,7 +111,7 @@ class Exchange:
             fault
             for name, value in info.parts.items()
             if not _is_part(name, value)
-            for fault in faults_of(value, UserId if name == USER_PART else Id, name)
+            for fault in faults_of(value, PART_TYPES.get(name, Id), name)
         ]
         pairs = parse_pairs(info.query)
         has_json = endpoint.request is not None and info.has_body
@@ -277,7 +284,9 @@ def _owner(claims: Claims) -> str:
 
 def _is_part(name: str, value: str) -> bool:
     """Whether a path parameter is a well-formed id."""
-    return is_user_id(value) if name == USER_PART else is_id(value)
+    if name == "node":
+        return not faults_of(value, NodeName, name)
+    return is_user_id(value) if name == "user_id" else is_id(value)
 
 
 def _target_in(parts: Mapping[str, str]) -> str:

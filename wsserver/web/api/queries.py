@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, ValidationError
 from wsserver.clock import Clock
 from wsserver.errors import BadRequest, summary_of
 from wsserver.paging import DEFAULT_LIMIT, MAX_LIMIT, Window
+from wsserver.protocol.types import NodeName
 from wsserver.protocol.validation import Fault, complaints_of
 
 S = TypeVar("S", bound=Struct)
@@ -65,6 +66,21 @@ class PageQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     def window(self) -> Window:
         """The same for lists in memory."""
         return Window(self.limit, self.cursor)
+
+
+NodeParameter = Annotated[NodeName, Meta(description="only this node; default: all nodes")]
+
+
+class NodeQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """One node, or all of them."""
+
+    node: NodeParameter | None = None
+
+
+class NodePageQuery(PageQuery, kw_only=True):
+    """Page of a list of one node, or of all of them."""
+
+    node: NodeParameter | None = None
 
 
 def parse_pairs(query: str) -> Pairs:

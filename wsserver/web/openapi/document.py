@@ -9,11 +9,18 @@ import msgspec
 from msgspec import Struct
 
 from wsserver.errors import MEANINGS
-from wsserver.protocol.types import Id, UserId
+from wsserver.protocol.types import Id
 from wsserver.version import __version__
 from wsserver.web.api.answers import Problem
 from wsserver.web.api.context import Documents
-from wsserver.web.api.endpoint import PATH_PARAMETER, PUBLIC, REQUEST_ID, SIGNED_IN, Endpoint
+from wsserver.web.api.endpoint import (
+    PART_TYPES,
+    PATH_PARAMETER,
+    PUBLIC,
+    REQUEST_ID,
+    SIGNED_IN,
+    Endpoint,
+)
 from wsserver.web.api.problems import PROBLEM_TYPE
 from wsserver.web.http.replies import JSON_TYPE
 from wsserver.web.openapi.page import STYLESHEET, render_index, render_page
@@ -140,7 +147,7 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": _inline(UserId if name == "user_id" else Id),
+            "schema": _inline(PART_TYPES.get(name, Id)),
         }
         for name in PATH_PARAMETER.findall(endpoint.path)
     ]

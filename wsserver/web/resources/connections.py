@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from wsserver.protocol.types import Id, UserId
-from wsserver.web.api.answers import Answer, Listing, Time
+from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import PageQuery
+from wsserver.web.api.queries import NodePageQuery
 
 RESOURCE = Resource("Connections")
 
@@ -39,21 +41,22 @@ class Connection(Answer):
     protocol: Literal["wsserver.v1", "plain"]
     rtt_ms: float | None
     queued_bytes: int
+    node: Annotated[str, Meta(description="the node that has it")]
 
 
-class Connections(Listing):
-    """Connections, oldest first."""
+class Connections(ClusterListing):
+    """Connections, ordered by id: the oldest first."""
 
     connections: list[Connection]
 
 
-class Disconnected(Answer):
+class Disconnected(ClusterAnswer):
     """How many connections were closed."""
 
     disconnected: int
 
 
-class ConnectionsQuery(PageQuery, kw_only=True):
+class ConnectionsQuery(NodePageQuery, kw_only=True):
     """Filters of connections; a connection has to match all of them."""
 
     user_id: UserId | None = None
@@ -78,6 +81,7 @@ _CONNECTION = {
     "protocol": "wsserver.v1",
     "rtt_ms": 12.5,
     "queued_bytes": 0,
+    "node": "node-1",
 }
 CONNECTIONS_EXAMPLE = {"connections": [_CONNECTION], "total": 1, "next_cursor": None}
 DISCONNECTED_EXAMPLE = {"disconnected": 1}
@@ -100,6 +104,7 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
         session_id=query.session_id,
         organization_id=query.organization_id,
         endpoint=query.endpoint,
+        node=query.node,
     )
 
 
@@ -112,7 +117,7 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
 )
 async def _get_connection(context: WebContext, call: Call) -> dict[str, Any]:
     """Get a connection."""
-    return context.admin_queries.connection(call.caller, call.path["connection_id"])
+    return await context.admin_queries.connection(call.caller, call.path["connection_id"])
 
 
 @RESOURCE.endpoint(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from wsserver.clock import rfc3339
+from wsserver.cluster.control import Request
+from wsserver.cluster.nodes import unreachable_in
 from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable
 from wsserver.event_loop import name_of
 from wsserver.fd_limits import KEPT_BACK, descriptor_limit, lowest_free
 from wsserver.protocol.notifications import CHANNELS
+from wsserver.protocol.types import NodeName
 from wsserver.storage.maintenance.storage_statistics import ChannelBacklog, StorageCounts
 from wsserver.version import __version__
-from wsserver.web.api.answers import Answer, Time
+from wsserver.web.api.answers import Answer, ClusterAnswer, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import SIGNED_IN, Call, Resource
 from wsserver.web.http.proxies import FORWARDING_HEADERS
@@ -100,8 +103,21 @@ class ChannelState(Answer):
     not_configured: Annotated[int, Meta(description="not tried without settings, within 24 hours")]
 
 
-class Diagnostics(Answer):
-    """Internal state of the server: limits, descriptors, database, streams, channels."""
+class DiagnosticsQuery(Struct, forbid_unknown_fields=True, kw_only=True):
+    """The node."""
+
+    node: Annotated[NodeName, Meta(description="default: the one that answers")] | None = None
+
+
+class ReadDiagnostics(Request[dict[str, Any]], frozen=True):
+    """The diagnostics of a node."""
+
+
+class Diagnostics(ClusterAnswer):
+    """Internal state of a node: limits, descriptors, database, streams, channels.
+
+    Of a node that does not answer: only ``node`` and ``unreachable``.
+    """
 
     version: str
     node: str
@@ -161,7 +177,7 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
         "permissions": sorted(permissions),
         "all_sessions": claims.sessions == "*" or "sessions:any" in permissions,
         "expires_at": rfc3339(claims.exp),
-        "connections": len(context.manager.hub.of_user(claims.sub)),
+        "connections": await context.admin_queries.count_connections(claims.sub),
         "limits": _allowance(context.settings),
         "heartbeat": _heartbeat(context.settings),
         "remote_ip": call.caller.remote_ip,
@@ -172,10 +188,19 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
     }
 
 
-@RESOURCE.endpoint("GET /diagnostics", "stats:read", Diagnostics)
+@RESOURCE.endpoint("GET /diagnostics", "stats:read", Diagnostics, query=DiagnosticsQuery)
 async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
-    """Internal state of the server: descriptors, disk, kept streams, channels."""
+    """Internal state of a node: descriptors, disk, kept streams, channels."""
     context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization
+    node = call.query.node or context.nodes.own
+    answers = await context.nodes.ask(ReadDiagnostics(), node)
+    for found in answers.by_node.values():
+        return found
+    return {"node": node, **unreachable_in(answers)}
+
+
+async def diagnostics_of(context: WebContext, _: ReadDiagnostics) -> dict[str, Any]:
+    """The diagnostics of this node."""
     settings = context.settings
     try:
         stored: StorageCounts | None = await context.storage_statistics.read(context.clock.wall())

@@ -13,7 +13,7 @@ from wsserver.protocol.targets import TargetType, session, user
 from wsserver.protocol.types import UserId
 from wsserver.realtime.operations.publishing import publish_faults
 from wsserver.realtime.tracing.trace_recipients import State
-from wsserver.web.api.answers import Answer, FieldError, Time
+from wsserver.web.api.answers import Answer, ClusterAnswer, FieldError, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
 from wsserver.web.http.replies import Reply, json_reply
@@ -84,7 +84,7 @@ class Excluded(Answer):
     will_be_kept: Annotated[bool | None, Meta(description="true: stored until they connect")] = None
 
 
-class Explanation(Answer):
+class Explanation(ClusterAnswer):
     """Recipients of a message and those excluded; the first 1000 of each."""
 
     matched: int
@@ -124,6 +124,7 @@ class TracedRecipient(Answer):
     state: State
     history: list[Step]
     connection_id: str | None = None
+    node: Annotated[str | None, Meta(description="of the connection, if there are several")] = None
     reason: Annotated[str | None, Meta(description="why it is dropped or pending")] = None
 
 
@@ -139,7 +140,7 @@ class TraceSummary(Answer):
     expired: int
 
 
-class Trace(Answer):
+class Trace(ClusterAnswer):
     """Trace of a message: its origin, and its state with each recipient."""
 
     message_id: str

@@ -9,10 +9,10 @@ from msgspec import Meta, Struct
 from wsserver.paging import DEFAULT_LIMIT
 from wsserver.protocol.requests import MembersRequest
 from wsserver.protocol.types import Offset
-from wsserver.web.api.answers import Answer, Listing
+from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import Limit, PageQuery
+from wsserver.web.api.queries import Limit, NodePageQuery
 from wsserver.web.resources.connections import CONNECTIONS_EXAMPLE, Connections
 
 RESOURCE = Resource("Sessions")
@@ -26,7 +26,7 @@ class Present(Answer):
     connections: int
 
 
-class Session(Answer):
+class Session(ClusterAnswer):
     """A session: users who have joined it, its members, the position of its stream."""
 
     session_id: str
@@ -37,7 +37,7 @@ class Session(Answer):
     offset: int
 
 
-class Sessions(Listing):
+class Sessions(ClusterListing):
     """Sessions, ordered by id."""
 
     sessions: list[Session]
@@ -67,10 +67,11 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     limit: Limit = DEFAULT_LIMIT
 
 
-@RESOURCE.endpoint("GET /sessions", "connections:read", Sessions, query=PageQuery)
+@RESOURCE.endpoint("GET /sessions", "connections:read", Sessions, query=NodePageQuery)
 async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
     """List active sessions: those with at least one connection."""
-    return await context.admin_queries.sessions(call.caller, call.query.window)
+    query = call.query
+    return await context.admin_queries.sessions(call.caller, query.window, query.node)
 
 
 @RESOURCE.endpoint("GET /sessions/{session_id}", "connections:read", Session, errors=("not_found",))
@@ -83,14 +84,14 @@ async def _get_session(context: WebContext, call: Call) -> dict[str, Any]:
     "GET /sessions/{session_id}/connections",
     "connections:read",
     Connections,
-    query=PageQuery,
+    query=NodePageQuery,
     answer_example=CONNECTIONS_EXAMPLE,
     errors=("not_found",),
 )
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     """List the connections that have joined a session."""
     return await context.admin_queries.session_connections(
-        call.caller, call.path["session_id"], call.query.window
+        call.caller, call.path["session_id"], call.query.window, call.query.node
     )
 
 

@@ -8,10 +8,10 @@ from msgspec import Meta
 
 from wsserver.clock import rfc3339
 from wsserver.errors import BadRequest
-from wsserver.web.api.answers import Answer, Listing, Time
+from wsserver.web.api.answers import Answer, ClusterAnswer, Listing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import Moment, PageQuery, Step, moment_of, step_of
+from wsserver.web.api.queries import Moment, NodeQuery, PageQuery, Step, moment_of, step_of
 
 RESOURCE = Resource("Statistics")
 
@@ -44,8 +44,11 @@ class ChannelFigures(Answer):
     acknowledged_ms: Annotated[Percentiles, Meta(description="from sending to acknowledgement")]
 
 
-class Stats(Answer):
-    """Current statistics; counters are since the start."""
+class Stats(ClusterAnswer):
+    """Current statistics of all nodes together, or of one; counters are since the start.
+
+    Percentiles are those of the node where they are largest.
+    """
 
     total_connections: Annotated[int, Meta(description="registered now")]
     active_connections: Annotated[int, Meta(description="heard from within the heartbeat timeout")]
@@ -57,7 +60,7 @@ class Stats(Answer):
     active_sessions: int
     total_user_connections: Annotated[int, Meta(description="connections, summed over users")]
     total_session_connections: Annotated[int, Meta(description="connections, summed over sessions")]
-    uptime_s: float
+    uptime_s: Annotated[float, Meta(description="of the node that runs the longest")]
     connects: int
     refused_commands: int
     failed_sends: int
@@ -67,7 +70,7 @@ class Stats(Answer):
     rates: Rates
     deliver_ms: Percentiles
     rtt_ms: Percentiles
-    node: str
+    node: Annotated[str, Meta(description="`*`: all nodes together")]
     notifications: Annotated[
         dict[str, ChannelFigures], Meta(description="by channel, of the whole server")
     ]
@@ -142,10 +145,10 @@ _STATS = {
 }
 
 
-@RESOURCE.endpoint("GET /stats", "stats:read", Stats, answer_example=_STATS)
+@RESOURCE.endpoint("GET /stats", "stats:read", Stats, query=NodeQuery, answer_example=_STATS)
 async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
     """Get current statistics."""
-    return context.admin_queries.stats(call.caller)
+    return await context.admin_queries.stats(call.caller, call.query.node)
 
 
 @RESOURCE.endpoint("GET /stats/history", "stats:read", Snapshots, query=HistoryQuery)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from wsserver.protocol.requests import DisconnectRequest, PingRequest
-from wsserver.web.api.answers import Answer, Listing, Time
+from wsserver.web.api.answers import Answer, ClusterAnswer, ClusterListing, Time
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import Call, Resource
-from wsserver.web.api.queries import PageQuery
+from wsserver.web.api.queries import NodePageQuery
 from wsserver.web.resources.connections import (
     CONNECTIONS_EXAMPLE,
     DISCONNECTED_EXAMPLE,
@@ -29,7 +29,7 @@ class OnlineUser(Answer):
     metadata: Metadata
 
 
-class OnlineUsers(Listing):
+class OnlineUsers(ClusterListing):
     """Connected users, ordered by id."""
 
     users: list[OnlineUser]
@@ -43,7 +43,7 @@ class Pinged(Answer):
     rtt_ms: float | None
 
 
-class PingResult(Answer):
+class PingResult(ClusterAnswer):
     """Round-trip times of a user's connections."""
 
     user_id: str
@@ -62,21 +62,22 @@ _PING_RESULT = {
     "GET /users/{user_id}/connections",
     "connections:read",
     Connections,
-    query=PageQuery,
+    query=NodePageQuery,
     answer_example=CONNECTIONS_EXAMPLE,
     errors=("not_found",),
 )
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     """List a user's connections; empty for an offline or unknown user."""
     return await context.admin_queries.user_connections(
-        call.caller, call.path["user_id"], call.query.window
+        call.caller, call.path["user_id"], call.query.window, call.query.node
     )
 
 
-@RESOURCE.endpoint("GET /online-users", "connections:read", OnlineUsers, query=PageQuery)
+@RESOURCE.endpoint("GET /online-users", "connections:read", OnlineUsers, query=NodePageQuery)
 async def _list_online(context: WebContext, call: Call) -> dict[str, Any]:
     """List connected users."""
-    return context.admin_queries.online_users(call.caller, call.query.window)
+    query = call.query
+    return await context.admin_queries.online_users(call.caller, query.window, query.node)
 
 
 @RESOURCE.endpoint(
