@@ -10,15 +10,17 @@ import msgspec
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
+    InboxSettled,
     Node,
     Publication,
     PublishResult,
     Push,
     Signal,
 )
+from wsserver.cluster.progress import Progress
 from wsserver.cluster.redis.bus import Bus, Datagram
 from wsserver.cluster.redis.link import RedisLink
-from wsserver.protocol.targets import Target, TargetType
+from wsserver.protocol.targets import Target, TargetType, user
 
 RESULTS_S = 0.15
 """Time for the results of other nodes."""
@@ -62,6 +64,7 @@ class RedisBroker:
         self._link = link
         self._nodes: list[Node] = []
         self._pending: dict[int, _Pending] = {}
+        self._progress = Progress()
         bus.on("publish", self._published)
         bus.on("signal", self._signalled)
         bus.on("result", self._resulted)
@@ -103,11 +106,12 @@ class RedisBroker:
 
     def signal(self, signal: Signal) -> None:
         """Publish a signal."""
-        for node in self._nodes:
-            node.signal(signal)
+        self._show(signal)
         channel = self._bus.all_nodes
         if isinstance(signal, Push) and len(signal.targets) == 1:
             channel = self._channel_of(signal.targets[0])
+        elif isinstance(signal, InboxSettled):
+            channel = self._channel_of(user(signal.user_id))
         self._bus.send(channel, "signal", msgspec.msgpack.encode(signal))
 
     async def publish(self, publication: Publication) -> PublishResult:
@@ -149,7 +153,10 @@ class RedisBroker:
 
     def _signalled(self, datagram: Datagram) -> None:
         if datagram.node != self._bus.node:
-            signal = _signal.decode(datagram.body)
+            self._show(_signal.decode(datagram.body))
+
+    def _show(self, signal: Signal) -> None:
+        if self._progress.admits(signal):
             for node in self._nodes:
                 node.signal(signal)
 
