@@ -65,6 +65,8 @@ async def test_an_offset_never_goes_back_and_covers_each_message_once(
     await StreamStore(two[0]).append(several("user:u1", *IDS))
     for number in range(ROUNDS):
         user = f"reader{number}"
+        before = 5 * (number % 2)
+        await first.advance(user, "user:u1", before, NOW)
         answers = await asyncio.gather(
             first.advance(user, "user:u1", 10, NOW),
             second.advance(user, "user:u1", 40, NOW),
@@ -72,7 +74,8 @@ async def test_an_offset_never_goes_back_and_covers_each_message_once(
             second.advance(user, "user:u1", 20, NOW),
         )
         counts = news(answers)
-        assert (set(counts), set(counts.values())) == ({(id_, "delivered") for id_ in IDS}, {1})
+        expected = {(id_, "delivered") for id_ in IDS[before:]}
+        assert (set(counts), set(counts.values())) == (expected, {1})
         assert await second.advance(user, "user:u1", 40, NOW) == []
 
 
