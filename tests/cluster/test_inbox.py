@@ -245,8 +245,8 @@ def test_an_expired_message_is_reported_once_and_forgotten_by_all(two: Two, user
 
 def test_a_notification_is_acknowledged_on_any_node(two: Two, users: Users) -> None:
     body = {"user_ids": [users.name("u")], "title": "T", "message": "M", "channels": ["websocket"]}
-    name = two[0].post("/notify", body).json()["notification_id"]
     device = users.connect(two[1], "u")
+    name = two[0].post("/notify", body).json()["notification_id"]
     assert device.await_push("notification")["notification"]["id"] == name
     assert ack(device, name) == 1
     (delivery,) = two[0].get(f"/notifications/{name}").ok["deliveries"]
