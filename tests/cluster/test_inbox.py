@@ -117,7 +117,7 @@ def ack(client: Client, *ids: str, read: bool = False) -> int:
 
 def updates_until(client: Client, last: Update) -> list[Update]:
     """The status updates up to and with one that must come."""
-    updates = []
+    updates: list[Update] = []
     while not updates or updates[-1] != last:
         push = client.await_push("message_status_update")
         updates.append((push["message_id"], push["status"]))

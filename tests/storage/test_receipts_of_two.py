@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -33,7 +33,7 @@ def two(io_loop: IOLoop, make_database: MakeDatabase) -> Iterator[tuple[Database
     yield first, second
 
 
-def news(answers: list[list[Change]]) -> Counter[tuple[str, str]]:
+def news(answers: Iterable[list[Change]]) -> Counter[tuple[str, str]]:
     return Counter((each.message_id, each.state) for changes in answers for each in changes)
 
 

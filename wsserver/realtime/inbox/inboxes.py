@@ -241,11 +241,8 @@ class Inboxes:
         for each in gone:
             kind, _, user_id = each.stream.partition(":")
             if kind == "user" and each.is_pending:
-                id_ = each.message_id
-                item = self._unacked.items(user_id, [id_]).get(id_)
-                session_id = item.session_id if item is not None else None
-                self._receipts.settled(user_id, [id_])
-                update = StatusUpdate(id_, session_id, status, user_id, reason)
+                self._receipts.settled(user_id, [each.message_id])
+                update = StatusUpdate(each.message_id, each.session_id, status, user_id, reason)
                 self._statuses.push(update, each.sender)
 
     # Periodic work

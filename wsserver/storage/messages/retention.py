@@ -30,7 +30,10 @@ _WITH_OWNER = (
     f" LEFT JOIN receipts r ON r.key = m.key AND r.user_id = substr(s.name, {len(INBOX) + 1})"
     f" LEFT JOIN cursors c ON c.stream_id = s.id AND c.user_id = substr(s.name, {len(INBOX) + 1})"
 )
-_COLUMNS = f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING}"
+_COLUMNS = (
+    f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING},"
+    f" CASE WHEN {_IS_PENDING} THEN json_extract(CAST(m.payload AS TEXT), '$.session_id') END"
+)
 _SELECT_EXPIRED = (
     f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
     " WHERE m.expires_at <= ? ORDER BY m.expires_at LIMIT ?"
@@ -75,6 +78,8 @@ class Expired(NamedTuple):
     offset: int
     sender: str | None
     is_pending: bool
+    session_id: str | None = None
+    """Of a pending message: as in the payload."""
 
 
 class Trimmed(NamedTuple):
@@ -183,12 +188,12 @@ def _delete(
     acknowledged = set(db.execute(_DELETE_RECEIPTS, [keys]).fetchall())
     expired: list[Expired] = []
     taken: dict[int, int] = {}
-    for key, has_ttl, message_id, stream, sender, is_pending in rows:
+    for key, has_ttl, message_id, stream, sender, is_pending, session_id in rows:
         if key not in deleted:
             continue
         stream_id, offset = key >> OFFSET_BITS, key & LAST_OFFSET
         is_pending = is_pending and (key, stream.removeprefix(INBOX)) not in acknowledged
-        expired.append(Expired(message_id, stream, offset, sender, bool(is_pending)))
+        expired.append(Expired(message_id, stream, offset, sender, bool(is_pending), session_id))
         if is_over_limit or not has_ttl:
             taken[stream_id] = max(taken.get(stream_id, 0), offset)
     db.executemany(
