@@ -28,8 +28,8 @@ async def test_the_sender_of_a_message_that_expires_unseen_is_notified(live: Liv
 async def test_the_status_names_the_session_also_of_a_message_to_nobody(live: Live) -> None:
     boss = await live.connect("boss")
     members = {"session_id": "s9", "message": {}}
-    options = {"keep": True, "sender": "boss", "ttl_s": 5.0}
-    await live.router.send(Message("new_message", members, user("u1"), **options))
+    message = Message("new_message", members, user("u1"), keep=True, sender="boss", ttl_s=5.0)
+    await live.router.send(message)
     await boss.rest()
     live.clock.advance(5)
     await live.expirer.run()
