@@ -4,6 +4,8 @@ import pytest
 
 from tests.support.inbox_messages import notes, pass_time, send_to_user, statuses
 from tests.support.live_server import Live, MakeLive
+from wsserver.protocol.targets import user
+from wsserver.realtime.messages.message import Message
 
 
 @pytest.mark.gen_test
@@ -20,6 +22,19 @@ async def test_the_sender_of_a_message_that_expires_unseen_is_notified(live: Liv
     await live.expirer.run()
     expected = [(gone.message_id, "u1", "expired")]
     assert statuses(await boss.rest()) == statuses(await watcher.rest()) == expected
+
+
+@pytest.mark.gen_test
+async def test_the_status_names_the_session_also_of_a_message_to_nobody(live: Live) -> None:
+    boss = await live.connect("boss")
+    members = {"session_id": "s9", "message": {}}
+    message = Message("new_message", members, user("u1"), keep=True, sender="boss", ttl_s=5.0)
+    await live.router.send(message)
+    await boss.rest()
+    live.clock.advance(5)
+    await live.expirer.run()
+    update = await boss.receive("message_status_update")
+    assert (update["status"], update["session_id"]) == ("expired", "s9")
 
 
 @pytest.mark.gen_test

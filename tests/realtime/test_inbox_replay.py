@@ -71,3 +71,24 @@ async def test_a_message_that_comes_while_the_last_page_is_read_is_not_missed(
     await pass_time(live, 1)
     assert len(live.inboxes._replay) == 0
     assert await client.rest() == []
+
+
+@pytest.mark.gen_test
+async def test_what_is_settled_while_its_page_is_read_is_left_out(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [await send_to_user(live, number) for number in range(PAGE + 2)]
+    pending = live.receipt_store.pending
+
+    async def meanwhile(*args: Any, **options: Any) -> Any:
+        page = await pending(*args, **options)
+        if len(page.messages) == 2:
+            monkeypatch.undo()
+            live.receipts.settled("u1", [sent[PAGE].message_id])
+        return page
+
+    monkeypatch.setattr(live.receipt_store, "pending", meanwhile)
+    client = await live.connect("u1")
+    assert await received(client, PAGE + 1) == [*range(PAGE), PAGE + 1]
+    await pass_time(live, 1)
+    assert await client.rest() == []

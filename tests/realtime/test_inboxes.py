@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.inbox_messages import notes, pass_time, received, send_to_user
@@ -92,3 +94,27 @@ async def test_a_message_for_others_in_an_inbox_is_passed_over(live: Live) -> No
     assert notes([await stranger.receive("note"), *await stranger.rest()]) == ["b"]
     insider = await live.connect("u1", organization_id="o1")
     assert await received(insider, 2) == ["a", "b"]
+
+
+@pytest.mark.gen_test
+async def test_what_is_settled_while_the_inbox_is_read_is_not_pending(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await live.connect("u1")
+    for text in "abc":
+        await send_to_user(live, text)
+    ids = [(await first.receive("note"))["id"] for _ in range(3)]
+    pending = live.receipt_store.pending
+
+    async def settled_meanwhile(*args: Any, **options: Any) -> Any:
+        page = await pending(*args, **options)
+        monkeypatch.undo()
+        await first.call("ack", ids=[ids[1]])
+        await first.call("ack", stream="user:u1", offset=1)
+        return page
+
+    monkeypatch.setattr(live.receipt_store, "pending", settled_meanwhile)
+    second = await live.connect("u1")
+    assert second.established["inbox"]["pending"] == 1
+    await pass_time(live, 10)
+    assert notes(await second.rest()) == ["c", "c"]

@@ -16,6 +16,7 @@ from tests.support.inbox_messages import (
 from tests.support.live_server import Live
 from wsserver.errors import StorageUnavailable
 from wsserver.realtime.inbox.unacked import TICK_S
+from wsserver.storage.messages.receipts import ReceiptStore
 
 
 @pytest.mark.gen_test
@@ -141,3 +142,20 @@ async def test_storage_that_fails_puts_it_off(live: Live, monkeypatch: pytest.Mo
     assert await client.rest() == []
     await pass_time(live, 0.25)
     assert (await client.receive("note"))["redelivered"] is True
+
+
+@pytest.mark.gen_test
+async def test_what_another_process_has_settled_or_deleted_does_not_come_again(live: Live) -> None:
+    client = await live.connect("u1")
+    sent = await send_batch_to_user(live, "a", "b", "c")
+    await received(client, 3)
+    elsewhere = ReceiptStore(live.database)  # no signal of it comes
+    await elsewhere.record("u1", [sent[0].message_id], read=False, at=live.clock.wall())
+    await pass_time(live, 10)
+    assert notes(await client.rest()) == ["b", "c"]
+    await elsewhere.advance("u1", "user:u1", 2, live.clock.wall())
+    await pass_time(live, 10)
+    assert notes(await client.rest()) == ["c"]
+    assert await live.store.expire(live.clock.wall() + 10**9)
+    await pass_time(live, 10)
+    assert await client.rest() == []

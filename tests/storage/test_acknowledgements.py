@@ -193,3 +193,28 @@ async def test_what_was_acknowledged_before_a_crash_is_noted_at_the_start(
     assert (await states(store, "n3"))["n3_sms"] == "cancelled"
     assert (await states(store, "n4"))["n4_sms"] == "pending"
     assert await receipts.reconcile() == 0
+
+
+@pytest.mark.gen_test
+async def test_an_escalation_is_not_claimed_once_the_inbox_is_acknowledged(
+    database: Database, store: NotificationStore, queue: DeliveryStore
+) -> None:
+    """The node that applies the acknowledgement to the notification may have crashed before."""
+    await accept(store)
+    await accept(store, "n2", "u2")
+    await accept(store, "n3", "u3")
+    await send(queue)
+    inbox = ReceiptStore(database)
+    messages = [message(f"user:u{n}", f"n{n}_msg") for n in (1, 2, 3)]
+    await StreamStore(database).append(messages)
+    await inbox.record("u1", ["n1_msg"], read=True, at=NOW + 7)
+    await inbox.advance("u2", "user:u2", 1, NOW + 8)
+    claimed = await claim(queue, channel="sms", now=NOW + 60)
+    assert [each.delivery_id for each in claimed] == ["n3_sms"]
+    assert await states(store, "n1") == {
+        "n1_msg": "read",
+        "n1_mail": "pending",
+        "n1_sms": "cancelled",
+    }
+    assert (await states(store, "n2"))["n2_sms"] == "cancelled"
+    assert await claim(queue, channel="sms", now=NOW + 61) == []

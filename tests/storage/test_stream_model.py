@@ -178,7 +178,10 @@ class Pair:
         answers = [
             (*item[:2], item.offset, item.is_new) for item in await self.streams.append(batch)
         ]
+        known = len(self.model.rank)
         assert answers == [self.model.append(item) for item in batch]
+        # The new streams of a batch are created in the order of their names.
+        self.model.rank[known:] = sorted(self.model.rank[known:])
 
     async def fail(self, given: list[tuple[str, str, int | None, int | None]]) -> None:
         broken = message("session:s1", "broken", self.now, sender=object())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -75,6 +75,9 @@ class Push(Struct, frozen=True, gc=False, tag=True):
     """A push that is not a message: neither stored nor traced, and without a result.
 
     Written once to each connection that any of the targets matches; never to monitors.
+
+    ``progress`` of a message for a recipient only grows: where nodes push independently of each
+    other, a node drops what is not above the highest that it has written (``Progress``).
     """
 
     targets: tuple[Target, ...]
@@ -82,13 +85,20 @@ class Push(Struct, frozen=True, gc=False, tag=True):
     """The push as JSON text."""
     exclude_user: str = ""
     exclude_connection: str = ""
+    message_id: str = ""
+    """Empty: it has no progress, and is written in any case."""
+    recipient: str = ""
+    progress: int = 0
 
 
 class MonitorPush(Struct, frozen=True, gc=False, tag=True):
-    """A push to all monitors, except for those of one user."""
+    """A push to all monitors, except for those of one user; the rest as in ``Push``."""
 
     payload: bytes
     exclude_user: str = ""
+    message_id: str = ""
+    recipient: str = ""
+    progress: int = 0
 
 
 class MonitorEvent(Struct, frozen=True, tag=True):
@@ -97,7 +107,19 @@ class MonitorEvent(Struct, frozen=True, tag=True):
     event: dict[str, Any]
 
 
-Signal = Push | MonitorPush | MonitorEvent
+class InboxSettled(Struct, frozen=True, gc=False, tag=True):
+    """Messages of a user's inbox that need not be resent to any connection of the user.
+
+    May get lost, or arrive before the messages: before resending, storage is read.
+    """
+
+    user_id: str
+    message_ids: Sequence[str]
+    up_to: int = 0
+    """And all messages up to this offset."""
+
+
+Signal = Push | MonitorPush | MonitorEvent | InboxSettled
 
 
 class Node(Protocol):

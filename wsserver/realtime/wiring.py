@@ -172,7 +172,7 @@ def build_live(
     receipts = ReceiptRecorder(
         messages=store,
         store=receipt_store,
-        control=control,
+        broker=broker,
         unacked=unacked,
         statuses=statuses,
         notifications=notification_receipts,
@@ -196,7 +196,9 @@ def build_live(
             clock,
             tasks,
         ),
-        redelivery=Redelivery(store, hub, unacked, statuses, writer.push_encoded, clock),
+        redelivery=Redelivery(
+            store, receipt_store, hub, unacked, statuses, writer.push_encoded, clock
+        ),
         receipts=receipts,
         statuses=statuses,
         clock=clock,

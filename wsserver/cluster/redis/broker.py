@@ -11,6 +11,7 @@ import msgspec
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
+    InboxSettled,
     Node,
     Outcome,
     Publication,
@@ -18,9 +19,10 @@ from wsserver.cluster.broker import (
     Push,
     Signal,
 )
+from wsserver.cluster.progress import Progress
 from wsserver.cluster.redis.bus import Bus, Datagram
 from wsserver.cluster.redis.link import RedisLink
-from wsserver.protocol.targets import Target, TargetType
+from wsserver.protocol.targets import Target, TargetType, user
 
 RESULTS_S = 0.15
 """Time for the results of other nodes."""
@@ -87,6 +89,7 @@ class RedisBroker:
         """The oldest first."""
         self._deadlines: deque[tuple[float, int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._progress = Progress()
         bus.on("publish", self._published)
         bus.on("signal", self._signalled)
         self._answers: dict[str, list[_Answer]] = {}
@@ -137,11 +140,12 @@ class RedisBroker:
 
     def signal(self, signal: Signal) -> None:
         """Publish a signal."""
-        for node in self._nodes:
-            node.signal(signal)
+        self._show(signal)
         channel = self._bus.all_nodes
         if isinstance(signal, Push) and len(signal.targets) == 1:
             channel = self._channel_of(signal.targets[0])
+        elif isinstance(signal, InboxSettled):
+            channel = self._channel_of(user(signal.user_id))
         self._bus.send(channel, "signal", msgspec.msgpack.encode(signal))
 
     def begin(self, publication: Publication) -> Outcome:
@@ -268,7 +272,10 @@ class RedisBroker:
 
     def _signalled(self, datagram: Datagram) -> None:
         if datagram.node != self._bus.node:
-            signal = _signal.decode(datagram.body)
+            self._show(_signal.decode(datagram.body))
+
+    def _show(self, signal: Signal) -> None:
+        if self._progress.admits(signal):
             for node in self._nodes:
                 node.signal(signal)
 

@@ -7,7 +7,14 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.cluster.broker import NO_RECIPIENTS, Publication, PublishResult, Push, Signal
+from wsserver.cluster.broker import (
+    NO_RECIPIENTS,
+    InboxSettled,
+    Publication,
+    PublishResult,
+    Push,
+    Signal,
+)
 from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import Target, TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -97,6 +104,9 @@ class KeptDeliveries(Protocol):
         """A kept message was written to these connections."""
         ...
 
+    def settled(self, signal: InboxSettled) -> None:
+        """Messages of an inbox need not be resent."""
+
 
 class LocalDelivery:
     """Receiving side of the broker on this node: writes to its connections and monitors."""
@@ -116,7 +126,10 @@ class LocalDelivery:
         self._monitors = monitors
 
     def signal(self, signal: Signal) -> None:
-        """Write a signal to the connections or monitors that it matches."""
+        """Write a signal to the connections or monitors that it matches, or apply it."""
+        if isinstance(signal, InboxSettled):
+            self._kept.settled(signal)
+            return
         if not isinstance(signal, Push):
             self._monitors.show(signal)
             return

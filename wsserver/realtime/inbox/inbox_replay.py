@@ -9,7 +9,7 @@ from wsserver.clock import Clock
 from wsserver.errors import WsServerError
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.inbox.inbox_tracking import InboxTracking, PushEncoded, is_for, push_of
-from wsserver.realtime.inbox.unacked import Feed, UnackedIndex
+from wsserver.realtime.inbox.unacked import Feed, Settled, UnackedIndex
 from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import Kept
@@ -46,8 +46,8 @@ class InboxReplay:
         self._clock = clock
         self._tasks = tasks
         self._behind: dict[str, tuple[Feed, ConnectionInfo]] = {}
-        self._reading: set[str] = set()
-        """Connection ids for which storage is being read."""
+        self._reading: dict[str, Settled] = {}
+        """By connection for which storage is being read: what was settled meanwhile."""
 
     def __len__(self) -> int:
         return len(self._behind)
@@ -62,6 +62,13 @@ class InboxReplay:
         """Stop for a connection that was closed."""
         self._behind.pop(connection_id, None)
 
+    def settled(self, user_id: str, message_ids: Sequence[str], up_to: int) -> None:
+        """Leave out messages that were settled while they are being read."""
+        for connection_id, settled in self._reading.items():
+            feed = self._unacked.feed(connection_id)
+            if feed is not None and feed.user_id == user_id:
+                settled.add(message_ids, up_to)
+
     def advance(self) -> None:
         """Continue for all connections whose queue has room."""
         for feed, connection in list(self._behind.values()):
@@ -70,7 +77,7 @@ class InboxReplay:
     def _continue(self, feed: Feed, connection: ConnectionInfo) -> None:
         """Continue for a connection, if its queue has room."""
         if connection.connection_id not in self._reading and self._has_room(connection):
-            self._reading.add(connection.connection_id)
+            self._reading[connection.connection_id] = Settled()
             self._tasks.spawn(self._send_rest(feed, connection), name="inbox")
 
     async def _send_rest(self, feed: Feed, connection: ConnectionInfo) -> None:
@@ -79,6 +86,7 @@ class InboxReplay:
         try:
             while feed.is_behind and self._has_room(connection):
                 withheld = feed.withheld
+                settled = self._reading[feed.connection_id] = Settled()
                 page = await self._store.pending(
                     feed.user_id,
                     self._clock.wall(),
@@ -88,7 +96,7 @@ class InboxReplay:
                 )
                 if self._unacked.feed(feed.connection_id) is not feed:
                     return
-                if not self._send_page(feed, connection, page.messages):
+                if not self._send_page(feed, connection, page.messages, settled):
                     return
                 if page.rest is None:
                     feed.caught_up(withheld)
@@ -97,12 +105,14 @@ class InboxReplay:
         except WsServerError as error:
             log.warning("inbox not read connection_id=%s error=%s", feed.connection_id, error)
         finally:
-            self._reading.discard(feed.connection_id)
+            del self._reading[feed.connection_id]
 
-    def _send_page(self, feed: Feed, connection: ConnectionInfo, page: Sequence[Kept]) -> bool:
+    def _send_page(
+        self, feed: Feed, connection: ConnectionInfo, page: Sequence[Kept], settled: Settled
+    ) -> bool:
         """Send messages in their order; False: the queue is full, or the connection broken."""
         for kept in page:
-            if is_for(connection, kept):
+            if is_for(connection, kept) and not settled.covers(kept.message_id, kept.offset):
                 text = push_of(feed.user_id, feed.epoch, kept)
                 queued = connection.websocket.queued_bytes
                 if queued and queued + len(text) > self.budget_bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Publication
+from wsserver.cluster.broker import InboxSettled, Publication
 from wsserver.protocol.pushes import session_of
 from wsserver.protocol.targets import TargetType
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -15,9 +15,9 @@ from wsserver.realtime.inbox.inbox_tracking import InboxTracking, feed_for, is_f
 from wsserver.realtime.inbox.message_status import MessageStatuses, Status, StatusUpdate
 from wsserver.realtime.inbox.receipt_recorder import ReceiptRecorder
 from wsserver.realtime.inbox.redelivery import Redelivery
-from wsserver.realtime.inbox.unacked import UnackedIndex, UnackedMessage
-from wsserver.storage.messages.receipts import ReceiptStore
-from wsserver.storage.messages.streams import Expired, Kept, StreamStore
+from wsserver.realtime.inbox.unacked import Settled, UnackedIndex, UnackedMessage
+from wsserver.storage.messages.receipts import Inbox, ReceiptStore
+from wsserver.storage.messages.streams import Expired, Kept, Slice, StreamStore
 from wsserver.wire.frames import build_frame
 
 
@@ -39,6 +39,8 @@ class InboxState:
     """Whether a message was published since, to the connections in the hub."""
     given: list[Kept] = field(default_factory=list)
     """Those that are sent with ``connection_established``."""
+    _settled: Settled | None = None
+    """Since reading began; None: nothing."""
 
     @property
     def is_read(self) -> bool:
@@ -49,6 +51,29 @@ class InboxState:
     def is_partial(self) -> bool:
         """Whether there may be more messages than those in ``given``."""
         return self.is_stale or self.has_more or len(self.given) < len(self.pending)
+
+    def read(self, inbox: Inbox, page: Slice | None) -> None:
+        """Note what was read from storage; no page: nothing is pending."""
+        self.epoch, self.offset, self.count = inbox
+        if page is not None:
+            self.pending, self.has_more = page.messages, page.rest is not None
+            if not self.has_more:
+                self.count = len(self.pending)
+        self._leave_out()
+
+    def settled(self, message_ids: Sequence[str], up_to: int) -> None:
+        """Messages were settled since reading began."""
+        if self._settled is None:
+            self._settled = Settled()
+        self._settled.add(message_ids, up_to)
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        settled = self._settled
+        if settled is not None:
+            left = [k for k in self.pending if not settled.covers(k.message_id, k.offset)]
+            self.count -= len(self.pending) - len(left)
+            self.pending = left
 
     def count_for(self, connection: ConnectionInfo) -> int:
         """``count`` without the ones of ``pending`` whose audience excludes the connection's user.
@@ -99,12 +124,13 @@ class Inboxes:
         self._opening.setdefault(user_id, []).append(state)
         now = self._clock.wall()
         try:
-            state.epoch, state.offset, state.count = await self._store.inbox(user_id, now)
-            if state.count:
+            inbox = await self._store.inbox(user_id, now)
+            page = None
+            if inbox.pending:
                 page = await self._store.pending(
                     user_id, now, self._replay.budget_bytes, limit=PAGE
                 )
-                state.pending, state.has_more = page.messages, page.rest is not None
+            state.read(inbox, page)
         except BaseException:
             self.close(state)
             raise
@@ -194,6 +220,14 @@ class Inboxes:
                     feed = self._unacked.open(feed_for(connection, publication.epoch, 0))
                 self._tracking.note(feed, connection, item)
 
+    def settled(self, signal: InboxSettled) -> None:
+        """Messages need not be resent to any connection of their user."""
+        user_id, message_ids, up_to = signal.user_id, signal.message_ids, signal.up_to
+        self._unacked.settled(user_id, message_ids, up_to)
+        self._replay.settled(user_id, message_ids, up_to)
+        for state in self._opening.get(user_id, ()):
+            state.settled(message_ids, up_to)
+
     def queued(self, publication: Publication) -> None:
         """Push ``queued`` for a message to a user that matched no connection on any node."""
         if publication.target.type is not TargetType.USER:
@@ -207,11 +241,8 @@ class Inboxes:
         for each in gone:
             kind, _, user_id = each.stream.partition(":")
             if kind == "user" and each.is_pending:
-                id_ = each.message_id
-                item = self._unacked.items(user_id, [id_]).get(id_)
-                session_id = item.session_id if item is not None else None
-                self._receipts.settled(user_id, [id_])
-                update = StatusUpdate(id_, session_id, status, user_id, reason)
+                self._receipts.settled(user_id, [each.message_id])
+                update = StatusUpdate(each.message_id, each.session_id, status, user_id, reason)
                 self._statuses.push(update, each.sender)
 
     # Periodic work

@@ -15,6 +15,16 @@ from wsserver.realtime.observability.monitors import Monitors
 
 Status = Literal["queued", "sent", "delivered", "read", "failed", "expired"]
 Progress = Literal["sent", "delivered", "read"]
+_PROGRESS: dict[Status, int] = {
+    "queued": 0,
+    "sent": 1,
+    "delivered": 2,
+    "read": 3,
+    "failed": 4,
+    "expired": 4,
+}
+"""In this order a message goes through its statuses."""
+
 Listener = Callable[[str, str, str, Progress], None]
 """Called with message id, user id, connection id and progress."""
 
@@ -31,7 +41,11 @@ class StatusUpdate(NamedTuple):
 
 
 class MessageStatuses:
-    """Pushes ``message_status_update`` to live connections of all nodes; it is not stored."""
+    """Pushes ``message_status_update`` to live connections of all nodes; it is not stored.
+
+    Nodes push independently of each other what they have written to their connections. The signals
+    carry the progress, by which the broker drops those that would repeat or go back.
+    """
 
     def __init__(
         self, broker: Broker, connections: ConnectionDirectory, monitors: Monitors, clock: Clock
@@ -64,9 +78,9 @@ class MessageStatuses:
     def push(self, update: StatusUpdate, sender: str | None) -> None:
         """Push to all connections of the sender and to the monitors, each connection once."""
         members = _members(update)
-        self._monitors.notify("message_status_update", **members)
+        self._monitors.notify_status(members, _PROGRESS[update.status])
         if sender is not None and self._connections.may_be_online(sender):
-            self._push(sender, members)
+            self._push(sender, update, members)
 
     def push_to_devices(self, update: StatusUpdate, except_for: ConnectionInfo) -> None:
         """Push to the recipient's own connections, except for the one that it comes from.
@@ -75,11 +89,22 @@ class MessageStatuses:
         """
         excluded = except_for.connection_id
         if self._connections.may_be_online(update.user_id, besides=excluded):
-            self._push(update.user_id, _members(update), excluded)
+            self._push(update.user_id, update, _members(update), excluded)
 
-    def _push(self, user_id: str, members: dict[str, Any], excluded: str = "") -> None:
+    def _push(
+        self, user_id: str, update: StatusUpdate, members: dict[str, Any], excluded: str = ""
+    ) -> None:
         text = push("message_status_update", rfc3339(self._clock.wall()), **members)
-        self._broker.signal(Push((user(user_id),), text, exclude_connection=excluded))
+        self._broker.signal(
+            Push(
+                (user(user_id),),
+                text,
+                exclude_connection=excluded,
+                message_id=update.message_id,
+                recipient=update.user_id,
+                progress=_PROGRESS[update.status],
+            )
+        )
 
 
 def _members(update: StatusUpdate) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Publication
-from wsserver.cluster.control import Control, Notice
+from wsserver.cluster.broker import Broker, InboxSettled, Publication
 from wsserver.errors import BadRequest, Forbidden, WsServerError
 from wsserver.identity.claims import Claims
 from wsserver.protocol.targets import TargetType
@@ -22,6 +21,7 @@ from wsserver.realtime.messages.audience import read_audience
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.streams.retention_policy import organization_stream_of
+from wsserver.storage.messages.message_rows import INBOX
 from wsserver.storage.messages.receipts import Change, ReceiptStore
 from wsserver.storage.messages.streams import Located, StreamStore
 from wsserver.tasks import Tasks
@@ -56,13 +56,6 @@ class NotificationReceipts(Protocol):
         ...
 
 
-class InboxSettled(Notice, frozen=True):
-    """Receipts of messages in a user's inbox are committed."""
-
-    user_id: str
-    message_ids: Sequence[str]
-
-
 class ReceiptRecorder:
     """Records receipts; pushes each to the sender, the monitors and the user's other connections.
 
@@ -76,7 +69,7 @@ class ReceiptRecorder:
         *,
         messages: StreamStore,
         store: ReceiptStore,
-        control: Control,
+        broker: Broker,
         unacked: UnackedIndex,
         statuses: MessageStatuses,
         notifications: NotificationReceipts | None,
@@ -88,7 +81,7 @@ class ReceiptRecorder:
     ) -> None:
         self._messages = messages
         self._store = store
-        self._control = control
+        self._broker = broker
         self._unacked = unacked
         self._statuses = statuses
         self._notifications = notifications
@@ -97,7 +90,6 @@ class ReceiptRecorder:
         self._events = events
         self._clock = clock
         self._tasks = tasks
-        control.add_listener(InboxSettled, self._on_settled)
         self._written: dict[ConnectionInfo, list[UnackedMessage]] = {}
         self._written_count = 0
         self._recorder: asyncio.Task[Any] | None = None
@@ -128,7 +120,8 @@ class ReceiptRecorder:
         else:
             changes = []
         # Also those recorded before: they may have been read from storage for a replay meanwhile.
-        self.settled(user_id, kept)
+        inbox = [each.message_id for each in seen if each.stream.startswith(INBOX)]
+        self.settled(user_id, [*waiting, *inbox])
         sessions = {item.message_id: item.session_id for item in waiting.values()}
         self._announce(connection, changes, sessions | _sessions_of(seen))
         for message_id in set(others).difference([each.message_id for each in found]):
@@ -157,10 +150,14 @@ class ReceiptRecorder:
         if offset > head.offset:
             raise BadRequest(f"offset: {stream} ends at {head.offset}", field="offset")
         changes = await self._store.advance(user_id, stream, offset, at)
-        if stream.startswith("user:"):
+        if stream.startswith(INBOX):
             items = self._unacked.covered(user_id, offset)
-            self.settled(user_id, [item.message_id for item in items])
+            self.settled(user_id, [], offset)
             sessions = {item.message_id: item.session_id for item in items}
+            # Sent to the user by another node, or by an earlier run.
+            others = [each.message_id for each in changes if each.message_id not in sessions]
+            if others:
+                sessions |= _sessions_of(await self._messages.locate(others, at))
         else:  # without messages whose audience excludes the user
             found = await self._messages.locate([change.message_id for change in changes], at)
             seen = [each for each in found if self._may_see(connection.claims, each)]
@@ -258,12 +255,13 @@ class ReceiptRecorder:
         self._announce(connection, changes, {item.message_id: item.session_id for item in items})
         return True
 
-    def settled(self, user_id: str, message_ids: Sequence[str]) -> None:
-        """Messages of an inbox need not be resent, to no device of the user on any node."""
-        self._control.notify(InboxSettled(user_id, message_ids))
+    def settled(self, user_id: str, message_ids: Sequence[str], up_to: int = 0) -> None:
+        """Messages of an inbox need not be resent, to no device of the user on any node.
 
-    def _on_settled(self, notice: InboxSettled) -> None:
-        self._unacked.settled(notice.user_id, notice.message_ids)
+        By their ids, and all up to an offset.
+        """
+        if message_ids or up_to:
+            self._broker.signal(InboxSettled(user_id, message_ids, up_to))
 
     # Status updates
 

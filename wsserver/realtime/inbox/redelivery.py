@@ -1,6 +1,7 @@
 """``Redelivery``: resends inbox messages that a client has not acknowledged in time.
 
-``UnackedIndex`` decides when: ``ack_timeout_s`` after each attempt, ``ack_retries`` times.
+``UnackedIndex`` decides when: ``ack_timeout_s`` after each attempt, ``ack_retries`` times. Another
+node may have settled a message meanwhile, and the signal of that got lost: so storage decides.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.inbox.inbox_tracking import PushEncoded
 from wsserver.realtime.inbox.message_status import MessageStatuses
 from wsserver.realtime.inbox.unacked import Due, UnackedIndex
+from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import Found, StreamStore
 
 AT_ONCE = 100
@@ -28,6 +30,7 @@ class Redelivery:
     def __init__(
         self,
         messages: StreamStore,
+        receipts: ReceiptStore,
         hub: Hub,
         unacked: UnackedIndex,
         statuses: MessageStatuses,
@@ -35,6 +38,7 @@ class Redelivery:
         clock: Clock,
     ) -> None:
         self._messages = messages
+        self._receipts = receipts
         self._hub = hub
         self._unacked = unacked
         self._statuses = statuses
@@ -55,6 +59,10 @@ class Redelivery:
         while ids:
             try:
                 found, ids = await self._messages.find(ids, self._clock.wall(), READ_BYTES)
+                # Read last: right before the messages are sent.
+                unsettled = await self._receipts.unsettled(
+                    [each.message_id for each in found], self._clock.wall()
+                )
             except WsServerError:
                 for each in due:
                     self._unacked.postpone(each, self._clock.monotonic())
@@ -62,7 +70,7 @@ class Redelivery:
             left = set(ids)
             self._send_found(
                 [each for each in due if each.item.message_id not in left],
-                {each.message_id: each for each in found},
+                {each.message_id: each for each in found if each.message_id in unsettled},
             )
             due = [each for each in due if each.item.message_id in left]
 
@@ -70,7 +78,9 @@ class Redelivery:
         for each in due:
             connection = self._hub.connections.get(each.feed.connection_id)
             message = kept.get(each.item.message_id)
-            if connection is not None and message is not None and self._unacked.is_open(each):
+            if message is None:  # acknowledged, expired or deleted
+                self._unacked.settled(each.feed.user_id, [each.item.message_id])
+            elif connection is not None and self._unacked.is_open(each):
                 self._send_again(connection, each, message)
 
     def _send_again(self, connection: ConnectionInfo, due: Due, message: Found) -> None:

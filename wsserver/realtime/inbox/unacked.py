@@ -72,6 +72,23 @@ class Feed:
             self.offset = max(self.offset, withheld)
 
 
+@dataclass(slots=True)
+class Settled:
+    """Messages of an inbox that were settled while the inbox was being read from storage."""
+
+    message_ids: set[str] = field(default_factory=set)
+    up_to: int = 0
+
+    def add(self, message_ids: Iterable[str], up_to: int) -> None:
+        """Note messages by their ids, and all up to an offset."""
+        self.message_ids.update(message_ids)
+        self.up_to = max(self.up_to, up_to)
+
+    def covers(self, message_id: str, offset: int) -> bool:
+        """Whether a message that was read is settled."""
+        return offset <= self.up_to or message_id in self.message_ids
+
+
 class Due(NamedTuple):
     """A message to be resent to a connection."""
 
@@ -160,11 +177,17 @@ class UnackedIndex:
             return []
         return [item for item in inbox.items.values() if item.offset <= offset]
 
-    def settled(self, user_id: str, message_ids: Iterable[str]) -> None:
-        """Remove messages that need not be resent to any connection of their user."""
+    def settled(self, user_id: str, message_ids: Iterable[str], up_to: int = 0) -> None:
+        """Remove messages that need not be resent to any connection of their user.
+
+        ``up_to``: and all up to this offset.
+        """
         inbox = self._inboxes.get(user_id)
         if inbox is None:
             return
+        if up_to:
+            covered = [item.message_id for item in self.covered(user_id, up_to)]
+            message_ids = [*message_ids, *covered]
         for message_id in message_ids:
             if inbox.items.pop(message_id, None) is not None:
                 for feed in inbox.feeds.values():
@@ -211,7 +234,9 @@ class UnackedIndex:
                 break
             del feed.unacknowledged[message_id]
             item = items[message_id]
-            if attempt.number <= self._retries and item.expires_at > wall:
+            if item.expires_at <= wall:
+                self.settled(feed.user_id, [message_id])
+            elif attempt.number <= self._retries:
                 due.append(Due(feed, item, attempt.number))
 
     def _give_back(self, due: Due, attempt: Attempt) -> None:

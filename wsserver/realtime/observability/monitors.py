@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -136,6 +136,16 @@ class Monitors:
         if self.has_any:
             text = push(type_, rfc3339(self._clock.wall()), **members)
             self._broker.signal(MonitorPush(text, except_user))
+
+    def notify_status(self, members: Mapping[str, Any], progress: int) -> None:
+        """Push ``message_status_update`` to all monitors; ``progress``: see ``MonitorPush``."""
+        if self.has_any:
+            text = push("message_status_update", rfc3339(self._clock.wall()), **members)
+            message_id, recipient = members["message_id"], members["user_id"]
+            signal = MonitorPush(
+                text, message_id=message_id, recipient=recipient, progress=progress
+            )
+            self._broker.signal(signal)
 
     def show(self, signal: MonitorPush | MonitorEvent) -> None:
         """Write a push or event, of this node or another one, to the monitors of this node."""

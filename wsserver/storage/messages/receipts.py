@@ -34,18 +34,31 @@ _SELECT_BY_IDS = (
     " WHERE m.message_id IN (SELECT value FROM json_each(?2)) ORDER BY m.key"
 )
 _STORE = (
-    "INSERT INTO receipts (key, user_id, delivered_at, read_at) VALUES (?, ?, ?, ?)"
+    # What another process has recorded since the SELECT stays, and is not returned.
+    "INSERT INTO receipts (key, user_id, delivered_at, read_at)"
+    " SELECT m.key, ?1, CAST(?2 AS DOUBLE PRECISION), CAST(?3 AS DOUBLE PRECISION)"
+    " FROM messages m WHERE m.key IN (SELECT value FROM json_each(?4)) ORDER BY m.key"
     " ON CONFLICT (key, user_id) DO UPDATE SET read_at = excluded.read_at"
+    " WHERE receipts.read_at IS NULL AND excluded.read_at IS NOT NULL RETURNING key"
 )
 _SELECT_COVERED = (
     "SELECT m.message_id, m.key, m.sender FROM messages m"
     " LEFT JOIN receipts r ON r.key = m.key AND r.user_id = ?"
     " WHERE m.key > ? AND m.key <= ? AND r.delivered_at IS NULL ORDER BY m.key DESC LIMIT ?"
 )
-_MOVE = (
+_CREATE_CURSOR = (
     'INSERT INTO cursors (stream_id, user_id, "offset", at) VALUES (?, ?, ?, ?)'
-    ' ON CONFLICT (stream_id, user_id) DO UPDATE SET "offset" = excluded."offset",'
-    " at = excluded.at"
+    " ON CONFLICT (stream_id, user_id) DO NOTHING"
+)
+_MOVE_CURSOR = (
+    'UPDATE cursors SET "offset" = ?, at = ? WHERE stream_id = ? AND user_id = ? AND "offset" = ?'
+)
+_SELECT_UNSETTLED = (
+    f"SELECT m.message_id FROM messages m JOIN streams s ON s.id = m.key >> {OFFSET_BITS}"  # noqa: S608
+    f" LEFT JOIN receipts r ON r.key = m.key AND r.user_id = substr(s.name, {len(INBOX) + 1})"
+    f" LEFT JOIN cursors c ON c.stream_id = s.id AND c.user_id = substr(s.name, {len(INBOX) + 1})"
+    " WHERE m.message_id IN (SELECT value FROM json_each(?)) AND +m.expires_at > ?"
+    f' AND r.delivered_at IS NULL AND coalesce(c."offset", 0) < m.key & {LAST_OFFSET}'
 )
 _PENDING = (
     " FROM messages m LEFT JOIN receipts r ON r.key = m.key AND r.user_id = ?"
@@ -96,7 +109,8 @@ class ReceiptStore:
     """The tables ``receipts`` (one message each) and ``cursors`` (everything up to an offset).
 
     All methods raise ``StorageUnavailable``; those that write also ``StorageFull``, and then
-    nothing is stored. Access is checked by the caller.
+    nothing is stored. Access is checked by the caller. Of several processes that record the same
+    receipt at the same time, one gets it as a new one.
     """
 
     def __init__(self, database: Database) -> None:
@@ -137,6 +151,15 @@ class ReceiptStore:
         wanted = Wanted(INBOX + user_id, after, LAST_OFFSET, now, limit, max(1, budget))
         return await self._database.read(partial(_pending, user_id=user_id, wanted=wanted))
 
+    async def unsettled(self, message_ids: Sequence[str], now: float) -> set[str]:
+        """Those of the messages in inboxes that are pending: see ``pending``."""
+        return await self._database.read(
+            lambda db: {
+                message_id
+                for (message_id,) in db.execute(_SELECT_UNSETTLED, [db.listed(message_ids), now])
+            }
+        )
+
     async def inbox(self, user_id: str, now: float) -> Inbox:
         """The end of an inbox, and its number of pending messages at ``now``."""
         return await self._database.read(partial(_inbox, user_id=user_id, now=now))
@@ -153,18 +176,22 @@ class ReceiptStore:
 def _record(
     db: Connection, user_id: str, message_ids: Sequence[str], is_read: bool, at: float
 ) -> list[Change]:
-    rows: list[tuple[int, str, float, float | None]] = []
-    changes: list[Change] = []
+    state: Literal["delivered", "read"] = "read" if is_read else "delivered"
+    changes: dict[int, Change] = {}
+    by_time: dict[float, list[int]] = {}
     found = db.execute(_SELECT_BY_IDS, [user_id, db.listed(message_ids)]).fetchall()
     for key, message_id, stream, sender, delivered_at, read_at, covered_at in found:
         known_at = covered_at if delivered_at is None else delivered_at
         if (read_at if is_read else known_at) is not None:
             continue
-        rows.append((key, user_id, at if known_at is None else known_at, at if is_read else None))
-        state: Literal["delivered", "read"] = "read" if is_read else "delivered"
-        changes.append(Change(message_id, stream, key & LAST_OFFSET, sender, state))
-    db.executemany(_STORE, rows)
-    return changes
+        by_time.setdefault(at if known_at is None else known_at, []).append(key)
+        changes[key] = Change(message_id, stream, key & LAST_OFFSET, sender, state)
+    stored: set[int] = set()
+    # In the order of keys, as far as possible: another process may be locking the same rows.
+    for delivered_at, keys in sorted(by_time.items(), key=lambda each: each[1][0]):
+        values = [user_id, delivered_at, at if is_read else None, db.listed(keys)]
+        stored.update(key for (key,) in db.execute(_STORE, values).fetchall())
+    return [change for key, change in changes.items() if key in stored]
 
 
 def _advance(db: Connection, user_id: str, stream: str, offset: int, at: float) -> list[Change]:
@@ -173,12 +200,19 @@ def _advance(db: Connection, user_id: str, stream: str, offset: int, at: float) 
         return []
     offset = min(offset, row.last_offset)
     before = _cursor(db, row.id, user_id)
-    if offset <= before:
-        return []
-    db.execute(_MOVE, [row.id, user_id, offset, at])
+    while True:
+        if offset <= (before or 0):
+            return []
+        if before is None:
+            moved = db.execute(_CREATE_CURSOR, [row.id, user_id, offset, at])
+        else:
+            moved = db.execute(_MOVE_CURSOR, [offset, at, row.id, user_id, before])
+        if moved.rowcount:
+            break
+        before = _cursor(db, row.id, user_id)  # another process has moved it meanwhile
     latest_first = db.execute(
         _SELECT_COVERED,
-        [user_id, key_of(row.id, before), key_of(row.id, offset), CHANGES_LIMIT],
+        [user_id, key_of(row.id, before or 0), key_of(row.id, offset), CHANGES_LIMIT],
     ).fetchall()
     return [
         Change(message_id, stream, key & LAST_OFFSET, sender, "delivered")
@@ -190,7 +224,7 @@ def _pending(db: Connection, user_id: str, wanted: Wanted) -> Slice:
     row = stream_row(db, wanted.stream)
     if row is None:
         return Slice([], None)
-    start = max(wanted.after, _cursor(db, row.id, user_id))
+    start = max(wanted.after, _cursor(db, row.id, user_id) or 0)
     values = [user_id, key_of(row.id, start), key_of(row.id, row.last_offset), wanted.now]
     values.append(wanted.rows)
     return choose_and_read(db, db.execute(_OUTLINE_PENDING, values), wanted, start, row.epoch)
@@ -200,7 +234,7 @@ def _inbox(db: Connection, user_id: str, now: float) -> Inbox:
     row = stream_row(db, INBOX + user_id)
     if row is None:
         return Inbox(default_epoch(db), 0, 0)
-    cursor = _cursor(db, row.id, user_id)
+    cursor = _cursor(db, row.id, user_id) or 0
     if cursor >= row.last_offset:
         return Inbox(row.epoch, row.last_offset, 0)
     values = [user_id, key_of(row.id, cursor), key_of(row.id, row.last_offset), now]
@@ -215,8 +249,8 @@ def _of_message(db: Connection, message_id: str) -> list[Receipt]:
     return list(map(Receipt._make, db.execute(_SELECT_RECEIPTS, [row[0], RECEIPTS_LIMIT])))
 
 
-def _cursor(db: Connection, stream_id: int, user_id: str) -> int:
+def _cursor(db: Connection, stream_id: int, user_id: str) -> int | None:
     row = db.execute(
         'SELECT "offset" FROM cursors WHERE stream_id = ? AND user_id = ?', [stream_id, user_id]
     ).fetchone()
-    return 0 if row is None else row[0]
+    return None if row is None else row[0]

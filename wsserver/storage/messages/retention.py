@@ -31,7 +31,10 @@ _WITH_OWNER = (
     f" LEFT JOIN receipts r ON r.key = m.key AND r.user_id = substr(s.name, {len(INBOX) + 1})"
     f" LEFT JOIN cursors c ON c.stream_id = s.id AND c.user_id = substr(s.name, {len(INBOX) + 1})"
 )
-_COLUMNS = f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING}"
+_COLUMNS = (
+    f"m.key, m.has_ttl, m.message_id, s.name, m.sender, {_IS_PENDING},"
+    f" CASE WHEN {_IS_PENDING} THEN json_extract(CAST(m.payload AS TEXT), '$.session_id') END"
+)
 _SELECT_EXPIRED = (
     f"SELECT {_COLUMNS} FROM messages m{_WITH_OWNER}"  # noqa: S608 - constants only
     " WHERE m.expires_at <= ? ORDER BY m.expires_at LIMIT ?"
@@ -57,6 +60,13 @@ _STILL_UNUSED = (
     " AND s.id IN (SELECT value FROM json_each(?))"
 )
 
+_DELETE_MESSAGES = (
+    "DELETE FROM messages WHERE key IN (SELECT value FROM json_each(?)) RETURNING key"
+)
+_DELETE_RECEIPTS = (
+    "DELETE FROM receipts WHERE key IN (SELECT value FROM json_each(?)) RETURNING key, user_id"
+)
+
 
 class Expired(NamedTuple):
     """A deleted message; ``is_pending``: it was in an inbox and not acknowledged.
@@ -69,6 +79,8 @@ class Expired(NamedTuple):
     offset: int
     sender: str | None
     is_pending: bool
+    session_id: str | None = None
+    """Of a pending message: as in the payload."""
 
 
 class Trimmed(NamedTuple):
@@ -180,18 +192,25 @@ def prune_streams(db: Connection, ids: Sequence[int], now: float) -> Pruned:
 def _delete(
     db: Connection, rows: Iterable[tuple[Any, ...]], is_over_limit: bool = False
 ) -> list[Expired]:
-    """Delete messages and their receipts; advances ``first_offset`` if retention deleted them."""
-    keys: list[tuple[int]] = []
+    """Delete messages and their receipts; advances ``first_offset`` if retention deleted them.
+
+    Returns those that no other process has deleted meanwhile.
+    """
+    rows = list(rows)
+    keys = db.listed([row[0] for row in rows])
+    deleted = {key for (key,) in db.execute(_DELETE_MESSAGES, [keys]).fetchall()}
+    # Committed meanwhile, some of them.
+    acknowledged = set(db.execute(_DELETE_RECEIPTS, [keys]).fetchall())
     expired: list[Expired] = []
     taken: dict[int, int] = {}
-    for key, has_ttl, message_id, stream, sender, is_pending in rows:
+    for key, has_ttl, message_id, stream, sender, is_pending, session_id in rows:
+        if key not in deleted:
+            continue
         stream_id, offset = key >> OFFSET_BITS, key & LAST_OFFSET
-        keys.append((key,))
-        expired.append(Expired(message_id, stream, offset, sender, bool(is_pending)))
+        is_pending = is_pending and (key, stream.removeprefix(INBOX)) not in acknowledged
+        expired.append(Expired(message_id, stream, offset, sender, bool(is_pending), session_id))
         if is_over_limit or not has_ttl:
             taken[stream_id] = max(taken.get(stream_id, 0), offset)
-    db.executemany("DELETE FROM messages WHERE key = ?", keys)
-    db.executemany("DELETE FROM receipts WHERE key = ?", keys)
     db.executemany(
         "UPDATE streams SET first_offset = ?1 WHERE id = ?2 AND first_offset < ?1",
         [(offset + 1, stream_id) for stream_id, offset in taken.items()],

@@ -14,25 +14,38 @@ State = Literal["delivered", "read"]
 _AMONG = "IN (SELECT value FROM json_each(?))"
 _EARLIER = {"delivered": ("sending", "sent"), "read": ("sending", "sent", "delivered")}
 """States from which a delivery changes to the acknowledged one."""
+_NOTE = {
+    state: "UPDATE deliveries SET state = ?,"  # noqa: S608 - constants only
+    " acknowledged_at = coalesce(acknowledged_at, ?)"
+    f" WHERE id = ? AND state IN {earlier} RETURNING acknowledged_at"
+    for state, earlier in _EARLIER.items()
+}
 _UNSETTLED = (
     # Conditions of the partial indexes deliveries_open and deliveries_leased.
     "d.state IN ('pending', 'sent') AND (d.state = 'pending' OR d.channel = 'websocket')",
     # What another process is sending just now, that one will settle (``SqlLeases``).
     "d.state = 'sending' AND d.owner NOT IN (SELECT id FROM processes)",
 )
-_SELECT_UNNOTED = " UNION ALL ".join(
-    f"""
+_ACKNOWLEDGED_IN_INBOX = f"""
     SELECT d.user_id, d.delivery_id, r.read_at IS NOT NULL,
         coalesce(r.read_at, r.delivered_at, c.at)
-    FROM deliveries d
+    FROM {{deliveries}}
     JOIN messages m ON m.message_id = d.delivery_id
     LEFT JOIN receipts r ON r.key = m.key AND r.user_id = d.user_id
     LEFT JOIN cursors c ON c.stream_id = m.key >> {OFFSET_BITS} AND c.user_id = d.user_id
         AND c."offset" >= m.key & {LAST_OFFSET}
-    WHERE {unsettled} AND d.channel = 'websocket'
+    WHERE {{where}} AND d.channel = 'websocket'
         AND coalesce(r.delivered_at, c.at) IS NOT NULL
     """  # noqa: S608 - constants only
+_SELECT_UNNOTED = " UNION ALL ".join(
+    _ACKNOWLEDGED_IN_INBOX.format(deliveries="deliveries d", where=unsettled)
     for unsettled in _UNSETTLED
+)
+_SELECT_OF_ESCALATIONS = _ACKNOWLEDGED_IN_INBOX.format(
+    deliveries="deliveries e JOIN deliveries d ON d.notification = e.notification"
+    " AND d.user_id = e.user_id",
+    where="e.id IN (SELECT value FROM json_each(?)) AND e.unless_acknowledged = 1"
+    " AND e.state = 'pending'",
 )
 
 
@@ -101,6 +114,19 @@ class AcknowledgementStore:
         return await self._database.run(_reconcile)
 
 
+def cancel_acknowledged(db: Connection, ids: Sequence[int]) -> bool:
+    """Of due deliveries cancel the escalations whose user has acknowledged; whether there were any.
+
+    To be called by the job that claims them: acknowledgements in the inbox are applied to the
+    notifications a moment later, and later still if the node that does it crashes.
+    """
+    found = db.execute(_SELECT_OF_ESCALATIONS, [db.listed(ids)]).fetchall()
+    for user_id, delivery_id, is_read, at in found:
+        state: State = "read" if is_read else "delivered"
+        _acknowledge(db, Acknowledgement(user_id, [delivery_id], state, at))
+    return bool(found)
+
+
 def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
     changed = []
     for id_, delivery_id, channel, state, is_later, sent_at, known_at in _concerned(db, one):
@@ -109,7 +135,7 @@ def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
             db.execute(
                 "UPDATE deliveries SET stops = 1,"
                 " state = CASE state WHEN 'pending' THEN 'cancelled' ELSE state END,"
-                " due_at = NULL WHERE id = ?",
+                " due_at = NULL WHERE id = ? AND state IN ('pending', 'sending')",
                 [id_],
             )
         elif (
@@ -117,13 +143,10 @@ def _acknowledge(db: Connection, one: Acknowledgement) -> list[Acknowledged]:
             and (one.by_notification or delivery_id in one.ids)
             and state in _EARLIER[one.state]
         ):
-            db.execute(
-                "UPDATE deliveries SET state = ?, acknowledged_at = coalesce(acknowledged_at, ?)"
-                " WHERE id = ?",
-                [one.state, one.at, id_],
-            )
-            after_s = one.at - sent_at if known_at is None else None
-            changed.append(Acknowledged(delivery_id, after_s))
+            row = db.execute(_NOTE[one.state], [one.state, one.at, id_]).fetchone()
+            if row is not None:  # None: another process has noted as much meanwhile
+                is_first = known_at is None and row[0] == one.at
+                changed.append(Acknowledged(delivery_id, one.at - sent_at if is_first else None))
     return changed
 
 

@@ -9,6 +9,7 @@ from wsserver.protocol.notifications import Contact
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.leases import Lease, LeasedTable, Result, scalar
+from wsserver.storage.notifications.acknowledgements import cancel_acknowledged
 from wsserver.storage.notifications.contacts import contact_of
 
 INTERRUPTED = "interrupted"
@@ -178,15 +179,15 @@ def _claim(
 ) -> list[Claimed]:
     claimed = []
     leased: set[int] = set()
-    for row in db.execute(_SELECT_DUE, [channel, now, now, limit]).fetchall():
+    for row in _unacknowledged(db, _SELECT_DUE, [channel, now, now, limit]):
         due = _claimed(row)
         if due.id in leased:  # a companion of an earlier one
             continue
         if due.digest is not None:
             kind = [due.user_id, channel, due.digest]
             if due.is_held:
-                rows = db.execute(_SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
-                due = due._replace(companions=[_claimed(each) for each in rows.fetchall()])
+                rows = _unacknowledged(db, _SELECT_HELD, [*kind, now, due.id, COMPANIONS_LIMIT])
+                due = due._replace(companions=[_claimed(each) for each in rows])
             else:
                 (until,) = db.execute(_SELECT_HELD_UNTIL, kind).fetchone()
                 if until is None:  # none is held yet that it could join
@@ -202,6 +203,14 @@ def _claim(
         leased.update(due.ids)
         claimed.append(due)
     return claimed
+
+
+def _unacknowledged(db: Connection, select: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The selected rows, without escalations that were acknowledged meanwhile."""
+    rows = db.execute(select, values).fetchall()
+    while rows and cancel_acknowledged(db, [row[0] for row in rows]):
+        rows = db.execute(select, values).fetchall()
+    return rows
 
 
 def _claimed(row: tuple[Any, ...]) -> Claimed:
