@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "app",
         "http_client",
         "channel_factory",
+        "cluster_factory",
         "database_factory",
         "service",
         "plugins",

@@ -94,7 +94,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     database = database_of(settings, clock)
 
     # The seams to other processes
-    seams = seams_of(settings, __version__, clock.wall())
+    seams = seams_of(settings, __version__, database, clock)
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions

@@ -116,12 +116,14 @@ class Service:
         """Open the database, load stored state, start the periodic work.
 
         Until it is done, requests are refused with ``starting``. Raises ``DatabaseUnusable`` for an
-        unusable file, ``StorageUnavailable`` for a temporary fault; nothing stays open then.
+        unusable file, ``ClusterUnusable`` for a node that cannot join, ``StorageUnavailable`` for a
+        temporary fault; nothing stays open then.
         """
         await self.database.open()
         try:
             await self._load()
         except BaseException:
+            await self._leave_cluster()
             await self.database.close()
             raise
         self._begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,11 @@ class Database(ABC):
     @abstractmethod
     def location(self) -> str:
         """Where it is, without secrets: a path or a URL."""
+
+    @property
+    def identity(self) -> str:
+        """Equal for all processes that use this database; set by ``open``."""
+        return self.location if self.file is None else f"{socket.gethostname()}:{self.location}"
 
     @property
     def file(self) -> Path | None:
