@@ -29,6 +29,7 @@ from wsserver.config import (
     masked,
     read_settings,
     secret_bytes,
+    secret_texts,
 )
 
 SECRET = "s" * 32
