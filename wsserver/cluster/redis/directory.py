@@ -30,6 +30,7 @@ from wsserver.cluster.redis.nodes import (
     record_of,
 )
 from wsserver.protocol.targets import Target, TargetType
+from wsserver.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +155,7 @@ class RedisDirectory:
         """Take this node and its connections out."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._task = None
         try:
             await self._clear(self._node)

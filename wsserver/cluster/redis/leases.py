@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from wsserver.cluster.redis.link import UNREACHABLE, RedisLink
+from wsserver.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,7 @@ class RedisLeases:
         """Release all."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._task = None
         wanted, self._wanted = self._wanted, {}
         for name, held in wanted.items():
