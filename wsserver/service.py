@@ -26,6 +26,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
+from wsserver.realtime.operations.access_changes import POLL_S
 from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
 from wsserver.storage.maintenance.pruning import RetentionJob
@@ -130,6 +131,7 @@ class Service:
         self.manager.started()
 
     async def _load(self) -> None:
+        await self.live.access_changes.load()
         stored = await self.revocation_store.all()
         self.revocations.load(
             [value for kind, value, _ in stored if kind == "jti"],
@@ -169,6 +171,9 @@ class Service:
             ("prune", PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, self._for_all(name, work)), name=name)
+        if self.database.is_shared:
+            poll = self._repeat("access changes", POLL_S, self.live.access_changes.poll)
+            self.tasks.spawn(poll, name="access changes")
         self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:

@@ -46,6 +46,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.node_actions import NodeActions
@@ -59,7 +60,7 @@ from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.tables.access_lists import RevocationStore
+from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -113,6 +114,7 @@ class LiveSide:
     manager: WebSocketManager
     admin_queries: AdminQueries
     admin_actions: AdminActions
+    access_changes: AccessChanges
     publishing: Publishing
     tracing: Tracing
 
@@ -239,7 +241,11 @@ def build_live(
     admin_actions = AdminActions(
         control, permissions, members, tenancy, revocations, revocation_store, tickets, audit, clock
     )
-    NodeActions(manager, tenancy, members, organizations, revocations).register(control)
+    NodeActions(manager, tenancy).register(control)
+    access_changes = AccessChanges(
+        AccessChangeStore(database), manager, tenancy, members, organizations, revocations
+    )
+    access_changes.register(control)
     publishing = Publishing(hub, router, permissions, members, tenancy, audit, events, clock)
     tracing = Tracing(
         traces, hub, members, access, permissions, tenancy, store, receipt_store, clock
@@ -271,6 +277,7 @@ def build_live(
         manager=manager,
         admin_queries=admin_queries,
         admin_actions=admin_actions,
+        access_changes=access_changes,
         publishing=publishing,
         tracing=tracing,
     )

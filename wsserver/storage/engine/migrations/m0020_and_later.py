@@ -271,3 +271,20 @@ def m0040_webhook_leases(db: sqlite_utils.Database) -> None:
     db.execute(
         "CREATE INDEX webhook_outbox_leased ON webhook_outbox (lease_until) WHERE owner IS NOT NULL"
     )
+
+
+@MIGRATIONS()
+def m0042_access_changes(db: sqlite_utils.Database) -> None:
+    """The numbers of the latest changes of access lists, by what was changed.
+
+    The row of the kind ``version`` counts the changes; the others have the count of their change.
+    """
+    db.execute("""
+        CREATE TABLE access_changes (
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (kind, key)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX access_changes_by_number ON access_changes (number)")

@@ -29,7 +29,20 @@ class Migration(NamedTuple):
     statements: str
 
 
-MIGRATIONS = (Migration("p0001_schema", SCHEMA_1),)
+ACCESS_CHANGES = """
+CREATE TABLE access_changes (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+CREATE INDEX access_changes_by_number ON access_changes (number);
+"""
+
+MIGRATIONS = (
+    Migration("p0001_schema", SCHEMA_1),
+    Migration("p0042_access_changes", ACCESS_CHANGES),
+)
 
 
 class Schema(NamedTuple):
