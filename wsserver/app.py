@@ -39,6 +39,7 @@ from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
+from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
@@ -108,6 +109,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         revocations=revocations,
         leeway_s=settings.jwt_leeway_s,
         resolve=organizations.resolve,
+        exchange=seams.tickets,
     )
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
@@ -264,6 +266,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         exports=Exports(database),
         idempotency=idempotency,
         storage_statistics=StorageStatistics(database),
+        clocks=Clocks(clock, settings.node, connections, database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
         documents=api_documents(),
         health=service.health,

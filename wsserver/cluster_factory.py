@@ -13,6 +13,7 @@ from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.config import Settings
+from wsserver.identity.tickets import NoExchange, TicketExchange
 from wsserver.storage.engine.database import Database
 
 
@@ -23,6 +24,7 @@ class Seams:
     broker: Broker
     control: Control
     leases: Leases
+    tickets: TicketExchange
     directory_of: Callable[[Connected], ConnectionDirectory]
     close: Callable[[], Awaitable[None]]
     """To be called after all of them have stopped."""
@@ -36,6 +38,7 @@ def seams_of(settings: Settings, version: str, database: Database, clock: Clock)
             MemoryBroker(),
             LocalControl(settings.node),
             LocalLeases(),
+            NoExchange(),
             lambda connected: LocalDirectory(connected, settings.node, version, since),
             _nothing,
         )
@@ -51,7 +54,14 @@ def seams_of(settings: Settings, version: str, database: Database, clock: Clock)
         database=lambda: (database.identity, database.location),
         wall=clock.wall,
     )
-    return Seams(made.broker, made.control, made.leases, lambda _: made.directory, made.close)
+    return Seams(
+        made.broker,
+        made.control,
+        made.leases,
+        made.tickets,
+        lambda _: made.directory,
+        made.close,
+    )
 
 
 async def _nothing() -> None:

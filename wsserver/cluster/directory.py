@@ -46,8 +46,8 @@ class NodeRecord(Struct, frozen=True):
     connections: int
     version: str
     state: NodeState
-    clock_offset_s: float = 0.0
-    """Of its clock from Redis' clock; positive: it is ahead."""
+    clock_offset_s: float | None = None
+    """Of its clock from Redis' clock; positive: it is ahead. None: there is none."""
 
 
 class Reservation(Struct, frozen=True, gc=False):

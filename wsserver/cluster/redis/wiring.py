@@ -15,6 +15,7 @@ from wsserver.cluster.redis.directory import RedisDirectory
 from wsserver.cluster.redis.leases import RedisLeases
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
+from wsserver.cluster.redis.tickets import RedisTickets
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class RedisSeams:
     broker: RedisBroker
     control: RedisControl
     leases: RedisLeases
+    tickets: RedisTickets
 
     async def close(self) -> None:
         """Close the connections, after all seams have stopped."""
@@ -53,5 +55,10 @@ def build_redis(
     control = RedisControl(bus, registry.living)
     directory = RedisDirectory(link, registry, control)
     return RedisSeams(
-        link, directory, RedisBroker(bus, link), control, RedisLeases(link, f"{node}/{instance}")
+        link,
+        directory,
+        RedisBroker(bus, link),
+        control,
+        RedisLeases(link, f"{node}/{instance}"),
+        RedisTickets(link),
     )

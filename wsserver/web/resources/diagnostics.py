@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from wsserver.clock import rfc3339
@@ -100,6 +101,14 @@ class ChannelState(Answer):
     not_configured: Annotated[int, Meta(description="not tried without settings, within 24 hours")]
 
 
+class ClockDifferences(Answer):
+    """Seconds by which other clocks are ahead of this node's."""
+
+    nodes: Annotated[dict[str, float], Meta(description="by name, of the nodes of a cluster")]
+    redis: Annotated[float | None, Meta(description="null: without `redis_url`, or not known")]
+    database: Annotated[float | None, Meta(description="null: SQLite, or not known")]
+
+
 class Diagnostics(Answer):
     """Internal state of the server: limits, descriptors, database, streams, channels."""
 
@@ -113,6 +122,7 @@ class Diagnostics(Answer):
     heartbeat: Heartbeat
     descriptors: Descriptors
     database: Disk
+    clocks: ClockDifferences
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     channels: Annotated[
         dict[str, ChannelState] | None, Meta(description="by name; null: database unreadable")
@@ -203,6 +213,7 @@ async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
             "free_bytes": stored and stored.disk_free_bytes,
             "total_bytes": stored and stored.disk_total_bytes,
         },
+        "clocks": msgspec.structs.asdict(await context.clocks.read()),
         "streams": stored
         and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
         "channels": stored and _channels(context, stored),
