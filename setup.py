@@ -91,13 +91,15 @@ setup(
         "push": ["pywebpush>=2.5,<3"],
         "apprise": ["apprise>=2.2,<3"],
         "postgres": ["psycopg[binary]>=3.2,<4"],
-        # Of the seams over Redis, which the contract suite runs; no setting offers them yet.
+        # Of redis_url: several servers as one cluster.
         "redis": ["redis>=8.1,<9", "hiredis>=3.5,<4"],
         "all": [
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
             "apprise>=2.2,<3",
             "psycopg[binary]>=3.2,<4",
+            "redis>=8.1,<9",
+            "hiredis>=3.5,<4",
         ],
         # Servers to try a cluster with on one machine.
         "cluster": [

@@ -29,6 +29,7 @@ from wsserver.config import (
     masked,
     read_settings,
     secret_bytes,
+    secret_texts,
 )
 
 SECRET = "s" * 32
@@ -548,6 +549,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "configuration.rst"
 
 BESIDE = {
     "database_password_file": {"WSSERVER_DATABASE_URL": "postgresql://h.example/d"},
+    "redis_password_file": {"WSSERVER_REDIS_URL": "redis://h.example"},
     "smtp_url": {"WSSERVER_MAIL_FROM": "a@b"},
     "sms_url": {"WSSERVER_SMS_BODY": "{text}"},
     "sms_headers": {"WSSERVER_SMS_URL": "https://h.example/{to}/{text}"},
@@ -587,7 +589,8 @@ def test_the_documentation_of_a_key_is_true(key: Any, monkeypatch: pytest.Monkey
 
     def given(toml: str, environ: dict[str, str]) -> Any:
         Path("c.toml").write_text(toml)
-        Path("database-password").write_text("of the example")
+        for name in ("database-password", "redis-password"):
+            Path(name).write_text("of the example")
         secret = {} if key.name.startswith("jw") else {"WSSERVER_JWT_SECRET": SECRET}
         try:
             settings = load_settings(Path("c.toml"), secret | beside | environ, {}, False)
@@ -631,3 +634,59 @@ def test_the_flag_for_a_file_goes_before_the_url(tmp_path: Path) -> None:
     environ = {"WSSERVER_DATABASE_URL": "postgresql://h/d", "WSSERVER_JWT_SECRET": SECRET}
     settings = load_settings(None, environ, {"database": str(tmp_path / "x.sqlite3")}, False)
     assert (settings.database_url, settings.database) == (None, tmp_path / "x.sqlite3")
+
+
+# Redis
+
+
+def redis_faults(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigFaults) as found:
+        load_settings(None, {"WSSERVER_JWT_SECRET": SECRET, **environ}, {}, False)
+    return [str(fault) for fault in found.value.faults]
+
+
+def test_a_redis_url_without_its_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsserver.config.channels.find_spec", lambda name: None)
+    assert redis_faults({"WSSERVER_REDIS_URL": "redis://:canary@h:0"}) == [
+        "redis_url (env WSSERVER_REDIS_URL): must have a port of 1 to 65535",
+        "redis_url (env WSSERVER_REDIS_URL): needs the extra redis, which is not installed:"
+        " pip install 'wsserver[redis]'",
+    ]
+
+
+def test_files_of_redis_that_cannot_be_read_are_named_together(tmp_path: Path) -> None:
+    found = redis_faults(
+        {
+            "WSSERVER_REDIS_URL": "rediss://h?ssl_ca_certs=/nowhere/ca.pem",
+            "WSSERVER_REDIS_PASSWORD_FILE": "/nowhere/canary",
+        }
+    )
+    assert found == [
+        "redis_url (env WSSERVER_REDIS_URL): has a file in ssl_ca_certs that is a file that does"
+        " not exist",
+        "redis_password_file (env WSSERVER_REDIS_PASSWORD_FILE): is a file that does not exist",
+    ]
+
+
+def test_a_second_password_and_a_password_without_a_url(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("canary-of-the-file\n")
+    given = {"WSSERVER_REDIS_PASSWORD_FILE": str(file)}
+    assert redis_faults(given) == ["redis_url (default): is missing: redis_password_file needs it"]
+    assert redis_faults({**given, "WSSERVER_REDIS_URL": "redis://u:canary@h"}) == [
+        "redis_password_file (env WSSERVER_REDIS_PASSWORD_FILE): is a second password: redis_url"
+        " has one too"
+    ]
+
+
+def test_passwords_of_redis_are_masked(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("canary-of-the-file\n")
+    url = "redis+sentinel://u:canary%2d1@a,b:7/main?sentinel_password=canary-2"
+    settings = Settings(redis_url=url, redis_password_file=file)
+    assert masked(settings)["redis_url"]["value"] == (
+        "redis+sentinel://********@a,b:7/main?********"
+    )
+    assert "canary" not in repr(settings)
+    secrets = {"canary-1", "canary%2d1", "canary-2", "canary-of-the-file"}
+    assert secrets <= set(secret_texts(settings))

@@ -40,6 +40,7 @@ from wsserver.realtime.connections.heartbeat import HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub, HubRecords
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.manager import ConnectionLimits, WebSocketManager
+from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.streams.streams import Streams
 from wsserver.realtime.wiring import LiveSettings, build_live
@@ -96,7 +97,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     database = database_of(settings, clock)
 
     # The seams to other processes
-    seams = seams_of(settings, database, __version__, clock.wall())
+    seams = seams_of(settings, __version__, database, clock)
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions
@@ -110,6 +111,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         revocations=revocations,
         leeway_s=settings.jwt_leeway_s,
         resolve=organizations.resolve,
+        exchange=seams.tickets,
     )
     keys = key_source(settings, clock)
     verifier = TokenVerifier(
@@ -270,6 +272,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         exports=Exports(database),
         idempotency=idempotency,
         storage_statistics=StorageStatistics(database),
+        clocks=Clocks(clock, settings.node, connections, database),
         configured_channels={name for name, each in channels.items() if each.is_configured},
         documents=api_documents(),
         health=service.health,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
 from wsserver.cluster.directory import ConnectionDirectory
@@ -12,6 +13,7 @@ from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.config import Settings
+from wsserver.identity.tickets import NoExchange, TicketExchange
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.sql_leases import SqlLeases
 
@@ -23,27 +25,44 @@ class Seams:
     broker: Broker
     control: Control
     leases: Leases
+    tickets: TicketExchange
     directory_of: Callable[[Connected], ConnectionDirectory]
     close: Callable[[], Awaitable[None]]
     """To be called after all of them have stopped."""
 
 
-def seams_of(settings: Settings, database: Database, version: str, since: float) -> Seams:
-    """The seams of this node; ``since``: when it started, in seconds since the epoch."""
+def seams_of(settings: Settings, version: str, database: Database, clock: Clock) -> Seams:
+    """The seams of this node, which starts now; ``database`` is the one of the whole cluster."""
+    since = clock.wall()
     if settings.redis_url is None:
         return Seams(
             MemoryBroker(),
             LocalControl(settings.node),
             LocalLeases(),
+            NoExchange(),
             lambda connected: LocalDirectory(connected, settings.node, version, since),
             _nothing,
         )
     # The driver is an extra, and takes 0.1 s to import.
     from wsserver.cluster.redis.wiring import build_redis
 
-    made = build_redis(settings.redis_url, settings.node, version, since)
-    leases = SqlLeases(database)
-    return Seams(made.broker, made.control, leases, lambda _: made.directory, made.close)
+    made = build_redis(
+        settings.redis_url,
+        settings.node,
+        version,
+        since,
+        password_file=settings.redis_password_file,
+        database=lambda: (database.identity, database.location),
+        wall=clock.wall,
+    )
+    return Seams(
+        made.broker,
+        made.control,
+        SqlLeases(database),
+        made.tickets,
+        lambda _: made.directory,
+        made.close,
+    )
 
 
 async def _nothing() -> None:

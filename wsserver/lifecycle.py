@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from tornado.netutil import bind_sockets
 
 from wsserver.app import System, build, templates_of
+from wsserver.cluster.errors import ClusterUnusable
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.database_factory import cluster_of
 from wsserver.errors import WsServerError
@@ -62,11 +63,14 @@ class Lifecycle:
     async def load(self) -> None:
         """Open the database, read what it has, begin the periodic work.
 
-        Raises ``ConfigFaults`` for a database that cannot be used, ``StorageUnavailable`` or
-        ``StorageFull`` where that may pass.
+        Raises ``ConfigFaults`` for a database that cannot be used or a cluster that cannot be
+        joined, ``StorageUnavailable`` or ``StorageFull`` where that may pass.
         """
-        with _database_faults(self.settings):
-            await self.system.service.start()
+        try:
+            with _database_faults(self.settings):
+                await self.system.service.start()
+        except ClusterUnusable as fault:
+            raise ConfigFaults([Fault(fault.key, "start", fault.problem)]) from None
 
     def listen(self) -> None:
         """Begin to accept connections."""

@@ -435,7 +435,10 @@ class Server:
         if not math.isfinite(ttl_s):
             raise ValueError(f"ttl_s: a number of seconds, not {ttl_s}")
         parsed = parse_claims(self._payload(user_id, role, 3600.0, claims))
-        return self._system.tickets.issue(parsed, ttl_s)[0]
+        ticket = self._system.tickets.issue(parsed, ttl_s)[0]
+        if self._system.tickets.exchange.is_shared:
+            self._context.tasks.spawn(self._system.tickets.share(ticket), name="ticket")
+        return ticket
 
     def _payload(
         self, user_id: str, role: str, ttl_s: float, claims: Mapping[str, Any]

@@ -26,6 +26,7 @@ from wsserver.realtime.manager import WebSocketManager
 from wsserver.realtime.observability import events
 from wsserver.realtime.observability.alerts import ErrorRateAlert
 from wsserver.realtime.observability.statistics import flatten
+from wsserver.realtime.operations.access_changes import POLL_S
 from wsserver.realtime.operations.node_queries import DrainNode
 from wsserver.realtime.wiring import LiveSide
 from wsserver.storage.engine.database import Database
@@ -121,12 +122,14 @@ class Service:
         """Open the database, load stored state, start the periodic work.
 
         Until it is done, requests are refused with ``starting``. Raises ``DatabaseUnusable`` for an
-        unusable file, ``StorageUnavailable`` for a temporary fault; nothing stays open then.
+        unusable file, ``ClusterUnusable`` for a node that cannot join, ``StorageUnavailable`` for a
+        temporary fault; nothing stays open then.
         """
         await self.database.open()
         try:
             await self._load()
         except BaseException:
+            await self._leave_cluster()
             await self.database.close()
             raise
         self.leases.add_lost_listener(self._take_over)
@@ -134,6 +137,7 @@ class Service:
         self.manager.started()
 
     async def _load(self) -> None:
+        await self.live.access_changes.load()
         stored = await self.revocation_store.all()
         self.revocations.load(
             [value for kind, value, _ in stored if kind == "jti"],
@@ -173,6 +177,9 @@ class Service:
             (PRUNE, PRUNE_INTERVAL_S, self._prune),
         ):
             self.tasks.spawn(self._repeat(name, period_s, self._for_all(name, work)), name=name)
+        if self.database.is_shared:
+            poll = self._repeat("access changes", POLL_S, self.live.access_changes.poll)
+            self.tasks.spawn(poll, name="access changes")
         self.tasks.spawn(self.lag.watch(), name="loop lag")
 
     async def drain(self) -> None:

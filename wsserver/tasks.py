@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 
 CANCEL_PATIENCE_S = 5.0
 """Longest wait for tasks that were cancelled."""
+_AGAIN_S = 0.2
 
 
 class Tasks:
@@ -53,3 +54,18 @@ class Tasks:
         error = task.exception()
         if error is not None:
             log.error("task failed name=%s", task.get_name(), exc_info=error)
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait for their end; results and exceptions are dropped.
+
+    Cancels again what goes on: a library may swallow a cancellation that comes while it waits.
+    """
+    left: set[asyncio.Task[None]] = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=_AGAIN_S)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # retrieved, else asyncio would log it

@@ -417,7 +417,7 @@ async def test_who_has_joined_a_session_on_another_node_is_a_recipient(
     monkeypatch.setattr(notified.live.connections, "connections", connections)
     assert await found(notified, session_id="s1") == ["acme", "else", "here"]
     await notified.live.members.replace("s1", ["of-acme"], "boss", 1.0)
-    await notified.live.organizations.assign("of-acme", "acme", "boss", 1.0)
+    notified.live.organizations.apply("of-acme", "acme")
     assert "else" not in await found(notified, "acme", session_id="s1")
 
 

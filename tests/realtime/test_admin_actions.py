@@ -237,7 +237,7 @@ async def test_exactly_one_thing_is_revoked(live: Live, body: dict[str, str]) ->
 @pytest.mark.gen_test
 async def test_a_ticket_authenticates_its_owner_once(live: Live) -> None:
     actor = live.actor("user", "u1")
-    answer = live.admin_actions.ticket(actor)
+    answer = await live.admin_actions.ticket(actor)
     assert answer["expires_at"] == "2023-11-14T22:13:50.000Z"
     assert live.tickets.redeem(answer["ticket"]) == actor.claims
     with pytest.raises(TokenInvalid):

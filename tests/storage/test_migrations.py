@@ -32,6 +32,7 @@ RELEASED = {
     "m0030_user_organizations",
     "m0031_marks_by_organization",
     "m0040_webhook_leases",
+    "m0042_access_changes",
     "m0043_leases",
 }
 

@@ -27,7 +27,7 @@ class ValkeyProcess:
 
     def __init__(self, folder: Path, *options: str, sentinel: Path | None = None) -> None:
         """``sentinel``: its settings make it a Sentinel."""
-        self._folder = folder
+        self.folder = folder
         self._options = options
         self._first = [] if sentinel is None else [str(sentinel), "--sentinel"]
         self.port = free_port()
@@ -46,7 +46,7 @@ class ValkeyProcess:
         if not self._first:
             arguments += ["--save", ""]
         self._process = subprocess.Popen(
-            [BINARY, *arguments, "--dir", str(self._folder), *self._options],
+            [BINARY, *arguments, "--dir", str(self.folder), *self._options],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 10

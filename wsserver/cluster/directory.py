@@ -46,6 +46,8 @@ class NodeRecord(Struct, frozen=True):
     connections: int
     version: str
     state: NodeState
+    clock_offset_s: float | None = None
+    """Of its clock from Redis' clock; positive: it is ahead. None: there is none."""
 
 
 class Reservation(Struct, frozen=True, gc=False):
@@ -63,7 +65,7 @@ class ConnectionDirectory(Protocol):
     """
 
     async def start(self) -> None:
-        """Register this node; raises ``NodeNameTaken`` if a living node has its name."""
+        """Register this node; raises ``ClusterUnusable``, as if a living node has its name."""
 
     async def stop(self) -> None:
         """Take this node and its connections out."""
@@ -133,11 +135,3 @@ class ConnectionDirectory(Protocol):
 
 
 RESERVATION_S = 10.0
-
-
-class NodeNameTaken(Exception):
-    """Another living node has the configured name."""
-
-    def __init__(self, node: str) -> None:
-        super().__init__(f"node: {node!r} is the name of another running node of this cluster")
-        self.node = node

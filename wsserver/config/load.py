@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import channels, database, files, gateway, validators, vapid
+from wsserver.config import channels, database, files, gateway, redis, validators, vapid
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import KEY_SOURCES, Settings
@@ -142,8 +142,20 @@ class _Check:
             self._try("database_password_file", lambda: read_key_file(file))
             if settings.database_url is None:
                 self._fault("database_url", "is missing: database_password_file needs it")
+        self._check_redis(settings)
         if self._dev and not is_loopback(settings.host):
             self._fault("host", "must be a loopback address in development mode (--dev)")
+
+    def _check_redis(self, settings: Settings) -> None:
+        url, password_file = settings.redis_url, settings.redis_password_file
+        if url is not None:
+            self._try("redis_url", lambda: redis.check_redis_files(url))
+        if password_file is not None:
+            self._try("redis_password_file", lambda: read_key_file(password_file))
+            if url is None and not any(fault.key == "redis_url" for fault in self.faults):
+                self._fault("redis_url", "is missing: redis_password_file needs it")
+            if url is not None and redis.has_password(url):
+                self._fault("redis_password_file", "is a second password: redis_url has one too")
 
     def _with_keys(self, settings: Settings) -> Settings:
         """Check the source of keys; fill in what follows from it."""
@@ -238,6 +250,7 @@ _SPELLINGS: dict[str, Callable[[Any], Any]] = {
     "allowed_hosts": _each(validators.allowed_host),
     "trusted_proxies": _each(validators.network),
     "database_url": database.database_url,
+    "redis_url": redis.redis_url,
     "jwks_url": validators.jwks_url,
     "jwt_algorithm": _at_least_one,
     "jwt_user_claim": validators.user_claim,

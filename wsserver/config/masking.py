@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
+from wsserver.addresses.redis import parse_redis_url
 from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import SECRETS, URLS, Settings
 
@@ -79,9 +80,14 @@ def secret_texts(settings: Settings) -> list[str]:
         parts = urlsplit(settings.database_url)
         found.update((parts.password or "", unquote(parts.password or "")))
         found.add(dict(parse_qsl(parts.query)).get("password", ""))
-    if settings.database_password_file is not None:
-        password_file = read_key_file(settings.database_password_file)
-        found.add(password_file.decode("utf-8", "replace").strip())
+    if settings.redis_url:
+        address = parse_redis_url(settings.redis_url)
+        found.add(urlsplit(settings.redis_url).netloc.rpartition("@")[0].partition(":")[2])
+        for password in (address.password or "", address.sentinel_password or ""):
+            found.update((password, quote(password, safe="")))
+    for file in (settings.database_password_file, settings.redis_password_file):
+        if file is not None:
+            found.add(read_key_file(file).decode("utf-8", "replace").strip())
     words = [*_words_of_gateway(settings)]
     for url in settings.apprise_urls:
         words += re.split(r"[/:@?&=]+", url.partition("://")[2])

@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_password_file: Path | None = None
     redis_url: str | None = None
     """Redis or Valkey, which carries what passes between several processes."""
+    redis_password_file: Path | None = None
     synchronous: Literal["normal", "full"] = "normal"
 
     jwt_secret: str | None = None
@@ -184,7 +185,7 @@ URLS = frozenset(
 HIDDEN = SECRETS | URLS | {"sms_headers"}
 """Keys that hold secrets, whole or in part."""
 
-UNQUOTED = HIDDEN | {"jwt_secret_file", "database_password_file"}
+UNQUOTED = HIDDEN | {"jwt_secret_file", "database_password_file", "redis_password_file"}
 """Keys whose value is quoted in no fault: it may be a secret, also by mistake."""
 
 KEY_SOURCES = ("jwt_secret", "jwt_secret_file", "jwt_public_key_file", "jwks_url")

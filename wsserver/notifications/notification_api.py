@@ -27,7 +27,6 @@ from wsserver.protocol.notifications import Contact, ContactsRequest, NotifyRequ
 from wsserver.protocol.validation import Fault, gather
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.tenancy import Scope, Tenancy
-from wsserver.realtime.manager import WebSocketManager
 from wsserver.storage.notifications.notification_rows import Delivery, Filters, Notification
 from wsserver.storage.notifications.notifications import NotificationStore
 
@@ -47,7 +46,6 @@ class NotificationApi:
     store: NotificationStore
     contact_book: TenantContacts
     tenancy: Tenancy
-    manager: WebSocketManager
     renderer: Renderer
     queue: NotificationQueue
     permissions: Permissions
@@ -164,17 +162,12 @@ class NotificationApi:
         now = self.clock.wall()
         detail: dict[str, Any] = {}
         if entered is not UNSET and scope.organization_id is None:
-            await self._enter(actor, user_id, entered, now)
+            await self.tenancy.assign(user_id, entered, actor.claims.sub, now)
             detail["organization_id"] = entered
         await self.contact_book.put(contact, scope.organization_id, now)
         given = sorted(name for name in request.__struct_fields__ if getattr(request, name))
         self._trail.record(actor, "contacts", target, fields=given, **detail)
         return await self._contact_view(user_id)
-
-    async def _enter(self, actor: Actor, user_id: str, entered: str | None, now: float) -> None:
-        """Assign a user to an organization, None: the token's; applies to open connections."""
-        for connection in await self.tenancy.assign(user_id, entered, actor.claims.sub, now):
-            self.manager.sessions.enforce_access(connection)
 
     async def _contact_view(self, user_id: str) -> dict[str, Any]:
         belongs_to = await self.tenancy.organizations_of([user_id])

@@ -106,7 +106,6 @@ class NotificationSubsystem:
             store=store,
             contact_book=tenant_contacts,
             tenancy=tenancy,
-            manager=manager,
             renderer=renderer,
             queue=self.queue,
             permissions=permissions,

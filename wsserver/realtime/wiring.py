@@ -48,6 +48,7 @@ from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.node_actions import NodeActions
@@ -64,7 +65,7 @@ from wsserver.realtime.tracing.tracing import Tracing
 from wsserver.storage.engine.database import Database
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
-from wsserver.storage.tables.access_lists import RevocationStore
+from wsserver.storage.tables.access_lists import AccessChangeStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -120,6 +121,7 @@ class LiveSide:
     manager: WebSocketManager
     admin_queries: AdminQueries
     admin_actions: AdminActions
+    access_changes: AccessChanges
     publishing: Publishing
     tracing: Tracing
 
@@ -262,7 +264,11 @@ def build_live(
         clock,
         nodes,
     )
-    NodeActions(manager, tenancy, members, organizations, revocations).register(control)
+    NodeActions(manager, tenancy).register(control)
+    access_changes = AccessChanges(
+        AccessChangeStore(database), manager, tenancy, members, organizations, revocations
+    )
+    access_changes.register(control)
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
     publishing = Publishing(router, permissions, members, tenancy, audit, events, clock, dry_runs)
     tracing = Tracing(
@@ -307,6 +313,7 @@ def build_live(
         manager=manager,
         admin_queries=admin_queries,
         admin_actions=admin_actions,
+        access_changes=access_changes,
         publishing=publishing,
         tracing=tracing,
     )

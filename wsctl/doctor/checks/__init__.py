@@ -36,6 +36,7 @@ CHECKS: Mapping[str, Check] = {
     "database.disk": storage.disk,
     "database.streams": storage.streams,
     "broker": storage.broker,
+    "cluster.clocks": server.clocks,
     "channel.websocket": storage.channel("websocket"),
     "channel.push": storage.channel("push"),
     "channel.sms": storage.channel("sms"),

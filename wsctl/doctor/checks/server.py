@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from wsctl.doctor.checks.network import is_wsserver
-from wsctl.doctor.facts import Document, Facts, Missing, answered, needed, number
+from wsctl.doctor.facts import Document, Facts, Missing, answered, member, needed, number
 from wsctl.doctor.findings import Finding, failed, ok, skipped, warning
 
 _NEARLY = 0.9
 _UNLIMITED = 2**31
+_CLOCK_S = 5.0
+"""Beyond it, times in lists and expiries of different nodes contradict each other."""
 _SPARE = 436
 """With the 64 that are reserved, the 500 above ``max_connections`` of docs/deployment.rst."""
 _NO_ACCESS = "Use a token with stats:read."
@@ -53,6 +55,30 @@ def descriptors(facts: Facts) -> Finding:
     if opened >= _NEARLY * (limit - kept_back):
         return warning(what, f"{raise_it}.", **data)
     return ok(f"{what}, enough for max_connections ({most:,.0f})", **data)
+
+
+def clocks(facts: Facts) -> Finding:
+    """Whether the clocks of nodes, Redis and database agree."""
+    diagnostics = needed(answered(facts.diagnostics), hint(facts))
+    found = member(diagnostics, "clocks")
+    if not found:
+        return skipped("not reported by the server")
+    ahead = {f"node {name}": number(found, "nodes", name) for name in member(found, "nodes")}
+    ahead |= {"Redis": number(found, "redis"), "PostgreSQL": number(found, "database")}
+    known = {name: seconds for name, seconds in ahead.items() if seconds is not None}
+    if not known:
+        return skipped("all on the server's machine")
+    wrong = {name: seconds for name, seconds in known.items() if abs(seconds) > _CLOCK_S}
+    data = {"ahead_s": known}
+    if wrong:
+        named = ", ".join(f"{name} by {seconds:+,.1f} s" for name, seconds in wrong.items())
+        return warning(
+            f"differ from this node's clock: {named}",
+            "Synchronize the clocks of all machines (chrony, systemd-timesyncd).",
+            **data,
+        )
+    most_s = max(map(abs, known.values()))
+    return ok(f"differ by {most_s:.1f} s at most", **data)
 
 
 def loop(facts: Facts) -> Finding:

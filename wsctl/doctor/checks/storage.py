@@ -94,7 +94,8 @@ def broker(facts: Facts) -> Finding:
     data = {"kind": kind, "nodes": int(nodes)}
     if found.get("ok") is not True:
         do = "Check redis_url and Redis: messages reach only the clients of their own node."
-        return failed(f"{kind}: not working", do, **data)
+        why = found.get("last_error")
+        return failed(f"{kind}: {why or 'not working'}", do, **data)
     return ok(f"{kind}, {plural(nodes, 'node')}", **data)
 
 

@@ -170,8 +170,11 @@ class RedisBroker:
         return outcome if isinstance(outcome, PublishResult) else await outcome
 
     def health(self) -> dict[str, object]:
-        """Whether own messages come back."""
-        return {"ok": self._bus.is_up, "kind": "redis"}
+        """Whether own messages come back, and the server is as it has to be; ``last_error``."""
+        fault = self._link.fault
+        if fault is None and not self._bus.is_up:
+            fault = "own messages do not come back"
+        return {"ok": fault is None, "kind": "redis", "last_error": fault}
 
     def _deliver(self, publication: Publication) -> Outcome:
         if not self._nodes:

@@ -13,6 +13,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError, RedisError
 
 from wsserver.cluster.redis.link import RedisLink
+from wsserver.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +127,7 @@ class Bus:
                 break
             await asyncio.sleep(0.01)
         self.is_up = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._tasks.clear()
         self._fail_outgoing()
         self._confirm_all()

@@ -16,12 +16,12 @@ from wsserver.cluster.directory import (
     RESERVATION_S,
     Change,
     ConnectionRecord,
-    NodeNameTaken,
     NodeRecord,
     Reservation,
 )
+from wsserver.cluster.errors import ClusterUnusable, ForeignCluster, NodeNameTaken
 from wsserver.cluster.redis.control import RedisControl
-from wsserver.cluster.redis.link import UNREACHABLE, RedisLink
+from wsserver.cluster.redis.link import UNREACHABLE, RedisLink, RedisUnusable
 from wsserver.cluster.redis.nodes import (
     LEASE_S,
     REMEMBERED_S,
@@ -30,6 +30,7 @@ from wsserver.cluster.redis.nodes import (
     record_of,
 )
 from wsserver.protocol.targets import Target, TargetType
+from wsserver.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class RedisDirectory:
     async def start(self) -> None:
         """Register this node, waiting for the end of a former run that was killed.
 
-        Raises ``NodeNameTaken``, and ``RedisUnusable`` for a server that cannot work.
+        Raises ``ClusterUnusable`` for a name that is taken, or a server that cannot work.
         """
         try:
             await self._link.check()
@@ -147,14 +148,14 @@ class RedisDirectory:
             await self._registry.refresh()
         except UNREACHABLE as error:
             self._away(error)
+            await self._link.shut("not checked yet whether it may be used")
         self._task = asyncio.create_task(self._maintain(), name="redis directory")
 
     async def stop(self) -> None:
         """Take this node and its connections out."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._task = None
         try:
             await self._clear(self._node)
@@ -164,13 +165,16 @@ class RedisDirectory:
 
     async def _register(self) -> None:
         deadline = asyncio.get_running_loop().time() + LEASE_S + 1.0
+        until: float | None = None
         while True:
             try:
                 await self._registry.renew()
                 return
-            except NodeNameTaken:
-                if asyncio.get_running_loop().time() > deadline:
+            except (NodeNameTaken, ForeignCluster) as error:
+                is_renewed = until is not None and error.until > until
+                if is_renewed or asyncio.get_running_loop().time() > deadline:
                     raise
+                until = error.until
             await asyncio.sleep(0.2)
 
     # Admission
@@ -369,17 +373,34 @@ class RedisDirectory:
         while True:
             try:
                 await self._advance()
-            except NodeNameTaken:
-                log.critical("node name taken by another node node=%s", self._node)
+            except ClusterUnusable as fault:
+                self._report(fault.problem)
+                if isinstance(fault, ForeignCluster):
+                    await self._link.shut(fault.problem)
             except UNREACHABLE as error:
                 self._away(error)
-            except RedisError:
-                log.exception("redis directory failed")
+            except RedisError as error:
+                self._report(str(error))
             await asyncio.sleep(RENEW_S / 4 if not self._is_reachable else RENEW_S)
 
     async def _advance(self) -> None:
         """Renew the lease, enter what Redis lacks, take out what lost nodes have left."""
-        is_new = await self._registry.renew()
+        fault: str | None = None
+        try:
+            await self._link.check(
+                with_rights=not self._is_reachable or self._link.fault is not None
+            )
+        except RedisUnusable as found:
+            fault = found.problem  # what works in spite of it goes on
+            self._report(fault)
+        try:
+            is_new = await self._registry.renew()
+        except UNREACHABLE as error:
+            if fault is None:
+                raise
+            self._away(error, fault)
+            return
+        self._link.open()
         if is_new or self._is_behind:
             await self._enter_all()
         self._is_reachable = True
@@ -393,6 +414,7 @@ class RedisDirectory:
                         listener(connection)
             if node.lost_s > REMEMBERED_S:
                 await self._registry.forget(node)
+        self._report(fault)
 
     async def _enter_all(self) -> None:
         """Enter all connections of this node again, and take out those that have ended."""
@@ -445,11 +467,20 @@ class RedisDirectory:
             self._is_behind = True
         return otherwise
 
-    def _away(self, error: BaseException) -> None:
+    def _away(self, error: BaseException, fault: str | None = None) -> None:
         if self._is_reachable:
             log.warning("redis is away; connections are judged by local counts error=%r", error)
+            self._link.fault = fault or f"cannot be reached: {error}"
         self._is_reachable = False
         self._is_behind = True
+
+    def _report(self, fault: str | None) -> None:
+        """Note what is wrong with the server, and log it if it is something new."""
+        if fault is not None and fault != self._link.fault:
+            log.critical("redis cannot be used as it is fault=%s", fault)
+        elif fault is None and self._link.fault is not None:
+            log.info("redis can be used again")
+        self._link.fault = fault
 
     def _local_count(self, user_id: str) -> int:
         return len(self._by_user.get(user_id, ()))

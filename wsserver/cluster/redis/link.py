@@ -2,51 +2,153 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
+import ssl
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
     ConnectionError,
+    MasterDownError,
     NoPermissionError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
 )
 
+from wsserver.addresses.redis import RedisAddress, RedisUrlFaulty, parse_redis_url
+from wsserver.cluster.errors import ClusterUnusable
+
 TIMEOUT_S = 2.0
 OLDEST_REDIS = 7
 OLDEST_VALKEY = 8
-SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
 
-UNREACHABLE = (ConnectionError, TimeoutError, OSError, ReadOnlyError)
-"""Errors of a server that cannot be reached, or that is no longer the primary."""
+UNREACHABLE = (
+    *(ConnectionError, TimeoutError, OSError),
+    *(ReadOnlyError, MasterDownError, NoPermissionError, OutOfMemoryError),
+)
+"""Errors of a server that cannot be reached, is no longer the primary, or takes no commands now."""
+
+ACL_RULES = (
+    "resetkeys ~wsserver:* resetchannels &wsserver:* -@all +@read +@write +@pubsub +@scripting"
+    " +@connection -@dangerous +info +time"
+)
+"""The least rights of a user with ACL, after ``on >PASSWORD``."""
+
+_SCRIPT = "return 1"
+_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_OF_THE_STATE = ("MISCONF", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "OOM", "BUSY")
+"""Beginnings of errors that pass without a change of settings."""
 
 
-class RedisUnusable(Exception):
+class RedisUnusable(ClusterUnusable):
     """A server or URL that cannot work without a change of its settings."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("redis_url", problem)
+
+
+class Gate:
+    """Refuses connections to a server that must not be used, as that of another cluster."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        """Why nothing may be sent; None: open."""
+
+    def check(self) -> None:
+        """Raise ``ConnectionError`` if it is closed."""
+        if self.reason is not None:
+            raise ConnectionError(self.reason)
+
+
+class _GatedPool(ConnectionPool):
+    def __init__(self, gate: Gate, **options: Any) -> None:
+        super().__init__(**options)
+        self._gate = gate
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        self._gate.check()
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class _GatedSentinelPool(SentinelConnectionPool):
+    def __init__(self, *args: Any, gate: Gate, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        self._gate = gate
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        self._gate.check()
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+class _PasswordFile(CredentialProvider):
+    """User, and the password that the file has at each connection."""
+
+    def __init__(self, username: str | None, file: Path) -> None:
+        self._username = username
+        self._file = file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        try:
+            password = self._file.read_text(encoding="utf-8-sig").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            raise AuthenticationError(
+                f"the password cannot be read from redis_password_file ({reason})"
+            ) from None
+        return (self._username, password) if self._username else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
 
 
 class RedisLink:
-    """Commands and subscriptions on the server of a URL.
+    """Commands and subscriptions on the server of a URL (``addresses.redis.URL_FORM``).
 
-    ``redis://``, ``rediss://`` (TLS; ``ssl_ca_certs`` and the like as query parameters),
-    ``unix://``, ``redis+sentinel://host:port,…/name`` (``rediss+sentinel://`` with TLS). Nothing is
-    sent again after an error: the caller knows whether that is harmless. ``prefix`` begins all
-    keys and channels. Raises ``RedisUnusable`` for a malformed URL.
+    Nothing is sent again after an error: the caller knows whether that is harmless. ``prefix``
+    begins all keys and channels. ``password_file``: see ``redis_password_file``. Raises
+    ``RedisUnusable`` for a malformed URL.
     """
 
-    def __init__(self, url: str, prefix: str = "wsserver") -> None:
+    def __init__(
+        self, url: str, prefix: str = "wsserver", password_file: Path | None = None
+    ) -> None:
         self.prefix = prefix
+        self.fault: str | None = None
+        """What is wrong with the server now, for the health check; None: nothing."""
+        try:
+            self._address = parse_redis_url(url)
+        except RedisUrlFaulty as faulty:
+            raise RedisUnusable(str(faulty)) from None
+        self._password_file = password_file
+        self._gate = Gate()
         self._sentinels: list[Redis] = []
-        self.commands = self._client(url, TIMEOUT_S)
-        self._subscriptions = self._client(url, None)
+        self.commands = self._client(TIMEOUT_S, self._gate)
+        self._subscriptions = self._client(None, self._gate)
+        self.unchecked = self._client(TIMEOUT_S, Gate())
+        """For the commands that find out whether the server may be used."""
+
+    @property
+    def location(self) -> str:
+        """Where the server is, without secrets."""
+        return self._address.location
 
     def key(self, tag: str, *rest: str) -> str:
         """A key or channel; those of one ``tag`` are in one hash slot of a Redis Cluster."""
@@ -56,78 +158,186 @@ class RedisLink:
         """A new subscription, with a connection of its own."""
         return self._subscriptions.pubsub()
 
-    async def reset(self) -> None:
+    async def shut(self, reason: str) -> None:
+        """End all connections and refuse new ones, as if the server could not be reached."""
+        self._gate.reason = reason
+        await self.reset(also_in_use=True)
+
+    def open(self) -> None:
+        """Let connections through again."""
+        self._gate.reason = None
+
+    async def reset(self, *, also_in_use: bool = False) -> None:
         """Close all connections; the next command connects anew, to the primary of now."""
         for client in (self.commands, self._subscriptions):
             try:
-                await client.connection_pool.disconnect(inuse_connections=False)
+                await client.connection_pool.disconnect(inuse_connections=also_in_use)
             except (RedisError, OSError):
                 pass
 
     async def close(self) -> None:
         """Close all connections for good."""
-        for client in (self.commands, self._subscriptions, *self._sentinels):
+        for client in (self.commands, self._subscriptions, self.unchecked, *self._sentinels):
             await client.aclose()
 
-    async def check(self) -> None:
+    # Checks
+
+    async def check(self, *, with_rights: bool = True) -> None:
         """Raise ``RedisUnusable`` for a wrong password, version, right or eviction policy.
 
         Errors of an unreachable server propagate: it may be reachable later.
         """
         try:
-            info: dict[str, Any] = await self.commands.info()
-        except (AuthenticationError, NoPermissionError) as error:
-            raise RedisUnusable(f"redis_url: the server refuses the user: {error}") from error
-        except UNREACHABLE:
+            info: dict[str, Any] = await self.unchecked.info(
+                "server", "clients", "memory", "replication", "cluster"
+            )
+            _check_info(info)
+            if with_rights:
+                await self._check_rights()
+        except (AuthenticationError, AuthorizationError) as error:
+            raise RedisUnusable(f"the server refuses user or password: {error}") from None
+        except NoPermissionError as error:
+            raise RedisUnusable(f"the user lacks rights: {error}; {_RULE}") from None
+        except BusyLoadingError:
+            raise
+        except UNREACHABLE as error:
+            if (fault := _tls_fault(error)) is not None:
+                raise RedisUnusable(f"TLS fails: {fault}") from None
             raise
         except ResponseError as error:
-            raise RedisUnusable(f"redis_url: {error}") from error
-        is_valkey = "valkey_version" in info
-        name, oldest = ("Valkey", OLDEST_VALKEY) if is_valkey else ("Redis", OLDEST_REDIS)
-        version = str(info["valkey_version" if is_valkey else "redis_version"])
-        if int(version.split(".")[0]) < oldest:
-            raise RedisUnusable(f"redis_url: {name} {version} is too old; {oldest} is the oldest")
-        policy = info.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise RedisUnusable(
-                f"redis_url: maxmemory-policy is {policy}, which deletes keys that are in use;"
-                " set it to noeviction"
-            )
-        if info.get("role") == "slave":
-            raise RedisUnusable("redis_url: the server is a read-only replica; name its primary")
+            if str(error).startswith(_OF_THE_STATE):
+                raise ConnectionError(str(error)) from None
+            raise RedisUnusable(f"the server answers: {error}") from None
+        except RedisError as error:
+            raise RedisUnusable(f"does not answer as Redis does: {error!r}") from None
 
-    def _client(self, url: str, timeout_s: float | None) -> Redis:
+    async def _check_rights(self) -> None:
+        """Try each command that the seams use, on keys of its own."""
+        text, table, ordered = (self.key("check", kind) for kind in ("text", "hash", "set"))
+        tried: list[tuple[str | int, ...]] = [
+            ("SET", text, 1, "PX", 1000),
+            ("GET", text),
+            ("EXPIRE", text, 1),
+            ("PERSIST", text),
+            ("GETDEL", text),
+            ("HSET", table, "a", 1),
+            *((name, table) for name in ("HGETALL", "HVALS", "HLEN")),
+            *((name, table, "a") for name in ("HGET", "HMGET", "HDEL")),
+            ("ZADD", ordered, 1, "a"),
+            ("ZRANGE", ordered, 0, -1),
+            ("ZRANGEBYSCORE", ordered, 0, 1),
+            ("ZSCORE", ordered, "a"),
+            ("ZREM", ordered, "a"),
+            ("DEL", text, table, ordered),
+            ("TIME",),
+            ("PUBLISH", self.key("check"), ""),
+            ("SCRIPT LOAD", _SCRIPT),
+            ("EVALSHA", _SHA, 0),
+        ]
+        pipeline = self.unchecked.pipeline(transaction=False)
+        for command in tried:
+            pipeline.execute_command(*command)
+        results: list[Any] = await pipeline.execute(raise_on_error=False)
+        lacking: dict[str, None] = {}
+        for command, result in zip(tried, results, strict=True):
+            if isinstance(result, NoPermissionError):
+                lacking[self._lacking(str(command[0]), str(result))] = None
+            elif isinstance(result, Exception):
+                raise result
+        pubsub = self.unchecked.pubsub()
+        try:
+            await pubsub.subscribe(self.key("check"))
+            await pubsub.get_message(timeout=TIMEOUT_S)
+        except NoPermissionError as error:
+            lacking[self._lacking("SUBSCRIBE", str(error))] = None
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+        if lacking:
+            raise RedisUnusable(f"the user lacks rights: {', '.join(lacking)}; {_RULE}")
+
+    def _lacking(self, command: str, text: str) -> str:
+        """The right that a refused command lacks, by the server's text."""
+        if "channel" in text:
+            return f"channels {self.prefix}:*"
+        return command if "command" in text else f"keys {self.prefix}:*"
+
+    # Clients
+
+    def _client(self, timeout_s: float | None, gate: Gate) -> Redis:
+        address = self._address
         options: dict[str, Any] = {
             "socket_timeout": timeout_s,
             "socket_connect_timeout": TIMEOUT_S,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
+            "db": address.database,
+            **(address.tls or {}),
         }
-        try:
-            if urlsplit(url).scheme in SENTINEL_SCHEMES:
-                return self._primary_of(url, options)
-            return Redis.from_url(url, **options)
-        except ValueError as error:
-            raise RedisUnusable(f"redis_url: {error}") from error
+        if self._password_file is not None:
+            options["credential_provider"] = _PasswordFile(address.username, self._password_file)
+        elif address.password is not None or address.username is not None:
+            options |= {"username": address.username, "password": address.password or ""}
+        if address.primary is not None:
+            return self._primary_of(address, address.primary, options, gate)
+        if address.path is not None:
+            options |= {"connection_class": UnixDomainSocketConnection, "path": address.path}
+        else:
+            host, port = address.hosts[0]
+            kind = Connection if address.tls is None else SSLConnection
+            options |= {"connection_class": kind, "host": host, "port": port}
+        return Redis.from_pool(_GatedPool(gate, **options))
 
-    def _primary_of(self, url: str, options: dict[str, Any]) -> Redis:
+    def _primary_of(
+        self, address: RedisAddress, name: str, options: dict[str, Any], gate: Gate
+    ) -> Redis:
         """A client of the primary that the Sentinels name, asked anew at each connect."""
-        parts = urlsplit(url)
-        credentials, _, hosts = parts.netloc.rpartition("@")
-        name, _, database = parts.path.strip("/").partition("/")
-        nodes = [re.fullmatch(r"(\[.+\]|[^:]+)(?::(\d+))?", host) for host in hosts.split(",")]
-        if not name or not all(nodes):
-            raise ValueError(f"{parts.scheme}:// needs host:port,…/name")
-        user, _, password = credentials.partition(":")
-        if credentials:
-            options |= {"username": unquote(user) or None, "password": unquote(password) or None}
-        options |= {key: values[-1] for key, values in parse_qs(parts.query).items()}
-        if parts.scheme == "rediss+sentinel":
+        asking: dict[str, Any] = {
+            "socket_timeout": TIMEOUT_S,
+            "socket_connect_timeout": TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "username": address.sentinel_username,
+            "password": address.sentinel_password,
+        }
+        if address.tls is not None:
             options["ssl"] = True
-        sentinels = [(node[1], int(node[2] or 26379)) for node in nodes if node]
-        found = Sentinel(  # type: ignore[no-untyped-call]
-            sentinels, sentinel_kwargs={"socket_timeout": TIMEOUT_S}
-        )
+            asking |= {"ssl": True, **address.tls}
+        found = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         self._sentinels += found.sentinels
-        client: Redis = found.master_for(name, db=int(database or 0), **options)
+        client: Redis = found.master_for(
+            name, connection_pool_class=_GatedSentinelPool, gate=gate, **options
+        )
         return client
+
+
+_RULE = "docs/configuration.rst has the rules of ACL SETUSER"
+
+
+def _check_info(info: dict[str, Any]) -> None:
+    """Raise ``RedisUnusable`` for what INFO says about version, policy, role and mode."""
+    is_valkey = "valkey_version" in info
+    name, oldest = ("Valkey", OLDEST_VALKEY) if is_valkey else ("Redis", OLDEST_REDIS)
+    version = str(info.get("valkey_version" if is_valkey else "redis_version", "0"))
+    if int(version.split(".")[0]) < oldest:
+        raise RedisUnusable(f"{name} {version} is too old; {oldest} is the oldest")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise RedisUnusable(
+            f"maxmemory-policy is {policy}, which deletes keys that are in use;"
+            " set it to noeviction"
+        )
+    if info.get("role") == "slave":
+        raise RedisUnusable("the server is a read-only replica; name its primary")
+    if info.get("cluster_enabled"):
+        raise RedisUnusable("the server is in cluster mode, which is not supported")
+
+
+def _tls_fault(error: BaseException) -> str | None:
+    """What is wrong with TLS, if that is why connecting failed and it does not pass by itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate is not trusted ({cause.verify_message})"
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+            return str(cause.reason or cause)
+        cause = cause.__cause__ or cause.__context__
+    return None

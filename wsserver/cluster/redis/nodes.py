@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 from redis.exceptions import RedisError
 
-from wsserver.cluster.directory import NodeNameTaken, NodeRecord, NodeState
+from wsserver.cluster.directory import NodeRecord, NodeState
+from wsserver.cluster.errors import ForeignCluster, NodeNameTaken
 from wsserver.cluster.redis.link import RedisLink
 
 LEASE_S = 6.0
@@ -21,14 +24,30 @@ _NOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-# KEYS: info, leases, reaped. ARGV: node, instance, info, lease in ms
+# KEYS: info, leases, reaped, cluster. ARGV: node, instance, info, lease in ms, identity of the
+# database, its location
 RENEW = (
     _NOW
     + """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 local ends = tonumber(redis.call('ZSCORE', KEYS[2], ARGV[1]) or '0')
 local mine = known and string.sub(known, 1, #ARGV[2]) == ARGV[2]
-if known and not mine and ends > now then return 'taken' end
+local owner = redis.call('HMGET', KEYS[4], 'identity', 'location')
+if owner[1] ~= ARGV[5] then
+  local living = redis.call('ZRANGEBYSCORE', KEYS[2], now + 1, '+inf', 'WITHSCORES')
+  local names, latest = {}, 0
+  for i = 1, #living, 2 do
+    if not (mine and living[i] == ARGV[1]) then
+      names[#names + 1] = living[i]
+      latest = math.max(latest, tonumber(living[i + 1]))
+    end
+  end
+  if owner[1] and #names > 0 then
+    return {'foreign', string.format('%d', latest), owner[2], table.concat(names, ', ')}
+  end
+  redis.call('HSET', KEYS[4], 'identity', ARGV[5], 'location', ARGV[6])
+end
+if known and not mine and ends > now then return {'taken', string.format('%d', ends)} end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ARGV[3])
 redis.call('ZADD', KEYS[2], now + ARGV[4], ARGV[1])
 local reaped = redis.call('HDEL', KEYS[3], ARGV[1])
@@ -74,6 +93,8 @@ class NodeInfo(msgspec.Struct, frozen=True):
     since: float
     version: str
     state: NodeState = "up"
+    clock_offset_s: float = 0.0
+    """Of its clock from Redis' clock, as measured before the latest renewal of its lease."""
 
 
 class KnownNode(NamedTuple):
@@ -89,31 +110,52 @@ class KnownNode(NamedTuple):
 class NodeRegistry:
     """Registers this node, and lists all. Times are those of Redis: clocks of nodes may differ.
 
-    ``instance``: 16 characters, unique for this run of the node.
+    ``instance``: 16 characters, unique for this run of the node. ``database``: its identity and
+    location; nodes with different ones are not one cluster. ``wall``: seconds since the epoch.
     """
 
-    def __init__(self, link: RedisLink, node: str, instance: str, info: NodeInfo) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        node: str,
+        instance: str,
+        info: NodeInfo,
+        database: Callable[[], tuple[str, str]] = lambda: ("", ""),
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         if len(instance) != INSTANCE_CHARS:
             raise ValueError(f"instance: {INSTANCE_CHARS} characters")
+        self._link = link
+        self._database = database
+        self._wall = wall
         self.node = node
         self.info = info
         self.known: list[KnownNode] = []
         """The nodes as last read, sorted by name."""
         self._instance = instance
         self._keys = [link.key("nodes", part) for part in ("info", "leases", "reaped")]
+        self._cluster_key = link.key("nodes", "cluster")
         scripts = [link.commands.register_script(text) for text in (RENEW, LIST, REAP, REMOVE)]
         self._renew, self._list, self._reap, self._remove = scripts
 
     async def renew(self) -> bool:
         """Renew the lease; True if Redis did not have it: all about this node is to be entered.
 
-        Raises ``NodeNameTaken``.
+        Raises ``NodeNameTaken``, and ``ForeignCluster`` if living nodes have another database.
         """
+        identity, location = self._database()
         info = msgspec.json.encode(self.info)
-        args: list[str | bytes | int] = [self.node, self._instance, info, int(LEASE_S * 1000)]
-        outcome = await self._renew(keys=self._keys, args=args)
-        if outcome == b"taken":
-            raise NodeNameTaken(self.node)
+        outcome = await self._renew(
+            keys=[*self._keys, self._cluster_key],
+            args=[self.node, self._instance, info, int(LEASE_S * 1000), identity, location],
+            client=self._link.unchecked,
+        )
+        if isinstance(outcome, list):
+            kind, until, *foreign = (each.decode() for each in outcome)
+            if kind == "taken":
+                raise NodeNameTaken(self.node, float(until))
+            theirs, nodes = foreign
+            raise ForeignCluster(theirs, nodes, location, float(until))
         return bool(outcome == b"new")
 
     async def leave(self) -> None:
@@ -139,9 +181,12 @@ class NodeRegistry:
         return self.last_living
 
     async def refresh(self) -> None:
-        """Read the nodes."""
+        """Read the nodes, and measure this node's clock."""
+        asked_at = self._wall()
         now_text, flat, leases = await self._list(keys=self._keys)
         now = int(now_text)
+        offset_s = round((asked_at + self._wall()) / 2 - now / 1000, 3)
+        self.info = msgspec.structs.replace(self.info, clock_offset_s=offset_s)
         ends = {leases[i]: float(leases[i + 1]) for i in range(0, len(leases), 2)}
         nodes = []
         for name, data in sorted(zip(flat[::2], flat[1::2], strict=True)):
@@ -162,4 +207,5 @@ class NodeRegistry:
 def record_of(node: KnownNode, connections: int) -> NodeRecord:
     """A node as the directory lists it."""
     state: NodeState = node.info.state if node.is_living else "lost"
-    return NodeRecord(node.name, node.info.since, connections, node.info.version, state)
+    info = node.info
+    return NodeRecord(node.name, info.since, connections, info.version, state, info.clock_offset_s)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsserver.cluster.redis.broker import RedisBroker
 from wsserver.cluster.redis.bus import Bus
@@ -11,6 +14,7 @@ from wsserver.cluster.redis.control import RedisControl
 from wsserver.cluster.redis.directory import RedisDirectory
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
+from wsserver.cluster.redis.tickets import RedisTickets
 
 
 @dataclass(frozen=True)
@@ -21,19 +25,32 @@ class RedisSeams:
     directory: RedisDirectory
     broker: RedisBroker
     control: RedisControl
+    tickets: RedisTickets
 
     async def close(self) -> None:
         """Close the connections, after all seams have stopped."""
         await self.link.close()
 
 
-def build_redis(url: str, node: str, version: str, since: float) -> RedisSeams:
-    """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL."""
-    link = RedisLink(url)
+def build_redis(
+    url: str,
+    node: str,
+    version: str,
+    since: float,
+    *,
+    password_file: Path | None = None,
+    database: Callable[[], tuple[str, str]] = lambda: ("", ""),
+    wall: Callable[[], float] = time.time,
+) -> RedisSeams:
+    """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL.
+
+    ``database``: identity and location of the nodes' database. ``wall``: seconds since the epoch.
+    """
+    link = RedisLink(url, password_file=password_file)
     instance = secrets.token_hex(8)
     bus = Bus(link, node)
-    registry = NodeRegistry(link, node, instance, NodeInfo(since, version))
+    registry = NodeRegistry(link, node, instance, NodeInfo(since, version), database, wall)
     control = RedisControl(bus, registry.living)
     directory = RedisDirectory(link, registry, control)
     broker = RedisBroker(bus, link, lambda: registry.last_living)
-    return RedisSeams(link, directory, broker, control)
+    return RedisSeams(link, directory, broker, control, RedisTickets(link))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from wsserver.identity.claims import Claims
-from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore
+from wsserver.storage.tables.access_lists import MemberChange, MemberStore, OrganizationStore
 
 
 class Members:
@@ -40,13 +40,19 @@ class Members:
     async def replace(
         self, session_id: str, user_ids: Sequence[str], by: str, at: float
     ) -> set[str]:
-        """Store and apply a new list; returns the removed users.
+        """Store and apply a new list; returns the removed users. Errors as of ``store``."""
+        await self.store(session_id, user_ids, by, at)
+        return self.apply(session_id, user_ids)
+
+    async def store(
+        self, session_id: str, user_ids: Sequence[str], by: str, at: float
+    ) -> MemberChange:
+        """Store a new list, which ``apply`` brings into force on each server.
 
         ``by``: user id of the requester; ``at``: seconds since the epoch. Raises
         ``StorageUnavailable``, ``StorageFull``; the list is unchanged then.
         """
-        await self._store.replace(session_id, user_ids, by, at)
-        return self.apply(session_id, user_ids)
+        return await self._store.replace(session_id, user_ids, by, at)
 
     def apply(self, session_id: str, user_ids: Sequence[str]) -> set[str]:
         """Apply a list that is stored already; returns the removed users."""
@@ -96,14 +102,14 @@ class AssignedOrganizations:
         """The claims with the organization that their user belongs to now."""
         return claims.belonging_to(self._by_user.get(claims.sub))
 
-    async def assign(self, user_id: str, organization_id: str | None, by: str, at: float) -> None:
-        """Store and apply a user's organization; None: that of the token counts again.
+    async def store(self, user_id: str, organization_id: str | None, by: str, at: float) -> int:
+        """Store a user's organization, None: that of the token; returns the change's number.
 
-        ``by``: user id of the requester; ``at``: seconds since the epoch. Raises
-        ``StorageUnavailable``, ``StorageFull``; the assignment is unchanged then.
+        ``apply`` brings it into force on each server. ``by``: user id of the requester; ``at``:
+        seconds since the epoch. Raises ``StorageUnavailable``, ``StorageFull``; the assignment is
+        unchanged then.
         """
-        await self._store.put(user_id, organization_id, by, at)
-        self.apply(user_id, organization_id)
+        return await self._store.put(user_id, organization_id, by, at)
 
     def apply(self, user_id: str, organization_id: str | None) -> None:
         """Apply an assignment that is stored already."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from wsserver.cluster.control import Control, Notice, Request
+from wsserver.cluster.control import Control, Request
 from wsserver.cluster.nodes import ANSWER_S
 from wsserver.errors import Forbidden, NotFound
 from wsserver.identity.permissions import UNCONFINED_ROLES
@@ -25,11 +25,19 @@ SESSIONS_AT_ONCE = 100
 Writers = Callable[[Sequence[str]], Awaitable[Mapping[str, Sequence[Writer]]]]
 
 
-class OrganizationAssigned(Notice, frozen=True):
-    """A user's organization was assigned in the database; None: that of the token counts again."""
+SPREAD_S = 0.5
+"""Time for other nodes to apply a stored change; after it they find it in the database."""
+
+
+class OrganizationAssigned(Request[int], frozen=True):
+    """A user's organization was assigned in the database, as its change ``version``.
+
+    None: that of the token counts again.
+    """
 
     user_id: str
     organization_id: str | None
+    version: int
 
 
 class Joined(Struct, frozen=True):
@@ -186,18 +194,16 @@ class Tenancy:
         """The latest result of ``owns``; False if there is none (any more)."""
         return (organization_id, session_id) in self._grants
 
-    async def assign(
-        self, user_id: str, organization_id: str | None, by: str, at: float
-    ) -> list[ConnectionInfo]:
-        """Assign a user's organization; returns this node's connections that it changes.
+    async def assign(self, user_id: str, organization_id: str | None, by: str, at: float) -> None:
+        """Assign a user's organization, on all nodes (``AccessChanges``).
 
-        Messages are routed to them by the new organization from now on. Other nodes are notified.
-        Raises ``StorageUnavailable``, ``StorageFull``.
+        Messages are routed to the user's connections by the new organization from now on, and they
+        leave the sessions that it does not allow. Raises ``StorageUnavailable``, ``StorageFull``.
         """
-        await self._assigned.assign(user_id, organization_id, by, at)
-        moved = self.reclaim(user_id)
-        self._control.notify(OrganizationAssigned(user_id, organization_id))
-        return moved
+        version = await self._assigned.store(user_id, organization_id, by, at)
+        await self._control.ask_all(
+            OrganizationAssigned(user_id, organization_id, version), SPREAD_S
+        )
 
     def reclaim(self, user_id: str) -> list[ConnectionInfo]:
         """Apply a user's assigned organization to this node's connections; returns the changed."""

@@ -18,13 +18,12 @@ from wsserver.protocol.requests import DisconnectRequest, MembersRequest, Revoke
 from wsserver.protocol.validation import Fault
 from wsserver.realtime.access.actor import Actor, Audit, AuditRecorder
 from wsserver.realtime.access.memberships import Members
-from wsserver.realtime.access.tenancy import Scope, Tenancy
+from wsserver.realtime.access.tenancy import SPREAD_S, Scope, Tenancy
+from wsserver.realtime.operations.access_changes import MembersReplaced, RevokeTokens
 from wsserver.realtime.operations.node_actions import (
     CloseConnections,
     Closed,
-    MembersReplaced,
     PingUser,
-    RevokeTokens,
     TokenUsers,
 )
 from wsserver.realtime.operations.node_queries import DrainNode
@@ -170,19 +169,18 @@ class AdminActions:
         present = self._members.of_session(session_id)  # may have changed while storage was read
         hidden = [user_id for user_id in present if not scope.is_shown_in_session(user_id)]
         user_ids = list(dict.fromkeys([*request.user_ids, *hidden]))
-        removed = await self._members.replace(
+        change = await self._members.store(
             session_id, user_ids, actor.claims.sub, self._clock.wall()
         )
-        new = set(user_ids) - set(present)
-        self._control.notify(
-            MembersReplaced(session_id, tuple(user_ids), tuple(sorted(new)), tuple(sorted(removed)))
+        await self._control.ask_all(
+            MembersReplaced(session_id, tuple(user_ids), change.version), SPREAD_S
         )
         self._audit.record(
             actor,
             "members",
             target,
             members=len(user_ids),
-            removed=sorted(removed)[:100],
+            removed=change.removed[:100],
         )
         return await self._shown_members(scope, session_id)
 
@@ -196,23 +194,24 @@ class AdminActions:
             await self._require_own_token(actor, request)
         now = self._clock.wall()
         if request.jti is not UNSET:
-            await self._revocation_store.add("jti", request.jti, now)
-            revoked = RevokeTokens(jti=request.jti)
+            version = await self._revocation_store.add("jti", request.jti, now)
+            revoked = RevokeTokens(version, jti=request.jti)
             answer = {"jti": request.jti}
         else:
             assert request.user_id is not UNSET  # noqa: S101 - one of the two is given
             at = self._revocations.revoke_user(request.user_id, now)
-            await self._revocation_store.add("user", request.user_id, at)
-            revoked = RevokeTokens(user_id=request.user_id, issued_until=at)
+            version = await self._revocation_store.add("user", request.user_id, at)
+            revoked = RevokeTokens(version, user_id=request.user_id, issued_until=at)
             answer = {"user_id": request.user_id}
-        answers = await self._control.ask_all(revoked)
+        answers = await self._control.ask_all(revoked, SPREAD_S)
         count = sum(answers.by_node.values())
         self._audit.record(actor, "revoke", _revoked(request), disconnected=count)
         return {**answer, "disconnected": count, **_unreachable(answers)}
 
-    def ticket(self, actor: Actor) -> dict[str, Any]:
+    async def ticket(self, actor: Actor) -> dict[str, Any]:
         """A ticket that replaces the actor's token once, within 30 seconds."""
         ticket, expires_at = self._tickets.issue(actor.claims)
+        await self._tickets.share(ticket)
         return {"ticket": ticket, "expires_at": rfc3339(expires_at)}
 
     def _scope(self, actor: Actor, permission: str) -> Scope:

@@ -128,6 +128,10 @@ class Database(ABC):
         self._readers.put(Job(fn, future), caller())
         return await future
 
+    async def clock(self) -> float | None:
+        """The database's time in seconds since the epoch; None: it is this machine's."""
+        return None
+
     @property
     def queued(self) -> int:
         """Number of jobs that wait for the writing thread."""

@@ -1,15 +1,35 @@
 """Access lists: session members, organizations of users, revoked tokens.
 
-Small tables that a server reads as a whole at start and keeps in memory.
+Small tables that a server reads as a whole at start and keeps in memory. Each change is numbered in
+``access_changes``, in its own transaction, so that several servers read only what is new to them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+
+CHANGES_AT_ONCE = 1000
+_VERSION = "version"
+_COUNT = """
+    INSERT INTO access_changes (kind, key, number) VALUES ('version', '', 1)
+    ON CONFLICT (kind, key) DO UPDATE SET number = access_changes.number + 1 RETURNING number
+"""
+"""Locks the row until the commit: changes are committed in the order of their numbers."""
+_NOTE = """
+    INSERT INTO access_changes (kind, key, number) VALUES (?, ?, ?)
+    ON CONFLICT (kind, key) DO UPDATE SET number = excluded.number
+"""
+
+
+def _numbered(db: Connection, kind: str, key: str) -> int:
+    """Number a change; before anything is read, so that changes of other servers are seen."""
+    number: int = db.execute(_COUNT).fetchall()[0][0]
+    db.execute(_NOTE, [kind, key, number])
+    return number
 
 
 class MemberChange(NamedTuple):
@@ -17,6 +37,8 @@ class MemberChange(NamedTuple):
 
     added: list[str]
     removed: list[str]
+    version: int = 0
+    """The number of the change."""
 
 
 class MemberStore:
@@ -44,6 +66,7 @@ class MemberStore:
         wanted = frozenset(user_ids)
 
         def change(db: Connection) -> MemberChange:
+            version = _numbered(db, "members", session_id)
             rows = db.execute(
                 "SELECT user_id FROM session_members WHERE session_id = ?", [session_id]
             )
@@ -58,7 +81,7 @@ class MemberStore:
                 " VALUES (?, ?, ?, ?)",
                 [(session_id, user_id, by, at) for user_id in added],
             )
-            return MemberChange(added, removed)
+            return MemberChange(added, removed, version)
 
         return await self._database.run(change)
 
@@ -77,17 +100,18 @@ class OrganizationStore:
             ).fetchall()
         )
 
-    async def put(self, user_id: str, organization_id: str | None, by: str, at: float) -> None:
-        """Replace the organization of a user; None: delete it.
+    async def put(self, user_id: str, organization_id: str | None, by: str, at: float) -> int:
+        """Replace the organization of a user, None: delete it; returns the change's number.
 
         ``by``: user id of the requester; ``at``: seconds since the epoch. Raises
         ``StorageUnavailable``, ``StorageFull``.
         """
 
-        def store(db: Connection) -> None:
+        def store(db: Connection) -> int:
+            version = _numbered(db, "organization", user_id)
             if organization_id is None:
                 db.execute("DELETE FROM user_organizations WHERE user_id = ?", [user_id])
-                return
+                return version
             db.execute(
                 "INSERT INTO user_organizations (user_id, organization_id, entered_by, entered_at)"
                 " VALUES (?, ?, ?, ?) ON CONFLICT (user_id) DO UPDATE SET"
@@ -95,8 +119,9 @@ class OrganizationStore:
                 " entered_by = excluded.entered_by, entered_at = excluded.entered_at",
                 [user_id, organization_id, by, at],
             )
+            return version
 
-        await self._database.run(store)
+        return await self._database.run(store)
 
 
 class RevocationStore:
@@ -105,25 +130,111 @@ class RevocationStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, kind: Literal["jti", "user"], value: str, at: float) -> None:
+    async def add(self, kind: Literal["jti", "user"], value: str, at: float) -> int:
         """Revoke a token (by ``jti``), or a user's tokens issued before ``at``.
+
+        Returns the change's number.
 
         ``at``: seconds since the epoch; of two revocations of the same value the later one counts.
         Raises ``StorageUnavailable``, ``StorageFull``.
         """
 
-        def insert(db: Connection) -> None:
+        def insert(db: Connection) -> int:
+            version = _numbered(db, kind, value)
             db.execute(
                 "INSERT INTO revocations (kind, value, at) VALUES (?, ?, ?)"
                 " ON CONFLICT (kind, value) DO UPDATE SET at = excluded.at"
                 " WHERE excluded.at > revocations.at",
                 [kind, value, at],
             )
+            return version
 
-        await self._database.run(insert)
+        return await self._database.run(insert)
 
     async def all(self) -> list[tuple[Literal["jti", "user"], str, float]]:
         """Every (kind, value, at). Raises ``StorageUnavailable``."""
         return await self._database.read(
             lambda db: db.execute("SELECT kind, value, at FROM revocations").fetchall()
         )
+
+
+class ListChange(NamedTuple):
+    """What an access list says after a change."""
+
+    number: int
+    kind: Literal["jti", "user", "members", "organization"]
+    key: str
+    """``jti``, user or session."""
+    value: Any
+    """user: seconds since the epoch; members: user ids; organization: its id, or None."""
+
+
+class AccessChangeStore:
+    """The table ``access_changes``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def version(self) -> int:
+        """The number of the latest change; 0: none. Raises ``StorageUnavailable``."""
+        return await self._database.read(_version)
+
+    async def since(self, number: int) -> list[ListChange]:
+        """The state of what has changed after ``number``, at most ``CHANGES_AT_ONCE``, in order.
+
+        Raises ``StorageUnavailable``.
+        """
+
+        def read(db: Connection) -> list[ListChange]:
+            rows = db.execute(
+                "SELECT number, kind, key FROM access_changes WHERE number > ? AND kind <> ?"
+                " ORDER BY number LIMIT ?",
+                [number, _VERSION, CHANGES_AT_ONCE],
+            ).fetchall()
+            keys: dict[str, list[str]] = {}
+            for _, kind, key in rows:
+                keys.setdefault(kind, []).append(key)
+            values = _values(db, keys)
+            return [
+                ListChange(number, kind, key, values[kind].get(key, _WITHOUT_VALUE.get(kind)))
+                for number, kind, key in rows
+            ]
+
+        return await self._database.read(read)
+
+
+_WITHOUT_VALUE: dict[str, Any] = {"members": ()}
+
+
+def _version(db: Connection) -> int:
+    row = db.execute(
+        "SELECT number FROM access_changes WHERE kind = ? AND key = ''", [_VERSION]
+    ).fetchone()
+    return 0 if row is None else row[0]
+
+
+def _values(db: Connection, keys: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """Kind → key → what the list says."""
+    members: dict[str, list[str]] = {}
+    for session_id, user_id in db.execute(
+        "SELECT session_id, user_id FROM session_members"
+        " WHERE session_id IN (SELECT value FROM json_each(?)) ORDER BY session_id, user_id",
+        [db.listed(keys.get("members", []))],
+    ):
+        members.setdefault(session_id, []).append(user_id)
+    organizations = db.execute(
+        "SELECT user_id, organization_id FROM user_organizations"
+        " WHERE user_id IN (SELECT value FROM json_each(?))",
+        [db.listed(keys.get("organization", []))],
+    )
+    users = db.execute(
+        "SELECT value, at FROM revocations"
+        " WHERE kind = 'user' AND value IN (SELECT value FROM json_each(?))",
+        [db.listed(keys.get("user", []))],
+    )
+    return {
+        "members": members,
+        "organization": dict(organizations.fetchall()),
+        "user": dict(users.fetchall()),
+        "jti": {},
+    }

@@ -16,6 +16,7 @@ from wsserver.identity.tokens import TokenVerifier
 from wsserver.notifications.notification_api import NotificationApi
 from wsserver.notifications.webhook_api import WebhookApi
 from wsserver.realtime.manager import WebSocketManager
+from wsserver.realtime.observability.clocks import Clocks
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
 from wsserver.realtime.operations.publishing import Publishing
@@ -74,6 +75,7 @@ class WebContext:
     exports: Exports
     idempotency: IdempotencyStore
     storage_statistics: StorageStatistics
+    clocks: Clocks
     configured_channels: Collection[str]
     """Channels of notifications that have settings."""
     documents: Documents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from wsserver.clock import rfc3339
@@ -113,6 +114,14 @@ class ReadDiagnostics(Request[dict[str, Any]], frozen=True):
     """The diagnostics of a node."""
 
 
+class ClockDifferences(Answer):
+    """Seconds by which other clocks are ahead of this node's."""
+
+    nodes: Annotated[dict[str, float], Meta(description="by name, of the nodes of a cluster")]
+    redis: Annotated[float | None, Meta(description="null: without `redis_url`, or not known")]
+    database: Annotated[float | None, Meta(description="null: SQLite, or not known")]
+
+
 class Diagnostics(ClusterAnswer):
     """Internal state of a node: limits, descriptors, database, streams, channels.
 
@@ -129,6 +138,7 @@ class Diagnostics(ClusterAnswer):
     heartbeat: Heartbeat
     descriptors: Descriptors
     database: Disk
+    clocks: ClockDifferences
     streams: Annotated[KeptStreams | None, Meta(description="null: database unreadable")]
     channels: Annotated[
         dict[str, ChannelState] | None, Meta(description="by name; null: database unreadable")
@@ -228,6 +238,7 @@ async def diagnostics_of(context: WebContext, _: ReadDiagnostics) -> dict[str, A
             "free_bytes": stored and stored.disk_free_bytes,
             "total_bytes": stored and stored.disk_total_bytes,
         },
+        "clocks": msgspec.structs.asdict(await context.clocks.read()),
         "streams": stored
         and {"streams": stored.streams, "messages": stored.messages, "late": stored.late},
         "channels": stored and _channels(context, stored),

@@ -40,7 +40,7 @@ class Revoked(Answer):
 )
 async def _create_ticket(context: WebContext, call: Call) -> dict[str, Any]:
     """Create a single-use ticket for a WebSocket handshake."""
-    return context.admin_actions.ticket(call.caller)
+    return await context.admin_actions.ticket(call.caller)
 
 
 @RESOURCE.endpoint(

@@ -60,12 +60,16 @@ class Admission:
             claims = await self._identify(request, credential)  # it may have changed meanwhile
         self._manager.admit(claims)
         if credential.kind == "ticket" and not is_probe:
-            self._tickets.redeem(credential.value)
+            if self._tickets.is_local(credential.value):
+                self._tickets.redeem(credential.value)
+            else:
+                claims = await self._tickets.use(credential.value)
+                self._manager.admit(claims)
         return claims
 
     async def _identify(self, request: HandshakeRequest, credential: Credential) -> Claims:
         if credential.kind == "ticket":
-            claims = self._tickets.peek(credential.value)
+            claims = await self._tickets.find(credential.value)
         else:
             claims = await self._verifier.verify(credential.value)
         if request.endpoint == MONITOR and not self._access.allows_monitoring(claims):

@@ -282,6 +282,22 @@ def m0041_identity(db: sqlite_utils.Database) -> None:
     )
 
 
+def m0042_access_changes(db: sqlite_utils.Database) -> None:
+    """The numbers of the latest changes of access lists, by what was changed.
+
+    The row of the kind ``version`` counts the changes; the others have the count of their change.
+    """
+    db.execute("""
+        CREATE TABLE access_changes (
+            kind TEXT NOT NULL,
+            key TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            PRIMARY KEY (kind, key)
+        ) STRICT, WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX access_changes_by_number ON access_changes (number)")
+
+
 @MIGRATIONS()
 def m0043_leases(db: sqlite_utils.Database) -> None:
     """The processes that share the database, and the leases of periodic work (``SqlLeases``)."""

@@ -105,6 +105,10 @@ class PostgresDatabase(Database):
         """Bytes of the database in the server."""
         return await self.read(_size)
 
+    async def clock(self) -> float:
+        """The time of the server. Raises ``StorageUnavailable``."""
+        return await self.read(_clock)
+
     async def vacuum(self) -> None:
         """Rewrite all tables without the space of deleted rows."""
         await asyncio.to_thread(self._vacuum)
@@ -180,6 +184,12 @@ class PostgresReader:
 
 def _write_nothing(db: Connection) -> None:
     """A transaction that changes only this run's row: shows that commits succeed again."""
+
+
+def _clock(db: Connection) -> float:
+    text = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
+    at: float = db.execute(text).fetchone()[0]
+    return at
 
 
 def _size(db: Connection) -> int:

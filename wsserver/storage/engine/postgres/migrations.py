@@ -42,6 +42,15 @@ VALUES ('identity', 'database_' || replace(gen_random_uuid()::text, '-', ''))
 ON CONFLICT (key) DO NOTHING;
 ALTER TABLE writers ADD COLUMN is_shared SMALLINT NOT NULL DEFAULT 0;
 """
+_ACCESS_CHANGES = """
+CREATE TABLE access_changes (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (kind, key)
+);
+CREATE INDEX access_changes_by_number ON access_changes (number);
+"""
 _LEASES = """
 CREATE TABLE processes (id TEXT PRIMARY KEY, beat BIGINT NOT NULL) WITH (fillfactor = 70);
 CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence BIGINT NOT NULL);
@@ -49,6 +58,7 @@ CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence BIGINT N
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
+    Migration("p0042_access_changes", _ACCESS_CHANGES),
     Migration("p0043_leases", _LEASES),
 )
 

@@ -1,0 +1,179 @@
+"""``AccessChanges``: brings changes of access lists into force on this node, whoever made them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from wsserver.cluster.control import Control, Request
+from wsserver.errors import StorageUnavailable
+from wsserver.identity.revocations import Revocations
+from wsserver.protocol.close_codes import CloseCode
+from wsserver.realtime.access.memberships import AssignedOrganizations, Members
+from wsserver.realtime.access.tenancy import OrganizationAssigned, Tenancy
+from wsserver.realtime.manager import WebSocketManager
+from wsserver.storage.tables.access_lists import CHANGES_AT_ONCE, AccessChangeStore, ListChange
+
+POLL_S = 0.5
+"""Period of looking for changes of other nodes whose requests got lost."""
+COUNTED = 16
+"""Revocations whose closed connections are counted one by one; each looks at all connections."""
+
+
+class MembersReplaced(Request[int], frozen=True):
+    """The member list of a session was replaced in the database, as its change ``version``."""
+
+    session_id: str
+    user_ids: tuple[str, ...]
+    version: int
+
+
+class RevokeTokens(Request[int], frozen=True):
+    """Tokens were added to the deny list; the answer is the number of closed connections."""
+
+    version: int
+    jti: str | None = None
+    user_id: str | None = None
+    issued_until: float = 0.0
+    """Of a user: tokens issued up to this time, in seconds since the epoch."""
+
+
+class AccessChanges:
+    """The changes of revocations, member lists and organizations, in the order of their numbers.
+
+    A node that has stored a change sends it to all nodes, itself first. Where it is the next one it
+    is applied at once; where others are missing before it, all are read from the database, as by
+    ``poll``. So all nodes end with what was stored last.
+    """
+
+    def __init__(
+        self,
+        store: AccessChangeStore,
+        manager: WebSocketManager,
+        tenancy: Tenancy,
+        members: Members,
+        organizations: AssignedOrganizations,
+        revocations: Revocations,
+    ) -> None:
+        self.version = 0
+        """The number of the latest change that is applied here, with all before it."""
+        self._store = store
+        self._manager = manager
+        self._hub = manager.hub
+        self._tenancy = tenancy
+        self._members = members
+        self._organizations = organizations
+        self._revocations = revocations
+        self._reading = asyncio.Lock()
+        self._closed: dict[int, int] = {}
+        """Connections closed by the latest revocations that were read before they were received."""
+
+    def register(self, control: Control) -> None:
+        """Register the handlers."""
+        control.add_handler(MembersReplaced, self.members_replaced)
+        control.add_handler(OrganizationAssigned, self.organization_assigned)
+        control.add_handler(RevokeTokens, self.revoke)
+
+    async def load(self) -> None:
+        """Begin with the changes of now; the lists are read after it."""
+        self.version = await self._store.version()
+
+    async def poll(self) -> None:
+        """Apply what other nodes have stored; keeps quiet while the database is away."""
+        try:
+            if await self._store.version() > self.version:
+                await self._catch_up()
+        except StorageUnavailable:
+            pass  # /health reports the reason
+
+    async def members_replaced(self, request: MembersReplaced) -> int:
+        """Apply a member list; users who lose access are removed from the session."""
+        if self._is_next(request.version):
+            self._replace_members(request.session_id, request.user_ids)
+        else:
+            await self._reach(request.version)
+        return self.version
+
+    async def organization_assigned(self, request: OrganizationAssigned) -> int:
+        """Apply a user's organization; connections leave the sessions that it does not allow."""
+        if self._is_next(request.version):
+            self._assign(request.user_id, request.organization_id)
+        else:
+            await self._reach(request.version)
+        return self.version
+
+    def revoke(self, request: RevokeTokens) -> int:
+        """Deny tokens, and close the connections that use them.
+
+        In any order: nothing takes a revocation back. ``poll`` finds what is missing before it.
+        """
+        self._is_next(request.version)
+        if request.jti is not None:
+            self._revocations.revoke_jti(request.jti)
+        if request.user_id is not None:
+            self._revocations.revoke_user(request.user_id, request.issued_until)
+        return self._close_revoked() + self._closed.pop(request.version, 0)
+
+    def _is_next(self, version: int) -> bool:
+        """Whether no change is missing before this one; it counts as applied then."""
+        if version != self.version + 1:
+            return False
+        self.version = version
+        return True
+
+    async def _reach(self, version: int) -> None:
+        """Have applied all changes up to this one."""
+        if version > self.version:
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        async with self._reading:
+            is_complete = False
+            while not is_complete:
+                changes = await self._store.since(self.version)
+                is_complete = len(changes) < CHANGES_AT_ONCE
+                # What was applied meanwhile is newer than what was read.
+                self._apply([each for each in changes if each.number > self.version])
+
+    def _apply(self, changes: Sequence[ListChange]) -> None:
+        is_counted = len(changes) <= COUNTED
+        is_revoked = False
+        for change in changes:
+            match change.kind:
+                case "members":
+                    self._replace_members(change.key, change.value)
+                case "organization":
+                    self._assign(change.key, change.value)
+                case "jti":
+                    self._revocations.revoke_jti(change.key)
+                    is_revoked = True
+                case "user":
+                    self._revocations.revoke_user(change.key, change.value)
+                    is_revoked = True
+            self.version = change.number
+            if is_revoked and is_counted:
+                is_revoked = False
+                self._closed[change.number] = self._close_revoked()
+        if is_revoked:
+            self._close_revoked()
+        while len(self._closed) > COUNTED:
+            del self._closed[next(iter(self._closed))]
+
+    def _close_revoked(self) -> int:
+        revoked = [each for each in self._hub if self._revocations.is_revoked(each.claims)]
+        for connection in revoked:
+            self._manager.close(connection, CloseCode.TOKEN_REVOKED, "token revoked")
+        return len(revoked)
+
+    def _replace_members(self, session_id: str, user_ids: Sequence[str]) -> None:
+        before = set(self._members.of_session(session_id))
+        removed = self._members.apply(session_id, user_ids)
+        self._manager.presence.listed(session_id, set(user_ids) - before, removed)
+        for user_id in removed:
+            for connection in self._hub.of_user(user_id):
+                self._manager.sessions.enforce_access(connection)
+
+    def _assign(self, user_id: str, organization_id: str | None) -> None:
+        self._organizations.apply(user_id, organization_id)
+        for connection in self._tenancy.reclaim(user_id):
+            self._manager.sessions.enforce_access(connection)
