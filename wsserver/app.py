@@ -9,6 +9,7 @@ from tornado.web import Application
 
 from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
+from wsserver.cluster.seat import Seat
 from wsserver.cluster_factory import seams_of
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
@@ -82,10 +83,10 @@ class System:
         return self.service.manager
 
 
-def build(settings: Settings, clock: Clock | None = None) -> System:
+def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None = None) -> System:
     """Build the whole system; nothing runs before ``service.start()``.
 
-    To be called on the event loop that will serve it. Raises ``ValueError`` for invalid keys or
+    ``seat``: this process is one of several workers. To be called on the event loop that will serve it. Raises ``ValueError`` for invalid keys or
     permissions, ``ConfigFaults`` for invalid templates; the program's start reports such faults
     before.
     """
@@ -94,7 +95,7 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
     database = database_of(settings, clock)
 
     # The seams to other processes
-    seams = seams_of(settings, __version__, clock.wall())
+    seams = seams_of(settings, __version__, clock.wall(), seat)
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions

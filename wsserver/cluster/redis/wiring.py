@@ -12,6 +12,7 @@ from wsserver.cluster.redis.directory import RedisDirectory
 from wsserver.cluster.redis.leases import RedisLeases
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
+from wsserver.cluster.seat import Seat
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,18 @@ class RedisSeams:
         await self.link.close()
 
 
-def build_redis(url: str, node: str, version: str, since: float) -> RedisSeams:
-    """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL."""
+def build_redis(
+    url: str, node: str, version: str, since: float, seat: Seat | None = None
+) -> RedisSeams:
+    """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL.
+
+    A worker's ``seat`` has its ``instance``, and the one whose name it takes over.
+    """
     link = RedisLink(url)
-    instance = secrets.token_hex(8)
+    instance = secrets.token_hex(8) if seat is None else seat.instance
+    predecessor = None if seat is None else seat.predecessor
     bus = Bus(link, node)
-    registry = NodeRegistry(link, node, instance, NodeInfo(since, version))
+    registry = NodeRegistry(link, node, instance, NodeInfo(since, version), predecessor)
     control = RedisControl(bus, registry.living)
     directory = RedisDirectory(link, registry, control)
     return RedisSeams(
