@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from tornado.ioloop import IOLoop
 from tornado.web import Application
@@ -59,6 +60,8 @@ from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.version import __version__
 from wsserver.web.api.context import WebContext
+from wsserver.web.api.metric_sources import OwnMetrics, WorkerMetrics
+from wsserver.web.resources.metrics import own_metrics
 from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
@@ -86,9 +89,9 @@ class System:
 def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None = None) -> System:
     """Build the whole system; nothing runs before ``service.start()``.
 
-    ``seat``: this process is one of several workers. To be called on the event loop that will serve it. Raises ``ValueError`` for invalid keys or
-    permissions, ``ConfigFaults`` for invalid templates; the program's start reports such faults
-    before.
+    To be called on the event loop that will serve it; ``seat``: as one of several workers. Raises
+    ``ValueError`` for invalid keys or permissions, ``ConfigFaults`` for invalid templates; the
+    program's start reports such faults before.
     """
     clock = clock or Clock()
     tasks = Tasks()
@@ -268,7 +271,9 @@ def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None =
         configured_channels={name for name, each in channels.items() if each.is_configured},
         documents=api_documents(),
         health=service.health,
+        metrics=OwnMetrics() if seat is None else WorkerMetrics(control, seat),
     )
+    context.metrics.register(partial(own_metrics, context))
     return System(
         service=service,
         application=make_application(context),

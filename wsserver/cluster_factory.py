@@ -27,9 +27,7 @@ class Seams:
     """To be called after all of them have stopped."""
 
 
-def seams_of(
-    settings: Settings, version: str, since: float, seat: Seat | None = None
-) -> Seams:
+def seams_of(settings: Settings, version: str, since: float, seat: Seat | None = None) -> Seams:
     """The seams of this node; ``since``: when it started, in seconds since the epoch.
 
     ``seat``: that of a worker.

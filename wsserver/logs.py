@@ -234,8 +234,8 @@ def set_up_logging(
 
     ``log_format`` None: ``text`` on a terminal, else ``json``. Warnings of Python and uncaught
     errors, in any thread, become records too. For ``wsserver serve``: a program that embeds the
-    server keeps its own logging and may use the formatters. ``worker``: number of this process among
-    several, shown in each record. Returns the handler.
+    server keeps its own logging and may use the formatters. ``worker``: number of this process
+    among several, shown in each record. Returns the handler.
     """
     target = sys.stderr if stream is None else stream
     chosen: LogFormat = log_format or ("text" if target.isatty() else "json")

@@ -130,7 +130,9 @@ class Fleet:
     def prepared(self, process: int, now: float) -> list[Action]:
         """A successor is prepared: the old worker is to stop accepting, and to drain."""
         slot = self._slot_of(process)
-        if slot is None or slot.successor != process or slot.process is None or self.is_stopping:
+        if slot is None or slot.successor != process or slot.is_prepared or self.is_stopping:
+            return []
+        if slot.process is None:
             return []
         slot.is_prepared = True
         slot.state = "leaving"
@@ -140,7 +142,9 @@ class Fleet:
     def accepting(self, process: int, now: float) -> list[Action]:
         """A process accepts connections."""
         slot = self._slot_of(process)
-        if slot is None or slot.process != process or self.is_stopping:
+        if slot is None or slot.process != process or slot.state != "starting":
+            return []
+        if self.is_stopping:
             return []
         slot.state = "accepting"
         is_first, slot.has_accepted = not slot.has_accepted, True

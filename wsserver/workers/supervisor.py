@@ -298,7 +298,7 @@ class Supervisor:
             descriptors = [each.fileno() for each in group]
             command = [*_python(), "-m", "wsserver.workers", settings.node, str(theirs.fileno())]
             try:
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # noqa: S603 - own program
                     command,
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno(), *descriptors],
@@ -355,4 +355,3 @@ def _say(text: str) -> None:
     """Write to stderr; a closed one is ignored."""
     with contextlib.suppress(OSError):
         print(text, end="", file=sys.stderr, flush=True)
-

@@ -160,7 +160,7 @@ class PrivateValkey:
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         with (self._folder / "valkey.log").open("wb") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - of an installed package
                 [str(self._binary), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
