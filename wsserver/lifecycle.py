@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from wsserver.storage.engine.lock import check_unlocked
 from wsserver.web.server.listener import Listener
 
 HTTP_GRACE_S = 1.0
+ARRIVAL_S = 0.25
+"""Time for the first request on connections that were accepted just before a hand-over."""
 
 
 class Lifecycle:
@@ -89,6 +92,7 @@ class Lifecycle:
     async def hand_over(self) -> None:
         """Stop without refusing anybody: new connections wait for the successor, a worker."""
         self.listener.stop_accepting()
+        await asyncio.sleep(ARRIVAL_S)
         await self.stop()
 
     async def close(self) -> None:

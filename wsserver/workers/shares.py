@@ -22,7 +22,7 @@ def worker_names(settings: Settings) -> tuple[str, ...]:
     return tuple(f"{settings.node}/{number}" for number in range(1, settings.workers + 1))
 
 
-def worker_settings(settings: Settings, number: int, redis_url: str) -> Settings:
+def worker_settings(settings: Settings, number: int, redis_url: str | None) -> Settings:
     """The settings of worker ``number``, from 1."""
     count = settings.workers
     divided: dict[str, Any] = {key: -(-getattr(settings, key) // count) for key in DIVIDED_COUNTS}

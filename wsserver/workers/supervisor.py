@@ -39,6 +39,8 @@ WITHOUT_EFFECT = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGI
 AFTER_FAILURE_S = 1.0
 """Pause after an error of the supervisor itself, which is logged and goes on."""
 LONGEST_WAIT_S = 5.0
+LAST_READS = 10
+"""Of the channel of a process that has ended; a child of it may hold the other end open."""
 
 FIXED = ("host", "port", "workers", "node", "data_dir", "database", "database_url", "redis_url")
 """Settings that a rolling restart does not change: the workers have them in common."""
@@ -71,7 +73,7 @@ class Supervisor:
         self._fleet = Fleet(settings.workers, settings.drain_timeout_s)
         self._groups: list[list[socket.socket]] = []
         self._valkey: PrivateValkey | None = None
-        self._redis_url = settings.redis_url or ""
+        self._redis_url = settings.redis_url
         self._workers: dict[int, Worker] = {}
         self._ended_instances: dict[int, str] = {}
         """Worker's number → instance of its latest process in the cluster."""
@@ -214,7 +216,9 @@ class Supervisor:
         return words
 
     def _ended(self, id_: int, worker: Worker, status: int) -> None:
-        while not worker.channel.has_ended:
+        for _ in range(LAST_READS):
+            if worker.channel.has_ended:
+                break
             self._read_words(id_)
         del self._workers[id_]
         worker.channel.close()

@@ -46,7 +46,9 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 def main(descriptor: int) -> int:
     """Serve as the supervisor at the other end of a socket says; returns the exit status."""
-    channel = Channel(socket.socket(fileno=descriptor))
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    channel = Channel(end)
     words: list[dict[str, Any]] = []
     while not words and not channel.has_ended:
         words = channel.receive(waits=True)
