@@ -241,7 +241,8 @@ def test_whatever_happens_a_stop_ends_everything() -> None:
                 exits += do(fleet.accepting(process, now))
             elif event == "p":
                 exits += do(fleet.prepared(process, now))
-            elif event == "e" and alive.pop(process, None):
+            elif event == "e" and process in alive:
+                del alive[process]
                 exits += do(fleet.ended(process, chance.choice((0, 1, 78, -9)), now))
             elif event == "r":
                 exits += do(fleet.reload(now))
