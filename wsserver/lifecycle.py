@@ -121,7 +121,7 @@ def check(
     with _collecting(faults):
         templates_of(settings)
     in_use: list[Fault] = []
-    if settings.database_url is None:
+    if settings.database_url is None and settings.redis_url is None:
         with _collecting(in_use), _database_faults(settings):
             check_unlocked(settings.database)
     if not in_use and given is None:  # else nothing may seem to listen here, not even for a moment
