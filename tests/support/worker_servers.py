@@ -34,11 +34,6 @@ class WorkerServer(RunningServer):
         """Process id of the private Valkey server; 0 while there is none."""
         return next((pid for pid, name in children_of(self.process.pid) if "valkey" in name), 0)
 
-    def node_of_connection(self) -> str:
-        """The worker that a new connection has reached."""
-        node: str = self.get("/stats?node=box/1").json()["node"]
-        return node
-
     def accepted(self) -> int:
         """How often workers have begun to accept."""
         return sum('"event": "worker accepts connections"' in line for line in list(self.lines))
