@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wsserver.config import ConfigFaults, Settings, load_settings
+from wsserver.lifecycle import check
 from wsserver.workers.shares import from_json, to_json, worker_names, worker_settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -67,3 +68,8 @@ def test_a_system_without_shared_ports_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_an_impossible_number_of_workers_is_refused(number: str) -> None:
     with pytest.raises(ConfigFaults, match="a whole number from 1 to 256"):
         load_settings(None, {"WSSERVER_JWT_SECRET": SECRET, "WSSERVER_WORKERS": number})
+
+
+def test_a_server_inside_a_program_is_one_process() -> None:
+    with pytest.raises(ConfigFaults, match="only the command wsserver serve starts workers"):
+        check(Settings(jwt_secret=SECRET, workers=2, port=0), [])
