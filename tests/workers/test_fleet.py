@@ -32,10 +32,15 @@ def running(count: int = 2) -> Fleet:
 # Start
 
 
-def test_worker_1_starts_alone_and_the_others_when_it_accepts() -> None:
+def test_the_others_wait_until_worker_1_accepts() -> None:
     fleet = Fleet(3, DRAIN_S)
-    assert fleet.start(0.0) == [Start(1, 1, waits=False)]
-    assert fleet.accepting(1, 1.0) == [Start(2, 2, waits=False), Start(3, 3, waits=False)]
+    assert fleet.start(0.0) == [
+        Start(1, 1, waits=False),
+        Start(2, 2, waits=True),
+        Start(3, 3, waits=True),
+    ]
+    assert fleet.prepared(2, 0.5) == []
+    assert fleet.accepting(1, 1.0) == [Send(2, "go"), Send(3, "go")]
     assert fleet.accepting(3, 2.0) == []
     assert fleet.accepting(2, 2.0) == [Announce()]
 
@@ -44,7 +49,22 @@ def test_worker_1_that_ends_at_its_first_start_ends_everything_with_its_status()
     for status, expected in ((78, 78), (75, 75), (1, 1), (-9, 1), (0, 1)):
         fleet = Fleet(2, DRAIN_S)
         fleet.start(0.0)
-        assert fleet.ended(1, status, 1.0) == [Exit(expected)]
+        assert fleet.ended(1, status, 1.0) == [Send(2, "stop")]
+        assert fleet.ended(2, 0, 1.0) == [Exit(expected)]
+
+
+def test_a_worker_that_crashes_while_it_waits_for_worker_1_waits_again() -> None:
+    fleet = Fleet(2, DRAIN_S)
+    fleet.start(0.0)
+    assert fleet.ended(2, -9, 0.5) == [Start(3, 2, waits=True)]
+    assert fleet.accepting(1, 1.0) == [Send(3, "go")]
+
+
+def test_a_fault_that_all_workers_find_ends_with_78() -> None:
+    fleet = Fleet(2, DRAIN_S)
+    fleet.start(0.0)
+    assert fleet.ended(2, 78, 0.5) == [Send(1, "stop")]
+    assert fleet.ended(1, 78, 0.6) == [Exit(78)]
 
 
 def test_another_worker_that_ends_with_78_at_its_first_start_ends_everything() -> None:
@@ -123,8 +143,9 @@ def test_a_stop_while_a_restart_is_waited_for() -> None:
 def test_a_stop_before_worker_1_accepts() -> None:
     fleet = Fleet(2, DRAIN_S)
     fleet.start(0.0)
-    assert fleet.stop(0.1) == [Send(1, "stop")]
+    assert fleet.stop(0.1) == [Send(1, "stop"), Send(2, "stop")]
     assert fleet.accepting(1, 0.2) == []
+    assert fleet.ended(2, 0, 0.3) == []
     assert fleet.ended(1, 0, 0.3) == [Exit(0)]
 
 

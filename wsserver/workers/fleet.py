@@ -83,8 +83,9 @@ class Slot:
 class Fleet:
     """The workers 1 to ``count``.
 
-    Worker 1 starts alone, so that migrations run once and faults are printed once; a status of 78,
-    or any end of worker 1, ends everything until all have accepted for the first time.
+    At the first start the others wait, prepared, until worker 1 accepts: it migrates the database,
+    and a fault that only shows there is found once. Until then any end of worker 1 ends everything,
+    and so does a status of 78 at the first start of any worker.
     """
 
     def __init__(self, count: int, drain_timeout_s: float) -> None:
@@ -124,8 +125,8 @@ class Fleet:
     # Events
 
     def start(self, now: float) -> list[Action]:
-        """Start worker 1."""
-        return [self._start(self.slots[0], now)]
+        """Start all; those after worker 1 wait for it."""
+        return [self._start(slot, now) for slot in self.slots]
 
     def prepared(self, process: int, now: float) -> list[Action]:
         """A successor is prepared: the old worker is to stop accepting, and to drain."""
@@ -150,7 +151,8 @@ class Fleet:
         is_first, slot.has_accepted = not slot.has_accepted, True
         actions: list[Action] = []
         if is_first and slot.number == 1:
-            actions += [self._start(other, now) for other in self.slots[1:]]
+            others = [other.process for other in self.slots[1:]]
+            actions += [Send(each, "go") for each in others if each is not None]
         if not self._is_announced and all(each.has_accepted for each in self.slots):
             self._is_announced = True
             actions.append(Announce())
@@ -233,7 +235,8 @@ class Fleet:
         self._processes += 1
         slot.process, slot.state, slot.started_at = self._processes, "starting", now
         slot.generation = self._generation
-        return Start(slot.process, slot.number, waits=False)
+        waits = slot.number > 1 and not self.slots[0].has_accepted
+        return Start(slot.process, slot.number, waits)
 
     def _roll(self, now: float) -> list[Action]:
         """Replace the next worker that was started before; one that waits is started anyway."""
@@ -276,7 +279,7 @@ class Fleet:
         return stops + self._exit()
 
     def _stopped(self, slot: Slot, status: int) -> list[Action]:
-        if status != 0:
+        if status not in (0, self._status):
             log.error("worker ended worker=%d status=%d", slot.number, status)
             self._status = self._status or EXIT_FAILED
         return self._exit()

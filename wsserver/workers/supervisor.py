@@ -317,7 +317,7 @@ class Supervisor:
             "sockets": descriptors,
             "dev": self._dev,
             "waits": waits,
-            "is_first": number == 1 and seat.predecessor is None,
+            "is_first": number == 1 and seat.predecessor is None and not waits,
             "only_checks": only_checks,
         }
         worker.channel.send(settings=to_json(settings), orders=orders)
