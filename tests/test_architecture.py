@@ -31,6 +31,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "service",
         "plugins",
         "lifecycle",
+        "listening_sockets",
+        "workers",
         "server",
         "process",
         "cli",
@@ -84,7 +86,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 WSCTL_RANK = {name: rank for rank, names in enumerate(WSCTL_PACKAGES) for name in names}
 CONFINED = {
     # foreign package: parts of wsserver that may import it
-    "tornado": {"web", "app", "http_client", "lifecycle"},
+    "tornado": {"web", "app", "http_client", "listening_sockets"},
     "redis": {"cluster"},
     "sqlite_utils": {"storage"},
     "psycopg": {"storage"},

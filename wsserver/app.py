@@ -10,6 +10,7 @@ from tornado.web import Application
 
 from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
+from wsserver.cluster.seat import Seat
 from wsserver.cluster_factory import seams_of
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
@@ -60,7 +61,9 @@ from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.version import __version__
 from wsserver.web.api.context import WebContext
+from wsserver.web.api.metric_sources import OwnMetrics, WorkerMetrics
 from wsserver.web.resources.diagnostics import ReadDiagnostics, diagnostics_of
+from wsserver.web.resources.metrics import own_metrics
 from wsserver.web.server.application import api_documents, make_application
 from wsserver.wire.poller import Poller
 from wsserver.wire.writers import SingleWriter, best_writer
@@ -85,19 +88,19 @@ class System:
         return self.service.manager
 
 
-def build(settings: Settings, clock: Clock | None = None) -> System:
+def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None = None) -> System:
     """Build the whole system; nothing runs before ``service.start()``.
 
-    To be called on the event loop that will serve it. Raises ``ValueError`` for invalid keys or
-    permissions, ``ConfigFaults`` for invalid templates; the program's start reports such faults
-    before.
+    To be called on the event loop that will serve it; ``seat``: as one of several workers. Raises
+    ``ValueError`` for invalid keys or permissions, ``ConfigFaults`` for invalid templates; the
+    program's start reports such faults before.
     """
     clock = clock or Clock()
     tasks = Tasks()
     database = database_of(settings, clock)
 
     # The seams to other processes
-    seams = seams_of(settings, __version__, database, clock)
+    seams = seams_of(settings, __version__, database, clock, seat)
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions
@@ -276,8 +279,10 @@ def build(settings: Settings, clock: Clock | None = None) -> System:
         configured_channels={name for name, each in channels.items() if each.is_configured},
         documents=api_documents(),
         health=service.health,
+        metrics=OwnMetrics() if seat is None else WorkerMetrics(control, seat),
     )
     control.add_handler(ReadDiagnostics, partial(diagnostics_of, context))
+    context.metrics.register(partial(own_metrics, context))
     return System(
         service=service,
         application=make_application(context),

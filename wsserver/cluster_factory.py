@@ -12,6 +12,7 @@ from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
+from wsserver.cluster.seat import Seat
 from wsserver.config import Settings
 from wsserver.identity.tickets import NoExchange, TicketExchange
 from wsserver.storage.engine.database import Database
@@ -31,8 +32,17 @@ class Seams:
     """To be called after all of them have stopped."""
 
 
-def seams_of(settings: Settings, version: str, database: Database, clock: Clock) -> Seams:
-    """The seams of this node, which starts now; ``database`` is the one of the whole cluster."""
+def seams_of(
+    settings: Settings,
+    version: str,
+    database: Database,
+    clock: Clock,
+    seat: Seat | None = None,
+) -> Seams:
+    """The seams of this node, which starts now.
+
+    ``database`` is the one of the whole cluster; ``seat``: that of a worker.
+    """
     since = clock.wall()
     if settings.redis_url is None:
         return Seams(
@@ -54,6 +64,7 @@ def seams_of(settings: Settings, version: str, database: Database, clock: Clock)
         password_file=settings.redis_password_file,
         database=lambda: (database.identity, database.location),
         wall=clock.wall,
+        seat=seat,
     )
     return Seams(
         made.broker,

@@ -5,30 +5,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import errno
 import socket
-import traceback
-import warnings
-from collections.abc import Iterable, Iterator
-
-from tornado.netutil import bind_sockets
+from collections.abc import Iterator
 
 from wsserver.app import System, build, templates_of
 from wsserver.cluster.errors import ClusterUnusable
+from wsserver.cluster.seat import Seat
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.database_factory import cluster_of
 from wsserver.errors import WsServerError
+from wsserver.listening_sockets import BACKLOG, bind, close_all, url_of
 from wsserver.plugins import Plugin, load_plugins
 from wsserver.storage.engine.check import check_file
 from wsserver.storage.engine.errors import DatabaseUnusable
 from wsserver.storage.engine.lock import check_unlocked
 from wsserver.web.server.listener import Listener
 
-BACKLOG = 4096
 HTTP_GRACE_S = 1.0
-
-_FAULTS_OF_HOST = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+ARRIVAL_S = 0.25
+"""Time for the first request on connections that were accepted just before a hand-over."""
 
 
 class Lifecycle:
@@ -38,26 +35,36 @@ class Lifecycle:
     """
 
     def __init__(
-        self, settings: Settings, plugins: list[Plugin], sockets: list[socket.socket]
+        self,
+        settings: Settings,
+        plugins: list[Plugin],
+        sockets: list[socket.socket],
+        seat: Seat | None = None,
     ) -> None:
         self.settings = settings
         self.plugins = plugins
-        self.system: System = build(settings)
+        self.system: System = build(settings, seat=seat)
         self.listener = Listener(self.system.application, settings)
         self.url = url_of(sockets[0])
         self._sockets = sockets
 
     @classmethod
-    def prepare(cls, settings: Settings) -> Lifecycle:
+    def prepare(
+        cls,
+        settings: Settings,
+        sockets: list[socket.socket] | None = None,
+        seat: Seat | None = None,
+    ) -> Lifecycle:
         """Import the plugins, bind the sockets, build the system.
 
-        Raises ``ConfigFaults`` with everything that is wrong; then nothing stays open.
+        ``sockets``: bound already, for a worker, which has a ``seat`` too. Raises ``ConfigFaults``
+        with everything that is wrong; then nothing stays open.
         """
-        plugins, sockets = _check(settings)
+        plugins, sockets = check(settings, sockets)
         try:
-            return cls(settings, plugins, sockets)
+            return cls(settings, plugins, sockets, seat)
         except BaseException:
-            _close(sockets)
+            close_all(sockets)
             raise
 
     async def load(self) -> None:
@@ -74,6 +81,8 @@ class Lifecycle:
 
     def listen(self) -> None:
         """Begin to accept connections."""
+        for listening in self._sockets:
+            listening.listen(BACKLOG)  # a worker's socket is only bound until its first start
         self.listener.start(self._sockets)
 
     async def stop(self) -> None:
@@ -85,10 +94,16 @@ class Lifecycle:
         await self.close()
         await self.system.service.stop()
 
+    async def hand_over(self) -> None:
+        """Stop without refusing anybody: new connections wait for the successor, a worker."""
+        self.listener.stop_accepting()
+        await asyncio.sleep(ARRIVAL_S)
+        await self.stop()
+
     async def close(self) -> None:
         """Stop listening, and give HTTP requests under way ``HTTP_GRACE_S``."""
         await self.listener.stop(HTTP_GRACE_S)
-        _close(self._sockets)
+        close_all(self._sockets)
 
     async def abandon(self) -> None:
         """Release everything after a start or stop that was cut short; no more is stored."""
@@ -96,17 +111,16 @@ class Lifecycle:
         await self.system.service.abandon()
 
 
-def url_of(listening: socket.socket) -> str:
-    """The address of a listening socket, as a URL."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _check(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
+def check(
+    settings: Settings, given: list[socket.socket] | None
+) -> tuple[list[Plugin], list[socket.socket]]:
     """Do what can fail before anything is built; raises ``ConfigFaults`` with all faults."""
     faults: list[Fault] = []
     plugins: list[Plugin] = []
-    sockets: list[socket.socket] = []
+    sockets = given or []
+    if settings.workers > 1:
+        message = "must be 1 here: only the command wsserver serve starts workers"
+        faults.append(Fault("workers", "start", message))
     with _collecting(faults):
         plugins = load_plugins(settings.plugins)
     with _collecting(faults):
@@ -115,15 +129,15 @@ def _check(settings: Settings) -> tuple[list[Plugin], list[socket.socket]]:
     if settings.database_url is None:
         with _collecting(in_use), _database_faults(settings):
             check_unlocked(settings.database, cluster_of(settings))
-    if not in_use:  # else nothing may seem to listen here, not even for a moment
+    if not in_use and given is None:  # else nothing may seem to listen here, not even for a moment
         with _collecting(faults):
-            sockets = _bind(settings)
+            sockets = bind(settings)
     if faults or in_use:  # else the start looks at the database
         if not in_use and settings.database_url is None:
             at_file = _database_faults(settings)
             with _collecting(faults), contextlib.suppress(WsServerError), at_file:
                 check_file(settings.database)
-        _close(sockets)
+        close_all(sockets)
         raise ConfigFaults(faults + in_use)
     return plugins, sockets
 
@@ -144,20 +158,3 @@ def _database_faults(settings: Settings) -> Iterator[None]:
         key = "database" if settings.database_url is None else "database_url"
         message = f"{fault.path}: {fault.problem}; {fault.remedy}"
         raise ConfigFaults([Fault(key, "start", message)]) from None
-
-
-def _bind(settings: Settings) -> list[socket.socket]:
-    try:
-        return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
-    except OSError as error:
-        with warnings.catch_warnings():  # Tornado leaves the sockets open that it has made so far
-            warnings.simplefilter("ignore", ResourceWarning)
-            traceback.clear_frames(error.__traceback__)
-        is_host = isinstance(error, socket.gaierror) or error.errno in _FAULTS_OF_HOST
-        message = f"cannot listen on {settings.host} port {settings.port}: {error.strerror}"
-        raise ConfigFaults([Fault("host" if is_host else "port", "start", message)]) from None
-
-
-def _close(sockets: Iterable[socket.socket]) -> None:
-    for listening in sockets:
-        listening.close()

@@ -109,9 +109,11 @@ def _value(kind: str, arg: Any, text: str) -> Any:
 class _LineFormatter(logging.Formatter):
     """The parts of a record, redacted. Never changes the record, which other handlers share."""
 
-    def __init__(self, redact: Redactor) -> None:
+    def __init__(self, redact: Redactor, worker: int | None = None) -> None:
         super().__init__()
         self._redact = redact
+        self._worker = worker
+        """Number of the worker process; None: there is only one process."""
 
     def message_of(self, record: logging.LogRecord) -> str:
         try:
@@ -133,11 +135,12 @@ class _LineFormatter(logging.Formatter):
 
 
 class TextFormatter(_LineFormatter):
-    """``2024-01-15T14:30:00.000Z INFO wsserver.app: message``."""
+    """``2024-01-15T14:30:00.000Z INFO wsserver.app: message``; of a worker ``INFO [2] …``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line; a traceback follows after `` | ``, line breaks escaped."""
-        text = f"{rfc3339(record.created)} {record.levelname} {record.name}: "
+        worker = "" if self._worker is None else f"[{self._worker}] "
+        text = f"{rfc3339(record.created)} {record.levelname} {worker}{record.name}: "
         text += self.message_of(record)
         trace = self.trace_of(record)
         return one_line(f"{text} | {trace}" if trace else text)
@@ -162,6 +165,8 @@ class JsonFormatter(_LineFormatter):
             f'{{"timestamp": "{rfc3339(record.created)}", "level": {level}, "logger": {logger}, '
             f"{content}"
         )
+        if self._worker is not None:
+            line += f', "worker": {self._worker}'
         trace = self.trace_of(record)
         if trace:
             line += f', "exception": {encode_basestring(trace)}'
@@ -223,17 +228,19 @@ def set_up_logging(
     *,
     secrets: Iterable[str] = (),
     stream: TextIO | None = None,
+    worker: int | None = None,
 ) -> LineHandler:
     """Send every record of this process from ``log_level`` on to ``stream`` (stderr).
 
     ``log_format`` None: ``text`` on a terminal, else ``json``. Warnings of Python and uncaught
     errors, in any thread, become records too. For ``wsserver serve``: a program that embeds the
-    server keeps its own logging and may use the formatters. Returns the handler.
+    server keeps its own logging and may use the formatters. ``worker``: number of this process
+    among several, shown in each record. Returns the handler.
     """
     target = sys.stderr if stream is None else stream
     chosen: LogFormat = log_format or ("text" if target.isatty() else "json")
     handler = LineHandler(target)
-    handler.setFormatter(FORMATTERS[chosen](Redactor(secrets)))
+    handler.setFormatter(FORMATTERS[chosen](Redactor(secrets), worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log_level.upper())

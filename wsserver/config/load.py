@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from wsserver.config import channels, database, files, gateway, redis, validators, vapid
+from wsserver.config import channels, database, files, gateway, redis, validators, vapid, workers
 from wsserver.config.faults import ConfigFaults, Fault, Faulty
 from wsserver.config.files import read_key_file, secret_bytes
 from wsserver.config.settings import KEY_SOURCES, Settings
@@ -143,6 +143,7 @@ class _Check:
             if settings.database_url is None:
                 self._fault("database_url", "is missing: database_password_file needs it")
         self._check_redis(settings)
+        self._try("workers", lambda: workers.check_workers(settings))
         if self._dev and not is_loopback(settings.host):
             self._fault("host", "must be a loopback address in development mode (--dev)")
 

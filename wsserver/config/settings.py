@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Processes of ``wsserver serve``; limits are those of all of them together."""
 
     data_dir: Path = Path("var")
     database: Path = _IN_DATA_DIR

@@ -112,6 +112,8 @@ class NodeRegistry:
 
     ``instance``: 16 characters, unique for this run of the node. ``database``: its identity and
     location; nodes with different ones are not one cluster. ``wall``: seconds since the epoch.
+    ``predecessor``: instance of a run that has ended for certain, also if it could not remove
+    itself.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class NodeRegistry:
         info: NodeInfo,
         database: Callable[[], tuple[str, str]] = lambda: ("", ""),
         wall: Callable[[], float] = time.time,
+        predecessor: str | None = None,
     ) -> None:
         if len(instance) != INSTANCE_CHARS:
             raise ValueError(f"instance: {INSTANCE_CHARS} characters")
@@ -133,6 +136,7 @@ class NodeRegistry:
         self.known: list[KnownNode] = []
         """The nodes as last read, sorted by name."""
         self._instance = instance
+        self._predecessor = predecessor
         self._keys = [link.key("nodes", part) for part in ("info", "leases", "reaped")]
         self._cluster_key = link.key("nodes", "cluster")
         scripts = [link.commands.register_script(text) for text in (RENEW, LIST, REAP, REMOVE)]
@@ -143,6 +147,13 @@ class NodeRegistry:
 
         Raises ``NodeNameTaken``, and ``ForeignCluster`` if living nodes have another database.
         """
+        if self._predecessor is not None:
+            await self._remove(
+                keys=self._keys,
+                args=[self.node, self._predecessor],
+                client=self._link.unchecked,
+            )
+            self._predecessor = None
         identity, location = self._database()
         info = msgspec.json.encode(self.info)
         outcome = await self._renew(

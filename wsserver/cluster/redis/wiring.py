@@ -15,6 +15,7 @@ from wsserver.cluster.redis.directory import RedisDirectory
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
 from wsserver.cluster.redis.tickets import RedisTickets
+from wsserver.cluster.seat import Seat
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,19 @@ def build_redis(
     password_file: Path | None = None,
     database: Callable[[], tuple[str, str]] = lambda: ("", ""),
     wall: Callable[[], float] = time.time,
+    seat: Seat | None = None,
 ) -> RedisSeams:
     """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL.
 
     ``database``: identity and location of the nodes' database. ``wall``: seconds since the epoch.
+    A worker's ``seat`` has its ``instance``, and the one whose name it takes over.
     """
     link = RedisLink(url, password_file=password_file)
-    instance = secrets.token_hex(8)
+    instance = secrets.token_hex(8) if seat is None else seat.instance
+    predecessor = None if seat is None else seat.predecessor
     bus = Bus(link, node)
-    registry = NodeRegistry(link, node, instance, NodeInfo(since, version), database, wall)
+    info = NodeInfo(since, version)
+    registry = NodeRegistry(link, node, instance, info, database, wall, predecessor)
     control = RedisControl(bus, registry.living)
     directory = RedisDirectory(link, registry, control)
     broker = RedisBroker(bus, link, lambda: registry.last_living)

@@ -28,6 +28,7 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
+from wsserver.web.api.metric_sources import MetricSource
 from wsserver.web.http.headers import Headers
 from wsserver.web.http.held_bytes import HeldBytes
 from wsserver.web.http.proxies import Proxies, is_local
@@ -82,6 +83,8 @@ class WebContext:
     """The description of the API, made from the route table."""
     health: Callable[[], Mapping[str, Any]]
     """``status`` (``ok``, ``degraded``, ``starting``, ``draining``) and ``checks``."""
+    metrics: MetricSource
+    """Of this process, or of all workers of this machine."""
     traffic: Traffic = field(default_factory=Traffic)
     access_log: AccessLog = field(init=False)
     unsent: HeldBytes = field(default_factory=HeldBytes)

@@ -74,24 +74,32 @@ _QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99", "max": "1.0"}
 """Percentiles of the latest values by ``quantile`` label, in OpenMetrics' number format."""
 
 
-class ServerCollector(Collector):
-    """Prometheus collector that reads the server's own counters at each scrape."""
+class Gathered(Collector):
+    """Prometheus collector of metrics that have been gathered for a scrape."""
 
-    def __init__(self, context: WebContext) -> None:
-        self._context = context
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
 
-    def collect(self) -> Iterator[Metric]:
-        """Current values of all metrics."""
-        context = self._context
-        stats = context.manager.stats()
-        yield InfoMetricFamily("wsserver", "Name of the node", {"node": str(stats["node"])})
-        yield from _of_stats(stats)
-        yield from _of_channels(stats["notifications"])
-        counters = context.poller.counters
-        for name, text in _WIRE.items():
-            yield _counter(f"wire_{name}", text, [((), getattr(counters, name))])
-        yield from _of_health(context.health())
-        yield from _of_traffic(context.traffic)
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: names are not checked at the registration, which would collect them twice."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics."""
+        return self._metrics
+
+
+def own_metrics(context: WebContext) -> Iterator[Metric]:
+    """Current values of all metrics of this process."""
+    stats = context.manager.stats()
+    yield InfoMetricFamily("wsserver", "Name of the node", {"node": str(stats["node"])})
+    yield from _of_stats(stats)
+    yield from _of_channels(stats["notifications"])
+    counters = context.poller.counters
+    for name, text in _WIRE.items():
+        yield _counter(f"wire_{name}", text, [((), getattr(counters, name))])
+    yield from _of_health(context.health())
+    yield from _of_traffic(context.traffic)
 
 
 def _of_stats(stats: Mapping[str, Any]) -> Iterator[Metric]:
@@ -233,7 +241,7 @@ def _quality(text: str) -> float:
 async def _get_metrics(context: WebContext, call: Call) -> Reply:
     """Metrics for Prometheus; no token needed from loopback."""
     registry = CollectorRegistry()
-    registry.register(ServerCollector(context))
+    registry.register(Gathered(await context.metrics.gather()))
     headers = {"Vary": "Origin, Accept"}
     if wants_openmetrics(call.headers.get("Accept", "")):
         text: bytes = openmetrics.generate_latest(registry)

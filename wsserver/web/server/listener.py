@@ -66,13 +66,7 @@ class Listener:
 
         ``grace_s``: the time for both together; what takes longer is cut off.
         """
-        self._unwatch()
-        if self._resume is not None:
-            IOLoop.current().remove_timeout(self._resume)
-            self._resume = None
-        for listening in self._sockets:
-            listening.close()
-        self._sockets.clear()
+        self.stop_accepting()
         if not self._is_stopped:
             self._is_stopped = True
             self._fast_path.close()
@@ -83,6 +77,16 @@ class Listener:
             log.warning("responses cut off count=%d", len(self._context.unsent))
         self._fast_path.cut()
         await self._server.close_all_connections()
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; connections are served on."""
+        self._unwatch()
+        if self._resume is not None:
+            IOLoop.current().remove_timeout(self._resume)
+            self._resume = None
+        for listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
 
     def _watch(self) -> None:
         self._resume = None

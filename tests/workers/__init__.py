@@ -1,0 +1,1 @@
+"""Tests of the workers' supervisor: its decisions, its parts, without server processes."""

@@ -1,0 +1,136 @@
+"""A worker process: one server of several on the same port, started by the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import msgspec
+
+from wsserver.cluster.seat import Seat
+from wsserver.config import ConfigFaults, Settings, secret_texts
+from wsserver.lifecycle import Lifecycle, check
+from wsserver.listening_sockets import close_all, inherited
+from wsserver.logs import set_up_logging
+from wsserver.process import (
+    EXIT_OK,
+    START_PATIENCE_S,
+    Stops,
+    handle_signals,
+    run_on_loop,
+    serve_prepared,
+    warn_of_hosts,
+)
+from wsserver.workers.channel import Channel
+from wsserver.workers.shares import from_json
+
+EXIT_CONFIG = 78
+EXIT_ORPHANED = 1
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """The first word of the supervisor, besides the settings."""
+
+    seat: Seat
+    sockets: tuple[int, ...]
+    """Descriptors of bound sockets."""
+    dev: bool = False
+    waits: bool = False
+    """Whether to wait for ``go`` when everything is prepared: the predecessor is still there."""
+    is_first: bool = False
+    """Whether this is the first start of worker 1: a long start answers 503 ``starting``."""
+    only_checks: bool = False
+    """Report the faults, and end."""
+
+
+def main(descriptor: int) -> int:
+    """Serve as the supervisor at the other end of a socket says; returns the exit status."""
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    channel = Channel(end)
+    words: list[dict[str, Any]] = []
+    while not words and not channel.has_ended:
+        words = channel.receive(waits=True)
+    if not words:
+        return EXIT_ORPHANED
+    settings = from_json(words[0]["settings"])
+    orders = msgspec.convert(words[0]["orders"], Orders)
+    set_up_logging(
+        settings.log_format,
+        settings.log_level,
+        secrets=secret_texts(settings),
+        worker=orders.seat.number,
+    )
+    try:
+        if orders.only_checks:
+            check(settings, [])
+            return EXIT_OK
+        return run_on_loop(_serve(settings, orders, channel, words[1:]))
+    except ConfigFaults as found:
+        channel.send(faults=msgspec.to_builtins(found.faults))
+        return EXIT_CONFIG
+
+
+async def _serve(
+    settings: Settings, orders: Orders, channel: Channel, words: list[dict[str, Any]]
+) -> int:
+    stops, go = Stops(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    handle_signals(loop, stops.stop, stops.hurry)
+    loop.add_reader(channel.fileno(), _listen_to_supervisor, channel, stops, go)
+    _obey(words, stops, go)
+    sockets = inherited(orders.sockets)
+    try:
+        run = Lifecycle.prepare(settings, sockets, orders.seat)
+    except BaseException:
+        close_all(sockets)
+        raise
+    if orders.waits:
+        channel.send(state="prepared")
+        await _either(go, stops.stop)
+        if stops.stop.is_set():
+            await run.close()
+            return EXIT_OK
+
+    def announce(text: str) -> None:
+        if orders.is_first:
+            warn_of_hosts(run)
+        channel.send(state="accepting", url=run.url, text=text)
+
+    return await serve_prepared(
+        run,
+        stops,
+        announce,
+        dev=orders.dev and orders.seat.number == 1,
+        start_patience_s=START_PATIENCE_S if orders.is_first else None,
+    )
+
+
+def _listen_to_supervisor(channel: Channel, stops: Stops, go: asyncio.Event) -> None:
+    _obey(channel.receive(), stops, go)
+    if channel.has_ended:  # it was killed
+        asyncio.get_running_loop().remove_reader(channel.fileno())
+        stops.stop.set()
+
+
+def _obey(words: list[dict[str, Any]], stops: Stops, go: asyncio.Event) -> None:
+    for word in words:
+        match word.get("order"):
+            case "go":
+                go.set()
+            case "stop":
+                stops.stop.set()
+            case "hand_over":
+                stops.is_hand_over = True
+                stops.stop.set()
+            case "hurry":
+                stops.stop.set()
+                stops.hurry.set()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(each.wait()) for each in (first, second)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()
