@@ -40,7 +40,7 @@ def seams_of(settings: Settings, version: str, since: float) -> Seams:
     from wsserver.cluster.redis.wiring import build_redis
 
     made = build_redis(settings.redis_url, settings.node, version, since)
-    return Seams(made.broker, made.control, made.leases, lambda _: made.directory, made.close)
+    return Seams(made.broker, made.control, made.leases, made.directory.over, made.close)
 
 
 async def _nothing() -> None:

@@ -49,6 +49,12 @@ class ConnectStateLoader:
         """Whether ``load`` needs no storage."""
         return self._known(claims, session_id, InboxState(claims.sub)) is not None
 
+    def recheck(self, claims: Claims, session_id: str | None) -> None:
+        """Check again what may have changed: raises what ``check`` raises, ``Forbidden``."""
+        self._check(claims)
+        if session_id is not None:
+            self._access.require(claims, session_id)
+
     @asynccontextmanager
     async def load(
         self, claims: Claims, session_id: str | None, admit: Callable[[Claims], None]
@@ -68,10 +74,8 @@ class ConnectStateLoader:
                 else:
                     with reading_for(claims.sub):
                         waiting = await self._inboxes.open(claims.sub)
-                self._check(claims)
                 admit(claims)
-                if session_id is not None:
-                    self._access.require(claims, session_id)
+                self.recheck(claims, session_id)
             yield state
         finally:
             self._inboxes.close(waiting)
