@@ -103,6 +103,8 @@ class RedisDirectory:
         self._is_reachable = True
         self._is_behind = False
         """Whether Redis may lack changes of this node's connections."""
+        self._is_entering = False
+        """Whether Redis lacks some of them at the moment."""
         self._has_entered = False
         """Whether all connections have been entered once since the start."""
         self._renewed_at = 0.0
@@ -147,9 +149,10 @@ class RedisDirectory:
         if not self._tasks:
             return
         if self._is_reachable:
-            await asyncio.wait(
-                {asyncio.ensure_future(self._writes.is_idle.wait())}, timeout=FLUSH_S
-            )
+            try:
+                await asyncio.wait_for(self._writes.is_idle.wait(), FLUSH_S)
+            except TimeoutError:
+                log.warning("last changes of connections not written")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -462,7 +465,10 @@ class RedisDirectory:
 
     def health(self) -> dict[str, Any]:
         """Whether Redis has this node's connections."""
-        return {"ok": self._is_reachable and not self._is_behind, "kind": "redis"}
+        return {
+            "ok": self._is_reachable and not (self._is_behind or self._is_entering),
+            "kind": "redis",
+        }
 
     async def _of_user(self, user_id: str) -> list[ConnectionRecord]:
         owned = await self._owned(user_id)
@@ -563,7 +569,7 @@ class RedisDirectory:
 
     async def _enter_all(self) -> None:
         """Enter all connections of this node again, and take out those that have ended."""
-        self._is_behind = False
+        self._is_behind, self._is_entering = False, True
         key = self._node_key(self._node)
         try:
             stored: dict[str, ConnectionRecord] = {}
@@ -576,11 +582,13 @@ class RedisDirectory:
             mode, report = (QUIET, _ignore) if self._has_entered else (OPEN, self._report)
             await self._remove(self._node, stale, mode, report)
             await self._enter_again(stored)
+            await self._enter_statuses()
             await self._run([("SET", *self._marker)])
         except BaseException:
             self._is_behind = True
             raise
         self._has_entered = True
+        self._is_entering = False
 
     async def _enter_again(self, stored: Mapping[str, ConnectionRecord]) -> None:
         """Enter all connections behind the changes that wait, so that none overtakes its end."""
@@ -606,6 +614,13 @@ class RedisDirectory:
                 )
             if not all(await asyncio.gather(*entered)):
                 raise ConnectionError("connections not entered")
+
+    async def _enter_statuses(self) -> None:
+        """Enter that users were online whose connections have ended or moved meanwhile."""
+        were_here = [user_id for user_id, was_here in self._unsettled.items() if was_here]
+        for start in range(0, len(were_here), AT_ONCE):
+            some = were_here[start : start + AT_ONCE]
+            await self._run([("HSETNX", self._user_key(user_id), "s", "1") for user_id in some])
 
     def _entered(
         self, user_id: str, future: asyncio.Future[bool], result: Any, is_kept: bool

@@ -75,7 +75,10 @@ if mode ~= 'quiet' then
     local is_new = mode == 'open' and ARGV[3] ~= '' or mode == 'was0'
     if status == '0' or is_new then became = 'online' end
   elseif count == 0 and status == '1' then became = 'offline' end
-  redis.call('HSET', KEYS[1], 's', count > 0 and '1' or '0')
+  -- Without a status Redis may have been emptied: an end says nothing of the other nodes.
+  if status or mode ~= 'open' or ARGV[3] ~= '' then
+    redis.call('HSET', KEYS[1], 's', count > 0 and '1' or '0')
+  end
 end
 local number = math.max(tonumber(redis.call('HGET', KEYS[1], 'n') or '0') + 1, now)
 redis.call('HSET', KEYS[1], 'n', string.format('%d', number))
