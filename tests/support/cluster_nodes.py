@@ -196,10 +196,10 @@ class RedisCluster:
         for seam in (seams.directory, seams.broker, seams.control, seams.leases):
             await seam.start()
         yield node
-        for task in asyncio.all_tasks():
-            if task in node_tasks(seams):
-                task.cancel()
-        await asyncio.sleep(0)
+        tasks = [task for task in node_tasks(seams) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await seams.close()
 
 

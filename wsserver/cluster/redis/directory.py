@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from redis.exceptions import RedisError
 
-from wsserver.cluster.control import Request
+from wsserver.cluster.control import Answers, Request
 from wsserver.cluster.directory import (
     HANDED_OVER_S,
     RESERVATION_S,
@@ -114,6 +114,8 @@ class RedisDirectory:
         self._unsettled: dict[str, bool] = {}
         """By user with missed changes: whether this node had a connection of it before."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._checks: dict[str, asyncio.Task[bool]] = {}
+        """By user: the running check of the owners of its connections."""
         self._departed = link.key("nodes", "departed")
         self._marker = (link.key(f"node:{self._node}", "entered"), secrets.token_hex(8))
         records = self._node_key(self._node)
@@ -212,7 +214,7 @@ class RedisDirectory:
         async def run() -> Reservation | None:
             command = call(RESERVE, self._user_key(user_id), args)
             (owned,) = await self._run([command])
-            if owned != 1 and await self._remove_unconfirmed(user_id, owned):
+            if owned != 1 and await self._has_unconfirmed(user_id, owned):
                 (owned,) = await self._run([command])
             return Reservation(user_id, token) if owned == 1 else None
 
@@ -225,15 +227,24 @@ class RedisDirectory:
             key = self._user_key(reservation.user_id)
             self._writes.add(("HDEL", key, f"r:{reservation.token}"))
 
+    async def _has_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
+        """Whether connections were removed by a check, which serves all connects of the user."""
+        check = self._checks.get(user_id)
+        if check is None:
+            check = asyncio.create_task(
+                self._remove_unconfirmed(user_id, owned), name="confirm connections"
+            )
+            self._checks[user_id] = check
+            check.add_done_callback(lambda _: self._checks.pop(user_id))
+        return await asyncio.shield(check)
+
     async def _remove_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
         """Remove connections that their nodes do not have, or whose nodes do not answer."""
         by_node: dict[str, set[str]] = {}
         for id_, node in zip(owned[::2], owned[1::2], strict=True):
             by_node.setdefault(node.decode(), set()).add(id_.decode())
         asked = ConfirmConnections(user_id)
-        answers = await asyncio.gather(
-            *(self._control.ask_patiently(node, asked, OWNERS_S) for node in by_node)
-        )
+        answers = await asyncio.gather(*(self._ask_owner(node, asked) for node in by_node))
         gone: list[str] = []
         for (owner, ids), answer in zip(by_node.items(), answers, strict=True):
             if answer is not None:
@@ -241,6 +252,13 @@ class RedisDirectory:
         if gone:
             await self._link.commands.hdel(self._user_key(user_id), *[f"c:{id_}" for id_ in gone])
         return bool(gone)
+
+    async def _ask_owner(self, node: str, request: ConfirmConnections) -> Answers[list[str]] | None:
+        """Ask an owner, twice if it does not answer: it may only be busy."""
+        answer = await self._control.ask_patiently(node, request, OWNERS_S)
+        if answer is not None and answer.unreachable:
+            answer = await self._control.ask_patiently(node, request, OWNERS_S)
+        return answer
 
     def _confirm(self, request: ConfirmConnections) -> list[str]:
         """Confirm a user's connections, entering them again: a late answer counts as none."""

@@ -27,6 +27,7 @@ ANSWER_S = 0.3
 """Time to answer the ping; a connection that sent a frame more recently is not pinged."""
 ANSWER_LIMIT_S = 2.0
 """The maximum for connections with a long round-trip time."""
+ARRIVING = "too many connections of this user arrive at the same time"
 EVICTED = "evicted by a newer connection"
 SLICE_S = 0.1
 """The time is counted in slices: a standstill of the process costs one slice only, and answers that
@@ -86,6 +87,8 @@ class ConnectionRoom:
         self._control = control
         self._tasks = tasks
         self._evicting: set[str] = set()
+        self._arriving: dict[str, int] = {}
+        """By user at the limit: connects that wait until it is clear which connections are dead."""
         self._hub = hub
         self._heartbeat = heartbeat
         self._limits = limits
@@ -118,11 +121,22 @@ class ConnectionRoom:
         self, user_id: str, found: Awaitable[Reservation | None] | None
     ) -> Reservation:
         reservation = await found if found is not None else None
-        if reservation is None:
+        if reservation is not None:
+            return reservation
+        waiting = self._arriving.get(user_id, 0)
+        if waiting >= self._limits.per_user:
+            raise ConnectionLimit(ARRIVING)
+        self._arriving[user_id] = waiting + 1
+        try:
             await self.check_liveness(user_id)
             reservation = await self._reserve_again(user_id)
-        if reservation is None and await self._check_elsewhere(user_id):
-            reservation = await self._reserve_again(user_id)
+            if reservation is None and await self._check_elsewhere(user_id):
+                reservation = await self._reserve_again(user_id)
+        finally:
+            if self._arriving[user_id] == 1:
+                del self._arriving[user_id]
+            else:
+                self._arriving[user_id] -= 1
         if reservation is None:
             raise ConnectionLimit(f"at most {self._limits.per_user} connections per user")
         return reservation
@@ -193,7 +207,7 @@ class ConnectionRoom:
             self._checks[user_id] = check
             check.ended.add_done_callback(lambda _: self._checks.pop(user_id))
         if check.waiting >= self._limits.per_user:
-            raise ConnectionLimit("too many connections of this user arrive at the same time")
+            raise ConnectionLimit(ARRIVING)
         check.waiting += 1
         try:
             # Shielded: cancelling one waiting connect does not affect the others.
