@@ -48,6 +48,11 @@ def next_status(client: Client, user: str) -> tuple[str, int]:
             return push["status"], push["connections"]
 
 
+def users_in(client: Client, session_id: str) -> list[str]:
+    users = client.call("presence", session_id=session_id)["users"]
+    return [each["user_id"] for each in users]
+
+
 def test_a_user_on_two_nodes_is_online_once(nodes: ClusterServers) -> None:
     one, two = nodes.nodes["n1"], nodes.nodes["n2"]
     watching = [monitor(server, "user_*") for server in (one, two)]
@@ -118,8 +123,9 @@ def test_what_a_killed_node_leaves_behind(nodes: ClusterServers) -> None:
     for listener in listeners:
         listener.join("killed")
     watching = monitor(one, "user_disconnected")
-    connect(doomed, "alone").join("killed")
-    connect(doomed, "both").join("killed")
+    ends = [connect(doomed, user) for user in ("alone", "both")]
+    for client in ends:
+        client.join("killed")
     other = connect(two, "both")
     for listener in listeners:
         listener.rest()
@@ -129,14 +135,14 @@ def test_what_a_killed_node_leaves_behind(nodes: ClusterServers) -> None:
     assert event["reason"] == "node n3 was lost"
     assert next_event(watching, "user_disconnected", "both")["connections"] == 1
     for listener in listeners:
-        left = {listener.await_push("session_left")["user_id"] for _ in range(2)}
-        assert left == {"alone", "both"}
-    poll(lambda: statuses(listeners[0], "alone") or listeners[0].pushes, lambda found: True)
-    users = listeners[0].call("presence", session_id="killed")["users"]
-    assert [each["user_id"] for each in users] == ["dora", "elsa"]
+        assert listener.await_push("session_left")["user_id"] == "alone"
+        assert next_status(listener, "alone") == ("offline", 0)
+        assert listener.await_push("session_left")["user_id"] == "both"
+        assert users_in(listener, "killed") == ["dora", "elsa"]
+        assert statuses(listener, "both") == []
     again = [push for push in watching.rest() if push["type"] == "event"]
     assert not [push for push in again if push["event"]["user_id"] in ("alone", "both")]
-    for client in (*listeners, watching, other):
+    for client in (*listeners, *ends, watching, other):
         client.close()
 
 
@@ -153,8 +159,7 @@ def test_a_paused_node_enters_its_connections_again(nodes: ClusterServers) -> No
     finally:
         paused.send_signal(signal.SIGCONT)
     assert next_status(listener, "sleeper") == ("online", 1)
-    users = [each["user_id"] for each in listener.call("presence", session_id="paused")["users"]]
-    assert users == ["dora", "sleeper"]
+    poll(lambda: users_in(listener, "paused"), lambda users: users == ["dora", "sleeper"])
     client.close()
     assert next_status(listener, "sleeper") == ("offline", 0)
     listener.close()
@@ -171,12 +176,7 @@ def test_nothing_is_pushed_when_the_server_is_emptied(
     poll(lambda: statuses(watching, "steady"), bool)
     listener.rest()
     shared_valkey.run("FLUSHALL")
-    poll(
-        lambda: [
-            each["user_id"] for each in listener.call("presence", session_id="emptied")["users"]
-        ],
-        lambda users: users == ["dora", "steady"],
-    )
+    poll(lambda: users_in(listener, "emptied"), lambda users: users == ["dora", "steady"])
     client.close()  # made up for, once all nodes have entered their connections
     assert next_status(watching, "steady") == ("offline", 0)
     assert next_status(listener, "steady") == ("offline", 0)

@@ -378,7 +378,7 @@ def unsettled(node: ClusterNode) -> dict[str, bool]:
 async def test_users_that_are_handed_over_and_do_not_come_back(
     valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsserver.cluster.redis.directory.HANDED_OVER_S", 0.5)
+    monkeypatch.setattr("wsserver.cluster.redis.directory_upkeep.HANDED_OVER_S", 0.5)
     async with RedisCluster(valkey.url).node("two") as two:
         heard = statuses_of(two)
         async with RedisCluster(valkey.url).node("one") as one:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
-import msgspec
 from redis.exceptions import RedisError
 
 from wsserver.cluster.control import Answers, Request
 from wsserver.cluster.directory import (
-    HANDED_OVER_S,
     RESERVATION_S,
     Change,
     ConnectionRecord,
-    LostConnection,
     NodeNameTaken,
     NodeRecord,
     Reservation,
@@ -26,27 +22,25 @@ from wsserver.cluster.directory import (
 )
 from wsserver.cluster.local import Connected
 from wsserver.cluster.redis.control import RedisControl
+from wsserver.cluster.redis.directory_records import (
+    change_of,
+    decoded,
+    matches,
+    session_users,
+)
 from wsserver.cluster.redis.directory_scripts import (
-    CHANGE,
     COUNT,
     DEPART,
-    ENTER,
     OPEN,
     QUIET,
     RESERVE,
     SESSION,
-    SETTLE_OFFLINE,
-    SETTLE_ONLINE,
-    TAKE_DEPARTED,
-    Command,
     call,
 )
-from wsserver.cluster.redis.directory_writes import AT_ONCE, DirectoryWrites, run_pipeline
+from wsserver.cluster.redis.directory_upkeep import DirectoryUpkeep
 from wsserver.cluster.redis.link import UNREACHABLE, RedisLink
 from wsserver.cluster.redis.nodes import (
     LEASE_S,
-    REMEMBERED_S,
-    RENEW_S,
     NodeRegistry,
     record_of,
 )
@@ -56,19 +50,10 @@ log = logging.getLogger(__name__)
 
 OWNERS_S = 0.3
 """Time for the owners of a user's connections to confirm them, before a connect is refused."""
-EMPTY_S = 3600
-"""Time that the number of changes of a user without connections is remembered."""
-SETTLE_S = 2 * RENEW_S + 0.5
-"""Time for all nodes to enter their connections again, before missed changes are made up for."""
-UNSETTLED_LIMIT = 100_000
-"""Users whose missed changes are made up for; no status is pushed for further ones."""
-USERS_LISTED = 1000
 MEMBERS_READ = 5000
 """Connections in a session that its list of users is made from."""
 FLUSH_S = 2.0
 """Longest wait for the last writes at the stop."""
-
-T = TypeVar("T")
 
 
 class ConfirmConnections(Request[list[str]], frozen=True):
@@ -77,50 +62,22 @@ class ConfirmConnections(Request[list[str]], frozen=True):
     user_id: str
 
 
-class RedisDirectory:
+class RedisDirectory(DirectoryUpkeep):
     """Enters this node's connections, and reads those of all.
 
     ``wsserver:{node:NAME}:connections`` has a node's connections as records,
     ``wsserver:{user:ID}:connections`` a user's, ``wsserver:{session:ID}:connections`` a session's
     (see ``directory_scripts``). While Redis is away, this node's own connections are all there
     are; they are entered again afterwards, also when it was emptied.
-
-    A user's status is announced by the script that changes it, so once. Changes while Redis is
-    away, and until all nodes have entered theirs again, leave it as it was: ``_unsettled`` has
-    their users, for whom it is compared ``SETTLE_S`` later.
     """
 
     answers_now = False
 
     def __init__(self, link: RedisLink, registry: NodeRegistry, control: RedisControl) -> None:
-        self._link = link
-        self._registry = registry
-        self._node = registry.node
-        self._control = control
-        self._connected: Connected
-        self._lost_listeners: list[Callable[[LostConnection], None]] = []
-        self._status_listeners: list[Callable[[str, Change], None]] = []
-        self._is_reachable = True
-        self._is_behind = False
-        """Whether Redis may lack changes of this node's connections."""
-        self._is_entering = False
-        """Whether Redis lacks some of them at the moment."""
-        self._has_entered = False
-        """Whether all connections have been entered once since the start."""
-        self._renewed_at = 0.0
-        """Loop time of the last renewal of the lease."""
-        self._settled_at = 0.0
-        """Loop time until which no status is announced."""
-        self._unsettled: dict[str, bool] = {}
-        """By user with missed changes: whether this node had a connection of it before."""
-        self._tasks: list[asyncio.Task[None]] = []
+        super().__init__(link, registry, control)
         self._checks: dict[str, asyncio.Task[bool]] = {}
         """By user: the running check of the owners of its connections."""
-        self._departed = link.key("nodes", "departed")
-        self._marker = (link.key(f"node:{self._node}", "entered"), secrets.token_hex(8))
-        records = self._node_key(self._node)
-        self._writes = DirectoryWrites(link, records, self._departed, self._marker)
-        self._writes.on_away = self._away
+        self._tasks: list[asyncio.Task[None]] = []
         control.add_handler(ConfirmConnections, self._confirm)
 
     def over(self, connected: Connected) -> RedisDirectory:
@@ -323,7 +280,7 @@ class RedisDirectory:
             if mode == OPEN and not (is_settled and is_known):
                 self._note_unsettled(user_id, was_here)
             if is_known:
-                change = _change_of(result)
+                change = change_of(result)
                 on_change(change if is_settled else Change(change.connections))
                 return
             on_change(Change(self._connected.count_of(user_id)))
@@ -335,10 +292,6 @@ class RedisDirectory:
             self._writes.add(self._change(now, user_id, connection_id, node, token), done)
         else:
             done(None, False)
-
-    def _note_unsettled(self, user_id: str, was_here: bool) -> None:
-        if len(self._unsettled) < UNSETTLED_LIMIT:
-            self._unsettled.setdefault(user_id, was_here)
 
     def joined(
         self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
@@ -381,28 +334,7 @@ class RedisDirectory:
         self._is_behind = True
         return False
 
-    def _change(
-        self, mode: str, user_id: str, connection_id: str, node: str, token: str = ""
-    ) -> Command:
-        args: list[str | bytes | int] = [
-            mode,
-            connection_id,
-            node,
-            token,
-            EMPTY_S,
-            *self._registry.lost,
-        ]
-        return call(CHANGE, self._user_key(user_id), args)
-
     # Reading
-
-    def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
-        """Call ``listener`` for each connection of a lost node that this node takes out."""
-        self._lost_listeners.append(listener)
-
-    def add_status_listener(self, listener: Callable[[str, Change], None]) -> None:
-        """Call ``listener`` with a user whose status has changed by no connect or disconnect."""
-        self._status_listeners.append(listener)
 
     def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
         """The users in a session, in the order of their ids."""
@@ -421,7 +353,7 @@ class RedisDirectory:
             members = await done
             if members is None:
                 return self._connected.users_in(session_id)
-            return _session_users(members, set(self._registry.lost))
+            return session_users(members, set(self._registry.lost))
 
         return await self._or(run, self._connected.users_in(session_id))
 
@@ -455,7 +387,7 @@ class RedisDirectory:
             return await self._all(node)
 
         found = await self._or(run, self._local_records())
-        matching = [each for each in found if _matches(each, target) and node in (None, each.node)]
+        matching = [each for each in found if matches(each, target) and node in (None, each.node)]
         return sorted(matching, key=lambda each: (each.connected_at, each.connection_id))
 
     async def users(self, *, node: str | None = None) -> Mapping[str, int]:
@@ -493,14 +425,14 @@ class RedisDirectory:
         pipeline = self._link.commands.pipeline(transaction=False)
         for id_, node in zip(owned[::2], owned[1::2], strict=True):
             pipeline.hget(self._node_key(node.decode()), id_)
-        return [_decoded(each) for each in await pipeline.execute() if each is not None]
+        return [decoded(each) for each in await pipeline.execute() if each is not None]
 
     async def _all(self, node: str | None) -> list[ConnectionRecord]:
         names = [each for each in await self._registry.living() if node in (None, each)]
         pipeline = self._link.commands.pipeline(transaction=False)
         for name in names:
             pipeline.hvals(self._node_key(name))
-        return [_decoded(each) for values in await pipeline.execute() for each in values]
+        return [decoded(each) for values in await pipeline.execute() for each in values]
 
     async def _owned(self, user_id: str) -> list[bytes]:
         """A user's connections, each followed by its node."""
@@ -511,259 +443,5 @@ class RedisDirectory:
     def _local_records(self) -> list[ConnectionRecord]:
         return list(self._connected.records(EVERYONE))
 
-    # Maintenance
-
-    async def _maintain(self) -> None:
-        while True:
-            try:
-                await self._advance()
-            except NodeNameTaken:
-                log.critical("node name taken by another node node=%s", self._node)
-            except UNREACHABLE as error:
-                self._away(error)
-            except RedisError:
-                log.exception("redis directory failed")
-            await asyncio.sleep(RENEW_S / 4 if not self._is_reachable else RENEW_S)
-
-    async def _advance(self) -> None:
-        """Renew the lease, enter what Redis lacks, take out what lost nodes have left."""
-        is_new = await self._registry.renew()
-        now = asyncio.get_running_loop().time()
-        if not self._has_entered:
-            if not await self._control.is_up_within(LEASE_S / 2):
-                return  # nobody would hear what has become of a former run's connections
-        elif is_new or not self._is_reachable or now - self._renewed_at > LEASE_S:
-            # The other nodes' leases may have ended for the same reason.
-            self._unsettle()
-        self._renewed_at = now
-        self._is_reachable = True
-        if is_new or self._is_behind or not self._has_entered:
-            await self._enter_all()
-        await self._registry.refresh()
-        if asyncio.get_running_loop().time() < self._settled_at:
-            return
-        for node in self._registry.known:
-            if node.is_living:
-                continue
-            if await self._registry.claim_reaping(node.name):
-                await self._remove_all(node.name, OPEN, self._report)
-            if node.lost_s > REMEMBERED_S:
-                await self._registry.forget(node)
-        await self._settle()
-
-    def _emptied(self) -> None:
-        """Redis has lost this node's connections."""
-        if not self._is_behind:
-            log.warning("redis was emptied; connections are entered again")
-        self._is_behind = True
-        self._unsettle()
-
-    def _unsettle(self) -> None:
-        self._settled_at = asyncio.get_running_loop().time() + SETTLE_S
-
-    async def _settle(self) -> None:
-        """Announce what has become of users with missed changes, and of those handed over."""
-        args = [int(HANDED_OVER_S * 1000), AT_ONCE]
-        (departed,) = await self._run([call(TAKE_DEPARTED, self._departed, args)])
-        modes = {user_id.decode(): SETTLE_OFFLINE for user_id in departed}
-        missed, self._unsettled = self._unsettled, {}
-        for user_id, was_here in missed.items():
-            modes[user_id] = SETTLE_ONLINE if was_here else SETTLE_OFFLINE
-        commands = [self._change(mode, id_, "", "") for id_, mode in modes.items()]
-        try:
-            results = []
-            for start in range(0, len(commands), AT_ONCE):
-                results += await self._run(commands[start : start + AT_ONCE])
-        except BaseException:
-            self._unsettled = missed | self._unsettled
-            raise
-        for user_id, result in zip(modes, results, strict=True):
-            self._announce(user_id, _change_of(result))
-
-    def _announce(self, user_id: str, change: Change) -> None:
-        if change.became:
-            for listener in self._status_listeners:
-                listener(user_id, change)
-
-    async def _enter_all(self) -> None:
-        """Enter all connections of this node again, and take out those that have ended."""
-        self._is_behind, self._is_entering = False, True
-        key = self._node_key(self._node)
-        try:
-            stored: dict[str, ConnectionRecord] = {}
-            values: list[Any] = await self._link.commands.hvals(key)
-            for value in values:
-                record = _decoded(value)
-                stored[record.connection_id] = record
-            stale = [each for id_, each in stored.items() if self._connected.record(id_) is None]
-            # Of a former run; those that have ended while Redis was away were reported then.
-            mode, report = (QUIET, _ignore) if self._has_entered else (OPEN, self._report)
-            await self._remove(self._node, stale, mode, report)
-            await self._enter_again(stored)
-            await self._enter_statuses()
-            await self._run([("SET", *self._marker)])
-        except BaseException:
-            self._is_behind = True
-            raise
-        self._has_entered = True
-        self._is_entering = False
-
-    async def _enter_again(self, stored: Mapping[str, ConnectionRecord]) -> None:
-        """Enter all connections behind the changes that wait, so that none overtakes its end."""
-        ids = [each.connection_id for each in self._connected.records(EVERYONE)]
-        for start in range(0, len(ids), AT_ONCE // 4):
-            entered: list[asyncio.Future[Any]] = []
-            for id_ in ids[start : start + AT_ONCE // 4]:
-                record = self._connected.record(id_)
-                if record is None:  # it has ended meanwhile
-                    continue
-                self._writes.changed(id_)
-                for session_id in stored[id_].sessions if id_ in stored else ():
-                    if session_id not in record.sessions:
-                        self._writes.add(self._session_command(record, session_id, ""))
-                for session_id in record.sessions:
-                    self._writes.add(self._session_command(record, session_id, "1"))
-                mode = ENTER if self._unsettled.get(record.user_id, True) else QUIET
-                future = asyncio.get_running_loop().create_future()
-                entered.append(future)
-                self._writes.add(
-                    self._change(mode, record.user_id, id_, self._node),
-                    partial(self._entered, record.user_id, future),
-                )
-            if not all(await asyncio.gather(*entered)):
-                raise ConnectionError("connections not entered")
-
-    async def _enter_statuses(self) -> None:
-        """Enter that users were online whose connections have ended or moved meanwhile."""
-        were_here = [user_id for user_id, was_here in self._unsettled.items() if was_here]
-        for start in range(0, len(were_here), AT_ONCE):
-            some = were_here[start : start + AT_ONCE]
-            await self._run([("HSETNX", self._user_key(user_id), "s", "1") for user_id in some])
-
-    def _entered(
-        self, user_id: str, future: asyncio.Future[bool], result: Any, is_kept: bool
-    ) -> None:
-        """A connection was entered again: its user may have been offline for the others."""
-        if not future.done():
-            future.set_result(result is not None)
-        if result is not None:
-            self._announce(user_id, _change_of(result))
-
-    def _session_command(self, record: ConnectionRecord, session_id: str, is_join: str) -> Command:
-        args = [record.user_id, record.node, record.connection_id, record.username or "", is_join]
-        return call(SESSION, self._session_key(session_id), [*args, *self._registry.lost])
-
-    def _report(self, lost: LostConnection) -> None:
-        for listener in self._lost_listeners:
-            try:
-                listener(lost)
-            except Exception:  # the others have to be taken out, too
-                log.exception("lost connection not handled")
-
-    async def _remove_all(
-        self, node: str, mode: str, report: Callable[[LostConnection], None]
-    ) -> None:
-        """Take out the connections of a node that has ended."""
-        values: list[Any] = await self._link.commands.hvals(self._node_key(node))
-        await self._remove(node, [_decoded(each) for each in values], mode, report)
-
-    async def _remove(
-        self,
-        node: str,
-        records: list[ConnectionRecord],
-        mode: str,
-        report: Callable[[LostConnection], None],
-    ) -> None:
-        for start in range(0, len(records), AT_ONCE // 4):
-            some = records[start : start + AT_ONCE // 4]
-            commands: list[Command] = []
-            for each in some:
-                commands.append(self._change(mode, each.user_id, each.connection_id, ""))
-                commands += [self._session_command(each, id_, "") for id_ in each.sessions]
-            # Last, so that another node goes on if this one ends meanwhile.
-            ids = [each.connection_id for each in some]
-            commands.append(("HDEL", self._node_key(node), *ids))
-            results = iter(await self._run(commands))
-            for each in some:
-                change = _change_of(next(results))
-                left = tuple([id_ for id_ in each.sessions if next(results) == 0])
-                report(LostConnection(each, change, left))
-
-    # While Redis is away
-
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        return await run_pipeline(self._link, commands) if commands else []
-
-    async def _or(self, run: Callable[[], Awaitable[T]], otherwise: T) -> T:
-        """What ``run`` returns; ``otherwise`` while Redis is away."""
-        if self._is_reachable:
-            try:
-                return await run()
-            except UNREACHABLE as error:
-                self._away(error)
-                await self._link.reset()
-        return otherwise
-
-    def _away(self, error: BaseException) -> None:
-        if self._is_reachable:
-            log.warning("redis is away; connections are judged by local counts error=%r", error)
-        self._is_reachable = False
-        self._is_behind = True
-
-    def _user_key(self, user_id: str) -> str:
-        return self._link.key(f"user:{user_id}", "connections")
-
-    def _node_key(self, node: str) -> str:
-        return self._link.key(f"node:{node}", "connections")
-
-    def _session_key(self, session_id: str) -> str:
-        return self._link.key(f"session:{session_id}", "connections")
-
 
 _AWAY: Any = object()
-
-
-def _change_of(result: Sequence[Any]) -> Change:
-    """The answer of ``CHANGE``."""
-    count, number, became = result
-    return Change(int(count), int(number), became.decode())
-
-
-def _session_users(members: Sequence[bytes], lost: Collection[str]) -> SessionUsers:
-    """The users of a session's members on living nodes, which are sorted by user."""
-    found: dict[str, dict[str, Any]] = {}
-    for member in members:
-        user_id, node, _, username = member.decode().split("\0", 3)
-        if node in lost:
-            continue
-        if user_id not in found:
-            if len(found) == USERS_LISTED:
-                break
-            name = username or None
-            found[user_id] = {"user_id": user_id, "username": name, "connections": 0}
-        found[user_id]["connections"] += 1
-    return list(found.values())
-
-
-def _decoded(data: bytes) -> ConnectionRecord:
-    return msgspec.msgpack.decode(data, type=ConnectionRecord)
-
-
-def _matches(connection: ConnectionRecord, target: Target) -> bool:
-    match target.type:
-        case TargetType.USER:
-            return connection.user_id == target.id
-        case TargetType.SESSION:
-            return target.id in connection.sessions
-        case TargetType.ORGANIZATION:
-            return connection.organization_id == target.id
-        case TargetType.ROLE:
-            return connection.role == target.id
-        case TargetType.CONNECTION:
-            return connection.connection_id == target.id
-        case _:
-            return True
-
-
-def _ignore(_: LostConnection) -> None:
-    """Report nothing: the end of the connection was reported when it ended."""
