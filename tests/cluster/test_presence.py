@@ -128,6 +128,9 @@ def test_what_a_killed_node_leaves_behind(nodes: ClusterServers) -> None:
         client.join("killed")
     other = connect(two, "both")
     for listener in listeners:
+        joined = {listener.await_push("session_joined")["user_id"] for _ in ends}
+        while joined != {"alone", "both"}:  # that of the other listener may come first
+            joined = {*joined, listener.await_push("session_joined")["user_id"]} - {"elsa"}
         listener.rest()
     doomed.kill()
     event = next_event(watching, "user_disconnected", "alone")
@@ -152,7 +155,7 @@ def test_a_paused_node_enters_its_connections_again(nodes: ClusterServers) -> No
     listener.join("paused")
     client = connect(paused, "sleeper")
     client.join("paused")
-    listener.rest()
+    assert listener.await_push("session_joined")["user_id"] == "sleeper"  # so Redis has it
     paused.send_signal(signal.SIGSTOP)
     try:
         assert next_status(listener, "sleeper") == ("offline", 0)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -350,6 +351,8 @@ async def test_no_status_changes_when_the_server_is_emptied(valkey: ValkeyProces
         for id_, node, user_id in (("c1", one, "u1"), ("c2", two, "u1"), ("c3", one, "u2")):
             await node.open(id_, user_id)
         await one.join("c1", "u1", "s1")
+        for node in (one, two):
+            await eventually(lambda node=node: upkeep(node)._has_entered)  # type: ignore[misc]
         valkey.run("FLUSHALL")
         changes = [
             await one.close("c1", "u1"),
@@ -363,15 +366,17 @@ async def test_no_status_changes_when_the_server_is_emptied(valkey: ValkeyProces
         await eventually(lambda: two.directory.users(), {"u1": 2, "u2": 2}, within=10)
         assert await two.users("s1") == {"u1": 1}
         await eventually(lambda: one.directory.health()["ok"])
-        await eventually(lambda: len(unsettled(one)) + len(unsettled(two)), 0, within=15)
+        await eventually(
+            lambda: len(upkeep(one)._unsettled) + len(upkeep(two)._unsettled), 0, within=15
+        )
         assert heard == [[], []]
         assert (await one.close("c3", "u2")).became == ""
         assert (await two.close("c5", "u2")).became == "offline"
 
 
-def unsettled(node: ClusterNode) -> dict[str, bool]:
-    found: dict[str, bool] = node.directory._unsettled  # type: ignore[attr-defined]
-    return found
+def upkeep(node: ClusterNode) -> Any:
+    """The directory with its state."""
+    return node.directory
 
 
 @pytest.mark.gen_test(timeout=60)

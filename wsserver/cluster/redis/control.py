@@ -107,6 +107,10 @@ class RedisControl:
             await asyncio.sleep(0.05)
         return True
 
+    async def can_notify(self) -> bool:
+        """Whether a datagram comes back, which was sent now."""
+        return await self._bus.echo(ECHO_S)
+
     async def ask_all(self, request: Request[R], timeout_s: float = 1.0) -> Answers[R]:
         """Ask every living node; the own handler runs first."""
         others = [node for node in await self._living() if node != self.node]

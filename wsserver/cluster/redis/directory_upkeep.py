@@ -118,6 +118,9 @@ class DirectoryUpkeep:
         elif is_new or not self._is_reachable or now - self._renewed_at > LEASE_S:
             # The other nodes' leases may have ended for the same reason.
             self._unsettle()
+            self._is_behind = True
+            if not await self._control.can_notify():
+                return  # nobody would hear of users that are online again
         self._renewed_at = now
         self._is_reachable = True
         was_lost = is_new and self._has_entered
