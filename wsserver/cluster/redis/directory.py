@@ -35,6 +35,7 @@ from wsserver.cluster.redis.directory_scripts import (
     QUIET,
     RESERVE,
     SESSION,
+    Command,
     call,
 )
 from wsserver.cluster.redis.directory_upkeep import DirectoryUpkeep
@@ -170,13 +171,28 @@ class RedisDirectory(DirectoryUpkeep):
 
         async def run() -> Reservation | None:
             command = call(RESERVE, self._user_key(user_id), args)
-            (owned,) = await self._run([command])
-            if owned != 1 and await self._has_unconfirmed(user_id, owned):
-                (owned,) = await self._run([command])
+            owned = await self._queued(command)
+            if isinstance(owned, list) and await self._has_unconfirmed(user_id, owned):
+                owned = await self._queued(command)
+            if owned is None:  # Redis is away
+                return self._local_reservation(user_id, limit)
             return Reservation(user_id, token) if owned == 1 else None
 
         found = await self._or(run, _AWAY)
         return self._local_reservation(user_id, limit) if found is _AWAY else found
+
+    async def _queued(self, command: Command) -> Any:
+        """Run a command with the writes: many at the same time share a connection and a round trip.
+
+        None if Redis is away.
+        """
+        if not self._is_reachable or self._writes.is_full:
+            return None
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._writes.add(
+            command, lambda result, _: None if done.done() else done.set_result(result)
+        )
+        return await done
 
     def cancel(self, reservation: Reservation) -> None:
         """Release a reservation."""
@@ -344,13 +360,9 @@ class RedisDirectory(DirectoryUpkeep):
 
     async def _session_users(self, session_id: str) -> SessionUsers:
         async def run() -> SessionUsers:
-            done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             # Behind what was changed before, so that the list has it.
-            self._writes.add(
-                ("ZRANGE", self._session_key(session_id), 0, MEMBERS_READ - 1),
-                lambda result, _: None if done.done() else done.set_result(result),
-            )
-            members = await done
+            command = ("ZRANGE", self._session_key(session_id), 0, MEMBERS_READ - 1)
+            members = await self._queued(command)
             if members is None:
                 return self._connected.users_in(session_id)
             return session_users(members, set(self._registry.lost))
