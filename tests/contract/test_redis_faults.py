@@ -76,8 +76,12 @@ async def test_a_server_that_is_emptied(valkey: ValkeyProcess) -> None:
         fences = await lease_of(one)
         valkey.run("FLUSHALL")
         await eventually(lambda: two.directory.count("u1"), 3, within=10)
-        found = await two.directory.connections(session("s1"))
-        assert [each.connection_id for each in found] == ["c0", "c1", "c2"]
+
+        async def in_session() -> list[str]:
+            found = await two.directory.connections(session("s1"))
+            return [each.connection_id for each in found]
+
+        await eventually(in_session, ["c0", "c1", "c2"], within=10)
         change = await one.close("c0", "u1")
         assert change.connections == 2
         await asyncio.sleep(2.5)
