@@ -40,7 +40,7 @@ from wsserver.protocol.targets import EVERYONE
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 2 * RENEW_S + 0.5
+SETTLE_S = LEASE_S + 0.5
 """Time for all nodes to enter their connections again, before missed changes are made up for."""
 UNSETTLED_LIMIT = 100_000
 """Users whose missed changes are made up for; no status is pushed for further ones."""
