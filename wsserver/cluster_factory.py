@@ -71,7 +71,7 @@ def seams_of(
         made.control,
         SqlLeases(database),
         made.tickets,
-        lambda _: made.directory,
+        made.directory.over,
         made.close,
     )
 

@@ -44,6 +44,24 @@ def cluster(
         made.kill()
 
 
+@pytest.fixture(scope="module")
+def nodes(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, shared_valkey: ValkeyProcess
+) -> Iterator[ClusterServers]:
+    """The nodes ``n1`` and ``n2``, for all tests of a module; more may be started, and killed."""
+    shared_valkey.run("FLUSHALL")
+    database_url = postgres.create_database(is_empty=True)
+    made = ClusterServers(tmp_path_factory.mktemp("nodes"), database_url, shared_valkey.url)
+    try:
+        made.start("n1")
+        made.start("n2")
+        yield made
+        made.stop()
+    finally:
+        made.kill()
+        postgres.drop_database(database_url)
+
+
 @pytest.fixture
 def two(cluster: ClusterServers) -> tuple[RunningServer, RunningServer]:
     """The nodes ``n1`` and ``n2``."""

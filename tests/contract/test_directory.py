@@ -50,8 +50,10 @@ async def test_changes_of_a_user_are_numbered(cluster: Cluster) -> None:
         fifth = await nodes[0].open("c3", "u1")
         changes = [first, second, third, fourth, fifth]
         assert [each.connections for each in changes] == [1, 2, 1, 0, 1]
+        became = [each.became for each in changes]
+        assert became == ["online", "", "", "offline", "online"]
         numbers = [each.number for each in changes]
-        assert numbers == sorted(set(numbers))
+        assert numbers == (sorted(set(numbers)) if cluster.is_shared else [0] * 5)
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -62,7 +64,7 @@ async def test_the_limit_of_a_user_holds_for_all_nodes_together(cluster: Cluster
         async def connect(number: int) -> None:
             nonlocal opened
             node = nodes[number % len(nodes)]
-            reservation = await node.directory.reserve("u1", 5)
+            reservation = await node.reserve("u1", 5)
             if reservation is not None:
                 opened += 1
                 await node.open(f"c{number}", "u1", reservation=reservation)
@@ -70,33 +72,64 @@ async def test_the_limit_of_a_user_holds_for_all_nodes_together(cluster: Cluster
         await asyncio.gather(*(connect(number) for number in range(100)))
         assert opened == 5
         assert await nodes[0].directory.count("u1") == 5
-        assert await nodes[0].directory.reserve("u1", 5) is None
-        assert await nodes[0].directory.reserve("u2", 5) is not None
+        assert await nodes[0].reserve("u1", 5) is None
+        assert await nodes[0].reserve("u2", 5) is not None
 
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_cancelled_reservation_makes_room(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
-        reservation = await nodes[0].directory.reserve("u1", 1)
+        reservation = await nodes[0].reserve("u1", 1)
         assert reservation is not None
-        await nodes[0].directory.cancel(reservation)
-        again = await nodes[-1].directory.reserve("u1", 1)
+        nodes[0].directory.cancel(reservation)
+        again = await nodes[-1].reserve("u1", 1)
         assert again is not None
         await nodes[-1].open("c1", "u1", reservation=again)
-        assert await nodes[0].directory.reserve("u1", 1) is None
+        assert await nodes[0].reserve("u1", 1) is None
         await nodes[-1].close("c1", "u1")
-        assert await nodes[0].directory.reserve("u1", 1) is not None
+        assert await nodes[0].reserve("u1", 1) is not None
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_an_updated_connection_is_found_by_its_new_sessions(cluster: Cluster) -> None:
+async def test_a_connection_is_found_by_its_newer_claims_and_sessions(cluster: Cluster) -> None:
     async with cluster.nodes(2) as nodes:
         await nodes[0].open("c1", "u1", sessions=("s1",))
-        await nodes[0].update("c1", "u1", sessions=("s2",))
+        nodes[0].update("c1", organization_id="o1")
+        await nodes[0].join("c1", "u1", "s2")
+        await nodes[0].leave("c1", "u1", "s1")
         other = nodes[-1].directory
 
-        async def found(session_id: str) -> list[str]:
-            return [c.connection_id for c in await other.connections(session(session_id))]
+        async def found(target: Target) -> list[str]:
+            return [each.connection_id for each in await other.connections(target)]
 
-        await eventually(lambda: found("s2"), ["c1"])
-        assert await found("s1") == []
+        await eventually(lambda: found(session("s2")), ["c1"])
+        assert await found(session("s1")) == []
+        assert await found(organization("o1")) == ["c1"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_the_users_of_a_session_are_those_of_all_nodes(cluster: Cluster) -> None:
+    async with cluster.nodes(2) as nodes:
+        first, last = nodes[0], nodes[-1]
+        for id_, node in (("c1", first), ("c2", last)):
+            await node.open(id_, "u1")
+        await last.open("c3", "u1.x")
+        assert await first.join("c1", "u1", "s1") == 1
+        assert await last.join("c2", "u1", "s1") == 2
+        assert await last.join("c3", "u1.x", "s1") == 1
+        assert await first.users("s1") == {"u1": 2, "u1.x": 1}
+        assert await last.users("s1") == {"u1": 2, "u1.x": 1}
+        assert await first.leave("c1", "u1", "s1") == 1
+        assert await last.leave("c2", "u1", "s1") == 0
+        assert await first.users("s1") == {"u1.x": 1}
+        assert await first.users("s2") == {}
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_user_that_is_handed_over_is_neither_offline_nor_online(cluster: Cluster) -> None:
+    async with cluster.nodes(2) as nodes:
+        assert (await nodes[0].open("c1", "u1")).became == "online"
+        change = await nodes[0].close("c1", "u1", is_handed_over=True)
+        assert (change.connections, change.became) == (0, "")
+        if cluster.is_shared:
+            assert (await nodes[1].open("c2", "u1")).became == ""

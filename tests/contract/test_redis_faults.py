@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.certificates import Authority
 from tests.support.cluster_nodes import ClusterNode, RedisCluster, eventually
 from tests.support.valkey_process import ValkeyProcess
 from wsserver.cluster.broker import Publication, PublishResult
+from wsserver.cluster.directory import Change
 from wsserver.cluster.errors import NodeNameTaken
 from wsserver.cluster.redis import bus
 from wsserver.cluster.redis.link import RedisLink, RedisUnusable
@@ -54,8 +56,8 @@ async def test_a_server_that_is_killed_and_started_again(valkey: ValkeyProcess) 
         started = asyncio.get_running_loop().time()
         assert await publish(one, "m2") == 1  # the own node is reached at once
         assert await one.directory.count("u1") == 1
-        assert await one.directory.reserve("u1", 2) is not None
-        assert await one.directory.reserve("u1", 1) is None
+        assert await one.reserve("u1", 2) is not None
+        assert await one.reserve("u1", 1) is None
         await one.open("c3", "u3")
         await one.close("c1", "u1")
         assert asyncio.get_running_loop().time() - started < 5
@@ -75,8 +77,12 @@ async def test_a_server_that_is_emptied(valkey: ValkeyProcess) -> None:
             await one.open(f"c{number}", "u1", sessions=("s1",))
         valkey.run("FLUSHALL")
         await eventually(lambda: two.directory.count("u1"), 3, within=10)
-        found = await two.directory.connections(session("s1"))
-        assert [each.connection_id for each in found] == ["c0", "c1", "c2"]
+
+        async def in_session() -> list[str]:
+            found = await two.directory.connections(session("s1"))
+            return [each.connection_id for each in found]
+
+        await eventually(in_session, ["c0", "c1", "c2"], within=10)
         change = await one.close("c0", "u1")
         assert change.connections == 2
 
@@ -173,13 +179,15 @@ async def test_a_lost_node_refuses_nobody_and_its_connections_end(valkey: Valkey
     async with cluster.node("a") as a, cluster.node("b") as b:
         lost: list[str] = []
         for node in (a, b):
-            node.directory.add_lost_listener(lambda each: lost.append(each.connection_id))
+            node.directory.add_lost_listener(
+                lambda each: lost.append(each.connection.connection_id)
+            )
         async with cluster.vanishing("c") as c:
             for number in range(5):
                 await c.open(f"c{number}", "u1")
-            assert await a.directory.reserve("u1", 5) is None
+            assert await a.reserve("u1", 5) is None
         started = asyncio.get_running_loop().time()
-        assert await a.directory.reserve("u1", 5) is not None  # before its lease ends
+        assert await a.reserve("u1", 5) is not None  # before its lease ends
         assert asyncio.get_running_loop().time() - started < 1.0
         await eventually(lambda: sorted(lost), [f"c{n}" for n in range(5)], within=10)
         assert asyncio.get_running_loop().time() - started < 10
@@ -196,11 +204,11 @@ async def test_a_living_node_s_connections_count_when_they_are_confirmed(
 ) -> None:
     async with two_nodes(valkey) as (one, two):
         await one.open("c1", "u1")
-        assert await two.directory.reserve("u1", 1) is None
+        assert await two.reserve("u1", 1) is None
         # An entry that its node does not have, e.g. from a lost command, refuses nobody.
         valkey.run("HSET", "wsserver:{user:u2}:connections", "c:ghost", "n1")
         assert await two.directory.count("u2") == 1
-        assert await two.directory.reserve("u2", 1) is not None
+        assert await two.reserve("u2", 1) is not None
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -218,7 +226,8 @@ async def test_a_restarted_node_waits_for_its_former_lease(valkey: ValkeyProcess
     async with cluster.vanishing("a") as former:
         await former.open("c1", "u1")
     async with cluster.node("a") as node:
-        assert await node.directory.count("u1") == 0
+        await eventually(lambda: node.directory.count("u1"), 0)
+        assert (await node.open("c1", "u1")).became == "online"
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -353,3 +362,92 @@ async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     except OSError:
         pass
     writer.close()
+
+
+def statuses_of(node: ClusterNode) -> list[tuple[str, str]]:
+    """The statuses that are announced by no connect or disconnect, as they come."""
+    heard: list[tuple[str, str]] = []
+
+    def note(user_id: str, change: Change) -> None:
+        heard.append((user_id, change.became))
+
+    node.directory.add_status_listener(note)
+    return heard
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_changes_while_the_server_is_away_are_made_up_for(valkey: ValkeyProcess) -> None:
+    """The server comes back empty, as it is started again."""
+    async with two_nodes(valkey) as (one, two):
+        heard = [statuses_of(one), statuses_of(two)]
+        for number, node in enumerate((one, two, one, two, one)):
+            await node.open(f"c{number}", ("both", "both", "leaves", "stays", "moves")[number])
+        valkey.kill()
+        await eventually(lambda: one.directory.health()["ok"], False, within=8)
+        await eventually(lambda: two.directory.health()["ok"], False, within=8)
+        changes = [
+            await one.close("c0", "both"),
+            await one.close("c2", "leaves"),
+            await one.close("c4", "moves"),
+            await two.open("c5", "moves"),
+            await two.open("c6", "comes"),
+        ]
+        assert {each.became for each in changes} == {""}
+        valkey.start()
+        await eventually(lambda: sorted(heard[0]), [("leaves", "offline")], within=20)
+        await eventually(lambda: heard[1], [("comes", "online")], within=20)
+        assert await one.directory.users() == {"both": 1, "stays": 1, "moves": 1, "comes": 1}
+        assert (await two.close("c1", "both")).became == "offline"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_status_changes_when_the_server_is_emptied(valkey: ValkeyProcess) -> None:
+    async with two_nodes(valkey) as (one, two):
+        heard = [statuses_of(one), statuses_of(two)]
+        for id_, node, user_id in (("c1", one, "u1"), ("c2", two, "u1"), ("c3", one, "u2")):
+            await node.open(id_, user_id)
+        await one.join("c1", "u1", "s1")
+        for node in (one, two):
+            await eventually(lambda node=node: upkeep(node)._has_entered)  # type: ignore[misc]
+        valkey.run("FLUSHALL")
+        changes = [
+            await one.close("c1", "u1"),
+            await one.open("c4", "u1"),
+            await two.open("c5", "u2"),
+            await two.open("c6", "u3"),
+            await two.close("c6", "u3"),
+        ]
+        assert {each.became for each in changes} == {""}
+        await one.join("c4", "u1", "s1")
+        await eventually(lambda: two.directory.users(), {"u1": 2, "u2": 2}, within=10)
+        assert await two.users("s1") == {"u1": 1}
+        await eventually(lambda: one.directory.health()["ok"])
+        await eventually(
+            lambda: len(upkeep(one)._unsettled) + len(upkeep(two)._unsettled), 0, within=15
+        )
+        assert heard == [[], []]
+        assert (await one.close("c3", "u2")).became == ""
+        assert (await two.close("c5", "u2")).became == "offline"
+
+
+def upkeep(node: ClusterNode) -> Any:
+    """The directory with its state."""
+    return node.directory
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_users_that_are_handed_over_and_do_not_come_back(
+    valkey: ValkeyProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsserver.cluster.redis.directory_upkeep.HANDED_OVER_S", 0.5)
+    async with RedisCluster(valkey.url).node("two") as two:
+        heard = statuses_of(two)
+        async with RedisCluster(valkey.url).node("one") as one:
+            for user_id in ("u1", "u2", "u3"):
+                await one.open(f"c-{user_id}", user_id)
+            for user_id in ("u1", "u2"):
+                await one.close(f"c-{user_id}", user_id, is_handed_over=True)
+            await two.open("c9", "u1")
+        # Those that were not even closed are taken out when the node stops.
+        await eventually(lambda: sorted(heard), [("u2", "offline"), ("u3", "offline")], within=15)
+        assert await two.directory.users() == {"u1": 1}

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from tests.support.fake_connections import fake_connection
 from wsserver.cluster.broker import NO_RECIPIENTS, Broker, Publication, PublishResult, Signal
 from wsserver.cluster.control import Control
@@ -16,7 +18,7 @@ from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.redis.wiring import RedisSeams, build_redis
-from wsserver.realtime.connections.hub import Hub, HubRecords, record_of
+from wsserver.realtime.connections.hub import Hub, HubRecords
 
 
 class Receiver:
@@ -65,22 +67,52 @@ class ClusterNode:
         self.hub.add(connection)
         for session_id in sessions:
             self.hub.join(connection, session_id)
-        return await self.directory.opened(record_of(connection, self.name), reservation)
-
-    async def close(self, connection_id: str, user_id: str) -> Change:
-        connection = self.hub.connections[connection_id]
-        for session_id in list(connection.sessions or ()):
-            self.hub.leave(connection, session_id)
-        self.hub.remove(connection)
-        return await self.directory.closed(connection_id, user_id)
-
-    async def update(self, connection_id: str, user_id: str, *, sessions: tuple[str, ...]) -> None:
-        connection = self.hub.connections[connection_id]
-        for session_id in list(connection.sessions or ()):
-            self.hub.leave(connection, session_id)
+        changed: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
+        self.directory.opened(connection_id, user_id, reservation, changed.set_result)
         for session_id in sessions:
-            self.hub.join(connection, session_id)
-        await self.directory.updated(record_of(connection, self.name))
+            self.directory.joined(connection_id, user_id, session_id, _ignore)
+        return await changed
+
+    async def reserve(self, user_id: str, limit: int) -> Reservation | None:
+        found = self.directory.reserve(user_id, limit)
+        return found if found is None or isinstance(found, Reservation) else await found
+
+    async def users(self, session_id: str) -> dict[str, int]:
+        """The users in a session, each with the number of connections."""
+        found = self.directory.session_users(session_id)
+        users = found if isinstance(found, list) else await found
+        return {each["user_id"]: each["connections"] for each in users}
+
+    async def join(self, connection_id: str, user_id: str, session_id: str) -> int:
+        self.hub.join(self.hub.connections[connection_id], session_id)
+        count: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.directory.joined(connection_id, user_id, session_id, count.set_result)
+        return await count
+
+    async def leave(self, connection_id: str, user_id: str, session_id: str) -> int:
+        self.hub.leave(self.hub.connections[connection_id], session_id)
+        count: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.directory.left(connection_id, user_id, session_id, count.set_result)
+        return await count
+
+    async def close(
+        self, connection_id: str, user_id: str, *, is_handed_over: bool = False
+    ) -> Change:
+        connection = self.hub.connections[connection_id]
+        for session_id in list(connection.sessions or ()):
+            self.hub.leave(connection, session_id)
+            self.directory.left(connection_id, user_id, session_id, _ignore)
+        self.hub.remove(connection)
+        changed: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
+        self.directory.closed(
+            connection_id, user_id, changed.set_result, is_handed_over=is_handed_over
+        )
+        return await changed
+
+    def update(self, connection_id: str, **claims: Any) -> None:
+        connection = self.hub.connections[connection_id]
+        self.hub.reclaim(connection, msgspec.structs.replace(connection.claims, **claims))
+        self.directory.updated(connection_id)
 
 
 class Cluster(Protocol):
@@ -140,6 +172,7 @@ class RedisCluster:
     async def node(self, name: str) -> AsyncIterator[ClusterNode]:
         seams = build_redis(self.url, name, "1.0", 0.0)
         node = ClusterNode(name, seams.broker, seams.control, seams.directory)
+        seams.directory.over(HubRecords(node.hub, name))
         node.broker.subscribe(node.receiver)
         ordered = (seams.directory, seams.broker, seams.control)
         try:
@@ -156,19 +189,20 @@ class RedisCluster:
         """A node that ends like by ``kill -9``: it stops sending, and takes nothing out."""
         seams = build_redis(self.url, name, "1.0", 0.0)
         node = ClusterNode(name, seams.broker, seams.control, seams.directory)
+        seams.directory.over(HubRecords(node.hub, name))
         for seam in (seams.directory, seams.broker, seams.control):
             await seam.start()
         yield node
-        for task in asyncio.all_tasks():
-            if task in node_tasks(seams):
-                task.cancel()
-        await asyncio.sleep(0)
+        tasks = [task for task in node_tasks(seams) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await seams.close()
 
 
 def node_tasks(seams: RedisSeams) -> list[Any]:
     """The background tasks of a node."""
-    return [*seams.broker._bus._tasks, seams.directory._task]
+    return [*seams.broker._bus._tasks, *seams.directory._tasks]
 
 
 async def eventually(
@@ -185,3 +219,7 @@ async def eventually(
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"{found!r} is not {expected!r}")
         await asyncio.sleep(0.01)
+
+
+def _ignore(_: int) -> None:
+    """Do nothing with a number."""

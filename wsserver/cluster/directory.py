@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -10,6 +10,9 @@ from msgspec import Struct
 from wsserver.protocol.targets import Target
 
 NodeState = Literal["up", "draining", "lost"]
+Became = Literal["", "online", "offline"]
+SessionUsers = list[dict[str, Any]]
+"""The users in a session: ``user_id``, ``username`` and the number of ``connections``."""
 
 
 class ConnectionRecord(Struct, frozen=True, gc=False):
@@ -26,6 +29,8 @@ class ConnectionRecord(Struct, frozen=True, gc=False):
     """Seconds since the epoch."""
     sessions: tuple[str, ...] = ()
     """The joined sessions."""
+    session_id: str | None = None
+    """The session that it is bound to."""
 
 
 class Change(Struct, frozen=True, gc=False):
@@ -33,8 +38,20 @@ class Change(Struct, frozen=True, gc=False):
 
     connections: int
     """Connections of the user on all nodes, after the change."""
-    number: int
-    """Grows with each change of this user: of two changes the higher number is the later one."""
+    number: int = 0
+    """Grows with each change of this user: of two changes the higher number is the later one. 0 in
+    a single process, where changes are never late."""
+    became: Became = ""
+    """The status that the user has now and had not before. Reported once, by one node."""
+
+
+class LostConnection(Struct, frozen=True):
+    """A connection that has ended with its node."""
+
+    connection: ConnectionRecord
+    change: Change
+    left: tuple[str, ...]
+    """The sessions that its user is in no longer."""
 
 
 class NodeRecord(Struct, frozen=True):
@@ -60,9 +77,16 @@ class Reservation(Struct, frozen=True, gc=False):
 class ConnectionDirectory(Protocol):
     """Finds connections on all nodes. Each node enters its own, and takes them out again.
 
+    The hub of the node is the source: a connection is in it before ``opened``, and no longer when
+    ``closed`` is called. Changes are entered in the order of the calls, without waiting; what has
+    come of it is passed to a callback: at once in a single process, else when it is known.
     Connections of nodes that are lost are not counted. While the directory cannot be reached it
-    answers from this node's own connections, and is entered anew afterwards.
+    answers from this node's own connections; no status changes then, and what was missed is made
+    up for afterwards.
     """
+
+    answers_now: bool
+    """Whether nothing has to be waited for, as in a single process."""
 
     async def start(self) -> None:
         """Register this node; raises ``ClusterUnusable``, as if a living node has its name."""
@@ -70,7 +94,9 @@ class ConnectionDirectory(Protocol):
     async def stop(self) -> None:
         """Take this node and its connections out."""
 
-    async def reserve(self, user_id: str, limit: int) -> Reservation | None:
+    def reserve(
+        self, user_id: str, limit: int
+    ) -> Reservation | Awaitable[Reservation | None] | None:
         """Count a user's connections and reserve one more, in one step.
 
         None if there are ``limit`` connections and reservations. A reservation ends with
@@ -78,24 +104,57 @@ class ConnectionDirectory(Protocol):
         """
         ...
 
-    async def cancel(self, reservation: Reservation) -> None:
+    def cancel(self, reservation: Reservation) -> None:
         """Release a reservation: its connect has failed."""
 
-    async def opened(
-        self, connection: ConnectionRecord, reservation: Reservation | None = None
-    ) -> Change:
+    def opened(
+        self,
+        connection_id: str,
+        user_id: str,
+        reservation: Reservation | None,
+        on_change: Callable[[Change], None],
+    ) -> None:
         """Enter a connection of this node."""
+
+    def closed(
+        self,
+        connection_id: str,
+        user_id: str,
+        on_change: Callable[[Change], None],
+        *,
+        is_handed_over: bool = False,
+    ) -> None:
+        """Remove a connection of this node.
+
+        ``is_handed_over``: its client connects to another node now; so its user is offline only if
+        that has not happened after ``HANDED_OVER_S``.
+        """
+
+    def updated(self, connection_id: str) -> None:
+        """The claims of a connection of this node have changed."""
+
+    def joined(
+        self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
+    ) -> None:
+        """A connection has joined a session: the number of its user's connections there."""
+
+    def left(
+        self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
+    ) -> None:
+        """A connection has left a session: the number of its user's connections there."""
+
+    def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
+        """The users in a session; at most 1000."""
         ...
 
-    async def closed(self, connection_id: str, user_id: str) -> Change:
-        """Remove a connection of this node."""
-        ...
-
-    async def updated(self, connection: ConnectionRecord) -> None:
-        """Replace a connection of this node: its claims or joined sessions have changed."""
-
-    def add_lost_listener(self, listener: Callable[[ConnectionRecord], None]) -> None:
+    def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
         """Call ``listener`` for each connection of a lost node, on one of the other nodes."""
+
+    def add_status_listener(self, listener: Callable[[str, Change], None]) -> None:
+        """Call ``listener`` with a user whose status has changed by no connect or disconnect.
+
+        So it was made up for afterwards, or nobody has come back after ``is_handed_over``.
+        """
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Whether a user may have a connection, other than ``besides``, which is one of theirs.
@@ -135,3 +194,4 @@ class ConnectionDirectory(Protocol):
 
 
 RESERVATION_S = 10.0
+HANDED_OVER_S = 10.0

@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from wsserver.cluster.control import Answers, Notice, Request
-from wsserver.cluster.directory import Change, ConnectionRecord, NodeRecord, Reservation
+from wsserver.cluster.directory import (
+    Change,
+    ConnectionRecord,
+    LostConnection,
+    NodeRecord,
+    Reservation,
+    SessionUsers,
+)
 from wsserver.protocol.targets import Target
 
 R = TypeVar("R")
@@ -76,6 +83,18 @@ class Connected(Protocol):
         """The connections that a target matches, in the order of connecting."""
         ...
 
+    def record(self, connection_id: str) -> ConnectionRecord | None:
+        """A connection by id."""
+        ...
+
+    def count_in(self, session_id: str, user_id: str) -> int:
+        """Number of a user's connections that have joined a session."""
+        ...
+
+    def users_in(self, session_id: str) -> SessionUsers:
+        """The users in a session; at most 1000."""
+        ...
+
     def counts(self) -> Mapping[str, int]:
         """The connected users, each with the number of connections."""
         ...
@@ -83,15 +102,20 @@ class Connected(Protocol):
     def __len__(self) -> int: ...
 
 
+_ROOM = Reservation("", "")
+"""One for all: in a single process nothing comes between the count and the connect."""
+
+
 class LocalDirectory:
     """The directory of a single process: its connections, as they are."""
+
+    answers_now = True
 
     def __init__(self, connected: Connected, node: str, version: str, since: float) -> None:
         self._connected = connected
         self._node = node
         self._version = version
         self._since = since
-        self._changes = 0
 
     async def start(self) -> None:
         """Do nothing: there are no other nodes."""
@@ -99,28 +123,56 @@ class LocalDirectory:
     async def stop(self) -> None:
         """Do nothing: there are no other nodes."""
 
-    async def reserve(self, user_id: str, limit: int) -> Reservation | None:
-        """Compare the number of connections; nothing can come between this and ``opened``."""
-        return Reservation(user_id, "") if self._connected.count_of(user_id) < limit else None
+    def reserve(self, user_id: str, limit: int) -> Reservation | None:
+        """Compare the number of connections."""
+        return _ROOM if self._connected.count_of(user_id) < limit else None
 
-    async def cancel(self, reservation: Reservation) -> None:
+    def cancel(self, reservation: Reservation) -> None:
         """Do nothing: reservations are not counted."""
 
-    async def opened(
-        self, connection: ConnectionRecord, reservation: Reservation | None = None
-    ) -> Change:
-        """The connection is in the process's own index already."""
-        return self._changed(connection.user_id)
+    def opened(
+        self,
+        connection_id: str,
+        user_id: str,
+        reservation: Reservation | None,
+        on_change: Callable[[Change], None],
+    ) -> None:
+        """Count; the connection is in the process's own index already."""
+        count = self._connected.count_of(user_id)
+        on_change(Change(count, 0, "online" if count == 1 else ""))
 
-    async def closed(self, connection_id: str, user_id: str) -> Change:
-        """The connection is out of the process's own index already."""
-        return self._changed(user_id)
+    def closed(
+        self,
+        connection_id: str,
+        user_id: str,
+        on_change: Callable[[Change], None],
+        *,
+        is_handed_over: bool = False,
+    ) -> None:
+        """Count; the connection is out of the process's own index already."""
+        count = self._connected.count_of(user_id)
+        on_change(Change(count, 0, "" if count or is_handed_over else "offline"))
 
-    async def updated(self, connection: ConnectionRecord) -> None:
+    def updated(self, connection_id: str) -> None:
         """Do nothing: the process's own index is up to date."""
 
-    def add_lost_listener(self, listener: Callable[[ConnectionRecord], None]) -> None:
+    def joined(
+        self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
+    ) -> None:
+        """Count."""
+        on_change(self._connected.count_in(session_id, user_id))
+
+    left = joined
+
+    def session_users(self, session_id: str) -> SessionUsers:
+        """The users in a session; at most 1000."""
+        return self._connected.users_in(session_id)
+
+    def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
         """Do nothing: no other node can be lost."""
+
+    def add_status_listener(self, listener: Callable[[str, Change], None]) -> None:
+        """Do nothing: no change is late."""
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Whether a user has a connection, other than ``besides``."""
@@ -155,10 +207,6 @@ class LocalDirectory:
     def health(self) -> dict[str, Any]:
         """Always ok."""
         return {"ok": True, "kind": "local"}
-
-    def _changed(self, user_id: str) -> Change:
-        self._changes += 1
-        return Change(self._connected.count_of(user_id), self._changes)
 
 
 class LocalLeases:

@@ -51,6 +51,12 @@ class ConnectStateLoader:
             return False
         return self._known(claims, session_id, InboxState(claims.sub)) is not None
 
+    def recheck(self, claims: Claims, session_id: str | None) -> None:
+        """Check again what may have changed: raises what ``check`` raises, ``Forbidden``."""
+        self._check(claims)
+        if session_id is not None:
+            self._access.require(claims, session_id)
+
     @asynccontextmanager
     async def load(
         self, claims: Claims, session_id: str | None, admit: Callable[[Claims], None]
@@ -79,10 +85,8 @@ class ConnectStateLoader:
                     if hold is not None:
                         # What was stored meanwhile may be in it, and is delivered once.
                         await hold.reach(names[0], waiting.epoch, waiting.offset)
-                self._check(claims)
                 admit(claims)
-                if session_id is not None:
-                    self._access.require(claims, session_id)
+                self.recheck(claims, session_id)
             yield state
         finally:
             self._inboxes.close(waiting)

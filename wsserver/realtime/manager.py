@@ -6,9 +6,18 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.control import Control
+from wsserver.cluster.directory import (
+    Change,
+    ConnectionDirectory,
+    LostConnection,
+    Reservation,
+    SessionUsers,
+)
 from wsserver.errors import ConnectionLimit, Draining, ServerFull
 from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
@@ -17,7 +26,7 @@ from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime.connect_state import ConnectState, ConnectStateLoader
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
-from wsserver.realtime.connections.connection_limit import ConnectionLimits, ConnectionRoom
+from wsserver.realtime.connections.connection_limit import EVICTED, ConnectionLimits, ConnectionRoom
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
@@ -32,7 +41,8 @@ from wsserver.realtime.observability.monitors import Monitors
 from wsserver.realtime.observability.statistics import Statistics
 from wsserver.realtime.sessions.presence import Presence
 from wsserver.realtime.sessions.sessions import Sessions
-from wsserver.wire.frames import build_frame
+from wsserver.tasks import Tasks
+from wsserver.wire.frames import ABNORMAL, build_frame
 from wsserver.wire.poller import Poller
 
 log = logging.getLogger(__name__)
@@ -50,6 +60,8 @@ class ConnectRequest:
     user_agent: str
     deflate_bits: int = 0
     """Negotiated compression window (``max_window_bits``); 0: no compression."""
+    reservation: Reservation | None = None
+    """Of its place among the user's connections; ``connect`` ends it."""
 
 
 class WebSocketManager:
@@ -63,6 +75,8 @@ class WebSocketManager:
         self,
         *,
         hub: Hub,
+        connections: ConnectionDirectory,
+        control: Control,
         router: Router,
         writer: ConnectionWriter,
         poller: Poller,
@@ -79,6 +93,7 @@ class WebSocketManager:
         dispatcher: Dispatcher,
         on_claims: Callable[[Claims], None],
         clock: Clock,
+        tasks: Tasks,
         token_leeway_s: float = 0.0,
     ) -> None:
         self.hub = hub
@@ -86,7 +101,7 @@ class WebSocketManager:
         self.statistics = statistics
         self.limits = limits
         self.heartbeat = heartbeat
-        self.room = ConnectionRoom(hub, heartbeat, limits, clock)
+        self.room = ConnectionRoom(hub, heartbeat, limits, connections, control, clock, tasks)
         self.monitors = monitors
         self.presence = presence
         self.sessions = sessions
@@ -94,6 +109,7 @@ class WebSocketManager:
         self.is_starting = True
         """Whether stored state is not loaded yet; requests are refused with ``starting``."""
         self.is_draining = False
+        self._directory = connections
         self._router = router
         self._writer = writer
         self._poller = poller
@@ -103,6 +119,7 @@ class WebSocketManager:
         self._on_claims = on_claims
         self._clock = clock
         self._expiry = TokenExpiry(token_leeway_s)
+        connections.add_lost_listener(self._lost)
 
     def started(self) -> None:
         """End the state ``is_starting``: everything stored is loaded."""
@@ -151,23 +168,40 @@ class WebSocketManager:
         then leaves the descriptor to the caller; ``OSError`` if the system cannot watch the socket,
         which is closed then.
         """
-        self.admit(request.claims)
-        async with self._connect_states.load(
-            request.claims, request.session_id, self.admit
-        ) as state:
-            return self._accept(fd, request, state, response, received)
+        try:
+            self.admit(request.claims)
+            users = None
+            if request.session_id is not None:
+                reading = self.sessions.users_of_all_nodes(request.session_id)
+                if reading is not None:
+                    users = await reading
+                    self.admit(request.claims)
+                    self._connect_states.recheck(request.claims, request.session_id)
+            async with self._connect_states.load(
+                request.claims, request.session_id, self.admit
+            ) as state:
+                return self._accept(fd, request, state, users, response, received)
+        except BaseException:
+            self.cancel(request.reservation)
+            raise
+
+    def cancel(self, reservation: Reservation | None) -> None:
+        """Release the reservation of a connect that has failed."""
+        if reservation is not None:
+            self._directory.cancel(reservation)
 
     def _accept(
         self,
         fd: int,
         request: ConnectRequest,
         state: ConnectState,
+        users: SessionUsers | None,
         response: bytes,
         received: bytes,
     ) -> ConnectionInfo:
         if self.room.is_full(request.claims.sub):
             oldest = self.hub.of_user(request.claims.sub)[0]
-            self.close(oldest, CloseCode.CONNECTION_LIMIT, "evicted by a newer connection")
+            self.close(oldest, CloseCode.CONNECTION_LIMIT, EVICTED)
         connection = self._register(request)
         greeting = build_frame(self._established(connection, state))
         waiting = self._inboxes.welcome(connection, state.waiting)
@@ -178,18 +212,20 @@ class WebSocketManager:
             greeting=b"".join((response, greeting, *waiting)),
             deflate_bits=request.deflate_bits,
         )
-        is_first = self.hub.add(connection)
+        self.hub.add(connection)
         self._on_claims(connection.claims)
         self.statistics.connects += 1
         self.statistics.messages_sent += 1 + len(waiting)
         self.heartbeat.add(connection)
         self._expiry.add(connection)
-        self._announce(connection, is_first, state)
+        self._announce(connection, request.reservation, state, users)
         self._inboxes.greeted(connection, state.waiting)
         return connection
 
     def can_connect_now(self, request: ConnectRequest) -> bool:
-        """Whether ``connect`` needs no storage."""
+        """Whether ``connect`` needs neither storage nor other nodes."""
+        if request.session_id is not None and not self._directory.answers_now:
+            return False
         return self._connect_states.is_in_memory(request.claims, request.session_id)
 
     def _register(self, request: ConnectRequest) -> ConnectionInfo:
@@ -229,23 +265,35 @@ class WebSocketManager:
             max_message_bytes=self._poller.max_message_bytes,
         )
 
-    def _announce(self, connection: ConnectionInfo, is_first: bool, state: ConnectState) -> None:
+    def _announce(
+        self,
+        connection: ConnectionInfo,
+        reservation: Reservation | None,
+        state: ConnectState,
+        users: SessionUsers | None,
+    ) -> None:
         """Push and emit what follows a connect: events, presence, ``session_joined``."""
         if connection.endpoint == MONITOR:
             self.monitors.add(connection)
+        opened = partial(self._opened, connection)
+        self._directory.opened(connection.connection_id, connection.user_id, reservation, opened)
+        if connection.session_id is not None and state.session is not None:
+            joined = self.sessions.join(connection, connection.session_id, state.session, users)
+            self._writer.push(connection, "session_joined", **joined)
+        self._warn_if_due(connection)
+
+    def _opened(self, connection: ConnectionInfo, change: Change) -> None:
+        """A connection is entered in the directory."""
         self.events.emit(
             events.USER_CONNECTED,
             user_id=connection.user_id,
             connection_id=connection.connection_id,
             session_id=connection.session_id,
             endpoint=connection.endpoint,
-            connections=self.hub.user_connections.count(connection.user_id),
+            connections=change.connections,
         )
-        self.presence.came(connection, is_first=is_first)
-        if connection.session_id is not None and state.session is not None:
-            joined = self.sessions.join(connection, connection.session_id, state.session)
-            self._writer.push(connection, "session_joined", **joined)
-        self._warn_if_due(connection)
+        self.presence.came(connection, change)
+        self.room.opened(connection.user_id, change)
 
     # Sending
 
@@ -291,6 +339,7 @@ class WebSocketManager:
         self._expiry.discard(connection)
         former = connection.claims
         self.hub.reclaim(connection, claims)
+        self._directory.updated(connection.connection_id)
         self.presence.renewed(connection, former)
         self._on_claims(claims)
         self._expiry.add(connection)
@@ -346,7 +395,7 @@ class WebSocketManager:
         # While draining all are closed: pushing each end to the others would cost the square of
         # their number.
         self.sessions.leave_all(connection, quietly=self.is_draining)
-        is_last = self.hub.remove(connection, code, reason)
+        self.hub.remove(connection, code, reason)
         if connection.endpoint == MONITOR:
             self.monitors.remove(connection)
         self.heartbeat.forget(connection)
@@ -358,6 +407,22 @@ class WebSocketManager:
             code,
             reason,
         )
+        self._directory.closed(
+            connection.connection_id,
+            connection.user_id,
+            partial(self._ended, connection, sessions, code, reason),
+            is_handed_over=self.is_draining,
+        )
+
+    def _ended(
+        self,
+        connection: ConnectionInfo,
+        sessions: set[str],
+        code: int,
+        reason: str,
+        change: Change,
+    ) -> None:
+        """A connection is out of the directory."""
         self.events.emit(
             events.USER_DISCONNECTED,
             user_id=connection.user_id,
@@ -366,10 +431,25 @@ class WebSocketManager:
             endpoint=connection.endpoint,
             code=int(code),
             reason=reason,
-            connections=self.hub.user_connections.count(connection.user_id),
+            connections=change.connections,
         )
-        if not self.is_draining:
-            self.presence.gone(connection, sessions, is_last=is_last)
+        self.presence.gone(connection, sessions, change)
+
+    def _lost(self, lost: LostConnection) -> None:
+        """A connection has ended with its node."""
+        connection = lost.connection
+        self.sessions.lost(lost)
+        self.events.emit(
+            events.USER_DISCONNECTED,
+            user_id=connection.user_id,
+            connection_id=connection.connection_id,
+            session_id=connection.session_id,
+            endpoint=connection.endpoint,
+            code=ABNORMAL,
+            reason=f"node {connection.node} was lost",
+            connections=lost.change.connections,
+        )
+        self.presence.lost(connection, lost.change)
 
     def drain(self) -> None:
         """Refuse new connections; close all with ``server_draining`` and a time to reconnect.

@@ -225,11 +225,25 @@ def build_live(
     router = Router(broker, streams, clock, settings.retention)
 
     # Connections
-    presence = Presence(hub, broker, connections, monitors, members, access, clock)
-    sessions = Sessions(hub, router, writer, events, access, members, streams, presence)
+    presence = Presence(
+        hub,
+        delivery.signal,
+        control,
+        connections,
+        monitors,
+        members,
+        access,
+        clock,
+        tasks,
+    )
+    sessions = Sessions(
+        hub, router, writer, events, access, members, streams, presence, connections
+    )
     dispatcher = Dispatcher(settings.rate, statistics, clock, tasks)
     manager = WebSocketManager(
         hub=hub,
+        connections=connections,
+        control=control,
         router=router,
         writer=writer,
         poller=poller,
@@ -246,6 +260,7 @@ def build_live(
         dispatcher=dispatcher,
         on_claims=directory.note,
         clock=clock,
+        tasks=tasks,
         token_leeway_s=settings.token_leeway_s,
     )
 

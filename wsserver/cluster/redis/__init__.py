@@ -4,9 +4,7 @@
 and only the contract suite runs it. Each seam is whole by its protocol. Before several nodes may
 serve, the live side has to use what the protocols offer and one process does not need:
 
-- ``ConnectionDirectory.reserve``, ``opened``, ``closed`` and ``updated`` at connects, renewals,
-  joins and ends; presence by the ``connections`` and ``number`` of a ``Change``; the events of lost
-  connections (``add_lost_listener``); lists and ``online`` from the directory
+- ``ConnectionDirectory.connections`` for lists and ``online``
 - ``Broker.followed`` before the head of a stream is read; tails fed by what is received; heads
   compared after ``add_gap_listener`` calls
 - statistics, traces, dry runs and top talkers by ``Control``; tickets that any node redeems;

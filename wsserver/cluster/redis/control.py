@@ -100,6 +100,19 @@ class RedisControl:
             if not request.done.done():
                 request.done.set_result(None)
 
+    async def is_up_within(self, timeout_s: float) -> bool:
+        """Wait until other nodes can be asked and notified; False if they cannot be in time."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not self._bus.is_up:
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
+    async def can_notify(self) -> bool:
+        """Whether a datagram comes back, which was sent now."""
+        return await self._bus.echo(ECHO_S)
+
     async def ask_all(self, request: Request[R], timeout_s: float = 1.0) -> Answers[R]:
         """Ask every living node; the own handler runs first."""
         others = [node for node in await self._living() if node != self.node]

@@ -6,99 +6,56 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from redis.exceptions import RedisError
 
-from wsserver.cluster.control import Request
+from wsserver.cluster.control import Answers, Request
 from wsserver.cluster.directory import (
     RESERVATION_S,
     Change,
     ConnectionRecord,
     NodeRecord,
     Reservation,
+    SessionUsers,
 )
-from wsserver.cluster.errors import ClusterUnusable, ForeignCluster, NodeNameTaken
+from wsserver.cluster.errors import ForeignCluster, NodeNameTaken
+from wsserver.cluster.local import Connected
 from wsserver.cluster.redis.control import RedisControl
-from wsserver.cluster.redis.link import UNREACHABLE, RedisLink, RedisUnusable
+from wsserver.cluster.redis.directory_records import (
+    change_of,
+    decoded,
+    matches,
+    session_users,
+)
+from wsserver.cluster.redis.directory_scripts import (
+    COUNT,
+    DEPART,
+    OPEN,
+    QUIET,
+    RESERVE,
+    SESSION,
+    Command,
+    call,
+)
+from wsserver.cluster.redis.directory_upkeep import DirectoryUpkeep
+from wsserver.cluster.redis.link import UNREACHABLE, RedisLink
 from wsserver.cluster.redis.nodes import (
     LEASE_S,
-    REMEMBERED_S,
-    RENEW_S,
     NodeRegistry,
     record_of,
 )
-from wsserver.protocol.targets import Target, TargetType
+from wsserver.protocol.targets import EVERYONE, Target, TargetType, user
 from wsserver.tasks import end
 
 log = logging.getLogger(__name__)
 
 OWNERS_S = 0.3
 """Time for the owners of a user's connections to confirm them, before a connect is refused."""
-AT_ONCE = 500
-"""Connections entered in one pipeline."""
-EMPTY_S = 3600
-"""Time that the number of changes of a user without connections is remembered."""
-
-_NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lost = {}
-"""
-_COUNT = """
-local count, owned = 0, {}
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local kind = string.sub(all[i], 1, 2)
-  if kind == 'c:' and not lost[all[i + 1]] then
-    count = count + 1
-    owned[#owned + 1] = string.sub(all[i], 3)
-    owned[#owned + 1] = all[i + 1]
-  elseif kind == 'r:' then
-    if tonumber(all[i + 1]) <= now then redis.call('HDEL', KEYS[1], all[i])
-    else reserved = reserved + 1 end
-  end
-end
-"""
-# KEYS: a user's hash. ARGV: limit, token, ms of a reservation, lost nodes
-RESERVE = (
-    _NOW
-    + "for i = 4, #ARGV do lost[ARGV[i]] = true end\nlocal reserved = 0\n"
-    + _COUNT
-    + """
-if count + reserved >= tonumber(ARGV[1]) then return owned end
-redis.call('HSET', KEYS[1], 'r:' .. ARGV[2], string.format('%d', now + ARGV[3]))
-redis.call('PERSIST', KEYS[1])
-return 1
-"""
-)
-# ARGV: connection, node or '' for its end, token, s to remember, lost nodes
-CHANGE = (
-    _NOW
-    + "for i = 5, #ARGV do lost[ARGV[i]] = true end\nlocal reserved = 0\n"
-    + """
-if ARGV[2] == '' then redis.call('HDEL', KEYS[1], 'c:' .. ARGV[1])
-else redis.call('HSET', KEYS[1], 'c:' .. ARGV[1], ARGV[2]) end
-if ARGV[3] ~= '' then redis.call('HDEL', KEYS[1], 'r:' .. ARGV[3]) end
-"""
-    + _COUNT
-    + """
-local number = math.max(tonumber(redis.call('HGET', KEYS[1], 'n') or '0') + 1, now)
-redis.call('HSET', KEYS[1], 'n', string.format('%d', number))
-if count + reserved == 0 then redis.call('EXPIRE', KEYS[1], ARGV[4])
-else redis.call('PERSIST', KEYS[1]) end
-return {count, string.format('%d', number)}
-"""
-)
-COUNT = (
-    _NOW
-    + "for i = 1, #ARGV do lost[ARGV[i]] = true end\nlocal reserved = 0\n"
-    + _COUNT
-    + "return owned"
-)
-
-T = TypeVar("T")
+MEMBERS_READ = 5000
+"""Connections in a session that its list of users is made from."""
+FLUSH_S = 2.0
+"""Longest wait for the last writes at the stop."""
 
 
 class ConfirmConnections(Request[list[str]], frozen=True):
@@ -107,32 +64,29 @@ class ConfirmConnections(Request[list[str]], frozen=True):
     user_id: str
 
 
-class RedisDirectory:
+class RedisDirectory(DirectoryUpkeep):
     """Enters this node's connections, and reads those of all.
 
     ``wsserver:{node:NAME}:connections`` has a node's connections as records,
-    ``wsserver:{user:ID}:connections`` a user's: ``c:`` + id → node, ``r:`` + token → end of a
-    reservation, ``n`` → the number of the last change. While Redis is away, this node's own
-    connections are all there are; they are entered again afterwards, also when it was emptied.
+    ``wsserver:{user:ID}:connections`` a user's, ``wsserver:{session:ID}:connections`` a session's
+    (see ``directory_scripts``). While Redis is away, this node's own connections are all there
+    are; they are entered again afterwards, also when it was emptied.
     """
 
+    answers_now = False
+
     def __init__(self, link: RedisLink, registry: NodeRegistry, control: RedisControl) -> None:
-        self._link = link
-        self._registry = registry
-        self._node = registry.node
-        self._control = control
-        self._own: dict[str, ConnectionRecord] = {}
-        self._by_user: dict[str, dict[str, None]] = {}
-        self._lost_listeners: list[Callable[[ConnectionRecord], None]] = []
-        self._is_reachable = True
-        self._is_behind = False
-        """Whether Redis may lack changes of this node's connections."""
-        self._latest_number = 0
-        """Of all changes that this node has made; goes on from there while Redis is away."""
-        self._task: asyncio.Task[None] | None = None
-        register = link.commands.register_script
-        self._reserve, self._change, self._count = map(register, (RESERVE, CHANGE, COUNT))
+        super().__init__(link, registry, control)
+        self._checks: dict[str, asyncio.Task[bool]] = {}
+        """By user: the running check of the owners of its connections."""
+        self._tasks: list[asyncio.Task[None]] = []
         control.add_handler(ConfirmConnections, self._confirm)
+
+    def over(self, connected: Connected) -> RedisDirectory:
+        """Set the connections of this node; to be called once, before ``start``."""
+        self._connected = connected
+        self._writes.over(connected)
+        return self
 
     # Start and stop
 
@@ -144,21 +98,35 @@ class RedisDirectory:
         try:
             await self._link.check()
             await self._register()
-            await self._clear(self._node)  # of a former run
             await self._registry.refresh()
+            await self._run([("SET", *self._marker)])
         except UNREACHABLE as error:
             self._away(error)
             await self._link.shut("not checked yet whether it may be used")
-        self._task = asyncio.create_task(self._maintain(), name="redis directory")
+        for work in (self._maintain, self._writes.run):
+            self._tasks.append(asyncio.create_task(work(), name="redis directory"))
 
     async def stop(self) -> None:
         """Take this node and its connections out."""
-        if self._task is None:
+        if not self._tasks:
             return
-        await end(self._task)
-        self._task = None
+        if self._is_reachable:
+            try:
+                await asyncio.wait_for(self._writes.is_idle.wait(), FLUSH_S)
+            except TimeoutError:
+                log.warning("last changes of connections not written")
+        await end(*self._tasks)
+        self._tasks.clear()
+        self._is_reachable = False  # nothing is written any more
+        self._writes.fail()
         try:
-            await self._clear(self._node)
+            users: list[str] = []
+            await self._remove_all(
+                self._node, QUIET, lambda lost: users.append(lost.connection.user_id)
+            )
+            if users:
+                await self._run([call(DEPART, self._departed, users)])
+            await self._link.commands.delete(self._marker[0])
             await self._registry.leave()
         except (RedisError, OSError):
             log.info("node not taken out; its lease ends by itself")
@@ -179,35 +147,72 @@ class RedisDirectory:
 
     # Admission
 
-    async def reserve(self, user_id: str, limit: int) -> Reservation | None:
+    def reserve(
+        self, user_id: str, limit: int
+    ) -> Reservation | Awaitable[Reservation | None] | None:
         """Count and reserve in one step.
 
         At the limit the owners of the counted connections have to confirm them within
         ``OWNERS_S``; those that are not confirmed do not count.
         """
+        if not self._is_reachable:
+            return self._local_reservation(user_id, limit)
+        return self._reserve(user_id, limit)
+
+    def _local_reservation(self, user_id: str, limit: int) -> Reservation | None:
+        return Reservation(user_id, "") if self._connected.count_of(user_id) < limit else None
+
+    async def _reserve(self, user_id: str, limit: int) -> Reservation | None:
         await asyncio.sleep(0)  # callers that must not wait give up here, before a command is sent
         token = secrets.token_hex(8)
-        args: list[str | int] = [limit, token, int(RESERVATION_S * 1000), *self._registry.lost]
-        local = Reservation(user_id, "") if self._local_count(user_id) < limit else None
+        args: list[str | bytes | int] = [
+            limit,
+            token,
+            int(RESERVATION_S * 1000),
+            *self._registry.lost,
+        ]
 
         async def run() -> Reservation | None:
-            keys = [self._user_key(user_id)]
-            owned = await self._reserve(keys=keys, args=args)
-            if owned != 1 and await self._remove_unconfirmed(user_id, owned):
-                owned = await self._reserve(keys=keys, args=args)
+            command = call(RESERVE, self._user_key(user_id), args)
+            owned = await self._queued(command)
+            if isinstance(owned, list) and await self._has_unconfirmed(user_id, owned):
+                owned = await self._queued(command)
+            if owned is None:  # Redis is away
+                return self._local_reservation(user_id, limit)
             return Reservation(user_id, token) if owned == 1 else None
 
-        return await self._or(run, local)
+        found = await self._or(run, _AWAY)
+        return self._local_reservation(user_id, limit) if found is _AWAY else found
 
-    async def cancel(self, reservation: Reservation) -> None:
+    async def _queued(self, command: Command) -> Any:
+        """Run a command with the writes: many at the same time share a connection and a round trip.
+
+        None if Redis is away.
+        """
+        if not self._is_reachable or self._writes.is_full:
+            return None
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._writes.add(
+            command, lambda result, _: None if done.done() else done.set_result(result)
+        )
+        return await done
+
+    def cancel(self, reservation: Reservation) -> None:
         """Release a reservation."""
-
-        async def run() -> None:
+        if reservation.token and self._is_reachable:
             key = self._user_key(reservation.user_id)
-            await self._link.commands.hdel(key, f"r:{reservation.token}")
+            self._writes.add(("HDEL", key, f"r:{reservation.token}"))
 
-        if reservation.token:
-            await self._or(run, None)
+    async def _has_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
+        """Whether connections were removed by a check, which serves all connects of the user."""
+        check = self._checks.get(user_id)
+        if check is None:
+            check = asyncio.create_task(
+                self._remove_unconfirmed(user_id, owned), name="confirm connections"
+            )
+            self._checks[user_id] = check
+            check.add_done_callback(lambda _: self._checks.pop(user_id))
+        return await asyncio.shield(check)
 
     async def _remove_unconfirmed(self, user_id: str, owned: Sequence[bytes]) -> bool:
         """Remove connections that their nodes do not have, or whose nodes do not answer."""
@@ -215,9 +220,7 @@ class RedisDirectory:
         for id_, node in zip(owned[::2], owned[1::2], strict=True):
             by_node.setdefault(node.decode(), set()).add(id_.decode())
         asked = ConfirmConnections(user_id)
-        answers = await asyncio.gather(
-            *(self._control.ask_patiently(node, asked, OWNERS_S) for node in by_node)
-        )
+        answers = await asyncio.gather(*(self._ask_owner(node, asked) for node in by_node))
         gone: list[str] = []
         for (owner, ids), answer in zip(by_node.items(), answers, strict=True):
             if answer is not None:
@@ -226,75 +229,152 @@ class RedisDirectory:
             await self._link.commands.hdel(self._user_key(user_id), *[f"c:{id_}" for id_ in gone])
         return bool(gone)
 
+    async def _ask_owner(self, node: str, request: ConfirmConnections) -> Answers[list[str]] | None:
+        """Ask an owner, twice if it does not answer: it may only be busy."""
+        answer = await self._control.ask_patiently(node, request, OWNERS_S)
+        if answer is not None and answer.unreachable:
+            answer = await self._control.ask_patiently(node, request, OWNERS_S)
+        return answer
+
     def _confirm(self, request: ConfirmConnections) -> list[str]:
-        return list(self._by_user.get(request.user_id, ()))
+        """Confirm a user's connections, entering them again: a late answer counts as none."""
+        ids = [each.connection_id for each in self._connected.records(user(request.user_id))]
+        if self._is_reachable and not self._writes.is_full:
+            for id_ in ids:
+                self._writes.add(self._change(QUIET, request.user_id, id_, self._node))
+        return ids
 
     # This node's connections
 
-    async def opened(
-        self, connection: ConnectionRecord, reservation: Reservation | None = None
-    ) -> Change:
+    def opened(
+        self,
+        connection_id: str,
+        user_id: str,
+        reservation: Reservation | None,
+        on_change: Callable[[Change], None],
+    ) -> None:
         """Enter a connection of this node."""
-        user_id = connection.user_id
-        self._own[connection.connection_id] = connection
-        self._by_user.setdefault(user_id, {})[connection.connection_id] = None
         token = reservation.token if reservation is not None else ""
+        if self._writes_now():
+            self._writes.changed(connection_id)
+        self._enter(user_id, connection_id, self._node, on_change, token=token)
 
-        async def run() -> Change:
-            data = msgspec.msgpack.encode(connection)
-            await self._link.commands.hset(
-                self._node_key(self._node), connection.connection_id, data
-            )
-            return await self._changed(user_id, connection.connection_id, self._node, token)
-
-        return await self._or(run, self._local_change(user_id), is_change=True)
-
-    async def closed(self, connection_id: str, user_id: str) -> Change:
+    def closed(
+        self,
+        connection_id: str,
+        user_id: str,
+        on_change: Callable[[Change], None],
+        *,
+        is_handed_over: bool = False,
+    ) -> None:
         """Remove a connection of this node."""
-        self._own.pop(connection_id, None)
-        mine = self._by_user.get(user_id, {})
-        mine.pop(connection_id, None)
-        if not mine:
-            self._by_user.pop(user_id, None)
+        if self._writes_now():
+            self._writes.ended(connection_id)
+            if is_handed_over:
+                self._writes.departed(user_id)
+        mode = QUIET if is_handed_over else OPEN
+        self._enter(user_id, connection_id, "", on_change, mode=mode)
 
-        async def run() -> Change:
-            await self._link.commands.hdel(self._node_key(self._node), connection_id)
-            return await self._changed(user_id, connection_id, "", "")
+    def updated(self, connection_id: str) -> None:
+        """Write the connection's record again."""
+        if self._writes_now():
+            self._writes.changed(connection_id)
 
-        return await self._or(run, self._local_change(user_id), is_change=True)
+    def _enter(
+        self,
+        user_id: str,
+        connection_id: str,
+        node: str,
+        on_change: Callable[[Change], None],
+        *,
+        mode: str = OPEN,
+        token: str = "",
+    ) -> None:
+        """Enter a connection in its user's hash, or its end."""
+        is_settled = asyncio.get_running_loop().time() >= self._settled_at
+        was_here = not node or self._connected.count_of(user_id) > 1
 
-    async def updated(self, connection: ConnectionRecord) -> None:
-        """Replace a connection of this node."""
-        if connection.connection_id not in self._own:
+        def done(result: Any, is_kept: bool) -> None:
+            is_known = result is not None and is_kept
+            if mode == OPEN and not (is_settled and is_known):
+                self._note_unsettled(user_id, was_here)
+            if is_known:
+                change = change_of(result)
+                on_change(change if is_settled else Change(change.connections))
+                return
+            on_change(Change(self._connected.count_of(user_id)))
+            if result is not None:
+                self._emptied()
+
+        if self._writes_now():
+            now = mode if is_settled else QUIET
+            self._writes.add(self._change(now, user_id, connection_id, node, token), done)
+        else:
+            done(None, False)
+
+    def joined(
+        self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
+    ) -> None:
+        """A connection has joined a session."""
+        self._enter_session(connection_id, user_id, session_id, "1", on_change)
+
+    def left(
+        self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
+    ) -> None:
+        """A connection has left a session."""
+        self._enter_session(connection_id, user_id, session_id, "", on_change)
+
+    def _enter_session(
+        self,
+        connection_id: str,
+        user_id: str,
+        session_id: str,
+        is_join: str,
+        on_change: Callable[[int], None],
+    ) -> None:
+        local = self._connected.count_in(session_id, user_id)
+
+        def done(result: Any, is_kept: bool) -> None:
+            on_change(int(result) if result is not None and is_kept else local)
+
+        if not self._writes_now():
+            done(None, False)
             return
-        self._own[connection.connection_id] = connection
+        record = self._connected.record(connection_id)
+        username = (record.username if record is not None else None) or ""
+        self._writes.changed(connection_id)
+        args = [user_id, self._node, connection_id, username, is_join, *self._registry.lost]
+        self._writes.add(call(SESSION, self._session_key(session_id), args), done)
 
-        async def run() -> None:
-            data = msgspec.msgpack.encode(connection)
-            await self._link.commands.hset(
-                self._node_key(self._node), connection.connection_id, data
-            )
-
-        await self._or(run, None, is_change=True)
-
-    async def _changed(self, user_id: str, connection_id: str, node: str, token: str) -> Change:
-        count, number = await self._change(
-            keys=[self._user_key(user_id)],
-            args=[connection_id, node, token, EMPTY_S, *self._registry.lost],
-        )
-        change = Change(int(count), int(number))
-        self._latest_number = max(self._latest_number, change.number)
-        return change
+    def _writes_now(self) -> bool:
+        """Whether changes are written; else all is entered again later."""
+        if self._is_reachable and not self._writes.is_full:
+            return True
+        self._is_behind = True
+        return False
 
     # Reading
 
-    def add_lost_listener(self, listener: Callable[[ConnectionRecord], None]) -> None:
-        """Call ``listener`` for each connection of a lost node that this node takes out."""
-        self._lost_listeners.append(listener)
+    def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
+        """The users in a session, in the order of their ids."""
+        if not self._is_reachable:
+            return self._connected.users_in(session_id)
+        return self._session_users(session_id)
+
+    async def _session_users(self, session_id: str) -> SessionUsers:
+        async def run() -> SessionUsers:
+            # Behind what was changed before, so that the list has it.
+            command = ("ZRANGE", self._session_key(session_id), 0, MEMBERS_READ - 1)
+            members = await self._queued(command)
+            if members is None:
+                return self._connected.users_in(session_id)
+            return session_users(members, set(self._registry.lost))
+
+        return await self._or(run, self._connected.users_in(session_id))
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Always True while Redis can be reached: other nodes may have a connection."""
-        return self._is_reachable or self._local_count(user_id) > (1 if besides else 0)
+        return self._is_reachable or self._connected.count_of(user_id) > (1 if besides else 0)
 
     def may_have_others(self, session_id: str, user_id: str) -> bool:
         """Always True: other nodes may have connections in the session."""
@@ -304,10 +384,9 @@ class RedisDirectory:
         """Number of a user's connections."""
 
         async def run() -> int:
-            owned = await self._count(keys=[self._user_key(user_id)], args=self._registry.lost)
-            return len(owned) // 2
+            return len(await self._owned(user_id)) // 2
 
-        return await self._or(run, self._local_count(user_id))
+        return await self._or(run, self._connected.count_of(user_id))
 
     async def connections(
         self, target: Target, *, node: str | None = None
@@ -322,14 +401,14 @@ class RedisDirectory:
                 return await self._of_user(target.id)
             return await self._all(node)
 
-        found = await self._or(run, list(self._own.values()))
-        matching = [each for each in found if _matches(each, target) and node in (None, each.node)]
+        found = await self._or(run, self._local_records())
+        matching = [each for each in found if matches(each, target) and node in (None, each.node)]
         return sorted(matching, key=lambda each: (each.connected_at, each.connection_id))
 
     async def users(self, *, node: str | None = None) -> Mapping[str, int]:
         """The connected users, each with the number of connections."""
         counts: dict[str, int] = {}
-        for each in await self._or(lambda: self._all(node), list(self._own.values())):
+        for each in await self._or(lambda: self._all(node), self._local_records()):
             if node in (None, each.node):
                 counts[each.user_id] = counts.get(each.user_id, 0) + 1
         return counts
@@ -346,171 +425,38 @@ class RedisDirectory:
             return [record_of(*each) for each in zip(self._registry.known, lengths, strict=True)]
 
         info = self._registry.info
-        alone = NodeRecord(self._node, info.since, len(self._own), info.version, info.state)
+        alone = NodeRecord(self._node, info.since, len(self._connected), info.version, info.state)
         return await self._or(run, [alone])
 
     def health(self) -> dict[str, Any]:
         """Whether Redis has this node's connections."""
-        return {"ok": self._is_reachable and not self._is_behind, "kind": "redis"}
+        return {
+            "ok": self._is_reachable and not (self._is_behind or self._is_entering),
+            "kind": "redis",
+        }
 
     async def _of_user(self, user_id: str) -> list[ConnectionRecord]:
-        owned = await self._count(keys=[self._user_key(user_id)], args=self._registry.lost)
+        owned = await self._owned(user_id)
         pipeline = self._link.commands.pipeline(transaction=False)
         for id_, node in zip(owned[::2], owned[1::2], strict=True):
             pipeline.hget(self._node_key(node.decode()), id_)
-        return [_decoded(each) for each in await pipeline.execute() if each is not None]
+        return [decoded(each) for each in await pipeline.execute() if each is not None]
 
     async def _all(self, node: str | None) -> list[ConnectionRecord]:
         names = [each for each in await self._registry.living() if node in (None, each)]
         pipeline = self._link.commands.pipeline(transaction=False)
         for name in names:
             pipeline.hvals(self._node_key(name))
-        return [_decoded(each) for values in await pipeline.execute() for each in values]
+        return [decoded(each) for values in await pipeline.execute() for each in values]
 
-    # Maintenance
-
-    async def _maintain(self) -> None:
-        while True:
-            try:
-                await self._advance()
-            except ClusterUnusable as fault:
-                self._report(fault.problem)
-                if isinstance(fault, ForeignCluster):
-                    await self._link.shut(fault.problem)
-            except UNREACHABLE as error:
-                self._away(error)
-            except RedisError as error:
-                self._report(str(error))
-            await asyncio.sleep(RENEW_S / 4 if not self._is_reachable else RENEW_S)
-
-    async def _advance(self) -> None:
-        """Renew the lease, enter what Redis lacks, take out what lost nodes have left."""
-        fault: str | None = None
-        try:
-            await self._link.check(
-                with_rights=not self._is_reachable or self._link.fault is not None
-            )
-        except RedisUnusable as found:
-            fault = found.problem  # what works in spite of it goes on
-            self._report(fault)
-        try:
-            is_new = await self._registry.renew()
-        except UNREACHABLE as error:
-            if fault is None:
-                raise
-            self._away(error, fault)
-            return
-        self._link.open()
-        if is_new or self._is_behind:
-            await self._enter_all()
-        self._is_reachable = True
-        await self._registry.refresh()
-        for node in self._registry.known:
-            if node.is_living:
-                continue
-            if await self._registry.claim_reaping(node.name):
-                for connection in await self._clear(node.name):
-                    for listener in self._lost_listeners:
-                        listener(connection)
-            if node.lost_s > REMEMBERED_S:
-                await self._registry.forget(node)
-        self._report(fault)
-
-    async def _enter_all(self) -> None:
-        """Enter all connections of this node again, and take out those that have ended."""
-        self._is_behind = False
-        key = self._node_key(self._node)
-        try:
-            stored: dict[Any, Any] = await self._link.commands.hgetall(key)
-            for id_, data in stored.items():
-                if id_.decode() not in self._own:
-                    old = _decoded(data)
-                    await self._changed(old.user_id, old.connection_id, "", "")
-                    await self._link.commands.hdel(key, id_)
-            own = list(self._own.values())
-            for start in range(0, len(own), AT_ONCE):
-                pipeline = self._link.commands.pipeline(transaction=False)
-                for each in own[start : start + AT_ONCE]:
-                    if each.connection_id in self._own:  # it may have ended meanwhile
-                        pipeline.hset(key, each.connection_id, msgspec.msgpack.encode(each))
-                        field = f"c:{each.connection_id}"
-                        pipeline.hset(self._user_key(each.user_id), field, self._node)
-                        pipeline.persist(self._user_key(each.user_id))
-                await pipeline.execute()
-        except BaseException:
-            self._is_behind = True
-            raise
-
-    async def _clear(self, node: str) -> list[ConnectionRecord]:
-        """Take out the connections of a node that has ended; returns them."""
-        key = self._node_key(node)
-        values: list[Any] = await self._link.commands.hvals(key)
-        found = [_decoded(each) for each in values]
-        for each in found:
-            await self._changed(each.user_id, each.connection_id, "", "")
-        await self._link.commands.delete(key)
+    async def _owned(self, user_id: str) -> list[bytes]:
+        """A user's connections, each followed by its node."""
+        (owned,) = await self._run([call(COUNT, self._user_key(user_id), self._registry.lost)])
+        found: list[bytes] = owned
         return found
 
-    # While Redis is away
-
-    async def _or(
-        self, run: Callable[[], Awaitable[T]], otherwise: T, *, is_change: bool = False
-    ) -> T:
-        """What ``run`` returns; ``otherwise`` while Redis is away."""
-        if self._is_reachable:
-            try:
-                return await run()
-            except UNREACHABLE as error:
-                self._away(error)
-                await self._link.reset()
-        if is_change:
-            self._is_behind = True
-        return otherwise
-
-    def _away(self, error: BaseException, fault: str | None = None) -> None:
-        if self._is_reachable:
-            log.warning("redis is away; connections are judged by local counts error=%r", error)
-            self._link.fault = fault or f"cannot be reached: {error}"
-        self._is_reachable = False
-        self._is_behind = True
-
-    def _report(self, fault: str | None) -> None:
-        """Note what is wrong with the server, and log it if it is something new."""
-        if fault is not None and fault != self._link.fault:
-            log.critical("redis cannot be used as it is fault=%s", fault)
-        elif fault is None and self._link.fault is not None:
-            log.info("redis can be used again")
-        self._link.fault = fault
-
-    def _local_count(self, user_id: str) -> int:
-        return len(self._by_user.get(user_id, ()))
-
-    def _local_change(self, user_id: str) -> Change:
-        self._latest_number += 1
-        return Change(self._local_count(user_id), self._latest_number)
-
-    def _user_key(self, user_id: str) -> str:
-        return self._link.key(f"user:{user_id}", "connections")
-
-    def _node_key(self, node: str) -> str:
-        return self._link.key(f"node:{node}", "connections")
+    def _local_records(self) -> list[ConnectionRecord]:
+        return list(self._connected.records(EVERYONE))
 
 
-def _decoded(data: bytes) -> ConnectionRecord:
-    return msgspec.msgpack.decode(data, type=ConnectionRecord)
-
-
-def _matches(connection: ConnectionRecord, target: Target) -> bool:
-    match target.type:
-        case TargetType.USER:
-            return connection.user_id == target.id
-        case TargetType.SESSION:
-            return target.id in connection.sessions
-        case TargetType.ORGANIZATION:
-            return connection.organization_id == target.id
-        case TargetType.ROLE:
-            return connection.role == target.id
-        case TargetType.CONNECTION:
-            return connection.connection_id == target.id
-        case _:
-            return True
+_AWAY: Any = object()

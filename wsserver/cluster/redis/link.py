@@ -221,6 +221,7 @@ class RedisLink:
             ("PERSIST", text),
             ("GETDEL", text),
             ("HSET", table, "a", 1),
+            ("HSETNX", table, "a", 1),
             *((name, table) for name in ("HGETALL", "HVALS", "HLEN")),
             *((name, table, "a") for name in ("HGET", "HMGET", "HDEL")),
             ("ZADD", ordered, 1, "a"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from msgspec import UNSET
 
 from wsserver.clock import Clock, rfc3339
+from wsserver.cluster.directory import SessionUsers
 from wsserver.errors import Forbidden, NotJoined, SessionBound, TokenInvalid
 from wsserver.identity.claims import Claims
 from wsserver.identity.tokens import TokenVerifier
@@ -114,11 +116,23 @@ class ChatCommands:
         self._manager.events.emit(events.TYPING_STATUS_CHANGED, **signal)
         return "ack", {}
 
-    def presence(self, connection: ConnectionInfo, command: commands.Presence) -> Answer:
+    def presence(
+        self, connection: ConnectionInfo, command: commands.Presence
+    ) -> Answer | Awaitable[Answer]:
         """Reply with the users in a session."""
         _require_joined(connection, command.session_id)
+        reading = self._manager.sessions.users_of_all_nodes(command.session_id)
+        if reading is not None:
+            return self._presence_later(connection, command.session_id, reading)
         users = self._manager.hub.presence(command.session_id)
         return "presence", {"session_id": command.session_id, "users": users}
+
+    async def _presence_later(
+        self, connection: ConnectionInfo, session_id: str, users: Awaitable[SessionUsers]
+    ) -> Answer:
+        found = await users
+        _require_joined(connection, session_id)  # access may have been lost meanwhile
+        return "presence", {"session_id": session_id, "users": found}
 
     async def refresh_token(
         self, connection: ConnectionInfo, command: commands.RefreshToken

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from wsserver.cluster.directory import SessionUsers
 from wsserver.errors import Forbidden, SessionBound, SessionLimit
 from wsserver.protocol import commands
 from wsserver.protocol.types import Position
@@ -62,9 +63,10 @@ class StreamCommands:
         recovery = self._streams.recover_now(
             SESSION + session_id, since, connection.claims, self._budget(connection)
         )
-        if recovery is None:
-            return self._join_later(connection, session_id, since)
-        return self._joined(connection, session_id, since, recovery)
+        users = self._sessions.users_of_all_nodes(session_id)
+        if recovery is None or users is not None:
+            return self._join_later(connection, session_id, since, users)
+        return self._joined(connection, session_id, since, recovery, None)
 
     async def _join_prepared(
         self, connection: ConnectionInfo, session_id: str, since: Position | None
@@ -72,19 +74,25 @@ class StreamCommands:
         await self._prepare(connection, session_id)
         self._require_access(connection, session_id)
         self._require_room(connection, session_id)
-        return await self._join_later(connection, session_id, since)
+        users = self._sessions.users_of_all_nodes(session_id)
+        return await self._join_later(connection, session_id, since, users)
 
     async def _join_later(
-        self, connection: ConnectionInfo, session_id: str, since: Position | None
+        self,
+        connection: ConnectionInfo,
+        session_id: str,
+        since: Position | None,
+        reading: Awaitable[SessionUsers] | None,
     ) -> Answer:
         name = SESSION + session_id
+        users = None if reading is None else await reading
         recoveries = await self._streams.recover(
             {name: since}, connection.claims, self._budget(connection)
         )
         _require_alive(connection)
         self._require_access(connection, session_id)  # it may have been revoked meanwhile
         self._require_room(connection, session_id)
-        return self._joined(connection, session_id, since, recoveries[name])
+        return self._joined(connection, session_id, since, recoveries[name], users)
 
     def _joined(
         self,
@@ -92,9 +100,10 @@ class StreamCommands:
         session_id: str,
         since: Position | None,
         recovery: Recovery,
+        users: SessionUsers | None,
     ) -> Answer:
         # In the iteration of the event loop in which the recovery is exact.
-        return "session_joined", self._sessions.join(connection, session_id, recovery, since)
+        return "session_joined", self._sessions.join(connection, session_id, recovery, users, since)
 
     async def resume(self, connection: ConnectionInfo, command: commands.Resume) -> Answer:
         """Recover several streams, and join their sessions again.

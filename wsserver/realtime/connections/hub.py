@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from wsserver.clock import Clock
-from wsserver.cluster.directory import ConnectionRecord
+from wsserver.cluster.directory import ConnectionRecord, SessionUsers
 from wsserver.identity.claims import Claims, as_signed
 from wsserver.protocol.targets import Target, TargetType, organization, session, user
 from wsserver.realtime.connections.connection import ConnectionInfo
@@ -256,7 +256,7 @@ SELECT: dict[TargetType, Select] = {
 
 
 class HubRecords:
-    """The connections of a hub as records, for the directory of a single process."""
+    """The connections of a hub as the directory sees them."""
 
     def __init__(self, hub: Hub, node: str) -> None:
         self._hub = hub
@@ -281,6 +281,20 @@ class HubRecords:
         for connection in list(SELECT[target.type](self._hub, target.id)):
             yield record_of(connection, self._node)
 
+    def record(self, connection_id: str) -> ConnectionRecord | None:
+        """A connection by id."""
+        connection = self._hub.connections.get(connection_id)
+        return None if connection is None else record_of(connection, self._node)
+
+    def count_in(self, session_id: str, user_id: str) -> int:
+        """Number of a user's connections that have joined a session."""
+        connections = self._hub.of_user(user_id)
+        return sum([1 for each in connections if each.sessions and session_id in each.sessions])
+
+    def users_in(self, session_id: str) -> SessionUsers:
+        """The users in a session; at most 1000."""
+        return self._hub.presence(session_id)
+
     def counts(self) -> Mapping[str, int]:
         """The connected users, each with the number of connections."""
         users = self._hub.user_connections
@@ -300,6 +314,7 @@ def record_of(connection: ConnectionInfo, node: str) -> ConnectionRecord:
         endpoint=connection.endpoint,
         connected_at=connection.connected_at,
         sessions=tuple(connection.sessions or ()),
+        session_id=connection.session_id,
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
+from wsserver.cluster.directory import ConnectionDirectory, LostConnection, SessionUsers
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import Position
@@ -11,7 +14,7 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.hub import Hub
+from wsserver.realtime.connections.hub import USERS_LISTED, Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message
@@ -36,8 +39,10 @@ class Sessions:
         members: Members,
         streams: Streams,
         presence: Presence,
+        connections: ConnectionDirectory,
     ) -> None:
         self.access = access
+        self._connections = connections
         self._presence = presence
         self._streams = streams
         self._hub = hub
@@ -46,24 +51,36 @@ class Sessions:
         self._events = events
         self._members = members
 
+    def users_of_all_nodes(self, session_id: str) -> Awaitable[SessionUsers] | None:
+        """The users in a session; None in a single process, whose own are all there are."""
+        return None if self._connections.answers_now else self._read_users(session_id)
+
+    async def _read_users(self, session_id: str) -> SessionUsers:
+        users = self._connections.session_users(session_id)
+        return users if isinstance(users, list) else await users
+
     def join(
         self,
         connection: ConnectionInfo,
         session_id: str,
         recovery: Recovery,
+        users: SessionUsers | None,
         since: Position | None = None,
     ) -> dict[str, Any]:
         """Join a session; returns the members of ``session_joined``.
 
-        ``recovery``: messages after ``since``, exact in this iteration of the event loop.
+        ``recovery``: messages after ``since``, exact in this iteration of the event loop;
+        ``users``: those of all nodes, read before.
         """
+        if users is not None and session_id not in (connection.sessions or ()):
+            add_connection(users, connection)
         self.rejoin(connection, session_id)
         return {
             "session_id": session_id,
             "user_id": connection.user_id,
             **recovery.answer(),
             **({"recovered": False} if since is None else {}),  # nothing was requested
-            "users": self._hub.presence(session_id),
+            "users": self._hub.presence(session_id) if users is None else users,
         }
 
     def rejoin(self, connection: ConnectionInfo, session_id: str) -> None:
@@ -71,22 +88,44 @@ class Sessions:
         is_new = session_id not in (connection.sessions or ())
         if is_new:
             self._presence.joins(connection, session_id)
-        is_first = self._hub.join(connection, session_id)
-        who = {"session_id": session_id, "user_id": connection.user_id}
-        if is_first:
-            self._notify("session_joined", connection, who)
+        self._hub.join(connection, session_id)
         if is_new:
-            self._events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
+            done = partial(self._joined, connection, session_id)
+            id_, user_id = connection.connection_id, connection.user_id
+            self._connections.joined(id_, user_id, session_id, done)
 
     def leave(self, connection: ConnectionInfo, session_id: str, *, quietly: bool = False) -> None:
         """Leave a session, if it was joined; ``quietly``: without pushing ``session_left``."""
         if connection.sessions is None or session_id not in connection.sessions:
             return
-        is_last = self._hub.leave(connection, session_id)
+        self._hub.leave(connection, session_id)
+        done = partial(
+            self._left, connection.connection_id, connection.user_id, session_id, quietly
+        )
+        self._connections.left(connection.connection_id, connection.user_id, session_id, done)
+
+    def lost(self, lost: LostConnection) -> None:
+        """A connection has ended with its node."""
+        connection = lost.connection
+        for session_id in connection.sessions:
+            count = 0 if session_id in lost.left else 1
+            self._left(connection.connection_id, connection.user_id, session_id, False, count)
+
+    def _joined(self, connection: ConnectionInfo, session_id: str, count: int) -> None:
+        """A connection is in a session, with ``count`` of its user."""
         who = {"session_id": session_id, "user_id": connection.user_id}
-        if is_last and not quietly:
-            self._notify("session_left", connection, who)
-        self._events.emit(events.SESSION_LEFT, connection_id=connection.connection_id, **who)
+        if count == 1:
+            self._notify("session_joined", who)
+        self._events.emit(events.SESSION_JOINED, connection_id=connection.connection_id, **who)
+
+    def _left(
+        self, connection_id: str, user_id: str, session_id: str, quietly: bool, count: int
+    ) -> None:
+        """A connection is in a session no longer, ``count`` of its user still are."""
+        who = {"session_id": session_id, "user_id": user_id}
+        if count == 0 and not quietly:
+            self._notify("session_left", who)
+        self._events.emit(events.SESSION_LEFT, connection_id=connection_id, **who)
 
     def leave_all(self, connection: ConnectionInfo, *, quietly: bool = False) -> None:
         """Leave all sessions."""
@@ -123,13 +162,29 @@ class Sessions:
             "offset": stream.head,
         }
 
-    def _notify(self, type_: str, connection: ConnectionInfo, who: dict[str, Any]) -> None:
+    def _notify(self, type_: str, who: dict[str, Any]) -> None:
         self._router.post(
             Message(
                 type=type_,
                 members=who,
                 target=session(who["session_id"]),
-                exclude_users=frozenset((connection.user_id,)),
+                exclude_users=frozenset((who["user_id"],)),
                 is_addressed=False,
             )
+        )
+
+
+def add_connection(users: SessionUsers, connection: ConnectionInfo) -> None:
+    """Count a connection that joins in the list of a session's users."""
+    for each in users:
+        if each["user_id"] == connection.user_id:
+            each["connections"] += 1
+            return
+    if len(users) < USERS_LISTED:
+        users.append(
+            {
+                "user_id": connection.user_id,
+                "username": connection.claims.username,
+                "connections": 1,
+            }
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from wsserver.cluster.directory import Reservation
 from wsserver.errors import BadRequest, Forbidden, Starting
 from wsserver.identity.claims import Claims
 from wsserver.identity.extract import Credential, extract_credential
@@ -33,6 +35,13 @@ class HandshakeRequest:
         return f"<HandshakeRequest {self.endpoint}>"
 
 
+class Admitted(NamedTuple):
+    """A client that may connect; the reservation is to be passed on, or cancelled."""
+
+    claims: Claims
+    reservation: Reservation
+
+
 class Admission:
     """Checks a handshake in the order of the contract; its caller has checked Host and Origin."""
 
@@ -44,28 +53,35 @@ class Admission:
         self._room = context.manager.room
         self._allow_query_token = context.settings.allow_query_token
 
-    async def decide(self, request: HandshakeRequest, *, is_probe: bool) -> Claims:
+    async def decide(self, request: HandshakeRequest, *, is_probe: bool) -> Admitted:
         """Return the client's claims, or raise the reason of a refusal.
 
         A probe (a GET without an upgrade) leaves a ticket unused. For a user with the maximum
         number of connections this waits until the silent ones have been pinged. There is no
-        ``await`` behind ``admit``, so its result still holds when this returns.
+        ``await`` behind ``admit``, so its result still holds when this returns. The caller has to
+        pass the reservation on, or to cancel it.
         """
         if self._manager.is_starting:
             raise Starting  # revoked tokens are not loaded yet
         credential = self._read(request)
         claims = await self._identify(request, credential)
-        if self._room.is_full(claims.sub):
-            await self._room.check_liveness(claims.sub)
-            claims = await self._identify(request, credential)  # it may have changed meanwhile
-        self._manager.admit(claims)
-        if credential.kind == "ticket" and not is_probe:
-            if self._tickets.is_local(credential.value):
-                self._tickets.redeem(credential.value)
-            else:
-                claims = await self._tickets.use(credential.value)
-                self._manager.admit(claims)
-        return claims
+        reservation = self._room.reserve(claims.sub)
+        try:
+            if not isinstance(reservation, Reservation):
+                reservation = await reservation
+                claims = await self._identify(request, credential)  # it may have changed meanwhile
+            self._manager.admit(claims)
+            if credential.kind == "ticket" and not is_probe:
+                if self._tickets.is_local(credential.value):
+                    self._tickets.redeem(credential.value)
+                else:
+                    claims = await self._tickets.use(credential.value)
+                    self._manager.admit(claims)
+        except BaseException:
+            if isinstance(reservation, Reservation):
+                self._manager.cancel(reservation)
+            raise
+        return Admitted(claims, reservation)
 
     async def _identify(self, request: HandshakeRequest, credential: Credential) -> Claims:
         if credential.kind == "ticket":

@@ -76,19 +76,20 @@ class FastHandshake:
             offered = offered_subprotocols(head)
             request = handshake_request(endpoint, session_id, head.query, head)
             # The last check, because it uses a ticket up.
-            claims = run_without_waiting(self._admission.decide(request, is_probe=False))
+            admitted = run_without_waiting(self._admission.decide(request, is_probe=False))
         except Exception:  # noqa: BLE001 - the full server will meet it again, and answer
             return None
         protocol = V1 if V1 in offered else PLAIN
         request_id = new_id("req", context.clock.wall())
         connect_request = ConnectRequest(
-            claims=claims,
+            claims=admitted.claims,
             endpoint=endpoint.endpoint,
             session_id=session_id,
             protocol=protocol,
             remote_ip=context.proxies.client_address(peer, head.get_list("X-Forwarded-For")),
             user_agent=head.get("User-Agent")[:USER_AGENT_LIMIT],
             deflate_bits=agreement.window_bits if agreement is not None else 0,
+            reservation=admitted.reservation,
         )
         response = switch_protocols(key, protocol, request_id, agreement)
         return AcceptedHandshake(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from wsserver.config import Settings
 from wsserver.errors import BadRequest, MethodNotAllowed, UpgradeRequired, WsServerError
-from wsserver.identity.claims import Claims
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.realtime.connections.connection import CHAT, MONITOR, PLAIN, SESSION, V1
 from wsserver.realtime.manager import ConnectRequest
@@ -18,7 +17,7 @@ from wsserver.web.api.context import WebContext
 from wsserver.web.api.handlers import BaseHandler
 from wsserver.web.api.problems import InternalError
 from wsserver.web.http.headers import Headers
-from wsserver.web.sockets.admission import Admission, HandshakeRequest
+from wsserver.web.sockets.admission import Admission, Admitted, HandshakeRequest
 from wsserver.wire.handshake import (
     Agreement,
     HandshakeError,
@@ -116,7 +115,7 @@ class SocketHandler(BaseHandler):
         is_v1 = V1 in offered_subprotocols(self.request.headers)
         try:
             admission = Admission(self.context)
-            claims = await admission.decide(self._handshake_request(), is_probe=key is None)
+            admitted = await admission.decide(self._handshake_request(), is_probe=key is None)
         except WsServerError as refusal:
             self._note(refusal)
             if key is None or not is_v1:
@@ -129,11 +128,12 @@ class SocketHandler(BaseHandler):
             self.log_exception(type(error), error, error.__traceback__)
             self._open_and_close(key, InternalError())
             return
-        if fault is not None:
-            self._refuse_fault(fault)
         if key is None:
+            self.context.manager.cancel(admitted.reservation)
+            if fault is not None:
+                self._refuse_fault(fault)
             raise UpgradeRequired("this is a WebSocket endpoint; the credentials are valid")
-        await self._open(key, claims, V1 if is_v1 else PLAIN, agreement)
+        await self._open(key, admitted, V1 if is_v1 else PLAIN, agreement)
 
     def _read_upgrade(self) -> tuple[str | None, Agreement | None, HandshakeError | None]:
         """The client's key and the extension agreed on, or why the upgrade is invalid."""
@@ -158,20 +158,22 @@ class SocketHandler(BaseHandler):
         return handshake_request(self._socket, session_id, request.query, request.headers)
 
     async def _open(
-        self, key: str, claims: Claims, protocol: str, agreement: Agreement | None
+        self, key: str, admitted: Admitted, protocol: str, agreement: Agreement | None
     ) -> None:
         bits = agreement.window_bits if agreement is not None else 0
         connect_request = ConnectRequest(
-            claims=claims,
+            claims=admitted.claims,
             endpoint=self._socket.endpoint,
             session_id=self.path_kwargs.get("session_id"),
             protocol=protocol,
             remote_ip=self.remote_ip,
             user_agent=self.request.headers.get("User-Agent", "")[:USER_AGENT_LIMIT],
             deflate_bits=bits,
+            reservation=admitted.reservation,
         )
         taken = self._take_socket()
         if taken is None:
+            self.context.manager.cancel(admitted.reservation)
             return
         fd, received = taken
         response = switch_protocols(key, protocol, self.request_id, agreement)

@@ -1,0 +1,180 @@
+"""``DirectoryWrites``: sends the changes of a node's connections, many in one pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from redis.exceptions import NoScriptError, RedisError
+
+from wsserver.cluster.local import Connected
+from wsserver.cluster.redis.directory_scripts import DEPART, SCRIPTS, Command, call
+from wsserver.cluster.redis.link import UNREACHABLE, RedisLink
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 500
+"""Commands in one pipeline."""
+WAITING_LIMIT = 50_000
+"""Commands that may wait to be sent; further ones are not made, as while Redis is away."""
+
+Done = Callable[[Any, bool], None]
+"""Called with the result of a command, and whether Redis still had this node's connections; the
+result is None if the command was not sent, or nothing is known of it."""
+
+
+async def run_pipeline(link: RedisLink, commands: Sequence[Command]) -> list[Any]:
+    """Run commands in one round trip; scripts that the server lacks are loaded.
+
+    Raises the first error of a command.
+    """
+    results: list[Any] = []
+    for is_last in (False, True):
+        pipeline = link.commands.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        results = await pipeline.execute(raise_on_error=is_last)
+        if not any(isinstance(each, NoScriptError) for each in results):
+            break
+        for script in SCRIPTS:  # the other commands are harmless twice
+            await link.commands.script_load(script)
+    for each in results:
+        if isinstance(each, Exception):
+            raise each
+    return results
+
+
+class DirectoryWrites:
+    """Writes in the order of the calls, as soon as the former pipeline is answered.
+
+    A connection's record is taken from the hub when it is sent, so that several changes of it are
+    one command. ``marker``: a key that says, by its value, that Redis has not been emptied since
+    all connections were entered. ``on_away`` is called with the error when Redis is away.
+    """
+
+    def __init__(
+        self, link: RedisLink, records: str, departed: str, marker: tuple[str, str]
+    ) -> None:
+        self._link = link
+        self._records = records
+        self._departed = departed
+        self._marker = marker
+        self._connected: Connected | None = None
+        self._queue: deque[tuple[Command, Done | None]] = deque()
+        self._changed: set[str] = set()
+        self._ended: set[str] = set()
+        self._leaving: list[str] = []
+        self._has_work = asyncio.Event()
+        self.is_idle = asyncio.Event()
+        """Set while nothing waits to be sent or answered."""
+        self.is_idle.set()
+        self.on_away: Callable[[BaseException], None] = _ignore
+
+    def over(self, connected: Connected) -> None:
+        """The connections of this node."""
+        self._connected = connected
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too much is waiting."""
+        return len(self._queue) >= WAITING_LIMIT
+
+    def changed(self, connection_id: str) -> None:
+        """Write the record of a connection."""
+        self._changed.add(connection_id)
+        self._wake()
+
+    def ended(self, connection_id: str) -> None:
+        """Remove the record of a connection."""
+        self._changed.discard(connection_id)
+        self._ended.add(connection_id)
+        self._wake()
+
+    def departed(self, user_id: str) -> None:
+        """Note the time at which a user was handed over to other nodes."""
+        self._leaving.append(user_id)
+        self._wake()
+
+    def add(self, command: Command, done: Done | None = None) -> None:
+        """Send a command after the records that were changed before it."""
+        self._queue.append((command, done))
+        self._wake()
+
+    def _wake(self) -> None:
+        self.is_idle.clear()
+        self._has_work.set()
+
+    async def run(self) -> None:
+        """Send what there is, until cancelled."""
+        while True:
+            await self._has_work.wait()
+            self._has_work.clear()
+            while self._queue or self._changed or self._ended or self._leaving:
+                await self._flush()
+            self.is_idle.set()
+
+    def fail(self) -> None:
+        """Answer everything that waits with None; records are entered again later."""
+        self._changed.clear()
+        self._ended.clear()
+        self._leaving.clear()
+        while self._queue:
+            _answer(self._queue.popleft()[1], None, False)
+
+    async def _flush(self) -> None:
+        batch = [self._queue.popleft() for _ in range(min(AT_ONCE, len(self._queue)))]
+        before = self._record_commands()
+        commands = [*before, *(command for command, _ in batch), ("GET", self._marker[0])]
+        try:
+            results = await run_pipeline(self._link, commands)
+        except UNREACHABLE as error:
+            await self._link.reset()
+            self._failed(error, batch)
+        except RedisError as error:
+            log.exception("redis directory not written")
+            self._failed(error, batch)
+        else:
+            is_kept = results[-1] == self._marker[1].encode()
+            answers = results[len(before) : -1]
+            for (_, done), answer in zip(batch, answers, strict=True):
+                _answer(done, answer, is_kept)
+
+    def _failed(self, error: BaseException, batch: list[tuple[Command, Done | None]]) -> None:
+        self.on_away(error)
+        for _, done in batch:
+            _answer(done, None, False)
+        self.fail()
+
+    def _record_commands(self) -> list[Command]:
+        commands: list[Command] = []
+        fields: list[str | bytes] = []
+        for id_ in self._changed:
+            record = None if self._connected is None else self._connected.record(id_)
+            if record is not None:
+                fields += [id_, msgspec.msgpack.encode(record)]
+        if fields:
+            commands.append(("HSET", self._records, *fields))
+        if self._ended:
+            commands.append(("HDEL", self._records, *self._ended))
+        if self._leaving:
+            commands.append(call(DEPART, self._departed, self._leaving))
+        self._changed.clear()
+        self._ended.clear()
+        self._leaving = []
+        return commands
+
+
+def _answer(done: Done | None, result: Any, is_kept: bool) -> None:
+    if done is not None:
+        try:
+            done(result, is_kept)
+        except Exception:  # one listener must not end the task for all
+            log.exception("change of a connection not handled")
+
+
+def _ignore(_: BaseException) -> None:
+    """The default of ``on_away``."""
