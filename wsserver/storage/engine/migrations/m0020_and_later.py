@@ -282,6 +282,7 @@ def m0041_identity(db: sqlite_utils.Database) -> None:
     )
 
 
+@MIGRATIONS()
 def m0042_access_changes(db: sqlite_utils.Database) -> None:
     """The numbers of the latest changes of access lists, by what was changed.
 
