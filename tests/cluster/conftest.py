@@ -51,7 +51,9 @@ def nodes(
     """The nodes ``n1`` and ``n2``, for all tests of a module; more may be started, and killed."""
     shared_valkey.run("FLUSHALL")
     database_url = postgres.create_database(is_empty=True)
-    made = ClusterServers(tmp_path_factory.mktemp("nodes"), database_url, shared_valkey.url)
+    folder = tmp_path_factory.mktemp("nodes")
+    # Clients of tests may poll faster than real ones do.
+    made = ClusterServers(folder, database_url, shared_valkey.url, message_rate=1000)
     try:
         made.start("n1")
         made.start("n2")

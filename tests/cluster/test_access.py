@@ -136,6 +136,34 @@ def test_a_member_removed_on_one_node_leaves_the_session_on_the_other(nodes: Nod
     client.close()
 
 
+def test_of_tokens_on_several_nodes_the_latest_one_says_the_organization(nodes: Nodes) -> None:
+    """A manager of the former organization does not reach the user, on whichever node."""
+    clients = []
+    for node, organization_id in zip(nodes, ("o1", "o2"), strict=True):
+        client = open_client(node, bearer=token("moved", organization_id=organization_id))
+        client.push("connection_established")
+        clients.append(client)
+    former, present = (token("boss", role="manager", organization_id=o) for o in ("o1", "o2"))
+    path = "/users/moved/connections"
+    for node in nodes:
+        # Stored a second later at most.
+        poll(
+            lambda node=node: node.get(path, present).status,  # type: ignore[misc]
+            lambda status: status == 200,
+        )
+        assert node.get(path, former).status == 404
+        found = [each["metadata"] for each in node.get(path, present).json()["connections"]]
+        assert [each["organization_id"] for each in found] == ["o2"]
+    clients[1].close()  # now all connections are of the former one
+    for node in nodes:
+        poll(
+            lambda node=node: node.get(path, former).status,  # type: ignore[misc]
+            lambda status: status == 200,
+        )
+        assert node.get(path, present).status == 404
+    clients[0].close()
+
+
 def test_a_ticket_is_redeemed_once_on_any_node(nodes: Nodes) -> None:
     one, two = nodes
     for issuer, other in ((one, two), (two, one)):

@@ -8,6 +8,7 @@ from typing import Any
 from tests.support.cluster_servers import ClusterServers
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
+from tests.support.valkey_process import ValkeyProcess
 from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import Client, RawClient, open_client
 from wsserver.version import __version__
@@ -79,6 +80,19 @@ def test_a_lost_node_is_listed_as_lost(two: Two) -> None:
     poll(lambda: nodes_of(n1)["n2"]["state"], lambda state: state == "lost")
     assert n1.get("/connections?node=n2").json()["unreachable"] == ["n2"]
     assert "unreachable" not in n1.get("/connections").json()
+
+
+def test_an_emptied_redis_hides_no_node(two: Two, shared_valkey: ValkeyProcess) -> None:
+    n1, n2 = two
+    for number in range(3):  # before the nodes have entered themselves again, mostly
+        client = enter(n2, f"u{number}")
+        assert list(nodes_of(n1)) == ["n1", "n2"]
+        shared_valkey.run("FLUSHALL")
+        assert list(nodes_of(n1)) == ["n1", "n2"]
+        found = n1.post(f"/ping/u{number}").json()
+        assert [each["connection_id"] for each in found["connections"]] == [client.id]
+        assert n1.post("/users/disconnect", {"user_id": f"u{number}"}).json()["disconnected"] == 1
+        client.close()
 
 
 def test_a_node_drains_on_request_of_another_one(cluster: ClusterServers) -> None:

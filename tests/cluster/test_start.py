@@ -100,8 +100,8 @@ def test_the_start_ends_with_78_and_without_the_password(
 ) -> None:
     assert start(tmp_path, url(valkey, "nobody")) == (
         78,
-        "wsserver: config: redis_url (start): the server refuses user or password: invalid"
-        " username-password pair or user is disabled.",
+        "wsserver: config: redis_url (start): the server refuses user or password (invalid"
+        " username-password pair or user is disabled.)",
     )
 
 

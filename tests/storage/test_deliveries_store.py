@@ -296,6 +296,21 @@ async def test_users_are_known_by_organization_and_role_until_they_stay_away(
 
 
 @pytest.mark.gen_test
+async def test_of_two_tokens_that_are_stored_out_of_order_the_later_one_counts(
+    database: Database,
+) -> None:
+    known = KnownUserStore(database)
+    for organization_id, seen_at, now in (
+        ("new", NOW, "new"),
+        ("late", NOW - 1, "new"),  # of another process that stores it later
+        ("same", NOW, "same"),
+        ("back", NOW - 3600, "back"),  # a clock that was set back
+    ):
+        await known.note([KnownUser("u1", organization_id, "user", seen_at)])
+        assert await known.organizations(["u1"]) == {"u1": now}
+
+
+@pytest.mark.gen_test
 async def test_users_are_found_by_the_organization_that_was_entered(database: Database) -> None:
     known, entered = KnownUserStore(database), OrganizationStore(database)
     await known.note(

@@ -195,7 +195,7 @@ class RedisLink:
             if with_rights:
                 await self._check_rights()
         except (AuthenticationError, AuthorizationError) as error:
-            raise RedisUnusable(f"the server refuses user or password: {error}") from None
+            raise RedisUnusable(f"the server refuses user or password ({error})") from None
         except NoPermissionError as error:
             raise RedisUnusable(f"the user lacks rights: {error}; {_RULE}") from None
         except BusyLoadingError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -114,6 +115,9 @@ class NodeRegistry:
     location; nodes with different ones are not one cluster. ``wall``: seconds since the epoch.
     ``predecessor``: instance of a run that has ended for certain, also if it could not remove
     itself.
+
+    If Redis was emptied, the nodes that lived before are listed on for ``LEASE_S``: each enters
+    itself again at its next renewal, and has to be asked until then.
     """
 
     def __init__(
@@ -137,6 +141,12 @@ class NodeRegistry:
         """The nodes as last read, sorted by name."""
         self._instance = instance
         self._predecessor = predecessor
+        self._is_listed = False
+        """Whether Redis had this node when the nodes were read last."""
+        self._kept: list[KnownNode] = []
+        """The nodes that lived before Redis was emptied."""
+        self._kept_until = 0.0
+        """Loop time."""
         self._keys = [link.key("nodes", part) for part in ("info", "leases", "reaped")]
         self._cluster_key = link.key("nodes", "cluster")
         scripts = [link.commands.register_script(text) for text in (RENEW, LIST, REAP, REMOVE)]
@@ -167,7 +177,10 @@ class NodeRegistry:
                 raise NodeNameTaken(self.node, float(until))
             theirs, nodes = foreign
             raise ForeignCluster(theirs, nodes, location, float(until))
-        return bool(outcome == b"new")
+        is_new = bool(outcome == b"new")
+        if is_new and self._is_listed:
+            self._keep_living()
+        return is_new
 
     async def leave(self) -> None:
         """Remove this node."""
@@ -204,7 +217,20 @@ class NodeRegistry:
             info = msgspec.json.decode(data[INSTANCE_CHARS:], type=NodeInfo)
             lost_s = max(0.0, (now - ends.get(name, 0.0)) / 1000)
             nodes.append(KnownNode(name.decode(), info, lost_s == 0.0, lost_s))
+        listed = {node.name for node in nodes}
+        if self._is_listed and self.node not in listed:
+            self._keep_living()
+        self._is_listed = self.node in listed
+        if asyncio.get_running_loop().time() < self._kept_until:
+            nodes += [node for node in self._kept if node.name not in listed]
+            nodes.sort(key=lambda node: node.name)
         self.known = nodes
+
+    def _keep_living(self) -> None:
+        """Redis has lost this node, so perhaps all: those that lived are listed for a lease."""
+        self._kept = [node for node in self.known if node.is_living]
+        self._kept_until = asyncio.get_running_loop().time() + LEASE_S
+        self._is_listed = False
 
     async def claim_reaping(self, node: str) -> bool:
         """Whether this node is to remove the connections of a lost one."""

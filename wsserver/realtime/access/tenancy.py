@@ -54,6 +54,12 @@ class JoinedOrganizations(Request[dict[str, Joined]], frozen=True):
     session_ids: list[str]
 
 
+class ConnectedOrganizations(Request[dict[str, list[str | None]]], frozen=True):
+    """The organizations of users' connections, each once; users without any are left out."""
+
+    user_ids: list[str]
+
+
 class KnownUsers(Protocol):
     """All users who have ever connected."""
 
@@ -87,6 +93,7 @@ class Tenancy:
         self._grants: OrderedDict[tuple[str, str], None] = OrderedDict()
         """LRU cache of (organization, session) pairs for which ``owns`` returned True."""
         control.add_handler(JoinedOrganizations, self._joined_here)
+        control.add_handler(ConnectedOrganizations, self._connected_here)
 
     def scope(self, organization_id: str | None) -> Scope:
         """The scope of an organization; None: everything."""
@@ -95,24 +102,40 @@ class Tenancy:
     async def organizations_of(self, user_ids: Iterable[str]) -> dict[str, str | None]:
         """The organization of each user, or None; unknown users are left out.
 
-        The assigned organization, else that of the open connections, else that of the user's
-        latest token, which also decides between connections of several organizations. Raises
-        ``StorageUnavailable``.
+        The assigned organization, else that of the open connections on all nodes, else that of the
+        user's latest token, which also decides between connections of several organizations.
+        Raises ``StorageUnavailable``.
         """
         found: dict[str, str | None] = {}
-        undecided: list[str] = []
+        unassigned: list[str] = []
         for user_id in dict.fromkeys(user_ids):
             assigned = self._assigned.get(user_id)
             if assigned is not None:
                 found[user_id] = assigned
-                continue
-            connected = [c.claims.organization_id for c in self._hub.of_user(user_id)]
+            else:
+                unassigned.append(user_id)
+        if not unassigned:
+            return found
+        answers = await self._control.ask_all(ConnectedOrganizations(unassigned), ANSWER_S)
+        undecided: list[str] = []
+        for user_id in unassigned:
+            connected: set[str | None] = set()
+            for part in answers.by_node.values():
+                connected.update(part.get(user_id, ()))
             if connected:
-                found[user_id] = connected[-1]
-            if len(set(connected)) != 1:
+                found[user_id] = next(iter(connected))
+            if len(connected) != 1:
                 undecided.append(user_id)
         if undecided:
             found |= await self._known.organizations(undecided)
+        return found
+
+    def _connected_here(self, request: ConnectedOrganizations) -> dict[str, list[str | None]]:
+        found = {}
+        for user_id in request.user_ids:
+            connections = self._hub.of_user(user_id)
+            if connections:
+                found[user_id] = list({c.claims.organization_id for c in connections})
         return found
 
     async def owners_of(self, session_ids: Sequence[str]) -> dict[str, set[str]]:

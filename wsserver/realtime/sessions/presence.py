@@ -101,7 +101,10 @@ class Presence:
     def came(self, connection: ConnectionInfo, change: Change) -> None:
         """A connection was opened."""
         if change.became == "online":
-            self._came_online(connection.user_id, [connection], change)
+            # Not those that it has joined since: they were notified by ``session_joined``.
+            sessions = self._members.sessions_of(connection.user_id)
+            sessions.update(_named(connection.session_id, connection.claims))
+            self._came_online(connection.user_id, sessions, [connection], change)
         else:
             self._notify_new(connection, change=change)
 
@@ -153,16 +156,22 @@ class Presence:
     def _changed(self, user_id: str, change: Change) -> None:
         """The status of a user was made up for afterwards."""
         if change.became == "online":
-            self._came_online(user_id, self._hub.of_user(user_id), change)
+            connections = list(self._hub.of_user(user_id))
+            sessions = self._members.sessions_of(user_id)
+            for connection in connections:
+                sessions |= self.sessions_of(connection)
+            self._came_online(user_id, sessions, connections, change)
         else:
             self._went_offline(user_id, self._members.sessions_of(user_id), change)
 
     def _came_online(
-        self, user_id: str, connections: Iterable[ConnectionInfo], change: Change
+        self,
+        user_id: str,
+        sessions: set[str],
+        connections: Iterable[ConnectionInfo],
+        change: Change,
     ) -> None:
-        sessions = self._members.sessions_of(user_id)
         for connection in connections:
-            sessions |= self.sessions_of(connection)
             for session_id in self._offline_in.get(user_id, ()):
                 # Notified now, whether the user joins it again or not.
                 if self._access.allows(connection.claims, session_id):

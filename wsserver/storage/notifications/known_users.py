@@ -18,9 +18,13 @@ _STORE = (
     " ON CONFLICT (user_id) DO UPDATE SET organization_id = excluded.organization_id,"
     " role = excluded.role, seen_at = excluded.seen_at"
     # Of several processes each stores whoever connects to it: mostly what is stored already.
-    " WHERE coalesce(known_users.organization_id, '') <> coalesce(excluded.organization_id, '')"
+    " WHERE (coalesce(known_users.organization_id, '') <> coalesce(excluded.organization_id, '')"
     " OR known_users.role <> excluded.role"
-    " OR excluded.seen_at NOT BETWEEN known_users.seen_at AND known_users.seen_at + 1800"
+    " OR excluded.seen_at NOT BETWEEN known_users.seen_at AND known_users.seen_at + 1800)"
+    # A slightly older one is late: another process has stored a newer token. One that is much
+    # older is of a clock that was set back.
+    " AND NOT (excluded.seen_at < known_users.seen_at"
+    " AND excluded.seen_at > known_users.seen_at - 5)"
 )
 _FIND = """
     SELECT user_id FROM known_users WHERE CAST(:role AS TEXT) IS NULL OR role = :role
