@@ -64,6 +64,52 @@ def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> N
     assert "--seed 7" in done.stderr
 
 
+def test_a_short_run_of_a_cluster_keeps_every_promise() -> None:
+    faults = ["stop-node", "empty-valkey", "cut-subscribers", "restart-postgres"]
+    chosen = [word for name in faults for word in ("--fault", name)]
+    done = run("cluster", "--quick", "--seed", "4", "--nodes", "2", "--rounds", "4", *chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in [
+        "cluster: 2 nodes, one Valkey, 4 faults under load",
+        "acknowledged and lost ",
+        "subscribers that were not brought up to date ",
+        "well again, ms ",
+        "passed",
+    ]:
+        assert row in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+class TestTimes:
+    """A time belongs to the fault during which, or after which, it began."""
+
+    def test_the_longest_of_each_kind(self) -> None:
+        from scripts.reliability.cluster_times import FaultTimes, Times
+
+        now = 0.0
+        times = Times(lambda: now)
+        began = times.began()
+        now = 1.0
+        times.acknowledged(began)  # before the first fault
+        assert times.by_fault == {}
+        now = 2.0
+        times.fault("kill-node")
+        now = 5.0
+        times.acknowledged(1.5)
+        times.well(2.0)
+        times.fault("stop-node")
+        now = 6.0
+        times.acknowledged(5.5)
+        times.well(0.5)
+        now = 7.0
+        times.fault("kill-node")
+        times.well(1.0)
+        assert times.by_fault == {
+            "kill-node": FaultTimes(2, until_well_s=2.0, outage_s=4.0, waited_s=3.5),
+            "stop-node": FaultTimes(1, until_well_s=0.5, outage_s=1.0, waited_s=0.5),
+        }
+
+
 @pytest.mark.parametrize("words", [["--only", "sleep"], ["--rounds", "0"], ["--rounds", "x"]])
 def test_what_is_no_torture_is_refused(words: list[str]) -> None:
     assert run(*words).returncode == 2

@@ -34,6 +34,7 @@ from wsserver.storage.engine.sql_leases import Fence, LeaseLost
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -96,6 +97,7 @@ class Service:
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
+    idempotency: IdempotencyStore
     audit: AuditLog
     retention_job: RetentionJob
     keys: KeySource
@@ -165,6 +167,7 @@ class Service:
             ("leases", LEASE_PERIOD_S, self.notifications.queue.release),
             ("webhook leases", LEASE_PERIOD_S, self.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
+            ("idempotency keys", 1.0, self.idempotency.advance),
             ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
             ("database", PROBE_INTERVAL_S, self.database.probe),
