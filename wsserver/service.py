@@ -46,6 +46,9 @@ EXPIRE_INTERVAL_S = 2.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
+FADING_S = 2.0
+"""What is left of a longer peak after it was measured once: a process that stood still for long is
+well again soon after."""
 SHORTEST_GRACE_S = 0.5
 SNAPSHOT = "snapshot"
 PRUNE = "prune"
@@ -64,7 +67,7 @@ class LoopLag:
 
     def note(self, late_s: float) -> None:
         """Note by how much a timer fired late."""
-        self.seconds = max(late_s, self.seconds * 0.9)
+        self.seconds = max(late_s, min(self.seconds, FADING_S) * 0.9)
 
     async def watch(self, period_s: float = LAG_INTERVAL_S) -> None:
         """Measure periodically, until cancelled."""
