@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import random
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -78,6 +82,40 @@ def test_a_short_run_of_a_cluster_keeps_every_promise() -> None:
     ]:
         assert row in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("is_refused", [True, False])
+async def test_what_comes_before_a_refused_resume_is_no_gap(
+    monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    from scripts.reliability import cluster_clients as clients
+    from scripts.reliability.journal import Journal
+
+    class Node(clients.Connection):
+        """Joins at offset 2; message 3 comes before the answer to the resume."""
+
+        async def call(self, type_: str, **members: Any) -> dict[str, Any]:
+            if type_ == "join_session":
+                return {"epoch": "epoch_1", "offset": 2}
+            push = {"type": "x", "id": "m3", "epoch": "epoch_1", "offset": 3}
+            self._pushed(json.dumps({**push, "stream": "session:s1"}).encode())
+            self.ended.set()
+            return {"error": "storage_unavailable"} if is_refused else {"streams": {}}
+
+    async def opened(url: str, user_id: str, on_push: Callable[[bytes], None]) -> Node:
+        return Node(on_push)
+
+    monkeypatch.setattr(clients.Connection, "open", opened)
+    journal = Journal()
+    cluster = cast("clients.Cluster", None)
+    subscriber = clients.Subscriber("listener", cluster, journal, random.Random(1))
+    if is_refused:
+        with pytest.raises(clients.Gone):
+            await subscriber._follow("ws://node")
+    else:
+        await subscriber._follow("ws://node")
+    assert len(journal.findings.other) == (0 if is_refused else 1)
 
 
 class TestTimes:

@@ -114,6 +114,8 @@ class Subscriber:
         self._connection: Connection | None = None
         self._ended_by = ""
         """Why its last connection ended."""
+        self._is_refused = False
+        """Whether it joined, but could not resume: what came meanwhile follows on nothing."""
         self._is_strict = False
         """False between a join and the end of the resume behind it, which may bring the same."""
 
@@ -135,8 +137,13 @@ class Subscriber:
         try:
             async with asyncio.timeout(ANSWER_S):
                 self._is_strict = False
+                self._is_refused = False
                 with connection.holding():
-                    await self._resume(connection)
+                    try:
+                        await self._resume(connection)
+                    except BaseException:
+                        self._is_refused = True
+                        raise
                 self._is_strict = True
             self.connects += 1
             while not connection.ended.is_set():
@@ -170,6 +177,8 @@ class Subscriber:
                 self._note(push)
 
     def _take(self, payload: bytes) -> None:
+        if self._is_refused:
+            return
         push = msgspec.json.decode(payload)
         if "offset" in push and push["type"] != "ack":
             self._note(push)
