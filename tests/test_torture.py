@@ -69,12 +69,12 @@ def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> N
 
 
 def test_a_short_run_of_a_cluster_keeps_every_promise() -> None:
-    faults = ["stop-node", "empty-valkey", "cut-subscribers", "restart-postgres"]
+    faults = ["empty-valkey", "cut-subscribers", "restart-postgres"]
     chosen = [word for name in faults for word in ("--fault", name)]
-    done = run("cluster", "--quick", "--seed", "4", "--nodes", "2", "--rounds", "4", *chosen)
+    done = run("cluster", "--quick", "--seed", "4", "--nodes", "2", "--rounds", "3", *chosen)
     assert done.returncode == 0, done.stdout + done.stderr
     for row in [
-        "cluster: 2 nodes, one Valkey, 4 faults under load",
+        "cluster: 2 nodes, one Valkey, 3 faults under load",
         "acknowledged and lost ",
         "subscribers that were not brought up to date ",
         "well again, ms ",
@@ -90,9 +90,10 @@ async def test_what_comes_before_a_refused_resume_is_no_gap(
     monkeypatch: pytest.MonkeyPatch, is_refused: bool
 ) -> None:
     from scripts.reliability import cluster_clients as clients
+    from scripts.reliability.client import Connection, Gone
     from scripts.reliability.journal import Journal
 
-    class Node(clients.Connection):
+    class Node(Connection):
         """Joins at offset 2; message 3 comes before the answer to the resume."""
 
         async def call(self, type_: str, **members: Any) -> dict[str, Any]:
@@ -106,12 +107,12 @@ async def test_what_comes_before_a_refused_resume_is_no_gap(
     async def opened(url: str, user_id: str, on_push: Callable[[bytes], None]) -> Node:
         return Node(on_push)
 
-    monkeypatch.setattr(clients.Connection, "open", opened)
+    monkeypatch.setattr(Connection, "open", opened)
     journal = Journal()
-    cluster = cast("clients.Cluster", None)
+    cluster = cast("Any", None)
     subscriber = clients.Subscriber("listener", cluster, journal, random.Random(1))
     if is_refused:
-        with pytest.raises(clients.Gone):
+        with pytest.raises(Gone):
             await subscriber._follow("ws://node")
     else:
         await subscriber._follow("ws://node")
