@@ -20,7 +20,7 @@ from wsserver.config import Settings
 from wsserver.errors import StorageUnavailable, TokenRevoked
 from wsserver.identity.claims import Claims
 from wsserver.realtime.manager import ConnectRequest
-from wsserver.service import LoopLag, Service
+from wsserver.service import LAG_INTERVAL_S, LoopLag, Service
 from wsserver.storage.tables.access_lists import MemberStore, RevocationStore
 from wsserver.storage.tables.audit import AuditEntry
 from wsserver.storage.tables.snapshots import FIELDS
@@ -252,6 +252,17 @@ def test_a_lag_s_peak_fades() -> None:
         lag.note(late_s)
         seen.append((round(lag.seconds, 4), lag.is_high))
     assert seen == [(0.0, False), (1.0, True), (0.9, False), (0.85, False), (0.765, False)]
+
+
+def test_a_process_that_stood_still_is_well_again_soon() -> None:
+    lag = LoopLag()
+    lag.note(9.0)
+    assert lag.seconds == 9.0
+    left = 0
+    while lag.is_high:
+        lag.note(0.0)
+        left += 1
+    assert left * LAG_INTERVAL_S <= 4.0
 
 
 @pytest.mark.gen_test

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import random
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -62,6 +66,87 @@ def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> N
         assert row in done.stdout
     assert "Traceback" not in done.stderr
     assert "--seed 7" in done.stderr
+
+
+def test_a_short_run_of_a_cluster_keeps_every_promise() -> None:
+    faults = ["empty-valkey", "cut-subscribers", "restart-postgres"]
+    chosen = [word for name in faults for word in ("--fault", name)]
+    done = run("cluster", "--quick", "--seed", "4", "--nodes", "2", "--rounds", "3", *chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in [
+        "cluster: 2 nodes, one Valkey, 3 faults under load",
+        "acknowledged and lost ",
+        "subscribers that were not brought up to date ",
+        "well again, ms ",
+        "passed",
+    ]:
+        assert row in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("is_refused", [True, False])
+async def test_what_comes_before_a_refused_resume_is_no_gap(
+    monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    from scripts.reliability import cluster_clients as clients
+    from scripts.reliability.client import Connection, Gone
+    from scripts.reliability.journal import Journal
+
+    class Node(Connection):
+        """Joins at offset 2; message 3 comes before the answer to the resume."""
+
+        async def call(self, type_: str, **members: Any) -> dict[str, Any]:
+            if type_ == "join_session":
+                return {"epoch": "epoch_1", "offset": 2}
+            push = {"type": "x", "id": "m3", "epoch": "epoch_1", "offset": 3}
+            self._pushed(json.dumps({**push, "stream": "session:s1"}).encode())
+            self.ended.set()
+            return {"error": "storage_unavailable"} if is_refused else {"streams": {}}
+
+    async def opened(url: str, user_id: str, on_push: Callable[[bytes], None]) -> Node:
+        return Node(on_push)
+
+    monkeypatch.setattr(Connection, "open", opened)
+    journal = Journal()
+    cluster = cast("Any", None)
+    subscriber = clients.Subscriber("listener", cluster, journal, random.Random(1))
+    if is_refused:
+        with pytest.raises(Gone):
+            await subscriber._follow("ws://node")
+    else:
+        await subscriber._follow("ws://node")
+    assert len(journal.findings.other) == (0 if is_refused else 1)
+
+
+class TestTimes:
+    """A time belongs to the fault during which, or after which, it began."""
+
+    def test_the_longest_of_each_kind(self) -> None:
+        from scripts.reliability.cluster_times import FaultTimes, Times
+
+        now = 0.0
+        times = Times(lambda: now)
+        began = times.began()
+        now = 1.0
+        times.acknowledged(began)  # before the first fault
+        assert times.by_fault == {}
+        now = 2.0
+        times.fault("kill-node")
+        now = 5.0
+        times.acknowledged(1.5)
+        times.well(2.0)
+        times.fault("stop-node")
+        now = 6.0
+        times.acknowledged(5.5)
+        times.well(0.5)
+        now = 7.0
+        times.fault("kill-node")
+        times.well(1.0)
+        assert times.by_fault == {
+            "kill-node": FaultTimes(2, until_well_s=2.0, outage_s=4.0, waited_s=3.5),
+            "stop-node": FaultTimes(1, until_well_s=0.5, outage_s=1.0, waited_s=0.5),
+        }
 
 
 @pytest.mark.parametrize("words", [["--only", "sleep"], ["--rounds", "0"], ["--rounds", "x"]])

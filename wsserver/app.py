@@ -244,6 +244,7 @@ def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None =
         revocations=revocations,
         revocation_store=revocation_store,
         snapshots=snapshots,
+        idempotency=idempotency,
         audit=audit,
         retention_job=retention_job,
         keys=keys,

@@ -34,6 +34,7 @@ from wsserver.storage.engine.sql_leases import Fence, LeaseLost
 from wsserver.storage.maintenance.pruning import RetentionJob
 from wsserver.storage.tables.access_lists import RevocationStore
 from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.wire.poller import Poller
@@ -45,6 +46,9 @@ EXPIRE_INTERVAL_S = 2.0
 PROBE_INTERVAL_S = 1.0
 LAG_INTERVAL_S = 0.5
 LAGGING_S = 1.0
+FADING_S = 2.0
+"""What is left of a longer peak after it was measured once: a process that stood still for long is
+well again soon after."""
 SHORTEST_GRACE_S = 0.5
 SNAPSHOT = "snapshot"
 PRUNE = "prune"
@@ -63,7 +67,7 @@ class LoopLag:
 
     def note(self, late_s: float) -> None:
         """Note by how much a timer fired late."""
-        self.seconds = max(late_s, self.seconds * 0.9)
+        self.seconds = max(late_s, min(self.seconds, FADING_S) * 0.9)
 
     async def watch(self, period_s: float = LAG_INTERVAL_S) -> None:
         """Measure periodically, until cancelled."""
@@ -96,6 +100,7 @@ class Service:
     revocations: Revocations
     revocation_store: RevocationStore
     snapshots: Snapshots
+    idempotency: IdempotencyStore
     audit: AuditLog
     retention_job: RetentionJob
     keys: KeySource
@@ -165,6 +170,7 @@ class Service:
             ("leases", LEASE_PERIOD_S, self.notifications.queue.release),
             ("webhook leases", LEASE_PERIOD_S, self.webhooks.release),
             ("rates", 1.0, self.manager.statistics.mark),
+            ("idempotency keys", 1.0, self.idempotency.advance),
             ("traces", 1.0, live.traces.expire),
             ("alert", self._alert.period_s, self._watch_errors),
             ("database", PROBE_INTERVAL_S, self.database.probe),

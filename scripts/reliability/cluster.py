@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from scripts.reliability.cluster_clients import Publisher, Subscriber
 from scripts.reliability.cluster_faults import FAULTS
 from scripts.reliability.cluster_nodes import HEALTHY_S, Cluster, until
+from scripts.reliability.cluster_times import Times
 from scripts.reliability.journal import Journal, PostgresRows
 from scripts.reliability.report import Verdict
 
@@ -43,17 +44,17 @@ async def torment(
 ) -> Verdict:
     """Run all rounds: one fault each, then everything has to be well again."""
     journal = Journal()
+    times = Times()
     names = ["reader", *(f"listener{number}" for number in range(1, settings.subscribers))]
 
     def own() -> random.Random:
         return random.Random(chance.random())  # noqa: S311 - no secret
 
     publishers = [
-        Publisher(f"publisher{number}", cluster, journal, own())
+        Publisher(f"publisher{number}", cluster, journal, own(), times)
         for number in range(settings.publishers)
     ]
     subscribers = [Subscriber(name, cluster, journal, own()) for name in names]
-    done: Counter[str] = Counter()
     await cluster.start()
     publishing = [asyncio.ensure_future(each.run()) for each in publishers]
     following = [asyncio.ensure_future(each.run()) for each in subscribers]
@@ -61,9 +62,11 @@ async def torment(
         for number in range(1, settings.rounds + 1):
             name = chance.choice(settings.faults)
             await asyncio.sleep(chance.uniform(0.1, 0.6))
+            times.fault(name)
             await FAULTS[name](cluster, chance)
-            done[name] += 1
-            if unhealthy := await cluster.until_healthy():
+            unhealthy = await cluster.until_healthy()
+            times.well(time.monotonic() - cluster.mended_at)
+            if unhealthy:
                 journal.findings.other.append(
                     f"round {number}, {name}: not well after {HEALTHY_S:.0f} s: {unhealthy}"
                 )
@@ -85,19 +88,24 @@ async def torment(
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP_S):
                 await until(lambda: all(each.is_at(ends) for each in subscribers))
-        late = sum(not each.is_at(ends) for each in subscribers)
+        late = [each for each in subscribers if not each.is_at(ends)]
         for subscriber in subscribers:
             subscriber.check()
     finally:
         for task in (*publishing, *following):
             task.cancel()
         await asyncio.gather(*publishing, *following, return_exceptions=True)
-    statuses = [await cluster.stop_node(index) for index in sorted(cluster.running)]
+    for index in sorted(cluster.running):
+        await cluster.stop_node(index)
     findings = journal.findings
     kind = "with Sentinels" if settings.with_sentinels else "one Valkey"
-    verdict = Verdict(f"cluster: {settings.nodes} nodes, {kind}, {done.total()} faults under load")
-    for name, times in sorted(done.items()):
-        verdict.figure(f"fault {name}", times)
+    total = sum(each.times for each in times.by_fault.values())
+    verdict = Verdict(f"cluster: {settings.nodes} nodes, {kind}, {total} faults under load")
+    for name, of in sorted(times.by_fault.items()):
+        verdict.figure(f"{name}: times", of.times)
+        verdict.figure(f"{name}: well again, ms", of.until_well_s * 1000)
+        verdict.figure(f"{name}: no acknowledgement, ms", of.outage_s * 1000)
+        verdict.figure(f"{name}: one publisher waits, ms", of.waited_s * 1000)
     verdict.figure("messages acknowledged", journal.acknowledged)
     verdict.figure("in the database", journal.rows)
     verdict.figure("sent again with the same key", sum(each.retried for each in publishers))
@@ -108,11 +116,13 @@ async def torment(
     verdict.limit("acknowledged and lost", len(findings.lost), 0)
     verdict.limit("stored twice, or answered in two ways", len(findings.doubled), 0)
     verdict.limit("never acknowledged in the end", len(journal.unknown()), 0)
-    verdict.limit("subscribers that were not brought up to date", late, 0)
+    verdict.limit("subscribers that were not brought up to date", len(late), 0)
     verdict.limit("gaps, repetitions and other faults", len(findings.other), 0)
-    verdict.limit("nodes that did not stop in order", sum(each != 0 for each in statuses), 0)
+    verdict.limit(
+        "nodes that did not stop in order", sum(each != 0 for each in cluster.statuses), 0
+    )
     verdict.limit("tracebacks in logs", sum("Traceback" in node.log for node in cluster.nodes), 0)
-    verdict.notes = findings.all[:10]
+    verdict.notes = [*findings.all[:10], *(each.behind(ends) for each in late)]
     return verdict
 
 

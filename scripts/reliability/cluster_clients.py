@@ -14,12 +14,15 @@ from scripts.benchmark.http_client import HttpClient, RequestError
 from scripts.benchmark.tokens import make_token
 from scripts.reliability.client import Connection, Gone
 from scripts.reliability.cluster_nodes import Cluster
+from scripts.reliability.cluster_times import Times
 from scripts.reliability.journal import Journal, JournalEntry, Position, position_of
 from scripts.reliability.server import API
 
 SESSIONS = ("s1", "s2", "s3")
 PAUSE_S = 0.02
 """Between two messages of one publisher."""
+AGAIN_S = 0.1
+"""Before the same message is sent again."""
 ANSWER_S = 20.0
 """Without an answer for so long, a client tries another node."""
 SILENT_S = 3.0
@@ -29,8 +32,17 @@ FAULTS = (OSError, EOFError, Gone, TimeoutError, RequestError)
 class Publisher:
     """Publishes one message after the other, each until it is acknowledged, on whatever node."""
 
-    def __init__(self, name: str, cluster: Cluster, journal: Journal, chance: random.Random):
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        journal: Journal,
+        chance: random.Random,
+        times: Times,
+    ) -> None:
         self._name = name
+        self._times = times
+        self._began = 0.0
         self._cluster = cluster
         self._journal = journal
         self._chance = chance
@@ -62,10 +74,11 @@ class Publisher:
                         await asyncio.sleep(PAUSE_S)
             if entry is not None:
                 self.retried += 1
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(AGAIN_S)
 
     def _begin(self) -> JournalEntry:
         stream = self._chance.choice([*(f"session:{each}" for each in SESSIONS), "user:reader"])
+        self._began = self._times.began()
         return self._journal.begin(f"{self._name}-{next(self._numbers)}", stream)
 
     async def _publish(self, http: HttpClient, entry: JournalEntry) -> None:
@@ -78,6 +91,7 @@ class Publisher:
             body = {"type": "torture.note", "keep": True, "data": entry.key}
         answer = await http.post(API + path, msgspec.json.encode(body), entry.key)
         self._journal.acknowledge(entry, position_of(answer))
+        self._times.acknowledged(self._began)
 
 
 class Subscriber:
@@ -94,8 +108,14 @@ class Subscriber:
         self.seen: dict[str, list[Position]] = {f"session:{each}": [] for each in SESSIONS}
         if name == "reader":
             self.seen["user:reader"] = []
+        self.inbox: set[int] = set()
+        """Offsets of the inbox that have come, in whatever order."""
         self.connects = 0
         self._connection: Connection | None = None
+        self._ended_by = ""
+        """Why its last connection ended."""
+        self._is_refused = False
+        """Whether it joined, but could not resume: what came meanwhile follows on nothing."""
         self._is_strict = False
         """False between a join and the end of the resume behind it, which may bring the same."""
 
@@ -104,8 +124,10 @@ class Subscriber:
         while True:
             node = self._cluster.any_node(self._chance)
             if node is not None:
-                with suppress(*FAULTS):
+                try:
                     await self._follow(node.socket_url)
+                except FAULTS as error:
+                    self._ended_by = repr(error)
             await asyncio.sleep(self._chance.uniform(0.01, 0.2))
 
     async def _follow(self, url: str) -> None:
@@ -115,8 +137,13 @@ class Subscriber:
         try:
             async with asyncio.timeout(ANSWER_S):
                 self._is_strict = False
+                self._is_refused = False
                 with connection.holding():
-                    await self._resume(connection)
+                    try:
+                        await self._resume(connection)
+                    except BaseException:
+                        self._is_refused = True
+                        raise
                 self._is_strict = True
             self.connects += 1
             while not connection.ended.is_set():
@@ -139,7 +166,7 @@ class Subscriber:
                     raise Gone(str(joined))
                 position = {"epoch": joined["epoch"], "offset": 0}
             if position is not None:
-                wanted[name if kind == "session" else "inbox"] = position
+                wanted[name] = position
         answer = await connection.call("resume", streams=wanted)
         if "streams" not in answer:
             raise Gone(str(answer))
@@ -150,6 +177,8 @@ class Subscriber:
                 self._note(push)
 
     def _take(self, payload: bytes) -> None:
+        if self._is_refused:
+            return
         push = msgspec.json.decode(payload)
         if "offset" in push and push["type"] != "ack":
             self._note(push)
@@ -164,6 +193,7 @@ class Subscriber:
         position = Position(push["id"], push["stream"], push["epoch"], push["offset"])
         if position.stream.startswith("user:"):
             # Redelivered until acknowledged: twice is no fault there, a gap is none of order.
+            self.inbox.add(position.offset)
             if not seen or position.offset > seen[-1].offset:
                 seen.append(position)
             return
@@ -184,9 +214,17 @@ class Subscriber:
         """Whether it has seen the streams up to these offsets."""
         return all(
             (seen[-1].offset if seen else 0) >= ends.get(name, 0)
-            for name, seen in self.seen.items()
             if name.startswith("session:")
+            else len(self.inbox) >= ends.get(name, 0)
+            for name, seen in self.seen.items()
         )
+
+    def behind(self, ends: dict[str, int]) -> str:
+        """Where it is, where it should be, and why its last connection ended."""
+        at = {name: seen[-1].offset if seen else 0 for name, seen in self.seen.items()}
+        missing = sorted(set(range(1, ends.get("user:reader", 0) + 1)) - self.inbox)[:10]
+        inbox = f" without {missing} of its inbox" if self.inbox and missing else ""
+        return f"{self._user} is at {at}{inbox} of {ends}; its last connection: {self._ended_by}"
 
     def check(self) -> None:
         """Compare what was seen with what is stored."""

@@ -1,4 +1,7 @@
-"""What is done to a cluster: each fault is begun, lasts for a while, and is ended."""
+"""What is done to a cluster: each fault is begun, lasts for a while, and is ended.
+
+Each calls ``Cluster.mend`` at its end, before it starts again what it has killed.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ async def kill_node(cluster: Cluster, chance: random.Random) -> None:
     index = _index(cluster, chance)
     await cluster.kill_node(index)
     await asyncio.sleep(chance.uniform(0.0, 3.0))
+    cluster.mend()
     await cluster.start_node(index)
 
 
@@ -28,6 +32,18 @@ async def stop_node(cluster: Cluster, chance: random.Random) -> None:
     """SIGTERM: it drains, and is started again."""
     index = _index(cluster, chance)
     await cluster.stop_node(index)
+    cluster.mend()
+    await cluster.start_node(index)
+
+
+async def stop_killed_node(cluster: Cluster, chance: random.Random) -> None:
+    """SIGKILL, and SIGTERM as soon as it listens again; then it is started once more."""
+    index = _index(cluster, chance)
+    await cluster.kill_node(index)
+    await cluster.start_node(index)
+    await asyncio.sleep(chance.choice((0.0, 0.0, 0.1, 1.0)))
+    await cluster.stop_node(index)
+    cluster.mend()
     await cluster.start_node(index)
 
 
@@ -38,6 +54,7 @@ async def pause_node(cluster: Cluster, chance: random.Random) -> None:
     try:
         await asyncio.sleep(chance.uniform(0.5, 9.0))
     finally:
+        cluster.mend()
         node.send_signal(signal.SIGCONT)
 
 
@@ -45,6 +62,7 @@ async def kill_valkey(cluster: Cluster, chance: random.Random) -> None:
     """SIGKILL of the primary; another server takes over, or it comes back empty."""
     cluster.valkey.primary.kill()
     await asyncio.sleep(chance.uniform(0.0, 4.0))
+    cluster.mend()
     await cluster.valkey.recover()
 
 
@@ -55,12 +73,14 @@ async def pause_valkey(cluster: Cluster, chance: random.Random) -> None:
     try:
         await asyncio.sleep(chance.uniform(0.5, 5.0))
     finally:
+        cluster.mend()
         primary.resume()
 
 
 async def empty_valkey(cluster: Cluster, chance: random.Random) -> None:
     """FLUSHALL."""
     await asyncio.to_thread(cluster.valkey.primary.run, "FLUSHALL")
+    cluster.mend()
 
 
 async def block_valkey(cluster: Cluster, chance: random.Random) -> None:
@@ -68,6 +88,7 @@ async def block_valkey(cluster: Cluster, chance: random.Random) -> None:
     pause_ms = chance.randrange(200, 4000)
     await asyncio.to_thread(cluster.valkey.primary.run, "CLIENT", "PAUSE", str(pause_ms), "ALL")
     await asyncio.sleep(pause_ms / 1000)
+    cluster.mend()
 
 
 async def cut_subscribers(cluster: Cluster, chance: random.Random) -> None:
@@ -76,6 +97,7 @@ async def cut_subscribers(cluster: Cluster, chance: random.Random) -> None:
     for _ in range(chance.randrange(1, 4)):
         await asyncio.to_thread(primary.run, "CLIENT", "KILL", "TYPE", "pubsub")
         await asyncio.sleep(chance.uniform(0.0, 0.5))
+    cluster.mend()
 
 
 async def restart_postgres(cluster: Cluster, chance: random.Random) -> None:
@@ -83,12 +105,14 @@ async def restart_postgres(cluster: Cluster, chance: random.Random) -> None:
     end = cluster.postgres.stop if chance.random() < 0.5 else cluster.postgres.crash
     await asyncio.to_thread(end)
     await asyncio.sleep(chance.uniform(0.0, 2.0))
+    cluster.mend()
     await asyncio.to_thread(cluster.postgres.start)
 
 
 FAULTS: dict[str, Fault] = {
     "kill-node": kill_node,
     "stop-node": stop_node,
+    "stop-killed-node": stop_killed_node,
     "pause-node": pause_node,
     "kill-valkey": kill_valkey,
     "pause-valkey": pause_valkey,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -127,6 +128,14 @@ class Cluster:
         self.nodes: list[Server] = []
         self.running: set[int] = set()
         """The nodes that were started and not killed since."""
+        self.statuses: list[int] = []
+        """Exit statuses of the nodes that were stopped in order."""
+        self.mended_at = 0.0
+        """When the last fault ended."""
+
+    def mend(self) -> None:
+        """Note that a fault ends now: what was killed is started, what stood still goes on."""
+        self.mended_at = time.monotonic()
 
     @property
     def database_url(self) -> str:
@@ -162,10 +171,10 @@ class Cluster:
         self.running.discard(index)
         await self.nodes[index].kill()
 
-    async def stop_node(self, index: int) -> int:
-        """SIGTERM; the exit status."""
+    async def stop_node(self, index: int) -> None:
+        """SIGTERM; notes the exit status."""
         self.running.discard(index)
-        return await self.nodes[index].stop()
+        self.statuses.append(await self.nodes[index].stop())
 
     def any_node(self, chance: random.Random) -> Server | None:
         """A node that should answer."""

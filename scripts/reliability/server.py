@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import re
-import socket
 import sys
 import time
 from pathlib import Path
 
 from scripts.benchmark.servers import ROOT
 from scripts.benchmark.tokens import SECRET
+from tests.support.free_ports import free_port
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
@@ -29,7 +29,7 @@ class Server:
     def __init__(self, folder: Path, cores: set[int], **environment: str) -> None:
         self.folder = folder
         self.database = folder / "wsserver.sqlite3"
-        self.port = _free_port()
+        self.port = free_port()
         self.ready_s: list[float] = []
         """Seconds from each start until it said that it listens."""
         self._cores = cores
@@ -115,9 +115,3 @@ class Server:
         except TimeoutError:
             await self.kill()
             return -9
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

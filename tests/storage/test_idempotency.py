@@ -4,13 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 import sqlite_utils
 
 from tests.support.database_processes import enter_process, remove_process
-from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
+from wsserver.errors import (
+    IdempotencyConflict,
+    IdempotencyLimit,
+    IdempotencyPending,
+    StorageUnavailable,
+)
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.migrations import MIGRATIONS
@@ -243,3 +249,114 @@ async def test_keys_of_before_the_quotas_count_and_stored_tickets_go(
     assert await counted(database) == {"u1": (1, True), "u2": (1, True)}
     with pytest.raises(IdempotencyLimit):
         await IdempotencyStore(database).claim("u2 b", "n", "f", clock.wall(), Quota("u2", 1))
+
+
+@dataclass
+class Outage:
+    """A database whose jobs fail while it is away, perhaps after they were committed."""
+
+    database: Database
+    is_away: bool = False
+    loses_answers: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+    async def run(self, job: Callable[[Connection], Any]) -> Any:
+        if self.is_away and not self.loses_answers:
+            raise StorageUnavailable("away")
+        result = await self.database.run(job)
+        if self.is_away:
+            raise StorageUnavailable("the answer is lost")
+        return result
+
+
+async def advanced(store: IdempotencyStore) -> None:
+    if (work := store.advance()) is not None:
+        await work
+
+
+class TestWhileTheDatabaseIsAway:
+    """What a request could not write at its end is written when the database is back."""
+
+    @pytest.fixture
+    def outage(self, database: Database) -> Outage:
+        return Outage(database)
+
+    @pytest.fixture
+    def store(self, outage: Outage) -> IdempotencyStore:
+        return IdempotencyStore(cast("Database", outage))
+
+    @pytest.mark.gen_test
+    async def test_a_claim_is_released_later(
+        self, store: IdempotencyStore, outage: Outage, clock: Any
+    ) -> None:
+        await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+        assert store.advance() is None
+        outage.is_away = True
+        await store.release("u1", "k", "f")
+        await advanced(store)
+        outage.is_away = False
+        await advanced(store)
+        assert store.advance() is None
+        assert await outage.database.run(lambda db: db.execute(COUNT).fetchone()[0]) == 0
+
+    @pytest.mark.gen_test
+    async def test_the_next_claim_does_not_wait_for_that(
+        self, store: IdempotencyStore, outage: Outage, clock: Any
+    ) -> None:
+        await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+        outage.is_away = True
+        await store.release("u1", "k", "f")
+        outage.is_away = False
+        clock.advance(0.1)
+        assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) is None
+        await advanced(store)
+        with pytest.raises(IdempotencyPending):
+            await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+
+    @pytest.mark.gen_test
+    async def test_an_answer_is_stored_later(
+        self, store: IdempotencyStore, outage: Outage, clock: Any
+    ) -> None:
+        await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+        outage.is_away = True
+        await store.finish("u1", "k", "f", *ANSWER)
+        with pytest.raises(StorageUnavailable):
+            await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+        outage.is_away = False
+        assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) == ANSWER
+
+    @pytest.mark.gen_test
+    async def test_a_claim_whose_answer_was_lost_is_released(
+        self, store: IdempotencyStore, outage: Outage, clock: Any
+    ) -> None:
+        outage.is_away = outage.loses_answers = True
+        with pytest.raises(StorageUnavailable):
+            await store.claim("u1", "k", "f", clock.wall(), QUOTA)
+        outage.is_away = False
+        clock.advance(0.1)
+        assert await store.claim("u1", "k", "f", clock.wall(), QUOTA) is None
+
+    @pytest.mark.gen_test
+    async def test_not_without_a_bound(
+        self,
+        store: IdempotencyStore,
+        outage: Outage,
+        clock: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(idempotency, "OWED_LIMIT", 1)
+        for key in "ab":
+            await store.claim("u1", key, "f", clock.wall(), QUOTA)
+        outage.is_away = True
+        await store.release("u1", "a", "f")
+        with pytest.raises(StorageUnavailable):
+            await store.release("u1", "b", "f")
+        outage.is_away = False
+        await advanced(store)
+        with pytest.raises(IdempotencyPending):
+            await store.claim("u1", "b", "f", clock.wall(), QUOTA)
+
+
+COUNT = "SELECT count(*) FROM idempotency"

