@@ -76,6 +76,7 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
             **self._account,
         )
 

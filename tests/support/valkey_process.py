@@ -48,6 +48,7 @@ class ValkeyProcess:
         self._process = subprocess.Popen(
             [BINARY, *arguments, "--dir", str(self.folder), *self._options],
             stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the program that has started it
         )
         deadline = time.monotonic() + 10
         while self.run("PING")[:1] not in (b"+", b"-"):
