@@ -65,8 +65,8 @@ async def serve(count: int, port: int) -> None:
     """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, ended.set)
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(ending, ended.set)
     nodes: list[Node] = []
     async with AsyncExitStack() as stack:
         balancer = Balancer(lambda: [node.port for node in nodes if node.port])

@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey of the cluster, in temporary folders."""
+"""PostgreSQL and Valkey of a cluster, in temporary folders."""
 
 from __future__ import annotations
 
@@ -30,17 +30,30 @@ class BackendMissing(Exception):
 class Backends:
     """Both servers; ``start`` raises ``BackendMissing``, ``stop`` deletes their data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        has_postgres: bool = True,
+        has_valkey: bool = True,
+        is_durable: bool = False,
+    ) -> None:
+        """``is_durable``: PostgreSQL flushes its commits to the disk."""
         self._folder = folder
+        self._has_postgres = has_postgres
+        self._has_valkey = has_valkey
+        self._is_durable = is_durable
         self._postgres: PostgresServer | None = None
         self._valkey: ValkeyProcess | None = None
         self.database_url = ""
         self.redis_url = ""
 
     def start(self) -> None:
-        """Start both, and make an empty database."""
-        self._start_valkey()
-        self._start_postgres()
+        """Start them, and make an empty database."""
+        if self._has_valkey:
+            self._start_valkey()
+        if self._has_postgres:
+            self._start_postgres()
 
     def _start_valkey(self) -> None:
         # Read when the module is imported.
@@ -70,10 +83,17 @@ class Backends:
             raise BackendMissing(_POSTGRES)
         try:
             self._postgres = PostgresServer()
-            self._postgres.start()
+            self._postgres.start(fsync="on" if self._is_durable else "off")
         except (OSError, AssertionError, subprocess.CalledProcessError) as error:
             raise BackendMissing(f"PostgreSQL ({binaries}) did not start: {error}") from error
         self.database_url = self._postgres.create_database(is_empty=True)
+
+    @property
+    def pids(self) -> list[int]:
+        """The first process of each that runs."""
+        return [
+            each.pid for each in (self._postgres, self._valkey) if each is not None and each.pid
+        ]
 
     def stop(self) -> None:
         """Stop what has started."""

@@ -119,6 +119,11 @@ class PostgresServer:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """The process that starts the others; 0: it does not run."""
+        return 0 if self._process is None else self._process.pid
+
     def stop(self) -> None:
         """Disconnect the clients and stop ("fast")."""
         self._end(signal.SIGINT)
