@@ -28,6 +28,7 @@ SLOW = (
     "test_checks.py",
     "test_cli_db.py",
     "test_clock.py",
+    "test_cluster_docs.py",
     "test_contributing.py",
     "test_database_docs.py",
     "test_deployment.py",
