@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.cluster.conftest import *  # noqa: F403 - the fixtures of a cluster
 from tests.support.cluster_servers import ClusterServers
 from tests.support.rst_blocks import ROOT, block
 from tests.support.running_server import ADMIN
 from tests.support.server_process import environment, refused
 from tests.support.tokens import SECRET
-from tests.support.valkey_process import ValkeyProcess
 from tests.support.waiting import PATIENCE_S
 from wsserver.cluster.redis.link import ACL_RULES
 

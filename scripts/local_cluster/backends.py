@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.support.postgres_server import PostgresServer
-    from tests.support.valkey_process import ValkeyProcess
+    from scripts.backends.postgres import PostgresServer
+    from scripts.backends.valkey import ValkeyProcess
 
 _POSTGRES = (
     "no PostgreSQL was found. Install one (apt-get install postgresql), or name the folder with"
@@ -63,7 +63,7 @@ class Backends:
             except ImportError:
                 os.environ.setdefault("WSSERVER_TEST_REDIS", program)
         try:
-            from tests.support.valkey_process import ValkeyProcess
+            from scripts.backends.valkey import ValkeyProcess
         except ImportError as error:
             raise BackendMissing(_VALKEY) from error
         self._valkey = ValkeyProcess(self._folder)
@@ -75,7 +75,7 @@ class Backends:
 
     def _start_postgres(self) -> None:
         try:
-            from tests.support.postgres_server import PostgresServer, find_binaries
+            from scripts.backends.postgres import PostgresServer, find_binaries
         except ImportError as error:
             raise BackendMissing(f"{error}: pip install 'psycopg[binary]'") from error
         binaries = find_binaries()

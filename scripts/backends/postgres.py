@@ -1,5 +1,7 @@
 """A private PostgreSQL server in a temporary folder, with a database for each test."""
 
+# ruff: noqa: D102, S101, S105, S603, S608
+
 from __future__ import annotations
 
 import glob

