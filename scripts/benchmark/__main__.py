@@ -89,9 +89,9 @@ def _known(names: set[str]) -> Any:
 
 async def run(arguments: argparse.Namespace) -> int:
     """Measure, round after round; print each workload's table at the end."""
-    cores = split_cores()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores[1])
+    available = os.sched_getaffinity(0)
+    cores = split_cores(available)
+    os.sched_setaffinity(0, cores[1])
     limit = raise_descriptor_limit()
     processes = arguments.clients or min(8, max(2, len(cores[1])))
     rounds = arguments.rounds or (1 if arguments.quick else 3)
@@ -113,7 +113,9 @@ async def run(arguments: argparse.Namespace) -> int:
                 try:
                     async with (
                         asyncio.timeout(TIMEOUT_S),
-                        Stage.open(kind, processes, cores, environment) as stage,
+                        Stage.open(
+                            kind, processes, split_cores(available, kind.processes), environment
+                        ) as stage,
                     ):
                         figures = await workload.run(stage, size)
                 except Exception as error:  # noqa: BLE001 - told, and the others are measured
@@ -137,8 +139,10 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 def servers_for(workload: Workload, names: Sequence[str]) -> list[Kind]:
-    """Those that were asked for; for what is wsserver's alone, those that are wsserver."""
+    """Those that were asked for and that the workload is for."""
     kinds = [KINDS[name] for name in names]
+    if not workload.is_for_clusters:
+        kinds = [kind for kind in kinds if kind.is_plain]
     return kinds if workload.is_for_peers else [kind for kind in kinds if kind.has_tokens]
 
 

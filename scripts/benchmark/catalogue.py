@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from scripts.benchmark.resuming import RESUMED, resume
 from scripts.benchmark.stage import Stage
 from scripts.benchmark.stress import CHURN_AT_ONCE, SLOW_READERS, churn, many, slow_readers
 from scripts.benchmark.talking import flood, kept
@@ -43,6 +44,8 @@ class Workload:
     """Those that the workload opens beside its size's."""
     at_once: int | None = None
     """How many of its size's connections are open at the same time, where not all are."""
+    is_for_clusters: bool = False
+    """Is it run on servers of several processes, and on PostgreSQL, too?"""
     environment: dict[str, str] = field(default_factory=dict)
     quick_environment: dict[str, str] = field(default_factory=dict)
 
@@ -53,10 +56,12 @@ def _ms(key: str, label: str) -> Figure:
 
 _PER_CPU = Figure("per_cpu_s", "for each second of its CPU", is_main=True, has_ratio=True)
 _P50, _P99 = _ms("p50_ms", "p50, ms"), _ms("p99_ms", "p99, ms")
+_OTHER_P99 = Figure("other_p99_ms", "p99 on the other node, ms", "{:,.1f}")
 _PAYLOAD = Figure("payload_bytes", "bytes of a message on the wire", is_less_better=True)
 _MISSING = Figure("missing", "deliveries missing")
 _FAILED = Figure("failed", "connections failed")
 _SHARES = (
+    Figure("backends_cpu", "PostgreSQL's and Valkey's CPU, %", scale=100),
     Figure("client_cpu", "clients' CPU, % of theirs", scale=100),
     Figure("other_cpu", "other programs' CPU, % of a core", scale=100),
 )
@@ -68,6 +73,7 @@ _FAN_OUT = (
     _PER_CPU,
     _P50,
     _P99,
+    _OTHER_P99,
     _PAYLOAD,
     _MISSING,
     _FAILED,
@@ -82,6 +88,7 @@ WORKLOADS = (
         Size(1000, messages=200),
         Size(200, messages=40),
         _FAN_OUT,
+        is_for_clusters=True,
     ),
     Workload(
         "W1b",
@@ -100,12 +107,14 @@ WORKLOADS = (
         (
             Figure("p50_ms", "p50, ms", "{:,.1f}", 1, True, True, True),
             _P99,
+            _OTHER_P99,
             _SERVER_CPU,
             _PAYLOAD,
             _MISSING,
             _FAILED,
             *_SHARES,
         ),
+        is_for_clusters=True,
     ),
     Workload(
         "W3",
@@ -121,6 +130,7 @@ WORKLOADS = (
             _FAILED,
             *_SHARES,
         ),
+        is_for_clusters=True,
     ),
     Workload(
         "W4",
@@ -144,6 +154,7 @@ WORKLOADS = (
         Size(1000, messages=300, publishers=32),
         Size(200, messages=60, publishers=32),
         _FAN_OUT,
+        is_for_clusters=True,
     ),
     Workload(
         "slow",
@@ -176,6 +187,7 @@ WORKLOADS = (
         (
             Figure("per_s", "acknowledged a second"),
             Figure("per_cpu_s", "for each second of its CPU"),
+            Figure("cpu_us", "server's CPU for each, µs", "{:,.1f}"),
             Figure("p50_ms", "p50 from sending to ack, ms", "{:,.1f}"),
             Figure("p99_ms", "p99 from sending to ack, ms", "{:,.1f}"),
             Figure("batched_per_s", "in batches, stored a second"),
@@ -185,6 +197,29 @@ WORKLOADS = (
             *_SHARES,
         ),
         is_for_peers=False,
+        is_for_clusters=True,
+    ),
+    Workload(
+        "resume",
+        "{messages:,} kept messages, {rate:.0f} a second, to a reader on each node;"
+        f" then {{connections}} resumes of {RESUMED} on the last node",
+        resume,
+        Size(100, messages=2000, rate=200),
+        Size(5, messages=100, rate=200),
+        (
+            Figure("own_p50_ms", "to the first node's reader, p50, ms", "{:,.1f}"),
+            Figure("own_p99_ms", "p99, ms", "{:,.1f}"),
+            Figure("other_p50_ms", "to the last node's reader, p50, ms", "{:,.1f}"),
+            Figure("other_p99_ms", "p99, ms", "{:,.1f}"),
+            Figure("cpu_us", "first node's CPU for each message, µs", "{:,.1f}"),
+            Figure("other_cpu_us", "last node's CPU for each, µs", "{:,.1f}"),
+            Figure("resume_p50_ms", "connect and resume, p50, ms", "{:,.1f}"),
+            Figure("resume_p99_ms", "p99, ms", "{:,.1f}"),
+            _MISSING,
+            *_SHARES,
+        ),
+        is_for_peers=False,
+        is_for_clusters=True,
     ),
     Workload(
         "flood",

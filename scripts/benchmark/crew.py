@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from scripts.benchmark.client import LINE_LIMIT
+from scripts.benchmark.fleet import Fleet
 from scripts.benchmark.procfs import cpus_s
-from scripts.benchmark.servers import ROOT, Server
+from scripts.benchmark.servers import ROOT
 
 
 class CrewError(Exception):
@@ -69,16 +70,16 @@ class Worker:
 
 
 class Crew:
-    """Several client processes that load one server."""
+    """Several client processes that load one server, or the nodes of one in turn."""
 
-    def __init__(self, workers: list[Worker], server: Server) -> None:
+    def __init__(self, workers: list[Worker], server: Fleet) -> None:
         self.workers = workers
         self._server = server
         self._used = 0
         self._more: list[Worker] = []
 
     @classmethod
-    async def start(cls, size: int, server: Server, cores: set[int]) -> Crew:
+    async def start(cls, size: int, server: Fleet, cores: set[int]) -> Crew:
         """Start so many processes."""
         workers = await asyncio.gather(*(Worker.start(cores) for _ in range(size)))
         return cls(list(workers), server)
@@ -91,8 +92,18 @@ class Crew:
 
     @property
     def target(self) -> dict[str, Any]:
-        """What a client has to know of the server."""
-        return {"url": self._server.socket_url, "has_tokens": self._server.kind.has_tokens}
+        """What a client has to know of the first node."""
+        return self._target(0)
+
+    def _target(self, worker: int) -> dict[str, Any]:
+        """What a client has to know of the node that a process connects to: each to the next."""
+        urls = self._server.socket_urls
+        return {"url": urls[worker % len(urls)], "has_tokens": self._server.kind.has_tokens}
+
+    def of_other_nodes(self, answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The answers of the processes whose connections are not to the first node."""
+        count = len(self._server.socket_urls)
+        return [answer for number, answer in enumerate(answers) if number % count]
 
     def cpu_s(self) -> float:
         """Processor time that the clients have used."""
@@ -125,13 +136,15 @@ class Crew:
             *(
                 worker.ask(
                     "connect",
-                    **self.target,
+                    **self._target(number),
                     first=self.users(share),
                     count=share,
                     timed_every=timed_every,
                     deflates=self._server.kind.deflates,
                 )
-                for worker, share in zip(self.workers, self._shares(count), strict=True)
+                for number, (worker, share) in enumerate(
+                    zip(self.workers, self._shares(count), strict=True)
+                )
             )
         )
         return together(answers)
@@ -141,8 +154,10 @@ class Crew:
         parts = [(self.users(share), share) for share in self._shares(count)]
         await asyncio.gather(
             *(
-                worker.ask("open_senders", **self.target, first=first, count=share)
-                for worker, (first, share) in zip(self.workers, parts, strict=True)
+                worker.ask("open_senders", **self._target(number), first=first, count=share)
+                for number, (worker, (first, share)) in enumerate(
+                    zip(self.workers, parts, strict=True)
+                )
             )
         )
         return [f"u{first + number}" for first, share in parts for number in range(share)]

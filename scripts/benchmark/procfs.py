@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def cpu_s(pid: int) -> float:
 def cpus_s(pids: Iterable[int]) -> float:
     """The same for several processes together."""
     return sum(map(cpu_s, pids))
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError):  # one that has just ended
+                text = Path(f"/proc/{entry}/stat").read_text(encoding="utf-8")
+                children.setdefault(int(text.rpartition(")")[2].split()[1]), []).append(int(entry))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
 
 
 def busy_s() -> float:
@@ -60,7 +75,11 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def split_cores() -> tuple[set[int], set[int]]:
-    """A core for the server, and the others for its clients; the same one where there is one."""
-    cores = sorted(os.sched_getaffinity(0))
-    return {cores[0]}, set(cores[1:] or cores)
+def split_cores(cores: Set[int], processes: int = 1) -> tuple[set[int], set[int]]:
+    """A core for each process of the server, and the others for its clients.
+
+    The server has at most half of them; where there is one, both have the same.
+    """
+    ordered = sorted(cores)
+    count = max(1, min(processes, len(ordered) // 2))
+    return set(ordered[:count]), set(ordered[count:] or ordered)

@@ -37,14 +37,16 @@ def _table(workload: Workload, size: Size, found: Mapping[str, Figures]) -> Iter
     servers = list(found)
     first, others = servers[0], servers[1:]
     yield f"{workload.name}: {workload.about.format(**vars(size))}"
-    yield _row("", [*servers, *(f"/ {other}" for other in others)])
+    heads = [*servers, *(f"/ {other}" for other in others)]
+    width = max(COLUMN_WIDTH, *(len(head) + 2 for head in heads))
+    yield _row("", heads, width)
     rows = [each for each in workload.figures if any(each.key in some for some in found.values())]
     for figure in rows:
         values = {server: found[server].get(figure.key) for server in servers}
         cells = [_cell(figure, values[server]) for server in servers]
         if figure.has_ratio:
             cells += [_ratio(values[first], values[other]) for other in others]
-        yield _row(figure.label, cells)
+        yield _row(figure.label, cells, width)
     crowded = [name for name in servers if (found[name].get("client_cpu") or 0) > CROWDED]
     if crowded:
         yield f"  ! the clients were the limit, by far or nearly: {', '.join(crowded)}"
@@ -54,8 +56,8 @@ def _table(workload: Workload, size: Size, found: Mapping[str, Figures]) -> Iter
     yield from _bars(workload, found)
 
 
-def _row(label: str, cells: Sequence[str]) -> str:
-    text = f"  {label:<{LABEL_WIDTH}}" + "".join(f"{cell:>{COLUMN_WIDTH}}" for cell in cells)
+def _row(label: str, cells: Sequence[str], width: int) -> str:
+    text = f"  {label:<{LABEL_WIDTH}}" + "".join(f"{cell:>{width}}" for cell in cells)
     return text.rstrip()
 
 
@@ -80,8 +82,9 @@ def _bars(workload: Workload, found: Mapping[str, Figures]) -> Iterator[str]:
         return
     yield ""
     yield f"  {figure.label}{' (less is better)' if figure.is_less_better else ''}"
+    names = max(10, *map(len, values))
     for server, value in values.items():
-        yield f"  {server:<10} {bar(value / largest, BAR_WIDTH)} {_cell(figure, value)}"
+        yield f"  {server:<{names}} {bar(value / largest, BAR_WIDTH)} {_cell(figure, value)}"
 
 
 def bar(share: float, width: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.benchmark.procfs import State, cpu_s, rss_bytes, state
+from scripts.benchmark.procfs import State, cpu_s, cpus_s, rss_bytes, state, tree
 from scripts.benchmark.tokens import SECRET
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +35,38 @@ class Kind:
     """Does each connection bring a token of its own, and each request one?"""
     deflates: bool = False
     """Do the clients offer to take compressed messages?"""
+    nodes: int = 1
+    workers: int = 1
+    """Processes of each node that take connections."""
+    has_postgres: bool = False
+    """Is everything kept in a private PostgreSQL server?"""
+
+    @property
+    def has_valkey(self) -> bool:
+        """Do the nodes reach each other by a private Valkey server? Workers start their own."""
+        return self.nodes > 1
+
+    @property
+    def processes(self) -> int:
+        """All that take connections."""
+        return self.nodes * self.workers
+
+    @property
+    def is_plain(self) -> bool:
+        """Is it one process without other servers?"""
+        return self.processes == 1 and not self.has_postgres
 
 
 def _wsserver(
-    name: str, about: str, start: tuple[str, ...], deflates: bool = False, **environment: str
+    name: str,
+    about: str,
+    start: tuple[str, ...],
+    *,
+    deflates: bool = False,
+    nodes: int = 1,
+    workers: int = 1,
+    has_postgres: bool = False,
+    **environment: str,
 ) -> Kind:
     return Kind(
         name,
@@ -52,10 +80,14 @@ def _wsserver(
             "WSSERVER_MESSAGE_RATE": "1000000",
             "WSSERVER_MESSAGE_BURST": "1000000",
             "WSSERVER_LOG_FORMAT": "text",
+            **({"WSSERVER_WORKERS": str(workers)} if workers > 1 else {}),
             **environment,
         },
         has_tokens=True,
         deflates=deflates,
+        nodes=nodes,
+        workers=workers,
+        has_postgres=has_postgres,
     )
 
 
@@ -83,6 +115,18 @@ KINDS = {
             _MODULE,
             deflates=True,
             WSSERVER_COMPRESSION="true",
+        ),
+        _wsserver(
+            "wsserver-postgres", "one node on a private PostgreSQL", _MODULE, has_postgres=True
+        ),
+        _wsserver("wsserver-workers2", "wsserver with --workers 2", _MODULE, workers=2),
+        _wsserver(
+            "wsserver-cluster2",
+            "two nodes on a private PostgreSQL and Valkey; clients connect to both, messages are"
+            " published on the first",
+            _MODULE,
+            nodes=2,
+            has_postgres=True,
         ),
         _peer("tornado", "Tornado, write_message in a loop", "tornado_plain"),
         _peer("fastapi", "FastAPI on uvicorn, send_text in a loop", "fastapi_plain"),
@@ -146,8 +190,8 @@ class Server:
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def cpu_s(self) -> float:
-        """Processor time used so far."""
-        return cpu_s(self.pid)
+        """Processor time used so far, by its workers too."""
+        return cpu_s(self.pid) if self.kind.workers == 1 else cpus_s(tree(self.pid))
 
     def rss_bytes(self) -> int:
         """Memory in use."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from scripts.benchmark.client import MARK
 from scripts.benchmark.crew import Crew
+from scripts.benchmark.fleet import Fleet
 from scripts.benchmark.http_client import HttpClient
 from scripts.benchmark.procfs import busy_s, cpu_s
-from scripts.benchmark.servers import Kind, Server
+from scripts.benchmark.servers import Kind
 from scripts.benchmark.tokens import make_token
 
 PUBLISH_TIMEOUT_S = 120.0
@@ -30,6 +31,9 @@ class Used:
 
     wall_s: float = 0.0
     server_s: float = 0.0
+    """That of all its nodes and workers."""
+    backends_s: float = 0.0
+    """That of a private PostgreSQL and Valkey."""
     clients_s: float = 0.0
     """The clients' processor time, this process's included."""
     others_s: float = 0.0
@@ -39,7 +43,7 @@ class Used:
 class Stage:
     """A server and the crew that loads it, each on its own cores."""
 
-    def __init__(self, server: Server, crew: Crew, client_cores: set[int]) -> None:
+    def __init__(self, server: Fleet, crew: Crew, client_cores: set[int]) -> None:
         self.server = server
         self.crew = crew
         self.client_cores = client_cores
@@ -54,12 +58,11 @@ class Stage:
         environment: dict[str, str],
     ) -> AsyncIterator[Stage]:
         """Start everything, and end it whatever happens."""
-        server = await Server.start(kind, cores[0], **environment)
-        try:
-            async with await Crew.start(processes, server, cores[1]) as crew:
-                yield cls(server, crew, cores[1])
-        finally:
-            await server.stop()
+        async with (
+            Fleet.start(kind, cores[0], environment) as server,
+            await Crew.start(processes, server, cores[1]) as crew,
+        ):
+            yield cls(server, crew, cores[1])
 
     def client(self) -> HttpClient:
         """A connection for requests, of somebody who may make them."""
@@ -90,19 +93,21 @@ class Stage:
         used = Used()
         before = self._now()
         yield used
-        wall_s, server_s, clients_s, all_s = (
+        wall_s, server_s, clients_s, backends_s, all_s = (
             late - early for late, early in zip(self._now(), before, strict=True)
         )
         used.wall_s, used.server_s, used.clients_s = wall_s, server_s, clients_s
-        used.others_s = max(0.0, all_s - server_s - clients_s)
+        used.backends_s = backends_s
+        used.others_s = max(0.0, all_s - server_s - clients_s - backends_s)
 
     def client_share(self, used: Used) -> float:
         """Which part of their cores the clients used; near 1, they were what was measured."""
         return used.clients_s / used.wall_s / len(self.client_cores)
 
-    def _now(self) -> tuple[float, float, float, float]:
+    def _now(self) -> tuple[float, float, float, float, float]:
         clients_s = self.crew.cpu_s() + cpu_s(os.getpid())
-        return time.monotonic(), self.server.cpu_s(), clients_s, busy_s()
+        backends_s = self.server.backends_cpu_s()
+        return time.monotonic(), self.server.cpu_s(), clients_s, backends_s, busy_s()
 
 
 def message(size: int = 0) -> bytes:

@@ -39,6 +39,7 @@ async def kept(stage: Stage, size: Size) -> Figures:
     return {
         "per_s": len(micros) / wall_s,
         "per_cpu_s": len(micros) / used.server_s if used.server_s else None,
+        "cpu_us": used.server_s / len(micros) * 1e6 if micros else None,
         "p50_ms": percentile_ms(micros, 50),
         "p99_ms": percentile_ms(micros, 99),
         "batched_per_s": stored / used_batches.wall_s,

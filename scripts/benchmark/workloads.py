@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from scripts.benchmark.crew import percentile_ms
 from scripts.benchmark.stage import Stage, Used, merged, total
@@ -48,6 +49,7 @@ async def fan_out(stage: Stage, size: Size) -> Figures:
         "per_cpu_s": received / used.server_s if used.server_s else None,
         "p50_ms": percentile_ms(micros, 50),
         "p99_ms": percentile_ms(micros, 99),
+        **_on_other_nodes(stage, answers),
         "payload_bytes": total(answers, "payload_bytes") / received if received else None,
         "missing": total(answers, "missing"),
         "failed": opened["failed"],
@@ -91,6 +93,12 @@ async def idle(stage: Stage, size: Size) -> Figures:
     }
 
 
+def _on_other_nodes(stage: Stage, answers: list[dict[str, Any]]) -> Figures:
+    """Delivery by the nodes on which nothing was published."""
+    others = stage.crew.of_other_nodes(answers)
+    return {"other_p99_ms": percentile_ms(merged(others, "micros"), 99)} if others else {}
+
+
 async def _warm_up(stage: Stage) -> None:
     await stage.crew.ask("expect", messages=1)
     await stage.broadcast(1)
@@ -101,6 +109,7 @@ def shares(stage: Stage, used: Used) -> Figures:
     """Who used how much of the machine meanwhile."""
     return {
         "server_cpu": used.server_s / used.wall_s,
+        **({} if stage.server.kind.is_plain else {"backends_cpu": used.backends_s / used.wall_s}),
         "client_cpu": stage.client_share(used),
         "other_cpu": used.others_s / used.wall_s,
     }

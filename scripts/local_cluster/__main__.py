@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import secrets
 import shlex
@@ -15,24 +16,24 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from scripts.local_cluster.backends import BackendMissing, Backends
 from scripts.local_cluster.balancer import Balancer
 from scripts.local_cluster.node import Node, NodeFailed
-from tests.support.postgres_server import PostgresServer
-from tests.support.valkey_process import ValkeyProcess
 
 MOST_NODES = 9
 
 
+class PortTaken(Exception):
+    """The load balancer cannot listen; says why, and what to do."""
+
+
 def main() -> int:
-    """Run until SIGINT or SIGTERM."""
+    """Run until SIGINT or SIGTERM; returns 1 if something that it needs is missing or fails."""
     arguments = parse(sys.argv[1:])
     try:
         asyncio.run(serve(arguments.nodes, arguments.port))
-    except NodeFailed as failed:
-        print(f"a node did not start:\n{failed}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"--port {arguments.port}: {error.strerror}", file=sys.stderr)
+    except (BackendMissing, NodeFailed, PortTaken) as failed:
+        say(str(failed))
         return 1
     return 0
 
@@ -41,8 +42,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/serve-cluster",
-        description="Start nodes on PostgreSQL and Valkey of their own, behind a load balancer."
-        " Everything is deleted at the end (Ctrl-C).",
+        description="Start nodes on PostgreSQL and Valkey of their own, behind a load balancer, all"
+        " on loopback. A node that ends is started again after 3 s. Everything is deleted at the"
+        " end (Ctrl-C).",
     )
     parser.add_argument("--nodes", type=int, default=2, metavar="N", help="1 to 9 (2)")
     parser.add_argument(
@@ -57,48 +59,66 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 async def serve(count: int, port: int) -> None:
-    """Start everything, and keep it running until a signal comes."""
+    """Start everything, and keep it running until a signal comes.
+
+    Raises ``PortTaken``, ``BackendMissing`` or ``NodeFailed``; nothing is left running then.
+    """
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(ending, ended.set)
+    nodes: list[Node] = []
     async with AsyncExitStack() as stack:
+        balancer = Balancer(lambda: [node.port for node in nodes if node.port])
+        stack.push_async_callback(balancer.stop)
+        try:
+            bound = await balancer.start(port)
+        except OSError as error:
+            raise PortTaken(
+                f"port {port} of 127.0.0.1: {os.strerror(error.errno or 0)};"
+                " choose another one with --port, or 0 for any that is free"
+            ) from error
         folder = Path(tempfile.mkdtemp(prefix="wsserver-cluster-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         say("PostgreSQL and Valkey start")
-        postgres = await asyncio.to_thread(PostgresServer)
-        stack.callback(postgres.remove)
-        await asyncio.to_thread(postgres.start)
-        database_url = await asyncio.to_thread(postgres.create_database, is_empty=True)
-        valkey = ValkeyProcess(folder)
-        stack.callback(valkey.kill)
-        await asyncio.to_thread(valkey.start)
+        backends = Backends(folder)
+        stack.callback(backends.stop)
+        await asyncio.to_thread(backends.start)
         environment = {
             "WSSERVER_JWT_SECRET": secrets.token_hex(32),
-            "WSSERVER_DATABASE_URL": database_url,
-            "WSSERVER_REDIS_URL": valkey.url,
+            "WSSERVER_DATABASE_URL": backends.database_url,
+            "WSSERVER_REDIS_URL": backends.redis_url,
             # The addresses of the balancer and of the nodes.
             "WSSERVER_ALLOWED_HOSTS": "127.0.0.1,localhost",
         }
-        nodes = [Node(f"n{n}", folder / f"n{n}", environment, say) for n in range(1, count + 1)]
-        balancer = Balancer(lambda: [node.port for node in nodes if node.port])
-        stack.push_async_callback(balancer.stop)
-        bound = await balancer.start(port)
-        for node in nodes:
-            stack.push_async_callback(node.stop)
+        stack.push_async_callback(_stop, nodes)
+        for number in range(1, count + 1):
+            if ended.is_set():
+                return
+            node = Node(f"n{number}", folder / f"n{number}", environment, say)
+            nodes.append(node)
             await node.start()
-        watching = [asyncio.ensure_future(node.watch()) for node in nodes]
-        stack.callback(lambda: [task.cancel() for task in watching])
         print(_text(nodes, f"http://127.0.0.1:{bound}"), flush=True)
-        waiting = asyncio.ensure_future(ended.wait())
+        await _watch(nodes, ended)
+        say("everything ends")
+
+
+async def _watch(nodes: Sequence[Node], ended: asyncio.Event) -> None:
+    """Start nodes again that have ended, until the event; raises ``NodeFailed``."""
+    watching = [asyncio.ensure_future(node.watch()) for node in nodes]
+    waiting = asyncio.ensure_future(ended.wait())
+    try:
         done, _ = await asyncio.wait([waiting, *watching], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
         for task in done - {waiting}:
             task.result()  # a node that did not start again
-        say("everything ends")
-        for task in watching:
+    finally:
+        for task in (waiting, *watching):
             task.cancel()
-        await asyncio.gather(*(node.stop() for node in nodes))
+        await asyncio.gather(waiting, *watching, return_exceptions=True)
+
+
+async def _stop(nodes: Sequence[Node]) -> None:
+    await asyncio.gather(*(node.stop() for node in nodes))
 
 
 def _text(nodes: Sequence[Node], url: str) -> str:

@@ -72,7 +72,7 @@ class Node:
                 self.port = self._port = int(found[1])
                 return
             await asyncio.sleep(0.05)
-        raise NodeFailed(self.printed)
+        raise NodeFailed(f"{self.name} did not start:\n{self.printed}")
 
     @property
     def printed(self) -> str:

@@ -103,7 +103,7 @@ def _positive(text: str) -> int:
 
 async def run(arguments: argparse.Namespace) -> int:
     """Torment in each way asked for; print each verdict."""
-    cores = split_cores()
+    cores = split_cores(os.sched_getaffinity(0))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores[1])
     raise_descriptor_limit()

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from scripts.backends.postgres import PostgresServer
+from scripts.backends.valkey import ValkeyProcess
 from scripts.benchmark.http_client import HttpClient, RequestError
 from scripts.benchmark.tokens import make_token
 from scripts.reliability.server import API, Server
-from tests.support.postgres_server import PostgresServer
-from tests.support.valkey_process import ValkeyProcess
 
 HEALTHY_S = 40.0
 """Within which everything is well again after the end of a fault."""

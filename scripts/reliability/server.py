@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from scripts.backends.free_ports import free_port
 from scripts.benchmark.servers import ROOT
 from scripts.benchmark.tokens import SECRET
-from tests.support.free_ports import free_port
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.support.postgres_server import PASSWORD, PostgresServer
+from scripts.backends.postgres import PASSWORD, PostgresServer
 from tests.support.server_process import ServerProcess, refused
 
 pytestmark = pytest.mark.slow

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.postgres import PostgresServer
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers
-from tests.support.postgres_server import PostgresServer
 from tests.support.running_server import RunningServer
-from tests.support.valkey_process import ValkeyProcess
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from scripts.backends.postgres import PostgresServer
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers
-from tests.support.postgres_server import PostgresServer
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
-from tests.support.valkey_process import ValkeyProcess
 from tests.support.waiting import poll
 from tests.support.websocket_clients import open_client
 

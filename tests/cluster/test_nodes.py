@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_servers import ClusterServers
 from tests.support.running_server import RunningServer
 from tests.support.tokens import token
-from tests.support.valkey_process import ValkeyProcess
 from tests.support.waiting import PATIENCE_S, poll
 from tests.support.websocket_clients import Client, RawClient, open_client
 from wsserver.version import __version__

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.running_server import RunningServer
 from tests.support.tokens import SECRET, token
-from tests.support.valkey_process import ValkeyProcess
 from tests.support.websocket_clients import open_client
 
 Nodes = tuple[RunningServer, RunningServer]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.free_ports import free_port
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.certificates import Authority
-from tests.support.free_ports import free_port
 from tests.support.running_server import RunningServer
 from tests.support.server_process import refused
 from tests.support.tokens import SECRET, token
-from tests.support.valkey_process import ValkeyProcess
 from tests.support.waiting import poll
 from tests.support.websocket_clients import open_client
 from wsserver.cluster.errors import ClusterUnusable

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.postgres_server import PostgresServer
+from scripts.backends.postgres import PostgresServer
 from tests.support.server_process import refused
 from tests.support.tokens import SECRET, token
 from tests.support.waiting import poll

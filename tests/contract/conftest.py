@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_nodes import Cluster, LocalCluster, RedisCluster
-from tests.support.valkey_process import ValkeyProcess
 
 
 @pytest.fixture(scope="session")

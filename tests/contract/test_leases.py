@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.postgres import PostgresServer
 from tests.support.cluster_nodes import eventually
 from tests.support.fake_clock import FakeClock
-from tests.support.postgres_server import PostgresServer
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import LocalLeases
 from wsserver.storage.engine import sql_leases

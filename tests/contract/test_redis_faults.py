@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.certificates import Authority
 from tests.support.cluster_nodes import ClusterNode, RedisCluster, eventually
-from tests.support.valkey_process import ValkeyProcess
 from wsserver.cluster.broker import Publication, PublishResult
 from wsserver.cluster.directory import Change
 from wsserver.cluster.errors import NodeNameTaken

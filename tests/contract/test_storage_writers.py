@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from scripts.backends.postgres import PostgresServer
 from tests.support.message_rows import offsets, several
-from tests.support.postgres_server import PostgresServer
 from tests.support.storage_writer import shared_database, write
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database

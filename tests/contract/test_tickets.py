@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.fake_clock import FakeClock
-from tests.support.valkey_process import ValkeyProcess
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.tickets import RedisTickets
 from wsserver.errors import TokenInvalid, TokenRevoked

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from scripts.backends.valkey import ValkeyProcess
 from tests.support.cluster_nodes import eventually
 from tests.support.live_server import Client, Live
-from tests.support.valkey_process import ValkeyProcess
 from wsserver.clock import Clock
 from wsserver.cluster.redis.wiring import RedisSeams, build_redis
 from wsserver.protocol.requests import (

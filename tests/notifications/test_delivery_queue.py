@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from scripts.backends.postgres import PostgresServer
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import in_every_reader
-from tests.support.postgres_server import PostgresServer
 from tests.support.queue_stores import Stored, StoredDeliveries, StoredPostings
 from tests.support.waiting import until
 from wsserver.errors import StorageUnavailable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support.postgres_server import PostgresServer
+from scripts.backends.postgres import PostgresServer
 from wsserver.clock import Clock
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.postgres.database import PostgresDatabase

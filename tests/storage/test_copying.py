@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from scripts.backends.postgres import PostgresServer
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import message, offsets, several
 from tests.support.notification_rows import LEASE, NOW, claim, delivery, notification, outcome
-from tests.support.postgres_server import PostgresServer
 from tests.support.snapshot_rows import snapshot
 from wsserver.protocol.notifications import Contact
 from wsserver.storage.engine.connection import Connection

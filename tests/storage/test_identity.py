@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backends.postgres import PostgresServer
 from tests.support.fake_clock import FakeClock
-from tests.support.postgres_server import PostgresServer
 from wsserver.storage.engine import identity
 from wsserver.storage.engine.database import Database
 from wsserver.storage.engine.postgres.database import PostgresDatabase

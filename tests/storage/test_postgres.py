@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from scripts.backends.postgres import PASSWORD, PostgresServer
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
-from tests.support.postgres_server import PASSWORD, PostgresServer
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from scripts.backends.postgres import PASSWORD, PostgresServer
 from tests.support.certificates import Authority
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
-from tests.support.postgres_server import PASSWORD, PostgresServer
 from wsserver.errors import StorageFull, StorageUnavailable
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.errors import DatabaseUnusable

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
+from scripts.backends.postgres import PostgresServer
 from tests.storage.test_postgres import lose_at_commit
 from tests.support.fake_clock import FakeClock
 from tests.support.message_rows import offsets, several
-from tests.support.postgres_server import PostgresServer
 from wsserver.errors import StorageUnavailable
 from wsserver.storage.engine.errors import DatabaseInUse, DatabaseUnusable
 from wsserver.storage.engine.postgres import migrations

