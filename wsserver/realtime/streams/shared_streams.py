@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Broker, Node, Publication
+from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
@@ -108,7 +108,7 @@ class SharedStreams(Streams):
         self,
         store: StreamStore,
         broker: Broker,
-        delivery: Node,
+        delivery: Receiver,
         clock: Clock,
         tasks: Tasks,
         *,

@@ -10,10 +10,10 @@ from wsserver.clock import Clock
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     Broker,
-    Node,
     Outcome,
     Publication,
     PublishResult,
+    Receiver,
     Signal,
 )
 from wsserver.errors import StorageUnavailable, WsServerError
@@ -112,7 +112,7 @@ class StreamFollower:
         self,
         store: StreamStore,
         broker: Broker,
-        delivery: Node,
+        delivery: Receiver,
         clock: Clock,
         tasks: Tasks,
         *,
