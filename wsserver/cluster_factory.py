@@ -12,7 +12,7 @@ from wsserver.cluster.directory import ConnectionDirectory
 from wsserver.cluster.leases import Leases
 from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import Settings
 from wsserver.identity.tickets import NoExchange, TicketExchange
 from wsserver.storage.engine.database import Database
@@ -37,11 +37,11 @@ def seams_of(
     version: str,
     database: Database,
     clock: Clock,
-    seat: Seat | None = None,
+    worker: WorkerIdentity | None = None,
 ) -> Seams:
     """The seams of this node, which starts now.
 
-    ``database`` is the one of the whole cluster; ``seat``: that of a worker.
+    ``database`` is the one of the whole cluster; ``worker``: which of several workers this is.
     """
     since = clock.wall()
     if settings.redis_url is None:
@@ -64,7 +64,7 @@ def seams_of(
         password_file=settings.redis_password_file,
         database=lambda: (database.identity, database.location),
         wall=clock.wall,
-        seat=seat,
+        worker=worker,
     )
     return Seams(
         made.broker,

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.listening_sockets import bind_groups, close_all, url_of
@@ -290,7 +290,7 @@ class Supervisor:
     def _spawn(self, number: int, *, waits: bool = False, only_checks: bool = False) -> Worker:
         """Start a process; its settings go through the channel, where nobody else sees them."""
         group = [] if only_checks else self._groups[number - 1]
-        seat = Seat(
+        identity = WorkerIdentity(
             number,
             worker_names(self._settings),
             secrets.token_hex(8),
@@ -311,13 +311,13 @@ class Supervisor:
             except BaseException:
                 ours.close()
                 raise
-        worker = Worker(number, seat.instance, process, Channel(ours))
+        worker = Worker(number, identity.instance, process, Channel(ours))
         orders = {
-            "seat": seat,
+            "worker": identity,
             "sockets": descriptors,
             "dev": self._dev,
             "waits": waits,
-            "is_first": number == 1 and seat.predecessor is None and not waits,
+            "is_first": number == 1 and identity.predecessor is None and not waits,
             "only_checks": only_checks,
         }
         worker.channel.send(settings=to_json(settings), orders=orders)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Settings, secret_texts
 from wsserver.lifecycle import Lifecycle, check
 from wsserver.listening_sockets import close_all, inherited
@@ -32,7 +32,7 @@ EXIT_ORPHANED = 1
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The first word of the supervisor, besides the settings."""
 
-    seat: Seat
+    worker: WorkerIdentity
     sockets: tuple[int, ...]
     """Descriptors of bound sockets."""
     dev: bool = False
@@ -60,7 +60,7 @@ def main(descriptor: int) -> int:
         settings.log_format,
         settings.log_level,
         secrets=secret_texts(settings),
-        worker=orders.seat.number,
+        worker=orders.worker.number,
     )
     try:
         if orders.only_checks:
@@ -82,7 +82,7 @@ async def _serve(
     _obey(words, stops, go)
     sockets = inherited(orders.sockets)
     try:
-        run = Lifecycle.prepare(settings, sockets, orders.seat)
+        run = Lifecycle.prepare(settings, sockets, orders.worker)
     except BaseException:
         close_all(sockets)
         raise
@@ -102,7 +102,7 @@ async def _serve(
         run,
         stops,
         announce,
-        dev=orders.dev and orders.seat.number == 1,
+        dev=orders.dev and orders.worker.number == 1,
         start_patience_s=START_PATIENCE_S if orders.is_first else None,
     )
 

@@ -15,7 +15,7 @@ from wsserver.cluster.redis.directory import RedisDirectory
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
 from wsserver.cluster.redis.tickets import RedisTickets
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ def build_redis(
     password_file: Path | None = None,
     database: Callable[[], tuple[str, str]] = lambda: ("", ""),
     wall: Callable[[], float] = time.time,
-    seat: Seat | None = None,
+    worker: WorkerIdentity | None = None,
 ) -> RedisSeams:
     """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL.
 
     ``database``: identity and location of the nodes' database. ``wall``: seconds since the epoch.
-    A worker's ``seat`` has its ``instance``, and the one whose name it takes over.
+    ``worker``: has the ``instance`` of this run, and that of the run whose name it takes over.
     """
     link = RedisLink(url, password_file=password_file)
-    instance = secrets.token_hex(8) if seat is None else seat.instance
-    predecessor = None if seat is None else seat.predecessor
+    instance = secrets.token_hex(8) if worker is None else worker.instance
+    predecessor = None if worker is None else worker.predecessor
     bus = Bus(link, node)
     info = NodeInfo(since, version)
     registry = NodeRegistry(link, node, instance, info, database, wall, predecessor)
