@@ -11,6 +11,8 @@ from wsserver.protocol.targets import Target
 
 NodeState = Literal["up", "draining", "lost"]
 Became = Literal["", "online", "offline"]
+USERS_LISTED = 1000
+"""Users of a session that are listed at most: tens of thousands would not fit into a reply."""
 SessionUsers = list[dict[str, Any]]
 """The users in a session: ``user_id``, ``username`` and the number of ``connections``."""
 
@@ -144,7 +146,7 @@ class ConnectionDirectory(Protocol):
         """A connection has left a session: the number of its user's connections there."""
 
     def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
-        """The users in a session; at most 1000."""
+        """The users in a session; at most ``USERS_LISTED``."""
         ...
 
     def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:

@@ -92,7 +92,7 @@ class Connected(Protocol):
         ...
 
     def users_in(self, session_id: str) -> SessionUsers:
-        """The users in a session; at most 1000."""
+        """The users in a session; at most ``USERS_LISTED``."""
         ...
 
     def counts(self) -> Mapping[str, int]:
@@ -102,7 +102,7 @@ class Connected(Protocol):
     def __len__(self) -> int: ...
 
 
-_ROOM = Reservation("", "")
+_RESERVED = Reservation("", "")
 """One for all: in a single process nothing comes between the count and the connect."""
 
 
@@ -125,7 +125,7 @@ class LocalDirectory:
 
     def reserve(self, user_id: str, limit: int) -> Reservation | None:
         """Compare the number of connections."""
-        return _ROOM if self._connected.count_of(user_id) < limit else None
+        return _RESERVED if self._connected.count_of(user_id) < limit else None
 
     def cancel(self, reservation: Reservation) -> None:
         """Do nothing: reservations are not counted."""
@@ -165,7 +165,7 @@ class LocalDirectory:
     left = joined
 
     def session_users(self, session_id: str) -> SessionUsers:
-        """The users in a session; at most 1000."""
+        """The users in a session; at most ``USERS_LISTED``."""
         return self._connected.users_in(session_id)
 
     def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:

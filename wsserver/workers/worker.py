@@ -23,9 +23,9 @@ from wsserver.process import (
     warn_of_hosts,
 )
 from wsserver.workers.channel import Channel
+from wsserver.workers.fleet import EXIT_CONFIG
 from wsserver.workers.worker_settings import from_json
 
-EXIT_CONFIG = 78
 EXIT_ORPHANED = 1
 
 

@@ -147,10 +147,6 @@ class Bus:
             self._confirmed.discard(channel)
             self._change(channel, False)
 
-    def is_following(self, channel: str) -> bool:
-        """Whether the server has confirmed the subscription of a channel."""
-        return channel in self._confirmed
-
     async def followed(self, channel: str) -> None:
         """Wait until the datagrams of a followed channel arrive.
 
