@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
-from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.directory import ConnectionDirectory, LocalConnections
 from wsserver.cluster.leases import Leases
-from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
+from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
 from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import Settings
@@ -27,7 +27,7 @@ class Seams:
     control: Control
     leases: Leases
     tickets: TicketExchange
-    directory_of: Callable[[Connected], ConnectionDirectory]
+    directory_of: Callable[[LocalConnections], ConnectionDirectory]
     close: Callable[[], Awaitable[None]]
     """To be called after all of them have stopped."""
 
@@ -50,7 +50,7 @@ def seams_of(
             LocalControl(settings.node),
             LocalLeases(),
             NoExchange(),
-            lambda connected: LocalDirectory(connected, settings.node, version, since),
+            lambda local: LocalDirectory(local, settings.node, version, since),
             _nothing,
         )
     # The driver is an extra, and takes 0.1 s to import.
@@ -71,7 +71,7 @@ def seams_of(
         made.control,
         SqlLeases(database),
         made.tickets,
-        made.directory.over,
+        made.directory_of,
         made.close,
     )
 

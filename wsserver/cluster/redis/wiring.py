@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsserver.cluster.directory import LocalConnections
 from wsserver.cluster.redis.broker import RedisBroker
 from wsserver.cluster.redis.bus import Bus
 from wsserver.cluster.redis.control import RedisControl
@@ -20,13 +21,17 @@ from wsserver.cluster.worker_identity import WorkerIdentity
 
 @dataclass(frozen=True)
 class RedisSeams:
-    """The seams; to be started in this order, and stopped in the other."""
+    """The seams of a node. The directory is started first, and stopped last."""
 
     link: RedisLink
-    directory: RedisDirectory
+    registry: NodeRegistry
     broker: RedisBroker
     control: RedisControl
     tickets: RedisTickets
+
+    def directory_of(self, local: LocalConnections) -> RedisDirectory:
+        """The directory, over the connections of this node; to be called once."""
+        return RedisDirectory(self.link, self.registry, self.control, local)
 
     async def close(self) -> None:
         """Close the connections, after all seams have stopped."""
@@ -56,6 +61,5 @@ def build_redis(
     info = NodeInfo(since, version)
     registry = NodeRegistry(link, node, instance, info, database, wall, predecessor)
     control = RedisControl(bus, registry.living)
-    directory = RedisDirectory(link, registry, control)
     broker = RedisBroker(bus, link, lambda: registry.last_living)
-    return RedisSeams(link, directory, broker, control, RedisTickets(link))
+    return RedisSeams(link, registry, broker, control, RedisTickets(link))
