@@ -199,6 +199,16 @@ def test_imports_point_left_only() -> None:
     assert not faults, "\n".join(faults)
 
 
+def test_the_driver_of_redis_is_imported_only_where_it_is_configured() -> None:
+    importing = {
+        module
+        for module, path in modules()
+        if not module.startswith("wsserver.cluster.redis")
+        and any("cluster.redis." in name for _, name in imports_of(path.read_text()))
+    }
+    assert importing == {"wsserver.cluster_factory"}
+
+
 def test_every_part_of_the_package_has_its_place() -> None:
     parts = {module.split(".")[1] for module, _ in modules() if module.startswith("wsserver.")}
     assert parts <= {*LEAVES, *RANK}

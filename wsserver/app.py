@@ -10,7 +10,7 @@ from tornado.web import Application
 
 from wsserver.channel_factory import channels_of, push_key_of, webhooks_of
 from wsserver.clock import Clock
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.cluster_factory import seams_of
 from wsserver.config import ConfigFaults, Fault, Settings, secret_bytes
 from wsserver.config.channels import push_reach
@@ -88,10 +88,12 @@ class System:
         return self.service.manager
 
 
-def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None = None) -> System:
+def build(
+    settings: Settings, clock: Clock | None = None, *, worker: WorkerIdentity | None = None
+) -> System:
     """Build the whole system; nothing runs before ``service.start()``.
 
-    To be called on the event loop that will serve it; ``seat``: as one of several workers. Raises
+    To be called on the event loop that will serve it; ``worker``: which of several it is. Raises
     ``ValueError`` for invalid keys or permissions, ``ConfigFaults`` for invalid templates; the
     program's start reports such faults before.
     """
@@ -100,7 +102,7 @@ def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None =
     database = database_of(settings, clock)
 
     # The seams to other processes
-    seams = seams_of(settings, __version__, database, clock, seat)
+    seams = seams_of(settings, __version__, database, clock, worker)
     broker, control, leases = seams.broker, seams.control, seams.leases
 
     # Authentication, organizations, permissions
@@ -280,7 +282,7 @@ def build(settings: Settings, clock: Clock | None = None, *, seat: Seat | None =
         configured_channels={name for name, each in channels.items() if each.is_configured},
         documents=api_documents(),
         health=service.health,
-        metrics=OwnMetrics() if seat is None else WorkerMetrics(control, seat),
+        metrics=OwnMetrics() if worker is None else WorkerMetrics(control, worker),
     )
     control.add_handler(ReadDiagnostics, partial(diagnostics_of, context))
     context.metrics.register(partial(own_metrics, context))

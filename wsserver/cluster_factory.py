@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from wsserver.clock import Clock
 from wsserver.cluster.broker import Broker
 from wsserver.cluster.control import Control
-from wsserver.cluster.directory import ConnectionDirectory
+from wsserver.cluster.directory import ConnectionDirectory, LocalConnections
 from wsserver.cluster.leases import Leases
-from wsserver.cluster.local import Connected, LocalControl, LocalDirectory, LocalLeases
+from wsserver.cluster.local import LocalControl, LocalDirectory, LocalLeases
 from wsserver.cluster.memory import MemoryBroker
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import Settings
 from wsserver.identity.tickets import NoExchange, TicketExchange
 from wsserver.storage.engine.database import Database
@@ -27,7 +27,7 @@ class Seams:
     control: Control
     leases: Leases
     tickets: TicketExchange
-    directory_of: Callable[[Connected], ConnectionDirectory]
+    directory_of: Callable[[LocalConnections], ConnectionDirectory]
     close: Callable[[], Awaitable[None]]
     """To be called after all of them have stopped."""
 
@@ -37,11 +37,11 @@ def seams_of(
     version: str,
     database: Database,
     clock: Clock,
-    seat: Seat | None = None,
+    worker: WorkerIdentity | None = None,
 ) -> Seams:
     """The seams of this node, which starts now.
 
-    ``database`` is the one of the whole cluster; ``seat``: that of a worker.
+    ``database`` is the one of the whole cluster; ``worker``: which of several workers this is.
     """
     since = clock.wall()
     if settings.redis_url is None:
@@ -50,7 +50,7 @@ def seams_of(
             LocalControl(settings.node),
             LocalLeases(),
             NoExchange(),
-            lambda connected: LocalDirectory(connected, settings.node, version, since),
+            lambda local: LocalDirectory(local, settings.node, version, since),
             _nothing,
         )
     # The driver is an extra, and takes 0.1 s to import.
@@ -64,14 +64,14 @@ def seams_of(
         password_file=settings.redis_password_file,
         database=lambda: (database.identity, database.location),
         wall=clock.wall,
-        seat=seat,
+        worker=worker,
     )
     return Seams(
         made.broker,
         made.control,
         SqlLeases(database),
         made.tickets,
-        made.directory.over,
+        made.directory_of,
         made.close,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from wsserver.app import System, build, templates_of
 from wsserver.cluster.errors import ClusterUnusable
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.database_factory import cluster_of
 from wsserver.errors import WsServerError
@@ -39,11 +39,11 @@ class Lifecycle:
         settings: Settings,
         plugins: list[Plugin],
         sockets: list[socket.socket],
-        seat: Seat | None = None,
+        worker: WorkerIdentity | None = None,
     ) -> None:
         self.settings = settings
         self.plugins = plugins
-        self.system: System = build(settings, seat=seat)
+        self.system: System = build(settings, worker=worker)
         self.listener = Listener(self.system.application, settings)
         self.url = url_of(sockets[0])
         self._sockets = sockets
@@ -53,16 +53,16 @@ class Lifecycle:
         cls,
         settings: Settings,
         sockets: list[socket.socket] | None = None,
-        seat: Seat | None = None,
+        worker: WorkerIdentity | None = None,
     ) -> Lifecycle:
         """Import the plugins, bind the sockets, build the system.
 
-        ``sockets``: bound already, for a worker, which has a ``seat`` too. Raises ``ConfigFaults``
+        ``sockets``: bound already, for one of several workers. Raises ``ConfigFaults``
         with everything that is wrong; then nothing stays open.
         """
         plugins, sockets = check(settings, sockets)
         try:
-            return cls(settings, plugins, sockets, seat)
+            return cls(settings, plugins, sockets, worker)
         except BaseException:
             close_all(sockets)
             raise

@@ -47,6 +47,16 @@ class Tasks:
             names = ", ".join(sorted({task.get_name() for task in left}))
             log.error("tasks ignore their cancellation count=%d names=%s", len(left), names)
 
+    async def end(self) -> None:
+        """Cancel all running tasks, and wait until they have ended, however long that takes.
+
+        Cancels again what goes on: a library may swallow a cancellation that comes while it waits.
+        """
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running, timeout=_AGAIN_S)
+
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if task.cancelled():
@@ -54,18 +64,3 @@ class Tasks:
         error = task.exception()
         if error is not None:
             log.error("task failed name=%s", task.get_name(), exc_info=error)
-
-
-async def end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel tasks and wait for their end; results and exceptions are dropped.
-
-    Cancels again what goes on: a library may swallow a cancellation that comes while it waits.
-    """
-    left: set[asyncio.Task[None]] = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        done, left = await asyncio.wait(left, timeout=_AGAIN_S)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # retrieved, else asyncio would log it

@@ -33,18 +33,18 @@ async def two_nodes(server: ValkeyProcess, folder: Path) -> AsyncIterator[list[L
         seams = build_redis(server.url, name, "1.0", 0.0)
         live = Live(Clock(), folder / f"{name}.db", seams=seams)
         await live.start()
-        for seam in (seams.directory, seams.broker, seams.control):
+        for seam in (live.connections, seams.broker, seams.control):
             await seam.start()
         lives.append(live)
         started.append(seams)
     try:
-        for seams in started:
-            await seams.directory.nodes()
+        for live in lives:
+            await live.connections.nodes()
         yield lives
     finally:
         for live, seams in zip(lives, started, strict=True):
             await live.stop()
-            for each in (seams.control, seams.broker, seams.directory):
+            for each in (seams.control, seams.broker, live.connections):
                 await each.stop()
             await seams.close()
 

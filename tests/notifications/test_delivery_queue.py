@@ -22,7 +22,7 @@ from wsserver.notifications.channels.base import Limits, Outcome, failed, retry,
 from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.delivery_queue import DeliveryQueue
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Claim, Lease, Result
+from wsserver.storage.engine.leased_table import Claim, Lease, Result
 from wsserver.storage.engine.postgres.database import PostgresDatabase
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.tasks import Tasks

@@ -23,7 +23,7 @@ from wsserver.notifications.delivery_policy import Retries
 from wsserver.notifications.http import HttpAnswer
 from wsserver.notifications.webhooks import OTHERS_KEPT_S, Target, Webhooks, judge_webhook, sign
 from wsserver.realtime.observability.events import EventBus
-from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.engine.leased_table import Lease, Result
 from wsserver.storage.engine.sqlite import SqliteDatabase
 from wsserver.storage.tables.webhooks import Posting, WebhookOutbox
 from wsserver.tasks import Tasks

@@ -190,17 +190,6 @@ def test_a_connection_on_its_way_out_is_pushed_nothing(bench: Bench) -> None:
     assert len(connection.websocket.sent) == 1
 
 
-def test_a_push_to_several_is_encoded_once_and_spares_the_dying(bench: Bench) -> None:
-    several = [bench.connection(name) for name in ("a1", "b1", "c1")]
-    several[2].is_alive = False
-    bench.writer.push_many(several, "x", connections=2)  # also a name of its own parameters
-    (first,), (second,) = (each.websocket.sent for each in several[:2])
-    assert first is second
-    assert several[2].websocket.sent == []
-    assert bench.statistics.messages_sent == 2
-    bench.writer.push_many([], "x")
-
-
 @pytest.mark.gen_test
 async def test_offline_and_dying_connections_are_left_out_on_real_sockets(live: Live) -> None:
     stays, goes, dies = [await live.connect(u) for u in ("stays", "goes", "dies")]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wsserver.realtime.streams import sequencer
-from wsserver.realtime.streams.sequencer import Room, Sequencer
+from wsserver.realtime.streams.sequencer import ByteBudget, Sequencer
 
 SIZE = 10
 ROOM = 60
@@ -38,7 +38,7 @@ class Page(NamedTuple):
 class Node:
     """A node: its position, and what its subscribers have got."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ByteBudget) -> None:
         self.sequence: Sequencer[int] = Sequencer(room)
         self.seen: list[tuple[str, int]] = []
         self.asked: tuple[str | None, int] | None = None
@@ -60,7 +60,7 @@ class StreamMachine(RuleBasedStateMachine):
         self.stored: list[int] = []
         self.kept: list[tuple[str, int]] = []
         """All that was published and has not expired, of all epochs."""
-        self.room = Room(ROOM)
+        self.room = ByteBudget(ROOM)
         self.on_the_way: list[Sent] = []
         self.ends: list[tuple[str, int]] = [("e1", 0)]
         """The ends of the stream so far: a comparison may be late."""
@@ -204,7 +204,7 @@ TestEveryInterleaving.settings = settings(max_examples=100, stateful_step_count=
 
 
 def test_the_first_received_message_decides_where_an_unknown_stream_begins() -> None:
-    sequence: Sequencer[str] = Sequencer(Room(100))
+    sequence: Sequencer[str] = Sequencer(ByteBudget(100))
     assert sequence.received("e", 7, "g", 1) == ["g"]
     assert sequence.received("e", 7, "g", 1) is None
     assert sequence.received("e", 9, "i", 1) == []
@@ -214,7 +214,7 @@ def test_the_first_received_message_decides_where_an_unknown_stream_begins() -> 
 
 
 def test_a_message_that_arrives_while_the_database_is_read_comes_once() -> None:
-    sequence: Sequencer[str] = Sequencer(Room(100))
+    sequence: Sequencer[str] = Sequencer(ByteBudget(100))
     sequence.start("e", 0)
     assert sequence.received("e", 3, "c", 1) == []
     assert sequence.reading() == 0
@@ -225,7 +225,7 @@ def test_a_message_that_arrives_while_the_database_is_read_comes_once() -> None:
 
 
 def test_a_closed_stream_gives_its_room_back() -> None:
-    room = Room(100)
+    room = ByteBudget(100)
     sequence: Sequencer[str] = Sequencer(room)
     sequence.start("e", 0)
     sequence.received("e", 2, "b", 60)

@@ -15,7 +15,7 @@ from tests.support.notification_rows import (
     states,
 )
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Lease
+from wsserver.storage.engine.leased_table import Lease
 from wsserver.storage.messages.receipts import ReceiptStore
 from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.acknowledgements import (

@@ -20,7 +20,7 @@ from tests.support.notification_rows import (
 )
 from wsserver.protocol.notifications import Contact, PushKeys, PushSubscription, QuietHours
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Lease
+from wsserver.storage.engine.leased_table import Lease
 from wsserver.storage.notifications.contacts import ContactStore
 from wsserver.storage.notifications.deliveries import DeliveryStore
 from wsserver.storage.notifications.known_users import KnownUser, KnownUserStore

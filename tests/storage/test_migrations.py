@@ -8,7 +8,7 @@ import pytest
 import sqlite_utils
 
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Lease
+from wsserver.storage.engine.leased_table import Lease
 from wsserver.storage.engine.migrations import MIGRATIONS, applied_names, known_names
 from wsserver.storage.messages.streams import Counts, StreamStore
 from wsserver.storage.notifications.contacts import ContactStore

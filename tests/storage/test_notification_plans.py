@@ -10,7 +10,7 @@ import pytest
 from tests.support.message_rows import in_every_reader
 from tests.support.notification_rows import NOW, claim, delivery, notification, outcome, record
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.engine.leased_table import Lease, Result
 from wsserver.storage.notifications.acknowledgements import (
     Acknowledgement,
     AcknowledgementStore,

@@ -17,9 +17,8 @@ from wsserver.cluster.control import Control
 from wsserver.cluster.directory import Change, ConnectionDirectory, Reservation
 from wsserver.cluster.local import LocalControl, LocalDirectory
 from wsserver.cluster.memory import MemoryBroker
-from wsserver.cluster.redis.wiring import RedisSeams, build_redis
+from wsserver.cluster.redis.wiring import build_redis
 from wsserver.realtime.connections.hub import Hub, HubRecords
-from wsserver.tasks import end
 
 
 class Receiver:
@@ -172,10 +171,11 @@ class RedisCluster:
     @asynccontextmanager
     async def node(self, name: str) -> AsyncIterator[ClusterNode]:
         seams = build_redis(self.url, name, "1.0", 0.0)
-        node = ClusterNode(name, seams.broker, seams.control, seams.directory)
-        seams.directory.over(HubRecords(node.hub, name))
+        hub = Hub()
+        directory = seams.directory_of(HubRecords(hub, name))
+        node = ClusterNode(name, seams.broker, seams.control, directory, hub=hub)
         node.broker.subscribe(node.receiver)
-        ordered = (seams.directory, seams.broker, seams.control)
+        ordered = (directory, seams.broker, seams.control)
         try:
             for seam in ordered:
                 await seam.start()
@@ -189,18 +189,15 @@ class RedisCluster:
     async def vanishing(self, name: str) -> AsyncIterator[ClusterNode]:
         """A node that ends like by ``kill -9``: it stops sending, and takes nothing out."""
         seams = build_redis(self.url, name, "1.0", 0.0)
-        node = ClusterNode(name, seams.broker, seams.control, seams.directory)
-        seams.directory.over(HubRecords(node.hub, name))
-        for seam in (seams.directory, seams.broker, seams.control):
+        hub = Hub()
+        directory = seams.directory_of(HubRecords(hub, name))
+        node = ClusterNode(name, seams.broker, seams.control, directory, hub=hub)
+        for seam in (directory, seams.broker, seams.control):
             await seam.start()
         yield node
-        await end(*node_tasks(seams))
+        for tasks in (seams.broker._bus._tasks, directory._tasks):
+            await tasks.end()
         await seams.close()
-
-
-def node_tasks(seams: RedisSeams) -> list[Any]:
-    """The background tasks of a node."""
-    return [*seams.broker._bus._tasks, *seams.directory._tasks]
 
 
 async def eventually(

@@ -94,7 +94,7 @@ class Live:
         self.connections: ConnectionDirectory = (
             LocalDirectory(HubRecords(self.hub, "node-1"), "node-1", "", 0.0)
             if seams is None
-            else seams.directory.over(HubRecords(self.hub, seams.control.node))
+            else seams.directory_of(HubRecords(self.hub, seams.control.node))
         )
         self.poller = Poller(
             IOLoop.current(), clock, queue_limit_bytes=queue_limit_bytes, coalesce_s=0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsserver.storage.engine.leases import Lease, Result
+from wsserver.storage.engine.leased_table import Lease, Result
 from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore
 from wsserver.storage.notifications.notifications import (
     NewDelivery,

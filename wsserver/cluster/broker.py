@@ -122,8 +122,8 @@ class InboxSettled(Struct, frozen=True, gc=False, tag=True):
 Signal = Push | MonitorPush | MonitorEvent | InboxSettled
 
 
-class Node(Protocol):
-    """Receiving side of a broker: writes to the node's connections; neither waits nor raises."""
+class Receiver(Protocol):
+    """Receiving side of a broker: writes to this node's connections; neither waits nor raises."""
 
     def deliver(self, publication: Publication) -> Outcome:
         """Write a publication to the connections that it matches.
@@ -145,8 +145,8 @@ class Broker(Protocol):
     Publications of one node for one target arrive at each node in the order of publishing.
     """
 
-    def subscribe(self, node: Node) -> None:
-        """Register the receiving side of a node, before ``start``."""
+    def subscribe(self, receiver: Receiver) -> None:
+        """Register the receiving side of this node, before ``start``."""
 
     async def start(self) -> None:
         """Connect to the message transport; unreachable: goes on trying in the background."""

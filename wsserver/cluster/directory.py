@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -11,6 +11,8 @@ from wsserver.protocol.targets import Target
 
 NodeState = Literal["up", "draining", "lost"]
 Became = Literal["", "online", "offline"]
+USERS_LISTED = 1000
+"""Users of a session that are listed at most: tens of thousands would not fit into a reply."""
 SessionUsers = list[dict[str, Any]]
 """The users in a session: ``user_id``, ``username`` and the number of ``connections``."""
 
@@ -72,6 +74,40 @@ class Reservation(Struct, frozen=True, gc=False):
 
     user_id: str
     token: str
+
+
+class LocalConnections(Protocol):
+    """The connections of this node: what a directory reads of its hub."""
+
+    def count_of(self, user_id: str) -> int:
+        """Number of a user's connections."""
+        ...
+
+    def has_others(self, session_id: str, user_id: str) -> bool:
+        """Whether other users than this one have joined a session."""
+        ...
+
+    def records(self, target: Target) -> Iterable[ConnectionRecord]:
+        """The connections that a target matches, in the order of connecting."""
+        ...
+
+    def record(self, connection_id: str) -> ConnectionRecord | None:
+        """A connection by id."""
+        ...
+
+    def count_in(self, session_id: str, user_id: str) -> int:
+        """Number of a user's connections that have joined a session."""
+        ...
+
+    def users_in(self, session_id: str) -> SessionUsers:
+        """The users in a session; at most ``USERS_LISTED``."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """The connected users, each with the number of connections."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 class ConnectionDirectory(Protocol):
@@ -144,7 +180,7 @@ class ConnectionDirectory(Protocol):
         """A connection has left a session: the number of its user's connections there."""
 
     def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
-        """The users in a session; at most 1000."""
+        """The users in a session; at most ``USERS_LISTED``."""
         ...
 
     def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:

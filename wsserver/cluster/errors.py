@@ -19,7 +19,11 @@ class NodeNameTaken(ClusterUnusable):
     """
 
     def __init__(self, node: str, until: float = 0.0) -> None:
-        super().__init__("node", f"{node!r} is the name of another running node of this cluster")
+        super().__init__(
+            "node",
+            f"{node!r} is the name of another running node of this cluster;"
+            " each node needs a name of its own",
+        )
         self.node = node
         self.until = until
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from wsserver.cluster.control import Answers, Notice, Request
 from wsserver.cluster.directory import (
     Change,
     ConnectionRecord,
+    LocalConnections,
     LostConnection,
     NodeRecord,
     Reservation,
@@ -68,41 +69,7 @@ class LocalControl:
         return found
 
 
-class Connected(Protocol):
-    """The connections of this process: a view of the hub."""
-
-    def count_of(self, user_id: str) -> int:
-        """Number of a user's connections."""
-        ...
-
-    def has_others(self, session_id: str, user_id: str) -> bool:
-        """Whether other users than this one have joined a session."""
-        ...
-
-    def records(self, target: Target) -> Iterable[ConnectionRecord]:
-        """The connections that a target matches, in the order of connecting."""
-        ...
-
-    def record(self, connection_id: str) -> ConnectionRecord | None:
-        """A connection by id."""
-        ...
-
-    def count_in(self, session_id: str, user_id: str) -> int:
-        """Number of a user's connections that have joined a session."""
-        ...
-
-    def users_in(self, session_id: str) -> SessionUsers:
-        """The users in a session; at most 1000."""
-        ...
-
-    def counts(self) -> Mapping[str, int]:
-        """The connected users, each with the number of connections."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
-_ROOM = Reservation("", "")
+_RESERVED = Reservation("", "")
 """One for all: in a single process nothing comes between the count and the connect."""
 
 
@@ -111,8 +78,8 @@ class LocalDirectory:
 
     answers_now = True
 
-    def __init__(self, connected: Connected, node: str, version: str, since: float) -> None:
-        self._connected = connected
+    def __init__(self, local: LocalConnections, node: str, version: str, since: float) -> None:
+        self._local = local
         self._node = node
         self._version = version
         self._since = since
@@ -125,7 +92,7 @@ class LocalDirectory:
 
     def reserve(self, user_id: str, limit: int) -> Reservation | None:
         """Compare the number of connections."""
-        return _ROOM if self._connected.count_of(user_id) < limit else None
+        return _RESERVED if self._local.count_of(user_id) < limit else None
 
     def cancel(self, reservation: Reservation) -> None:
         """Do nothing: reservations are not counted."""
@@ -138,7 +105,7 @@ class LocalDirectory:
         on_change: Callable[[Change], None],
     ) -> None:
         """Count; the connection is in the process's own index already."""
-        count = self._connected.count_of(user_id)
+        count = self._local.count_of(user_id)
         on_change(Change(count, 0, "online" if count == 1 else ""))
 
     def closed(
@@ -150,7 +117,7 @@ class LocalDirectory:
         is_handed_over: bool = False,
     ) -> None:
         """Count; the connection is out of the process's own index already."""
-        count = self._connected.count_of(user_id)
+        count = self._local.count_of(user_id)
         on_change(Change(count, 0, "" if count or is_handed_over else "offline"))
 
     def updated(self, connection_id: str) -> None:
@@ -160,13 +127,13 @@ class LocalDirectory:
         self, connection_id: str, user_id: str, session_id: str, on_change: Callable[[int], None]
     ) -> None:
         """Count."""
-        on_change(self._connected.count_in(session_id, user_id))
+        on_change(self._local.count_in(session_id, user_id))
 
     left = joined
 
     def session_users(self, session_id: str) -> SessionUsers:
-        """The users in a session; at most 1000."""
-        return self._connected.users_in(session_id)
+        """The users in a session; at most ``USERS_LISTED``."""
+        return self._local.users_in(session_id)
 
     def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
         """Do nothing: no other node can be lost."""
@@ -176,15 +143,15 @@ class LocalDirectory:
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Whether a user has a connection, other than ``besides``."""
-        return self._connected.count_of(user_id) > (1 if besides else 0)
+        return self._local.count_of(user_id) > (1 if besides else 0)
 
     def may_have_others(self, session_id: str, user_id: str) -> bool:
         """Whether other users than this one have joined a session."""
-        return self._connected.has_others(session_id, user_id)
+        return self._local.has_others(session_id, user_id)
 
     async def count(self, user_id: str) -> int:
         """Number of a user's connections."""
-        return self._connected.count_of(user_id)
+        return self._local.count_of(user_id)
 
     async def connections(
         self, target: Target, *, node: str | None = None
@@ -192,16 +159,16 @@ class LocalDirectory:
         """The connections that match a target, oldest first."""
         if node not in (None, self._node):
             return []
-        found = self._connected.records(target)
+        found = self._local.records(target)
         return sorted(found, key=lambda each: (each.connected_at, each.connection_id))
 
     async def users(self, *, node: str | None = None) -> Mapping[str, int]:
         """The connected users, each with the number of connections."""
-        return self._connected.counts() if node in (None, self._node) else {}
+        return self._local.counts() if node in (None, self._node) else {}
 
     async def nodes(self) -> Sequence[NodeRecord]:
         """This process."""
-        count = len(self._connected)
+        count = len(self._local)
         return [NodeRecord(self._node, self._since, count, self._version, "up")]
 
     def health(self) -> dict[str, Any]:

@@ -6,37 +6,37 @@ from collections.abc import Callable
 
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
-    Node,
     Outcome,
     Publication,
     PublishResult,
+    Receiver,
     Signal,
 )
 from wsserver.protocol.targets import Target
 
 
 class MemoryBroker:
-    """Calls every subscribed node for each publication, in the order of publishing."""
+    """Calls every subscribed receiver for each publication, in the order of publishing."""
 
     def __init__(self) -> None:
-        self._nodes: list[Node] = []
+        self._receivers: list[Receiver] = []
 
-    def subscribe(self, node: Node) -> None:
-        """Register the receiving side of a node."""
-        self._nodes.append(node)
+    def subscribe(self, receiver: Receiver) -> None:
+        """Register a receiving side."""
+        self._receivers.append(receiver)
 
     async def start(self) -> None:
         """Do nothing: there is no connection."""
 
     async def stop(self) -> None:
-        """Unsubscribe the nodes."""
-        self._nodes.clear()
+        """Unsubscribe all."""
+        self._receivers.clear()
 
     def follow(self, target: Target) -> None:
-        """Do nothing: each node gets everything."""
+        """Do nothing: there is no subscription by target."""
 
     def unfollow(self, target: Target) -> None:
-        """Do nothing: each node gets everything."""
+        """Do nothing: there is no subscription by target."""
 
     async def followed(self, target: Target) -> None:
         """Do nothing: publications always arrive."""
@@ -46,21 +46,21 @@ class MemoryBroker:
 
     def post(self, publication: Publication) -> None:
         """Publish without waiting for the result."""
-        for node in self._nodes:
-            node.deliver(publication)
+        for receiver in self._receivers:
+            receiver.deliver(publication)
 
     def signal(self, signal: Signal) -> None:
         """Publish a signal."""
-        for node in self._nodes:
-            node.signal(signal)
+        for receiver in self._receivers:
+            receiver.signal(signal)
 
     def begin(self, publication: Publication) -> Outcome:
-        """Publish; returns the result of the node."""
-        if len(self._nodes) == 1:
-            return self._nodes[0].deliver(publication)
+        """Publish; returns the result."""
+        if len(self._receivers) == 1:
+            return self._receivers[0].deliver(publication)
         result = NO_RECIPIENTS
-        for node in self._nodes:
-            outcome = node.deliver(publication)
+        for receiver in self._receivers:
+            outcome = receiver.deliver(publication)
             if isinstance(outcome, PublishResult):  # nobody is waited for within one process
                 result += outcome
         return result
@@ -72,4 +72,4 @@ class MemoryBroker:
 
     def health(self) -> dict[str, object]:
         """Always ok."""
-        return {"ok": True, "kind": "memory", "nodes": len(self._nodes)}
+        return {"ok": True, "kind": "memory", "nodes": len(self._receivers)}

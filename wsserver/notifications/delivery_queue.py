@@ -19,7 +19,7 @@ from wsserver.clock import Clock, Setbacks
 from wsserver.errors import WsServerError
 from wsserver.notifications.channels.base import Limits, Outcome, retry
 from wsserver.notifications.delivery_policy import Pace, Retries, after
-from wsserver.storage.engine.leases import C, Lease, LeasedTable, Result
+from wsserver.storage.engine.leased_table import C, Lease, LeasedTable, Result
 from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)

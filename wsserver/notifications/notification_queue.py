@@ -19,7 +19,7 @@ from wsserver.notifications.templates import Renderer
 from wsserver.protocol.notifications import CHANNELS, ChannelName, Contact
 from wsserver.realtime.access.tenancy import Tenancy
 from wsserver.realtime.observability import events
-from wsserver.storage.engine.leases import Result
+from wsserver.storage.engine.leased_table import Result
 from wsserver.storage.notifications.deliveries import Claimed, DeliveryStore
 from wsserver.tasks import Tasks
 

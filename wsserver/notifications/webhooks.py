@@ -31,7 +31,7 @@ from wsserver.realtime.observability.events import (
     EventBus,
     without_content,
 )
-from wsserver.storage.engine.leases import Result
+from wsserver.storage.engine.leased_table import Result
 from wsserver.storage.tables.webhooks import ClaimedPosting, Posting, WebhookOutbox
 from wsserver.tasks import Tasks
 

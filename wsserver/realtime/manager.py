@@ -26,7 +26,11 @@ from wsserver.protocol.pushes import push
 from wsserver.protocol.targets import EVERYONE, session, user
 from wsserver.realtime.connect_state import ConnectState, ConnectStateLoader
 from wsserver.realtime.connections.connection import MONITOR, ConnectionInfo
-from wsserver.realtime.connections.connection_limit import EVICTED, ConnectionLimits, ConnectionRoom
+from wsserver.realtime.connections.connection_limit import (
+    EVICTED,
+    ConnectionLimiter,
+    ConnectionLimits,
+)
 from wsserver.realtime.connections.expiry import TokenExpiry
 from wsserver.realtime.connections.heartbeat import Heartbeat
 from wsserver.realtime.connections.hub import Hub
@@ -101,7 +105,7 @@ class WebSocketManager:
         self.statistics = statistics
         self.limits = limits
         self.heartbeat = heartbeat
-        self.room = ConnectionRoom(hub, heartbeat, limits, connections, control, clock, tasks)
+        self.room = ConnectionLimiter(hub, heartbeat, limits, connections, control, clock, tasks)
         self.monitors = monitors
         self.presence = presence
         self.sessions = sessions

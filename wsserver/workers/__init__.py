@@ -2,5 +2,5 @@
 
 ``supervisor`` binds the listening sockets, starts a private Valkey server (``valkey``) and the
 workers (``worker``), and restarts what ends. ``fleet`` decides, without I/O; ``channel`` carries
-the words between supervisor and worker.
+the messages between supervisor and worker.
 """

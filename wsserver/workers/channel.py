@@ -1,4 +1,4 @@
-"""``Channel``: words between supervisor and worker, as lines of JSON over a pair of sockets.
+"""``Channel``: messages between supervisor and worker, as lines of JSON over a pair of sockets.
 
 The end of a process ends its channel: a worker whose supervisor was killed reads the end of it.
 """
@@ -13,7 +13,7 @@ READ_BYTES = 65_536
 
 
 class Channel:
-    """One end of the pair. Words are small; only the first, with the settings, may be long."""
+    """One end of the pair. Messages are small; only the first, with the settings, may be long."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -25,16 +25,16 @@ class Channel:
         """For selectors and event loops."""
         return self._end.fileno()
 
-    def send(self, **word: Any) -> None:
-        """Send a word; dropped if the other end is closed."""
-        line = json.dumps(word).encode("ascii") + b"\n"  # ASCII: also lone surrogates of secrets
+    def send(self, **message: Any) -> None:
+        """Send a message; dropped if the other end is closed."""
+        line = json.dumps(message).encode("ascii") + b"\n"  # ASCII: also lone surrogates of secrets
         try:
             self._end.sendall(line)
         except OSError:
             self.has_ended = True
 
     def receive(self, *, waits: bool = False) -> list[dict[str, Any]]:
-        """The words that have arrived; ``waits`` until some bytes have."""
+        """The messages that have arrived; ``waits`` until some bytes have."""
         try:
             data = self._end.recv(READ_BYTES, 0 if waits else socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -35,10 +35,10 @@ class Start(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Send a word to a process."""
+    """Send an order to a process."""
 
     process: int
-    word: Literal["go", "stop", "hurry", "hand_over"]
+    order: Literal["go", "stop", "hurry", "hand_over"]
 
 
 class Kill(NamedTuple):

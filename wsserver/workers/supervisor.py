@@ -1,7 +1,7 @@
 """``Supervisor``: starts the workers of ``wsserver serve --workers N``, and restarts what ends.
 
-``Fleet`` decides; this loop waits for signals, words of workers and ends of processes. It serves no
-connection and uses no event loop, so that little can go wrong in it.
+``Fleet`` decides; this loop waits for signals, messages of workers and ends of processes. It serves
+no connection and uses no event loop, so that little can go wrong in it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from typing import Any
 
 import msgspec
 
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Fault, Settings
 from wsserver.fd_limits import raise_descriptor_limit
 from wsserver.listening_sockets import bind_groups, close_all, url_of
 from wsserver.workers import fleet
 from wsserver.workers.channel import Channel
 from wsserver.workers.fleet import EXIT_FAILED, Action, Fleet
-from wsserver.workers.shares import to_json, worker_names, worker_settings
 from wsserver.workers.valkey import PrivateValkey, ValkeyFailed
+from wsserver.workers.worker_settings import to_json, worker_names, worker_settings
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class Supervisor:
             if key.data is None:
                 self._read_signals()
             elif key.data in self._workers:
-                self._read_words(key.data)
+                self._read_messages(key.data)
         now = time.monotonic()
         for id_, worker in list(self._workers.items()):
             status = worker.process.poll()
@@ -194,32 +194,32 @@ class Supervisor:
                 name = signal.Signals(number).name
                 log.warning("signal has no effect, SIGTERM stops the server signal=%s", name)
 
-    def _read_words(self, id_: int) -> None:
+    def _read_messages(self, id_: int) -> None:
         worker = self._workers[id_]
-        for word in self._read(worker):
+        for message in self._read(worker):
             now = time.monotonic()
-            match word.get("state"):
+            match message.get("state"):
                 case "prepared":
                     self._do(self._fleet.prepared(id_, now))
                 case "accepting":
                     log.info("worker accepts connections worker=%d", worker.number)
-                    self._text = word["text"] or self._text
+                    self._text = message["text"] or self._text
                     self._do(self._fleet.accepting(id_, now))
         if worker.channel.has_ended and worker.channel.fileno() in self._selector.get_map():
             self._selector.unregister(worker.channel)  # the end of the process follows
 
     def _read(self, worker: Worker, *, waits: bool = False) -> list[dict[str, Any]]:
-        """The words of a worker; its faults are kept with it."""
-        words = worker.channel.receive(waits=waits)
-        for word in words:
-            worker.faults += msgspec.convert(word.get("faults", []), list[Fault])
-        return words
+        """The messages of a worker; its faults are kept with it."""
+        messages = worker.channel.receive(waits=waits)
+        for message in messages:
+            worker.faults += msgspec.convert(message.get("faults", []), list[Fault])
+        return messages
 
     def _ended(self, id_: int, worker: Worker, status: int) -> None:
         for _ in range(LAST_READS):
             if worker.channel.has_ended:
                 break
-            self._read_words(id_)
+            self._read_messages(id_)
         del self._workers[id_]
         worker.channel.close()
         if self._fleet.is_stopping:
@@ -283,14 +283,14 @@ class Supervisor:
         worker = self._workers.get(action.process)
         if worker is None:
             return
-        if action.word == "go":
+        if action.order == "go":
             self._ended_instances[worker.number] = worker.instance
-        worker.channel.send(order=action.word)
+        worker.channel.send(order=action.order)
 
     def _spawn(self, number: int, *, waits: bool = False, only_checks: bool = False) -> Worker:
         """Start a process; its settings go through the channel, where nobody else sees them."""
         group = [] if only_checks else self._groups[number - 1]
-        seat = Seat(
+        identity = WorkerIdentity(
             number,
             worker_names(self._settings),
             secrets.token_hex(8),
@@ -311,16 +311,16 @@ class Supervisor:
             except BaseException:
                 ours.close()
                 raise
-        worker = Worker(number, seat.instance, process, Channel(ours))
-        orders = {
-            "seat": seat,
+        worker = Worker(number, identity.instance, process, Channel(ours))
+        options = {
+            "worker": identity,
             "sockets": descriptors,
             "dev": self._dev,
             "waits": waits,
-            "is_first": number == 1 and seat.predecessor is None and not waits,
+            "is_first": number == 1 and identity.predecessor is None and not waits,
             "only_checks": only_checks,
         }
-        worker.channel.send(settings=to_json(settings), orders=orders)
+        worker.channel.send(settings=to_json(settings), options=options)
         return worker
 
     def _handle_signals(self) -> None:

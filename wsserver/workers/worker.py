@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 from wsserver.config import ConfigFaults, Settings, secret_texts
 from wsserver.lifecycle import Lifecycle, check
 from wsserver.listening_sockets import close_all, inherited
@@ -23,16 +23,16 @@ from wsserver.process import (
     warn_of_hosts,
 )
 from wsserver.workers.channel import Channel
-from wsserver.workers.shares import from_json
+from wsserver.workers.fleet import EXIT_CONFIG
+from wsserver.workers.worker_settings import from_json
 
-EXIT_CONFIG = 78
 EXIT_ORPHANED = 1
 
 
-class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """The first word of the supervisor, besides the settings."""
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker is to start: the first message of the supervisor, besides the settings."""
 
-    seat: Seat
+    worker: WorkerIdentity
     sockets: tuple[int, ...]
     """Descriptors of bound sockets."""
     dev: bool = False
@@ -49,44 +49,44 @@ def main(descriptor: int) -> int:
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
     channel = Channel(end)
-    words: list[dict[str, Any]] = []
-    while not words and not channel.has_ended:
-        words = channel.receive(waits=True)
-    if not words:
+    messages: list[dict[str, Any]] = []
+    while not messages and not channel.has_ended:
+        messages = channel.receive(waits=True)
+    if not messages:
         return EXIT_ORPHANED
-    settings = from_json(words[0]["settings"])
-    orders = msgspec.convert(words[0]["orders"], Orders)
+    settings = from_json(messages[0]["settings"])
+    options = msgspec.convert(messages[0]["options"], WorkerOptions)
     set_up_logging(
         settings.log_format,
         settings.log_level,
         secrets=secret_texts(settings),
-        worker=orders.seat.number,
+        worker=options.worker.number,
     )
     try:
-        if orders.only_checks:
+        if options.only_checks:
             check(settings, [])
             return EXIT_OK
-        return run_on_loop(_serve(settings, orders, channel, words[1:]))
+        return run_on_loop(_serve(settings, options, channel, messages[1:]))
     except ConfigFaults as found:
         channel.send(faults=msgspec.to_builtins(found.faults))
         return EXIT_CONFIG
 
 
 async def _serve(
-    settings: Settings, orders: Orders, channel: Channel, words: list[dict[str, Any]]
+    settings: Settings, options: WorkerOptions, channel: Channel, messages: list[dict[str, Any]]
 ) -> int:
     stops, go = Stops(), asyncio.Event()
     loop = asyncio.get_running_loop()
     handle_signals(loop, stops.stop, stops.hurry)
     loop.add_reader(channel.fileno(), _listen_to_supervisor, channel, stops, go)
-    _obey(words, stops, go)
-    sockets = inherited(orders.sockets)
+    _handle_orders(messages, stops, go)
+    sockets = inherited(options.sockets)
     try:
-        run = Lifecycle.prepare(settings, sockets, orders.seat)
+        run = Lifecycle.prepare(settings, sockets, options.worker)
     except BaseException:
         close_all(sockets)
         raise
-    if orders.waits:
+    if options.waits:
         channel.send(state="prepared")
         await _either(go, stops.stop)
         if stops.stop.is_set():
@@ -94,7 +94,7 @@ async def _serve(
             return EXIT_OK
 
     def announce(text: str) -> None:
-        if orders.is_first:
+        if options.is_first:
             warn_of_hosts(run)
         channel.send(state="accepting", url=run.url, text=text)
 
@@ -102,21 +102,21 @@ async def _serve(
         run,
         stops,
         announce,
-        dev=orders.dev and orders.seat.number == 1,
-        start_patience_s=START_PATIENCE_S if orders.is_first else None,
+        dev=options.dev and options.worker.number == 1,
+        start_patience_s=START_PATIENCE_S if options.is_first else None,
     )
 
 
 def _listen_to_supervisor(channel: Channel, stops: Stops, go: asyncio.Event) -> None:
-    _obey(channel.receive(), stops, go)
+    _handle_orders(channel.receive(), stops, go)
     if channel.has_ended:  # it was killed
         asyncio.get_running_loop().remove_reader(channel.fileno())
         stops.stop.set()
 
 
-def _obey(words: list[dict[str, Any]], stops: Stops, go: asyncio.Event) -> None:
-    for word in words:
-        match word.get("order"):
+def _handle_orders(messages: list[dict[str, Any]], stops: Stops, go: asyncio.Event) -> None:
+    for message in messages:
+        match message.get("order"):
             case "go":
                 go.set()
             case "stop":

@@ -1,15 +1,23 @@
 """The seams over Redis (7 or newer) or Valkey (8 or newer), for several processes.
 
-**The server does not offer this yet**: there is no setting for it, ``app.build`` never makes it,
-and only the contract suite runs it. Each seam is whole by its protocol. Before several nodes may
-serve, the live side has to use what the protocols offer and one process does not need:
+``wiring.build_redis`` builds them, from ``redis_url`` or the private Valkey server of ``workers``.
+Redis has only what passes: it may be emptied at any time, and what has to last is in the database.
 
-- ``ConnectionDirectory.connections`` for lists and ``online``
-- ``Broker.followed`` before the head of a stream is read; tails fed by what is received; heads
-  compared after ``add_gap_listener`` calls
-- statistics, traces, dry runs and top talkers by ``Control``; tickets that any node redeems;
-  revocations, members and organizations read again from the database after lost notices
-- kept state that several nodes may share
+======================  ==========================================================================
+module                  what it does
+======================  ==========================================================================
+``link``                connections to the server, and checks that it can be used
+``bus``                 datagrams between nodes over pub/sub, probed along the same path
+``nodes``               registry of the nodes, each with a lease
+``broker``              publications and signals, to the nodes that follow a target
+``control``             requests and notices
+``directory``           connections of all nodes: counts, limits, lists
+``directory_upkeep``    its periodic part: leases, lost nodes, and what was missed
+``directory_writes``    its changes, many in one pipeline
+``directory_scripts``   its Lua scripts; ``directory_records`` reads their answers
+``tickets``             tickets that any node redeems once
+======================  ==========================================================================
 
-``redis`` is imported by this package only, so that a server without it starts.
+``redis`` is imported by this package only, and this package by ``cluster_factory`` only: a server
+without the driver starts.
 """

@@ -12,11 +12,11 @@ import msgspec
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     InboxSettled,
-    Node,
     Outcome,
     Publication,
     PublishResult,
     Push,
+    Receiver,
     Signal,
 )
 from wsserver.cluster.progress import Progress
@@ -84,7 +84,7 @@ class RedisBroker:
         self._bus = bus
         self._link = link
         self._living = living
-        self._nodes: list[Node] = []
+        self._receivers: list[Receiver] = []
         self._pending: dict[int, _Pending] = {}
         """The oldest first."""
         self._deadlines: deque[tuple[float, int]] = deque()
@@ -96,9 +96,9 @@ class RedisBroker:
         """Results of this node that are sent at the end of this iteration of the event loop."""
         bus.on("results", self._resulted)
 
-    def subscribe(self, node: Node) -> None:
+    def subscribe(self, receiver: Receiver) -> None:
         """Register the receiving side of this node."""
-        self._nodes.append(node)
+        self._receivers.append(receiver)
 
     async def start(self) -> None:
         """Connect."""
@@ -107,7 +107,7 @@ class RedisBroker:
     async def stop(self) -> None:
         """Disconnect."""
         await self._bus.stop()
-        self._nodes.clear()
+        self._receivers.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -177,9 +177,9 @@ class RedisBroker:
         return {"ok": fault is None, "kind": "redis", "last_error": fault}
 
     def _deliver(self, publication: Publication) -> Outcome:
-        if not self._nodes:
+        if not self._receivers:
             return NO_RECIPIENTS
-        return self._nodes[0].deliver(publication)
+        return self._receivers[0].deliver(publication)
 
     def _own(self, pending: _Pending, own: Outcome) -> None:
         """Note the result of this node, now or once it is known."""
@@ -279,8 +279,8 @@ class RedisBroker:
 
     def _show(self, signal: Signal) -> None:
         if self._progress.admits(signal):
-            for node in self._nodes:
-                node.signal(signal)
+            for receiver in self._receivers:
+                receiver.signal(signal)
 
     def _resulted(self, datagram: Datagram) -> None:
         for id_, result in _answers.decode(datagram.body):

@@ -13,7 +13,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError, RedisError
 
 from wsserver.cluster.redis.link import RedisLink
-from wsserver.tasks import end
+from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Bus:
         self._echoes: dict[int, asyncio.Future[None]] = {}
         self._gap_listeners: list[Callable[[], None]] = []
         self._pubsub: PubSub | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
         self._heard_at = 0.0
         self._was_up = False
         self._is_reported = False
@@ -112,7 +112,7 @@ class Bus:
         if self._tasks:
             return
         for work in (self._read, self._write, self._subscribe, self._probe):
-            self._tasks.append(asyncio.create_task(work(), name=f"redis{work.__name__}"))
+            self._tasks.spawn(work(), name=f"redis{work.__name__}")
         try:
             await asyncio.wait_for(self._has_risen.wait(), START_S)
         except TimeoutError:
@@ -127,8 +127,7 @@ class Bus:
                 break
             await asyncio.sleep(0.01)
         self.is_up = False
-        await end(*self._tasks)
-        self._tasks.clear()
+        await self._tasks.end()
         self._fail_outgoing()
         self._confirm_all()
 
@@ -146,10 +145,6 @@ class Bus:
             self._wanted.discard(channel)
             self._confirmed.discard(channel)
             self._change(channel, False)
-
-    def is_following(self, channel: str) -> bool:
-        """Whether the server has confirmed the subscription of a channel."""
-        return channel in self._confirmed
 
     async def followed(self, channel: str) -> None:
         """Wait until the datagrams of a followed channel arrive.

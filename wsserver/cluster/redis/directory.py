@@ -15,12 +15,12 @@ from wsserver.cluster.directory import (
     RESERVATION_S,
     Change,
     ConnectionRecord,
+    LocalConnections,
     NodeRecord,
     Reservation,
     SessionUsers,
 )
 from wsserver.cluster.errors import ForeignCluster, NodeNameTaken
-from wsserver.cluster.local import Connected
 from wsserver.cluster.redis.control import RedisControl
 from wsserver.cluster.redis.directory_records import (
     change_of,
@@ -46,7 +46,7 @@ from wsserver.cluster.redis.nodes import (
     record_of,
 )
 from wsserver.protocol.targets import EVERYONE, Target, TargetType, user
-from wsserver.tasks import end
+from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -75,18 +75,18 @@ class RedisDirectory(DirectoryUpkeep):
 
     answers_now = False
 
-    def __init__(self, link: RedisLink, registry: NodeRegistry, control: RedisControl) -> None:
-        super().__init__(link, registry, control)
+    def __init__(
+        self,
+        link: RedisLink,
+        registry: NodeRegistry,
+        control: RedisControl,
+        local: LocalConnections,
+    ) -> None:
+        super().__init__(link, registry, control, local)
         self._checks: dict[str, asyncio.Task[bool]] = {}
         """By user: the running check of the owners of its connections."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
         control.add_handler(ConfirmConnections, self._confirm)
-
-    def over(self, connected: Connected) -> RedisDirectory:
-        """Set the connections of this node; to be called once, before ``start``."""
-        self._connected = connected
-        self._writes.over(connected)
-        return self
 
     # Start and stop
 
@@ -104,7 +104,7 @@ class RedisDirectory(DirectoryUpkeep):
             self._away(error)
             await self._link.shut("not checked yet whether it may be used")
         for work in (self._maintain, self._writes.run):
-            self._tasks.append(asyncio.create_task(work(), name="redis directory"))
+            self._tasks.spawn(work(), name="redis directory")
 
     async def stop(self) -> None:
         """Take this node and its connections out."""
@@ -115,8 +115,7 @@ class RedisDirectory(DirectoryUpkeep):
                 await asyncio.wait_for(self._writes.is_idle.wait(), FLUSH_S)
             except TimeoutError:
                 log.warning("last changes of connections not written")
-        await end(*self._tasks)
-        self._tasks.clear()
+        await self._tasks.end()
         self._is_reachable = False  # nothing is written any more
         self._writes.fail()
         try:
@@ -160,7 +159,7 @@ class RedisDirectory(DirectoryUpkeep):
         return self._reserve(user_id, limit)
 
     def _local_reservation(self, user_id: str, limit: int) -> Reservation | None:
-        return Reservation(user_id, "") if self._connected.count_of(user_id) < limit else None
+        return Reservation(user_id, "") if self._local.count_of(user_id) < limit else None
 
     async def _reserve(self, user_id: str, limit: int) -> Reservation | None:
         await asyncio.sleep(0)  # callers that must not wait give up here, before a command is sent
@@ -238,7 +237,7 @@ class RedisDirectory(DirectoryUpkeep):
 
     def _confirm(self, request: ConfirmConnections) -> list[str]:
         """Confirm a user's connections, entering them again: a late answer counts as none."""
-        ids = [each.connection_id for each in self._connected.records(user(request.user_id))]
+        ids = [each.connection_id for each in self._local.records(user(request.user_id))]
         if self._is_reachable and not self._writes.is_full:
             for id_ in ids:
                 self._writes.add(self._change(QUIET, request.user_id, id_, self._node))
@@ -292,7 +291,7 @@ class RedisDirectory(DirectoryUpkeep):
     ) -> None:
         """Enter a connection in its user's hash, or its end."""
         is_settled = asyncio.get_running_loop().time() >= self._settled_at
-        was_here = not node or self._connected.count_of(user_id) > 1
+        was_here = not node or self._local.count_of(user_id) > 1
 
         def done(result: Any, is_kept: bool) -> None:
             is_known = result is not None and is_kept
@@ -302,7 +301,7 @@ class RedisDirectory(DirectoryUpkeep):
                 change = change_of(result)
                 on_change(change if is_settled else Change(change.connections))
                 return
-            on_change(Change(self._connected.count_of(user_id)))
+            on_change(Change(self._local.count_of(user_id)))
             if result is not None:
                 self._emptied()
 
@@ -332,7 +331,7 @@ class RedisDirectory(DirectoryUpkeep):
         is_join: str,
         on_change: Callable[[int], None],
     ) -> None:
-        local = self._connected.count_in(session_id, user_id)
+        local = self._local.count_in(session_id, user_id)
 
         def done(result: Any, is_kept: bool) -> None:
             on_change(int(result) if result is not None and is_kept else local)
@@ -340,7 +339,7 @@ class RedisDirectory(DirectoryUpkeep):
         if not self._writes_now():
             done(None, False)
             return
-        record = self._connected.record(connection_id)
+        record = self._local.record(connection_id)
         username = (record.username if record is not None else None) or ""
         self._writes.changed(connection_id)
         args = [user_id, self._node, connection_id, username, is_join, *self._registry.lost]
@@ -358,7 +357,7 @@ class RedisDirectory(DirectoryUpkeep):
     def session_users(self, session_id: str) -> SessionUsers | Awaitable[SessionUsers]:
         """The users in a session, in the order of their ids."""
         if not self._is_reachable:
-            return self._connected.users_in(session_id)
+            return self._local.users_in(session_id)
         return self._session_users(session_id)
 
     async def _session_users(self, session_id: str) -> SessionUsers:
@@ -367,14 +366,14 @@ class RedisDirectory(DirectoryUpkeep):
             command = ("ZRANGE", self._session_key(session_id), 0, MEMBERS_READ - 1)
             members = await self._queued(command)
             if members is None:
-                return self._connected.users_in(session_id)
+                return self._local.users_in(session_id)
             return session_users(members, set(self._registry.lost))
 
-        return await self._or(run, self._connected.users_in(session_id))
+        return await self._or(run, self._local.users_in(session_id))
 
     def may_be_online(self, user_id: str, besides: str = "") -> bool:
         """Always True while Redis can be reached: other nodes may have a connection."""
-        return self._is_reachable or self._connected.count_of(user_id) > (1 if besides else 0)
+        return self._is_reachable or self._local.count_of(user_id) > (1 if besides else 0)
 
     def may_have_others(self, session_id: str, user_id: str) -> bool:
         """Always True: other nodes may have connections in the session."""
@@ -386,7 +385,7 @@ class RedisDirectory(DirectoryUpkeep):
         async def run() -> int:
             return len(await self._owned(user_id)) // 2
 
-        return await self._or(run, self._connected.count_of(user_id))
+        return await self._or(run, self._local.count_of(user_id))
 
     async def connections(
         self, target: Target, *, node: str | None = None
@@ -425,7 +424,7 @@ class RedisDirectory(DirectoryUpkeep):
             return [record_of(*each) for each in zip(self._registry.known, lengths, strict=True)]
 
         info = self._registry.info
-        alone = NodeRecord(self._node, info.since, len(self._connected), info.version, info.state)
+        alone = NodeRecord(self._node, info.since, len(self._local), info.version, info.state)
         return await self._or(run, [alone])
 
     def health(self) -> dict[str, Any]:
@@ -456,7 +455,7 @@ class RedisDirectory(DirectoryUpkeep):
         return found
 
     def _local_records(self) -> list[ConnectionRecord]:
-        return list(self._connected.records(EVERYONE))
+        return list(self._local.records(EVERYONE))
 
 
 _AWAY: Any = object()

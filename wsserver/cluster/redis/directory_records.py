@@ -7,10 +7,8 @@ from typing import Any
 
 import msgspec
 
-from wsserver.cluster.directory import Change, ConnectionRecord, SessionUsers
+from wsserver.cluster.directory import USERS_LISTED, Change, ConnectionRecord, SessionUsers
 from wsserver.protocol.targets import Target, TargetType
-
-USERS_LISTED = 1000
 
 
 def change_of(result: Sequence[Any]) -> Change:

@@ -15,10 +15,10 @@ from wsserver.cluster.directory import (
     HANDED_OVER_S,
     Change,
     ConnectionRecord,
+    LocalConnections,
     LostConnection,
 )
 from wsserver.cluster.errors import ClusterUnusable, ForeignCluster
-from wsserver.cluster.local import Connected
 from wsserver.cluster.redis.control import RedisControl
 from wsserver.cluster.redis.directory_records import change_of, decoded
 from wsserver.cluster.redis.directory_scripts import (
@@ -61,12 +61,18 @@ class DirectoryUpkeep:
     their users, for whom it is compared ``SETTLE_S`` later.
     """
 
-    def __init__(self, link: RedisLink, registry: NodeRegistry, control: RedisControl) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        registry: NodeRegistry,
+        control: RedisControl,
+        local: LocalConnections,
+    ) -> None:
         self._link = link
         self._registry = registry
         self._node = registry.node
         self._control = control
-        self._connected: Connected
+        self._local = local
         self._lost_listeners: list[Callable[[LostConnection], None]] = []
         self._status_listeners: list[Callable[[str, Change], None]] = []
         self._is_reachable = True
@@ -85,8 +91,9 @@ class DirectoryUpkeep:
         self._departed = link.key("nodes", "departed")
         self._marker = (link.key(f"node:{self._node}", "entered"), secrets.token_hex(8))
         records = self._node_key(self._node)
-        self._writes = DirectoryWrites(link, records, self._departed, self._marker)
-        self._writes.on_away = self._away
+        self._writes = DirectoryWrites(
+            link, local, records, self._departed, self._marker, on_away=self._away
+        )
 
     def add_lost_listener(self, listener: Callable[[LostConnection], None]) -> None:
         """Call ``listener`` for each connection of a lost node that this node takes out."""
@@ -108,6 +115,8 @@ class DirectoryUpkeep:
                 self._away(error)
             except RedisError as error:
                 self._note_fault(str(error))
+            except Exception:  # without it, this node's lease would end for good
+                log.exception("redis directory not maintained")
             await asyncio.sleep(RENEW_S / 4 if not self._is_reachable else RENEW_S)
 
     async def _advance(self) -> None:
@@ -210,7 +219,7 @@ class DirectoryUpkeep:
             for value in values:
                 record = decoded(value)
                 stored[record.connection_id] = record
-            stale = [each for id_, each in stored.items() if self._connected.record(id_) is None]
+            stale = [each for id_, each in stored.items() if self._local.record(id_) is None]
             # Of a former run; those that have ended while Redis was away were reported then.
             mode, report = (QUIET, _ignore) if self._has_entered else (OPEN, self._report)
             await self._remove(self._node, stale, mode, report)
@@ -225,11 +234,11 @@ class DirectoryUpkeep:
 
     async def _enter_again(self, stored: Mapping[str, ConnectionRecord]) -> None:
         """Enter all connections behind the changes that wait, so that none overtakes its end."""
-        ids = [each.connection_id for each in self._connected.records(EVERYONE)]
+        ids = [each.connection_id for each in self._local.records(EVERYONE)]
         for start in range(0, len(ids), AT_ONCE // 4):
             entered: list[asyncio.Future[Any]] = []
             for id_ in ids[start : start + AT_ONCE // 4]:
-                record = self._connected.record(id_)
+                record = self._local.record(id_)
                 if record is None:  # it has ended meanwhile
                     continue
                 self._writes.changed(id_)

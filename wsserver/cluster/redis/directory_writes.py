@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
-from wsserver.cluster.local import Connected
+from wsserver.cluster.directory import LocalConnections
 from wsserver.cluster.redis.directory_scripts import DEPART, SCRIPTS, Command, call
 from wsserver.cluster.redis.link import UNREACHABLE, RedisLink
 
@@ -57,13 +57,20 @@ class DirectoryWrites:
     """
 
     def __init__(
-        self, link: RedisLink, records: str, departed: str, marker: tuple[str, str]
+        self,
+        link: RedisLink,
+        local: LocalConnections,
+        records: str,
+        departed: str,
+        marker: tuple[str, str],
+        *,
+        on_away: Callable[[BaseException], None],
     ) -> None:
         self._link = link
         self._records = records
         self._departed = departed
         self._marker = marker
-        self._connected: Connected | None = None
+        self._local = local
         self._queue: deque[tuple[Command, Done | None]] = deque()
         self._changed: set[str] = set()
         self._ended: set[str] = set()
@@ -72,11 +79,7 @@ class DirectoryWrites:
         self.is_idle = asyncio.Event()
         """Set while nothing waits to be sent or answered."""
         self.is_idle.set()
-        self.on_away: Callable[[BaseException], None] = _ignore
-
-    def over(self, connected: Connected) -> None:
-        """The connections of this node."""
-        self._connected = connected
+        self._on_away = on_away
 
     @property
     def is_full(self) -> bool:
@@ -134,7 +137,7 @@ class DirectoryWrites:
         except UNREACHABLE as error:
             await self._link.reset()
             self._failed(error, batch)
-        except RedisError as error:
+        except Exception as error:  # connects would wait forever for a task that has ended
             log.exception("redis directory not written")
             self._failed(error, batch)
         else:
@@ -144,7 +147,7 @@ class DirectoryWrites:
                 _answer(done, answer, is_kept)
 
     def _failed(self, error: BaseException, batch: list[tuple[Command, Done | None]]) -> None:
-        self.on_away(error)
+        self._on_away(error)
         for _, done in batch:
             _answer(done, None, False)
         self.fail()
@@ -153,7 +156,7 @@ class DirectoryWrites:
         commands: list[Command] = []
         fields: list[str | bytes] = []
         for id_ in self._changed:
-            record = None if self._connected is None else self._connected.record(id_)
+            record = self._local.record(id_)
             if record is not None:
                 fields += [id_, msgspec.msgpack.encode(record)]
         if fields:
@@ -174,7 +177,3 @@ def _answer(done: Done | None, result: Any, is_kept: bool) -> None:
             done(result, is_kept)
         except Exception:  # one listener must not end the task for all
             log.exception("change of a connection not handled")
-
-
-def _ignore(_: BaseException) -> None:
-    """The default of ``on_away``."""

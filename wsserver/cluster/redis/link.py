@@ -329,7 +329,7 @@ def _check_info(info: dict[str, Any]) -> None:
     if info.get("role") == "slave":
         raise RedisUnusable("the server is a read-only replica; name its primary")
     if info.get("cluster_enabled"):
-        raise RedisUnusable("the server is in cluster mode, which is not supported")
+        raise RedisUnusable("the server is in cluster mode; use one without it, or Sentinel")
 
 
 def _tls_fault(error: BaseException) -> str | None:

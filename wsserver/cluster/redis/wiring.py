@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsserver.cluster.directory import LocalConnections
 from wsserver.cluster.redis.broker import RedisBroker
 from wsserver.cluster.redis.bus import Bus
 from wsserver.cluster.redis.control import RedisControl
@@ -15,18 +16,22 @@ from wsserver.cluster.redis.directory import RedisDirectory
 from wsserver.cluster.redis.link import RedisLink
 from wsserver.cluster.redis.nodes import NodeInfo, NodeRegistry
 from wsserver.cluster.redis.tickets import RedisTickets
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 
 
 @dataclass(frozen=True)
 class RedisSeams:
-    """The seams; to be started in this order, and stopped in the other."""
+    """The seams of a node. The directory is started first, and stopped last."""
 
     link: RedisLink
-    directory: RedisDirectory
+    registry: NodeRegistry
     broker: RedisBroker
     control: RedisControl
     tickets: RedisTickets
+
+    def directory_of(self, local: LocalConnections) -> RedisDirectory:
+        """The directory, over the connections of this node; to be called once."""
+        return RedisDirectory(self.link, self.registry, self.control, local)
 
     async def close(self) -> None:
         """Close the connections, after all seams have stopped."""
@@ -42,20 +47,19 @@ def build_redis(
     password_file: Path | None = None,
     database: Callable[[], tuple[str, str]] = lambda: ("", ""),
     wall: Callable[[], float] = time.time,
-    seat: Seat | None = None,
+    worker: WorkerIdentity | None = None,
 ) -> RedisSeams:
     """Build the seams; nothing is connected yet. Raises ``RedisUnusable`` for a malformed URL.
 
     ``database``: identity and location of the nodes' database. ``wall``: seconds since the epoch.
-    A worker's ``seat`` has its ``instance``, and the one whose name it takes over.
+    ``worker``: has the ``instance`` of this run, and that of the run whose name it takes over.
     """
     link = RedisLink(url, password_file=password_file)
-    instance = secrets.token_hex(8) if seat is None else seat.instance
-    predecessor = None if seat is None else seat.predecessor
+    instance = secrets.token_hex(8) if worker is None else worker.instance
+    predecessor = None if worker is None else worker.predecessor
     bus = Bus(link, node)
     info = NodeInfo(since, version)
     registry = NodeRegistry(link, node, instance, info, database, wall, predecessor)
     control = RedisControl(bus, registry.living)
-    directory = RedisDirectory(link, registry, control)
     broker = RedisBroker(bus, link, lambda: registry.last_living)
-    return RedisSeams(link, directory, broker, control, RedisTickets(link))
+    return RedisSeams(link, registry, broker, control, RedisTickets(link))

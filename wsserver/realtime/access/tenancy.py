@@ -288,13 +288,6 @@ class Scope:
         if self.organization_id is not None and (connection is None or not self.sees(connection)):
             raise _outside("connection", connection_id)
 
-    def find_connection(self, connection_id: str) -> ConnectionInfo:
-        """A connection by id; raises ``NotFound``, also for one outside."""
-        connection = self._hub.connections.get(connection_id)
-        if connection is None or not self.sees(connection):
-            raise NotFound("connection", connection_id)
-        return connection
-
     # Organizations
 
     def require_organization(self, organization_id: str) -> None:

@@ -65,7 +65,7 @@ class ConnectionLimits:
         return self.policy == EVICT_OLDEST
 
 
-class ConnectionRoom:
+class ConnectionLimiter:
     """Reserves connections, and at a user's limit closes dead ones, of all nodes.
 
     A connection whose network is lost counts until its heartbeat times out, while the same page

@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from wsserver.clock import Clock
-from wsserver.cluster.directory import ConnectionRecord, SessionUsers
+from wsserver.cluster.directory import USERS_LISTED, ConnectionRecord, SessionUsers
 from wsserver.identity.claims import Claims, as_signed
 from wsserver.protocol.targets import Target, TargetType, organization, session, user
 from wsserver.realtime.connections.connection import ConnectionInfo
 from wsserver.realtime.connections.connection_log import ConnectionLog
 
 KNOWN_SESSIONS_LIMIT = 100_000
-USERS_LISTED = 1000
-"""Users of a session that are listed at most: tens of thousands would not fit into a reply."""
 
 _Entry = ConnectionInfo | dict[str, ConnectionInfo]
 

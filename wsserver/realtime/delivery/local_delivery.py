@@ -48,14 +48,6 @@ class ConnectionWriter:
             text = push(type_, rfc3339(self._clock.wall()), **members)
             connection.websocket.send(build_frame(text))
 
-    def push_many(
-        self, connections: Iterable[ConnectionInfo], type_: str, /, **members: Any
-    ) -> None:
-        """Push the same to several connections."""
-        transports = [c.websocket for c in connections if c.is_alive]
-        if transports:
-            self.write(transports, push(type_, rfc3339(self._clock.wall()), **members))
-
     def push_encoded(self, connection: ConnectionInfo, text: bytes) -> bool:
         """Write an encoded push to one connection; False if that failed."""
         return connection.is_alive and self.write([connection.websocket], text).sent == 1

@@ -46,7 +46,7 @@ class MonitorInterest(Notice, frozen=True):
 class Monitors:
     """Pushes statistics, user status and events to the monitors of all nodes.
 
-    ``tell`` and events go through the broker; ``show`` writes them to this node's monitors.
+    Pushes and events go through the broker, which calls ``show`` on every node.
 
     ``shows_contents``: whether claims allow reading contents of messages; other monitors get
     events without it.

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from wsserver.cluster.directory import USERS_LISTED
 from wsserver.paging import PageBuilder
-from wsserver.realtime.connections.hub import USERS_LISTED
 
 Item = dict[str, Any]
 Combine = Callable[[Sequence[Item]], Item]

@@ -6,7 +6,12 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
-from wsserver.cluster.directory import ConnectionDirectory, LostConnection, SessionUsers
+from wsserver.cluster.directory import (
+    USERS_LISTED,
+    ConnectionDirectory,
+    LostConnection,
+    SessionUsers,
+)
 from wsserver.protocol.close_codes import CloseCode
 from wsserver.protocol.targets import session
 from wsserver.protocol.types import Position
@@ -14,7 +19,7 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.session_access import SessionAccess
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.connection import ConnectionInfo
-from wsserver.realtime.connections.hub import USERS_LISTED, Hub
+from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message

@@ -17,7 +17,7 @@ HELD_LIMIT_BYTES = 1024 * 1024
 """Received messages of one stream that wait for older ones; further ones are read from storage."""
 
 
-class Room:
+class ByteBudget:
     """Bytes that may be held in all streams of a node together."""
 
     __slots__ = ("left",)
@@ -42,7 +42,7 @@ class Sequencer(Generic[T]):
 
     __slots__ = ("_held", "_held_bytes", "_room", "delivered", "epoch", "is_doubtful", "target")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ByteBudget) -> None:
         self.epoch: str | None = None
         self.delivered = 0
         self.target = 0

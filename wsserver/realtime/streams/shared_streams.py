@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from wsserver.clock import Clock
-from wsserver.cluster.broker import Broker, Node, Publication
+from wsserver.cluster.broker import Broker, Publication, Receiver
 from wsserver.identity.claims import Claims
 from wsserver.protocol.types import Position
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
 from wsserver.realtime.streams.retention_policy import readers_of
 from wsserver.realtime.streams.stream import TAIL_LIMIT_BYTES, CachedMessage, Recovery, Stream
-from wsserver.realtime.streams.stream_follower import Place, StreamFollower
+from wsserver.realtime.streams.stream_follower import FollowedStream, StreamFollower
 from wsserver.realtime.streams.streams import Streams
 from wsserver.storage.engine.fair_queue import reading_for
 from wsserver.storage.messages.streams import Head, StreamStore
@@ -108,7 +108,7 @@ class SharedStreams(Streams):
         self,
         store: StreamStore,
         broker: Broker,
-        delivery: Node,
+        delivery: Receiver,
         clock: Clock,
         tasks: Tasks,
         *,
@@ -173,7 +173,7 @@ class SharedStreams(Streams):
         """Follow streams, so that no message falls between their heads and a subscription."""
         return SharedHold(self, names)
 
-    async def settle(self, names: Sequence[str], places: Sequence[Place]) -> None:
+    async def settle(self, names: Sequence[str], places: Sequence[FollowedStream]) -> None:
         """Make the positions of held streams exact; all are in the cache then."""
         await self.follower.subscribed(places)
         heads = await self._head_reader.read(names)

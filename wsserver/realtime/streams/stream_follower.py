@@ -10,10 +10,10 @@ from wsserver.clock import Clock
 from wsserver.cluster.broker import (
     NO_RECIPIENTS,
     Broker,
-    Node,
     Outcome,
     Publication,
     PublishResult,
+    Receiver,
     Signal,
 )
 from wsserver.errors import StorageUnavailable, WsServerError
@@ -26,7 +26,7 @@ from wsserver.realtime.streams.retention_policy import (
     stream_of,
     target_of,
 )
-from wsserver.realtime.streams.sequencer import Room
+from wsserver.realtime.streams.sequencer import ByteBudget
 from wsserver.storage.engine.fair_queue import reading_for
 from wsserver.storage.messages.streams import Gap, Head, StreamStore
 from wsserver.tasks import Tasks
@@ -52,7 +52,7 @@ UNCLAIMED_LIMIT = 100
 """Results of one stream's messages that were read before they were received."""
 
 
-class Place:
+class FollowedStream:
     """This node's position in one followed stream, and who follows it."""
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Place:
         "waiting",
     )
 
-    def __init__(self, name: str, target: Target, room: Room) -> None:
+    def __init__(self, name: str, target: Target, room: ByteBudget) -> None:
         self.name = name
         self.target = target
         self.sequence: sequencer.Sequencer[Publication] = sequencer.Sequencer(room)
@@ -112,7 +112,7 @@ class StreamFollower:
         self,
         store: StreamStore,
         broker: Broker,
-        delivery: Node,
+        delivery: Receiver,
         clock: Clock,
         tasks: Tasks,
         *,
@@ -126,8 +126,8 @@ class StreamFollower:
         self._tasks = tasks
         self._enter = enter
         self._moved = moved
-        self._places: dict[str, Place] = {}
-        self._room = Room(HELD_LIMIT_BYTES)
+        self._places: dict[str, FollowedStream] = {}
+        self._room = ByteBudget(HELD_LIMIT_BYTES)
         self._repairing = asyncio.Semaphore(REPAIRS_AT_ONCE)
         self._compare_now = asyncio.Event()
         self.repaired = 0
@@ -177,27 +177,27 @@ class StreamFollower:
             place.is_local = False
             self._drop_if_unused(place)
 
-    def hold(self, names: Iterable[str]) -> list[Place]:
+    def hold(self, names: Iterable[str]) -> list[FollowedStream]:
         """Follow streams until ``release``; ``settle`` makes their positions exact."""
         places = [self._take(name) for name in names]
         for place in places:
             place.holds += 1
         return places
 
-    def release(self, places: Iterable[Place]) -> None:
+    def release(self, places: Iterable[FollowedStream]) -> None:
         """Let go of held streams; those with connections by now stay followed."""
         for place in places:
             place.holds -= 1
             self._drop_if_unused(place)
 
-    def _take(self, name: str) -> Place:
+    def _take(self, name: str) -> FollowedStream:
         place = self._places.get(name)
         if place is None:
-            place = self._places[name] = Place(name, target_of(name), self._room)
+            place = self._places[name] = FollowedStream(name, target_of(name), self._room)
             self._broker.follow(place.target)
         return place
 
-    def _drop_if_unused(self, place: Place) -> None:
+    def _drop_if_unused(self, place: FollowedStream) -> None:
         if place.is_local or place.holds or self._places.get(place.name) is not place:
             return
         del self._places[place.name]
@@ -207,7 +207,7 @@ class StreamFollower:
         place.wake()
         self._broker.unfollow(place.target)
 
-    async def subscribed(self, places: Sequence[Place]) -> None:
+    async def subscribed(self, places: Sequence[FollowedStream]) -> None:
         """Wait until messages of these streams arrive; then their heads can be read."""
         new = [place for place in places if not place.is_subscribed]
         if not new:
@@ -220,7 +220,7 @@ class StreamFollower:
         except TimeoutError:
             log.info("subscription not confirmed in time streams=%d", len(new))
 
-    async def reach(self, place: Place, head: Head) -> None:
+    async def reach(self, place: FollowedStream, head: Head) -> None:
         """Wait until a stream is delivered up to a head that was read from the database.
 
         Raises ``StorageUnavailable``.
@@ -240,7 +240,7 @@ class StreamFollower:
             place.waiting.append(future)
             await future
 
-    async def _locate(self, place: Place) -> None:
+    async def _locate(self, place: FollowedStream) -> None:
         """Find the position of a stream that got a connection by other means than joining."""
         await self.subscribed([place])
         try:
@@ -279,7 +279,7 @@ class StreamFollower:
             place.wake()
         return outcome
 
-    def _pass_on(self, place: Place, publication: Publication) -> Outcome:
+    def _pass_on(self, place: FollowedStream, publication: Publication) -> Outcome:
         """Deliver the next message of a stream."""
         self._enter(publication)
         outcome = self._delivery.deliver(publication)
@@ -290,12 +290,12 @@ class StreamFollower:
 
     # Repairing
 
-    def _repair_soon(self, place: Place) -> None:
+    def _repair_soon(self, place: FollowedStream) -> None:
         if place.timer is None and not place.is_repairing:
             loop = asyncio.get_running_loop()
             place.timer = loop.call_later(GAP_PATIENCE_S, self._begin_repair, place)
 
-    def _begin_repair(self, place: Place) -> None:
+    def _begin_repair(self, place: FollowedStream) -> None:
         place.timer = None
         if self._places.get(place.name) is not place or place.is_repairing:
             return
@@ -306,7 +306,7 @@ class StreamFollower:
         with reading_for(None):
             self._tasks.spawn(self._repair(place), name=f"repair {place.name}")
 
-    async def _repair(self, place: Place) -> None:
+    async def _repair(self, place: FollowedStream) -> None:
         error: Exception | None = None
         try:
             async with self._repairing:
@@ -325,7 +325,7 @@ class StreamFollower:
             place.is_repairing = False
             place.wake(error)
 
-    async def _read_page(self, place: Place) -> bool:
+    async def _read_page(self, place: FollowedStream) -> bool:
         """Read and deliver a part of what is missing; False: there is nothing (yet)."""
         sequence = place.sequence
         epoch, after = sequence.epoch or "", sequence.reading()
@@ -360,7 +360,7 @@ class StreamFollower:
             items.append((each.offset, publication_of(each, payload)))
         return sequence.page(head.epoch, gap.until, head.offset, items)
 
-    def _settle(self, place: Place) -> None:
+    def _settle(self, place: FollowedStream) -> None:
         """Note a position that was reached without a message; forget results of the past."""
         sequence = place.sequence
         if sequence.epoch is not None:
@@ -398,7 +398,7 @@ class StreamFollower:
                 if place is not None:
                     self._compared(place, head)
 
-    def _compared(self, place: Place, head: Head) -> None:
+    def _compared(self, place: FollowedStream, head: Head) -> None:
         sequence = place.sequence
         if sequence.epoch is None:
             if place.is_local:

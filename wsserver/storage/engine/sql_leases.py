@@ -17,7 +17,7 @@ from typing import NamedTuple
 from wsserver.errors import WsServerError
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
-from wsserver.tasks import end
+from wsserver.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -108,19 +108,21 @@ class SqlLeases:
         """The other processes, as last read."""
         self._lost_listeners: list[Callable[[], None]] = []
         self._has_new = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
+        self._is_running = False
 
     async def start(self) -> None:
         """Enter this process, before it claims anything. Raises ``StorageUnavailable``."""
         await self._advance()
-        self._task = asyncio.create_task(self._run(), name="leases")
+        self._is_running = True
+        self._tasks.spawn(self._run(), name="leases")
 
     async def stop(self) -> None:
         """Take this process out, and with it all of its leases."""
-        if self._task is None:
+        if not self._is_running:
             return
-        await end(self._task)
-        self._task = None
+        await self._tasks.end()
+        self._is_running = False
         self._fences = {}
         try:
             await self._database.run(
@@ -133,7 +135,7 @@ class SqlLeases:
         """Whether this process holds a lease now."""
         fence = self._fences.get(name)
         if fence is None:
-            if self._task is not None:
+            if self._is_running:
                 self._fences[name] = 0
                 self._has_new.set()
             return False

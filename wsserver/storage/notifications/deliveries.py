@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from wsserver.protocol.notifications import Contact
 from wsserver.storage.engine.connection import Connection
 from wsserver.storage.engine.database import Database
-from wsserver.storage.engine.leases import Lease, LeasedTable, Result, scalar
+from wsserver.storage.engine.leased_table import Lease, LeasedTable, Result, scalar
 from wsserver.storage.notifications.acknowledgements import cancel_acknowledged
 from wsserver.storage.notifications.contacts import contact_of
 

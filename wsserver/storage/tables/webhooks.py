@@ -12,7 +12,7 @@ import msgspec
 
 from wsserver.paging import LARGEST_INT, Page, decode_cursor, encode_cursor, take
 from wsserver.storage.engine.connection import Connection
-from wsserver.storage.engine.leases import Lease, LeasedTable, Result
+from wsserver.storage.engine.leased_table import Lease, LeasedTable, Result
 
 DEAD_KEPT_S = 7 * 86_400
 """Retention of postings that were given up."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from wsserver.cluster.control import Control, Request
-from wsserver.cluster.seat import Seat
+from wsserver.cluster.worker_identity import WorkerIdentity
 
 TIMEOUT_S = 1.0
 
@@ -67,9 +67,9 @@ class WorkerMetrics:
     A worker that does not answer within ``TIMEOUT_S`` is missing; ``wsserver_worker_up`` is 0 then.
     """
 
-    def __init__(self, control: Control, seat: Seat) -> None:
+    def __init__(self, control: Control, worker: WorkerIdentity) -> None:
         self._control = control
-        self._names = seat.names
+        self._names = worker.names
 
     def register(self, own: Collect) -> None:
         """Set how this process's metrics are collected, also for other workers."""

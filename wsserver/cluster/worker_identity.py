@@ -1,12 +1,12 @@
-"""``Seat``: the place of a worker process among the workers of one supervisor."""
+"""``WorkerIdentity``: which of the worker processes of one supervisor a process is."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Seat(NamedTuple):
-    """A worker's place. A worker that is started again has the same one, but for ``instance``."""
+class WorkerIdentity(NamedTuple):
+    """Number and names of a worker; equal after a restart, except for ``instance``."""
 
     number: int
     """From 1."""

@@ -1,4 +1,4 @@
-"""Leases of rows: a table as a durable work queue that several processes may share.
+"""``LeasedTable``: a table as a durable work queue that several processes may share.
 
 A process claims rows that are due for a limited time, works on them and records the result. The
 lease is a fence: a result counts only while the row still has the owner and the end of the lease

@@ -9,7 +9,7 @@ import pytest
 
 from wsserver.config import ConfigFaults, Settings, load_settings
 from wsserver.lifecycle import check
-from wsserver.workers.shares import from_json, to_json, worker_names, worker_settings
+from wsserver.workers.worker_settings import from_json, to_json, worker_names, worker_settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
