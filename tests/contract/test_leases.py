@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -117,8 +116,7 @@ async def test_the_work_of_a_lost_node_is_taken_over_and_its_writes_are_refused(
         other.add_lost_listener(lambda: lost.append("lost"))
         fence = Fence("work", holder.fence("work"))
         await other._database.run(fence.require)
-        assert holder._task is not None
-        holder._task.cancel()  # like kill -9
+        await holder._tasks.end()  # like kill -9
         await eventually(lambda: other.holds("work"), within=10)
         assert not holder.holds("work")
         await eventually(lambda: lost, ["lost"])
@@ -134,11 +132,10 @@ async def test_a_node_that_stood_still_loses_its_leases_and_comes_back(open_node
         holder = await holder_of(nodes)
         if not isinstance(holder, SqlLeases):
             return
-        assert holder._task is not None
-        holder._task.cancel()
+        await holder._tasks.end()
         (other,) = [node for node in nodes if node is not holder]
         await eventually(lambda: other.holds("work"), within=10)
-        holder._task = asyncio.create_task(holder._run())
+        holder._tasks.spawn(holder._run(), name="leases")
         holder.holds("more")
         await eventually(lambda: holder.holds("more"), within=10)
         assert other.holds("work")
