@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from wsctl.doctor.checks.server import NOT_REPORTED, hint, of_health
 from wsctl.doctor.facts import Document, Facts, Missing, answered, member, needed, number
@@ -90,13 +91,15 @@ def broker(facts: Facts) -> Finding:
     """Whether the broker connects the nodes."""
     found = needed(of_health(facts, "broker"))
     kind = str(found.get("kind", "unknown"))
-    nodes = number(found, "nodes") or 0
-    data = {"kind": kind, "nodes": int(nodes)}
+    nodes = number(found, "nodes")  # of several nodes, the check server.nodes has them
+    data: dict[str, Any] = {"kind": kind}
+    if nodes is not None:
+        data["nodes"] = int(nodes)
     if found.get("ok") is not True:
         do = "Check redis_url and Redis: messages reach only the clients of their own node."
         why = found.get("last_error")
         return failed(f"{kind}: {why or 'not working'}", do, **data)
-    return ok(f"{kind}, {plural(nodes, 'node')}", **data)
+    return ok(kind if nodes is None else f"{kind}, {plural(nodes, 'node')}", **data)
 
 
 def webhooks(facts: Facts) -> Finding:
