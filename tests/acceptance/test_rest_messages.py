@@ -68,7 +68,7 @@ def test_each_target_is_reached_and_counted(
         0,
     )
     for name in expected:
-        push = people[name].push("news.flash")
+        push = people[name].await_push("news.flash")  # monitors also get statistics
         assert (push["id"], push["data"]) == (answer["message_id"], [1, {"a": None}])
     assert who_got(people, "news.flash") == set()
 
