@@ -61,6 +61,19 @@ SLOW = (
 """Folders and files that are not ``quick``: they start many processes, browsers or servers, run
 thousands of generated cases, or wait for timeouts in real time."""
 
+LONG = (
+    "cluster/test_access.py",
+    "cluster/test_jobs.py",
+    "cluster/test_presence.py",
+    "cluster/test_serve_cluster.py",
+    "cluster/test_shared_file.py",
+    "cluster/test_start.py",
+    "cluster/test_workers.py",
+    "contract/test_redis_faults.py",
+)
+"""Files that a run of all tests leaves out, as they wait for leases of nodes to end: minutes more.
+``-m long`` runs them, and so does naming them."""
+
 QUICK = {"acceptance/test_commands.py", "acceptance/test_rest_reads.py"}
 """Files of these folders that are quick all the same: one server process, no waiting."""
 
@@ -71,17 +84,33 @@ def is_slow(path: Path) -> bool:
     return name.startswith(SLOW) and name not in QUICK
 
 
+def is_long(path: Path) -> bool:
+    """Whether a test file is listed as long."""
+    return path.relative_to(TESTS).as_posix() in LONG
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Generated cases have no time limit, as the machine may be busy; ``-m quick`` makes fewer."""
+    """Leave long tests out unless they are named.
+
+    Generated cases have no time limit, as the machine may be busy; ``-m quick`` makes fewer.
+    """
+    is_of_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if is_of_all and not config.option.markexpr:
+        config.option.markexpr = "not long"
     hypothesis.settings.register_profile("all", deadline=None)
     hypothesis.settings.register_profile("quick", deadline=None, max_examples=15)
     hypothesis.settings.load_profile("quick" if config.option.markexpr == "quick" else "all")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With ``-m quick``, do not even import the slow files."""
-    is_left_out = config.option.markexpr == "quick" and collection_path.suffix == ".py"
-    return True if is_left_out and is_slow(collection_path) else None
+    """Do not even import files that are left out as a whole."""
+    if collection_path.suffix != ".py":
+        return None
+    expression = config.option.markexpr
+    is_left_out = (expression == "quick" and is_slow(collection_path)) or (
+        expression == "not long" and is_long(collection_path)
+    )
+    return True if is_left_out else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,6 +118,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
+        if is_long(item.path):
+            item.add_marker(pytest.mark.long)
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.quick)
 

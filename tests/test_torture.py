@@ -68,6 +68,7 @@ def test_a_short_run_keeps_every_promise(words: list[str], rows: list[str]) -> N
     assert "--seed 7" in done.stderr
 
 
+@pytest.mark.long
 def test_a_short_run_of_a_cluster_keeps_every_promise() -> None:
     faults = ["empty-valkey", "cut-subscribers", "restart-postgres"]
     chosen = [word for name in faults for word in ("--fault", name)]
