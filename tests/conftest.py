@@ -62,17 +62,19 @@ SLOW = (
 thousands of generated cases, or wait for timeouts in real time."""
 
 LONG = (
-    "cluster/test_access.py",
-    "cluster/test_jobs.py",
-    "cluster/test_presence.py",
-    "cluster/test_serve_cluster.py",
-    "cluster/test_shared_file.py",
-    "cluster/test_start.py",
-    "cluster/test_workers.py",
+    "cluster/",
     "contract/test_redis_faults.py",
+    "contract/test_storage_writers.py",
+    "storage/test_postgres_faults.py",
+    "storage/test_postgres_shared.py",
+    "storage/test_shared_file.py",
+    "test_cluster_docs.py",
 )
-"""Files that a run of all tests leaves out, as they wait for leases of nodes to end: minutes more.
-``-m long`` runs them, and so does naming them."""
+"""Folders and files that a run of all tests leaves out, as they wait for leases of nodes to end, or
+start many servers: minutes more. ``-m long`` runs them, and so does naming them."""
+
+NOT_LONG = {"cluster/test_lists.py", "cluster/test_messages.py"}
+"""Files of these folders that every run has: the cluster as a whole works."""
 
 QUICK = {"acceptance/test_commands.py", "acceptance/test_rest_reads.py"}
 """Files of these folders that are quick all the same: one server process, no waiting."""
@@ -86,7 +88,8 @@ def is_slow(path: Path) -> bool:
 
 def is_long(path: Path) -> bool:
     """Whether a test file is listed as long."""
-    return path.relative_to(TESTS).as_posix() in LONG
+    name = path.relative_to(TESTS).as_posix()
+    return name.startswith(LONG) and name not in NOT_LONG
 
 
 def pytest_configure(config: pytest.Config) -> None:
