@@ -12,9 +12,9 @@ TRIES = 100
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no outgoing connection is given by the system.
+    """A free port outside of the range of ephemeral ports.
 
-    One of those that the system gives could be taken by a client while the server is down.
+    A client's outgoing connection could take an ephemeral port while the server is down.
     """
     try:
         lowest_given = int(EPHEMERAL.read_text(encoding="ascii").split()[0])

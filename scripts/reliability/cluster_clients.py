@@ -192,7 +192,7 @@ class Subscriber:
             return
         position = Position(push["id"], push["stream"], push["epoch"], push["offset"])
         if position.stream.startswith("user:"):
-            # Redelivered until acknowledged: twice is no fault there, a gap is none of order.
+            # Messages of an inbox are redelivered until acknowledged: repetitions are expected.
             self.inbox.add(position.offset)
             if not seen or position.offset > seen[-1].offset:
                 seen.append(position)
