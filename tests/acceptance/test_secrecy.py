@@ -115,8 +115,8 @@ def test_no_token_is_ever_given_away(start: Start, raw: OpenRaw, log_format: str
     for path in (f"/ws/chat?ticket={ticket}", f"/ws/chat?ticket={ticket}"):
         client = open_client(server, path)
         client.close()
-    assert server.get("/stats", good).problem == (500, "internal_error")
-    assert server.get("/stats", good).json()["detail"] == "Internal error"
+    assert server.get("/diagnostics", good).problem == (500, "internal_error")
+    assert server.get("/diagnostics", good).json()["detail"] == "Internal error"
     half = raw(to=server)  # a request that is cut off in the middle of its header
     half.socket.sendall(f"GET /ws/chat?token={good} HTTP/1.1\r\nAuthorization: {good}".encode())
     half.close()

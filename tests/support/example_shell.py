@@ -81,6 +81,7 @@ def make_example_shell(folder: Path) -> ExampleShell:
         "PYTHONPATH": f"{ROOT}:{folder}",
         "XDG_CONFIG_HOME": str(folder / "config"),
         "COLUMNS": "120",
+        "WSSERVER_NODE": "web",  # the pages show one; by default it is the name of the machine
     }
     return ExampleShell(folder, environ)
 

@@ -93,6 +93,7 @@ DISCONNECTED_EXAMPLE = {"disconnected": 1}
     Connections,
     query=ConnectionsQuery,
     answer_example=CONNECTIONS_EXAMPLE,
+    errors=("not_found",),
 )
 async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     """List connections that match all filters."""

@@ -198,7 +198,13 @@ async def _get_identity(context: WebContext, call: Call) -> dict[str, Any]:
     }
 
 
-@RESOURCE.endpoint("GET /diagnostics", "stats:read", Diagnostics, query=DiagnosticsQuery)
+@RESOURCE.endpoint(
+    "GET /diagnostics",
+    "stats:read",
+    Diagnostics,
+    query=DiagnosticsQuery,
+    errors=("not_found",),
+)
 async def _get_diagnostics(context: WebContext, call: Call) -> dict[str, Any]:
     """Internal state of a node: descriptors, disk, kept streams, channels."""
     context.permissions.confined_to(call.caller.claims)  # refuses a manager without an organization

@@ -67,7 +67,9 @@ class MessagesQuery(Struct, forbid_unknown_fields=True, kw_only=True):
     limit: Limit = DEFAULT_LIMIT
 
 
-@RESOURCE.endpoint("GET /sessions", "connections:read", Sessions, query=NodePageQuery)
+@RESOURCE.endpoint(
+    "GET /sessions", "connections:read", Sessions, query=NodePageQuery, errors=("not_found",)
+)
 async def _list_sessions(context: WebContext, call: Call) -> dict[str, Any]:
     """List active sessions: those with at least one connection."""
     query = call.query

@@ -145,7 +145,14 @@ _STATS = {
 }
 
 
-@RESOURCE.endpoint("GET /stats", "stats:read", Stats, query=NodeQuery, answer_example=_STATS)
+@RESOURCE.endpoint(
+    "GET /stats",
+    "stats:read",
+    Stats,
+    query=NodeQuery,
+    answer_example=_STATS,
+    errors=("not_found",),
+)
 async def _get_stats(context: WebContext, call: Call) -> dict[str, Any]:
     """Get current statistics."""
     return await context.admin_queries.stats(call.caller, call.query.node)

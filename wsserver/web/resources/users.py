@@ -73,7 +73,9 @@ async def _list_connections(context: WebContext, call: Call) -> dict[str, Any]:
     )
 
 
-@RESOURCE.endpoint("GET /online-users", "connections:read", OnlineUsers, query=NodePageQuery)
+@RESOURCE.endpoint(
+    "GET /online-users", "connections:read", OnlineUsers, query=NodePageQuery, errors=("not_found",)
+)
 async def _list_online(context: WebContext, call: Call) -> dict[str, Any]:
     """List connected users."""
     query = call.query
