@@ -1,5 +1,9 @@
 # Installs into .venv. Sourced by the other scripts: . scripts/environment.sh in the root.
 
+# Tests and benchmarks start hundreds of processes. Without compiled modules beside the sources, as
+# container images like to have it, each start takes three times as long.
+unset PYTHONDONTWRITEBYTECODE
+
 say() {
     printf '%s\n' "$*" >&2
 }
