@@ -61,15 +61,7 @@ SLOW = (
 """Folders and files that are not ``quick``: they start many processes, browsers or servers, run
 thousands of generated cases, or wait for timeouts in real time."""
 
-LONG = (
-    "cluster/",
-    "contract/test_redis_faults.py",
-    "contract/test_storage_writers.py",
-    "storage/test_postgres_faults.py",
-    "storage/test_postgres_shared.py",
-    "storage/test_shared_file.py",
-    "test_cluster_docs.py",
-)
+LONG = ("cluster/", "contract/test_redis_faults.py")
 """Folders and files that a run of all tests leaves out, as they wait for leases of nodes to end, or
 start many servers: minutes more. ``-m long`` runs them, and so does naming them."""
 
@@ -82,14 +74,17 @@ QUICK = {"acceptance/test_commands.py", "acceptance/test_rest_reads.py"}
 
 def is_slow(path: Path) -> bool:
     """Whether a test file is listed as slow."""
-    name = path.relative_to(TESTS).as_posix()
-    return name.startswith(SLOW) and name not in QUICK
+    return _is_listed(path, SLOW, QUICK)
 
 
 def is_long(path: Path) -> bool:
-    """Whether a test file is listed as long."""
+    """Whether a test file is listed as long; it is listed as slow, too."""
+    return _is_listed(path, LONG, NOT_LONG)
+
+
+def _is_listed(path: Path, listed: tuple[str, ...], others: set[str]) -> bool:
     name = path.relative_to(TESTS).as_posix()
-    return name.startswith(LONG) and name not in NOT_LONG
+    return name.startswith(listed) and name not in others
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,7 +112,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test ``slow`` or ``quick``: quick unless it is marked or listed as slow."""
+    """Mark each test ``slow`` or ``quick``, and ``long``, by its marks and the lists above."""
     for item in items:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
