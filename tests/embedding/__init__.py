@@ -1,0 +1,1 @@
+"""Tests of ``Server``: the server inside a Python program."""
