@@ -14,7 +14,6 @@ import { Credentials } from "./credentials.js";
 import { WsError } from "./errors.js";
 import { Liveness } from "./liveness.js";
 import { Places } from "./places.js";
-import { Tab, canShare, shareName } from "./tabs.js";
 import { onWakeup } from "./wakeups.js";
 
 /** The reason of the end when a provider has given null. */
@@ -54,7 +53,7 @@ export class Connector {
   #isRefused = false; // the user has too many connections
   #isPatient = false; // the server asked for the wait: no wake-up shortens it
   #timer = 0;
-  /** @type {Tab | null} */
+  /** @type {import("./tabs.js").Tab | null} */
   #tab = null; // this client among those of other tabs, where they share a connection
   #places; // tells clients that were refused that there is room
   #stopListening = () => {};
@@ -139,6 +138,7 @@ export class Connector {
       this.#end(ABNORMAL, NO_WEBSOCKET, "no_websocket");
       return;
     }
+    const sharing = this.#sharing(); // loads while the provider is asked
     let credential;
     try {
       credential = await this.#credentials.next();
@@ -156,7 +156,9 @@ export class Connector {
     const address = this.#address();
     const connect = () =>
       new this.#options.WebSocket(address + credential.query, credential.protocols);
-    const tab = await this.#among(address, credential);
+    const tabs = await sharing;
+    if (run !== this.#run) return;
+    const tab = await this.#among(tabs, address, credential);
     if (run !== this.#run) return;
     try {
       this.#listen(tab ? tab.open(connect) : connect());
@@ -168,21 +170,32 @@ export class Connector {
     this.#liveness.start(this.#options.connectTimeoutMs, false);
   }
 
+  /** The module by which tabs share a connection; null: this client is to have one of its own. */
+  async #sharing() {
+    const { shareTabs, sessionId, endpoint, connectTimeoutMs } = this.#options;
+    if (!shareTabs || sessionId || endpoint !== SHARED_ENDPOINT || !canShare()) return null;
+    let timer;
+    const late = new Promise((resolve) => (timer = setTimeout(resolve, connectTimeoutMs, null)));
+    // Without it, as while the network is away, this attempt goes on with a connection of its own.
+    const tabs = await Promise.race([import("./tabs.js").catch(() => null), late]);
+    clearTimeout(timer);
+    return tabs;
+  }
+
   /** This client among the tabs with which it shares a connection; null: it has one of its own. */
-  async #among(address, { token }) {
-    const { shareTabs, sessionId, endpoint } = this.#options;
+  async #among(tabs, address, { token }) {
+    const { shareTabs } = this.#options;
     const user = typeof shareTabs === "string" ? shareTabs : null;
-    const isWanted = shareTabs && !sessionId && endpoint === SHARED_ENDPOINT && canShare();
-    if (!isWanted || (token === null && user === null)) {
+    const run = this.#run;
+    if (tabs === null || (token === null && user === null)) {
       this.#leaveTabs();
       return null;
     }
-    const run = this.#run;
-    const name = await shareName(address, token, user);
+    const name = await tabs.shareName(address, token, user);
     if (run !== this.#run) return null;
     if (this.#tab?.name !== name || this.#tab.hasLeft) {
       this.#leaveTabs();
-      if (name !== null) this.#tab = new Tab(name, () => this.#wake());
+      if (name !== null) this.#tab = new tabs.Tab(name, () => this.#wake());
     }
     return this.#tab;
   }
@@ -298,4 +311,11 @@ export class Connector {
     this.#state = state;
     this.#owner.state(state);
   }
+}
+
+/** Can tabs share a connection here? */
+function canShare() {
+  return Boolean(
+    globalThis.isSecureContext && globalThis.navigator?.locks && globalThis.BroadcastChannel,
+  );
 }

@@ -31,7 +31,6 @@ import { Connector, NO_CREDENTIAL } from "./connector.js";
 import { DISCONNECTED, WsError, disconnected } from "./errors.js";
 import { Kept } from "./kept.js";
 import { Outbox } from "./outbox.js";
-import { pushKey, subscribeToPush } from "./push.js";
 import { Renewal } from "./renewal.js";
 
 export { NO_CREDENTIAL, WsError, mayReconnect };
@@ -282,16 +281,16 @@ export class WsClient extends EventTarget {
   }
 
   /** The key for `pushManager.subscribe`, as bytes; null: the server has no Web Push. */
-  pushKey() {
-    return pushKey(this.#options.url);
+  async pushKey() {
+    return (await import("./push.js")).pushKey(this.#options.url);
   }
 
   /**
    * Subscribe this browser to Web Push, by the registration of your service worker. Resolves with
    * what your backend enters into the user's contacts, or null: the server has no Web Push.
    */
-  subscribeToPush(registration) {
-    return subscribeToPush(this.#options.url, registration);
+  async subscribeToPush(registration) {
+    return (await import("./push.js")).subscribeToPush(this.#options.url, registration);
   }
 
   // Receiving

@@ -17,13 +17,6 @@ const PATIENCE_MS = 2000; // for a leader that does not answer: its tab may hang
 /** Claims in which two tokens of one user differ. */
 const VOLATILE = new Set(["exp", "iat", "nbf", "jti"]);
 
-/** Can tabs share a connection here? */
-export function canShare() {
-  return Boolean(
-    globalThis.isSecureContext && globalThis.navigator?.locks && globalThis.BroadcastChannel,
-  );
-}
-
 /**
  * The name under which tabs share a connection: the same for tokens of the same user with the same
  * rights. Null: the token does not show whose it is.
