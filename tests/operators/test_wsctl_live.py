@@ -300,8 +300,9 @@ def test_a_monitor_shows_people_what_was_said(
         monitor.stderr.readline()
         message = {"type": "send_message", "session_id": "s1", "content": "你好", "ref": 1}
         clients["u1"].send(json.dumps(message))
+        others = ("message_published", "message_status_update", "message_delivered")
         while not (line := line_of(monitor).rstrip()).endswith(" message=你好"):
-            assert "message_status_update" in line or "message_delivered" in line
+            assert any(name in line for name in others)
 
 
 def test_a_monitor_gets_statistics_as_often_as_it_likes(server: ServerProcess) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.live_server import Client, Live
 from wsserver.protocol.requests import BatchRequest, PublishRequest, read_request
+from wsserver.realtime.delivery import published
+from wsserver.realtime.messages.message import Message, Sent
 from wsserver.storage.tables.snapshots import FIELDS
 
 
@@ -82,12 +86,12 @@ async def test_a_new_subscription_takes_the_place_of_the_old(live: Live) -> None
 async def test_events_are_handled_only_while_a_monitor_subscribes_to_them(live: Live) -> None:
     assert live.events._handlers == []
     client, other = await live.monitor("a"), await live.monitor("b")
-    assert [name for name, _ in live.events._handlers] == ["message_received"]
+    assert live.events._handlers == []
     await subscribe(client)
     await subscribe(other)
-    assert len(live.events._handlers) == 2
+    assert len(live.events._handlers) == 1
     assert live.events.hears("billing.paid")
-    for each, left in ((client, 2), (other, 0)):
+    for each, left in ((client, 1), (other, 0)):
         live.manager.close(each.info, 1000, "")
         assert len(live.events._handlers) == left
     assert len(live.manager.monitors) == 0
@@ -125,6 +129,27 @@ async def test_statistics_include_top_talkers_while_a_monitor_is_connected(live:
     assert "busiest" not in live.manager.stats()
 
 
+@pytest.mark.gen_test
+async def test_top_talkers_include_backends_and_what_they_send_to_sessions(live: Live) -> None:
+    client = await live.monitor()
+    live.clock.advance(2.0)
+    content = {"content": "你好", "sender": {"user_id": "ai", "username": "小助手"}}
+    for body in (
+        {"type": "new_message", "target": {"type": "session", "id": "s1"}, **content},
+        {"type": "delta", "target": {"type": "session", "id": "s1"}},
+        {"type": "price", "target": {"type": "broadcast"}},
+    ):
+        request = read_request(body, PublishRequest)
+        await live.publishing.publish(live.actor("service", "crm"), request)
+    await live.manager.monitors.advance()
+    (push,) = [p for p in await client.rest() if p["type"] == "stats_update"]
+    assert {row["user_id"]: row for row in push["busiest"]["users"]} == {
+        "ai": {"user_id": "ai", "username": "小助手", "messages_per_s": 0.5},
+        "crm": {"user_id": "crm", "username": None, "messages_per_s": 1.0},
+    }
+    assert push["busiest"]["sessions"] == [{"session_id": "s1", "messages_per_s": 1.0}]
+
+
 # What messages say
 
 
@@ -135,7 +160,7 @@ async def test_only_who_may_read_messages_sees_what_they_say(live: Live) -> None
     watcher = await live.monitor("watcher", role="service", permissions=narrow)
     speaker = await live.in_session("u1", username="U")
     for client in (reader, watcher):
-        await subscribe(client, events=["*"])
+        await subscribe(client, events=["message_received", "shop.*"])
         await client.rest()
     await speaker.call("send_message", session_id="s1", content="SECRET", client_message_id="c1")
     live.manager.emit("shop.asked", message={"content": {"text": "SECRET"}, "id": 5}, total=2)
@@ -187,7 +212,7 @@ async def test_no_push_to_a_monitor_says_what_messages_say(live: Live) -> None:
     assert "SECRET" not in str(pushes)
 
 
-# What backends publish
+# What is published
 
 
 async def storm(live: Live, count: int) -> None:
@@ -211,6 +236,25 @@ async def test_a_storm_of_publishes_is_cut_short_and_counted(live: Live) -> None
     told = [push["event"] for push in await client.rest() if push["type"] == "event"]
     assert [event.get("skipped") for event in told] == [3, None]
     assert all("skipped" not in event for event in seen)
+
+
+@pytest.mark.gen_test
+async def test_events_that_are_held_back_are_not_built(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def fields(message: Message, sent: Sent) -> dict[str, Any]:
+        built.append(sent.message_id)
+        return {}
+
+    monkeypatch.setattr(published, "_fields", fields)
+    await storm(live, 10)
+    assert built == []
+    client = await live.monitor()
+    await subscribe(client)
+    await storm(live, 1003)
+    assert len(built) == 1000
 
 
 @pytest.mark.gen_test

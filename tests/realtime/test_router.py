@@ -14,10 +14,13 @@ from wsserver.protocol.targets import EVERYONE, Target, TargetType, session, use
 from wsserver.realtime.access.tenancy import Scope
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
+from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.messages.message import Message
+from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.streams.retention_policy import Retention
 from wsserver.realtime.tracing.dry_run import explain
 
@@ -55,7 +58,9 @@ class Bench:
         self.delivery = LocalDelivery(self.hub, self.writer, unused, self.traces, unused)
         broker = MemoryBroker()
         broker.subscribe(self.delivery)
-        self.router = Router(broker, unused, clock, Retention())
+        events = EventBus(unused, clock, unused)
+        published = PublishedMessages(events, TopTalkers(clock))
+        self.router = Router(broker, unused, published, clock, Retention())
         self.names: dict[str, str] = {}
         for name, user_id, organization_id, role, sessions in (
             ("a1", "a", "o1", "user", ["s1"]),

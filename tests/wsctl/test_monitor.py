@@ -208,6 +208,12 @@ def test_lines_for_people() -> None:
         "user_connected",
         "user_connected           user_id=u1",
     )
+    published = {"name": "message_published", "type": "price", "class": "live"}
+    for target, shown in (({"type": "user", "id": "u1"}, "user:u1"), ({"type": "role"}, "role")):
+        push = EVENT | {"event": {**published, "target": target}}
+        assert describe(push).split() == [
+            "message_published", "type=price", "class=live", f"target={shown}",
+        ]  # fmt: skip
     stats = {"type": "stats_update", "stats": {"errors": 3, "node": "n"}}
     assert (name_of(stats), describe(stats).split()) == (
         "stats_update",

@@ -21,7 +21,8 @@ COLOURS = {
     "server_draining": "yellow",
     "message_status_update": "blue",
 }
-_SKIPPED = frozenset({"type", "timestamp", "name"})
+_SKIPPED = frozenset({"type", "timestamp"})
+_SKIPPED_OF_EVENTS = frozenset({"name", "timestamp"})
 
 
 def name_of(push: Push) -> str:
@@ -48,17 +49,17 @@ def is_wanted(push: Push, globs: tuple[str, ...]) -> bool:
 
 def fields_of(push: Push) -> list[tuple[str, str]]:
     """Fields of a push besides name and time, as pairs of name and text."""
-    fields = push
+    fields, skipped = push, _SKIPPED
     if push.get("type") == "stats_update" and isinstance(push.get("stats"), dict):
         fields = {key: push["stats"].get(key) for key in TEN}
     elif push.get("type") == "event" and isinstance(push.get("event"), dict):
-        fields = push["event"]
+        fields, skipped = push["event"], _SKIPPED_OF_EVENTS
     if isinstance(fields.get("message"), dict):  # of a chat; -o json has all of it
         fields = {**fields, "message": fields["message"].get("content")}
     return [
-        (key, _shown(value))
+        (key, target if key == "target" and (target := _target(value)) else _shown(value))
         for key, value in fields.items()
-        if key not in _SKIPPED and value is not None
+        if key not in skipped and value is not None
     ]
 
 
@@ -66,6 +67,13 @@ def describe(push: Push) -> str:
     """The line for people, without the time."""
     fields = " ".join(f"{key}={value}" for key, value in fields_of(push))
     return f"{name_of(push):<24} {fields}".rstrip()
+
+
+def _target(value: Any) -> str:
+    """The target of a message as ``type:id``; empty: it is none."""
+    if not isinstance(value, dict) or "type" not in value or not value.keys() <= {"type", "id"}:
+        return ""
+    return ":".join(str(part) for part in (value["type"], value.get("id", "")) if part != "")
 
 
 def _shown(value: Any) -> str:

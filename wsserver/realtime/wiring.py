@@ -33,6 +33,7 @@ from wsserver.realtime.connections.heartbeat import Heartbeat, HeartbeatSettings
 from wsserver.realtime.connections.hub import Hub
 from wsserver.realtime.connections.rate_limit import MessageRate
 from wsserver.realtime.delivery.local_delivery import ConnectionWriter, LocalDelivery
+from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.delivery.trace_buffer import TraceBuffer
 from wsserver.realtime.dispatcher import Dispatcher
@@ -48,6 +49,7 @@ from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import EventBus
 from wsserver.realtime.observability.monitors import MonitorInterest, Monitors
 from wsserver.realtime.observability.statistics import Statistics
+from wsserver.realtime.observability.top_talkers import TopTalkers
 from wsserver.realtime.operations.access_changes import AccessChanges
 from wsserver.realtime.operations.admin_actions import AdminActions
 from wsserver.realtime.operations.admin_queries import AdminQueries
@@ -164,7 +166,16 @@ def build_live(
     access = SessionAccess(permissions, members.is_member, tenancy)
     nodes = Nodes(control, connections)
     cluster_statistics = ClusterStatistics(control, nodes, hub, stats, clock, tasks)
-    monitors = Monitors(events, broker, control, cluster_statistics, clock, access.shows_contents)
+    top_talkers = TopTalkers(clock)
+    monitors = Monitors(
+        events,
+        broker,
+        control,
+        cluster_statistics,
+        top_talkers,
+        clock,
+        access.shows_contents,
+    )
     control.add_listener(MonitorInterest, monitors.interested)
 
     # Writing to connections, and tracking what they have received
@@ -222,7 +233,8 @@ def build_live(
         replay_limit=settings.stream_limit,
         tail_limit_bytes=max(TAIL_LIMIT_BYTES, settings.replay_budget_bytes),
     )
-    router = Router(broker, streams, clock, settings.retention)
+    published = PublishedMessages(events, top_talkers)
+    router = Router(broker, streams, published, clock, settings.retention)
 
     # Connections
     presence = Presence(
@@ -285,7 +297,7 @@ def build_live(
     )
     access_changes.register(control)
     dry_runs = DryRuns(control, nodes, hub, members, tenancy)
-    publishing = Publishing(router, permissions, members, tenancy, audit, events, clock, dry_runs)
+    publishing = Publishing(router, permissions, members, tenancy, audit, clock, dry_runs)
     tracing = Tracing(
         traces,
         hub,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsserver.clock import Clock, rfc3339
-from wsserver.cluster.broker import Broker, Outcome, Publication
+from wsserver.cluster.broker import Broker, Outcome, Publication, PublishResult
 from wsserver.protocol.ids import new_id
 from wsserver.protocol.pushes import push
+from wsserver.realtime.delivery.published import PublishedMessages
 from wsserver.realtime.messages.message import Message, Sent
 from wsserver.realtime.streams.append_queue import Draft, Outcomes
 from wsserver.realtime.streams.retention_policy import Retention, draft_of
@@ -18,10 +19,16 @@ class Router:
     """Sends messages to their targets on all nodes; each message is encoded once."""
 
     def __init__(
-        self, broker: Broker, streams: Streams, clock: Clock, retention: Retention
+        self,
+        broker: Broker,
+        streams: Streams,
+        published: PublishedMessages,
+        clock: Clock,
+        retention: Retention,
     ) -> None:
         self._broker = broker
         self._streams = streams
+        self._published = published
         self._clock = clock
         self._retention = retention
 
@@ -34,19 +41,36 @@ class Router:
         if message.keep:
             return (await self.keep([message]))[0]
         publication = self._publication(message)
-        return Sent(publication.message_id, await self._broker.publish(publication))
+        sent = Sent(publication.message_id, await self._broker.publish(publication))
+        if self._published.are_wanted():
+            self._published.note(message, sent)
+        return sent
 
     def begin(self, message: Message) -> tuple[str, Outcome]:
         """Send a live message; its id, and the result now or in the future."""
         publication = self._publication(message)
-        return publication.message_id, self._broker.begin(publication)
+        message_id, outcome = publication.message_id, self._broker.begin(publication)
+        if self._published.are_wanted():
+            self._note(message, message_id, outcome)
+        return message_id, outcome
+
+    def _note(self, message: Message, message_id: str, outcome: Outcome) -> None:
+        if isinstance(outcome, PublishResult):
+            self._published.note(message, Sent(message_id, outcome))
+            return
+        outcome.add_done_callback(
+            lambda result: self._published.note(message, Sent(message_id, result.result()))
+        )
 
     def keep(self, messages: Sequence[Message]) -> Outcomes:
         """Store messages together, then publish them; their order is settled when this returns.
 
         The promise resolves to one outcome for each message; errors as in ``send``.
         """
-        return self._streams.append([self._draft(message) for message in messages])
+        outcomes = self._streams.append([self._draft(message) for message in messages])
+        if self._published.are_wanted():
+            self._published.watch(messages, outcomes)
+        return outcomes
 
     def post(self, message: Message) -> None:
         """Send a signal without waiting for the result."""

@@ -17,6 +17,9 @@ Event = dict[str, Any]
 Handler = Callable[[Event], Any]
 Wanted = str | Callable[[str], bool]
 """The names of the events that a handler is called for: a glob, or a predicate."""
+Admits = Callable[[str], bool]
+"""Called with the name of each event that a handler wants, before the event is built; False: the
+handler is not called for this one."""
 
 USER_CONNECTED = "user_connected"
 USER_DISCONNECTED = "user_disconnected"
@@ -61,8 +64,8 @@ class EventBus:
         self._tasks = tasks
         self._clock = clock
         self._on_failure = on_failure
-        self._handlers: list[tuple[Wanted, Handler]] = []
-        self._by_name: dict[str, tuple[Handler, ...]] = {}
+        self._handlers: list[tuple[Wanted, Handler, Admits | None]] = []
+        self._by_name: dict[str, tuple[tuple[Handler, Admits | None], ...]] = {}
         self._running = 0
         self.dropped = 0
         """Events dropped for async handlers because too many calls were running."""
@@ -71,36 +74,52 @@ class EventBus:
         """Whether events of this name have a handler; check before building a costly event."""
         return bool(self._handlers_of(name))
 
-    def add_event_handler(self, name: Wanted, handler: Handler) -> None:
+    def add_event_handler(
+        self, name: Wanted, handler: Handler, admits: Admits | None = None
+    ) -> None:
         """Call ``handler`` for each event whose name matches the glob or predicate ``name``.
 
-        The result of a predicate is cached until handlers are added or removed.
+        The result of a predicate is cached until handlers are added or removed. ``admits`` is
+        called for each event, and limits their number.
         """
         check_handler(name, handler)
-        self._handlers.append((name, handler))
+        self._handlers.append((name, handler, admits))
         self._by_name.clear()
 
     def remove_event_handler(self, name: Wanted, handler: Handler) -> None:
         """Undo ``add_event_handler``; raises ``ValueError`` if the handler is not registered."""
-        self._handlers.remove((name, handler))
-        self._by_name.clear()
+        for index, (wanted, known, _) in enumerate(self._handlers):
+            if (wanted, known) == (name, handler):
+                del self._handlers[index]
+                self._by_name.clear()
+                return
+        raise ValueError(f"no such handler of {name!r}: {handler!r}")
 
     def emit(self, name: str, **fields: Any) -> None:
         """Call the handlers of an event; never raises because of a handler."""
-        matching = self._handlers_of(name)
-        if not matching:
+        if self._handlers_of(name):
+            self.emit_lazily(name, lambda: fields)
+
+    def emit_lazily(self, name: str, fields: Callable[[], dict[str, Any]]) -> None:
+        """The same; ``fields`` is called only if a handler gets the event."""
+        admitted = [
+            handler for handler, admits in self._handlers_of(name) if admits is None or admits(name)
+        ]
+        if not admitted:
             return
-        event = {"name": name, "timestamp": rfc3339(self._clock.wall()), **fields}
-        for handler in matching:
+        event = {"name": name, "timestamp": rfc3339(self._clock.wall()), **fields()}
+        for handler in admitted:
             self._call(name, handler, dict(event))
 
-    def _handlers_of(self, name: str) -> tuple[Handler, ...]:
+    def _handlers_of(self, name: str) -> tuple[tuple[Handler, Admits | None], ...]:
         found = self._by_name.get(name)
         if found is None:
             if len(self._by_name) >= KNOWN_NAMES:
                 self._by_name.clear()
             found = self._by_name[name] = tuple(
-                handler for wanted, handler in self._handlers if self._is_wanted(wanted, name)
+                (handler, admits)
+                for wanted, handler, admits in self._handlers
+                if self._is_wanted(wanted, name)
             )
         return found
 

@@ -17,7 +17,6 @@ from wsserver.realtime.connections.rate_limit import MessageRate, TokenBucket
 from wsserver.realtime.observability.cluster_statistics import ClusterStatistics
 from wsserver.realtime.observability.events import (
     MESSAGE_PUBLISHED,
-    MESSAGE_RECEIVED,
     Event,
     EventBus,
     has_content,
@@ -58,6 +57,7 @@ class Monitors:
         broker: Broker,
         control: Control,
         statistics: ClusterStatistics,
+        top_talkers: TopTalkers,
         clock: Clock,
         shows_contents: Callable[[Claims], bool],
     ) -> None:
@@ -66,9 +66,7 @@ class Monitors:
         self._control = control
         self._statistics = statistics
         self._clock = clock
-        self._top_talkers = TopTalkers(clock)
-        self._is_counting = False
-        """Whether the messages of clients are counted, as some node has a monitor."""
+        self._top_talkers = top_talkers
         statistics.add_busiest(self._top_talkers.view)
         self._shows_contents = shows_contents
         self._connections: set[ConnectionInfo] = set()
@@ -183,8 +181,9 @@ class Monitors:
             self._update_listening()
 
     def _on_event(self, event: Event) -> None:
-        if event["name"] != MESSAGE_PUBLISHED or self._has_room_for(event):
-            self._broker.signal(MonitorEvent(event))
+        if event["name"] == MESSAGE_PUBLISHED and self._skipped:
+            event["skipped"], self._skipped = self._skipped, 0
+        self._broker.signal(MonitorEvent(event))
 
     def _show_event(self, event: Event) -> None:
         """Push to the monitors with a matching glob; ``event``, the push type, matches all events.
@@ -202,31 +201,28 @@ class Monitors:
                     frames[is_whole] = self._frame("event", event=shown)
                 connection.websocket.send(frames[is_whole])
 
-    def _has_room_for(self, event: Event) -> bool:
-        """Whether a ``message_published`` is within ``PUBLISHED_RATE``; adds the number held back.
+    def _has_room_for(self, name: str) -> bool:
+        """Whether an event is within ``PUBLISHED_RATE``, if it is a ``message_published``.
 
-        Otherwise many publishes would fill the queues of slow monitors, and close them.
+        Otherwise many publishes would fill the queues of slow monitors, and close them. One that is
+        counted only is not built, so that watching a busy server does not slow it down.
         """
+        if name != MESSAGE_PUBLISHED:
+            return True
         if self._published.take(PUBLISHED_RATE, self._clock.monotonic()):
             self._skipped += 1
             return False
-        if self._skipped:
-            event["skipped"], self._skipped = self._skipped, 0
         return True
 
     def _wants(self, name: str) -> bool:
         return _matches(name, self._globs)
 
     def _update_counting(self) -> None:
-        """Count the messages of clients while any node has a monitor."""
-        if self.has_any == self._is_counting:
-            return
-        self._is_counting = self.has_any
-        if self._is_counting:
+        """Count messages while any node has a monitor."""
+        if self.has_any and not self._top_talkers.is_on:
             self._top_talkers.start()
-            self._events.add_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
-        else:
-            self._events.remove_event_handler(MESSAGE_RECEIVED, self._top_talkers.note)
+        elif not self.has_any:
+            self._top_talkers.stop()
 
     def _update_listening(self) -> None:
         """Register for the subscribed events only: building others would cost time."""
@@ -237,7 +233,7 @@ class Monitors:
             self._events.remove_event_handler(self._wants, self._on_event)
         self._globs = globs
         if globs:
-            self._events.add_event_handler(self._wants, self._on_event)
+            self._events.add_event_handler(self._wants, self._on_event, self._has_room_for)
 
     def _own_globs(self) -> frozenset[str]:
         return frozenset(

@@ -27,36 +27,47 @@ class _Half:
         self.since = since
         self.users: dict[str, int] = {}
         self.sessions: dict[str, int] = {}
-        self.names: dict[str, str | None] = {}
+        self.names: dict[str, str] = {}
 
 
 class TopTalkers:
-    """Counts the messages of clients by user and by session over the last few seconds.
+    """Counts published messages by sender and by session over the last few seconds.
 
-    At most 5,000 users and as many sessions in each half of the window. ``note`` is an event
-    handler for ``message_received``, registered while a monitor is connected.
+    At most 5,000 users and as many sessions in each half of the window. ``is_on`` while a monitor
+    is connected to any node.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.is_on = False
+        """Whether messages are to be noted."""
         self._old = self._new = _Half(0.0)
         self._view: dict[str, Any] = {}
         self._viewed_at = 0.0
-        self.start()
+        self._reset()
 
     def start(self) -> None:
-        """Reset all counts."""
+        """Begin to count, from zero."""
+        self.is_on = True
+        self._reset()
+
+    def stop(self) -> None:
+        """Count no more."""
+        self.is_on = False
+
+    def _reset(self) -> None:
         now = self._clock.monotonic()
         self._old, self._new = _Half(now), _Half(now)
         self._viewed_at = now - KEPT_S
 
-    def note(self, event: Mapping[str, Any]) -> None:
-        """Count a ``message_received``."""
+    def note(self, user_id: str | None, username: str | None, session_id: str | None) -> None:
+        """Count a message of a user (None: of the server) in a session (None: in none)."""
         self._turn()
-        new, user_id = self._new, event["user_id"]
-        if _count(new.users, user_id):
-            new.names[user_id] = event["message"]["sender"]["username"]
-        _count(new.sessions, event["session_id"])
+        new = self._new
+        if user_id is not None and _count(new.users, user_id) and username is not None:
+            new.names[user_id] = username
+        if session_id is not None:
+            _count(new.sessions, session_id)
 
     def view(self) -> dict[str, Any]:
         """The 50 busiest users and sessions, the busiest first; cached for a second.

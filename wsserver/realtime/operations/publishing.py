@@ -40,7 +40,6 @@ from wsserver.realtime.access.memberships import Members
 from wsserver.realtime.access.tenancy import Scope, Tenancy
 from wsserver.realtime.delivery.router import Router
 from wsserver.realtime.messages.message import Message, Sent
-from wsserver.realtime.observability.events import MESSAGE_PUBLISHED, EventBus
 from wsserver.realtime.streams.retention_policy import is_kept_by_default, stream_of
 from wsserver.realtime.tracing.dry_run import DryRuns, users_of
 
@@ -61,11 +60,9 @@ class Publishing:
         members: Members,
         tenancy: Tenancy,
         audit: Audit,
-        events: EventBus,
         clock: Clock,
         dry_runs: DryRuns,
     ) -> None:
-        self._events = events
         self._dry_runs = dry_runs
         self._router = router
         self._permissions = permissions
@@ -87,7 +84,6 @@ class Publishing:
             message.role = request.role
         sent = await self._router.send(message)
         self._record(actor, "broadcast", message, sent)
-        _emit_published(self._events, message, sent)
         return sent.answer()
 
     async def publish(self, actor: Actor, request: PublishRequest) -> dict[str, Any]:
@@ -127,7 +123,6 @@ class Publishing:
     def _sent(self, actor: Actor, message: Message, sent: Sent) -> dict[str, Any]:
         if not _is_traffic(actor):
             self._record(actor, "publish", message, sent)
-        _emit_published(self._events, message, sent)
         return sent.answer()
 
     async def batch(self, actor: Actor, request: BatchRequest) -> dict[str, Any]:
@@ -148,9 +143,6 @@ class Publishing:
             else:
                 messages = cast("list[Message]", list(group))
                 outcomes += await self._send_all(messages, keep=kind is _KEPT)
-        for message, outcome in zip(read, outcomes, strict=True):
-            if isinstance(message, Message) and isinstance(outcome, Sent):
-                _emit_published(self._events, message, outcome)
         results = [_result_of(outcome) for outcome in outcomes]
         sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
         accepted, matched = len(sent), sum([each.receipt.matched for each in sent])
@@ -398,31 +390,6 @@ def _within_batch(error: ValidationFailed, index: int) -> ValidationFailed:
             }
             for fault in faults
         ]
-    )
-
-
-def _emit_published(events: EventBus, message: Message, sent: Sent) -> None:
-    """Emit ``message_published`` without the content, unless the message is a duplicate.
-
-    On the path of every publish: without a handler for it, it costs one look-up.
-    """
-    if not events.hears(MESSAGE_PUBLISHED) or not sent.is_new:
-        return
-    fields = {
-        "message_id": sent.message_id,
-        "type": message.type,
-        "class": "kept" if sent.stream else "live",
-        "target": message.target.view(),
-        "organization_id": message.organization_id,
-        "session_id": message.members.get("session_id"),
-        "sender": message.sender,
-    }
-    events.emit(
-        MESSAGE_PUBLISHED,
-        **{name: value for name, value in fields.items() if value is not None},
-        bytes=message.size_bytes,
-        matched=sent.receipt.matched,
-        sent=sent.receipt.sent,
     )
 
 
