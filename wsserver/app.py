@@ -54,12 +54,14 @@ from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.access_lists import MemberStore, OrganizationStore, RevocationStore
 from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.tables.console_sessions import ConsoleSessionStore
 from wsserver.storage.tables.exports import Exports
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
 from wsserver.tasks import Tasks
 from wsserver.version import __version__
+from wsserver.web.api.console_sessions import ConsoleSessions
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.metric_sources import OwnMetrics, WorkerMetrics
 from wsserver.web.resources.diagnostics import ReadDiagnostics, diagnostics_of
@@ -137,6 +139,7 @@ def build(
     idempotency = IdempotencyStore(database)
     outbox = WebhookOutbox(database)
     known_users = KnownUserStore(database)
+    console_sessions = ConsoleSessionStore(database)
     retention_job = RetentionJob(
         snapshots,
         idempotency,
@@ -144,6 +147,7 @@ def build(
         NotificationStore(database),
         known_users,
         outbox,
+        console_sessions,
         snapshot_retention_days=settings.snapshot_retention_days,
         notification_retention_days=settings.notification_retention_days,
     )
@@ -261,6 +265,9 @@ def build(
         verifier=verifier,
         permissions=permissions,
         tickets=tickets,
+        console_sessions=ConsoleSessions(
+            console_sessions, clock, revocations, organizations.resolve
+        ),
         origins=Origins(settings.allowed_origins or None, hosts),
         hosts=hosts,
         nodes=live.nodes,

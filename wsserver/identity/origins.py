@@ -117,6 +117,11 @@ class Origins:
             not self._is_listed or self._hosts.names_certainly(host)
         )
 
+    def is_own(self, origin: str, host: str, scheme: str) -> bool:
+        """Whether a page of this origin is the server's own, not just one that is allowed."""
+        page = parse_origin(origin)
+        return page is not None and _is_same_origin(page, host, scheme)
+
 
 class Hosts:
     """Accepted Host headers: those listed, or with None those that follow from the bound address.

@@ -20,6 +20,7 @@ from wsserver.storage.messages.streams import StreamStore
 from wsserver.storage.notifications.known_users import KnownUserStore
 from wsserver.storage.notifications.notifications import NotificationStore
 from wsserver.storage.tables.audit import AuditLog
+from wsserver.storage.tables.console_sessions import ConsoleSessionStore
 from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.storage.tables.webhooks import WebhookOutbox
@@ -38,6 +39,7 @@ class RetentionJob:
         notifications: NotificationStore,
         known_users: KnownUserStore,
         webhooks: WebhookOutbox,
+        console_sessions: ConsoleSessionStore,
         *,
         snapshot_retention_days: float,
         notification_retention_days: float,
@@ -48,6 +50,7 @@ class RetentionJob:
         self._notifications = notifications
         self._known_users = known_users
         self._webhooks = webhooks
+        self._console_sessions = console_sessions
         self._snapshot_retention_days = snapshot_retention_days
         self._notifications_kept_s = notification_retention_days * DAY_S
 
@@ -67,6 +70,7 @@ class RetentionJob:
             "deliveries": await self._notifications.prune(now, self._notifications_kept_s),
             "known_users": await self._known_users.prune(now),
             "webhook_outbox": await self._webhooks.prune(now),
+            "console_sessions": await self._console_sessions.prune(now),
         }
 
 
@@ -132,6 +136,7 @@ async def delete_expired(
         NotificationStore(database),
         KnownUserStore(database),
         WebhookOutbox(database),
+        ConsoleSessionStore(database),
         snapshot_retention_days=limits.snapshot_days,
         notification_retention_days=limits.notification_days,
     )

@@ -28,6 +28,7 @@ from wsserver.storage.tables.idempotency import IdempotencyStore
 from wsserver.storage.tables.snapshots import Snapshots
 from wsserver.tasks import Tasks
 from wsserver.web.api.access_log import AccessLog
+from wsserver.web.api.console_sessions import ConsoleSessions
 from wsserver.web.api.metric_sources import MetricSource
 from wsserver.web.http.headers import Headers
 from wsserver.web.http.held_bytes import HeldBytes
@@ -57,6 +58,7 @@ class WebContext:
     verifier: TokenVerifier
     permissions: Permissions
     tickets: Tickets
+    console_sessions: ConsoleSessions
     origins: Origins
     hosts: Hosts
     nodes: Nodes

@@ -18,6 +18,7 @@ from wsserver.errors import (
     BadRequest,
     Draining,
     Forbidden,
+    OriginForbidden,
     Starting,
     UnsupportedMediaType,
     ValidationFailed,
@@ -35,6 +36,7 @@ from wsserver.protocol.validation import Fault, faults_of
 from wsserver.realtime.access.actor import Actor, AuditRecorder
 from wsserver.storage.engine.fair_queue import read_for
 from wsserver.storage.tables.idempotency import Quota
+from wsserver.web.api import console_sessions
 from wsserver.web.api.context import WebContext
 from wsserver.web.api.endpoint import (
     PART_TYPES,
@@ -197,8 +199,12 @@ class Exchange:
             trail.record(actor, action, target, error.code)
 
     async def _claims(self) -> Claims:
+        headers = self._info.headers
+        if console_sessions.HEADER in headers and "Authorization" not in headers:
+            require_own_origin(self._context, headers, self._info.peer)
+            return await self._context.console_sessions.claims_of(headers)
         credential = extract_credential(
-            self._info.headers.get_list("Authorization"), (), (), (), allow_query_token=False
+            headers.get_list("Authorization"), (), (), (), allow_query_token=False
         )
         verifier = self._context.verifier
         claims = verifier.verify_cached(credential.value)
@@ -211,6 +217,18 @@ def identify(context: WebContext, headers: Headers, peer: str) -> tuple[str, str
     is_usable = len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
     request_id = given[0] if is_usable else new_id("req", context.clock.wall())
     return request_id, context.proxies.client_address(peer, headers.get_list("X-Forwarded-For"))
+
+
+def require_own_origin(context: WebContext, headers: Headers, peer: str) -> None:
+    """Raise ``OriginForbidden`` for a request from a page of another origin, even an allowed one.
+
+    Not every request of a page has an Origin header: those without one pass.
+    """
+    origins = headers.get_list("Origin")
+    scheme = context.proxies.scheme(peer, "http", headers.get_list("X-Forwarded-Proto"))
+    host = headers.get("Host", "")
+    if origins and not context.origins.is_own(", ".join(origins), host, scheme):
+        raise OriginForbidden("only the console's own origin may use its sign-in")
 
 
 def announces_body(headers: Headers) -> bool:

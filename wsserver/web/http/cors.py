@@ -14,7 +14,8 @@ def answer_headers(
 ) -> Iterator[tuple[str, str]]:
     """Headers that allow a page to read a response; none for a page of another origin.
 
-    Credentials are never allowed: the API has no cookies.
+    Credentials are never allowed: the only cookie is that of the console, on the server's own
+    origin. Nor is the header that goes with it, see ``api.console_sessions``.
     """
     if len(origins) == 1 and is_allowed():
         yield "Access-Control-Allow-Origin", origins[0]

@@ -9,6 +9,7 @@ from wsserver.web.api.handlers import BaseHandler, NotFoundHandler
 from wsserver.web.openapi.document import make_documents
 from wsserver.web.resources.routes import ENDPOINTS, TAGS, rules
 from wsserver.web.server.assets import asset_rules
+from wsserver.web.server.console_sign_in import console_rules
 from wsserver.web.sockets.sockets import SOCKETS
 
 
@@ -20,7 +21,7 @@ def api_documents() -> Documents:
 def make_application(context: WebContext) -> Application:
     """The Tornado application of one server."""
     return Application(
-        rules() + asset_rules(),
+        rules() + console_rules() + asset_rules(),
         default_handler_class=NotFoundHandler,
         log_function=log_request,
         # BaseHandler checks origins. Tornado's check, on by default from 6.7 on, would refuse

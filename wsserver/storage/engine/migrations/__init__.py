@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite_utils
 
-from wsserver.storage.engine.migrations.m0020_and_later import MIGRATIONS
+from wsserver.storage.engine.migrations.m0054_console_sessions import MIGRATIONS
 
 __all__ = ["MIGRATIONS", "applied_names", "known_names"]
 

@@ -55,11 +55,23 @@ _LEASES = """
 CREATE TABLE processes (id TEXT PRIMARY KEY, beat BIGINT NOT NULL) WITH (fillfactor = 70);
 CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence BIGINT NOT NULL);
 """
+_CONSOLE_SESSIONS = """
+CREATE TABLE console_sessions (
+    digest TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    claims TEXT NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL,
+    ends_at DOUBLE PRECISION NOT NULL
+);
+CREATE INDEX console_sessions_by_user ON console_sessions (user_id, created_at);
+CREATE INDEX console_sessions_by_end ON console_sessions (ends_at);
+"""
 MIGRATIONS = (
     Migration("p0001_schema", SCHEMA_1),
     Migration("p0041_identity_and_shared_writers", _IDENTITY),
     Migration("p0042_access_changes", _ACCESS_CHANGES),
     Migration("p0043_leases", _LEASES),
+    Migration("p0054_console_sessions", _CONSOLE_SESSIONS),
 )
 
 
